@@ -1,0 +1,273 @@
+"""What the converter image and the operator have agreed on: types, reasons, exit codes, the report.
+
+Both sides import this module, so the table exists once. It does no I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+REPORT_MAX_BYTES: Final = 3072
+"""Most bytes of a report. The kubelet keeps 4096 per container and cuts the rest off."""
+
+PROGRESS_KEY: Final = "progress"
+"""First key of a progress line on standard output, which tells it from human log lines."""
+
+
+class ConversionType(StrEnum):
+    """The four conversions, by the names MY Network uses."""
+
+    VIDEO_TO_MP4 = "video_to_mp4"
+    AUDIO_TO_MP3 = "audio_to_mp3"
+    IMAGE_RESIZE = "image_resize"
+    EXTRACT_THUMBNAIL = "extract_thumbnail"
+
+
+class Reason(StrEnum):
+    """How a run of the converter ended. Closed: every end has exactly one of these."""
+
+    COMPLETED = "Completed"
+    # The file's, or the request's, own fault: the same run would end the same way.
+    INPUT_NOT_FOUND = "InputNotFound"
+    INPUT_EMPTY = "InputEmpty"
+    INPUT_NOT_REGULAR = "InputNotRegular"
+    PATH_NOT_ALLOWED = "PathNotAllowed"
+    UNSUPPORTED_FORMAT = "UnsupportedFormat"
+    NO_VIDEO_STREAM = "NoVideoStream"
+    NO_AUDIO_STREAM = "NoAudioStream"
+    INPUT_TRUNCATED = "InputTruncated"
+    INPUT_DAMAGED = "InputDamaged"
+    INPUT_TOO_LARGE = "InputTooLarge"
+    NOTHING_IN_RANGE = "NothingInRange"
+    OUTPUT_IS_INPUT = "OutputIsInput"
+    INVALID_OPTIONS = "InvalidOptions"
+    NEEDS_MEMORY = "NeedsMemory"
+    # The surroundings': another run may end well.
+    INPUT_UNREADABLE = "InputUnreadable"
+    OUTPUT_NOT_WRITABLE = "OutputNotWritable"
+    DISK_FULL = "DiskFull"
+    INPUT_CHANGED = "InputChanged"
+    OUT_OF_MEMORY = "OutOfMemory"
+    STALLED = "Stalled"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    TERMINATED = "Terminated"
+    IO_ERROR = "IOError"
+    VERIFICATION_FAILED = "VerificationFailed"
+    INTERNAL_ERROR = "InternalError"
+
+
+# 1 and 2 belong to the interpreter, 125 and up to the container runtime and to signals.
+EXIT_CODES: Final = MappingProxyType(
+    {
+        Reason.COMPLETED: 0,
+        Reason.INPUT_NOT_FOUND: 10,
+        Reason.INPUT_EMPTY: 11,
+        Reason.INPUT_NOT_REGULAR: 12,
+        Reason.PATH_NOT_ALLOWED: 13,
+        Reason.UNSUPPORTED_FORMAT: 14,
+        Reason.NO_VIDEO_STREAM: 15,
+        Reason.NO_AUDIO_STREAM: 16,
+        Reason.INPUT_TRUNCATED: 17,
+        Reason.INPUT_DAMAGED: 18,
+        Reason.INPUT_TOO_LARGE: 19,
+        Reason.NOTHING_IN_RANGE: 20,
+        Reason.OUTPUT_IS_INPUT: 21,
+        Reason.INVALID_OPTIONS: 22,
+        Reason.NEEDS_MEMORY: 23,
+        Reason.INPUT_UNREADABLE: 40,
+        Reason.OUTPUT_NOT_WRITABLE: 41,
+        Reason.DISK_FULL: 42,
+        Reason.INPUT_CHANGED: 43,
+        Reason.OUT_OF_MEMORY: 44,
+        Reason.STALLED: 45,
+        Reason.DEADLINE_EXCEEDED: 46,
+        Reason.TERMINATED: 47,
+        Reason.IO_ERROR: 48,
+        Reason.VERIFICATION_FAILED: 49,
+        Reason.INTERNAL_ERROR: 50,
+    }
+)
+REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in EXIT_CODES.items()})
+
+FILE_FAULTS: Final = frozenset(
+    reason
+    for reason, code in EXIT_CODES.items()
+    if 10 <= code < 40  # noqa: PLR2004
+)
+"""Ends that a retry cannot cure: the input or the request itself is at fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Facts about the output file, probed after it was written.
+
+    ``width`` and ``height`` are displayed pixels, ``duration_seconds`` is seconds; what a format
+    does not have is None.
+    """
+
+    sha256: str
+    container: str
+    video_codec: str | None = None
+    audio_codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. ``percent`` is 0 to 100 or None where the length is unknown.
+
+    ``speed`` is media seconds per second of wall time, ``eta_seconds`` whole seconds.
+    """
+
+    percent: int | None = None
+    speed: float | None = None
+    eta_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run has to say. Success requires ``final`` and reason Completed.
+
+    A report that is not final was written by a run that died before its end: ``logs`` and
+    ``progress`` are then the last that is known of it.
+    """
+
+    final: bool
+    reason: Reason | None = None
+    message: str = ""
+    output_size: int | None = None
+    output: Output | None = None
+    progress: Progress = field(default_factory=Progress)
+    logs: str = ""
+
+
+_OUTPUT_KEYS = (
+    ("sha256", "sha256"),
+    ("container", "container"),
+    ("videoCodec", "video_codec"),
+    ("audioCodec", "audio_codec"),
+    ("width", "width"),
+    ("height", "height"),
+    ("durationSeconds", "duration_seconds"),
+)
+_PROGRESS_KEYS = (("percent", "percent"), ("speed", "speed"), ("etaSeconds", "eta_seconds"))
+
+
+def _to_json(value: object, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    pairs = ((key, getattr(value, name)) for key, name in keys)
+    return {key: item for key, item in pairs if item is not None}
+
+
+def dump_report(report: Report) -> bytes:
+    """One JSON object in at most REPORT_MAX_BYTES bytes of ASCII.
+
+    The log tail is shortened from its start until the whole fits: the end of a log says why.
+    """
+    message, logs = report.message, report.logs
+    while True:
+        body: dict[str, Any] = {
+            "final": report.final,
+            "reason": report.reason,
+            "message": message,
+            "outputSize": report.output_size,
+            "output": _to_json(report.output, _OUTPUT_KEYS) if report.output else None,
+            "progress": _to_json(report.progress, _PROGRESS_KEYS),
+            "logs": logs,
+        }
+        text = json.dumps({k: v for k, v in body.items() if v not in (None, "", {})})
+        excess = len(text) - REPORT_MAX_BYTES
+        if excess <= 0:
+            return text.encode("ascii")
+        # An escaped character takes up to twelve bytes; cutting too little only loops again.
+        cut = max(1, excess // 12)
+        if logs:
+            logs = logs[cut:]
+        else:
+            message = message[: max(0, len(message) - cut)]
+
+
+def parse_report(text: str) -> Report | None:
+    """The report in a termination message or a last line of output; None if there is none.
+
+    Never raises: the text comes from a container that may have been killed half-way through
+    writing, or from the kubelet's fallback to the log's tail.
+    """
+    try:
+        body = json.loads(text)
+        if not isinstance(body, dict) or not isinstance(body.get("final"), bool):
+            return None
+        output = body.get("output")
+        progress = body.get("progress") or {}
+        return Report(
+            final=body["final"],
+            reason=Reason(body["reason"]) if body.get("reason") else None,
+            message=str(body.get("message", "")),
+            output_size=_whole(body.get("outputSize")),
+            output=_parse_output(output) if output else None,
+            progress=Progress(
+                percent=_whole(progress.get("percent")),
+                speed=_number(progress.get("speed")),
+                eta_seconds=_whole(progress.get("etaSeconds")),
+            ),
+            logs=str(body.get("logs", "")),
+        )
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return None
+
+
+def dump_progress(progress: Progress) -> str:
+    """A progress line for standard output, without its line end."""
+    return json.dumps({PROGRESS_KEY: _to_json(progress, _PROGRESS_KEYS)}, separators=(",", ":"))
+
+
+def parse_progress(line: str) -> Progress | None:
+    """The progress in one line of a container's log; None for a human log line."""
+    if not line.startswith('{"' + PROGRESS_KEY + '"'):
+        return None
+    try:
+        body = json.loads(line)[PROGRESS_KEY]
+        return Progress(
+            percent=_whole(body.get("percent")),
+            speed=_number(body.get("speed")),
+            eta_seconds=_whole(body.get("etaSeconds")),
+        )
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return None
+
+
+def _parse_output(body: dict[str, Any]) -> Output:
+    return Output(
+        sha256=str(body["sha256"]),
+        container=str(body["container"]),
+        video_codec=_text(body.get("videoCodec")),
+        audio_codec=_text(body.get("audioCodec")),
+        width=_whole(body.get("width")),
+        height=_whole(body.get("height")),
+        duration_seconds=_number(body.get("durationSeconds")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _whole(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"not a whole number: {value!r}")
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"not a number: {value!r}")
+    return float(value)
