@@ -1,0 +1,1 @@
+"""The MY Network converter operator: ConversionJob resources in, converted files out."""

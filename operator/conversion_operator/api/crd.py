@@ -1,0 +1,167 @@
+"""The CustomResourceDefinition, made from the pydantic models.
+
+``python -m conversion_operator.api.crd`` prints it; ``make crds`` writes crds/ and docs/reasons.md,
+and a test fails when what is committed differs. The operator never installs it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from conversion_operator.api import names, reasons
+from conversion_operator.api.rules import Rule, root_rules, spec_rules
+from conversion_operator.api.spec import ConversionJobSpec
+from conversion_operator.api.status import ConversionJobStatus
+
+_DROPPED = ("title", "default", "additionalProperties", "const")
+
+_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
+    ("Type", "string", ".spec.conversionType", 0),
+    ("Phase", "string", ".status.phase", 0),
+    ("Progress", "integer", ".status.progress.percent", 0),
+    ("Size", "integer", ".status.outputSize", 0),
+    ("Reason", "string", ".status.reason", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Input", "string", ".spec.inputFile", 1),
+    ("Output", "string", ".spec.outputFile", 1),
+    ("Node", "string", ".status.nodeName", 1),
+    ("Duration", "integer", ".status.durationSeconds", 1),
+)
+
+
+def structural_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON schema as a structural schema: no $ref, no null, int-or-string spelt out."""
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.pop("$defs", {})
+    converted: dict[str, Any] = _convert(schema, definitions)
+    return converted
+
+
+def _convert(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_convert(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        siblings = {key: value for key, value in node.items() if key != "$ref"}
+        return _convert(target | siblings, definitions)
+    if "anyOf" in node:
+        return _convert_union(node, definitions)
+    return {
+        key: (
+            {name: _convert(child, definitions) for name, child in value.items()}
+            if key == "properties"
+            else _convert(value, definitions)
+        )
+        for key, value in node.items()
+        if key not in _DROPPED
+    }
+
+
+def _convert_union(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """``X | None`` is X that may be absent; ``int | str`` is Kubernetes' int-or-string."""
+    rest = {key: value for key, value in node.items() if key not in ("anyOf", *_DROPPED)}
+    variants: list[dict[str, Any]] = [
+        _convert(v, definitions) for v in node["anyOf"] if v != {"type": "null"}
+    ]
+    if len(variants) == 1:
+        return variants[0] | rest
+    by_type = {variant["type"]: variant for variant in variants}
+    if set(by_type) != {"integer", "string"}:
+        raise TypeError(f"a structural schema has no union of {sorted(by_type)}")
+    # Value validations of both types apply side by side: the API server checks a pattern on
+    # strings and a minimum on integers only.
+    merged = {k: v for variant in variants for k, v in variant.items() if k != "type"}
+    return {"x-kubernetes-int-or-string": True} | merged | rest
+
+
+def build_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition as plain values."""
+    spec = structural_schema(ConversionJobSpec)
+    spec["x-kubernetes-validations"] = _rules(spec_rules())
+    status = structural_schema(ConversionJobStatus)
+    status["properties"]["conditions"] |= {
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    }
+    schema = {
+        "type": "object",
+        "description": "One conversion of one media file on the shared volume.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+        "x-kubernetes-validations": _rules(root_rules()),
+    }
+    version = {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            {"name": name, "type": kind, "jsonPath": path, "priority": priority}
+            for name, kind, path, priority in _COLUMNS
+        ],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "spec": {
+            "group": names.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": names.KIND,
+                "listKind": f"{names.KIND}List",
+                "plural": names.PLURAL,
+                "singular": names.SINGULAR,
+                "shortNames": [names.SHORT_NAME],
+                "categories": [names.CATEGORY],
+            },
+            "versions": [version],
+        },
+    }
+
+
+def _rules(rules: list[Rule]) -> list[dict[str, str]]:
+    return [rule.to_json() for rule in rules]
+
+
+def render_crd() -> str:
+    """The CRD as YAML, as it is committed."""
+    header = "# Made from operator/conversion_operator/api by `make crds`. Do not edit.\n"
+    # A round trip through JSON turns enums and tuples into what YAML can hold.
+    plain = json.loads(json.dumps(build_crd()))
+    return header + yaml.safe_dump(plain, sort_keys=False, width=100)
+
+
+def generated_files() -> dict[str, str]:
+    """Path in the repository → content, of everything that is made from the models."""
+    return {
+        f"crds/{names.PLURAL}.{names.GROUP}.yaml": render_crd(),
+        "docs/reasons.md": reasons.render_markdown(),
+    }
+
+
+def main(root: Path) -> None:
+    """Write the generated files beneath ``root``."""
+    for name, content in generated_files().items():
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,24 @@
+"""Names that are part of the public API: group, kinds, labels, annotations, condition types."""
+
+from typing import Final
+
+GROUP: Final = "converter.mynetwork.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "ConversionJob"
+PLURAL: Final = "conversionjobs"
+SINGULAR: Final = "conversionjob"
+SHORT_NAME: Final = "convjob"
+CATEGORY: Final = "mynetwork"
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "my-network-converter"
+NAME_LABEL: Final = "app.kubernetes.io/name"
+CONVERTER_NAME: Final = "my-converter"
+UID_LABEL: Final = f"{GROUP}/conversion-uid"
+ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
+CONVERSION_ANNOTATION: Final = f"{GROUP}/conversion"
+"""The ConversionJob's name, for people. An annotation: a name may be longer than a label."""
+
+CONDITION_SUCCEEDED: Final = "Succeeded"
+CONDITION_FINISHED: Final = "Finished"

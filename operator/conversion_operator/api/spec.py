@@ -1,0 +1,152 @@
+"""``spec`` of a ConversionJob. The descriptions are what ``kubectl explain`` prints.
+
+Aliases are the names users write. What a single field can express (patterns, bounds) stands here;
+what takes several fields is in :mod:`conversion_operator.api.rules`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from media_converter.contract import ConversionType
+
+PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
+TIME_PATTERN: Final = r"^([0-9]{1,6}|[0-9]{1,3}:[0-5]?[0-9]:[0-5]?[0-9])(\.[0-9]{1,6})?$"
+SIZE_PATTERN: Final = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
+RESOLUTION_PATTERN: Final = r"^(240|360|480|720|1080|1440|2160)p$"
+BITRATE_PATTERN: Final = r"^(32|40|48|56|64|80|96|112|128|160|192|224|256|320)k$"
+QUALITY_PATTERN: Final = r"^(low|medium|high|[1-9][0-9]?|100)$"
+QUANTITY_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+
+MAX_SECONDS: Final = 604800
+MAX_RETRIES: Final = 10
+
+Path = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN)]
+Seconds = Annotated[int, Field(ge=0, le=MAX_SECONDS)]
+Time = Seconds | Annotated[str, StringConstraints(max_length=20, pattern=TIME_PATTERN)]
+Quality = (
+    Annotated[int, Field(ge=1, le=100)]
+    | Annotated[str, StringConstraints(max_length=6, pattern=QUALITY_PATTERN)]
+)
+Quantity = (
+    Annotated[int, Field(ge=1)]
+    | Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY_PATTERN)]
+)
+
+
+class ApiModel(BaseModel):
+    """A value as the API server stores it: camelCase names, unknown fields refused, immutable."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+
+class ConversionOptions(ApiModel):
+    """Options of the conversion; which ones apply depends on conversionType. All are optional."""
+
+    quality: Quality | None = Field(
+        None,
+        description="video_to_mp4: low, medium (default) or high. image_resize and "
+        "extract_thumbnail: 1 to 100 (default 85).",
+    )
+    resolution: (
+        Annotated[str, StringConstraints(max_length=5, pattern=RESOLUTION_PATTERN)] | None
+    ) = Field(
+        None,
+        description="video_to_mp4: the largest short side, 240p to 2160p. Never enlarges. "
+        "Default: the size of the input.",
+    )
+    bitrate: Annotated[str, StringConstraints(max_length=4, pattern=BITRATE_PATTERN)] | None = (
+        Field(None, description="audio_to_mp3: 32k to 320k, a bit rate MP3 has. Default: 192k.")
+    )
+    start: Time | None = Field(
+        None,
+        description="video_to_mp4 and audio_to_mp3: where to begin, in seconds or as "
+        "HH:MM:SS.mmm. Default: the beginning.",
+    )
+    duration: Time | None = Field(
+        None,
+        description="video_to_mp4 and audio_to_mp3: how much to convert, in seconds or as "
+        "HH:MM:SS.mmm. Default: all of it.",
+    )
+    size: Annotated[str, StringConstraints(max_length=11, pattern=SIZE_PATTERN)] | None = Field(
+        None,
+        description="image_resize and extract_thumbnail: the box WIDTHxHEIGHT in pixels the "
+        "picture is fitted into. Never enlarges. Default: 800x600 for image_resize, the size of "
+        "the video for extract_thumbnail.",
+    )
+    time: Time | None = Field(
+        None,
+        description="extract_thumbnail: the moment of the picture, in seconds or as "
+        "HH:MM:SS.mmm. Default: 1 second, or the middle of a shorter clip.",
+    )
+
+
+class ResourceList(ApiModel):
+    """Amounts of CPU and memory, as Kubernetes quantities."""
+
+    cpu: Quantity | None = Field(None, description="CPUs, for instance 500m or 1.")
+    memory: Quantity | None = Field(None, description="Memory, for instance 256Mi or 1Gi.")
+
+
+class Resources(ApiModel):
+    """What the converter container asks for and what it may use at most."""
+
+    requests: ResourceList | None = Field(
+        None, description="What the scheduler reserves. Default: cpu 100m, memory 256Mi."
+    )
+    limits: ResourceList | None = Field(
+        None,
+        description="What the container may use at most; the converter sizes its threads and "
+        'buffers by it. Default: cpu "1", memory 1Gi.',
+    )
+
+
+class ConversionJobSpec(ApiModel):
+    """What to convert. Immutable but for cancel, priority and ttlSecondsAfterFinished."""
+
+    conversion_type: ConversionType = Field(
+        description="What to make: video_to_mp4 (H.264 and AAC in MP4), audio_to_mp3, "
+        "image_resize, or extract_thumbnail (a picture from a video)."
+    )
+    input_file: Path = Field(
+        description="The file to convert, relative to the root of the shared volume. A leading / "
+        "means the same root. It is read in place and never changed."
+    )
+    output_file: Path = Field(
+        description="Where the result goes, relative to the root of the shared volume. Missing "
+        "folders are created; an existing file is replaced only when the result is complete. The "
+        "extension must fit conversionType."
+    )
+    options: ConversionOptions | None = Field(None, description="Options of the conversion.")
+    priority: Annotated[int, Field(ge=-100, le=100)] | None = Field(
+        None,
+        description="Higher starts first, from -100 to 100; one step is worth a minute of "
+        "waiting, so that nothing waits for ever. May be changed while waiting. Default: 0.",
+    )
+    cancel: bool | None = Field(
+        None, description="Set to true to stop the conversion. Once true it stays true."
+    )
+    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] | None = Field(
+        None,
+        description="Longest time to run, in seconds; waiting does not count. Default: the "
+        "operator's CONVERTER_TIMEOUT_SECONDS.",
+    )
+    max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = Field(
+        None,
+        description="How often a failure that a retry can cure is retried. A fault of the file "
+        "never is; evictions and lost nodes do not count. Default: the operator's "
+        "CONVERTER_MAX_RETRIES.",
+    )
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = Field(
+        None,
+        description="How long to keep this resource after its end, in seconds. The output file "
+        "stays. May be changed. Default: the operator's CONVERTER_TTL_SECONDS.",
+    )
+    resources: Resources | None = Field(
+        None, description="CPU and memory of the converter container."
+    )
