@@ -1,0 +1,102 @@
+"""Keeps a view in step with one resource of one namespace: list, then watch, again and again.
+
+Level by list, speed by watch: a watch that ends, stalls, expires or lies is repaired by the next
+list, which also finds what was deleted meanwhile. Lists are repeated even if the watch is well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from conversion_operator.cluster.errors import ClusterError, Expired, Unavailable
+from conversion_operator.cluster.interface import Change, Cluster, Listing, Resource
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 15.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Health:
+    """When a reflector last knew that it is in step, by the monotonic clock; None before."""
+
+    listed_at: float | None = None
+    heard_at: float | None = None
+
+
+class Reflector:
+    """Feeds ``on_list`` with complete lists and, if ``watching``, ``on_change`` with changes."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        resource: Resource,
+        namespace: str,
+        on_list: Callable[[Resource, str, Listing], None],
+        on_change: Callable[[Resource, Change], None],
+        *,
+        relist_seconds: float,
+        watching: bool = True,
+    ) -> None:
+        self.health = Health()
+        self.resource, self.namespace = resource, namespace
+        self._cluster = cluster
+        self._on_list, self._on_change = on_list, on_change
+        self._relist_seconds, self._watching = relist_seconds, watching
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                version = await self._list()
+                pause = _FIRST_PAUSE
+                await self._follow(version)
+            except ClusterError as error:
+                asked = error.retry_after if isinstance(error, Unavailable) else None
+                wait = max(asked or 0.0, pause * random.uniform(0.8, 1.2))  # noqa: S311
+                logger.warning(
+                    "lost touch with %s in %s, trying again in %.1f s: %s",
+                    self.resource,
+                    self.namespace,
+                    wait,
+                    error,
+                )
+                await asyncio.sleep(wait)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _list(self) -> str:
+        listing = await self._cluster.list(self.resource, self.namespace)
+        self._on_list(self.resource, self.namespace, listing)
+        self.health.listed_at = self.health.heard_at = time.monotonic()
+        return listing.version
+
+    async def _follow(self, version: str) -> None:
+        """Watch until the next list is due. Returns to be listed again."""
+        if not self._watching:
+            await asyncio.sleep(self._relist_seconds)
+            return
+        try:
+            async with asyncio.timeout(self._relist_seconds):
+                while True:
+                    version = await self._watch(version)
+        except TimeoutError:
+            return
+        except Expired:
+            # Expired once is ordinary; a server that says so at every turn must not be flooded.
+            await asyncio.sleep(_FIRST_PAUSE)
+
+    async def _watch(self, version: str) -> str:
+        async for change in self._cluster.watch(self.resource, self.namespace, version):
+            self.health.heard_at = time.monotonic()
+            version = change.body["metadata"]["resourceVersion"]
+            if change.kind != "BOOKMARK":
+                self._on_change(self.resource, change)
+        return version

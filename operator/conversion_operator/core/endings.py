@@ -1,0 +1,97 @@
+"""Ends: the terminal status, and what is cleared away after it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from conversion_operator.api.status import ConversionJobStatus, Phase, Retries
+from conversion_operator.core import statuses
+from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.plan import (
+    FORCE_AFTER,
+    TOMBSTONE,
+    Action,
+    Context,
+    DeleteConversion,
+    DeleteJob,
+    DeletePod,
+    Plan,
+)
+from conversion_operator.core.retry import count_end, next_attempt_at
+from conversion_operator.core.verdict import Ended
+
+
+def conclude(
+    conversion: Conversion, attempt: Children, end: Ended, context: Context, phase: Phase
+) -> Plan:
+    """The terminal status after an attempt that ended as ``end``."""
+    status = statuses.next_status(conversion, phase, end.reason, end.message, context.now)
+    status = statuses.with_end(status, end, context.now)
+    status = statuses.open_attempt(status, attempt)
+    retries = stored_retries(conversion)
+    if phase is Phase.FAILED:
+        retries = count_end(retries, end.kind)
+    counted = retries if retries != Retries() else None
+    status = statuses.close_attempt(
+        status, end.reason, end.message, end.finished_at or context.now, retries
+    ).model_copy(update={"retries": counted})
+    return Plan(status=status, look_again=TOMBSTONE)
+
+
+def end_without_attempt(
+    conversion: Conversion,
+    children: Children,
+    context: Context,
+    phase: Phase,
+    reason: str,
+    message: str,
+) -> Plan:
+    """An end while no attempt is under way; what a late create may have started goes first."""
+    live = tuple(
+        DeleteJob(job, foreground=True) for job in children.jobs if job.live and not job.deleting
+    )
+    if children.live:
+        return Plan(live, look_again=FORCE_AFTER)
+    status = statuses.next_status(conversion, phase, reason, message, context.now)
+    return Plan(status=status.model_copy(update={"completion_time": context.now}))
+
+
+def after_end(conversion: Conversion, children: Children, context: Context) -> Plan:
+    """Nothing of an ended conversion is written again; what is left of it is cleared away."""
+    status = conversion.status
+    if status is None or conversion.deleting:
+        return Plan()
+    ended = status.completion_time or context.now
+    since = context.now - ended
+    actions: list[Action] = []
+    for job in children.jobs:
+        if job.gone or job.deleting:
+            continue
+        if job.live:
+            actions.append(DeleteJob(job, foreground=True))
+        elif since >= TOMBSTONE:
+            actions.append(DeleteJob(job, foreground=False))
+    named = {job.name for job in children.jobs if not job.gone}
+    actions += [
+        DeletePod(pod, force=False)
+        for pod in children.pods
+        if not pod.gone and pod.job_name not in named and pod.deleted_at is None
+    ]
+    given = conversion.spec.ttl_seconds_after_finished if conversion.spec else None
+    ttl = timedelta(seconds=context.policy.ttl if given is None else given)
+    if since >= ttl and since >= timedelta(0):
+        return Plan((*actions, DeleteConversion()))
+    waits = [ttl - since] + ([TOMBSTONE - since] if since < TOMBSTONE else [])
+    return Plan(tuple(actions), look_again=min(waits))
+
+
+def stored_retries(conversion: Conversion) -> Retries:
+    """The counters in the stored status."""
+    stored = conversion.status.retries if conversion.status else None
+    return stored or Retries()
+
+
+def until_next_attempt(status: ConversionJobStatus, context: Context) -> timedelta | None:
+    """How long from now until the next attempt may start; None if it may at once."""
+    at = next_attempt_at(status)
+    return max(timedelta(0), at - context.now) if at else None

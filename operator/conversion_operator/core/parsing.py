@@ -1,0 +1,168 @@
+"""From what the API server sends to the values of :mod:`conversion_operator.core.model`.
+
+Tolerant of everything that is missing: a pod just created has hardly any status, and one odd
+object must not stop the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from conversion_operator.api import names
+from conversion_operator.api.spec import ConversionJobSpec
+from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Terminated
+
+Body = Mapping[str, Any]
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """A metav1.Time or MicroTime; None if absent, or zero as in a container that never ran."""
+    if not text:
+        return None
+    value = datetime.fromisoformat(text)
+    return None if value.year <= EPOCH.year else value
+
+
+def parse_conversion(body: Body) -> Conversion:
+    """A ConversionJob, never raising: what cannot be understood is carried as ``invalid``."""
+    meta = body["metadata"]
+    spec, invalid = None, ""
+    try:
+        spec = ConversionJobSpec.model_validate(body.get("spec"))
+    except ValidationError as error:
+        invalid = _explain(error)
+    try:
+        stored = body.get("status")
+        status = ConversionJobStatus.model_validate(stored) if stored else None
+    except ValidationError:
+        # Somebody else's status, or that of a later release: our next write replaces it. A
+        # terminal phase cannot be lost thereby, the CRD refuses to change one.
+        status = None
+    return Conversion(
+        key=Key(meta["namespace"], meta["name"], meta["uid"]),
+        version=int(meta["resourceVersion"]),
+        generation=meta.get("generation", 0),
+        created=parse_time(meta.get("creationTimestamp")) or EPOCH,
+        deleting="deletionTimestamp" in meta,
+        spec=spec,
+        status=status,
+        invalid=invalid,
+    )
+
+
+def parse_job(body: Body) -> Job:
+    """A Job that carries our labels."""
+    meta = body["metadata"]
+    labels = meta.get("labels") or {}
+    uid = labels.get(names.UID_LABEL, "")
+    ended = next(
+        (
+            condition
+            for condition in _conditions(body)
+            if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
+        ),
+        {},
+    )
+    containers = body["spec"]["template"]["spec"].get("containers") or [{}]
+    return Job(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        version=int(meta["resourceVersion"]),
+        conversion_uid=uid,
+        owned=owned_by(meta, uid),
+        attempt=_number(labels.get(names.ATTEMPT_LABEL)),
+        created=parse_time(meta.get("creationTimestamp")) or EPOCH,
+        deleting="deletionTimestamp" in meta,
+        finished=ended.get("type"),
+        finished_at=parse_time(ended.get("lastTransitionTime")),
+        failure=ended.get("reason", "") if ended.get("type") == "Failed" else "",
+        image=containers[0].get("image", ""),
+    )
+
+
+def parse_pod(body: Body) -> Pod:
+    """A pod that carries our labels."""
+    meta, status = body["metadata"], body.get("status") or {}
+    labels = meta.get("labels") or {}
+    scheduled = _condition(body, "PodScheduled")
+    disrupted = _condition(body, "DisruptionTarget")
+    state = _container_state(status)
+    waiting, running = state.get("waiting") or {}, state.get("running") or {}
+    return Pod(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        version=int(meta["resourceVersion"]),
+        conversion_uid=labels.get(names.UID_LABEL, ""),
+        job_name=labels.get("batch.kubernetes.io/job-name", ""),
+        attempt=_number(labels.get(names.ATTEMPT_LABEL)),
+        phase=status.get("phase", "Pending"),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        node=(body.get("spec") or {}).get("nodeName", ""),
+        deleted_at=parse_time(meta.get("deletionTimestamp")),
+        unschedulable=(
+            scheduled.get("message", "no node fits")
+            if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+            else ""
+        ),
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        running_since=parse_time(running.get("startedAt")),
+        terminated=_parse_terminated(state.get("terminated")),
+        disruption=disrupted.get("reason", "") if disrupted.get("status") == "True" else "",
+        disruption_message=disrupted.get("message", ""),
+    )
+
+
+def owned_by(meta: Body, uid: str) -> bool:
+    """True if the controller of an object is the ConversionJob with this uid.
+
+    The uid decides, never the name or a label: those anybody can write.
+    """
+    return bool(uid) and any(
+        owner.get("controller") and owner.get("uid") == uid and owner.get("kind") == names.KIND
+        for owner in meta.get("ownerReferences") or ()
+    )
+
+
+def _container_state(status: Body) -> Body:
+    for container in status.get("containerStatuses") or ():
+        return container.get("state") or {}
+    return {}
+
+
+def _parse_terminated(body: Body | None) -> Terminated | None:
+    if not body:
+        return None
+    return Terminated(
+        exit_code=body.get("exitCode", -1),
+        reason=body.get("reason", ""),
+        message=body.get("message", ""),
+        started_at=parse_time(body.get("startedAt")),
+        finished_at=parse_time(body.get("finishedAt")),
+    )
+
+
+def _conditions(body: Body) -> Iterable[Body]:
+    return (body.get("status") or {}).get("conditions") or ()
+
+
+def _condition(body: Body, kind: str) -> Body:
+    return next((c for c in _conditions(body) if c.get("type") == kind), {})
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() else 0
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "spec"
+    return f"spec.{where}: {first['msg']}" if where != "spec" else f"spec: {first['msg']}"

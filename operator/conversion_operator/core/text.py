@@ -1,0 +1,40 @@
+"""Text from outside made fit for a status: bounded in bytes, valid UTF-8, no control codes."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_ESCAPE_SEQUENCE: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """Text without terminal codes and control characters but for line ends and tabs.
+
+    Of a line that was overwritten with carriage returns, as progress bars do, the last version
+    stays: hours of progress must not pass as one line.
+    """
+    lines = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(_CONTROL.sub("", line.rstrip("\r").rpartition("\r")[2]) for line in lines)
+
+
+def head(text: str, limit: int) -> str:
+    """The beginning of ``text`` in at most ``limit`` bytes, never cutting a character."""
+    raw = clean(text).encode()
+    return raw[:limit].decode(errors="ignore")
+
+
+def tail(text: str, limit: int) -> str:
+    """The end of ``text`` in at most ``limit`` bytes, from the start of a line where it can be."""
+    raw = clean(text).strip().encode()
+    if len(raw) <= limit:
+        return raw.decode()
+    cut = raw[-limit:].decode(errors="ignore")
+    _, newline, rest = cut.partition("\n")
+    return rest if newline and rest else cut
+
+
+def one_line(text: str, limit: int) -> str:
+    """``text`` with its white space folded, in at most ``limit`` bytes."""
+    return head(" ".join(text.split()), limit)
