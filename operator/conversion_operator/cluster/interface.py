@@ -48,7 +48,7 @@ class Cluster(Protocol):
     def now(self) -> datetime:
         """The API server's time. The operator's own clock may be wrong."""
 
-    async def list(self, resource: Resource, namespace: str) -> Listing:
+    async def list_all(self, resource: Resource, namespace: str) -> Listing:
         """All objects of ours in a namespace, as of now and not from a cache."""
 
     def watch(self, resource: Resource, namespace: str, version: str) -> AsyncIterator[Change]:
@@ -83,3 +83,26 @@ class Cluster(Protocol):
 
     async def post_event(self, body: Body) -> None:
         """Create an Event."""
+
+
+class Leases(Protocol):
+    """The one Lease by which operators agree on who leads."""
+
+    async def get_lease(self, namespace: str, name: str) -> Body:
+        """The Lease, as of now."""
+
+    async def create_lease(self, namespace: str, body: Body) -> Body:
+        """Create it. Conflict if somebody else was faster."""
+
+    async def replace_lease(self, namespace: str, body: Body) -> Body:
+        """Replace it. Conflict if it is no longer at the resourceVersion in ``body``."""
+
+
+class Sink(Protocol):
+    """Where a reflector puts what it learns."""
+
+    def replace(self, resource: Resource, namespace: str, listing: Listing) -> None:
+        """All there is of a resource in a namespace."""
+
+    def apply(self, resource: Resource, change: Change) -> None:
+        """One change."""

@@ -33,7 +33,10 @@ from conversion_operator.cluster.errors import (
 from conversion_operator.cluster.interface import Body, Change, Listing, Resource
 from conversion_operator.core.model import Job, Key, Pod
 
-_REQUEST: Final = aiohttp.ClientTimeout(total=30, connect=5)
+_READ: Final = aiohttp.ClientTimeout(total=30, connect=5)
+# Short enough that a write sent just before leadership was lost cannot arrive after another
+# operator has taken over (see controller/leadership.py).
+_WRITE: Final = aiohttp.ClientTimeout(total=8, connect=5)
 # The server ends a watch after this time; one that is silent for longer is dead.
 _WATCH_SECONDS: Final = 45
 _WATCH: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
@@ -77,7 +80,7 @@ class KubeCluster:
         """The Date header of the latest answer, plus the time since."""
         return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
 
-    async def list(self, resource: Resource, namespace: str) -> Listing:
+    async def list_all(self, resource: Resource, namespace: str) -> Listing:
         """All objects of ours, read from the store: resourceVersion is left unset on purpose."""
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _OURS)]
         answer = await self._request("GET", _path(resource, namespace), query)
@@ -95,7 +98,7 @@ class KubeCluster:
         ]
         if resource is not Resource.CONVERSIONS:
             query.append(("labelSelector", _OURS))
-        response = await self._send("GET", _path(resource, namespace), query, timeout=_WATCH)
+        response = await self._send("GET", _path(resource, namespace), query, limits=_WATCH)
         try:
             async for line in response.content:
                 if line.strip():
@@ -200,10 +203,11 @@ class KubeCluster:
 
     async def _request(
         self, verb: str, path: str, query: list[tuple[str, str]] | None = None, body: Any = None
-    ) -> Any:
+    ) -> dict[str, Any]:
         response = await self._send(verb, path, query or [], body)
         try:
-            return orjson.loads(await response.read())
+            answer: dict[str, Any] = orjson.loads(await response.read())
+            return answer
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unavailable(f"{verb} {path}: the answer broke off: {error!r}") from error
 
@@ -213,7 +217,7 @@ class KubeCluster:
         path: str,
         query: list[tuple[str, str]],
         body: Any = None,
-        timeout: aiohttp.ClientTimeout = _REQUEST,
+        limits: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
         content_type = "application/json-patch+json" if verb == "PATCH" else "application/json"
         method, url, headers, data, _ = await self._api.param_serialize(
@@ -225,7 +229,13 @@ class KubeCluster:
             auth_settings=["BearerToken"],
         )
         try:
-            answer = await self._api.call_api(method, url, headers, data, _request_timeout=timeout)
+            answer = await self._api.call_api(
+                method,
+                url,
+                headers,
+                data,
+                _request_timeout=limits or (_READ if verb == "GET" else _WRITE),
+            )
             response: aiohttp.ClientResponse = answer.response
             self._take_time(response)
             if response.status >= 400:

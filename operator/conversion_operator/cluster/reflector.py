@@ -10,12 +10,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from conversion_operator.cluster.errors import ClusterError, Expired, Unavailable
-from conversion_operator.cluster.interface import Change, Cluster, Listing, Resource
+from conversion_operator.cluster.interface import Cluster, Resource, Sink
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 15.0
@@ -25,30 +24,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Health:
-    """When a reflector last knew that it is in step, by the monotonic clock; None before."""
+    """When a reflector last asked for a list, by the monotonic clock."""
 
-    listed_at: float | None = None
-    heard_at: float | None = None
+    tried_at: float
 
 
 class Reflector:
-    """Feeds ``on_list`` with complete lists and, if ``watching``, ``on_change`` with changes."""
+    """Feeds a sink with complete lists and, if ``watching``, with changes in between."""
 
     def __init__(
         self,
         cluster: Cluster,
         resource: Resource,
         namespace: str,
-        on_list: Callable[[Resource, str, Listing], None],
-        on_change: Callable[[Resource, Change], None],
+        sink: Sink,
         *,
         relist_seconds: float,
         watching: bool = True,
     ) -> None:
-        self.health = Health()
+        self.health = Health(time.monotonic())
         self.resource, self.namespace = resource, namespace
         self._cluster = cluster
-        self._on_list, self._on_change = on_list, on_change
+        self._sink = sink
         self._relist_seconds, self._watching = relist_seconds, watching
 
     async def run(self) -> None:
@@ -73,9 +70,9 @@ class Reflector:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _list(self) -> str:
-        listing = await self._cluster.list(self.resource, self.namespace)
-        self._on_list(self.resource, self.namespace, listing)
-        self.health.listed_at = self.health.heard_at = time.monotonic()
+        self.health.tried_at = time.monotonic()
+        listing = await self._cluster.list_all(self.resource, self.namespace)
+        self._sink.replace(self.resource, self.namespace, listing)
         return listing.version
 
     async def _follow(self, version: str) -> None:
@@ -95,8 +92,7 @@ class Reflector:
 
     async def _watch(self, version: str) -> str:
         async for change in self._cluster.watch(self.resource, self.namespace, version):
-            self.health.heard_at = time.monotonic()
             version = change.body["metadata"]["resourceVersion"]
             if change.kind != "BOOKMARK":
-                self._on_change(self.resource, change)
+                self._sink.apply(self.resource, change)
         return version

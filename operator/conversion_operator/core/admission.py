@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from conversion_operator.api.reasons import Reason
@@ -36,6 +36,17 @@ class Queue:
     def position(self, uid: str) -> int | None:
         """1 for the next; None for one that does not wait for a slot."""
         return self.order.index(uid) + 1 if uid in self.order else None
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """What the cluster has against starting, learnt by asking it.
+
+    ``refused`` are conversions, by uid, whose Job the API server refused a short while ago.
+    """
+
+    namespaces_without_claim: frozenset[str] = frozenset()
+    refused: Mapping[str, Block] = field(default_factory=dict)
 
 
 def queue_key(conversion: Conversion) -> tuple[datetime, str]:
@@ -71,14 +82,11 @@ def _slots(mine: Children) -> int:
 def look(
     conversions: Iterable[Conversion],
     children: Mapping[str, Children],
-    missing_claims: Mapping[str, str],
+    obstacles: Obstacles,
     now: datetime,
     policy: Policy,
 ) -> Queue:
-    """Sort out who waits, in which order, and who may not start and why.
-
-    ``missing_claims`` has a message for each namespace without the shared volume's claim.
-    """
+    """Sort out who waits, in which order, and who may not start and why."""
     none = Children()
     unfinished = [c for c in conversions if not c.finished and not c.deleting and c.spec]
     waiting, wake = [], None
@@ -93,7 +101,7 @@ def look(
     blocks: dict[str, Block] = {}
     for conversion in waiting:
         at = next_attempt_at(conversion.status)
-        block = _block(conversion, missing_claims, busy, policy)
+        block = _block(conversion, obstacles, busy, policy)
         # Also one that pauses or is blocked comes before those behind it that use its paths:
         # otherwise the younger would overwrite what the older is about to write.
         busy.add(conversion)
@@ -138,14 +146,18 @@ class _BusyPaths:
 
 
 def _block(
-    conversion: Conversion, missing_claims: Mapping[str, str], busy: _BusyPaths, policy: Policy
+    conversion: Conversion, obstacles: Obstacles, busy: _BusyPaths, policy: Policy
 ) -> Block | None:
     if not policy.enabled:
         return Block(
             Reason.PAUSED, "conversions are paused: CONVERTER_ENABLED is false for this operator"
         )
-    missing = missing_claims.get(conversion.key.namespace)
-    if missing:
-        return Block(Reason.CLAIM_MISSING, missing)
+    if conversion.key.namespace in obstacles.namespaces_without_claim:
+        return Block(
+            Reason.CLAIM_MISSING,
+            f"namespace {conversion.key.namespace} has no PersistentVolumeClaim {policy.claim}",
+        )
     conflict = busy.conflict(conversion)
-    return Block(Reason.PATH_BUSY, conflict) if conflict else None
+    if conflict:
+        return Block(Reason.PATH_BUSY, conflict)
+    return obstacles.refused.get(conversion.key.uid)

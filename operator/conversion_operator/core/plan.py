@@ -17,6 +17,8 @@ create request, from an operator that was paused, meets 409 and starts nothing."
 PROGRESS_INTERVAL: Final = timedelta(seconds=10)
 POSITION_INTERVAL: Final = timedelta(seconds=60)
 STARTING_SETTLE: Final = timedelta(seconds=2)
+STARTING_INTERVAL: Final = timedelta(seconds=10)
+"""How often to look why a container does not start: some causes are told by events alone."""
 FORCE_AFTER: Final = timedelta(seconds=60)
 
 

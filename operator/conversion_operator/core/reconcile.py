@@ -24,6 +24,7 @@ from conversion_operator.core.model import Children, Conversion, Job
 from conversion_operator.core.plan import (
     FORCE_AFTER,
     PROGRESS_INTERVAL,
+    STARTING_INTERVAL,
     STARTING_SETTLE,
     Action,
     Context,
@@ -143,8 +144,9 @@ def _start(conversion: Conversion, attempt: Children, verdict: Waiting, context:
     if left <= timedelta(0):
         return _give_up_start(conversion, attempt, job, context, verdict)
     old = conversion.status
+    again = min(left, STARTING_INTERVAL)
     if old and old.phase is Phase.STARTING and old.reason == verdict.reason:
-        return Plan(look_again=left)
+        return Plan(look_again=again)
     if old and verdict.reason == Reason.STARTING and age < STARTING_SETTLE:
         # Most containers run within two seconds: the write that says so is the next one.
         return Plan(look_again=STARTING_SETTLE - age)
@@ -152,7 +154,7 @@ def _start(conversion: Conversion, attempt: Children, verdict: Waiting, context:
         conversion, Phase.STARTING, verdict.reason, verdict.message, context.now
     )
     status = statuses.open_attempt(status, attempt)
-    return Plan(status=statuses.with_pod(status, verdict.pod), look_again=left)
+    return Plan(status=statuses.with_pod(status, verdict.pod), look_again=again)
 
 
 def _give_up_start(

@@ -1,0 +1,1 @@
+"""The running operator: kopf handlers, work loops, leadership, probes, metrics and settings."""

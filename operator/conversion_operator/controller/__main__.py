@@ -1,0 +1,42 @@
+"""``python -m conversion_operator.controller`` runs the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+from pydantic import ValidationError
+
+from conversion_operator.cluster.kube import KubeCluster, load_configuration
+from conversion_operator.controller import logs, probes
+from conversion_operator.controller.app import Operator
+from conversion_operator.controller.settings import LiveSettings
+
+
+async def run(settings: LiveSettings) -> None:
+    """Serve the probes and run the operator until a signal arrives."""
+    cluster = KubeCluster(await load_configuration(), user_agent="my-network-converter")
+    # The pod's name alone would be the same again for a StatefulSet; the host's is unique enough.
+    identity = settings.current.pod_name or socket.gethostname()
+    operator = Operator(cluster, settings, identity)
+    server = probes.serve(settings.current.probe_port, operator.registry, operator.heart)
+    try:
+        await operator.run(asyncio.Event())
+    finally:
+        server.shutdown()
+        await cluster.close()
+
+
+def main() -> None:
+    """Read the settings and run; a setting that is not understood is named and ends it."""
+    try:
+        settings = LiveSettings()
+    except ValidationError as error:
+        sys.exit(f"cannot start, a setting is not understood: {error}")
+    logs.configure(settings.current.log_level)
+    asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

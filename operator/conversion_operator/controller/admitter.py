@@ -1,0 +1,227 @@
+"""Starts conversions: the one place that creates Jobs, one pass after the other.
+
+A slot is reserved before the request goes out and given back only when it is known that no Job
+came of it. An answer that was lost may belong to a Job that exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from conversion_operator.api.reasons import Reason
+from conversion_operator.api.status import Phase
+from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Refused
+from conversion_operator.cluster.interface import Body, Change, Resource
+from conversion_operator.controller.shared import Shared
+from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
+from conversion_operator.core.manifest import build_job
+from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.parsing import owned_by
+from conversion_operator.core.plan import Block
+from conversion_operator.core.reconcile import awaits_attempt, current_attempt
+
+_LONGEST_REST: Final = 15.0
+_CLAIM_TTL: Final = 5.0
+_REFUSAL_TTL: Final = 20.0
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 10.0
+# The API server itself gives up on a request after a minute. Until then one whose answer was
+# lost may still be carried out.
+_LATE_CREATE: Final = 75.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What asking the cluster brought, and until when it is believed."""
+
+    claims: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    refused: dict[str, tuple[Block, float]] = field(default_factory=dict)
+
+
+class Admitter:
+    """Runs the admission passes. ``changed`` is told the uids whose place has changed."""
+
+    def __init__(self, shared: Shared, changed: Callable[[str], None]) -> None:
+        self.queue = Queue((), {})
+        self._shared, self._changed = shared, changed
+        self._cluster, self._view = shared.cluster, shared.view
+        self._reserved: set[str] = set()
+        self._known = _Known()
+        self._wake = asyncio.Event()
+        self._starting: set[asyncio.Task[None]] = set()
+
+    def poke(self) -> None:
+        """Something happened that may let a conversion start."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                rest = await self._pass()
+                try:
+                    async with asyncio.timeout(rest):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+        finally:
+            for task in self._starting:
+                task.cancel()
+
+    async def _pass(self) -> float:
+        """One look at everything. Returns the seconds until the next at the latest."""
+        if not self._shared.may_act():
+            return 1.0
+        policy = self._shared.settings.current.policy()
+        obstacles = await self._ask_obstacles(policy)
+        # From here to the reservations nothing is awaited: no other pass or event can come
+        # between counting the slots and taking them.
+        now = self._cluster.now()
+        children = self._view.all_children()
+        queue = look(self._view.conversions(), children, obstacles, now, policy)
+        queue = _without(queue, self._reserved)
+        held = slots_held(children, self._reserved, self._written_off())
+        for uid in admit(queue, held, policy):
+            self._reserved.add(uid)
+            task = asyncio.create_task(self._start(uid, policy), name=f"start {uid}")
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+        self._publish(queue, held, policy)
+        wake = (queue.wake - now).total_seconds() if queue.wake else _LONGEST_REST
+        return min(max(wake, 0.05), _LONGEST_REST)
+
+    def _publish(self, queue: Queue, held: int, policy: Policy) -> None:
+        before, self.queue = self.queue, _without(queue, self._reserved)
+        ranks = {uid: rank for rank, uid in enumerate(before.order)}
+        for rank, uid in enumerate(self.queue.order):
+            if ranks.get(uid) != rank:
+                self._changed(uid)
+        for uid, block in self.queue.blocks.items():
+            if before.blocks.get(uid) != block:
+                self._changed(uid)
+        self._shared.metrics.queued.set(len(self.queue.order))
+        self._shared.metrics.blocked.set(len(self.queue.blocks))
+        self._shared.metrics.running.set(held)
+        self._shared.metrics.limit.set(policy.max_parallel)
+        self._shared.metrics.enabled.set(policy.enabled)
+
+    def _written_off(self) -> frozenset[str]:
+        return frozenset(
+            c.key.uid
+            for c in self._view.conversions()
+            if c.status and c.status.phase is Phase.FAILED and c.status.reason == Reason.NODE_LOST
+        )
+
+    async def _ask_obstacles(self, policy: Policy) -> Obstacles:
+        now = time.monotonic()
+        refused = self._known.refused
+        for uid in [uid for uid, (_, until) in refused.items() if until <= now]:
+            del refused[uid]
+        spaces = {c.key.namespace for c in self._view.conversions() if not c.finished}
+        missing = {space for space in spaces if not await self._claim_exists(space, policy.claim)}
+        return Obstacles(frozenset(missing), {uid: block for uid, (block, _) in refused.items()})
+
+    async def _claim_exists(self, namespace: str, claim: str) -> bool:
+        key, now = f"{namespace}/{claim}", time.monotonic()
+        exists, until = self._known.claims.get(key, (True, 0.0))
+        if until > now:
+            return exists
+        try:
+            exists = await self._cluster.claim_exists(namespace, claim)
+        except ClusterError as error:
+            # Not known to be missing: the pod will tell.
+            logger.warning("cannot look for claim %s: %s", key, error)
+        self._known.claims[key] = exists, now + _CLAIM_TTL
+        return exists
+
+    async def _start(self, uid: str, policy: Policy) -> None:
+        """Create the next Job of a conversion and keep at it until it is known what came of it."""
+        lost_at: float | None = None
+        pause = _FIRST_PAUSE
+        try:
+            while not self._view.children(uid).live:
+                conversion = self._wanted(uid)
+                if conversion is None and not _still_uncertain(lost_at):
+                    return
+                try:
+                    if conversion and await self._create(conversion, policy):
+                        return
+                except ClusterError as error:
+                    lost_at = time.monotonic()
+                    logger.warning("no word of the Job for %s, asking again: %s", uid, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            self._reserved.discard(uid)
+            self._changed(uid)
+            self.poke()
+
+    def _wanted(self, uid: str) -> Conversion | None:
+        """The conversion, if it is still to be started: it may have been cancelled meanwhile."""
+        conversion = self._view.conversion(uid)
+        if conversion is None or conversion.finished or conversion.deleting:
+            return None
+        startable = not conversion.cancelled and awaits_attempt(
+            conversion, self._view.children(uid)
+        )
+        return conversion if startable and self._shared.leads() else None
+
+    async def _create(self, conversion: Conversion, policy: Policy) -> bool:
+        """One try. True if it is settled: the Job exists, or it was refused."""
+        uid = conversion.key.uid
+        attempt = current_attempt(conversion, self._view.children(uid)) + 1
+        retries = conversion.status.retries if conversion.status else None
+        body = build_job(conversion, attempt, policy, bool(retries and retries.out_of_memory))
+        try:
+            created = await self._cluster.create_job(body)
+        except Conflict:
+            return await self._adopt(conversion, body)
+        except (Refused, NotFound) as error:
+            self._refuse(uid, _explain_refusal(str(error)))
+            return True
+        self._see(created)
+        return True
+
+    async def _adopt(self, conversion: Conversion, body: Body) -> bool:
+        """The name is taken: by our own Job, whose answer was lost, or by a stranger's."""
+        meta = body["metadata"]
+        try:
+            existing = await self._cluster.get_job(meta["namespace"], meta["name"])
+        except NotFound:
+            return False  # deleted between the two requests
+        if owned_by(existing["metadata"], conversion.key.uid):
+            self._see(existing)
+            return True
+        message = f"Job {meta['name']} exists and does not belong to this ConversionJob"
+        self._refuse(conversion.key.uid, Block(Reason.JOB_NAME_TAKEN, message))
+        return True
+
+    def _see(self, job: Body) -> None:
+        """Count on the Job from this moment, before the watch tells of it."""
+        self._view.apply(Resource.JOBS, Change("ADDED", job))
+
+    def _refuse(self, uid: str, block: Block) -> None:
+        logger.warning("the Job of %s is refused: %s", uid, block.message)
+        self._known.refused[uid] = block, time.monotonic() + _REFUSAL_TTL
+
+
+def _still_uncertain(lost_at: float | None) -> bool:
+    """True while a request whose answer was lost may still be carried out."""
+    return lost_at is not None and time.monotonic() - lost_at < _LATE_CREATE
+
+
+def _without(queue: Queue, reserved: set[str]) -> Queue:
+    return Queue(tuple(uid for uid in queue.order if uid not in reserved), queue.blocks, queue.wake)
+
+
+def _explain_refusal(message: str) -> Block:
+    quota = "exceeded quota" in message
+    return Block(Reason.QUOTA_EXCEEDED if quota else Reason.POD_REJECTED, message)

@@ -1,0 +1,127 @@
+"""The operator as a whole: what depends on what, and how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from conversion_operator.cluster.interface import Resource
+from conversion_operator.cluster.kube import KubeCluster
+from conversion_operator.cluster.reflector import Reflector
+from conversion_operator.controller.admitter import Admitter
+from conversion_operator.controller.announcer import Announcer
+from conversion_operator.controller.handlers import watch_conversions
+from conversion_operator.controller.leadership import Leadership
+from conversion_operator.controller.probes import Heart
+from conversion_operator.controller.settings import LiveSettings
+from conversion_operator.controller.shared import Shared
+from conversion_operator.controller.telemetry import Metrics, Telemetry
+from conversion_operator.controller.view import View
+from conversion_operator.controller.worker import Worker
+from conversion_operator.controller.workqueue import WorkQueue
+
+RELIST_SECONDS: Final = 60.0
+_WORKERS: Final = 8
+_BEAT_SECONDS: Final = 1.0
+_RELOAD_SECONDS: Final = 15.0
+
+logger = logging.getLogger(__name__)
+
+
+class Operator:
+    """Wires the parts together and runs them until it is told to stop."""
+
+    def __init__(self, cluster: KubeCluster, settings: LiveSettings, identity: str) -> None:
+        self.registry = CollectorRegistry()
+        self.heart = Heart()
+        self._settings = settings
+        self._metrics = Metrics(self.registry)
+        self._queue = WorkQueue(time.monotonic)
+        self.view = View(self._on_change)
+        self._leadership = Leadership(
+            cluster, settings.current.pod_namespace, identity, cluster.now, self._on_leadership
+        )
+        shared = Shared(cluster, self.view, settings, self._metrics, self._leadership.leads)
+        self._admitter = Admitter(shared, self._queue.add)
+        announcer = Announcer(cluster, Telemetry(self._metrics), identity)
+        self._worker = Worker(shared, self._queue, self._admitter, announcer)
+        # ConversionJobs are watched by kopf; here they are only listed, against what it misses.
+        self.heart.reflectors = [
+            Reflector(
+                cluster,
+                resource,
+                namespace,
+                self.view,
+                relist_seconds=RELIST_SECONDS,
+                watching=resource is not Resource.CONVERSIONS,
+            )
+            for namespace in settings.current.namespaces
+            for resource in Resource
+        ]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop`` is set or a signal to terminate arrives.
+
+        What runs in the cluster goes on: the next operator finds it there.
+        """
+        parts = {
+            "admission": self._admitter.run(),
+            "heartbeat": self._beat(),
+            "settings": self._reload(),
+            **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
+            **{f"reflector {r.resource} {r.namespace}": r.run() for r in self.heart.reflectors},
+        }
+        # The Lease is released last: only when nothing of ours writes any more.
+        lead = asyncio.create_task(self._leadership.run(), name="leadership")
+        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+        for task in (lead, *tasks):
+            task.add_done_callback(lambda done: _stop_if_failed(done, stop))
+        try:
+            await watch_conversions(self.view, self._settings.current.namespaces, stop)
+        finally:
+            self.heart.ready = False
+            await _cancel(tasks)
+            await _cancel([lead])
+        for task in (lead, *tasks):
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+    def _on_change(self, uid: str) -> None:
+        self._queue.add(uid)
+        self._admitter.poke()
+
+    def _on_leadership(self, leads: bool) -> None:
+        self._metrics.leading.set(leads)
+        self._admitter.poke()
+
+    async def _beat(self) -> None:
+        while True:
+            self.heart.beat()
+            self.heart.ready = self.view.complete(self._settings.current.namespaces)
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _reload(self) -> None:
+        while True:
+            await asyncio.sleep(_RELOAD_SECONDS)
+            if self._settings.reload():
+                logger.info("settings changed", extra=self._settings.current.model_dump())
+                for conversion in self.view.conversions():
+                    self._queue.add(conversion.key.uid)
+                self._admitter.poke()
+
+
+def _stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """A part that died by itself takes the process down; a half-working operator helps nobody."""
+    if not task.cancelled():
+        logger.error("a part of the operator ended", extra={"part": task.get_name()})
+        stop.set()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

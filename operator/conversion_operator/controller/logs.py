@@ -1,0 +1,23 @@
+"""Structured logs: one JSON object a line on standard output."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from pythonjsonlogger.json import JsonFormatter
+
+
+def configure(level: str) -> None:
+    """Send all logs of the process there."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        JsonFormatter(
+            "%(levelname)s %(name)s %(message)s",
+            timestamp=True,
+            rename_fields={"levelname": "level", "name": "logger"},
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # kopf tells of every event it hands over.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)

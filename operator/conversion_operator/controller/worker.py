@@ -1,0 +1,194 @@
+"""Reconciles one conversion at a time: view → decide → actions → one status write → events."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from typing import Final
+
+from conversion_operator.cluster.errors import ClusterError, NotFound, Unavailable
+from conversion_operator.cluster.interface import Change, Resource
+from conversion_operator.controller.admitter import Admitter
+from conversion_operator.controller.announcer import Announcer
+from conversion_operator.controller.shared import Shared
+from conversion_operator.controller.workqueue import WorkQueue
+from conversion_operator.core.model import Children, Conversion, Pod
+from conversion_operator.core.naming import job_name
+from conversion_operator.core.plan import (
+    PROGRESS_INTERVAL,
+    STARTING_INTERVAL,
+    Action,
+    Context,
+    DeleteJob,
+    DeletePod,
+    Plan,
+)
+from conversion_operator.core.reconcile import (
+    awaits_attempt,
+    current_attempt,
+    decide,
+    decide_ownerless,
+)
+from media_converter.contract import PROGRESS_KEY, Progress, parse_progress
+
+_NOT_READY_PAUSE: Final = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Works off the queue; several tasks may run :meth:`run` of one Worker."""
+
+    def __init__(
+        self, shared: Shared, queue: WorkQueue, admitter: Admitter, announcer: Announcer
+    ) -> None:
+        self._shared, self._queue = shared, queue
+        self._admitter, self._announcer = admitter, announcer
+        self._cluster, self._view = shared.cluster, shared.view
+        self._written_at: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            uid = await self._queue.take()
+            try:
+                await self._work(uid)
+            finally:
+                self._queue.done(uid)
+
+    async def _work(self, uid: str) -> None:
+        if not self._shared.may_act():
+            self._queue.add_after(uid, _NOT_READY_PAUSE)
+            return
+        try:
+            await self._reconcile(uid)
+            self._queue.succeeded(uid)
+        except ClusterError as error:
+            self._shared.metrics.errors.inc()
+            logger.warning("reconciling %s is repeated: %s", uid, error)
+            if isinstance(error, Unavailable) and error.retry_after:
+                self._queue.add_after(uid, error.retry_after)
+            else:
+                self._queue.add_backed_off(uid)
+        except Exception:
+            # One odd object must not stop the others; it is tried again, ever more slowly.
+            self._shared.metrics.errors.inc()
+            logger.exception("reconciling %s failed", uid)
+            self._queue.add_backed_off(uid)
+
+    async def _reconcile(self, uid: str) -> None:
+        conversion, children = self._view.conversion(uid), self._view.children(uid)
+        if conversion is None:
+            self._written_at.pop(uid, None)
+            await self._carry_out(None, decide_ownerless(children))
+            self._view.forget_gone(uid)
+            self._admitter.poke()
+            return
+        children = await self._assure_job(conversion, children)
+        plan = decide(conversion, children, await self._context(conversion, children))
+        await self._carry_out(conversion, plan)
+        if conversion.finished:
+            self._view.forget_gone(uid)
+        if plan.look_again is not None:
+            self._queue.add_after(uid, max(0.05, plan.look_again.total_seconds()))
+        self._admitter.poke()
+
+    async def _assure_job(self, conversion: Conversion, children: Children) -> Children:
+        """Ask for a Job the view does not have before it is taken for deleted.
+
+        The watch of Jobs may lag behind that of ConversionJobs, just after another operator
+        created one.
+        """
+        number = current_attempt(conversion, children)
+        mine = children.of_attempt(number)
+        if conversion.finished or awaits_attempt(conversion, children) or mine.jobs or mine.pods:
+            return children
+        name = job_name(conversion.key.uid, number)
+        try:
+            body = await self._cluster.get_job(conversion.key.namespace, name)
+        except NotFound:
+            return children
+        self._view.apply(Resource.JOBS, Change("ADDED", body))
+        return self._view.children(conversion.key.uid)
+
+    async def _context(self, conversion: Conversion, children: Children) -> Context:
+        uid, queue = conversion.key.uid, self._admitter.queue
+        written = self._written_at.get(uid)
+        progress, logs = await self._ask_progress(conversion, children, written)
+        return Context(
+            now=self._cluster.now(),
+            policy=self._shared.settings.current.policy(),
+            position=queue.position(uid),
+            block=queue.blocks.get(uid),
+            events=await self._ask_events(conversion, children),
+            progress=progress,
+            logs=logs,
+            since_write=None if written is None else timedelta(seconds=time.monotonic() - written),
+        )
+
+    async def _ask_progress(
+        self, conversion: Conversion, children: Children, written: float | None
+    ) -> tuple[Progress | None, str]:
+        pod = _running_pod(conversion, children)
+        known = conversion.status is not None and pod and conversion.status.pod_name == pod.name
+        too_soon = (
+            written is not None and time.monotonic() - written < PROGRESS_INTERVAL.total_seconds()
+        )
+        if pod is None or not known or too_soon:
+            return None, ""
+        try:
+            return split_log(await self._cluster.log_tail(pod.namespace, pod.name))
+        except ClusterError as error:
+            # Progress is a courtesy: without it the conversion is still looked after.
+            logger.debug("no log of %s: %s", pod.name, error)
+            return None, ""
+
+    async def _ask_events(self, conversion: Conversion, children: Children) -> str:
+        """The latest warning about a Job or pod that should have started by now."""
+        if conversion.finished or awaits_attempt(conversion, children):
+            return ""
+        mine = children.of_attempt(current_attempt(conversion, children))
+        job, pod = next(iter(mine.jobs), None), next((p for p in mine.pods if p.live), None)
+        if job is None or (pod and (pod.running_since or pod.terminated)):
+            return ""
+        if self._cluster.now() - job.created < STARTING_INTERVAL / 2:
+            return ""
+        return await self._cluster.latest_warning(job.namespace, pod.uid if pod else job.uid)
+
+    async def _carry_out(self, conversion: Conversion | None, plan: Plan) -> None:
+        for action in plan.actions:
+            await self._act(conversion, action)
+        if conversion is None or plan.status is None:
+            return
+        body = await self._cluster.write_status(conversion.key, plan.status)
+        self._written_at[conversion.key.uid] = time.monotonic()
+        self._view.apply(Resource.CONVERSIONS, Change("MODIFIED", body))
+        self._announcer.announce(conversion, plan.status)
+
+    async def _act(self, conversion: Conversion | None, action: Action) -> None:
+        if isinstance(action, DeleteJob):
+            await self._cluster.delete_job(action.job, foreground=action.foreground)
+        elif isinstance(action, DeletePod):
+            await self._cluster.delete_pod(action.pod, force=action.force)
+        elif conversion is not None:
+            await self._cluster.delete_conversion(conversion.key)
+
+
+def split_log(text: str) -> tuple[Progress | None, str]:
+    """The latest progress in a log's tail, and what is written there for people."""
+    progress, lines = None, []
+    for line in text.splitlines():
+        found = parse_progress(line)
+        if found:
+            progress = found
+        elif not line.startswith('{"' + PROGRESS_KEY):  # nor half a progress line
+            lines.append(line)
+    return progress, "\n".join(lines)
+
+
+def _running_pod(conversion: Conversion, children: Children) -> Pod | None:
+    if conversion.finished:
+        return None
+    mine = children.of_attempt(current_attempt(conversion, children))
+    return next((pod for pod in mine.pods if pod.live and pod.running_since), None)
