@@ -1,0 +1,148 @@
+"""Values for tables: each builder makes something ordinary, and a test says what is special."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from conversion_operator.api.spec import ConversionJobSpec
+from conversion_operator.api.status import ConversionJobStatus, Retries
+from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy, Terminated
+from conversion_operator.core.naming import job_name
+from conversion_operator.core.plan import Context, Plan
+from conversion_operator.core.reconcile import decide
+from media_converter.contract import Output, Progress, Reason, Report, dump_report
+
+T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+POLICY = Policy()
+UID = "0b3f0d52-7d1c-4a8e-9d0a-000000000001"
+
+
+def at(seconds: float) -> datetime:
+    """T0 plus so many seconds."""
+    return T0 + timedelta(seconds=seconds)
+
+
+def spec(**changes: Any) -> ConversionJobSpec:
+    values = {
+        "conversionType": "video_to_mp4",
+        "inputFile": "input/a.mov",
+        "outputFile": "output/a.mp4",
+    }
+    return ConversionJobSpec.model_validate(values | changes)
+
+
+def conversion(
+    uid: str = UID,
+    *,
+    created: datetime = T0,
+    status: ConversionJobStatus | None = None,
+    namespace: str = "my-network",
+    **changes: Any,
+) -> Conversion:
+    return Conversion(
+        key=Key(namespace, f"c-{uid[-4:]}", uid),
+        version=1,
+        generation=1,
+        created=created,
+        deleting=False,
+        spec=spec(**changes),
+        status=status,
+    )
+
+
+def job(attempt: int = 1, uid: str = UID, **changes: Any) -> Job:
+    base = Job(
+        namespace="my-network",
+        name=job_name(uid, attempt),
+        uid=f"job-{uid}-{attempt}",
+        version=1,
+        conversion_uid=uid,
+        owned=True,
+        attempt=attempt,
+        created=T0,
+        deleting=False,
+        finished=None,
+        finished_at=None,
+        failure="",
+        image=POLICY.image,
+    )
+    return replace(base, **changes)
+
+
+def pod(attempt: int = 1, uid: str = UID, **changes: Any) -> Pod:
+    base = Pod(
+        namespace="my-network",
+        name=f"{job_name(uid, attempt)}-x",
+        uid=f"pod-{uid}-{attempt}",
+        version=1,
+        conversion_uid=uid,
+        job_name=job_name(uid, attempt),
+        attempt=attempt,
+        phase="Pending",
+        node="node-1",
+    )
+    return replace(base, **changes)
+
+
+def running(attempt: int = 1, since: float = 1, **changes: Any) -> Pod:
+    return pod(attempt, phase="Running", running_since=at(since), **changes)
+
+
+def ended(
+    exit_code: int, reason: str = "", message: str = "", attempt: int = 1, **changes: Any
+) -> Pod:
+    end = Terminated(exit_code, reason, message, at(1), at(11))
+    phase = "Succeeded" if exit_code == 0 else "Failed"
+    return replace(pod(attempt, phase=phase, terminated=end), **changes)
+
+
+def good_report(**changes: Any) -> str:
+    report = Report(
+        final=True,
+        reason=Reason.COMPLETED,
+        message="converted",
+        output_size=1234,
+        output=Output("a" * 64, "mp4", "h264", "aac", 1280, 720, 5.28),
+        progress=Progress(100),
+        logs="all is well",
+    )
+    return dump_report(replace(report, **changes)).decode()
+
+
+def bad_report(reason: Reason, message: str = "because") -> str:
+    return dump_report(Report(final=True, reason=reason, message=message, logs="tail")).decode()
+
+
+def succeeded(attempt: int = 1, **changes: Any) -> Pod:
+    return ended(0, "Completed", good_report(), attempt, **changes)
+
+
+def children(*parts: Job | Pod) -> Children:
+    return Children(
+        tuple(part for part in parts if isinstance(part, Job)),
+        tuple(part for part in parts if isinstance(part, Pod)),
+    )
+
+
+def context(now: datetime = T0, **changes: Any) -> Context:
+    return replace(Context(now=now, policy=POLICY), **changes)
+
+
+def step(
+    subject: Conversion, parts: Children, now: float = 5, **changes: Any
+) -> tuple[Plan, Conversion]:
+    """Decide once; the conversion comes back with the status that would be stored."""
+    plan = decide(subject, parts, context(at(now), **changes))
+    return plan, replace(subject, status=plan.status or subject.status)
+
+
+def retries(subject: Conversion) -> Retries:
+    assert subject.status is not None
+    return subject.status.retries or Retries()
+
+
+def status(subject: Conversion) -> ConversionJobStatus:
+    assert subject.status is not None
+    return subject.status

@@ -1,0 +1,270 @@
+"""The table of evidence: what an attempt ended with, and what that counts as."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from conversion_operator.api.reasons import REASONS, Reason
+from conversion_operator.core.model import Children, Job, Pod
+from conversion_operator.core.verdict import Active, Ended, Kind, Unreachable, Waiting, judge
+from media_converter.contract import EXIT_CODES, FILE_FAULTS
+from media_converter.contract import Reason as ConverterReason
+from tests.unit.operator.builders import (
+    POLICY,
+    at,
+    bad_report,
+    children,
+    ended,
+    good_report,
+    job,
+    pod,
+    running,
+    succeeded,
+)
+
+
+def verdict_on(*parts: Job | Pod, events: str = "", now: float = 5) -> object:
+    return judge(children(*parts), events, at(now), POLICY)
+
+
+ENDS: list[tuple[str, Children, Kind, str]] = [
+    ("success", children(job(), succeeded()), Kind.SUCCESS, "Completed"),
+    (
+        "success before the Job's condition says so",
+        children(job(finished=None), succeeded()),
+        Kind.SUCCESS,
+        "Completed",
+    ),
+    (
+        "success of a pod whose Job is gone",
+        children(job(gone=True), succeeded()),
+        Kind.SUCCESS,
+        "Completed",
+    ),
+    (
+        "success seen in the event of the deletion only",
+        children(job(), succeeded(gone=True)),
+        Kind.SUCCESS,
+        "Completed",
+    ),
+    (
+        "exit code 0 but a child was killed for memory",
+        children(job(), ended(0, "OOMKilled", good_report())),
+        Kind.OUT_OF_MEMORY,
+        "OutOfMemory",
+    ),
+    (
+        "killed for memory",
+        children(job(), ended(137, "OOMKilled")),
+        Kind.OUT_OF_MEMORY,
+        "OutOfMemory",
+    ),
+    (
+        "exit code 0 without a report",
+        children(job(), ended(0, "Completed", "Segmentation fault")),
+        Kind.FAILURE,
+        "ReportMissing",
+    ),
+    (
+        "exit code 0 with a report that is not final",
+        children(job(), ended(0, "Completed", good_report(final=False))),
+        Kind.FAILURE,
+        "ReportMissing",
+    ),
+    (
+        "Job complete but the container was killed for memory",
+        children(job(finished="Complete"), ended(0, "OOMKilled")),
+        Kind.OUT_OF_MEMORY,
+        "OutOfMemory",
+    ),
+    (
+        "could not be started",
+        children(job(), ended(128, "StartError", "runc: no")),
+        Kind.DISRUPTION,
+        "StartError",
+    ),
+    (
+        "killed by a signal nobody knows of",
+        children(job(), ended(137, "Error")),
+        Kind.FAILURE,
+        "ContainerKilled",
+    ),
+    (
+        "unknown exit code",
+        children(job(), ended(3, "Error", "Traceback")),
+        Kind.FAILURE,
+        "ContainerKilled",
+    ),
+    (
+        "drained: terminated by SIGTERM with a disruption condition",
+        children(
+            job(),
+            ended(
+                47,
+                "Error",
+                bad_report(ConverterReason.TERMINATED),
+                disruption="EvictionByEvictionAPI",
+            ),
+        ),
+        Kind.DISRUPTION,
+        "Evicted",
+    ),
+    (
+        "preempted",
+        children(job(), ended(143, "Error", disruption="PreemptionByScheduler")),
+        Kind.DISRUPTION,
+        "Preempted",
+    ),
+    (
+        "evicted by the kubelet before its container said anything",
+        children(job(), pod(phase="Failed", reason="Evicted", message="low on disk")),
+        Kind.DISRUPTION,
+        "Evicted",
+    ),
+    (
+        "deleted by hand while it ran",
+        children(
+            job(), ended(47, "Error", bad_report(ConverterReason.TERMINATED), deleted_at=at(3))
+        ),
+        Kind.DISRUPTION,
+        "PodDeleted",
+    ),
+    (
+        "deleted by force: only its absence is left",
+        children(job(), running(gone=True)),
+        Kind.DISRUPTION,
+        "PodDeleted",
+    ),
+    (
+        "Job and pod gone",
+        children(job(gone=True), running(gone=True)),
+        Kind.DISRUPTION,
+        "JobDeleted",
+    ),
+    ("nothing left at all", children(), Kind.DISRUPTION, "JobDeleted"),
+    (
+        "the Job failed and its pod is nowhere",
+        children(job(finished="Failed", failure="BackoffLimitExceeded")),
+        Kind.DISRUPTION,
+        "PodDeleted",
+    ),
+    (
+        "pod stopped at its deadline",
+        children(job(), replace(ended(137, "Error"), reason="DeadlineExceeded")),
+        Kind.FINAL,
+        "DeadlineExceeded",
+    ),
+    (
+        "refused by the kubelet",
+        children(job(), pod(phase="Failed", reason="OutOfcpu", message="no cpu")),
+        Kind.DISRUPTION,
+        "StartError",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "parts", "kind", "reason"), ENDS, ids=[e[0] for e in ENDS])
+def test_ends(name: str, parts: Children, kind: Kind, reason: str) -> None:
+    verdict = judge(parts, "", at(20), POLICY)
+    assert isinstance(verdict, Ended)
+    assert (verdict.kind, verdict.reason) == (kind, reason)
+    assert verdict.reason in REASONS
+
+
+@pytest.mark.parametrize(
+    "reason", [r for r in ConverterReason if r is not ConverterReason.COMPLETED]
+)
+def test_every_exit_code_of_the_converter_is_understood(reason: ConverterReason) -> None:
+    verdict = verdict_on(job(), ended(EXIT_CODES[reason], "Error", bad_report(reason)))
+    assert isinstance(verdict, Ended)
+    assert verdict.reason == reason
+    assert verdict.message == "because"
+    never_retried = reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED
+    assert (verdict.kind is Kind.FINAL) == never_retried
+
+
+def test_the_tail_of_the_log_stands_in_for_a_missing_report() -> None:
+    verdict = verdict_on(job(), ended(50, "Error", "Traceback: boom"))
+    assert isinstance(verdict, Ended)
+    assert verdict.reason == "InternalError"
+    assert verdict.report is not None
+    assert verdict.report.logs == "Traceback: boom"
+
+
+WAITS = [
+    ("no pod yet", [job()], "", Reason.STARTING),
+    (
+        "quota",
+        [job()],
+        'FailedCreate: Error creating: pods "x" is forbidden: exceeded quota: q, requested: pods=1',
+        Reason.QUOTA_EXCEEDED,
+    ),
+    (
+        "pod security",
+        [job()],
+        'FailedCreate: Error creating: pods "x" is forbidden: violates PodSecurity "restricted"',
+        Reason.POD_REJECTED,
+    ),
+    (
+        "a webhook",
+        [job()],
+        'FailedCreate: Error creating: admission webhook "w" denied the request: no',
+        Reason.POD_REJECTED,
+    ),
+    ("unschedulable", [job(), pod(unschedulable="0/1 nodes")], "", Reason.UNSCHEDULABLE),
+    ("pull", [job(), pod(waiting_reason="ImagePullBackOff")], "", Reason.IMAGE_PULL_FAILED),
+    (
+        "pull refused",
+        [job(), pod(waiting_reason="ErrImageNeverPull")],
+        "",
+        Reason.IMAGE_PULL_FAILED,
+    ),
+    (
+        "config",
+        [job(), pod(waiting_reason="CreateContainerConfigError")],
+        "",
+        Reason.CONTAINER_CONFIG_ERROR,
+    ),
+    (
+        "volume",
+        [job(), pod(waiting_reason="ContainerCreating")],
+        "FailedMount: MountVolume.SetUp failed",
+        Reason.VOLUME_NOT_READY,
+    ),
+    (
+        "attach",
+        [job(), pod(waiting_reason="ContainerCreating")],
+        "FailedAttachVolume: Multi-Attach error for volume",
+        Reason.VOLUME_NOT_READY,
+    ),
+    ("creating", [job(), pod(waiting_reason="ContainerCreating")], "", Reason.STARTING),
+]
+
+
+@pytest.mark.parametrize(("name", "parts", "events", "reason"), WAITS, ids=[w[0] for w in WAITS])
+def test_waits(name: str, parts: list[Job | Pod], events: str, reason: Reason) -> None:
+    verdict = verdict_on(*parts, events=events)
+    assert isinstance(verdict, Waiting)
+    assert verdict.reason == reason
+
+
+def test_a_container_that_runs_is_active() -> None:
+    assert isinstance(verdict_on(job(), running()), Active)
+
+
+def test_a_pod_cut_loose_from_its_job_still_counts() -> None:
+    assert isinstance(verdict_on(running()), Active)
+
+
+def test_of_two_pods_of_one_job_the_running_one_counts() -> None:
+    dead = ended(47, "Error", bad_report(ConverterReason.TERMINATED), uid="pod-b")
+    verdict = verdict_on(job(), dead, running())
+    assert isinstance(verdict, Active)
+
+
+def test_a_terminating_pod_is_given_its_grace_before_its_node_is_blamed() -> None:
+    dying = running(deleted_at=at(100))
+    assert isinstance(verdict_on(job(), dying, now=150), Active)
+    assert isinstance(verdict_on(job(), dying, now=161), Unreachable)
