@@ -1,0 +1,152 @@
+"""Every request the server saw, and what became of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from tests.component.support.errors import Obj
+from tests.component.support.kinds import Kind
+
+WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request.
+
+    ``verb`` is the audit log's word (get, list, watch, create, update, patch, delete,
+    deletecollection), ``front`` the name of the door it came in by, ``code`` the status that was
+    sent or would have been. ``outcome``: ``answered``, ``dropped`` (carried out, answer thrown
+    away), ``hung`` (never answered) or ``client gone``. ``changed`` says that an object was
+    written; ``uid`` and ``owner`` are the written object's own UID and its controller's.
+    """
+
+    number: int
+    at: datetime
+    front: str
+    user_agent: str
+    method: str
+    path: str
+    query: dict[str, str]
+    verb: str = ""
+    kind: Kind | None = None
+    namespace: str | None = None
+    name: str = ""
+    subresource: str = ""
+    content_type: str = ""
+    token: str | None = None
+    body: bytes = b""
+    code: int | None = None
+    outcome: str = ""
+    changed: bool = False
+    uid: str = ""
+    owner: str = ""
+
+    @property
+    def plural(self) -> str:
+        return self.kind.plural if self.kind else ""
+
+    def __str__(self) -> str:
+        target = "/".join(filter(None, (self.namespace, self.name, self.subresource)))
+        return f"#{self.number} {self.front} {self.verb} {self.plural} {target} {self.code} {self.outcome}"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which requests: every given part must be equal. ``path`` is a regular expression."""
+
+    verb: str | tuple[str, ...] | None = None
+    resource: str | tuple[str, ...] | None = None
+    namespace: str | None = None
+    name: str | None = None
+    subresource: str | None = None
+    path: str | None = None
+    front: str | None = None
+    user_agent: str | None = None
+    code: int | None = None
+    where: Callable[[Any], bool] | None = None
+
+    def __call__(self, request: Request) -> bool:
+        pairs = (
+            (self.namespace, request.namespace),
+            (self.name, request.name),
+            (self.subresource, request.subresource),
+            (self.front, request.front),
+            (self.code, request.code),
+        )
+        if any(wanted is not None and wanted != actual for wanted, actual in pairs):
+            return False
+        if not (_one_of(self.verb, request.verb) and _one_of(self.resource, request.plural)):
+            return False
+        if self.path is not None and not re.search(self.path, request.path):
+            return False
+        if self.user_agent is not None and self.user_agent not in request.user_agent:
+            return False
+        return self.where is None or self.where(request)
+
+
+def _one_of(wanted: str | tuple[str, ...] | None, actual: str) -> bool:
+    if wanted is None:
+        return True
+    return actual == wanted if isinstance(wanted, str) else actual in wanted
+
+
+@dataclass(slots=True)
+class AuditLog:
+    """The requests in the order in which they came, with ways to count them.
+
+    Every counting method takes the parts of a ``Match``:
+    ``audit.writes(resource="jobs", verb="create")``.
+    """
+
+    requests: list[Request] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    def matching(self, since: int = 0, **match: Any) -> list[Request]:
+        matches = Match(**match)
+        return [request for request in self.requests[since:] if matches(request)]
+
+    def count(self, since: int = 0, **match: Any) -> int:
+        return len(self.matching(since, **match))
+
+    def writes(self, since: int = 0, **match: Any) -> list[Request]:
+        """Requests that ask for a change, whether or not it was made."""
+        match.setdefault("verb", tuple(WRITES))
+        return self.matching(since, **match)
+
+    def mark(self) -> int:
+        """A position to count from: ``n = audit.mark(); …; audit.writes(since=n)``."""
+        return len(self.requests)
+
+    def writes_per_object(self, **match: Any) -> Counter[tuple[str, str, str]]:
+        """Write requests by (plural, namespace, name)."""
+        return Counter((r.plural, r.namespace or "", r.name) for r in self.writes(**match))
+
+    def writes_per_conversion(self, jobs_of: dict[str, str]) -> dict[str, list[Request]]:
+        """Write requests but Events, by UID of the ConversionJob they serve.
+
+        ``jobs_of`` maps the UID of a Job to its owner's: ``History.owners``.
+        """
+        out: dict[str, list[Request]] = defaultdict(list)
+        for request in self.writes():
+            if request.plural == "conversionjobs" and request.uid:
+                out[request.uid].append(request)
+            elif request.plural == "jobs" and (request.owner or request.uid in jobs_of):
+                out[request.owner or jobs_of[request.uid]].append(request)
+        return dict(out)
+
+    def bodies(self, **match: Any) -> list[Obj | list[Any]]:
+        """Decoded bodies of the matching requests."""
+        import orjson
+
+        return [orjson.loads(r.body) for r in self.matching(**match) if r.body]

@@ -1,0 +1,91 @@
+"""The API server's wall clock, which a test may shift, stop and push."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+
+class Signal:
+    """Wakes everyone who waits, once per ``fire``."""
+
+    def __init__(self) -> None:
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def fire(self) -> None:
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
+        """True when fired, False after ``timeout`` seconds."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(waiter)
+        return True
+
+
+class ServerClock:
+    """Real time plus an offset, or a moment that only ``advance`` moves.
+
+    Everything the server and the world around it stamp or time by goes by this clock: timestamps
+    of objects, the Date header, run times of scripts, tolerations. Sockets and ``timeoutSeconds``
+    of a watch go by real time.
+    """
+
+    def __init__(self) -> None:
+        self._offset = timedelta()
+        self._frozen: datetime | None = None
+        self.listeners: list[Callable[[], None]] = []
+
+    @property
+    def frozen(self) -> bool:
+        return self._frozen is not None
+
+    def now(self) -> datetime:
+        return self._frozen or datetime.now(UTC) + self._offset
+
+    def advance(self, seconds: float) -> None:
+        """Moves the clock; a negative number sets it back."""
+        if self._frozen is not None:
+            self._frozen += timedelta(seconds=seconds)
+        else:
+            self._offset += timedelta(seconds=seconds)
+        self._tell()
+
+    def freeze(self, at: datetime | None = None) -> None:
+        """Stops the clock, by default at the last whole second."""
+        self._frozen = at or self.now().replace(microsecond=0)
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
+
+    def stamp(self, shift: float = 0) -> str:
+        """Now as metav1.Time has it: whole seconds, UTC."""
+        return to_stamp(self.now() + timedelta(seconds=shift))
+
+    def micro_stamp(self) -> str:
+        """Now as metav1.MicroTime has it."""
+        return self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def http_date(self) -> str:
+        return format_datetime(self.now().replace(microsecond=0), usegmt=True)
+
+
+def to_stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_stamp(stamp: str) -> datetime:
+    return datetime.fromisoformat(stamp)

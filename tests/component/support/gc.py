@@ -1,0 +1,159 @@
+"""The garbage collector and the namespace controller, one pass at a time."""
+
+from __future__ import annotations
+
+from tests.component.support import kinds
+from tests.component.support.errors import Obj
+from tests.component.support.kinds import NAMESPACES, STORED, Kind
+from tests.component.support.store import FOREGROUND, ORPHAN, Change, DeleteOptions, Key, Store, Version
+
+_ACTOR = "gc"
+
+
+class GarbageCollector:
+    """Deletes what has lost its owners, and does foreground and orphan deletion.
+
+    ``step`` does one pass over what has changed since the last; ``paused`` holds it back, as a
+    busy controller manager would.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._dirty: dict[tuple[Kind, Key], None] = {}
+        self.paused = False
+        store.listeners.append(self._on_change)
+
+    def _on_change(self, change: Change) -> None:
+        self._dirty[change.kind, change.key] = None
+        if change.type == "DELETED":
+            self._dirty |= dict.fromkeys(self._dependents(change.uid))
+            for owner in change.new.obj["metadata"].get("ownerReferences") or []:
+                kind = kinds.by_type(owner["apiVersion"], owner["kind"])
+                if kind is not None:
+                    namespace = change.key[0] if kind.namespaced else ""
+                    self._dirty[kind, (namespace, owner["name"])] = None
+
+    def _dependents(self, uid: str) -> list[tuple[Kind, Key]]:
+        return sorted(self._store.dependents.get(uid, ()), key=lambda d: (d[0].resource, d[1]))
+
+    def step(self) -> int:
+        """Number of objects written."""
+        if self.paused:
+            return 0
+        dirty, self._dirty = self._dirty, {}
+        before = self._store.rv
+        for kind, key in dirty:
+            version = self._store.find(kind, *key)
+            if version is not None:
+                self._collect(kind, key, version)
+        return self._store.rv - before
+
+    def next_due(self) -> None:
+        """Never: it only follows changes."""
+
+    def _collect(self, kind: Kind, key: Key, version: Version) -> None:
+        meta = version.obj["metadata"]
+        finalizers = meta.get("finalizers") or []
+        if "deletionTimestamp" in meta:
+            if ORPHAN in finalizers:
+                self._orphan(kind, key, meta["uid"])
+            elif FOREGROUND in finalizers:
+                self._foreground(kind, key, meta["uid"])
+            return
+        if meta.get("ownerReferences"):
+            self._check_owners(kind, key, version)
+
+    def _orphan(self, kind: Kind, key: Key, uid: str) -> None:
+        for dependent_kind, dependent in self._dependents(uid):
+            self._drop_owners(dependent_kind, dependent, {uid})
+        self._release(kind, key, ORPHAN)
+
+    def _foreground(self, kind: Kind, key: Key, uid: str) -> None:
+        blocking = [(k, d) for k, d in self._dependents(uid) if self._blocks(k, d, uid)]
+        if not blocking:
+            self._release(kind, key, FOREGROUND)
+        for dependent_kind, dependent in blocking:
+            version = self._store.get(dependent_kind, *dependent)
+            if "deletionTimestamp" not in version.obj["metadata"]:
+                self._check_owners(dependent_kind, dependent, version)
+
+    def _blocks(self, kind: Kind, key: Key, uid: str) -> bool:
+        owners = self._store.get(kind, *key).obj["metadata"]["ownerReferences"]
+        return any(o["uid"] == uid and o.get("blockOwnerDeletion") for o in owners)
+
+    def _check_owners(self, kind: Kind, key: Key, version: Version) -> None:
+        meta = version.obj["metadata"]
+        gone, waiting, solid = set(), set(), set()
+        for reference in meta["ownerReferences"]:
+            state = self._owner_state(key[0], reference)
+            {"gone": gone, "waiting": waiting, "solid": solid}[state].add(reference["uid"])
+        if solid:
+            if gone | waiting:
+                self._drop_owners(kind, key, gone | waiting)
+            return
+        own = self._dependents(meta["uid"])
+        foreground = waiting and any(self._blocks(k, d, meta["uid"]) for k, d in own)
+        policy = "Foreground" if foreground else "Background"
+        options = DeleteOptions(propagation=policy, uid=meta["uid"])
+        self._store.delete(kind, *key, options, _ACTOR)
+
+    def _owner_state(self, namespace: str, reference: Obj) -> str:
+        kind = kinds.by_type(reference["apiVersion"], reference["kind"])
+        if kind is None:
+            return "solid"  # The real one cannot resolve the type either, and leaves the object.
+        owner = self._store.find(kind, namespace, reference["name"])
+        if owner is None or owner.obj["metadata"]["uid"] != reference["uid"]:
+            return "gone"
+        meta = owner.obj["metadata"]
+        if "deletionTimestamp" in meta and FOREGROUND in (meta.get("finalizers") or []):
+            return "waiting"
+        return "solid"
+
+    def _drop_owners(self, kind: Kind, key: Key, uids: set[str]) -> None:
+        def drop(obj: Obj) -> None:
+            meta = obj["metadata"]
+            kept = [o for o in meta.get("ownerReferences", []) if o["uid"] not in uids]
+            if kept:
+                meta["ownerReferences"] = kept
+            else:
+                meta.pop("ownerReferences", None)
+
+        self._store.mutate(kind, *key, drop, _ACTOR)
+
+    def _release(self, kind: Kind, key: Key, finalizer: str) -> None:
+        def drop(obj: Obj) -> None:
+            obj["metadata"]["finalizers"].remove(finalizer)
+
+        self._store.mutate(kind, *key, drop, _ACTOR)
+
+
+class NamespaceController:
+    """Empties terminating namespaces, and removes them once they are empty."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def step(self) -> int:
+        """Number of objects written."""
+        before = self._store.rv
+        for namespace in self._store.list(NAMESPACES):
+            if namespace.obj["status"]["phase"] == "Terminating":
+                self._empty(namespace.obj["metadata"]["name"])
+        return self._store.rv - before
+
+    def next_due(self) -> None:
+        """Never: it only follows changes."""
+
+    def _empty(self, name: str) -> None:
+        left = False
+        for kind in STORED:
+            if not kind.namespaced:
+                continue
+            for version in self._store.list(kind, name):
+                left = True
+                meta = version.obj["metadata"]
+                if "deletionTimestamp" not in meta:
+                    options = DeleteOptions(propagation="Background")
+                    self._store.delete(kind, name, meta["name"], options, _ACTOR)
+        if not left:
+            self._store.remove(NAMESPACES, "", name, _ACTOR)

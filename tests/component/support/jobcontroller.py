@@ -1,0 +1,217 @@
+"""The Job controller: makes pods, counts them, writes Job status. As of Kubernetes 1.34.
+
+Not modelled, and refused loudly: podFailurePolicy, successPolicy, indexed Jobs, parallelism above
+one and the Job's own activeDeadlineSeconds. None of them is used here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from tests.component.support import metadata, podstatus
+from tests.component.support.clock import ServerClock, from_stamp
+from tests.component.support.errors import ApiError, Obj
+from tests.component.support.kinds import JOBS, PODS
+from tests.component.support.recorder import ACTOR, Recorder
+from tests.component.support.scripts import Script, Stage
+from tests.component.support.store import DeleteOptions, Key, Store
+from tests.component.support.strategies import TRACKING_FINALIZER
+
+_COMPONENT: Final = "job-controller"
+_UNMODELLED: Final = ("podFailurePolicy", "successPolicy", "activeDeadlineSeconds", "managedBy")
+_RETRY_SECONDS: Final = 10.0
+
+
+class Obstacles(Protocol):
+    """What the controller asks of the world."""
+
+    def script_of(self, job: Obj) -> Script:
+        """The script of this Job's pod."""
+
+    def pod_refusal(self, job: Obj) -> str | None:
+        """Why a pod may not be created now, in the server's words."""
+
+    def wake_at(self, kind: Any, key: Key, moment: datetime) -> None:
+        """To be stepped again then."""
+
+
+def finished(job: Obj) -> bool:
+    status = job.get("status", {})
+    return any(podstatus.condition(status, kind) for kind in ("Complete", "Failed"))
+
+
+class JobController:
+    """Brings one Job a step forward at a time."""
+
+    def __init__(self, store: Store, clock: ServerClock, recorder: Recorder, world: Obstacles) -> None:
+        self._store = store
+        self._clock = clock
+        self._recorder = recorder
+        self._world = world
+
+    def pods_of(self, uid: str) -> list[Obj]:
+        """Pods controlled by the Job with this UID."""
+        found = sorted(self._store.dependents.get(uid, ()), key=lambda d: d[1])
+        pods = [self._store.get(kind, *key).obj for kind, key in found if kind is PODS]
+        return [p for p in pods if (metadata.controller_of(p) or {}).get("uid") == uid]
+
+    def sync(self, key: Key) -> None:
+        """One step of the Job at ``key``."""
+        version = self._store.find(JOBS, *key)
+        if version is None:
+            return
+        job = version.obj
+        pods = self.pods_of(job["metadata"]["uid"])
+        if "deletionTimestamp" in job["metadata"]:
+            self._untrack(pods)
+            return
+        if finished(job):
+            self._untrack(pods)
+            self._expire(key, job)
+            return
+        self._check_modelled(job)
+        status = dict(job["status"])
+        gone = [pod for pod in pods if _tracked(pod) and self._counts(job, pod)]
+        self._account(status, gone)
+        self._write(key, self._judge(job, status, pods))
+        self._untrack(gone)
+        self._replace(key, pods)
+
+    def release_orphan(self, pod: Obj) -> None:
+        """Takes the tracking finalizer off a pod whose Job is no longer there."""
+        owner = metadata.controller_of(pod)
+        if _tracked(pod) and not (owner and self._job(pod, owner)):
+            self._untrack([pod])
+
+    def _job(self, pod: Obj, owner: Obj) -> bool:
+        found = self._store.find(JOBS, pod["metadata"]["namespace"], owner["name"])
+        return found is not None and found.obj["metadata"]["uid"] == owner["uid"]
+
+    def _check_modelled(self, job: Obj) -> None:
+        spec = job["spec"]
+        used = [key for key in _UNMODELLED if spec.get(key)]
+        if spec["parallelism"] != 1 or spec["completions"] != 1:
+            used.append("parallelism")
+        if used:
+            raise NotImplementedError(f"the world does not model {', '.join(used)} of a Job")
+
+    def _counts(self, job: Obj, pod: Obj) -> bool:
+        """Whether the pod is over for this Job."""
+        if podstatus.is_terminal(pod):
+            return True
+        if job["spec"]["podReplacementPolicy"] == "Failed":
+            return False
+        return "deletionTimestamp" in pod["metadata"]
+
+    def _account(self, status: Obj, gone: list[Obj]) -> None:
+        for pod in gone:
+            succeeded = pod["status"]["phase"] == "Succeeded"
+            word = "succeeded" if succeeded else "failed"
+            status[word] = status.get(word, 0) + 1
+
+    def _judge(self, job: Obj, status: Obj, pods: list[Obj]) -> Obj:
+        """The status that follows from the pods."""
+        stamp = self._clock.stamp()
+        status["conditions"] = [dict(c) for c in status.get("conditions", [])]
+        live = [pod for pod in pods if not podstatus.is_terminal(pod)]
+        going = [pod for pod in live if "deletionTimestamp" in pod["metadata"]]
+        ready = [p for p in live if _is_ready(p) and p not in going]
+        _set(status, "active", len(live) - len(going))
+        status["ready"], status["terminating"] = len(ready), len(going)
+        status["uncountedTerminatedPods"] = {}
+        if not job["spec"]["suspend"]:
+            status.setdefault("startTime", stamp)
+        if status.get("succeeded"):
+            text = ("CompletionsReached", "Reached expected number of succeeded pods")
+            before = podstatus.condition(status, "SuccessCriteriaMet")
+            podstatus.set_condition(status, "SuccessCriteriaMet", "True", stamp, *text)
+            if before and not live:
+                podstatus.set_condition(status, "Complete", "True", stamp, *text)
+                status["completionTime"] = stamp
+                self._recorder.record(job, _COMPONENT, "Completed", "Job completed")
+        elif status.get("failed", 0) > job["spec"]["backoffLimit"]:
+            text = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+            before = podstatus.condition(status, "FailureTarget")
+            podstatus.set_condition(status, "FailureTarget", "True", stamp, *text)
+            if before and not live:
+                podstatus.set_condition(status, "Failed", "True", stamp, *text)
+                self._recorder.record(job, _COMPONENT, *text, warning=True)
+        if not status["conditions"]:
+            del status["conditions"]
+        return status
+
+    def _replace(self, key: Key, pods: list[Obj]) -> None:
+        """Makes the pod that is wanted."""
+        job = self._store.get(JOBS, *key).obj
+        status = job["status"]
+        if job["spec"]["suspend"] or status.get("conditions") or status.get("succeeded"):
+            return
+        if any(not self._counts(job, pod) for pod in pods):
+            return
+        why = self._world.pod_refusal(job)
+        obstacle = self._world.script_of(job).obstacle
+        if why is None and obstacle is not None and obstacle.stage is Stage.NO_POD:
+            why = obstacle.message
+        if why is None:
+            try:
+                self._create(job, key[0])
+            except ApiError as error:
+                why = error.message
+        if why is not None:
+            self._refused(key, job, why)
+
+    def _create(self, job: Obj, namespace: str) -> None:
+        pod = podstatus.from_job(job, namespace)
+        made = self._store.create(PODS, namespace, pod, ACTOR)
+        name = made.obj["metadata"]["name"]
+        self._recorder.record(job, _COMPONENT, "SuccessfulCreate", f"Created pod: {name}")
+
+    def _refused(self, key: Key, job: Obj, why: str) -> None:
+        name = f"{job['metadata']['name']}-xxxxx"
+        text = why if "is forbidden" in why else f'pods "{name}" is forbidden: {why}'
+        self._recorder.record(
+            job, _COMPONENT, "FailedCreate", f"Error creating: {text}", warning=True
+        )
+        self._world.wake_at(JOBS, key, self._clock.now() + timedelta(seconds=_RETRY_SECONDS))
+
+    def _expire(self, key: Key, job: Obj) -> None:
+        ttl = job["spec"].get("ttlSecondsAfterFinished")
+        if ttl is None:
+            return
+        conditions = job["status"]["conditions"]
+        ends = [c["lastTransitionTime"] for c in conditions if c["type"] in ("Complete", "Failed")]
+        due = from_stamp(ends[0]) + timedelta(seconds=ttl)
+        if self._clock.now() >= due:
+            self._store.delete(JOBS, *key, DeleteOptions(propagation="Foreground"), ACTOR)
+        else:
+            self._world.wake_at(JOBS, key, due)
+
+    def _write(self, key: Key, status: Obj) -> None:
+        self._store.mutate(JOBS, *key, lambda job: job.update(status=status), ACTOR)
+
+    def _untrack(self, pods: list[Obj]) -> None:
+        def drop(pod: Obj) -> None:
+            pod["metadata"]["finalizers"].remove(TRACKING_FINALIZER)
+
+        for pod in pods:
+            meta = pod["metadata"]
+            if _tracked(pod) and self._store.find(PODS, meta["namespace"], meta["name"]):
+                self._store.mutate(PODS, meta["namespace"], meta["name"], drop, ACTOR)
+
+
+def _tracked(pod: Obj) -> bool:
+    return TRACKING_FINALIZER in (pod["metadata"].get("finalizers") or [])
+
+
+def _is_ready(pod: Obj) -> bool:
+    ready = podstatus.condition(pod.get("status", {}), "Ready")
+    return ready is not None and ready["status"] == "True"
+
+
+def _set(status: Obj, key: str, value: int) -> None:
+    """Numbers that are zero are left out, as Go's omitempty does."""
+    if value:
+        status[key] = value
+    else:
+        status.pop(key, None)

@@ -1,0 +1,189 @@
+"""A CustomResourceDefinition's OpenAPI schema: pruning, validation, and a few of its rules.
+
+Pruning and validation go by the schema as the API server does it, ratcheting included (what was
+wrong before and is unchanged stays accepted). CEL is not evaluated: of the rules in the CRD only
+those in ``transition_causes`` are held, written out here. A test of another CEL rule belongs on a
+real cluster.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import yaml
+
+from tests.component.support.errors import Obj
+from tests.component.support.metadata import Causes
+
+TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
+MUTABLE_SPEC: Final = frozenset({"cancel", "priority", "ttlSecondsAfterFinished"})
+
+_KEPT: Final = frozenset({"apiVersion", "kind", "metadata"})
+_COPIED: Final = (
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "multipleOf",
+    "uniqueItems",
+    "required",
+)
+_WORDS: Final = {
+    "enum": "Unsupported value",
+    "required": "Required value",
+    "maxLength": "Too long",
+    "maxItems": "Too many",
+}
+
+
+def _translate(schema: Obj) -> Obj:
+    """The JSON Schema (2020-12) that says the same as one node of an OpenAPI v3 schema."""
+    out: Obj = {key: schema[key] for key in _COPIED if key in schema}
+    for bound in ("Minimum", "Maximum"):
+        # OpenAPI 3.0 marks a bound as exclusive, JSON Schema gives the bound itself.
+        if isinstance(out.get(f"exclusive{bound}"), bool):
+            exclusive = out.pop(f"exclusive{bound}")
+            if exclusive:
+                out[f"exclusive{bound}"] = out.pop(bound.lower())
+    if schema.get("x-kubernetes-int-or-string"):
+        out["type"] = ["integer", "string"]
+    elif "type" in schema:
+        out["type"] = schema["type"]
+    if schema.get("nullable") and "type" in out:
+        kinds = out["type"] if isinstance(out["type"], list) else [out["type"]]
+        out["type"] = [*kinds, "null"]
+    if "properties" in schema:
+        out["properties"] = {k: _translate(v) for k, v in schema["properties"].items()}
+    if isinstance(schema.get("items"), dict):
+        out["items"] = _translate(schema["items"])
+    if isinstance(schema.get("additionalProperties"), dict):
+        out["additionalProperties"] = _translate(schema["additionalProperties"])
+    for key in ("allOf", "anyOf", "oneOf"):
+        if key in schema:
+            out[key] = [_translate(part) for part in schema[key]]
+    if "not" in schema:
+        out["not"] = _translate(schema["not"])
+    return out
+
+
+def _prune(schema: Obj, value: Any, path: str, dropped: list[str]) -> Any:
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [_prune(schema["items"], v, f"{path}[{i}]", dropped) for i, v in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    properties = schema.get("properties", {})
+    additional = schema.get("additionalProperties")
+    keep_unknown = schema.get("x-kubernetes-preserve-unknown-fields") or additional is True
+    out: Obj = {}
+    for key, item in value.items():
+        inner = f"{path}.{key}" if path else key
+        if key in properties:
+            out[key] = _prune(properties[key], item, inner, dropped)
+        elif isinstance(additional, dict):
+            out[key] = _prune(additional, item, inner, dropped)
+        elif keep_unknown:
+            out[key] = item
+        else:
+            dropped.append(inner)
+    return out
+
+
+def _default(schema: Obj, value: Any) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _default(schema.get("items", {}), item)
+    if not isinstance(value, dict):
+        return
+    for key, inner in schema.get("properties", {}).items():
+        if key not in value and "default" in inner:
+            value[key] = inner["default"]
+        if key in value:
+            _default(inner, value[key])
+
+
+def _at(obj: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path:
+        try:
+            obj = obj[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return obj
+
+
+class CustomSchema:
+    """The schema of one version of a CustomResourceDefinition."""
+
+    def __init__(self, crd: Obj, version: str) -> None:
+        found = [v for v in crd["spec"]["versions"] if v["name"] == version]
+        if not found:
+            raise LookupError(f"the CRD has no version {version}")
+        self.definition: Obj = found[0]
+        self.root: Obj = self.definition["schema"]["openAPIV3Schema"]
+        properties = {k: v for k, v in self.root["properties"].items() if k not in _KEPT}
+        self._validator = jsonschema.Draft202012Validator(
+            _translate(self.root | {"properties": properties})
+        )
+
+    @classmethod
+    def load(cls, path: Path, version: str) -> CustomSchema:
+        return cls(yaml.safe_load(path.read_text(encoding="utf-8")), version)
+
+    def prune(self, obj: Obj) -> tuple[Obj, list[str]]:
+        """The object with defaults and without what the schema does not know; and those paths."""
+        dropped: list[str] = []
+        kept = {key: obj[key] for key in _KEPT if key in obj}
+        body = {key: value for key, value in obj.items() if key not in _KEPT}
+        pruned = _prune(self.root, body, "", dropped)
+        _default(self.root, pruned)
+        return kept | pruned, dropped
+
+    def causes(self, obj: Obj, old: Obj | None = None) -> Causes:
+        """What the schema refuses in ``obj`` and did not already refuse, unchanged, in ``old``."""
+        found: Causes = []
+        for error in self._validator.iter_errors(obj):
+            path = tuple(error.absolute_path)
+            if old is not None and path and _at(old, path) == _at(obj, path):
+                continue
+            if error.validator == "required" and isinstance(error.instance, dict):
+                missing = [k for k in error.validator_value if k not in error.instance]
+                found += [(_dotted((*path, key)), "Required value") for key in missing]
+                continue
+            word = _WORDS.get(str(error.validator), "Invalid value")
+            found.append((_dotted(path) or "<nil>", f"{word}: {error.message}"))
+        # jsonschema reports one error per missing key; each of them names all.
+        return sorted(set(found))
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return text.removeprefix(".")
+
+
+def transition_causes(old: Obj, new: Obj) -> Causes:
+    """The rules of the CRD over old and new that are held here in place of CEL."""
+    causes: Causes = []
+    old_spec, new_spec = old.get("spec", {}), new.get("spec", {})
+    fixed = (set(old_spec) | set(new_spec)) - MUTABLE_SPEC
+    changed = sorted(key for key in fixed if old_spec.get(key) != new_spec.get(key))
+    if changed:
+        problem = f'Invalid value: "object": immutable: {", ".join(changed)}'
+        causes.append(("spec", problem))
+    if old_spec.get("cancel") and not new_spec.get("cancel"):
+        causes.append(("spec", 'Invalid value: "object": a cancelled job stays cancelled'))
+    old_status, new_status = old.get("status"), new.get("status")
+    if old_status and not new_status:
+        causes.append(("<nil>", 'Invalid value: "object": a status is never removed'))
+    old_phase = (old_status or {}).get("phase")
+    if old_phase in TERMINAL_PHASES and (new_status or {}).get("phase") != old_phase:
+        causes.append(("status", 'Invalid value: "object": a terminal phase never changes'))
+    return causes

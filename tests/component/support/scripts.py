@@ -1,0 +1,241 @@
+"""What is to happen to the pod of a Job: scripts for the world around the API server.
+
+::
+
+    world.script("holiday", fail(Reason.DISK_FULL), succeed(size=12))   # 1st and 2nd attempt
+    world.script("late", image_pull(then=succeed()))                    # until world.fix("late")
+    world.script("long", succeed(hold=True))                            # until world.finish("long")
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from media_converter.contract import EXIT_CODES, Output, Reason, Report, dump_report
+
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+class Stage(StrEnum):
+    """Where an obstacle stands."""
+
+    NO_POD = "no pod"
+    UNSCHEDULED = "unscheduled"
+    CREATING = "creating"
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Something that keeps a pod from starting.
+
+    It goes by itself after ``seconds`` of the server's clock, or when the test fixes it.
+    ``reason`` is the waiting reason of the container, or that of the event.
+    """
+
+    stage: Stage
+    reason: str
+    message: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a container ends, and what the pod then looks like.
+
+    ``deletion`` says that the pod is not ended by itself but deleted, with that reason in its
+    DisruptionTarget condition (empty for a deletion by hand); the rest is then how it reacts.
+    """
+
+    exit_code: int = 0
+    reason: str = "Completed"
+    message: str = ""
+    signal: int | None = None
+    pod_reason: str = ""
+    pod_message: str = ""
+    disruption: str = ""
+    deletion: str | None = None
+    started: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The life of one pod.
+
+    ``run_seconds`` of the server's clock pass in Running; with ``hold`` it stays there until
+    ``world.finish``. ``stop_seconds`` is how long it takes to stop once told to, at most the
+    grace period. ``on_sigterm`` is how it ends then. ``node`` pins it.
+    """
+
+    ending: Ending = Ending()
+    obstacle: Obstacle | None = None
+    run_seconds: float = 0.0
+    hold: bool = False
+    logs: bytes = b""
+    stop_seconds: float = 0.0
+    on_sigterm: Ending | None = None
+    node: str | None = None
+
+
+def report(
+    reason: Reason = Reason.COMPLETED,
+    *,
+    final: bool = True,
+    size: int = 1024,
+    sha256: str = SHA256,
+    message: str = "",
+    logs: str = "",
+) -> str:
+    """A converter's report as its termination message holds it."""
+    done = reason is Reason.COMPLETED and final
+    output = Output(sha256=sha256, container="mp4", video_codec="h264", width=1280, height=720)
+    made = Report(
+        final=final,
+        reason=reason if final else None,
+        message=message,
+        output_size=size if done else None,
+        output=output if done else None,
+        logs=logs,
+    )
+    return dump_report(made).decode("ascii")
+
+
+def succeed(size: int = 1024, sha256: str = SHA256, logs: str = "", **script: Any) -> Script:
+    """Ends with exit code 0 and a final report."""
+    ending = Ending(message=report(size=size, sha256=sha256, logs=logs))
+    return Script(ending, **script)
+
+
+def fail(reason: Reason = Reason.INTERNAL_ERROR, message: str = "", **script: Any) -> Script:
+    """Ends as the converter reports ``reason``."""
+    text = report(reason, message=message or f"failed with {reason}")
+    return Script(Ending(EXIT_CODES[reason], "Error", text), **script)
+
+
+def exit_with(code: int, message: str = "", reason: str | None = None, **script: Any) -> Script:
+    """Ends with any exit code and termination message."""
+    ending = Ending(code, reason or ("Error" if code else "Completed"), message)
+    return Script(ending, **script)
+
+
+def oom_killed(exit_code: int = 137, message: str | None = None, **script: Any) -> Script:
+    """Ends by the OOM killer; with ``exit_code`` 0 only a child was killed."""
+    text = report(final=False) if message is None else message
+    return Script(Ending(exit_code, "OOMKilled", text), **script)
+
+
+def start_error(message: str = "runc create failed: exec: not found", **script: Any) -> Script:
+    """The container never ran: exit code 128, reason StartError."""
+    return Script(Ending(128, "StartError", message, started=False), **script)
+
+
+def evicted(
+    message: str = "The node was low on resource: memory. ", **script: Any
+) -> Script:
+    """Ended by the kubelet of a node short of something; the pod stays, Failed."""
+    ending = Ending(
+        137,
+        "Error",
+        pod_reason="Evicted",
+        pod_message=message,
+        disruption="TerminationByKubelet",
+    )
+    return Script(ending, **script)
+
+
+def preempted(**script: Any) -> Script:
+    """Deleted by the scheduler in favour of a more important pod."""
+    return Script(replace(_sigterm(), deletion="PreemptionByScheduler"), **script)
+
+
+def drained(**script: Any) -> Script:
+    """Deleted through the eviction API, as ``kubectl drain`` does."""
+    return Script(replace(_sigterm(), deletion="EvictionByEvictionAPI"), **script)
+
+
+def pod_deleted(**script: Any) -> Script:
+    """Deleted by hand."""
+    return Script(replace(_sigterm(), deletion=""), **script)
+
+
+def _sigterm() -> Ending:
+    return Ending(
+        EXIT_CODES[Reason.TERMINATED], "Error", report(Reason.TERMINATED, message="SIGTERM")
+    )
+
+
+def _after(then: Script | None, obstacle: Obstacle) -> Script:
+    return replace(then or succeed(), obstacle=obstacle)
+
+
+def image_pull(
+    message: str = 'Back-off pulling image "my-converter:latest"',
+    then: Script | None = None,
+    seconds: float | None = None,
+) -> Script:
+    """ErrImagePull, then ImagePullBackOff."""
+    obstacle = Obstacle(Stage.CREATING, "ImagePullBackOff", message, seconds)
+    return _after(then, obstacle)
+
+
+def image_never_pull(then: Script | None = None, seconds: float | None = None) -> Script:
+    """ErrImageNeverPull: the image is not on the node and the policy is Never."""
+    message = 'Container image "my-converter:latest" is not present with pull policy of Never'
+    return _after(then, Obstacle(Stage.CREATING, "ErrImageNeverPull", message, seconds))
+
+
+def config_error(
+    message: str = 'configmap "settings" not found',
+    then: Script | None = None,
+    seconds: float | None = None,
+) -> Script:
+    """CreateContainerConfigError."""
+    obstacle = Obstacle(Stage.CREATING, "CreateContainerConfigError", message, seconds)
+    return _after(then, obstacle)
+
+
+def stuck_attach(
+    message: str = (
+        'Multi-Attach error for volume "pvc-1" Volume is already exclusively attached to one node '
+        "and can't be attached to another"
+    ),
+    then: Script | None = None,
+    seconds: float | None = None,
+) -> Script:
+    """ContainerCreating for ever; only a FailedAttachVolume event says why."""
+    return _after(then, Obstacle(Stage.CREATING, "FailedAttachVolume", message, seconds))
+
+
+def stuck_mount(
+    message: str = 'MountVolume.SetUp failed for volume "shared" : timed out',
+    then: Script | None = None,
+    seconds: float | None = None,
+) -> Script:
+    """ContainerCreating for ever; only a FailedMount event says why."""
+    return _after(then, Obstacle(Stage.CREATING, "FailedMount", message, seconds))
+
+
+def slow_start(seconds: float | None = None, then: Script | None = None) -> Script:
+    """ContainerCreating for a while, for no reason given."""
+    return _after(then, Obstacle(Stage.CREATING, "", "", seconds))
+
+
+def unschedulable(
+    message: str = "0/2 nodes are available: 2 Insufficient memory.",
+    then: Script | None = None,
+    seconds: float | None = None,
+) -> Script:
+    """No node fits."""
+    return _after(then, Obstacle(Stage.UNSCHEDULED, "Unschedulable", message, seconds))
+
+
+def failed_create(
+    message: str = (
+        "exceeded quota: compute, requested: pods=1, used: pods=1, limited: pods=1"
+    ),
+    then: Script | None = None,
+    seconds: float | None = None,
+) -> Script:
+    """The Job controller is not allowed to make the pod; an event on the Job says why."""
+    return _after(then, Obstacle(Stage.NO_POD, "FailedCreate", message, seconds))

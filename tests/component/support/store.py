@@ -1,0 +1,380 @@
+"""The objects of the in-process API server: versions, preconditions, finalizers, the change log.
+
+Synchronous and free of I/O: one call is one transaction. Stored objects are never changed in place;
+callers get the stored dictionaries and must copy before they change one (``patching.copy``).
+"""
+
+from __future__ import annotations
+
+import uuid
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from tests.component.support import errors, metadata, patching
+from tests.component.support.clock import ServerClock, Signal
+from tests.component.support.errors import Obj
+from tests.component.support.kinds import NAMESPACES, PODS, STORED, Kind
+from tests.component.support.strategies import Strategy
+
+Key = tuple[str, str]
+"""Namespace (empty for cluster-scoped kinds) and name."""
+
+FOREGROUND: Final = "foregroundDeletion"
+ORPHAN: Final = "orphan"
+_SUFFIX: Final = "bcdfghjklmnpqrstvwxz2456789"
+_MAX_OBJECT: Final = 1_572_864
+
+
+class Version:
+    """One version of one object, encoded at most once."""
+
+    __slots__ = ("_items", "_raw", "kind", "obj", "rv")
+
+    def __init__(self, kind: Kind, obj: Obj, rv: int) -> None:
+        self.kind, self.obj, self.rv = kind, obj, rv
+        self._raw: bytes | None = None
+        self._items: bytes | None = None
+
+    @property
+    def raw(self) -> bytes:
+        if self._raw is None:
+            self._raw = orjson.dumps(self.obj)
+        return self._raw
+
+    @property
+    def as_item(self) -> bytes:
+        """As an item of a list: built-in items carry neither apiVersion nor kind there."""
+        if self.kind.custom:
+            return self.raw
+        if self._items is None:
+            bare = {k: v for k, v in self.obj.items() if k not in ("apiVersion", "kind")}
+            self._items = orjson.dumps(bare)
+        return self._items
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """One write that changed something. ``type`` is ADDED, MODIFIED or DELETED.
+
+    ``at`` is the server's clock, ``actor`` who wrote: the client's front for requests,
+    ``world`` or ``test`` for what did not come over HTTP.
+    """
+
+    rv: int
+    at: datetime
+    type: str
+    kind: Kind
+    key: Key
+    uid: str
+    old: Version | None
+    new: Version
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """Of a DELETE: how far it goes and what must be true for it."""
+
+    propagation: str | None = None
+    grace: int | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+
+
+@dataclass(slots=True)
+class Table:
+    """All objects of one kind and the log of their changes."""
+
+    live: dict[Key, Version] = field(default_factory=dict)
+    log: list[Change] = field(default_factory=list)
+    compacted: int = 0
+
+
+class Store:
+    """Objects of every kind, with one version counter as etcd has it."""
+
+    def __init__(self, clock: ServerClock, strategy: Strategy) -> None:
+        self.clock = clock
+        self.strategy = strategy
+        self.tables: dict[Kind, Table] = {kind: Table() for kind in STORED}
+        self.changes: list[Change] = []
+        self.dependents: dict[str, set[tuple[Kind, Key]]] = {}
+        self.listeners: list[Callable[[Change], None]] = []
+        self.changed = Signal()
+        self.rv = 0
+        self._names = 0
+
+    # Reading
+
+    def find(self, kind: Kind, namespace: str, name: str) -> Version | None:
+        return self.tables[kind].live.get((namespace if kind.namespaced else "", name))
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Version:
+        version = self.find(kind, namespace, name)
+        if version is None:
+            raise errors.not_found(kind, name)
+        return version
+
+    def list(self, kind: Kind, namespace: str | None = None) -> list[Version]:
+        """In the order of the keys; ``namespace`` None means all of them."""
+        live = self.tables[kind].live
+        return [live[key] for key in sorted(live) if namespace is None or key[0] == namespace]
+
+    def since(self, kind: Kind, rv: int) -> list[Change]:
+        """Changes after version ``rv``; 410 if they are no longer kept."""
+        table = self.tables[kind]
+        if rv < table.compacted:
+            raise errors.expired(rv, self.rv)
+        return table.log[bisect_right(table.log, rv, key=lambda change: change.rv) :]
+
+    def compact(self, kinds: Iterable[Kind] = STORED) -> None:
+        """Forgets history: whoever watches from a version before now gets 410."""
+        for kind in kinds:
+            self.tables[kind].compacted = self.rv + 1
+        # Otherwise a list taken now would already be too old to watch from.
+        self.rv += 1
+
+    # Writing
+
+    def create(self, kind: Kind, namespace: str, obj: Obj, actor: str, *, check: bool = True) -> Version:
+        """``check=False`` stores what today's rules refuse, as an older CRD let it in."""
+        obj = patching.copy(obj)
+        meta: Obj = obj["metadata"]
+        if meta.get("resourceVersion"):
+            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+        if not meta.get("name"):
+            self._generate_name(kind, meta)
+        name = meta["name"]
+        if kind.namespaced:
+            meta["namespace"] = namespace
+            self._check_namespace(kind, namespace, name)
+        for key in (*metadata.SERVER_SET, "generation"):
+            meta.pop(key, None)
+        meta["uid"] = str(uuid.uuid4())
+        meta["creationTimestamp"] = self.clock.stamp()
+        if kind.has_generation:
+            meta["generation"] = 1
+        self.strategy.prepare_create(kind, obj)
+        if check and (causes := self.strategy.causes(kind, obj)):
+            raise errors.invalid(kind, name, causes)
+        key = (namespace if kind.namespaced else "", name)
+        if key in self.tables[kind].live:
+            raise errors.already_exists(kind, name)
+        return self._write("ADDED", kind, key, obj, None, actor)
+
+    def update(
+        self, kind: Kind, namespace: str, name: str, new: Obj, actor: str, subresource: str = ""
+    ) -> Version:
+        """A PUT, or what a PATCH made of the object."""
+        old = self.get(kind, namespace, name)
+        self._check_version(kind, new, old)
+        new = patching.copy(self.strategy.prepare_update(kind, new, old.obj, subresource))
+        self._keep_system_fields(kind, new, old.obj)
+        if causes := self._update_causes(kind, new, old.obj):
+            raise errors.invalid(kind, name, causes)
+        return self._settle(kind, old, new, actor)
+
+    def mutate(
+        self, kind: Kind, namespace: str, name: str, change: Callable[[Obj], Any], actor: str
+    ) -> Version:
+        """Changes a copy of the object in place of a client; for controllers and tests.
+
+        Goes past validation and past the split of status and spec.
+        """
+        old = self.get(kind, namespace, name)
+        new = patching.copy(old.obj)
+        change(new)
+        return self._settle(kind, old, new, actor)
+
+    def delete(
+        self, kind: Kind, namespace: str, name: str, options: DeleteOptions, actor: str
+    ) -> tuple[Version, bool]:
+        """The object as it was left, and whether it is gone."""
+        old = self.get(kind, namespace, name)
+        self._check_preconditions(kind, old.obj, options)
+        if kind is NAMESPACES:
+            return self._terminate_namespace(old, actor), False
+        new = patching.copy(old.obj)
+        meta = new["metadata"]
+        meta["finalizers"] = _finalizers(kind, meta.get("finalizers", []), options.propagation)
+        if not meta["finalizers"]:
+            del meta["finalizers"]
+        grace = _grace(kind, old.obj, options)
+        if grace == 0 and not meta.get("finalizers"):
+            return self.remove(kind, namespace, name, actor, new), True
+        if "deletionTimestamp" not in meta:
+            meta["generation"] = meta.get("generation", 0) + 1
+            meta["deletionTimestamp"] = self.clock.stamp(shift=grace)
+            meta["deletionGracePeriodSeconds"] = grace
+            if not kind.has_generation:
+                del meta["generation"]
+        elif grace < meta.get("deletionGracePeriodSeconds", 0):
+            meta["deletionGracePeriodSeconds"] = grace
+            meta["deletionTimestamp"] = self.clock.stamp(shift=grace)
+        return self._settle(kind, old, new, actor), False
+
+    def remove(self, kind: Kind, namespace: str, name: str, actor: str, last: Obj | None = None) -> Version:
+        """Takes the object away at once, whatever its finalizers."""
+        old = self.get(kind, namespace, name)
+        key = (namespace if kind.namespaced else "", name)
+        return self._write("DELETED", kind, key, patching.copy(last or old.obj), old, actor)
+
+    # Inside
+
+    def _settle(self, kind: Kind, old: Version, new: Obj, actor: str) -> Version:
+        if not new["metadata"].get("finalizers"):
+            new["metadata"].pop("finalizers", None)
+        new["metadata"]["resourceVersion"] = old.obj["metadata"]["resourceVersion"]
+        if new == old.obj:
+            return old
+        meta = new["metadata"]
+        key = (meta.get("namespace", ""), meta["name"])
+        released = "deletionTimestamp" in meta and not meta.get("finalizers")
+        # A pod with a grace period left stays until its kubelet says that it has stopped.
+        if released and not meta.get("deletionGracePeriodSeconds") and kind is not NAMESPACES:
+            return self._write("DELETED", kind, key, new, old, actor)
+        return self._write("MODIFIED", kind, key, new, old, actor)
+
+    def _write(
+        self, event: str, kind: Kind, key: Key, obj: Obj, old: Version | None, actor: str
+    ) -> Version:
+        obj["apiVersion"], obj["kind"] = kind.api_version, kind.kind
+        obj["metadata"]["resourceVersion"] = str(self.rv + 1)
+        version = Version(kind, obj, self.rv + 1)
+        if len(version.raw) > _MAX_OBJECT:
+            raise errors.ApiError(500, "InternalError", "etcdserver: request is too large")
+        self.rv += 1
+        table = self.tables[kind]
+        if event == "DELETED":
+            del table.live[key]
+        else:
+            table.live[key] = version
+        self._index(kind, key, old if old else None, None if event == "DELETED" else version)
+        uid = obj["metadata"]["uid"]
+        change = Change(self.rv, self.clock.now(), event, kind, key, uid, old, version, actor)
+        table.log.append(change)
+        self.changes.append(change)
+        for listener in list(self.listeners):
+            listener(change)
+        self.changed.fire()
+        return version
+
+    def _index(self, kind: Kind, key: Key, old: Version | None, new: Version | None) -> None:
+        for uid in _owner_uids(old):
+            self.dependents[uid].discard((kind, key))
+        for uid in _owner_uids(new):
+            self.dependents.setdefault(uid, set()).add((kind, key))
+
+    def _generate_name(self, kind: Kind, meta: Obj) -> None:
+        prefix = meta.get("generateName", "")
+        if not prefix:
+            problem = "Required value: name or generateName is required"
+            raise errors.invalid(kind, "", [("metadata.name", problem)])
+        self._names += 1
+        number, suffix = self._names * 7919 + 104729, ""
+        for _ in range(5):
+            number, digit = divmod(number, len(_SUFFIX))
+            suffix += _SUFFIX[digit]
+        meta["name"] = prefix[:58] + suffix
+
+    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
+        found = self.find(NAMESPACES, "", namespace)
+        if found is None:
+            raise errors.not_found(NAMESPACES, namespace)
+        if found.obj["status"]["phase"] == "Terminating":
+            raise errors.namespace_terminating(kind, name, namespace)
+
+    def _check_version(self, kind: Kind, new: Obj, old: Version) -> None:
+        given = new["metadata"].get("resourceVersion")
+        name = old.obj["metadata"]["name"]
+        if not given and not kind.unconditional_update:
+            problem = "Invalid value: 0x0: must be specified for an update"
+            raise errors.invalid(kind, name, [("metadata.resourceVersion", problem)])
+        if given and given != old.obj["metadata"]["resourceVersion"]:
+            raise errors.conflict(kind, name)
+
+    def _keep_system_fields(self, kind: Kind, new: Obj, old: Obj) -> None:
+        meta, before = new["metadata"], old["metadata"]
+        for key in ("uid", "creationTimestamp"):
+            meta.setdefault(key, before[key])
+        for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"):
+            meta.pop(key, None)
+            if key in before:
+                meta[key] = before[key]
+        new["apiVersion"], new["kind"] = kind.api_version, kind.kind
+        if kind.has_generation and _spec_part(new) != _spec_part(old):
+            meta["generation"] = before["generation"] + 1
+
+    def _update_causes(self, kind: Kind, new: Obj, old: Obj) -> metadata.Causes:
+        meta, before = new["metadata"], old["metadata"]
+        causes = [
+            (f"metadata.{key}", f'Invalid value: "{meta[key]}": field is immutable')
+            for key in ("uid", "creationTimestamp")
+            if meta[key] != before[key]
+        ]
+        added = set(meta.get("finalizers") or []) - set(before.get("finalizers") or [])
+        if "deletionTimestamp" in before and added:
+            problem = (
+                "Forbidden: no new finalizers can be added if the object is being deleted, found "
+                f"new finalizers {sorted(added)}"
+            )
+            causes.append(("metadata.finalizers", problem))
+        return causes + self.strategy.causes(kind, new, old)
+
+    def _check_preconditions(self, kind: Kind, obj: Obj, options: DeleteOptions) -> None:
+        meta = obj["metadata"]
+        for word, given, actual in (
+            ("UID", options.uid, meta["uid"]),
+            ("ResourceVersion", options.resource_version, meta["resourceVersion"]),
+        ):
+            if given is not None and given != actual:
+                why = (
+                    f"Precondition failed: {word} in precondition: {given}, {word} in object "
+                    f"meta: {actual}"
+                )
+                raise errors.conflict(kind, meta["name"], why)
+
+    def _terminate_namespace(self, old: Version, actor: str) -> Version:
+        new = patching.copy(old.obj)
+        new["metadata"].setdefault("deletionTimestamp", self.clock.stamp())
+        new["status"]["phase"] = "Terminating"
+        return self._settle(NAMESPACES, old, new, actor)
+
+
+def _owner_uids(version: Version | None) -> list[str]:
+    if version is None:
+        return []
+    return [owner["uid"] for owner in version.obj["metadata"].get("ownerReferences") or []]
+
+
+def _spec_part(obj: Obj) -> Obj:
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+
+
+def _finalizers(kind: Kind, present: list[str], propagation: str | None) -> list[str]:
+    others = [name for name in present if name not in (FOREGROUND, ORPHAN)]
+    if propagation is None:
+        if len(others) != len(present):
+            return present
+        propagation = kind.default_propagation
+    by_policy = {"Foreground": [FOREGROUND], "Orphan": [ORPHAN], "Background": []}
+    return others + by_policy[propagation]
+
+
+def _grace(kind: Kind, obj: Obj, options: DeleteOptions) -> int:
+    """Seconds a deleted object is given to stop. Only pods are given any."""
+    if kind is not PODS:
+        return 0
+    spec, status = obj.get("spec", {}), obj.get("status", {})
+    # Nothing runs: there is no kubelet to wait for.
+    if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        return 0
+    if options.grace is not None:
+        return options.grace
+    grace: int = spec.get("terminationGracePeriodSeconds", 30)
+    return grace
