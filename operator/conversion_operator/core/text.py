@@ -30,7 +30,7 @@ def tail(text: str, limit: int) -> str:
     raw = clean(text).strip().encode()
     if len(raw) <= limit:
         return raw.decode()
-    cut = raw[-limit:].decode(errors="ignore")
+    cut = raw[len(raw) - limit :].decode(errors="ignore")
     _, newline, rest = cut.partition("\n")
     return rest if newline and rest else cut
 

@@ -1,0 +1,140 @@
+"""The CRD: what is committed is what the models say, and it is structural."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from conversion_operator.api.crd import build_crd, generated_files
+from conversion_operator.api.reasons import REASONS, Reason
+from conversion_operator.api.rules import EXTENSIONS, OPTION_TYPES
+from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
+from conversion_operator.api.status import ConversionJobStatus
+from media_converter.contract import ConversionType
+from media_converter.contract import Reason as ConverterReason
+from tests.unit.operator.builders import children, conversion, job, status, step, succeeded
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("name", generated_files())
+def test_committed_files_are_up_to_date(name: str) -> None:
+    assert (ROOT / name).read_text() == generated_files()[name], "run `make crds`"
+
+
+def schema() -> Any:
+    return build_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+def nodes(node: Any, path: str = "") -> Any:
+    yield path, node
+    for name, child in node.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    if "items" in node:
+        yield from nodes(node["items"], f"{path}[]")
+
+
+def test_the_schema_is_structural() -> None:
+    for path, node in nodes(schema()):
+        assert "type" in node or node.get("x-kubernetes-int-or-string"), path
+        for word in ("$ref", "anyOf", "additionalProperties", "default", "const", "title"):
+            assert word not in node, (path, word)
+
+
+def test_no_floats_and_everything_bounded_and_described() -> None:
+    for path, node in nodes(schema()):
+        assert node.get("type") != "number", path
+        if node.get("type") == "array":
+            assert "maxItems" in node, path
+        text = node.get("type") == "string" or node.get("x-kubernetes-int-or-string")
+        fixed = "enum" in node or node.get("format") == "date-time"
+        if text and not fixed and path not in (".apiVersion", ".kind"):
+            assert "maxLength" in node or "{" in node["pattern"], path
+        if path.startswith((".spec.", ".status.")) and "[]" not in path[-2:]:
+            assert node.get("description"), path
+        if "pattern" in node:
+            assert node["pattern"].startswith("^"), path
+            assert node["pattern"].endswith("$"), path
+
+
+def test_rules_cover_every_type_and_option() -> None:
+    kinds = {str(kind) for kind in ConversionType}
+    assert set(EXTENSIONS) == kinds
+    assert {kind for kinds in OPTION_TYPES.values() for kind in kinds} == kinds
+    assert set(OPTION_TYPES) == set(ConversionOptions.model_fields)
+
+
+def test_every_spec_field_is_immutable_or_known_to_change() -> None:
+    rules = " ".join(
+        rule["rule"] for rule in schema()["properties"]["spec"]["x-kubernetes-validations"]
+    )
+    mutable = {"cancel", "priority", "ttlSecondsAfterFinished"}
+    for name in (field.alias for field in ConversionJobSpec.model_fields.values()):
+        assert (f"== oldSelf.{name}" in rules) != (name in mutable), name
+
+
+def test_every_reason_is_explained() -> None:
+    assert set(REASONS) == {*Reason, *ConverterReason}
+    for explanation in REASONS.values():
+        assert explanation.meaning.endswith(".")
+        assert explanation.cure.endswith(".")
+
+
+def test_a_status_validates_against_the_schema() -> None:
+    stored = status(step(conversion(), children(job(), succeeded()), 12)[1])
+    jsonschema.validate(stored.to_json(), schema()["properties"]["status"])
+    assert ConversionJobStatus.model_validate(stored.to_json()) == stored
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 0},
+        {"quality": 101},
+        {"quality": "best"},
+        {"resolution": "721p"},
+        {"bitrate": "33k"},
+        {"size": "0x0"},
+        {"size": "800"},
+        {"size": "800x600 "},
+        {"start": -1},
+        {"start": 1.5},
+        {"start": "1:2"},
+        {"duration": "half"},
+        {"time": "00:99:00"},
+        {"Quality": 80},
+    ],
+)
+def test_options_out_of_range(options: Any) -> None:
+    with pytest.raises(ValidationError):
+        ConversionOptions.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 80},
+        {"quality": "80"},
+        {"quality": "high"},
+        {"resolution": "720p"},
+        {"bitrate": "128k"},
+        {"size": "300x300"},
+        {"start": 90},
+        {"start": "1.5"},
+        {"duration": "30"},
+        {"time": "00:01:02.500"},
+    ],
+)
+def test_options_in_either_spelling(options: Any) -> None:
+    parsed = ConversionOptions.model_validate(options)
+    assert parsed.model_dump(exclude_none=True) == options
+
+
+def test_the_committed_crd_is_yaml_of_the_built_one() -> None:
+    committed = yaml.safe_load((ROOT / next(iter(generated_files()))).read_text())
+    assert committed["spec"]["names"]["shortNames"] == ["convjob"]

@@ -1,0 +1,158 @@
+"""The Job: what it always has, and where the fields of a spec go."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from conversion_operator.core.manifest import build_job
+from conversion_operator.core.model import Conversion
+from conversion_operator.core.naming import job_name
+from tests.unit.operator.builders import POLICY, UID, conversion
+
+
+def build(subject: Conversion | None = None, attempt: int = 1, doubled: bool = False) -> Any:
+    return build_job(subject or conversion(), attempt, POLICY, doubled)
+
+
+def container(job: Any) -> Any:
+    return job["spec"]["template"]["spec"]["containers"][0]
+
+
+def environment(job: Any) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container(job)["env"]}
+
+
+def test_name_owner_and_labels() -> None:
+    job = build(attempt=2)
+    meta = job["metadata"]
+    assert meta["name"] == job_name(UID, 2)
+    assert meta["ownerReferences"] == [
+        {
+            "apiVersion": "converter.mynetwork.io/v1alpha1",
+            "kind": "ConversionJob",
+            "name": "c-0001",
+            "uid": UID,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+    ]
+    assert meta["labels"] == job["spec"]["template"]["metadata"]["labels"]
+    assert meta["labels"]["converter.mynetwork.io/conversion-uid"] == UID
+    assert meta["labels"]["converter.mynetwork.io/attempt"] == "2"
+
+
+def test_one_pod_and_no_retries_of_the_job_controller() -> None:
+    spec = build()["spec"]
+    assert spec["backoffLimit"] == 0
+    assert spec["podReplacementPolicy"] == "Failed"
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+    assert "ttlSecondsAfterFinished" not in spec
+    assert "activeDeadlineSeconds" not in spec
+
+
+def test_the_pod_is_restricted_and_has_no_token() -> None:
+    job = build()
+    pod = job["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(job)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert [v["name"] for v in pod["volumes"]] == ["shared", "tmp"]
+    assert "command" not in container(job)
+    assert "args" not in container(job)
+
+
+def test_time_limits() -> None:
+    job = build(conversion(timeoutSeconds=100))
+    assert environment(job)["TIMEOUT_SECONDS"] == "100"
+    assert environment(job)["STALL_SECONDS"] == "300"
+    # A backstop only: the start and the converter's own ending must fit before it.
+    assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 100 + 300 + 60
+
+
+def test_what_is_converted_goes_into_the_environment() -> None:
+    env = environment(
+        build(conversion(options={"quality": "high", "duration": 30, "start": "1.5"}))
+    )
+    assert env["JOB_ID"] == "c-0001"
+    assert env["CONVERSION_TYPE"] == "video_to_mp4"
+    assert (env["INPUT_FILE"], env["OUTPUT_FILE"]) == ("/input/a.mov", "/output/a.mp4")
+    assert json.loads(env["CONVERSION_OPTIONS"]) == {
+        "quality": "high",
+        "duration": 30,
+        "start": "1.5",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a b.mov", "/a b.mov"),
+        ("/a.mov", "/a.mov"),
+        ("$(id).mov", "/$$(id).mov"),
+        ("$(JOB_ID)$$.mov", "/$$(JOB_ID)$$$$.mov"),
+        ("日本.mov", "/日本.mov"),
+        ("-x.mov", "/-x.mov"),
+        ("new\nline.mov", "/new\nline.mov"),
+    ],
+)
+def test_paths_arrive_as_they_are(path: str, expected: str) -> None:
+    # Kubernetes turns $$ back into $, and would expand $(NAME).
+    assert environment(build(conversion(inputFile=path)))["INPUT_FILE"] == expected
+
+
+def test_default_resources_keep_requests_apart_from_limits() -> None:
+    assert container(build())["resources"] == {
+        "requests": {"cpu": "100m", "memory": "256Mi"},
+        "limits": {"cpu": "1", "memory": "1Gi"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "requests", "limits"),
+    [
+        (
+            {"limits": {"memory": "64Mi"}},
+            {"cpu": "100m", "memory": "64Mi"},
+            {"cpu": "1", "memory": "64Mi"},
+        ),
+        (
+            {"requests": {"cpu": 2}, "limits": {"cpu": "500m"}},
+            {"cpu": "500m", "memory": "256Mi"},
+            {"cpu": "500m", "memory": "1Gi"},
+        ),
+        (
+            {"requests": {"memory": "512Mi"}},
+            {"cpu": "100m", "memory": "512Mi"},
+            {"cpu": "1", "memory": "1Gi"},
+        ),
+    ],
+)
+def test_given_resources(given: Any, requests: Any, limits: Any) -> None:
+    resources = container(build(conversion(resources=given)))["resources"]
+    assert resources == {"requests": requests, "limits": limits}
+
+
+@pytest.mark.parametrize(
+    ("limit", "doubled"),
+    [("1Gi", 2 * 1024**3), ("64Mi", 128 * 1024**2), ("3Gi", 4 * 1024**3), ("8Gi", 8 * 1024**3)],
+)
+def test_memory_is_doubled_within_bounds(limit: str, doubled: int) -> None:
+    subject = conversion(resources={"limits": {"memory": limit}})
+    resources = container(build(subject, doubled=True))["resources"]
+    assert resources["limits"]["memory"] == str(doubled)
+
+
+def test_a_spec_that_is_none_makes_no_job() -> None:
+    with pytest.raises(ValueError, match="no valid spec: why"):
+        build(replace(conversion(), spec=None, invalid="why"))

@@ -1,0 +1,146 @@
+"""Objects as the API server has them, also odd ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conversion_operator.core.manifest import build_job
+from conversion_operator.core.parsing import parse_conversion, parse_job, parse_pod, parse_time
+from tests.unit.operator.builders import (
+    POLICY,
+    T0,
+    UID,
+    at,
+    children,
+    conversion,
+    job,
+    step,
+    succeeded,
+)
+
+META = {
+    "namespace": "my-network",
+    "name": "a",
+    "uid": UID,
+    "resourceVersion": "7",
+    "creationTimestamp": "2026-01-01T12:00:00Z",
+}
+SPEC = {"conversionType": "image_resize", "inputFile": "a.png", "outputFile": "b.jpg"}
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {"metadata": META, "spec": SPEC} | changes
+
+
+def test_a_conversion() -> None:
+    parsed = parse_conversion(body())
+    assert parsed.spec
+    assert (parsed.key.name, parsed.version, parsed.created) == ("a", 7, T0)
+    assert (parsed.input_path, parsed.output_path) == ("/a.png", "/b.jpg")
+    assert not parsed.finished
+
+
+def test_a_stored_status_is_read_back_as_written() -> None:
+    done = step(conversion(), children(job(), succeeded()), 12)[1].status
+    assert done
+    parsed = parse_conversion(body(status=done.to_json()))
+    assert parsed.status == done
+    assert parsed.finished
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        (None, "spec"),
+        ({}, "conversionType"),
+        (SPEC | {"conversionType": "video_to_gif"}, "conversionType"),
+        (SPEC | {"inputFile": 7}, "inputFile"),
+        (SPEC | {"inputFile": ""}, "inputFile"),
+        (SPEC | {"options": {"size": "0x0"}}, "size"),
+        (SPEC | {"surprise": 1}, "surprise"),
+    ],
+)
+def test_what_cannot_be_understood_says_why(spec: Any, word: str) -> None:
+    parsed = parse_conversion(body(spec=spec))
+    assert parsed.spec is None
+    assert word in parsed.invalid
+
+
+@pytest.mark.parametrize("stored", [{"phase": "Sleeping"}, {"conditions": "none"}, {"x": {}}])
+def test_a_status_of_somebody_else_is_as_good_as_none(stored: Any) -> None:
+    assert parse_conversion(body(status=stored)).status is None
+
+
+def test_a_job_of_ours() -> None:
+    made = build_job(conversion(), 3, POLICY, False)
+    made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
+    parsed = parse_job(made)
+    assert (parsed.conversion_uid, parsed.attempt, parsed.owned, parsed.live) == (
+        UID,
+        3,
+        True,
+        True,
+    )
+    assert parsed.image == POLICY.image
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [("uid", "another"), ("controller", False), ("kind", "CronJob")],
+)
+def test_a_job_that_only_looks_like_ours(change: str, value: Any) -> None:
+    made = build_job(conversion(), 1, POLICY, False)
+    made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
+    made["metadata"]["ownerReferences"][0][change] = value
+    assert not parse_job(made).owned
+
+
+@pytest.mark.parametrize("kind", ["Complete", "Failed"])
+def test_a_finished_job(kind: str) -> None:
+    made = build_job(conversion(), 1, POLICY, False)
+    made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
+    made["status"] = {
+        "conditions": [
+            {"type": "FailureTarget", "status": "True"},
+            {"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T12:00:05Z"},
+        ]
+    }
+    parsed = parse_job(made)
+    assert (parsed.finished, parsed.finished_at, parsed.live) == (kind, at(5), False)
+
+
+def test_a_pod_in_its_first_moments() -> None:
+    parsed = parse_pod({"metadata": META})
+    assert (parsed.phase, parsed.live, parsed.attempt) == ("Pending", True, 0)
+
+
+def test_a_container_that_never_ran_has_no_times() -> None:
+    parsed = parse_pod(
+        {
+            "metadata": META,
+            "status": {
+                "phase": "Failed",
+                "containerStatuses": [
+                    {
+                        "state": {
+                            "terminated": {
+                                "exitCode": 128,
+                                "reason": "StartError",
+                                "startedAt": "1970-01-01T00:00:00Z",
+                                "finishedAt": "2026-01-01T12:00:05Z",
+                            }
+                        }
+                    }
+                ],
+            },
+        }
+    )
+    assert parsed.terminated
+    assert (parsed.terminated.started_at, parsed.terminated.finished_at) == (None, at(5))
+
+
+def test_times() -> None:
+    assert parse_time("2026-01-01T12:00:05.000000Z") == at(5)
+    assert parse_time(None) is None

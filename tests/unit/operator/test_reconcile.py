@@ -1,0 +1,409 @@
+"""Stories of one conversion, told decision by decision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from conversion_operator.api.reasons import Reason
+from conversion_operator.api.status import Phase
+from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.plan import (
+    Block,
+    DeleteConversion,
+    DeleteJob,
+    DeletePod,
+    Plan,
+)
+from conversion_operator.core.reconcile import decide, decide_ownerless
+from media_converter.contract import EXIT_CODES, Progress
+from media_converter.contract import Reason as ConverterReason
+from tests.unit.operator.builders import (
+    POLICY,
+    at,
+    bad_report,
+    children,
+    context,
+    conversion,
+    ended,
+    job,
+    pod,
+    retries,
+    running,
+    status,
+    step,
+    succeeded,
+)
+
+NONE = Children()
+
+
+def queued(**changes: object) -> Conversion:
+    return step(conversion(**changes), NONE, position=4)[1]  # type: ignore[arg-type]
+
+
+def is_running() -> Conversion:
+    return step(conversion(), children(job(), running()))[1]
+
+
+def failed_once(reason: ConverterReason = ConverterReason.DISK_FULL) -> Conversion:
+    end = ended(EXIT_CODES[reason], "Error", bad_report(reason))
+    return step(is_running(), children(job(), end), 12)[1]
+
+
+class TestWaiting:
+    def test_nothing_is_written_before_the_queue_was_looked_at(self) -> None:
+        assert decide(conversion(), NONE, context()) == Plan()
+
+    def test_queued_with_its_position(self) -> None:
+        subject = queued()
+        assert status(subject).phase is Phase.QUEUED
+        assert status(subject).reason == Reason.WAITING_FOR_SLOT
+        assert status(subject).queue_position == 4
+        assert {c.type: c.status for c in status(subject).conditions} == {
+            "Succeeded": "Unknown",
+            "Finished": "False",
+        }
+
+    def test_the_same_again_writes_nothing(self) -> None:
+        assert step(queued(), NONE, position=4)[0] == Plan()
+
+    @pytest.mark.parametrize(
+        ("old", "new", "age", "written"),
+        [
+            (4, 3, 61, True),
+            (4, 3, 59, False),
+            (40, 39, 61, False),
+            (40, 20, 61, True),
+            (40, 10, 61, True),
+            (4, 3, None, True),
+        ],
+    )
+    def test_position_writes(self, old: int, new: int, age: float | None, written: bool) -> None:
+        subject = step(conversion(), NONE, position=old)[1]
+        since = None if age is None else timedelta(seconds=age)
+        plan, _ = step(subject, NONE, position=new, since_write=since)
+        assert (plan.status is not None) == written
+
+    def test_a_position_that_may_not_be_written_yet_is_looked_at_again(self) -> None:
+        plan, _ = step(queued(), NONE, position=3, since_write=timedelta(seconds=20))
+        assert plan.look_again == timedelta(seconds=40)
+
+    def test_a_block_says_why(self) -> None:
+        _plan, subject = step(conversion(), NONE, block=Block(Reason.PAUSED, "paused"))
+        assert status(subject).reason == Reason.PAUSED
+        assert status(subject).queue_position is None
+        assert step(subject, NONE, block=Block(Reason.PAUSED, "paused"))[0].status is None
+
+    def test_cancelled_while_queued(self) -> None:
+        subject = replace(queued(), spec=conversion(cancel=True).spec)
+        plan, subject = step(subject, NONE, position=4)
+        assert status(subject).phase is Phase.CANCELLED
+        assert plan.actions == ()
+        assert status(subject).completion_time == at(5)
+
+    def test_an_unintelligible_spec_ends_at_once(self) -> None:
+        subject = replace(conversion(), spec=None, invalid="spec.inputFile: missing")
+        _, subject = step(subject, NONE)
+        assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InvalidSpec")
+        assert "inputFile" in status(subject).message
+
+    def test_nothing_is_done_to_one_that_is_being_deleted(self) -> None:
+        assert decide(replace(conversion(), deleting=True), NONE, context(position=1)) == Plan()
+
+
+class TestStarting:
+    def test_a_first_status_is_written_at_once(self) -> None:
+        _, subject = step(conversion(), children(job()), 0.5)
+        assert status(subject).phase is Phase.STARTING
+        assert status(subject).job_name == job().name
+        assert [a.number for a in status(subject).attempts or []] == [1]
+
+    def test_a_queued_one_waits_two_seconds_for_better_news(self) -> None:
+        plan, _ = step(queued(), children(job()), 1)
+        assert plan.status is None
+        assert plan.look_again == timedelta(seconds=1)
+        plan, subject = step(queued(), children(job()), 2)
+        assert status(subject).phase is Phase.STARTING
+
+    def test_trouble_is_told_without_waiting(self) -> None:
+        parts = children(job(), pod(waiting_reason="ErrImagePull", waiting_message="no such"))
+        _, subject = step(queued(), parts, 1)
+        assert status(subject).reason == Reason.IMAGE_PULL_FAILED
+        assert "no such" in status(subject).message
+
+    def test_messages_that_alternate_are_not_written_each_time(self) -> None:
+        first = children(job(), pod(waiting_reason="ErrImagePull", waiting_message="one"))
+        second = children(job(), pod(waiting_reason="ImagePullBackOff", waiting_message="two"))
+        _, subject = step(queued(), first, 5)
+        assert step(subject, second, 6)[0].status is None
+
+    def test_the_start_timeout_gives_the_slot_to_others(self) -> None:
+        parts = children(job(), pod(waiting_reason="ImagePullBackOff"))
+        plan, subject = step(queued(), parts, 300)
+        assert plan.actions == (DeleteJob(job(), foreground=True),)
+        assert (status(subject).phase, status(subject).reason) == (
+            Phase.QUEUED,
+            Reason.IMAGE_PULL_FAILED,
+        )
+        assert retries(subject).not_started == 1
+        assert plan.look_again == timedelta(seconds=30)
+        # Until the pause is over it is not even considered, and nothing is written.
+        plan, _ = step(subject, NONE, 310, position=1)
+        assert plan == Plan(look_again=timedelta(seconds=20))
+
+    def test_pauses_double_up_to_ten_minutes(self) -> None:
+        subject, now, pauses = queued(), 0.0, []
+        for attempt in range(1, 8):
+            now += 1000
+            parts = children(job(attempt, created=at(now - 300)))
+            plan, subject = step(subject, parts, now)
+            assert plan.look_again
+            pauses.append(plan.look_again.total_seconds())
+        assert pauses == [30, 60, 120, 240, 480, 600, 600]
+
+    def test_given_up_after_the_queue_timeout(self) -> None:
+        subject, now, tries = queued(), 0.0, 0
+        while status(subject).phase is not Phase.FAILED:
+            tries, now = tries + 1, now + 1000
+            subject = step(subject, children(job(tries, created=at(now - 300))), now)[1]
+            assert tries < 200
+        assert status(subject).reason == Reason.QUEUE_TIMEOUT
+        # 300 s a try, pauses of 30 to 480 s after five of them and of 600 s after each other.
+        assert tries == 99
+
+    def test_a_changed_image_does_not_wait_for_the_timeout(self) -> None:
+        parts = children(job(image="wrong:1"), pod(waiting_reason="ImagePullBackOff"))
+        plan, subject = step(queued(), parts, 20)
+        assert plan.actions == (DeleteJob(parts.jobs[0], foreground=True),)
+        assert status(subject).reason == Reason.IMAGE_CHANGED
+        assert plan.look_again == timedelta(seconds=1)
+
+    def test_one_that_runs_keeps_its_image(self) -> None:
+        plan, subject = step(queued(), children(job(image="old:1"), running()))
+        assert plan.actions == ()
+        assert status(subject).phase is Phase.RUNNING
+
+
+class TestRunning:
+    def test_running(self) -> None:
+        subject = is_running()
+        assert status(subject).phase is Phase.RUNNING
+        assert status(subject).start_time == at(1)
+        assert (status(subject).pod_name, status(subject).node_name) == (running().name, "node-1")
+
+    def test_progress_is_written_every_ten_seconds_at_most(self) -> None:
+        parts = children(job(), running())
+        news = {"progress": Progress(41, 2.5, 9), "logs": "frame 1\n"}
+        soon = timedelta(seconds=9)
+        plan, _ = step(is_running(), parts, since_write=soon, **news)
+        assert (plan.status, plan.look_again) == (None, timedelta(seconds=1))
+        plan, subject = step(is_running(), parts, since_write=timedelta(seconds=10), **news)
+        progress = status(subject).progress
+        assert progress
+        assert (progress.percent, progress.speed, progress.eta_seconds) == (
+            41,
+            "2.50x",
+            9,
+        )
+        assert status(subject).logs == "frame 1"
+        # A converter that repeats itself costs no write.
+        assert step(subject, parts, since_write=timedelta(seconds=10), **news)[0].status is None
+
+    def test_success(self) -> None:
+        plan, subject = step(is_running(), children(job(), succeeded()), 12)
+        stored = status(subject)
+        assert plan.actions == ()
+        assert (stored.phase, stored.reason) == (Phase.SUCCEEDED, "Completed")
+        assert (stored.output_size, stored.duration_seconds) == (1234, 10)
+        assert stored.output
+        assert stored.output.duration_seconds == "5.280"
+        assert stored.completion_time == at(11)
+        assert stored.logs == "all is well"
+        assert {c.type: c.status for c in stored.conditions} == {
+            "Succeeded": "True",
+            "Finished": "True",
+        }
+        attempts = stored.attempts or []
+        assert [(a.number, a.reason) for a in attempts] == [(1, "Completed")]
+
+    def test_success_before_any_status_was_stored(self) -> None:
+        _, subject = step(conversion(), children(job(), succeeded()), 12)
+        assert status(subject).phase is Phase.SUCCEEDED
+        assert [a.number for a in status(subject).attempts or []] == [1]
+
+    def test_unreachable_node(self) -> None:
+        parts = children(job(), running(deleted_at=at(100)))
+        plan, subject = step(is_running(), parts, 200)
+        assert (status(subject).phase, status(subject).reason) == (
+            Phase.RUNNING,
+            Reason.NODE_UNREACHABLE,
+        )
+        assert step(subject, parts, 300)[0].status is None
+        _plan, subject = step(subject, parts, 100 + POLICY.lost)
+        assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "NodeLost")
+
+
+class TestRetry:
+    def test_a_fault_of_the_file_is_final(self) -> None:
+        subject = failed_once(ConverterReason.INPUT_EMPTY)
+        assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InputEmpty")
+        assert status(subject).message == "because"
+
+    def test_other_failures_wait_for_another_attempt(self) -> None:
+        subject = failed_once()
+        assert (status(subject).phase, status(subject).reason) == (Phase.QUEUED, "RetryBackoff")
+        assert "DiskFull" in status(subject).message
+        assert retries(subject).failures == 1
+        assert status(subject).logs == "tail"
+        assert [(a.number, a.reason) for a in status(subject).attempts or []] == [(1, "DiskFull")]
+
+    def test_the_end_of_an_attempt_is_counted_once(self) -> None:
+        parts = children(job(finished="Failed"), ended(42, "Error"))
+        plan, subject = step(failed_once(), parts, 15, position=1)
+        assert plan.status is None
+        assert retries(subject).failures == 1
+
+    def test_attempts_do_not_read_each_other(self) -> None:
+        old = (job(finished="Failed"), ended(42, "Error"))
+        _, subject = step(failed_once(), children(*old, job(2), running(2, 40)), 41)
+        assert status(subject).phase is Phase.RUNNING
+        assert status(subject).pod_name == running(2).name
+        _, subject = step(subject, children(*old, job(2), succeeded(2)), 60)
+        assert status(subject).phase is Phase.SUCCEEDED
+        assert [a.number for a in status(subject).attempts or []] == [1, 2]
+
+    def test_as_often_as_allowed(self) -> None:
+        subject = conversion(maxRetries=1)
+        for attempt in (1, 2):
+            end = ended(42, "Error", bad_report(ConverterReason.DISK_FULL), attempt)
+            subject = step(subject, children(job(attempt), end), 12 * attempt)[1]
+        assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "DiskFull")
+        assert retries(subject).failures == 2
+
+    def test_disruptions_do_not_count_against_retries(self) -> None:
+        subject = conversion(maxRetries=0)
+        for attempt in range(1, 6):
+            parts = children(job(attempt), pod(attempt, phase="Failed", reason="Evicted"))
+            subject = step(subject, parts, 12)[1]
+            assert status(subject).phase is Phase.QUEUED
+        assert len(status(subject).attempts or []) == 5
+
+    def test_disruptions_are_bounded(self) -> None:
+        subject, attempt = conversion(), 0
+        while status_or_none(subject) is not Phase.FAILED:
+            attempt += 1
+            parts = children(job(attempt), pod(attempt, phase="Failed", reason="Evicted"))
+            subject = step(subject, parts, 12)[1]
+            assert attempt < 50
+        assert (attempt, status(subject).reason) == (11, Reason.EVICTED)
+
+    def test_out_of_memory_is_retried_once(self) -> None:
+        subject = step(conversion(), children(job(), ended(137, "OOMKilled")), 12)[1]
+        assert (status(subject).phase, retries(subject).out_of_memory) == (Phase.QUEUED, 1)
+        subject = step(subject, children(job(2), ended(137, "OOMKilled", attempt=2)), 40)[1]
+        assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "OutOfMemory")
+
+    def test_a_vanished_job_is_a_named_loss(self) -> None:
+        subject = step(is_running(), children(job(gone=True), running(gone=True)), 20)[1]
+        assert (status(subject).phase, status(subject).reason) == (Phase.QUEUED, "RetryBackoff")
+        assert [a.reason for a in status(subject).attempts or []] == ["JobDeleted"]
+
+    def test_a_late_job_of_an_earlier_attempt_is_stopped(self) -> None:
+        late = job(1)
+        plan, _ = step(failed_once(), children(late, job(2), running(2, 40)), 41)
+        assert plan.actions == (DeleteJob(late, foreground=True),)
+
+    def test_a_late_job_while_waiting_is_stopped(self) -> None:
+        plan, _ = step(failed_once(), children(job(1)), 41, position=1)
+        assert plan.actions == (DeleteJob(job(1), foreground=True),)
+
+
+def status_or_none(subject: Conversion) -> Phase | None:
+    return subject.status.phase if subject.status else None
+
+
+class TestCancel:
+    def cancel(self, subject: Conversion) -> Conversion:
+        return replace(subject, spec=conversion(cancel=True).spec)
+
+    def test_running(self) -> None:
+        plan, subject = step(self.cancel(is_running()), children(job(), running()))
+        assert plan.actions == (DeleteJob(job(), foreground=True),)
+        assert (status(subject).phase, status(subject).reason) == (
+            Phase.RUNNING,
+            Reason.CANCELLING,
+        )
+        # Asked for once only, and not over before the pod is gone.
+        dying = children(job(deleting=True), running(deleted_at=at(16)))
+        plan, subject = step(subject, dying, 7)
+        assert (plan.actions, plan.status) == ((), None)
+        over = ended(47, "Error", bad_report(ConverterReason.TERMINATED), gone=True)
+        _, subject = step(subject, children(job(deleting=True, gone=True), over), 18)
+        assert (status(subject).phase, status(subject).reason) == (Phase.CANCELLED, "Cancelled")
+        assert status(subject).output_size is None
+
+    def test_a_conversion_that_was_complete_keeps_its_result(self) -> None:
+        subject = self.cancel(is_running())
+        _, subject = step(subject, children(job(deleting=True), succeeded(deleted_at=at(16))), 12)
+        assert status(subject).phase is Phase.SUCCEEDED
+
+    def test_a_pod_that_does_not_go_is_forced(self) -> None:
+        stuck = running(deleted_at=at(10))
+        subject = self.cancel(is_running())
+        plan, _ = step(subject, children(job(deleting=True), stuck), 69)
+        assert plan.actions == ()
+        plan, _ = step(subject, children(job(deleting=True), stuck), 71)
+        assert plan.actions == (DeletePod(stuck, force=True),)
+
+    def test_a_pod_without_a_job_is_deleted_itself(self) -> None:
+        plan, _ = step(self.cancel(is_running()), children(running()))
+        assert plan.actions == (DeletePod(running(), force=False),)
+
+    def test_between_attempts(self) -> None:
+        _, subject = step(self.cancel(failed_once()), NONE, 13)
+        assert status(subject).phase is Phase.CANCELLED
+        assert [a.reason for a in status(subject).attempts or []] == ["DiskFull"]
+
+    def test_after_the_end(self) -> None:
+        done = step(is_running(), children(job(), succeeded()), 12)[1]
+        plan, _ = step(self.cancel(done), children(job(finished="Complete")), 20)
+        assert (plan.actions, plan.status) == ((), None)
+
+
+class TestAfterTheEnd:
+    done = step(is_running(), children(job(), succeeded()), 12)[1]  # completed at T0 + 11 s
+
+    def test_the_job_stays_for_two_minutes_then_goes(self) -> None:
+        finished = job(finished="Complete")
+        plan, _ = step(self.done, children(finished, succeeded()), 100)
+        assert plan == Plan(look_again=timedelta(seconds=31))
+        plan, _ = step(self.done, children(finished, succeeded()), 131)
+        assert plan.actions == (DeleteJob(finished, foreground=False),)
+        assert plan.status is None
+
+    def test_a_late_duplicate_is_stopped_at_once(self) -> None:
+        plan, _ = step(self.done, children(job(2)), 20)
+        assert plan.actions == (DeleteJob(job(2), foreground=True),)
+
+    def test_time_to_live(self) -> None:
+        plan, _ = step(self.done, NONE, 11 + POLICY.ttl - 1)
+        assert plan == Plan(look_again=timedelta(seconds=1))
+        plan, _ = step(self.done, NONE, 11 + POLICY.ttl)
+        assert plan.actions == (DeleteConversion(),)
+
+    def test_its_own_time_to_live(self) -> None:
+        subject = replace(self.done, spec=conversion(ttlSecondsAfterFinished=0).spec)
+        assert step(subject, NONE, 12)[0].actions == (DeleteConversion(),)
+
+    def test_a_pod_cut_loose_is_cleared_away(self) -> None:
+        plan, _ = step(self.done, children(succeeded()), 20)
+        assert plan.actions == (DeletePod(succeeded(), force=False),)
+
+
+def test_what_is_left_of_a_deleted_conversion() -> None:
+    assert decide_ownerless(children(job(), running())).actions == ()
+    assert decide_ownerless(children(running())).actions == (DeletePod(running(), force=False),)
+    assert decide_ownerless(children(running(gone=True))).actions == ()
