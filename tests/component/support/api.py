@@ -16,11 +16,12 @@ from tests.component.support.errors import Obj
 from tests.component.support.faults import Faults
 from tests.component.support.gc import GarbageCollector, NamespaceController
 from tests.component.support.kinds import CLAIMS, CONVERSIONJOBS, NAMESPACES, STORED, Kind
+from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.machinery import Machinery
 from tests.component.support.schema import CustomSchema
 from tests.component.support.selectors import compile_selectors
 from tests.component.support.server import HttpServer
-from tests.component.support.store import Change, DeleteOptions, Store
+from tests.component.support.store import Change, Store
 from tests.component.support.strategies import Strategy
 from tests.component.support.watch import Watch
 
@@ -28,9 +29,7 @@ T = TypeVar("T")
 
 NAMESPACE: Final = "my-network"
 CLAIM: Final = "my-network-shared"
-CRD_FILE: Final = (
-    Path(__file__).parents[3] / "crds" / "conversionjobs.converter.mynetwork.io.yaml"
-)
+CRD_FILE: Final = Path(__file__).parents[3] / "crds" / "conversionjobs.converter.mynetwork.io.yaml"
 _TEST: Final = "test"
 
 
@@ -41,7 +40,9 @@ class FakeApi:
     only. Objects that come out are copies.
     """
 
-    def __init__(self, crd: Path | None = CRD_FILE, namespaces: tuple[str, ...] = (NAMESPACE,)) -> None:
+    def __init__(
+        self, crd: Path | None = CRD_FILE, namespaces: tuple[str, ...] = (NAMESPACE,)
+    ) -> None:
         schema = None
         if crd is not None and crd.exists():
             schema = CustomSchema.load(crd, CONVERSIONJOBS.version)
@@ -110,17 +111,17 @@ class FakeApi:
     def get(self, resource: str | Kind, name: str, namespace: str = NAMESPACE) -> Obj:
         return _copy(self.store.get(kinds.by_plural(resource), namespace, name).obj)
 
-    def list(
+    def objects(
         self,
         resource: str | Kind,
         namespace: str | None = None,
         labels: str = "",
         fields: str = "",
     ) -> list[Obj]:
-        """Objects by the same selectors a client has."""
+        """Objects by the same selectors that a client has."""
         kind = kinds.by_plural(resource)
         accepts = compile_selectors(kind, labels, fields)
-        found = self.store.list(kind, namespace)
+        found = self.store.objects(kind, namespace)
         return [_copy(version.obj) for version in found if accepts(version.obj)]
 
     def patch(
@@ -158,7 +159,9 @@ class FakeApi:
         kind = kinds.by_plural(resource)
         self.store.delete(kind, namespace, name, DeleteOptions(propagation), _TEST)
 
-    def add_claim(self, namespace: str = NAMESPACE, name: str = CLAIM, phase: str = "Bound") -> None:
+    def add_claim(
+        self, namespace: str = NAMESPACE, name: str = CLAIM, phase: str = "Bound"
+    ) -> None:
         """A PersistentVolumeClaim in that phase."""
         claim = {
             "apiVersion": "v1",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+import orjson
+
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import Kind
 
@@ -53,7 +55,8 @@ class Request:
 
     def __str__(self) -> str:
         target = "/".join(filter(None, (self.namespace, self.name, self.subresource)))
-        return f"#{self.number} {self.front} {self.verb} {self.plural} {target} {self.code} {self.outcome}"
+        what = f"{self.verb} {self.plural} {target}"
+        return f"#{self.number} {self.front} {what} {self.code} {self.outcome}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,4 @@ class AuditLog:
 
     def bodies(self, **match: Any) -> list[Obj | list[Any]]:
         """Decoded bodies of the matching requests."""
-        import orjson
-
         return [orjson.loads(r.body) for r in self.matching(**match) if r.body]

@@ -23,9 +23,7 @@ from tests.component.support import errors
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import Kind
 
-_MICRO_TIMES: Final = frozenset(
-    {"renewTime", "acquireTime", "eventTime", "lastObservedTime"}
-)
+_MICRO_TIMES: Final = frozenset({"renewTime", "acquireTime", "eventTime", "lastObservedTime"})
 _MICRO: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$")
 _TIME: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 _QUANTITIES: Final = frozenset({"limits", "requests", "capacity", "allocatable", "hard"})

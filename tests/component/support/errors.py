@@ -1,4 +1,4 @@
-"""The answers of an API server that refuses: Status objects, worded as kube-apiserver words them."""
+"""The answers of an API server that refuses: Status objects, in kube-apiserver's words."""
 
 from __future__ import annotations
 
@@ -89,9 +89,7 @@ def forbidden(kind: Kind, name: str, why: str, causes: list[Obj] | None = None) 
 
 
 def namespace_terminating(kind: Kind, name: str, namespace: str) -> ApiError:
-    why = (
-        f"unable to create new content in namespace {namespace} because it is being terminated"
-    )
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
     cause = {
         "reason": "NamespaceTerminating",
         "message": f"namespace {namespace} is being terminated",

@@ -218,8 +218,12 @@ class Faults:
         return self._on(Refusal(Match(**match), times, make=_conflict))
 
     def quota(
-        self, detail: str = "requested: count/jobs.batch=1, used: count/jobs.batch=5, limited: "
-        "count/jobs.batch=5", quota: str = "jobs", times: int | None = None, **match: Any
+        self,
+        detail: str = "requested: count/jobs.batch=1, used: count/jobs.batch=5, limited: "
+        "count/jobs.batch=5",
+        quota: str = "jobs",
+        times: int | None = None,
+        **match: Any,
     ) -> AbstractContextManager[Fault]:
         """403 on create, in the words of the quota admission plugin."""
         why = f"exceeded quota: {quota}, {detail}"
@@ -261,9 +265,7 @@ class Faults:
         """
         return self._on(BlackHole(Match(**match), times))
 
-    def drop_answer(
-        self, times: int | None = None, **match: Any
-    ) -> AbstractContextManager[Fault]:
+    def drop_answer(self, times: int | None = None, **match: Any) -> AbstractContextManager[Fault]:
         """Requests are carried out, then the connection breaks instead of an answer."""
         return self._on(DroppedAnswer(Match(**match), times))
 
@@ -293,9 +295,7 @@ class Faults:
 
     # Watches
 
-    def delay_watches(
-        self, seconds: float, **match: Any
-    ) -> AbstractContextManager[StreamFault]:
+    def delay_watches(self, seconds: float, **match: Any) -> AbstractContextManager[StreamFault]:
         """Events reach the client ``seconds`` late (real time), in order."""
         return self._on_streams(StreamFault(_watching(match), delay=seconds))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.component.support import kinds
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import NAMESPACES, STORED, Kind
-from tests.component.support.store import FOREGROUND, ORPHAN, Change, DeleteOptions, Key, Store, Version
+from tests.component.support.lifecycle import FOREGROUND, ORPHAN, DeleteOptions
+from tests.component.support.store import Change, Key, Store, Version
 
 _ACTOR = "gc"
 
@@ -83,15 +84,14 @@ class GarbageCollector:
 
     def _check_owners(self, kind: Kind, key: Key, version: Version) -> None:
         meta = version.obj["metadata"]
-        gone, waiting, solid = set(), set(), set()
-        for reference in meta["ownerReferences"]:
-            state = self._owner_state(key[0], reference)
-            {"gone": gone, "waiting": waiting, "solid": solid}[state].add(reference["uid"])
-        if solid:
-            if gone | waiting:
-                self._drop_owners(kind, key, gone | waiting)
+        states = {o["uid"]: self._owner_state(key[0], o) for o in meta["ownerReferences"]}
+        unsolid = {uid for uid, state in states.items() if state != "solid"}
+        if len(unsolid) < len(states):
+            if unsolid:
+                self._drop_owners(kind, key, unsolid)
             return
         own = self._dependents(meta["uid"])
+        waiting = "waiting" in states.values()
         foreground = waiting and any(self._blocks(k, d, meta["uid"]) for k, d in own)
         policy = "Foreground" if foreground else "Background"
         options = DeleteOptions(propagation=policy, uid=meta["uid"])
@@ -136,7 +136,7 @@ class NamespaceController:
     def step(self) -> int:
         """Number of objects written."""
         before = self._store.rv
-        for namespace in self._store.list(NAMESPACES):
+        for namespace in self._store.objects(NAMESPACES):
             if namespace.obj["status"]["phase"] == "Terminating":
                 self._empty(namespace.obj["metadata"]["name"])
         return self._store.rv - before
@@ -149,7 +149,7 @@ class NamespaceController:
         for kind in STORED:
             if not kind.namespaced:
                 continue
-            for version in self._store.list(kind, name):
+            for version in self._store.objects(kind, name):
                 left = True
                 meta = version.obj["metadata"]
                 if "deletionTimestamp" not in meta:

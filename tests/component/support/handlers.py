@@ -91,7 +91,7 @@ class Handlers:
             rv, versions = self._continue(token)
         else:
             accepts = selection(request, kind)
-            found = self._store.list(stored(kind), request.namespace)
+            found = self._store.objects(stored(kind), request.namespace)
             versions = [version for version in found if accepts(version.obj)]
         if limit and len(versions) > limit:
             versions, rest_of = versions[:limit], versions[limit:]
@@ -204,7 +204,7 @@ class Handlers:
     def _delete_collection(self, request: Request, kind: Kind) -> Answer:
         options = rest.delete_options(request)
         accepts = selection(request, kind)
-        found = self._store.list(stored(kind), request.namespace)
+        found = self._store.objects(stored(kind), request.namespace)
         chosen = [version for version in found if accepts(version.obj)]
         for version in chosen:
             meta = version.obj["metadata"]

@@ -7,15 +7,16 @@ one and the Job's own activeDeadlineSeconds. None of them is used here.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from tests.component.support import metadata, podstatus
 from tests.component.support.clock import ServerClock, from_stamp
 from tests.component.support.errors import ApiError, Obj
-from tests.component.support.kinds import JOBS, PODS
+from tests.component.support.kinds import JOBS, PODS, Kind
+from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.recorder import ACTOR, Recorder
 from tests.component.support.scripts import Script, Stage
-from tests.component.support.store import DeleteOptions, Key, Store
+from tests.component.support.store import Key, Store
 from tests.component.support.strategies import TRACKING_FINALIZER
 
 _COMPONENT: Final = "job-controller"
@@ -32,7 +33,7 @@ class Obstacles(Protocol):
     def pod_refusal(self, job: Obj) -> str | None:
         """Why a pod may not be created now, in the server's words."""
 
-    def wake_at(self, kind: Any, key: Key, moment: datetime) -> None:
+    def wake_at(self, kind: Kind, key: Key, moment: datetime) -> None:
         """To be stepped again then."""
 
 
@@ -44,7 +45,9 @@ def finished(job: Obj) -> bool:
 class JobController:
     """Brings one Job a step forward at a time."""
 
-    def __init__(self, store: Store, clock: ServerClock, recorder: Recorder, world: Obstacles) -> None:
+    def __init__(
+        self, store: Store, clock: ServerClock, recorder: Recorder, world: Obstacles
+    ) -> None:
         self._store = store
         self._clock = clock
         self._recorder = recorder

@@ -10,7 +10,10 @@ from tests.component.support.errors import Obj
 
 Path = tuple[str, ...]
 
-_META: Final = {"metadata.name": ("metadata", "name"), "metadata.namespace": ("metadata", "namespace")}
+_META: Final = {
+    "metadata.name": ("metadata", "name"),
+    "metadata.namespace": ("metadata", "namespace"),
+}
 
 
 def _fields(*paths: str, **renamed: str) -> dict[str, Path]:
@@ -157,7 +160,9 @@ CLAIMS: Final = Kind(
 LEASES: Final = Kind(
     "coordination.k8s.io", "v1", "leases", "Lease", unconditional_update=False, model="V1Lease"
 )
-CONFIGMAPS: Final = Kind("", "v1", "configmaps", "ConfigMap", short_names=("cm",), model="V1ConfigMap")
+CONFIGMAPS: Final = Kind(
+    "", "v1", "configmaps", "ConfigMap", short_names=("cm",), model="V1ConfigMap"
+)
 NAMESPACES: Final = Kind(
     "",
     "v1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -9,11 +10,12 @@ from typing import Final, Protocol
 from tests.component.support import podstatus
 from tests.component.support.clock import ServerClock, from_stamp
 from tests.component.support.errors import Obj
-from tests.component.support.kinds import CLAIMS, PODS
+from tests.component.support.kinds import CLAIMS, PODS, Kind
+from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.logs import PodLog
 from tests.component.support.recorder import ACTOR, Recorder
 from tests.component.support.scripts import Ending, Script, Stage
-from tests.component.support.store import DeleteOptions, Key, Store
+from tests.component.support.store import Key, Store
 
 _UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 _TOLERATION_SECONDS: Final = 300.0
@@ -55,7 +57,7 @@ class Surroundings(Protocol):
     def has_node(self, node: str) -> bool:
         """Whether there is a Node object."""
 
-    def wake_at(self, kind: object, key: Key, moment: datetime) -> None:
+    def wake_at(self, kind: Kind, key: Key, moment: datetime) -> None:
         """To be stepped again then."""
 
 
@@ -269,8 +271,7 @@ class Kubelet:
         self._world.wake_at(PODS, key, moment)
         return False
 
-    def _change(self, key: Key, change: object) -> None:
-        assert callable(change)
+    def _change(self, key: Key, change: Callable[[Obj], None]) -> None:
         self._store.mutate(PODS, *key, change, ACTOR)
 
     def _event(

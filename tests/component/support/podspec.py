@@ -68,19 +68,10 @@ def _resource_causes(resources: Obj, field: str) -> Causes:
     return causes
 
 
-def _container_causes(container: Obj, volumes: set[str], field: str) -> Causes:
+def _mount_causes(mounts: list[Obj], volumes: set[str], field: str) -> Causes:
     causes: Causes = []
-    name = container.get("name", "")
-    if problem := name_error(name, dns_label=True):
-        causes.append((f"{field}.name", problem if name else "Required value"))
-    if not container.get("image"):
-        causes.append((f"{field}.image", "Required value"))
-    for i, variable in enumerate(container.get("env") or []):
-        if not _ENV_NAME.fullmatch(variable.get("name", "")):
-            problem = f'Invalid value: "{variable.get("name", "")}": not an environment variable name'
-            causes.append((f"{field}.env[{i}].name", problem))
     paths: set[str] = set()
-    for i, mount in enumerate(container.get("volumeMounts") or []):
+    for i, mount in enumerate(mounts):
         where = f"{field}.volumeMounts[{i}]"
         if mount.get("name") not in volumes:
             causes.append((f"{where}.name", f'Not found: "{mount.get("name")}"'))
@@ -92,6 +83,23 @@ def _container_causes(container: Obj, volumes: set[str], field: str) -> Causes:
         paths.add(path)
         if ".." in mount.get("subPath", "").split("/"):
             causes.append((f"{where}.subPath", "Invalid value: must not contain '..'"))
+    return causes
+
+
+def _container_causes(container: Obj, volumes: set[str], field: str) -> Causes:
+    causes: Causes = []
+    name = container.get("name", "")
+    if problem := name_error(name, dns_label=True):
+        causes.append((f"{field}.name", problem if name else "Required value"))
+    if not container.get("image"):
+        causes.append((f"{field}.image", "Required value"))
+    for i, variable in enumerate(container.get("env") or []):
+        if not _ENV_NAME.fullmatch(variable.get("name", "")):
+            problem = (
+                f'Invalid value: "{variable.get("name", "")}": not an environment variable name'
+            )
+            causes.append((f"{field}.env[{i}].name", problem))
+    causes += _mount_causes(container.get("volumeMounts") or [], volumes, field)
     policy = container.get("terminationMessagePolicy")
     if policy not in (None, "File", "FallbackToLogsOnError"):
         causes.append((f"{field}.terminationMessagePolicy", f'Unsupported value: "{policy}"'))

@@ -146,8 +146,13 @@ def terminate(pod: Obj, ending: Ending, stamp: str) -> None:
     began = started_at(pod)
     if began is None and ending.started:
         # What was deleted before it ran: the kubelet has no container to ask.
-        ending = Ending(137, "ContainerStatusUnknown", pod_reason=ending.pod_reason,
-                        pod_message=ending.pod_message, disruption=ending.disruption)
+        ending = Ending(
+            137,
+            "ContainerStatusUnknown",
+            pod_reason=ending.pod_reason,
+            pod_message=ending.pod_message,
+            disruption=ending.disruption,
+        )
     terminated: Obj = {
         "exitCode": ending.exit_code,
         "reason": ending.reason,

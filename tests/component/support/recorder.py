@@ -18,7 +18,9 @@ class Recorder:
         self._clock = clock
         self._names: dict[tuple[str, str, str], str] = {}
 
-    def record(self, about: Obj, component: str, reason: str, message: str, *, warning: bool = False) -> None:
+    def record(
+        self, about: Obj, component: str, reason: str, message: str, *, warning: bool = False
+    ) -> None:
         """One Event about an object."""
         meta = about["metadata"]
         namespace = meta.get("namespace", "default")

@@ -11,7 +11,7 @@ from tests.component.support import errors, kinds
 from tests.component.support.audit import Request
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import Kind
-from tests.component.support.store import DeleteOptions
+from tests.component.support.lifecycle import DeleteOptions
 
 MAX_BODY = 3 * 1024 * 1024
 PROPAGATIONS = ("Background", "Foreground", "Orphan")

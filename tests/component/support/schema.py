@@ -46,15 +46,16 @@ _WORDS: Final = {
 }
 
 
-def _translate(schema: Obj) -> Obj:
-    """The JSON Schema (2020-12) that says the same as one node of an OpenAPI v3 schema."""
-    out: Obj = {key: schema[key] for key in _COPIED if key in schema}
+def _translate_bounds(out: Obj) -> None:
     for bound in ("Minimum", "Maximum"):
         # OpenAPI 3.0 marks a bound as exclusive, JSON Schema gives the bound itself.
         if isinstance(out.get(f"exclusive{bound}"), bool):
             exclusive = out.pop(f"exclusive{bound}")
             if exclusive:
                 out[f"exclusive{bound}"] = out.pop(bound.lower())
+
+
+def _translate_type(schema: Obj, out: Obj) -> None:
     if schema.get("x-kubernetes-int-or-string"):
         out["type"] = ["integer", "string"]
     elif "type" in schema:
@@ -62,6 +63,13 @@ def _translate(schema: Obj) -> Obj:
     if schema.get("nullable") and "type" in out:
         kinds = out["type"] if isinstance(out["type"], list) else [out["type"]]
         out["type"] = [*kinds, "null"]
+
+
+def _translate(schema: Obj) -> Obj:
+    """The JSON Schema (2020-12) that says the same as one node of an OpenAPI v3 schema."""
+    out: Obj = {key: schema[key] for key in _COPIED if key in schema}
+    _translate_bounds(out)
+    _translate_type(schema, out)
     if "properties" in schema:
         out["properties"] = {k: _translate(v) for k, v in schema["properties"].items()}
     if isinstance(schema.get("items"), dict):

@@ -130,9 +130,7 @@ def start_error(message: str = "runc create failed: exec: not found", **script: 
     return Script(Ending(128, "StartError", message, started=False), **script)
 
 
-def evicted(
-    message: str = "The node was low on resource: memory. ", **script: Any
-) -> Script:
+def evicted(message: str = "The node was low on resource: memory. ", **script: Any) -> Script:
     """Ended by the kubelet of a node short of something; the pod stays, Failed."""
     ending = Ending(
         137,
@@ -231,9 +229,7 @@ def unschedulable(
 
 
 def failed_create(
-    message: str = (
-        "exceeded quota: compute, requested: pods=1, used: pods=1, limited: pods=1"
-    ),
+    message: str = ("exceeded quota: compute, requested: pods=1, used: pods=1, limited: pods=1"),
     then: Script | None = None,
     seconds: float | None = None,
 ) -> Script:

@@ -69,8 +69,8 @@ class HttpServer:
         """Opens a further door; returns its URL."""
         site = web.TCPSite(self._runner, _HOST, port, reuse_address=True)
         await site.start()
-        assert site._server is not None  # noqa: SLF001 - aiohttp tells the port nowhere else
-        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # noqa: SLF001
+        assert site._server is not None
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
         self._fronts[name] = (port, site)
         self._names[port] = name
         return self.url(name)
@@ -125,7 +125,9 @@ class HttpServer:
             raise
 
     def _record(self, web_request: web.Request) -> Request:
-        socket_name = web_request.transport.get_extra_info("sockname") if web_request.transport else None
+        socket_name = (
+            web_request.transport.get_extra_info("sockname") if web_request.transport else None
+        )
         authorization = web_request.headers.get("Authorization", "")
         request = Request(
             number=len(self.audit),
@@ -238,7 +240,7 @@ class HttpServer:
 
     def _begin(self, watch: Watch, kind: Kind, since: int) -> None:
         if since == 0:
-            for version in self.store.list(kind):
+            for version in self.store.objects(kind):
                 watch.add(version)
             return
         if since > self.store.rv:

@@ -15,17 +15,16 @@ from typing import Any, Final
 
 import orjson
 
-from tests.component.support import errors, metadata, patching
+from tests.component.support import errors, lifecycle, metadata, patching
 from tests.component.support.clock import ServerClock, Signal
 from tests.component.support.errors import Obj
-from tests.component.support.kinds import NAMESPACES, PODS, STORED, Kind
+from tests.component.support.kinds import NAMESPACES, STORED, Kind
+from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.strategies import Strategy
 
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped kinds) and name."""
 
-FOREGROUND: Final = "foregroundDeletion"
-ORPHAN: Final = "orphan"
 _SUFFIX: Final = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_OBJECT: Final = 1_572_864
 
@@ -76,16 +75,6 @@ class Change:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """Of a DELETE: how far it goes and what must be true for it."""
-
-    propagation: str | None = None
-    grace: int | None = None
-    uid: str | None = None
-    resource_version: str | None = None
-
-
 @dataclass(slots=True)
 class Table:
     """All objects of one kind and the log of their changes."""
@@ -120,7 +109,7 @@ class Store:
             raise errors.not_found(kind, name)
         return version
 
-    def list(self, kind: Kind, namespace: str | None = None) -> list[Version]:
+    def objects(self, kind: Kind, namespace: str | None = None) -> list[Version]:
         """In the order of the keys; ``namespace`` None means all of them."""
         live = self.tables[kind].live
         return [live[key] for key in sorted(live) if namespace is None or key[0] == namespace]
@@ -141,7 +130,9 @@ class Store:
 
     # Writing
 
-    def create(self, kind: Kind, namespace: str, obj: Obj, actor: str, *, check: bool = True) -> Version:
+    def create(
+        self, kind: Kind, namespace: str, obj: Obj, actor: str, *, check: bool = True
+    ) -> Version:
         """``check=False`` stores what today's rules refuse, as an older CRD let it in."""
         obj = patching.copy(obj)
         meta: Obj = obj["metadata"]
@@ -153,8 +144,8 @@ class Store:
         if kind.namespaced:
             meta["namespace"] = namespace
             self._check_namespace(kind, namespace, name)
-        for key in (*metadata.SERVER_SET, "generation"):
-            meta.pop(key, None)
+        for field_name in (*metadata.SERVER_SET, "generation"):
+            meta.pop(field_name, None)
         meta["uid"] = str(uuid.uuid4())
         meta["creationTimestamp"] = self.clock.stamp()
         if kind.has_generation:
@@ -174,8 +165,9 @@ class Store:
         old = self.get(kind, namespace, name)
         self._check_version(kind, new, old)
         new = patching.copy(self.strategy.prepare_update(kind, new, old.obj, subresource))
-        self._keep_system_fields(kind, new, old.obj)
-        if causes := self._update_causes(kind, new, old.obj):
+        lifecycle.keep_system_fields(kind, new, old.obj)
+        causes = lifecycle.update_causes(new, old.obj) + self.strategy.causes(kind, new, old.obj)
+        if causes:
             raise errors.invalid(kind, name, causes)
         return self._settle(kind, old, new, actor)
 
@@ -196,15 +188,16 @@ class Store:
     ) -> tuple[Version, bool]:
         """The object as it was left, and whether it is gone."""
         old = self.get(kind, namespace, name)
-        self._check_preconditions(kind, old.obj, options)
+        lifecycle.check_preconditions(kind, old.obj, options)
         if kind is NAMESPACES:
             return self._terminate_namespace(old, actor), False
         new = patching.copy(old.obj)
         meta = new["metadata"]
-        meta["finalizers"] = _finalizers(kind, meta.get("finalizers", []), options.propagation)
+        present = meta.get("finalizers", [])
+        meta["finalizers"] = lifecycle.finalizers(kind, present, options.propagation)
         if not meta["finalizers"]:
             del meta["finalizers"]
-        grace = _grace(kind, old.obj, options)
+        grace = lifecycle.grace(kind, old.obj, options)
         if grace == 0 and not meta.get("finalizers"):
             return self.remove(kind, namespace, name, actor, new), True
         if "deletionTimestamp" not in meta:
@@ -218,7 +211,9 @@ class Store:
             meta["deletionTimestamp"] = self.clock.stamp(shift=grace)
         return self._settle(kind, old, new, actor), False
 
-    def remove(self, kind: Kind, namespace: str, name: str, actor: str, last: Obj | None = None) -> Version:
+    def remove(
+        self, kind: Kind, namespace: str, name: str, actor: str, last: Obj | None = None
+    ) -> Version:
         """Takes the object away at once, whatever its finalizers."""
         old = self.get(kind, namespace, name)
         key = (namespace if kind.namespaced else "", name)
@@ -298,47 +293,6 @@ class Store:
         if given and given != old.obj["metadata"]["resourceVersion"]:
             raise errors.conflict(kind, name)
 
-    def _keep_system_fields(self, kind: Kind, new: Obj, old: Obj) -> None:
-        meta, before = new["metadata"], old["metadata"]
-        for key in ("uid", "creationTimestamp"):
-            meta.setdefault(key, before[key])
-        for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"):
-            meta.pop(key, None)
-            if key in before:
-                meta[key] = before[key]
-        new["apiVersion"], new["kind"] = kind.api_version, kind.kind
-        if kind.has_generation and _spec_part(new) != _spec_part(old):
-            meta["generation"] = before["generation"] + 1
-
-    def _update_causes(self, kind: Kind, new: Obj, old: Obj) -> metadata.Causes:
-        meta, before = new["metadata"], old["metadata"]
-        causes = [
-            (f"metadata.{key}", f'Invalid value: "{meta[key]}": field is immutable')
-            for key in ("uid", "creationTimestamp")
-            if meta[key] != before[key]
-        ]
-        added = set(meta.get("finalizers") or []) - set(before.get("finalizers") or [])
-        if "deletionTimestamp" in before and added:
-            problem = (
-                "Forbidden: no new finalizers can be added if the object is being deleted, found "
-                f"new finalizers {sorted(added)}"
-            )
-            causes.append(("metadata.finalizers", problem))
-        return causes + self.strategy.causes(kind, new, old)
-
-    def _check_preconditions(self, kind: Kind, obj: Obj, options: DeleteOptions) -> None:
-        meta = obj["metadata"]
-        for word, given, actual in (
-            ("UID", options.uid, meta["uid"]),
-            ("ResourceVersion", options.resource_version, meta["resourceVersion"]),
-        ):
-            if given is not None and given != actual:
-                why = (
-                    f"Precondition failed: {word} in precondition: {given}, {word} in object "
-                    f"meta: {actual}"
-                )
-                raise errors.conflict(kind, meta["name"], why)
-
     def _terminate_namespace(self, old: Version, actor: str) -> Version:
         new = patching.copy(old.obj)
         new["metadata"].setdefault("deletionTimestamp", self.clock.stamp())
@@ -350,31 +304,3 @@ def _owner_uids(version: Version | None) -> list[str]:
     if version is None:
         return []
     return [owner["uid"] for owner in version.obj["metadata"].get("ownerReferences") or []]
-
-
-def _spec_part(obj: Obj) -> Obj:
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
-
-
-def _finalizers(kind: Kind, present: list[str], propagation: str | None) -> list[str]:
-    others = [name for name in present if name not in (FOREGROUND, ORPHAN)]
-    if propagation is None:
-        if len(others) != len(present):
-            return present
-        propagation = kind.default_propagation
-    by_policy = {"Foreground": [FOREGROUND], "Orphan": [ORPHAN], "Background": []}
-    return others + by_policy[propagation]
-
-
-def _grace(kind: Kind, obj: Obj, options: DeleteOptions) -> int:
-    """Seconds a deleted object is given to stop. Only pods are given any."""
-    if kind is not PODS:
-        return 0
-    spec, status = obj.get("spec", {}), obj.get("status", {})
-    # Nothing runs: there is no kubelet to wait for.
-    if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
-        return 0
-    if options.grace is not None:
-        return options.grace
-    grace: int = spec.get("terminationGracePeriodSeconds", 30)
-    return grace

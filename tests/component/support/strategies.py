@@ -128,7 +128,12 @@ def _job_causes(job: Obj, old: Obj | None) -> Causes:
     )
     found += podspec.causes(template.get("spec", {}), "spec.template.spec")
     if template.get("spec", {}).get("restartPolicy") not in ("Never", "OnFailure"):
-        found.append(("spec.template.spec.restartPolicy", 'Required value: valid values: "OnFailure", "Never"'))
+        found.append(
+            (
+                "spec.template.spec.restartPolicy",
+                'Required value: valid values: "OnFailure", "Never"',
+            )
+        )
     for key in ("parallelism", "completions", "backoffLimit", "ttlSecondsAfterFinished"):
         if spec.get(key, 0) < 0:
             found.append((f"spec.{key}", "Invalid value: must be greater than or equal to 0"))
@@ -159,7 +164,11 @@ def _event_causes(event: Obj) -> Causes:
         problem = f'Invalid value: "{involved}": does not match event.namespace'
         found.append(("involvedObject.namespace", problem))
     if event.get("eventTime"):
-        for key, limit in (("reportingComponent", 253), ("reportingInstance", 128), ("action", 128)):
+        for key, limit in (
+            ("reportingComponent", 253),
+            ("reportingInstance", 128),
+            ("action", 128),
+        ):
             value = event.get(key, "")
             if not value or len(value) > limit:
                 found.append((key, f"Required value: up to {limit} characters"))

@@ -36,7 +36,9 @@ class Watch:
     it with a 410 in mid-stream, ``stall`` it silently, or ``inject`` an event of its own.
     """
 
-    def __init__(self, request: Request, kind: Kind, accepts: Predicate, *, bookmarks: bool) -> None:
+    def __init__(
+        self, request: Request, kind: Kind, accepts: Predicate, *, bookmarks: bool
+    ) -> None:
         self.request = request
         self.kind = kind
         self.sent = 0
@@ -126,8 +128,12 @@ class Watch:
             self._queue(data)
 
     async def serve(
-        self, response: web.StreamResponse, transport: asyncio.Transport | None, limit: float | None,
-        bookmark_every: float, current: Callable[[], int],
+        self,
+        response: web.StreamResponse,
+        transport: asyncio.Transport | None,
+        limit: float | None,
+        bookmark_every: float,
+        current: Callable[[], int],
     ) -> None:
         """Sends until the stream is ended, or for ``limit`` seconds."""
         loop = asyncio.get_running_loop()

@@ -14,7 +14,6 @@ world.settle()`` and ``await world.advance(seconds)``.
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -24,11 +23,12 @@ from tests.component.support.errors import Obj
 from tests.component.support.jobcontroller import JobController
 from tests.component.support.kinds import JOBS, NODES, PODS, Kind
 from tests.component.support.kubelet import Kubelet, Run
+from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.logs import PodLog
 from tests.component.support.machinery import Machinery
 from tests.component.support.recorder import ACTOR, Recorder
 from tests.component.support.scripts import Ending, Script, Stage, drained, succeed
-from tests.component.support.store import Change, DeleteOptions, Key, Store
+from tests.component.support.store import Change, Key, Store
 
 
 @dataclass(order=True, slots=True)
@@ -105,7 +105,7 @@ class World:
             scripts[:] = [replace(script, obstacle=None) for script in scripts]
         self.default = replace(self.default, obstacle=None)
         self._refusals.clear()
-        for version in self.store.list(JOBS):
+        for version in self.store.objects(JOBS):
             self.fix(version.obj["metadata"]["name"])
 
     def finish(self, name: str, how: Script | Ending | None = None) -> None:
@@ -177,7 +177,7 @@ class World:
     def allow_pods(self, namespace: str) -> None:
         """Takes ``forbid_pods`` back; the Job controller tries again at once."""
         self._refusals.pop(namespace, None)
-        for version in self.store.list(JOBS, namespace):
+        for version in self.store.objects(JOBS, namespace):
             self._mark(JOBS, version.obj)
 
     # Time
@@ -213,13 +213,13 @@ class World:
 
     def jobs(self, name: str) -> list[Obj]:
         """Jobs of this conversion, or of this name."""
-        found = [version.obj for version in self.store.list(JOBS)]
+        found = [version.obj for version in self.store.objects(JOBS)]
         return [job for job in found if name in (job["metadata"]["name"], _owner_name(job))]
 
     def pods(self, name: str) -> list[Obj]:
         """Pods of this conversion, Job or name."""
         jobs = {job["metadata"]["uid"] for job in self.jobs(name)}
-        found = [version.obj for version in self.store.list(PODS)]
+        found = [version.obj for version in self.store.objects(PODS)]
         return [
             pod
             for pod in found
@@ -233,7 +233,7 @@ class World:
         return self._refusals.get(job["metadata"]["namespace"])
 
     def pick_node(self, script: Script) -> str | None:
-        nodes = [version.obj for version in self.store.list(NODES)]
+        nodes = [version.obj for version in self.store.objects(NODES)]
         free = [
             node["metadata"]["name"]
             for node in nodes
@@ -284,7 +284,7 @@ class World:
         uid = pod["metadata"]["uid"]
         if uid not in self._runs:
             script = self.default
-            for job in self.store.list(JOBS, pod["metadata"]["namespace"]):
+            for job in self.store.objects(JOBS, pod["metadata"]["namespace"]):
                 if job.obj["metadata"]["uid"] == (metadata.controller_of(pod) or {}).get("uid"):
                     script = self.script_of(job.obj)
             obstacle = script.obstacle
@@ -295,7 +295,7 @@ class World:
         return self._runs[uid]
 
     def _pods_on(self, node: str) -> list[Obj]:
-        pods = [version.obj for version in self.store.list(PODS)]
+        pods = [version.obj for version in self.store.objects(PODS)]
         return [pod for pod in pods if pod["spec"].get("nodeName") == node]
 
     def _mark(self, kind: Kind, obj: Obj) -> None:
