@@ -1,0 +1,175 @@
+"""Runs commands inside a container for the tests: JSON lines in, JSON lines out.
+
+Started as the main process of a long-lived container, so that a case costs the run under test and
+no container start. It measures what only a process inside can measure: the time from start to exit,
+the memory and the tasks of everything the command started, and what it left behind. Standard
+library only: it runs with the Python of whichever image it is put into.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+SAMPLE_SECONDS = 0.02
+
+
+class Sampler(threading.Thread):
+    """Peak of memory and of tasks over a process and all its descendants."""
+
+    def __init__(self, root: int) -> None:
+        super().__init__(daemon=True)
+        self.root = root
+        self.stopped = threading.Event()
+        self.peak_kib = 0
+        self.peak_tasks = 0
+
+    def run(self) -> None:
+        while not self.stopped.wait(SAMPLE_SECONDS):
+            family = descendants(self.root)
+            self.peak_kib = max(self.peak_kib, sum(resident_kib(pid) for pid in family))
+            self.peak_tasks = max(self.peak_tasks, *(tasks(pid) for pid in family), 0)
+
+
+def parents() -> dict[int, int]:
+    """Parent of every process of the container."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                stat = (entry / "stat").read_text()
+                found[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    return found
+
+
+def descendants(root: int) -> list[int]:
+    """The process and everything below it."""
+    tree = parents()
+    family = [root]
+    for pid in family:
+        family.extend(child for child, parent in tree.items() if parent == pid)
+    return family
+
+
+def resident_kib(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+    return 0
+
+
+def tasks(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
+    return 0
+
+
+def command_lines() -> dict[int, str]:
+    """What runs in the container beside this agent, zombies left out."""
+    lines = {}
+    for pid in parents():
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if text and pid not in (1, os.getpid()):
+                lines[pid] = text
+    return lines
+
+
+class Server:
+    """One thread a request, so that a run can be signalled while it is under way."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running: dict[int, int] = {}
+
+    def answer(self, number: int, **body: Any) -> None:
+        with self.lock:
+            sys.stdout.write(json.dumps({"id": number, **body}) + "\n")
+            sys.stdout.flush()
+
+    def handle(self, request: dict[str, Any]) -> None:
+        number = request["id"]
+        try:
+            if request["op"] == "run":
+                self.answer(number, event="ended", **self.run(number, request))
+            elif request["op"] == "signal":
+                self.signal(request)
+                self.answer(number, event="ended")
+            else:
+                self.answer(number, event="ended", processes=command_lines())
+        except Exception as error:
+            self.answer(number, event="ended", error=f"{type(error).__name__}: {error}")
+
+    def signal(self, request: dict[str, Any]) -> None:
+        family = descendants(self.running[request["target"]])
+        for pid in family[1:] if request["children"] else family[:1]:
+            os.kill(pid, request["signal"])
+
+    def run(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
+        out, err = os.memfd_create("out"), os.memfd_create("err")
+        began = time.monotonic()
+        process = subprocess.Popen(
+            request["argv"],
+            env={**os.environ, **request["env"]},
+            cwd=request["cwd"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+        self.running[number] = process.pid
+        self.answer(number, event="started")
+        overdue = threading.Timer(request["limit"], os.killpg, (process.pid, signal.SIGKILL))
+        overdue.start()
+        sampler = Sampler(process.pid) if request["sample"] else None
+        if sampler:
+            sampler.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        timed_out = not overdue.is_alive()
+        overdue.cancel()
+        if sampler:
+            sampler.stopped.set()
+            sampler.join()
+        return {
+            "code": process.returncode,
+            "stdout": encoded(out),
+            "stderr": encoded(err),
+            "wall": wall,
+            "timed_out": timed_out,
+            "largest_kib": usage.ru_maxrss,
+            "cpu": usage.ru_utime + usage.ru_stime,
+            "peak_kib": sampler.peak_kib if sampler else None,
+            "peak_tasks": sampler.peak_tasks if sampler else None,
+        }
+
+
+def encoded(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, "rb") as stream:
+        return base64.b64encode(stream.read()).decode()
+
+
+def main() -> None:
+    worker = os.fork()
+    if worker:
+        # The first process of a container has to collect what others leave behind.
+        while os.wait()[0] != worker:
+            pass
+        return
+    server = Server()
+    for line in sys.stdin:
+        threading.Thread(target=server.handle, args=(json.loads(line),), daemon=True).start()
+
+
+main()

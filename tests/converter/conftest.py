@@ -1,0 +1,67 @@
+"""What the tests of the image share. Without docker or the image they fail, they do not skip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.converter.containers import RESTRICTED, Agent, Image, docker, inspect_image
+from tests.converter.harness import Converter, Workspace
+from tests.converter.kitchen import Kitchen
+from tests.converter.probing import Lab
+
+IMAGE_NAME = os.environ.get("CONVERTER_IMAGE", "my-converter:latest")
+TOOLS_NAME = "converter-test-tools:latest"
+TOOLS_FOLDER = Path(__file__).with_name("tools")
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The image under test."""
+    return inspect_image(IMAGE_NAME)
+
+
+@pytest.fixture(scope="session")
+def tools_image() -> str:
+    """The image that makes inputs and probes outputs, built unless it is there unchanged."""
+    docker("build", "--network=host", "-q", "-t", TOOLS_NAME, str(TOOLS_FOLDER), limit=900)
+    return TOOLS_NAME
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The shared volume."""
+    return Workspace(tmp_path_factory.mktemp("volume"))
+
+
+@pytest.fixture(scope="session")
+def tools(tools_image: str, workspace: Workspace) -> Iterator[Agent]:
+    """A container with ffmpeg, libvips, exiftool and the encoders that make the inputs."""
+    flags = ("--network=none", "--user=65532", f"--volume={workspace.root}:/workspace")
+    with Agent(tools_image, (*flags, "--tmpfs=/tmp")) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="session")
+def kitchen(tools: Agent, workspace: Workspace) -> Kitchen:
+    return Kitchen(tools, workspace)
+
+
+@pytest.fixture(scope="session")
+def lab(tools: Agent, workspace: Workspace) -> Lab:
+    return Lab(tools, workspace)
+
+
+@pytest.fixture(scope="session")
+def restricted(image: Image, workspace: Workspace) -> Iterator[Agent]:
+    """A long-lived container of the image under test, as restricted as a conversion's pod."""
+    with Agent(image.name, (*RESTRICTED, f"--volume={workspace.root}:/workspace")) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="session")
+def converter(restricted: Agent, image: Image, workspace: Workspace) -> Converter:
+    return Converter(restricted, workspace, image.entrypoint)

@@ -1,0 +1,233 @@
+"""Docker, as far as these tests need it: images, and containers with the test agent inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+AGENT = Path(__file__).with_name("agent.py")
+RESTRICTED = (
+    "--network=none",
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--user=65532",
+    "--memory=1g",
+    "--memory-swap=1g",
+    "--cpus=1",
+    "--tmpfs=/tmp",
+)
+"""The flags a conversion runs under: as in the cluster, no network, no root, 1 CPU and 1 GiB."""
+
+
+class DockerError(Exception):
+    """A docker command that has to work did not."""
+
+
+def docker(*arguments: str, limit: float = 120, text: str | None = None) -> str:
+    """Standard output of one docker command."""
+    done = subprocess.run(
+        ["docker", *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        check=False,
+    )
+    if done.returncode:
+        raise DockerError(f"docker {' '.join(arguments[:3])}: {done.stderr.strip()[-800:]}")
+    return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What is known of an image without running it."""
+
+    name: str
+    entrypoint: tuple[str, ...]
+    user: str
+    size: int
+    config: Mapping[str, Any]
+
+
+def inspect_image(name: str) -> Image:
+    """Facts about a local image; DockerError if docker or the image is missing."""
+    body = json.loads(docker("image", "inspect", name))[0]
+    config = body["Config"]
+    return Image(
+        name=name,
+        entrypoint=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
+        user=config.get("User", ""),
+        size=body["Size"],
+        config=config,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one command inside a container ended, and what it took.
+
+    Memory is KiB of resident pages: ``largest_kib`` of the largest single process, ``peak_kib``
+    of all together (sampled, only where asked for). ``wall`` and ``cpu`` are seconds.
+    """
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+    wall: float
+    cpu: float
+    timed_out: bool
+    largest_kib: int
+    peak_kib: int | None
+    peak_tasks: int | None
+
+
+class Command:
+    """A command that is under way inside a container."""
+
+    def __init__(self, agent: Agent, number: int) -> None:
+        self._agent = agent
+        self._number = number
+        self.started: Future[dict[str, Any]] = Future()
+        self.ended: Future[dict[str, Any]] = Future()
+
+    def signal(self, number: int, *, children: bool = False) -> None:
+        """Send a signal to the command, or to everything below it."""
+        self._agent.ask(op="signal", target=self._number, signal=number, children=children)
+
+    @property
+    def done(self) -> bool:
+        return self.ended.done()
+
+    def result(self, limit: float = 300) -> Ended:
+        body = self.ended.result(timeout=limit)
+        return Ended(
+            code=body["code"],
+            stdout=base64.b64decode(body["stdout"]),
+            stderr=base64.b64decode(body["stderr"]),
+            wall=body["wall"],
+            cpu=body["cpu"],
+            timed_out=body["timed_out"],
+            largest_kib=body["largest_kib"],
+            peak_kib=body["peak_kib"],
+            peak_tasks=body["peak_tasks"],
+        )
+
+
+class Agent:
+    """A long-lived container whose only process starts commands for the tests."""
+
+    def __init__(self, image: str, flags: Sequence[str], python: str = "python3") -> None:
+        self.name = f"converter-test-{uuid.uuid4().hex[:12]}"
+        self._commands: dict[int, Command] = {}
+        self._lock = threading.Lock()
+        self._count = 0
+        self._process = subprocess.Popen(
+            [
+                "docker",
+                "run",
+                "--rm",
+                "-i",
+                f"--name={self.name}",
+                *flags,
+                f"--entrypoint={python}",
+                image,
+                "-u",
+                "-c",
+                AGENT.read_text(),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.processes()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        subprocess.run(
+            ["docker", "rm", "-f", self.name], capture_output=True, timeout=60, check=False
+        )
+        self._process.wait(timeout=60)
+        self._reader.join(timeout=60)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            body = json.loads(line)
+            command = self._commands[body["id"]]
+            if body["event"] == "started":
+                command.started.set_result(body)
+            elif "error" in body:
+                if not command.started.done():
+                    command.started.set_exception(DockerError(body["error"]))
+                command.ended.set_exception(DockerError(body["error"]))
+            else:
+                command.ended.set_result(body)
+        for command in self._commands.values():
+            if not command.ended.done():
+                command.ended.set_exception(DockerError("the container went away"))
+
+    def _send(self, **body: Any) -> Command:
+        assert self._process.stdin
+        with self._lock:
+            self._count += 1
+            command = Command(self, self._count)
+            self._commands[self._count] = command
+            self._process.stdin.write(json.dumps({"id": self._count, **body}) + "\n")
+            self._process.stdin.flush()
+        return command
+
+    def ask(self, **body: Any) -> dict[str, Any]:
+        return self._send(**body).ended.result(timeout=60)
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of what runs in the container beside the agent, by process id."""
+        return {int(pid): text for pid, text in self.ask(op="processes")["processes"].items()}
+
+    def start(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        cwd: str = "/",
+        limit: float = 120,
+        sample: bool = False,
+    ) -> Command:
+        """Start a command; it is killed after ``limit`` seconds."""
+        command = self._send(
+            op="run", argv=list(argv), env=dict(env or {}), cwd=cwd, limit=limit, sample=sample
+        )
+        command.started.result(timeout=60)
+        return command
+
+    def run(self, argv: Sequence[str], *, cwd: str = "/", limit: float = 120) -> bytes:
+        """Standard output of a command that has to work."""
+        ended = self.start(argv, cwd=cwd, limit=limit).result()
+        if ended.code:
+            text = ended.stderr.decode(errors="replace")[-1500:]
+            raise DockerError(f"{' '.join(argv)[:2000]} exited {ended.code}: {text}")
+        return ended.stdout

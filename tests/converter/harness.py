@@ -1,0 +1,271 @@
+"""The converter as a black box: a Case goes in, a Run comes out, and what holds always is checked.
+
+Every run is checked against the contract of the image, whatever it was for: the exit code is in the
+table, the report is whole and agrees with it, success means that the file is there with that size
+and hash, and every other end leaves the folder as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from media_converter.contract import (
+    EXIT_CODES,
+    REPORT_MAX_BYTES,
+    ConversionType,
+    Progress,
+    Reason,
+    Report,
+    parse_progress,
+    parse_report,
+)
+from tests.converter.containers import Agent, Command, Ended
+
+VIDEO = ConversionType.VIDEO_TO_MP4
+AUDIO = ConversionType.AUDIO_TO_MP3
+IMAGE = ConversionType.IMAGE_RESIZE
+THUMB = ConversionType.EXTRACT_THUMBNAIL
+UID = 65532
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request to the converter. Paths are as its user writes them, from the volume's root."""
+
+    kind: ConversionType
+    source: str
+    target: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    timeout_seconds: int | None = None
+    stall_seconds: int | None = None
+
+    def env(self) -> dict[str, str]:
+        env = {
+            "JOB_ID": "case",
+            "CONVERSION_TYPE": str(self.kind),
+            "INPUT_FILE": self.source,
+            "OUTPUT_FILE": self.target,
+        }
+        if self.options:
+            env["CONVERSION_OPTIONS"] = json.dumps(self.options)
+        if self.timeout_seconds is not None:
+            env["TIMEOUT_SECONDS"] = str(self.timeout_seconds)
+        if self.stall_seconds is not None:
+            env["STALL_SECONDS"] = str(self.stall_seconds)
+        return env
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run of the converter did.
+
+    ``output`` is None unless it ended Completed. ``wall`` is seconds; memory is KiB as in Ended.
+    """
+
+    case: Case
+    ended: Ended
+    reason: Reason
+    report: Report
+    report_bytes: bytes
+    output: Path | None
+    progress: tuple[Progress, ...]
+
+    @property
+    def wall(self) -> float:
+        return self.ended.wall
+
+    @property
+    def path(self) -> Path:
+        """The output, of a run that is expected to have made one."""
+        assert self.output, f"ended {self.reason}: {self.report.message}\n{self.report.logs}"
+        return self.output
+
+
+Listing = Mapping[str, tuple[int, int, int]]
+
+
+def listing(root: Path) -> Listing:
+    """Everything below a folder, by relative name: inode, size and time of change."""
+    found = {}
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            stat = path.lstat()
+            size = 0 if path.is_dir() and not path.is_symlink() else stat.st_size
+            changed = 0 if path.is_dir() and not path.is_symlink() else stat.st_mtime_ns
+            found[str(path.relative_to(root))] = (stat.st_ino, size, changed)
+    return found
+
+
+class Workspace:
+    """The shared volume as the host sees it. Containers see the same folder as /workspace."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        os.chown(root, UID, UID)
+        root.chmod(0o755)
+        for name in ("media", "out", "reports"):
+            self.folder(name)
+
+    def folder(self, name: str, mode: int = 0o755) -> Path:
+        path = self.root / name
+        path.mkdir(parents=True, exist_ok=True)
+        os.chown(path, UID, UID)
+        path.chmod(mode)
+        return path
+
+    def scratch(self, prefix: str = "case") -> str:
+        """A fresh folder beneath out/, as a path from the volume's root without a slash."""
+        name = f"out/{prefix}-{uuid.uuid4().hex[:10]}"
+        self.folder(name)
+        return name
+
+    def path(self, name: str) -> Path:
+        return self.root / name.lstrip("/")
+
+
+class Conversion:
+    """A run of the converter that is under way."""
+
+    def __init__(
+        self, converter: Converter, case: Case, report_name: str, command: Command
+    ) -> None:
+        self._converter = converter
+        self.case = case
+        self._report = converter.workspace.root / report_name
+        self.command = command
+
+    def report_now(self) -> bytes:
+        """The termination file as it is at this moment, as a kill would leave it."""
+        return self._report.read_bytes()
+
+    def end(self, limit: float = 300) -> Run:
+        ended = self.command.result(limit)
+        run = judge(self.case, ended, self._report.read_bytes(), self._converter.workspace)
+        self._report.unlink()
+        return run
+
+    def killed(self, limit: float = 60) -> Ended:
+        """The end of a run that could not say anything any more."""
+        ended = self.command.result(limit)
+        self._report.unlink()
+        return ended
+
+
+def judge(case: Case, ended: Ended, report_bytes: bytes, workspace: Workspace) -> Run:
+    """The run's meaning, after a check of all that holds for every end."""
+    context = (
+        f"{case}\nexit {ended.code}\n{report_bytes.decode(errors='replace')}\n"
+        + (ended.stderr.decode(errors="replace")[-3000:])
+    )
+    assert not ended.timed_out, f"hangs: {context}"
+    reasons = {code: reason for reason, code in EXIT_CODES.items()}
+    assert ended.code in reasons, f"exit code outside of the table: {context}"
+    reason = reasons[ended.code]
+    assert len(report_bytes) <= REPORT_MAX_BYTES, context
+    report = parse_report(report_bytes.decode())
+    assert report, f"no report: {context}"
+    assert report.final, f"report is not final: {context}"
+    assert report.reason == reason, f"report and exit code differ: {context}"
+    assert "\n" not in report.message, f"reason in more than one line: {context}"
+    assert reason is Reason.COMPLETED or report.message, f"no message: {context}"
+    progress = tuple(
+        found
+        for line in ended.stdout.decode().splitlines()
+        if (found := parse_progress(line)) is not None
+    )
+    assert all(p.percent is None or 0 <= p.percent <= 100 for p in progress), context
+    output = None
+    if reason is Reason.COMPLETED:
+        output = workspace.path(case.target)
+        assert output.is_file(), f"Completed without an output: {context}"
+        assert not output.is_symlink(), context
+        assert report.output, context
+        assert report.output_size == output.stat().st_size > 0, context
+        assert report.output.sha256 == hashlib.sha256(output.read_bytes()).hexdigest(), context
+    return Run(case, ended, reason, report, report_bytes, output, progress)
+
+
+class Converter:
+    """Runs the image's own entrypoint in a restricted container that serves many cases."""
+
+    def __init__(self, agent: Agent, workspace: Workspace, argv: tuple[str, ...]) -> None:
+        self.agent = agent
+        self.workspace = workspace
+        self._argv = argv
+
+    def start(
+        self,
+        case: Case,
+        *,
+        env: Mapping[str, str] | None = None,
+        limit: float = 120,
+        sample: bool = False,
+    ) -> Conversion:
+        name = f"reports/{uuid.uuid4().hex}"
+        report = self.workspace.root / name
+        report.touch()
+        os.chown(report, UID, UID)
+        command = self.agent.start(
+            self._argv,
+            {**case.env(), "TERMINATION_LOG": f"/workspace/{name}", **(env or {})},
+            limit=limit,
+            sample=sample,
+        )
+        return Conversion(self, case, name, command)
+
+    def run(
+        self,
+        case: Case,
+        *,
+        env: Mapping[str, str] | None = None,
+        limit: float = 120,
+        sample: bool = False,
+    ) -> Run:
+        """One conversion from start to end, its input and its surroundings checked as well."""
+        source = self.workspace.path(case.source)
+        folder = self.workspace.path(case.target).parent
+        before = source.stat() if source.exists() else None
+        around = listing(folder) if folder.is_dir() else {}
+        run = self.start(case, env=env, limit=limit, sample=sample).end(limit + 30)
+        if before:
+            after = source.stat()
+            assert (after.st_size, after.st_mtime_ns, after.st_ino) == (
+                before.st_size,
+                before.st_mtime_ns,
+                before.st_ino,
+            ), f"the input was changed by {case}"
+        left = listing(folder) if folder.is_dir() else {}
+        if run.output:
+            name = run.output.name
+            left = {key: value for key, value in left.items() if key != name}
+            around = {key: value for key, value in around.items() if key != name}
+        assert left == around, f"{run.reason} left or changed files beside the output: {case}"
+        return run
+
+    def convert(
+        self,
+        kind: ConversionType,
+        source: str,
+        target: str,
+        **options: object,
+    ) -> Run:
+        """A conversion of a file of the volume into a fresh folder."""
+        folder = self.workspace.scratch(str(kind))
+        return self.run(Case(kind, f"/{source}", f"/{folder}/{target}", options))
+
+    def refused(
+        self, kind: ConversionType, source: str, target: str, reason: Reason, **options: object
+    ) -> Run:
+        """A conversion that has to end with this reason and without an output."""
+        run = self.convert(kind, source, target, **options)
+        assert run.reason is reason, (
+            f"{run.reason} instead of {reason}: {run.report.message}\n{run.report.logs}"
+        )
+        return run

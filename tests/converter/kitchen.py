@@ -1,0 +1,101 @@
+"""Makes the inputs: small files of every kind, each made once a session and kept in media/."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.converter.containers import Agent
+from tests.converter.harness import UID, Workspace
+
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+AAC = ("-c:a", "aac")
+
+
+def video(size: str = "320x180", rate: float = 25, seconds: float = 3) -> tuple[str, ...]:
+    """Arguments for a moving test picture as the next input."""
+    return ("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}")
+
+
+def colour(
+    name: str, size: str = "320x180", rate: float = 25, seconds: float = 2
+) -> tuple[str, ...]:
+    """Arguments for a plain picture as the next input."""
+    return ("-f", "lavfi", "-i", f"color={name}:s={size}:r={rate}:d={seconds}")
+
+
+def tone(hertz: int = 440, seconds: float = 3, rate: int = 48000) -> tuple[str, ...]:
+    """Arguments for a mono tone as the next input."""
+    return ("-f", "lavfi", "-i", f"sine=f={hertz}:r={rate}:d={seconds}")
+
+
+class Kitchen:
+    """Inputs by name. Every method returns the path from the volume's root, ``media/NAME``."""
+
+    def __init__(self, agent: Agent, workspace: Workspace) -> None:
+        self.agent = agent
+        self.workspace = workspace
+
+    def path(self, name: str) -> Path:
+        return self.workspace.path(name)
+
+    def read(self, name: str) -> bytes:
+        return self.path(name).read_bytes()
+
+    def make(self, name: str, recipe: Callable[[str], object]) -> str:
+        """The file of that name, made by the recipe unless it exists already.
+
+        The recipe is given the path to write as the container sees it.
+        """
+        place = f"media/{name}"
+        path = self.path(place)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.chown(path.parent, UID, UID)
+            recipe(f"/workspace/{place}")
+            assert path.stat().st_size, f"the recipe for {name} made an empty file"
+        return place
+
+    def ffmpeg(self, name: str, *arguments: str) -> str:
+        """A file made by ffmpeg; other inputs are named media/… in the arguments."""
+        return self.make(name, lambda out: self.run("ffmpeg", *FFMPEG, *arguments, out))
+
+    def vips(self, name: str, operation: str, *arguments: str, save: str = "") -> str:
+        """A file made by one vips operation whose output is its last argument.
+
+        Arguments that follow the output are given after ``--``.
+        """
+        head = arguments
+        tail: tuple[str, ...] = ()
+        if "--" in arguments:
+            cut = arguments.index("--")
+            head, tail = arguments[:cut], arguments[cut + 1 :]
+        return self.make(name, lambda out: self.run("vips", operation, *head, out + save, *tail))
+
+    def write(self, name: str, content: bytes) -> str:
+        """A file with this content."""
+        place = f"media/{name}"
+        path = self.path(place)
+        if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            os.chown(path, UID, UID)
+        return place
+
+    def edit(self, name: str, source: str, change: Callable[[bytes], bytes]) -> str:
+        """A changed copy of another file; the change has to change something."""
+        before = self.read(source)
+        after = change(before)
+        assert after != before, f"the recipe for {name} changed nothing"
+        return self.write(name, after)
+
+    def run(self, *argv: str, limit: float = 120) -> bytes:
+        return self.agent.run(argv, cwd="/workspace", limit=limit)
+
+    def base(self) -> str:
+        """The plain good video: 320x180, 25 frames a second, 3 s, H.264 and a 440 Hz tone."""
+        return self.ffmpeg("base.mp4", *video(), *tone(), *X264, *AAC)
+
+
+FFMPEG = ("-nostdin", "-y", "-v", "error")

@@ -1,0 +1,371 @@
+"""Empty, cut, damaged and hostile files: refused quickly, by a reason that says what is wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from media_converter.contract import ConversionType, Reason
+from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter, Run
+from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
+from tests.converter.probing import Lab
+from tests.converter.rawfiles import (
+    GREY,
+    RGB,
+    gif_bomb,
+    jpeg_claiming,
+    png,
+    svg,
+    webp_claiming,
+)
+from tests.converter.test_images import photo
+
+TARGETS = {VIDEO: "out.mp4", AUDIO: "out.mp3", IMAGE: "out.jpg", THUMB: "out.jpg"}
+BROKEN = {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED, Reason.UNSUPPORTED_FORMAT}
+
+
+def quick(run: Run) -> None:
+    assert run.wall < 5
+    assert len(run.report.message) < 400
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_an_empty_file_is_called_empty(
+    kitchen: Kitchen, converter: Converter, kind: ConversionType
+) -> None:
+    for name in ("z.mp4", "z.jpg", "z.mp3", "z"):
+        source = kitchen.write(name, b"")
+        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_EMPTY)
+        assert "empty" in run.report.message.lower()
+        quick(run)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_noise_is_not_media(kitchen: Kitchen, converter: Converter, kind: ConversionType) -> None:
+    for seed, size in ((1, 4096), (2, 100_000), (3, 1), (4, 11)):
+        noise = random.Random(seed).randbytes(size)  # noqa: S311 - not for secrets
+        source = kitchen.write(f"noise{seed}.mp4", noise)
+        run = converter.convert(kind, source, TARGETS[kind])
+        assert run.reason in BROKEN, f"{run.reason}: {run.report.message}"
+        quick(run)
+    for name, content in (
+        ("text.mp4", b"Dear Sir or Madam,\n" * 400),
+        ("zeros.mp4", bytes(50_000)),
+        ("page.mp4", b"<!DOCTYPE html><html><body>404</body></html>"),
+        ("archive.mp4", b"PK\3\4" + bytes(4000)),
+        ("program.mp4", b"\x7fELF" + bytes(4000)),
+    ):
+        source = kitchen.write(name, content)
+        run = converter.convert(kind, source, TARGETS[kind])
+        assert run.reason in BROKEN, f"{run.reason}: {run.report.message}"
+        quick(run)
+
+
+@pytest.mark.parametrize("kind", [VIDEO, AUDIO, THUMB])
+def test_a_recording_without_its_index(
+    kitchen: Kitchen, converter: Converter, kind: ConversionType
+) -> None:
+    source = kitchen.edit("nomoov.mp4", kitchen.base(), lambda data: data[:20000])
+    run = converter.convert(kind, source, TARGETS[kind])
+    assert run.reason in {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED}
+    assert "index" in run.report.message.lower() or "moov" in run.report.message.lower()
+    quick(run)
+
+
+@pytest.mark.parametrize("kind", [VIDEO, THUMB])
+def test_a_video_without_its_codec_settings(
+    kitchen: Kitchen, converter: Converter, kind: ConversionType
+) -> None:
+    source = kitchen.edit("nocfg.mp4", kitchen.base(), lambda data: data.replace(b"avcC", b"xxxC"))
+    run = converter.convert(kind, source, TARGETS[kind])
+    assert run.reason in {Reason.INPUT_DAMAGED, Reason.NO_VIDEO_STREAM}
+    quick(run)
+
+
+def full(kitchen: Kitchen, extension: str) -> str:
+    codec = {
+        "webm": ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"),
+        "avi": ("-c:v", "mpeg4", "-c:a", "libmp3lame"),
+    }
+    front = ("-movflags", "+faststart") if extension in {"mp4", "mov"} else ()
+    return kitchen.ffmpeg(
+        f"full.{extension}", *video(seconds=20), *tone(seconds=20),
+        *codec.get(extension, (*X264, *AAC)), *front,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mov", "mkv", "webm", "avi"])
+@pytest.mark.parametrize("options", [{}, {"quality": "low"}], ids=["default", "encoded"])
+def test_half_a_video_is_not_a_success(
+    kitchen: Kitchen, converter: Converter, extension: str, options: dict[str, object]
+) -> None:
+    whole = full(kitchen, extension)
+    half = kitchen.edit(f"half.{extension}", whole, lambda data: data[: len(data) // 2])
+    run = converter.refused(VIDEO, half, "out.mp4", Reason.INPUT_TRUNCATED, **options)
+    assert "truncated" in run.report.message.lower() or "cut" in run.report.message.lower()
+
+
+@pytest.mark.parametrize("part", [0.9, 0.97])
+def test_a_little_missing_is_missing(kitchen: Kitchen, converter: Converter, part: float) -> None:
+    whole = full(kitchen, "mp4")
+    cut = kitchen.edit(f"cut{part}.mp4", whole, lambda data: data[: int(len(data) * part)])
+    converter.refused(VIDEO, cut, "out.mp4", Reason.INPUT_TRUNCATED)
+
+
+@pytest.mark.parametrize("name", ["half.flac", "half.m4a", "half.wav", "half.mp3", "half.ogg"])
+def test_half_a_song_is_not_a_success(kitchen: Kitchen, converter: Converter, name: str) -> None:
+    extension = name.partition(".")[2]
+    codec = {"flac": "flac", "m4a": "aac", "wav": "pcm_s16le", "mp3": "libmp3lame",
+             "ogg": "libvorbis"}[extension]  # fmt: skip
+    front = ("-movflags", "+faststart") if extension == "m4a" else ()
+    whole = kitchen.ffmpeg(f"song20.{extension}", *tone(seconds=20), "-c:a", codec, *front)
+    source = kitchen.edit(name, whole, lambda data: data[: len(data) // 2])
+    run = converter.convert(AUDIO, source, "out.mp3")
+    if extension == "ogg":
+        # Ogg says nowhere how long it is: what is there is all that was promised.
+        assert run.reason in {Reason.COMPLETED, Reason.INPUT_TRUNCATED}
+    else:
+        assert run.reason is Reason.INPUT_TRUNCATED, run.report.message
+
+
+def test_a_part_that_is_there_can_still_be_had(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    half = kitchen.edit("half.mp4", full(kitchen, "mp4"), lambda data: data[: len(data) // 2])
+    run = converter.convert(VIDEO, half, "out.mp4", duration=2)
+    assert lab.media(run.path).duration == pytest.approx(2, abs=0.1)
+    assert lab.image(converter.convert(THUMB, half, "out.jpg", time=2).path).size == (320, 180)
+
+
+def test_bit_rot_in_the_middle(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    def rot(data: bytes) -> bytes:
+        at = len(data) // 2
+        noise = random.Random(5).randbytes(2000)  # noqa: S311 - not for secrets
+        return data[:at] + noise + data[at + 2000 :]
+
+    for extension in ("mp4", "mkv", "avi"):
+        source = kitchen.edit(f"rot.{extension}", full(kitchen, extension), rot)
+        for options in ({}, {"quality": "low"}):
+            run = converter.convert(VIDEO, source, "out.mp4", **options)
+            if run.output:
+                assert lab.media(run.path).duration == pytest.approx(20, abs=0.5)
+            else:
+                assert run.reason in {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED}
+
+
+def noisy_jpeg(kitchen: Kitchen, *save: str) -> bytes:
+    name = f"noisy{''.join(save).replace('=', '')}.jpg"
+    return kitchen.read(photo(kitchen, name, "400x300", "Q=75", *save))
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.9])
+def test_a_cut_jpeg_is_truncated(kitchen: Kitchen, converter: Converter, part: float) -> None:
+    whole = noisy_jpeg(kitchen)
+    source = kitchen.write(f"cut{part}.jpg", whole[: int(len(whole) * part)])
+    for options in ({}, {"size": "40x40"}):
+        run = converter.refused(IMAGE, source, "out.jpg", Reason.INPUT_TRUNCATED, **options)
+        assert "truncated" in run.report.message.lower()
+    progressive = noisy_jpeg(kitchen, "interlace")
+    source = kitchen.write(f"cutp{part}.jpg", progressive[: int(len(progressive) * part)])
+    converter.refused(IMAGE, source, "out.jpg", Reason.INPUT_TRUNCATED)
+
+
+def test_sloppy_jpegs_are_accepted(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    whole = noisy_jpeg(kitchen)
+    scan = whole.find(b"\xff\xda")
+    length = int.from_bytes(whole[scan + 2 : scan + 4], "big")
+    sos = bytearray(whole)
+    sos[scan + length - 1 : scan + length + 2] = bytes(3)
+    reference = lab.image(kitchen.write("whole.jpg", whole)).luma
+    for name, data in {
+        "sos.jpg": bytes(sos),
+        "trail.jpg": whole + b"\xff\xd8junk" * 50,
+        "zeros-behind.jpg": whole + bytes(5000),
+        "no-end.jpg": whole[:-2],
+        "fill-bytes.jpg": whole.replace(b"\xff\xda", b"\xff\xff\xff\xda", 1),
+        "progressive.jpg": noisy_jpeg(kitchen, "interlace"),
+        "restart.jpg": noisy_jpeg(kitchen, "restart-interval=4"),
+    }.items():
+        run = converter.convert(IMAGE, kitchen.write(name, data), "out.jpg")
+        picture = lab.image(run.path)
+        assert picture.size == (400, 300), name
+        assert picture.luma == pytest.approx(reference, abs=4), name
+
+
+@pytest.mark.parametrize("extension", ["png", "webp", "gif", "tif", "avif"])
+def test_other_pictures_cut_in_half(kitchen: Kitchen, converter: Converter, extension: str) -> None:
+    whole = kitchen.read(photo(kitchen, f"photo.{extension}"))
+    source = kitchen.write(f"cut.{extension}", whole[: len(whole) // 2])
+    run = converter.convert(IMAGE, source, "out.jpg")
+    assert run.reason in {Reason.INPUT_TRUNCATED, Reason.INPUT_DAMAGED}, run.report.message
+    quick(run)
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "gif", "tif", "avif"])
+def test_damaged_headers_of_pictures(
+    kitchen: Kitchen, converter: Converter, extension: str
+) -> None:
+    whole = kitchen.read(photo(kitchen, f"photo.{extension}"))
+    source = kitchen.write(f"head.{extension}", whole[:40] + b"\xff" * 200 + whole[240:])
+    run = converter.convert(IMAGE, source, "out.jpg")
+    assert run.reason in {*BROKEN, Reason.INPUT_TOO_LARGE}, run.report.message
+    quick(run)
+
+
+def bombs(kitchen: Kitchen) -> dict[str, bytes]:
+    small = kitchen.read(photo(kitchen, "photo.jpg"))
+    return {
+        "b1.png": png(30000, 30000, 1, GREY, bytes(3750)),
+        "b2.png": png(60000, 1, 8, RGB, bytes(180000), claimed=(60000, 60000)),
+        "b3.png": png(1, 1, 8, RGB, bytes(3), claimed=(2**31 - 1, 2**31 - 1)),
+        "pf.jpg": jpeg_claiming(small, 64250, 64250),
+        "b4.webp": webp_claiming(16384, 16384),
+        "frames.gif": gif_bomb(5000, 5000, 500),
+        "many.gif": gif_bomb(1000, 1000, 20000),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["b1.png", "b2.png", "b3.png", "pf.jpg", "b4.webp", "frames.gif", "many.gif"]
+)
+def test_bombs_of_pixels_and_of_frames(kitchen: Kitchen, converter: Converter, name: str) -> None:
+    source = kitchen.write(name, bombs(kitchen)[name])
+    for target in ("out.jpg", "out.gif", "out.webp") if "gif" in name else ("out.jpg",):
+        run = converter.convert(IMAGE, source, target)
+        if run.reason is Reason.COMPLETED:
+            # One frame of many is no bomb.
+            assert (name, target) in {("frames.gif", "out.jpg"), ("many.gif", "out.jpg")}
+        else:
+            # A size that no decoder believes may be called damage instead.
+            liar = name in {"b3.png", "b4.webp"}
+            wanted = {Reason.INPUT_TOO_LARGE} | ({Reason.INPUT_DAMAGED} if liar else set())
+            assert run.reason in wanted, run.report.message
+            if run.reason is Reason.INPUT_TOO_LARGE:
+                assert "x" in run.report.message
+                assert "limit" in run.report.message
+        assert run.wall < 2
+        assert run.ended.largest_kib < 200 * 1024
+
+
+def test_a_target_as_large_as_a_bomb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    source = kitchen.write("small.png", png(100, 50, 8, RGB, b"\xff\0\0" * 100))
+    for size in ("100000x100000", "65536x65536"):
+        run = converter.convert(IMAGE, source, "out.jpg", size=size)
+        # Nothing is ever enlarged, so the target may also be harmless.
+        if run.output:
+            assert lab.image(run.path).size == (100, 50)
+        else:
+            assert run.reason is Reason.INVALID_OPTIONS
+
+
+def test_a_large_photo_is_no_bomb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    small = photo(kitchen, "photo-2000.png", "2000x1500")
+    source = kitchen.vips("48mp.jpg", "replicate", small, "--", "4", "4")
+    assert (lab.header(source)["width"], lab.header(source)["height"]) == ("8000", "6000")
+    run = converter.convert(IMAGE, source, "out.jpg")
+    assert lab.image(run.path).size == (800, 600)
+    assert run.ended.largest_kib < 300 * 1024
+
+
+PLAYLISTS = {
+    "hls.mp4": b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nother.mp4\n#EXT-X-ENDLIST\n",
+    "hls-http.mp4": b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://127.0.0.1:9999/x.ts\n"
+    b"#EXT-X-ENDLIST\n",
+    "concat.mp4": b"ffconcat version 1.0\nfile other.mp4\n",
+    "concat-path.mp4": b"ffconcat version 1.0\nfile /workspace/media/other.mp4\n",
+    "session.mp4": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    b"m=video 9998 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    "dash.mp4": b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    b'mediaPresentationDuration="PT3S"><Period><AdaptationSet mimeType="video/mp4">'
+    b'<Representation id="1" bandwidth="1"><BaseURL>other.mp4</BaseURL><SegmentBase/>'
+    b"</Representation></AdaptationSet></Period></MPD>",
+    "imf.mp4": b'<?xml version="1.0"?><CompositionPlaylist><Id>urn:uuid:0</Id>'
+    b"</CompositionPlaylist>",
+    "image-list.mp4": b"%03d.jpg",
+    "vapoursynth.mp4": b"import vapoursynth\n",
+    "subtitles.mp4": b"1\n00:00:00,000 --> 00:00:01,000\nhi\n",
+    "nsv.mp4": b"http://127.0.0.1:9999/x\n",
+    "asx.mp4": b'<asx version="3.0"><entry><ref href="http://127.0.0.1:9999/x"/></entry></asx>',
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+@pytest.mark.parametrize("kind", [VIDEO, AUDIO, THUMB])
+def test_playlists_are_not_followed(
+    kitchen: Kitchen, converter: Converter, name: str, kind: ConversionType
+) -> None:
+    kitchen.write("other.mp4", kitchen.read(kitchen.base()))
+    source = kitchen.write(name, PLAYLISTS[name])
+    run = converter.refused(kind, source, TARGETS[kind], Reason.UNSUPPORTED_FORMAT)
+    quick(run)
+
+
+def test_a_film_that_refers_to_other_files_reads_none_of_them(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    # QuickTime may keep its media in another file, named in a data reference.
+    plain = kitchen.ffmpeg("reference-plain.mov", *video(), *X264)
+    data = kitchen.read(plain)
+    at = data.index(b"dref") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    name = b"media/other.mp4\0"
+    alias = (12 + len(name)).to_bytes(4, "big") + b"url " + bytes(4) + name
+    entry = bytes(4) + (1).to_bytes(4, "big") + alias
+    box = (8 + len(entry)).to_bytes(4, "big") + b"dref" + entry
+    grown = bytearray(data[:at] + box + data[at + size :])
+    for parent in (b"moov", b"trak", b"mdia", b"minf", b"dinf"):
+        place = grown.rindex(parent, 0, at) - 4 if parent != b"moov" else grown.index(parent) - 4
+        old = int.from_bytes(grown[place : place + 4], "big")
+        grown[place : place + 4] = (old + len(box) - size).to_bytes(4, "big")
+    source = kitchen.write("reference.mov", bytes(grown))
+    run = converter.convert(VIDEO, source, "out.mp4")
+    assert run.reason in {Reason.COMPLETED, *BROKEN, Reason.NO_VIDEO_STREAM}
+
+
+DRAWINGS = {
+    "plain.svg": svg('<rect width="64" height="64" fill="red"/>'),
+    "huge.svg": svg("", 90000, 90000),
+    "http.svg": svg('<image xlink:href="http://127.0.0.1:9999/a.png" width="64" height="64"/>'),
+    "near.svg": svg('<image xlink:href="secret.png" width="64" height="64"/>'),
+    "passwd.svg": svg('<image xlink:href="file:///etc/passwd" width="64" height="64"/>'),
+    "entity.svg": b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
+    + svg("<text>&e;</text>"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_drawings_are_refused(kitchen: Kitchen, converter: Converter, name: str) -> None:
+    kitchen.write("secret.png", png(64, 64, 8, RGB, b"\xff\0\0" * 64))
+    for file_name in (name, f"{name}.jpg"):
+        source = kitchen.write(file_name, DRAWINGS[name])
+        for kind in (IMAGE, THUMB, VIDEO):
+            run = converter.refused(kind, source, TARGETS[kind], Reason.UNSUPPORTED_FORMAT)
+            quick(run)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_what_is_no_regular_file(
+    kitchen: Kitchen, converter: Converter, kind: ConversionType
+) -> None:
+    folder = kitchen.workspace.folder("media/a-folder.mp4")
+    pipe = kitchen.path("media/pipe.mp4")
+    if not pipe.exists():
+        os.mkfifo(pipe, 0o666)
+        pipe.chmod(0o666)
+    device = kitchen.path("media/device.mp4")
+    if not device.exists():
+        os.mknod(device, 0o666 | 0o020000, os.makedev(1, 5))  # /dev/zero
+        device.chmod(0o666)
+    for path in (folder, pipe, device):
+        source = str(path.relative_to(kitchen.workspace.root))
+        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_NOT_REGULAR)
+        quick(run)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_what_is_not_there(converter: Converter, kind: ConversionType) -> None:
+    for source in ("media/never-made.mp4", "nowhere/x.mp4", "media/base.mp4/x.mp4"):
+        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_NOT_FOUND)
+        assert run.wall < 1

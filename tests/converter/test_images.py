@@ -1,0 +1,418 @@
+"""Pictures: directions, profiles, transparency, sizes, formats, metadata."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from media_converter.contract import Reason
+from tests.converter.harness import IMAGE, Converter
+from tests.converter.kitchen import Kitchen, colour, video
+from tests.converter.probing import Lab, near, red_corner
+from tests.converter.rawfiles import (
+    GREY,
+    GREY_ALPHA,
+    PALETTE,
+    RGB,
+    RGBA,
+    chunk,
+    exif,
+    jpeg_segment,
+    png,
+)
+
+WHERE = {1: "TL", 2: "TR", 3: "BR", 4: "BL", 5: "TL", 6: "TR", 7: "BR", 8: "BL"}
+
+
+def marked(kitchen: Kitchen, name: str = "marked.png") -> str:
+    """80x40, white, with a red top left corner."""
+    return kitchen.ffmpeg(
+        name, *colour("white", "80x40"), "-vf", "drawbox=0:0:20:10:red:fill,format=rgb24",
+        "-frames:v", "1",
+    )  # fmt: skip
+
+
+def photo(kitchen: Kitchen, name: str, size: str = "400x300", *save: str) -> str:
+    """A busy picture in the format that the name says."""
+    png_name = kitchen.ffmpeg(
+        f"photo-{size}.png", *video(size), "-vf", "noise=alls=20,format=rgb24", "-frames:v", "1"
+    )
+    return kitchen.vips(name, "copy", png_name, save=f"[{','.join(save)}]" if save else "")
+
+
+def oriented(kitchen: Kitchen, orientation: int, extension: str) -> str:
+    quality = "[Q=95]" if extension in {"jpg", "webp", "avif", "heic"} else ""
+    plain = kitchen.vips(f"marked-plain.{extension}", "copy", marked(kitchen), save=quality)
+    if extension == "jpg":
+        return kitchen.edit(
+            f"o{orientation}.jpg",
+            plain,
+            lambda data: jpeg_segment(data, 0xE1, b"Exif\0\0" + exif(orientation)),
+        )
+    return kitchen.make(
+        f"o{orientation}.{extension}",
+        lambda out: kitchen.run(
+            "exiftool", "-q", "-n", f"-IFD0:Orientation={orientation}", "-o", out, plain
+        ),
+    )
+
+
+@pytest.mark.parametrize("orientation", WHERE)
+@pytest.mark.parametrize("extension", ["jpg", "webp", "png", "tif"])
+def test_all_eight_directions(
+    kitchen: Kitchen, converter: Converter, lab: Lab, orientation: int, extension: str
+) -> None:
+    source = oriented(kitchen, orientation, extension)
+    run = converter.convert(IMAGE, source, "out.jpg", size="40x40", quality=95)
+    picture = lab.image(run.path)
+    assert picture.size == ((40, 20) if orientation <= 4 else (20, 40))
+    assert red_corner(picture) == WHERE[orientation]
+    assert lab.exif(run.path).get("IFD0:Orientation", 1) == 1
+
+
+@pytest.mark.parametrize("target", ["out.png", "out.webp", "out.avif", "out.gif"])
+def test_a_direction_is_gone_in_every_output(
+    kitchen: Kitchen, converter: Converter, lab: Lab, target: str
+) -> None:
+    run = converter.convert(IMAGE, oriented(kitchen, 6, "jpg"), target, size="40x40")
+    picture = lab.image(run.path)
+    assert picture.size == (20, 40)
+    assert red_corner(picture) == "TR"
+    assert lab.exif(run.path).get("IFD0:Orientation", 1) == 1
+
+
+def test_a_turned_heif_is_turned_once(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    # irot 1 turns a quarter anticlockwise: the red top left ends up bottom left.
+    source = kitchen.make(
+        "irot.avif",
+        lambda out: kitchen.run(
+            "avifenc", "-q", "90", "-s", "9", "-y", "444", "--irot", "1", marked(kitchen), out
+        ),
+    )
+    both = kitchen.make(
+        "irot-exif.avif",
+        lambda out: kitchen.run("exiftool", "-q", "-n", "-IFD0:Orientation=8", "-o", out, source),
+    )
+    for path in (source, both):
+        picture = lab.image(converter.convert(IMAGE, path, "out.jpg", size="40x40").path)
+        assert picture.size == (20, 40)
+        assert red_corner(picture) == "BL"
+
+
+def swapped(kitchen: Kitchen) -> str:
+    """A red JPEG whose profile says that red is what others call green."""
+    flat = kitchen.write("red.png", png(64, 64, 8, RGB, b"\xff\0\0" * 64))
+    with_profile = kitchen.vips("red-srgb.tif", "copy", flat, save="[profile=srgb]")
+    srgb = kitchen.write("srgb.icc", kitchen.run("exiftool", "-b", "-icc_profile", with_profile))
+    profile = kitchen.edit(
+        "swap.icc",
+        srgb,
+        lambda data: (
+            data.replace(b"rXYZ", b"tXYZ", 1)
+            .replace(b"gXYZ", b"rXYZ", 1)
+            .replace(b"tXYZ", b"gXYZ", 1)
+        ),
+    )
+    plain = kitchen.vips("red.jpg", "copy", flat, save="[Q=95]")
+    return kitchen.edit(
+        "swap.jpg",
+        plain,
+        lambda data: jpeg_segment(data, 0xE2, b"ICC_PROFILE\0\1\1" + kitchen.read(profile)),
+    )
+
+
+@pytest.mark.parametrize("target", ["out.jpg", "out.png", "out.webp", "out.avif", "out.gif"])
+def test_a_foreign_profile_is_applied(
+    kitchen: Kitchen, converter: Converter, lab: Lab, target: str
+) -> None:
+    run = converter.convert(IMAGE, swapped(kitchen), target)
+    red, green, _ = lab.image(run.path).at(0.5, 0.5)
+    assert "icc-profile-data" not in lab.header(run.path), "converted pixels carry no old profile"
+    assert green > red + 100
+
+
+def test_display_p3_becomes_srgb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    flat = kitchen.write("orange.png", png(64, 64, 8, RGB, bytes([234, 51, 35]) * 64))
+    source = kitchen.vips("p3.jpg", "copy", flat, save="[Q=95,profile=p3]")
+    assert "icc-profile-data" in lab.header(source)
+    picture = lab.image(converter.convert(IMAGE, source, "out.png").path)
+    # P3 (234, 51, 35) is the red primary of sRGB.
+    assert near(picture.at(0.5, 0.5), (255, 0, 0), 12), picture.at(0.5, 0.5)
+
+
+def test_a_broken_profile_does_not_fail(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    plain = photo(kitchen, "photo.jpg")
+    for name, profile in (
+        ("garbage", b"not a profile at all" * 20),
+        ("short", b"\0\0\2\x0clcms"),
+        ("empty", b""),
+    ):
+        source = kitchen.edit(
+            f"profile-{name}.jpg",
+            plain,
+            partial(jpeg_segment, marker=0xE2, body=b"ICC_PROFILE\0\1\1" + profile),
+        )
+        run = converter.convert(IMAGE, source, "out.jpg")
+        assert lab.image(run.path).luma == pytest.approx(lab.image(plain).luma, abs=3)
+
+
+def test_cmyk_becomes_rgb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    flat = kitchen.write("teal.png", png(64, 64, 8, RGB, bytes([40, 120, 120]) * 64))
+    with_profile = kitchen.vips("cmyk.tif", "icc_transform", flat, "--", "cmyk")
+    jpeg = kitchen.vips("cmyk.jpg", "copy", with_profile, save="[Q=95]")
+    bare = kitchen.vips("cmyk-bare.jpg", "copy", with_profile, save="[Q=95,keep=none]")
+    for source in (with_profile, jpeg, bare):
+        run = converter.convert(IMAGE, source, "out.jpg")
+        header = lab.header(run.path)
+        assert header["bands"] == "3"
+        assert header["interpretation"] == "srgb"
+        # Without a profile only a rough rendering can be had.
+        tolerance = 45 if source == bare else 15
+        found = lab.image(run.path).at(0.5, 0.5)
+        assert near(found, (40, 120, 120), tolerance), (source, found)
+
+
+@pytest.mark.parametrize("target", ["out.jpg", "out.png", "out.webp", "out.avif"])
+def test_sixteen_bits_become_eight(
+    kitchen: Kitchen, converter: Converter, lab: Lab, target: str
+) -> None:
+    source = kitchen.write("deep.png", png(64, 64, 16, RGB, b"\xc0\0\x80\0\x40\0" * 64))
+    run = converter.convert(IMAGE, source, target, quality=95)
+    assert lab.header(run.path)["format"] == "uchar"
+    assert near(lab.image(run.path).at(0.5, 0.5), (192, 128, 64), 6)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_grey_of_every_depth(kitchen: Kitchen, converter: Converter, lab: Lab, depth: int) -> None:
+    row = b"\xff" * (64 * depth // 16) + b"\0" * (64 * depth // 16)
+    source = kitchen.write(f"grey{depth}.png", png(64, 64, depth, GREY, row))
+    picture = lab.image(converter.convert(IMAGE, source, "out.jpg").path)
+    assert near(picture.at(0.2, 0.5), (255, 255, 255), 6)
+    assert near(picture.at(0.8, 0.5), (0, 0, 0), 6)
+
+
+@pytest.mark.parametrize("target", ["out.jpg", "out.jpeg"])
+def test_see_through_parts_become_white_in_jpeg(
+    kitchen: Kitchen, converter: Converter, lab: Lab, target: str
+) -> None:
+    half = kitchen.write("t.png", png(64, 64, 8, RGBA, b"\xff\0\0\0" * 32 + b"\xff\0\0\x80" * 32))
+    picture = lab.image(converter.convert(IMAGE, half, target, quality=95).path)
+    assert min(picture.at(0.1, 0.5)) >= 250
+    assert near(picture.at(0.85, 0.5), (255, 127, 127), 5), picture.at(0.85, 0.5)
+    grey = kitchen.write("ga.png", png(64, 64, 8, GREY_ALPHA, b"\0\0" * 64))
+    assert min(lab.image(converter.convert(IMAGE, grey, target).path).at(0.5, 0.5)) >= 250
+    palette = kitchen.write(
+        "pal.png",
+        png(64, 64, 8, PALETTE, b"\0" * 32 + b"\1" * 32,
+            extra=chunk(b"PLTE", b"\xff\0\0\0\0\xff") + chunk(b"tRNS", b"\0\xff")),
+    )  # fmt: skip
+    picture = lab.image(converter.convert(IMAGE, palette, target, quality=95).path)
+    assert min(picture.at(0.1, 0.5)) >= 250
+    assert near(picture.at(0.9, 0.5), (0, 0, 254), 12)
+    deep = kitchen.write("deepalpha.png", png(64, 64, 16, RGBA, b"\xff\xff\0\0\0\0\0\0" * 64))
+    assert min(lab.image(converter.convert(IMAGE, deep, target).path).at(0.5, 0.5)) >= 250
+
+
+def test_no_dark_fringe_around_see_through_parts(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    # Black under the see-through half shows at the edge when alpha is not premultiplied.
+    row = b"\0\0\0\0" * 301 + b"\xff\xff\xff\xff" * 299
+    source = kitchen.write("fringe.png", png(600, 60, 8, RGBA, row))
+    picture = lab.image(converter.convert(IMAGE, source, "out.jpg", size="97x97", quality=100).path)
+    darkest = min(min(picture.at(x / 97, 0.5)) for x in range(97))
+    assert darkest > 245
+
+
+@pytest.mark.parametrize("target", ["out.png", "out.webp", "out.avif"])
+def test_transparency_is_kept_where_the_format_has_it(
+    kitchen: Kitchen, converter: Converter, lab: Lab, target: str
+) -> None:
+    half = kitchen.write("t.png", png(64, 64, 8, RGBA, b"\xff\0\0\0" * 32 + b"\xff\0\0\x80" * 32))
+    run = converter.convert(IMAGE, half, target)
+    assert lab.header(run.path)["bands"] == "4"
+    # The laboratory puts pictures on green ground.
+    picture = lab.image(run.path)
+    assert near(picture.at(0.1, 0.5), (0, 255, 0), 12)
+    assert near(picture.at(0.85, 0.5), (128, 127, 0), 12)
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "wanted"),
+    [
+        ((2000, 4), "100x100", (100, 1)),
+        ((1, 512), "256x256", (1, 256)),
+        ((512, 1), "256x256", (256, 1)),
+        ((100, 50), "1000x1000", (100, 50)),
+        ((1500, 735), "300x300", (300, 147)),
+        ((735, 1500), "300x300", (147, 300)),
+        ((1200, 900), None, (800, 600)),
+        ((900, 1200), None, (450, 600)),
+        ((640, 480), None, (640, 480)),
+        ((1, 1), None, (1, 1)),
+        ((1201, 901), "800x600", (800, 600)),
+        ((1000, 1000), "1x1", (1, 1)),
+        ((300, 200), "300x100", (150, 100)),
+    ],
+)
+def test_a_picture_fits_its_box_and_never_grows(
+    kitchen: Kitchen,
+    converter: Converter,
+    lab: Lab,
+    size: tuple[int, int],
+    box: str | None,
+    wanted: tuple[int, int],
+) -> None:
+    width, height = size
+    name = f"box-{width}x{height}.png"
+    source = kitchen.write(name, png(width, height, 8, RGB, b"\xff\0\0" * width))
+    for target in ("out.png", "out.jpg"):
+        options = {} if box is None else {"size": box}
+        run = converter.convert(IMAGE, source, target, **options)
+        assert lab.image(run.path).size == wanted
+        assert near(lab.image(run.path).at(0.5, 0.5), (254, 0, 0), 12)
+        assert run.report.output
+        assert (run.report.output.width, run.report.output.height) == wanted
+
+
+MAGIC = {
+    "jpg": b"\xff\xd8\xff", "jpeg": b"\xff\xd8\xff", "png": b"\x89PNG", "webp": b"RIFF",
+    "gif": b"GIF8", "avif": b"\0\0\0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("into", MAGIC)
+@pytest.mark.parametrize("source", ["jpg", "png", "webp", "gif", "tif", "avif", "heic"])
+def test_every_input_format_into_every_output_format(
+    kitchen: Kitchen, converter: Converter, lab: Lab, source: str, into: str
+) -> None:
+    if source == "heic":
+        made = kitchen.make(
+            "photo.heic",
+            lambda out: kitchen.run("heif-enc", "-q", "90", "-o", out, photo(kitchen, "photo.png")),
+        )
+    else:
+        made = photo(kitchen, f"photo.{source}")
+    # By content, never by extension.
+    renamed = kitchen.write(f"{source}.upload", kitchen.read(made))
+    run = converter.convert(IMAGE, renamed, f"out.{into}", size="200x200")
+    data = run.path.read_bytes()
+    assert data.startswith(MAGIC[into])
+    assert into != "avif" or data[4:12] == b"ftypavif"
+    assert into != "webp" or data[8:12] == b"WEBP"
+    picture = lab.image(run.path)
+    assert picture.size == (200, 150)
+    assert picture.luma == pytest.approx(lab.image(photo(kitchen, "photo.png")).luma, abs=4)
+
+
+def test_the_extension_may_be_in_capitals(kitchen: Kitchen, converter: Converter) -> None:
+    run = converter.convert(IMAGE, photo(kitchen, "photo.png"), "OUT.JPG")
+    assert run.path.read_bytes().startswith(MAGIC["jpg"])
+
+
+def test_quality_is_heard(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    source = photo(kitchen, "photo.png")
+    for target in ("out.jpg", "out.webp", "out.avif"):
+        sizes = [
+            converter.convert(IMAGE, source, target, quality=quality).path.stat().st_size
+            for quality in (1, "50", 95)
+        ]
+        assert sizes == sorted(sizes)
+        assert sizes[0] < 0.6 * sizes[2]
+    default = converter.convert(IMAGE, source, "out.jpg").path.stat().st_size
+    asked = converter.convert(IMAGE, source, "out.jpg", quality=85).path.stat().st_size
+    assert default == asked
+
+
+def test_place_and_device_are_forgotten(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>SecretPlace 48.8577</x:xmpmeta>"
+    block = exif(6, place=True, maker="SecretMaker")
+
+    def add(data: bytes) -> bytes:
+        data = jpeg_segment(data, 0xE1, xmp)
+        data = jpeg_segment(data, 0xFE, b"SecretComment")
+        data = jpeg_segment(data, 0xED, b"Photoshop 3.0\0SecretCaption")
+        return jpeg_segment(data, 0xE1, b"Exif\0\0" + block)
+
+    source = kitchen.edit("gps.jpg", photo(kitchen, "photo.jpg"), add)
+    assert "GPS:GPSLatitude" in lab.exif(source), "the recipe has no place"
+    for target in ("out.jpg", "out.png", "out.webp", "out.avif", "out.gif"):
+        run = converter.convert(IMAGE, source, target)
+        tags = lab.exif(run.path)
+        assert not [t for t in tags if t.startswith(("GPS:", "XMP", "IPTC", "Photoshop:"))]
+        assert b"Secret" not in run.path.read_bytes()
+        assert lab.image(run.path).size == (300, 400), "the direction has to be applied first"
+
+
+def secretly(kitchen: Kitchen, plain: str, out: str) -> None:
+    kitchen.run(
+        "exiftool", "-q", "-n", "-GPSLatitude=48.8577", "-GPSLatitudeRef=N",
+        "-XMP:Creator=Secret", "-IFD0:Make=Secret", "-o", out, plain,
+    )  # fmt: skip
+
+
+def test_places_in_other_formats_are_forgotten(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    for extension in ("png", "webp", "tif", "avif"):
+        plain = photo(kitchen, f"photo.{extension}")
+        source = kitchen.make(
+            f"gps.{extension}",
+            partial(secretly, kitchen, plain),
+        )
+        assert any("GPSLatitude" in tag for tag in lab.exif(source)), extension
+        run = converter.convert(IMAGE, source, f"out.{extension.replace('tif', 'jpg')}")
+        assert not [t for t in lab.exif(run.path) if "GPS" in t or t.startswith("XMP")]
+        assert b"Secret" not in run.path.read_bytes()
+
+
+def test_tall_heif_and_grids_come_out_whole(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    large = photo(kitchen, "large.png", "2048x1536")
+    grid = kitchen.make(
+        "grid.avif",
+        lambda out: kitchen.run("avifenc", "-s", "10", "--grid", "2x2", large, out),
+    )
+    tiled = kitchen.make(
+        "tiled.heic",
+        lambda out: kitchen.run(
+            "heif-enc", "-q", "60", "-p", "preset=ultrafast", "--cut-tiles", "512", "-o", out, large
+        ),
+    )
+    for source in (grid, tiled):
+        run = converter.convert(IMAGE, source, "out.jpg", size="1024x1024")
+        picture = lab.image(run.path)
+        assert picture.size == (1024, 768)
+        small = lab.image(converter.convert(IMAGE, large, "out.jpg", size="1024x1024").path)
+        assert picture.luma == pytest.approx(small.luma, abs=3)
+
+
+def test_the_first_page_of_many(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    one = kitchen.write("page1.png", png(64, 48, 8, RGB, b"\xff\0\0" * 64))
+    two = kitchen.write("page2.png", png(64, 48, 8, RGB, b"\0\0\xff" * 64))
+    joined = kitchen.vips("joined.v", "join", one, two, "--", "vertical")
+    source = kitchen.vips("pages.tif", "copy", joined, save="[page-height=48]")
+    assert lab.header(source)["n-pages"] == "2"
+    for target in ("out.jpg", "out.png", "out.gif", "out.webp"):
+        picture = lab.image(converter.convert(IMAGE, source, target).path)
+        assert picture.size == (64, 48)
+        assert near(picture.at(0.5, 0.5), (254, 0, 0), 12)
+
+
+def test_formats_outside_of_the_list_are_refused(kitchen: Kitchen, converter: Converter) -> None:
+    for name, content in {
+        "doc.pdf": b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n",
+        "pic.ps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+        "pic.xcf": b"gimp xcf file\0" + bytes(64),
+        "pic.mvg": b"push graphic-context\nviewbox 0 0 9 9\npop graphic-context\n",
+        "pic.ppm": b"P6 2 2 255\n" + bytes(12),
+        "pic.fits": b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800),
+        "pic.hdr": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n\1\1\1\1",
+        "pic.v": b"\xb6\xa6\xf2\x08" + bytes(64),
+        "pic.csv": b"1,2,3\n4,5,6\n",
+        "pic.txt": b"just a text\n",
+    }.items():
+        renamed = kitchen.write(f"{name}.jpg", content)
+        converter.refused(IMAGE, renamed, "out.jpg", Reason.UNSUPPORTED_FORMAT)

@@ -1,0 +1,163 @@
+"""Threads, memory and time stay within what the container was given, whatever the machine has."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+
+import pytest
+
+from media_converter.contract import Reason
+from tests.converter.containers import RESTRICTED, Agent, Image
+from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter, Run
+from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
+from tests.converter.probing import Lab
+from tests.converter.rawfiles import RGB, png
+from tests.converter.test_images import photo
+
+
+def limited(image: Image, kitchen: Kitchen, memory: str, cpus: str = "1") -> Agent:
+    other = [flag for flag in RESTRICTED if not flag.startswith(("--memory", "--cpus"))]
+    return Agent(
+        image.name,
+        (
+            *other,
+            f"--memory={memory}",
+            f"--memory-swap={memory}",
+            f"--cpus={cpus}",
+            f"--volume={kitchen.workspace.root}:/workspace",
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def half_gib(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
+    with limited(image, kitchen, "512m") as agent:
+        yield Converter(agent, kitchen.workspace, image.entrypoint)
+
+
+def measured(converter: Converter, case: Case, limit: float = 120) -> Run:
+    run = converter.run(case, sample=True, limit=limit)
+    assert run.ended.peak_tasks is not None
+    assert run.ended.peak_tasks <= 16, "threads are counted by the machine, not by the limit"
+    return run
+
+
+def peak_mib(run: Run) -> float:
+    assert run.ended.peak_kib is not None
+    return run.ended.peak_kib / 1024
+
+
+def hd(kitchen: Kitchen) -> str:
+    return kitchen.ffmpeg("hd.mp4", *video("1920x1080", 30, 2), *tone(seconds=2), *X264, *AAC)
+
+
+@pytest.mark.parametrize("options", [{"quality": "medium"}, {"resolution": "720p"}], ids=str)
+def test_full_hd_in_half_a_gib(
+    kitchen: Kitchen, half_gib: Converter, lab: Lab, options: dict[str, object]
+) -> None:
+    folder = half_gib.workspace.scratch("hd")
+    run = measured(half_gib, Case(VIDEO, hd(kitchen), f"{folder}/out.mp4", options))
+    assert run.output, run.report.message
+    assert peak_mib(run) < 400
+    height = 720 if "resolution" in options else 1080
+    assert lab.media(run.path).size[1] == height
+    assert lab.frames(run.path) == 60
+
+
+def test_a_hundred_megapixels_in_half_a_gib(
+    kitchen: Kitchen, half_gib: Converter, lab: Lab
+) -> None:
+    tile = photo(kitchen, "photo-1500.png", "1500x1500")
+    source = kitchen.vips("108mp.jpg", "replicate", tile, "--", "8", "6")
+    folder = half_gib.workspace.scratch("108mp")
+    run = measured(half_gib, Case(IMAGE, source, f"{folder}/out.jpg"))
+    # Over the limit of 50 megapixels or done: but never killed, and never large.
+    assert run.reason in {Reason.COMPLETED, Reason.INPUT_TOO_LARGE}
+    assert peak_mib(run) < 400
+    if run.output:
+        assert lab.image(run.path).size == (800, 600)
+    else:
+        assert "12000x9000" in run.report.message
+
+
+@pytest.mark.parametrize("name", ["48mp.jpg", "48mp-p.jpg", "48mp.png", "48mp-i.png", "48mp.webp"])
+def test_forty_eight_megapixels_of_every_sort(
+    kitchen: Kitchen, half_gib: Converter, lab: Lab, name: str
+) -> None:
+    tile = photo(kitchen, "photo-2000.png", "2000x1500")
+    save = {"48mp-p.jpg": "[interlace]", "48mp-i.png": "[interlace]", "48mp.webp": "[Q=70]"}
+    source = kitchen.make(
+        name,
+        lambda out: kitchen.run(
+            "vips", "replicate", tile, out + save.get(name, ""), "4", "4", limit=240
+        ),
+    )
+    folder = half_gib.workspace.scratch("48mp")
+    run = measured(half_gib, Case(IMAGE, source, f"{folder}/out.jpg"))
+    assert run.output, run.report.message
+    assert peak_mib(run) < 400
+    assert lab.image(run.path).size == (800, 600)
+
+
+def uhd(kitchen: Kitchen) -> str:
+    return kitchen.ffmpeg(
+        "uhd-clip.mkv", *video("3840x2160", 25, 1), "-c:v", "libx264", "-preset", "ultrafast",
+        "-pix_fmt", "yuv420p10le",
+    )  # fmt: skip
+
+
+def test_four_k_in_and_four_k_out_within_a_gib(kitchen: Kitchen, image: Image, lab: Lab) -> None:
+    with limited(image, kitchen, "1g") as agent:
+        converter = Converter(agent, kitchen.workspace, image.entrypoint)
+        folder = converter.workspace.scratch("uhd")
+        run = measured(converter, Case(VIDEO, uhd(kitchen), f"{folder}/out.mp4"))
+        assert run.output, run.report.message
+        assert peak_mib(run) < 950
+        assert lab.media(run.path).size == (3840, 2160), "the size is never lowered for memory"
+        assert lab.frames(run.path) == 25
+
+
+def test_a_limit_that_no_plan_fits_is_named_beforehand(kitchen: Kitchen, image: Image) -> None:
+    with limited(image, kitchen, "128m") as agent:
+        converter = Converter(agent, kitchen.workspace, image.entrypoint)
+        folder = converter.workspace.scratch("needs")
+        run = converter.run(Case(VIDEO, uhd(kitchen), f"{folder}/out.mp4"))
+        assert run.reason is Reason.NEEDS_MEMORY, run.report.message
+        assert any(word.strip(".,;").isdigit() for word in run.report.message.split())
+        assert run.wall < 5
+        # What is small still goes through in the same container.
+        small = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/small.mp4"))
+        assert small.output, small.report.message
+
+
+def test_small_things_in_little_memory(kitchen: Kitchen, image: Image) -> None:
+    with limited(image, kitchen, "192m") as agent:
+        converter = Converter(agent, kitchen.workspace, image.entrypoint)
+        folder = converter.workspace.scratch("small")
+        sound = kitchen.ffmpeg("tone.flac", *tone())
+        for kind, source, target in (
+            (AUDIO, sound, "out.mp3"),
+            (IMAGE, photo(kitchen, "photo.jpg"), "out.jpg"),
+            (THUMB, kitchen.base(), "thumb.jpg"),
+            (VIDEO, hd(kitchen), "out.mp4"),
+        ):
+            options = {"resolution": "240p"} if kind is VIDEO else {}
+            run = measured(converter, Case(kind, source, f"{folder}/{target}", options))
+            assert run.reason in {Reason.COMPLETED, Reason.NEEDS_MEMORY}, run.report.message
+            assert kind is VIDEO or run.output
+
+
+def test_two_processors_are_used_when_they_are_given(kitchen: Kitchen, image: Image) -> None:
+    with limited(image, kitchen, "1g", "2") as agent:
+        converter = Converter(agent, kitchen.workspace, image.entrypoint)
+        folder = converter.workspace.scratch("two")
+        case = Case(VIDEO, hd(kitchen), f"{folder}/out.mp4", {"quality": "medium"})
+        run = measured(converter, case)
+        assert run.ended.cpu > 1.25 * run.wall, "the second processor idles"
+
+
+def test_start_up_is_quick(kitchen: Kitchen, converter: Converter) -> None:
+    source = kitchen.write("dot.png", png(1, 1, 8, RGB, b"\xff\0\0"))
+    walls = [converter.convert(IMAGE, source, "out.png").wall for _ in range(9)]
+    assert statistics.median(walls) <= 0.25, walls

@@ -1,0 +1,416 @@
+"""Nothing outside of the volume can be read or written, however the paths are made up."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from media_converter.contract import ConversionType, Reason
+from tests.converter.containers import RESTRICTED, Agent, Image
+from tests.converter.harness import AUDIO, IMAGE, THUMB, UID, VIDEO, Case, Converter, Workspace
+from tests.converter.kitchen import Kitchen
+from tests.converter.probing import Lab, near
+from tests.converter.rawfiles import RGB, png
+
+REFUSALS = {
+    Reason.PATH_NOT_ALLOWED,
+    Reason.INPUT_NOT_FOUND,
+    Reason.INPUT_NOT_REGULAR,
+    Reason.OUTPUT_NOT_WRITABLE,
+    Reason.OUTPUT_IS_INPUT,
+}
+SECRET = (255, 0, 0)
+OWN = (0, 0, 255)
+
+
+@dataclass(frozen=True)
+class Borders:
+    """A volume, and beside it a folder that a conversion has no business with.
+
+    The container has both, the outer one as /outside and writable: only the converter itself
+    keeps it out.
+    """
+
+    converter: Converter
+    outside: Path
+
+    @property
+    def root(self) -> Path:
+        return self.converter.workspace.root
+
+    def state(self) -> dict[str, bytes]:
+        return {
+            str(p.relative_to(self.outside)): p.read_bytes() if p.is_file() else b""
+            for p in sorted(self.outside.rglob("*"))
+        }
+
+
+@pytest.fixture(scope="module")
+def borders(
+    image: Image, tmp_path_factory: pytest.TempPathFactory, kitchen: Kitchen
+) -> Iterator[Borders]:
+    inner = Workspace(tmp_path_factory.mktemp("inner"))
+    outer = tmp_path_factory.mktemp("outer")
+    film = kitchen.read(kitchen.base())
+    for root, pixel in ((inner.root, OWN), (outer, SECRET)):
+        for name, content in (
+            ("pic.png", png(32, 32, 8, RGB, bytes(pixel) * 32)),
+            ("film.mp4", film),
+            ("victim.jpg", b"old content"),
+        ):
+            (root / name).write_bytes(content)
+            os.chown(root / name, UID, UID)
+    (outer / "folder").mkdir()
+    for path in (outer, outer / "folder"):
+        os.chown(path, UID, UID)
+        path.chmod(0o777)
+    volumes = (f"--volume={inner.root}:/workspace", f"--volume={outer}:/outside")
+    with Agent(image.name, (*RESTRICTED, *volumes)) as agent:
+        yield Borders(Converter(agent, inner, image.entrypoint), outer)
+
+
+def link(target: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        if not path.is_symlink():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(target)
+
+    return make
+
+
+# What is put at the place, and the input path that the request then names.
+INPUTS: dict[str, tuple[str, Callable[[Path], None] | None, str]] = {
+    "parent": ("", None, "/../outside/pic.png"),
+    "parents": ("", None, "../../../../../../outside/pic.png"),
+    "parent in the middle": ("", None, "/out/../../outside/pic.png"),
+    "parent after nothing": ("", None, "/nowhere/../../outside/pic.png"),
+    "parent at the end": ("", None, "/media/.."),
+    "double slash": ("", None, "//outside/pic.png"),
+    "absolute": ("", None, "/outside/pic.png"),
+    "dot": ("", None, "/./../outside/pic.png"),
+    "backslash": ("", None, "..\\outside\\pic.png"),
+    "encoded": ("", None, "/%2e%2e/outside/pic.png"),
+    "file address": ("", None, "file:///outside/pic.png"),
+    "protocol": ("", None, "concat:/outside/film.mp4|/outside/film.mp4"),
+    "subfile": ("", None, "subfile,,start,0,end,0,,:/outside/film.mp4"),
+    "data": ("", None, "data:image/png;base64,AAAA"),
+    "pipe": ("", None, "pipe:0"),
+    "http": ("", None, "http://127.0.0.1:9999/x.mp4"),
+    "proc root": ("", None, "/../proc/1/root/outside/pic.png"),
+    "passwd": ("", None, "/../etc/passwd"),
+    "dev": ("", None, "/../dev/stdin"),
+    "absolute link": ("l1.png", link("/outside/pic.png"), "/l1.png"),
+    "relative link": ("l2.png", link("../outside/pic.png"), "/l2.png"),
+    "deep relative link": ("a/b/l3.png", link("../../../outside/pic.png"), "/a/b/l3.png"),
+    "link to a folder": ("d1", link("/outside"), "/d1/pic.png"),
+    "relative link to a folder": ("d2", link("../outside"), "/d2/pic.png"),
+    "link to the root": ("d3", link("/"), "/d3/outside/pic.png"),
+    "link to a link": ("d4", link("d3"), "/d4/outside/pic.png"),
+    "link to proc": ("d5", link("/proc/self/root"), "/d5/outside/pic.png"),
+    "link to a descriptor": ("l6.png", link("/proc/self/fd/0"), "/l6.png"),
+    "link to the working folder": ("d6", link("/proc/1/cwd"), "/d6/outside/pic.png"),
+    "link in a circle": ("c1", link("c1"), "/c1/pic.png"),
+    "link to a parent": ("d7", link(".."), "/d7/outside/pic.png"),
+    "link with a tail": ("d8", link("/outside/folder/.."), "/d8/pic.png"),
+    "dangling link": ("l7.png", link("/outside/none.png"), "/l7.png"),
+    "link to a device": ("l8.png", link("/dev/zero"), "/l8.png"),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("kind", [IMAGE, VIDEO])
+def test_nothing_outside_is_read(borders: Borders, name: str, kind: ConversionType) -> None:
+    place, make, source = INPUTS[name]
+    if make:
+        make(borders.root / place)
+    if kind is VIDEO:
+        source = source.replace("pic.png", "film.mp4")
+    before = borders.state()
+    target = f"/{borders.converter.workspace.scratch()}/out.{'jpg' if kind is IMAGE else 'mp4'}"
+    run = borders.converter.start(Case(kind, source, target)).end()
+    assert run.reason in REFUSALS, f"{run.reason}: {run.report.message}"
+    assert not borders.converter.workspace.path(target).exists()
+    assert borders.state() == before
+    assert "root:" not in run.report.logs
+
+
+OUTPUTS: dict[str, tuple[str, Callable[[Path], None] | None, str]] = {
+    "parent": ("", None, "/../outside/new.jpg"),
+    "parents": ("", None, "../../../outside/new.jpg"),
+    "parent in the middle": ("", None, "/out/../../outside/new.jpg"),
+    "parent in a new folder": ("", None, "/new1/../../outside/new.jpg"),
+    "temporary folder": ("", None, "/../tmp/new.jpg"),
+    "standard output": ("", None, "/../dev/stdout.jpg"),
+    "volume itself": ("", None, "/"),
+    "folder": ("", None, "/out/"),
+    "dot": ("", None, "/out/."),
+    "protocol": ("", None, "/file:/../../outside/new.jpg"),
+    "link to a folder": ("od1", link("/outside"), "/od1/new.jpg"),
+    "relative link to a folder": ("od2", link("../outside"), "/od2/new.jpg"),
+    "link above a new folder": ("od3", link("/outside"), "/od3/made/up/new.jpg"),
+    "link to the root": ("od4", link("/"), "/od4/outside/new.jpg"),
+    "link to a parent": ("od5", link(".."), "/od5/outside/new.jpg"),
+    "link to proc": ("od6", link("/proc/self/cwd"), "/od6/outside/new.jpg"),
+    "dangling folder": ("od7", link("/outside/made"), "/od7/new.jpg"),
+    "link to a folder inside": ("x/od8", link("../od1"), "/x/od8/new.jpg"),
+    "folder of another": ("od9", link("/outside/folder"), "/od9/new.jpg"),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_nothing_outside_is_written(borders: Borders, name: str) -> None:
+    place, make, target = OUTPUTS[name]
+    if make:
+        make(borders.root / place)
+    before = borders.state()
+    run = borders.converter.start(Case(IMAGE, "/pic.png", target)).end()
+    assert run.reason in REFUSALS, f"{run.reason}: {run.report.message}"
+    assert borders.state() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("victim", "/outside/victim.jpg"),
+        ("relative victim", "../outside/victim.jpg"),
+        ("dangling", "/outside/new.jpg"),
+        ("device", "/dev/null"),
+        ("own input", "../pic.png"),
+    ],
+)
+def test_a_link_at_the_output_is_never_written_through(
+    borders: Borders, name: str, target: str
+) -> None:
+    folder = borders.converter.workspace.scratch("links")
+    place = borders.root / folder / "out.jpg"
+    place.symlink_to(target)
+    before, picture = borders.state(), (borders.root / "pic.png").read_bytes()
+    run = borders.converter.start(Case(IMAGE, "/pic.png", f"/{folder}/out.jpg")).end()
+    assert borders.state() == before, name
+    assert (borders.root / "pic.png").read_bytes() == picture
+    if run.output:
+        assert not place.is_symlink()
+    else:
+        assert run.reason in REFUSALS
+        assert place.is_symlink()
+
+
+def test_a_hard_link_at_the_output_is_replaced_and_not_written(borders: Borders) -> None:
+    folder = borders.converter.workspace.scratch("hard")
+    place = borders.root / folder / "out.jpg"
+    os.link(borders.outside / "victim.jpg", place)
+    run = borders.converter.start(Case(IMAGE, "/pic.png", f"/{folder}/out.jpg")).end()
+    assert (borders.outside / "victim.jpg").read_bytes() == b"old content"
+    if run.output:
+        assert place.stat().st_nlink == 1
+
+
+def test_an_output_that_is_a_folder(borders: Borders) -> None:
+    folder = borders.converter.workspace.scratch("folder")
+    place = borders.root / folder / "out.jpg"
+    place.mkdir()
+    (place / "kept").touch()
+    run = borders.converter.start(Case(IMAGE, "/pic.png", f"/{folder}/out.jpg")).end()
+    assert run.reason in REFUSALS
+    assert sorted(p.name for p in place.parent.iterdir()) == ["out.jpg"]
+    assert (place / "kept").exists()
+
+
+class Swapper(threading.Thread):
+    """Exchanges one name for a link to the outside and back, as fast as it can.
+
+    The exchange is atomic: the name is there at every moment, which is what a check that comes
+    before a use would need to be fooled.
+    """
+
+    def __init__(self, place: Path, outside: str) -> None:
+        super().__init__(daemon=True)
+        self.names = [os.fsencode(place), os.fsencode(place) + b".link"]
+        Path(os.fsdecode(self.names[1])).symlink_to(outside)
+        self.turns = 0
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        exchange = ctypes.CDLL(None, use_errno=True).renameat2
+        here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        while not self.stopped.is_set():
+            if exchange(here, self.names[0], here, self.names[1], both):
+                raise OSError(ctypes.get_errno(), "renameat2")
+            self.turns += 1
+
+
+def test_a_folder_swapped_for_a_link_while_the_output_is_written(borders: Borders) -> None:
+    folder = borders.root / borders.converter.workspace.scratch("race")
+    (folder / "d").mkdir()
+    os.chown(folder / "d", UID, UID)
+    before = borders.state()
+    swapper = Swapper(folder / "d", "/outside/folder")
+    swapper.start()
+    try:
+        target = f"/{folder.relative_to(borders.root)}/d/out.jpg"
+        for _ in range(25):
+            # Judged by what is outside: the place of the output itself comes and goes.
+            start = borders.converter.start(Case(IMAGE, "/pic.png", target))
+            start.killed()
+            assert borders.state() == before
+    finally:
+        swapper.stopped.set()
+        swapper.join()
+    assert swapper.turns > 200
+
+
+def test_a_folder_swapped_for_a_link_while_the_input_is_read(borders: Borders, lab: Lab) -> None:
+    folder = borders.root / borders.converter.workspace.scratch("race")
+    (folder / "d").mkdir()
+    (folder / "d" / "pic.png").write_bytes((borders.root / "pic.png").read_bytes())
+    swapper = Swapper(folder / "d", "/outside")
+    swapper.start()
+    name = folder.relative_to(borders.root)
+    try:
+        for turn in range(25):
+            target = f"/{name}/out{turn}.png"
+            borders.converter.start(Case(IMAGE, f"/{name}/d/pic.png", target)).killed()
+            output = borders.converter.workspace.path(target)
+            if output.exists():
+                copied = lab.workspace.path(f"out/race{turn}.png")
+                copied.write_bytes(output.read_bytes())
+                assert near(lab.image(copied).at(0.5, 0.5), OWN, 12), "the outside was read"
+    finally:
+        swapper.stopped.set()
+        swapper.join()
+    assert swapper.turns > 200
+
+
+def test_a_file_swapped_for_a_link_while_it_is_opened(borders: Borders, lab: Lab) -> None:
+    folder = borders.root / borders.converter.workspace.scratch("race")
+    real = folder / "pic.png"
+    real.write_bytes((borders.root / "pic.png").read_bytes())
+    swapper = Swapper(real, "/outside/pic.png")
+    swapper.start()
+    name = folder.relative_to(borders.root)
+    try:
+        for turn in range(25):
+            target = f"/{name}/out{turn}.png"
+            borders.converter.start(Case(IMAGE, f"/{name}/pic.png", target)).killed()
+            output = borders.converter.workspace.path(target)
+            if output.exists():
+                copied = lab.workspace.path(f"out/race-file{turn}.png")
+                copied.write_bytes(output.read_bytes())
+                assert near(lab.image(copied).at(0.5, 0.5), OWN, 12), "the outside was read"
+    finally:
+        swapper.stopped.set()
+        swapper.join()
+    assert swapper.turns > 200
+
+
+def test_the_output_is_the_input(kitchen: Kitchen, converter: Converter) -> None:
+    plain = kitchen.read(kitchen.base())
+    folder = converter.workspace.scratch("same")
+    place = converter.workspace.path(f"{folder}/film.mp4")
+    place.write_bytes(plain)
+    os.chown(place, UID, UID)
+    for target in (f"/{folder}/film.mp4", f"{folder}/film.mp4", f"//{folder}//film.mp4"):
+        run = converter.start(Case(VIDEO, f"/{folder}/film.mp4", target)).end()
+        assert run.reason is Reason.OUTPUT_IS_INPUT
+        assert run.wall < 5
+        assert place.read_bytes() == plain
+    hard = converter.workspace.path(f"{folder}/hard.mp4")
+    os.link(place, hard)
+    run = converter.start(Case(VIDEO, f"/{folder}/film.mp4", f"/{folder}/hard.mp4")).end()
+    assert run.reason is Reason.OUTPUT_IS_INPUT
+    soft = converter.workspace.path(f"{folder}/soft.mp4")
+    soft.symlink_to("film.mp4")
+    for source, target in (("film.mp4", "soft.mp4"), ("soft.mp4", "film.mp4")):
+        run = converter.start(Case(VIDEO, f"/{folder}/{source}", f"/{folder}/{target}")).end()
+        assert run.reason in REFUSALS
+    assert place.read_bytes() == plain
+    assert sorted(p.name for p in place.parent.iterdir()) == ["film.mp4", "hard.mp4", "soft.mp4"]
+
+
+def test_an_existing_output_is_replaced_at_once(kitchen: Kitchen, converter: Converter) -> None:
+    folder = converter.workspace.scratch("replace")
+    place = converter.workspace.path(f"{folder}/out.mp4")
+    place.write_bytes(b"old")
+    os.chown(place, UID, UID)
+    inode = place.stat().st_ino
+    run = converter.run(Case(VIDEO, f"/{kitchen.base()}", f"/{folder}/out.mp4"))
+    assert run.path.stat().st_ino != inode
+    refused = converter.run(
+        Case(VIDEO, f"/{kitchen.write('broken.mp4', b'no film')}", f"/{folder}/out.mp4")
+    )
+    assert refused.reason is Reason.UNSUPPORTED_FORMAT
+    assert place.read_bytes() == run.path.read_bytes()
+
+
+def test_missing_folders_are_made(kitchen: Kitchen, converter: Converter) -> None:
+    folder = converter.workspace.scratch("new")
+    run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/one/two/Ünï/three/out.mp4"))
+    assert run.path.is_file()
+
+
+NAMES = (
+    "a b", "-x", "12:30", "http:x", "50%d", "100%", "it's \"q\"", "$(id)", "`id`", "日本 é",
+    "日本 e\u0301", "x[n=-1]", "p.jpg[1]", "new\nline", "*", "?", "~", "#hash", "semi;colon",
+    "and&or|pipe", "back\\slash", "tab\there", "-", "--help", "file:x", "concat:a|b", "%%", "%n",
+    "{a,b}", "x" * 251, "ж" * 125, ".hidden", "..double", "$(VAR)", "$HOME", "!bang", " lead",
+    "@file", "a.mp4.part",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES, ids=[repr(name)[:24] for name in NAMES])
+def test_awkward_names(kitchen: Kitchen, converter: Converter, name: str) -> None:
+    film = kitchen.ffmpeg("short.mp4", *SHORT_FILM)
+    picture = kitchen.write("short.png", png(32, 32, 8, RGB, b"\0\0\xff" * 32))
+    folder = converter.workspace.scratch("names")
+    source = converter.workspace.path(f"{folder}/{name}.mp4")
+    source.write_bytes(kitchen.read(film))
+    pixels = converter.workspace.path(f"{folder}/{name}.png")
+    pixels.write_bytes(kitchen.read(picture))
+    os.chown(source, UID, UID)
+    os.chown(pixels, UID, UID)
+    target = f"{converter.workspace.scratch('names')}/{name}"
+    for kind, given, extension in (
+        (VIDEO, source, "mp4"),
+        (AUDIO, source, "mp3"),
+        (THUMB, source, "jpg"),
+        (IMAGE, pixels, "jpg"),
+        (IMAGE, pixels, "gif"),
+    ):
+        run = converter.run(Case(kind, f"/{folder}/{given.name}", f"/{target}.{extension}"))
+        assert run.path.name == f"{name}.{extension}"
+        run.report_bytes.decode("ascii")
+
+
+SHORT_FILM = (
+    "-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=0.5", "-f", "lavfi", "-i", "sine=d=0.5",
+    "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac",
+)  # fmt: skip
+
+
+def test_names_that_are_not_text(kitchen: Kitchen, converter: Converter) -> None:
+    # File systems hold any bytes; an environment variable can hold them as well.
+    folder = converter.workspace.scratch("bytes")
+    raw = os.fsencode(converter.workspace.path(folder)) + b"/caf\xe9.mp4"
+    Path(os.fsdecode(raw)).write_bytes(kitchen.read(kitchen.ffmpeg("short.mp4", *SHORT_FILM)))
+    run = converter.run(
+        Case(VIDEO, f"/{folder}/{os.fsdecode(b'caf' + bytes([0xE9]))}.mp4", f"/{folder}/out.mp4")
+    )
+    assert run.output
+    assert "caf" not in run.report.message or run.report_bytes.isascii()
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a/" * 2100, "ж" * 128])
+def test_names_longer_than_a_file_system_takes(
+    kitchen: Kitchen, converter: Converter, name: str
+) -> None:
+    folder = converter.workspace.scratch("long")
+    run = converter.start(Case(VIDEO, kitchen.base(), f"/{folder}/{name}.mp4")).end()
+    assert run.reason in {Reason.PATH_NOT_ALLOWED, Reason.OUTPUT_NOT_WRITABLE}
+    run = converter.start(Case(VIDEO, f"/{name}.mp4", f"/{folder}/out.mp4")).end()
+    assert run.reason in {Reason.PATH_NOT_ALLOWED, Reason.INPUT_NOT_FOUND}
