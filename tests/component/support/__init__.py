@@ -21,6 +21,35 @@ test, never a silent success.
 """
 
 from tests.component.support.api import CLAIM, NAMESPACE, FakeApi
+from tests.component.support.invariants import (
+    check_all,
+    check_events,
+    check_final,
+    check_i1,
+    check_i2,
+    check_i3,
+    check_i5,
+    check_no_leaks,
+    check_one_job_per_attempt,
+    check_statuses,
+    check_writes,
+)
 from tests.component.support.world import World
 
-__all__ = ["CLAIM", "NAMESPACE", "FakeApi", "World"]
+__all__ = [
+    "CLAIM",
+    "NAMESPACE",
+    "FakeApi",
+    "World",
+    "check_all",
+    "check_events",
+    "check_final",
+    "check_i1",
+    "check_i2",
+    "check_i3",
+    "check_i5",
+    "check_no_leaks",
+    "check_one_job_per_attempt",
+    "check_statuses",
+    "check_writes",
+]

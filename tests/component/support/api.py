@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tests.component.support import kinds, patching
+from tests.component.support.access import Access
 from tests.component.support.audit import AuditLog, Match
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import Obj
@@ -21,7 +21,7 @@ from tests.component.support.machinery import Machinery
 from tests.component.support.schema import CustomSchema
 from tests.component.support.selectors import compile_selectors
 from tests.component.support.server import HttpServer
-from tests.component.support.store import Change, Store
+from tests.component.support.store import Store
 from tests.component.support.strategies import Strategy
 from tests.component.support.watch import Watch
 
@@ -65,6 +65,10 @@ class FakeApi:
     @property
     def faults(self) -> Faults:
         return self.server.faults
+
+    @property
+    def access(self) -> Access:
+        return self.server.access
 
     @property
     def pod_logs(self) -> dict[str, Any]:
@@ -232,17 +236,6 @@ class FakeApi:
                 if value := condition():
                     return value
                 raise AssertionError(f"{what} did not come true within {seconds} s")
-
-    @asynccontextmanager
-    async def changes(self) -> AsyncIterator[list[Change]]:
-        """The writes that happen inside the block."""
-        before = len(self.store.changes)
-        seen: list[Change] = []
-        yield seen
-        seen += self.store.changes[before:]
-
-    def now(self) -> datetime:
-        return self.clock.now()
 
 
 def _copy(obj: Obj) -> Obj:

@@ -14,6 +14,7 @@ from tests.component.support.kinds import Kind
 from tests.component.support.lifecycle import DeleteOptions
 
 MAX_BODY = 3 * 1024 * 1024
+_REVIEWS = ("authentication.k8s.io", "authorization.k8s.io")
 PROPAGATIONS = ("Background", "Foreground", "Orphan")
 
 
@@ -37,6 +38,8 @@ def parse_path(path: str) -> Target | None:
             pass
         case _:
             return None
+    if group in _REVIEWS:
+        return None
     namespace: str | None = None
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
         namespace, rest = rest[1], rest[2:]

@@ -8,6 +8,7 @@ real cluster.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ _COPIED: Final = (
     "multipleOf",
     "uniqueItems",
     "required",
+    "format",
 )
 _WORDS: Final = {
     "enum": "Unsupported value",
@@ -44,6 +46,15 @@ _WORDS: Final = {
     "maxLength": "Too long",
     "maxItems": "Too many",
 }
+
+
+_DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_FORMATS: Final = jsonschema.FormatChecker(formats=())
+
+
+@_FORMATS.checks("date-time")
+def _is_date_time(value: object) -> bool:
+    return not isinstance(value, str) or _DATE_TIME.fullmatch(value) is not None
 
 
 def _translate_bounds(out: Obj) -> None:
@@ -68,6 +79,9 @@ def _translate_type(schema: Obj, out: Obj) -> None:
 def _translate(schema: Obj) -> Obj:
     """The JSON Schema (2020-12) that says the same as one node of an OpenAPI v3 schema."""
     out: Obj = {key: schema[key] for key in _COPIED if key in schema}
+    if out.get("pattern", "").endswith("$"):
+        # Python's $ lets a line end through, the server's RE2 does not.
+        out["pattern"] = out["pattern"][:-1] + r"\Z"
     _translate_bounds(out)
     _translate_type(schema, out)
     if "properties" in schema:
@@ -139,7 +153,7 @@ class CustomSchema:
         self.root: Obj = self.definition["schema"]["openAPIV3Schema"]
         properties = {k: v for k, v in self.root["properties"].items() if k not in _KEPT}
         self._validator = jsonschema.Draft202012Validator(
-            _translate(self.root | {"properties": properties})
+            _translate(self.root | {"properties": properties}), format_checker=_FORMATS
         )
 
     @classmethod

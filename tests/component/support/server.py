@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from tests.component.support import discovery, errors, logs, rest
+from tests.component.support.access import Access
 from tests.component.support.audit import AuditLog, Request
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import ApiError
@@ -36,6 +37,7 @@ class HttpServer:
         self.store = store
         self.clock = clock
         self.audit = audit
+        self.access = Access()
         self.faults = Faults(self.open_watches)
         self.handlers = Handlers(store)
         self.pod_logs: dict[str, PodLog] = {}
@@ -112,10 +114,11 @@ class HttpServer:
             request.body = await web_request.read()
             target = rest.parse_path(request.path)
             if target is None:
-                return await self._discover(web_request, request)
+                return await self._serve_other(request)
             request.kind, request.namespace = target.kind, target.namespace
             request.name, request.subresource = target.name, target.subresource
             request.verb = rest.verb_of(request.method, target, request.query)
+            self.access.check(request)
             return await self._serve_target(web_request, request, target.kind)
         except ApiError as error:
             body = orjson.dumps(error.to_status())
@@ -143,17 +146,21 @@ class HttpServer:
         self.audit.requests.append(request)
         return request
 
-    async def _discover(self, web_request: web.Request, request: Request) -> web.StreamResponse:
-        request.verb = "get"
+    async def _serve_other(self, request: Request) -> web.StreamResponse:
+        """Health, discovery and reviews: what is not about stored objects."""
+        request.verb = "create" if request.method == "POST" else "get"
         for fault in self.faults.struck(request):
             await fault.before(request)
         if request.path in _HEALTH:
             request.code, request.outcome = 200, "answered"
             return web.Response(text="ok", headers={"Date": self.clock.http_date()})
-        document = discovery.answer(request.path)
-        if document is None or request.method != "GET":
+        self.access.check(request)
+        code, document = 200, discovery.answer(request.path)
+        if request.method == "POST":
+            code, document = 201, self.access.review(request.path, rest.json_body(request))
+        if document is None or request.method not in ("GET", "POST"):
             raise errors.no_such_path()
-        return self._respond(request, Answer(200, orjson.dumps(document)))
+        return self._respond(request, Answer(code, orjson.dumps(document)))
 
     async def _serve_target(
         self, web_request: web.Request, request: Request, kind: Kind
