@@ -1,0 +1,59 @@
+"""What `kubectl kustomize` makes of the overlays, as plain values."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+SAMPLES = DEPLOY / "samples"
+OVERLAYS = ("kind", "storage-class")
+OPERATOR = "my-network-converter-operator"
+
+
+@cache
+def render(overlay: str) -> tuple[dict[str, Any], ...]:
+    """The objects of an overlay of deploy/overlays."""
+    kubectl = shutil.which("kubectl", path=f"{ROOT / '.tools/bin'}{os.pathsep}{os.environ['PATH']}")
+    if kubectl is None:
+        raise FileNotFoundError("there is no kubectl; `make tools` brings it")
+    done = subprocess.run(
+        [kubectl, "kustomize", str(DEPLOY / "overlays" / overlay)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(objects: Iterable[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Those of one kind."""
+    return [item for item in objects if item["kind"] == kind]
+
+
+def find(overlay: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
+    """The one object of that kind and name."""
+    (found,) = (
+        item
+        for item in of_kind(render(overlay), kind)
+        if item["metadata"]["name"] == name
+        and (namespace is None or item["metadata"].get("namespace") == namespace)
+    )
+    return found
+
+
+def samples() -> list[dict[str, Any]]:
+    """The manifests of deploy/samples."""
+    return [
+        document
+        for path in sorted(SAMPLES.glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    ]

@@ -1,0 +1,175 @@
+"""What the manifests promise, held against the code they are for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from conversion_operator.controller import probes
+from conversion_operator.controller.settings import CONFIG_DIR, Settings
+from conversion_operator.core.manifest import build_job
+from conversion_operator.core.model import Policy
+from tests.unit.deploy.rendering import OPERATOR, OVERLAYS, ROOT, find, of_kind, render
+from tests.unit.operator.builders import conversion
+
+# What the pod itself knows, and the port that three other places in the manifests name.
+NOT_IN_THE_CONFIG_MAP = {"POD_NAME", "POD_NAMESPACE", "PROBE_PORT"}
+
+
+def operator_pod(overlay: str) -> Any:
+    return find(overlay, "Deployment", OPERATOR)["spec"]["template"]["spec"]
+
+
+def converter_template() -> Any:
+    return build_job(conversion(), 1, Policy(), memory_doubled=False)["spec"]["template"]
+
+
+def unrestricted(pod: Any) -> list[str]:
+    """What Pod Security `restricted` and a read-only root would have against a pod."""
+    security = pod.get("securityContext", {})
+    complaints = []
+    if not security.get("runAsNonRoot") or security.get("runAsUser") != 65532:
+        complaints.append("runs as root, or as nobody knows whom")
+    if security.get("seccompProfile") != {"type": "RuntimeDefault"}:
+        complaints.append("has no seccomp profile")
+    if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
+        complaints.append("shares a namespace of the host")
+    allowed = {"configMap", "emptyDir", "persistentVolumeClaim"}
+    if any(set(volume) - {"name"} - allowed for volume in pod.get("volumes", [])):
+        complaints.append("mounts more than it may")
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        own = container.get("securityContext", {})
+        if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
+            complaints.append("may gain privileges")
+        if own.get("capabilities") != {"drop": ["ALL"]}:
+            complaints.append("keeps capabilities")
+        if own.get("readOnlyRootFilesystem") is not True:
+            complaints.append("may write to its root")
+        if not {"requests", "limits"} <= set(container.get("resources", {})):
+            complaints.append("has no requests or no limits")
+    return complaints
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_is_restricted(overlay: str) -> None:
+    assert unrestricted(operator_pod(overlay)) == []
+    assert unrestricted(converter_template()["spec"]) == []
+    with_pods = {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod"}
+    names = [o["metadata"]["name"] for o in render(overlay) if o["kind"] in with_pods]
+    assert names == [OPERATOR]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_namespace_enforces_it(overlay: str) -> None:
+    namespaces = of_kind(render(overlay), "Namespace")
+    assert {n["metadata"]["name"] for n in namespaces} == {"my-network", "my-network-converter"}
+    for namespace in namespaces:
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_second_operator_is_never_started_beside_the_first(overlay: str) -> None:
+    spec = find(overlay, "Deployment", OPERATOR)["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_what_hangs_is_restarted_within_three_minutes_and_what_is_busy_is_not() -> None:
+    probe = operator_pod("kind")["containers"][0]["livenessProbe"]
+    patience = probe["failureThreshold"] * probe["periodSeconds"]
+    noticed = max(probes.LOOP_LIMIT_SECONDS, probes.LIST_LIMIT_SECONDS)
+    assert noticed + patience <= 180
+    # A loop that is busy for half a minute, and a probe that is not answered once, are no reason.
+    assert probes.LOOP_LIMIT_SECONDS >= 60
+    assert probe["failureThreshold"] >= 3
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_config_map_has_every_setting_with_its_default(overlay: str) -> None:
+    data = find(overlay, "ConfigMap", OPERATOR)["data"]
+    names = {name.upper() for name in Settings.model_fields}
+    assert set(data) == names - NOT_IN_THE_CONFIG_MAP
+    given = Settings.model_validate({name.lower(): value for name, value in data.items()})
+    defaults = Settings.model_validate(
+        {name: field.default for name, field in Settings.model_fields.items()}
+    )
+    assert given.model_dump() == defaults.model_dump()
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_settings_are_mounted_where_they_change_while_it_runs(overlay: str) -> None:
+    pod = operator_pod(overlay)
+    (container,) = pod["containers"]
+    (mount,) = container["volumeMounts"]
+    assert mount["mountPath"] == str(CONFIG_DIR)
+    assert "subPath" not in mount
+    assert pod["volumes"] == [{"name": mount["name"], "configMap": {"name": OPERATOR}}]
+    assert [variable["name"] for variable in container["env"]] == ["POD_NAME", "POD_NAMESPACE"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_port_is_served_probed_scraped_and_let_through(overlay: str) -> None:
+    (container,) = operator_pod(overlay)["containers"]
+    (port,) = container["ports"]
+    assert port["containerPort"] == Settings.model_fields["probe_port"].default
+    probed = {container[f"{name}Probe"]["httpGet"]["port"] for name in ("liveness", "readiness")}
+    service = find(overlay, "Service", OPERATOR)["spec"]["ports"]
+    policy = find(overlay, "NetworkPolicy", OPERATOR)["spec"]["ingress"]
+    assert probed == {p["targetPort"] for p in service} == {port["name"]}
+    assert [p["port"] for rule in policy for p in rule["ports"]] == [port["name"]]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_converter_pods_have_no_network_and_no_token(overlay: str) -> None:
+    (policy,) = [
+        item
+        for item in of_kind(render(overlay), "NetworkPolicy")
+        if item["metadata"]["namespace"] == "my-network"
+    ]
+    template = converter_template()
+    chosen = policy["spec"]["podSelector"]["matchLabels"]
+    assert chosen.items() <= template["metadata"]["labels"].items()
+    assert sorted(policy["spec"]["policyTypes"]) == ["Egress", "Ingress"]
+    assert not set(policy["spec"]) & {"ingress", "egress"}
+    assert template["spec"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_claim_is_the_one_the_operator_mounts(overlay: str) -> None:
+    (claim,) = of_kind(render(overlay), "PersistentVolumeClaim")
+    assert claim["metadata"]["name"] == Settings.model_fields["shared_volume_claim"].default
+    assert claim["metadata"]["namespace"] == "my-network"
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_on_kind_the_volume_is_the_folder_that_is_mounted_into_every_node() -> None:
+    (volume,) = of_kind(render("kind"), "PersistentVolume")
+    (claim,) = of_kind(render("kind"), "PersistentVolumeClaim")
+    config = yaml.safe_load((ROOT / "kind-config.yaml").read_text(encoding="utf-8"))
+    for node in config["nodes"]:
+        mounts = {mount["containerPath"] for mount in node["extraMounts"]}
+        assert volume["spec"]["hostPath"]["path"] in mounts
+    assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
+    assert claim["spec"]["storageClassName"] == volume["spec"]["storageClassName"] == ""
+    assert volume["spec"]["claimRef"] == {
+        key: claim["metadata"][key] for key in ("namespace", "name")
+    }
+
+
+def test_elsewhere_the_class_of_the_volume_is_named_in_one_place() -> None:
+    (claim,) = of_kind(render("storage-class"), "PersistentVolumeClaim")
+    assert claim["spec"]["storageClassName"]
+    assert not of_kind(render("storage-class"), "PersistentVolume")
+    folder = ROOT / "deploy/overlays/storage-class"
+    naming = [
+        path
+        for path in folder.rglob("*.yaml")
+        if claim["spec"]["storageClassName"] in path.read_text(encoding="utf-8")
+    ]
+    assert [path.name for path in naming] == ["claim.yaml"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_removing_the_operator_removes_no_ones_conversions(overlay: str) -> None:
+    assert not of_kind(render(overlay), "CustomResourceDefinition")

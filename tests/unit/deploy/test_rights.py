@@ -1,0 +1,89 @@
+"""Who may do what: exactly what is listed here, and nobody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conversion_operator.controller import leadership
+from tests.unit.deploy.rendering import OPERATOR, OVERLAYS, find, of_kind, render
+
+OPERATOR_NAMESPACE = "my-network-converter"
+SUBJECT = {"kind": "ServiceAccount", "name": OPERATOR, "namespace": OPERATOR_NAMESPACE}
+
+IN_CONVERSIONS = {
+    ("converter.mynetwork.io", "conversionjobs"): {"get", "list", "watch", "delete"},
+    ("converter.mynetwork.io", "conversionjobs/status"): {"patch"},
+    ("batch", "jobs"): {"get", "list", "watch", "create", "delete"},
+    ("", "pods"): {"get", "list", "watch", "delete"},
+    ("", "pods/log"): {"get"},
+    ("", "events"): {"create", "list"},
+    ("", "persistentvolumeclaims"): {"get"},
+}
+
+
+def granted(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
+    """The verbs by API group and resource."""
+    rights: dict[tuple[str, str], set[str]] = {}
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                rights.setdefault((group, resource), set()).update(rule["verbs"])
+    return rights
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_in_a_namespace_of_conversions_the_operator_may_do_just_this(overlay: str) -> None:
+    assert granted(find(overlay, "Role", OPERATOR, "my-network")) == IN_CONVERSIONS
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_in_its_own_namespace_it_may_only_keep_its_lease(overlay: str) -> None:
+    role = find(overlay, "Role", OPERATOR, OPERATOR_NAMESPACE)
+    assert granted(role) == {("coordination.k8s.io", "leases"): {"create", "get", "update"}}
+    named = [rule for rule in role["rules"] if rule["verbs"] != ["create"]]
+    assert [rule["resourceNames"] for rule in named] == [[leadership.NAME]]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_these_two_roles_are_all_that_is_bound(overlay: str) -> None:
+    objects = render(overlay)
+    bindings = of_kind(objects, "RoleBinding")
+    assert not of_kind(objects, "ClusterRoleBinding")
+    assert {b["metadata"]["namespace"] for b in bindings} == {"my-network", OPERATOR_NAMESPACE}
+    for binding in bindings:
+        assert binding["roleRef"] == {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "Role",
+            "name": OPERATOR,
+        }
+        assert binding["subjects"] == [SUBJECT]
+    assert len(of_kind(objects, "Role")) == 2
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_roles_for_people_leave_the_status_to_the_operator(overlay: str) -> None:
+    roles = of_kind(render(overlay), "ClusterRole")
+    aims = {
+        label
+        for role in roles
+        for label in role["metadata"]["labels"]
+        if label.startswith("rbac.authorization.k8s.io/aggregate-to-")
+    }
+    assert aims == {
+        "rbac.authorization.k8s.io/aggregate-to-edit",
+        "rbac.authorization.k8s.io/aggregate-to-view",
+    }
+    for role in roles:
+        assert set(granted(role)) == {("converter.mynetwork.io", "conversionjobs")}
+    view = find(overlay, "ClusterRole", "my-network-converter-view")
+    assert granted(view).popitem()[1] == {"get", "list", "watch"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_role_has_a_wildcard(overlay: str) -> None:
+    objects = render(overlay)
+    for role in (*of_kind(objects, "Role"), *of_kind(objects, "ClusterRole")):
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]

@@ -1,0 +1,42 @@
+"""The samples are of every type, valid, small, and credited."""
+
+from __future__ import annotations
+
+from conversion_operator.api.spec import ConversionJobSpec
+from media_converter.contract import ConversionType
+from tests.unit.deploy.rendering import SAMPLES, samples
+
+MEDIA = SAMPLES / "media"
+CREDITS = MEDIA / "CREDITS.md"
+KIB = 1024
+
+
+def test_there_is_one_of_each_type_in_the_namespace_that_is_served() -> None:
+    kinds = [sample["spec"]["conversionType"] for sample in samples()]
+    assert sorted(kinds) == sorted(ConversionType)
+    for sample in samples():
+        assert sample["kind"] == "ConversionJob"
+        assert sample["metadata"]["namespace"] == "my-network"
+
+
+def test_each_is_understood_and_finds_its_input() -> None:
+    outputs = set()
+    for sample in samples():
+        spec = ConversionJobSpec.model_validate(sample["spec"])
+        folder, _, name = spec.input_file.partition("/")
+        assert folder == "input"
+        assert (MEDIA / name).is_file(), name
+        outputs.add(spec.output_file)
+    assert len(outputs) == len(samples())
+
+
+def test_the_media_are_few_small_and_credited() -> None:
+    files = [path for path in MEDIA.iterdir() if path != CREDITS]
+    credited = CREDITS.read_text(encoding="utf-8")
+    assert {path.name for path in files} == {
+        sample["spec"]["inputFile"].removeprefix("input/") for sample in samples()
+    }
+    assert max(path.stat().st_size for path in files) <= 1024 * KIB
+    assert sum(path.stat().st_size for path in files) <= 2048 * KIB
+    for path in files:
+        assert f"`{path.name}`" in credited
