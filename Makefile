@@ -1,0 +1,64 @@
+# Every target can be repeated, and brings what it needs: `make demo` on a fresh machine is enough.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+VENV := .tools/venv/bin
+PYTEST := $(VENV)/python -m pytest
+# The tests' cluster: another name and another volume than the demo's, so that neither harms the other.
+TEST_CLUSTER := mynetwork-test
+
+.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## fresh machine to four conversions of real media on a kind cluster
+	@hack/demo
+
+test: tools lint unit component converter e2e ## every test there is
+
+down: ## remove what demo and tests made: clusters, volumes, kubeconfigs (caches stay: make clean)
+	@hack/down
+
+tools: ## bring the pinned tools into .tools (Python environment, kind, kubectl)
+	@hack/tools
+
+cluster: tools ## the demo's kind cluster, healthy
+	@hack/docker
+	@hack/cluster up mynetwork shared
+
+images: tools ## build the operator's and the converter's image, and load them into the demo's cluster
+	@hack/docker
+	@hack/images $$(.tools/bin/kind get clusters 2>/dev/null | grep -x mynetwork || true)
+
+deploy: cluster images ## install CRD and operator into the demo's cluster
+	@hack/deploy mynetwork
+
+crds: tools ## write crds/ from the pydantic models
+	@PYTHONPATH=operator:converter-module $(VENV)/python -m conversion_operator.api.crd .
+
+lint: tools ## ruff, mypy --strict, import-linter, shellcheck, and crds/ against the models
+	@hack/lint
+
+unit: tools ## pure functions
+	@$(PYTEST) tests/unit
+
+component: tools ## the operator against an API server in this process, with faults
+	@$(PYTEST) tests/component
+
+converter: tools ## the converter's image, with real ffmpeg and libvips
+	@hack/docker
+	@hack/images
+	@$(PYTEST) tests/converter
+
+e2e: tools ## the operator on a real kind cluster, with real media
+	@hack/docker
+	@hack/cluster up $(TEST_CLUSTER) .tools/volume-test --audit
+	@hack/images $(TEST_CLUSTER)
+	@$(PYTEST) tests/e2e --cluster-name $(TEST_CLUSTER)
+
+clean: down ## down, and also the caches: the next demo builds everything again
+	@hack/clean
