@@ -1,0 +1,193 @@
+"""The operator in the cluster: its settings, its log, its metrics, and ways to hurt it."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.support.commands import Kubectl, must
+
+NAMESPACE: Final = "my-network-converter"
+NAME: Final = "my-network-converter-operator"
+ACCOUNT: Final = f"system:serviceaccount:{NAMESPACE}:{NAME}"
+AUDIT_LOG: Final = "/var/log/kubernetes/audit.log"
+_SELECTOR: Final = f"app.kubernetes.io/name={NAME}"
+
+
+class Log:
+    """The operator's log from now on, line by line."""
+
+    def __init__(self, lines: queue.Queue[str | None]) -> None:
+        self._lines = lines
+
+    def until(self, wanted: Callable[[Any], object], what: str, seconds: float) -> Any:
+        """The first record for which ``wanted`` is true."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"not in the log within {seconds:.0f} s: {what}") from None
+            assert line is not None, f"the log ended before: {what}"
+            record = json.loads(line)
+            if wanted(record):
+                return record
+
+
+class OperatorInCluster:
+    """The operator that the overlay installed."""
+
+    def __init__(self, kubectl: Kubectl) -> None:
+        self._kubectl = kubectl
+
+    def pod(self) -> Any:
+        """Its pod."""
+        pods = self._kubectl.get("-n", NAMESPACE, "pods", "-l", _SELECTOR)["items"]
+        (pod,) = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        return pod
+
+    def restarts(self) -> int:
+        """How often its container was restarted."""
+        return int(self.pod()["status"]["containerStatuses"][0]["restartCount"])
+
+    def until_ready(self, seconds: float = 120) -> None:
+        """Wait until it is rolled out and ready."""
+        self._kubectl(
+            "-n",
+            NAMESPACE,
+            "rollout",
+            "status",
+            f"deployment/{NAME}",
+            f"--timeout={seconds}s",
+            limit=seconds + 10,
+        )
+
+    def scale(self, replicas: int) -> None:
+        """Stop it (0) or start it (1), and wait until that is done."""
+        self._kubectl("-n", NAMESPACE, "scale", f"deployment/{NAME}", f"--replicas={replicas}")
+        if replicas:
+            self.until_ready()
+        else:
+            self._kubectl.wait("delete", "-n", NAMESPACE, "pod", "-l", _SELECTOR, seconds=60)
+
+    def kill_process(self) -> None:
+        """SIGKILL, from outside of the container, as the kernel would."""
+        pod = self.pod()
+        before = pod["status"]["containerStatuses"][0]["restartCount"]
+        name = pod["metadata"]["name"]
+        must("docker", "exec", pod["spec"]["nodeName"], "pkill", "-KILL", "-f", _PROCESS)
+        self._kubectl.wait(
+            f"jsonpath={{.status.containerStatuses[0].restartCount}}={before + 1}",
+            "-n",
+            NAMESPACE,
+            f"pod/{name}",
+            seconds=60,
+        )
+
+    def delete_pod(self) -> None:
+        """Take its pod away without a farewell."""
+        name = self.pod()["metadata"]["name"]
+        self._kubectl("-n", NAMESPACE, "delete", "pod", name, "--force", "--grace-period=0")
+
+    @contextmanager
+    def log(self, since: str = "1s") -> Iterator[Log]:
+        """What it logs from now on."""
+        pod = self.pod()["metadata"]["name"]
+        follow = subprocess.Popen(
+            self._kubectl.command("-n", NAMESPACE, "logs", "-f", f"--since={since}", pod),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        lines: queue.Queue[str | None] = queue.Queue()
+
+        def read() -> None:
+            for line in follow.stdout or ():
+                lines.put(line)
+            lines.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        try:
+            yield Log(lines)
+        finally:
+            follow.terminate()
+            follow.wait(timeout=10)
+
+    def records(self) -> list[Any]:
+        """All that its present container has logged."""
+        text = self._kubectl("-n", NAMESPACE, "logs", self.pod()["metadata"]["name"])
+        return [json.loads(line) for line in text.splitlines()]
+
+    def settings(self) -> dict[str, str]:
+        """The ConfigMap's values."""
+        data: dict[str, str] = self._kubectl.get("-n", NAMESPACE, "configmap", NAME)["data"]
+        return data
+
+    def configure(self, settings: Mapping[str, str], *, hurry: bool = True) -> float:
+        """Change the ConfigMap; returns the seconds until the operator has taken it over.
+
+        A kubelet looks after mounted ConfigMaps about once a minute. In a ``hurry`` the pod is
+        touched, which makes it look at once.
+        """
+        with self.log() as log:
+            patch = json.dumps({"data": settings})
+            self._kubectl("-n", NAMESPACE, "patch", "configmap", NAME, "--type=merge", "-p", patch)
+            started = time.monotonic()
+            if hurry:
+                self._kubectl(
+                    "-n",
+                    NAMESPACE,
+                    "annotate",
+                    "pod",
+                    "-l",
+                    _SELECTOR,
+                    "--overwrite",
+                    f"touched-at={started}",
+                )
+            wanted = {name.lower(): value for name, value in settings.items()}
+            log.until(
+                lambda record: (
+                    record["message"] == "settings changed"
+                    and all(str(record[k]).lower() == v.lower() for k, v in wanted.items())
+                ),
+                f"settings changed to {settings}",
+                120,
+            )
+            return time.monotonic() - started
+
+    @contextmanager
+    def configured(self, **settings: str) -> Iterator[None]:
+        """Other settings for a while."""
+        before = {name: self.settings()[name] for name in settings}
+        self.configure(settings)
+        try:
+            yield
+        finally:
+            self.configure(before)
+
+    def metrics(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """name → label values in the order of their names → value."""
+        service = f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}:metrics/proxy/metrics"
+        result: dict[str, dict[tuple[str, ...], float]] = {}
+        for family in text_string_to_metric_families(self._kubectl.raw(service)):
+            for sample in family.samples:
+                labels = tuple(value for _, value in sorted(sample.labels.items()))
+                result.setdefault(sample.name, {})[labels] = sample.value
+        return result
+
+    def requests(self) -> list[Any]:
+        """What it asked of the API server since the cluster was made, from the audit log."""
+        node = self.pod()["spec"]["nodeName"]
+        text = must("docker", "exec", node, "cat", AUDIT_LOG)
+        records = (json.loads(line) for line in text.splitlines() if ACCOUNT in line)
+        return [record for record in records if record["user"]["username"] == ACCOUNT]
+
+
+_PROCESS: Final = "python3 -m conversion_operator.controller"
