@@ -93,11 +93,7 @@ EXIT_CODES: Final = MappingProxyType(
 )
 REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in EXIT_CODES.items()})
 
-FILE_FAULTS: Final = frozenset(
-    reason
-    for reason, code in EXIT_CODES.items()
-    if 10 <= code < 40  # noqa: PLR2004
-)
+FILE_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 10 <= code < 40)
 """Ends that a retry cannot cure: the input or the request itself is at fault."""
 
 

@@ -1,0 +1,143 @@
+"""Copies the files the converter needs, and no others, into a folder, when the image is built.
+
+Programs and plug-ins bring the libraries ldd names, the package brings the modules it imports.
+Every Debian package a file comes from leaves its status entry (scanners look for it there) and its
+copyright file.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import py_compile
+import shutil
+import subprocess
+import sys
+
+LIBRARY = pathlib.Path("/usr/lib/x86_64-linux-gnu")
+PROGRAMS = (
+    "/opt/ffmpeg/bin/ffmpeg",
+    "/opt/ffmpeg/bin/ffprobe",
+    "/usr/bin/vips",
+    "/usr/bin/vipsheader",
+)
+# Of libvips' modules only HEIF: the others read formats that are refused.
+PLUGINS = ("vips-modules-*/vips-heif.so", "libheif/plugins/*.so")
+CONVERTER = pathlib.Path("/opt/converter")
+# Modules that are imported only on some paths or by the interpreter itself; and those with which the
+# tests watch a run from inside of this very image.
+MORE_MODULES = (
+    *("encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8", "traceback"),
+    *("base64", "contextlib", "json", "pathlib", "signal", "subprocess", "threading", "zipimport"),
+)
+FOLDERS = ("tmp", "workspace", "proc", "sys", "dev", "etc")
+
+
+def main(image: pathlib.Path) -> None:
+    """Fill ``image``."""
+    for folder in FOLDERS:
+        (image / folder).mkdir(parents=True, exist_ok=True)
+    (image / "tmp").chmod(0o1777)
+    for link in ("lib", "lib64", "bin"):
+        (image / link).symlink_to(f"usr/{link}")
+    interpreter = os.path.realpath("/usr/bin/python3")
+    files = {*PROGRAMS, interpreter, "/usr/bin/python3"}
+    for pattern in PLUGINS:
+        found = [str(path) for path in LIBRARY.glob(pattern)]
+        if not found:
+            raise SystemExit(f"no {pattern} in {LIBRARY}")
+        files.update(found)
+    modules = imported_modules(interpreter)
+    files |= {name for name in modules if name.endswith(".so")}
+    files |= libraries(files)
+    for name in sorted(files | modules):
+        copy(pathlib.Path(name), image)
+    shutil.copytree(
+        CONVERTER,
+        image / CONVERTER.relative_to("/"),
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    compile_all(image)
+    subprocess.run(["ldconfig", "-r", str(image)], check=True)
+    describe(files | modules, image)
+
+
+def imported_modules(interpreter: str) -> set[str]:
+    """The standard library's files behind ``python3 -I -S /opt/converter``."""
+    code = (
+        "import sys, importlib, pkgutil\n"
+        f"sys.path.insert(0, {str(CONVERTER)!r})\n"
+        "import media_converter\n"
+        "for m in pkgutil.iter_modules(media_converter.__path__):\n"
+        "    m.name == '__main__' or importlib.import_module('media_converter.' + m.name)\n"
+        f"for name in {MORE_MODULES!r}: importlib.import_module(name)\n"
+        "for m in list(sys.modules.values()):\n"
+        "    if getattr(m, '__file__', None): print(m.__file__)\n"
+    )
+    clean = [interpreter, "-I", "-S", "-B", "-c", code]
+    printed = subprocess.run(clean, check=True, capture_output=True, text=True).stdout
+    names = set(printed.splitlines())
+    return {name for name in names if name.startswith("/usr/lib/")}
+
+
+def libraries(files: set[str]) -> set[str]:
+    """Every library the dynamic loader brings for ``files``, and the loader itself."""
+    found = set()
+    for name in files:
+        printed = subprocess.run(["ldd", name], capture_output=True, text=True, check=False).stdout
+        if "not found" in printed:
+            raise SystemExit(f"{name} lacks a library:\n{printed}")
+        found |= {word for word in printed.split() if word.startswith("/")}
+    return found
+
+
+def copy(path: pathlib.Path, image: pathlib.Path) -> None:
+    """Copy a file to the same place in ``image``, and with a link also what it leads to."""
+    place = path.parent.resolve() / path.name
+    target = image / place.relative_to("/")
+    if target.exists() or target.is_symlink():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink():
+        target.symlink_to(place.readlink())
+        copy(place.parent / place.readlink(), image)
+    else:
+        shutil.copy2(place, target)
+
+
+def compile_all(image: pathlib.Path) -> None:
+    """Byte-compile every module: the image is read-only, so Python could not keep what it makes."""
+    for source in image.rglob("*.py"):
+        py_compile.compile(
+            str(source),
+            dfile=f"/{source.relative_to(image)}",
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def describe(files: set[str], image: pathlib.Path) -> None:
+    """Status entry and copyright file of every Debian package that ``files`` come from."""
+    owners = {
+        line: listing.stem
+        for listing in pathlib.Path("/var/lib/dpkg/info").glob("*.list")
+        for line in listing.read_text().splitlines()
+    }
+    names = {
+        alias for name in files for alias in (name, os.path.realpath(name), f"/usr{name}")
+    } | {name.removeprefix("/usr") for name in files}
+    status = image / "var/lib/dpkg/status.d"
+    status.mkdir(parents=True)
+    for package in sorted({owners[name] for name in names if name in owners}):
+        printed = subprocess.run(
+            ["dpkg-query", "-s", package], capture_output=True, text=True, check=True
+        ).stdout
+        plain = package.partition(":")[0]
+        (status / plain).write_text(printed)
+        copyright_file = pathlib.Path(f"/usr/share/doc/{plain}/copyright")
+        if copyright_file.is_file():
+            copy(copyright_file, image)
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,105 @@
+"""Prints the configure flags of the image's ffmpeg, one a line. Runs while the image is built."""
+
+from __future__ import annotations
+
+import sys
+
+from media_converter.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
+
+# Where configure's name of a decoder is not the name of its codec.
+DECODER_NAMES = {
+    "amr_nb": ("amrnb",),
+    "amr_wb": ("amrwb",),
+    "av1": ("libdav1d",),
+    "dts": ("dca",),
+    "flv1": ("flv",),
+    "mp1": ("mp1float",),
+    "mp2": ("mp2float",),
+    "mp3": ("mp3float",),
+    "musepack7": ("mpc7",),
+    "musepack8": ("mpc8",),
+    # Two: ffmpeg's own is faster, only libvpx sees the transparency.
+    "vp9": ("vp9", "libvpx_vp9"),
+}
+ENCODERS = [
+    "aac",
+    "libaom_av1",
+    "libmp3lame",
+    "libwebp",
+    "libx264",
+    "mjpeg",
+    "png",
+    "rawvideo",
+    "wrapped_avframe",
+    "pcm_s16le",
+]
+MUXERS = ("avif", "image2", "mp3", "mp4", "null", "rawvideo", "webp")
+FILTERS = [
+    "aformat",
+    "anull",
+    "aresample",
+    "atrim",
+    "bwdif",
+    "drawbox",
+    "format",
+    "hflip",
+    "lut3d",
+    "null",
+    "overlay",
+    "pan",
+    "premultiply",
+    "scale",
+    "select",
+    "setparams",
+    "setpts",
+    "setsar",
+    "split",
+    "tonemap",
+    "transpose",
+    "trim",
+    "vflip",
+    "zscale",
+]
+BITSTREAM_FILTERS = (
+    "aac_adtstoasc",
+    "extract_extradata",
+    "h264_mp4toannexb",
+    "hevc_mp4toannexb",
+    "null",
+    "vp9_superframe",
+    "vp9_superframe_split",
+)
+LIBRARIES = ("libaom", "libdav1d", "libmp3lame", "libvpx", "libwebp", "libx264", "libzimg", "zlib")
+
+
+def flags() -> list[str]:
+    """Everything off, then what the converter uses. No network, no devices, no playlists."""
+    decoders = [
+        name
+        for codec in sorted(VIDEO_DECODERS | AUDIO_DECODERS)
+        for name in DECODER_NAMES.get(codec, (codec,))
+    ]
+    return [
+        "--prefix=/opt/ffmpeg",
+        "--disable-everything",
+        "--disable-autodetect",
+        "--disable-avdevice",
+        "--disable-debug",
+        "--disable-doc",
+        "--disable-ffplay",
+        "--disable-network",
+        "--enable-gpl",
+        "--enable-parsers",
+        "--enable-protocol=file,pipe",
+        *(f"--enable-{library}" for library in LIBRARIES),
+        *(f"--enable-demuxer={name}" for name in DEMUXERS),
+        *(f"--enable-decoder={name}" for name in decoders),
+        *(f"--enable-encoder={name}" for name in ENCODERS),
+        *(f"--enable-muxer={name}" for name in MUXERS),
+        *(f"--enable-filter={name}" for name in FILTERS),
+        *(f"--enable-bsf={name}" for name in BITSTREAM_FILTERS),
+    ]
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(flags()) + "\n")

@@ -1,0 +1,298 @@
+"""One conversion from start to end: the order of things, and which failure has which reason."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from media_converter import (
+    paths,
+    plan_audio,
+    plan_image,
+    plan_thumbnail,
+    plan_video,
+    probe,
+    probe_image,
+    structure,
+    temporary,
+    verify,
+)
+from media_converter.contract import FILE_FAULTS, Output, Progress, Reason
+from media_converter.errors import ConversionError
+from media_converter.failures import explain
+from media_converter.job import Job
+from media_converter.limits import Limits, oom_kills
+from media_converter.media import ImageInfo, MediaInfo
+from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
+from media_converter.paths import Input, Target
+from media_converter.plan import Plan
+from media_converter.process import Ended, Runner, Step
+from media_converter.progress import Meter
+from media_converter.temporary import Temporary
+
+_HASH_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished output: its size in bytes and what was found in it."""
+
+    size: int
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every conversion is handed."""
+
+    job: Job
+    limits: Limits
+    runner: Runner
+    source: Input
+    make_temporary: Callable[[], Temporary]
+    log: Callable[[str], None]
+    show: Callable[[Progress], None]
+
+    def tool(
+        self,
+        step: Step,
+        *,
+        source: int | None = None,
+        output: int | None = None,
+        meter: Meter | None = None,
+    ) -> Ended:
+        """Run a tool on the input (or on ``source``); raises OutOfMemory if it was killed."""
+        kills = oom_kills()
+        ended = self.runner.run(
+            step,
+            source=self.source.fd if source is None else source,
+            output=output,
+            on_line=meter.line if meter else None,
+            activity=(lambda: (meter.state, _modified(output))) if meter else None,
+        )
+        for line in ended.stderr.splitlines()[:20]:
+            self.log(f"{step.name}: {line}")
+        if ended.code == -9 or oom_kills() > kills:
+            raise ConversionError(
+                Reason.OUT_OF_MEMORY,
+                f"the {step.name} step needed more memory than the limit allows",
+            )
+        return ended
+
+    def fail(self, step: Step, ended: Ended) -> ConversionError:
+        """Why a tool failed on the input."""
+        self.source.check_unchanged()
+        read = structure.reader(self.source.fd)
+        missing = structure.missing_bytes(read, self.source.size)
+        return explain(step.name, ended, missing, structure.looks_like_media(read))
+
+
+def run(
+    job: Job,
+    limits: Limits,
+    runner: Runner,
+    workspace: str,
+    log: Callable[[str], None],
+    show: Callable[[Progress], None],
+) -> Result:
+    """Convert. Raises ConversionError; then nothing is at the output path that was not before."""
+    root = paths.open_root(workspace)
+    source = paths.open_input(root, job.input_file)
+    paths.check_not_input(root, job.output_file, source)
+    made: list[Temporary] = []
+
+    def make_temporary() -> Temporary:
+        if not made:
+            made.append(_temporary(paths.open_target(root, job.output_file, source), log))
+        return made[0]
+
+    context = Context(job, limits, runner, source, make_temporary, log, show)
+    try:
+        output = _convert(context)
+        source.check_unchanged()
+        size = os.fstat(made[0].fd).st_size
+        made[0].commit()
+    except BaseException:
+        for leftover in made:
+            leftover.discard()
+        raise
+    return Result(size, output)
+
+
+def _temporary(target: Target, log: Callable[[str], None]) -> Temporary:
+    for name in temporary.sweep(target.folder):
+        log(f"removed {name}, left by a run that was killed")
+    return temporary.create(target)
+
+
+def _convert(context: Context) -> Output:
+    match context.job.options:
+        case VideoOptions() as options:
+            return _video(context, options)
+        case AudioOptions() as options:
+            return _audio(context, options)
+        case ImageOptions() as options:
+            return _image(context, options)
+        case ThumbnailOptions() as options:
+            return _thumbnail(context, options)
+
+
+def _video(context: Context, options: VideoOptions) -> Output:
+    info = _probe(context)
+    return _transcode(context, plan_video.plan(info, options, context.limits))
+
+
+def _audio(context: Context, options: AudioOptions) -> Output:
+    info = _probe(context)
+    return _transcode(context, plan_audio.plan(info, options, context.limits))
+
+
+def _transcode(context: Context, plan: Plan) -> Output:
+    context.log(plan.note)
+    output = context.make_temporary()
+    meter = Meter(plan.length, context.show)
+    ended = context.tool(plan.step, output=output.fd, meter=meter)
+    if ended.code != 0:
+        raise context.fail(plan.step, ended)
+    if not os.fstat(output.fd).st_size:
+        raise ConversionError(
+            Reason.NOTHING_IN_RANGE, "nothing could be read in the part that was asked for"
+        )
+    read = structure.reader(context.source.fd)
+    found = verify.check_media(
+        _read_back(context, output.fd),
+        plan.expected,
+        structure.missing_bytes(read, context.source.size),
+        ended.stderr,
+    )
+    if plan.expected.container == "mp4":
+        size = os.fstat(output.fd).st_size
+        verify.check_index(structure.is_index_first(structure.reader(output.fd), size))
+    return _describe(plan, found, _sha256(output.fd))
+
+
+def _thumbnail(context: Context, options: ThumbnailOptions) -> Output:
+    form = plan_image.output_format(context.job.output_file)
+    info = _probe(context)
+    # A song has no video, but its cover is what a viewer expects to see.
+    video = info.pictures[0] if info.pictures and not info.video else plan_video.choose_video(info)
+    plan_video.refuse_undisplayable(video)
+    output = context.make_temporary()
+    request = plan_thumbnail.Request(info, video, options, context.limits, form)
+    plan = _take_picture(context, request, output.fd)
+    found = verify.check_media(_read_back(context, output.fd), plan.expected, 0, "")
+    return _describe(plan, found, _sha256(output.fd))
+
+
+def _take_picture(context: Context, request: plan_thumbnail.Request, output: int) -> Plan:
+    """Write the first moment's picture that is not black, or the brightest there is."""
+    brightest: tuple[float, Plan] | None = None
+    written: Plan | None = None
+    for moment in plan_thumbnail.moments(request):
+        plan = plan_thumbnail.plan(request, moment)
+        light = _extract(context, plan, output)
+        if light is None:
+            continue
+        written = plan
+        if request.options.time is not None or not plan_thumbnail.is_dark(light):
+            context.log(f"{plan.note} at {moment:g} s")
+            return plan
+        if brightest is None or light > brightest[0]:
+            brightest = (light, plan)
+    if brightest is None:
+        plan = plan_thumbnail.plan_last(request)
+        ended = context.tool(plan.step, output=output)
+        if not os.fstat(output).st_size:
+            raise context.fail(plan.step, ended)
+        context.log(f"{plan.note}: the last picture")
+        return plan
+    if written is not brightest[1]:
+        _extract(context, brightest[1], output)
+    context.log(f"{brightest[1].note}: black throughout")
+    return brightest[1]
+
+
+def _extract(context: Context, plan: Plan, output: int) -> float | None:
+    """Write a picture; its mean light from 0 to 255, or None if there is none at that moment."""
+    ended = context.tool(plan.step, output=output)
+    if ended.code == 0 and ended.stdout and os.fstat(output).st_size:
+        return sum(ended.stdout) / len(ended.stdout)
+    failure = context.fail(plan.step, ended)
+    if failure.reason in FILE_FAULTS:
+        return None
+    raise failure
+
+
+def _image(context: Context, options: ImageOptions) -> Output:
+    form = plan_image.output_format(context.job.output_file)
+    _refuse_known(context)
+    step = probe_image.step()
+    ended = context.tool(step)
+    info = probe_image.parse(ended.stdout) if ended.code == 0 else None
+    if info is None:
+        raise context.fail(step, ended)
+    plan = plan_image.plan(info, options, context.limits, form, context.job.background)
+    context.log(plan.note)
+    output = context.make_temporary()
+    ended = context.tool(plan.step, output=output.fd)
+    if ended.code != 0:
+        raise context.fail(plan.step, ended)
+    written = context.tool(probe_image.step(), source=output.fd)
+    found = verify.check_image(probe_image.parse(written.stdout), plan.expected)
+    return _describe(plan, found, _sha256(output.fd))
+
+
+def _probe(context: Context) -> MediaInfo:
+    _refuse_known(context)
+    step = probe.step()
+    ended = context.tool(step)
+    info = probe.parse(ended.stdout) if ended.code == 0 else None
+    if info is None:
+        raise context.fail(step, ended)
+    return info
+
+
+def _refuse_known(context: Context) -> None:
+    kind = structure.refused_kind(structure.reader(context.source.fd))
+    if kind:
+        raise ConversionError(Reason.UNSUPPORTED_FORMAT, f"the input is {kind}; that is refused")
+
+
+def _read_back(context: Context, output: int) -> MediaInfo | None:
+    return probe.parse(context.tool(probe.step(), source=output).stdout)
+
+
+def _modified(fd: int | None) -> int:
+    """Moving the index to the front shows only here, in the time the output was last written."""
+    return 0 if fd is None else os.fstat(fd).st_mtime_ns
+
+
+def _sha256(fd: int) -> str:
+    digest = hashlib.sha256()
+    offset = 0
+    while data := os.pread(fd, _HASH_CHUNK, offset):
+        digest.update(data)
+        offset += len(data)
+    return digest.hexdigest()
+
+
+def _describe(plan: Plan, found: MediaInfo | ImageInfo, sha256: str) -> Output:
+    """The output's facts as it was read back."""
+    expected = plan.expected
+    if isinstance(found, ImageInfo):
+        return Output(
+            sha256, expected.container, expected.video_codec, None, found.width, found.height
+        )
+    video = found.video[0] if found.video else None
+    return Output(
+        sha256=sha256,
+        container=expected.container,
+        video_codec=video.codec if video else None,
+        audio_codec=found.audio[0].codec if found.audio else None,
+        width=video.width if video else None,
+        height=video.height if video else None,
+        duration_seconds=found.duration if expected.moving else None,
+    )

@@ -1,0 +1,67 @@
+"""Why a tool failed, in a reason and one line, from its exit code and what it printed."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from media_converter.contract import Reason
+from media_converter.errors import ConversionError
+from media_converter.process import Ended
+
+# ffmpeg's exit code is the error number's low byte.
+_FFMPEG_FULL: Final = (256 - 28, 256 - 122)
+
+_PATTERNS: Final = (
+    (Reason.DISK_FULL, r"No space left on device|Disk quota exceeded"),
+    (Reason.INPUT_TOO_LARGE, r"exceeds? (the )?(max|limit|image size)|too (large|big)|max_pixels|"
+     r"Picture size \d+x\d+ is invalid|pixel limit|Maximum (supported )?image dimension"),
+    (Reason.UNSUPPORTED_FORMAT, r"is not a known file format|not in a known format|"
+     r"[Uu]nsupported (image|codec|feature|compression)|Decoding requested, but no decoder|"
+     r"not built|blocked as untrusted|operation is blocked|Unsupported file-type"),
+    (Reason.INPUT_TRUNCATED, r"partial file|[Pp]remature end|[Tt]runcated|ended prematurely|"
+     r"[Uu]nexpected end|end of (file|stream)|too few|[Nn]ot enough data|moov atom not found"),
+)  # fmt: skip
+_CURE: Final = {
+    Reason.DISK_FULL: "no space left on the shared volume; free some",
+    Reason.INPUT_TOO_LARGE: "the input is too large",
+    Reason.UNSUPPORTED_FORMAT: "the input is in no format the converter accepts",
+    Reason.INPUT_TRUNCATED: "the input is cut off; upload it again",
+}
+_COMPILED: Final = tuple((reason, re.compile(pattern)) for reason, pattern in _PATTERNS)
+_LENGTH: Final = 200
+
+
+def explain(step: str, ended: Ended, missing_bytes: int, media: bool) -> ConversionError:
+    """The failure of ``step`` on an input that lacks ``missing_bytes`` by its own structure."""
+    said = cause(ended.stderr)
+    if ended.code in _FFMPEG_FULL:
+        return ConversionError(Reason.DISK_FULL, _CURE[Reason.DISK_FULL])
+    for reason, pattern in _COMPILED:
+        if pattern.search(ended.stderr):
+            if reason is Reason.UNSUPPORTED_FORMAT and media and missing_bytes:
+                break
+            return ConversionError(reason, f"{_CURE[reason]} ({said})" if said else _CURE[reason])
+    if missing_bytes:
+        return ConversionError(
+            Reason.INPUT_TRUNCATED,
+            f"the input is cut off: {missing_bytes} bytes are missing at its end; upload it again",
+        )
+    if not media:
+        return ConversionError(
+            Reason.UNSUPPORTED_FORMAT, "the content is of no format the converter accepts"
+        )
+    ending = f"exit code {ended.code}" if ended.code >= 0 else f"signal {-ended.code}"
+    return ConversionError(
+        Reason.INPUT_DAMAGED, f"the input cannot be decoded ({said or f'{step}: {ending}'})"
+    )
+
+
+def cause(stderr: str) -> str:
+    """The line that names the cause: the first error, without the tool's own prefixes."""
+    for line in stderr.splitlines():
+        text = re.sub(r"^(\[[^\]]*\] ?)+", "", line).strip()
+        text = re.sub(r"/proc/self/fd/\d+", "the file", text)
+        if text and not text.startswith(("Error opening", "Conversion failed")):
+            return text[:_LENGTH]
+    return ""

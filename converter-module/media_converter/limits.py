@@ -1,0 +1,84 @@
+"""What this container may use: CPUs and memory from its control group, version 1 or 2.
+
+Tools size themselves by the host's cores; a pod of one CPU on a host of 64 would run 64 encoder
+threads and be killed for their memory. So every tool is told its threads from here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+MAX_THREADS: Final = 16
+"""More threads than this make an encoder worse, not faster."""
+
+# Version 1 writes a number near 2**63 where there is no limit.
+_NO_LIMIT: Final = 1 << 60
+
+ReadText = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``threads`` to run, ``memory`` in bytes or None where it is not limited."""
+
+    threads: int
+    memory: int | None
+
+
+def read_text(path: str) -> str | None:
+    """The text of a small file, None if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, 4096).decode("ascii", "replace")
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def read_limits(read: ReadText = read_text, cpus: int | None = None) -> Limits:
+    """The limits in force; ``cpus`` are those this process may be scheduled on."""
+    available = cpus or len(os.sched_getaffinity(0))
+    quota = _quota(read)
+    threads = available if quota is None else min(available, math.ceil(quota))
+    return Limits(threads=max(1, min(MAX_THREADS, threads)), memory=_memory(read))
+
+
+def oom_kills(read: ReadText = read_text) -> int:
+    """How many processes of this container the kernel killed for lack of memory."""
+    text = read("/sys/fs/cgroup/memory.events") or read("/sys/fs/cgroup/memory/memory.oom_control")
+    for line in (text or "").splitlines():
+        key, _, value = line.partition(" ")
+        if key == "oom_kill":
+            return _number(value) or 0
+    return 0
+
+
+def _quota(read: ReadText) -> float | None:
+    unified = read("/sys/fs/cgroup/cpu.max")
+    if unified is not None:
+        quota, _, period = unified.strip().partition(" ")
+    else:
+        quota = read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") or ""
+        period = read("/sys/fs/cgroup/cpu/cpu.cfs_period_us") or ""
+    microseconds, every = _number(quota), _number(period)
+    return microseconds / every if microseconds and every else None
+
+
+def _memory(read: ReadText) -> int | None:
+    text = read("/sys/fs/cgroup/memory.max") or read("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    limit = _number(text or "")
+    return limit if limit is not None and limit < _NO_LIMIT else None
+
+
+def _number(text: str) -> int | None:
+    """A whole number; None for ``max``, -1 (both: no limit) and for what is no number."""
+    stripped = text.strip()
+    return int(stripped) if stripped.isdigit() else None

@@ -1,0 +1,125 @@
+"""Pictures: sizes, and the filters that bring any video to square, limited-range yuv420p."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from media_converter.media import VideoStream
+
+# Pixel formats that carry no matrix of their own.
+_RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
+
+
+def fit_box(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of the same shape within ``box``, never enlarged, each side at least 1."""
+    scale = min(1.0, box[0] / width, box[1] / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def fit_short_side(width: int, height: int, short: int | None) -> tuple[int, int]:
+    """The same shape in even sides, the shorter at most ``short``; never enlarged but from 1 to 2.
+
+    H.264 with 4:2:0 has no odd sides.
+    """
+    now = min(width, height)
+    if short is None or now <= short:
+        return max(2, width - width % 2), max(2, height - height % 2)
+    return max(2, 2 * round(width * short / now / 2)), max(2, 2 * round(height * short / now / 2))
+
+
+def decoder_options(video: VideoStream) -> tuple[str, ...]:
+    """Input options of the video's decoder. Only libvpx sees the transparency of VP9."""
+    if video.coded_alpha and video.codec == "vp9":
+        return ("-c:v", "libvpx-vp9")
+    return ()
+
+
+def flatten() -> str:
+    """Lay a see-through picture on white.
+
+    Before any scaling: mixing see-through with solid pixels would bring out the colours hidden
+    under them. The background is made of the frame itself, so it has its size and time.
+    """
+    return (
+        "format=rgba,split[front][back];"
+        "[back]drawbox=c=white:t=fill:replace=1[white];[white][front]overlay=format=rgb"
+    )
+
+
+def video_filter(video: VideoStream, size: tuple[int, int], max_rate: int | None) -> str:
+    """The filter from decoded frames to frames for the encoder, in ``size`` pixels."""
+    return ",".join(
+        part
+        for part in (
+            flatten() if video.alpha else "",
+            deinterlace(video),
+            limit_rate(max_rate) if max_rate else "",
+            *to_sdr(video, size),
+        )
+        if part
+    )
+
+
+def deinterlace(video: VideoStream) -> str:
+    """A deinterlacer that leaves frames alone which are not flagged as interlaced."""
+    return "" if video.order == "progressive" else "bwdif=mode=send_frame:deint=interlaced"
+
+
+def limit_rate(most: int) -> str:
+    """Drop frames that follow another too closely; a varying rate stays varying.
+
+    A constant rate instead would turn 30 frames a second with one burst of 120 into 120 for ever.
+    """
+    gap = 1 / most - 0.0005
+    return f"select='isnan(prev_selected_t)+gte(t-prev_selected_t,{gap:.4f})'"
+
+
+def to_sdr(video: VideoStream, size: tuple[int, int]) -> tuple[str, ...]:
+    """Scale, and bring colours to 8-bit limited-range standard dynamic range."""
+    width, height = size
+    scale = f"scale={width}:{height}:flags=bicubic"
+    end = ("setsar=1", "format=yuv420p")
+    if video.hdr or video.primaries == "bt2020" or video.matrix.startswith("bt2020"):
+        return (f"{scale},format=yuv420p10le", *_tone_map(video), *end)
+    if video.pixel_format.startswith(_RGB) or video.alpha:
+        tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
+        return (f"{scale}:out_color_matrix=bt709:out_range=tv", "format=yuv420p", tags, *end)
+    if video.full_range:
+        return (f"{scale}:in_range=pc:out_range=tv", *end)
+    return (scale, *end)
+
+
+def _tone_map(video: VideoStream) -> tuple[str, ...]:
+    transfer = video.transfer if video.hdr else "bt709"
+    # What the file leaves out is filled in: zscale has no path from an unknown colour space.
+    source = (
+        "setparams=color_primaries=bt2020:colorspace=bt2020nc:"
+        f"color_trc={transfer}:range={'pc' if video.full_range else 'tv'}"
+    )
+    if not video.hdr:
+        return (source, "zscale=p=bt709:t=bt709:m=bt709:r=tv")
+    return (
+        source,
+        "zscale=t=linear:npl=100",
+        "format=gbrpf32le",
+        "zscale=p=bt709",
+        "tonemap=hable:desat=0",
+        "zscale=t=bt709:m=bt709:r=tv",
+    )
+
+
+def still_filter(video: VideoStream, size: tuple[int, int], form: str) -> str:
+    """The filter from a decoded frame to one picture in ``size`` pixels."""
+    width, height = size
+    parts = [flatten() if video.alpha else "", deinterlace(video)]
+    if video.hdr or video.primaries == "bt2020" or video.matrix.startswith("bt2020"):
+        parts += to_sdr(video, size)
+    scale = f"scale={width}:{height}:flags=bicubic"
+    if form == "png":
+        parts += [scale, "format=rgb24"]
+    elif form == "jpeg":
+        # JPEG is full range by the matrix of BT.601, whatever the video was.
+        parts += [f"{scale}:out_color_matrix=bt601:out_range=pc", "format=yuvj420p"]
+    else:
+        parts += [f"{scale}:out_color_matrix=bt601:out_range=tv", "format=yuv420p"]
+    return ",".join(part for part in (*parts, "setsar=1") if part)

@@ -1,0 +1,100 @@
+"""image_resize: fit a picture into a box, upright, in sRGB, without metadata."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from media_converter.contract import Reason
+from media_converter.errors import ConversionError
+from media_converter.limits import Limits
+from media_converter.media import ImageInfo
+from media_converter.options import ImageOptions
+from media_converter.pictures import fit_box
+from media_converter.plan import Expected, Plan
+from media_converter.process import INPUT, Stdout, Step
+
+VIPS: Final = "/usr/bin/vips"
+MAX_PIXELS: Final = 50_000_000
+MAX_ANIMATION_PIXELS: Final = 200_000_000
+
+FORMATS: Final = {
+    "jpg": "jpeg",
+    "jpeg": "jpeg",
+    "png": "png",
+    "webp": "webp",
+    "avif": "avif",
+    "gif": "gif",
+}
+ANIMATED_OUTPUTS: Final = ("gif", "webp")
+
+
+def output_format(name: str) -> str:
+    """The format an output's extension stands for. Raises InvalidOptions for any other."""
+    extension = name.rpartition(".")[2].lower()
+    if "." not in name or extension not in FORMATS:
+        raise ConversionError(
+            Reason.INVALID_OPTIONS,
+            f"OUTPUT_FILE must end in one of .{', .'.join(FORMATS)}",
+        )
+    return FORMATS[extension]
+
+
+def plan(
+    info: ImageInfo, options: ImageOptions, limits: Limits, form: str, background: str
+) -> Plan:
+    """The plan of a conversion into ``form``. Raises InputTooLarge."""
+    keeps_frames = info.animated and form in ANIMATED_OUTPUTS
+    pages = info.pages if keeps_frames else 1
+    refuse_bombs(info, pages)
+    size = fit_box(*info.displayed, (options.width, options.height))
+    source = INPUT + ("[n=-1]" if keeps_frames else "")
+    argv = (
+        *(VIPS, "thumbnail", source, f".{form}[{_saver(form, options.quality, background)}]"),
+        *(str(options.width), "--height", str(options.height), "--size", "down"),
+        *("--fail-on", "truncated", "--export-profile", "srgb", "--intent", "perceptual"),
+    )
+    return Plan(
+        step=Step("resize", argv, Stdout.OUTPUT),
+        expected=Expected(
+            container=form,
+            video_codec=form,
+            size=size,
+            moving=False,
+            frames=pages if keeps_frames else None,
+        ),
+        note=f"{info.format} {info.width}x{info.height}"
+        + (f", {info.pages} pages," if info.pages > 1 else "")
+        + f" to {form} {size[0]}x{size[1]}",
+    )
+
+
+def refuse_bombs(info: ImageInfo, pages: int) -> None:
+    """Raise InputTooLarge by the header alone, before a pixel is decoded."""
+    pixels = info.width * info.height
+    if pixels > MAX_PIXELS:
+        raise ConversionError(
+            Reason.INPUT_TOO_LARGE,
+            f"{info.width}x{info.height} is {pixels / 1e6:.0f} megapixels, over the limit of "
+            f"{MAX_PIXELS / 1e6:.0f}",
+        )
+    if pixels * pages > MAX_ANIMATION_PIXELS:
+        raise ConversionError(
+            Reason.INPUT_TOO_LARGE,
+            f"{pages} frames of {info.width}x{info.height} are {pixels * pages / 1e6:.0f} "
+            f"megapixels, over the limit of {MAX_ANIMATION_PIXELS / 1e6:.0f}",
+        )
+
+
+def _saver(form: str, quality: int, background: str) -> str:
+    common = f"keep=none,background={background}"
+    match form:
+        case "jpeg":
+            return f"Q={quality},optimize-coding,{common}"
+        case "png":
+            return f"compression=6,bitdepth=8,{common}"
+        case "webp":
+            return f"Q={quality},{common}"
+        case "avif":
+            return f"Q={quality},compression=av1,effort=2,{common}"
+        case _:
+            return f"effort=3,{common}"

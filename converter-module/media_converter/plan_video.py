@@ -1,0 +1,195 @@
+"""video_to_mp4: what to do with a video so that every browser and phone plays it.
+
+H.264 (High or below, yuv420p, limited range, square pixels, progressive, at most 60 frames a
+second) and AAC in stereo or mono, index first, no metadata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from media_converter.contract import Reason
+from media_converter.errors import ConversionError
+from media_converter.limits import Limits
+from media_converter.media import AudioStream, MediaInfo, VideoStream
+from media_converter.options import VideoOptions
+from media_converter.pictures import decoder_options, fit_short_side, video_filter
+from media_converter.plan import (
+    Expected,
+    Plan,
+    ffmpeg_input,
+    no_metadata,
+    output_name,
+    progress,
+    promised,
+    span,
+)
+from media_converter.process import Stdout, Step
+from media_converter.sound import aac, choose_audio
+
+MAX_RATE: Final = 60
+
+# Containers whose time stamps can be taken over as they are.
+_COPYABLE: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")
+_PROFILES: Final = frozenset({"Constrained Baseline", "Baseline", "Main", "High"})
+_MAX_LEVEL: Final = 52
+_MAX_AAC_RATE: Final = 48_000
+_MAX_AAC_BITS: Final = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a quality word stands for.
+
+    ``crf`` of libx264; a file is taken over as it is while its bit rate is at most ``bits`` per
+    pixel, or ``floor`` bits per second where that is more.
+    """
+
+    crf: int
+    bits: float
+    floor: int
+
+
+QUALITIES: Final = {
+    "low": Quality(crf=27, bits=0.12, floor=500_000),
+    "medium": Quality(crf=21, bits=0.25, floor=2_000_000),
+    "high": Quality(crf=17, bits=0.5, floor=4_000_000),
+}
+
+
+def plan(info: MediaInfo, options: VideoOptions, limits: Limits) -> Plan:
+    """The plan of a conversion. Raises ConversionError for what cannot be converted."""
+    video = choose_video(info)
+    audio = choose_audio(info.audio)
+    refuse_undisplayable(video)
+    if not info.duration or options.start < info.duration:
+        copies_video = fits(info, video, options)
+    else:
+        raise ConversionError(
+            Reason.NOTHING_IN_RANGE,
+            f"start is at {options.start:g} s, but the video is {info.duration:g} s long",
+        )
+    trims = bool(options.start) or options.duration is not None
+    copies_audio = audio is not None and not trims and _fits_audio(info, audio)
+    size = output_size(video, options)
+    picture = ("-c:v", "copy") if copies_video else _encode(video, size, options, limits)
+    sound: tuple[str, ...] = ()
+    if audio:
+        sound = ("-map", f"0:{audio.index}")
+        sound += ("-c:a", "copy") if copies_audio else aac(audio)
+    length = promised(info.duration, options.start, options.duration)
+    argv = (
+        *ffmpeg_input(limits, *decoder_options(video), *span(options.start, options.duration)),
+        *("-map", f"0:{video.index}"),
+        *sound,
+        *no_metadata(),
+        *picture,
+        *progress(),
+        *("-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4", output_name()),
+    )
+    return Plan(
+        step=Step("remux" if copies_video else "encode", argv, Stdout.PROGRESS),
+        expected=Expected(
+            container="mp4",
+            video_codec="h264",
+            audio_codec="aac" if audio else None,
+            size=size,
+            duration=length,
+            video_duration=promised(video.duration, options.start, options.duration),
+            audio_duration=promised(audio.duration, options.start, options.duration)
+            if audio
+            else None,
+        ),
+        note=_note(video, size, copies_video, copies_audio),
+        length=length,
+    )
+
+
+def choose_video(info: MediaInfo) -> VideoStream:
+    """The first real video. Raises NoVideoStream, or UnsupportedFormat where none is decodable."""
+    if info.video:
+        return info.video[0]
+    lost = [name for name in info.undecodable if name.startswith("video")]
+    if lost:
+        raise ConversionError(Reason.UNSUPPORTED_FORMAT, f"no decoder for its {', '.join(lost)}")
+    raise ConversionError(Reason.NO_VIDEO_STREAM, "the file has no video stream")
+
+
+def refuse_undisplayable(video: VideoStream) -> None:
+    """Raise for Dolby Vision that has no picture a common decoder can show."""
+    if video.dolby_profile == 5 or not video.dolby_compatible:
+        raise ConversionError(
+            Reason.UNSUPPORTED_FORMAT,
+            f"Dolby Vision profile {video.dolby_profile} has no base layer that can be shown "
+            "without it; export the video as HDR10, HLG or SDR",
+        )
+
+
+def output_size(video: VideoStream, options: VideoOptions) -> tuple[int, int]:
+    """Width and height of the output."""
+    return fit_short_side(*video.displayed, options.resolution)
+
+
+def fits(info: MediaInfo, video: VideoStream, options: VideoOptions) -> bool:
+    """Whether the video already is what an encode would make, so that it can be taken over."""
+    quality = QUALITIES[options.quality or "medium"]
+    rate = _rate(video)
+    bits = video.bit_rate or (info.size * 8 / info.duration if info.duration else float("inf"))
+    budget = max(quality.floor, quality.bits * video.width * video.height * rate)
+    return (
+        not options.start
+        and options.duration is None
+        and info.container in _COPYABLE
+        and video.codec == "h264"
+        and video.profile in _PROFILES
+        and video.level <= _MAX_LEVEL
+        and video.pixel_format == "yuv420p"
+        and not video.full_range
+        and not video.hdr
+        and video.primaries != "bt2020"
+        and video.order == "progressive"
+        and rate <= MAX_RATE
+        and output_size(video, options) == (video.width, video.height)
+        and not video.rotation
+        and not video.mirrored
+        and bits <= budget
+    )
+
+
+def _fits_audio(info: MediaInfo, audio: AudioStream) -> bool:
+    return (
+        info.container in _COPYABLE
+        and audio.codec == "aac"
+        and audio.profile in ("LC", "HE-AAC", "HE-AACv2")
+        and audio.channels <= 2
+        and audio.sample_rate <= _MAX_AAC_RATE
+        and (audio.bit_rate or 0) <= _MAX_AAC_BITS
+    )
+
+
+def _rate(video: VideoStream) -> float:
+    """Frames a second at the most. The peak rate alone may be a mere time base."""
+    peak, mean = video.peak_rate, video.mean_rate
+    rates = [ratio[0] / ratio[1] for ratio in (peak, mean) if ratio]
+    return max(rates) if rates else float(MAX_RATE)
+
+
+def _encode(
+    video: VideoStream, size: tuple[int, int], options: VideoOptions, limits: Limits
+) -> tuple[str, ...]:
+    quality = QUALITIES[options.quality or "medium"]
+    return (
+        *("-vf", video_filter(video, size, MAX_RATE if _rate(video) > MAX_RATE else None)),
+        *("-fps_mode", "vfr"),
+        *("-c:v", "libx264", "-preset", "veryfast", "-crf", str(quality.crf)),
+        *("-profile:v", "high", "-threads:v", str(limits.threads)),
+    )
+
+
+def _note(video: VideoStream, size: tuple[int, int], copies_video: bool, copies_audio: bool) -> str:
+    if copies_video:
+        how = "the video already fits and is taken over as it is"
+    else:
+        how = f"{video.codec} {video.width}x{video.height} to h264 {size[0]}x{size[1]}"
+    return how + ("; so is the sound" if copies_audio else "")

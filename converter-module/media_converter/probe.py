@@ -1,0 +1,256 @@
+"""From ffprobe's JSON to MediaInfo. Pure: the text comes from a step the caller runs.
+
+Everything is taken from the content. Fields may be missing, "N/A", "0/0" or nonsense: a file with
+a strange header is still a file people have, so nothing here raises for a single odd field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from media_converter.codecs import AUDIO_DECODERS, ESTIMATED_DURATION, VIDEO_DECODERS
+from media_converter.media import (
+    FULL_RANGE_FORMATS,
+    AudioStream,
+    MediaInfo,
+    Ratio,
+    VideoStream,
+)
+from media_converter.process import INPUT, Step
+
+FFPROBE: Final = "/opt/ffmpeg/bin/ffprobe"
+
+# Enough packets to meet a video frame behind interleaved sound, few enough to stay cheap.
+_PACKETS: Final = 6
+_SAR_LIMIT: Final = 100
+_SECONDARY: Final = ("comment", "visual_impaired", "hearing_impaired", "descriptions", "karaoke")
+_ROUND: Final = 6
+
+
+def step(path: str = INPUT) -> Step:
+    """The step that describes a file: its format, its streams, and a few decoded frames.
+
+    The frames carry what streams do not: rotation kept in the bit stream, true scan order.
+    """
+    return Step(
+        "probe",
+        (
+            *(FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file"),
+            *("-threads", "1", "-show_format", "-show_streams", "-show_frames"),
+            *("-read_intervals", f"%+#{_PACKETS}", "-of", "json", f"file:{path}"),
+        ),
+    )
+
+
+def parse(text: bytes) -> MediaInfo | None:
+    """The file ffprobe described, None if what it printed describes none."""
+    try:
+        document = json.loads(text)
+        streams, container = document["streams"], document["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    frames = _first_frames(document.get("frames", ()))
+    video, audio, pictures, undecodable = [], [], [], []
+    for stream in streams:
+        kind, codec = stream.get("codec_type"), stream.get("codec_name", "")
+        index = _whole(stream.get("index")) or 0
+        if kind == "video" and stream.get("disposition", {}).get("attached_pic"):
+            if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):
+                pictures.append(found)
+        elif kind == "video":
+            if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):
+                video.append(found)
+            else:
+                undecodable.append(f"video {codec or 'unknown'}")
+        elif kind == "audio":
+            if codec in AUDIO_DECODERS and (sound := _audio(stream)):
+                audio.append(sound)
+            else:
+                undecodable.append(f"audio {codec or 'unknown'}")
+    name = str(container.get("format_name", ""))
+    return MediaInfo(
+        container=name,
+        size=_whole(container.get("size")) or 0,
+        duration=_seconds(container.get("duration")),
+        firm=name not in ESTIMATED_DURATION,
+        start=_float(container.get("start_time")) or 0.0,
+        video=tuple(video),
+        audio=tuple(audio),
+        pictures=tuple(pictures),
+        undecodable=tuple(undecodable),
+        tags=_tags(container, streams),
+    )
+
+
+def _first_frames(frames: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    found: dict[int, Mapping[str, Any]] = {}
+    for frame in frames:
+        index = _whole(frame.get("stream_index"))
+        if index is not None:
+            found.setdefault(index, frame)
+    return found
+
+
+def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream | None:
+    width, height = _whole(stream.get("width")) or 0, _whole(stream.get("height")) or 0
+    if not width or not height:
+        return None
+    rotation, mirrored = _turn((*stream.get("side_data_list", ()), *_side_data(frame)))
+    dolby = _dolby(stream.get("side_data_list", ()))
+    pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
+
+    def either(name: str) -> str:
+        value = str(frame.get(name) or stream.get(name) or "")
+        return "" if value in ("unknown", "unspecified", "reserved") else value
+
+    order = str(stream.get("field_order", "unknown"))
+    if frame.get("interlaced_frame") and order in ("progressive", "unknown"):
+        order = "tt" if frame.get("top_field_first") else "bb"
+    return VideoStream(
+        index=_whole(stream.get("index")) or 0,
+        codec=str(stream["codec_name"]),
+        width=width,
+        height=height,
+        pixel_format=pixel_format,
+        profile=str(stream.get("profile", "")),
+        level=_whole(stream.get("level")) or 0,
+        sample_aspect=_aspect(frame.get("sample_aspect_ratio"))
+        or _aspect(stream.get("sample_aspect_ratio"))
+        or (1, 1),
+        rotation=rotation,
+        mirrored=mirrored,
+        full_range=either("color_range") == "pc" or pixel_format in FULL_RANGE_FORMATS,
+        matrix=either("color_space"),
+        primaries=either("color_primaries"),
+        transfer=either("color_transfer"),
+        order=order,
+        peak_rate=_ratio(stream.get("r_frame_rate"), "/"),
+        mean_rate=_ratio(stream.get("avg_frame_rate"), "/"),
+        start=_float(stream.get("start_time")) or 0.0,
+        duration=_stream_duration(stream),
+        bit_rate=_whole(stream.get("bit_rate")),
+        coded_alpha=str(stream.get("tags", {}).get("alpha_mode", "")) == "1",
+        dolby_profile=dolby[0],
+        dolby_compatible=dolby[1],
+    )
+
+
+def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
+    rate, channels = _whole(stream.get("sample_rate")) or 0, _whole(stream.get("channels")) or 0
+    if not rate or not channels:
+        return None
+    disposition = stream.get("disposition", {})
+    layout = str(stream.get("channel_layout", ""))
+    return AudioStream(
+        index=_whole(stream.get("index")) or 0,
+        codec=str(stream["codec_name"]),
+        sample_rate=rate,
+        channels=channels,
+        layout="" if layout == "unknown" else layout,
+        profile=str(stream.get("profile", "")),
+        start=_float(stream.get("start_time")) or 0.0,
+        duration=_stream_duration(stream),
+        bit_rate=_whole(stream.get("bit_rate")),
+        default=bool(disposition.get("default")),
+        secondary=any(disposition.get(name) for name in _SECONDARY),
+    )
+
+
+def _side_data(frame: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(frame.get("side_data_list", ()))
+
+
+def _turn(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, bool]:
+    """Clockwise rotation in degrees (a multiple of 90) and whether it is also mirrored."""
+    for entry in side_data:
+        if entry.get("side_data_type") not in ("Display Matrix", "3x3 displaymatrix"):
+            continue
+        angle = _float(entry.get("rotation"))
+        if angle is None:
+            continue
+        # ffprobe counts counter-clockwise.
+        return round(-angle / 90) % 4 * 90, _is_mirrored(str(entry.get("displaymatrix", "")))
+    return 0, False
+
+
+def _is_mirrored(matrix: str) -> bool:
+    """Whether a printed display matrix has a negative determinant."""
+    rows = [line.partition(":")[2].split() for line in matrix.splitlines() if ":" in line]
+    try:
+        (a, b), (c, d) = (tuple(int(cell) for cell in row[:2]) for row in rows[:2])
+    except (ValueError, IndexError):
+        return False
+    return a * d - b * c < 0
+
+
+def _dolby(side_data: Iterable[Mapping[str, Any]]) -> tuple[int | None, bool]:
+    """Dolby Vision profile, and whether its base layer can be shown without it."""
+    for entry in side_data:
+        if "dv_profile" in entry:
+            profile = _whole(entry["dv_profile"])
+            return profile, bool(_whole(entry.get("dv_bl_signal_compatibility_id")))
+    return None, True
+
+
+def _stream_duration(stream: Mapping[str, Any]) -> float | None:
+    tags = stream.get("tags", {})
+    return _seconds(stream.get("duration")) or _clock(str(tags.get("DURATION", "")))
+
+
+def _tags(
+    container: Mapping[str, Any], streams: Iterable[Mapping[str, Any]]
+) -> tuple[tuple[str, str], ...]:
+    """Tags of the file; Ogg keeps them on its first stream of sound instead."""
+    found: dict[str, str] = {}
+    sources = [container, *(s for s in streams if s.get("codec_type") == "audio")]
+    for source in sources[:2]:
+        for key, value in source.get("tags", {}).items():
+            found.setdefault(str(key).lower(), str(value))
+    return tuple(found.items())
+
+
+def _ratio(value: object, between: str) -> Ratio | None:
+    """Two positive whole numbers; None for "0/0", "N/A" and whatever else is no rate."""
+    over, _, under = str(value).partition(between)
+    first, second = _whole(over), _whole(under)
+    return (first, second) if first and second and first > 0 and second > 0 else None
+
+
+def _aspect(value: object) -> Ratio | None:
+    found = _ratio(value, ":")
+    if found is None or max(found) > _SAR_LIMIT * min(found):
+        return None
+    return found
+
+
+def _clock(text: str) -> float | None:
+    """Seconds of Matroska's "00:00:03.000000000"."""
+    parts = text.split(":")
+    values = [_float(part) for part in parts]
+    if len(parts) != 3 or None in values:
+        return None
+    hours, minutes, seconds = (value or 0.0 for value in values)
+    return _seconds(hours * 3600 + minutes * 60 + seconds)
+
+
+def _seconds(value: object) -> float | None:
+    number = _float(value)
+    return number if number is not None and number > 0 else None
+
+
+def _float(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return round(number, _ROUND) if math.isfinite(number) else None
+
+
+def _whole(value: object) -> int | None:
+    try:
+        return int(str(value))
+    except ValueError:
+        return None

@@ -1,0 +1,123 @@
+"""What a file's outermost structure says: whether bytes are missing, whether its index is first.
+
+ffmpeg ends well on a file that was cut off, so an output that came out short needs a second
+witness before the input is blamed: headers that promise too much exist in good files as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Final
+
+ReadAt = Callable[[int, int], bytes]
+"""Takes an offset and a count; returns fewer bytes at the end of the file."""
+
+_MAX_BOXES: Final = 100_000
+_UNKNOWN_32: Final = 0xFFFFFFFF
+_EBML: Final = b"\x1a\x45\xdf\xa3"
+_SEGMENT: Final = b"\x18\x53\x80\x67"
+_MP4_FIRST: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_MEDIA_MAGIC: Final = (
+    _EBML, b"RIFF", b"RIFX", b"OggS", b"ID3", b"fLaC", b"GIF8", b"FLV", b"FORM", b"caff",
+    b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b".RMF", b"\x47", b"\x89PNG",
+    b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"\xff\xfb", b"\xff\xf1", b"MAC ", b"wvpk", b"#!AMR",
+)  # fmt: skip
+_REFUSED_MAGIC: Final = (
+    (b"#EXTM3U", "a playlist"),
+    (b"ffconcat", "a playlist"),
+    (b"[playlist]", "a playlist"),
+    (b"v=0", "a session description"),
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
+)
+
+
+def reader(fd: int) -> ReadAt:
+    """Positioned reads of an open file."""
+    return lambda offset, count: os.pread(fd, count, offset)
+
+
+def missing_bytes(read: ReadAt, size: int) -> int:
+    """How many bytes the file's own structure counts beyond its end; 0 where it does not say."""
+    head = read(0, 12)
+    if head[4:8] in _MP4_FIRST:
+        end = max((offset + length for _, offset, length in boxes(read, size)), default=0)
+    elif head[:4] in (b"RIFF", b"RIFX"):
+        end = _riff_end(head)
+    elif head[:4] == _EBML:
+        end = _segment_end(read)
+    else:
+        end = 0
+    return max(0, end - size)
+
+
+def is_index_first(read: ReadAt, size: int) -> bool:
+    """Whether an MP4 file's index lies before its data, so that it plays while it loads."""
+    kinds = [kind for kind, _, _ in boxes(read, size)]
+    return b"moov" in kinds and b"mdat" in kinds and kinds.index(b"moov") < kinds.index(b"mdat")
+
+
+def looks_like_media(read: ReadAt) -> bool:
+    """Whether the first bytes are those of a format that is accepted."""
+    head = read(0, 12)
+    return head[4:8] in _MP4_FIRST or head.startswith(_MEDIA_MAGIC)
+
+
+def refused_kind(read: ReadAt) -> str | None:
+    """What a file is that is refused on purpose, in words; None for any other."""
+    head = read(0, 512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    for magic, words in _REFUSED_MAGIC:
+        if head.startswith(magic):
+            return words
+    if b"<svg" in head or b"<!DOCTYPE svg" in head:
+        return "an SVG drawing"
+    return "an XML document" if head.startswith((b"<?xml", b"<MPD")) else None
+
+
+def boxes(read: ReadAt, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, offset and length of each outermost box of an MP4 file, as long as they make sense."""
+    offset = 0
+    for _ in range(_MAX_BOXES):
+        header = read(offset, 16)
+        if len(header) < 8 or not header[4:8].isalnum():
+            return
+        length = int.from_bytes(header[:4], "big")
+        if length == 1 and len(header) == 16:
+            length = int.from_bytes(header[8:], "big")
+        elif length == 0:
+            length = size - offset
+        if length < 8:
+            return
+        yield header[4:8], offset, length
+        offset += length
+        if offset >= size:
+            return
+
+
+def _riff_end(head: bytes) -> int:
+    length = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
+    # Written by programs that could not go back and fill it in.
+    return 0 if length in (0, _UNKNOWN_32) else length + 8
+
+
+def _segment_end(read: ReadAt) -> int:
+    """End of Matroska's segment; 0 if its length is left open, as by a live recorder."""
+    length, after = _vint(read, 4)
+    if length is None:
+        return 0
+    start = after + length
+    if read(start, 4) != _SEGMENT:
+        return 0
+    length, after = _vint(read, start + 4)
+    return 0 if length is None else after + length
+
+
+def _vint(read: ReadAt, offset: int) -> tuple[int | None, int]:
+    """EBML's number at ``offset`` (None: unknown) and the offset behind it."""
+    data = read(offset, 8)
+    if not data or data[0] == 0:
+        return None, offset
+    count = 9 - data[0].bit_length()
+    value = int.from_bytes(data[:count], "big") & ((1 << 7 * count) - 1)
+    return (None if value == (1 << 7 * count) - 1 else value), offset + count
