@@ -20,6 +20,7 @@ from kubernetes.aio.client import models
 from pydantic import BaseModel
 
 from tests.component.support import errors
+from tests.component.support.clock import normalize
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import Kind
 
@@ -78,7 +79,7 @@ def _time(path: str, value: str) -> str:
     if not (_MICRO if micro else _TIME).match(value):
         layout = "2006-01-02T15:04:05.000000Z07:00" if micro else "2006-01-02T15:04:05Z07:00"
         raise errors.bad_request(f'{path}: parsing time "{value}" as "{layout}": cannot parse')
-    return value if micro else re.sub(r"\.\d+", "", value)
+    return normalize(value, micro=micro)
 
 
 def _leaf(leaves: tuple[type, ...], value: Any, path: str) -> Any:

@@ -87,5 +87,11 @@ def to_stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def normalize(stamp: str, *, micro: bool = False) -> str:
+    """The same moment as the server writes it: UTC, whole seconds or microseconds."""
+    moment = from_stamp(stamp).astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if micro else to_stamp(moment)
+
+
 def from_stamp(stamp: str) -> datetime:
     return datetime.fromisoformat(stamp)

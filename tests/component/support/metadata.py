@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from tests.component.support import errors
+from tests.component.support.clock import normalize
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import Kind
 
@@ -153,6 +154,12 @@ def shape(kind: Kind, obj: Obj) -> Obj:
             raise errors.bad_request(f"metadata.{key}: expected {expected.__name__}")
         if key in kept and not kept[key]:
             del kept[key]
+    for key in ("creationTimestamp", "deletionTimestamp"):
+        if key in kept:
+            try:
+                kept[key] = normalize(kept[key])
+            except (TypeError, ValueError):
+                raise errors.bad_request(f"metadata.{key}: not a time") from None
     return obj | {"metadata": kept}
 
 

@@ -107,8 +107,9 @@ def succeed(size: int = 1024, sha256: str = SHA256, logs: str = "", **script: An
     return Script(ending, **script)
 
 
-def fail(reason: Reason = Reason.INTERNAL_ERROR, message: str = "", **script: Any) -> Script:
+def fail(reason: Reason | str = Reason.INTERNAL_ERROR, message: str = "", **script: Any) -> Script:
     """Ends as the converter reports ``reason``."""
+    reason = Reason(reason)
     text = report(reason, message=message or f"failed with {reason}")
     return Script(Ending(EXIT_CODES[reason], "Error", text), **script)
 

@@ -52,6 +52,9 @@ class Strategy:
             ]["name"]
             obj["spec"] = {"finalizers": ["kubernetes"]}
             obj["status"] = {"phase": "Active"}
+        elif kind is EVENTS:
+            # Go cannot leave this one out; clients must take the null.
+            obj.setdefault("eventTime", None)
         elif kind is CLAIMS:
             obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
             obj["status"] = {"phase": "Pending"}

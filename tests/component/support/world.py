@@ -50,7 +50,7 @@ class World:
         pod_logs: dict[str, PodLog],
         nodes: tuple[str, ...] = ("node-1", "node-2"),
     ) -> None:
-        self.default = succeed()
+        self._default = succeed()
         self.store = store
         self._clock = clock
         self._machinery = machinery
@@ -73,6 +73,17 @@ class World:
         machinery.steppers.append(self)
 
     # Scripts
+
+    @property
+    def default(self) -> Script:
+        """What happens to conversions that have no script of their own."""
+        return self._default
+
+    @default.setter
+    def default(self, script: Script) -> None:
+        if not isinstance(script, Script):
+            raise TypeError(f"one Script, not {script!r}")
+        self._default = script
 
     def script(self, name: str, *scripts: Script) -> None:
         """What happens to this conversion's pods, attempt by attempt; the last one repeats."""

@@ -1,0 +1,606 @@
+"""The in-process API server stores and refuses objects as the real one does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from kubernetes.aio.client import (
+    ApiClient,
+    ApiException,
+    BatchV1Api,
+    CoordinationV1Api,
+    CoreV1Api,
+    CustomObjectsApi,
+    EventsV1Api,
+)
+
+from tests.component.support import NAMESPACE, FakeApi
+from tests.component.support.errors import ApiError
+from tests.component.support.tools import client, conversion_job
+
+CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+
+
+@pytest.fixture
+async def http(api: FakeApi) -> AsyncIterator[ApiClient]:
+    async with client(api.url) as made:
+        yield made
+
+
+@pytest.fixture
+def custom(http: ApiClient) -> CustomObjectsApi:
+    return CustomObjectsApi(http)
+
+
+@pytest.fixture
+def batch(http: ApiClient) -> BatchV1Api:
+    return BatchV1Api(http)
+
+
+@pytest.fixture
+def core(http: ApiClient) -> CoreV1Api:
+    return CoreV1Api(http)
+
+
+def job(name: str = "a", **spec: Any) -> dict[str, Any]:
+    container = {"name": "converter", "image": "my-converter:latest"}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    body = {"backoffLimit": 0, "template": template} | spec
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": body,
+    }
+
+
+def status(phase: str, **more: Any) -> dict[str, Any]:
+    return {"phase": phase, "reason": "Test", "message": "", "conditions": []} | more
+
+
+async def refused(call: Any) -> ApiException:
+    """The error a call ends in."""
+    with pytest.raises(ApiException) as caught:
+        await call
+    return caught.value
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("a.b-c", 201), ("A", 422), ("a_b", 422), ("-a", 422), ("a" * 253, 201), ("a" * 254, 422)],
+)
+async def test_names_are_dns_subdomains(custom: CustomObjectsApi, name: str, code: int) -> None:
+    call = custom.create_namespaced_custom_object(*CJ, conversion_job(name))
+    if code == 201:
+        await call
+    else:
+        assert (await refused(call)).status == code
+
+
+@pytest.mark.parametrize(("length", "good"), [(63, True), (64, False)])
+async def test_a_job_is_named_so_that_its_name_fits_a_label(
+    batch: BatchV1Api, length: int, good: bool
+) -> None:
+    call = batch.create_namespaced_job(NAMESPACE, job("a" * length))
+    if good:
+        await call
+    else:
+        error = await refused(call)
+        assert error.status == 422
+        assert "spec.template.labels" in str(error.body)
+
+
+@pytest.mark.parametrize(
+    ("labels", "good"),
+    [
+        ({"a/b": "C.d_e-f"}, True),
+        ({"a": ""}, True),
+        ({"a": "x" * 63}, True),
+        ({"a": "x" * 64}, False),
+        ({"a": "-x"}, False),
+        ({"a": "a b"}, False),
+        ({"a/b/c": "x"}, False),
+        ({"Ä": "x"}, False),
+    ],
+)
+async def test_label_rules(custom: CustomObjectsApi, labels: dict[str, str], good: bool) -> None:
+    body = conversion_job("a", metadata={"labels": labels})
+    call = custom.create_namespaced_custom_object(*CJ, body)
+    if good:
+        await call
+    else:
+        assert (await refused(call)).status == 422
+
+
+async def test_generate_name_makes_new_names(core: CoreV1Api) -> None:
+    body = {"metadata": {"generateName": "c-"}}
+    names = [(await core.create_namespaced_config_map(NAMESPACE, body)).metadata for _ in range(2)]
+    assert len({meta.name for meta in names if meta}) == 2
+    assert (await refused(core.create_namespaced_config_map(NAMESPACE, {}))).status == 422
+
+
+# Creation
+
+
+async def test_the_server_sets_its_own_fields(api: FakeApi, custom: CustomObjectsApi) -> None:
+    forged = {"uid": "mine", "generation": 9, "creationTimestamp": "2001-01-01T00:00:00Z"}
+    body = conversion_job("a", metadata=forged) | {"status": {"phase": "Succeeded"}}
+    made: Any = await custom.create_namespaced_custom_object(*CJ, body)
+    assert made["metadata"]["uid"] != "mine"
+    assert made["metadata"]["generation"] == 1
+    assert made["metadata"]["creationTimestamp"] == api.clock.stamp()
+    assert "status" not in made
+
+
+async def test_create_twice(custom: CustomObjectsApi) -> None:
+    await custom.create_namespaced_custom_object(*CJ, conversion_job("a"))
+    error = await refused(custom.create_namespaced_custom_object(*CJ, conversion_job("a")))
+    assert (error.status, error.reason) == (409, "Conflict")
+    assert '"reason":"AlreadyExists"' in str(error.body)
+
+
+async def test_create_in_a_namespace_that_is_not_there_or_going(
+    api: FakeApi, batch: BatchV1Api
+) -> None:
+    body = job() | {"metadata": {"name": "a"}}
+    assert (await refused(batch.create_namespaced_job("nowhere", body))).status == 404
+    api.gc.paused = True
+    api.create(conversion_job("stays", metadata={"finalizers": ["test.example/hold"]}))
+    api.delete_namespace()
+    error = await refused(batch.create_namespaced_job(NAMESPACE, body))
+    assert error.status == 403
+    assert "because it is being terminated" in str(error.body)
+
+
+async def test_namespace_of_body_and_url_must_agree(batch: BatchV1Api) -> None:
+    assert (await refused(batch.create_namespaced_job("default", job()))).status == 400
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "word"),
+    [
+        ({"backofLimit": 0}, 400, 'unknown field \\"spec.backofLimit\\"'),
+        ({"backoffLimit": "0"}, 400, "cannot unmarshal"),
+        ({"template": {"spec": {"restartPolicy": "Never"}}}, 422, "containers"),
+        (
+            {"template": {"spec": {"restartPolicy": "Always", "containers": []}}},
+            422,
+            "restartPolicy",
+        ),
+    ],
+)
+async def test_a_wrong_job_is_refused(
+    api: FakeApi, http: ApiClient, change: dict[str, Any], code: int, word: str
+) -> None:
+    response = await raw(http, "POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", job(**change))
+    assert response[0] == code
+    assert word in response[1]
+    assert api.objects("jobs") == []
+
+
+@pytest.mark.parametrize(
+    ("container", "word"),
+    [
+        ({"name": "Bad", "image": "i"}, "name"),
+        ({"name": "a"}, "image"),
+        (
+            {"name": "a", "image": "i", "volumeMounts": [{"name": "x", "mountPath": "/x"}]},
+            "Not found",
+        ),
+        ({"name": "a", "image": "i", "env": [{"name": "1=2"}]}, "env"),
+        (
+            {
+                "name": "a",
+                "image": "i",
+                "resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}},
+            },
+            "less than or equal to memory limit",
+        ),
+        ({"name": "a", "image": "i", "resources": {"limits": {"cpu": "many"}}}, "quantity"),
+    ],
+)
+async def test_a_wrong_container_is_refused(
+    http: ApiClient, container: dict[str, Any], word: str
+) -> None:
+    body = job(template={"spec": {"restartPolicy": "Never", "containers": [container]}})
+    code, text = await raw(http, "POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", body)
+    assert code == 422
+    assert word in text
+
+
+async def raw(
+    http: ApiClient,
+    method: str,
+    path: str,
+    body: Any = None,
+    content_type: str = "application/json",
+) -> tuple[int, str]:
+    """Status and text of a request that is sent as it is."""
+    rest = http.rest_client
+    headers = {"Content-Type": content_type, "Accept": "application/json"}
+    response = await rest.request(method, http.configuration.host + path, headers, body)
+    return response.status, (await response.read()).decode()
+
+
+# The schema of the custom resource
+
+
+async def test_unknown_fields_are_pruned_and_told(http: ApiClient) -> None:
+    path = f"/apis/{CJ[0]}/{CJ[1]}/namespaces/{NAMESPACE}/{CJ[3]}"
+    body = conversion_job("a", prioritty=5)
+    code, text = await raw(http, "POST", path, body)
+    assert code == 201
+    assert "prioritty" not in text
+    code, text = await raw(http, "POST", f"{path}?fieldValidation=Strict", body)
+    assert code == 400
+    assert 'unknown field \\"spec.prioritty\\"' in text
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"conversionType": "video_to_gif"}, "spec.conversionType"),
+        ({"priority": 101}, "spec.priority"),
+        ({"priority": "5"}, "spec.priority"),
+        ({"priority": None}, "spec.priority"),
+        ({"options": {"resolution": "720p\n"}}, "spec.options.resolution"),
+        ({"options": {"quality": 0}}, "spec.options.quality"),
+        ({"inputFile": ""}, "spec.inputFile"),
+    ],
+)
+async def test_the_schema_is_held(
+    custom: CustomObjectsApi, spec: dict[str, Any], field: str
+) -> None:
+    error = await refused(custom.create_namespaced_custom_object(*CJ, conversion_job("a", **spec)))
+    assert error.status == 422
+    assert field in str(error.body)
+
+
+async def test_int_or_string_takes_both(custom: CustomObjectsApi) -> None:
+    for name, quality in (("a", 85), ("b", "85")):
+        body = conversion_job(
+            name, conversionType="image_resize", outputFile="o.jpg", options={"quality": quality}
+        )
+        await custom.create_namespaced_custom_object(*CJ, body)
+
+
+async def test_a_missing_required_field(custom: CustomObjectsApi) -> None:
+    body = conversion_job("a")
+    del body["spec"]["inputFile"]
+    error = await refused(custom.create_namespaced_custom_object(*CJ, body))
+    assert "spec.inputFile: Required value" in str(error.body)
+
+
+async def test_what_was_wrong_before_does_not_block_a_status(
+    api: FakeApi, custom: CustomObjectsApi
+) -> None:
+    api.create(conversion_job("old", conversionType="video_to_gif"), check=False)
+    await custom.patch_namespaced_custom_object_status(
+        *CJ, "old", {"status": status("Failed")}, _content_type=MERGE_PATCH
+    )
+    error = await refused(
+        custom.patch_namespaced_custom_object_status(
+            *CJ, "old", {"status": status("Lost")}, _content_type=MERGE_PATCH
+        )
+    )
+    assert error.status == 422
+
+
+@pytest.mark.parametrize(
+    ("patch", "code"),
+    [
+        ({"priority": 7}, 200),
+        ({"ttlSecondsAfterFinished": 60}, 200),
+        ({"cancel": True}, 200),
+        ({"inputFile": "other.mov"}, 422),
+        ({"timeoutSeconds": 5}, 422),
+        ({"options": {"quality": "low"}}, 422),
+    ],
+)
+async def test_only_some_of_the_spec_may_change(
+    custom: CustomObjectsApi, patch: dict[str, Any], code: int
+) -> None:
+    await custom.create_namespaced_custom_object(*CJ, conversion_job("a"))
+    call = custom.patch_namespaced_custom_object(
+        *CJ, "a", {"spec": patch}, _content_type=MERGE_PATCH
+    )
+    if code == 200:
+        assert (await call)["metadata"]["generation"] == 2  # type: ignore[index]
+    else:
+        assert (await refused(call)).status == code
+
+
+async def test_an_end_is_an_end(api: FakeApi, custom: CustomObjectsApi) -> None:
+    api.create(conversion_job("a"))
+
+    async def write(new: Any) -> int:
+        try:
+            await custom.patch_namespaced_custom_object_status(
+                *CJ, "a", {"status": new}, _content_type=MERGE_PATCH
+            )
+        except ApiException as error:
+            return int(error.status or 0)
+        return 200
+
+    assert await write(status("Running")) == 200
+    assert await write(None) == 422
+    assert await write({"phase": "Failed"}) == 200
+    assert await write({"phase": "Running"}) == 422
+    assert await write({"phase": None}) == 422
+    assert await write({"reason": "DiskFull"}) == 200
+
+
+# Updates
+
+
+async def test_main_and_status_endpoint_write_their_own_part(
+    api: FakeApi, custom: CustomObjectsApi
+) -> None:
+    before = api.create(conversion_job("a"))
+    both = {"spec": {"priority": 3}, "status": status("Queued")}
+    made: Any = await custom.patch_namespaced_custom_object(
+        *CJ, "a", both, _content_type=MERGE_PATCH
+    )
+    assert made["spec"]["priority"] == 3
+    assert "status" not in made
+    assert made["metadata"]["generation"] == 2
+    more = {
+        "metadata": {"labels": {"x": "y"}, "uid": "foreign"},
+        "spec": {"priority": 4},
+        "status": status("Queued"),
+    }
+    made = await custom.patch_namespaced_custom_object_status(
+        *CJ, "a", more, _content_type=MERGE_PATCH
+    )
+    assert made["spec"]["priority"] == 3
+    assert made["status"] == status("Queued")
+    assert made["metadata"]["generation"] == 2
+    assert made["metadata"]["uid"] == before["metadata"]["uid"]
+    assert "labels" not in made["metadata"]
+
+
+async def test_a_foreign_uid(api: FakeApi, custom: CustomObjectsApi) -> None:
+    made = api.create(conversion_job("a"))
+    patch = {"metadata": {"uid": "foreign"}}
+    error = await refused(
+        custom.patch_namespaced_custom_object(*CJ, "a", patch, _content_type=MERGE_PATCH)
+    )
+    assert error.status == 422
+    made["metadata"]["uid"] = "foreign"
+    assert (await refused(custom.replace_namespaced_custom_object(*CJ, "a", made))).status == 409
+    operations = [
+        {"op": "test", "path": "/metadata/uid", "value": "foreign"},
+        {"op": "add", "path": "/status", "value": {"phase": "Queued"}},
+    ]
+    error = await refused(
+        custom.patch_namespaced_custom_object_status(*CJ, "a", operations, _content_type=JSON_PATCH)
+    )
+    assert error.status == 422
+    assert "the server rejected our request due to an error in our request" in str(error.body)
+    assert "status" not in api.get("conversionjobs", "a")
+
+
+async def test_json_patch_with_a_good_test(api: FakeApi, custom: CustomObjectsApi) -> None:
+    uid = api.create(conversion_job("a"))["metadata"]["uid"]
+    operations = [
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "add", "path": "/status", "value": status("Queued", queuePosition=3)},
+    ]
+    await custom.patch_namespaced_custom_object_status(
+        *CJ, "a", operations, _content_type=JSON_PATCH
+    )
+    operations[1]["value"] = status("Running")
+    await custom.patch_namespaced_custom_object_status(
+        *CJ, "a", operations, _content_type=JSON_PATCH
+    )
+    assert api.get("conversionjobs", "a")["status"] == status("Running")
+
+
+async def test_a_write_that_changes_nothing_is_no_write(
+    api: FakeApi, custom: CustomObjectsApi
+) -> None:
+    made = api.create(conversion_job("a"))
+    rv = api.store.rv
+    again: Any = await custom.patch_namespaced_custom_object(
+        *CJ, "a", {"spec": {"conversionType": "video_to_mp4"}}, _content_type=MERGE_PATCH
+    )
+    assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+    assert api.store.rv == rv
+    assert [r.changed for r in api.audit.writes()] == [False]
+
+
+async def test_a_stale_version_is_a_conflict(api: FakeApi, custom: CustomObjectsApi) -> None:
+    stale = api.create(conversion_job("a"))
+    api.patch("conversionjobs", "a", {"spec": {"priority": 1}})
+    assert (await refused(custom.replace_namespaced_custom_object(*CJ, "a", stale))).status == 409
+    version = {"metadata": {"resourceVersion": stale["metadata"]["resourceVersion"]}}
+    for call in (
+        custom.patch_namespaced_custom_object,
+        custom.patch_namespaced_custom_object_status,
+    ):
+        error = await refused(call(*CJ, "a", version, _content_type=MERGE_PATCH))
+        assert error.status == 409
+    del stale["metadata"]["resourceVersion"]
+    assert (await refused(custom.replace_namespaced_custom_object(*CJ, "a", stale))).status == 422
+
+
+@pytest.mark.parametrize(
+    ("content_type", "code"),
+    [("application/strategic-merge-patch+json", 415), ("application/apply-patch+yaml", 501)],
+)
+async def test_patch_types_of_a_custom_resource(
+    api: FakeApi, custom: CustomObjectsApi, content_type: str, code: int
+) -> None:
+    api.create(conversion_job("a"))
+    error = await refused(
+        custom.patch_namespaced_custom_object(*CJ, "a", {}, _content_type=content_type)
+    )
+    assert error.status == code
+
+
+async def test_a_jobs_template_is_immutable(api: FakeApi, batch: BatchV1Api) -> None:
+    made = api.create(job())
+    made["spec"]["template"]["spec"]["containers"][0]["image"] = "other"
+    assert (await refused(batch.replace_namespaced_job("a", NAMESPACE, made))).status == 422
+
+
+async def test_a_job_is_completed_by_the_server(api: FakeApi, batch: BatchV1Api) -> None:
+    await batch.create_namespaced_job(NAMESPACE, job())
+    made = api.get("jobs", "a")
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    assert labels["batch.kubernetes.io/job-name"] == labels["job-name"] == "a"
+    assert labels["batch.kubernetes.io/controller-uid"] == made["metadata"]["uid"]
+    assert made["spec"]["podReplacementPolicy"] == "TerminatingOrFailed"
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    assert container["imagePullPolicy"] == "Always"
+    assert container["terminationMessagePolicy"] == "File"
+
+
+# Leases and Events
+
+
+@pytest.mark.parametrize(
+    ("stamp", "code"),
+    [("2026-01-01T00:00:00.000000Z", 201), ("2026-01-01T00:00:00Z", 400), ("now", 400)],
+)
+async def test_a_lease_needs_microseconds(http: ApiClient, stamp: str, code: int) -> None:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+    lease = {"metadata": {"name": "a"}, "spec": {"renewTime": stamp}}
+    assert (await raw(http, "POST", path, lease))[0] == code
+
+
+async def test_a_lease_is_won_once(api: FakeApi, http: ApiClient) -> None:
+    leases = CoordinationV1Api(http)
+    made = await leases.create_namespaced_lease(
+        NAMESPACE, {"metadata": {"name": "a"}, "spec": {"holderIdentity": "x"}}
+    )
+    first = made.to_dict() | {"spec": {"holderIdentity": "x", "leaseDurationSeconds": 15}}
+    await leases.replace_namespaced_lease("a", NAMESPACE, first)
+    second = made.to_dict() | {"spec": {"holderIdentity": "y"}}
+    assert (await refused(leases.replace_namespaced_lease("a", NAMESPACE, second))).status == 409
+    bare = {"metadata": {"name": "a"}, "spec": {"holderIdentity": "z"}}
+    assert (await refused(leases.replace_namespaced_lease("a", NAMESPACE, bare))).status == 422
+    assert api.get("leases", "a")["spec"]["holderIdentity"] == "x"
+
+
+async def test_both_event_apis_show_the_same_events(
+    api: FakeApi, http: ApiClient, core: CoreV1Api
+) -> None:
+    about = {"kind": "ConversionJob", "name": "a", "namespace": NAMESPACE, "uid": "u"}
+    await core.create_namespaced_event(
+        NAMESPACE,
+        {
+            "metadata": {"name": "old"},
+            "involvedObject": about,
+            "reason": "Queued",
+            "message": "waiting",
+            "type": "Normal",
+        },
+    )
+    new = {
+        "metadata": {"name": "new", "namespace": NAMESPACE},
+        # With whole seconds the official client leaves the fraction out, which no server takes.
+        "eventTime": "2026-01-01T00:00:00.000001Z",
+        "reportingController": "converter.mynetwork.io/operator",
+        "reportingInstance": "pod",
+        "action": "Admit",
+        "reason": "Admitted",
+        "type": "Normal",
+        "regarding": about,
+        "note": "its turn",
+    }
+    await EventsV1Api(http).create_namespaced_event(NAMESPACE, new)
+    listed = await core.list_namespaced_event(
+        NAMESPACE, field_selector="involvedObject.uid=u,reason=Admitted"
+    )
+    assert [event.message for event in listed.items] == ["its turn"]
+    path = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
+    regarding = json.loads((await raw(http, "GET", f"{path}?fieldSelector=regarding.uid=u"))[1])
+    assert {event["note"] for event in regarding["items"]} == {"its turn", "waiting"}
+    assert {event["metadata"]["name"]: event["eventTime"] for event in regarding["items"]} == {
+        "new": "2026-01-01T00:00:00.000001Z",
+        "old": None,
+    }
+    del new["action"]
+    new["metadata"] = {"name": "bad", "namespace": NAMESPACE}
+    code, text = await raw(http, "POST", path, new)
+    assert code == 422
+    assert "action" in text
+
+
+async def test_an_event_is_about_its_own_namespace(http: ApiClient) -> None:
+    event = {
+        "metadata": {"name": "e"},
+        "involvedObject": {"kind": "Job", "name": "a", "namespace": "default"},
+    }
+    code, text = await raw(http, "POST", f"/api/v1/namespaces/{NAMESPACE}/events", event)
+    assert code == 422
+    assert "does not match event.namespace" in text
+
+
+# Around the objects
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "/version", 200),
+        ("GET", "/apis", 200),
+        ("GET", "/api/v1", 200),
+        ("GET", "/readyz", 200),
+        ("GET", "/apis/batch/v2", 404),
+        ("GET", "/apis/batch/v1/widgets", 404),
+        ("GET", "/api/v1/namespaces/my-network/secrets", 404),
+        ("GET", "/apis/batch/v1/namespaces/my-network/jobs/none", 404),
+        ("GET", "/apis/batch/v1/namespaces/my-network/jobs/none/scale", 404),
+        ("PUT", "/apis/batch/v1/namespaces/my-network/jobs", 405),
+        ("POST", "/apis/batch/v1/jobs", 405),
+        ("GET", "/api/v1/pods?fieldSelector=spec.volumes=x", 400),
+        ("GET", "/api/v1/pods?labelSelector=a%20is%20b", 400),
+        ("DELETE", "/apis/batch/v1/namespaces/my-network/jobs/none?dryRun=All", 501),
+    ],
+)
+async def test_paths_and_methods(http: ApiClient, method: str, path: str, code: int) -> None:
+    body = job() if method in ("PUT", "POST") else None
+    assert (await raw(http, method, path, body))[0] == code
+
+
+async def test_the_date_header_goes_by_the_servers_clock(api: FakeApi, core: CoreV1Api) -> None:
+    api.clock.freeze()
+    api.clock.advance(3600)
+    answer = await core.list_namespaced_pod_with_http_info(NAMESPACE)
+    assert answer.headers is not None
+    assert answer.headers["Date"] == api.clock.http_date()
+
+
+async def test_the_audit_log_knows_who_did_what(api: FakeApi, http: ApiClient) -> None:
+    other = await api.front("other")
+    http.set_default_header("User-Agent", "converter-operator/1")
+    await BatchV1Api(http).create_namespaced_job(NAMESPACE, job())
+    async with client(other) as second:
+        await refused(BatchV1Api(second).create_namespaced_job(NAMESPACE, job()))
+    first, last = api.audit.requests
+    assert (first.verb, first.plural, first.name, first.code) == ("create", "jobs", "a", 201)
+    assert first.user_agent == "converter-operator/1"
+    assert first.uid == api.get("jobs", "a")["metadata"]["uid"]
+    assert (last.front, last.code, last.changed) == ("other", 409, False)
+    assert api.audit.count(front="other") == 1
+    assert api.audit.writes_per_object() == {
+        ("jobs", NAMESPACE, "a"): 1,
+        ("jobs", NAMESPACE, ""): 1,
+    }
+
+
+async def test_an_object_too_large_for_etcd(api: FakeApi) -> None:
+    api.create(conversion_job("a"))
+    with pytest.raises(ApiError, match="etcdserver: request is too large"):
+        api.mutate("conversionjobs", "a", lambda obj: obj.update(status={"logs": "y" * 1_600_000}))
+    assert "status" not in api.get("conversionjobs", "a")
