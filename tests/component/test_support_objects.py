@@ -24,6 +24,7 @@ from tests.component.support.tools import client, conversion_job
 CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+EMPTY: Any = {}
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def core(http: ApiClient) -> CoreV1Api:
     return CoreV1Api(http)
 
 
-def job(name: str = "a", **spec: Any) -> dict[str, Any]:
+def job(name: str = "a", **spec: Any) -> Any:
+    """A Job. Its type is left open: the client takes dictionaries but does not say so."""
     container = {"name": "converter", "image": "my-converter:latest"}
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
     body = {"backoffLimit": 0, "template": template} | spec
@@ -121,10 +123,10 @@ async def test_label_rules(custom: CustomObjectsApi, labels: dict[str, str], goo
 
 
 async def test_generate_name_makes_new_names(core: CoreV1Api) -> None:
-    body = {"metadata": {"generateName": "c-"}}
+    body: Any = {"metadata": {"generateName": "c-"}}
     names = [(await core.create_namespaced_config_map(NAMESPACE, body)).metadata for _ in range(2)]
     assert len({meta.name for meta in names if meta}) == 2
-    assert (await refused(core.create_namespaced_config_map(NAMESPACE, {}))).status == 422
+    assert (await refused(core.create_namespaced_config_map(NAMESPACE, EMPTY))).status == 422
 
 
 # Creation
@@ -150,7 +152,7 @@ async def test_create_twice(custom: CustomObjectsApi) -> None:
 async def test_create_in_a_namespace_that_is_not_there_or_going(
     api: FakeApi, batch: BatchV1Api
 ) -> None:
-    body = job() | {"metadata": {"name": "a"}}
+    body: Any = job() | {"metadata": {"name": "a"}}
     assert (await refused(batch.create_namespaced_job("nowhere", body))).status == 404
     api.gc.paused = True
     api.create(conversion_job("stays", metadata={"finalizers": ["test.example/hold"]}))
@@ -313,7 +315,8 @@ async def test_only_some_of_the_spec_may_change(
         *CJ, "a", {"spec": patch}, _content_type=MERGE_PATCH
     )
     if code == 200:
-        assert (await call)["metadata"]["generation"] == 2  # type: ignore[index]
+        made: Any = await call
+        assert made["metadata"]["generation"] == 2
     else:
         assert (await refused(call)).status == code
 
@@ -376,7 +379,7 @@ async def test_a_foreign_uid(api: FakeApi, custom: CustomObjectsApi) -> None:
     assert error.status == 422
     made["metadata"]["uid"] = "foreign"
     assert (await refused(custom.replace_namespaced_custom_object(*CJ, "a", made))).status == 409
-    operations = [
+    operations: Any = [
         {"op": "test", "path": "/metadata/uid", "value": "foreign"},
         {"op": "add", "path": "/status", "value": {"phase": "Queued"}},
     ]
@@ -390,7 +393,7 @@ async def test_a_foreign_uid(api: FakeApi, custom: CustomObjectsApi) -> None:
 
 async def test_json_patch_with_a_good_test(api: FakeApi, custom: CustomObjectsApi) -> None:
     uid = api.create(conversion_job("a"))["metadata"]["uid"]
-    operations = [
+    operations: Any = [
         {"op": "test", "path": "/metadata/uid", "value": uid},
         {"op": "add", "path": "/status", "value": status("Queued", queuePosition=3)},
     ]
@@ -447,7 +450,7 @@ async def test_patch_types_of_a_custom_resource(
 
 
 async def test_a_jobs_template_is_immutable(api: FakeApi, batch: BatchV1Api) -> None:
-    made = api.create(job())
+    made: Any = api.create(job())
     made["spec"]["template"]["spec"]["containers"][0]["image"] = "other"
     assert (await refused(batch.replace_namespaced_job("a", NAMESPACE, made))).status == 422
 
@@ -479,14 +482,12 @@ async def test_a_lease_needs_microseconds(http: ApiClient, stamp: str, code: int
 
 async def test_a_lease_is_won_once(api: FakeApi, http: ApiClient) -> None:
     leases = CoordinationV1Api(http)
-    made = await leases.create_namespaced_lease(
-        NAMESPACE, {"metadata": {"name": "a"}, "spec": {"holderIdentity": "x"}}
-    )
-    first = made.to_dict() | {"spec": {"holderIdentity": "x", "leaseDurationSeconds": 15}}
+    bare: Any = {"metadata": {"name": "a"}, "spec": {"holderIdentity": "z"}}
+    made = await leases.create_namespaced_lease(NAMESPACE, bare)
+    first: Any = made.to_dict() | {"spec": {"holderIdentity": "x", "leaseDurationSeconds": 15}}
     await leases.replace_namespaced_lease("a", NAMESPACE, first)
-    second = made.to_dict() | {"spec": {"holderIdentity": "y"}}
+    second: Any = made.to_dict() | {"spec": {"holderIdentity": "y"}}
     assert (await refused(leases.replace_namespaced_lease("a", NAMESPACE, second))).status == 409
-    bare = {"metadata": {"name": "a"}, "spec": {"holderIdentity": "z"}}
     assert (await refused(leases.replace_namespaced_lease("a", NAMESPACE, bare))).status == 422
     assert api.get("leases", "a")["spec"]["holderIdentity"] == "x"
 
@@ -495,17 +496,15 @@ async def test_both_event_apis_show_the_same_events(
     api: FakeApi, http: ApiClient, core: CoreV1Api
 ) -> None:
     about = {"kind": "ConversionJob", "name": "a", "namespace": NAMESPACE, "uid": "u"}
-    await core.create_namespaced_event(
-        NAMESPACE,
-        {
-            "metadata": {"name": "old"},
-            "involvedObject": about,
-            "reason": "Queued",
-            "message": "waiting",
-            "type": "Normal",
-        },
-    )
-    new = {
+    old: Any = {
+        "metadata": {"name": "old"},
+        "involvedObject": about,
+        "reason": "Queued",
+        "message": "waiting",
+        "type": "Normal",
+    }
+    await core.create_namespaced_event(NAMESPACE, old)
+    new: Any = {
         "metadata": {"name": "new", "namespace": NAMESPACE},
         # With whole seconds the official client leaves the fraction out, which no server takes.
         "eventTime": "2026-01-01T00:00:00.000001Z",

@@ -225,7 +225,7 @@ class FakeApi:
     async def until(
         self, condition: Callable[[], T], seconds: float = 10.0, what: str = "the condition"
     ) -> T:
-        """The first true value of ``condition``, which is tried again after every write."""
+        """The first true value of ``condition``, tried again after every write and request."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:

@@ -200,6 +200,8 @@ class HttpServer:
     def _respond(self, request: Request, answer: Answer) -> web.Response:
         request.code = answer.code
         request.outcome = request.outcome or "answered"
+        # Tests also wait for requests and watches, which are no writes.
+        self.store.changed.fire()
         headers = {"Date": self.clock.http_date(), **answer.headers}
         return web.Response(
             status=answer.code, body=answer.body, headers=headers, content_type="application/json"
@@ -213,6 +215,7 @@ class HttpServer:
         response.enable_chunked_encoding()
         await response.prepare(web_request)
         request.code, request.outcome = 200, "answered"
+        self.store.changed.fire()
         return response
 
     async def _watch(

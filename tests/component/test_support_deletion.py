@@ -1,0 +1,218 @@
+"""Deletion in the in-process API server: policies, finalizers, grace, the collector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kubernetes.aio.client import ApiException, BatchV1Api, CoreV1Api, CustomObjectsApi
+
+from tests.component.support import NAMESPACE, FakeApi, World
+from tests.component.support.errors import Obj
+from tests.component.support.scripts import succeed
+from tests.component.support.tools import client, conversion_job
+
+CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
+
+
+def job(name: str, owner: Obj | None = None, *, blocks: bool = True) -> Obj:
+    meta: Obj = {"name": name}
+    if owner is not None:
+        meta["ownerReferences"] = [
+            {
+                "apiVersion": owner["apiVersion"],
+                "kind": owner["kind"],
+                "name": owner["metadata"]["name"],
+                "uid": owner["metadata"]["uid"],
+                "controller": True,
+                "blockOwnerDeletion": blocks,
+            }
+        ]
+    container = {"name": "c", "image": "i:1"}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    spec = {"backoffLimit": 0, "template": template}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
+
+
+async def running_job(api: FakeApi, world: World, name: str = "a") -> Obj:
+    """A Job by hand whose pod runs, in manual mode."""
+    await api.manual()
+    world.script(name, succeed(hold=True))
+    api.create(job(name))
+    await world.settle()
+    (pod,) = world.pods(name)
+    assert pod["status"]["phase"] == "Running"
+    return pod
+
+
+async def delete_job(api: FakeApi, name: str = "a", **options: Any) -> Any:
+    async with client(api.url) as http:
+        return await BatchV1Api(http).delete_namespaced_job(name, NAMESPACE, **options)
+
+
+async def test_a_job_deleted_without_a_policy_leaves_its_pods(api: FakeApi, world: World) -> None:
+    await running_job(api, world)
+    await delete_job(api)
+    await world.settle()
+    assert api.objects("jobs") == []
+    (pod,) = api.objects("pods")
+    assert pod["status"]["phase"] == "Running"
+    assert "ownerReferences" not in pod["metadata"]
+    assert "finalizers" not in pod["metadata"]
+
+
+async def test_background_takes_the_job_first(api: FakeApi, world: World) -> None:
+    await running_job(api, world)
+    api.gc.paused = True
+    status = await delete_job(api, propagation_policy="Background")
+    assert status["status"] == "Success"
+    await world.settle()
+    assert api.objects("jobs") == []
+    assert len(api.objects("pods")) == 1
+    api.gc.paused = False
+    await world.settle()
+    assert api.objects("pods") == []
+
+
+async def test_foreground_takes_the_job_last(api: FakeApi, world: World) -> None:
+    await running_job(api, world)
+    await delete_job(api, propagation_policy="Foreground")
+    (left,) = api.objects("jobs")
+    assert left["metadata"]["finalizers"] == ["foregroundDeletion"]
+    assert "deletionTimestamp" in left["metadata"]
+    before = api.store.rv
+    await world.settle()
+    deleted = [c.kind.plural for c in api.store.changes if c.rv > before and c.type == "DELETED"]
+    assert deleted == ["pods", "jobs"]
+
+
+async def test_foreground_waits_for_a_pod_that_takes_its_time(api: FakeApi, world: World) -> None:
+    await api.manual()
+    api.clock.freeze()
+    world.script("a", succeed(hold=True, stop_seconds=20))
+    api.create(job("a"))
+    await world.settle()
+    await delete_job(api, propagation_policy="Foreground")
+    await world.settle()
+    (pod,) = api.objects("pods")
+    assert pod["metadata"]["deletionGracePeriodSeconds"] == 30
+    assert pod["status"]["phase"] == "Running"
+    await world.advance(19)
+    assert len(api.objects("jobs")) == 1
+    await world.advance(1)
+    assert api.objects("jobs") == api.objects("pods") == []
+
+
+async def test_foreground_does_not_wait_for_what_does_not_block(api: FakeApi) -> None:
+    await api.manual()
+    owner = api.create(conversion_job("a"))
+    api.create(job("child", owner, blocks=False))
+    api.patch("jobs", "child", {"metadata": {"finalizers": ["test.example/hold"]}})
+    api.delete("conversionjobs", "a", propagation="Foreground")
+    await api.settle()
+    assert api.objects("conversionjobs") == []
+    assert "deletionTimestamp" in api.get("jobs", "child")["metadata"]
+
+
+async def test_what_loses_its_owner_goes(api: FakeApi, world: World) -> None:
+    await api.manual()
+    world.default = succeed(hold=True)
+    owner = api.create(conversion_job("a"))
+    api.create(job("child", owner))
+    await world.settle()
+    assert len(api.objects("pods")) == 1
+    async with client(api.url) as http:
+        await CustomObjectsApi(http).delete_namespaced_custom_object(*CJ, "a")
+    await world.settle()
+    assert api.objects("jobs") == api.objects("pods") == []
+
+
+async def test_an_owner_of_the_same_name_but_another_uid_is_no_owner(api: FakeApi) -> None:
+    await api.manual()
+    owner = api.create(conversion_job("a"))
+    api.delete("conversionjobs", "a")
+    api.create(conversion_job("a"))
+    api.create(job("child", owner))
+    await api.settle()
+    assert api.objects("jobs") == []
+
+
+async def test_a_finalizer_holds_an_object(api: FakeApi) -> None:
+    await api.manual()
+    api.create(conversion_job("a", metadata={"finalizers": ["test.example/hold"]}))
+    api.delete("conversionjobs", "a")
+    left = api.get("conversionjobs", "a")
+    assert left["metadata"]["deletionTimestamp"]
+    assert left["metadata"]["generation"] == 2
+    async with client(api.url) as http:
+        custom = CustomObjectsApi(http)
+        with pytest.raises(ApiException) as caught:
+            await custom.patch_namespaced_custom_object(
+                *CJ,
+                "a",
+                {"metadata": {"finalizers": ["test.example/hold", "test.example/more"]}},
+            )
+        assert caught.value.status == 422
+        await custom.patch_namespaced_custom_object(*CJ, "a", {"metadata": {"finalizers": None}})
+    assert api.find("conversionjobs", "a") is None
+    assert api.store.changes[-1].type == "DELETED"
+
+
+@pytest.mark.parametrize("key", ["uid", "resourceVersion"])
+async def test_preconditions(api: FakeApi, key: str) -> None:
+    await api.manual()
+    api.create(job("a"))
+    good = api.get("jobs", "a")["metadata"][key]
+    for value, code in (("wrong", 409), (good, 200)):
+        body: Any = {"preconditions": {key: value}, "propagationPolicy": "Background"}
+        try:
+            await delete_job(api, body=body)
+        except ApiException as error:
+            assert error.status == code
+        else:
+            assert code == 200
+    assert api.objects("jobs") == []
+
+
+async def test_a_policy_that_does_not_exist(api: FakeApi) -> None:
+    await api.manual()
+    api.create(job("a"))
+    with pytest.raises(ApiException) as caught:
+        await delete_job(api, propagation_policy="Sideways")
+    assert caught.value.status == 422
+
+
+async def test_a_pod_is_given_its_grace(api: FakeApi, world: World) -> None:
+    pod = await running_job(api, world)
+    async with client(api.url) as http:
+        core = CoreV1Api(http)
+        name = pod["metadata"]["name"]
+        answer = await core.delete_namespaced_pod(name, NAMESPACE)
+        assert answer.metadata is not None
+        assert answer.metadata.deletion_timestamp is not None
+        assert answer.metadata.deletion_grace_period_seconds == 30
+        answer = await core.delete_namespaced_pod(name, NAMESPACE, grace_period_seconds=5)
+        assert answer.metadata is not None
+        assert answer.metadata.deletion_grace_period_seconds == 5
+    assert len(api.objects("pods")) == 1
+
+
+async def test_delete_collection_by_label(api: FakeApi) -> None:
+    await api.manual()
+    for name in ("a", "b"):
+        api.create(job(name) | {"metadata": {"name": name, "labels": {"x": name}}})
+    async with client(api.url) as http:
+        await BatchV1Api(http).delete_collection_namespaced_job(
+            NAMESPACE, label_selector="x=a", propagation_policy="Background"
+        )
+    assert [left["metadata"]["name"] for left in api.objects("jobs")] == ["b"]
+
+
+async def test_a_namespace_takes_everything_with_it(api: FakeApi, world: World) -> None:
+    await running_job(api, world)
+    api.create(conversion_job("a"))
+    api.delete_namespace()
+    await world.settle()
+    assert api.find("namespaces", NAMESPACE) is None
+    for resource in ("conversionjobs", "jobs", "pods", "events", "persistentvolumeclaims"):
+        assert api.objects(resource, NAMESPACE) == []
