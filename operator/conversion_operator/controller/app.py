@@ -14,7 +14,7 @@ from conversion_operator.cluster.kube import KubeCluster
 from conversion_operator.cluster.reflector import Reflector
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.announcer import Announcer
-from conversion_operator.controller.handlers import watch_conversions
+from conversion_operator.controller.handlers import Login, log_in, watch_conversions
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.probes import Heart
 from conversion_operator.controller.settings import LiveSettings
@@ -35,10 +35,16 @@ logger = logging.getLogger(__name__)
 class Operator:
     """Wires the parts together and runs them until it is told to stop."""
 
-    def __init__(self, cluster: KubeCluster, settings: LiveSettings, identity: str) -> None:
+    def __init__(
+        self,
+        cluster: KubeCluster,
+        settings: LiveSettings,
+        identity: str,
+        login: Login = log_in,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.heart = Heart()
-        self._settings = settings
+        self._settings, self._identity, self._login = settings, identity, login
         self._metrics = Metrics(self.registry)
         self._queue = WorkQueue(time.monotonic)
         self.view = View(self._on_change)
@@ -81,7 +87,9 @@ class Operator:
         for task in (lead, *tasks):
             task.add_done_callback(lambda done: _stop_if_failed(done, stop))
         try:
-            await watch_conversions(self.view, self._settings.current.namespaces, stop)
+            await watch_conversions(
+                self.view, self._settings.current.namespaces, self._identity, stop, self._login
+            )
         finally:
             self.heart.ready = False
             await _cancel(tasks)
@@ -104,14 +112,18 @@ class Operator:
             self.heart.ready = self.view.complete(self._settings.current.namespaces)
             await asyncio.sleep(_BEAT_SECONDS)
 
+    def reload(self) -> None:
+        """Read the settings again, and look at everything anew if they have changed."""
+        if self._settings.reload():
+            logger.info("settings changed", extra=self._settings.current.model_dump())
+            for conversion in self.view.conversions():
+                self._queue.add(conversion.key.uid)
+            self._admitter.poke()
+
     async def _reload(self) -> None:
         while True:
             await asyncio.sleep(_RELOAD_SECONDS)
-            if self._settings.reload():
-                logger.info("settings changed", extra=self._settings.current.model_dump())
-                for conversion in self.view.conversions():
-                    self._queue.add(conversion.key.uid)
-                self._admitter.poke()
+            self.reload()
 
 
 def _stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:

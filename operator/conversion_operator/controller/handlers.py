@@ -8,7 +8,7 @@ the repeated lists make up for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import kopf
@@ -17,24 +17,48 @@ from conversion_operator.api import names
 from conversion_operator.cluster.interface import Change, Resource, Sink
 
 
-async def watch_conversions(sink: Sink, namespaces: Collection[str], stop: asyncio.Event) -> None:
-    """Feed ``sink`` until ``stop`` is set, SIGTERM or SIGINT arrives, or kopf gives up."""
-    await kopf.operator(
-        registry=build_registry(sink),
+Login = Callable[..., kopf.ConnectionInfo | None]
+
+
+def log_in(**context: Any) -> kopf.ConnectionInfo | None:
+    """As the pod's service account, else as kubectl would. kopf asks again after a 401."""
+    return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
+
+
+async def watch_conversions(
+    sink: Sink,
+    namespaces: Collection[str],
+    identity: str,
+    stop: asyncio.Event,
+    login: Login = log_in,
+) -> None:
+    """Feed ``sink`` until ``stop`` is set, SIGTERM or SIGINT arrives, or kopf gives up.
+
+    kopf's own ``operator()`` would, at its end, wait for and then cancel every task of the loop
+    that is younger than itself, also those that are not its own; hence its two halves here.
+    """
+    tasks = await kopf.spawn_tasks(
+        registry=_registry(sink, login),
         settings=_settings(),
         namespaces=namespaces,
         standalone=True,
+        # kopf would look for the user's name, which a container's user does not have.
+        identity=identity,
         stop_flag=stop,
     )
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def build_registry(sink: Sink) -> kopf.OperatorRegistry:
-    """A registry that feeds ``sink``."""
+def _registry(sink: Sink, login: Login) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=registry)
-    def log_in(**context: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
+    kopf.on.login(registry=registry)(login)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -45,7 +46,14 @@ class Heart:
         return ""
 
 
-class _QuietHandler(WSGIRequestHandler):
+class _Server(ThreadingMixIn, WSGIServer):
+    # A thread a connection: one client that connects and says nothing must not hold up the probes.
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 5
+
     # Probes every few seconds would be most of the log.
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
@@ -72,6 +80,6 @@ def serve(port: int, registry: CollectorRegistry, heart: Heart) -> WSGIServer:
         )
         return [(complaint or "ok").encode() + b"\n"]
 
-    server = make_server("", port, application, handler_class=_QuietHandler)
+    server = make_server("", port, application, _Server, _Handler)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     return server

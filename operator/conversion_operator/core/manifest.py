@@ -52,8 +52,9 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
                     "kind": names.KIND,
                     "name": conversion.key.name,
                     "uid": conversion.key.uid,
+                    # Without blockOwnerDeletion: nothing waits for it, and on some clusters it
+                    # takes a right of its own.
                     "controller": True,
-                    "blockOwnerDeletion": True,
                 }
             ],
         },

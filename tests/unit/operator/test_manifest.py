@@ -37,7 +37,6 @@ def test_name_owner_and_labels() -> None:
             "name": "c-0001",
             "uid": UID,
             "controller": True,
-            "blockOwnerDeletion": True,
         }
     ]
     assert meta["labels"] == job["spec"]["template"]["metadata"]["labels"]

@@ -1,0 +1,79 @@
+"""The operator as it ships, run in the test's process against the API server of the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kopf
+from prometheus_client import generate_latest
+
+from conversion_operator.cluster.kube import KubeCluster
+from conversion_operator.controller.app import Operator
+from conversion_operator.controller.settings import LiveSettings
+from tests.component.support import NAMESPACE, FakeApi
+from tests.component.support.tools import configuration
+
+
+@dataclass
+class Running:
+    """One operator. ``kill`` stops it without any of its farewells, as SIGKILL would."""
+
+    operator: Operator
+    cluster: KubeCluster
+    task: asyncio.Task[None]
+    stop: asyncio.Event
+    config: Path
+
+    def configure(self, **settings: Any) -> None:
+        """Change the mounted ConfigMap; it is read again at once."""
+        write_settings(self.config, settings)
+        self.operator.reload()
+
+    def metric(self, line_start: str) -> float:
+        """The value of the metric whose line starts so; 0 if there is none."""
+        for line in generate_latest(self.operator.registry).decode().splitlines():
+            if line.startswith(line_start):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+    async def kill(self) -> None:
+        """Cut its connections first, so that nothing it does on the way out arrives."""
+        await self.cluster.close()
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """One file a setting, as a mounted ConfigMap has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in settings.items():
+        (folder / name.upper()).write_text(str(value))
+
+
+@asynccontextmanager
+async def running(
+    api: FakeApi, config: Path, identity: str = "op-a", url: str | None = None, **settings: Any
+) -> AsyncIterator[Running]:
+    """An operator that is up until the block ends, then stopped as by SIGTERM."""
+    write_settings(config, {"pod_namespace": NAMESPACE} | settings)
+    server = url or api.url
+    cluster = KubeCluster(configuration(server), user_agent=identity)
+    live = LiveSettings(config)
+
+    def login(**_: Any) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(server=server)
+
+    operator = Operator(cluster, live, identity, login)
+    stop = asyncio.Event()
+    task = asyncio.create_task(operator.run(stop), name=identity)
+    try:
+        yield Running(operator, cluster, task, stop, config)
+    finally:
+        stop.set()
+        await asyncio.gather(task, return_exceptions=True)
+        await cluster.close()
