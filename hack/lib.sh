@@ -14,6 +14,7 @@ export PATH=$TOOLS/bin:$PATH
 mkdir -p "$TOOLS/bin" "$TOOLS/kube" "$LOGS" "$CACHE"
 
 BASE_IMAGE=debian:trixie-slim
+# shellcheck disable=SC2034 # used by those who include this
 KUBERNETES_VERSION=v1.37.2
 
 step() { printf '[%4ds] %s\n' "$(($(date +%s) - HACK_STARTED))" "$*" >&2; }
@@ -35,6 +36,7 @@ run_logged() {
 }
 
 # hash_of WORD…: 16 digits over the words on the command line and standard input.
+# shellcheck disable=SC2120 # there may be no words
 hash_of() { { printf '%s\n' "$@" && cat; } | sha256sum | cut -c1-16; }
 
 # locked NAME COMMAND…: one at a time over all clones of this user.
@@ -68,6 +70,7 @@ apt_install() {
 # The mirror this machine's own apt is set up with.
 debian_mirror() {
   local mirror
+  # shellcheck disable=SC2016 # apt's own variables
   mirror=$(apt-get indextargets --format '$(REPO_URI)' \
     'Created-By: Packages' 'Component: main' 2>/dev/null |
     awk '/\/debian\/?$/ && !found { found = $0 } END { print found }')
