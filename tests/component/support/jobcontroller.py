@@ -21,7 +21,8 @@ from tests.component.support.strategies import TRACKING_FINALIZER
 
 _COMPONENT: Final = "job-controller"
 _UNMODELLED: Final = ("podFailurePolicy", "successPolicy", "activeDeadlineSeconds", "managedBy")
-_RETRY_SECONDS: Final = 10.0
+_FIRST_RETRY: Final = 1.0
+_LAST_RETRY: Final = 60.0
 
 
 class Obstacles(Protocol):
@@ -52,6 +53,11 @@ class JobController:
         self._clock = clock
         self._recorder = recorder
         self._world = world
+        self._retries: dict[str, tuple[datetime, float]] = {}
+
+    def retry_now(self, uid: str) -> None:
+        """Forgets the back-off of a Job whose pod could not be made."""
+        self._retries.pop(uid, None)
 
     def pods_of(self, uid: str) -> list[Obj]:
         """Pods controlled by the Job with this UID."""
@@ -152,6 +158,9 @@ class JobController:
             return
         if any(not self._counts(job, pod) for pod in pods):
             return
+        due, _ = self._retries.get(job["metadata"]["uid"], (self._clock.now(), 0.0))
+        if self._clock.now() < due:
+            return
         why = self._world.pod_refusal(job)
         obstacle = self._world.script_of(job).obstacle
         if why is None and obstacle is not None and obstacle.stage is Stage.NO_POD:
@@ -176,7 +185,12 @@ class JobController:
         self._recorder.record(
             job, _COMPONENT, "FailedCreate", f"Error creating: {text}", warning=True
         )
-        self._world.wake_at(JOBS, key, self._clock.now() + timedelta(seconds=_RETRY_SECONDS))
+        uid = job["metadata"]["uid"]
+        _, before = self._retries.get(uid, (self._clock.now(), _FIRST_RETRY / 2))
+        seconds = min(2 * before, _LAST_RETRY)
+        due = self._clock.now() + timedelta(seconds=seconds)
+        self._retries[uid] = (due, seconds)
+        self._world.wake_at(JOBS, key, due)
 
     def _expire(self, key: Key, job: Obj) -> None:
         ttl = job["spec"].get("ttlSecondsAfterFinished")

@@ -31,6 +31,7 @@ class Machinery:
     """
 
     def __init__(self, store: Store, clock: ServerClock) -> None:
+        self._store = store
         self._clock = clock
         self._wake = Signal()
         self._task: asyncio.Task[None] | None = None
@@ -47,6 +48,8 @@ class Machinery:
         """Automatic mode."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="machinery")
+            # Whoever waits for a change that will now never come is to see the error.
+            self._task.add_done_callback(lambda _: self._store.changed.fire())
 
     async def stop(self) -> None:
         """Back to steps by hand; raises what went wrong in automatic mode."""

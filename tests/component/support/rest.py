@@ -79,6 +79,14 @@ def verb_of(method: str, target: Target, query: dict[str, str]) -> str:
         raise errors.method_not_allowed() from None
 
 
+def name_in_body(body: bytes) -> str:
+    """The name an object to be created gives itself; empty if it gives none."""
+    try:
+        return str(orjson.loads(body)["metadata"].get("name", ""))
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        return ""
+
+
 def json_body(request: Request) -> Obj:
     """The object in a body; 4xx if there is none."""
     if request.content_type not in ("application/json", "application/json; charset=utf-8", ""):

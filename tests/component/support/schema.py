@@ -9,6 +9,7 @@ real cluster.
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -157,7 +158,9 @@ class CustomSchema:
         )
 
     @classmethod
+    @cache
     def load(cls, path: Path, version: str) -> CustomSchema:
+        """Read once a test run: every test has a server of its own."""
         return cls(yaml.safe_load(path.read_text(encoding="utf-8")), version)
 
     def prune(self, obj: Obj) -> tuple[Obj, list[str]]:

@@ -101,9 +101,9 @@ def report(
     return dump_report(made).decode("ascii")
 
 
-def succeed(size: int = 1024, sha256: str = SHA256, logs: str = "", **script: Any) -> Script:
-    """Ends with exit code 0 and a final report."""
-    ending = Ending(message=report(size=size, sha256=sha256, logs=logs))
+def succeed(size: int = 1024, sha256: str = SHA256, tail: str = "", **script: Any) -> Script:
+    """Ends with exit code 0 and a final report, whose log tail is ``tail``."""
+    ending = Ending(message=report(size=size, sha256=sha256, logs=tail))
     return Script(ending, **script)
 
 

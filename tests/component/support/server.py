@@ -119,6 +119,8 @@ class HttpServer:
             request.name, request.subresource = target.name, target.subresource
             request.verb = rest.verb_of(request.method, target, request.query)
             self.access.check(request)
+            if request.verb == "create":
+                request.name = rest.name_in_body(request.body)
             return await self._serve_target(web_request, request, target.kind)
         except ApiError as error:
             body = orjson.dumps(error.to_status())

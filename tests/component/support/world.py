@@ -21,7 +21,7 @@ from tests.component.support import metadata, podstatus
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import Obj
 from tests.component.support.jobcontroller import JobController
-from tests.component.support.kinds import JOBS, NODES, PODS, Kind
+from tests.component.support.kinds import CLAIMS, JOBS, NODES, PODS, Kind
 from tests.component.support.kubelet import Kubelet, Run
 from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.logs import PodLog
@@ -104,6 +104,7 @@ class World:
         for job in self.jobs(name):
             uid = job["metadata"]["uid"]
             self._by_job[uid] = replace(self.script_of(job), obstacle=None)
+            self._jobs.retry_now(uid)
             self._mark(JOBS, job)
         for pod in self.pods(name):
             run = self._run_of(pod)
@@ -186,10 +187,9 @@ class World:
         self._refusals[namespace] = why
 
     def allow_pods(self, namespace: str) -> None:
-        """Takes ``forbid_pods`` back; the Job controller tries again at once."""
+        """Takes ``forbid_pods`` back. The Job controller learns it at its next try, up to a
+        minute later; ``fix`` makes it try at once."""
         self._refusals.pop(namespace, None)
-        for version in self.store.objects(JOBS, namespace):
-            self._mark(JOBS, version.obj)
 
     # Time
 
@@ -276,6 +276,11 @@ class World:
                 self._dirty[JOBS, (change.key[0], owner["name"])] = None
             if change.type == "DELETED" and change.uid in self._runs:
                 self._runs.pop(change.uid).log.close()
+        elif change.kind in (CLAIMS, NODES):
+            # What has no node yet is tried again.
+            for version in self.store.objects(PODS):
+                if not version.obj["spec"].get("nodeName"):
+                    self._mark(PODS, version.obj)
         elif change.kind is JOBS:
             self._dirty[JOBS, change.key] = None
             if change.type == "DELETED":
