@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.component.running import running
-from tests.component.support import FakeApi, World
+from tests.component.support import CLAIM, FakeApi, World
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed
 from tests.component.support.tools import conversion_job
 
@@ -113,13 +113,11 @@ async def test_pause_and_resume(api: FakeApi, world: World, tmp_path: Path) -> N
 
 
 async def test_missing_claim(api: FakeApi, world: World, tmp_path: Path) -> None:
-    claim = api.get("persistentvolumeclaims", "my-network-shared")
-    api.delete("persistentvolumeclaims", "my-network-shared")
+    api.delete("persistentvolumeclaims", CLAIM)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await api.until(lambda: status(api, "c").get("reason") == "ClaimMissing")
-        fresh = {key: claim["metadata"][key] for key in ("name", "namespace")}
-        api.create(claim | {"metadata": fresh})
+        api.add_claim()
         await api.until(lambda: phase(api, "c") == "Succeeded", 30)
 
 

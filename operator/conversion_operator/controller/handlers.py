@@ -16,7 +16,6 @@ import kopf
 from conversion_operator.api import names
 from conversion_operator.cluster.interface import Change, Resource, Sink
 
-
 Login = Callable[..., kopf.ConnectionInfo | None]
 
 
@@ -43,7 +42,7 @@ async def watch_conversions(
         namespaces=namespaces,
         standalone=True,
         # kopf would look for the user's name, which a container's user does not have.
-        identity=identity,
+        identity=identity,  # type: ignore[arg-type]  # a NewType that kopf keeps to itself
         stop_flag=stop,
     )
     try:

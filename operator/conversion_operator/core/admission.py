@@ -49,14 +49,19 @@ class Obstacles:
     refused: Mapping[str, Block] = field(default_factory=dict)
 
 
-def queue_key(conversion: Conversion) -> tuple[datetime, str]:
+def queue_key(conversion: Conversion) -> tuple[datetime, str, str]:
     """The order of starting: age, with a minute's bonus a step of priority.
 
     It does not depend on the time of asking: everybody ages alike, so that the order stays the
-    same over restarts and nothing waits for ever.
+    same over restarts and nothing waits for ever. Ages have whole seconds; of the same second the
+    name decides, so that a numbered series applied at once is converted in its order.
     """
     priority = (conversion.spec.priority or 0) if conversion.spec else 0
-    return conversion.created - priority * _PRIORITY_STEP, conversion.key.uid
+    return (
+        conversion.created - priority * _PRIORITY_STEP,
+        conversion.key.name,
+        conversion.key.uid,
+    )
 
 
 def slots_held(

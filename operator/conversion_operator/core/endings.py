@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from conversion_operator.api.status import ConversionJobStatus, Phase, Retries
 from conversion_operator.core import statuses
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.model import Children, Conversion, Job
 from conversion_operator.core.plan import (
     FORCE_AFTER,
     TOMBSTONE,
@@ -17,7 +17,7 @@ from conversion_operator.core.plan import (
     DeletePod,
     Plan,
 )
-from conversion_operator.core.retry import count_end, next_attempt_at
+from conversion_operator.core.retry import count_end, last_attempt, next_attempt_at
 from conversion_operator.core.verdict import Ended
 
 
@@ -67,7 +67,7 @@ def after_end(conversion: Conversion, children: Children, context: Context) -> P
     for job in children.jobs:
         if job.gone or job.deleting:
             continue
-        if job.live:
+        if job.live and not (since < TOMBSTONE and _has_ended(job, conversion, children)):
             actions.append(DeleteJob(job, foreground=True))
         elif since >= TOMBSTONE:
             actions.append(DeleteJob(job, foreground=False))
@@ -83,6 +83,17 @@ def after_end(conversion: Conversion, children: Children, context: Context) -> P
         return Plan((*actions, DeleteConversion()))
     waits = [ttl - since] + ([TOMBSTONE - since] if since < TOMBSTONE else [])
     return Plan(tuple(actions), look_again=min(waits))
+
+
+def _has_ended(job: Job, conversion: Conversion, children: Children) -> bool:
+    """True for the Job of the attempt the conversion ended with, once its pod is over.
+
+    The container's end is read a second or two before the Job controller sets the Job's
+    condition; until then it looks as if it might still start something.
+    """
+    last = last_attempt(conversion.status)
+    alive = any(pod.live for pod in children.pods if pod.job_name == job.name)
+    return last is not None and job.attempt == last.number and not alive
 
 
 def stored_retries(conversion: Conversion) -> Retries:

@@ -50,9 +50,13 @@ def test_oldest_first_whatever_the_order_of_arrival() -> None:
     assert queue_of(list(reversed(many(3)))).order == ("uid-0000", "uid-0001", "uid-0002")
 
 
-def test_of_the_same_age_the_uid_decides() -> None:
-    twins = [replace(c, created=at(0)) for c in reversed(many(3))]
-    assert queue_of(twins).order == ("uid-0000", "uid-0001", "uid-0002")
+def test_of_the_same_age_the_name_decides_then_the_uid() -> None:
+    twins = [replace(c, created=at(0)) for c in many(3)]
+    named = [
+        replace(c, key=replace(c.key, name=name))
+        for c, name in zip(twins, ("b", "a", "a"), strict=True)
+    ]
+    assert queue_of(named).order == ("uid-0001", "uid-0002", "uid-0000")
 
 
 def test_priority_is_worth_a_minute_a_step() -> None:

@@ -384,6 +384,17 @@ class TestAfterTheEnd:
         assert plan.actions == (DeleteJob(finished, foreground=False),)
         assert plan.status is None
 
+    def test_a_job_whose_condition_is_late_stays(self) -> None:
+        plan, _ = step(self.done, children(job(), succeeded()), 12)
+        assert plan.actions == ()
+        plan, _ = step(self.done, children(job(), succeeded()), 131)
+        assert plan.actions == (DeleteJob(job(), foreground=True),)
+
+    def test_a_second_pod_of_the_job_is_stopped(self) -> None:
+        second = replace(running(), uid="another")
+        plan, _ = step(self.done, children(job(), succeeded(), second), 12)
+        assert plan.actions == (DeleteJob(job(), foreground=True),)
+
     def test_a_late_duplicate_is_stopped_at_once(self) -> None:
         plan, _ = step(self.done, children(job(2)), 20)
         assert plan.actions == (DeleteJob(job(2), foreground=True),)
