@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import kopf
+import pytest
+from kubernetes.aio.client import ApiClient, Configuration, VersionApi
+from kubernetes.aio.config import load_kube_config
 
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.clock import Signal
-from tests.component.support.tools import conversion_job, login
+from tests.component.support.tools import conversion_job, write_kubeconfig
 
 Seen = list[tuple[str | None, str, str]]
 """Type of the event, name, resourceVersion."""
@@ -31,9 +35,14 @@ class Operator:
 
 
 @asynccontextmanager
-async def operating(api: FakeApi) -> AsyncIterator[Operator]:
+async def operating(api: FakeApi, token: list[str] | None = None) -> AsyncIterator[Operator]:
+    """An operator with one handler; ``token`` holds what it logs in with each time."""
     registry, operator = kopf.OperatorRegistry(), Operator()
-    login(registry, api.url)
+
+    @kopf.on.login(registry=registry)
+    def connect(**_: Any) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(server=api.url, token=token[0] if token else None)
+
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True
     settings.posting.enabled = False
@@ -77,3 +86,106 @@ async def test_kopf_lists_and_watches(api: FakeApi) -> None:
         await operator.wait(("DELETED", "late"))
     assert api.audit.writes() == []
     assert {r.code for r in api.audit} == {200}
+
+
+async def test_kopf_sees_its_namespace_only(api: FakeApi) -> None:
+    api.add_namespace("other")
+    api.create(conversion_job("far", namespace="other"))
+    api.create(conversion_job("near"))
+    async with operating(api) as operator:
+        await operator.wait((None, "near"))
+    assert {name for _, name, _ in operator.seen} == {"near"}
+    assert api.audit.count(resource="conversionjobs", namespace=NAMESPACE) == 2
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_kopf_goes_on_where_a_watch_ended(api: FakeApi, how: str) -> None:
+    api.create(conversion_job("a"))
+    async with operating(api) as operator:
+        await operator.wait((None, "a"))
+        (watch,) = await api.until(lambda: api.watches(resource="conversionjobs"))
+        getattr(watch, how)()
+        api.create(conversion_job("b"))
+        await operator.wait(("ADDED", "b"))
+        assert api.audit.count(verb="list", resource="conversionjobs") == 1
+
+
+async def test_kopf_lists_again_after_410(api: FakeApi) -> None:
+    api.create(conversion_job("a"))
+    async with operating(api) as operator:
+        await operator.wait((None, "a"))
+        (watch,) = await api.until(lambda: api.watches(resource="conversionjobs"))
+        with api.faults.hold_watches(resource="conversionjobs"):
+            api.create(conversion_job("b"))
+            api.delete("conversionjobs", "a")
+            api.compact("conversionjobs")
+            watch.abort()
+        await operator.wait((None, "b"))
+        assert api.audit.count(verb="list", resource="conversionjobs") == 2
+    # The reason why the operator lists for itself: nobody is told of the deletion.
+    assert ("DELETED", "a") not in {(kind, name) for kind, name, _ in operator.seen}
+
+
+async def test_kopf_stops_at_a_410_that_is_a_status(api: FakeApi) -> None:
+    """Known of kopf 1.45: whoever runs it has to start it again."""
+    with pytest.raises(Exception, match="too old resource version"):
+        async with operating(api):
+            (watch,) = await api.until(lambda: api.watches(resource="conversionjobs"))
+            api.compact("conversionjobs", as_status=True)
+            watch.abort()
+            await api.until(lambda: api.audit.count(code=410))
+
+
+async def test_kopf_outlives_a_server_that_is_down(api: FakeApi) -> None:
+    async with operating(api) as operator:
+        await api.until(lambda: api.watches(resource="conversionjobs"))
+        with api.faults.status(503, verb="watch", times=2) as fault:
+            async with api.down():
+                api.create(conversion_job("a"))
+            await operator.wait(("ADDED", "a"))
+            assert fault.hits == 2
+
+
+async def test_kopf_takes_a_replayed_version_for_news(api: FakeApi) -> None:
+    first = api.create(conversion_job("a"))
+    async with operating(api) as operator:
+        await operator.wait((None, "a"))
+        await api.until(lambda: api.watches(resource="conversionjobs"))
+        api.patch("conversionjobs", "a", {"spec": {"priority": 1}})
+        await operator.wait(("MODIFIED", "a"))
+        operator.seen.clear()
+        api.replay("conversionjobs", "a", chosen=lambda obj: "priority" not in obj["spec"])
+        await operator.wait(("MODIFIED", "a"))
+        assert operator.seen == [("MODIFIED", "a", first["metadata"]["resourceVersion"])]
+
+
+async def test_kopf_logs_in_again_with_a_new_token(api: FakeApi) -> None:
+    rules = [
+        {
+            "apiGroups": ["converter.mynetwork.io"],
+            "resources": ["conversionjobs"],
+            "verbs": ["list", "watch"],
+        }
+    ]
+    api.access.grant("old", "operator", rules, namespace=NAMESPACE)
+    fresh, token = "new", ["old"]
+    async with operating(api, token) as operator:
+        await api.until(lambda: api.watches(resource="conversionjobs"))
+        token[0] = fresh
+        api.access.replace("old", fresh)
+        api.watches(resource="conversionjobs")[0].abort()
+        api.create(conversion_job("a"))
+        await operator.wait(("ADDED", "a"))
+    assert {r.code for r in api.audit if r.token == fresh} == {200}
+    assert 401 in {r.code for r in api.audit}
+
+
+async def test_a_kubeconfig_for_other_processes(api: FakeApi, tmp_path: Path) -> None:
+    mine = "mine"
+    api.access.grant(mine, "someone")
+    path = write_kubeconfig(tmp_path / "config", api.url, mine)
+    loaded = Configuration()
+    await load_kube_config(str(path), client_configuration=loaded)
+    async with ApiClient(loaded) as http:
+        assert (await VersionApi(http).get_code()).major == "1"
+    assert api.audit.requests[-1].token == mine

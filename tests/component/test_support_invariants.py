@@ -1,0 +1,282 @@
+"""Every check is green for what is right and red for what it guards against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kubernetes.aio.client import BatchV1Api, CustomObjectsApi
+
+from tests.component.support import (
+    NAMESPACE,
+    FakeApi,
+    World,
+    check_all,
+    check_events,
+    check_final,
+    check_i1,
+    check_i2,
+    check_i3,
+    check_i5,
+    check_no_leaks,
+    check_one_job_per_attempt,
+    check_statuses,
+    check_writes,
+)
+from tests.component.support.errors import Obj
+from tests.component.support.history import History, Life, peak
+from tests.component.support.scripts import SHA256, Script, fail, oom_killed, report, succeed
+from tests.component.support.tools import client, conversion_job
+from tests.component.test_support_deletion import job
+
+
+@pytest.fixture(autouse=True)
+async def _by_hand(api: FakeApi, world: World) -> None:
+    await api.manual()
+    api.clock.freeze()
+
+
+def status(phase: str, **more: Any) -> Obj:
+    done = phase in ("Succeeded", "Failed", "Cancelled")
+    good = {"Succeeded": "True", "Failed": "False", "Cancelled": "False"}.get(phase, "Unknown")
+    conditions = [
+        {
+            "type": kind,
+            "status": value,
+            "reason": "Test",
+            "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+        for kind, value in (("Succeeded", good), ("Finished", "True" if done else "False"))
+    ]
+    return {"phase": phase, "reason": "Test", "message": "", "conditions": conditions} | more
+
+
+def write(api: FakeApi, name: str, phase: str, **more: Any) -> None:
+    api.mutate("conversionjobs", name, lambda obj: obj.update(status=status(phase, **more)))
+
+
+def attempt(owner: Obj, number: int = 1, name: str | None = None) -> Obj:
+    made = job(name or f"{owner['metadata']['name']}-{number}", owner)
+    made["metadata"]["labels"] = {"converter.mynetwork.io/attempt": str(number)}
+    return made
+
+
+async def convert(api: FakeApi, world: World, name: str, script: Script | None = None) -> Obj:
+    """A conversion whose first attempt has come to rest."""
+    owner = api.create(conversion_job(name))
+    if script is not None:
+        world.script(name, script)
+    api.create(attempt(owner))
+    await world.settle()
+    return owner
+
+
+def violated(check: Callable[..., None], *args: Any, **kwargs: Any) -> str:
+    with pytest.raises(AssertionError) as caught:
+        check(*args, **kwargs)
+    return str(caught.value)
+
+
+async def test_a_good_scenario(api: FakeApi, world: World) -> None:
+    for name in ("a", "b"):
+        await convert(api, world, name, succeed(size=5))
+        write(api, name, "Running")
+        write(api, name, "Succeeded", outputSize=5, output={"sha256": SHA256})
+    check_all(api, limit=1)
+    check_no_leaks(api, jobs=2)
+
+
+async def test_i1_two_pods_of_one_conversion(api: FakeApi, world: World) -> None:
+    world.default = succeed(hold=True)
+    owner = await convert(api, world, "a")
+    check_i1(api)
+    api.create(attempt(owner, 2))
+    await world.settle()
+    assert "had 2 live pods" in violated(check_i1, api)
+    lost = world.pods("a-1")[0]["metadata"]["uid"]
+    check_i1(api, excluding={lost})
+
+
+async def test_i1_one_after_the_other_is_right(api: FakeApi, world: World) -> None:
+    owner = await convert(api, world, "a", fail())
+    api.create(attempt(owner, 2))
+    await world.settle()
+    check_i1(api)
+    check_i2(api, limit=1)
+
+
+async def test_i1_an_orphan_is_still_its_conversions_pod(api: FakeApi, world: World) -> None:
+    world.default = succeed(hold=True)
+    owner = await convert(api, world, "a")
+    api.delete("jobs", "a-1", propagation="Orphan")
+    await world.settle()
+    api.create(attempt(owner, 2))
+    await world.settle()
+    assert "had 2 live pods" in violated(check_i1, api)
+
+
+async def test_i2_by_pods_that_existed_only_for_a_moment(api: FakeApi, world: World) -> None:
+    world.default = succeed(hold=True)
+    for name in "abc":
+        await convert(api, world, name)
+    world.finish("b")
+    await world.settle()
+    check_i2(api, limit=3)
+    assert "3 live pods" in violated(check_i2, api, limit=2)
+
+
+async def test_i2_by_a_job_made_when_all_slots_were_held(api: FakeApi, world: World) -> None:
+    owners = [api.create(conversion_job(name)) for name in "ab"]
+    world.forbid_pods(NAMESPACE, "no")
+    for owner in owners:
+        api.create(attempt(owner))
+        await world.settle()
+    assert api.objects("pods") == []
+    check_i2(api, limit=2)
+    assert "was made" in violated(check_i2, api, limit=1)
+
+
+async def test_i2_counts_a_terminating_pod(api: FakeApi, world: World) -> None:
+    world.default = succeed(hold=True, stop_seconds=20)
+    await convert(api, world, "a")
+    api.delete("jobs", "a-1")
+    await world.settle()
+    await convert(api, world, "b")
+    assert "2 live pods" in violated(check_i2, api, limit=1)
+
+
+async def test_one_job_per_attempt_sees_those_that_are_gone(api: FakeApi, world: World) -> None:
+    owner = await convert(api, world, "a")
+    api.delete("jobs", "a-1")
+    await world.settle()
+    check_one_job_per_attempt(api)
+    api.create(attempt(owner, 1, name="other"))
+    assert "more than once" in violated(check_one_job_per_attempt, api)
+
+
+async def test_i3(api: FakeApi) -> None:
+    api.create(conversion_job("a"))
+    assert "a is None" in violated(check_i3, api)
+    write(api, "a", "Running")
+    assert "a is Running" in violated(check_i3, api)
+    write(api, "a", "Failed")
+    check_i3(api)
+    api.mutate("conversionjobs", "a", lambda o: o["status"].update(conditions=[]))
+    assert "no condition Finished" in violated(check_i3, api)
+
+
+async def test_final(api: FakeApi) -> None:
+    api.create(conversion_job("a"))
+    for phase in ("Queued", "Running", "Failed"):
+        write(api, "a", phase)
+    check_final(api)
+    assert History(api.store).phases(api.get("conversionjobs", "a")["metadata"]["uid"]) == [
+        "Queued",
+        "Running",
+        "Failed",
+    ]
+    write(api, "a", "Failed", logs="late")
+    assert "written after its end" in violated(check_final, api)
+
+
+async def test_leaks(api: FakeApi, world: World) -> None:
+    world.default = succeed(hold=True)
+    await convert(api, world, "a")
+    text = violated(check_no_leaks, api)
+    assert "live pod" in text
+    assert "unfinished Job a-1" in text
+    world.finish("a")
+    await world.settle()
+    check_no_leaks(api)
+    assert "1 Jobs" in violated(check_no_leaks, api, jobs=0)
+    api.gc.paused = True
+    api.delete("conversionjobs", "a")
+    assert "ownerless Job a-1" in violated(check_no_leaks, api)
+    api.create(conversion_job("b", metadata={"finalizers": ["test.example/x"]}))
+    assert "finalizer on ConversionJob b" in violated(check_no_leaks, api)
+
+
+@pytest.mark.parametrize(
+    ("script", "good"),
+    [
+        (succeed(size=5), True),
+        (succeed(size=6), False),
+        (succeed(size=5, sha256="0" * 64), False),
+        (fail(), False),
+        (oom_killed(exit_code=0, message=report(size=5)), False),
+        (succeed(size=5, hold=True), False),
+    ],
+)
+async def test_i5(api: FakeApi, world: World, script: Script, good: bool) -> None:
+    await convert(api, world, "a", script)
+    write(api, "a", "Succeeded", outputSize=5, output={"sha256": SHA256})
+    if good:
+        check_i5(api)
+    else:
+        assert "a says" in violated(check_i5, api)
+
+
+async def test_i5_an_output_that_comes_later_does_not_count(api: FakeApi, world: World) -> None:
+    await convert(api, world, "a", succeed(size=5, hold=True))
+    write(api, "a", "Succeeded", outputSize=5, output={"sha256": SHA256})
+    world.finish("a")
+    await world.settle()
+    assert "a says" in violated(check_i5, api)
+
+
+async def test_statuses(api: FakeApi) -> None:
+    api.create(conversion_job("a"))
+    write(api, "a", "Running", logs="x" * 2048)
+    check_statuses(api)
+    write(api, "a", "Running", logs="ä" * 4096)
+    write(api, "a", "Running")
+    assert "bytes" in violated(check_statuses, api)
+
+
+async def test_writes_are_counted_by_conversion(api: FakeApi, world: World) -> None:
+    cj = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
+    owner = api.create(conversion_job("a"))
+    async with client(api.url) as http:
+        body: Any = attempt(owner)
+        await BatchV1Api(http).create_namespaced_job(NAMESPACE, body)
+        for priority in (1, 1, 2):
+            patch = {"spec": {"priority": priority}}
+            await CustomObjectsApi(http).patch_namespaced_custom_object(*cj, "a", patch)
+        await BatchV1Api(http).delete_namespaced_job("a-1", NAMESPACE)
+    check_writes(api, most=5)
+    assert "5 writes for" in violated(check_writes, api, most=4)
+
+
+async def test_events_are_counted_by_conversion(api: FakeApi) -> None:
+    owner = api.create(conversion_job("a"))
+    for number in range(3):
+        api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": f"e{number}", "namespace": NAMESPACE},
+                "involvedObject": {
+                    "kind": "ConversionJob",
+                    "namespace": NAMESPACE,
+                    "uid": owner["metadata"]["uid"],
+                },
+            }
+        )
+    check_events(api, most=3)
+    assert "more than 2 Events" in violated(check_events, api, most=2)
+
+
+@pytest.mark.parametrize(
+    ("spans", "most", "at"),
+    [
+        ([], 0, 0),
+        ([(1, 3), (3, 5)], 1, 1),
+        ([(1, 4), (2, 5), (3, None)], 3, 3),
+        ([(1, None), (5, 6), (7, 8)], 2, 5),
+    ],
+)
+def test_peak(spans: list[tuple[int, int | None]], most: int, at: int) -> None:
+    lives = [Life("u", "n", "j", "o", start, end) for start, end in spans]
+    assert peak(lives) == (most, at)
