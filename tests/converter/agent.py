@@ -3,7 +3,8 @@
 Started as the main process of a long-lived container, so that a case costs the run under test and
 no container start. It measures what only a process inside can measure: the time from start to exit,
 the memory and the tasks of everything the command started, and what it left behind. Standard
-library only: it runs with the Python of whichever image it is put into.
+library only: it runs with the Python of whichever image it is put into, and with the modules that
+PYTHONPATH names; the commands it starts see none of these settings.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 SAMPLE_SECONDS = 0.02
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 class Sampler(threading.Thread):
@@ -119,7 +121,7 @@ class Server:
         began = time.monotonic()
         process = subprocess.Popen(
             request["argv"],
-            env={**os.environ, **request["env"]},
+            env={**CLEAN, **request["env"]},
             cwd=request["cwd"],
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.converter.containers import RESTRICTED, Agent, Image, docker, inspect_image
+from tests.converter.containers import (
+    RESTRICTED,
+    Agent,
+    Image,
+    build_tools,
+    export_modules,
+    inspect_image,
+)
 from tests.converter.harness import Converter, Workspace
 from tests.converter.kitchen import Kitchen
 from tests.converter.probing import Lab
 
 IMAGE_NAME = os.environ.get("CONVERTER_IMAGE", "my-converter:latest")
-TOOLS_NAME = "converter-test-tools:latest"
-TOOLS_FOLDER = Path(__file__).with_name("tools")
-
-
-@pytest.fixture(scope="session")
-def image() -> Image:
-    """The image under test."""
-    return inspect_image(IMAGE_NAME)
 
 
 @pytest.fixture(scope="session")
 def tools_image() -> str:
-    """The image that makes inputs and probes outputs, built unless it is there unchanged."""
-    docker("build", "--network=host", "-q", "-t", TOOLS_NAME, str(TOOLS_FOLDER), limit=900)
-    return TOOLS_NAME
+    """The image that makes inputs and probes outputs."""
+    return build_tools()
+
+
+@pytest.fixture(scope="session")
+def image(tools_image: str, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The image under test."""
+    return inspect_image(IMAGE_NAME, export_modules(tmp_path_factory.mktemp("python") / "modules"))
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +61,7 @@ def lab(tools: Agent, workspace: Workspace) -> Lab:
 @pytest.fixture(scope="session")
 def restricted(image: Image, workspace: Workspace) -> Iterator[Agent]:
     """A long-lived container of the image under test, as restricted as a conversion's pod."""
-    with Agent(image.name, (*RESTRICTED, f"--volume={workspace.root}:/workspace")) as agent:
+    with image.agent(*RESTRICTED, f"--volume={workspace.root}:/workspace") as agent:
         yield agent
 
 

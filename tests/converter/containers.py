@@ -15,6 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 AGENT = Path(__file__).with_name("agent.py")
+TOOLS = "converter-test-tools:latest"
+TOOLS_FOLDER = Path(__file__).with_name("tools")
+MODULES = "/agent/modules"
+"""Where the agent finds its own modules: the shipped image has only those the converter uses."""
+MODULES_PATH = f"{MODULES}:{MODULES}/lib-dynload"
 RESTRICTED = (
     "--network=none",
     "--read-only",
@@ -48,18 +53,45 @@ def docker(*arguments: str, limit: float = 120, text: str | None = None) -> str:
     return done.stdout
 
 
+def build_tools() -> str:
+    """The name of the image that makes inputs and probes outputs, built unless it is unchanged."""
+    docker("build", "--network=host", "-q", "-t", TOOLS, str(TOOLS_FOLDER), limit=900)
+    return TOOLS
+
+
+def export_modules(folder: Path) -> Path:
+    """Python's standard library out of the image of the tools, into a new folder."""
+    name = f"converter-test-{uuid.uuid4().hex[:12]}"
+    docker("create", f"--name={name}", TOOLS)
+    try:
+        (library,) = docker(
+            "run", "--rm", "--network=none", "--entrypoint=python3", TOOLS,
+            "-c", "import os; print(os.path.dirname(os.__file__))",
+        ).split()  # fmt: skip
+        docker("cp", f"{name}:{library}", str(folder))
+    finally:
+        docker("rm", name)
+    return folder
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of an image without running it."""
+    """What is known of an image without running it, and the modules its agent needs."""
 
     name: str
     entrypoint: tuple[str, ...]
     user: str
     size: int
     config: Mapping[str, Any]
+    modules: Path
+
+    def agent(self, *flags: str) -> Agent:
+        """A container of this image with the agent inside."""
+        modules = (f"--volume={self.modules}:{MODULES}:ro", f"--env=PYTHONPATH={MODULES_PATH}")
+        return Agent(self.name, (*modules, *flags))
 
 
-def inspect_image(name: str) -> Image:
+def inspect_image(name: str, modules: Path) -> Image:
     """Facts about a local image; DockerError if docker or the image is missing."""
     body = json.loads(docker("image", "inspect", name))[0]
     config = body["Config"]
@@ -69,6 +101,7 @@ def inspect_image(name: str) -> Image:
         user=config.get("User", ""),
         size=body["Size"],
         config=config,
+        modules=modules,
     )
 
 
@@ -126,7 +159,7 @@ class Command:
 class Agent:
     """A long-lived container whose only process starts commands for the tests."""
 
-    def __init__(self, image: str, flags: Sequence[str], python: str = "python3") -> None:
+    def __init__(self, image: str, flags: Sequence[str]) -> None:
         self.name = f"converter-test-{uuid.uuid4().hex[:12]}"
         self._commands: dict[int, Command] = {}
         self._lock = threading.Lock()
@@ -139,7 +172,7 @@ class Agent:
                 "-i",
                 f"--name={self.name}",
                 *flags,
-                f"--entrypoint={python}",
+                "--entrypoint=python3",
                 image,
                 "-u",
                 "-c",
@@ -231,3 +264,15 @@ class Agent:
             text = ended.stderr.decode(errors="replace")[-1500:]
             raise DockerError(f"{' '.join(argv)[:2000]} exited {ended.code}: {text}")
         return ended.stdout
+
+    def python(self, script: str, *arguments: str) -> str:
+        """What a script prints that runs inside the container."""
+        argv = ["python3", "-c", script, *arguments]
+        ended = self.start(argv, {"PYTHONPATH": MODULES_PATH}).result()
+        if ended.code:
+            raise DockerError(ended.stderr.decode(errors="replace")[-1500:])
+        return ended.stdout.decode()
+
+    def read(self, path: str) -> str:
+        """The text of a file inside the container."""
+        return self.python("import sys; print(open(sys.argv[1]).read(), end='')", path)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from media_converter.contract import ConversionType, Reason, parse_report
-from tests.converter.containers import RESTRICTED, Agent, Image, docker
+from tests.converter.containers import RESTRICTED, Image, docker
 from tests.converter.harness import (
     AUDIO,
     IMAGE,
@@ -301,7 +301,7 @@ def small_disk(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
     )  # fmt: skip
     flags = (*RESTRICTED, f"--volume={name}:/workspace", f"--volume={kitchen.workspace.root}:/all")
     try:
-        with Agent(image.name, flags) as agent:
+        with image.agent(*flags) as agent:
             host = json.loads(docker("volume", "inspect", name))[0]["Mountpoint"]
             yield Converter(agent, Workspace(Path(host)), image.entrypoint)
     finally:
@@ -346,7 +346,7 @@ def test_a_full_disk(
     finally:
         ballast.unlink()
         copied.unlink()
-    report = parse_report(small_disk.agent.run(("cat", REPORT)).decode())
+    report = parse_report(small_disk.agent.read(REPORT))
     assert report, ended.stderr[-2000:]
     assert report.final
     assert (ended.code, report.reason) == (42, Reason.DISK_FULL), report.message
@@ -397,7 +397,7 @@ def test_an_input_that_cannot_be_read(kitchen: Kitchen, converter: Converter) ->
 def test_a_volume_that_is_mounted_read_only(kitchen: Kitchen, image: Image) -> None:
     root = kitchen.workspace.root
     flags = (*RESTRICTED, f"--volume={root}:/workspace:ro", f"--volume={root}/reports:/reports")
-    with Agent(image.name, flags) as agent:
+    with image.agent(*flags) as agent:
         converter = Converter(agent, kitchen.workspace, image.entrypoint)
         case = Case(VIDEO, kitchen.base(), "out/read-only.mp4")
         conversion = converter.start(case, env={"TERMINATION_LOG": "/reports/read-only"})

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from media_converter.contract import ConversionType, Reason
-from tests.converter.containers import RESTRICTED, Agent, Image
+from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import Kitchen, tone, video
 from tests.converter.test_images import photo
@@ -77,7 +77,7 @@ def seed_file(kitchen: Kitchen, name: str) -> str:
             "fuzz.heic",
             lambda out: kitchen.run("heif-enc", "-o", out, photo(kitchen, "p.png", "120x90")),
         )
-    return photo(kitchen, f"fuzz-{name}", "120x90")
+    return photo(kitchen, f"fuzz.{name}", "120x90")
 
 
 def position(rng: random.Random, data: bytearray) -> int:
@@ -139,7 +139,7 @@ def mutate(rng: random.Random, original: bytes, other: bytes) -> bytes:
 def converters(image: Image, kitchen: Kitchen) -> Iterator[list[Converter]]:
     """One container for each conversion that runs at the same time."""
     flags = (*RESTRICTED, f"--volume={kitchen.workspace.root}:/workspace")
-    agents = [Agent(image.name, flags) for _ in range(AT_ONCE)]
+    agents = [image.agent(*flags) for _ in range(AT_ONCE)]
     yield [Converter(agent, kitchen.workspace, image.entrypoint) for agent in agents]
     for agent in agents:
         agent.close()

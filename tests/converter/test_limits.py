@@ -18,16 +18,8 @@ from tests.converter.test_images import photo
 
 def limited(image: Image, kitchen: Kitchen, memory: str, cpus: str = "1") -> Agent:
     other = [flag for flag in RESTRICTED if not flag.startswith(("--memory", "--cpus"))]
-    return Agent(
-        image.name,
-        (
-            *other,
-            f"--memory={memory}",
-            f"--memory-swap={memory}",
-            f"--cpus={cpus}",
-            f"--volume={kitchen.workspace.root}:/workspace",
-        ),
-    )
+    limits = (f"--memory={memory}", f"--memory-swap={memory}", f"--cpus={cpus}")
+    return image.agent(*other, *limits, f"--volume={kitchen.workspace.root}:/workspace")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.converter.containers import RESTRICTED, Agent, Image
+from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import IMAGE, THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import Kitchen
 from tests.converter.rawfiles import svg
@@ -71,14 +71,14 @@ def connected(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
     """The converter with the host's whole network: what it tries would succeed."""
     flags = [flag for flag in RESTRICTED if not flag.startswith("--network")]
     volume = f"--volume={kitchen.workspace.root}:/workspace"
-    with Agent(image.name, (*flags, "--network=host", volume)) as agent:
+    with image.agent(*flags, "--network=host", volume) as agent:
         yield Converter(agent, kitchen.workspace, image.entrypoint)
 
 
 def test_the_listener_hears(listener: Listener, connected: Converter) -> None:
     # The counter-proof: from that container the listener can be reached.
     script = "import socket; socket.create_connection(('127.0.0.1', %d)).sendall(b'hi')"
-    connected.agent.run(("python3", "-c", script % listener.port))
+    connected.agent.python(script % listener.port)
     for _ in range(100):
         if listener.heard:
             break
@@ -132,7 +132,7 @@ def test_no_packet_was_sent_by_any_conversion(kitchen: Kitchen, converter: Conve
     # The container that serves the other tests has no interface but its own loopback.
     for name, content in PLAYLISTS.items():
         converter.convert(VIDEO, kitchen.write(name, content), "out.mp4")
-    lines = converter.agent.run(("cat", "/proc/net/dev")).decode().splitlines()[2:]
+    lines = converter.agent.read("/proc/net/dev").splitlines()[2:]
     counters = {line.split(":")[0].strip(): line.split(":")[1].split() for line in lines}
     assert set(counters) == {"lo"}
     assert counters["lo"][1] == counters["lo"][9] == "0", "packets on the loopback"

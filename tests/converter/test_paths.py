@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from media_converter.contract import ConversionType, Reason
-from tests.converter.containers import RESTRICTED, Agent, Image
+from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, UID, VIDEO, Case, Converter, Workspace
 from tests.converter.kitchen import Kitchen
 from tests.converter.probing import Lab, near
@@ -71,7 +71,7 @@ def borders(
         os.chown(path, UID, UID)
         path.chmod(0o777)
     volumes = (f"--volume={inner.root}:/workspace", f"--volume={outer}:/outside")
-    with Agent(image.name, (*RESTRICTED, *volumes)) as agent:
+    with image.agent(*RESTRICTED, *volumes) as agent:
         yield Borders(Converter(agent, inner, image.entrypoint), outer)
 
 
