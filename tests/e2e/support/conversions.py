@@ -22,7 +22,7 @@ _ORDINARY: Final = {
     "image_resize": ("input/hubble-deep-field.jpg", "webp"),
     "extract_thumbnail": ("input/big-buck-bunny.mov", "jpg"),
 }
-LONG_INPUT: Final = "input/long.mov"
+LONG_INPUT: Final = "input/long.mp4"
 """Minutes of video, for conversions that are to be met while they run."""
 
 
@@ -93,15 +93,13 @@ class Conversion:
         return [e.body["status"] for e in self.world.conversions.of(self.uid) if "status" in e.body]
 
     def until(self, probe: Callable[[Any], object], what: str, seconds: float = 60) -> Any:
-        """The first status for which ``probe`` is true."""
+        """The first of all its statuses for which ``probe`` is true, however short it lasted."""
 
         def look() -> Any:
-            status = self.status
-            return status if status and probe(status) else None
+            return next((status for status in self.statuses() if probe(status)), None)
 
-        what = f"{self.name} is {what}"
         try:
-            return self.world.until(look, what, seconds)
+            return self.world.until(look, f"{self.name} is {what}", seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}; its status: {self.status}") from None
 

@@ -109,16 +109,20 @@ class OperatorInCluster:
         lines: queue.Queue[str | None] = queue.Queue()
 
         def read() -> None:
-            for line in follow.stdout or ():
-                lines.put(line)
+            assert follow.stdout is not None
+            with follow.stdout as written:
+                for line in written:
+                    lines.put(line)
             lines.put(None)
 
-        threading.Thread(target=read, daemon=True).start()
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
         try:
             yield Log(lines)
         finally:
             follow.terminate()
             follow.wait(timeout=10)
+            reader.join()
 
     def records(self) -> list[Any]:
         """All that its present container has logged."""

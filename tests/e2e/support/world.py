@@ -70,6 +70,7 @@ class World:
         self._changed = threading.Condition()
         self._broken: str | None = None
         self._processes: list[subprocess.Popen[str]] = []
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> World:
         for name, path in _PATHS.items():
@@ -79,21 +80,26 @@ class World:
                 text=True,
             )
             self._processes.append(watch)
-            history, lines = getattr(self, name), watch.stdout
-            threading.Thread(target=self._follow, args=(name, history, lines), daemon=True).start()
+            follow = threading.Thread(target=self._follow, args=(name, watch.stdout), daemon=True)
+            self._threads.append(follow)
+            follow.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             process.terminate()
             process.wait(timeout=10)
+        for thread in self._threads:
+            thread.join()
 
-    def _follow(self, name: str, history: History, lines: IO[str]) -> None:
-        for line in lines:
-            event = json.loads(line)
-            with self._changed:
-                history.add(Event(event["type"], event["object"], time.monotonic()))
-                self._changed.notify_all()
+    def _follow(self, name: str, lines: IO[str]) -> None:
+        history: History = getattr(self, name)
+        with lines:
+            for line in lines:
+                event = json.loads(line)
+                with self._changed:
+                    history.add(Event(event["type"], event["object"], time.monotonic()))
+                    self._changed.notify_all()
         with self._changed:
             self._broken = name
             self._changed.notify_all()

@@ -1,0 +1,86 @@
+"""Ends that are not success, each with its reason and no more attempts than it deserves."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.support.commands import Done, Kubectl
+from tests.e2e.support.conversions import Conversions
+from tests.e2e.support.world import World
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("missing.jpg", None, "InputNotFound"),
+        ("empty.jpg", b"", "InputEmpty"),
+        ("letter.jpg", b"Dear Sir or Madam,\n" * 100, "UnsupportedFormat"),
+    ],
+)
+def test_a_fault_of_the_file_is_told_and_not_tried_again(
+    conversions: Conversions, volume: Path, name: str, content: bytes | None, reason: str
+) -> None:
+    if content is not None:
+        (volume / "input" / name).write_bytes(content)
+    failing = conversions.make(name.replace(".", "-"), inputFile=f"input/{name}")
+    status = failing.until_phase("Failed")
+    assert status["reason"] == reason
+    assert name in status["message"] or name in status["logs"]
+    assert len(failing.jobs_made()) == len(status["attempts"])
+    assert [a["reason"] for a in status["attempts"] if a["reason"] != "StartError"] == [reason]
+    assert not failing.output.exists()
+
+
+def test_what_takes_too_long_is_ended(conversions: Conversions) -> None:
+    slow = conversions.long("slow", timeoutSeconds=4)
+    status = slow.until_phase("Failed")
+    assert status["reason"] == "DeadlineExceeded"
+    assert 4 <= status["durationSeconds"] < 30
+    assert "StartError" in str(status["attempts"]) or len(slow.jobs_made()) == 1
+    assert not slow.output.exists()
+
+
+def test_an_ended_one_is_removed_after_its_time_and_its_output_stays(
+    conversions: Conversions, world: World
+) -> None:
+    short = conversions.make("short-lived", ttlSecondsAfterFinished=2)
+    short.succeeded()
+    world.until(lambda: short.uid not in world.conversions.current, "it is removed", 30)
+    assert short.output.exists()
+
+
+def test_kubectl_wait_returns_on_every_end(conversions: Conversions, kubectl: Kubectl) -> None:
+    made = [
+        conversions.make("will-succeed"),
+        conversions.make("will-fail", inputFile="input/not-there.jpg"),
+        conversions.long("will-be-cancelled"),
+    ]
+    ends: dict[str, Done] = {}
+
+    def wait(name: str) -> None:
+        ends[name] = kubectl.attempt(
+            *("-n", "my-network", "wait", "--for=condition=Finished"),
+            *(f"convjob/{name}", "--timeout=90s"),
+            limit=100,
+        )
+
+    threads = [threading.Thread(target=wait, args=(conversion.name,)) for conversion in made]
+    for thread in threads:
+        thread.start()
+    made[2].until_phase("Running")
+    made[2].cancel()
+    for thread in threads:
+        thread.join()
+    assert {name: end.code for name, end in ends.items()} == dict.fromkeys(ends, 0), ends
+    assert [c.until_phase("Succeeded", "Failed", "Cancelled")["phase"] for c in made] == [
+        "Succeeded",
+        "Failed",
+        "Cancelled",
+    ]
+    for conversion in made:
+        conditions = {c["type"]: c["status"] for c in conversion.status["conditions"]}
+        succeeded = "True" if conversion.phase == "Succeeded" else "False"
+        assert conditions == {"Succeeded": succeeded, "Finished": "True"}

@@ -1,0 +1,65 @@
+"""The parallel limit and the queue, from the history of all pods and Jobs."""
+
+from __future__ import annotations
+
+from tests.e2e.conftest import LIMIT
+from tests.e2e.support.conversions import Conversions
+from tests.e2e.support.world import World, live, owner, runs, together
+
+COUNT = 10
+
+
+def test_ten_conversions_run_three_at_a_time_in_order(
+    conversions: Conversions, world: World
+) -> None:
+    seen = len(world.snapshot("pods")), len(world.snapshot("jobs"))
+    # Each runs for a few seconds, longer than it takes to start two more.
+    made = [
+        conversions.make(
+            f"queued-{number}",
+            "video_to_mp4",
+            inputFile="input/long.mp4",
+            options={"duration": 15, "resolution": "360p"},
+        )
+        for number in range(COUNT)
+    ]
+    for conversion in made:
+        conversion.succeeded(seconds=200)
+
+    pods = world.snapshot("pods")[seen[0] :]
+    assert max(len(there) for there in together(pods, live)) == LIMIT
+    # Really at once: the requests are apart from the limits, so that three fit a small node.
+    assert max(len(there) for there in together(pods, runs)) == LIMIT
+    for conversion in made:
+        assert len(conversion.jobs_made()) == 1 + _start_errors(conversion.status)
+
+    def age(number: int) -> tuple[str, str]:
+        return made[number].body["metadata"]["creationTimestamp"], made[number].uid
+
+    expected = [made[number].uid for number in sorted(range(COUNT), key=age)]
+    jobs = [owner(e.body) for e in world.snapshot("jobs")[seen[1] :] if e.kind == "ADDED"]
+    started = [uid for uid in dict.fromkeys(jobs) if uid in expected]
+    # Jobs for slots that were free together are created side by side, in any order.
+    for place, uid in enumerate(expected):
+        assert abs(started.index(uid) - place) < LIMIT, "not in the order of the queue"
+
+
+def test_the_queue_says_who_is_next_and_priority_goes_first(conversions: Conversions) -> None:
+    running = [conversions.long(f"first-{number}") for number in range(LIMIT)]
+    for conversion in running:
+        conversion.until_phase("Running")
+    patient = conversions.make("patient")
+    assert patient.until_reason("WaitingForSlot")["queuePosition"] == 1
+    urgent = conversions.make("urgent", priority=50)
+    assert urgent.until_reason("WaitingForSlot")["queuePosition"] == 1
+    assert not patient.jobs_made()
+    running[0].cancel()
+    first, second = urgent.succeeded(), patient.succeeded()
+    assert first["attempts"][0]["startTime"] <= second["attempts"][0]["startTime"]
+    assert first["completionTime"] <= second["attempts"][0]["startTime"]
+
+
+def _start_errors(status: object) -> int:
+    """Attempts that the node could not even start: retried, and no fault of anybody's here."""
+    assert isinstance(status, dict)
+    return int(status.get("retries", {}).get("disruptions", 0))

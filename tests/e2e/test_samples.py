@@ -1,0 +1,94 @@
+"""The four conversions, from the samples as they ship, each output probed by other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.support.commands import ROOT, Kubectl
+from tests.e2e.support.conversions import Conversion, Conversions
+from tests.e2e.support.probing import probe_media, probe_picture
+from tests.e2e.support.world import World
+
+SAMPLES = ROOT / "deploy/samples"
+
+
+@pytest.fixture(scope="module")
+def samples(kubectl: Kubectl, world: World, volume: Path) -> Iterator[dict[str, Conversion]]:
+    """The samples, applied as the demo does, by their conversionType."""
+    conversions = Conversions(kubectl, world, volume, "output")
+    kubectl("apply", "-f", str(SAMPLES))
+    made = {}
+    for path in SAMPLES.glob("*.yaml"):
+        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+        meta = body["metadata"]
+        stored = kubectl.get("-n", meta["namespace"], "convjob", meta["name"])
+        made[body["spec"]["conversionType"]] = conversions.adopt(stored)
+    yield made
+    conversions.remove()
+
+
+def shared(status: Any, facts: dict[str, Any]) -> dict[str, Any]:
+    """What the status says of the things that were probed."""
+    return {name: status["output"].get(name) for name in facts}
+
+
+def test_video_to_mp4(samples: dict[str, Conversion], volume: Path) -> None:
+    sample = samples["video_to_mp4"]
+    status = sample.succeeded()
+    facts = probe_media(volume, sample.body["spec"]["outputFile"])
+    assert facts.pop("container").split(",")[1] == status["output"]["container"] == "mp4"
+    assert shared(status, facts) == facts
+    assert (facts["videoCodec"], facts["audioCodec"]) == ("h264", "aac")
+    assert (facts["width"], facts["height"]) == (854, 480)
+    assert 4.9 < float(facts["durationSeconds"]) < 5.2
+
+
+def test_audio_to_mp3(samples: dict[str, Conversion], volume: Path) -> None:
+    sample = samples["audio_to_mp3"]
+    status = sample.succeeded()
+    facts = probe_media(volume, sample.body["spec"]["outputFile"])
+    assert facts == shared(status, facts)
+    assert (facts["container"], facts["audioCodec"]) == ("mp3", "mp3")
+    assert 9.9 < float(facts["durationSeconds"]) < 10.1
+    # 192 kbit/s for ten seconds.
+    assert 220_000 < status["outputSize"] < 260_000
+
+
+def test_image_resize(samples: dict[str, Conversion], volume: Path) -> None:
+    sample = samples["image_resize"]
+    status = sample.succeeded()
+    facts = probe_picture(volume, sample.body["spec"]["outputFile"])
+    assert facts.pop("loader") == "webpload"
+    assert status["output"]["container"] == "webp"
+    assert facts == shared(status, facts)
+    # 1000x872, fitted into 640x480.
+    assert (facts["width"], facts["height"]) == (550, 480)
+
+
+def test_extract_thumbnail(samples: dict[str, Conversion], volume: Path) -> None:
+    sample = samples["extract_thumbnail"]
+    status = sample.succeeded()
+    facts = probe_picture(volume, sample.body["spec"]["outputFile"])
+    assert facts.pop("loader") == "jpegload"
+    assert status["output"]["container"] == "jpeg"
+    assert facts == shared(status, facts) == {"width": 320, "height": 180}
+
+
+def test_people_see_what_became_of_them(samples: dict[str, Conversion], kubectl: Kubectl) -> None:
+    for sample in samples.values():
+        sample.succeeded()
+    table = kubectl("-n", "my-network", "get", "convjob", "-o", "wide").splitlines()
+    assert table[0].split() == [
+        *("NAME", "TYPE", "PHASE", "PROGRESS", "SIZE", "REASON", "AGE"),
+        *("INPUT", "OUTPUT", "NODE", "DURATION"),
+    ]
+    rows = {row.split()[0]: row.split()[1:] for row in table[1:]}
+    for kind, sample in samples.items():
+        row = rows[sample.name]
+        assert row[:5] == [kind, "Succeeded", "100", str(sample.output.stat().st_size), "Completed"]
+        assert row[6:8] == [sample.body["spec"][key] for key in ("inputFile", "outputFile")]

@@ -1,0 +1,84 @@
+"""Conversions that cannot start yet: they say why, and start when the cause is gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.support.commands import ROOT, Kubectl
+from tests.e2e.support.conversions import Conversions
+from tests.e2e.support.operator import OperatorInCluster
+
+SECOND = "my-network-second"
+# Nothing listens there: the answer comes at once, wherever the cluster runs.
+NO_IMAGE = "localhost:1/my-converter:none"
+
+
+def test_a_wrong_image_that_is_then_put_right(
+    conversions: Conversions, operator: OperatorInCluster
+) -> None:
+    right = operator.settings()["CONVERTER_IMAGE"]
+    operator.configure({"CONVERTER_IMAGE": NO_IMAGE})
+    try:
+        waiting = conversions.make("no-image")
+        status = waiting.until_reason("ImagePullFailed", seconds=30)
+        assert status["phase"] == "Starting"
+        assert NO_IMAGE in status["message"]
+    finally:
+        operator.configure({"CONVERTER_IMAGE": right})
+    # Its Job names an image that is not wanted any more: given up, and tried again with the new.
+    status = waiting.succeeded()
+    assert status["attempts"][0]["reason"] == "ImageChanged"
+    assert [phase for phase in _phases(waiting.statuses()) if phase == "Running"] == ["Running"]
+
+
+def test_a_missing_claim_that_is_then_made(conversions: Conversions, kubectl: Kubectl) -> None:
+    waiting = conversions.make("no-claim", namespace=SECOND)
+    status = waiting.until_reason("ClaimMissing", seconds=30)
+    assert status["phase"] == "Queued"
+    assert "my-network-shared" in status["message"]
+    # It takes no slot and holds up nobody.
+    conversions.make("elsewhere").succeeded()
+    assert waiting.jobs_made() == []
+    kubectl("apply", "-k", str(ROOT / "tests/e2e/overlay/late-claim"))
+    waiting.succeeded()
+
+
+def test_a_pause_that_ends(conversions: Conversions, operator: OperatorInCluster) -> None:
+    running = conversions.long("goes-on")
+    running.until_phase("Running")
+    # Not hurried: the promise is that the change is seen within 90 seconds.
+    assert operator.configure({"CONVERTER_ENABLED": "false"}, hurry=False) <= 90
+    try:
+        waiting = conversions.make("paused")
+        status = waiting.until_reason("Paused", seconds=10)
+        assert status["phase"] == "Queued"
+        assert "CONVERTER_ENABLED" in status["message"]
+        assert operator.metrics()["converter_enabled"][()] == 0
+        assert running.phase == "Running"
+        assert waiting.jobs_made() == []
+    finally:
+        operator.configure({"CONVERTER_ENABLED": "true"})
+    waiting.succeeded()
+
+
+@pytest.mark.parametrize("busy", ["output", "input"])
+def test_one_that_needs_the_file_of_an_older_one(conversions: Conversions, busy: str) -> None:
+    older = conversions.make(f"older-{busy}", "video_to_mp4", options={"resolution": "240p"})
+    path = older.body["spec"]["outputFile"]
+    younger = (
+        conversions.make(
+            "same-output", "video_to_mp4", outputFile=path, options={"resolution": "360p"}
+        )
+        if busy == "output"
+        else conversions.make("after-it", "extract_thumbnail", inputFile=path)
+    )
+    assert older.name in younger.until_reason("PathBusy", seconds=10)["message"]
+    last = younger.succeeded()
+    first = older.until_phase("Succeeded")
+    assert first["completionTime"] <= last["attempts"][0]["startTime"]
+
+
+def _phases(statuses: list[dict[str, str]]) -> list[str]:
+    """The phases in order, without repetitions."""
+    phases = [status["phase"] for status in statuses]
+    return [phase for n, phase in enumerate(phases) if n == 0 or phases[n - 1] != phase]
