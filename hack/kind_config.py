@@ -75,9 +75,7 @@ def main() -> None:
     parser.add_argument("--audit", action="store_true")
     args = parser.parse_args()
     base = yaml.safe_load((ROOT / "kind-config.yaml").read_text(encoding="utf-8"))
-    config = cluster_config(
-        base, args.name, args.volume.resolve(), args.workers, audit=args.audit
-    )
+    config = cluster_config(base, args.name, args.volume.resolve(), args.workers, audit=args.audit)
     yaml.safe_dump(config, sys.stdout, sort_keys=False)
 
 

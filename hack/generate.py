@@ -1,0 +1,39 @@
+"""Writes what is made from the code: the CRD and the reference pages.
+
+``python hack/generate.py DIR`` writes beneath DIR; a unit test compares with what is committed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from conversion_operator.api import names
+from conversion_operator.api.crd import render_crd
+from conversion_operator.api.reasons import render_reasons
+from conversion_operator.controller.settings import render_settings
+from conversion_operator.controller.telemetry import Metrics, render_metrics
+
+
+def generated_files() -> dict[str, str]:
+    """Path in the repository → content."""
+    return {
+        f"crds/{names.PLURAL}.{names.GROUP}.yaml": render_crd(),
+        "docs/reasons.md": render_reasons(),
+        "docs/settings.md": render_settings(),
+        "docs/metrics.md": render_metrics(Metrics(CollectorRegistry())),
+    }
+
+
+def main(root: Path) -> None:
+    """Write them all."""
+    for name, content in generated_files().items():
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
