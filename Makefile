@@ -37,8 +37,8 @@ images: tools ## build the operator's and the converter's image, and load them i
 deploy: cluster images ## install CRD and operator into the demo's cluster
 	@hack/deploy mynetwork
 
-crds: tools ## write crds/ from the pydantic models
-	@PYTHONPATH=operator:converter-module $(VENV)/python -m conversion_operator.api.crd .
+crds: tools ## write the CRD and the reference pages made from the code
+	@PYTHONPATH=operator:converter-module $(VENV)/python hack/generate.py .
 
 lint: tools ## ruff, mypy --strict, import-linter, shellcheck, and crds/ against the models
 	@hack/lint

@@ -1,20 +1,18 @@
 """The CustomResourceDefinition, made from the pydantic models.
 
-``python -m conversion_operator.api.crd`` prints it; ``make crds`` writes crds/ and docs/reasons.md,
-and a test fails when what is committed differs. The operator never installs it.
+``make crds`` writes it to crds/, and a test fails when what is committed differs. The operator
+never installs it.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
-from conversion_operator.api import names, reasons
+from conversion_operator.api import names
 from conversion_operator.api.rules import Rule, root_rules, spec_rules
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
@@ -145,23 +143,3 @@ def render_crd() -> str:
     # A round trip through JSON turns enums and tuples into what YAML can hold.
     plain = json.loads(json.dumps(build_crd()))
     return header + yaml.safe_dump(plain, sort_keys=False, width=100)
-
-
-def generated_files() -> dict[str, str]:
-    """Path in the repository → content, of everything that is made from the models."""
-    return {
-        f"crds/{names.PLURAL}.{names.GROUP}.yaml": render_crd(),
-        "docs/reasons.md": reasons.render_markdown(),
-    }
-
-
-def main(root: Path) -> None:
-    """Write the generated files beneath ``root``."""
-    for name, content in generated_files().items():
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -266,7 +266,7 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
 )
 
 
-def render_markdown() -> str:
+def render_reasons() -> str:
     """docs/reasons.md: one row a reason, in the order of the list."""
     rows = "\n".join(f"| `{r}` | {e.meaning} | {e.cure} |" for r, e in REASONS.items())
     return (

@@ -135,6 +135,23 @@ def read_settings(folder: Path = CONFIG_DIR) -> Settings:
     return Settings(_secrets_dir=folder if folder.is_dir() else None)
 
 
+def render_settings() -> str:
+    """docs/settings.md: one row a setting."""
+    rows = "\n".join(
+        f"| `{name.upper()}` | `{field.default}` | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    )
+    return (
+        "# Settings\n\n"
+        "Keys of the ConfigMap `my-network-converter-operator`, or environment variables of the "
+        "operator, which override it. The ConfigMap is read again while the operator runs: a "
+        "change takes effect within 90 seconds and stops nothing that runs. `WATCH_NAMESPACES`, "
+        "`PROBE_PORT`, `LOG_LEVEL`, `POD_NAMESPACE` and `POD_NAME` are read at the start only. "
+        "This page is made from `operator/conversion_operator/controller/settings.py` by "
+        "`make crds`.\n\n| setting | default | meaning |\n|---|---|---|\n" + rows + "\n"
+    )
+
+
 class LiveSettings:
     """The settings as last read well: a slip in the ConfigMap must not stop what works."""
 

@@ -73,6 +73,30 @@ class Metrics:
         return Gauge(name, text, registry=self.registry)
 
 
+def render_metrics(metrics: Metrics) -> str:
+    """docs/metrics.md: one row a metric, and what to compute from them."""
+    rows = "\n".join(
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | "
+        f"{family.documentation} |"
+        for family in metrics.registry.collect()
+    )
+    return (
+        "# Metrics\n\n"
+        "Served at `/metrics` on port 8080. Counters begin anew with the operator's process. "
+        "This page is made from `operator/conversion_operator/controller/telemetry.py` by "
+        "`make crds`.\n\n| metric | type | meaning |\n|---|---|---|\n" + rows + "\n\n"
+        "What MY Network counts today, in PromQL:\n\n"
+        "| figure | query |\n|---|---|\n"
+        "| total | `sum(converter_conversions_finished_total)` |\n"
+        '| successful | `sum(converter_conversions_finished_total{phase="Succeeded"})` |\n'
+        '| failed | `sum(converter_conversions_finished_total{phase="Failed"})` |\n'
+        '| success rate | `sum(converter_conversions_finished_total{phase="Succeeded"}) / '
+        "sum(converter_conversions_finished_total)` |\n"
+        "| average processing time | `sum(converter_run_seconds_sum) / "
+        "sum(converter_run_seconds_count)` |\n"
+    )
+
+
 class Telemetry:
     """Tells of status changes."""
 

@@ -236,7 +236,7 @@ class TestRunning:
 
     def test_unreachable_node(self) -> None:
         parts = children(job(), running(deleted_at=at(100)))
-        plan, subject = step(is_running(), parts, 200)
+        subject = step(is_running(), parts, 200)[1]
         assert (status(subject).phase, status(subject).reason) == (
             Phase.RUNNING,
             Reason.NODE_UNREACHABLE,
