@@ -7,13 +7,11 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
-# The tests' cluster: another name and another volume than the demo's, so that neither harms the other.
-TEST_CLUSTER := mynetwork-test
 
 .PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## fresh machine to four conversions of real media on a kind cluster
 	@hack/demo
@@ -40,7 +38,7 @@ deploy: cluster images ## install CRD and operator into the demo's cluster
 crds: tools ## write the CRD and the reference pages made from the code
 	@PYTHONPATH=operator:converter-module $(VENV)/python hack/generate.py .
 
-lint: tools ## ruff, mypy --strict, import-linter, shellcheck, and crds/ against the models
+lint: tools ## ruff, mypy --strict, import-linter, shellcheck, and generated files against the code
 	@hack/lint
 
 unit: tools ## pure functions
@@ -54,11 +52,8 @@ converter: tools ## the converter's image, with real ffmpeg and libvips
 	@hack/images
 	@$(PYTEST) tests/converter
 
-e2e: tools ## the operator on a real kind cluster, with real media
-	@hack/docker
-	@hack/cluster up $(TEST_CLUSTER) .tools/volume-test --audit
-	@hack/images $(TEST_CLUSTER)
-	@$(PYTEST) tests/e2e --cluster-name $(TEST_CLUSTER)
+e2e: tools ## the operator on a real kind cluster (mynetwork-test, gone afterwards), with real media
+	@$(PYTEST) tests/e2e
 
 clean: down ## down, and also the caches: the next demo builds everything again
 	@hack/clean

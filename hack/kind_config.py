@@ -1,4 +1,4 @@
-"""Prints the kind configuration of one cluster: kind-config.yaml with what that cluster has of its own."""
+"""Prints the kind configuration of one cluster: kind-config.yaml, and what is its own."""
 
 from __future__ import annotations
 
