@@ -38,7 +38,7 @@ deploy: cluster images ## install CRD and operator into the demo's cluster
 crds: tools ## write the CRD and the reference pages made from the code
 	@PYTHONPATH=operator:converter-module $(VENV)/python hack/generate.py .
 
-lint: tools ## ruff, mypy --strict, import-linter, shellcheck, and generated files against the code
+lint: tools ## ruff, mypy --strict, import-linter, shellcheck
 	@hack/lint
 
 unit: tools ## pure functions
