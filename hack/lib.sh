@@ -44,7 +44,10 @@ locked() {
   local lock=$CACHE/$1.lock
   shift
   (
-    flock 9
+    flock --nonblock 9 || {
+      step "waiting for another run to finish with: $(basename "$lock" .lock)"
+      flock 9
+    }
     "$@"
   ) 9>"$lock"
 }
