@@ -27,7 +27,7 @@ IMAGE = "my-converter:latest"
 LIMIT = 3
 """CONVERTER_MAX_PARALLEL as it ships."""
 
-_LOOPS = 35
+_LOOPS = 100
 """How often the five seconds of the sample are repeated for a conversion that takes long."""
 
 

@@ -181,7 +181,9 @@ class Conversions:
 
     def long(self, name: str, **special: Any) -> Conversion:
         """One that runs for minutes unless it is stopped."""
-        return self.make(name, "video_to_mp4", inputFile=LONG_INPUT, **special)
+        # Without a resolution a video that fits already would only be copied.
+        options = {"resolution": "480p", "quality": "high"}
+        return self.make(name, "video_to_mp4", inputFile=LONG_INPUT, options=options, **special)
 
     def adopt(self, body: Body) -> Conversion:
         """Look after one that was made otherwise."""

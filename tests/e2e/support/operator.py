@@ -134,47 +134,30 @@ class OperatorInCluster:
         data: dict[str, str] = self._kubectl.get("-n", NAMESPACE, "configmap", NAME)["data"]
         return data
 
-    def configure(self, settings: Mapping[str, str], *, hurry: bool = True) -> float:
-        """Change the ConfigMap; returns the seconds until the operator has taken it over.
+    def patch_settings(self, settings: Mapping[str, str]) -> None:
+        """Change the ConfigMap. The operator comes to know of it by itself."""
+        patch = json.dumps({"data": settings})
+        self._kubectl("-n", NAMESPACE, "patch", "configmap", NAME, "--type=merge", "-p", patch)
 
-        A kubelet looks after mounted ConfigMaps about once a minute. In a ``hurry`` the pod is
-        touched, which makes it look at once.
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Change the ConfigMap and wait until the operator has taken it over.
+
+        A kubelet looks after mounted ConfigMaps about once a minute. The pod is touched, which
+        makes it look at once.
         """
         with self.log() as log:
-            patch = json.dumps({"data": settings})
-            self._kubectl("-n", NAMESPACE, "patch", "configmap", NAME, "--type=merge", "-p", patch)
-            started = time.monotonic()
-            if hurry:
-                self._kubectl(
-                    "-n",
-                    NAMESPACE,
-                    "annotate",
-                    "pod",
-                    "-l",
-                    _SELECTOR,
-                    "--overwrite",
-                    f"touched-at={started}",
-                )
-            wanted = {name.lower(): value for name, value in settings.items()}
+            self.patch_settings(settings)
+            touch = f"touched-at={time.monotonic()}"
+            self._kubectl("-n", NAMESPACE, "annotate", "pod", "-l", _SELECTOR, "--overwrite", touch)
+            wanted = {name.lower(): value.lower() for name, value in settings.items()}
             log.until(
                 lambda record: (
                     record["message"] == "settings changed"
-                    and all(str(record[k]).lower() == v.lower() for k, v in wanted.items())
+                    and all(str(record[name]).lower() == wanted[name] for name in wanted)
                 ),
                 f"settings changed to {settings}",
-                120,
+                60,
             )
-            return time.monotonic() - started
-
-    @contextmanager
-    def configured(self, **settings: str) -> Iterator[None]:
-        """Other settings for a while."""
-        before = {name: self.settings()[name] for name in settings}
-        self.configure(settings)
-        try:
-            yield
-        finally:
-            self.configure(before)
 
     def metrics(self) -> dict[str, dict[tuple[str, ...], float]]:
         """name → label values in the order of their names → value."""

@@ -1,0 +1,229 @@
+"""What the API server makes of manifests: it explains, and refuses what is wrong by its name."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.support.commands import ROOT, Done, Kubectl
+from tests.e2e.support.conversions import Conversion, Conversions, manifest
+from tests.e2e.support.operator import OperatorInCluster
+from tests.e2e.support.world import World
+
+VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _changed_in_no_hurry(operator: OperatorInCluster) -> Iterator[None]:
+    """A changed setting reaches the operator by itself, while the tests here take their time."""
+    name, before = "CONVERTER_QUEUE_TIMEOUT_SECONDS", "86400"
+    with operator.log() as log:
+        operator.patch_settings({name: "86399"})
+        changed = time.monotonic()
+        yield
+        log.until(
+            lambda record: record.get("converter_queue_timeout_seconds") == 86399,
+            "the changed setting",
+            # A kubelet looks after mounted ConfigMaps every 60 to 90 seconds.
+            max(1.0, changed + 120 - time.monotonic()),
+        )
+    operator.configure({name: before})
+
+
+def refusal(kubectl: Kubectl, body: Any) -> str:
+    """What `kubectl create` says against a manifest; "" if it is accepted."""
+    done = kubectl.attempt("create", "--dry-run=server", "-f", "-", text=json.dumps(body))
+    return done.err if done.code else ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "said"),
+    [
+        (VIDEO, {"conversionType": "video_to_gif"}, 'spec.conversionType: Unsupported value: "v'),
+        (VIDEO, {"conversionType": None}, "spec.conversionType: Required value"),
+        (VIDEO, {"inputFile": None}, "spec.inputFile: Required value"),
+        (VIDEO, {"outputFile": None}, "spec.outputFile: Required value"),
+        (VIDEO, {"inputFile": "../etc/passwd"}, "inputFile must not contain . or .."),
+        (VIDEO, {"inputFile": "a/../../b.mov"}, "inputFile must not contain . or .."),
+        (VIDEO, {"outputFile": "output/./a.mp4"}, "outputFile must not contain . or .."),
+        (VIDEO, {"inputFile": "input/"}, "spec.inputFile"),
+        (VIDEO, {"inputFile": "a//b.mov"}, "spec.inputFile"),
+        (VIDEO, {"inputFile": ""}, "spec.inputFile"),
+        (VIDEO, {"inputFile": "a" * 1025}, "spec.inputFile: Too long"),
+        (VIDEO, {"inputFile": "a.mp4", "outputFile": "/a.mp4"}, "must not be the inputFile"),
+        (VIDEO, {"outputFile": "output/a.avi"}, "outputFile of video_to_mp4 must end in .mp4"),
+        (AUDIO, {"outputFile": "output/a.mp4"}, "outputFile of audio_to_mp3 must end in .mp3"),
+        (IMAGE, {"outputFile": "output/jpg"}, "outputFile of image_resize must end in .jpg"),
+        (THUMBNAIL, {"outputFile": "a.gif"}, "outputFile of extract_thumbnail must end in .jpg"),
+        (VIDEO, {"options": {"size": "640x480"}}, "options.size belongs to image_resize and"),
+        (VIDEO, {"options": {"bitrate": "192k"}}, "options.bitrate belongs to audio_to_mp3 only"),
+        (VIDEO, {"options": {"time": 1}}, "options.time belongs to extract_thumbnail only"),
+        (AUDIO, {"options": {"quality": "high"}}, "options.quality belongs to video_to_mp4"),
+        (AUDIO, {"options": {"resolution": "480p"}}, "options.resolution belongs to video_to_mp4"),
+        (IMAGE, {"options": {"start": 1}}, "options.start belongs to video_to_mp4 and audio"),
+        (THUMBNAIL, {"options": {"duration": 1}}, "options.duration belongs to video_to_mp4"),
+        (IMAGE, {"options": {"size": "0x0"}}, "spec.options.size"),
+        (IMAGE, {"options": {"size": "640"}}, "spec.options.size"),
+        (IMAGE, {"options": {"size": "20000x1"}}, "options.size must be WIDTHxHEIGHT"),
+        (IMAGE, {"options": {"quality": 101}}, "spec.options.quality"),
+        (IMAGE, {"options": {"quality": 0}}, "spec.options.quality"),
+        (IMAGE, {"options": {"quality": "101"}}, "spec.options.quality"),
+        (IMAGE, {"options": {"quality": "medium"}}, "options.quality of image_resize and"),
+        (VIDEO, {"options": {"quality": "best"}}, "spec.options.quality"),
+        (VIDEO, {"options": {"quality": 85}}, "options.quality of video_to_mp4 must be low"),
+        (VIDEO, {"options": {"resolution": "700p"}}, "spec.options.resolution"),
+        (AUDIO, {"options": {"bitrate": "999k"}}, "spec.options.bitrate"),
+        (VIDEO, {"options": {"duration": 0}}, "options.duration must be more than 0"),
+        (VIDEO, {"options": {"duration": "00:00:00"}}, "options.duration must be more than 0"),
+        (VIDEO, {"options": {"start": -1}}, "spec.options.start"),
+        (VIDEO, {"options": {"start": "1:2"}}, "spec.options.start"),
+        (THUMBNAIL, {"options": {"time": "soon"}}, "spec.options.time"),
+        (VIDEO, {"options": {"start": 1.5}}, "spec.options.start"),
+        (VIDEO, {"priority": 101}, "spec.priority"),
+        (VIDEO, {"priority": "high"}, "spec.priority"),
+        (VIDEO, {"timeoutSeconds": 0}, "spec.timeoutSeconds"),
+        (VIDEO, {"maxRetries": 11}, "spec.maxRetries"),
+        (VIDEO, {"ttlSecondsAfterFinished": -1}, "spec.ttlSecondsAfterFinished"),
+        (VIDEO, {"cancel": "yes"}, "spec.cancel"),
+        (VIDEO, {"resources": {"limits": {"memory": "lots"}}}, "spec.resources.limits.memory"),
+        # kubectl validates strictly: what is misspelt is not dropped in silence.
+        (VIDEO, {"prioritty": 5}, 'unknown field "spec.prioritty"'),
+        (VIDEO, {"options": {"qualty": "low"}}, 'unknown field "spec.options.qualty"'),
+        (VIDEO, {"podTemplate": {}}, 'unknown field "spec.podTemplate"'),
+    ],
+)
+def test_a_bad_manifest_is_refused_by_name(
+    kubectl: Kubectl, kind: str, spec: dict[str, Any], said: str
+) -> None:
+    body = manifest("bad", kind)
+    body["spec"] = {k: v for k, v in (body["spec"] | spec).items() if v is not None}
+    assert said in refusal(kubectl, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (VIDEO, {"quality": "high", "resolution": "2160p", "start": "00:00:01.5", "duration": 90}),
+        (AUDIO, {"bitrate": "320k", "start": "1.5", "duration": "10"}),
+        (IMAGE, {"size": "16384x1", "quality": "100"}),
+        (THUMBNAIL, {"time": "00:00:03.250", "size": "1x1", "quality": 1}),
+    ],
+)
+def test_a_good_one_is_not(kubectl: Kubectl, kind: str, options: dict[str, Any]) -> None:
+    assert refusal(kubectl, manifest("good", kind, options=options)) == ""
+
+
+@pytest.fixture(scope="module")
+def stored(kubectl: Kubectl, world: World, volume: Any, run_folder: str) -> Iterator[Conversion]:
+    """A conversion with every field set, which has succeeded."""
+    conversions = Conversions(kubectl, world, volume, run_folder)
+    conversion = conversions.make(
+        "stored",
+        options={"quality": 80},
+        timeoutSeconds=60,
+        maxRetries=1,
+        priority=1,
+        ttlSecondsAfterFinished=3600,
+        resources={"limits": {"memory": "512Mi"}},
+    )
+    conversion.succeeded()
+    yield conversion
+    conversions.remove()
+
+
+def patched(conversion: Conversion, kind: str, patch: object, *flags: str) -> Done:
+    return conversion.kubectl.attempt(
+        *("-n", conversion.namespace, "patch", "convjob", conversion.name, "--dry-run=server"),
+        *(f"--type={kind}", "-p", json.dumps(patch), *flags),
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("conversionType", "extract_thumbnail"),
+        ("inputFile", "input/other.jpg"),
+        ("outputFile", "output/other.webp"),
+        ("options", {"quality": 81}),
+        ("options", None),
+        ("timeoutSeconds", 61),
+        ("timeoutSeconds", None),
+        ("maxRetries", 2),
+        ("maxRetries", None),
+        ("resources", {"limits": {"memory": "513Mi"}}),
+        ("resources", None),
+    ],
+)
+def test_what_is_asked_for_cannot_be_changed(stored: Conversion, field: str, value: object) -> None:
+    done = patched(stored, "merge", {"spec": {field: value}})
+    assert done.code
+    assert f"{field} is immutable" in done.err
+
+
+@pytest.mark.parametrize(
+    "spec", [{"priority": 9}, {"ttlSecondsAfterFinished": 1}, {"cancel": True}]
+)
+def test_but_for_three_fields(stored: Conversion, spec: dict[str, object]) -> None:
+    assert patched(stored, "merge", {"spec": spec}).code == 0
+
+
+def test_a_cancel_is_not_taken_back(conversions: Conversions) -> None:
+    done = conversions.make("cancelled-after-the-end", cancel=True)
+    done.until_phase("Cancelled")
+    for value in (False, None):
+        refused = patched(done, "merge", {"spec": {"cancel": value}})
+        assert "cancel cannot be taken back" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "said"),
+    [
+        ("merge", {"status": {"phase": "Running"}}, "finished conversion may not change"),
+        ("merge", {"status": {"phase": "Failed"}}, "finished conversion may not change"),
+        ("merge", {"status": {"phase": "Finished"}}, "status.phase: Unsupported value"),
+        ("json", [{"op": "remove", "path": "/status"}], "status may not be removed"),
+    ],
+)
+def test_an_end_is_an_end(stored: Conversion, kind: str, patch: object, said: str) -> None:
+    done = patched(stored, kind, patch, "--subresource=status")
+    assert done.code
+    assert said in done.err
+
+
+def test_server_side_apply_of_the_same_again_changes_nothing(
+    stored: Conversion, kubectl: Kubectl
+) -> None:
+    spec = stored.body["spec"]
+    body = {key: stored.body[key] for key in ("apiVersion", "kind")} | {
+        "metadata": {"name": stored.name, "namespace": stored.namespace},
+        "spec": spec,
+    }
+    for _ in range(2):
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(body))
+    now = kubectl.get("-n", stored.namespace, "convjob", stored.name)
+    assert now["spec"] == spec
+    assert now["metadata"]["generation"] == 1
+
+
+def test_every_field_is_explained(kubectl: Kubectl) -> None:
+    (path,) = (ROOT / "crds").glob("*.yaml")
+    schema = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["versions"][0]["schema"]
+    properties = schema["openAPIV3Schema"]["properties"]
+    for part in ("spec", "status"):
+        told = kubectl("explain", f"convjob.{part}", "--recursive=false")
+        assert properties[part]["description"].split()[0] in told
+        for name, field in properties[part]["properties"].items():
+            assert f"  {name}\t" in told
+            words = field["description"].split()
+            assert " ".join(words[:3]) in " ".join(told.split()), name
+    assert "one step is worth a minute" in " ".join(kubectl("explain", "convjob.spec").split())
+
+
+def test_short_name_and_category(stored: Conversion, kubectl: Kubectl) -> None:
+    for name in ("convjob", "conversionjob", "conversionjobs", "mynetwork"):
+        assert stored.name in kubectl("-n", stored.namespace, "get", name)

@@ -1,0 +1,105 @@
+"""The operator goes away in the middle of things: nothing is lost, repeated or over-admitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import LIMIT
+from tests.e2e.support.commands import ROOT, Kubectl
+from tests.e2e.support.conversions import Conversion, Conversions
+from tests.e2e.support.operator import OperatorInCluster
+from tests.e2e.support.world import World
+
+SECOND = "my-network-second"
+OVERLAY = ROOT / "tests/e2e/overlay"
+_ORDER = ["Queued", "Starting", "Running", "Succeeded"]
+
+
+def test_killed_while_conversions_run(
+    conversions: Conversions, operator: OperatorInCluster, world: World
+) -> None:
+    made = [
+        conversions.make(
+            f"survives-{number}",
+            "video_to_mp4",
+            inputFile="input/long.mp4",
+            options={"duration": 20, "resolution": "360p"},
+        )
+        for number in range(2 * LIMIT)
+    ]
+    world.until(lambda: _count(made, "Running") >= 2, "some are running")
+    operator.kill_process()
+    world.until(lambda: _count(made, "Succeeded") >= 2, "some are done", 90)
+    # Its successor has another name and must wait for the Lease to run out.
+    operator.delete_pod()
+    for conversion in made:
+        status = conversion.succeeded(seconds=150)
+        faults_of_the_node = status.get("retries", {}).get("disruptions", 0)
+        assert len(conversion.jobs_made()) == 1 + faults_of_the_node
+        phases = [status["phase"] for status in conversion.statuses()]
+        assert faults_of_the_node or phases == sorted(phases, key=_ORDER.index)
+    operator.until_ready()
+
+
+def test_what_ends_while_it_is_away_is_told_when_it_is_back(
+    conversions: Conversions, operator: OperatorInCluster, kubectl: Kubectl, world: World
+) -> None:
+    ends = conversions.make(
+        "ends-alone",
+        "video_to_mp4",
+        inputFile="input/long.mp4",
+        options={"duration": 20, "resolution": "360p"},
+    )
+    dies = conversions.long("deleted-alone")
+    for conversion in (ends, dies):
+        conversion.until_phase("Running")
+    operator.scale(0)
+    (pod,) = dies.pods()
+    kubectl("-n", "my-network", "delete", "pod", pod["metadata"]["name"])
+    world.until(ends.no_pod_lives, "the conversion has ended by itself")
+    operator.scale(1)
+    ends.succeeded()
+    assert len(ends.jobs_made()) == 1
+    # Its pod was taken away: the next attempt is on its way.
+    status = dies.until(lambda status: len(status.get("attempts", ())) == 2, "tried again")
+    assert status["attempts"][0]["reason"] == "PodDeleted"
+
+
+@pytest.fixture
+def second_namespace(kubectl: Kubectl, operator: OperatorInCluster) -> Iterator[str]:
+    """The second namespace with its claim; made anew after the test."""
+    kubectl("apply", "-k", str(OVERLAY / "late-claim"))
+    yield SECOND
+    kubectl("delete", "-k", str(OVERLAY / "late-claim"), "--ignore-not-found", limit=120)
+    kubectl("apply", "-k", str(OVERLAY))
+    operator.until_ready()
+
+
+def test_a_namespace_can_be_deleted_without_it(
+    conversions: Conversions,
+    operator: OperatorInCluster,
+    kubectl: Kubectl,
+    world: World,
+    second_namespace: str,
+) -> None:
+    conversions.make("finished", namespace=second_namespace).succeeded()
+    running = [conversions.long(f"running-{n}", namespace=second_namespace) for n in range(LIMIT)]
+    for conversion in running:
+        conversion.until_phase("Running")
+    queued = conversions.make("queued", namespace=second_namespace)
+    queued.until_reason("WaitingForSlot")
+
+    operator.scale(0)
+    started = time.monotonic()
+    kubectl("delete", "namespace", second_namespace, "--timeout=60s", limit=70)
+    assert time.monotonic() - started < 60
+    kubectl("apply", "-k", str(OVERLAY))
+    operator.until_ready()
+    conversions.make("goes-on").succeeded()
+
+
+def _count(made: list[Conversion], phase: str) -> int:
+    return sum(conversion.phase == phase for conversion in made)
