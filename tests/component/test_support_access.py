@@ -74,6 +74,9 @@ async def test_rotation(api: FakeApi) -> None:
         api.access.replace("good", "new")
         assert await code(BatchV1Api(new).list_namespaced_job(NAMESPACE)) == 200
         assert await code(BatchV1Api(old).list_namespaced_job(NAMESPACE)) == 401
+        api.access.grant("other", "someone else")
+        api.access.revoke("new")
+        assert await code(BatchV1Api(new).list_namespaced_job(NAMESPACE)) == 401
 
 
 async def test_reviews(api: FakeApi) -> None:

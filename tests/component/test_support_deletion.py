@@ -195,6 +195,20 @@ async def test_a_pod_is_given_its_grace(api: FakeApi, world: World) -> None:
     assert len(api.objects("pods")) == 1
 
 
+@pytest.mark.parametrize("phase", ["Pending", "Succeeded"])
+async def test_a_pod_that_runs_nowhere_needs_no_grace(api: FakeApi, phase: str) -> None:
+    await api.manual()
+    container = {"name": "c", "image": "i:1"}
+    meta = {"name": "a", "namespace": NAMESPACE}
+    spec = {"containers": [container]}
+    api.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    if phase == "Succeeded":
+        api.mutate("pods", "a", lambda pod: pod["spec"].update(nodeName="node-1"))
+        api.mutate("pods", "a", lambda pod: pod["status"].update(phase=phase))
+    api.delete("pods", "a")
+    assert api.objects("pods") == []
+
+
 async def test_delete_collection_by_label(api: FakeApi) -> None:
     await api.manual()
     for name in ("a", "b"):

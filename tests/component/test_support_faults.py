@@ -157,6 +157,7 @@ async def test_a_held_request_arrives_after_its_client_has_gone(api: FakeApi) ->
     with api.faults.hold(verb="create") as fault:
         assert await is_silent(create(api.url))
         assert api.objects("conversionjobs") == []
+        await api.until(lambda: api.audit.requests[-1].outcome == "client gone")
         fault.release()
         await api.until(lambda: api.find("conversionjobs", "a"))
     (request,) = api.audit.writes()

@@ -138,6 +138,18 @@ async def test_i2_by_a_job_made_when_all_slots_were_held(api: FakeApi, world: Wo
     assert "was made" in violated(check_i2, api, limit=1)
 
 
+async def test_i2_counts_a_pod_without_a_job(api: FakeApi, world: World) -> None:
+    world.default = succeed(hold=True)
+    await convert(api, world, "a")
+    api.delete("jobs", "a-1", propagation="Orphan")
+    await world.settle()
+    world.forbid_pods(NAMESPACE, "no")
+    await convert(api, world, "b")
+    assert len(api.objects("pods")) == 1
+    assert "was made" in violated(check_i2, api, limit=1)
+    check_i2(api, limit=2)
+
+
 async def test_i2_counts_a_terminating_pod(api: FakeApi, world: World) -> None:
     world.default = succeed(hold=True, stop_seconds=20)
     await convert(api, world, "a")

@@ -311,6 +311,24 @@ async def test_pods_forbidden_in_a_namespace(api: FakeApi, world: World) -> None
     assert conditions(api)[-1] == "Complete"
 
 
+async def test_everything_is_put_right_at_once(api: FakeApi, world: World) -> None:
+    world.default = image_pull()
+    world.script("b", unschedulable())
+    world.script("later", image_pull())
+    world.forbid_pods(NAMESPACE, "exceeded quota: pods")
+    api.create(job("c"))
+    await world.settle()
+    world.allow_pods(NAMESPACE)
+    for name in "ab":
+        api.create(job(name))
+    await world.settle()
+    world.fix_all()
+    for name in ("later", "d"):
+        api.create(job(name))
+    await world.settle()
+    assert [conditions(api, name)[-1] for name in ("a", "b", "c", "d", "later")] == ["Complete"] * 5
+
+
 @pytest.mark.parametrize("phase", ["", "Pending"])
 async def test_a_claim_that_is_missing_or_unbound(api: FakeApi, world: World, phase: str) -> None:
     api.delete("persistentvolumeclaims", CLAIM)

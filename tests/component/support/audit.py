@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import orjson
-
-from tests.component.support.errors import Obj
 from tests.component.support.kinds import Kind
 
 WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -147,7 +144,3 @@ class AuditLog:
             elif request.plural == "jobs" and (request.owner or request.uid in jobs_of):
                 out[request.owner or jobs_of[request.uid]].append(request)
         return dict(out)
-
-    def bodies(self, **match: Any) -> list[Obj | list[Any]]:
-        """Decoded bodies of the matching requests."""
-        return [orjson.loads(r.body) for r in self.matching(**match) if r.body]

@@ -75,10 +75,6 @@ class ServerClock:
         """Now as metav1.Time has it: whole seconds, UTC."""
         return to_stamp(self.now() + timedelta(seconds=shift))
 
-    def micro_stamp(self) -> str:
-        """Now as metav1.MicroTime has it."""
-        return self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
     def http_date(self) -> str:
         return format_datetime(self.now().replace(microsecond=0), usegmt=True)
 

@@ -127,6 +127,7 @@ class HttpServer:
             return self._respond(request, Answer(error.code, body, error.headers))
         except asyncio.CancelledError:
             request.outcome = request.outcome or "client gone"
+            self.store.changed.fire()
             raise
 
     def _record(self, web_request: web.Request) -> Request:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import kopf
 import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -43,14 +42,6 @@ async def client(url: str, token: str | None = None) -> AsyncIterator[ApiClient]
     """An official asyncio client for a front."""
     async with ApiClient(configuration(url, token)) as made:
         yield made
-
-
-def login(registry: kopf.OperatorRegistry, url: str, token: str | None = None) -> None:
-    """Makes a kopf operator with this registry talk to a front."""
-
-    @kopf.on.login(registry=registry)
-    def connect(**_: Any) -> kopf.ConnectionInfo:
-        return kopf.ConnectionInfo(server=url, token=token)
 
 
 def write_kubeconfig(path: Path, url: str, token: str = "test") -> Path:  # noqa: S107

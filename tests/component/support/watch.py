@@ -78,15 +78,6 @@ class Watch:
         """Sends an event that no change stands behind: a stale or repeated one."""
         self._push(encode(event, orjson.dumps(obj)))
 
-    @property
-    def open(self) -> bool:
-        return not self._ending
-
-    @property
-    def drained(self) -> bool:
-        """Whether everything there is to send has been handed to the socket."""
-        return not self._out and not self._held
-
     # What the server does
 
     def deliver(self, change: Change) -> None:

@@ -299,10 +299,10 @@ class World:
     def _run_of(self, pod: Obj) -> Run:
         uid = pod["metadata"]["uid"]
         if uid not in self._runs:
-            script = self.default
-            for job in self.store.objects(JOBS, pod["metadata"]["namespace"]):
-                if job.obj["metadata"]["uid"] == (metadata.controller_of(pod) or {}).get("uid"):
-                    script = self.script_of(job.obj)
+            owner = metadata.controller_of(pod)
+            namespace = pod["metadata"]["namespace"]
+            job = self.store.find(JOBS, namespace, owner["name"]) if owner else None
+            script = self.default if job is None else self.script_of(job.obj)
             obstacle = script.obstacle
             if obstacle is not None and obstacle.stage is Stage.NO_POD:
                 script = replace(script, obstacle=None)
