@@ -12,6 +12,7 @@ from typing import Any
 import kopf
 from prometheus_client import generate_latest
 
+from conversion_operator.cluster.interface import Resource
 from conversion_operator.cluster.kube import KubeCluster
 from conversion_operator.controller.app import Operator
 from conversion_operator.controller.settings import LiveSettings
@@ -33,6 +34,12 @@ class Running:
         """Change the mounted ConfigMap; it is read again at once."""
         write_settings(self.config, settings)
         self.operator.reload()
+
+    async def look_again(self) -> None:
+        """Have it look at everything now: after the server's clock was set, timers lag behind."""
+        await self.cluster.list_all(Resource.JOBS, NAMESPACE)  # the answer carries the time
+        changed = "WARNING" if self.operator.settings.current.log_level == "INFO" else "INFO"
+        self.configure(log_level=changed)
 
     def metric(self, line_start: str) -> float:
         """The value of the metric whose line starts so; 0 if there is none."""
@@ -77,3 +84,20 @@ async def running(
         stop.set()
         await asyncio.gather(task, return_exceptions=True)
         await cluster.close()
+
+
+def status_of(api: FakeApi, name: str) -> dict[str, Any]:
+    """The stored status of a ConversionJob; empty if there is none."""
+    found = api.find("conversionjobs", name) or {}
+    status: dict[str, Any] = found.get("status") or {}
+    return status
+
+
+def phase_of(api: FakeApi, name: str) -> str | None:
+    """The stored phase of a ConversionJob."""
+    return status_of(api, name).get("phase")
+
+
+def attempts_of(api: FakeApi, name: str) -> list[str | None]:
+    """How each attempt that is kept ended, oldest first."""
+    return [attempt.get("reason") for attempt in status_of(api, name).get("attempts", [])]

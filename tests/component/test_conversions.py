@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from tests.component.running import running
+from tests.component.running import phase_of, running, status_of
 from tests.component.support import CLAIM, FakeApi, World
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed
 from tests.component.support.tools import conversion_job
-
-Status = dict[str, Any]
-
-
-def status(api: FakeApi, name: str) -> Status:
-    found = api.find("conversionjobs", name) or {}
-    return found.get("status") or {}
-
-
-def phase(api: FakeApi, name: str) -> str | None:
-    return status(api, name).get("phase")
 
 
 async def test_one_success(api: FakeApi, world: World, tmp_path: Path) -> None:
     world.script("holiday", succeed(size=12345))
     async with running(api, tmp_path):
         api.create(conversion_job("holiday"))
-        await api.until(lambda: phase(api, "holiday") == "Succeeded")
-    stored = status(api, "holiday")
+        await api.until(lambda: phase_of(api, "holiday") == "Succeeded")
+    stored = status_of(api, "holiday")
     assert stored["outputSize"] == 12345
     assert stored["reason"] == "Completed"
     assert [c["status"] for c in stored["conditions"]] == ["True", "True"]
@@ -41,14 +28,14 @@ async def test_limit_and_order(api: FakeApi, world: World, tmp_path: Path) -> No
     async with running(api, tmp_path):
         for name in names:
             api.create(conversion_job(name))
-        await api.until(lambda: [phase(api, n) for n in names[:3]] == ["Running"] * 3)
-        await api.until(lambda: all(phase(api, n) == "Queued" for n in names[3:]))
-        assert [status(api, n)["queuePosition"] for n in names[3:]] == [1, 2, 3, 4]
+        await api.until(lambda: [phase_of(api, n) for n in names[:3]] == ["Running"] * 3)
+        await api.until(lambda: all(phase_of(api, n) == "Queued" for n in names[3:]))
+        assert [status_of(api, n)["queuePosition"] for n in names[3:]] == [1, 2, 3, 4]
         assert len(api.objects("jobs")) == 3
         for name in names:
-            await api.until(lambda n=name: phase(api, n) == "Running")  # type: ignore[misc]
+            await api.until(lambda n=name: phase_of(api, n) == "Running")  # type: ignore[misc]
             world.finish(name)
-        await api.until(lambda: all(phase(api, n) == "Succeeded" for n in names))
+        await api.until(lambda: all(phase_of(api, n) == "Succeeded" for n in names))
 
 
 async def test_a_fault_of_the_file_is_not_retried(
@@ -57,8 +44,8 @@ async def test_a_fault_of_the_file_is_not_retried(
     world.script("bad", fail("InputEmpty"))
     async with running(api, tmp_path):
         api.create(conversion_job("bad"))
-        await api.until(lambda: phase(api, "bad") == "Failed")
-    assert status(api, "bad")["reason"] == "InputEmpty"
+        await api.until(lambda: phase_of(api, "bad") == "Failed")
+    assert status_of(api, "bad")["reason"] == "InputEmpty"
     assert api.audit.count(verb="create", resource="jobs") == 1
 
 
@@ -68,7 +55,7 @@ async def test_out_of_memory_gets_twice_the_memory(
     world.script("big", oom_killed(), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("big"))
-        await api.until(lambda: phase(api, "big") == "Succeeded")
+        await api.until(lambda: phase_of(api, "big") == "Succeeded")
     limits = [
         job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
         for job in sorted(api.objects("jobs"), key=lambda j: j["metadata"]["name"])
@@ -80,45 +67,45 @@ async def test_image_that_is_then_fixed(api: FakeApi, world: World, tmp_path: Pa
     world.script("c", image_pull(), succeed())
     async with running(api, tmp_path, converter_image="wrong:1") as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: status(api, "c").get("reason") == "ImagePullFailed")
+        await api.until(lambda: status_of(api, "c").get("reason") == "ImagePullFailed")
         op.configure(converter_image="right:1")
-        await api.until(lambda: phase(api, "c") == "Succeeded")
+        await api.until(lambda: phase_of(api, "c") == "Succeeded")
 
 
 async def test_cancel_running(api: FakeApi, world: World, tmp_path: Path) -> None:
     world.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase(api, "c") == "Running")
+        await api.until(lambda: phase_of(api, "c") == "Running")
         api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
-        await api.until(lambda: phase(api, "c") == "Cancelled")
+        await api.until(lambda: phase_of(api, "c") == "Cancelled")
         assert world.pods("c") == []
 
 
 async def test_cancel_queued(api: FakeApi, world: World, tmp_path: Path) -> None:
     async with running(api, tmp_path, converter_max_parallel=0):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase(api, "c") == "Queued")
+        await api.until(lambda: phase_of(api, "c") == "Queued")
         api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
-        await api.until(lambda: phase(api, "c") == "Cancelled")
+        await api.until(lambda: phase_of(api, "c") == "Cancelled")
     assert api.audit.count(verb="create", resource="jobs") == 0
 
 
 async def test_pause_and_resume(api: FakeApi, world: World, tmp_path: Path) -> None:
     async with running(api, tmp_path, converter_enabled="false") as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: status(api, "c").get("reason") == "Paused")
+        await api.until(lambda: status_of(api, "c").get("reason") == "Paused")
         op.configure(converter_enabled="true")
-        await api.until(lambda: phase(api, "c") == "Succeeded")
+        await api.until(lambda: phase_of(api, "c") == "Succeeded")
 
 
 async def test_missing_claim(api: FakeApi, world: World, tmp_path: Path) -> None:
     api.delete("persistentvolumeclaims", CLAIM)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: status(api, "c").get("reason") == "ClaimMissing")
+        await api.until(lambda: status_of(api, "c").get("reason") == "ClaimMissing")
         api.add_claim()
-        await api.until(lambda: phase(api, "c") == "Succeeded", 30)
+        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
 
 
 async def test_a_malformed_object_stops_nobody(api: FakeApi, world: World, tmp_path: Path) -> None:
@@ -127,9 +114,9 @@ async def test_a_malformed_object_stops_nobody(api: FakeApi, world: World, tmp_p
     async with running(api, tmp_path):
         api.create(odd, check=False)
         api.create(conversion_job("good"))
-        await api.until(lambda: phase(api, "good") == "Succeeded")
-        await api.until(lambda: phase(api, "odd") == "Failed")
-    assert status(api, "odd")["reason"] == "InvalidSpec"
+        await api.until(lambda: phase_of(api, "good") == "Succeeded")
+        await api.until(lambda: phase_of(api, "odd") == "Failed")
+    assert status_of(api, "odd")["reason"] == "InvalidSpec"
 
 
 async def test_writes_per_conversion(api: FakeApi, world: World, tmp_path: Path) -> None:
@@ -137,7 +124,7 @@ async def test_writes_per_conversion(api: FakeApi, world: World, tmp_path: Path)
         await api.until(lambda: op.operator.heart.ready)
         mark = api.audit.mark()
         api.create(conversion_job("c"))
-        await api.until(lambda: phase(api, "c") == "Succeeded")
+        await api.until(lambda: phase_of(api, "c") == "Succeeded")
         writes = api.audit.writes(since=mark, resource="jobs") + api.audit.writes(
             since=mark, resource="conversionjobs"
         )

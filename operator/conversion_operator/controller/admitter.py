@@ -90,8 +90,11 @@ class Admitter:
         queue = _without(queue, self._reserved)
         held = slots_held(children, self._reserved, self._written_off())
         for uid in admit(queue, held, policy):
+            conversion = self._view.conversion(uid)
+            if conversion is None:
+                continue
             self._reserved.add(uid)
-            task = asyncio.create_task(self._start(uid, policy), name=f"start {uid}")
+            task = asyncio.create_task(self._start(conversion, policy), name=f"start {uid}")
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
         self._publish(queue, held, policy)
@@ -143,17 +146,19 @@ class Admitter:
         self._known.claims[key] = exists, now + _CLAIM_TTL
         return exists
 
-    async def _start(self, uid: str, policy: Policy) -> None:
+    async def _start(self, conversion: Conversion, policy: Policy) -> None:
         """Create the next Job of a conversion and keep at it until it is known what came of it."""
+        uid = conversion.key.uid
+        attempt = current_attempt(conversion, self._view.children(uid)) + 1
         lost_at: float | None = None
         pause = _FIRST_PAUSE
         try:
-            while not self._view.children(uid).live:
-                conversion = self._wanted(uid)
-                if conversion is None and not _still_uncertain(lost_at):
+            while not self._seen(uid, attempt):
+                wanted = self._wanted(uid)
+                if wanted is None and not _still_uncertain(lost_at):
                     return
                 try:
-                    if conversion and await self._create(conversion, policy):
+                    if wanted and await self._create(wanted, attempt, policy):
                         return
                 except ClusterError as error:
                     lost_at = time.monotonic()
@@ -165,6 +170,12 @@ class Admitter:
             self._changed(uid)
             self.poke()
 
+    def _seen(self, uid: str, attempt: int) -> bool:
+        """True once the attempt is known, be it over already: then it holds its slot itself."""
+        conversion, children = self._view.conversion(uid), self._view.children(uid)
+        stored = current_attempt(conversion, children) if conversion else 0
+        return stored >= attempt or any(job.attempt >= attempt for job in children.jobs)
+
     def _wanted(self, uid: str) -> Conversion | None:
         """The conversion, if it is still to be started: it may have been cancelled meanwhile."""
         conversion = self._view.conversion(uid)
@@ -175,10 +186,9 @@ class Admitter:
         )
         return conversion if startable and self._shared.leads() else None
 
-    async def _create(self, conversion: Conversion, policy: Policy) -> bool:
+    async def _create(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
         """One try. True if it is settled: the Job exists, or it was refused."""
         uid = conversion.key.uid
-        attempt = current_attempt(conversion, self._view.children(uid)) + 1
         retries = conversion.status.retries if conversion.status else None
         body = build_job(conversion, attempt, policy, bool(retries and retries.out_of_memory))
         try:

@@ -44,7 +44,7 @@ class Operator:
     ) -> None:
         self.registry = CollectorRegistry()
         self.heart = Heart()
-        self._settings, self._identity, self._login = settings, identity, login
+        self.settings, self._identity, self._login = settings, identity, login
         self._metrics = Metrics(self.registry)
         self._queue = WorkQueue(time.monotonic)
         self.view = View(self._on_change)
@@ -88,7 +88,7 @@ class Operator:
             task.add_done_callback(lambda done: _stop_if_failed(done, stop))
         try:
             await watch_conversions(
-                self.view, self._settings.current.namespaces, self._identity, stop, self._login
+                self.view, self.settings.current.namespaces, self._identity, stop, self._login
             )
         finally:
             self.heart.ready = False
@@ -109,13 +109,13 @@ class Operator:
     async def _beat(self) -> None:
         while True:
             self.heart.beat()
-            self.heart.ready = self.view.complete(self._settings.current.namespaces)
+            self.heart.ready = self.view.complete(self.settings.current.namespaces)
             await asyncio.sleep(_BEAT_SECONDS)
 
     def reload(self) -> None:
         """Read the settings again, and look at everything anew if they have changed."""
-        if self._settings.reload():
-            logger.info("settings changed", extra=self._settings.current.model_dump())
+        if self.settings.reload():
+            logger.info("settings changed", extra=self.settings.current.model_dump())
             for conversion in self.view.conversions():
                 self._queue.add(conversion.key.uid)
             self._admitter.poke()

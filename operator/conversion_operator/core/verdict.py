@@ -109,7 +109,7 @@ def judge(attempt: Children, events: str, now: datetime, policy: Policy) -> Verd
     job = next(iter(attempt.jobs), None)
     pod = _telling_pod(attempt.pods)
     if pod and pod.terminated:
-        return _judge_container(pod, pod.terminated)
+        return _judge_container(pod, pod.terminated, job)
     if pod and not pod.live:
         return _judge_pod_end(pod, job)
     if pod and pod.deleted_at and now > pod.deleted_at + _KUBELET_SLACK:
@@ -141,16 +141,18 @@ def _telling_pod(pods: tuple[Pod, ...]) -> Pod | None:
     return ranked[-1] if ranked else None
 
 
-def _judge_container(pod: Pod, end: Terminated) -> Ended:
+def _judge_container(pod: Pod, end: Terminated, job: Job | None) -> Ended:
     report = parse_report(end.message)
-    kind, reason, message = _explain_end(pod, end, report)
+    kind, reason, message = _explain_end(pod, end, report, job)
     if report is None and end.message:
         # The kubelet fell back to the log's tail: keep it for people.
         report = Report(final=False, logs=end.message)
     return Ended(kind, reason, message, pod, report, end.started_at, end.finished_at)
 
 
-def _explain_end(pod: Pod, end: Terminated, report: Report | None) -> tuple[Kind, str, str]:
+def _explain_end(
+    pod: Pod, end: Terminated, report: Report | None, job: Job | None
+) -> tuple[Kind, str, str]:
     # Before the exit code: a container can be OOMKilled and end with 0, when a child was killed.
     if end.reason == "OOMKilled":
         return (
@@ -177,11 +179,13 @@ def _explain_end(pod: Pod, end: Terminated, report: Report | None) -> tuple[Kind
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
         return Kind.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
     known = REASON_BY_EXIT_CODE.get(end.exit_code)
+    if known is ConverterReason.TERMINATED or end.exit_code == _SIGTERM:
+        return _explain_sigterm(pod, job)
     if known:
         message = report.message if report and report.message else known
-        return _kind_of(known, pod), _own_word(known, pod), message
-    if pod.deleted_at or end.exit_code == _SIGTERM:
-        return Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it ran"
+        return _kind_of(known), known, message
+    if pod.deleted_at:
+        return _explain_sigterm(pod, job)
     signal = " (SIGKILL)" if end.exit_code == _SIGKILL else ""
     return (
         Kind.FAILURE,
@@ -190,21 +194,21 @@ def _explain_end(pod: Pod, end: Terminated, report: Report | None) -> tuple[Kind
     )
 
 
-def _kind_of(reason: ConverterReason, pod: Pod) -> Kind:
+def _kind_of(reason: ConverterReason) -> Kind:
     if reason is ConverterReason.OUT_OF_MEMORY:
         return Kind.OUT_OF_MEMORY
-    if reason is ConverterReason.TERMINATED:
-        return Kind.DISRUPTION
     if reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED:
         return Kind.FINAL
     return Kind.FAILURE
 
 
-def _own_word(reason: ConverterReason, pod: Pod) -> str:
-    """SIGTERM without a disruption known to the cluster: somebody deleted the pod."""
-    if reason is ConverterReason.TERMINATED and pod.deleted_at:
-        return Reason.POD_DELETED
-    return reason
+def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Kind, str, str]:
+    """Told to stop, by no disruption the cluster knows of: somebody deleted the Job or the pod."""
+    if job is None or job.gone or job.deleting:
+        return Kind.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it ran"
+    if pod.deleted_at or pod.gone:
+        return Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it ran"
+    return Kind.DISRUPTION, ConverterReason.TERMINATED, "the container was told to stop"
 
 
 def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:

@@ -132,6 +132,21 @@ ENDS: list[tuple[str, Children, Kind, str]] = [
         "PodDeleted",
     ),
     (
+        "its Job deleted by hand while it ran",
+        children(
+            job(deleting=True),
+            ended(47, "Error", bad_report(ConverterReason.TERMINATED), deleted_at=at(3)),
+        ),
+        Kind.DISRUPTION,
+        "JobDeleted",
+    ),
+    (
+        "told to stop by nobody known",
+        children(job(), ended(143, "Error")),
+        Kind.DISRUPTION,
+        "Terminated",
+    ),
+    (
         "deleted by force: only its absence is left",
         children(job(), running(gone=True)),
         Kind.DISRUPTION,
@@ -180,7 +195,8 @@ def test_every_exit_code_of_the_converter_is_understood(reason: ConverterReason)
     verdict = verdict_on(job(), ended(EXIT_CODES[reason], "Error", bad_report(reason)))
     assert isinstance(verdict, Ended)
     assert verdict.reason == reason
-    assert verdict.message == "because"
+    if reason is not ConverterReason.TERMINATED:  # the operator knows better who stopped it
+        assert verdict.message == "because"
     never_retried = reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED
     assert (verdict.kind is Kind.FINAL) == never_retried
 
