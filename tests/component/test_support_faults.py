@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.component.support import NAMESPACE, FakeApi
+from tests.component.support.audit import Request
 from tests.component.support.tools import conversion_job
 from tests.component.test_support_watch import PATH, get, version, watching
 
@@ -56,6 +57,34 @@ async def test_retry_after(api: FakeApi) -> None:
             status = await response.json()
     assert status["details"]["retryAfterSeconds"] == 3
     assert status["reason"] == "TooManyRequests"
+
+
+async def test_an_error_after_the_deed(api: FakeApi) -> None:
+    with api.faults.status(504, carried_out=True, verb="create", times=1):
+        assert (await create(api.url))[0] == 504
+        assert (await create(api.url))[0] == 409
+    assert [(r.code, r.changed) for r in api.audit.writes()] == [(504, True), (409, False)]
+
+
+async def test_skip_and_times(api: FakeApi) -> None:
+    with api.faults.status(500, verb="list", skip=2, times=2):
+        codes = [(await get(api.url))[0] for _ in range(6)]
+    assert codes == [200, 200, 500, 500, 200, 200]
+
+
+async def test_tap(api: FakeApi) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def arrived(_: Request) -> None:
+        seen.append(("arrived", len(api.objects("conversionjobs"))))
+
+    async def answered(_: Request) -> None:
+        seen.append(("answered", len(api.objects("conversionjobs"))))
+
+    with api.faults.tap(arrived, answered, verb="create", skip=1):
+        for name in "abc":
+            await create(api.url, name)
+    assert seen == [("arrived", 1), ("answered", 2), ("arrived", 2), ("answered", 3)]
 
 
 async def test_share_hits_a_part_and_the_same_part_again(api: FakeApi) -> None:

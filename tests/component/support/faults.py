@@ -1,7 +1,7 @@
 """Faults that a test switches on between a client and the in-process API server.
 
-Every fault is a context manager, takes the parts of ``audit.Match`` to say whom it hits, and counts
-its ``hits``::
+Every fault is a context manager, takes the parts of ``audit.Match`` to say whom it hits, and of
+``Fault`` (times, skip, share, seed) to say when, and counts its ``hits``::
 
     with api.faults.status(503, verb="create", resource="jobs", times=2):
         ...
@@ -11,22 +11,31 @@ its ``hits``::
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tests.component.support import errors
 from tests.component.support.audit import Match, Request
-from tests.component.support.clock import Signal
 from tests.component.support.errors import ApiError
+from tests.component.support.faulttypes import (
+    BlackHole,
+    DroppedAnswer,
+    Fault,
+    Hold,
+    Hook,
+    Latency,
+    Refusal,
+    StreamFault,
+    SwallowedAnswer,
+    Tap,
+)
 
 if TYPE_CHECKING:
     from tests.component.support.watch import Watch
 
-F = TypeVar("F", bound="Fault")
+F = TypeVar("F", bound=Fault)
+_WHEN: Final = ("times", "skip", "share", "seed")
 
 _WORDS: Final = {
     401: ("Unauthorized", "Unauthorized"),
@@ -41,108 +50,6 @@ _WORDS: Final = {
     503: ("ServiceUnavailable", "apiserver is shutting down"),
     504: ("Timeout", "request did not complete within requested timeout"),
 }
-
-
-@dataclass(eq=False)
-class Fault:
-    """One fault. ``times`` ends it after so many hits, ``share`` hits only that part by chance."""
-
-    match: Match
-    times: int | None = None
-    share: float = 1.0
-    seed: int = 0
-    hits: int = 0
-    hit: Signal = field(default_factory=Signal)
-
-    def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 - chance, not secrecy
-
-    def strikes(self, request: Request) -> bool:
-        if self.times is not None and self.hits >= self.times:
-            return False
-        if not self.match(request) or self._random.random() >= self.share:
-            return False
-        self.hits += 1
-        self.hit.fire()
-        return True
-
-    async def wait_hit(self, count: int = 1, seconds: float = 10) -> None:
-        """Returns once it has struck ``count`` times."""
-        async with asyncio.timeout(seconds):
-            while self.hits < count:
-                await self.hit.wait()
-
-    async def before(self, request: Request) -> None:
-        """Runs before the request is carried out; may raise, wait, or never return."""
-
-    async def after(self, request: Request) -> None:
-        """Runs after the request was carried out; sets ``outcome`` to throw its answer away."""
-
-
-@dataclass(eq=False)
-class Refusal(Fault):
-    make: Callable[[Request], ApiError] = field(default=lambda _: errors.no_such_path())
-
-    async def before(self, request: Request) -> None:
-        raise self.make(request)
-
-
-@dataclass(eq=False)
-class BlackHole(Fault):
-    async def before(self, request: Request) -> None:
-        request.outcome = "hung"
-        await asyncio.Event().wait()
-
-
-@dataclass(eq=False)
-class Latency(Fault):
-    seconds: float = 0.0
-
-    async def before(self, request: Request) -> None:
-        await asyncio.sleep(self.seconds)
-
-
-@dataclass(eq=False)
-class DroppedAnswer(Fault):
-    async def after(self, request: Request) -> None:
-        request.outcome = "dropped"
-
-
-@dataclass(eq=False)
-class SwallowedAnswer(Fault):
-    async def after(self, request: Request) -> None:
-        request.outcome = "hung"
-        await asyncio.Event().wait()
-
-
-@dataclass(eq=False)
-class Hold(Fault):
-    """Requests wait on the way, and are carried out late, even when their client has given up."""
-
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def before(self, request: Request) -> None:
-        await self.gate.wait()
-
-    def release(self) -> None:
-        """Lets those through that wait now, and all later ones."""
-        self.gate.set()
-
-
-@dataclass(eq=False)
-class StreamFault:
-    """A fault of watches: hits those open now and those opened while it is on."""
-
-    match: Match
-    delay: float = 0.0
-    stall: bool = False
-    hold: bool = False
-    watches: list[Watch] = field(default_factory=list)
-
-    def release(self) -> None:
-        """Delivers what was held back; later events are held again."""
-        for watch in self.watches:
-            watch.release()
 
 
 class Faults:
@@ -195,12 +102,10 @@ class Faults:
         *,
         reason: str | None = None,
         retry_after: int | None = None,
-        times: int | None = None,
-        share: float = 1.0,
-        seed: int = 0,
-        **match: Any,
+        carried_out: bool = False,
+        **options: Any,
     ) -> AbstractContextManager[Fault]:
-        """Requests are answered with ``code`` and not carried out.
+        """Requests are answered with ``code``; unless ``carried_out`` nothing is done.
 
         ``retry_after`` (seconds) becomes the header and the Status's field, as with a 429.
         """
@@ -211,83 +116,75 @@ class Faults:
             headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
             return ApiError(code, reason or word, message or text, details, headers)
 
-        return self._on(Refusal(Match(**match), times, share, seed, make=make))
+        return self._on(Refusal(**_split(options), make=make, carried_out=carried_out))
 
-    def conflict(self, times: int | None = None, **match: Any) -> AbstractContextManager[Fault]:
+    def conflict(self, **options: Any) -> AbstractContextManager[Fault]:
         """409 as a lost race for the object's version gives it."""
-        return self._on(Refusal(Match(**match), times, make=_conflict))
+        return self._on(Refusal(**_split(options), make=_conflict))
 
-    def quota(
-        self,
-        detail: str = "requested: count/jobs.batch=1, used: count/jobs.batch=5, limited: "
-        "count/jobs.batch=5",
-        quota: str = "jobs",
-        times: int | None = None,
-        **match: Any,
-    ) -> AbstractContextManager[Fault]:
+    def quota(self, quota: str = "jobs", **options: Any) -> AbstractContextManager[Fault]:
         """403 on create, in the words of the quota admission plugin."""
-        why = f"exceeded quota: {quota}, {detail}"
-        return self._forbid(why, times, match)
+        why = (
+            f"exceeded quota: {quota}, requested: count/jobs.batch=1, used: count/jobs.batch=5, "
+            "limited: count/jobs.batch=5"
+        )
+        return self._forbid(why, options)
 
     def admission_denied(
-        self,
-        message: str = "violates policy",
-        webhook: str = "policy.example.com",
-        times: int | None = None,
-        **match: Any,
+        self, message: str = "violates policy", **options: Any
     ) -> AbstractContextManager[Fault]:
         """400 on create, in the words of a denying admission webhook."""
-        text = f'admission webhook "{webhook}" denied the request: {message}'
-        match.setdefault("verb", "create")
-        fault = Refusal(Match(**match), times, make=lambda _: ApiError(400, "BadRequest", text))
-        return self._on(fault)
+        text = f'admission webhook "policy.example.com" denied the request: {message}'
+        when = _split({"verb": "create"} | options)
+        return self._on(Refusal(**when, make=lambda _: ApiError(400, "BadRequest", text)))
 
     def pod_security(
-        self, why: str = "allowPrivilegeEscalation != false", times: int | None = None, **match: Any
+        self, why: str = "allowPrivilegeEscalation != false", **options: Any
     ) -> AbstractContextManager[Fault]:
         """403 on create, in the words of the PodSecurity admission plugin."""
-        return self._forbid(f'violates PodSecurity "restricted:latest": {why}', times, match)
+        return self._forbid(f'violates PodSecurity "restricted:latest": {why}', options)
 
-    def forbid(self, times: int | None = None, **match: Any) -> AbstractContextManager[Fault]:
+    def forbid(self, **options: Any) -> AbstractContextManager[Fault]:
         """403 as RBAC answers when a right is missing."""
-        return self._on(Refusal(Match(**match), times, make=_no_right))
+        return self._on(Refusal(**_split(options), make=_no_right))
 
-    def _forbid(
-        self, why: str, times: int | None, match: dict[str, Any]
-    ) -> AbstractContextManager[Fault]:
-        match.setdefault("verb", "create")
-        return self._on(Refusal(Match(**match), times, make=lambda r: _forbidden(r, why)))
+    def _forbid(self, why: str, options: dict[str, Any]) -> AbstractContextManager[Fault]:
+        when = _split({"verb": "create"} | options)
+        return self._on(Refusal(**when, make=lambda request: _forbidden(request, why)))
 
-    def black_hole(self, times: int | None = None, **match: Any) -> AbstractContextManager[Fault]:
+    def black_hole(self, **options: Any) -> AbstractContextManager[Fault]:
         """Requests are accepted and never answered, nor carried out; the socket stays open.
 
         Those that were swallowed stay so after the fault is over.
         """
-        return self._on(BlackHole(Match(**match), times))
+        return self._on(BlackHole(**_split(options)))
 
-    def drop_answer(self, times: int | None = None, **match: Any) -> AbstractContextManager[Fault]:
+    def drop_answer(self, **options: Any) -> AbstractContextManager[Fault]:
         """Requests are carried out, then the connection breaks instead of an answer."""
-        return self._on(DroppedAnswer(Match(**match), times))
+        return self._on(DroppedAnswer(**_split(options)))
 
-    def swallow_answer(
-        self, times: int | None = None, **match: Any
-    ) -> AbstractContextManager[Fault]:
+    def swallow_answer(self, **options: Any) -> AbstractContextManager[Fault]:
         """Requests are carried out, then never answered; the socket stays open."""
-        return self._on(SwallowedAnswer(Match(**match), times))
+        return self._on(SwallowedAnswer(**_split(options)))
 
-    def latency(
-        self, seconds: float, times: int | None = None, **match: Any
+    def latency(self, seconds: float, **options: Any) -> AbstractContextManager[Fault]:
+        """Every request waits ``seconds`` (real time) before it is carried out."""
+        return self._on(Latency(**_split(options), seconds=seconds))
+
+    def tap(
+        self, on_arrival: Hook | None = None, on_answer: Hook | None = None, **options: Any
     ) -> AbstractContextManager[Fault]:
-        """Every request waits ``seconds`` before it is carried out."""
-        return self._on(Latency(Match(**match), times, seconds=seconds))
+        """Calls the test at an exact moment: before a request is carried out, or before its
+        answer goes out. ``skip=k, times=1`` makes a kill point of the k-th write."""
+        return self._on(Tap(**_split(options), on_arrival=on_arrival, on_answer=on_answer))
 
     @contextmanager
-    def hold(self, times: int | None = None, **match: Any) -> Iterator[Hold]:
+    def hold(self, **options: Any) -> Iterator[Hold]:
         """Requests are on their way until ``release()``, or the end of the fault.
 
         They are then carried out even if the client has given up: a late create.
         """
-        with self._on(Hold(Match(**match), times)) as fault:
+        with self._on(Hold(**_split(options))) as fault:
             try:
                 yield fault
             finally:
@@ -315,6 +212,13 @@ class Faults:
         """
         with self.black_hole(front=front), self.hold_watches(front=front):
             yield
+
+
+def _split(options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a Fault from those of a Match and of when it strikes."""
+    when = {key: options[key] for key in _WHEN if key in options}
+    rest_of = {key: value for key, value in options.items() if key not in _WHEN}
+    return {"match": Match(**rest_of)} | when
 
 
 def _watching(match: dict[str, Any]) -> Match:

@@ -15,7 +15,8 @@ from tests.component.support.access import Access
 from tests.component.support.audit import AuditLog, Request
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import ApiError
-from tests.component.support.faults import Faults, Hold
+from tests.component.support.faults import Faults
+from tests.component.support.faulttypes import Hold
 from tests.component.support.handlers import Answer, Handlers, selection, stored
 from tests.component.support.kinds import PODS, Kind
 from tests.component.support.logs import PodLog

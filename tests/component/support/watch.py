@@ -14,7 +14,7 @@ from tests.component.support import errors
 from tests.component.support.audit import Request
 from tests.component.support.clock import Signal
 from tests.component.support.errors import ApiError, Obj
-from tests.component.support.faults import StreamFault
+from tests.component.support.faulttypes import StreamFault
 from tests.component.support.kinds import Kind
 from tests.component.support.selectors import Predicate
 from tests.component.support.store import Change, Version
