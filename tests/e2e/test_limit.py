@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
+import pytest
+
 from tests.e2e.conftest import LIMIT
 from tests.e2e.support.conversions import Conversions
+from tests.e2e.support.operator import OperatorInCluster
 from tests.e2e.support.world import World, live, owner, runs, together
 
 COUNT = 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settings_change_by_themselves(operator: OperatorInCluster) -> Iterator[None]:
+    """A changed setting reaches the operator by itself, while it has work to do."""
+    name, before = "CONVERTER_QUEUE_TIMEOUT_SECONDS", "86400"
+    with operator.log() as log:
+        operator.patch_settings({name: "86399"})
+        changed = time.monotonic()
+        yield
+        log.until(
+            lambda record: record.get("converter_queue_timeout_seconds") == 86399,
+            "the changed setting",
+            # A kubelet looks after mounted ConfigMaps every 60 to 90 seconds.
+            max(1.0, changed + 120 - time.monotonic()),
+        )
+    operator.configure({name: before})
 
 
 def test_ten_conversions_run_three_at_a_time_in_order(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,27 +11,9 @@ import yaml
 
 from tests.e2e.support.commands import ROOT, Done, Kubectl
 from tests.e2e.support.conversions import Conversion, Conversions, manifest
-from tests.e2e.support.operator import OperatorInCluster
 from tests.e2e.support.world import World
 
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _changed_in_no_hurry(operator: OperatorInCluster) -> Iterator[None]:
-    """A changed setting reaches the operator by itself, while the tests here take their time."""
-    name, before = "CONVERTER_QUEUE_TIMEOUT_SECONDS", "86400"
-    with operator.log() as log:
-        operator.patch_settings({name: "86399"})
-        changed = time.monotonic()
-        yield
-        log.until(
-            lambda record: record.get("converter_queue_timeout_seconds") == 86399,
-            "the changed setting",
-            # A kubelet looks after mounted ConfigMaps every 60 to 90 seconds.
-            max(1.0, changed + 120 - time.monotonic()),
-        )
-    operator.configure({name: before})
 
 
 def refusal(kubectl: Kubectl, body: Any) -> str:

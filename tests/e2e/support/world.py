@@ -1,4 +1,4 @@
-"""Everything that happens to conversions, Jobs and pods, from watches kept for the whole run.
+"""All that happens to conversions, their Jobs and pods, from watches kept for the whole run.
 
 A watch misses no state an object is ever stored in, so what is computed from these histories is
 exact: nothing that lived for a short while between two looks is overlooked.
@@ -25,6 +25,7 @@ _PATHS: Final = {
     "conversions": f"/apis/{names.API_VERSION}/{names.PLURAL}?",
     "jobs": f"/apis/batch/v1/jobs?{_OURS}&",
     "pods": f"/api/v1/pods?{_OURS}&",
+    "events": f"/api/v1/events?fieldSelector=involvedObject.kind%3D{names.KIND}&",
 }
 
 
@@ -62,10 +63,11 @@ class History:
 
 
 class World:
-    """Three watches, each on a thread. Use as a context manager."""
+    """One watch for each resource, on a thread of its own. Use as a context manager."""
 
     def __init__(self, kubectl: Kubectl) -> None:
-        self.conversions, self.jobs, self.pods = History(), History(), History()
+        self.conversions, self.jobs = History(), History()
+        self.pods, self.events = History(), History()
         self._kubectl = kubectl
         self._changed = threading.Condition()
         self._broken: str | None = None

@@ -1,0 +1,113 @@
+"""What the operator tells of its work: structured logs, metrics, Events, and in few writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.e2e.support.commands import Kubectl
+from tests.e2e.support.conversions import NAMESPACE, Conversions
+from tests.e2e.support.operator import OperatorInCluster
+from tests.e2e.support.world import World
+
+
+def test_each_conversion_is_told_of_in_structured_logs(
+    conversions: Conversions, operator: OperatorInCluster
+) -> None:
+    good = conversions.make("told-good", "audio_to_mp3")
+    bad = conversions.make("told-bad", inputFile="input/not-there.jpg")
+    gone = conversions.long("told-gone")
+    gone.until_phase("Running")
+    gone.cancel()
+    status = good.succeeded()
+    bad.until_phase("Failed")
+    gone.until_phase("Cancelled")
+
+    def events(uid: str) -> list[Any]:
+        return [record for record in operator.records() if record.get("uid") == uid]
+
+    for conversion, last in ((good, "job_completed"), (bad, "job_failed"), (gone, "job_cancelled")):
+        records = events(conversion.uid)
+        # A short one may be seen first when it has already ended.
+        assert [r["event"] for r in records if r["event"] != "job_retried"] in (
+            ["job_started", last],
+            [last],
+        )
+        for record in records:
+            assert record["job_id"] == conversion.name
+            assert record["namespace"] == NAMESPACE
+            assert record["conversion_type"] == conversion.body["spec"]["conversionType"]
+            assert {"timestamp", "level", "logger", "message"} <= set(record)
+    completed, failed = events(good.uid)[-1], events(bad.uid)[-1]
+    assert completed["output_size_bytes"] == status["outputSize"]
+    assert completed["duration_seconds"] == status["durationSeconds"]
+    assert failed["reason"] == "InputNotFound"
+    assert "not-there.jpg" in failed["detail"]
+
+
+def test_the_metrics_count_it(conversions: Conversions, operator: OperatorInCluster) -> None:
+    before = operator.metrics()
+    conversions.make("counted-1").succeeded()
+    conversions.make("counted-2").succeeded()
+    conversions.make("counted-3", inputFile="input/not-there.jpg").until_phase("Failed")
+    after = operator.metrics()
+
+    def more(name: str, *labels: str) -> float:
+        return after[name][labels] - before.get(name, {}).get(labels, 0)
+
+    finished = "converter_conversions_finished_total"
+    assert more(finished, "image_resize", "Succeeded", "Completed") == 2
+    assert more(finished, "image_resize", "Failed", "InputNotFound") == 1
+    assert more("converter_run_seconds_count", "image_resize") == 3
+    assert after["converter_run_seconds_sum"][("image_resize",)] >= 0
+    assert after["converter_parallel_limit"][()] == 3
+    assert after["converter_enabled"][()] == after["converter_leading"][()] == 1
+    assert after["converter_queued"][()] == 0
+
+
+def test_waiting_and_running_are_to_be_seen(
+    conversions: Conversions, operator: OperatorInCluster
+) -> None:
+    running = [conversions.long(f"seen-{number}") for number in range(3)]
+    queued = [conversions.make(f"seen-queued-{number}") for number in range(2)]
+    for conversion in running:
+        conversion.until_phase("Running")
+    for conversion in queued:
+        conversion.until_reason("WaitingForSlot")
+    metrics = operator.metrics()
+    assert metrics["converter_running"][()] == 3
+    assert metrics["converter_queued"][()] == 2
+
+
+def test_events_tell_people_with_describe(
+    conversions: Conversions, kubectl: Kubectl, world: World
+) -> None:
+    failing = conversions.make("described", inputFile="input/not-there.jpg")
+    failing.until_phase("Failed")
+    # Events are posted after the status is stored, and nothing waits for them.
+    world.until(
+        lambda: any(
+            event["involvedObject"]["uid"] == failing.uid and event["reason"] == "InputNotFound"
+            for event in world.events.current.values()
+        ),
+        "an Event tells of it",
+        10,
+    )
+    told = kubectl("-n", NAMESPACE, "describe", "convjob", failing.name)
+    assert "InputNotFound" in told
+    assert "not-there.jpg" in told
+
+
+def test_it_writes_little(conversions: Conversions, operator: OperatorInCluster) -> None:
+    conversion = conversions.make("few-writes")
+    conversion.succeeded()
+    conversions.make("after-it").succeeded()
+    writes = [
+        (request["verb"], request["objectRef"].get("subresource"))
+        for request in operator.requests()
+        if request["objectRef"].get("name") == conversion.name
+        and request["verb"] not in ("get", "list", "watch")
+    ]
+    # Queued, starting if that lasts, running, and the end.
+    assert set(writes) == {("patch", "status")}
+    assert len(writes) <= 4
+    assert len(conversion.jobs_made()) == len(conversion.status["attempts"])

@@ -1,0 +1,255 @@
+"""What a converter pod cannot do, tried from inside of one, and what the operator may not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from conversion_operator.api import names
+from tests.e2e.support import operator as op
+from tests.e2e.support.commands import Kubectl
+from tests.e2e.support.conversions import NAMESPACE, Conversion, Conversions
+from tests.e2e.support.operator import OperatorInCluster
+from tests.unit.deploy.test_rights import IN_CONVERSIONS
+
+PYTHON: Final = ("/usr/bin/python3", "-I", "-S", "-c")
+
+# Writes down what the process may do, as the kernel has it.
+LOOK: Final = """
+import json, os
+def refused(path):
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+    except OSError as error:
+        return error.strerror
+    os.unlink(path)
+    return ""
+status = open("/proc/self/status").read().splitlines()
+print(json.dumps({
+    "uid": os.getuid(), "gid": os.getgid(),
+    "token": os.path.exists("/var/run/secrets/kubernetes.io"),
+    "root": refused("/here"), "program": refused("/opt/converter/here"),
+    "tmp": refused("/tmp/here"), "volume": refused("/workspace/output/here"),
+    "kernel": dict(line.split(":\\t") for line in status
+                   if line.startswith(("CapEff", "CapBnd", "NoNewPrivs", "Seccomp:"))),
+    "services": [name for name in os.environ if name.endswith("_SERVICE_HOST")],
+}))
+"""
+
+# Tries to connect to each address it is given, and serves port 8000 itself until it is killed.
+TALK: Final = """
+import json, socket, sys
+def reach(target):
+    host, port = target.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError as error:
+        return type(error).__name__
+    return "connected"
+print(json.dumps({target: reach(target) for target in sys.argv[1:]}))
+"""
+SERVE: Final = ("python3", "-m", "http.server", "8000", "--directory", "/var/empty")
+
+
+@pytest.fixture
+def running(conversions: Conversions) -> Conversion:
+    """A conversion while it runs."""
+    conversion = conversions.long("looked-into")
+    conversion.until_phase("Running")
+    return conversion
+
+
+def test_a_converter_runs_with_nothing_but_its_volume(
+    running: Conversion, kubectl: Kubectl
+) -> None:
+    pod = running.pods()[0]["metadata"]["name"]
+    found = json.loads(kubectl("-n", NAMESPACE, "exec", pod, "--", *PYTHON, LOOK))
+    assert (found["uid"], found["gid"]) == (65532, 65532)
+    assert found["token"] is False
+    assert found["root"] == found["program"] == "Read-only file system"
+    assert found["tmp"] == found["volume"] == ""
+    assert found["kernel"] == {
+        "CapEff": "0" * 16,
+        "CapBnd": "0" * 16,
+        "NoNewPrivs": "1",
+        "Seccomp": "2",
+    }
+    # Those of the API server are in every pod's environment; no other service is.
+    assert found["services"] == ["KUBERNETES_SERVICE_HOST"]
+
+
+def test_its_pod_asks_for_what_it_needs_and_no_more(running: Conversion) -> None:
+    spec = running.pods()[0]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert {tuple(set(volume) - {"name"}) for volume in spec["volumes"]} == {
+        ("persistentVolumeClaim",),
+        ("emptyDir",),
+    }
+    (container,) = spec["containers"]
+    assert container["resources"] == {
+        "requests": {"cpu": "100m", "memory": "256Mi"},
+        "limits": {"cpu": "1", "memory": "1Gi"},
+    }
+
+
+def test_pod_security_admits_our_jobs_without_a_warning_and_nothing_less_careful(
+    running: Conversion, kubectl: Kubectl
+) -> None:
+    (name,) = running.jobs_made()
+    job = kubectl.get("-n", NAMESPACE, "job", name)
+    template = job["spec"]["template"]
+    template["metadata"].pop("labels")
+    again = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "again", "namespace": NAMESPACE},
+        "spec": {"template": template},
+    }
+    done = kubectl.attempt("create", "--dry-run=server", "-f", "-", text=json.dumps(again))
+    assert (done.code, done.err) == (0, "")
+    careless = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "careless", "namespace": NAMESPACE},
+        "spec": {"containers": [{"name": "c", "image": "my-converter:latest"}]},
+    }
+    done = kubectl.attempt("create", "--dry-run=server", "-f", "-", text=json.dumps(careless))
+    assert 'violates PodSecurity "restricted' in done.err
+
+
+def talker(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    """A pod that serves a port, from the operator's image: the converter's knows no sockets."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "talker",
+                    "image": "my-converter-operator:latest",
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": list(SERVE),
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
+                }
+            ],
+        },
+    }
+
+
+@pytest.fixture
+def addresses(kubectl: Kubectl) -> Iterator[dict[str, str]]:
+    """The addresses of two pods, one with a converter's label and one without."""
+    bodies = {
+        "converter-like": talker("converter-like", {names.NAME_LABEL: names.CONVERTER_NAME}),
+        "ordinary": talker("ordinary", {}),
+    }
+    for body in bodies.values():
+        kubectl.create(body)
+    try:
+        yield {
+            name: kubectl.get("-n", NAMESPACE, "pod", name)["status"]["podIP"]
+            for name in bodies
+            if _is_up(kubectl, name)
+        }
+    finally:
+        kubectl("-n", NAMESPACE, "delete", "pod", *bodies, "--grace-period=0", "--force")
+
+
+def _is_up(kubectl: Kubectl, name: str) -> bool:
+    kubectl.wait("condition=Ready", "-n", NAMESPACE, f"pod/{name}", seconds=60)
+    return True
+
+
+def test_converter_pods_have_no_network_in_either_direction(
+    kubectl: Kubectl, operator: OperatorInCluster, addresses: dict[str, str]
+) -> None:
+    def reached(pod: str, *targets: str) -> dict[str, str]:
+        answer = kubectl("-n", NAMESPACE, "exec", pod, "--", "python3", "-c", TALK, *targets)
+        found: dict[str, str] = json.loads(answer)
+        return found
+
+    api = f"{kubectl.get('-n', 'default', 'service', 'kubernetes')['spec']['clusterIP']}:443"
+    dns = f"{kubectl.get('-n', 'kube-system', 'service', 'kube-dns')['spec']['clusterIP']}:53"
+    metrics = f"{operator.pod()['status']['podIP']}:8080"
+    converter, other = (f"{addresses[name]}:8000" for name in ("converter-like", "ordinary"))
+
+    outward = (api, dns, metrics, other)
+    assert set(reached("ordinary", api, dns, metrics).values()) == {"connected"}
+    assert "connected" not in reached("converter-like", *outward).values()
+    assert reached("ordinary", converter)[converter] != "connected"
+
+
+def test_the_operator_may_do_what_its_roles_say_and_nothing_else(kubectl: Kubectl) -> None:
+    def may(verb: str, group: str, resource: str, namespace: str) -> bool:
+        resource, _, subresource = resource.partition("/")
+        done = kubectl.attempt(
+            *("auth", "can-i", verb, f"{resource}.{group}" if group else resource),
+            *(f"--as={op.ACCOUNT}", "-n", namespace),
+            *([f"--subresource={subresource}"] if subresource else []),
+        )
+        return done.out.strip() == "yes"
+
+    for (group, resource), verbs in IN_CONVERSIONS.items():
+        for verb in verbs:
+            assert may(verb, group, resource, NAMESPACE), (verb, resource)
+    refused = [
+        ("create", "", "pods", NAMESPACE),
+        ("create", "", "pods/exec", NAMESPACE),
+        ("get", "", "secrets", NAMESPACE),
+        ("list", "", "secrets", op.NAMESPACE),
+        ("update", names.GROUP, "conversionjobs", NAMESPACE),
+        ("patch", names.GROUP, "conversionjobs", NAMESPACE),
+        ("patch", "batch", "jobs", NAMESPACE),
+        ("list", "", "pods", "default"),
+        ("list", "", "namespaces", "default"),
+        ("create", "", "serviceaccounts/token", op.NAMESPACE),
+        ("get", "", "configmaps", op.NAMESPACE),
+    ]
+    assert [case for case in refused if may(*case)] == []
+
+
+def test_it_never_asks_for_what_it_may_not_have(
+    conversions: Conversions, operator: OperatorInCluster
+) -> None:
+    conversions.make("audited").succeeded()
+    requests = operator.requests()
+    # Reads are in the audit log too: else a refused one would not be seen.
+    assert {"list", "watch", "create", "patch"} <= {request["verb"] for request in requests}
+    refused = [
+        (request["verb"], request["requestURI"])
+        for request in requests
+        if request["responseStatus"]["code"] in (401, 403)
+        # A namespace that a test deleted took the operator's rights there with it.
+        and request.get("objectRef", {}).get("namespace") in (NAMESPACE, op.NAMESPACE, None)
+    ]
+    assert refused == []
+    assert not [record for record in operator.records() if "forbidden" in json.dumps(record)]
+
+
+def test_it_runs_restricted_itself(operator: OperatorInCluster, kubectl: Kubectl) -> None:
+    pod = operator.pod()
+    look = LOOK.replace("/opt/converter/here", "/app/here").replace("/workspace/output", "/app")
+    answer = kubectl(
+        "-n", op.NAMESPACE, "exec", pod["metadata"]["name"], "--", "python3", "-c", look
+    )
+    found = json.loads(answer)
+    assert (found["uid"], found["gid"]) == (65532, 65532)
+    assert found["token"] is True
+    assert found["root"] == found["program"] == found["tmp"] == "Read-only file system"
+    assert found["kernel"]["CapEff"] == "0" * 16
+    assert found["kernel"]["NoNewPrivs"] == "1"
