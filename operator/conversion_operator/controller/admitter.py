@@ -99,8 +99,9 @@ class Admitter:
             task.add_done_callback(self._starting.discard)
         self._publish(queue, held, policy)
         wake = (queue.wake - now).total_seconds() if queue.wake else _LONGEST_REST
-        longest = _CLAIM_TTL if obstacles.namespaces_without_claim else _LONGEST_REST
-        return min(max(wake, 0.05), longest)
+        # What was asked of the cluster is asked again soon while it stands in the way.
+        blocked = obstacles.namespaces_without_claim or obstacles.refused
+        return min(max(wake, 0.05), _CLAIM_TTL if blocked else _LONGEST_REST)
 
     def _publish(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._reserved)

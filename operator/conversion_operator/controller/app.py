@@ -27,7 +27,7 @@ from conversion_operator.controller.workqueue import WorkQueue
 RELIST_SECONDS: Final = 60.0
 _WORKERS: Final = 8
 _BEAT_SECONDS: Final = 1.0
-_RELOAD_SECONDS: Final = 15.0
+_RELOAD_SECONDS: Final = 2.0
 
 logger = logging.getLogger(__name__)
 

@@ -144,9 +144,10 @@ def render_settings() -> str:
     return (
         "# Settings\n\n"
         "Keys of the ConfigMap `my-network-converter-operator`, or environment variables of the "
-        "operator, which override it. The ConfigMap is read again while the operator runs: a "
-        "change takes effect within 90 seconds and stops nothing that runs. `WATCH_NAMESPACES`, "
-        "`PROBE_PORT`, `LOG_LEVEL`, `POD_NAMESPACE` and `POD_NAME` are read at the start only. "
+        "operator, which override it. A change of the ConfigMap takes effect once the kubelet has "
+        "updated the mounted files, within about 90 seconds, and stops nothing that runs. "
+        "`WATCH_NAMESPACES`, `PROBE_PORT`, `LOG_LEVEL`, `POD_NAMESPACE` and `POD_NAME` are read at "
+        "the start only. "
         "This page is made from `operator/conversion_operator/controller/settings.py` by "
         "`make crds`.\n\n| setting | default | meaning |\n|---|---|---|\n" + rows + "\n"
     )
