@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from conversion_operator.core.quantity import parse_quantity
 from tests.e2e.support.commands import Done, Kubectl
 from tests.e2e.support.conversions import Conversions
-from tests.e2e.support.world import World
+from tests.e2e.support.world import World, owner
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,33 @@ def test_what_takes_too_long_is_ended(conversions: Conversions) -> None:
     assert 4 <= status["durationSeconds"] < 30
     assert "StartError" in str(status["attempts"]) or len(slow.jobs_made()) == 1
     assert not slow.output.exists()
+
+
+@pytest.mark.parametrize(("mebibytes", "phase"), [(48, "Succeeded"), (24, "Failed")])
+def test_out_of_memory_is_tried_once_more_with_twice_as_much(
+    conversions: Conversions, world: World, mebibytes: int, phase: str
+) -> None:
+    """Making 480p of the sample takes about 70 MiB."""
+    hungry = conversions.make(
+        f"hungry-{mebibytes}",
+        "video_to_mp4",
+        options={"resolution": "480p"},
+        resources={"limits": {"memory": f"{mebibytes}Mi"}},
+    )
+    status = hungry.until_phase(phase, seconds=120)
+    tried = [a["reason"] for a in status["attempts"] if a["reason"] != "StartError"]
+    assert tried == ["OutOfMemory", status["reason"]]
+    assert status["reason"] == ("Completed" if phase == "Succeeded" else "OutOfMemory")
+    limits = [
+        int(parse_quantity(container["resources"]["limits"]["memory"]))
+        for container in (
+            event.body["spec"]["template"]["spec"]["containers"][0]
+            for event in world.snapshot("jobs")
+            if event.kind == "ADDED" and owner(event.body) == hungry.uid
+        )
+    ]
+    assert (limits[0], limits[-1]) == (mebibytes << 20, mebibytes << 21)
+    assert hungry.output.exists() == (phase == "Succeeded")
 
 
 def test_an_ended_one_is_removed_after_its_time_and_its_output_stays(

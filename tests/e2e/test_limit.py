@@ -55,6 +55,9 @@ def test_ten_conversions_run_three_at_a_time_in_order(
     assert max(len(there) for there in together(pods, runs)) == LIMIT
     for conversion in made:
         assert len(conversion.jobs_made()) == 1 + _start_errors(conversion.status)
+    # Kept for a while, so that a create request that arrives late makes no second one.
+    kept = {owner(job) for job in world.jobs.current.values()}
+    assert kept >= {conversion.uid for conversion in made}
 
     def age(number: int) -> tuple[str, str]:
         return made[number].body["metadata"]["creationTimestamp"], made[number].uid
