@@ -30,7 +30,7 @@ class Operator:
         self.task: asyncio.Task[None]
 
     async def wait(self, *expected: tuple[str | None, str]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not set(expected) <= {(kind, name) for kind, name, _ in self.seen}:
                 await self.told.wait()
 

@@ -26,7 +26,7 @@ class Lines:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
 
-    async def next(self, seconds: float = 10) -> dict[str, Any]:
+    async def next(self, seconds: float = 30) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
             line = await self.response.content.readline()
         if not line:
@@ -42,7 +42,7 @@ class Lines:
 
 @asynccontextmanager
 async def watching(url: str, path: str = PATH, **query: str) -> AsyncIterator[Lines]:
-    timeout = aiohttp.ClientTimeout(total=30)
+    timeout = aiohttp.ClientTimeout(total=120)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
         session.get(url + path, params={"watch": "true"} | query) as response,
@@ -262,7 +262,7 @@ async def test_the_official_watch_sees_410(api: FakeApi) -> None:
             CustomObjectsApi(http).list_namespaced_custom_object,
             *CJ,
             resource_version=since,
-            timeout_seconds=5,
+            timeout_seconds=60,
         )
         with pytest.raises(ApiException) as caught:
             await anext(stream)
@@ -278,7 +278,7 @@ async def test_the_official_watch_follows(api: FakeApi) -> None:
             CustomObjectsApi(http).list_namespaced_custom_object,
             *CJ,
             resource_version=since,
-            timeout_seconds=5,
+            timeout_seconds=60,
         )
         api.create(conversion_job("a"))
         event: Any = await anext(stream)

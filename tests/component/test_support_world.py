@@ -432,6 +432,16 @@ async def test_what_the_world_does_not_model_is_an_error(api: FakeApi, world: Wo
         await world.settle()
 
 
+async def test_a_test_that_waits_in_vain_says_where_things_stand(
+    api: FakeApi, world: World
+) -> None:
+    await play(api, world, succeed(hold=True))
+    with pytest.raises(AssertionError, match="did not come true") as caught:
+        await api.until(lambda: api.objects("leases"), seconds=0.01)
+    assert "jobs a:" in str(caught.value)
+    assert "Running" in str(caught.value)
+
+
 async def test_an_error_of_the_world_fails_the_test_that_waits(api: FakeApi, world: World) -> None:
     body = job("a")
     body["spec"]["activeDeadlineSeconds"] = 5

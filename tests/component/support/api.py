@@ -15,7 +15,15 @@ from tests.component.support.clock import ServerClock
 from tests.component.support.errors import Obj
 from tests.component.support.faults import Faults
 from tests.component.support.gc import GarbageCollector, NamespaceController
-from tests.component.support.kinds import CLAIMS, CONVERSIONJOBS, NAMESPACES, STORED, Kind
+from tests.component.support.kinds import (
+    CLAIMS,
+    CONVERSIONJOBS,
+    JOBS,
+    NAMESPACES,
+    PODS,
+    STORED,
+    Kind,
+)
 from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.machinery import Machinery
 from tests.component.support.schema import CustomSchema
@@ -31,6 +39,7 @@ NAMESPACE: Final = "my-network"
 CLAIM: Final = "my-network-shared"
 CRD_FILE: Final = Path(__file__).parents[3] / "crds" / "conversionjobs.converter.mynetwork.io.yaml"
 _TEST: Final = "test"
+_MOST_LINES: Final = 30
 
 
 class FakeApi:
@@ -222,8 +231,19 @@ class FakeApi:
 
     # Waiting
 
+    def describe(self) -> str:
+        """Where things stand, for whoever reads a failed test."""
+        lines = [f"server's clock {self.clock.stamp()}, {len(self.watches())} open watches"]
+        for kind in (CONVERSIONJOBS, JOBS, PODS):
+            for version in self.store.objects(kind):
+                status = version.obj.get("status", {})
+                ends = [c["type"] for c in status.get("conditions", []) if c["status"] == "True"]
+                state = f"{status.get('phase', '')} {status.get('reason', '')} {ends}"
+                lines.append(f"{kind.plural} {version.obj['metadata']['name']}: {state}")
+        return "\n".join([*lines[:_MOST_LINES], *map(str, self.audit.requests[-_MOST_LINES:])])
+
     async def until(
-        self, condition: Callable[[], T], seconds: float = 10.0, what: str = "the condition"
+        self, condition: Callable[[], T], seconds: float = 30.0, what: str = "the condition"
     ) -> T:
         """The first true value of ``condition``, tried again after every write and request."""
         loop = asyncio.get_running_loop()
@@ -235,7 +255,9 @@ class FakeApi:
             if not await self.store.changed.wait(max(0.0, deadline - loop.time())):
                 if value := condition():
                     return value
-                raise AssertionError(f"{what} did not come true within {seconds} s")
+                raise AssertionError(
+                    f"{what} did not come true within {seconds} s\n{self.describe()}"
+                )
 
 
 def _copy(obj: Obj) -> Obj:

@@ -50,7 +50,7 @@ class Fault:
         self.hit.fire()
         return True
 
-    async def wait_hit(self, count: int = 1, seconds: float = 10) -> None:
+    async def wait_hit(self, count: int = 1, seconds: float = 30) -> None:
         """Returns once it has struck ``count`` times."""
         async with asyncio.timeout(seconds):
             while self.hits < count:
