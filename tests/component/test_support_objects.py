@@ -281,6 +281,28 @@ async def test_a_missing_required_field(custom: CustomObjectsApi) -> None:
     assert "spec.inputFile: Required value" in str(error.body)
 
 
+async def test_a_condition_is_there_once(api: FakeApi, custom: CustomObjectsApi) -> None:
+    api.create(conversion_job("a"))
+    condition = {
+        "type": "Finished",
+        "status": "False",
+        "reason": "Test",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    twice = {"status": status("Queued", conditions=[condition, condition | {"status": "True"}])}
+    error = await refused(
+        custom.patch_namespaced_custom_object_status(*CJ, "a", twice, _content_type=MERGE_PATCH)
+    )
+    assert "status.conditions[1]: Duplicate value" in str(error.body)
+    condition["lastTransitionTime"] = "yesterday"
+    wrong = {"status": status("Queued", conditions=[condition])}
+    error = await refused(
+        custom.patch_namespaced_custom_object_status(*CJ, "a", wrong, _content_type=MERGE_PATCH)
+    )
+    assert "status.conditions[0].lastTransitionTime" in str(error.body)
+
+
 async def test_what_was_wrong_before_does_not_block_a_status(
     api: FakeApi, custom: CustomObjectsApi
 ) -> None:

@@ -116,11 +116,13 @@ def invalid(kind: Kind, name: str, causes: list[tuple[str, str]]) -> ApiError:
     return ApiError(422, "Invalid", f'{qualified} "{name}" is invalid: {text}', details)
 
 
-def patch_does_not_apply(why: str) -> ApiError:
-    """What a JSON Patch with a failed ``test`` or a missing path is answered with."""
-    details = {"causes": [{"reason": "UnexpectedServerResponse", "message": why}]}
+def patch_does_not_apply() -> ApiError:
+    """What a JSON Patch with a failed ``test`` or a missing path is answered with.
+
+    The real server, too, keeps to itself which operation it was.
+    """
     message = "the server rejected our request due to an error in our request"
-    return ApiError(422, "Invalid", message, details)
+    return ApiError(422, "Invalid", message)
 
 
 def expired(since: int, current: int) -> ApiError:

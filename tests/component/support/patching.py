@@ -69,8 +69,8 @@ def _json_patch(old: Obj, patch: list[Any]) -> Obj:
         jsonpointer.JsonPointerException,
         TypeError,
         KeyError,
-    ) as error:
-        raise errors.patch_does_not_apply(str(error)) from None
+    ):
+        raise errors.patch_does_not_apply() from None
     if not isinstance(result, dict):
         raise errors.bad_request("the patch does not leave an object")
     return result

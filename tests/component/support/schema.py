@@ -9,6 +9,7 @@ real cluster.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -134,6 +135,25 @@ def _default(schema: Obj, value: Any) -> None:
             _default(inner, value[key])
 
 
+def _duplicates(schema: Obj, value: Any, path: str) -> Iterator[str]:
+    """Where a list that is a map or a set holds the same entry twice."""
+    if isinstance(value, dict):
+        for key, inner in schema.get("properties", {}).items():
+            if key in value:
+                yield from _duplicates(inner, value[key], f"{path}.{key}".lstrip("."))
+    if not isinstance(value, list):
+        return
+    keys = schema.get("x-kubernetes-list-map-keys", [])
+    unique = schema.get("x-kubernetes-list-type") in ("map", "set")
+    seen: list[Any] = []
+    for i, item in enumerate(value):
+        identity = [item.get(key) for key in keys] if keys and isinstance(item, dict) else item
+        if unique and identity in seen:
+            yield f"{path}[{i}]"
+        seen.append(identity)
+        yield from _duplicates(schema.get("items", {}), item, f"{path}[{i}]")
+
+
 def _at(obj: Any, path: tuple[str | int, ...]) -> Any:
     for key in path:
         try:
@@ -185,6 +205,8 @@ class CustomSchema:
                 continue
             word = _WORDS.get(str(error.validator), "Invalid value")
             found.append((_dotted(path) or "<nil>", f"{word}: {error.message}"))
+        for where in _duplicates(self.root, obj, ""):
+            found.append((where, "Duplicate value"))
         # jsonschema reports one error per missing key; each of them names all.
         return sorted(set(found))
 
