@@ -206,6 +206,8 @@ class Lab:
         """One frame as it is stored: not turned, not stretched."""
         size = self.media(path).streams("video")[0]
         chosen = ("-c:v", decoder) if decoder else ()
+        # A cover is at no time at all: only a real moment is sought.
+        moment = ("-ss", str(at)) if at else ()
         raw = self.agent.run(
             (
                 "ffmpeg",
@@ -214,8 +216,7 @@ class Lab:
                 "error",
                 "-noautorotate",
                 *chosen,
-                "-ss",
-                str(at),
+                *moment,
                 "-i",
                 f"file:{self.inside(path)}",
                 "-map",
@@ -261,9 +262,10 @@ class Lab:
         assert len(pixels) == 3 * width * height, f"{len(pixels)} bytes for {width}x{height}"
         return Picture(width, height, pixels)
 
-    def header(self, path: Path | str) -> dict[str, str]:
-        """Fields of a picture's header by libvips."""
-        text = self.agent.run(("vipsheader", "-a", self.inside(path))).decode(errors="replace")
+    def header(self, path: Path | str, load: str = "") -> dict[str, str]:
+        """Fields of a picture's header by libvips; ``load`` are options of the loader."""
+        name = self.inside(path) + load
+        text = self.agent.run(("vipsheader", "-a", name)).decode(errors="replace")
         pairs = (line.partition(": ") for line in text.splitlines()[1:])
         return {name.strip(): value for name, _, value in pairs}
 
@@ -341,29 +343,11 @@ class Lab:
         }
         return max(levels, key=lambda tone: levels[tone])
 
-    def packets(self, path: Path | str, stream: str = "v:0") -> str:
-        """Hash of a stream's packets: equal before and after a remux, of nothing else."""
-        return self.agent.run(
-            (
-                "ffmpeg",
-                "-nostdin",
-                "-v",
-                "error",
-                "-i",
-                f"file:{self.inside(path)}",
-                "-map",
-                f"0:{stream}",
-                "-c",
-                "copy",
-                "-bsf:v",
-                "h264_mp4toannexb",
-                "-f",
-                "streamhash",
-                "-hash",
-                "md5",
-                "pipe:1",
-            )
-        ).decode()
+    def pixels(self, path: Path | str) -> str:
+        """Hash of every decoded pixel: equal before and after a remux, of nothing else."""
+        source = ("-i", f"file:{self.inside(path)}", "-map", "0:v:0")
+        sink = ("-fps_mode", "passthrough", "-f", "streamhash", "-hash", "md5", "pipe:1")
+        return self.agent.run(("ffmpeg", "-nostdin", "-v", "error", *source, *sink)).decode()
 
     def similarity(self, path: Path | str, source: Path | str, *, scale: str = "") -> float:
         """SSIM of all planes of two videos or pictures, the first scaled as told."""

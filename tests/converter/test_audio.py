@@ -153,8 +153,9 @@ def test_every_format_is_told_by_its_content(
     run = converter.convert(AUDIO, source, "out.mp3")
     found = lab.media(run.path)
     assert found.kinds == ["audio"]
-    assert found.duration == pytest.approx(3, abs=0.1)
-    assert lab.seconds(run.path) == pytest.approx(3, abs=0.1)
+    # Windows Media pads its last block.
+    assert found.duration == pytest.approx(3, abs=0.15)
+    assert lab.seconds(run.path) == pytest.approx(3, abs=0.15)
     if name != "amr":
         assert lab.loudness(run.path)[0] > -30
         assert lab.hertz(run.path, (440, 900)) == 440

@@ -117,7 +117,7 @@ def test_a_film_that_is_black_throughout(kitchen: Kitchen, converter: Converter,
     ("target", "codec"),
     [
         ("out.jpg", "mjpeg"), ("out.jpeg", "mjpeg"), ("out.png", "png"), ("out.webp", "webp"),
-        ("out.avif", "av1"), ("out.gif", "gif"),
+        ("out.avif", "av1"),
     ],
 )  # fmt: skip
 def test_the_extension_chooses_the_format(

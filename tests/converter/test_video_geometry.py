@@ -24,7 +24,13 @@ TURN_IDS = ["-".join(part.strip("-") for part in turn[0]) for turn in TURNS]
 
 def upright(kitchen: Kitchen, size: str = "640x360") -> str:
     return kitchen.ffmpeg(
-        f"upright-{size}.mp4", *video(size, seconds=1), *tone(seconds=1), "-vf", CORNER, *X264, *AAC
+        f"upright-{size}.mp4",
+        *colour("0x3050A0", size, seconds=1),
+        *tone(seconds=1),
+        "-vf",
+        CORNER,
+        *X264,
+        *AAC,
     )
 
 
@@ -103,7 +109,7 @@ def test_a_turned_quicktime_hevc_stands_upright(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     plain = kitchen.ffmpeg(
-        "hevc.mov", *video("640x360", seconds=1), "-vf", CORNER, "-c:v", "libx265",
+        "hevc.mov", *colour("0x3050A0", "640x360", seconds=1), "-vf", CORNER, "-c:v", "libx265",
         "-preset", "ultrafast", "-x265-params", "log-level=error", "-tag:v", "hvc1",
     )  # fmt: skip
     source = kitchen.ffmpeg("hevc-90.mov", "-display_rotation", "-90", "-i", plain, "-c", "copy")
@@ -176,7 +182,8 @@ def test_odd_sides_become_even_without_being_lost(
     assert all(side % 2 == 0 and side >= 2 for side in found.size)
     assert abs(found.size[0] - width) <= 1
     assert abs(found.size[1] - height) <= 1
-    assert lab.frame(run.path).share((254, 0, 0), 12) > 0.95
+    if min(width, height) > 8:
+        assert lab.frame(run.path).share((254, 0, 0), 12) > 0.95
 
 
 def test_odd_h264_in_full_chroma_and_odd_after_the_turn(
@@ -228,7 +235,11 @@ def test_stretched_pixels_become_square(
 
 def test_stretched_and_turned(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     plain = kitchen.ffmpeg(
-        "dv.mp4", *video("720x576", seconds=0.4), "-vf", f"{CORNER},setsar=64/45", *X264
+        "dv.mp4",
+        *colour("0x3050A0", "720x576", seconds=0.4),
+        "-vf",
+        f"{CORNER},setsar=64/45",
+        *X264,
     )
     source = kitchen.ffmpeg("dv-90.mp4", "-display_rotation", "-90", "-i", plain, "-c", "copy")
     run = converter.convert(VIDEO, source, "out.mp4")
@@ -275,7 +286,7 @@ def test_a_thin_video_keeps_its_sides(kitchen: Kitchen, converter: Converter, la
 def test_a_video_too_large_to_decode_is_refused_by_its_size(
     kitchen: Kitchen, converter: Converter
 ) -> None:
-    # A few hundred bytes of PNG that claim 30000x30000, as the only frame of a video.
+    # A few kilobytes that become a gigabyte when they are decoded.
     source = kitchen.ffmpeg(
         "huge.mkv", *colour("red", "16000x16000", rate=1, seconds=1), "-c:v", "png",
         "-pix_fmt", "monob",

@@ -81,10 +81,13 @@ def test_a_gif_plays_at_its_speed(kitchen: Kitchen, converter: Converter, lab: L
 def test_a_gif_without_delays_plays_as_in_browsers(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    for delay in (b"\0\0", b"\1\0"):
-        control = re.compile(rb"(?s)(\x21\xf9\x04.)..")
-        data = control.sub(rb"\1" + re.escape(delay), kitchen.read(gif(kitchen)))
-        source = kitchen.write(f"delay{delay[0]}.gif", data)
+    data = kitchen.read(gif(kitchen))
+    for hundredths in (0, 1):
+        # Every graphic control extension holds the delay in its fifth and sixth byte.
+        changed = bytearray(data)
+        for found in re.finditer(rb"\x21\xf9\x04", data):
+            changed[found.start() + 4 : found.start() + 6] = bytes((hundredths, 0))
+        source = kitchen.write(f"delay{hundredths}.gif", bytes(changed))
         run = converter.convert(VIDEO, source, "out.mp4")
         assert lab.media(run.path).duration == pytest.approx(1, abs=0.1)
         assert lab.frames(run.path) == 10
@@ -102,7 +105,8 @@ def test_a_gif_of_one_frame(kitchen: Kitchen, converter: Converter, lab: Lab) ->
 def test_a_see_through_gif_becomes_white(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg(
         "clear.gif", *colour("black@0", "64x64", rate=10, seconds=0.5), "-vf",
-        "format=rgba,drawbox=x=32:y=0:w=32:h=64:color=blue@1:t=fill:replace=1",
+        "format=rgba,drawbox=x=32:y=0:w=32:h=64:color=blue@1:t=fill:replace=1,split[a][b];"
+        "[a]palettegen[p];[b][p]paletteuse",
     )  # fmt: skip
     picture = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
     assert min(picture.at(0.2, 0.5)) > 240
@@ -110,7 +114,9 @@ def test_a_see_through_gif_becomes_white(kitchen: Kitchen, converter: Converter,
 
 
 def test_a_gif_has_a_thumbnail(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
-    assert lab.image(converter.convert(THUMB, gif(kitchen), "out.jpg").path).size == (101, 75)
+    width, height = lab.image(converter.convert(THUMB, gif(kitchen), "out.jpg").path).size
+    assert abs(width - 101) <= 1
+    assert abs(height - 75) <= 1
 
 
 def test_animated_webp_is_whole_or_refused(
@@ -139,15 +145,17 @@ def test_animated_png_is_whole_or_refused(kitchen: Kitchen, converter: Converter
         assert run.reason in {Reason.UNSUPPORTED_FORMAT, Reason.NO_VIDEO_STREAM}
 
 
-def test_a_still_picture_is_no_video(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_still_picture_is_no_sound_and_at_most_one_frame(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     still = kitchen.ffmpeg("still.jpg", *colour("red", "64x64"), "-frames:v", "1")
-    for kind, target in ((VIDEO, "out.mp4"), (AUDIO, "out.mp3")):
-        run = converter.convert(kind, still, target)
-        assert run.reason in {
-            Reason.UNSUPPORTED_FORMAT,
-            Reason.NO_VIDEO_STREAM,
-            Reason.NO_AUDIO_STREAM,
-        }
+    run = converter.convert(AUDIO, still, "out.mp3")
+    assert run.reason in {Reason.UNSUPPORTED_FORMAT, Reason.NO_AUDIO_STREAM}
+    run = converter.convert(VIDEO, still, "out.mp4")
+    if run.output:
+        assert lab.frames(run.path) == 1
+    else:
+        assert run.reason in {Reason.UNSUPPORTED_FORMAT, Reason.NO_VIDEO_STREAM}
 
 
 def test_a_video_is_no_picture(kitchen: Kitchen, converter: Converter) -> None:

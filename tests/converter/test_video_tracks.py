@@ -109,14 +109,16 @@ def test_an_undecodable_second_audio_track_is_no_obstacle(
         *X264, *AAC,
     )  # fmt: skip
 
-    def rename(last: bool, name: bytes) -> bytes:
+    def rename(at: int) -> bytes:
         data = bytearray(kitchen.read(two))
-        at = data.rfind(b"mp4a") if last else data.find(b"mp4a")
-        data[at : at + 4] = name
+        data[at : at + 4] = b"apac"
+        settings = data.index(b"esds", at)
+        data[settings : settings + 4] = b"xsds"
         return bytes(data)
 
-    second = kitchen.write("apac.mp4", rename(True, b"apac"))
-    first = kitchen.write("apac-first.mp4", rename(False, b"apac"))
+    film = kitchen.read(two)
+    second = kitchen.write("apac.mp4", rename(film.rindex(b"mp4a")))
+    first = kitchen.write("apac-first.mp4", rename(film.index(b"mp4a")))
     for source, hertz in ((second, 440), (first, 900)):
         for kind, target in ((VIDEO, "out.mp4"), (AUDIO, "out.mp3")):
             run = converter.convert(kind, source, target)
@@ -148,7 +150,9 @@ def test_only_undecodable_audio_still_makes_a_video(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.edit(
-        "apac-only.mp4", kitchen.base(), lambda data: data.replace(b"mp4a", b"apac")
+        "apac-only.mp4",
+        kitchen.base(),
+        lambda data: data.replace(b"mp4a", b"apac").replace(b"esds", b"xsds"),
     )
     run = converter.convert(VIDEO, source, "out.mp4")
     assert lab.media(run.path).kinds == ["video"]
