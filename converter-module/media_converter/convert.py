@@ -16,20 +16,21 @@ from media_converter import (
     plan_video,
     probe,
     probe_image,
+    still,
     structure,
     temporary,
     verify,
 )
 from media_converter.contract import FILE_FAULTS, Output, Progress, Reason
 from media_converter.errors import ConversionError
-from media_converter.failures import explain
+from media_converter.failures import explain, is_too_large
 from media_converter.job import Job
 from media_converter.limits import Limits, oom_kills
-from media_converter.media import ImageInfo, MediaInfo
+from media_converter.media import MediaInfo
 from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
 from media_converter.paths import Input, Target
 from media_converter.plan import Plan
-from media_converter.process import Ended, Runner, Step
+from media_converter.process import Ended, Files, Runner, Step
 from media_converter.progress import Meter
 from media_converter.temporary import Temporary
 
@@ -56,22 +57,15 @@ class Context:
     log: Callable[[str], None]
     show: Callable[[Progress], None]
 
-    def tool(
-        self,
-        step: Step,
-        *,
-        source: int | None = None,
-        output: int | None = None,
-        meter: Meter | None = None,
-    ) -> Ended:
-        """Run a tool on the input (or on ``source``); raises OutOfMemory if it was killed."""
+    def tool(self, step: Step, files: Files | None = None, meter: Meter | None = None) -> Ended:
+        """Run a tool, on the input alone by default; raises OutOfMemory if it was killed."""
+        handed = files or Files(self.source.fd)
         kills = oom_kills()
         ended = self.runner.run(
             step,
-            source=self.source.fd if source is None else source,
-            output=output,
+            files=handed,
             on_line=meter.line if meter else None,
-            activity=(lambda: (meter.state, _modified(output))) if meter else None,
+            activity=(lambda: (meter.state, _modified(handed.output))) if meter else None,
         )
         for line in ended.stderr.splitlines()[:20]:
             self.log(f"{step.name}: {line}")
@@ -147,14 +141,29 @@ def _video(context: Context, options: VideoOptions) -> Output:
 
 def _audio(context: Context, options: AudioOptions) -> Output:
     info = _probe(context)
-    return _transcode(context, plan_audio.plan(info, options, context.limits))
+    cover = _cover(context, info)
+    plan = plan_audio.plan(info, options, context.limits, cover is not None)
+    return _transcode(context, plan, cover)
 
 
-def _transcode(context: Context, plan: Plan) -> Output:
+def _cover(context: Context, info: MediaInfo) -> int | None:
+    """A JPEG of the attached picture, in a file that exists only in memory."""
+    step = plan_audio.cover_step(info, context.limits)
+    if step is None:
+        return None
+    cover = os.memfd_create("cover", os.MFD_CLOEXEC)
+    ended = context.tool(step, Files(context.source.fd, cover))
+    if ended.code == 0 and os.fstat(cover).st_size:
+        return cover
+    context.log("the cover cannot be read and is left out")
+    return None
+
+
+def _transcode(context: Context, plan: Plan, cover: int | None = None) -> Output:
     context.log(plan.note)
     output = context.make_temporary()
     meter = Meter(plan.length, context.show)
-    ended = context.tool(plan.step, output=output.fd, meter=meter)
+    ended = context.tool(plan.step, Files(context.source.fd, output.fd, cover), meter)
     if ended.code != 0:
         raise context.fail(plan.step, ended)
     if not os.fstat(output.fd).st_size:
@@ -162,8 +171,11 @@ def _transcode(context: Context, plan: Plan) -> Output:
             Reason.NOTHING_IN_RANGE, "nothing could be read in the part that was asked for"
         )
     read = structure.reader(context.source.fd)
+    found = _read_back(context, output.fd)
+    if plan.expected.container == "mp3" and (found is None or not found.duration):
+        raise ConversionError(Reason.INPUT_DAMAGED, "not one sample of the sound can be decoded")
     found = verify.check_media(
-        _read_back(context, output.fd),
+        found,
         plan.expected,
         structure.missing_bytes(read, context.source.size),
         ended.stderr,
@@ -175,7 +187,7 @@ def _transcode(context: Context, plan: Plan) -> Output:
 
 
 def _thumbnail(context: Context, options: ThumbnailOptions) -> Output:
-    form = plan_image.output_format(context.job.output_file)
+    form = context.job.form
     info = _probe(context)
     # A song has no video, but its cover is what a viewer expects to see.
     video = info.pictures[0] if info.pictures and not info.video else plan_video.choose_video(info)
@@ -183,8 +195,7 @@ def _thumbnail(context: Context, options: ThumbnailOptions) -> Output:
     output = context.make_temporary()
     request = plan_thumbnail.Request(info, video, options, context.limits, form)
     plan = _take_picture(context, request, output.fd)
-    found = verify.check_media(_read_back(context, output.fd), plan.expected, 0, "")
-    return _describe(plan, found, _sha256(output.fd))
+    return _describe_picture(plan, output.fd)
 
 
 def _take_picture(context: Context, request: plan_thumbnail.Request, output: int) -> Plan:
@@ -204,7 +215,7 @@ def _take_picture(context: Context, request: plan_thumbnail.Request, output: int
             brightest = (light, plan)
     if brightest is None:
         plan = plan_thumbnail.plan_last(request)
-        ended = context.tool(plan.step, output=output)
+        ended = context.tool(plan.step, Files(context.source.fd, output))
         if not os.fstat(output).st_size:
             raise context.fail(plan.step, ended)
         context.log(f"{plan.note}: the last picture")
@@ -217,7 +228,7 @@ def _take_picture(context: Context, request: plan_thumbnail.Request, output: int
 
 def _extract(context: Context, plan: Plan, output: int) -> float | None:
     """Write a picture; its mean light from 0 to 255, or None if there is none at that moment."""
-    ended = context.tool(plan.step, output=output)
+    ended = context.tool(plan.step, Files(context.source.fd, output))
     if ended.code == 0 and ended.stdout and os.fstat(output).st_size:
         return sum(ended.stdout) / len(ended.stdout)
     failure = context.fail(plan.step, ended)
@@ -227,7 +238,7 @@ def _extract(context: Context, plan: Plan, output: int) -> float | None:
 
 
 def _image(context: Context, options: ImageOptions) -> Output:
-    form = plan_image.output_format(context.job.output_file)
+    form = context.job.form
     _refuse_known(context)
     step = probe_image.step()
     ended = context.tool(step)
@@ -237,20 +248,24 @@ def _image(context: Context, options: ImageOptions) -> Output:
     plan = plan_image.plan(info, options, context.limits, form, context.job.background)
     context.log(plan.note)
     output = context.make_temporary()
-    ended = context.tool(plan.step, output=output.fd)
+    ended = context.tool(plan.step, Files(context.source.fd, output.fd))
     if ended.code != 0:
         raise context.fail(plan.step, ended)
-    written = context.tool(probe_image.step(), source=output.fd)
-    found = verify.check_image(probe_image.parse(written.stdout), plan.expected)
-    return _describe(plan, found, _sha256(output.fd))
+    return _describe_picture(plan, output.fd)
 
 
 def _probe(context: Context) -> MediaInfo:
     _refuse_known(context)
+    kind = structure.still_kind(structure.reader(context.source.fd))
+    if kind:
+        raise ConversionError(
+            Reason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for pictures"
+        )
     step = probe.step()
     ended = context.tool(step)
     info = probe.parse(ended.stdout) if ended.code == 0 else None
-    if info is None:
+    # A frame too large to decode has no size at all in what ffprobe prints.
+    if info is None or (not info.video and is_too_large(ended.stderr)):
         raise context.fail(step, ended)
     return info
 
@@ -262,7 +277,7 @@ def _refuse_known(context: Context) -> None:
 
 
 def _read_back(context: Context, output: int) -> MediaInfo | None:
-    return probe.parse(context.tool(probe.step(), source=output).stdout)
+    return probe.parse(context.tool(probe.step(), Files(output)).stdout)
 
 
 def _modified(fd: int | None) -> int:
@@ -279,20 +294,27 @@ def _sha256(fd: int) -> str:
     return digest.hexdigest()
 
 
-def _describe(plan: Plan, found: MediaInfo | ImageInfo, sha256: str) -> Output:
-    """The output's facts as it was read back."""
-    expected = plan.expected
-    if isinstance(found, ImageInfo):
-        return Output(
-            sha256, expected.container, expected.video_codec, None, found.width, found.height
-        )
+def _describe(plan: Plan, found: MediaInfo, sha256: str) -> Output:
+    """The output's facts as they were read back."""
     video = found.video[0] if found.video else None
     return Output(
         sha256=sha256,
-        container=expected.container,
+        container=plan.expected.container,
         video_codec=video.codec if video else None,
         audio_codec=found.audio[0].codec if found.audio else None,
         width=video.width if video else None,
         height=video.height if video else None,
-        duration_seconds=found.duration if expected.moving else None,
+        duration_seconds=found.duration,
+    )
+
+
+def _describe_picture(plan: Plan, fd: int) -> Output:
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    found = verify.check_image(still.measure(data), plan.expected)
+    return Output(
+        sha256=hashlib.sha256(data).hexdigest(),
+        container=plan.expected.container,
+        video_codec=plan.expected.video_codec,
+        width=found.width,
+        height=found.height,
     )

@@ -12,23 +12,40 @@ from media_converter.process import Ended
 # ffmpeg's exit code is the error number's low byte.
 _FFMPEG_FULL: Final = (256 - 28, 256 - 122)
 
-_PATTERNS: Final = (
-    (Reason.DISK_FULL, r"No space left on device|Disk quota exceeded"),
-    (Reason.INPUT_TOO_LARGE, r"exceeds? (the )?(max|limit|image size)|too (large|big)|max_pixels|"
-     r"Picture size \d+x\d+ is invalid|pixel limit|Maximum (supported )?image dimension"),
-    (Reason.UNSUPPORTED_FORMAT, r"is not a known file format|not in a known format|"
-     r"[Uu]nsupported (image|codec|feature|compression)|Decoding requested, but no decoder|"
-     r"not built|blocked as untrusted|operation is blocked|Unsupported file-type"),
-    (Reason.INPUT_TRUNCATED, r"partial file|[Pp]remature end|[Tt]runcated|ended prematurely|"
-     r"[Uu]nexpected end|end of (file|stream)|too few|[Nn]ot enough data|moov atom not found"),
-)  # fmt: skip
+# In this order: the first reason with a match counts.
+_WORDS: Final = {
+    Reason.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
+    Reason.INPUT_TOO_LARGE: (
+        "exceeds specified max pixel count",
+        "exceeds? (the )?(max|limit|image size)",
+        "too (large|big)",
+        r"Picture size \d+x\d+ is invalid",
+        "pixel limit",
+        "Maximum (supported )?image dimension",
+    ),
+    Reason.UNSUPPORTED_FORMAT: (
+        "is not (a|in a) known (file )?format",
+        "[Uu]nsupported (image|codec|feature|compression|file)",
+        "no decoder",
+        "blocked",
+    ),
+    Reason.INPUT_TRUNCATED: (
+        "partial file",
+        "[Pp]remature end",
+        "[Tt]runcated",
+        "ended prematurely",
+        "[Uu]nexpected end",
+        "end of (file|stream)",
+        "[Nn]ot enough data",
+        "moov atom not found",
+    ),
+}
 _CURE: Final = {
     Reason.DISK_FULL: "no space left on the shared volume; free some",
     Reason.INPUT_TOO_LARGE: "the input is too large",
     Reason.UNSUPPORTED_FORMAT: "the input is in no format the converter accepts",
     Reason.INPUT_TRUNCATED: "the input is cut off; upload it again",
 }
-_COMPILED: Final = tuple((reason, re.compile(pattern)) for reason, pattern in _PATTERNS)
 _LENGTH: Final = 200
 
 
@@ -37,8 +54,8 @@ def explain(step: str, ended: Ended, missing_bytes: int, media: bool) -> Convers
     said = cause(ended.stderr)
     if ended.code in _FFMPEG_FULL:
         return ConversionError(Reason.DISK_FULL, _CURE[Reason.DISK_FULL])
-    for reason, pattern in _COMPILED:
-        if pattern.search(ended.stderr):
+    for reason, words in _WORDS.items():
+        if re.search("|".join(words), ended.stderr):
             if reason is Reason.UNSUPPORTED_FORMAT and media and missing_bytes:
                 break
             return ConversionError(reason, f"{_CURE[reason]} ({said})" if said else _CURE[reason])
@@ -55,6 +72,11 @@ def explain(step: str, ended: Ended, missing_bytes: int, media: bool) -> Convers
     return ConversionError(
         Reason.INPUT_DAMAGED, f"the input cannot be decoded ({said or f'{step}: {ending}'})"
     )
+
+
+def is_too_large(stderr: str) -> bool:
+    """Whether a tool refused a picture for its number of pixels."""
+    return "exceeds specified max pixel count" in stderr
 
 
 def cause(stderr: str) -> str:

@@ -16,15 +16,25 @@ DEFAULT_STALL_SECONDS: Final = 300
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 DEFAULT_BACKGROUND: Final = "255"
 
+_PICTURES: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
+FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
+    ConversionType.VIDEO_TO_MP4: {"mp4": "mp4"},
+    ConversionType.AUDIO_TO_MP3: {"mp3": "mp3"},
+    ConversionType.IMAGE_RESIZE: {**_PICTURES, "gif": "gif"},
+    ConversionType.EXTRACT_THUMBNAIL: _PICTURES,
+}
+"""The format each extension of OUTPUT_FILE stands for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One conversion. Paths are relative to the root of the workspace."""
+    """One conversion. Paths are relative to the root of the workspace; ``form`` is the format."""
 
     id: str
     conversion_type: ConversionType
     input_file: str
     output_file: str
+    form: str
     options: Options
     timeout_seconds: float
     stall_seconds: float
@@ -43,16 +53,27 @@ def read(environment: Mapping[str, str]) -> Job:
         options = parse(conversion_type, _options(environment.get("CONVERSION_OPTIONS", "")))
     except OptionError as error:
         raise _invalid(str(error)) from error
+    output_file = _required(environment, "OUTPUT_FILE")
     return Job(
         id=environment.get("JOB_ID", ""),
         conversion_type=conversion_type,
         input_file=_required(environment, "INPUT_FILE"),
-        output_file=_required(environment, "OUTPUT_FILE"),
+        output_file=output_file,
+        form=_form(conversion_type, output_file),
         options=options,
         timeout_seconds=_seconds(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
         stall_seconds=_seconds(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
         background=_background(environment.get("BACKGROUND", "")),
     )
+
+
+def _form(conversion_type: ConversionType, output_file: str) -> str:
+    forms = FORMATS[conversion_type]
+    _, dot, extension = output_file.rpartition("/")[2].rpartition(".")
+    if dot and extension.lower() in forms:
+        return forms[extension.lower()]
+    known = " or ".join(f".{name}" for name in forms)
+    raise _invalid(f"OUTPUT_FILE of {conversion_type} must end in {known}")
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -8,6 +8,9 @@ from typing import Final
 Ratio = tuple[int, int]
 """Numerator and denominator, both positive."""
 
+MAX_PIXELS: Final = 40_000_000
+"""Most pixels of a video frame that is decoded: more than 8K has."""
+
 HDR_TRANSFERS: Final = frozenset({"smpte2084", "arib-std-b67"})
 FULL_RANGE_FORMATS: Final = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p"})
 

@@ -6,6 +6,9 @@ from typing import Final
 
 from media_converter.media import VideoStream
 
+_FIELD_ORDERS: Final = ("tt", "bb", "tb", "bt")
+_FIELD_CODECS: Final = ("h264", "mpeg2video", "vc1", "dvvideo", "mpeg4", "prores", "dnxhd", "ffv1")
+_LEAST_TO_DEINTERLACE: Final = 4
 # Pixel formats that carry no matrix of their own.
 _RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
 
@@ -28,9 +31,13 @@ def fit_short_side(width: int, height: int, short: int | None) -> tuple[int, int
 
 
 def decoder_options(video: VideoStream) -> tuple[str, ...]:
-    """Input options of the video's decoder. Only libvpx sees the transparency of VP9."""
+    """Input options of the video's decoder or, for GIF, of its reader."""
     if video.coded_alpha and video.codec == "vp9":
+        # Only libvpx sees the transparency of VP9.
         return ("-c:v", "libvpx-vp9")
+    if video.codec == "gif":
+        # Frames of no time at all last a tenth of a second, as in every browser.
+        return ("-min_delay", "2", "-default_delay", "10")
     return ()
 
 
@@ -61,8 +68,15 @@ def video_filter(video: VideoStream, size: tuple[int, int], max_rate: int | None
 
 
 def deinterlace(video: VideoStream) -> str:
-    """A deinterlacer that leaves frames alone which are not flagged as interlaced."""
-    return "" if video.order == "progressive" else "bwdif=mode=send_frame:deint=interlaced"
+    """A deinterlacer that leaves frames alone which are not flagged as interlaced.
+
+    Where the file does not say, codecs of broadcast and camcorders may hold fields all the same.
+    """
+    fields = video.order in _FIELD_ORDERS or (
+        video.order == "unknown" and video.codec in _FIELD_CODECS
+    )
+    tall_enough = min(video.width, video.height) >= _LEAST_TO_DEINTERLACE
+    return "bwdif=mode=send_frame:deint=interlaced" if fields and tall_enough else ""
 
 
 def limit_rate(most: int) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from media_converter.limits import Limits
+from media_converter.media import MAX_PIXELS
 from media_converter.process import INPUT, OUTPUT, Step
 
 FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
@@ -18,7 +19,7 @@ FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
 class Expected:
     """What the output has to be. Durations are seconds; None is not checked.
 
-    ``frames`` is the number of pages of an animation; a still picture is not ``moving``.
+    ``frames`` is the number of pages of an animation.
     """
 
     container: str
@@ -29,7 +30,6 @@ class Expected:
     video_duration: float | None = None
     audio_duration: float | None = None
     frames: int | None = None
-    moving: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ def ffmpeg_input(limits: Limits, *options: str) -> tuple[str, ...]:
         *(FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+error"),
         *("-filter_threads", threads, "-filter_complex_threads", threads),
         *("-protocol_whitelist", "file,pipe", "-threads", threads),
+        *("-max_pixels", str(MAX_PIXELS)),
         *options,
         *("-i", f"file:{INPUT}"),
     )

@@ -18,17 +18,24 @@ from media_converter.plan import (
     promised,
     span,
 )
-from media_converter.process import Stdout, Step
+from media_converter.process import COVER, Stdout, Step
 from media_converter.sound import audio_filter, choose_audio, mp3_rate
 
 # What a listener wants to see. Everything else may tell where and with what it was recorded.
 KEPT_TAGS: Final = ("title", "artist", "album", "album_artist", "track", "disc", "date", "genre")
 _TAG_LENGTH: Final = 500
 _COVER_SIDE: Final = 1000
+_COVER_OPTIONS: Final = (
+    *("-c:v", "copy", "-disposition:v", "attached_pic"),
+    *("-metadata:s:v", "comment=Cover (front)"),
+)
 
 
-def plan(info: MediaInfo, options: AudioOptions, limits: Limits) -> Plan:
-    """The plan of a conversion. Raises ConversionError for what cannot be converted."""
+def plan(info: MediaInfo, options: AudioOptions, limits: Limits, cover: bool) -> Plan:
+    """The plan of a conversion; ``cover`` says whether there is a JPEG to attach at COVER.
+
+    Raises ConversionError for what cannot be converted.
+    """
     audio = choose_audio(info.audio)
     if audio is None:
         raise ConversionError(Reason.NO_AUDIO_STREAM, _why_silent(info))
@@ -41,9 +48,9 @@ def plan(info: MediaInfo, options: AudioOptions, limits: Limits) -> Plan:
     copies = _fits(audio, options)
     argv = (
         *ffmpeg_input(limits, *span(options.start, options.duration)),
+        *(("-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0", *_COVER_OPTIONS) if cover else ()),
         *("-map", f"0:{audio.index}"),
         *(("-c:a", "copy") if copies else _encode(audio, options)),
-        *_cover(info),
         *("-map_metadata", "-1", "-map_chapters", "-1"),
         *_tags(info),
         *progress(),
@@ -79,21 +86,28 @@ def _fits(audio: AudioStream, options: AudioOptions) -> bool:
 
 def _encode(audio: AudioStream, options: AudioOptions) -> tuple[str, ...]:
     return (
-        *("-af", audio_filter(audio, mp3_rate(audio.sample_rate))),
+        *("-af", audio_filter(audio, mp3_rate(audio.sample_rate), with_picture=False)),
         *("-c:a", "libmp3lame", "-b:a", f"{options.bitrate}k"),
     )
 
 
-def _cover(info: MediaInfo) -> tuple[str, ...]:
-    """The first picture as cover art: anew as JPEG, so that no place it was taken at goes along."""
+def cover_step(info: MediaInfo, limits: Limits) -> Step | None:
+    """The step that makes a JPEG of the first attached picture, None if there is none.
+
+    Made anew, so that nothing a camera wrote into it goes along, and apart from the sound, so that
+    a picture that is damaged does not cost the song.
+    """
     if not info.pictures:
-        return ()
+        return None
     box = f"'min(iw,{_COVER_SIDE})':'min(ih,{_COVER_SIDE})'"
-    return (
-        *("-map", f"0:{info.pictures[0].index}"),
-        *("-vf", f"scale={box}:force_original_aspect_ratio=decrease:out_range=pc,format=yuvj420p"),
-        *("-c:v", "mjpeg", "-q:v", "3", "-disposition:v", "attached_pic"),
-        *("-metadata:s:v", "comment=Cover (front)"),
+    return Step(
+        "cover",
+        (
+            *ffmpeg_input(limits),
+            *("-map", f"0:{info.pictures[0].index}", "-frames:v", "1", "-map_metadata", "-1"),
+            *("-vf", f"scale={box}:force_original_aspect_ratio=decrease,format=yuvj420p"),
+            *("-c:v", "mjpeg", "-q:v", "3", "-update", "1", "-f", "image2", output_name()),
+        ),
     )
 
 

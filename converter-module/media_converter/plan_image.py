@@ -17,26 +17,7 @@ VIPS: Final = "/usr/bin/vips"
 MAX_PIXELS: Final = 50_000_000
 MAX_ANIMATION_PIXELS: Final = 200_000_000
 
-FORMATS: Final = {
-    "jpg": "jpeg",
-    "jpeg": "jpeg",
-    "png": "png",
-    "webp": "webp",
-    "avif": "avif",
-    "gif": "gif",
-}
 ANIMATED_OUTPUTS: Final = ("gif", "webp")
-
-
-def output_format(name: str) -> str:
-    """The format an output's extension stands for. Raises InvalidOptions for any other."""
-    extension = name.rpartition(".")[2].lower()
-    if "." not in name or extension not in FORMATS:
-        raise ConversionError(
-            Reason.INVALID_OPTIONS,
-            f"OUTPUT_FILE must end in one of .{', .'.join(FORMATS)}",
-        )
-    return FORMATS[extension]
 
 
 def plan(
@@ -59,7 +40,6 @@ def plan(
             container=form,
             video_codec=form,
             size=size,
-            moving=False,
             frames=pages if keeps_frames else None,
         ),
         note=f"{info.format} {info.width}x{info.height}"

@@ -16,10 +16,11 @@ DEFAULT_TIME: Final = 1.0
 DEFAULT_QUALITY: Final = 94
 """What ``-q:v 2`` is on this scale."""
 
+# What an extension may stand for, by the name of the format.
 CODECS: Final = {"jpeg": "mjpeg", "png": "png", "webp": "webp", "avif": "av1"}
 
 # Where else to look when the default moment is black: fractions of the length.
-_OTHER_MOMENTS: Final = (0.1, 0.25, 0.5)
+_OTHER_MOMENTS: Final = (0.1, 0.25, 0.5, 0.75)
 _LUMA_SIDE: Final = 16
 _DARK: Final = 30
 # How far before the end the search for the last frame begins, in seconds.
@@ -87,7 +88,7 @@ def _plan(request: Request, moment: float, count: tuple[str, ...]) -> Plan:
     )
     return Plan(
         step=Step("extract", argv),
-        expected=Expected(container=form, video_codec=CODECS[form], size=size, moving=False),
+        expected=Expected(container=form, video_codec=CODECS[form], size=size),
         note=f"{video.codec} {video.width}x{video.height} to {form} {size[0]}x{size[1]}",
     )
 

@@ -12,7 +12,7 @@ from typing import Final
 from media_converter.contract import Reason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.media import AudioStream, MediaInfo, VideoStream
+from media_converter.media import MAX_PIXELS, AudioStream, MediaInfo, VideoStream
 from media_converter.options import VideoOptions
 from media_converter.pictures import decoder_options, fit_short_side, video_filter
 from media_converter.plan import (
@@ -31,7 +31,7 @@ from media_converter.sound import aac, choose_audio
 MAX_RATE: Final = 60
 
 # Containers whose time stamps can be taken over as they are.
-_COPYABLE: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")
+_COPYABLE: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv")
 _PROFILES: Final = frozenset({"Constrained Baseline", "Baseline", "Main", "High"})
 _MAX_LEVEL: Final = 52
 _MAX_AAC_RATE: Final = 48_000
@@ -109,11 +109,22 @@ def plan(info: MediaInfo, options: VideoOptions, limits: Limits) -> Plan:
 def choose_video(info: MediaInfo) -> VideoStream:
     """The first real video. Raises NoVideoStream, or UnsupportedFormat where none is decodable."""
     if info.video:
+        refuse_too_large(info.video[0])
         return info.video[0]
     lost = [name for name in info.undecodable if name.startswith("video")]
     if lost:
         raise ConversionError(Reason.UNSUPPORTED_FORMAT, f"no decoder for its {', '.join(lost)}")
     raise ConversionError(Reason.NO_VIDEO_STREAM, "the file has no video stream")
+
+
+def refuse_too_large(video: VideoStream) -> None:
+    """Raise InputTooLarge by the header alone, before a frame is decoded."""
+    if video.width * video.height > MAX_PIXELS:
+        raise ConversionError(
+            Reason.INPUT_TOO_LARGE,
+            f"{video.width}x{video.height} is {video.width * video.height / 1e6:.0f} megapixels, "
+            f"over the limit of {MAX_PIXELS / 1e6:.0f} for a video",
+        )
 
 
 def refuse_undisplayable(video: VideoStream) -> None:

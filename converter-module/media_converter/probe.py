@@ -14,6 +14,7 @@ from typing import Any, Final
 from media_converter.codecs import AUDIO_DECODERS, ESTIMATED_DURATION, VIDEO_DECODERS
 from media_converter.media import (
     FULL_RANGE_FORMATS,
+    MAX_PIXELS,
     AudioStream,
     MediaInfo,
     Ratio,
@@ -28,6 +29,8 @@ _PACKETS: Final = 6
 _SAR_LIMIT: Final = 100
 _SECONDARY: Final = ("comment", "visual_impaired", "hearing_impaired", "descriptions", "karaoke")
 _ROUND: Final = 6
+# Apple's spatial audio, which is told to be AAC by a box that it takes over from it.
+_UNDECODABLE_TAGS: Final = ("apac",)
 
 
 def step(path: str = INPUT) -> Step:
@@ -39,7 +42,15 @@ def step(path: str = INPUT) -> Step:
         "probe",
         (
             *(FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file"),
-            *("-threads", "1", "-show_format", "-show_streams", "-show_frames"),
+            *(
+                "-threads",
+                "1",
+                "-max_pixels",
+                str(MAX_PIXELS),
+                "-show_format",
+                "-show_streams",
+                "-show_frames",
+            ),
             *("-read_intervals", f"%+#{_PACKETS}", "-of", "json", f"file:{path}"),
         ),
     )
@@ -66,7 +77,10 @@ def parse(text: bytes) -> MediaInfo | None:
             else:
                 undecodable.append(f"video {codec or 'unknown'}")
         elif kind == "audio":
-            if codec in AUDIO_DECODERS and (sound := _audio(stream)):
+            known = (
+                codec in AUDIO_DECODERS and stream.get("codec_tag_string") not in _UNDECODABLE_TAGS
+            )
+            if known and (sound := _audio(stream)):
                 audio.append(sound)
             else:
                 undecodable.append(f"audio {codec or 'unknown'}")

@@ -21,10 +21,15 @@ from media_converter.errors import ConversionError
 
 INPUT_FD: Final = 3
 OUTPUT_FD: Final = 4
+COVER_FD: Final = 5
 INPUT: Final = f"/proc/self/fd/{INPUT_FD}"
 OUTPUT: Final = f"/proc/self/fd/{OUTPUT_FD}"
+COVER: Final = f"/proc/self/fd/{COVER_FD}"
 """The names a tool knows the files by: descriptors it inherits, whatever they are called."""
 
+# Process 1 takes everything with it when it is killed; where the converter is not process 1, a tool
+# would go on writing for nobody.
+_DIES_WITH_US: Final = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "--")
 _TICK_SECONDS: Final = 0.5
 _STDERR_KEPT: Final = 16_384
 _STDOUT_MOST: Final = 8 << 20
@@ -46,6 +51,15 @@ class Step:
     name: str
     argv: tuple[str, ...]
     stdout: Stdout = Stdout.CAPTURE
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Descriptors a tool is handed as INPUT, OUTPUT and COVER."""
+
+    source: int
+    output: int | None = None
+    cover: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +125,7 @@ class Runner:
         self,
         step: Step,
         *,
-        source: int | None = None,
-        output: int | None = None,
+        files: Files,
         on_line: Callable[[str], None] | None = None,
         activity: Callable[[], object] | None = None,
     ) -> Ended:
@@ -122,7 +135,7 @@ class Runner:
         stall limit the tool is killed. Raises Terminated, DeadlineExceeded, Stalled.
         """
         self._signals.check()
-        child = _Child(step, self._environment, (source, output), on_line)
+        child = _Child(step, self._environment, files, on_line)
         watch = _Watch(self._bounds, activity)
         poller = select.poll()
         for fd in (self._signals.wakeup, *child.pipes):
@@ -148,7 +161,7 @@ def reserve_descriptors() -> None:
 
     Call it once, first: a copy onto 3 would close an output that happens to be 3.
     """
-    while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < OUTPUT_FD:
+    while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < COVER_FD:
         continue
 
 
@@ -159,7 +172,7 @@ class _Child:
         self,
         step: Step,
         environment: Mapping[str, str],
-        files: tuple[int | None, int | None],
+        files: Files,
         on_line: Callable[[str], None] | None,
     ) -> None:
         self._on_line = on_line if step.stdout is Stdout.PROGRESS else None
@@ -168,18 +181,19 @@ class _Child:
         self._out, out_write = os.pipe2(os.O_CLOEXEC)
         self._err, err_write = os.pipe2(os.O_CLOEXEC)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        source, output = files
         writes_output = step.stdout is Stdout.OUTPUT
         copies = [
             (null, 0),
-            (output if writes_output else out_write, 1),
+            (files.output if writes_output else out_write, 1),
             (err_write, 2),
-            (source, INPUT_FD),
-            (None if writes_output else output, OUTPUT_FD),
+            (files.source, INPUT_FD),
+            (None if writes_output else files.output, OUTPUT_FD),
+            (files.cover, COVER_FD),
         ]
+        argv = (*_DIES_WITH_US, *step.argv)
         self._pid = os.posix_spawn(
-            step.argv[0],
-            step.argv,
+            argv[0],
+            argv,
             environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in copies if fd is not None],
             setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGPIPE),

@@ -35,9 +35,10 @@ def output_channels(audio: AudioStream) -> int:
     return 2
 
 
-def audio_filter(audio: AudioStream, rate: int) -> str:
-    """The filter that mixes, resamples and starts the sound at the beginning of the picture.
+def audio_filter(audio: AudioStream, rate: int, *, with_picture: bool) -> str:
+    """The filter that mixes and resamples, and fills gaps with silence.
 
+    With a picture, sound that begins later begins with silence, so that the two stay together.
     Mixing is in floating point: in whole numbers the resampler turns everything down by 8 dB so
     that the loudest sum cannot clip, and speech becomes too quiet.
     """
@@ -50,7 +51,7 @@ def audio_filter(audio: AudioStream, rate: int) -> str:
     layout = "mono" if channels == 1 else "stereo"
     return (
         f"aformat=sample_fmts=fltp,{mix}"
-        f"aresample={rate}:async=1:min_hard_comp=0.1:first_pts=0,"
+        f"aresample={rate}:async=1:min_hard_comp=0.1{':first_pts=0' if with_picture else ''},"
         f"aformat=channel_layouts={layout}"
     )
 
@@ -59,4 +60,4 @@ def aac(audio: AudioStream) -> tuple[str, ...]:
     """Output options that encode to AAC."""
     rate = audio.sample_rate if audio.sample_rate in _AAC_RATES else 48000
     bits = "96k" if output_channels(audio) == 1 else "128k"
-    return ("-af", audio_filter(audio, rate), "-c:a", "aac", "-b:a", bits)
+    return ("-af", audio_filter(audio, rate, with_picture=True), "-c:a", "aac", "-b:a", bits)

@@ -23,6 +23,13 @@ _MEDIA_MAGIC: Final = (
     b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b".RMF", b"\x47", b"\x89PNG",
     b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"\xff\xfb", b"\xff\xf1", b"MAC ", b"wvpk", b"#!AMR",
 )  # fmt: skip
+_STILL_MAGIC: Final = (
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"II*\x00", "a TIFF picture"),
+    (b"MM\x00*", "a TIFF picture"),
+    (b"BM", "a bitmap"),
+)
+_STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1")
 _REFUSED_MAGIC: Final = (
     (b"#EXTM3U", "a playlist"),
     (b"ffconcat", "a playlist"),
@@ -73,6 +80,19 @@ def refused_kind(read: ReadAt) -> str | None:
     if b"<svg" in head or b"<!DOCTYPE svg" in head:
         return "an SVG drawing"
     return "an XML document" if head.startswith((b"<?xml", b"<MPD")) else None
+
+
+def still_kind(read: ReadAt) -> str | None:
+    """Which still picture a file is, in words; None if it is none, or moves (GIF, APNG)."""
+    head = read(0, 4096)
+    for magic, words in _STILL_MAGIC:
+        if head.startswith(magic):
+            return words
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "a WebP picture"
+    if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
+        return "an HEIF or AVIF picture"
+    return "a PNG picture" if head.startswith(b"\x89PNG") and b"acTL" not in head else None
 
 
 def boxes(read: ReadAt, size: int) -> Iterator[tuple[bytes, int, int]]:

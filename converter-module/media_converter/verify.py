@@ -7,8 +7,9 @@ from typing import Final
 
 from media_converter.contract import Reason
 from media_converter.errors import ConversionError
-from media_converter.media import ImageInfo, MediaInfo
+from media_converter.media import MediaInfo
 from media_converter.plan import Expected
+from media_converter.still import Still
 
 _TOLERANCE_SECONDS: Final = 0.5
 _TOLERANCE_SHARE: Final = 0.02
@@ -52,16 +53,17 @@ def check_index(first: bool) -> None:
         raise _wrong("has its index at the end")
 
 
-def check_image(found: ImageInfo | None, expected: Expected) -> ImageInfo:
+def check_image(found: Still | None, expected: Expected) -> Still:
     """The output picture as found. Raises ConversionError if it is not what was planned."""
     if found is None:
-        raise _wrong("cannot be read back")
-    if expected.size and not _near((found.width, found.height), expected.size):
-        raise _wrong(
-            f"is {found.width}x{found.height} instead of {expected.size[0]}x{expected.size[1]}"
-        )
-    if expected.frames is not None and found.pages != expected.frames:
-        raise _wrong(f"has {found.pages} frames instead of {expected.frames}")
+        raise _wrong("is not whole")
+    if found.form != expected.container:
+        raise _wrong(f"is {found.form} instead of {expected.container}")
+    size = (found.width, found.height)
+    if expected.size and not _near(size, expected.size):
+        raise _wrong(f"is {size[0]}x{size[1]} instead of {expected.size[0]}x{expected.size[1]}")
+    if expected.frames is not None and found.frames != expected.frames:
+        raise _wrong(f"has {found.frames} frames instead of {expected.frames}")
     return found
 
 
