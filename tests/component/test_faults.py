@@ -105,6 +105,24 @@ async def test_watch_ends(
     check_all(api, limit=3)
 
 
+async def test_kopf_gives_up(api: FakeApi, world: World, tmp_path: Path) -> None:
+    """F3: kopf ends as a whole over a watch that is answered 410; the operator goes on."""
+    world.default = succeed(hold=True)
+    async with running(api, tmp_path) as op:
+        api.create(conversion_job("c"))
+        await api.until(lambda: phase_of(api, "c") == "Running")
+        with api.faults.status(410, times=1, verb="watch", resource="conversionjobs") as struck:
+            for watch in api.watches(resource="conversionjobs"):
+                watch.close()
+            await struck.wait_hit()
+        api.create(conversion_job("d"))
+        await api.until(lambda: phase_of(api, "d") == "Running", 20)
+        assert not op.task.done()
+        world.finish("c")
+        world.finish("d")
+        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("resource", ["pods", "conversionjobs"])
 async def test_watch_goes_silent(api: FakeApi, world: World, tmp_path: Path, resource: str) -> None:

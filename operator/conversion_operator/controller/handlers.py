@@ -8,13 +8,18 @@ the repeated lists make up for.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Final
 
 import kopf
 
 from conversion_operator.api import names
 from conversion_operator.cluster.interface import Change, Resource, Sink
+
+_RESTART_PAUSE: Final = 1.0
+
+logger = logging.getLogger(__name__)
 
 Login = Callable[..., kopf.ConnectionInfo | None]
 
@@ -31,10 +36,27 @@ async def watch_conversions(
     stop: asyncio.Event,
     login: Login = log_in,
 ) -> None:
-    """Feed ``sink`` until ``stop`` is set, SIGTERM or SIGINT arrives, or kopf gives up.
+    """Feed ``sink`` until ``stop`` is set or SIGTERM or SIGINT arrives.
 
-    kopf's own ``operator()`` would, at its end, wait for and then cancel every task of the loop
-    that is younger than itself, also those that are not its own; hence its two halves here.
+    kopf gives up as a whole on some answers to its watch, a plain 410 among them. That is begun
+    anew; what is missed meanwhile is found by the next list.
+    """
+    while not stop.is_set():
+        try:
+            await _run_kopf(sink, namespaces, identity, stop, login)
+            return
+        except Exception:
+            logger.exception("kopf gave up and is started again")
+            await asyncio.sleep(_RESTART_PAUSE)
+
+
+async def _run_kopf(
+    sink: Sink, namespaces: Collection[str], identity: str, stop: asyncio.Event, login: Login
+) -> None:
+    """Run kopf until it is told to stop.
+
+    Its own ``operator()`` would, at its end, wait for and then cancel every task of the loop that
+    is younger than itself, also those that are not its own; hence its two halves here.
     """
     tasks = await kopf.spawn_tasks(
         registry=_registry(sink, login),

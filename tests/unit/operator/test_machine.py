@@ -1,0 +1,455 @@
+"""Random histories: the decisions, the view and the slots against a small model of a cluster.
+
+Events come late, in any order between kinds, or only by the next list; answers get lost; the
+operator dies between any two writes. What must hold at every step is I1 and I2 (one live pod a
+conversion, no more live pods than slots), that an end stays an end and that an attempt has one
+Job; what must hold in the end is that everything finishes and nothing is left (I3, I4).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from conversion_operator.api import names
+from conversion_operator.api.status import format_time
+from conversion_operator.cluster.interface import Change, Listing, Resource
+from conversion_operator.controller.view import View
+from conversion_operator.core.admission import Obstacles, admit, look, slots_held
+from conversion_operator.core.manifest import build_job
+from conversion_operator.core.model import Policy
+from conversion_operator.core.plan import Context, DeleteConversion, DeleteJob, DeletePod, Plan
+from conversion_operator.core.reconcile import current_attempt, decide, decide_ownerless
+from media_converter.contract import EXIT_CODES, Reason
+from tests.unit.operator.builders import T0, bad_report, good_report
+
+NAMESPACE = "my-network"
+LIMIT = 2
+POLICY = Policy(max_parallel=LIMIT, ttl=10**9)
+Body = dict[str, Any]
+
+ENDS: dict[str, tuple[int, str, str]] = {
+    "success": (0, "Completed", good_report()),
+    "file": (EXIT_CODES[Reason.INPUT_DAMAGED], "Error", bad_report(Reason.INPUT_DAMAGED)),
+    "disk": (EXIT_CODES[Reason.DISK_FULL], "Error", bad_report(Reason.DISK_FULL)),
+    "oom": (137, "OOMKilled", ""),
+    "killed": (137, "Error", ""),
+}
+
+
+class Store:
+    """What the API server has: versions, deletion in the foreground, owners."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.objects: dict[Resource, dict[str, Body]] = {resource: {} for resource in Resource}
+        self.log: list[tuple[Resource, Change]] = []
+        self.jobs_made: list[tuple[str, str]] = []
+
+    def put(self, resource: Resource, body: Body, kind: str = "MODIFIED") -> Body:
+        self.version += 1
+        body["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[resource][body["metadata"]["name"]] = body
+        self.log.append((resource, Change(kind, copy.deepcopy(body))))
+        return copy.deepcopy(body)
+
+    def remove(self, resource: Resource, name: str) -> None:
+        body = self.objects[resource].pop(name, None)
+        if body is None:
+            return
+        self.version += 1
+        body["metadata"]["resourceVersion"] = str(self.version)
+        self.log.append((resource, Change("DELETED", copy.deepcopy(body))))
+        uid = body["metadata"]["uid"]
+        for child in (Resource.JOBS, Resource.PODS):
+            for owned in tuple(self.objects[child].values()):
+                owners = owned["metadata"].get("ownerReferences", [])
+                if any(owner["uid"] == uid for owner in owners):
+                    self.stop(child, owned)
+
+    def stop(self, resource: Resource, body: Body) -> None:
+        """Deletion that waits: a pod for its container, a Job in the foreground for its pods."""
+        if "deletionTimestamp" not in body["metadata"]:
+            body["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+            self.put(resource, body)
+
+    def live_pods(self) -> list[Body]:
+        pods = self.objects[Resource.PODS].values()
+        return [pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
+
+
+class Machine(RuleBasedStateMachine):
+    """The operator is ``view``, ``reserved`` and ``delivered``; all else is the cluster."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = Store()
+        self.now = T0
+        self.made = 0
+        self.ended: dict[str, str] = {}
+        self.crash()
+        for resource in Resource:
+            self.list_again(resource)
+        for _ in range(3):
+            self.submit(shared_output=False, retries=1)
+
+    # --- the operator ---
+
+    @rule()
+    def crash(self) -> None:
+        self.view = View(lambda _: None)
+        self.reserved: set[str] = set()
+        self.attempts: dict[str, int] = {}
+        self.delivered = {resource: len(self.store.log) for resource in Resource}
+        self.listed: set[Resource] = set()
+
+    @rule(resource=st.sampled_from(list(Resource)))
+    def list_again(self, resource: Resource) -> None:
+        items = tuple(copy.deepcopy(body) for body in self.store.objects[resource].values())
+        self.view.replace(resource, NAMESPACE, Listing(items, str(self.store.version)))
+        self.delivered[resource] = len(self.store.log)
+        self.listed.add(resource)
+
+    @rule(resource=st.sampled_from(list(Resource)), count=st.integers(1, 5), lossy=st.booleans())
+    def deliver(self, resource: Resource, count: int, lossy: bool) -> None:
+        """Some events of one kind; a lossy watch skips them, until the next list."""
+        end = min(self.delivered[resource] + count, len(self.store.log))
+        for kind, change in self.store.log[self.delivered[resource] : end]:
+            if kind is resource and not lossy:
+                self.view.apply(kind, change)
+        self.delivered[resource] = end
+
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        """An old event once more."""
+        if self.store.log:
+            resource, change = data.draw(st.sampled_from(self.store.log))
+            self.view.apply(resource, change)
+
+    @precondition(lambda self: self.view.complete([NAMESPACE]))
+    @rule(lost=st.booleans(), die=st.booleans())
+    def admit(self, lost: bool, die: bool) -> None:
+        children = self.view.all_children()
+        queue = look(self.view.conversions(), children, Obstacles(), self.now, POLICY)
+        free = [uid for uid in queue.order if uid not in self.reserved]
+        held = slots_held(children, self.reserved)
+        for uid in admit(replace(queue, order=tuple(free)), held, POLICY):
+            self.reserved.add(uid)
+            self.create(uid, lost)
+            if die:
+                self.crash()
+                return
+
+    @precondition(lambda self: bool(self.reserved))
+    @rule(lost=st.booleans())
+    def repeat_creates(self, lost: bool) -> None:
+        """Requests whose answer was lost are repeated until it is known what came of them."""
+        for uid in sorted(self.reserved):
+            self.create(uid, lost)
+
+    def create(self, uid: str, lost: bool) -> None:
+        conversion = self.view.conversion(uid)
+        if conversion is None:
+            self.reserved.discard(uid)
+            return
+        children = self.view.children(uid)
+        attempt = current_attempt(conversion, children) + 1
+        if uid in self.attempts and self.attempts[uid] < attempt:
+            self.reserved.discard(uid)  # the attempt that was asked for is known by now
+            return
+        self.attempts[uid] = attempt
+        body = build_job(conversion, attempt, POLICY, False)
+        name = body["metadata"]["name"]
+        owner = self.store.objects[Resource.CONVERSIONS].get(conversion.key.name)
+        existing = self.store.objects[Resource.JOBS].get(name)
+        if existing is None and owner is not None and owner["metadata"]["uid"] == uid:
+            body["metadata"] |= {
+                "uid": f"job-{self.store.version}",
+                "creationTimestamp": format_time(self.now),
+            }
+            self.store.jobs_made.append((uid, name))
+            existing = self.store.put(Resource.JOBS, body, "ADDED")
+        if lost:
+            return
+        if existing is not None:
+            self.view.apply(Resource.JOBS, Change("ADDED", copy.deepcopy(existing)))
+        self.reserved.discard(uid)
+        self.attempts.pop(uid)
+
+    @precondition(lambda self: self.view.complete([NAMESPACE]))
+    @rule(data=st.data(), die=st.booleans())
+    def reconcile(self, data: st.DataObject, die: bool) -> None:
+        uids = sorted({c.key.uid for c in self.view.conversions()} | set(self.view.all_children()))
+        if uids:
+            self.work(data.draw(st.sampled_from(uids)), die)
+
+    def work(self, uid: str, die: bool = False) -> None:
+        conversion = self.view.conversion(uid)
+        if conversion is None:
+            self.carry_out(decide_ownerless(self.view.children(uid)))
+            return
+        self.assure_job(uid)
+        context = Context(now=self.now, policy=POLICY, position=1)
+        plan = decide(conversion, self.view.children(uid), context)
+        self.carry_out(plan, conversion.key.name)
+        if die:
+            self.crash()
+            return
+        stored = self.store.objects[Resource.CONVERSIONS].get(conversion.key.name)
+        if plan.status is None or stored is None or stored["metadata"]["uid"] != uid:
+            return
+        if uid in self.ended and plan.status.phase != self.ended[uid]:
+            return  # the CRD refuses it
+        stored["status"] = plan.status.to_json()
+        if plan.status.phase.terminal:
+            self.ended[uid] = str(plan.status.phase)
+        body = self.store.put(Resource.CONVERSIONS, stored)
+        self.view.apply(Resource.CONVERSIONS, Change("MODIFIED", body))
+
+    def assure_job(self, uid: str) -> None:
+        for job in self.store.objects[Resource.JOBS].values():
+            if job["metadata"]["labels"][names.UID_LABEL] == uid:
+                self.view.apply(Resource.JOBS, Change("ADDED", copy.deepcopy(job)))
+
+    def carry_out(self, plan: Plan, name: str = "") -> None:
+        for action in plan.actions:
+            if isinstance(action, DeleteJob):
+                self.if_same(Resource.JOBS, action.job.name, action.job.uid)
+            elif isinstance(action, DeletePod):
+                self.if_same(Resource.PODS, action.pod.name, action.pod.uid)
+            elif isinstance(action, DeleteConversion):
+                self.store.remove(Resource.CONVERSIONS, name)
+
+    def if_same(self, resource: Resource, name: str, uid: str) -> None:
+        body = self.store.objects[resource].get(name)
+        if body is not None and body["metadata"]["uid"] == uid:
+            self.store.stop(resource, body)
+
+    # --- people ---
+
+    @precondition(lambda self: self.made < 5)
+    @rule(shared_output=st.booleans(), retries=st.integers(0, 2))
+    def submit(self, shared_output: bool, retries: int) -> None:
+        self.made += 1
+        name = f"c{self.made}"
+        self.store.put(
+            Resource.CONVERSIONS,
+            {
+                "metadata": {
+                    "name": name,
+                    "namespace": NAMESPACE,
+                    "uid": f"uid-{self.made:04}",
+                    "generation": 1,
+                    "creationTimestamp": format_time(self.now),
+                },
+                "spec": {
+                    "conversionType": "video_to_mp4",
+                    "inputFile": f"in/{name}.mov",
+                    "outputFile": "out/same.mp4" if shared_output else f"out/{name}.mp4",
+                    "maxRetries": retries,
+                },
+            },
+            "ADDED",
+        )
+
+    @rule(data=st.data(), what=st.sampled_from(["cancel", "delete", "job", "pod", "background"]))
+    def interfere(self, data: st.DataObject, what: str) -> None:
+        kinds = {"job": Resource.JOBS, "background": Resource.JOBS, "pod": Resource.PODS}
+        resource = kinds.get(what, Resource.CONVERSIONS)
+        if not self.store.objects[resource]:
+            return
+        name = data.draw(st.sampled_from(sorted(self.store.objects[resource])))
+        found = self.store.objects[resource][name]
+        if what == "cancel":
+            found["spec"]["cancel"] = True
+            self.store.put(resource, found)
+        elif what in ("delete", "background"):
+            # Gone at once; what it owned follows when the collector gets to it.
+            self.store.remove(resource, name)
+        else:
+            self.store.stop(resource, found)
+
+    # --- the cluster ---
+
+    @rule(end=st.sampled_from(list(ENDS)))
+    def turn(self, end: str) -> None:
+        """Job controller, kubelet and garbage collector do the next thing there is to do."""
+        next((step for step in self.chores(end) if step()), None)
+
+    @precondition(lambda self: self.view.complete([NAMESPACE]))
+    @rule(
+        heard=st.sets(st.sampled_from(list(Resource))),
+        turns=st.integers(0, 4),
+        end=st.sampled_from(list(ENDS)),
+        lost=st.booleans(),
+    )
+    def proceed(self, heard: set[Resource], turns: int, end: str, lost: bool) -> None:
+        """Ordinary progress, so that histories get somewhere: some kinds are heard, others lag."""
+        for resource in sorted(heard):
+            self.deliver(resource, len(self.store.log), lossy=False)
+        self.admit(lost, die=False)
+        for uid in sorted({c.key.uid for c in self.view.conversions()}):
+            self.work(uid)
+        for _ in range(turns):
+            self.turn(end)
+
+    @rule(seconds=st.sampled_from([1, 15, 400]))
+    def wait(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def chores(self, end: str) -> list[Callable[[], bool]]:
+        return [self.collect, self.finish_jobs, self.start_pods, lambda: self.run_pods(end)]
+
+    def pods_of(self, job: Body) -> list[Body]:
+        pods = self.store.objects[Resource.PODS].values()
+        uid = job["metadata"]["uid"]
+        return [p for p in pods if p["metadata"]["ownerReferences"][0]["uid"] == uid]
+
+    def collect(self) -> bool:
+        """What is being deleted goes: containers get their SIGTERM, Jobs wait for pods."""
+        for pod in tuple(self.store.objects[Resource.PODS].values()):
+            if "deletionTimestamp" in pod["metadata"]:
+                if pod["status"]["phase"] == "Running":
+                    self.terminate(pod, EXIT_CODES[Reason.TERMINATED], "Error", "")
+                else:
+                    self.store.remove(Resource.PODS, pod["metadata"]["name"])
+                return True
+        for job in tuple(self.store.objects[Resource.JOBS].values()):
+            if "deletionTimestamp" in job["metadata"]:
+                pods = self.pods_of(job)
+                for pod in pods:
+                    self.store.stop(Resource.PODS, pod)
+                if not pods:
+                    self.store.remove(Resource.JOBS, job["metadata"]["name"])
+                return True
+        return False
+
+    def finish_jobs(self) -> bool:
+        for job in self.store.objects[Resource.JOBS].values():
+            pods = self.pods_of(job)
+            over = [p for p in pods if p["status"]["phase"] in ("Succeeded", "Failed")]
+            vanished = job.get("hadPod") and not pods
+            if "status" not in job and (over or vanished):
+                good = bool(over) and over[0]["status"]["phase"] == "Succeeded"
+                kind = "Complete" if good else "Failed"
+                stamp = format_time(self.now)
+                job["status"] = {
+                    "conditions": [{"type": kind, "status": "True", "lastTransitionTime": stamp}]
+                }
+                self.store.put(Resource.JOBS, job)
+                return True
+        return False
+
+    def start_pods(self) -> bool:
+        for job in self.store.objects[Resource.JOBS].values():
+            deleting = "deletionTimestamp" in job["metadata"]
+            if "status" not in job and not job.get("hadPod") and not deleting:
+                job["hadPod"] = True
+                meta = job["metadata"]
+                self.store.put(
+                    Resource.PODS,
+                    {
+                        "metadata": {
+                            "name": f"{meta['name']}-x",
+                            "namespace": NAMESPACE,
+                            "uid": f"pod-{self.store.version}",
+                            "labels": meta["labels"]
+                            | {"batch.kubernetes.io/job-name": meta["name"]},
+                            "ownerReferences": [{"uid": meta["uid"]}],
+                        },
+                        "spec": {"nodeName": "node-1"},
+                        "status": {"phase": "Pending"},
+                    },
+                    "ADDED",
+                )
+                return True
+        return False
+
+    def run_pods(self, end: str) -> bool:
+        for pod in self.store.objects[Resource.PODS].values():
+            if pod["status"]["phase"] == "Pending":
+                pod["status"] = {
+                    "phase": "Running",
+                    "containerStatuses": [
+                        {"state": {"running": {"startedAt": format_time(self.now)}}}
+                    ],
+                }
+                self.store.put(Resource.PODS, pod)
+                return True
+        for pod in self.store.objects[Resource.PODS].values():
+            if pod["status"]["phase"] == "Running":
+                self.terminate(pod, *ENDS[end])
+                return True
+        return False
+
+    def terminate(self, pod: Body, code: int, reason: str, message: str) -> None:
+        stamp = format_time(self.now)
+        pod["status"] = {
+            "phase": "Succeeded" if code == 0 else "Failed",
+            "containerStatuses": [
+                {
+                    "state": {
+                        "terminated": {
+                            "exitCode": code,
+                            "reason": reason,
+                            "message": message,
+                            "startedAt": stamp,
+                            "finishedAt": stamp,
+                        }
+                    }
+                }
+            ],
+        }
+        self.store.put(Resource.PODS, pod)
+
+    # --- what must hold ---
+
+    @invariant()
+    def one_live_pod_a_conversion(self) -> None:
+        uids = [pod["metadata"]["labels"][names.UID_LABEL] for pod in self.store.live_pods()]
+        assert len(uids) == len(set(uids)), "I1"
+
+    @invariant()
+    def no_more_than_the_limit(self) -> None:
+        assert len(self.store.live_pods()) <= LIMIT, "I2"
+
+    @invariant()
+    def an_attempt_has_one_job(self) -> None:
+        assert len(self.store.jobs_made) == len(set(self.store.jobs_made))
+
+    def teardown(self) -> None:
+        """Left in peace, everything ends, and what is left are ends and their tombstones."""
+        for _ in range(400):
+            for resource in Resource:
+                self.list_again(resource)
+            for uid in sorted(self.reserved):
+                self.create(uid, lost=False)
+            self.admit(lost=False, die=False)
+            uids = {c.key.uid for c in self.view.conversions()} | set(self.view.all_children())
+            for uid in sorted(uids):
+                self.work(uid)
+            self.turn("success")
+            self.now += timedelta(seconds=15)
+            if self.at_rest():
+                return
+        raise AssertionError("I3: not everything has ended")
+
+    def at_rest(self) -> bool:
+        open_ones = [
+            body
+            for body in self.store.objects[Resource.CONVERSIONS].values()
+            if body["metadata"]["uid"] not in self.ended
+        ]
+        left = self.store.objects[Resource.JOBS] or self.store.objects[Resource.PODS]
+        return not open_ones and not left
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
