@@ -88,11 +88,12 @@ def after_end(conversion: Conversion, children: Children, context: Context) -> P
 def _has_ended(job: Job, conversion: Conversion, children: Children) -> bool:
     """True for the Job of the attempt the conversion ended with, once its pod is over.
 
-    The container's end is read a second or two before the Job controller sets the Job's
-    condition; until then it looks as if it might still start something.
+    The container's end is read a second or two before the pod's phase and the Job's condition
+    tell of it; until then the Job looks as if it might still start something.
     """
     last = last_attempt(conversion.status)
-    alive = any(pod.live for pod in children.pods if pod.job_name == job.name)
+    pods = (pod for pod in children.pods if pod.job_name == job.name)
+    alive = any(pod.live and pod.terminated is None for pod in pods)
     return last is not None and job.attempt == last.number and not alive
 
 

@@ -387,6 +387,8 @@ class TestAfterTheEnd:
     def test_a_job_whose_condition_is_late_stays(self) -> None:
         plan, _ = step(self.done, children(job(), succeeded()), 12)
         assert plan.actions == ()
+        late = replace(succeeded(), phase="Running")
+        assert step(self.done, children(job(), late), 12)[0].actions == ()
         plan, _ = step(self.done, children(job(), succeeded()), 131)
         assert plan.actions == (DeleteJob(job(), foreground=True),)
 
