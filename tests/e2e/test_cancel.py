@@ -35,7 +35,7 @@ def test_while_it_runs(conversions: Conversions, world: World) -> None:
     pods = [e for e in world.snapshot("pods") if owner(e.body) == running.uid]
     assert max(version(e.body) for e in pods if _may_run(e.kind, e.body)) < version(written.body)
     assert running.no_pod_lives()
-    assert len(running.jobs_made()) == 1
+    assert running.tries() == 1
     _left_nothing(running)
 
 

@@ -162,6 +162,11 @@ class Conversion:
         ]
         return list(dict.fromkeys(mine))
 
+    def tries(self) -> int:
+        """How many Jobs were made for it, less those that the node could not even start."""
+        attempts = self.status.get("attempts", ())
+        return len(self.jobs_made()) - sum(a.get("reason") == "StartError" for a in attempts)
+
 
 class Conversions:
     """Makes ConversionJobs, and removes them at the end of the test with all that is theirs."""

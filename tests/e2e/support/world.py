@@ -26,6 +26,7 @@ _PATHS: Final = {
     "jobs": f"/apis/batch/v1/jobs?{_OURS}&",
     "pods": f"/api/v1/pods?{_OURS}&",
     "events": f"/api/v1/events?fieldSelector=involvedObject.kind%3D{names.KIND}&",
+    "operators": "/api/v1/namespaces/my-network-converter/pods?",
 }
 
 
@@ -68,6 +69,7 @@ class World:
     def __init__(self, kubectl: Kubectl) -> None:
         self.conversions, self.jobs = History(), History()
         self.pods, self.events = History(), History()
+        self.operators = History()
         self._kubectl = kubectl
         self._changed = threading.Condition()
         self._broken: str | None = None
