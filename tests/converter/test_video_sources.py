@@ -104,8 +104,9 @@ def test_a_gif_of_one_frame(kitchen: Kitchen, converter: Converter, lab: Lab) ->
 
 def test_a_see_through_gif_becomes_white(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg(
-        "clear.gif", *colour("black@0", "64x64", rate=10, seconds=0.5), "-vf",
-        "format=rgba,drawbox=x=32:y=0:w=32:h=64:color=blue@1:t=fill:replace=1,split[a][b];"
+        "clear.gif", *colour("black", "64x64", rate=10, seconds=0.5), "-vf",
+        "format=rgba,colorchannelmixer=aa=0,"
+        "drawbox=x=32:y=0:w=32:h=64:color=blue@1:t=fill:replace=1,split[a][b];"
         "[a]palettegen[p];[b][p]paletteuse",
     )  # fmt: skip
     picture = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)

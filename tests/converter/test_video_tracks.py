@@ -185,12 +185,12 @@ def test_cover_art_is_no_video(kitchen: Kitchen, converter: Converter) -> None:
 
 
 def covered(kitchen: Kitchen, name: str) -> str:
+    cover = kitchen.ffmpeg("cover.png", *colour("red", "64x64", seconds=1), "-frames:v", "1")
     codec = {"mp3": "libmp3lame", "m4a": "aac", "flac": "flac"}[name.partition(".")[2]]
     extra = ("-id3v2_version", "3") if name.endswith("mp3") else ()
     return kitchen.ffmpeg(
-        name, *tone(), *colour("red", "64x64", seconds=1), "-map", "0:a", "-map", "1:v",
-        "-frames:v", "1", "-c:v", "png", "-c:a", codec, *extra,
-        "-disposition:v", "attached_pic",
+        name, *tone(), "-i", cover, "-map", "0:a", "-map", "1:v", "-c:v", "copy",
+        "-c:a", codec, *extra, "-disposition:v", "attached_pic",
     )  # fmt: skip
 
 
