@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
+# The demo's; the tests' are called mynetwork-test… and have volumes of their own.
+CLUSTER := mynetwork
+VOLUME := shared
 VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
 
@@ -14,7 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## fresh machine to four conversions of real media on a kind cluster
-	@hack/demo
+	@hack/demo $(CLUSTER) $(VOLUME)
 
 test: tools lint unit component converter e2e ## every test there is
 
@@ -26,14 +29,14 @@ tools: ## bring the pinned tools into .tools (Python environment, kind, kubectl)
 
 cluster: tools ## the demo's kind cluster, healthy
 	@hack/docker
-	@hack/cluster up mynetwork shared
+	@hack/cluster up $(CLUSTER) $(VOLUME)
 
 images: tools ## build the operator's and the converter's image, and load them into the demo's cluster
 	@hack/docker
-	@hack/images $$(.tools/bin/kind get clusters 2>/dev/null | grep -x mynetwork || true)
+	@hack/images $$(.tools/bin/kind get clusters 2>/dev/null | grep -x $(CLUSTER) || true)
 
 deploy: cluster images ## install CRD and operator into the demo's cluster
-	@hack/deploy mynetwork
+	@hack/deploy $(CLUSTER)
 
 crds: tools ## write the CRD and the reference pages made from the code
 	@PYTHONPATH=operator:converter-module $(VENV)/python hack/generate.py .

@@ -96,3 +96,9 @@ registry_answers() {
   fi
   [ "$(cat "$verdict")" = yes ]
 }
+
+# kind_clusters PATTERN: the names of kind's clusters that match, half-deleted ones included.
+kind_clusters() {
+  docker ps --all --format '{{.Label "io.x-k8s.kind.cluster"}}' 2>/dev/null |
+    sort -u | grep -xE "$1" || true
+}
