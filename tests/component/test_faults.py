@@ -105,6 +105,30 @@ async def test_watch_ends(
     check_all(api, limit=3)
 
 
+async def test_one_namespace_is_forbidden(api: FakeApi, world: World, tmp_path: Path) -> None:
+    """I6: the others are served all the same."""
+    with api.faults.forbid(namespace="theirs"):
+        async with running(api, tmp_path, watch_namespaces="my-network,theirs") as op:
+            api.create(conversion_job("c"))
+            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            assert not op.task.done()
+
+
+async def test_the_pods_watch_lags_behind_that_of_jobs(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """F4: a finished Job whose pod is not seen yet is asked for its word, not converted again."""
+    world.script("c", succeed(hold=True))
+    async with running(api, tmp_path):
+        api.create(conversion_job("c"))
+        await api.until(lambda: phase_of(api, "c") == "Running")
+        with api.faults.hold_watches(resource="pods"):
+            world.finish("c")
+            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+    assert attempts_of(api, "c") == ["Completed"]
+    check_all(api, limit=3)
+
+
 async def test_kopf_gives_up(api: FakeApi, world: World, tmp_path: Path) -> None:
     """F3: kopf ends as a whole over a watch that is answered 410; the operator goes on."""
     world.default = succeed(hold=True)

@@ -60,6 +60,9 @@ class Cluster(Protocol):
     async def get_job(self, namespace: str, name: str) -> Body:
         """One Job, as of now."""
 
+    async def pods_of(self, namespace: str, conversion_uid: str) -> tuple[Body, ...]:
+        """The pods of one conversion, as of now."""
+
     async def delete_job(self, job: Job, *, foreground: bool) -> None:
         """Delete this very Job; one that is gone already is no error."""
 

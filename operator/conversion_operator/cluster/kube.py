@@ -117,6 +117,12 @@ class KubeCluster:
         """GET a Job."""
         return await self._request("GET", _path(Resource.JOBS, namespace, name))
 
+    async def pods_of(self, namespace: str, conversion_uid: str) -> tuple[Body, ...]:
+        """LIST the pods with the conversion's label."""
+        query = [("labelSelector", f"{names.UID_LABEL}={conversion_uid}")]
+        answer = await self._request("GET", _path(Resource.PODS, namespace), query)
+        return tuple(answer["items"])
+
     async def delete_job(self, job: Job, *, foreground: bool) -> None:
         """DELETE a Job by name and uid."""
         policy = "Foreground" if foreground else "Background"

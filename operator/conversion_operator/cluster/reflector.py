@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from conversion_operator.cluster.errors import ClusterError, Expired, Unavailable
-from conversion_operator.cluster.interface import Cluster, Resource, Sink
+from conversion_operator.cluster.errors import ClusterError, Expired, Refused, Unavailable
+from conversion_operator.cluster.interface import Cluster, Listing, Resource, Sink
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 15.0
@@ -56,6 +56,18 @@ class Reflector:
                 version = await self._list()
                 pause = _FIRST_PAUSE
                 await self._follow(version)
+            except Refused as error:
+                # No right to look there: nothing of ours can be there, or what was known stands.
+                # The others must not wait for it.
+                self._sink.replace(self.resource, self.namespace, Listing((), "0"))
+                logger.error(
+                    "may not list %s in namespace %s; apply deploy/namespace there, or take it "
+                    "off WATCH_NAMESPACES: %s",
+                    self.resource,
+                    self.namespace,
+                    error,
+                )
+                await asyncio.sleep(_LONGEST_PAUSE)
             except ClusterError as error:
                 asked = error.retry_after if isinstance(error, Unavailable) else None
                 wait = max(asked or 0.0, pause * random.uniform(0.8, 1.2))  # noqa: S311

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, Final
 
 import kopf
@@ -17,7 +18,8 @@ import kopf
 from conversion_operator.api import names
 from conversion_operator.cluster.interface import Change, Resource, Sink
 
-_RESTART_PAUSE: Final = 1.0
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -38,20 +40,37 @@ async def watch_conversions(
 ) -> None:
     """Feed ``sink`` until ``stop`` is set or SIGTERM or SIGINT arrives.
 
-    kopf gives up as a whole on some answers to its watch, a plain 410 among them. That is begun
-    anew; what is missed meanwhile is found by the next list.
+    Each namespace has a kopf of its own: one that may not be watched, or is being deleted, must
+    not end the others.
     """
+    async with asyncio.TaskGroup() as group:
+        for namespace in namespaces:
+            group.create_task(_watch(sink, namespace, identity, stop, login))
+
+
+async def _watch(
+    sink: Sink, namespace: str, identity: str, stop: asyncio.Event, login: Login
+) -> None:
+    """Run kopf for one namespace, again and again.
+
+    It gives up as a whole on some answers to its watch, a plain 410 or 403 among them. What is
+    missed until it is begun anew is found by the next list.
+    """
+    pause = _FIRST_PAUSE
     while not stop.is_set():
         try:
-            await _run_kopf(sink, namespaces, identity, stop, login)
-            return
+            await _run_kopf(sink, namespace, identity, stop, login)
+            # A signal reaches the kopf that was started last alone.
+            stop.set()
         except Exception:
-            logger.exception("kopf gave up and is started again")
-            await asyncio.sleep(_RESTART_PAUSE)
+            logger.exception("kopf gave up on %s and is started again", namespace)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 async def _run_kopf(
-    sink: Sink, namespaces: Collection[str], identity: str, stop: asyncio.Event, login: Login
+    sink: Sink, namespace: str, identity: str, stop: asyncio.Event, login: Login
 ) -> None:
     """Run kopf until it is told to stop.
 
@@ -61,7 +80,7 @@ async def _run_kopf(
     tasks = await kopf.spawn_tasks(
         registry=_registry(sink, login),
         settings=_settings(),
-        namespaces=namespaces,
+        namespaces=[namespace],
         standalone=True,
         # kopf would look for the user's name, which a container's user does not have.
         identity=identity,  # type: ignore[arg-type]  # a NewType that kopf keeps to itself

@@ -85,7 +85,7 @@ class Worker:
             self._view.forget_gone(uid)
             self._admitter.poke()
             return
-        children = await self._assure_job(conversion, children)
+        children = await self._make_sure(conversion, children)
         plan = decide(conversion, children, await self._context(conversion, children))
         await self._carry_out(conversion, plan)
         if conversion.finished:
@@ -94,23 +94,29 @@ class Worker:
             self._queue.add_after(uid, max(0.05, plan.look_again.total_seconds()))
         self._admitter.poke()
 
-    async def _assure_job(self, conversion: Conversion, children: Children) -> Children:
-        """Ask for a Job the view does not have before it is taken for deleted.
+    async def _make_sure(self, conversion: Conversion, children: Children) -> Children:
+        """Ask the API server where the view alone would lead to a wrong conclusion.
 
-        The watch of Jobs may lag behind that of ConversionJobs, just after another operator
-        created one.
+        The three watches are not in step. A Job that is not in the view may have been created by
+        another operator a moment ago, and is not deleted; one that is finished has a pod that
+        ended, and its word must not be lost because the pods' watch lags.
         """
-        number = current_attempt(conversion, children)
-        mine = children.of_attempt(number)
-        if conversion.finished or awaits_attempt(conversion, children) or mine.jobs or mine.pods:
+        if conversion.finished or awaits_attempt(conversion, children):
             return children
-        name = job_name(conversion.key.uid, number)
+        key, number = conversion.key, current_attempt(conversion, children)
+        mine = children.of_attempt(number)
         try:
-            body = await self._cluster.get_job(conversion.key.namespace, name)
+            if not mine.jobs and not mine.pods:
+                job = await self._cluster.get_job(key.namespace, job_name(key.uid, number))
+                self._view.apply(Resource.JOBS, Change("ADDED", job))
+            elif any(job.finished for job in mine.jobs) and not any(
+                pod.terminated for pod in mine.pods
+            ):
+                for pod in await self._cluster.pods_of(key.namespace, key.uid):
+                    self._view.apply(Resource.PODS, Change("ADDED", pod))
         except NotFound:
             return children
-        self._view.apply(Resource.JOBS, Change("ADDED", body))
-        return self._view.children(conversion.key.uid)
+        return self._view.children(key.uid)
 
     async def _context(self, conversion: Conversion, children: Children) -> Context:
         uid, queue = conversion.key.uid, self._admitter.queue

@@ -24,9 +24,14 @@ from conversion_operator.cluster.interface import Change, Listing, Resource
 from conversion_operator.controller.view import View
 from conversion_operator.core.admission import Obstacles, admit, look, slots_held
 from conversion_operator.core.manifest import build_job
-from conversion_operator.core.model import Policy
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Context, DeleteConversion, DeleteJob, DeletePod, Plan
-from conversion_operator.core.reconcile import current_attempt, decide, decide_ownerless
+from conversion_operator.core.reconcile import (
+    awaits_attempt,
+    current_attempt,
+    decide,
+    decide_ownerless,
+)
 from media_converter.contract import EXIT_CODES, Reason
 from tests.unit.operator.builders import T0, bad_report, good_report
 
@@ -163,6 +168,7 @@ class Machine(RuleBasedStateMachine):
         attempt = current_attempt(conversion, children) + 1
         if uid in self.attempts and self.attempts[uid] < attempt:
             self.reserved.discard(uid)  # the attempt that was asked for is known by now
+            self.attempts.pop(uid)
             return
         self.attempts[uid] = attempt
         body = build_job(conversion, attempt, POLICY, False)
@@ -195,7 +201,7 @@ class Machine(RuleBasedStateMachine):
         if conversion is None:
             self.carry_out(decide_ownerless(self.view.children(uid)))
             return
-        self.assure_job(uid)
+        self.make_sure(conversion)
         context = Context(now=self.now, policy=POLICY, position=1)
         plan = decide(conversion, self.view.children(uid), context)
         self.carry_out(plan, conversion.key.name)
@@ -213,10 +219,22 @@ class Machine(RuleBasedStateMachine):
         body = self.store.put(Resource.CONVERSIONS, stored)
         self.view.apply(Resource.CONVERSIONS, Change("MODIFIED", body))
 
-    def assure_job(self, uid: str) -> None:
-        for job in self.store.objects[Resource.JOBS].values():
-            if job["metadata"]["labels"][names.UID_LABEL] == uid:
-                self.view.apply(Resource.JOBS, Change("ADDED", copy.deepcopy(job)))
+    def make_sure(self, conversion: Conversion) -> None:
+        """What the worker asks the API server for, before it concludes from absence."""
+        uid = conversion.key.uid
+        children = self.view.children(uid)
+        if conversion.finished or awaits_attempt(conversion, children):
+            return
+        mine = children.of_attempt(current_attempt(conversion, children))
+        if not mine.jobs and not mine.pods:
+            self.look_up(Resource.JOBS, uid)
+        elif any(job.finished for job in mine.jobs) and not any(p.terminated for p in mine.pods):
+            self.look_up(Resource.PODS, uid)
+
+    def look_up(self, resource: Resource, uid: str) -> None:
+        for body in self.store.objects[resource].values():
+            if body["metadata"]["labels"][names.UID_LABEL] == uid:
+                self.view.apply(resource, Change("ADDED", copy.deepcopy(body)))
 
     def carry_out(self, plan: Plan, name: str = "") -> None:
         for action in plan.actions:
