@@ -17,7 +17,7 @@ from tests.converter.containers import (
 )
 from tests.converter.harness import Converter, Workspace
 from tests.converter.kitchen import Kitchen
-from tests.converter.probing import Lab
+from tests.converter.lab import Lab
 
 IMAGE_NAME = os.environ.get("CONVERTER_IMAGE", "my-converter:latest")
 

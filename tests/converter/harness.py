@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,6 +131,14 @@ class Workspace:
         return self.root / name.lstrip("/")
 
 
+def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Poll for something that another process brings about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+
+
 class Conversion:
     """A run of the converter that is under way."""
 
@@ -198,7 +207,7 @@ class Converter:
     def __init__(self, agent: Agent, workspace: Workspace, argv: tuple[str, ...]) -> None:
         self.agent = agent
         self.workspace = workspace
-        self._argv = argv
+        self.argv = argv
 
     def start(
         self,
@@ -213,7 +222,7 @@ class Converter:
         report.touch()
         os.chown(report, UID, UID)
         command = self.agent.start(
-            self._argv,
+            self.argv,
             {**case.env(), "TERMINATION_LOG": f"/workspace/{name}", **(env or {})},
             limit=limit,
             sample=sample,

@@ -10,8 +10,9 @@ import pytest
 from media_converter.contract import Reason
 from tests.converter.harness import AUDIO, Converter
 from tests.converter.kitchen import X264, Kitchen, tone, video
-from tests.converter.probing import Lab, near
-from tests.converter.test_video_tracks import covered
+from tests.converter.lab import Lab
+from tests.converter.probing import near
+from tests.converter.recipes import covered
 
 RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000}
 

@@ -10,7 +10,7 @@ import pytest
 from media_converter.contract import ConversionType, Reason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter, Run
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
-from tests.converter.probing import Lab
+from tests.converter.lab import Lab
 from tests.converter.rawfiles import (
     GREY,
     RGB,
@@ -20,7 +20,7 @@ from tests.converter.rawfiles import (
     svg,
     webp_claiming,
 )
-from tests.converter.test_images import photo
+from tests.converter.recipes import PLAYLISTS, photo
 
 TARGETS = {VIDEO: "out.mp4", AUDIO: "out.mp3", IMAGE: "out.jpg", THUMB: "out.jpg"}
 BROKEN = {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED, Reason.UNSUPPORTED_FORMAT}
@@ -272,28 +272,6 @@ def test_a_large_photo_is_no_bomb(kitchen: Kitchen, converter: Converter, lab: L
     run = converter.convert(IMAGE, source, "out.jpg")
     assert lab.image(run.path).size == (800, 600)
     assert run.ended.largest_kib < 300 * 1024
-
-
-PLAYLISTS = {
-    "hls.mp4": b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nother.mp4\n#EXT-X-ENDLIST\n",
-    "hls-http.mp4": b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://127.0.0.1:9999/x.ts\n"
-    b"#EXT-X-ENDLIST\n",
-    "concat.mp4": b"ffconcat version 1.0\nfile other.mp4\n",
-    "concat-path.mp4": b"ffconcat version 1.0\nfile /workspace/media/other.mp4\n",
-    "session.mp4": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
-    b"m=video 9998 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
-    "dash.mp4": b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
-    b'mediaPresentationDuration="PT3S"><Period><AdaptationSet mimeType="video/mp4">'
-    b'<Representation id="1" bandwidth="1"><BaseURL>other.mp4</BaseURL><SegmentBase/>'
-    b"</Representation></AdaptationSet></Period></MPD>",
-    "imf.mp4": b'<?xml version="1.0"?><CompositionPlaylist><Id>urn:uuid:0</Id>'
-    b"</CompositionPlaylist>",
-    "image-list.mp4": b"%03d.jpg",
-    "vapoursynth.mp4": b"import vapoursynth\n",
-    "subtitles.mp4": b"1\n00:00:00,000 --> 00:00:01,000\nhi\n",
-    "nsv.mp4": b"http://127.0.0.1:9999/x\n",
-    "asx.mp4": b'<asx version="3.0"><entry><ref href="http://127.0.0.1:9999/x"/></entry></asx>',
-}
 
 
 @pytest.mark.parametrize("name", PLAYLISTS)

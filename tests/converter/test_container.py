@@ -19,10 +19,10 @@ from media_converter.contract import (
     parse_report,
 )
 from tests.converter.containers import RESTRICTED, Agent, Image, docker
-from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Workspace
+from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Workspace, until
 from tests.converter.kitchen import X264, Kitchen, tone, video
-from tests.converter.probing import Lab
-from tests.converter.test_ends import long_film, looped_film, until
+from tests.converter.lab import Lab
+from tests.converter.recipes import long_film, looped_film
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -21,46 +18,23 @@ from media_converter.contract import (
     parse_progress,
     parse_report,
 )
-from tests.converter.containers import RESTRICTED, Image, docker
 from tests.converter.harness import (
     AUDIO,
     IMAGE,
     THUMB,
-    UID,
     VIDEO,
     Case,
     Conversion,
     Converter,
-    Workspace,
     listing,
+    until,
 )
-from tests.converter.kitchen import Kitchen, tone, video
-from tests.converter.probing import Lab
+from tests.converter.kitchen import Kitchen, tone
+from tests.converter.lab import Lab
 from tests.converter.rawfiles import RGB, png
+from tests.converter.recipes import long_film, looped_film
 
 SLOW: dict[str, object] = {"quality": "high"}
-
-
-def long_film(kitchen: Kitchen) -> str:
-    """Half a minute that takes far longer to encode than any test waits for."""
-    return kitchen.ffmpeg(
-        "long-film.mkv", *video("1280x720", seconds=5), *tone(seconds=5),
-        "-c:v", "mpeg4", "-q:v", "4", "-c:a", "flac",
-    )  # fmt: skip
-
-
-def looped_film(kitchen: Kitchen) -> str:
-    return kitchen.ffmpeg(
-        "looped-film.mkv", "-stream_loop", "11", "-i", long_film(kitchen), "-c", "copy"
-    )
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Poll for something that another process brings about."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
 
 
 def under_way(converter: Converter, folder: str) -> Callable[[], bool]:
@@ -289,229 +263,35 @@ def test_progress_is_told_and_the_report_is_there_at_every_moment(
     until(lambda: not converter.agent.processes())
 
 
-@pytest.fixture(scope="module")
-def small_disk(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
-    """A volume of 24 MiB on which a converter runs; the inputs are on another one."""
-    name = f"converter-test-{uuid.uuid4().hex[:8]}"
-    docker(
-        "volume", "create", "--driver=local", "--opt=type=tmpfs", "--opt=device=tmpfs",
-        f"--opt=o=size=24m,uid={UID},mode=0755", name,
-    )  # fmt: skip
-    reports = f"--volume={kitchen.workspace.root}/reports:/reports"
-    flags = (*RESTRICTED, f"--volume={name}:/workspace", reports)
-    try:
-        with image.agent(*flags) as agent:
-            host = json.loads(docker("volume", "inspect", name))[0]["Mountpoint"]
-            yield Converter(agent, Workspace(Path(host)), image.entrypoint)
-    finally:
-        docker("volume", "rm", "-f", name)
-
-
-def report_elsewhere(kitchen: Kitchen) -> tuple[Path, str]:
-    """A termination file on another volume: its place here, and in the container."""
-    path = kitchen.workspace.root / "reports" / uuid.uuid4().hex
-    path.touch()
-    os.chown(path, UID, UID)
-    return path, f"/reports/{path.name}"
-
-
-def filled(converter: Converter, leave: int) -> Path:
-    """Fill the volume up to so many bytes."""
-    ballast = converter.workspace.root / "ballast"
-    ballast.unlink(missing_ok=True)
-    state = os.statvfs(converter.workspace.root)
-    free = state.f_bavail * state.f_frsize
-    with ballast.open("wb") as stream:
-        stream.write(bytes(max(0, free - leave)))
-    return ballast
-
-
-@pytest.mark.parametrize("leave", [0, 8192, 150_000])
-@pytest.mark.parametrize("kind", [VIDEO, AUDIO, IMAGE, THUMB])
-def test_a_full_disk(
-    kitchen: Kitchen, small_disk: Converter, kind: ConversionType, leave: int
+def test_a_sweep_removes_what_a_dead_run_left_and_nothing_else(
+    kitchen: Kitchen, converter: Converter
 ) -> None:
-    source = {
-        VIDEO: long_film(kitchen),
-        AUDIO: kitchen.ffmpeg("minute.ogg", *tone(seconds=60), "-c:a", "libvorbis", "-q:a", "0"),
-        IMAGE: kitchen.ffmpeg(
-            "noise.jpg", *video("1200x900"), "-vf", "noise=alls=90", "-frames:v", "1", "-q:v", "9"
-        ),
-        THUMB: long_film(kitchen),
-    }[kind]
-    root = small_disk.workspace.root
-    copied = root / "media" / Path(source).name
-    shutil.copy(kitchen.path(source), copied)
-    folder = root / "out"
-    target = {VIDEO: "out.mp4", AUDIO: "out.mp3", IMAGE: "out.png", THUMB: "out.png"}[kind]
-    old = folder / target
-    old.write_bytes(b"old")
-    text, place = report_elsewhere(kitchen)
-    ballast = filled(small_disk, leave)
-    try:
-        case = Case(kind, f"media/{copied.name}", f"out/{target}")
-        ended = small_disk.start(case, env={"TERMINATION_LOG": place}).command.result()
-    finally:
-        ballast.unlink()
-        copied.unlink()
-    report = parse_report(text.read_text())
-    assert report, ended.stderr[-2000:]
-    assert report.final
-    assert (ended.code, report.reason) == (42, Reason.DISK_FULL), report.message
-    assert old.read_bytes() == b"old"
-    assert [p.name for p in folder.iterdir()] == [target]
-    old.unlink()
-
-
-@pytest.mark.parametrize("kind", [VIDEO, IMAGE])
-def test_a_folder_that_cannot_be_written(
-    kitchen: Kitchen, converter: Converter, kind: ConversionType
-) -> None:
-    source = kitchen.base() if kind is VIDEO else kitchen.write(
-        "small.png", png(100, 50, 8, RGB, b"\xff\0\0" * 100)
-    )  # fmt: skip
-    folder = converter.workspace.path(converter.workspace.scratch("ro"))
-    os.chown(folder, 0, 0)
-    name = folder.relative_to(converter.workspace.root)
-    for target in (f"{name}/out.mp4", f"{name}/new/out.mp4"):
-        wanted = target if kind is VIDEO else target.replace("mp4", "jpg")
-        run = converter.run(Case(kind, source, wanted))
-        assert run.reason is Reason.OUTPUT_NOT_WRITABLE
-        assert run.wall < 1.5
-    assert not listing(folder)
-
-
-def test_a_file_in_the_way_of_a_folder(kitchen: Kitchen, converter: Converter) -> None:
-    folder = converter.workspace.scratch("way")
-    converter.workspace.path(f"{folder}/file").write_bytes(b"x")
-    run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/file/out.mp4"))
-    assert run.reason in {Reason.OUTPUT_NOT_WRITABLE, Reason.PATH_NOT_ALLOWED}
-
-
-def test_an_input_that_cannot_be_read(kitchen: Kitchen, converter: Converter) -> None:
-    folder = converter.workspace.scratch("locked")
-    source = converter.workspace.path(f"{folder}/film.mp4")
-    shutil.copy(kitchen.path(kitchen.base()), source)
-    source.chmod(0o000)
-    os.chown(source, 0, 0)
-    run = converter.run(Case(VIDEO, f"{folder}/film.mp4", f"{folder}/out.mp4"))
-    assert run.reason is Reason.INPUT_UNREADABLE
-    closed = converter.workspace.path(f"{folder}/closed")
-    closed.mkdir(mode=0o700)
-    shutil.copy(kitchen.path(kitchen.base()), closed / "film.mp4")
-    run = converter.run(Case(VIDEO, f"{folder}/closed/film.mp4", f"{folder}/out.mp4"))
-    assert run.reason is Reason.INPUT_UNREADABLE
-
-
-def test_a_volume_that_is_mounted_read_only(kitchen: Kitchen, image: Image) -> None:
-    root = kitchen.workspace.root
-    flags = (*RESTRICTED, f"--volume={root}:/workspace:ro", f"--volume={root}/reports:/reports")
-    text, place = report_elsewhere(kitchen)
-    with image.agent(*flags) as agent:
-        converter = Converter(agent, kitchen.workspace, image.entrypoint)
-        case = Case(VIDEO, kitchen.base(), "out/read-only.mp4")
-        conversion = converter.start(case, env={"TERMINATION_LOG": place})
-        ended = conversion.command.result()
-        report = parse_report(text.read_text())
-    assert report
-    assert ended.code == 41
-    assert report.reason is Reason.OUTPUT_NOT_WRITABLE
-
-
-INVALID: tuple[tuple[ConversionType, dict[str, object]], ...] = (
-    (VIDEO, {"quality": "best"}),
-    (VIDEO, {"quality": 5}),
-    (VIDEO, {"resolution": "723p"}),
-    (VIDEO, {"resolution": "-720p"}),
-    (VIDEO, {"bitrate": "128k"}),
-    (VIDEO, {"start": -1}),
-    (VIDEO, {"start": "1e5"}),
-    (VIDEO, {"duration": 0}),
-    (VIDEO, {"duration": "00:99:00"}),
-    (VIDEO, {"unknown": 1}),
-    (VIDEO, {"start": [1]}),
-    (AUDIO, {"bitrate": "1000k"}),
-    (AUDIO, {"bitrate": "33k"}),
-    (AUDIO, {"quality": "low"}),
-    (AUDIO, {"duration": "nan"}),
-    (IMAGE, {"size": "0x0"}),
-    (IMAGE, {"size": "800"}),
-    (IMAGE, {"size": "800x600; rm -rf /"}),
-    (IMAGE, {"size": "-1x5"}),
-    (IMAGE, {"quality": 0}),
-    (IMAGE, {"quality": 101}),
-    (IMAGE, {"quality": "85.5"}),
-    (IMAGE, {"time": 1}),
-    (THUMB, {"time": "soon"}),
-    (THUMB, {"time": True}),
-    (THUMB, {"size": "1x"}),
-    (THUMB, {"bitrate": "128k"}),
-)
-
-
-@pytest.mark.parametrize(("kind", "options"), INVALID, ids=[str(o) for _, o in INVALID])
-def test_options_that_make_no_sense(
-    kitchen: Kitchen, converter: Converter, kind: ConversionType, options: dict[str, object]
-) -> None:
-    source = kitchen.base()
-    target = {VIDEO: "out.mp4", AUDIO: "out.mp3"}.get(kind, "out.jpg")
-    run = converter.refused(kind, source, target, Reason.INVALID_OPTIONS, **options)
-    (name,) = options
-    assert name in run.report.message
-    assert run.wall < 1
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '"low"', "12", "null,", '{"quality": NaN}', " "])
-def test_options_that_are_no_object(kitchen: Kitchen, converter: Converter, text: str) -> None:
-    folder = converter.workspace.scratch("options")
-    run = converter.run(
-        Case(VIDEO, kitchen.base(), f"{folder}/out.mp4"), env={"CONVERSION_OPTIONS": text}
-    )
-    if text.strip():
-        assert run.reason is Reason.INVALID_OPTIONS
-    else:
-        assert run.reason in {Reason.INVALID_OPTIONS, Reason.COMPLETED}
-
-
-@pytest.mark.parametrize(
-    ("kind", "target"),
-    [
-        (VIDEO, "out.avi"), (VIDEO, "out"), (VIDEO, "out.mp3"), (AUDIO, "out.mp4"),
-        (AUDIO, "out.wav"), (IMAGE, "out.mp4"), (IMAGE, "out.bmp"), (IMAGE, "out.svg"),
-        (IMAGE, "out.jpg.exe"), (THUMB, "out.mp4"), (THUMB, "out.tiff"), (THUMB, "out.gif"),
-        (THUMB, ".jpg"),
-    ],
-)  # fmt: skip
-def test_an_extension_that_does_not_fit(
-    kitchen: Kitchen, converter: Converter, kind: ConversionType, target: str
-) -> None:
-    folder = converter.workspace.scratch("extension")
-    run = converter.run(Case(kind, kitchen.base(), f"{folder}/{target}"))
-    if target == ".jpg":
-        assert run.reason in {Reason.COMPLETED, Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
-    else:
-        assert run.reason in {Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
-        assert "." in run.report.message
-
-
-@pytest.mark.parametrize(
-    "env",
-    [
-        {"CONVERSION_TYPE": "video_to_avi"},
-        {"CONVERSION_TYPE": ""},
-        {"INPUT_FILE": ""},
-        {"OUTPUT_FILE": ""},
-        {"TIMEOUT_SECONDS": "soon"},
-        {"TIMEOUT_SECONDS": "-5"},
-        {"STALL_SECONDS": "0x10"},
-    ],
-    ids=str,
-)
-def test_a_request_that_is_not_whole(
-    kitchen: Kitchen, converter: Converter, env: dict[str, str]
-) -> None:
-    folder = converter.workspace.scratch("request")
-    run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/out.mp4"), env=env)
-    assert run.reason in {Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
-    (name,) = env
-    assert name in run.report.message
+    folder = converter.workspace.scratch("sweep")
+    place = converter.workspace.path(folder)
+    dead = start_slow(kitchen, converter, folder)
+    dead.command.signal(signal.SIGKILL)
+    dead.killed()
+    until(lambda: not converter.agent.processes())
+    left = set(listing(place))
+    assert len(left) == 1
+    (place / "out.mp4").write_bytes(b"another's output")
+    (place / ".converter-notes.part").write_bytes(b"not a temporary file of a converter")
+    alive = converter.start(Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", SLOW))
+    # A run sweeps its folder as well, so the dead one's file may be gone before the sweep.
+    until(lambda: any(name not in left for name in listing(place) if name.startswith(".converter-")
+                      and name != ".converter-notes.part"))  # fmt: skip
+    sweep = converter.agent.start(
+        [*converter.argv, "sweep"], {"OUTPUT_FILE": f"/{folder}/out.mp4", "JOB_ID": "sweep"}
+    ).result()
+    assert sweep.code == 0
+    names = set(listing(place))
+    assert not names & left
+    assert {"out.mp4", ".converter-notes.part"} < names, "the file in use has to stay"
+    alive.command.signal(signal.SIGTERM)
+    assert alive.end().reason is Reason.TERMINATED
+    assert set(listing(place)) == {"out.mp4", ".converter-notes.part"}
+    missing = converter.agent.start(
+        [*converter.argv, "sweep"], {"OUTPUT_FILE": "/never/made/out.mp4", "JOB_ID": "sweep"}
+    ).result()
+    assert missing.code == 0
+    assert not converter.workspace.path("never").exists()

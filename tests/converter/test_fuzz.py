@@ -19,7 +19,7 @@ from media_converter.contract import ConversionType, Reason
 from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import Kitchen, tone, video
-from tests.converter.test_images import photo
+from tests.converter.recipes import photo
 
 FILES = int(os.environ.get("CONVERTER_FUZZ_FILES", "300"))
 SEED = int(os.environ.get("CONVERTER_FUZZ_SEED", "1"))

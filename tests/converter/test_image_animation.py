@@ -6,7 +6,8 @@ import pytest
 
 from tests.converter.harness import IMAGE, Converter
 from tests.converter.kitchen import Kitchen, colour, video
-from tests.converter.probing import Lab, near
+from tests.converter.lab import Lab
+from tests.converter.probing import near
 
 
 def gif(kitchen: Kitchen) -> str:

@@ -10,9 +10,9 @@ from media_converter.contract import Reason
 from tests.converter.containers import RESTRICTED, Agent, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter, Run
 from tests.converter.kitchen import Kitchen, tone, video
-from tests.converter.probing import Lab
+from tests.converter.lab import Lab
 from tests.converter.rawfiles import RGB, png
-from tests.converter.test_images import photo
+from tests.converter.recipes import photo
 
 
 def limited(image: Image, kitchen: Kitchen, memory: str, cpus: str = "1") -> Agent:

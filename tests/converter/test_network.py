@@ -13,7 +13,7 @@ from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import IMAGE, THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import Kitchen
 from tests.converter.rawfiles import svg
-from tests.converter.test_broken import PLAYLISTS
+from tests.converter.recipes import PLAYLISTS
 
 
 class Listener:

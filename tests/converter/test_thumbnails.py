@@ -7,8 +7,9 @@ import pytest
 from media_converter.contract import Reason
 from tests.converter.harness import THUMB, Case, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
-from tests.converter.probing import Lab, near
-from tests.converter.test_video_tracks import covered
+from tests.converter.lab import Lab
+from tests.converter.probing import near
+from tests.converter.recipes import covered
 
 SHORT = {
     "one": (*video(), "-frames:v", "1"),

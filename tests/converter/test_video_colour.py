@@ -10,7 +10,8 @@ import pytest
 from media_converter.contract import Reason
 from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
-from tests.converter.probing import Lab, near
+from tests.converter.lab import Lab
+from tests.converter.probing import near
 
 HDR = {
     "pq": "color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc",

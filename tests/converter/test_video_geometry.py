@@ -7,7 +7,8 @@ import pytest
 from media_converter.contract import Reason
 from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
-from tests.converter.probing import Lab, red_corner
+from tests.converter.lab import Lab
+from tests.converter.probing import red_corner
 
 CORNER = "drawbox=0:0:iw/4:ih/4:red:fill"
 TURNS = (

@@ -6,7 +6,8 @@ import pytest
 
 from tests.converter.harness import VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
-from tests.converter.probing import Lab, index_first
+from tests.converter.lab import Lab
+from tests.converter.probing import index_first
 
 
 def test_what_fits_is_copied(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:

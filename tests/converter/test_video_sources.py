@@ -9,7 +9,7 @@ import pytest
 from media_converter.contract import Reason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
-from tests.converter.probing import Lab
+from tests.converter.lab import Lab
 
 CONTAINERS = {
     "mp4": (*X264, *AAC),

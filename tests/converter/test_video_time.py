@@ -9,7 +9,8 @@ import pytest
 from media_converter.contract import Reason
 from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
-from tests.converter.probing import Lab, near
+from tests.converter.lab import Lab
+from tests.converter.probing import near
 
 
 def test_a_varying_rate_does_not_explode(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:

@@ -7,7 +7,9 @@ import pytest
 from media_converter.contract import Reason
 from tests.converter.harness import AUDIO, THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
-from tests.converter.probing import Lab, index_first, near
+from tests.converter.lab import Lab
+from tests.converter.probing import index_first, near
+from tests.converter.recipes import covered
 
 ONE_EACH = ["video", "audio"]
 
@@ -182,16 +184,6 @@ def test_cover_art_is_no_video(kitchen: Kitchen, converter: Converter) -> None:
     for name in ("cov.mp3", "cov.m4a", "cov.flac"):
         source = covered(kitchen, name)
         converter.refused(VIDEO, source, "out.mp4", Reason.NO_VIDEO_STREAM)
-
-
-def covered(kitchen: Kitchen, name: str) -> str:
-    cover = kitchen.ffmpeg("cover.png", *colour("red", "64x64", seconds=1), "-frames:v", "1")
-    codec = {"mp3": "libmp3lame", "m4a": "aac", "flac": "flac"}[name.partition(".")[2]]
-    extra = ("-id3v2_version", "3") if name.endswith("mp3") else ()
-    return kitchen.ffmpeg(
-        name, *tone(), "-i", cover, "-map", "0:a", "-map", "1:v", "-c:v", "copy",
-        "-c:a", codec, *extra, "-disposition:v", "attached_pic",
-    )  # fmt: skip
 
 
 def test_a_cover_before_the_film_is_passed_over(

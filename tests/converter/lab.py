@@ -1,0 +1,220 @@
+"""Looks at outputs with tools that are not the ones under test."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tests.converter.containers import Agent
+from tests.converter.harness import Workspace
+from tests.converter.probing import Media, Picture
+
+
+class Lab:
+    """Probes files of the volume with the tools of a container."""
+
+    def __init__(self, agent: Agent, workspace: Workspace) -> None:
+        self.agent = agent
+        self.workspace = workspace
+
+    def inside(self, path: Path | str) -> str:
+        """The file as the container names it."""
+        if isinstance(path, Path):
+            return f"/workspace/{path.relative_to(self.workspace.root)}"
+        return f"/workspace/{path.lstrip('/')}"
+
+    def media(self, path: Path | str, *, count: bool = False) -> Media:
+        """Streams and format of a file, with every frame counted where asked for."""
+        counting = ("-count_frames",) if count else ()
+        out = self.agent.run(
+            (
+                "ffprobe",
+                "-v",
+                "error",
+                *counting,
+                "-of",
+                "json",
+                "-show_format",
+                "-show_streams",
+                "-show_chapters",
+                f"file:{self.inside(path)}",
+            )
+        )
+        return Media(json.loads(out))
+
+    def frames(self, path: Path | str) -> int:
+        """Frames of the only video stream, by decoding it."""
+        return int(self.media(path, count=True).video["nb_read_frames"])
+
+    def frame(self, path: Path | str, at: float = 0, *, decoder: str = "") -> Picture:
+        """One frame as it is stored: not turned, not stretched."""
+        size = self.media(path).streams("video")[0]
+        chosen = ("-c:v", decoder) if decoder else ()
+        # A cover is at no time at all: only a real moment is sought.
+        moment = ("-ss", str(at)) if at else ()
+        raw = self.agent.run(
+            (
+                "ffmpeg",
+                "-nostdin",
+                "-v",
+                "error",
+                "-noautorotate",
+                *chosen,
+                *moment,
+                "-i",
+                f"file:{self.inside(path)}",
+                "-map",
+                "0:v:0",
+                "-frames:v",
+                "1",
+                "-f",
+                "rawvideo",
+                "-pix_fmt",
+                "rgb24",
+                "pipe:1",
+            )
+        )
+        width, height = int(size["width"]), int(size["height"])
+        assert len(raw) == 3 * width * height, f"no frame at {at} s"
+        return Picture(width, height, raw)
+
+    def image(self, path: Path | str, *, page: int = 0) -> Picture:
+        """A picture's pixels by libvips, as they are stored, alpha put on a green ground."""
+        name = self.inside(path)
+        fields = self.header(path)
+        width = int(fields["width"])
+        height = int(fields.get("page-height", fields["height"]))
+        pages = int(fields.get("n-pages", "1"))
+        load = f"{name}[page={page}]" if pages > 1 else name
+        raw = f"{name}.{page}.raw"
+        steps: list[tuple[str, ...]] = [("vips", "copy", load, "/tmp/p.v")]  # noqa: S108 - the container's own
+        if int(fields["bands"]) in {2, 4} and fields["interpretation"] != "cmyk":
+            steps.append(
+                ("vips", "flatten", "/tmp/p.v", "/tmp/q.v", "--background", "0 255 0")  # noqa: S108
+            )
+            steps.append(("mv", "/tmp/q.v", "/tmp/p.v"))  # noqa: S108
+        steps += [
+            ("vips", "colourspace", "/tmp/p.v", "/tmp/r.v", "srgb"),  # noqa: S108
+            ("vips", "cast", "/tmp/r.v", "/tmp/s.v", "uchar"),  # noqa: S108
+            ("vips", "rawsave", "/tmp/s.v", raw),  # noqa: S108
+        ]
+        for step in steps:
+            self.agent.run(step)
+        place = self.workspace.path(raw.removeprefix("/workspace/"))
+        pixels = place.read_bytes()
+        place.unlink()
+        assert len(pixels) == 3 * width * height, f"{len(pixels)} bytes for {width}x{height}"
+        return Picture(width, height, pixels)
+
+    def header(self, path: Path | str, load: str = "") -> dict[str, str]:
+        """Fields of a picture's header by libvips; ``load`` are options of the loader."""
+        name = self.inside(path) + load
+        text = self.agent.run(("vipsheader", "-a", name)).decode(errors="replace")
+        pairs = (line.partition(": ") for line in text.splitlines()[1:])
+        return {name.strip(): value for name, _, value in pairs}
+
+    def exif(self, path: Path | str) -> dict[str, Any]:
+        """Every tag that exiftool finds, as Group:Name."""
+        out = self.agent.run(("exiftool", "-j", "-G1", "-n", "-a", "-u", self.inside(path)))
+        (found,) = json.loads(out)
+        return dict(found)
+
+    def loudness(self, path: Path | str, filters: str = "anull") -> tuple[float, float]:
+        """Mean and peak volume of the first audio stream behind a filter, in dB."""
+        text = self._measured(path, f"{filters},volumedetect")
+        mean = re.findall(r"mean_volume: (-?[\d.]+|-inf) dB", text)
+        peak = re.findall(r"max_volume: (-?[\d.]+|-inf) dB", text)
+        assert mean, f"no volume: {text[-400:]}"
+        return float(mean[-1]), float(peak[-1])
+
+    def silences(self, path: Path | str) -> list[tuple[float, float]]:
+        """Start and end of each stretch of silence, seconds; an open end is infinite."""
+        text = self._measured(path, "silencedetect=n=-50dB:d=0.1")
+        starts = [float(v) for v in re.findall(r"silence_start: (-?[\d.]+)", text)]
+        ends = [float(v) for v in re.findall(r"silence_end: (-?[\d.]+)", text)]
+        ends += [float("inf")] * (len(starts) - len(ends))
+        return list(zip(starts, ends, strict=True))
+
+    def _measured(self, path: Path | str, filters: str) -> str:
+        ended = self.agent.start(
+            (
+                "ffmpeg",
+                "-nostdin",
+                "-hide_banner",
+                "-nostats",
+                "-i",
+                f"file:{self.inside(path)}",
+                "-map",
+                "0:a:0",
+                "-af",
+                filters,
+                "-f",
+                "null",
+                "-",
+            )
+        ).result()
+        assert ended.code == 0, ended.stderr[-800:]
+        return ended.stderr.decode(errors="replace")
+
+    def seconds(self, path: Path | str) -> float:
+        """True length of the first audio stream, by decoding it."""
+        raw = self.agent.run(
+            (
+                "ffmpeg",
+                "-nostdin",
+                "-v",
+                "error",
+                "-i",
+                f"file:{self.inside(path)}",
+                "-map",
+                "0:a:0",
+                "-f",
+                "s16le",
+                "-ac",
+                "1",
+                "-ar",
+                "8000",
+                "pipe:1",
+            )
+        )
+        return len(raw) / 2 / 8000
+
+    def hertz(self, path: Path | str, candidates: tuple[int, ...]) -> int:
+        """Which of these tones is the loudest in the first audio stream."""
+        levels = {
+            tone: self.loudness(path, f"bandpass=f={tone}:width_type=h:w=40")[0]
+            for tone in candidates
+        }
+        return max(levels, key=lambda tone: levels[tone])
+
+    def pixels(self, path: Path | str) -> str:
+        """Hash of every decoded pixel: equal before and after a remux, of nothing else."""
+        source = ("-i", f"file:{self.inside(path)}", "-map", "0:v:0")
+        sink = ("-fps_mode", "passthrough", "-f", "streamhash", "-hash", "md5", "pipe:1")
+        return self.agent.run(("ffmpeg", "-nostdin", "-v", "error", *source, *sink)).decode()
+
+    def similarity(self, path: Path | str, source: Path | str, *, scale: str = "") -> float:
+        """SSIM of all planes of two videos or pictures, the first scaled as told."""
+        prepared = f"[0:v:0]{scale or 'null'}[a];[1:v:0]{scale or 'null'}[b];[a][b]ssim"
+        ended = self.agent.start(
+            (
+                "ffmpeg",
+                "-nostdin",
+                "-hide_banner",
+                "-nostats",
+                "-i",
+                f"file:{self.inside(path)}",
+                "-i",
+                f"file:{self.inside(source)}",
+                "-filter_complex",
+                prepared,
+                "-f",
+                "null",
+                "-",
+            )
+        ).result()
+        found = re.findall(rb"All:([\d.]+)", ended.stderr)
+        assert found, ended.stderr[-800:]
+        return float(found[-1])

@@ -1,0 +1,162 @@
+"""Full disks, folders that cannot be written, inputs that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from media_converter.contract import (
+    ConversionType,
+    Reason,
+    parse_report,
+)
+from tests.converter.containers import RESTRICTED, Image, docker
+from tests.converter.harness import (
+    AUDIO,
+    IMAGE,
+    THUMB,
+    UID,
+    VIDEO,
+    Case,
+    Converter,
+    Workspace,
+    listing,
+)
+from tests.converter.kitchen import Kitchen, tone, video
+from tests.converter.rawfiles import RGB, png
+from tests.converter.recipes import long_film
+
+
+@pytest.fixture(scope="module")
+def small_disk(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
+    """A volume of 24 MiB on which a converter runs; the inputs are on another one."""
+    name = f"converter-test-{uuid.uuid4().hex[:8]}"
+    docker(
+        "volume", "create", "--driver=local", "--opt=type=tmpfs", "--opt=device=tmpfs",
+        f"--opt=o=size=24m,uid={UID},mode=0755", name,
+    )  # fmt: skip
+    reports = f"--volume={kitchen.workspace.root}/reports:/reports"
+    flags = (*RESTRICTED, f"--volume={name}:/workspace", reports)
+    try:
+        with image.agent(*flags) as agent:
+            host = json.loads(docker("volume", "inspect", name))[0]["Mountpoint"]
+            yield Converter(agent, Workspace(Path(host)), image.entrypoint)
+    finally:
+        docker("volume", "rm", "-f", name)
+
+
+def report_elsewhere(kitchen: Kitchen) -> tuple[Path, str]:
+    """A termination file on another volume: its place here, and in the container."""
+    path = kitchen.workspace.root / "reports" / uuid.uuid4().hex
+    path.touch()
+    os.chown(path, UID, UID)
+    return path, f"/reports/{path.name}"
+
+
+def filled(converter: Converter, leave: int) -> Path:
+    """Fill the volume up to so many bytes."""
+    ballast = converter.workspace.root / "ballast"
+    ballast.unlink(missing_ok=True)
+    state = os.statvfs(converter.workspace.root)
+    free = state.f_bavail * state.f_frsize
+    with ballast.open("wb") as stream:
+        stream.write(bytes(max(0, free - leave)))
+    return ballast
+
+
+@pytest.mark.parametrize("leave", [0, 8192, 150_000])
+@pytest.mark.parametrize("kind", [VIDEO, AUDIO, IMAGE, THUMB])
+def test_a_full_disk(
+    kitchen: Kitchen, small_disk: Converter, kind: ConversionType, leave: int
+) -> None:
+    source = {
+        VIDEO: long_film(kitchen),
+        AUDIO: kitchen.ffmpeg("minute.ogg", *tone(seconds=60), "-c:a", "libvorbis", "-q:a", "0"),
+        IMAGE: kitchen.ffmpeg(
+            "noise.jpg", *video("1200x900"), "-vf", "noise=alls=90", "-frames:v", "1", "-q:v", "9"
+        ),
+        THUMB: long_film(kitchen),
+    }[kind]
+    root = small_disk.workspace.root
+    copied = root / "media" / Path(source).name
+    shutil.copy(kitchen.path(source), copied)
+    folder = root / "out"
+    target = {VIDEO: "out.mp4", AUDIO: "out.mp3", IMAGE: "out.png", THUMB: "out.png"}[kind]
+    old = folder / target
+    old.write_bytes(b"old")
+    text, place = report_elsewhere(kitchen)
+    ballast = filled(small_disk, leave)
+    try:
+        case = Case(kind, f"media/{copied.name}", f"out/{target}")
+        ended = small_disk.start(case, env={"TERMINATION_LOG": place}).command.result()
+    finally:
+        ballast.unlink()
+        copied.unlink()
+    report = parse_report(text.read_text())
+    assert report, ended.stderr[-2000:]
+    assert report.final
+    assert (ended.code, report.reason) == (42, Reason.DISK_FULL), report.message
+    assert old.read_bytes() == b"old"
+    assert [p.name for p in folder.iterdir()] == [target]
+    old.unlink()
+
+
+@pytest.mark.parametrize("kind", [VIDEO, IMAGE])
+def test_a_folder_that_cannot_be_written(
+    kitchen: Kitchen, converter: Converter, kind: ConversionType
+) -> None:
+    source = kitchen.base() if kind is VIDEO else kitchen.write(
+        "small.png", png(100, 50, 8, RGB, b"\xff\0\0" * 100)
+    )  # fmt: skip
+    folder = converter.workspace.path(converter.workspace.scratch("ro"))
+    os.chown(folder, 0, 0)
+    name = folder.relative_to(converter.workspace.root)
+    for target in (f"{name}/out.mp4", f"{name}/new/out.mp4"):
+        wanted = target if kind is VIDEO else target.replace("mp4", "jpg")
+        run = converter.run(Case(kind, source, wanted))
+        assert run.reason is Reason.OUTPUT_NOT_WRITABLE
+        assert run.wall < 1.5
+    assert not listing(folder)
+
+
+def test_a_file_in_the_way_of_a_folder(kitchen: Kitchen, converter: Converter) -> None:
+    folder = converter.workspace.scratch("way")
+    converter.workspace.path(f"{folder}/file").write_bytes(b"x")
+    run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/file/out.mp4"))
+    assert run.reason in {Reason.OUTPUT_NOT_WRITABLE, Reason.PATH_NOT_ALLOWED}
+
+
+def test_an_input_that_cannot_be_read(kitchen: Kitchen, converter: Converter) -> None:
+    folder = converter.workspace.scratch("locked")
+    source = converter.workspace.path(f"{folder}/film.mp4")
+    shutil.copy(kitchen.path(kitchen.base()), source)
+    source.chmod(0o000)
+    os.chown(source, 0, 0)
+    run = converter.run(Case(VIDEO, f"{folder}/film.mp4", f"{folder}/out.mp4"))
+    assert run.reason is Reason.INPUT_UNREADABLE
+    closed = converter.workspace.path(f"{folder}/closed")
+    closed.mkdir(mode=0o700)
+    shutil.copy(kitchen.path(kitchen.base()), closed / "film.mp4")
+    run = converter.run(Case(VIDEO, f"{folder}/closed/film.mp4", f"{folder}/out.mp4"))
+    assert run.reason is Reason.INPUT_UNREADABLE
+
+
+def test_a_volume_that_is_mounted_read_only(kitchen: Kitchen, image: Image) -> None:
+    root = kitchen.workspace.root
+    flags = (*RESTRICTED, f"--volume={root}:/workspace:ro", f"--volume={root}/reports:/reports")
+    text, place = report_elsewhere(kitchen)
+    with image.agent(*flags) as agent:
+        converter = Converter(agent, kitchen.workspace, image.entrypoint)
+        case = Case(VIDEO, kitchen.base(), "out/read-only.mp4")
+        conversion = converter.start(case, env={"TERMINATION_LOG": place})
+        ended = conversion.command.result()
+        report = parse_report(text.read_text())
+    assert report
+    assert ended.code == 41
+    assert report.reason is Reason.OUTPUT_NOT_WRITABLE
