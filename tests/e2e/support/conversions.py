@@ -164,8 +164,8 @@ class Conversion:
 
     def tries(self) -> int:
         """How many Jobs were made for it, less those that the node could not even start."""
-        attempts = self.status.get("attempts", ())
-        return len(self.jobs_made()) - sum(a.get("reason") == "StartError" for a in attempts)
+        reasons = [attempt.get("reason") for attempt in self.status.get("attempts", ())]
+        return len(self.jobs_made()) - reasons.count("StartError")
 
 
 class Conversions:
