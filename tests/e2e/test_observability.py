@@ -103,7 +103,7 @@ def test_it_writes_little(conversions: Conversions, operator: OperatorInCluster)
     conversions.make("after-it").succeeded()
     writes = [
         (request["verb"], request["objectRef"].get("subresource"))
-        for request in operator.requests()
+        for request in operator.requests(conversion.body["metadata"]["creationTimestamp"])
         if request["objectRef"].get("name") == conversion.name
         and request["verb"] not in ("get", "list", "watch")
     ]

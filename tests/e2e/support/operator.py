@@ -169,12 +169,17 @@ class OperatorInCluster:
                 result.setdefault(sample.name, {})[labels] = sample.value
         return result
 
-    def requests(self) -> list[Any]:
-        """What it asked of the API server since the cluster was made, from the audit log."""
+    def requests(self, since: str = "") -> list[Any]:
+        """What it asked of the API server, from the audit log, since a time or its installation."""
+        since = since or self._kubectl.get("namespace", NAMESPACE)["metadata"]["creationTimestamp"]
         node = self.pod()["spec"]["nodeName"]
         text = must("docker", "exec", node, "cat", AUDIT_LOG)
         records = (json.loads(line) for line in text.splitlines() if ACCOUNT in line)
-        return [record for record in records if record["user"]["username"] == ACCOUNT]
+        return [
+            record
+            for record in records
+            if record["user"]["username"] == ACCOUNT and record["stageTimestamp"] >= since
+        ]
 
 
 _PROCESS: Final = "python3 -m conversion_operator.controller"
