@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+
 from tests.component.running import phase_of, running, status_of
 from tests.component.support import CLAIM, FakeApi, World
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from conversion_operator.api.reasons import Reason
+from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
@@ -23,14 +25,14 @@ from tests.unit.operator.builders import (
 )
 
 
-def many(count: int, **changes: object) -> list[Conversion]:
+def many(count: int, **changes: Any) -> list[Conversion]:
     return [
         conversion(
             f"uid-{n:04}",
             created=at(n),
             inputFile=f"in/{n}.mov",
             outputFile=f"out/{n}.mp4",
-            **changes,  # type: ignore[arg-type]
+            **changes,
         )
         for n in range(count)
     ]
@@ -67,7 +69,7 @@ def test_priority_is_worth_a_minute_a_step() -> None:
     assert queue_of([old, late]).order == ("uid-0000", "uid-0001")
 
 
-def _with(subject: Conversion, **changes: object) -> object:
+def _with(subject: Conversion, **changes: Any) -> ConversionJobSpec:
     assert subject.spec
     return subject.spec.model_copy(update=changes)
 
@@ -130,8 +132,8 @@ def test_one_with_a_live_pod_left_does_not_queue() -> None:
 
 def test_finished_cancelled_deleted_and_invalid_do_not_queue() -> None:
     a, b, c, d = many(4)
-    a = step(replace(a, spec=_with(a, cancel=True)), Children())[1]  # type: ignore[arg-type]
-    b = replace(b, spec=_with(b, cancel=True))  # type: ignore[arg-type]
+    a = step(replace(a, spec=_with(a, cancel=True)), Children())[1]
+    b = replace(b, spec=_with(b, cancel=True))
     queue = queue_of([a, b, replace(c, deleting=True), replace(d, spec=None)])
     assert (queue.order, dict(queue.blocks)) == ((), {})
 
@@ -168,7 +170,7 @@ def test_a_pause_between_attempts_lets_others_go_first() -> None:
 
 
 class TestPaths:
-    def pair(self, first: dict[str, str], second: dict[str, str]) -> Queue:
+    def pair(self, first: dict[str, Any], second: dict[str, Any]) -> Queue:
         a = conversion("uid-0000", created=at(0), **first)
         b = conversion("uid-0001", created=at(1), **second)
         return queue_of([b, a])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,8 @@ from tests.unit.operator.builders import (
 NONE = Children()
 
 
-def queued(**changes: object) -> Conversion:
-    return step(conversion(**changes), NONE, position=4)[1]  # type: ignore[arg-type]
+def queued(**changes: Any) -> Conversion:
+    return step(conversion(**changes), NONE, position=4)[1]
 
 
 def is_running() -> Conversion:
@@ -196,7 +197,7 @@ class TestRunning:
 
     def test_progress_is_written_every_ten_seconds_at_most(self) -> None:
         parts = children(job(), running())
-        news = {"progress": Progress(41, 2.5, 9), "logs": "frame 1\n"}
+        news: dict[str, Any] = {"progress": Progress(41, 2.5, 9), "logs": "frame 1\n"}
         soon = timedelta(seconds=9)
         plan, _ = step(is_running(), parts, since_write=soon, **news)
         assert (plan.status, plan.look_again) == (None, timedelta(seconds=1))
