@@ -53,7 +53,8 @@ def test_the_page_has_commands_and_ci_runs_those_that_are_left_out() -> None:
     typed = {line.split("#")[0].strip() for block in BLOCKS for line in block.script.splitlines()}
     assert set(RUN_BY_CI) <= typed
     ci = CI.read_text(encoding="utf-8").splitlines()
-    assert set(RUN_BY_CI) <= {line.strip() for line in ci}
+    # The demo there has a name of its own, given as variables after the target.
+    assert set(RUN_BY_CI) <= {" ".join(line.split()[:2]) for line in ci}
 
 
 def test_what_make_is_told_to_do_in_sentences_exists() -> None:

@@ -172,6 +172,7 @@ class OperatorInCluster:
     def requests(self, since: str = "") -> list[Any]:
         """What it asked of the API server, from the audit log, since a time or its installation."""
         since = since or self._kubectl.get("namespace", NAMESPACE)["metadata"]["creationTimestamp"]
+        since = since.removesuffix("Z")  # the log's have fractions of seconds, which sort after it
         node = self.pod()["spec"]["nodeName"]
         text = must("docker", "exec", node, "cat", AUDIT_LOG)
         records = (json.loads(line) for line in text.splitlines() if ACCOUNT in line)
