@@ -18,48 +18,17 @@ DECODER_NAMES = {
     "mp3": ("mp3float",),
     "musepack7": ("mpc7",),
     "musepack8": ("mpc8",),
-    # Two: ffmpeg's own is faster, only libvpx sees the transparency.
+    # Two each: ffmpeg's own are faster, only libvpx sees the transparency.
+    "vp8": ("vp8", "libvpx_vp8"),
     "vp9": ("vp9", "libvpx_vp9"),
 }
-ENCODERS = [
-    "aac",
-    "libaom_av1",
-    "libmp3lame",
-    "libwebp",
-    "libx264",
-    "mjpeg",
-    "png",
-    "rawvideo",
-    "wrapped_avframe",
-    "pcm_s16le",
-]
-MUXERS = ("avif", "image2", "mp3", "mp4", "null", "rawvideo", "webp")
-FILTERS = [
-    "aformat",
-    "anull",
-    "aresample",
-    "atrim",
-    "bwdif",
-    "drawbox",
-    "format",
-    "hflip",
-    "lut3d",
-    "null",
-    "overlay",
-    "pan",
-    "premultiply",
-    "scale",
-    "select",
-    "setparams",
-    "setpts",
-    "setsar",
-    "split",
-    "tonemap",
-    "transpose",
-    "trim",
-    "vflip",
-    "zscale",
-]
+ENCODERS = ("aac", "libaom_av1", "libmp3lame", "libwebp", "libx264", "mjpeg", "png", "rawvideo")
+MUXERS = ("avif", "image2", "mp3", "mp4", "rawvideo", "webp")
+FILTERS = (
+    *("aformat", "anull", "aresample", "atrim", "pan"),
+    *("bwdif", "drawbox", "format", "hflip", "null", "overlay", "scale", "select", "setparams"),
+    *("setpts", "setsar", "split", "tonemap", "transpose", "trim", "vflip", "zscale"),
+)
 BITSTREAM_FILTERS = (
     "aac_adtstoasc",
     "extract_extradata",

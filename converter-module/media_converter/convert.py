@@ -242,7 +242,8 @@ def _image(context: Context, options: ImageOptions) -> Output:
     _refuse_known(context)
     step = probe_image.step()
     ended = context.tool(step)
-    info = probe_image.parse(ended.stdout) if ended.code == 0 else None
+    canvas = structure.gif_canvas(structure.reader(context.source.fd))
+    info = probe_image.parse(ended.stdout, canvas) if ended.code == 0 else None
     if info is None:
         raise context.fail(step, ended)
     plan = plan_image.plan(info, options, context.limits, form, context.job.background)
@@ -267,7 +268,9 @@ def _probe(context: Context) -> MediaInfo:
     # A frame too large to decode has no size at all in what ffprobe prints.
     if info is None or (not info.video and is_too_large(ended.stderr)):
         raise context.fail(step, ended)
-    return info
+    return verify.with_missing(
+        info, structure.missing_bytes(structure.reader(context.source.fd), context.source.size)
+    )
 
 
 def _refuse_known(context: Context) -> None:

@@ -56,7 +56,8 @@ def explain(step: str, ended: Ended, missing_bytes: int, media: bool) -> Convers
         return ConversionError(Reason.DISK_FULL, _CURE[Reason.DISK_FULL])
     for reason, words in _WORDS.items():
         if re.search("|".join(words), ended.stderr):
-            if reason is Reason.UNSUPPORTED_FORMAT and media and missing_bytes:
+            # A known beginning that no reader takes is a damaged file, not an unknown format.
+            if reason is Reason.UNSUPPORTED_FORMAT and media and "known" in ended.stderr:
                 break
             return ConversionError(reason, f"{_CURE[reason]} ({said})" if said else _CURE[reason])
     if missing_bytes:
@@ -81,9 +82,13 @@ def is_too_large(stderr: str) -> bool:
 
 def cause(stderr: str) -> str:
     """The line that names the cause: the first error, without the tool's own prefixes."""
+    warnings = []
     for line in stderr.splitlines():
         text = re.sub(r"^(\[[^\]]*\] ?)+", "", line).strip()
-        text = re.sub(r"/proc/self/fd/\d+", "the file", text)
-        if text and not text.startswith(("Error opening", "Conversion failed")):
+        text = re.sub(r"(file:)?/proc/self/fd/\d+", "the file", text)
+        plain = re.sub(r"^\(?[\w.-]+:\d+\)?: [\w-]+ \*\*: [\d:.]+: ", "", text)
+        if plain != text:
+            warnings.append(plain)
+        elif text and not text.startswith(("Error opening", "Conversion failed")):
             return text[:_LENGTH]
-    return ""
+    return warnings[0][:_LENGTH] if warnings else ""

@@ -120,7 +120,7 @@ class ImageInfo:
     """A picture file. ``width`` and ``height`` are of one page, as stored.
 
     ``format`` is the loader's: jpeg, png, webp, gif, heif, tiff. ``orientation`` is EXIF's, 1 to 8.
-    ``delays`` are milliseconds per frame of an animation.
+    ``canvas`` is what a GIF declares, in pixels: its loader may count with less.
     """
 
     format: str
@@ -128,10 +128,7 @@ class ImageInfo:
     height: int
     pages: int = 1
     orientation: int = 1
-    bands: int = 3
-    interpretation: str = "srgb"
-    alpha: bool = False
-    delays: tuple[int, ...] = ()
+    canvas: int = 0
 
     @property
     def animated(self) -> bool:

@@ -6,9 +6,16 @@ from typing import Final
 
 from media_converter.media import VideoStream
 
+# Transparency beside the picture: ffmpeg's own decoders do not look at it.
+_ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FIELD_ORDERS: Final = ("tt", "bb", "tb", "bt")
 _FIELD_CODECS: Final = ("h264", "mpeg2video", "vc1", "dvvideo", "mpeg4", "prores", "dnxhd", "ffv1")
 _LEAST_TO_DEINTERLACE: Final = 4
+# As every browser: a GIF's frame of less than 2/100 s lasts a tenth of a second.
+_GIF_TIMES: Final = (
+    "setpts='if(isnan(PREV_OUTPTS),0,"
+    "PREV_OUTPTS+if(lt((PTS-PREV_INPTS)*TB,0.02),0.1/TB,PTS-PREV_INPTS))'"
+)
 # Pixel formats that carry no matrix of their own.
 _RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
 
@@ -31,13 +38,9 @@ def fit_short_side(width: int, height: int, short: int | None) -> tuple[int, int
 
 
 def decoder_options(video: VideoStream) -> tuple[str, ...]:
-    """Input options of the video's decoder or, for GIF, of its reader."""
-    if video.coded_alpha and video.codec == "vp9":
-        # Only libvpx sees the transparency of VP9.
-        return ("-c:v", "libvpx-vp9")
-    if video.codec == "gif":
-        # Frames of no time at all last a tenth of a second, as in every browser.
-        return ("-min_delay", "2", "-default_delay", "10")
+    """Input options of the video's decoder."""
+    if video.coded_alpha and video.codec in _ALPHA_DECODERS:
+        return ("-c:v", _ALPHA_DECODERS[video.codec])
     return ()
 
 
@@ -60,7 +63,7 @@ def video_filter(video: VideoStream, size: tuple[int, int], max_rate: int | None
         for part in (
             flatten() if video.alpha else "",
             deinterlace(video),
-            limit_rate(max_rate) if max_rate else "",
+            _GIF_TIMES if video.codec == "gif" else limit_rate(max_rate) if max_rate else "",
             *to_sdr(video, size),
         )
         if part
@@ -88,12 +91,17 @@ def limit_rate(most: int) -> str:
     return f"select='isnan(prev_selected_t)+gte(t-prev_selected_t,{gap:.4f})'"
 
 
+def wide_colours(video: VideoStream) -> bool:
+    """Whether colours have to be brought from BT.2020 to BT.709."""
+    return video.hdr or video.primaries == "bt2020" or video.matrix.startswith("bt2020")
+
+
 def to_sdr(video: VideoStream, size: tuple[int, int]) -> tuple[str, ...]:
     """Scale, and bring colours to 8-bit limited-range standard dynamic range."""
     width, height = size
     scale = f"scale={width}:{height}:flags=bicubic"
     end = ("setsar=1", "format=yuv420p")
-    if video.hdr or video.primaries == "bt2020" or video.matrix.startswith("bt2020"):
+    if wide_colours(video):
         return (f"{scale},format=yuv420p10le", *_tone_map(video), *end)
     if video.pixel_format.startswith(_RGB) or video.alpha:
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
@@ -114,9 +122,9 @@ def _tone_map(video: VideoStream) -> tuple[str, ...]:
         return (source, "zscale=p=bt709:t=bt709:m=bt709:r=tv")
     return (
         source,
-        "zscale=t=linear:npl=100",
+        # One step for all three: each step in floating point holds frames of 12 bytes a pixel.
+        "zscale=t=linear:npl=100:p=bt709:m=gbr",
         "format=gbrpf32le",
-        "zscale=p=bt709",
         "tonemap=hable:desat=0",
         "zscale=t=bt709:m=bt709:r=tv",
     )
@@ -126,7 +134,7 @@ def still_filter(video: VideoStream, size: tuple[int, int], form: str) -> str:
     """The filter from a decoded frame to one picture in ``size`` pixels."""
     width, height = size
     parts = [flatten() if video.alpha else "", deinterlace(video)]
-    if video.hdr or video.primaries == "bt2020" or video.matrix.startswith("bt2020"):
+    if wide_colours(video):
         parts += to_sdr(video, size)
     scale = f"scale={width}:{height}:flags=bicubic"
     if form == "png":

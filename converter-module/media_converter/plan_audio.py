@@ -39,7 +39,9 @@ def plan(info: MediaInfo, options: AudioOptions, limits: Limits, cover: bool) ->
     audio = choose_audio(info.audio)
     if audio is None:
         raise ConversionError(Reason.NO_AUDIO_STREAM, _why_silent(info))
-    length = audio.duration or info.duration
+    # The sound of a film may be shorter than the film.
+    own, whole = audio.duration, info.duration
+    length = (own or whole) if info.video else (whole or own)
     if length and options.start >= length:
         raise ConversionError(
             Reason.NOTHING_IN_RANGE,

@@ -50,19 +50,20 @@ def plan(
 
 def refuse_bombs(info: ImageInfo, pages: int) -> None:
     """Raise InputTooLarge by the header alone, before a pixel is decoded."""
-    pixels = info.width * info.height
+    pixels = max(info.width * info.height, info.canvas)
     if pixels > MAX_PIXELS:
-        raise ConversionError(
-            Reason.INPUT_TOO_LARGE,
-            f"{info.width}x{info.height} is {pixels / 1e6:.0f} megapixels, over the limit of "
-            f"{MAX_PIXELS / 1e6:.0f}",
-        )
+        raise _too_large(f"{info.width}x{info.height} is {pixels / 1e6:.0f}", MAX_PIXELS)
     if pixels * pages > MAX_ANIMATION_PIXELS:
-        raise ConversionError(
-            Reason.INPUT_TOO_LARGE,
-            f"{pages} frames of {info.width}x{info.height} are {pixels * pages / 1e6:.0f} "
-            f"megapixels, over the limit of {MAX_ANIMATION_PIXELS / 1e6:.0f}",
+        raise _too_large(
+            f"{pages} frames of {pixels / 1e6:.1f} megapixels are {pixels * pages / 1e6:.0f}",
+            MAX_ANIMATION_PIXELS,
         )
+
+
+def _too_large(what: str, limit: int) -> ConversionError:
+    return ConversionError(
+        Reason.INPUT_TOO_LARGE, f"{what} megapixels, over the limit of {limit / 1e6:.0f}"
+    )
 
 
 def _saver(form: str, quality: int, background: str) -> str:
@@ -77,4 +78,4 @@ def _saver(form: str, quality: int, background: str) -> str:
         case "avif":
             return f"Q={quality},compression=av1,effort=2,{common}"
         case _:
-            return f"effort=3,{common}"
+            return f"effort=3,keep-duplicate-frames,{common}"

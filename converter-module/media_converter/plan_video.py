@@ -9,12 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from media_converter import memory
 from media_converter.contract import Reason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.media import MAX_PIXELS, AudioStream, MediaInfo, VideoStream
 from media_converter.options import VideoOptions
-from media_converter.pictures import decoder_options, fit_short_side, video_filter
+from media_converter.pictures import (
+    decoder_options,
+    fit_short_side,
+    video_filter,
+    wide_colours,
+)
 from media_converter.plan import (
     Expected,
     Plan,
@@ -190,11 +196,13 @@ def _encode(
     video: VideoStream, size: tuple[int, int], options: VideoOptions, limits: Limits
 ) -> tuple[str, ...]:
     quality = QUALITIES[options.quality or "medium"]
+    effort, threads = memory.choose(video, size, limits, wide_colours(video))
+    parameters = ("-x264-params", effort.parameters) if effort.parameters else ()
     return (
         *("-vf", video_filter(video, size, MAX_RATE if _rate(video) > MAX_RATE else None)),
         *("-fps_mode", "vfr"),
-        *("-c:v", "libx264", "-preset", "veryfast", "-crf", str(quality.crf)),
-        *("-profile:v", "high", "-threads:v", str(limits.threads)),
+        *("-c:v", "libx264", "-preset", effort.preset, "-crf", str(quality.crf)),
+        *("-profile:v", "high", *parameters, "-threads:v", str(threads)),
     )
 
 

@@ -24,8 +24,11 @@ def step(path: str = INPUT) -> Step:
     return Step("probe", (VIPSHEADER, "-a", path))
 
 
-def parse(text: bytes) -> ImageInfo | None:
-    """The picture vipsheader described, None if it described none of an accepted format."""
+def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
+    """The picture vipsheader described, None if it described none of an accepted format.
+
+    ``canvas`` is handed through to ImageInfo.
+    """
     fields: dict[str, str] = {}
     for line in text.decode("utf-8", "replace").splitlines():
         key, between, value = line.partition(": ")
@@ -37,8 +40,6 @@ def parse(text: bytes) -> ImageInfo | None:
     if loader not in _LOADERS or not width or not height:
         return None
     orientation = _whole(fields.get("orientation")) or 1
-    bands = _whole(fields.get("bands")) or 3
-    interpretation = fields.get("interpretation", "")
     return ImageInfo(
         format=_LOADERS[loader],
         width=width,
@@ -46,10 +47,7 @@ def parse(text: bytes) -> ImageInfo | None:
         pages=_whole(fields.get("n-pages")) or 1,
         # HEIF is turned by its loader, which then reports the turned size.
         orientation=orientation if 1 <= orientation <= 8 and loader != "heifload" else 1,
-        bands=bands,
-        interpretation=interpretation,
-        alpha=(bands in (2, 4) and interpretation != "cmyk") or bands == 5,
-        delays=tuple(int(word) for word in fields.get("delay", "").split() if word.isdigit()),
+        canvas=canvas,
     )
 
 

@@ -52,11 +52,23 @@ def missing_bytes(read: ReadAt, size: int) -> int:
         end = max((offset + length for _, offset, length in boxes(read, size)), default=0)
     elif head[:4] in (b"RIFF", b"RIFX"):
         end = _riff_end(head)
+    elif head[:4] == b"FORM":
+        end = int.from_bytes(head[4:8], "big") + 8
     elif head[:4] == _EBML:
         end = _segment_end(read)
+    elif head[:3] == b"ID3" or head[:1] == b"\xff":
+        end = _mp3_end(read)
     else:
         end = 0
     return max(0, end - size)
+
+
+def gif_canvas(read: ReadAt) -> int:
+    """Pixels of the canvas a GIF declares; 0 for other files."""
+    head = read(0, 10)
+    if head[:4] != b"GIF8":
+        return 0
+    return int.from_bytes(head[6:8], "little") * int.from_bytes(head[8:10], "little")
 
 
 def is_index_first(read: ReadAt, size: int) -> bool:
@@ -119,6 +131,22 @@ def _riff_end(head: bytes) -> int:
     length = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
     # Written by programs that could not go back and fill it in.
     return 0 if length in (0, _UNKNOWN_32) else length + 8
+
+
+def _mp3_end(read: ReadAt) -> int:
+    """End of the frames an MP3's Xing header counts; 0 if it has none."""
+    tag = read(0, 10)
+    start = 0
+    if tag[:3] == b"ID3" and len(tag) == 10:
+        start = 10 + sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(tag[6:10]))
+    frame = read(start, 64)
+    # Behind the side information, whose length depends on version and channels.
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if frame[:1] != b"\xff" or at < 0:
+        return 0
+    flags = int.from_bytes(frame[at + 4 : at + 8], "big")
+    count = at + 8 + 4 * (flags & 1)
+    return start + int.from_bytes(frame[count : count + 4], "big") if flags & 2 else 0
 
 
 def _segment_end(read: ReadAt) -> int:
