@@ -6,10 +6,9 @@ Both sides import this module, so the table exists once. It does no I/O.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 REPORT_MAX_BYTES: Final = 3072
 """Most bytes of a report. The kubelet keeps 4096 per container and cuts the rest off."""
@@ -97,8 +96,7 @@ FILE_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 
 """Ends that a retry cannot cure: the input or the request itself is at fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """Facts about the output file, probed after it was written.
 
     ``width`` and ``height`` are displayed pixels, ``duration_seconds`` is seconds; what a format
@@ -114,8 +112,7 @@ class Output:
     duration_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a run is. ``percent`` is 0 to 100 or None where the length is unknown.
 
     ``speed`` is media seconds per second of wall time, ``eta_seconds`` whole seconds.
@@ -126,8 +123,7 @@ class Progress:
     eta_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a run has to say. Success requires ``final`` and reason Completed.
 
     A report that is not final was written by a run that died before its end: ``logs`` and
@@ -139,7 +135,7 @@ class Report:
     message: str = ""
     output_size: int | None = None
     output: Output | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = Progress()
     logs: str = ""
 
 

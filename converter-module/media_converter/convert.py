@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter import (
     paths,
@@ -37,16 +36,14 @@ from media_converter.temporary import Temporary
 _HASH_CHUNK: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A finished output: its size in bytes and what was found in it."""
 
     size: int
     output: Output
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What every conversion is handed."""
 
     job: Job

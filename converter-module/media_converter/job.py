@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter.contract import ConversionType, Reason
 from media_converter.errors import ConversionError
@@ -26,8 +25,7 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
 """The format each extension of OUTPUT_FILE stands for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One conversion. Paths are relative to the root of the workspace; ``form`` is the format."""
 
     id: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_THREADS: Final = 16
 """More threads than this make an encoder worse, not faster."""
@@ -21,8 +20,7 @@ _NO_LIMIT: Final = 1 << 60
 ReadText = Callable[[str], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """``threads`` to run, ``memory`` in bytes or None where it is not limited."""
 
     threads: int

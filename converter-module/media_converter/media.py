@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 Ratio = tuple[int, int]
 """Numerator and denominator, both positive."""
@@ -15,8 +14,7 @@ HDR_TRANSFERS: Final = frozenset({"smpte2084", "arib-std-b67"})
 FULL_RANGE_FORMATS: Final = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p"})
 
 
-@dataclass(frozen=True, slots=True)
-class VideoStream:
+class VideoStream(NamedTuple):
     """A stream of pictures. Sizes are pixels, times seconds; None is what the file does not say.
 
     ``width`` and ``height`` are as decoded; ``sample_aspect`` and ``rotation`` (degrees clockwise,
@@ -24,7 +22,7 @@ class VideoStream:
     it (progressive, tt, bb, tb, bt). ``dolby_profile`` is None without Dolby Vision.
     """
 
-    index: int
+    number: int
     codec: str
     width: int
     height: int
@@ -76,11 +74,10 @@ class VideoStream:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class AudioStream:
+class AudioStream(NamedTuple):
     """A stream of sound. ``layout`` is empty where the file names none."""
 
-    index: int
+    number: int
     codec: str
     sample_rate: int
     channels: int
@@ -93,8 +90,7 @@ class AudioStream:
     secondary: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MediaInfo:
+class MediaInfo(NamedTuple):
     """A file with streams. Only streams that can be decoded are listed.
 
     ``pictures`` are still ones attached to the file, such as cover art.
@@ -115,8 +111,7 @@ class MediaInfo:
     tags: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(NamedTuple):
     """A picture file. ``width`` and ``height`` are of one page, as stored.
 
     ``format`` is the loader's: jpeg, png, webp, gif, heif, tiff. ``orientation`` is EXIF's, 1 to 8.

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter.contract import ConversionType
 
@@ -48,8 +47,7 @@ class OptionError(ValueError):
         self.message = message
 
 
-@dataclass(frozen=True, slots=True)
-class VideoOptions:
+class VideoOptions(NamedTuple):
     """Of video_to_mp4. ``resolution`` is the largest short side in pixels; times are seconds."""
 
     quality: str | None = None
@@ -58,8 +56,7 @@ class VideoOptions:
     duration: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AudioOptions:
+class AudioOptions(NamedTuple):
     """Of audio_to_mp3. ``bitrate`` is kbit/s; times are seconds."""
 
     bitrate: int = DEFAULT_BITRATE
@@ -67,8 +64,7 @@ class AudioOptions:
     duration: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageOptions:
+class ImageOptions(NamedTuple):
     """Of image_resize: the box to fit into, in pixels, and the quality of the format."""
 
     width: int = DEFAULT_SIZE[0]
@@ -76,8 +72,7 @@ class ImageOptions:
     quality: int = DEFAULT_QUALITY
 
 
-@dataclass(frozen=True, slots=True)
-class ThumbnailOptions:
+class ThumbnailOptions(NamedTuple):
     """Of extract_thumbnail. None: the default moment, the size of the video."""
 
     time: float | None = None

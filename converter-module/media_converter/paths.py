@@ -11,8 +11,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter.contract import Reason
 from media_converter.errors import ConversionError, from_os_error
@@ -25,8 +24,7 @@ _MAX_NAME: Final = 255
 _MAX_PATH: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """The input file, open for reading, with what tells whether it has changed since."""
 
     fd: int
@@ -91,8 +89,7 @@ def open_input(root: int, path: str) -> Input:
     return Input(fd, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where the output goes: an open folder and a name in it."""
 
     folder: int

@@ -5,8 +5,7 @@ A plan is a pure function of what was found in the input, the options and the li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
 from media_converter.media import MAX_PIXELS
@@ -15,8 +14,7 @@ from media_converter.process import INPUT, OUTPUT, Step
 FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """What the output has to be. Durations are seconds; None is not checked.
 
     ``frames`` is the number of pages of an animation.
@@ -32,8 +30,7 @@ class Expected:
     frames: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A step to run and what its output has to be. ``note`` says in words what was decided."""
 
     step: Step

@@ -51,7 +51,7 @@ def plan(info: MediaInfo, options: AudioOptions, limits: Limits, cover: bool) ->
     argv = (
         *ffmpeg_input(limits, *span(options.start, options.duration)),
         *(("-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0", *_COVER_OPTIONS) if cover else ()),
-        *("-map", f"0:{audio.index}"),
+        *("-map", f"0:{audio.number}"),
         *(("-c:a", "copy") if copies else _encode(audio, options)),
         *("-map_metadata", "-1", "-map_chapters", "-1"),
         *_tags(info),
@@ -106,7 +106,7 @@ def cover_step(info: MediaInfo, limits: Limits) -> Step | None:
         "cover",
         (
             *ffmpeg_input(limits),
-            *("-map", f"0:{info.pictures[0].index}", "-frames:v", "1", "-map_metadata", "-1"),
+            *("-map", f"0:{info.pictures[0].number}", "-frames:v", "1", "-map_metadata", "-1"),
             *("-vf", f"scale={box}:force_original_aspect_ratio=decrease,format=yuvj420p"),
             *("-c:v", "mjpeg", "-q:v", "3", "-update", "1", "-f", "image2", output_name()),
         ),

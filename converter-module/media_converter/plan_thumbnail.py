@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
 from media_converter.media import MediaInfo, VideoStream
@@ -27,8 +26,7 @@ _DARK: Final = 30
 _TAIL: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A picture of ``video`` in ``info``, in the format ``form``."""
 
     info: MediaInfo
@@ -74,7 +72,7 @@ def _plan(request: Request, moment: float, count: tuple[str, ...]) -> Plan:
     video, box, form = request.video, request.options.size, request.form
     size = video.displayed if box is None else fit_box(*video.displayed, box)
     graph = (
-        f"[0:{video.index}]{still_filter(video, size, form)},split[picture][copy];"
+        f"[0:{video.number}]{still_filter(video, size, form)},split[picture][copy];"
         f"[copy]scale={_LUMA_SIDE}:{_LUMA_SIDE}:out_range=pc,format=gray[grey]"
     )
     seek = ("-ss", f"{moment:.6f}") if moment else ()

@@ -6,8 +6,7 @@ second) and AAC in stereo or mono, index first, no metadata.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter import memory
 from media_converter.contract import Reason
@@ -44,8 +43,7 @@ _MAX_AAC_RATE: Final = 48_000
 _MAX_AAC_BITS: Final = 400_000
 
 
-@dataclass(frozen=True, slots=True)
-class Quality:
+class Quality(NamedTuple):
     """What a quality word stands for.
 
     ``crf`` of libx264; a file is taken over as it is while its bit rate is at most ``bits`` per
@@ -82,12 +80,12 @@ def plan(info: MediaInfo, options: VideoOptions, limits: Limits) -> Plan:
     picture = ("-c:v", "copy") if copies_video else _encode(video, size, options, limits)
     sound: tuple[str, ...] = ()
     if audio:
-        sound = ("-map", f"0:{audio.index}")
+        sound = ("-map", f"0:{audio.number}")
         sound += ("-c:a", "copy") if copies_audio else aac(audio)
     length = promised(info.duration, options.start, options.duration)
     argv = (
         *ffmpeg_input(limits, *decoder_options(video), *span(options.start, options.duration)),
-        *("-map", f"0:{video.index}"),
+        *("-map", f"0:{video.number}"),
         *sound,
         *no_metadata(),
         *picture,
@@ -197,12 +195,11 @@ def _encode(
 ) -> tuple[str, ...]:
     quality = QUALITIES[options.quality or "medium"]
     effort, threads = memory.choose(video, size, limits, wide_colours(video))
-    parameters = ("-x264-params", effort.parameters) if effort.parameters else ()
     return (
         *("-vf", video_filter(video, size, MAX_RATE if _rate(video) > MAX_RATE else None)),
         *("-fps_mode", "vfr"),
         *("-c:v", "libx264", "-preset", effort.preset, "-crf", str(quality.crf)),
-        *("-profile:v", "high", *parameters, "-threads:v", str(threads)),
+        *("-x264-params", effort.parameters, "-profile:v", "high", "-threads:v", str(threads)),
     )
 
 

@@ -124,7 +124,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     if frame.get("interlaced_frame") and order in ("progressive", "unknown"):
         order = "tt" if frame.get("top_field_first") else "bb"
     return VideoStream(
-        index=_whole(stream.get("index")) or 0,
+        number=_whole(stream.get("index")) or 0,
         codec=str(stream["codec_name"]),
         width=width,
         height=height,
@@ -159,7 +159,7 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
     disposition = stream.get("disposition", {})
     layout = str(stream.get("channel_layout", ""))
     return AudioStream(
-        index=_whole(stream.get("index")) or 0,
+        number=_whole(stream.get("index")) or 0,
         codec=str(stream["codec_name"]),
         sample_rate=rate,
         channels=channels,

@@ -12,9 +12,8 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter.contract import Reason
 from media_converter.errors import ConversionError
@@ -44,8 +43,7 @@ class Stdout(Enum):
     OUTPUT = "the output file itself"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One tool to run: what it does, in a word for the log, and its argv."""
 
     name: str
@@ -53,8 +51,7 @@ class Step:
     stdout: Stdout = Stdout.CAPTURE
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(NamedTuple):
     """Descriptors a tool is handed as INPUT, OUTPUT and COVER."""
 
     source: int
@@ -62,8 +59,7 @@ class Files:
     cover: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a tool ended: exit code, or minus the signal that killed it; what it printed."""
 
     code: int
@@ -71,8 +67,7 @@ class Ended:
     stderr: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """``deadline`` is a time.monotonic() value; ``stall_seconds`` without progress end a tool."""
 
     deadline: float

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
 from typing import Final
 
 from media_converter import contract
@@ -49,8 +48,7 @@ class Reporter:
 
     def finish(self, report: Report) -> None:
         """The last word."""
-        full = replace(
-            report,
+        full = report._replace(
             final=True,
             progress=self.progress,
             message=_printable(report.message),

@@ -14,7 +14,7 @@ _GUESSABLE: Final = range(1, 9)
 
 def choose_audio(streams: Iterable[AudioStream]) -> AudioStream | None:
     """The track a player would choose: the default one, else the first; commentary last."""
-    ranked = sorted(streams, key=lambda s: (s.secondary, not s.default, s.index))
+    ranked = sorted(streams, key=lambda s: (s.secondary, not s.default, s.number))
     return ranked[0] if ranked else None
 
 

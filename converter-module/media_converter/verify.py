@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Final
 
 from media_converter.contract import Reason
@@ -31,7 +30,7 @@ def with_missing(info: MediaInfo, missing_bytes: int) -> MediaInfo:
     """
     if not missing_bytes or not info.duration or info.container not in _LENGTH_IS_SIZE:
         return info
-    return replace(info, duration=info.duration * (info.size + missing_bytes) / info.size)
+    return info._replace(duration=info.duration * (info.size + missing_bytes) / info.size)
 
 
 def check_media(

@@ -108,7 +108,7 @@ def good_report(**changes: Any) -> str:
         progress=Progress(100),
         logs="all is well",
     )
-    return dump_report(replace(report, **changes)).decode()
+    return dump_report(report._replace(**changes)).decode()
 
 
 def bad_report(reason: Reason, message: str = "because") -> str:
