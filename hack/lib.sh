@@ -41,15 +41,15 @@ hash_of() { { printf '%s\n' "$@" && cat; } | sha256sum | cut -c1-16; }
 
 # locked NAME COMMAND…: one at a time over all clones of this user.
 locked() {
-  local lock=$CACHE/$1.lock
+  local what=$1
   shift
   (
     flock --nonblock 9 || {
-      step "waiting for another run to finish with: $(basename "$lock" .lock)"
+      step "waiting for another run to finish with: $what"
       flock 9
     }
     "$@"
-  ) 9>"$lock"
+  ) 9>"$CACHE/$what.lock"
 }
 
 is_root() { [ "$(id -u)" = 0 ]; }
