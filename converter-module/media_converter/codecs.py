@@ -33,7 +33,7 @@ _DEMUXERS: Final = """
     ogg rm tak truehd tta vc1 w64 wav wtv wv xwma yuv4mpegpipe
 """
 _ESTIMATED: Final = """
-    aac ac3 amr amrnb amrwb av1 dts dtshd eac3 flv h264 hevc ivf loas m4v mjpeg mlp mp3 mpeg
+    aac ac3 amr amrnb amrwb av1 dts dtshd eac3 h264 hevc ivf loas m4v mjpeg mlp mp3 mpeg
     mpegts mpegvideo obu truehd vc1 wtv
 """
 

@@ -61,7 +61,9 @@ def plan(info: MediaInfo, options: AudioOptions, limits: Limits, cover: bool) ->
     expected = promised(length, options.start, options.duration)
     return Plan(
         step=Step("remux" if copies else "encode", argv, Stdout.PROGRESS),
-        expected=Expected(container="mp3", audio_codec="mp3", duration=expected),
+        expected=Expected(
+            container="mp3", audio_codec="mp3", duration=expected if info.firm else None
+        ),
         note=f"{audio.codec} {audio.channels} channels {audio.sample_rate} Hz to mp3"
         + (", taken over as it is" if copies else f" {options.bitrate} kbit/s"),
         length=expected,

@@ -6,7 +6,6 @@ from typing import Final
 
 from media_converter.contract import Reason
 from media_converter.errors import ConversionError
-from media_converter.limits import Limits
 from media_converter.media import ImageInfo
 from media_converter.options import ImageOptions
 from media_converter.pictures import fit_box
@@ -20,9 +19,7 @@ MAX_ANIMATION_PIXELS: Final = 200_000_000
 ANIMATED_OUTPUTS: Final = ("gif", "webp")
 
 
-def plan(
-    info: ImageInfo, options: ImageOptions, limits: Limits, form: str, background: str
-) -> Plan:
+def plan(info: ImageInfo, options: ImageOptions, form: str, background: str) -> Plan:
     """The plan of a conversion into ``form``. Raises InputTooLarge."""
     keeps_frames = info.animated and form in ANIMATED_OUTPUTS
     pages = info.pages if keeps_frames else 1

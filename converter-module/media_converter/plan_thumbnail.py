@@ -76,8 +76,10 @@ def _plan(request: Request, moment: float, count: tuple[str, ...]) -> Plan:
         f"[copy]scale={_LUMA_SIDE}:{_LUMA_SIDE}:out_range=pc,format=gray[grey]"
     )
     seek = ("-ss", f"{moment:.6f}") if moment else ()
+    # Frames no other refers to need not be decoded on the way to a moment nobody asked for exactly.
+    skip = ("-skip_frame", "noref") if request.options.time is None and count else ()
     argv = (
-        *ffmpeg_input(request.limits, "-an", "-sn", "-dn", *seek, *decoder_options(video)),
+        *ffmpeg_input(request.limits, "-an", "-sn", "-dn", *skip, *seek, *decoder_options(video)),
         *("-filter_complex", graph),
         *("-map", "[picture]", *count, "-map_metadata", "-1", "-fps_mode", "passthrough"),
         *_encoder(form, request.options.quality or DEFAULT_QUALITY),

@@ -99,11 +99,9 @@ def plan(info: MediaInfo, options: VideoOptions, limits: Limits) -> Plan:
             video_codec="h264",
             audio_codec="aac" if audio else None,
             size=size,
-            duration=length,
-            video_duration=promised(video.duration, options.start, options.duration),
-            audio_duration=promised(audio.duration, options.start, options.duration)
-            if audio
-            else None,
+            duration=_checked(info, info.duration, options),
+            video_duration=_checked(info, video.duration, options),
+            audio_duration=_checked(info, audio.duration, options) if audio else None,
         ),
         note=_note(video, size, copies_video, copies_audio),
         length=length,
@@ -201,6 +199,11 @@ def _encode(
         *("-c:v", "libx264", "-preset", effort.preset, "-crf", str(quality.crf)),
         *("-x264-params", effort.parameters, "-profile:v", "high", "-threads:v", str(threads)),
     )
+
+
+def _checked(info: MediaInfo, length: float | None, options: VideoOptions) -> float | None:
+    """What the output is held to: not to an estimate, which may be far off for a good file."""
+    return promised(length, options.start, options.duration) if info.firm else None
 
 
 def _note(video: VideoStream, size: tuple[int, int], copies_video: bool, copies_audio: bool) -> str:

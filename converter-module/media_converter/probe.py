@@ -66,7 +66,7 @@ def parse(text: bytes) -> MediaInfo | None:
     frames = _first_frames(document.get("frames", ()))
     video, audio, pictures, undecodable = [], [], [], []
     for stream in streams:
-        kind, codec = stream.get("codec_type"), stream.get("codec_name", "")
+        kind, codec = stream.get("codec_type"), str(stream.get("codec_name", ""))
         index = _whole(stream.get("index")) or 0
         if kind == "video" and stream.get("disposition", {}).get("attached_pic"):
             if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):

@@ -18,6 +18,10 @@ _UNKNOWN_32: Final = 0xFFFFFFFF
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
 _MP4_FIRST: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_MP4_BOXES: Final = frozenset(
+    b"ftyp moov mdat free skip wide pnot moof mfra udta uuid meta sidx ssix styp pdin emsg prft "
+    b"bloc".split()
+)
 _MEDIA_MAGIC: Final = (
     _EBML, b"RIFF", b"RIFX", b"OggS", b"ID3", b"fLaC", b"GIF8", b"FLV", b"FORM", b"caff",
     b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b".RMF", b"\x47", b"\x89PNG",
@@ -112,7 +116,7 @@ def boxes(read: ReadAt, size: int) -> Iterator[tuple[bytes, int, int]]:
     offset = 0
     for _ in range(_MAX_BOXES):
         header = read(offset, 16)
-        if len(header) < 8 or not header[4:8].isalnum():
+        if len(header) < 8 or header[4:8] not in _MP4_BOXES:
             return
         length = int.from_bytes(header[:4], "big")
         if length == 1 and len(header) == 16:

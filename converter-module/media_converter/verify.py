@@ -30,7 +30,8 @@ def with_missing(info: MediaInfo, missing_bytes: int) -> MediaInfo:
     """
     if not missing_bytes or not info.duration or info.container not in _LENGTH_IS_SIZE:
         return info
-    return info._replace(duration=info.duration * (info.size + missing_bytes) / info.size)
+    whole = info.duration * (info.size + missing_bytes) / info.size
+    return info._replace(duration=whole, firm=True)
 
 
 def check_media(

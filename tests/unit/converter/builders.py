@@ -1,0 +1,52 @@
+"""Values the tests start from: one plain video, one plain sound, ample limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from media_converter.limits import Limits
+from media_converter.media import AudioStream, MediaInfo, VideoStream
+
+GIB = 1 << 30
+LIMITS = Limits(threads=1, memory=GIB)
+
+VIDEO = VideoStream(
+    number=0,
+    codec="h264",
+    width=1280,
+    height=720,
+    pixel_format="yuv420p",
+    profile="High",
+    level=31,
+    peak_rate=(25, 1),
+    mean_rate=(25, 1),
+    duration=10.0,
+    bit_rate=2_000_000,
+)
+AUDIO = AudioStream(
+    number=1,
+    codec="aac",
+    sample_rate=48000,
+    channels=2,
+    layout="stereo",
+    profile="LC",
+    duration=10.0,
+    bit_rate=128_000,
+    default=True,
+)
+INFO = MediaInfo(
+    container="mov,mp4,m4a,3gp,3g2,mj2",
+    size=2_700_000,
+    duration=10.0,
+    video=(VIDEO,),
+    audio=(AUDIO,),
+)
+
+
+def with_video(**changes: Any) -> MediaInfo:
+    return INFO._replace(video=(VIDEO._replace(**changes),))
+
+
+def value_of(argv: tuple[str, ...], option: str) -> str:
+    """What follows an option in an argv list."""
+    return argv[argv.index(option) + 1]

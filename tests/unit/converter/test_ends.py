@@ -1,0 +1,319 @@
+"""Reasons, reports, progress, limits, the job's environment, what ffprobe prints."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media_converter import job, probe, verify
+from media_converter.contract import (
+    REPORT_MAX_BYTES,
+    ConversionType,
+    Progress,
+    Reason,
+    Report,
+    parse_report,
+)
+from media_converter.errors import ConversionError, from_os_error
+from media_converter.failures import cause, explain
+from media_converter.limits import Limits, oom_kills, read_limits
+from media_converter.plan import Expected
+from media_converter.process import Ended
+from media_converter.progress import Meter
+from media_converter.report import Reporter
+from tests.unit.converter.builders import GIB, INFO
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, Reason.DISK_FULL),
+        (errno.EDQUOT, Reason.DISK_FULL),
+        (errno.EACCES, Reason.OUTPUT_NOT_WRITABLE),
+        (errno.EROFS, Reason.OUTPUT_NOT_WRITABLE),
+        (errno.ENOTDIR, Reason.OUTPUT_NOT_WRITABLE),
+        (errno.EIO, Reason.IO_ERROR),
+        (errno.ESTALE, Reason.IO_ERROR),
+    ],
+)
+def test_errors_of_a_file_system(number: int, reason: Reason) -> None:
+    assert from_os_error(OSError(number, "x"), "writing").reason is reason
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "missing", "media", "reason"),
+    [
+        (228, "", 0, True, Reason.DISK_FULL),
+        (1, "av_interleaved_write_frame(): No space left on device", 0, True, Reason.DISK_FULL),
+        (1, "moov atom not found", 0, True, Reason.INPUT_TRUNCATED),
+        (1, "Invalid data found", 5000, True, Reason.INPUT_TRUNCATED),
+        (1, "Invalid data found", 0, True, Reason.INPUT_DAMAGED),
+        (1, "Invalid data found", 0, False, Reason.UNSUPPORTED_FORMAT),
+        (1, "'x' is not a known file format", 0, False, Reason.UNSUPPORTED_FORMAT),
+        (1, "'x' is not a known file format", 0, True, Reason.INPUT_DAMAGED),
+        (1, "VipsJpeg: premature end of JPEG image", 0, True, Reason.INPUT_TRUNCATED),
+        (-11, "", 0, True, Reason.INPUT_DAMAGED),
+    ],
+)  # fmt: skip
+def test_why_a_tool_failed(
+    code: int, stderr: str, missing: int, media: bool, reason: Reason
+) -> None:
+    found = explain("encode", Ended(code, b"", stderr), missing, media)
+    assert found.reason is reason
+    assert found.message
+    assert "\n" not in found.message
+
+
+def test_the_cause_is_told_without_a_tools_own_words() -> None:
+    said = (
+        "[mov,mp4 @ 0x55] [error] moov atom not found\n"
+        "[in#0 @ 0x56] [error] Error opening input: Invalid data"
+    )
+    assert cause(said) == "moov atom not found"
+    assert cause("file:/proc/self/fd/3: Invalid data") == "the file: Invalid data"
+    vips = "(vips:15): VIPS-WARNING **: 02:51:37.943: error in tile 0 x 56\nVipsJpeg: premature end"
+    assert cause(vips) == "VipsJpeg: premature end"
+    assert cause("") == ""
+
+
+def short(missing: int, log: str) -> Reason | None:
+    expected = Expected("mp4", "h264", "aac", (1280, 720), duration=20.0)
+    try:
+        verify.check_media(INFO, expected, missing, log)
+    except ConversionError as error:
+        return error.reason
+    return None
+
+
+def test_a_short_output_needs_a_witness_against_the_input() -> None:
+    assert short(0, "") is None, "a header that promised too much"
+    assert short(1000, "") is Reason.INPUT_TRUNCATED
+    assert short(0, "[mov @ 0x1] stream 0, offset 0x1: partial file") is Reason.INPUT_TRUNCATED
+    assert short(0, "[h264] error while decoding MB 1 1") is Reason.INPUT_DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("there", "promised", "wanted"),
+    [(9.6, 10, False), (9.4, 10, True), (98.1, 100, False), (97.9, 100, True), (11, 10, False)],
+)
+def test_short_is_more_than_rounding(there: float, promised: float, wanted: bool) -> None:
+    assert verify.is_short(there, promised) is wanted
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        Expected("mp4", "h264", "aac", (640, 360)),
+        Expected("mp4", "hevc", "aac", (1280, 720)),
+        Expected("mp4", "h264", "mp3", (1280, 720)),
+    ],
+)
+def test_another_output_than_planned_is_thrown_away(expected: Expected) -> None:
+    with pytest.raises(ConversionError) as refused:
+        verify.check_media(INFO, expected, 0, "")
+    assert refused.value.reason is Reason.VERIFICATION_FAILED
+    with pytest.raises(ConversionError):
+        verify.check_media(None, expected, 0, "")
+    with pytest.raises(ConversionError):
+        verify.check_media(INFO._replace(audio=()), expected, 0, "")
+
+
+def test_plain_sound_that_was_cut_off_promised_more() -> None:
+    wav = INFO._replace(container="wav", size=1000, duration=10.0)
+    assert verify.with_missing(wav, 1000).duration == 20.0
+    assert verify.with_missing(wav, 0) == wav
+    assert verify.with_missing(INFO, 1000) == INFO
+
+
+def test_a_report_is_rewritten_in_place_and_never_half(tmp_path: Path) -> None:
+    file = tmp_path / "report"
+    file.write_text("left from before")
+    reporter = Reporter(str(file))
+    reporter.log("a\nname with \udc80 and \x1b[31m")
+    reporter.finish(Report(final=True, reason=Reason.INPUT_DAMAGED, message="x" * 2000))
+    first = file.read_bytes()
+    reporter.finish(Report(final=True, reason=Reason.COMPLETED))
+    assert len(file.read_bytes()) == len(first) <= REPORT_MAX_BYTES
+    report = parse_report(file.read_text())
+    assert report
+    assert report.reason is Reason.COMPLETED
+    assert report.logs.count("\n") == 1
+
+
+def test_progress_never_runs_backwards_and_ends_below_100() -> None:
+    seen: list[Progress] = []
+    meter = Meter(10.0, seen.append)
+    for done in ("N/A", "-1", "2000000", "1000000", "9990000", "12000000"):
+        for line in (f"out_time_us={done}", "speed=2.0x", "progress=continue"):
+            meter.line(line)
+    assert [p.percent for p in seen] == [None, 0, 20, 20, 99, 99]
+    assert seen[2].eta_seconds == 4
+    blind = Meter(None, seen.append)
+    blind.line("out_time_us=5")
+    blind.line("progress=end")
+    assert seen[-1].percent is None
+
+
+@given(st.lists(st.text(max_size=20), max_size=20))
+def test_any_lines_are_no_obstacle(lines: list[str]) -> None:
+    meter = Meter(1.0, lambda progress: None)
+    for line in lines:
+        meter.line(line)
+    meter.line("progress=end")
+
+
+V2 = {"/sys/fs/cgroup/cpu.max": "150000 100000\n", "/sys/fs/cgroup/memory.max": f"{GIB}\n"}
+V1 = {
+    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "100000\n",
+    "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes": f"{GIB}\n",
+}
+NONE = {
+    "/sys/fs/cgroup/cpu.max": "max 100000\n",
+    "/sys/fs/cgroup/memory.max": "max\n",
+}
+UNLIMITED_V1 = {
+    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+    "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        (V2, Limits(2, GIB)),
+        (V1, Limits(1, GIB)),
+        (NONE, Limits(16, None)),
+        (UNLIMITED_V1, Limits(16, None)),
+        ({}, Limits(16, None)),
+    ],
+)
+def test_limits_come_from_the_control_group(files: dict[str, str], wanted: Limits) -> None:
+    assert read_limits(files.get, cpus=64) == wanted
+
+
+def test_kills_are_counted_in_both_versions() -> None:
+    assert oom_kills({"/sys/fs/cgroup/memory.events": "oom 1\noom_kill 3\n"}.get) == 3
+    v1 = {"/sys/fs/cgroup/memory/memory.oom_control": "under_oom 0\noom_kill 2\n"}
+    assert oom_kills(v1.get) == 2
+    assert oom_kills(lambda path: None) == 0
+
+
+ENVIRONMENT = {
+    "CONVERSION_TYPE": "image_resize",
+    "INPUT_FILE": "/in/a.png",
+    "OUTPUT_FILE": "/out/a.JPG",
+}
+
+
+def test_the_environment_is_the_request() -> None:
+    made = job.read(
+        {**ENVIRONMENT, "CONVERSION_OPTIONS": '{"size": "10x10"}', "BACKGROUND": "#0a141e"}
+    )
+    assert made.conversion_type is ConversionType.IMAGE_RESIZE
+    assert (made.form, made.background) == ("jpeg", "10 20 30")
+    assert made.timeout_seconds == job.DEFAULT_TIMEOUT_SECONDS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"CONVERSION_TYPE": ""},
+        {"CONVERSION_TYPE": "video_to_gif"},
+        {"INPUT_FILE": ""},
+        {"OUTPUT_FILE": "/out/a"},
+        {"OUTPUT_FILE": "/out.d/jpg"},
+        {"OUTPUT_FILE": "/out/a.mp4"},
+        {"CONVERSION_OPTIONS": "{"},
+        {"CONVERSION_OPTIONS": "[]"},
+        {"CONVERSION_OPTIONS": "[" * 100_000},
+        {"CONVERSION_OPTIONS": '{"bitrate": "128k"}'},
+        {"TIMEOUT_SECONDS": "0"},
+        {"STALL_SECONDS": "1.5"},
+        {"BACKGROUND": "white"},
+    ],
+)
+def test_a_request_that_means_nothing_is_refused(change: dict[str, str]) -> None:
+    with pytest.raises(ConversionError) as refused:
+        job.read({**ENVIRONMENT, **change})
+    assert refused.value.reason is Reason.INVALID_OPTIONS
+
+
+STREAM = {
+    "index": 0, "codec_type": "video", "codec_name": "h264", "width": 640, "height": 360,
+    "r_frame_rate": "0/0", "avg_frame_rate": "N/A", "duration": "N/A", "bit_rate": "",
+    "sample_aspect_ratio": "0:1", "field_order": "unknown", "tags": {"DURATION": "00:00:03.5"},
+}  # fmt: skip
+
+
+def document(*streams: object, frames: object = ()) -> bytes:
+    return json.dumps(
+        {"streams": streams, "frames": frames, "format": {"format_name": "mov", "duration": "N/A"}}
+    ).encode()
+
+
+def test_nonsense_in_a_header_is_no_reason_to_refuse() -> None:
+    found = probe.parse(document(STREAM))
+    assert found
+    assert found.duration is None
+    assert found.video[0].peak_rate is None
+    assert found.video[0].sample_aspect == (1, 1)
+    assert found.video[0].duration == 3.5
+
+
+def test_the_turn_is_found_in_the_stream_or_in_its_first_frame() -> None:
+    matrix = {"side_data_type": "Display Matrix", "rotation": -90, "displaymatrix": ""}
+    frame = {
+        "stream_index": 0,
+        "side_data_list": [{**matrix, "side_data_type": "3x3 displaymatrix"}],
+    }
+    for made in (
+        document({**STREAM, "side_data_list": [matrix]}),
+        document(STREAM, frames=[frame]),
+    ):
+        found = probe.parse(made)
+        assert found
+        assert found.video[0].rotation == 90
+        assert found.video[0].displayed == (360, 640)
+
+
+def test_covers_undecodable_and_nameless_streams_are_told_apart() -> None:
+    found = probe.parse(
+        document(
+            {**STREAM, "disposition": {"attached_pic": 1}},
+            {"index": 1, "codec_type": "audio", "sample_rate": "48000", "channels": 2},
+            {"index": 2, "codec_type": "audio", "codec_name": "aac", "codec_tag_string": "apac",
+             "sample_rate": "48000", "channels": 2},
+            {"index": 3, "codec_type": "audio", "codec_name": "aac", "sample_rate": "48000",
+             "channels": 2},
+            {"index": 4, "codec_type": "data"},
+        )
+    )  # fmt: skip
+    assert found
+    assert not found.video
+    assert [picture.number for picture in found.pictures] == [0]
+    assert [sound.number for sound in found.audio] == [3]
+    assert found.undecodable == ("audio unknown", "audio aac")
+
+
+FIELDS = st.sampled_from(sorted(STREAM))
+ODD: st.SearchStrategy[object] = (
+    st.none() | st.text(max_size=8) | st.integers() | st.floats() | st.just({})
+)
+
+
+@given(st.dictionaries(FIELDS, ODD, max_size=6))
+def test_any_field_may_be_odd(fields: dict[str, object]) -> None:
+    body = {**STREAM, **{k: v for k, v in fields.items() if k not in ("tags", "codec_type")}}
+    probe.parse(document(body))
+
+
+@given(st.binary(max_size=100))
+def test_what_is_no_description_is_none(data: bytes) -> None:
+    assert probe.parse(data) is None

@@ -1,0 +1,256 @@
+"""Paths, temporary files, structures and pictures: on real files, without any tool."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media_converter import paths, structure, temporary
+from media_converter.contract import Reason
+from media_converter.errors import ConversionError
+from media_converter.still import Still, measure
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "space" / "in").mkdir(parents=True)
+    (tmp_path / "space" / "in" / "film.mp4").write_bytes(b"film")
+    (tmp_path / "secret").write_bytes(b"secret")
+    fd = paths.open_root(str(tmp_path / "space"))
+    yield fd
+    os.close(fd)
+
+
+def reason_of(root: int, path: str) -> Reason:
+    with pytest.raises(ConversionError) as refused:
+        paths.open_input(root, path)
+    return refused.value.reason
+
+
+@pytest.mark.parametrize("path", ["in/film.mp4", "/in/film.mp4", "//in//film.mp4"])
+def test_paths_start_at_the_root_of_the_volume(root: int, path: str) -> None:
+    found = paths.open_input(root, path)
+    assert os.read(found.fd, 10) == b"film"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", "/", "in/", "..", "../secret", "in/../../secret", "./in/film.mp4", "in/./film.mp4",
+        "in/film.mp4\0", "a" * 256, "/".join(["a"] * 3000), "link", "folder/film.mp4", "loop",
+        "absolute", "in/out",
+    ],
+)  # fmt: skip
+def test_no_path_leaves_the_volume(root: int, tmp_path: Path, path: str) -> None:
+    space = tmp_path / "space"
+    (space / "link").symlink_to("in/film.mp4")
+    (space / "folder").symlink_to("in")
+    (space / "loop").symlink_to("loop")
+    (space / "absolute").symlink_to(tmp_path / "secret")
+    (space / "in" / "out").symlink_to("../../secret")
+    assert reason_of(root, path) is Reason.PATH_NOT_ALLOWED
+
+
+def test_what_is_no_file_with_content(root: int, tmp_path: Path) -> None:
+    space = tmp_path / "space"
+    os.mkfifo(space / "pipe")
+    (space / "empty").touch()
+    assert reason_of(root, "pipe") is Reason.INPUT_NOT_REGULAR
+    assert reason_of(root, "in") is Reason.INPUT_NOT_REGULAR
+    assert reason_of(root, "empty") is Reason.INPUT_EMPTY
+    assert reason_of(root, "in/film.mp4/x") is Reason.INPUT_NOT_FOUND
+    assert reason_of(root, "missing") is Reason.INPUT_NOT_FOUND
+
+
+@given(st.text(alphabet="ab./\0\n é", max_size=30))
+def test_any_path_is_split_or_refused(path: str) -> None:
+    try:
+        parts = paths.split(path, "INPUT_FILE")
+    except ConversionError as refused:
+        reason, parts = refused.reason, ()
+    else:
+        reason = None
+    assert (reason is Reason.PATH_NOT_ALLOWED) == (not parts)
+    assert all(part and part not in (".", "..") and "/" not in part for part in parts)
+
+
+def test_the_output_is_never_the_input(root: int, tmp_path: Path) -> None:
+    space = tmp_path / "space"
+    os.link(space / "in" / "film.mp4", space / "hard.mp4")
+    (space / "soft.mp4").symlink_to("in/film.mp4")
+    source = paths.open_input(root, "in/film.mp4")
+    for path in ("in/film.mp4", "hard.mp4", "soft.mp4"):
+        with pytest.raises(ConversionError) as refused:
+            paths.check_not_input(root, path, source)
+        assert refused.value.reason is Reason.OUTPUT_IS_INPUT
+    paths.check_not_input(root, "not/there/yet.mp4", source)
+
+
+def test_an_input_that_changes_is_noticed(root: int, tmp_path: Path) -> None:
+    source = paths.open_input(root, "in/film.mp4")
+    source.check_unchanged()
+    with (tmp_path / "space" / "in" / "film.mp4").open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(ConversionError) as refused:
+        source.check_unchanged()
+    assert refused.value.reason is Reason.INPUT_CHANGED
+
+
+def test_an_output_is_whole_or_absent(root: int, tmp_path: Path) -> None:
+    target = paths.open_target(root, "new/folder/out.mp4", None)
+    folder = tmp_path / "space" / "new" / "folder"
+    unfinished = temporary.create(target)
+    os.write(unfinished.fd, b"done")
+    assert not (folder / "out.mp4").exists()
+    unfinished.commit()
+    assert [path.name for path in folder.iterdir()] == ["out.mp4"]
+    assert (folder / "out.mp4").read_bytes() == b"done"
+    thrown = temporary.create(target)
+    thrown.discard()
+    assert [path.name for path in folder.iterdir()] == ["out.mp4"]
+
+
+def test_a_temporary_that_was_swapped_is_not_put_in_place(root: int, tmp_path: Path) -> None:
+    unfinished = temporary.create(paths.open_target(root, "out.mp4", None))
+    (tmp_path / "space" / unfinished.name).unlink()
+    (tmp_path / "space" / unfinished.name).write_bytes(b"somebody else's")
+    with pytest.raises(ConversionError):
+        unfinished.commit()
+    assert not (tmp_path / "space" / "out.mp4").exists()
+
+
+def test_only_temporaries_nobody_locks_are_swept(root: int, tmp_path: Path) -> None:
+    space = tmp_path / "space"
+    target = paths.open_target(root, "out.mp4", None)
+    busy = temporary.create(target)
+    left = space / f"{temporary.PREFIX}0123456789abcdef{temporary.SUFFIX}"
+    left.write_bytes(b"half")
+    others = [
+        ".converter-notes.part",
+        f"{temporary.PREFIX}0123456789ABCDEF{temporary.SUFFIX}",
+        "x.part",
+    ]
+    for name in others:
+        (space / name).write_bytes(b"not ours")
+    assert temporary.sweep(target.folder) == (left.name,)
+    assert {path.name for path in space.iterdir()} == {*others, busy.name, "in"}
+    with (space / busy.name).open("r+b") as stream, pytest.raises(BlockingIOError):
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def reading(data: bytes) -> structure.ReadAt:
+    return lambda at, count: data[at : at + count]
+
+
+def missing(data: bytes) -> int:
+    return structure.missing_bytes(reading(data), len(data))
+
+
+def test_bytes_that_a_structure_misses() -> None:
+    mp4 = box(b"ftyp", b"isom") + box(b"moov", bytes(10)) + box(b"mdat", bytes(1000))
+    riff = b"RIFF" + struct.pack("<I", 1000) + b"WAVE" + bytes(996)
+    mkv = b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67" + b"\x43\xe8" + bytes(1000)
+    xing = b"\xff\xfb\x90\x00" + bytes(32) + b"Xing\0\0\0\x03" + struct.pack(">II", 9, 1000)
+    mp3 = b"ID3\x03\0\0\0\0\0\x05hello" + xing + bytes(1000 - len(xing))
+    for whole in (mp4, riff, mkv, mp3):
+        assert missing(whole) == 0
+        assert missing(whole[:-300]) == 300
+        assert missing(whole + b"trailing") == 0
+    assert missing(b"RIFF\xff\xff\xff\xffWAVE") == 0
+    assert missing(b"") == 0
+
+
+def test_an_index_that_comes_first() -> None:
+    first = box(b"ftyp", b"isom") + box(b"moov", b"") + box(b"mdat", b"x")
+    last = box(b"ftyp", b"isom") + box(b"mdat", b"x") + box(b"moov", b"")
+    for data, wanted in ((first, True), (last, False), (b"", False)):
+        assert structure.is_index_first(reading(data), len(data)) is wanted
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (b"#EXTM3U\n", "playlist"),
+        (b"\xef\xbb\xbf  ffconcat version 1.0", "playlist"),
+        (b"v=0\no=-", "session"),
+        (b"%PDF-1.7", "PDF"),
+        (b"<?xml version='1.0'?><svg>", "SVG"),
+        (b"  <svg xmlns=", "SVG"),
+        (b"<MPD ", "XML"),
+    ],
+)
+def test_what_is_refused_on_purpose_is_named(data: bytes, wanted: str) -> None:
+    kind = structure.refused_kind(reading(data))
+    assert kind
+    assert wanted in kind
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_a_structure(data: bytes) -> None:
+    for start in (
+        b"",
+        b"\0\0\0\x08ftyp",
+        b"RIFF",
+        b"\x1a\x45\xdf\xa3",
+        b"ID3",
+        b"GIF89a",
+        b"\xff\xd8\xff",
+    ):
+        whole = start + data
+        assert missing(whole) >= 0
+        measure(whole)
+
+
+def png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+JPEG = (
+    b"\xff\xd8\xff\xe0\0\x04ab\xff\xc4\0\x03x\xff\xc2\0\x0b\x08\x01\x2c\x01\x90\x03abc"
+    b"\xff\xda\0\x02data\xff\xd9"
+)
+GIF = (
+    b"GIF89a\x10\0\x20\0\x80\0\0" + bytes(6) + b"!\xf9\x04\0\0\0\0\0"
+    + 2 * (b"," + bytes(8) + b"\0\x02\x01x\0") + b";"
+)  # fmt: skip
+WEBP = (
+    b"RIFF"
+    + struct.pack("<I", 4 + 18 + 2 * 8)
+    + b"WEBPVP8X\x0a\0\0\0\0\0\0\0\x09\0\0\x13\0\0"
+    + 2 * (b"ANMF\0\0\0\0")
+)
+AVIF = box(b"ftyp", b"avif") + box(b"meta", box(b"ispe", bytes(4) + struct.pack(">II", 64, 48)))
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (png(30, 20), Still("png", 30, 20)),
+        (JPEG, Still("jpeg", 400, 300)),
+        (GIF, Still("gif", 16, 32, 2)),
+        (WEBP, Still("webp", 10, 20, 2)),
+        (AVIF, Still("avif", 64, 48)),
+    ],
+)
+def test_a_picture_is_measured_only_when_it_is_whole(data: bytes, wanted: Still) -> None:
+    assert measure(data) == wanted
+    assert measure(data[:-1]) is None
+    assert measure(data[: len(data) // 2]) is None

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media_converter.contract import ConversionType
+from media_converter.options import (
+    FIELDS,
+    MAX_SECONDS,
+    AudioOptions,
+    ImageOptions,
+    OptionError,
+    Options,
+    ThumbnailOptions,
+    VideoOptions,
+    parse,
+)
+
+VIDEO = ConversionType.VIDEO_TO_MP4
+AUDIO = ConversionType.AUDIO_TO_MP3
+IMAGE = ConversionType.IMAGE_RESIZE
+THUMB = ConversionType.EXTRACT_THUMBNAIL
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "wanted"),
+    [
+        (VIDEO, {}, VideoOptions(None, None, 0.0, None)),
+        (VIDEO, {"quality": "low", "resolution": "720p"}, VideoOptions("low", 720)),
+        (VIDEO, {"resolution": 1080}, VideoOptions(resolution=1080)),
+        (VIDEO, {"start": 90, "duration": "1.5"}, VideoOptions(start=90.0, duration=1.5)),
+        (VIDEO, {"start": "01:02:03.250"}, VideoOptions(start=3723.25)),
+        (VIDEO, {"start": "1:2:3"}, VideoOptions(start=3723.0)),
+        (VIDEO, {"start": None}, VideoOptions()),
+        (AUDIO, {}, AudioOptions(192)),
+        (AUDIO, {"bitrate": "128k", "duration": "30"}, AudioOptions(128, 0.0, 30.0)),
+        (AUDIO, {"bitrate": 320}, AudioOptions(320)),
+        (IMAGE, {}, ImageOptions(800, 600, 85)),
+        (IMAGE, {"size": "300x200", "quality": "80"}, ImageOptions(300, 200, 80)),
+        (IMAGE, {"size": "16384x1", "quality": 100}, ImageOptions(16384, 1, 100)),
+        (THUMB, {}, ThumbnailOptions(None, None, None)),
+        (THUMB, {"time": 0, "size": "1x1", "quality": 1}, ThumbnailOptions(0.0, (1, 1), 1)),
+    ],
+)
+def test_what_is_accepted(
+    kind: ConversionType, values: Mapping[str, object], wanted: Options
+) -> None:
+    assert parse(kind, values) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (VIDEO, "quality", "best"),
+        (VIDEO, "quality", 5),
+        (VIDEO, "resolution", "723p"),
+        (VIDEO, "resolution", True),
+        (VIDEO, "start", -1),
+        (VIDEO, "start", "00:60:00"),
+        (VIDEO, "start", "1e3"),
+        (VIDEO, "start", float("nan")),
+        (VIDEO, "start", 10**400),
+        (VIDEO, "start", "٣"),
+        (VIDEO, "start", [1]),
+        (VIDEO, "duration", 0),
+        (VIDEO, "duration", "00:00:00.0"),
+        (VIDEO, "size", "10x10"),
+        (AUDIO, "bitrate", "100k"),
+        (AUDIO, "bitrate", "192kk"),
+        (IMAGE, "size", "0x10"),
+        (IMAGE, "size", "16385x10"),
+        (IMAGE, "size", "10x10\n"),
+        (IMAGE, "size", 10),
+        (IMAGE, "quality", 0),
+        (IMAGE, "quality", "101"),
+        (IMAGE, "quality", 85.0),
+        (IMAGE, "time", 1),
+        (THUMB, "time", MAX_SECONDS + 1),
+        (THUMB, "colour", "red"),
+    ],
+)
+def test_what_is_refused_by_name(kind: ConversionType, field: str, value: object) -> None:
+    with pytest.raises(OptionError) as refused:
+        parse(kind, {field: value})
+    assert refused.value.field == field
+    assert field in str(refused.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.sampled_from(ConversionType), st.data())
+def test_any_json_is_parsed_or_refused(kind: ConversionType, data: st.DataObject) -> None:
+    names = st.sampled_from([*FIELDS[kind], "other"])
+    values = data.draw(st.dictionaries(names, JSON, max_size=4))
+    try:
+        options: Options | None = parse(kind, values)
+    except OptionError as refused:
+        blamed: str | None = refused.field
+        options = None
+    else:
+        blamed = None
+    assert (blamed in values) == (options is None)
+    assert options is None or values.get("other") is None
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+def test_a_clock_and_its_seconds_are_the_same(h: int, m: int, s: int, ms: int) -> None:
+    clock = parse(THUMB, {"time": f"{h:02}:{m:02}:{s:02}.{ms:03}"})
+    seconds = parse(THUMB, {"time": f"{h * 3600 + m * 60 + s}.{ms:03}"})
+    assert isinstance(clock, ThumbnailOptions)
+    assert isinstance(seconds, ThumbnailOptions)
+    assert clock.time == pytest.approx(seconds.time)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media_converter import probe_image
+from media_converter.contract import Reason
+from media_converter.errors import ConversionError
+from media_converter.media import ImageInfo
+from media_converter.options import ImageOptions, ThumbnailOptions
+from media_converter.plan_image import MAX_ANIMATION_PIXELS, MAX_PIXELS, plan
+from media_converter.plan_thumbnail import Request, is_dark, jpeg_scale, moments, plan_last
+from media_converter.plan_thumbnail import plan as plan_thumbnail
+from tests.unit.converter.builders import INFO, LIMITS, VIDEO, value_of
+
+PHOTO = ImageInfo("jpeg", 4000, 3000)
+
+
+def request(**options: Any) -> Request:
+    return Request(INFO, VIDEO, ThumbnailOptions()._replace(**options), LIMITS, "jpeg")
+
+
+def test_a_picture_fits_its_box_upright_and_never_grows() -> None:
+    for info, box, wanted in (
+        (PHOTO, (800, 600), (800, 600)),
+        (PHOTO._replace(orientation=6), (800, 600), (450, 600)),
+        (ImageInfo("png", 100, 50), (1000, 1000), (100, 50)),
+        (ImageInfo("png", 2000, 4), (100, 100), (100, 1)),
+        (ImageInfo("png", 1500, 735), (300, 300), (300, 147)),
+    ):
+        made = plan(info, ImageOptions(*box), "jpeg", "255")
+        assert made.expected.size == wanted
+        assert value_of(made.step.argv, "--size") == "down"
+        assert value_of(made.step.argv, "--fail-on") == "truncated"
+
+
+def test_only_formats_that_move_keep_frames() -> None:
+    moving = ImageInfo("gif", 200, 100, pages=10)
+    for form, frames in (("gif", 10), ("webp", 10), ("jpeg", None), ("png", None), ("avif", None)):
+        made = plan(moving, ImageOptions(), form, "255")
+        assert made.expected.frames == frames
+        assert made.step.argv[2].endswith("[n=-1]") == (frames is not None)
+    pages = ImageInfo("tiff", 200, 100, pages=10)
+    assert plan(pages, ImageOptions(), "gif", "255").expected.frames is None
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        ImageInfo("png", 30000, 30000),
+        ImageInfo("gif", 5000, 5000, pages=500),
+        ImageInfo("gif", 1, 1, pages=500, canvas=25_000_000),
+    ],
+)
+def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
+    with pytest.raises(ConversionError, match="over the limit") as refused:
+        plan(bomb, ImageOptions(), "gif", "255")
+    assert refused.value.reason is Reason.INPUT_TOO_LARGE
+
+
+@given(st.integers(1, 70000), st.integers(1, 70000), st.integers(1, 1000))
+def test_no_plan_decodes_more_than_the_limits(width: int, height: int, pages: int) -> None:
+    info = ImageInfo("webp", width, height, pages=pages)
+    try:
+        made = plan(info, ImageOptions(), "webp", "255")
+    except ConversionError:
+        assert width * height > MAX_PIXELS or width * height * pages > MAX_ANIMATION_PIXELS
+    else:
+        assert width * height * pages <= MAX_ANIMATION_PIXELS
+        assert made.expected.size
+
+
+def test_the_header_of_a_picture() -> None:
+    text = (
+        b"width: 200\nheight: 1000\nbands: 4\nvips-loader: gifload\npage-height: 100\n"
+        b"n-pages: 10\norientation: 9\ncomment: n-pages: 1\nn-pages: 1\n"
+    )
+    assert probe_image.parse(text) == ImageInfo("gif", 200, 100, pages=10)
+    assert probe_image.parse(b"width: 1\nheight: 1\nvips-loader: svgload\n") is None
+    assert probe_image.parse(b"") is None
+
+
+def test_a_moment_that_was_asked_for_is_the_only_one() -> None:
+    assert moments(request(time=0.0)) == (0.0,)
+    assert moments(request(time=99.0)) == (99.0,)
+
+
+def test_the_default_moment_and_where_else_to_look() -> None:
+    assert moments(request()) == (1.0, 2.5, 5.0, 7.5, 0.0)
+    short = request()._replace(video=VIDEO._replace(duration=0.4))
+    assert moments(short)[0] == 0.2
+    unknown = request()._replace(
+        video=VIDEO._replace(duration=None), info=INFO._replace(duration=None)
+    )
+    assert moments(unknown) == (1.0, 0.0)
+
+
+@given(st.none() | st.floats(0.001, 1e6))
+def test_the_search_for_light_is_bounded(length: float | None) -> None:
+    asked = request()._replace(
+        video=VIDEO._replace(duration=length), info=INFO._replace(duration=length)
+    )
+    found = moments(asked)
+    assert 1 <= len(found) <= 6
+    assert all(moment >= 0 for moment in found)
+    assert length is None or all(moment <= length for moment in found)
+
+
+def test_only_a_default_moment_may_skip_frames() -> None:
+    assert "-skip_frame" in plan_thumbnail(request(), 1.0).step.argv
+    assert "-skip_frame" not in plan_thumbnail(request(time=1.0), 1.0).step.argv
+    assert "-skip_frame" not in plan_last(request()).step.argv
+    assert "-frames:v" not in plan_last(request()).step.argv
+
+
+def test_seeking_comes_before_reading() -> None:
+    argv = plan_thumbnail(request(time=300.0), 300.0).step.argv
+    assert argv.index("-ss") < argv.index("-i")
+
+
+def test_dark_is_what_nobody_sees_anything_on() -> None:
+    assert is_dark(16.0)
+    assert not is_dark(31.0)
+
+
+def test_jpeg_quality_runs_the_other_way() -> None:
+    scales = [jpeg_scale(quality) for quality in range(1, 101)]
+    assert scales == sorted(scales, reverse=True)
+    assert (min(scales), max(scales)) == (2, 31)
+    assert jpeg_scale(94) == 2

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media_converter import memory
+from media_converter.codecs import VIDEO_DECODERS
+from media_converter.contract import FILE_FAULTS, Reason
+from media_converter.errors import ConversionError
+from media_converter.limits import Limits
+from media_converter.media import MediaInfo, VideoStream
+from media_converter.options import VideoOptions
+from media_converter.pictures import fit_box, fit_short_side
+from media_converter.plan_video import MAX_RATE, fits, output_size, plan
+from tests.unit.converter.builders import AUDIO, GIB, INFO, LIMITS, VIDEO, value_of, with_video
+
+
+def copies(info: MediaInfo, options: VideoOptions | None = None) -> bool:
+    argv = plan(info, options or VideoOptions(), LIMITS).step.argv
+    return value_of(argv, "-c:v") == "copy"
+
+
+def test_what_fits_in_every_property_is_taken_over() -> None:
+    assert copies(INFO)
+    assert copies(INFO, VideoOptions(quality="high", resolution=720))
+    assert copies(INFO._replace(container="matroska,webm"))
+    assert plan(INFO, VideoOptions(), LIMITS).step.name == "remux"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codec": "hevc"},
+        {"profile": "High 10"},
+        {"level": 60},
+        {"pixel_format": "yuv444p"},
+        {"pixel_format": "yuvj420p", "full_range": True},
+        {"full_range": True},
+        {"transfer": "smpte2084"},
+        {"primaries": "bt2020"},
+        {"order": "tt"},
+        {"order": "unknown"},
+        {"peak_rate": (120, 1)},
+        {"sample_aspect": (4, 3)},
+        {"rotation": 90},
+        {"rotation": 180},
+        {"mirrored": True},
+        {"width": 1281},
+        {"bit_rate": 50_000_000},
+    ],
+)
+def test_what_does_not_fit_in_one_property_is_encoded(change: dict[str, object]) -> None:
+    assert not copies(with_video(**change))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        VideoOptions(resolution=480),
+        VideoOptions(start=1.0),
+        VideoOptions(duration=2.0),
+        VideoOptions(quality="low"),
+    ],
+)
+def test_what_was_asked_for_is_a_property_too(options: VideoOptions) -> None:
+    heavy = with_video(bit_rate=5_000_000)
+    assert copies(heavy)
+    assert not copies(heavy, options)
+
+
+def test_only_the_sound_is_encoded_where_only_it_does_not_fit() -> None:
+    argv = plan(
+        INFO._replace(audio=(AUDIO._replace(channels=6),)), VideoOptions(), LIMITS
+    ).step.argv
+    assert value_of(argv, "-c:v") == "copy"
+    assert value_of(argv, "-c:a") == "aac"
+
+
+def test_the_default_track_that_is_no_commentary_is_chosen() -> None:
+    commentary = AUDIO._replace(number=1, secondary=True)
+    plain = AUDIO._replace(number=2, default=False)
+    default = AUDIO._replace(number=3)
+    argv = plan(INFO._replace(audio=(commentary, plain, default)), VideoOptions(), LIMITS).step.argv
+    assert "0:3" in argv
+
+
+@pytest.mark.parametrize(
+    ("info", "options", "reason"),
+    [
+        (INFO._replace(video=()), VideoOptions(), Reason.NO_VIDEO_STREAM),
+        (
+            INFO._replace(video=(), undecodable=("video vvc",)),
+            VideoOptions(),
+            Reason.UNSUPPORTED_FORMAT,
+        ),
+        (INFO, VideoOptions(start=10.0), Reason.NOTHING_IN_RANGE),
+        (
+            with_video(dolby_profile=5, dolby_compatible=False),
+            VideoOptions(),
+            Reason.UNSUPPORTED_FORMAT,
+        ),
+        (with_video(width=16000, height=16000), VideoOptions(), Reason.INPUT_TOO_LARGE),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_converted(info: MediaInfo, options: VideoOptions, reason: Reason) -> None:
+    with pytest.raises(ConversionError) as refused:
+        plan(info, options, LIMITS)
+    assert refused.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("change", "resolution", "wanted"),
+    [
+        ({}, None, (1280, 720)),
+        ({"width": 321, "height": 243}, None, (320, 242)),
+        ({"width": 1, "height": 1}, None, (2, 2)),
+        ({"width": 1920, "height": 1080}, 480, (854, 480)),
+        ({"width": 1920, "height": 1080, "rotation": 90}, 720, (720, 1280)),
+        ({"width": 720, "height": 576, "sample_aspect": (64, 45)}, None, (1024, 576)),
+        ({"width": 720, "height": 480, "sample_aspect": (8, 9)}, None, (720, 540)),
+        ({"width": 2000, "height": 8}, 240, (2000, 8)),
+    ],
+)
+def test_sizes(change: dict[str, object], resolution: int | None, wanted: tuple[int, int]) -> None:
+    video = with_video(**change).video[0]
+    assert output_size(video, VideoOptions(resolution=resolution)) == wanted
+
+
+def test_4k_fits_a_gibibyte_and_less_is_named() -> None:
+    uhd = with_video(width=3840, height=2160, codec="hevc")
+    argv = plan(uhd, VideoOptions(), LIMITS).step.argv
+    assert "scale=3840:2160" in value_of(argv, "-vf")
+    deep = with_video(
+        width=3840, height=2160, codec="hevc", pixel_format="yuv420p10le", transfer="smpte2084"
+    )
+    assert value_of(plan(deep, VideoOptions(), LIMITS).step.argv, "-x264-params")
+    with pytest.raises(ConversionError, match=r"memory limit of \d+ MiB") as refused:
+        plan(deep, VideoOptions(), Limits(threads=1, memory=GIB // 4))
+    assert refused.value.reason is Reason.NEEDS_MEMORY
+
+
+def test_the_named_memory_is_enough() -> None:
+    deep = VIDEO._replace(width=3840, height=2160, pixel_format="yuv420p10le")
+    for mebibytes in range(128, 2048, 64):
+        limits = Limits(threads=2, memory=mebibytes << 20)
+        try:
+            memory.choose(deep, (3840, 2160), limits, True)
+        except ConversionError as error:
+            needed = int(error.message.split("limit of ")[1].split(" MiB")[0])
+            memory.choose(deep, (3840, 2160), Limits(1, needed << 20), True)
+            assert needed > mebibytes
+
+
+def test_less_memory_never_buys_more() -> None:
+    frames = []
+    for mebibytes in (2048, 1024, 800, 700):
+        effort, threads = memory.choose(
+            VIDEO._replace(width=3840, height=2160), (3840, 2160), Limits(2, mebibytes << 20), False
+        )
+        frames.append((effort.frames, threads))
+    assert frames == sorted(frames, reverse=True)
+    assert frames[0][1] == 2
+
+
+SIDES = st.integers(1, 8000)
+
+
+@given(SIDES, SIDES, st.none() | st.sampled_from((240, 360, 480, 720, 1080, 2160)))
+def test_the_short_side_is_bounded_and_even(width: int, height: int, short: int | None) -> None:
+    new = fit_short_side(width, height, short)
+    assert all(side % 2 == 0 and side >= 2 for side in new)
+    assert all(now <= max(before, 2) for now, before in zip(new, (width, height), strict=True))
+    if short is not None:
+        assert min(new) <= short
+
+
+@given(SIDES, SIDES, SIDES, SIDES)
+def test_a_box_is_never_left_and_nothing_grows(w: int, h: int, bw: int, bh: int) -> None:
+    new = fit_box(w, h, (bw, bh))
+    assert new[0] <= min(w, bw)
+    assert new[1] <= min(h, bh)
+    assert min(new) >= 1
+    assert new == (w, h) or new[0] == bw or new[1] == bh or min(new) == 1 or max(bw, bh) > max(w, h)
+
+
+STREAMS = st.builds(
+    VideoStream,
+    number=st.integers(0, 9),
+    codec=st.sampled_from(sorted(VIDEO_DECODERS)),
+    width=SIDES,
+    height=st.integers(1, 5000),
+    pixel_format=st.sampled_from(
+        ("yuv420p", "yuv444p10le", "rgba", "bgr0", "gray", "yuva420p", "")
+    ),
+    profile=st.sampled_from(("High", "Main", "High 4:4:4 Predictive", "")),
+    level=st.integers(-99, 62),
+    sample_aspect=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    rotation=st.sampled_from((0, 90, 180, 270)),
+    mirrored=st.booleans(),
+    full_range=st.booleans(),
+    matrix=st.sampled_from(("", "bt709", "bt2020nc", "gbr")),
+    primaries=st.sampled_from(("", "bt709", "bt2020")),
+    transfer=st.sampled_from(("", "bt709", "smpte2084", "arib-std-b67")),
+    order=st.sampled_from(("progressive", "tt", "bb", "unknown")),
+    peak_rate=st.none() | st.tuples(st.integers(1, 90000), st.integers(1, 1001)),
+    mean_rate=st.none() | st.tuples(st.integers(1, 90000), st.integers(1, 1001)),
+    duration=st.none() | st.floats(0.001, 1e5),
+    bit_rate=st.none() | st.integers(0, 10**9),
+    coded_alpha=st.booleans(),
+)
+
+
+@given(STREAMS, st.sampled_from((None, 240, 720, 2160)), st.sampled_from((None, GIB, GIB // 2)))
+def test_every_stream_gets_a_plan_or_a_reason_of_the_files(
+    video: VideoStream, resolution: int | None, limit: int | None
+) -> None:
+    options = VideoOptions(resolution=resolution)
+    info = INFO._replace(video=(video,))
+    try:
+        made = plan(info, options, Limits(threads=2, memory=limit))
+    except ConversionError as error:
+        refusal: ConversionError | None = error
+    else:
+        refusal = None
+    if refusal:
+        assert refusal.reason in FILE_FAULTS
+        assert "\n" not in refusal.message
+        return
+    argv = made.step.argv
+    assert all(isinstance(word, str) and "\0" not in word for word in argv)
+    assert made.expected.size == output_size(video, options)
+    for option in ("-nostdin", "-sn", "-dn", "-max_pixels", "-protocol_whitelist"):
+        assert option in argv
+    assert argv[-1] == "file:/proc/self/fd/4"
+    assert argv[argv.index("-i") + 1] == "file:/proc/self/fd/3"
+    assert argv.index("-threads") < argv.index("-i")
+    if value_of(argv, "-c:v") == "copy":
+        assert fits(info, video, options)
+        assert made.expected.size == (video.width, video.height)
+    else:
+        assert "format=yuv420p" in value_of(argv, "-vf")
+        assert "setsar=1" in value_of(argv, "-vf")
+
+
+def test_the_rate_limit_keeps_its_own_frames() -> None:
+    fast = with_video(peak_rate=(120, 1), codec="vp9")
+    chain = value_of(plan(fast, VideoOptions(), LIMITS).step.argv, "-vf")
+    gap = float(chain.split("prev_selected_t,")[1].split(")")[0])
+    assert gap < 1 / MAX_RATE
+    assert math.isclose(gap, 1 / MAX_RATE, abs_tol=0.001)
