@@ -72,12 +72,12 @@ def test_what_is_no_file_with_content(root: int, tmp_path: Path) -> None:
 
 @given(st.text(alphabet="ab./\0\n é", max_size=30))
 def test_any_path_is_split_or_refused(path: str) -> None:
+    reason: Reason | None = None
+    parts: tuple[str, ...] = ()
     try:
         parts = paths.split(path, "INPUT_FILE")
     except ConversionError as refused:
-        reason, parts = refused.reason, ()
-    else:
-        reason = None
+        reason = refused.reason
     assert (reason is Reason.PATH_NOT_ALLOWED) == (not parts)
     assert all(part and part not in (".", "..") and "/" not in part for part in parts)
 
