@@ -63,10 +63,19 @@ def video_filter(video: VideoStream, size: tuple[int, int], max_rate: int | None
         for part in (
             flatten() if video.alpha else "",
             deinterlace(video),
-            _GIF_TIMES if video.codec == "gif" else limit_rate(max_rate) if max_rate else "",
+            _GIF_TIMES if is_hasty_gif(video) else limit_rate(max_rate) if max_rate else "",
             *to_sdr(video, size),
         )
         if part
+    )
+
+
+def is_hasty_gif(video: VideoStream) -> bool:
+    """Whether a GIF has frames of 1/100 s, which browsers show for a tenth of a second."""
+    return (
+        video.codec == "gif"
+        and video.peak_rate is not None
+        and (video.peak_rate[0] > 50 * video.peak_rate[1])
     )
 
 

@@ -17,6 +17,7 @@ from media_converter.options import VideoOptions
 from media_converter.pictures import (
     decoder_options,
     fit_short_side,
+    is_hasty_gif,
     video_filter,
     wide_colours,
 )
@@ -195,7 +196,8 @@ def _encode(
     effort, threads = memory.choose(video, size, limits, wide_colours(video))
     return (
         *("-vf", video_filter(video, size, MAX_RATE if _rate(video) > MAX_RATE else None)),
-        *("-fps_mode", "vfr"),
+        # setpts leaves the last frame without a duration; a constant rate gives it one.
+        *(("-fps_mode", "cfr", "-r", "10") if is_hasty_gif(video) else ("-fps_mode", "vfr")),
         *("-c:v", "libx264", "-preset", effort.preset, "-crf", str(quality.crf)),
         *("-x264-params", effort.parameters, "-profile:v", "high", "-threads:v", str(threads)),
     )
