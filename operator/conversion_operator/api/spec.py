@@ -50,8 +50,8 @@ class ConversionOptions(ApiModel):
 
     quality: Quality | None = Field(
         None,
-        description="video_to_mp4: low, medium (default) or high. image_resize and "
-        "extract_thumbnail: 1 to 100 (default 85).",
+        description="video_to_mp4: low, medium (default) or high. image_resize: 1 to 100, by "
+        "default 85. extract_thumbnail: 1 to 100, by default as good as the video.",
     )
     resolution: (
         Annotated[str, StringConstraints(max_length=5, pattern=RESOLUTION_PATTERN)] | None
