@@ -75,4 +75,4 @@ def _saver(form: str, quality: int, background: str) -> str:
         case "avif":
             return f"Q={quality},compression=av1,effort=2,{common}"
         case _:
-            return f"effort=3,keep-duplicate-frames,{common}"
+            return f"effort=3,{common}"
