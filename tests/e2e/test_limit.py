@@ -60,7 +60,7 @@ def test_ten_conversions_run_three_at_a_time_in_order(
     assert kept >= {conversion.uid for conversion in made}
 
     def age(number: int) -> tuple[str, str]:
-        return made[number].body["metadata"]["creationTimestamp"], made[number].uid
+        return made[number].body["metadata"]["creationTimestamp"], made[number].name
 
     expected = [made[number].uid for number in sorted(range(COUNT), key=age)]
     jobs = [owner(e.body) for e in world.snapshot("jobs")[seen[1] :] if e.kind == "ADDED"]

@@ -237,7 +237,9 @@ def test_it_never_asks_for_what_it_may_not_have(
         and request.get("objectRef", {}).get("namespace") in (NAMESPACE, op.NAMESPACE, None)
     ]
     assert refused == []
-    assert not [record for record in operator.records() if "forbidden" in json.dumps(record)]
+    lines = (json.dumps(record) for record in operator.records())
+    # Another test deletes a second namespace, and the operator's rights there with it.
+    assert not [line for line in lines if "forbidden" in line and "my-network-second" not in line]
 
 
 def test_it_runs_restricted_itself(operator: OperatorInCluster, kubectl: Kubectl) -> None:
