@@ -78,7 +78,10 @@ class Context(NamedTuple):
         self.source.check_unchanged()
         read = structure.reader(self.source.fd)
         missing = structure.missing_bytes(read, self.source.size)
-        return explain(step.name, ended, missing, structure.looks_like_media(read))
+        # A video handed to image_resize is no damaged picture, it is none.
+        pictures_only = isinstance(self.job.options, ImageOptions)
+        known = structure.looks_like_picture if pictures_only else structure.looks_like_media
+        return explain(step.name, ended, missing, known(read))
 
 
 def run(

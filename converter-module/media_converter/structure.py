@@ -87,6 +87,11 @@ def looks_like_media(read: ReadAt) -> bool:
     return head[4:8] in _MP4_FIRST or head.startswith(_MEDIA_MAGIC)
 
 
+def looks_like_picture(read: ReadAt) -> bool:
+    """Whether the first bytes are those of a picture that is accepted, still or moving."""
+    return still_kind(read) is not None or read(0, 12).startswith((b"GIF8", b"\x89PNG"))
+
+
 def refused_kind(read: ReadAt) -> str | None:
     """What a file is that is refused on purpose, in words; None for any other."""
     head = read(0, 512).lstrip(b"\xef\xbb\xbf \t\r\n")
