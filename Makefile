@@ -11,10 +11,10 @@ VOLUME := shared
 VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
 
-.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e clean
+.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## fresh machine to four conversions of real media on a kind cluster
 	@hack/demo $(CLUSTER) $(VOLUME)
@@ -57,6 +57,16 @@ converter: tools ## the converter's image, with real ffmpeg and libvips
 
 e2e: tools ## the operator on a real kind cluster (mynetwork-test, gone afterwards), with real media
 	@$(PYTEST) tests/e2e
+
+bench-engine: tools ## compare the converter with the plain commands (long; writes docs/performance.md)
+	@hack/docker
+	@hack/images
+	@PYTHONPATH=operator:converter-module:. $(VENV)/python hack/bench_engine.py
+
+fuzz-converter: tools ## 5 000 mutated files through the converter's image (long)
+	@hack/docker
+	@hack/images
+	@CONVERTER_FUZZ_FILES=5000 $(PYTEST) tests/converter/test_fuzz.py
 
 clean: down ## down, and also the caches: the next demo builds everything again
 	@hack/clean
