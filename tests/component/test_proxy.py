@@ -1,0 +1,142 @@
+"""The operator through a proxy that does harm. Afterwards nothing is lost, doubled or left over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.component.running import attempts_of, phase_of, running
+from tests.component.support import FakeApi, World
+from tests.component.support.invariants import check_all
+from tests.component.support.scripts import succeed
+from tests.component.support.tools import conversion_job
+from tests.support.proxy import Proxy
+
+JOBS = r"/jobs$"
+STATUS = r"/conversionjobs/[^/]+/status$"
+
+
+@pytest.fixture
+async def proxy(api: FakeApi) -> AsyncIterator[Proxy]:
+    proxy = Proxy(api.url)
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
+
+
+async def test_black_hole(api: FakeApi, world: World, proxy: Proxy, tmp_path: Path) -> None:
+    """A create that goes nowhere is given up by the client's own time limit, and repeated."""
+    async with running(api, tmp_path, url=await proxy.start()):
+        with proxy.black_hole(JOBS, verb="create", times=1) as fault:
+            api.create(conversion_job("c"))
+            await fault.wait_hit()
+            assert api.audit.count(verb="create", resource="jobs") == 0
+            await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+    assert attempts_of(api, "c") == ["Completed"]
+    check_all(api, limit=3)
+
+
+@pytest.mark.timeout(150)
+async def test_black_hole_for_everything(
+    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+) -> None:
+    """Requests and open watches go silent together; it is noticed and repaired within 90 s."""
+    world.default = succeed(hold=True)
+    async with running(api, tmp_path, url=await proxy.start()):
+        api.create(conversion_job("c"))
+        await api.until(lambda: phase_of(api, "c") == "Running")
+        with proxy.black_hole() as fault:
+            assert fault.hits >= 3  # the watches
+            world.finish("c")
+            api.create(conversion_job("d"))
+            await fault.wait_hit(more_than=fault.hits)
+        await api.until(lambda: phase_of(api, "c") == "Succeeded", 90)
+        await api.until(lambda: phase_of(api, "d") == "Running", 90)
+        world.finish("d")
+        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+    check_all(api, limit=3)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"), [("create", JOBS), ("patch", STATUS)], ids=["create", "status"]
+)
+async def test_answer_dropped_after_forwarding(
+    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path, verb: str, path: str
+) -> None:
+    with proxy.drop_answer(path, verb=verb, times=2) as fault:
+        async with running(api, tmp_path, url=await proxy.start(), converter_max_parallel=1):
+            for n in range(2):
+                api.create(conversion_job(f"c{n}"))
+            await api.until(
+                lambda: all(phase_of(api, f"c{n}") == "Succeeded" for n in range(2)), 30
+            )
+    assert fault.hits == 2
+    assert all(attempts_of(api, f"c{n}") == ["Completed"] for n in range(2))
+    check_all(api, limit=1)
+
+
+@pytest.mark.parametrize("code", [429, 500, 503, 504])
+async def test_error_codes(
+    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path, code: int
+) -> None:
+    with (
+        proxy.status(code, JOBS, verb="create", times=2) as creates,
+        proxy.status(code, STATUS, verb="patch", times=2) as patches,
+    ):
+        async with running(api, tmp_path, url=await proxy.start()):
+            api.create(conversion_job("c"))
+            await api.until(lambda: phase_of(api, "c") == "Succeeded", 40)
+    assert (creates.hits, patches.hits) == (2, 2)
+    assert attempts_of(api, "c") == ["Completed"]
+    check_all(api, limit=3)
+
+
+async def test_delayed_watch_lines(
+    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+) -> None:
+    with proxy.delay_watches(1.5) as fault:
+        async with running(api, tmp_path, url=await proxy.start(), converter_max_parallel=2):
+            for n in range(6):
+                api.create(conversion_job(f"c{n}"))
+            await api.until(
+                lambda: all(phase_of(api, f"c{n}") == "Succeeded" for n in range(6)), 60
+            )
+    assert fault.hits >= 3
+    check_all(api, limit=2)
+
+
+async def test_expired_in_mid_stream(
+    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+) -> None:
+    """What changes while the operator lists again is not lost."""
+    world.default = succeed(hold=True)
+    async with running(api, tmp_path, url=await proxy.start()) as op:
+        api.create(conversion_job("c"))
+        await api.until(lambda: phase_of(api, "c") == "Running")
+        assert proxy.expire_watches() >= 3
+        world.finish("c")
+        api.create(conversion_job("d"))
+        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        await api.until(lambda: phase_of(api, "d") == "Running", 20)
+        assert not op.task.done()
+        world.finish("d")
+        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+    check_all(api, limit=3)
+
+
+async def test_connections_cut(api: FakeApi, world: World, proxy: Proxy, tmp_path: Path) -> None:
+    world.default = succeed(hold=True)
+    async with running(api, tmp_path, url=await proxy.start()):
+        api.create(conversion_job("c"))
+        await api.until(lambda: phase_of(api, "c") == "Running")
+        assert proxy.cut() >= 3
+        world.finish("c")
+        api.create(conversion_job("d"))
+        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        await api.until(lambda: phase_of(api, "d") == "Running", 20)
+        world.finish("d")
+        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+    check_all(api, limit=3)
