@@ -11,7 +11,7 @@ VOLUME := shared
 VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
 
-.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter clean
+.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ fuzz-converter: tools ## 5 000 mutated files through the converter's image (long
 	@hack/docker
 	@hack/images
 	@CONVERTER_FUZZ_FILES=5000 $(PYTEST) tests/converter/test_fuzz.py
+
+chaos: ## 300 conversions while operator, pods, Jobs, connections and nodes are hurt (long)
+	@hack/chaos
 
 clean: down ## down, and also the caches: the next demo builds everything again
 	@hack/clean

@@ -37,7 +37,7 @@ def cluster_config(
 ) -> dict[str, Any]:
     """The configuration `base` for a cluster `name` whose nodes mount the host folder `volume`.
 
-    With `audit`, the API server writes an audit log (metadata level) to AUDIT_LOG on its node.
+    With `audit`, the API server writes AUDIT_LOG on its node, as hack/audit-policy.yaml says.
     """
     config = copy.deepcopy(base)
     config["name"] = name

@@ -1,0 +1,202 @@
+"""A chaos run on a cluster that is there: conversions under faults, then a table (hack/chaos)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from conversion_operator.api import names
+from tests.e2e.support.commands import ROOT, TOOLS, Kubectl, must
+from tests.e2e.support.operator import AUDIT_LOG, OperatorInCluster
+from tests.load import audit, media
+from tests.load.findings import Row, finished, leftovers, rows, wrong
+from tests.load.saboteur import Saboteur
+
+LIMIT: Final = 5
+"""CONVERTER_MAX_PARALLEL of tests/load/overlay."""
+
+_PAUSE: Final = (1.0, 8.0)
+_CONVERGE: Final = 900.0
+# Two minutes is how long the operator keeps a finished Job.
+_TIDY: Final = 240.0
+_OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+_STARTED: Final = time.monotonic()
+
+T = TypeVar("T")
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(f"[{time.monotonic() - _STARTED:4.0f}s] {text}", file=sys.stderr, flush=True)
+
+
+def persist(attempt: Callable[[], T], seconds: float = 180) -> T:
+    """The result of what fails while the API server is away."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return attempt()
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+@dataclass
+class Run:
+    """One run. ``jobs`` conversions, ``seconds`` of faults."""
+
+    kubectl: Kubectl
+    cluster: str
+    volume: Path
+    seed: int
+    jobs: int
+    seconds: float
+
+    def install(self) -> None:
+        """CRD, operator and inputs."""
+        media.write_inputs(self.volume)
+        crds = str(ROOT / "crds")
+        self.kubectl("apply", "-f", crds)
+        self.kubectl.wait("condition=Established", "-f", crds, seconds=60)
+        self.kubectl("apply", "-k", str(ROOT / "tests/load/overlay"))
+        OperatorInCluster(self.kubectl).until_ready()
+
+    def submit(self, some: list[Any]) -> None:
+        """Create conversions; again if the answer was lost, which changes nothing."""
+        if some:
+            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": some})
+            persist(lambda: self.kubectl("apply", "-f", "-", text=text, limit=90))
+
+    def hurt(self, saboteur: Saboteur, dice: random.Random) -> None:
+        """Half of the conversions at once, the others by and by, and faults all the time."""
+        bodies = media.manifests(self.jobs, dice)
+        sent = (len(bodies) + 1) // 2
+        self.submit(bodies[:sent])
+        start = time.monotonic()
+        while (share := (time.monotonic() - start) / self.seconds) < 1:
+            due = min(len(bodies), int(len(bodies) * (0.5 + 0.6 * share)))
+            self.submit(bodies[sent:due])
+            sent = max(sent, due)
+            saboteur.repair()
+            if what := saboteur.strike(share):
+                say(what)
+            time.sleep(dice.uniform(*_PAUSE))
+        self.submit(bodies[sent:])
+
+    def conversions(self) -> list[Any]:
+        """All of them."""
+        return list(persist(lambda: self.kubectl.get("-n", media.NAMESPACE, "convjob"))["items"])
+
+    def ours(self, kind: str) -> list[Any]:
+        """Jobs or pods of conversions."""
+        arguments = ("-n", media.NAMESPACE, kind, "-l", _OURS)
+        return list(persist(lambda: self.kubectl.get(*arguments))["items"])
+
+    def until_finished(self) -> list[Any]:
+        """The conversions once all have ended, or when there is no more time."""
+        deadline = time.monotonic() + _CONVERGE
+        said = -1
+        while True:
+            all_of_them = self.conversions()
+            done = sum(finished(item) for item in all_of_them)
+            if done // 20 != said:
+                said = done // 20
+                say(f"{done} of {self.jobs} finished")
+            if done >= self.jobs or time.monotonic() > deadline:
+                return all_of_them
+            time.sleep(1)
+
+    def until_tidy(self) -> list[str]:
+        """What is left over when the operator has had its time to tidy up."""
+        deadline = time.monotonic() + _TIDY
+        while True:
+            left = leftovers(self.ours("jobs"), self.ours("pods"), self.volume)
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(2)
+
+    def log(self) -> list[Any]:
+        """The changes in the audit log."""
+        node = f"{self.cluster}-control-plane"
+        text = must("docker", "exec", node, "cat", AUDIT_LOG, limit=120)
+        return list(audit.changes(text.splitlines()))
+
+    def go(self) -> int:
+        """The whole run. Returns the exit code."""
+        say("installing")
+        self.install()
+        dice = random.Random(self.seed)  # noqa: S311
+        saboteur = Saboteur(self.kubectl, self.cluster, dice)
+        say(f"{self.jobs} conversions, {self.seconds:.0f} s of faults, seed {self.seed}")
+        try:
+            self.hurt(saboteur, dice)
+        finally:
+            saboteur.repair(all_of_them=True)
+        say("no more faults; waiting for all to finish")
+        conversions = self.until_finished()
+        converged = time.monotonic() - saboteur.last
+        say("waiting for the operator to tidy up")
+        left = self.until_tidy()
+        faulty = [
+            text for item in conversions if (text := wrong(item, self.volume, saboteur.cancelled))
+        ]
+        log = self.log()
+        table = [
+            *rows(
+                *(conversions, faulty, audit.lives(log, media.NAMESPACE)),
+                *(audit.jobs_made(log, media.NAMESPACE), left),
+                limit=LIMIT,
+                wanted=self.jobs,
+            ),
+            Row("seconds from the last fault to the last end", f"{converged:.0f}"),
+            *(Row(f"fault: {kind}", str(count)) for kind, count in saboteur.done.most_common()),
+        ]
+        return self.report(table, faulty + left)
+
+    def report(self, table: list[Row], details: list[str]) -> int:
+        """For people a table, for programs a file. 1 if anything is bad."""
+        title = f"{self.jobs} conversions, {self.seconds:.0f} s of faults, seed {self.seed}"
+        shown = Table("what", "value", title=title)
+        for row in table:
+            shown.add_row(row.what, row.value, style="bold red" if row.bad else None)
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        console.print(shown)
+        for detail in details:
+            console.print(detail, markup=False)
+        violations = [row.what for row in table if row.bad]
+        result = {
+            "seed": self.seed,
+            "jobs": self.jobs,
+            "seconds": self.seconds,
+            "violations": violations,
+            "rows": {row.what: row.value for row in table},
+            "details": details,
+        }
+        (TOOLS / "chaos.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        console.print(f"violations: {len(violations)}; also in .tools/chaos.json")
+        return 1 if violations else 0
+
+
+def main() -> int:
+    """Run it on the cluster and the volume given on the command line."""
+    cluster, volume = sys.argv[1:]
+    kubectl = Kubectl(TOOLS / "bin" / "kubectl", TOOLS / "kube" / f"{cluster}.yaml")
+    seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**6))
+    jobs = int(os.environ.get("CHAOS_JOBS") or 300)
+    seconds = float(os.environ.get("CHAOS_SECONDS") or 600)
+    return Run(kubectl, cluster, Path(volume), seed, jobs, seconds).go()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""What came of a chaos run: numbers, and which of them are violations. Pure but for the volume."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.load.audit import Life, peak
+from tests.load.media import BROKEN
+
+TEMPORARY: Final = (".converter-*.part", "*.part")
+_NOT_ITS_FAULT: Final = ("PodDeleted", "JobDeleted", "NodeLost", "Evicted", "StartError")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. ``bad`` is True for a violation."""
+
+    what: str
+    value: str
+    bad: bool = False
+
+
+def finished(conversion: Any) -> bool:
+    """True once it has come to any end."""
+    return any(
+        condition["type"] == "Finished" and condition["status"] == "True"
+        for condition in conversion.get("status", {}).get("conditions", ())
+    )
+
+
+def wrong(conversion: Any, volume: Path, cancelled: Iterable[str]) -> str:
+    """What is wrong with the end of a conversion; "" if nothing is."""
+    name, status = conversion["metadata"]["name"], conversion.get("status", {})
+    phase, reason = status.get("phase"), status.get("reason")
+    file = volume / conversion["spec"]["outputFile"]
+    if phase == "Succeeded":
+        if name.startswith(BROKEN):
+            return f"{name}: Succeeded with a damaged input"
+        if not file.is_file():
+            return f"{name}: Succeeded without its file"
+        content = file.read_bytes()
+        stored = status["outputSize"], status["output"]["sha256"]
+        if stored != (len(content), hashlib.sha256(content).hexdigest()):
+            return f"{name}: the file differs from the status"
+        return ""
+    if file.exists():
+        return f"{name}: {phase} ({reason}), but its file is there"
+    if phase == "Cancelled":
+        return "" if name in cancelled else f"{name}: Cancelled by nobody"
+    if not name.startswith(BROKEN) and reason not in _NOT_ITS_FAULT:
+        return f"{name}: {phase} ({reason}) without a cause: {status.get('message')}"
+    if name.startswith(BROKEN) and reason in _NOT_ITS_FAULT:
+        return ""
+    return "" if finished(conversion) else f"{name}: not finished ({phase}, {reason})"
+
+
+def leftovers(jobs: Iterable[Any], pods: Iterable[Any], volume: Path) -> list[str]:
+    """Jobs and pods that are still there, and temporary files."""
+    left = [f"Job {job['metadata']['name']}" for job in jobs]
+    left += [f"pod {pod['metadata']['name']}" for pod in pods]
+    output = volume / "output"
+    files = {path for pattern in TEMPORARY for path in output.rglob(pattern)}
+    return left + sorted(f"file {path.relative_to(volume)}" for path in files)
+
+
+def rows(
+    conversions: list[Any],
+    faulty: list[str],
+    pods: list[Life],
+    jobs: Counter[str],
+    left: list[str],
+    *,
+    limit: int,
+    wanted: int,
+) -> list[Row]:
+    """The table, less what took how long."""
+    ends = Counter(str(item.get("status", {}).get("phase")) for item in conversions)
+    done = sum(finished(item) for item in conversions)
+    attempts = Counter(
+        str(attempt.get("reason"))
+        for item in conversions
+        for attempt in item.get("status", {}).get("attempts", ())
+    )
+    twice = {name: count for name, count in jobs.items() if count > 1}
+    most = peak(pods)
+    unseen = sum(life.ended is None for life in pods)
+    return [
+        Row("conversions finished", f"{done} of {wanted}", done != wanted),
+        Row("their ends", _counts(ends)),
+        Row("ends of the attempts kept", _counts(attempts)),
+        Row("results wrong", str(len(faulty)), bool(faulty)),
+        Row("Jobs made", str(jobs.total())),
+        Row("attempts with more than one Job", str(len(twice)), bool(twice)),
+        Row("pods made", f"{len(pods)} ({unseen} whose end the audit log lacks)"),
+        Row(f"peak live pods (limit {limit})", str(most.pods), most.pods > limit),
+        Row("peak live pods of one conversion", str(most.of_one), most.of_one > 1),
+        Row("leftover Jobs, pods, temporary files", str(len(left)), bool(left)),
+    ]
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counter.most_common()) or "none"

@@ -1,0 +1,194 @@
+"""What is done to a cluster in a chaos run, at random and from a seed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from conversion_operator.api import names
+from tests.e2e.support.commands import Done, Kubectl, run
+from tests.e2e.support.operator import NAME
+from tests.e2e.support.operator import NAMESPACE as OPERATOR_NAMESPACE
+from tests.e2e.support.world import live
+from tests.load.media import NAMESPACE
+
+_OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+_OPERATOR: Final = f"app.kubernetes.io/name={NAME}"
+_PROCESS: Final = "python3 -m conversion_operator.controller"
+_CUT: Final = ("-j", "REJECT", "--reject-with", "tcp-reset")
+_SWALLOW: Final = ("-j", "DROP")
+_MOST: Final = {"pause a node": 2, "restart the API server": 2}
+_PAUSE: Final = (0.3, 0.7)
+"""Nodes are paused in the middle of the run, as parts of it: then there is something to hit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What ends a fault, and when, by the monotonic clock. ``node`` is the one that is paused."""
+
+    at: float
+    command: tuple[str, ...]
+    node: str = ""
+
+
+@dataclass
+class Saboteur:
+    """Chooses and does; ``done`` counts what had an effect, by kind."""
+
+    kubectl: Kubectl
+    cluster: str
+    dice: random.Random
+    done: Counter[str] = field(default_factory=Counter)
+    cancelled: set[str] = field(default_factory=set)
+    last: float = 0.0
+    """When the last fault began or was over, by the monotonic clock."""
+    _repairs: list[Repair] = field(default_factory=list)
+
+    def strike(self, share: float) -> str:
+        """One fault; ``share`` is how much of the time is over. Returns what was done, or ""."""
+        kinds: dict[str, tuple[int, Callable[[], bool]]] = {
+            "delete the operator's pod": (4, lambda: self._delete_operator(force=False)),
+            "delete the operator's pod at once": (4, lambda: self._delete_operator(force=True)),
+            "kill the operator's process": (5, self._kill_process),
+            "delete a converter pod": (12, lambda: self._delete_pod(force=False)),
+            "delete a converter pod at once": (8, lambda: self._delete_pod(force=True)),
+            "delete a Job": (12, self._delete_job),
+            "reset the operator's connections": (7, lambda: self._block(_CUT, 1, 5)),
+            "swallow the operator's packets": (6, lambda: self._block(_SWALLOW, 10, 40)),
+            "restart the API server": (3, self._restart_api),
+            "pause a node": (4 if _PAUSE[0] < share < _PAUSE[1] else 0, self._pause),
+            "cancel a conversion": (6, self._cancel),
+        }
+        possible = {k: v for k, v in kinds.items() if self.done[k] < _MOST.get(k, 10**9)}
+        weights = [weight for weight, _ in possible.values()]
+        (kind,) = self.dice.choices(list(possible), weights)
+        if not possible[kind][1]():
+            return ""
+        self.done[kind] += 1
+        self.last = time.monotonic()
+        return kind
+
+    def repair(self, *, all_of_them: bool = False) -> None:
+        """End the faults whose time has come."""
+        now = time.monotonic()
+        for fault in [r for r in self._repairs if all_of_them or r.at <= now]:
+            run(*fault.command, limit=30)
+            self._repairs.remove(fault)
+            self.last = time.monotonic()
+
+    def _paused(self) -> set[str]:
+        return {repair.node for repair in self._repairs}
+
+    def _items(self, *arguments: str) -> list[Any]:
+        """Objects, in the order of their names; none while the API server is away."""
+        try:
+            return list(self.kubectl.get(*arguments, "--request-timeout=5s")["items"])
+        except Exception:  # whatever the API server's absence looks like
+            return []
+
+    def _worked(self, done: Done) -> bool:
+        return done.code == 0
+
+    def _operator(self) -> Any | None:
+        """Its pod, unless it is away or stands on a node that is paused."""
+        pods = self._items("-n", OPERATOR_NAMESPACE, "pods", "-l", _OPERATOR)
+        there = [
+            pod
+            for pod in pods
+            if "deletionTimestamp" not in pod["metadata"]
+            and pod["spec"].get("nodeName", "") not in self._paused() | {""}
+        ]
+        return self.dice.choice(there) if there else None
+
+    def _delete(self, namespace: str, kind: str, name: str, *, force: bool) -> bool:
+        how = ("--force", "--grace-period=0") if force else ()
+        return self._worked(
+            self.kubectl.attempt(
+                *("-n", namespace, "delete", kind, name, "--wait=false", *how),
+                "--request-timeout=10s",
+            )
+        )
+
+    def _delete_operator(self, *, force: bool) -> bool:
+        pod = self._operator()
+        if pod is None:
+            return False
+        return self._delete(OPERATOR_NAMESPACE, "pod", pod["metadata"]["name"], force=force)
+
+    def _kill_process(self) -> bool:
+        pod = self._operator()
+        if pod is None:
+            return False
+        node = pod["spec"]["nodeName"]
+        return self._worked(run("docker", "exec", node, "pkill", "-KILL", "-f", _PROCESS))
+
+    def _converter_pods(self) -> list[Any]:
+        return [pod for pod in self._items("-n", NAMESPACE, "pods", "-l", _OURS) if live(pod)]
+
+    def _delete_pod(self, *, force: bool) -> bool:
+        pods = self._converter_pods()
+        if not pods:
+            return False
+        name = self.dice.choice(pods)["metadata"]["name"]
+        return self._delete(NAMESPACE, "pod", name, force=force)
+
+    def _delete_job(self) -> bool:
+        pods = self._converter_pods()
+        if not pods:
+            return False
+        job = self.dice.choice(pods)["metadata"]["labels"].get("batch.kubernetes.io/job-name")
+        return job is not None and self._delete(NAMESPACE, "job", job, force=False)
+
+    def _block(self, how: tuple[str, ...], shortest: float, longest: float) -> bool:
+        """Nothing from the operator's pod reaches the API server for a while."""
+        pod = self._operator()
+        address = (pod or {}).get("status", {}).get("podIP")
+        if pod is None or not address:
+            return False
+        node = pod["spec"]["nodeName"]
+        rule = ("FORWARD", "-s", address, "-p", "tcp", "--dport", "6443", *how)
+        table = ("docker", "exec", node, "iptables", "-w")
+        if not self._worked(run(*table, "-I", *rule)):
+            return False
+        until = time.monotonic() + self.dice.uniform(shortest, longest)
+        self._repairs.append(Repair(until, (*table, "-D", *rule)))
+        return True
+
+    def _restart_api(self) -> bool:
+        # SIGTERM: it finishes what it has begun, and its audit log with it.
+        node = f"{self.cluster}-control-plane"
+        return self._worked(run("docker", "exec", node, "pkill", "-TERM", "-x", "kube-apiserver"))
+
+    def _pause(self) -> bool:
+        """A node stands still. It may be longer than the cluster waits for a lost one."""
+        if self._repairs:  # those need a node that answers
+            return False
+        nodes = (f"{self.cluster}-worker", f"{self.cluster}-worker2")
+        node = self.dice.choice(nodes)
+        if not self._worked(run("docker", "pause", node)):
+            return False
+        until = time.monotonic() + self.dice.uniform(15, 100)
+        self._repairs.append(Repair(until, ("docker", "unpause", node), node))
+        return True
+
+    def _cancel(self) -> bool:
+        there = [
+            item["metadata"]["name"]
+            for item in self._items("-n", NAMESPACE, "convjob")
+            if item.get("status", {}).get("phase") in (None, "Queued", "Starting", "Running")
+        ]
+        if not there or len(self.cancelled) >= 20:
+            return False
+        name = self.dice.choice(there)
+        # Whether or not the answer arrives: the request may have been carried out.
+        self.cancelled.add(name)
+        return self._worked(
+            self.kubectl.attempt(
+                *("-n", NAMESPACE, "patch", "convjob", name, "--type=merge"),
+                *("-p", '{"spec":{"cancel":true}}', "--request-timeout=10s"),
+            )
+        )
