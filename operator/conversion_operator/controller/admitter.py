@@ -1,5 +1,9 @@
 """Starts conversions: the one place that creates Jobs, one pass after the other.
 
+What a pass admits is written on the Lease before the first of its Jobs is asked for, and whoever
+leads next starts from that list. So a request that an operator makes late, because it was paused
+just before, is for a conversion that holds its slot already.
+
 A slot is reserved before the request goes out and given back only when it is known that no Job
 came of it. An answer that was lost may belong to a Job that exists.
 """
@@ -17,8 +21,10 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Refused
 from conversion_operator.cluster.interface import Body, Change, Resource
+from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.shared import Shared
 from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
+from conversion_operator.core.fence import room
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.parsing import owned_by
@@ -48,7 +54,10 @@ class _Known:
 class Admitter:
     """Runs the admission passes. ``changed`` is told the uids whose place has changed."""
 
-    def __init__(self, shared: Shared, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, shared: Shared, leadership: Leadership, changed: Callable[[str], None]
+    ) -> None:
+        self._leadership, self._term = leadership, 0
         self.queue = Queue((), {})
         self._shared, self._changed = shared, changed
         self._cluster, self._view = shared.cluster, shared.view
@@ -81,7 +90,11 @@ class Admitter:
         if not self._shared.may_act():
             return 1.0
         policy = self._shared.settings.current.policy()
+        if self._term != self._leadership.term and not await self._take_over(policy):
+            return 1.0
         obstacles = await self._ask_obstacles(policy)
+        if self._term != self._leadership.term:
+            return 0.05  # leadership was lost and won again meanwhile
         # From here to the reservations nothing is awaited: no other pass or event can come
         # between counting the slots and taking them.
         now = self._cluster.now()
@@ -89,14 +102,17 @@ class Admitter:
         queue = look(self._view.conversions(), children, obstacles, now, policy)
         queue = _without(queue, self._reserved)
         held = slots_held(children, self._reserved, self._written_off())
-        for uid in admit(queue, held, policy):
-            conversion = self._view.conversion(uid)
-            if conversion is None:
-                continue
-            self._reserved.add(uid)
-            task = asyncio.create_task(self._start(conversion, policy), name=f"start {uid}")
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+        batch = {
+            uid: current_attempt(conversion, self._view.children(uid)) + 1
+            for uid in admit(queue, held, policy)[: room(dict.fromkeys(self._reserved, 1))]
+            if (conversion := self._view.conversion(uid))
+        }
+        self._reserved.update(batch)
+        if batch and not await self._leadership.commit(batch, self._term):
+            self._reserved.difference_update(batch)
+            return 1.0
+        for uid, attempt in batch.items():
+            self._begin(uid, attempt, policy)
         self._publish(queue, held, policy)
         wake = (queue.wake - now).total_seconds() if queue.wake else _LONGEST_REST
         # What was asked of the cluster is asked again soon while it stands in the way.
@@ -147,11 +163,38 @@ class Admitter:
         self._known.claims[key] = exists, now + _CLAIM_TTL
         return exists
 
-    async def _start(self, conversion: Conversion, policy: Policy) -> None:
-        """Create the next Job of a conversion and keep at it until it is known what came of it."""
-        uid = conversion.key.uid
-        attempt = current_attempt(conversion, self._view.children(uid)) + 1
-        lost_at: float | None = None
+    async def _take_over(self, policy: Policy) -> bool:
+        """Take up what the former leader may have begun. False if that cannot be learnt now.
+
+        The lists are made anew: what it created last may not have come by the watches yet.
+        """
+        term = self._leadership.term
+        try:
+            for namespace in self._shared.settings.current.namespaces:
+                for resource in (Resource.JOBS, Resource.PODS):
+                    try:
+                        listing = await self._cluster.list_all(resource, namespace)
+                    except Refused:
+                        continue  # the reflector complains of it; nothing of ours can be there
+                    self._view.replace(resource, namespace, listing)
+        except ClusterError as error:
+            logger.warning("cannot take over yet: %s", error)
+            return False
+        for uid, attempt in self._leadership.inherited.items():
+            if uid not in self._reserved:
+                self._reserved.add(uid)
+                # Its request may be under way, or be made when the other wakes up.
+                self._begin(uid, attempt, policy, lost_at=time.monotonic())
+        self._term = term
+        return True
+
+    def _begin(self, uid: str, attempt: int, policy: Policy, lost_at: float | None = None) -> None:
+        task = asyncio.create_task(self._start(uid, attempt, policy, lost_at), name=f"start {uid}")
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _start(self, uid: str, attempt: int, policy: Policy, lost_at: float | None) -> None:
+        """Create the Job of an attempt and keep at it until it is known what came of it."""
         pause = _FIRST_PAUSE
         try:
             while not self._seen(uid, attempt):
@@ -168,6 +211,7 @@ class Admitter:
                 pause = min(pause * 2, _LONGEST_PAUSE)
         finally:
             self._reserved.discard(uid)
+            self._leadership.settle(uid)
             self._changed(uid)
             self.poke()
 

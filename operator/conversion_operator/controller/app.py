@@ -52,7 +52,7 @@ class Operator:
             cluster, settings.current.pod_namespace, identity, cluster.now, self._on_leadership
         )
         shared = Shared(cluster, self.view, settings, self._metrics, self._leadership.leads)
-        self._admitter = Admitter(shared, self._queue.add)
+        self._admitter = Admitter(shared, self._leadership, self._queue.add)
         announcer = Announcer(cluster, Telemetry(self._metrics), identity)
         self._worker = Worker(shared, self._queue, self._admitter, announcer)
         # ConversionJobs are watched by kopf; here they are only listed, against what it misses.

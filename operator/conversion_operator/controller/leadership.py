@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from conversion_operator.cluster.errors import ClusterError, NotFound
-from conversion_operator.cluster.interface import Leases
+from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound
+from conversion_operator.cluster.interface import Body, Leases
+from conversion_operator.core.fence import ANNOTATION, format_admissions, parse_admissions
 
 NAME: Final = "my-network-converter-operator"
 LEASE_SECONDS: Final = 30
@@ -28,7 +29,11 @@ logger = logging.getLogger(__name__)
 
 
 class Leadership:
-    """Acquires the Lease, renews it, and gives it back."""
+    """Acquires the Lease, renews it, writes admissions on it, and gives it back.
+
+    ``term`` is one more each time leadership was won, 0 before the first. ``inherited`` is what
+    was written on the Lease at that moment: attempts, by uid, that a former leader may start.
+    """
 
     def __init__(
         self,
@@ -43,17 +48,50 @@ class Leadership:
         self._leads_until = 0.0
         self._seen_version, self._seen_at = "", 0.0
         self._led = False
+        self.term = 0
+        self.inherited: Mapping[str, int] = {}
+        self._admitted: dict[str, int] = {}
+        # The Lease as we last stored it; None if it is not known how it is stored.
+        self._stored: Body | None = None
+        # Renewals and admissions both replace the Lease: one at a time, or they would conflict
+        # with each other as if another operator had come.
+        self._writing = asyncio.Lock()
 
     def leads(self) -> bool:
         """True as long as nobody else can have taken over."""
         return time.monotonic() < self._leads_until
+
+    async def commit(self, admissions: Mapping[str, int], term: int) -> bool:
+        """Write on the Lease which attempts, by uid, are about to be started in this term.
+
+        False if that is not known to be stored: then none of them may be started. The write
+        fails if anybody else wrote since, which is how one that was paused learns of it.
+        """
+        async with self._writing:
+            if not self.leads() or term != self.term or self._stored is None:
+                return False
+            stored, before = self._stored, self._admitted
+            self._admitted = before | dict(admissions)
+            try:
+                await self._put(stored, stored["spec"].get("leaseTransitions") or 0)
+            except ClusterError as error:
+                logger.warning("the admissions are not on the Lease: %s", error)
+                self._admitted = before
+                self._report()
+                return False
+        return True
+
+    def settle(self, uid: str) -> None:
+        """What became of an admission is known. It leaves the Lease with the next write."""
+        self._admitted.pop(uid, None)
 
     async def run(self) -> None:
         """Until cancelled; then the Lease is released, so that a successor need not wait."""
         try:
             while True:
                 try:
-                    await self._try()
+                    async with self._writing:
+                        await self._try()
                 except ClusterError as error:
                     logger.warning("cannot renew the Lease: %s", error)
                 self._report()
@@ -62,22 +100,46 @@ class Leadership:
             await self._release()
 
     async def _try(self) -> None:
-        started = time.monotonic()
         try:
-            lease: Mapping[str, Any] = await self._leases.get_lease(self._namespace, NAME)
+            lease = await self._leases.get_lease(self._namespace, NAME)
         except NotFound:
-            await self._leases.create_lease(self._namespace, self._body({}, 0))
-            self._leads_until = started + _RENEW_DEADLINE_SECONDS
+            started = time.monotonic()
+            self._stored = await self._leases.create_lease(self._namespace, self._body({}, 0))
+            self._won_at(started, {})
             return
         spec = lease.get("spec") or {}
         mine = spec.get("holderIdentity") == self._identity
-        if not mine and not self._expired(lease, spec):
-            return
+        if not mine:
+            self._leads_until = 0.0
+            if not self._expired(lease, spec):
+                return
+        listed = parse_admissions((lease["metadata"].get("annotations") or {}).get(ANNOTATION))
+        # Also under our own name: a container that was started anew has its pod's name again.
+        inherits = not mine or not self.leads()
+        if inherits:
+            self._admitted = listed | self._admitted
         moves = spec.get("leaseTransitions") or 0
-        await self._leases.replace_lease(
-            self._namespace, self._body(lease["metadata"], moves if mine else moves + 1)
-        )
+        started = await self._put(lease, moves if mine else moves + 1)
+        if inherits:
+            self._won_at(started, listed)
+
+    async def _put(self, lease: Body, moves: int) -> float:
+        """Replace the Lease if it still is as given. Returns when that began."""
+        started, self._stored = time.monotonic(), None
+        try:
+            self._stored = await self._leases.replace_lease(
+                self._namespace, self._body(lease["metadata"], moves)
+            )
+        except Conflict:
+            self._leads_until = 0.0  # somebody else has written it
+            raise
         self._leads_until = started + _RENEW_DEADLINE_SECONDS
+        return started
+
+    def _won_at(self, started: float, inherited: Mapping[str, int]) -> None:
+        self._leads_until = started + _RENEW_DEADLINE_SECONDS
+        self.inherited = inherited
+        self.term += 1
 
     def _expired(self, lease: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
         """True if the holder released it, or did not renew it for a whole term of our watching."""
@@ -106,7 +168,11 @@ class Leadership:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": NAME, "namespace": self._namespace}
+            "metadata": {
+                "name": NAME,
+                "namespace": self._namespace,
+                "annotations": {ANNOTATION: format_admissions(self._admitted)},
+            }
             | ({"resourceVersion": version} if version else {}),
             "spec": {
                 "holderIdentity": self._identity,

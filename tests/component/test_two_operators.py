@@ -1,0 +1,125 @@
+"""F17: operators that do not know of each other's end. One slot is never given to two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conversion_operator.controller.leadership import NAME
+from conversion_operator.core.fence import ANNOTATION, parse_admissions
+from tests.component.running import phase_of, running
+from tests.component.support import NAMESPACE, FakeApi, World
+from tests.component.support.invariants import check_all
+from tests.component.support.scripts import succeed
+from tests.component.support.tools import conversion_job
+
+CREATE: dict[str, Any] = {"verb": "create", "resource": "jobs"}
+
+
+def lease(api: FakeApi) -> dict[str, Any]:
+    found: dict[str, Any] = api.find("leases", NAME, NAMESPACE) or {}
+    return found
+
+
+def holder(api: FakeApi) -> str | None:
+    name: str | None = lease(api).get("spec", {}).get("holderIdentity")
+    return name
+
+
+def listed(api: FakeApi) -> dict[str, int]:
+    annotations = lease(api).get("metadata", {}).get("annotations") or {}
+    return parse_admissions(annotations.get(ANNOTATION))
+
+
+def expire(api: FakeApi) -> None:
+    """Whoever watches the Lease from now on waits a second for its holder, not half a minute."""
+    api.mutate("leases", NAME, lambda body: body["spec"].update(leaseDurationSeconds=1))
+
+
+async def test_one_is_frozen_just_before_it_creates(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """Its Job comes when the other has long taken over and would rather have begun another."""
+    world.default = succeed(hold=True)
+    first, second = await api.front("a"), await api.front("b")
+    async with running(api, tmp_path / "a", "op-a", first, converter_max_parallel=1) as a:
+        await api.until(lambda: a.operator.heart.ready and holder(api) == "op-a")
+        with api.faults.hold(front="a", **CREATE) as frozen:
+            api.create(conversion_job("early"))
+            await frozen.wait_hit()
+            with api.faults.black_hole(front="a", resource="leases"):
+                expire(api)
+                api.create(conversion_job("urgent", priority=100))
+                async with running(api, tmp_path / "b", "op-b", second, converter_max_parallel=1):
+                    await api.until(lambda: holder(api) == "op-b", 20)
+                    await api.until(lambda: len(api.objects("jobs")) == 1, 20)
+                    frozen.release()
+                    await api.until(
+                        lambda: api.audit.matching(front="a", **CREATE)[0].code is not None, 20
+                    )
+                    await a.kill()
+                    for name in ("early", "urgent"):
+                        await api.until(lambda n=name: phase_of(api, n) == "Running", 20)  # type: ignore[misc]
+                        world.finish(name)
+                        await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 20)  # type: ignore[misc]
+    check_all(api, limit=1)
+
+
+async def test_an_admission_is_on_the_lease_before_its_job(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    world.default = succeed(hold=True)
+    async with running(api, tmp_path):
+        with api.faults.hold(**CREATE) as held:
+            made = [api.create(conversion_job(f"c{n}")) for n in range(3)]
+            await held.wait_hit(3)
+            assert listed(api) == {body["metadata"]["uid"]: 1 for body in made}
+        for n in range(3):
+            await api.until(lambda n=n: phase_of(api, f"c{n}") == "Running")  # type: ignore[misc]
+            world.finish(f"c{n}")
+        await api.until(lambda: not listed(api), 20, "what is settled leaves the Lease")
+    check_all(api, limit=3)
+
+
+async def test_a_lease_that_another_wrote_stops_admission(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """The write of the admissions conflicts, and nothing is created until it leads again."""
+    async with running(api, tmp_path) as op:
+        await api.until(lambda: op.operator.heart.ready and holder(api) == "op-a")
+
+        def usurp(body: dict[str, Any]) -> None:
+            body["spec"].update(holderIdentity="somebody", leaseDurationSeconds=3)
+
+        api.mutate("leases", NAME, usurp)
+        api.create(conversion_job("c"))
+        await api.until(lambda: op.metric("converter_leading") == 0)
+        assert not api.objects("jobs")
+        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        assert holder(api) == "op-a"
+    check_all(api, limit=3)
+
+
+@pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])
+async def test_the_next_leader_starts_what_was_admitted(
+    api: FakeApi, world: World, tmp_path: Path, carried_out: bool
+) -> None:
+    """Killed between the Lease and the Job: its admission is kept, be there a Job or not."""
+    fault = api.faults.drop_answer if carried_out else api.faults.black_hole
+    async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
+        await api.until(lambda: a.operator.heart.ready and holder(api) == "op-a")
+        with fault(**CREATE) as struck:
+            early = api.create(conversion_job("early"))
+            await struck.wait_hit()
+            assert listed(api) == {early["metadata"]["uid"]: 1}
+            await a.kill()
+        expire(api)
+    api.create(conversion_job("urgent", priority=100))
+    async with running(api, tmp_path / "b", "op-b", converter_max_parallel=1):
+        for name in ("early", "urgent"):
+            await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 30)  # type: ignore[misc]
+    owners = [request.owner for request in api.audit.matching(code=201, **CREATE)]
+    assert owners[0] == early["metadata"]["uid"]
+    check_all(api, limit=1)
