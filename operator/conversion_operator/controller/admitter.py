@@ -11,6 +11,7 @@ came of it. An answer that was lost may belong to a Job that exists.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -25,11 +26,13 @@ from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.shared import Shared
 from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
 from conversion_operator.core.fence import room
-from conversion_operator.core.manifest import build_job
+from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.parsing import owned_by
 from conversion_operator.core.plan import Block
 from conversion_operator.core.reconcile import awaits_attempt, current_attempt
+from conversion_operator.core.sweep import ATTEMPT as SWEEP
+from conversion_operator.core.sweep import may_sweep, sweeps, wants_sweep
 
 _LONGEST_REST: Final = 15.0
 _CLAIM_TTL: Final = 5.0
@@ -102,11 +105,7 @@ class Admitter:
         queue = look(self._view.conversions(), children, obstacles, now, policy)
         queue = _without(queue, self._reserved)
         held = slots_held(children, self._reserved, self._written_off())
-        batch = {
-            uid: current_attempt(conversion, self._view.children(uid)) + 1
-            for uid in admit(queue, held, policy)[: room(dict.fromkeys(self._reserved, 1))]
-            if (conversion := self._view.conversion(uid))
-        }
+        batch = self._choose(queue, held, policy)
         self._reserved.update(batch)
         if batch and not await self._leadership.commit(batch, self._term):
             self._reserved.difference_update(batch)
@@ -118,6 +117,20 @@ class Admitter:
         # What was asked of the cluster is asked again soon while it stands in the way.
         blocked = obstacles.namespaces_without_claim or obstacles.refused
         return min(max(wake, 0.05), _CLAIM_TTL if blocked else _LONGEST_REST)
+
+    def _choose(self, queue: Queue, held: int, policy: Policy) -> dict[str, int]:
+        """The attempts to start now, by uid; sweeps only where no conversion wants the slot."""
+        chosen = {
+            uid: current_attempt(conversion, self._view.children(uid)) + 1
+            for uid in admit(queue, held, policy)
+            if (conversion := self._view.conversion(uid))
+        }
+        spare = may_sweep(len(queue.order), held, policy)
+        if spare:
+            found = sweeps(self._view.conversions(), self._view.all_children(), self._cluster.now())
+            wanting = [uid for uid in found if uid not in self._reserved]
+            chosen |= dict.fromkeys(wanting[:spare], SWEEP)
+        return dict(itertools.islice(chosen.items(), room(len(self._reserved))))
 
     def _publish(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._reserved)
@@ -198,7 +211,7 @@ class Admitter:
         pause = _FIRST_PAUSE
         try:
             while not self._seen(uid, attempt):
-                wanted = self._wanted(uid)
+                wanted = self._wanted(uid, attempt)
                 if wanted is None and not _still_uncertain(lost_at):
                     return
                 try:
@@ -218,12 +231,18 @@ class Admitter:
     def _seen(self, uid: str, attempt: int) -> bool:
         """True once the attempt is known, be it over already: then it holds its slot itself."""
         conversion, children = self._view.conversion(uid), self._view.children(uid)
+        if attempt == SWEEP:
+            return any(job.attempt == SWEEP for job in children.jobs)
         stored = current_attempt(conversion, children) if conversion else 0
         return stored >= attempt or any(job.attempt >= attempt for job in children.jobs)
 
-    def _wanted(self, uid: str) -> Conversion | None:
+    def _wanted(self, uid: str, attempt: int) -> Conversion | None:
         """The conversion, if it is still to be started: it may have been cancelled meanwhile."""
         conversion = self._view.conversion(uid)
+        if conversion is not None and attempt == SWEEP:
+            children, now = self._view.children(uid), self._cluster.now()
+            wanted = self._shared.leads() and wants_sweep(conversion, children, now)
+            return conversion if wanted else None
         if conversion is None or conversion.finished or conversion.deleting:
             return None
         startable = not conversion.cancelled and awaits_attempt(
@@ -235,7 +254,12 @@ class Admitter:
         """One try. True if it is settled: the Job exists, or it was refused."""
         uid = conversion.key.uid
         retries = conversion.status.retries if conversion.status else None
-        body = build_job(conversion, attempt, policy, bool(retries and retries.out_of_memory))
+        doubled = bool(retries and retries.out_of_memory)
+        body = (
+            build_sweep(conversion, policy)
+            if attempt == SWEEP
+            else build_job(conversion, attempt, policy, doubled)
+        )
         try:
             created = await self._cluster.create_job(body)
         except Conflict:

@@ -16,6 +16,7 @@ from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.reconcile import awaits_attempt
 from conversion_operator.core.retry import next_attempt_at
+from conversion_operator.core.sweep import ATTEMPT as SWEEP
 
 _PRIORITY_STEP = timedelta(seconds=60)
 
@@ -71,9 +72,12 @@ def slots_held(
 
     ``children`` is by conversion uid and includes what has no ConversionJob any more. A reserved
     uid takes one as long as nothing of it is seen. ``written_off`` are the uids given up as lost
-    with their node: their slot was freed then, once.
+    with their node: their slot was freed then, once; a sweep after them takes one.
     """
-    counts = {uid: _slots(mine) for uid, mine in children.items() if uid not in written_off}
+    counts = {
+        uid: _slots(mine.of_attempt(SWEEP) if uid in written_off else mine)
+        for uid, mine in children.items()
+    }
     return sum(counts.values()) + sum(1 for uid in set(reserved) if not counts.get(uid))
 
 

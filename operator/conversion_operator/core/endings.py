@@ -18,6 +18,7 @@ from conversion_operator.core.plan import (
     Plan,
 )
 from conversion_operator.core.retry import count_end, last_attempt, next_attempt_at
+from conversion_operator.core.sweep import clear_sweeps
 from conversion_operator.core.verdict import Ended
 
 
@@ -63,7 +64,8 @@ def after_end(conversion: Conversion, children: Children, context: Context) -> P
         return Plan()
     ended = status.completion_time or context.now
     since = context.now - ended
-    actions: list[Action] = []
+    children, swept, waits_for_sweep = clear_sweeps(children, since, context)
+    actions: list[Action] = [*swept]
     for job in children.jobs:
         if job.gone or job.deleting:
             continue
@@ -81,7 +83,8 @@ def after_end(conversion: Conversion, children: Children, context: Context) -> P
     ttl = timedelta(seconds=context.policy.ttl if given is None else given)
     if since >= ttl and since >= timedelta(0):
         return Plan((*actions, DeleteConversion()))
-    waits = [ttl - since] + ([TOMBSTONE - since] if since < TOMBSTONE else [])
+    waits = [ttl - since, *waits_for_sweep]
+    waits += [TOMBSTONE - since] if since < TOMBSTONE else []
     return Plan(tuple(actions), look_again=min(waits))
 
 

@@ -17,7 +17,7 @@ ANNOTATION: Final = f"{names.GROUP}/admitted"
 MOST: Final = 1000
 """Entries of about 40 bytes; the annotations of an object may have 256 KiB together."""
 
-_ENTRY: Final = re.compile(r"([0-9a-zA-Z-]{1,64})\.([1-9][0-9]{0,8})")
+_ENTRY: Final = re.compile(r"([0-9a-zA-Z-]{1,64})\.(0|[1-9][0-9]{0,8})")
 
 
 def format_admissions(admissions: Mapping[str, int]) -> str:
@@ -35,6 +35,6 @@ def parse_admissions(text: object) -> dict[str, int]:
     return {match[1]: int(match[2]) for match in found if match}
 
 
-def room(admissions: Mapping[str, int]) -> int:
+def room(listed: int) -> int:
     """How many more there is space for."""
-    return max(0, MOST - len(admissions))
+    return max(0, MOST - listed)

@@ -14,12 +14,13 @@ from typing import Any, Final
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec, ResourceList
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.naming import job_name
+from conversion_operator.core.naming import job_name, sweep_name
 from conversion_operator.core.quantity import parse_quantity
 
 CONTAINER: Final = "converter"
 GRACE_SECONDS: Final = 10
 _BACKSTOP_SLACK_SECONDS: Final = 60
+_SWEEP_SECONDS: Final = 120
 
 
 def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubled: bool) -> Any:
@@ -69,6 +70,19 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
             },
         },
     }
+
+
+def build_sweep(conversion: Conversion, policy: Policy) -> Any:
+    """The Job that removes what killed attempts left in the output's folder."""
+    body = build_job(conversion, 0, policy, False)
+    body["metadata"]["name"] = sweep_name(conversion.key.uid)
+    pod = body["spec"]["template"]["spec"]
+    pod["activeDeadlineSeconds"] = _SWEEP_SECONDS
+    (container,) = pod["containers"]
+    container["args"] = ["sweep"]
+    needed = ("JOB_ID", "OUTPUT_FILE")
+    container["env"] = [entry for entry in container["env"] if entry["name"] in needed]
+    return body
 
 
 def resources(

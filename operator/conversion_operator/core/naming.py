@@ -16,3 +16,8 @@ def job_name(uid: str, attempt: int) -> str:
     """
     digest = hashlib.sha256(uid.encode()).hexdigest()[:16]
     return f"{PREFIX}-{digest}-{attempt}"
+
+
+def sweep_name(uid: str) -> str:
+    """The name of the Job that sweeps after a conversion: there is at most one at a time."""
+    return job_name(uid, 0).removesuffix("0") + "sweep"

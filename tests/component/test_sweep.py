@@ -1,0 +1,51 @@
+"""After a last attempt that died where it stood, one Job removes what it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from conversion_operator.core.naming import sweep_name
+from tests.component.running import attempts_of, phase_of, running, status_of
+from tests.component.support import FakeApi, World
+from tests.component.support.invariants import check_all
+from tests.component.support.scripts import oom_killed, succeed
+from tests.component.support.tools import conversion_job
+
+
+def sweep_of(api: FakeApi, made: dict[str, Any]) -> dict[str, Any] | None:
+    return api.find("jobs", sweep_name(made["metadata"]["uid"]))
+
+
+def ended(job: dict[str, Any] | None) -> bool:
+    conditions = ((job or {}).get("status") or {}).get("conditions") or []
+    return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
+
+
+async def test_swept_once_and_in_its_turn(api: FakeApi, world: World, tmp_path: Path) -> None:
+    """Whoever waits comes first; the result stays; the Job goes after an hour."""
+    world.script("c", oom_killed(), succeed())
+    world.script("d", succeed(hold=True))
+    async with running(api, tmp_path, converter_max_parallel=1) as op:
+        made = api.create(conversion_job("c", maxRetries=0))
+        api.create(conversion_job("d", priority=-1))
+        await api.until(lambda: phase_of(api, "d") == "Running")
+        assert status_of(api, "c")["reason"] == "OutOfMemory"
+        assert sweep_of(api, made) is None
+        before = status_of(api, "c")
+        world.finish("d")
+        await api.until(lambda: ended(sweep_of(api, made)), 20)
+        api.clock.advance(600)
+        await op.look_again()
+        api.create(conversion_job("e"))
+        await api.until(lambda: phase_of(api, "e") == "Succeeded", 20)
+        assert sweep_of(api, made)
+        api.clock.advance(3600)
+        await op.look_again()
+        await api.until(lambda: sweep_of(api, made) is None, 20)
+    assert status_of(api, "c") == before
+    assert attempts_of(api, "c") == ["OutOfMemory"]
+    name = sweep_name(made["metadata"]["uid"])
+    creates = api.audit.matching(verb="create", resource="jobs", code=201)
+    assert sum(name in str(request.body) for request in creates) == 1
+    check_all(api, limit=1)

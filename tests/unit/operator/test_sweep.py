@@ -1,0 +1,146 @@
+"""When a sweep is wanted, what it runs, and how it goes again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from conversion_operator.core.admission import slots_held
+from conversion_operator.core.endings import after_end
+from conversion_operator.core.manifest import build_job, build_sweep
+from conversion_operator.core.model import Children, Conversion, Job
+from conversion_operator.core.naming import sweep_name
+from conversion_operator.core.plan import DeleteJob
+from conversion_operator.core.sweep import may_sweep, sweeps, wants_sweep
+from media_converter.contract import EXIT_CODES, Reason
+from tests.unit.operator.builders import (
+    POLICY,
+    UID,
+    at,
+    bad_report,
+    children,
+    context,
+    conversion,
+    ended,
+    job,
+    pod,
+    running,
+    status,
+    step,
+    succeeded,
+)
+
+NONE = Children()
+
+
+def failed(reason: str) -> Conversion:
+    """One that has failed 11 s after T0 in its last attempt."""
+    subject = step(conversion(maxRetries=0), children(job(), running()))[1]
+    if reason == "OutOfMemory":
+        end = ended(137, "OOMKilled")
+    elif reason == "ContainerKilled":
+        end = ended(137, "Error")
+    else:
+        end = ended(EXIT_CODES[Reason(reason)], "Error", bad_report(Reason(reason)))
+    subject = step(subject, children(job(), end), 12)[1]
+    assert status(subject).reason == reason
+    return subject
+
+
+def sweep(**changes: object) -> Job:
+    return replace(job(0, name=sweep_name(UID), created=at(20)), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("reason", "wanted"),
+    [
+        ("OutOfMemory", True),
+        ("ContainerKilled", True),
+        ("DiskFull", False),
+        ("InputEmpty", False),
+    ],
+)
+def test_only_after_an_end_that_cleaned_up_nothing(reason: str, wanted: bool) -> None:
+    assert wants_sweep(failed(reason), NONE, at(20)) is wanted
+
+
+@pytest.mark.parametrize(
+    ("subject", "parts", "now"),
+    [
+        (conversion(), NONE, 20),
+        (step(conversion(), children(job(), succeeded()), 12)[1], NONE, 20),
+        (replace(failed("OutOfMemory"), deleting=True), NONE, 20),
+        (replace(failed("OutOfMemory"), spec=None), NONE, 20),
+        (failed("OutOfMemory"), children(job()), 20),
+        (failed("OutOfMemory"), children(running()), 20),
+        (failed("OutOfMemory"), children(sweep()), 20),
+        (failed("OutOfMemory"), children(sweep(finished="Complete")), 20),
+        (failed("OutOfMemory"), children(sweep(finished="Failed")), 20),
+        (failed("OutOfMemory"), NONE, 12 + 3600),
+    ],
+    ids=[
+        "not ended",
+        "succeeded",
+        "being deleted",
+        "no spec",
+        "its Job lives",
+        "its pod lives",
+        "under way",
+        "done",
+        "tried",
+        "an hour later",
+    ],
+)
+def test_not_wanted(subject: Conversion, parts: Children, now: float) -> None:
+    assert not wants_sweep(subject, parts, at(now))
+
+
+def test_while_it_runs_and_as_long_as_its_job_tells_of_it_nothing_is_done() -> None:
+    subject = failed("OutOfMemory")
+    sweeping = children(sweep(), pod(0, phase="Running", job_name=sweep_name(UID)))
+    assert after_end(subject, sweeping, context(at(30))).actions == ()
+    done = children(sweep(finished="Complete"))
+    assert after_end(subject, done, context(at(3600))).actions == ()
+    plan = after_end(subject, done, context(at(11 + 3600)))
+    assert plan.actions == (DeleteJob(done.jobs[0], foreground=False),)
+    assert plan.status is None
+
+
+def test_one_that_does_not_get_done_gives_its_slot_back() -> None:
+    subject, late = failed("OutOfMemory"), at(20 + POLICY.start_timeout)
+    plan = after_end(subject, children(sweep()), context(late - timedelta(seconds=1)))
+    assert (plan.actions, plan.look_again) == ((), timedelta(seconds=1))
+    plan = after_end(subject, children(sweep()), context(late))
+    assert plan.actions == (DeleteJob(sweep(), foreground=True),)
+
+
+def test_in_order_and_only_in_slots_that_nobody_waits_for() -> None:
+    first, second = failed("OutOfMemory"), failed("ContainerKilled")
+    second = replace(second, key=replace(second.key, uid="0"), created=at(1))
+    later = status(second).model_copy(update={"completion_time": at(15)})
+    assert sweeps([replace(second, status=later), first], {}, at(20)) == (UID, "0")
+    assert [may_sweep(w, h, POLICY) for w, h in ((0, 0), (1, 1), (3, 0), (0, 3))] == [3, 1, 0, 0]
+    assert may_sweep(0, 0, replace(POLICY, enabled=False)) == 0
+
+
+def test_it_takes_a_slot_also_after_a_lost_node() -> None:
+    assert slots_held({UID: children(sweep())}, ()) == 1
+    assert slots_held({UID: children(sweep(), running())}, (), written_off={UID}) == 1
+
+
+def test_its_manifest() -> None:
+    subject = failed("OutOfMemory")
+    body, attempt = build_sweep(subject, POLICY), build_job(subject, 1, POLICY, False)
+    assert body["metadata"]["name"] == sweep_name(UID)
+    assert body["metadata"]["ownerReferences"] == attempt["metadata"]["ownerReferences"]
+    (container,) = body["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["sweep"]
+    assert {e["name"]: e["value"] for e in container["env"]} == {
+        "JOB_ID": subject.key.name,
+        "OUTPUT_FILE": "/output/a.mp4",
+    }
+    (usual,) = attempt["spec"]["template"]["spec"]["containers"]
+    same = ("image", "resources", "securityContext", "volumeMounts")
+    assert [container[key] for key in same] == [usual[key] for key in same]
