@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -126,14 +127,16 @@ class Run:
                 return left
             time.sleep(2)
 
-    def log(self) -> list[Any]:
-        """The changes in the audit log."""
+    def log(self, since: str) -> list[Any]:
+        """The changes in the audit log since a time; a cluster may be used again."""
         node = f"{self.cluster}-control-plane"
         text = must("docker", "exec", node, "cat", AUDIT_LOG, limit=120)
-        return list(audit.changes(text.splitlines()))
+        changes = audit.changes(text.splitlines())
+        return [record for record in changes if record["stageTimestamp"] >= since]
 
     def go(self) -> int:
         """The whole run. Returns the exit code."""
+        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
         say("installing")
         self.install()
         dice = random.Random(self.seed)  # noqa: S311
@@ -151,7 +154,7 @@ class Run:
         faulty = [
             text for item in conversions if (text := wrong(item, self.volume, saboteur.cancelled))
         ]
-        log = self.log()
+        log = self.log(started)
         table = [
             *rows(
                 *(conversions, faulty, audit.lives(log, media.NAMESPACE)),
