@@ -123,3 +123,48 @@ async def test_the_next_leader_starts_what_was_admitted(
     owners = [request.owner for request in api.audit.matching(code=201, **CREATE)]
     assert owners[0] == early["metadata"]["uid"]
     check_all(api, limit=1)
+
+
+async def test_nothing_is_admitted_before_all_is_listed(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """One that has just begun does not take what it has not seen yet for absent."""
+    world.default = succeed(hold=True)
+    async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
+        api.create(conversion_job("c"))
+        await api.until(lambda: phase_of(api, "c") == "Running")
+        await a.kill()
+    expire(api)
+    with api.faults.hold(verb=("list", "get"), resource=("jobs", "pods")) as held:
+        async with running(api, tmp_path / "b", "op-b", converter_max_parallel=1) as b:
+            api.create(conversion_job("urgent", priority=100))
+            await api.until(lambda: b.metric("converter_leading") == 1, 20)
+            await api.until(lambda: len(list(b.operator.view.conversions())) == 2, 20)
+            reads = api.audit.count(verb="update", resource="leases")
+            await api.until(lambda: api.audit.count(verb="update", resource="leases") > reads, 20)
+            assert len(api.objects("jobs")) == 1
+            held.release()
+            for name in ("c", "urgent"):
+                await api.until(lambda n=name: phase_of(api, n) == "Running", 20)  # type: ignore[misc]
+                world.finish(name)
+                await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 20)  # type: ignore[misc]
+    check_all(api, limit=1)
+
+
+async def test_a_slot_is_taken_before_its_job_is_seen(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """While a request is under way, the next in the queue does not get the same slot."""
+    async with running(api, tmp_path, converter_max_parallel=1):
+        with api.faults.hold(**CREATE) as held:
+            api.create(conversion_job("c"))
+            await held.wait_hit()
+            api.create(conversion_job("d"))
+            await api.until(lambda: phase_of(api, "d") == "Queued")
+            renewals = api.audit.count(verb="update", resource="leases")
+            await api.until(
+                lambda: api.audit.count(verb="update", resource="leases") > renewals, 20
+            )
+            assert len({request.body for request in api.audit.matching(**CREATE)}) == 1
+        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+    check_all(api, limit=1)
