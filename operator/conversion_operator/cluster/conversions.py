@@ -1,0 +1,134 @@
+"""ConversionJobs as a client sees them, in any namespace, and who may do what with them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from kubernetes.aio import client
+
+from conversion_operator.api import names
+from conversion_operator.cluster.interface import Body, Change, Listing
+from conversion_operator.cluster.transport import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a token belongs to, as the API server says."""
+
+    username: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+
+
+class Conversions(Protocol):
+    """What a client needs of a cluster. Every method raises a ClusterError."""
+
+    def now(self) -> datetime:
+        """The API server's time."""
+
+    async def create(self, namespace: str, body: Body) -> Body:
+        """Create a ConversionJob. Conflict if its name is taken, Refused if it may not be."""
+
+    async def get(self, namespace: str, name: str) -> Body:
+        """One ConversionJob, as of now."""
+
+    async def list_all(self, namespace: str) -> Listing:
+        """All ConversionJobs of a namespace, as of now."""
+
+    def watch(self, namespace: str, version: str) -> AsyncIterator[Change]:
+        """What changes after ``version``, until the server ends the stream."""
+
+    async def cancel(self, namespace: str, name: str, uid: str) -> Body:
+        """Ask for the end of this very ConversionJob. Refused if it is another one by now."""
+
+    async def review_token(self, token: str, audience: str) -> Caller | None:
+        """Who the token belongs to; None if it is not valid for the audience."""
+
+    async def may(self, caller: Caller, verb: str, namespace: str) -> bool:
+        """True if the caller may do this with the ConversionJobs of the namespace."""
+
+
+class KubeConversions:
+    """Conversions over the API server. Close it after use."""
+
+    def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
+        self._transport = Transport(configuration, user_agent)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    def now(self) -> datetime:
+        """The Date header of the latest answer, plus the time since."""
+        return self._transport.now()
+
+    async def create(self, namespace: str, body: Body) -> Body:
+        """POST a ConversionJob."""
+        return await self._transport.request("POST", _path(namespace), body=body)
+
+    async def get(self, namespace: str, name: str) -> Body:
+        """GET a ConversionJob."""
+        return await self._transport.request("GET", _path(namespace, name))
+
+    async def list_all(self, namespace: str) -> Listing:
+        """LIST, read from the store: resourceVersion is left unset on purpose."""
+        answer = await self._transport.request("GET", _path(namespace))
+        return Listing(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+
+    async def watch(self, namespace: str, version: str) -> AsyncIterator[Change]:
+        """GET with watch."""
+        query = [("resourceVersion", version)]
+        async for change in self._transport.watch(_path(namespace), query):
+            yield change
+
+    async def cancel(self, namespace: str, name: str, uid: str) -> Body:
+        """PATCH spec.cancel, tied to the uid."""
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "add", "path": "/spec/cancel", "value": True},
+        ]
+        return await self._transport.request("PATCH", _path(namespace, name), body=patch)
+
+    async def review_token(self, token: str, audience: str) -> Caller | None:
+        """POST a TokenReview."""
+        kind = "authentication.k8s.io/v1"
+        body = {
+            "apiVersion": kind,
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        answer = await self._transport.request("POST", f"/apis/{kind}/tokenreviews", body=body)
+        status = answer.get("status") or {}
+        # A server that knows no audiences says nothing of them, and has not checked ours.
+        if not status.get("authenticated") or audience not in (status.get("audiences") or ()):
+            return None
+        user = status["user"]
+        return Caller(user["username"], user.get("uid", ""), tuple(user.get("groups") or ()))
+
+    async def may(self, caller: Caller, verb: str, namespace: str) -> bool:
+        """POST a SubjectAccessReview."""
+        kind = "authorization.k8s.io/v1"
+        attributes = {
+            "group": names.GROUP,
+            "resource": names.PLURAL,
+            "verb": verb,
+            "namespace": namespace,
+        }
+        spec = {
+            "user": caller.username,
+            "uid": caller.uid,
+            "groups": list(caller.groups),
+            "resourceAttributes": attributes,
+        }
+        body = {"apiVersion": kind, "kind": "SubjectAccessReview", "spec": spec}
+        path = f"/apis/{kind}/subjectaccessreviews"
+        answer = await self._transport.request("POST", path, body=body)
+        return bool((answer.get("status") or {}).get("allowed"))
+
+
+def _path(namespace: str, name: str = "") -> str:
+    base = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}"
+    return f"{base}/{name}" if name else base

@@ -1,0 +1,174 @@
+"""Requests to the API server over the official client, on plain JSON.
+
+The client's typed models are not used: they refuse objects that are incomplete, as a pod is
+in its first moments. What is used of it is configuration, authentication with the token re-read
+as it is rotated, TLS and URLs. Every request has time limits on this side: a server or network
+that goes silent without closing the connection must not hold anything up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import aiohttp
+import orjson
+from kubernetes.aio import client, config
+
+from conversion_operator.cluster.errors import (
+    ClusterError,
+    Conflict,
+    Expired,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from conversion_operator.cluster.interface import Change
+
+_READ: Final = aiohttp.ClientTimeout(total=30, connect=5)
+# Short enough that a write sent just before leadership was lost cannot arrive after another
+# operator has taken over (see controller/leadership.py).
+_WRITE: Final = aiohttp.ClientTimeout(total=8, connect=5)
+# The server ends a watch after this time; one that is silent for longer is dead.
+_WATCH_SECONDS: Final = 45
+_WATCH: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
+
+
+async def load_configuration() -> client.Configuration:
+    """From the service account of the pod, else from the kubeconfig, as kubectl would."""
+    configuration = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=configuration, persist_config=False)
+    return configuration
+
+
+class Transport:
+    """Connections to one API server. Close it after use."""
+
+    def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
+        configuration.retries = None  # callers look again; repeating blindly is not theirs to want
+        self._api = client.ApiClient(configuration)
+        self._api.user_agent = user_agent
+        # Until a first answer this machine's clock has to do.
+        self._server_time = datetime.now(UTC)
+        self._server_time_at = time.monotonic()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()
+
+    def now(self) -> datetime:
+        """The Date header of the latest answer, plus the time since."""
+        return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
+
+    async def watch(self, path: str, query: list[tuple[str, str]]) -> AsyncIterator[Change]:
+        """Changes of what ``path`` lists. Bookmarks keep the version fresh in quiet times."""
+        query = [
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", str(_WATCH_SECONDS)),
+            *query,
+        ]
+        response = await self.send("GET", path, query, limits=_WATCH)
+        try:
+            async for line in response.content:
+                if line.strip():
+                    yield _parse_change(line)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unavailable(f"the watch of {path} broke: {error!r}") from error
+        finally:
+            response.close()
+
+    async def request(
+        self, verb: str, path: str, query: list[tuple[str, str]] | None = None, body: Any = None
+    ) -> dict[str, Any]:
+        """Send a request and read its JSON answer. Raises a ClusterError."""
+        response = await self.send(verb, path, query or [], body)
+        try:
+            answer: dict[str, Any] = orjson.loads(await response.read())
+            return answer
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unavailable(f"{verb} {path}: the answer broke off: {error!r}") from error
+
+    async def send(
+        self,
+        verb: str,
+        path: str,
+        query: list[tuple[str, str]],
+        body: Any = None,
+        limits: aiohttp.ClientTimeout | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a request; the caller reads the answer and closes it. Raises a ClusterError."""
+        content_type = "application/json-patch+json" if verb == "PATCH" else "application/json"
+        method, url, headers, data, _ = await self._api.param_serialize(
+            verb,
+            path,
+            query_params=query,
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = await self._api.call_api(
+                method,
+                url,
+                headers,
+                data,
+                _request_timeout=limits or (_READ if verb == "GET" else _WRITE),
+            )
+            response: aiohttp.ClientResponse = answer.response
+            self._take_time(response)
+            if response.status >= 400:
+                text = await response.text(errors="replace")
+                raise _error(verb, path, response, text)
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise Unavailable(f"{verb} {path}: {error!r}") from error
+        return response
+
+    def _take_time(self, response: aiohttp.ClientResponse) -> None:
+        stamp = response.headers.get("Date")
+        if not stamp:
+            return
+        # The header has whole seconds. Taking each as it comes would let time run backwards by
+        # up to a second between two answers, so it only ever corrects larger differences.
+        told = parsedate_to_datetime(stamp)
+        if abs((told - self.now()).total_seconds()) > 1.5:
+            self._server_time, self._server_time_at = told, time.monotonic()
+
+
+def _parse_change(line: bytes) -> Change:
+    event = orjson.loads(line)
+    body = event["object"]
+    if event["type"] == "ERROR":
+        message = body.get("message", "")
+        if body.get("code") == 410:
+            raise Expired(message)
+        raise Unavailable(f"the watch ended with an error: {message}")
+    return Change(event["type"], body)
+
+
+def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) -> ClusterError:
+    try:
+        said = str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        said = text[:200]
+    message = f"{verb} {path}: {response.status} {said}"
+    status = response.status
+    if status == 404:
+        return NotFound(message)
+    if status == 409:
+        return Conflict(message)
+    if status == 410:
+        return Expired(message)
+    if status == 429 or status >= 500 or status in (401, 408):
+        # 401 too: the token was rotated a moment ago, and is read again before long.
+        after = response.headers.get("Retry-After", "")
+        return Unavailable(message, float(after) if after.isdigit() else None)
+    return Refused(said)
