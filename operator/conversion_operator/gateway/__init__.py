@@ -1,0 +1,1 @@
+"""The HTTP API: ConversionJobs for callers that speak JSON over HTTP."""

@@ -1,0 +1,94 @@
+"""The application: routes, limits, and every error as {"error": ...}."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.errors import (
+    ClusterError,
+    Conflict,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from conversion_operator.gateway.auth import Authenticator
+from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.limits import Concurrency
+from conversion_operator.gateway.routes import Context, converter_router
+from conversion_operator.gateway.service import Service
+from conversion_operator.gateway.settings import GatewaySettings
+
+logger = logging.getLogger(__name__)
+
+RouterFactory = Callable[[Context], APIRouter]
+
+
+def create_app(
+    cluster: Conversions,
+    settings: GatewaySettings,
+    routers: Sequence[RouterFactory] = (converter_router,),
+) -> FastAPI:
+    """The API on a cluster. ``cluster`` is the caller's to close."""
+    app = FastAPI(title="MY Network converter", version="1")
+    context = Context(Service(cluster, settings), Authenticator(cluster, settings), settings)
+    for router in routers:
+        app.include_router(router(context))
+    app.add_middleware(Concurrency, limit=settings.gateway_max_concurrent)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(ClusterError, _cluster_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+    @app.get("/healthz", tags=["health"])
+    @app.get("/readyz", tags=["health"])
+    async def healthy() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app
+
+
+def _answer(code: int, message: str, retry_after: int | None = None) -> JSONResponse:
+    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    if code == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse({"error": message}, code, headers)
+
+
+async def _api_error(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, ApiError):
+        return await _unexpected(_, error)
+    return _answer(error.code, error.message, error.retry_after)
+
+
+async def _cluster_error(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, Unavailable):
+        logger.warning("the API server does not serve: %s", error)
+        after = max(1, math.ceil(error.retry_after or 5))
+        return _answer(503, "the Kubernetes API is not available, try again", after)
+    if isinstance(error, NotFound):
+        return _answer(404, "not found")
+    if isinstance(error, Conflict):
+        return _answer(409, "changed by somebody else meanwhile, try again")
+    if isinstance(error, Refused):
+        return _answer(400, str(error))
+    return await _unexpected(_, error)
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        return await _unexpected(_, error)
+    answer = _answer(error.status_code, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    logger.error("a request failed", exc_info=error)
+    return _answer(500, "internal error")

@@ -1,0 +1,81 @@
+"""Who calls, and whether they may do what they ask for in the namespace they mean."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from typing import Final
+
+from conversion_operator.cluster.conversions import Caller, Conversions
+from conversion_operator.cluster.errors import Refused, Unavailable
+from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.settings import GatewaySettings
+
+_CACHE_SECONDS: Final = 10.0
+_CACHE_ENTRIES: Final = 1024
+_SERVICE_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):[a-z0-9.-]+")
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class Authenticator:
+    """Answers are remembered for 10 s: a revoked right ends within that time."""
+
+    def __init__(self, cluster: Conversions, settings: GatewaySettings) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._callers: dict[str, tuple[float, Caller]] = {}
+        self._rights: dict[tuple[Caller, str, str], float] = {}
+
+    async def namespace(self, authorization: str, wanted: str, verb: str) -> str:
+        """The namespace to act in. Raises ApiError 400, 401 or 403, or Unavailable."""
+        if self._settings.gateway_auth == "network":
+            return self._settings.gateway_namespace
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise ApiError(401, "a bearer token is required")
+        try:
+            caller = await self._caller(token)
+            namespace = _namespace(caller, wanted)
+            allowed = await self._may(caller, verb, namespace)
+        except Refused as error:
+            raise Unavailable(f"callers cannot be checked: {error}") from error
+        if not allowed:
+            raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
+        return namespace
+
+    async def _caller(self, token: str) -> Caller:
+        key = hashlib.sha256(token.encode(errors="replace")).hexdigest()
+        until, known = self._callers.get(key, (0.0, None))
+        if known is not None and until > time.monotonic():
+            return known
+        caller = await self._cluster.review_token(token, self._settings.gateway_audience)
+        if caller is None:
+            raise ApiError(401, "the token is not valid for this API")
+        if len(self._callers) >= _CACHE_ENTRIES:
+            self._callers.clear()
+        self._callers[key] = (time.monotonic() + _CACHE_SECONDS, caller)
+        return caller
+
+    async def _may(self, caller: Caller, verb: str, namespace: str) -> bool:
+        key = (caller, verb, namespace)
+        if self._rights.get(key, 0.0) > time.monotonic():
+            return True
+        if not await self._cluster.may(caller, verb, namespace):
+            return False
+        if len(self._rights) >= _CACHE_ENTRIES:
+            self._rights.clear()
+        self._rights[key] = time.monotonic() + _CACHE_SECONDS
+        return True
+
+
+def _namespace(caller: Caller, wanted: str) -> str:
+    if wanted:
+        if not _NAMESPACE.fullmatch(wanted):
+            raise ApiError(400, "X-Namespace: not the name of a namespace")
+        return wanted
+    account = _SERVICE_ACCOUNT.fullmatch(caller.username)
+    if account is None:
+        raise ApiError(400, "X-Namespace: required unless a service account calls")
+    return account[1]

@@ -1,0 +1,13 @@
+"""What a request is answered with when it cannot be carried out."""
+
+from __future__ import annotations
+
+
+class ApiError(Exception):
+    """Answered as ``{"error": message}`` with the status code, and Retry-After in seconds."""
+
+    def __init__(self, code: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after

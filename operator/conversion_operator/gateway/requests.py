@@ -1,0 +1,94 @@
+"""Request bodies, checked by the models of the resource itself so that errors name the field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
+from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.paths import Mapping, PathRefused, to_volume
+from media_converter.contract import ConversionType
+
+_REQUIRED: Final = ("input_file", "output_file", "conversion_type")
+
+
+class ConvertRequest(BaseModel):
+    """The body of POST /api/v1/converter/convert, for the OpenAPI page."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "input_file": "/opt/my-network/storage/videos/holiday.mov",
+                    "output_file": "/opt/my-network/shared/output/holiday.mp4",
+                    "conversion_type": "video_to_mp4",
+                    "options": {"quality": "medium", "resolution": "720p"},
+                }
+            ]
+        }
+    )
+
+    input_file: str = Field(description="The file to convert, as the caller knows it.")
+    output_file: str = Field(description="Where the result goes, as the caller knows it.")
+    conversion_type: ConversionType = Field(description="What to make.")
+    options: ConversionOptions | None = Field(None, description="Options of that type.")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A conversion to start: the spec with paths on the volume, and the caller's own paths."""
+
+    spec: ConversionJobSpec
+    input_file: str
+    output_file: str
+
+
+def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
+    """Raises ApiError 400, naming the field."""
+    try:
+        data: Any = orjson.loads(raw)
+    except ValueError:
+        raise ApiError(400, "the body is not JSON") from None
+    if not isinstance(data, dict):
+        raise ApiError(400, "the body must be a JSON object")
+    for name in _REQUIRED:
+        if data.get(name) in (None, ""):
+            raise ApiError(400, f"Missing required field: {name}")
+    unknown = sorted(data.keys() - {*_REQUIRED, "options"})
+    if unknown:
+        raise ApiError(400, f"unknown field: {unknown[0][:64]}")
+    paths = {name: _path(name, data[name], mappings) for name in ("input_file", "output_file")}
+    try:
+        spec = ConversionJobSpec.model_validate(
+            paths
+            | {"conversion_type": data["conversion_type"], "options": data.get("options") or None}
+        )
+    except ValidationError as error:
+        raise ApiError(400, _explain(error)) from None
+    return Submission(spec, data["input_file"], data["output_file"])
+
+
+def _path(name: str, value: object, mappings: tuple[Mapping, ...]) -> str:
+    if not isinstance(value, str):
+        raise ApiError(400, f"{name}: must be a string")
+    try:
+        return to_volume(value, mappings)
+    except PathRefused as error:
+        raise ApiError(400, f"{name}: {error}") from None
+
+
+_OURS: Final = {
+    "inputFile": "input_file",
+    "outputFile": "output_file",
+    "conversionType": "conversion_type",
+}
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(_OURS.get(str(part), str(part)[:64]) for part in first["loc"])
+    return f"{where}: {first['msg']}"

@@ -1,0 +1,79 @@
+"""The routes of MY Network's converter. Other routers are given to create_app beside this one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter, Request
+
+from conversion_operator.gateway.auth import Authenticator
+from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.requests import ConvertRequest, parse_convert
+from conversion_operator.gateway.service import Service
+from conversion_operator.gateway.settings import GatewaySettings
+from conversion_operator.gateway.translate import Answer
+
+_KEY_LENGTH: Final = 255
+
+
+class Context:
+    """What every route needs."""
+
+    def __init__(self, service: Service, auth: Authenticator, settings: GatewaySettings) -> None:
+        self.service = service
+        self.settings = settings
+        self._auth = auth
+
+    async def namespace(self, request: Request, verb: str) -> str:
+        """Where the caller may do ``verb`` to ConversionJobs; ApiError if it may not."""
+        headers = request.headers
+        return await self._auth.namespace(
+            headers.get("authorization", ""), headers.get("x-namespace", ""), verb
+        )
+
+    async def body(self, request: Request) -> bytes:
+        """The body, read no further than its limit: ApiError 413 beyond."""
+        limit, content = self.settings.gateway_max_body_bytes, bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > limit:
+                raise ApiError(413, f"the body is larger than {limit} bytes")
+        return bytes(content)
+
+
+def converter_router(context: Context) -> APIRouter:
+    """The five calls MY Network makes."""
+    router = APIRouter(prefix="/api/v1/converter", tags=["converter"])
+    service = context.service
+    schema = ConvertRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    schema["properties"]["conversion_type"] = {"type": "string"}
+    schema["properties"]["options"] = {"type": ["object", "null"]}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+
+    @router.post("/convert", openapi_extra={"requestBody": body})
+    async def convert(request: Request) -> Answer:
+        namespace = await context.namespace(request, "create")
+        key = request.headers.get("idempotency-key")
+        if key is not None and not 0 < len(key) <= _KEY_LENGTH:
+            raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_LENGTH} characters")
+        asked = parse_convert(await context.body(request), context.settings.mappings)
+        return await service.convert(namespace, asked, key)
+
+    @router.get("/status/{job_id}")
+    async def status(request: Request, job_id: str) -> Answer:
+        return await service.status(await context.namespace(request, "get"), job_id)
+
+    @router.post("/cancel/{job_id}")
+    async def cancel(request: Request, job_id: str) -> Answer:
+        return await service.cancel(await context.namespace(request, "patch"), job_id)
+
+    @router.get("/active")
+    async def active(request: Request) -> Answer:
+        return await service.active(await context.namespace(request, "list"))
+
+    @router.get("/stats")
+    async def stats(request: Request) -> Answer:
+        return await service.stats(await context.namespace(request, "list"))
+
+    return router

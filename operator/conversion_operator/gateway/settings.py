@@ -1,0 +1,58 @@
+"""Settings of the HTTP API, from a ConfigMap mounted as a folder and the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from conversion_operator.gateway.paths import Mapping, parse_mappings
+
+CONFIG_DIR: Final = Path("/etc/my-network-converter")
+
+
+class GatewaySettings(BaseSettings):
+    """Names in capitals are the environment variables, which override the ConfigMap."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    gateway_auth: Literal["token", "network"] = Field(
+        "token", description="token: bearer tokens are reviewed. network: a NetworkPolicy guards."
+    )
+    gateway_audience: str = Field(
+        "my-network-converter", min_length=1, description="Audience a caller's token must have."
+    )
+    gateway_namespace: str = Field(
+        "my-network", description="The one namespace of all callers with GATEWAY_AUTH=network."
+    )
+    gateway_paths: str = Field(
+        "/opt/my-network/shared=/,/opt/my-network/storage=/storage",
+        description="Callers' folders and the folders of the volume they are.",
+    )
+    gateway_max_body_bytes: int = Field(65536, ge=1024, description="Largest request body.")
+    gateway_max_concurrent: int = Field(
+        256, ge=1, description="Most requests under way at once; more are answered 503."
+    )
+    gateway_port: int = Field(8000, ge=0, le=65535, description="Port of the API.")
+    converter_max_parallel: int = Field(3, ge=0, description="The operator's, told by stats.")
+    converter_image: str = Field(
+        "my-converter:latest", description="The operator's, told by stats."
+    )
+
+    @field_validator("gateway_paths")
+    @classmethod
+    def _mappings_are_understood(cls, text: str) -> str:
+        parse_mappings(text)
+        return text
+
+    @property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """GATEWAY_PATHS, parsed."""
+        return parse_mappings(self.gateway_paths)
+
+
+def read_settings(folder: Path = CONFIG_DIR) -> GatewaySettings:
+    """The settings as they stand now. Raises ValidationError, naming the setting."""
+    return GatewaySettings(_secrets_dir=folder if folder.is_dir() else None)
