@@ -19,6 +19,8 @@ IMAGE: Final = "my-converter:latest"
 FOLDER: Final = "output/chaos"
 BROKEN: Final = "broken"
 """The prefix of the names of conversions whose input is damaged; they have to fail."""
+LONG: Final = "long"
+"""The prefix of those that run long enough to be hit."""
 
 _KINDS: Final = 8
 _RATE: Final = 8000
@@ -41,7 +43,7 @@ def write_inputs(volume: Path) -> None:
 
 
 def manifests(count: int, dice: random.Random) -> list[dict[str, Any]]:
-    """``count`` ConversionJobs: one in ten runs for long, one in thirty has a damaged input."""
+    """``count`` ConversionJobs: one in eight runs for long, one in thirty has a damaged input."""
     return [_manifest(number, dice) for number in range(count)]
 
 
@@ -49,9 +51,9 @@ def _manifest(number: int, dice: random.Random) -> dict[str, Any]:
     which = number % _KINDS
     if number % 30 == 7:
         name, spec = f"{BROKEN}-{number:04}", _spec("audio_to_mp3", "broken.wav", "mp3")
-    elif number % 10 == 0:
-        name, spec = f"long-{number:04}", _spec("video_to_mp4", "long.mp4", "mp4")
-        spec["options"] = {"duration": dice.randint(10, 30), "resolution": "360p"}
+    elif number % 8 == 0:
+        name, spec = f"{LONG}-{number:04}", _spec("video_to_mp4", "long.mp4", "mp4")
+        spec["options"] = {"duration": dice.randint(30, 90), "resolution": "360p"}
     elif number % 2:
         name, spec = f"tone-{number:04}", _spec("audio_to_mp3", f"tone-{which}.wav", "mp3")
     else:

@@ -14,7 +14,7 @@ from tests.e2e.support.commands import Done, Kubectl, run
 from tests.e2e.support.operator import NAME
 from tests.e2e.support.operator import NAMESPACE as OPERATOR_NAMESPACE
 from tests.e2e.support.world import live
-from tests.load.media import NAMESPACE
+from tests.load.media import LONG, NAMESPACE
 
 _OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 _OPERATOR: Final = f"app.kubernetes.io/name={NAME}"
@@ -126,21 +126,29 @@ class Saboteur:
         node = pod["spec"]["nodeName"]
         return self._worked(run("docker", "exec", node, "pkill", "-KILL", "-f", _PROCESS))
 
-    def _converter_pods(self) -> list[Any]:
-        return [pod for pod in self._items("-n", NAMESPACE, "pods", "-l", _OURS) if live(pod)]
+    def _victim(self) -> Any | None:
+        """A converter pod that lives: mostly a long one, as short ones are over before the blow."""
+        pods = [pod for pod in self._items("-n", NAMESPACE, "pods", "-l", _OURS) if live(pod)]
+        long = [
+            pod
+            for pod in pods
+            if pod["metadata"]["annotations"][names.CONVERSION_ANNOTATION].startswith(LONG)
+        ]
+        if long and self.dice.random() < 0.7:
+            return self.dice.choice(long)
+        return self.dice.choice(pods) if pods else None
 
     def _delete_pod(self, *, force: bool) -> bool:
-        pods = self._converter_pods()
-        if not pods:
+        pod = self._victim()
+        if pod is None:
             return False
-        name = self.dice.choice(pods)["metadata"]["name"]
-        return self._delete(NAMESPACE, "pod", name, force=force)
+        return self._delete(NAMESPACE, "pod", pod["metadata"]["name"], force=force)
 
     def _delete_job(self) -> bool:
-        pods = self._converter_pods()
-        if not pods:
+        pod = self._victim()
+        if pod is None:
             return False
-        job = self.dice.choice(pods)["metadata"]["labels"].get("batch.kubernetes.io/job-name")
+        job = pod["metadata"]["labels"].get("batch.kubernetes.io/job-name")
         return job is not None and self._delete(NAMESPACE, "job", job, force=False)
 
     def _block(self, how: tuple[str, ...], shortest: float, longest: float) -> bool:
