@@ -80,6 +80,8 @@ def build_sweep(conversion: Conversion, policy: Policy) -> Any:
     pod["activeDeadlineSeconds"] = _SWEEP_SECONDS
     (container,) = pod["containers"]
     container["args"] = ["sweep"]
+    # Not those of the spec, which may have been too little for the conversion itself.
+    container["resources"] = {"requests": dict(policy.requests), "limits": dict(policy.limits)}
     needed = ("JOB_ID", "OUTPUT_FILE")
     container["env"] = [entry for entry in container["env"] if entry["name"] in needed]
     return body

@@ -131,7 +131,9 @@ def test_it_takes_a_slot_also_after_a_lost_node() -> None:
 
 
 def test_its_manifest() -> None:
-    subject = failed("OutOfMemory")
+    subject = replace(
+        failed("OutOfMemory"), spec=conversion(resources={"limits": {"memory": "14Mi"}}).spec
+    )
     body, attempt = build_sweep(subject, POLICY), build_job(subject, 1, POLICY, False)
     assert body["metadata"]["name"] == sweep_name(UID)
     assert body["metadata"]["ownerReferences"] == attempt["metadata"]["ownerReferences"]
@@ -142,5 +144,6 @@ def test_its_manifest() -> None:
         "OUTPUT_FILE": "/output/a.mp4",
     }
     (usual,) = attempt["spec"]["template"]["spec"]["containers"]
-    same = ("image", "resources", "securityContext", "volumeMounts")
+    assert container["resources"]["limits"] == POLICY.limits
+    same = ("image", "securityContext", "volumeMounts")
     assert [container[key] for key in same] == [usual[key] for key in same]
