@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
 
 GIVE_UP_AFTER = timedelta(hours=1)
 FIRST_DELAY = timedelta(seconds=5)
@@ -26,6 +27,26 @@ def next_send_at(ended: datetime, attempts: int, last_attempt: datetime | None) 
     delay = min(FIRST_DELAY * 2 ** min(attempts - 1, 16), LONGEST_DELAY)
     due = last_attempt + delay
     return due if due < ended + GIVE_UP_AFTER else None
+
+
+def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
+    """Why ``url`` is never called, without quoting it; None if its host is on the list.
+
+    ``allowed_hosts`` are exact names in lower case; an empty list allows no host.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        _ = parts.port  # raises for a port that is not a number below 65536
+    except ValueError:
+        return "The URL cannot be read"
+    if parts.scheme not in ("http", "https"):
+        return "The URL is neither http nor https"
+    if "@" in parts.netloc:
+        return "The URL holds a user name or password"
+    if not host or host not in allowed_hosts:
+        return "The host of the URL is not on the list of allowed hosts"
+    return None
 
 
 def may_connect(address: str) -> bool:

@@ -49,6 +49,30 @@ def test_addresses(address: str, allowed: bool) -> None:
     assert notify.may_connect(address) is allowed
 
 
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("https://hooks.example/a?b=c", None),
+        ("http://HOOKS.example.:8080/", None),
+        ("https://hooks.example.evil.test/", "not on the list"),
+        ("https://evil.test/hooks.example", "not on the list"),
+        ("https://hooks.example@evil.test/", "user name"),
+        ("https://user:word@hooks.example/", "user name"),
+        ("ftp://hooks.example/", "neither http"),
+        ("https://hooks.example:99999/", "cannot be read"),
+        ("https://[hooks.example/", "cannot be read"),
+        ("https:///path", "not on the list"),
+    ],
+)
+def test_targets(url: str, refused: str | None) -> None:
+    message = notify.refusal(url, frozenset({"hooks.example"}))
+    assert message is None if refused is None else refused in (message or "")
+
+
+def test_an_empty_list_allows_no_host() -> None:
+    assert notify.refusal("https://hooks.example/", frozenset()) is not None
+
+
 def test_signature_is_that_of_the_standards_example() -> None:
     secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     body = b'{"test": 2432232314}'
