@@ -20,7 +20,7 @@ def job_name(namespace: str, key: str | None) -> str:
     if key is None:
         return str(uuid4())
     digest = hashlib.sha256(f"{namespace}\0{key}".encode()).digest()
-    return str(UUID(bytes=digest[:16], version=8))
+    return str(UUID(bytes=digest[:16], version=5))
 
 
 def request_hash(spec: Mapping[str, Any]) -> str:

@@ -8,11 +8,13 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from conversion_operator.api.rules import EXTENSIONS, OPTION_TYPES
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from conversion_operator.gateway.errors import ApiError
 from conversion_operator.gateway.paths import Mapping, PathRefused, to_volume
 from media_converter.contract import ConversionType
 
+_WORDS: Final = ("low", "medium", "high")
 _REQUIRED: Final = ("input_file", "output_file", "conversion_type")
 
 
@@ -69,7 +71,26 @@ def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
         )
     except ValidationError as error:
         raise ApiError(400, _explain(error)) from None
+    _check_together(spec)
     return Submission(spec, data["input_file"], data["output_file"])
+
+
+def _check_together(spec: ConversionJobSpec) -> None:
+    """What the CRD's rules refuse most often, in the caller's own names."""
+    kind, extensions = str(spec.conversion_type), EXTENSIONS[spec.conversion_type]
+    if not spec.output_file.lower().endswith(tuple(f".{e}" for e in extensions)):
+        raise ApiError(400, f"output_file: must end in .{' or .'.join(extensions)} for {kind}")
+    if spec.input_file.lstrip("/") == spec.output_file.lstrip("/"):
+        raise ApiError(400, "output_file: must not be the input_file")
+    options = spec.options.model_dump(exclude_none=True) if spec.options else {}
+    for option in options:
+        if kind not in OPTION_TYPES[option]:
+            owners = " and ".join(OPTION_TYPES[option])
+            raise ApiError(400, f"options.{option}: belongs to {owners} only")
+    quality = options.get("quality")
+    if quality is not None and (quality in _WORDS) != (kind == "video_to_mp4"):
+        wanted = "low, medium or high" if kind == "video_to_mp4" else "1 to 100"
+        raise ApiError(400, f"options.quality: must be {wanted} for {kind}")
 
 
 def _path(name: str, value: object, mappings: tuple[Mapping, ...]) -> str:

@@ -1,0 +1,157 @@
+"""The HTTP API over an API server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from conversion_operator.cluster.conversions import KubeConversions
+from conversion_operator.gateway.app import create_app
+from conversion_operator.gateway.settings import GatewaySettings
+from tests.component.support import FakeApi
+from tests.component.support.tools import configuration
+
+BASE = "/api/v1/converter"
+AUDIENCE = "my-network-converter"
+BODY = {
+    "input_file": "/opt/my-network/shared/in/a.mov",
+    "output_file": "/opt/my-network/storage/a.mp4",
+    "conversion_type": "video_to_mp4",
+}
+ROUTES = [
+    ("POST", f"{BASE}/convert"),
+    ("GET", f"{BASE}/status/x"),
+    ("POST", f"{BASE}/cancel/x"),
+    ("GET", f"{BASE}/active"),
+    ("GET", f"{BASE}/stats"),
+]
+
+
+@asynccontextmanager
+async def gateway(
+    api: FakeApi, token: str | None = None, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    cluster = KubeConversions(configuration(api.url, token), "gateway")
+    app = create_app(cluster, GatewaySettings(**({"gateway_auth": "network"} | settings)))
+    transport = httpx.ASGITransport(app)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
+    finally:
+        await cluster.close()
+
+
+async def test_a_job_is_started_seen_and_cancelled(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        started = (await client.post(f"{BASE}/convert", json=BODY)).json()
+        assert started["status"] == "started"
+        job = started["job_id"]
+        status = (await client.get(f"{BASE}/status/{job}")).json()
+        assert (status["status"], status["phase"], status["queue_position"]) == (
+            "running",
+            "Queued",
+            1,
+        )
+        assert {name: status[name] for name in BODY} == BODY
+        assert api.get("conversionjobs", job)["spec"]["outputFile"] == "/storage/a.mp4"
+        assert (await client.get(f"{BASE}/active")).json()["total_active"] == 1
+        assert (await client.get(f"{BASE}/stats")).json()["queued_jobs_count"] == 1
+        assert (await client.post(f"{BASE}/cancel/{job}")).status_code == 200
+        assert api.get("conversionjobs", job)["spec"]["cancel"] is True
+
+
+async def test_unknown_jobs(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        for name in ("nobody", "A?b", "..", "a%3Fwatch"):
+            answer = await client.get(f"{BASE}/status/{name}")
+            if name != "..":
+                assert answer.json() == {"status": "not_found", "error": "Job not found"}
+        assert (await client.post(f"{BASE}/cancel/nobody")).status_code == 404
+
+
+async def test_bad_and_large_bodies(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        bad = await client.post(f"{BASE}/convert", json=BODY | {"output_file": "a.avi"})
+        assert (bad.status_code, list(bad.json())) == (400, ["error"])
+        large = await client.post(f"{BASE}/convert", content=b" " * 70000)
+        assert (large.status_code, list(large.json())) == (413, ["error"])
+        for path in ("/nothing", f"{BASE}/nothing"):
+            assert (await client.get(path)).json() == {"error": "Not Found"}
+        assert (await client.get(f"{BASE}/convert")).status_code == 405
+        assert not api.objects("conversionjobs")
+
+
+async def test_a_key_gives_one_job_from_any_replica_after_a_lost_answer(api: FakeApi) -> None:
+    headers = {"Idempotency-Key": "k"}
+    async with gateway(api) as one, gateway(api) as two:
+        with api.faults.drop_answer(times=1, verb="create", resource="conversionjobs"):
+            lost = await one.post(f"{BASE}/convert", json=BODY, headers=headers)
+        assert (lost.status_code, "retry-after" in lost.headers) == (503, True)
+        again = await two.post(f"{BASE}/convert", json=BODY, headers=headers)
+        same = await one.post(f"{BASE}/convert", json=BODY, headers=headers)
+        assert again.json()["job_id"] == same.json()["job_id"]
+        assert len(api.objects("conversionjobs")) == 1
+        other = BODY | {"input_file": "in/b.mov"}
+        assert (await two.post(f"{BASE}/convert", json=other, headers=headers)).status_code == 409
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    ("token", "namespace", "code"),
+    [
+        (None, "", 401),
+        ("bad", "", 401),
+        ("wrong-audience", "", 401),
+        ("good", "elsewhere", 403),
+        ("good", "", None),
+    ],
+)
+async def test_access(
+    api: FakeApi, method: str, path: str, token: str | None, namespace: str, code: int | None
+) -> None:
+    everything = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+    caller = "system:serviceaccount:my-network:web"
+    rights: dict[str, Any] = {"rules": everything, "namespace": "my-network"}
+    api.access.grant("gateway", "system:serviceaccount:ops:gateway", everything)
+    api.access.grant("good", caller, audiences=(AUDIENCE,), **rights)
+    api.access.grant("wrong-audience", caller, audiences=("other",), **rights)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers |= {"X-Namespace": namespace} if namespace else {}
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        body = BODY if path.endswith("convert") else None
+        answer = await client.request(method, path, headers=headers, json=body)
+    if code is None:
+        assert answer.status_code == (404 if "cancel" in path else 200)
+    else:
+        assert (answer.status_code, list(answer.json())) == (code, ["error"])
+
+
+async def test_health_does_not_wait_for_a_slow_api_server(api: FakeApi) -> None:
+    with api.faults.latency(5.0, verb="create", resource="conversionjobs"):
+        async with gateway(api) as client:
+            calls = [client.post(f"{BASE}/convert", json=BODY) for _ in range(100)]
+            submits = [asyncio.ensure_future(call) for call in calls]
+            slowest = 0.0
+            while not all(task.done() for task in submits):
+                begun = time.monotonic()
+                assert (await client.get("/healthz")).status_code == 200
+                slowest = max(slowest, time.monotonic() - begun)
+                await asyncio.wait(submits, timeout=0.1)
+            print(f"slowest /healthz: {slowest * 1000:.0f} ms")
+            assert slowest < 0.2
+            assert {task.result().status_code for task in submits} == {200}
+
+
+async def test_an_api_server_that_is_away_is_503(api: FakeApi) -> None:
+    async with gateway(api) as client, api.down():
+        for method, path in ROUTES:
+            answer = await client.request(method, path, json=BODY if "convert" in path else None)
+            assert (answer.status_code, list(answer.json())) == (503, ["error"])
+            assert int(answer.headers["retry-after"]) > 0
+        assert (await client.get("/readyz")).status_code == 200

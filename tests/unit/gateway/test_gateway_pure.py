@@ -1,0 +1,137 @@
+"""Paths, names, bodies and answers of the HTTP API, which need no cluster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.naming import job_name
+from conversion_operator.gateway.paths import PathRefused, parse_mappings, to_volume
+from conversion_operator.gateway.requests import parse_convert
+from conversion_operator.gateway.translate import positions, statistics, to_answer
+
+MAPPINGS = parse_mappings("/opt/my-network/shared=/,/opt/my-network/shared/deep=/d/")
+GOOD = {
+    "input_file": "/opt/my-network/shared/in/a.mov",
+    "output_file": "out/a.mp4",
+    "conversion_type": "video_to_mp4",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("/opt/my-network/shared/in/a.mov", "/in/a.mov"),
+        ("/opt/my-network/shared/deep/a.mov", "/d/a.mov"),
+        ("/opt/my-network/shared/deeper/a.mov", "/deeper/a.mov"),
+        ("in/a.mov", "in/a.mov"),
+    ],
+)
+def test_paths_under_a_prefix_are_taken_to_the_volume(given: str, expected: str) -> None:
+    assert to_volume(given, MAPPINGS) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "/etc/passwd",
+        "/opt/my-network/shared",
+        "/opt/my-network/sharedx/a",
+        "/opt/my-network/shared/../x",
+        "../a",
+        "a/./b",
+    ],
+)
+def test_other_paths_are_refused(given: str) -> None:
+    with pytest.raises(PathRefused):
+        to_volume(given, MAPPINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_file": None}, "Missing required field: input_file"),
+        ({"output_file": ""}, "Missing required field: output_file"),
+        ({"conversion_type": None}, "Missing required field: conversion_type"),
+        ({"conversion_type": "x"}, "conversion_type: "),
+        ({"input_file": 3}, "input_file: "),
+        ({"input_file": "a//b"}, "input_file: "),
+        ({"output_file": "/etc/a.mp4"}, "output_file: "),
+        ({"options": {"resolution": "9p"}}, "options.resolution: "),
+        ({"options": []}, None),
+        ({"options": [1]}, "options: "),
+        ({"more": 1}, "unknown field: more"),
+        ({"output_file": "a.avi"}, "output_file: must end in .mp4"),
+        ({"input_file": "/opt/my-network/shared/out/a.mp4"}, "output_file: must not be"),
+        ({"options": {"bitrate": "128k"}}, "options.bitrate: belongs to audio_to_mp3"),
+        ({"options": {"quality": 80}}, "options.quality: must be low"),
+    ],
+)
+def test_bad_bodies_name_the_field(change: dict[str, Any], message: str | None) -> None:
+    raw = orjson.dumps(GOOD | change)
+    if message is None:
+        assert parse_convert(raw, MAPPINGS).spec.options is None
+        return
+    with pytest.raises(ApiError) as caught:
+        parse_convert(raw, MAPPINGS)
+    assert caught.value.code == 400
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"null", b"{", b'"\\ud800"'])
+def test_what_is_no_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(ApiError):
+        parse_convert(raw, MAPPINGS)
+
+
+def test_names_follow_the_key_and_the_namespace() -> None:
+    assert job_name("a", "k") == job_name("a", "k")
+    assert (
+        len({job_name("a", "k"), job_name("b", "k"), job_name("a", "l"), job_name("a", None)}) == 4
+    )
+
+
+def _body(name: str, second: int, **status: Any) -> dict[str, Any]:
+    meta = {
+        "name": name,
+        "namespace": "n",
+        "uid": name,
+        "resourceVersion": "1",
+        "creationTimestamp": f"2026-01-02T03:04:{second:02}Z",
+    }
+    spec = {"conversionType": "video_to_mp4", "inputFile": name, "outputFile": name + ".mp4"}
+    base = {"conditions": [], "reason": "R", "message": "why"}
+    return {"metadata": meta, "spec": spec} | ({"status": base | status} if status else {})
+
+
+def test_a_waiting_job_is_running_with_its_place() -> None:
+    first, second = _body("a", 1), _body("b", 2)
+    places = positions([second, first], datetime.now(UTC))
+    assert places == {"a": 1, "b": 2}
+    answer = to_answer(second, places["b"])
+    assert (answer["status"], answer["phase"], answer["queue_position"]) == ("running", "Queued", 2)
+    assert answer["start_time"] == "2026-01-02T03:04:02"
+
+
+def test_a_failure_tells_why() -> None:
+    ended = _body("a", 1, phase="Failed", completionTime="2026-01-02T03:04:31Z", logs="tail")
+    answer = to_answer(ended, None)
+    assert (answer["status"], answer["error"], answer["logs"]) == ("failed", "why", "tail")
+    assert (answer["end_time"], answer["duration_seconds"]) == ("2026-01-02T03:04:31", 30)
+
+
+def test_statistics_count_what_there_is() -> None:
+    told = statistics(
+        [
+            _body("a", 1),
+            _body("b", 1, phase="Running"),
+            _body("c", 1, phase="Failed"),
+            _body("d", 1, phase="Succeeded", durationSeconds=4),
+        ]
+    )
+    assert (told["queued_jobs_count"], told["active_jobs_count"], told["total_jobs"]) == (1, 1, 4)
+    assert (told["success_rate"], told["average_processing_time"]) == (50.0, 4.0)
