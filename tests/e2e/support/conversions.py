@@ -153,14 +153,14 @@ class Conversion:
         return not any(live(pod) for pod in self.pods())
 
     def jobs_made(self) -> list[str]:
-        """The names of all Jobs ever made for it."""
+        """The names of all Jobs ever made to convert it; a sweep converts nothing."""
         label = names.UID_LABEL
         mine = [
             event.body["metadata"]["name"]
             for event in self.world.snapshot("jobs")
             if event.body["metadata"]["labels"][label] == self.uid
         ]
-        return list(dict.fromkeys(mine))
+        return [name for name in dict.fromkeys(mine) if not name.endswith("-sweep")]
 
     def tries(self) -> int:
         """How many Jobs were made for it, less those that the node could not even start."""
