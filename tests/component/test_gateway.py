@@ -87,6 +87,17 @@ async def test_bad_and_large_bodies(api: FakeApi) -> None:
         assert not api.objects("conversionjobs")
 
 
+async def test_rights_and_quotas_that_are_missing_are_told_as_such(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        job = (await client.post(f"{BASE}/convert", json=BODY)).json()["job_id"]
+        with api.faults.quota(verb="create", resource="conversionjobs"):
+            full = await client.post(f"{BASE}/convert", json=BODY)
+        assert (full.status_code, "exceeded quota" in full.json()["error"]) == (403, True)
+        with api.faults.forbid(verb="patch", resource="conversionjobs"):
+            refused = await client.post(f"{BASE}/cancel/{job}")
+        assert (refused.status_code, list(refused.json())) == (403, ["error"])
+
+
 async def test_a_key_gives_one_job_from_any_replica_after_a_lost_answer(api: FakeApi) -> None:
     headers = {"Idempotency-Key": "k"}
     async with gateway(api) as one, gateway(api) as two:

@@ -16,7 +16,14 @@ class Conflict(ClusterError):
 
 
 class Refused(ClusterError):
-    """The server refused for good: nothing was done, and the same request would fare the same."""
+    """The server refused for good: nothing was done, and the same request would fare the same.
+
+    ``code`` is its HTTP status: 400 and 422 blame the object, 403 the rights or a quota.
+    """
+
+    def __init__(self, message: str, code: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Expired(ClusterError):

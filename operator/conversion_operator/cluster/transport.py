@@ -171,4 +171,4 @@ def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) ->
         # 401 too: the token was rotated a moment ago, and is read again before long.
         after = response.headers.get("Retry-After", "")
         return Unavailable(message, float(after) if after.isdigit() else None)
-    return Refused(said)
+    return Refused(said, status)

@@ -77,7 +77,8 @@ async def _cluster_error(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Conflict):
         return _answer(409, "changed by somebody else meanwhile, try again")
     if isinstance(error, Refused):
-        return _answer(400, str(error))
+        # Missing rights, a quota and a namespace on its way out are not the caller's mistake.
+        return _answer(403 if error.code == 403 else 400, str(error))
     return await _unexpected(_, error)
 
 

@@ -97,7 +97,11 @@ class Service:
             raise ApiError(404, _NOT_CANCELLED)
         try:
             await self._cluster.cancel(namespace, job_id, body["metadata"]["uid"])
-        except (NotFound, Refused):
+        except NotFound:
+            raise ApiError(404, _NOT_CANCELLED) from None
+        except Refused as error:
+            if error.code == 403:
+                raise  # told as what it is: the job may well be running
             raise ApiError(404, _NOT_CANCELLED) from None
         return {"message": "Job cancelled successfully"}
 
