@@ -66,6 +66,41 @@ async def test_a_job_is_started_seen_and_cancelled(api: FakeApi) -> None:
         assert api.get("conversionjobs", job)["spec"]["cancel"] is True
 
 
+def _ended(obj: dict[str, Any]) -> None:
+    why = {"phase": "Failed", "reason": "Corrupt", "message": "no picture"}
+    obj["status"] = why | {"conditions": []}
+
+
+async def test_a_wait_ends_with_the_conversion(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        job = (await client.post(f"{BASE}/convert", json=BODY)).json()["job_id"]
+        ask = asyncio.ensure_future(client.get(f"{BASE}/status/{job}?wait=30"))
+        await api.until(lambda: api.watches(resource="conversionjobs"))
+        api.compact("conversionjobs")  # the watch ends with 410, and is made anew
+        await api.until(lambda: api.watches(resource="conversionjobs"))
+        api.mutate("conversionjobs", job, _ended)
+        answer = (await asyncio.wait_for(ask, 10)).json()
+        assert (answer["status"], answer["error"]) == ("failed", "no picture")
+        await api.until(lambda: not api.watches(resource="conversionjobs"))
+        begun = time.monotonic()
+        assert (await client.get(f"{BASE}/status/{job}?wait=30")).json() == answer
+        assert time.monotonic() - begun < 5
+
+
+async def test_a_wait_is_bounded_and_survives_a_deletion(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        job = (await client.post(f"{BASE}/convert", json=BODY)).json()["job_id"]
+        still = (await client.get(f"{BASE}/status/{job}?wait=0.2")).json()
+        assert (still["status"], still["phase"]) == ("running", "Queued")
+        ask = asyncio.ensure_future(client.get(f"{BASE}/status/{job}?wait=30"))
+        await api.until(lambda: api.watches(resource="conversionjobs"))
+        api.delete("conversionjobs", job)
+        assert (await asyncio.wait_for(ask, 10)).json()["status"] == "not_found"
+        for wait in ("61", "-1", "nan", "x", ""):
+            bad = await client.get(f"{BASE}/status/{job}?wait={wait}")
+            assert (bad.status_code, bad.json()["error"].startswith("wait: ")) == (400, True)
+
+
 async def test_unknown_jobs(api: FakeApi) -> None:
     async with gateway(api) as client:
         for name in ("nobody", "A?b", "..", "a%3Fwatch"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -38,8 +39,8 @@ class Conversions(Protocol):
     async def list_all(self, namespace: str) -> Listing:
         """All ConversionJobs of a namespace, as of now."""
 
-    def watch(self, namespace: str, version: str) -> AsyncIterator[Change]:
-        """What changes after ``version``, until the server ends the stream."""
+    def watch(self, namespace: str, version: str, name: str) -> AsyncGenerator[Change]:
+        """What changes about one after ``version``, until the server ends the stream."""
 
     async def cancel(self, namespace: str, name: str, uid: str) -> Body:
         """Ask for the end of this very ConversionJob. Refused if it is another one by now."""
@@ -78,11 +79,12 @@ class KubeConversions:
         answer = await self._transport.request("GET", _path(namespace))
         return Listing(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
 
-    async def watch(self, namespace: str, version: str) -> AsyncIterator[Change]:
+    async def watch(self, namespace: str, version: str, name: str) -> AsyncGenerator[Change]:
         """GET with watch."""
-        query = [("resourceVersion", version)]
-        async for change in self._transport.watch(_path(namespace), query):
-            yield change
+        query = [("resourceVersion", version), ("fieldSelector", f"metadata.name={name}")]
+        async with aclosing(self._transport.watch(_path(namespace), query)) as changes:
+            async for change in changes:
+                yield change
 
     async def cancel(self, namespace: str, name: str, uid: str) -> Body:
         """PATCH spec.cancel, tied to the uid."""

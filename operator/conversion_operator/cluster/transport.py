@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -68,7 +68,7 @@ class Transport:
         """The Date header of the latest answer, plus the time since."""
         return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
 
-    async def watch(self, path: str, query: list[tuple[str, str]]) -> AsyncIterator[Change]:
+    async def watch(self, path: str, query: list[tuple[str, str]]) -> AsyncGenerator[Change]:
         """Changes of what ``path`` lists. Bookmarks keep the version fresh in quiet times."""
         query = [
             ("watch", "true"),

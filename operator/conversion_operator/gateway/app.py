@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -44,6 +45,7 @@ def create_app(
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(ClusterError, _cluster_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(Exception, _unexpected)
 
     @app.get("/healthz", tags=["health"])
@@ -88,6 +90,13 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     answer = _answer(error.status_code, str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
+
+
+async def _bad_parameter(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        return await _unexpected(_, error)
+    first = error.errors()[0]
+    return _answer(400, f"{first['loc'][-1]}: {first['msg']}")
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
 from conversion_operator.gateway.auth import Authenticator
 from conversion_operator.gateway.errors import ApiError
@@ -14,6 +14,7 @@ from conversion_operator.gateway.settings import GatewaySettings
 from conversion_operator.gateway.translate import Answer
 
 _KEY_LENGTH: Final = 255
+Wait = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False)]
 
 
 class Context:
@@ -61,8 +62,9 @@ def converter_router(context: Context) -> APIRouter:
         return await service.convert(namespace, asked, key)
 
     @router.get("/status/{job_id}")
-    async def status(request: Request, job_id: str) -> Answer:
-        return await service.status(await context.namespace(request, "get"), job_id)
+    async def status(request: Request, job_id: str, wait: Wait = 0) -> Answer:
+        """``wait`` seconds at most, until the conversion has ended."""
+        return await service.status(await context.namespace(request, "get"), job_id, wait)
 
     @router.post("/cancel/{job_id}")
     async def cancel(request: Request, job_id: str) -> Answer:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversions
-from conversion_operator.cluster.errors import Conflict, NotFound, Refused
+from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Refused
 from conversion_operator.cluster.interface import Body
 from conversion_operator.core.parsing import parse_conversion
 from conversion_operator.gateway import naming, translate
@@ -77,9 +79,14 @@ class Service:
             raise ApiError(409, "Idempotency-Key: already used for another request")
         return found
 
-    async def status(self, namespace: str, job_id: str) -> Answer:
-        """One conversion; of one that waits also its exact place in the queue."""
+    async def status(self, namespace: str, job_id: str, wait: float = 0) -> Answer:
+        """One conversion; of one that waits also its exact place in the queue.
+
+        Answers at once if it has ended, else when it does or after ``wait`` seconds.
+        """
         body = await self._find(namespace, job_id)
+        if body is not None and wait:
+            body = await self._when_finished(namespace, body, wait)
         if body is None:
             return dict(translate.NOT_FOUND)
         conversion = parse_conversion(body)
@@ -126,6 +133,30 @@ class Service:
             "supported_conversions": [str(kind) for kind in ConversionType],
         }
         return fixed | translate.statistics(listing.items)
+
+    async def _when_finished(self, namespace: str, body: Body, wait: float) -> Body | None:
+        """The conversion once it has ended, or as it is after ``wait``; None if it is deleted."""
+        latest: Body | None = body
+        try:
+            async with asyncio.timeout(wait):
+                # The server ends a watch every minute or so, and refuses versions that are old.
+                while latest is not None and not translate.finished(latest):
+                    with suppress(Expired):
+                        latest = await self._next(namespace, latest)
+                        continue
+                    latest = await self._find(namespace, body["metadata"]["name"])
+        except TimeoutError:
+            pass
+        return latest
+
+    async def _next(self, namespace: str, body: Body) -> Body | None:
+        """The conversion as it is after its next change; None if it is deleted."""
+        name, version = body["metadata"]["name"], body["metadata"]["resourceVersion"]
+        async with aclosing(self._cluster.watch(namespace, version, name)) as changes:
+            async for change in changes:
+                if change.kind != "BOOKMARK":
+                    return None if change.kind == "DELETED" else change.body
+        return await self._find(namespace, name)
 
     async def _find(self, namespace: str, job_id: str) -> Body | None:
         if not _NAME.fullmatch(job_id):

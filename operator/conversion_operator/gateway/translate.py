@@ -75,7 +75,7 @@ def to_answer(body: Mapping[str, Any], position: int | None) -> Answer:
 
 
 def statistics(bodies: Iterable[Mapping[str, Any]]) -> Answer:
-    """Counts and rates over the ConversionJobs that still exist; the rate is in percent."""
+    """Counts over the ConversionJobs that still exist; the rate, 0 to 1, is of those that ended."""
     all_of_them = [parse_conversion(body) for body in bodies]
     phases = [phase_of(conversion) for conversion in all_of_them]
     good, bad = phases.count(Phase.SUCCEEDED), phases.count(Phase.FAILED)
@@ -90,7 +90,7 @@ def statistics(bodies: Iterable[Mapping[str, Any]]) -> Answer:
         "total_jobs": len(phases),
         "successful_jobs": good,
         "failed_jobs": bad,
-        "success_rate": round(100 * good / (good + bad), 1) if good + bad else 0.0,
+        "success_rate": good / (good + bad) if good + bad else 0.0,
         "average_processing_time": sum(times) / len(times) if times else 0.0,
     }
 

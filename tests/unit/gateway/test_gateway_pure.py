@@ -134,4 +134,4 @@ def test_statistics_count_what_there_is() -> None:
         ]
     )
     assert (told["queued_jobs_count"], told["active_jobs_count"], told["total_jobs"]) == (1, 1, 4)
-    assert (told["success_rate"], told["average_processing_time"]) == (50.0, 4.0)
+    assert (told["success_rate"], told["average_processing_time"]) == (0.5, 4.0)
