@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conversion_operator.controller.leadership import NAME
+from conversion_operator.cluster.kube import KubeCluster
+from conversion_operator.controller.leadership import NAME, Leadership
 from conversion_operator.core.fence import ANNOTATION, parse_admissions
 from tests.component.running import phase_of, running
 from tests.component.support import NAMESPACE, FakeApi, World
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
-from tests.component.support.tools import conversion_job
+from tests.component.support.tools import configuration, conversion_job
 
 CREATE: dict[str, Any] = {"verb": "create", "resource": "jobs"}
 
@@ -100,6 +102,26 @@ async def test_a_lease_that_another_wrote_stops_admission(
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
         assert holder(api) == "op-a"
     check_all(api, limit=3)
+
+
+async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: FakeApi) -> None:
+    cluster = KubeCluster(configuration(api.url), "op-a")
+    lead = Leadership(cluster, NAMESPACE, "op-a", cluster.now, lambda _: None)
+    running_lead = asyncio.create_task(lead.run())
+    try:
+        await api.until(lambda: lead.leads() and holder(api) == "op-a")
+        assert await lead.commit({"a": 1}, lead.term)
+        update: dict[str, Any] = {"verb": "update", "resource": "leases", "times": 1}
+        with (
+            api.faults.tap(on_arrival=lambda _: lead.settle("a"), **update),
+            api.faults.status(503, **update),
+        ):
+            assert not await lead.commit({"b": 1}, lead.term)
+        await api.until(lambda: not listed(api), 15, "neither of the two is on the Lease")
+    finally:
+        running_lead.cancel()
+        await asyncio.gather(running_lead, return_exceptions=True)
+        await cluster.close()
 
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])

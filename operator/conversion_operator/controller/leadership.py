@@ -70,13 +70,15 @@ class Leadership:
         async with self._writing:
             if not self.leads() or term != self.term or self._stored is None:
                 return False
-            stored, before = self._stored, self._admitted
-            self._admitted = before | dict(admissions)
+            stored = self._stored
+            self._admitted |= admissions
             try:
                 await self._put(stored, stored["spec"].get("leaseTransitions") or 0)
             except ClusterError as error:
                 logger.warning("the admissions are not on the Lease: %s", error)
-                self._admitted = before
+                # One by one: others may have been settled during the request.
+                for uid in admissions:
+                    self._admitted.pop(uid, None)
                 self._report()
                 return False
         return True
