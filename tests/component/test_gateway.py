@@ -14,6 +14,7 @@ import pytest
 from conversion_operator.cluster.conversions import KubeConversions
 from conversion_operator.gateway.app import create_app
 from conversion_operator.gateway.settings import GatewaySettings
+from mynetwork_converter import AsyncClient, ConverterError
 from tests.component.support import FakeApi
 from tests.component.support.tools import configuration
 
@@ -99,6 +100,25 @@ async def test_a_wait_is_bounded_and_survives_a_deletion(api: FakeApi) -> None:
         for wait in ("61", "-1", "nan", "x", ""):
             bad = await client.get(f"{BASE}/status/{job}?wait={wait}")
             assert (bad.status_code, bad.json()["error"].startswith("wait: ")) == (400, True)
+
+
+async def test_the_python_client_speaks_its_language(api: FakeApi) -> None:
+    cluster = KubeConversions(configuration(api.url), "gateway")
+    transport = httpx.ASGITransport(create_app(cluster, GatewaySettings(gateway_auth="network")))
+    try:
+        async with AsyncClient("http://test", transport=transport) as converter:
+            kind, files = BODY["conversion_type"], (BODY["input_file"], BODY["output_file"])
+            job = await converter.convert_file(*files, kind, idempotency_key="k")
+            assert job == await converter.convert_file(*files, kind, idempotency_key="k")
+            assert [active["job_id"] for active in await converter.get_active_jobs()] == [job]
+            assert (await converter.get_job_status(job))["status"] == "running"
+            assert (await converter.get_stats())["queued_jobs_count"] == 1
+            assert await converter.cancel_job(job)
+            assert not await converter.cancel_job("nobody")
+            with pytest.raises(ConverterError, match="conversion_type"):
+                await converter.convert_file("a", "b", "video_to_gif")
+    finally:
+        await cluster.close()
 
 
 async def test_unknown_jobs(api: FakeApi) -> None:

@@ -1,0 +1,13 @@
+"""A client of the MY Network converter's HTTP API, with the call names MY Network has.
+
+from mynetwork_converter import Client
+
+with Client("http://my-network-converter.my-network-converter.svc") as converter:
+    job_id = converter.convert_file("in/a.mov", "out/a.mp4", "video_to_mp4")
+    print(converter.get_job_status(job_id, wait=30)["status"])
+"""
+
+from mynetwork_converter.clients import AsyncClient, Client
+from mynetwork_converter.protocol import ActiveJob, ConverterError, JobStatus, Stats
+
+__all__ = ["ActiveJob", "AsyncClient", "Client", "ConverterError", "JobStatus", "Stats"]

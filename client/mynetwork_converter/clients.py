@@ -1,0 +1,187 @@
+"""The two clients: the same calls, once blocking and once for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, cast
+
+import httpx
+
+from mynetwork_converter import protocol
+from mynetwork_converter.protocol import ActiveJob, Call, ConverterError, JobStatus, Stats
+
+# A status call may wait a minute on the server before it answers.
+_TIMEOUT: Final = httpx.Timeout(10.0, read=protocol.LONGEST_WAIT + 15)
+_TRIES: Final = 5
+
+
+class Client:
+    """Blocking. ``token_file`` is the mounted service account token, for GATEWAY_AUTH=token.
+
+    ``namespace`` is that of the conversions if it is not the caller's own. Every call raises
+    ConverterError. Answers 429 and 503 and lost connections are tried again, ``tries`` in all.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token_file: Path | None = None,
+        namespace: str | None = None,
+        tries: int = _TRIES,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._token_file, self._namespace, self._tries = token_file, namespace, tries
+        self._http = httpx.Client(base_url=base_url, timeout=_TIMEOUT, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def convert_file(
+        self,
+        input_file: str,
+        output_file: str,
+        conversion_type: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Start a conversion and return its job id. The same key gives the same job."""
+        call = protocol.convert(input_file, output_file, conversion_type, options, idempotency_key)
+        return str(self._send(call)["job_id"])
+
+    def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
+        """Where a conversion stands; waits up to ``wait`` seconds (60 at most) for its end."""
+        return cast("JobStatus", self._send(protocol.status(job_id, wait)))
+
+    def cancel_job(self, job_id: str) -> bool:
+        """Ask for the end of a conversion. False if it is unknown or has ended."""
+        return "message" in self._send(protocol.cancel(job_id))
+
+    def get_active_jobs(self) -> list[ActiveJob]:
+        """All conversions that have not ended, those that wait included."""
+        return cast("list[ActiveJob]", self._send(protocol.ACTIVE)["active_jobs"])
+
+    def get_stats(self) -> Stats:
+        """Settings and counts."""
+        return cast("Stats", self._send(protocol.STATS))
+
+    def _send(self, call: Call) -> dict[str, Any]:
+        attempt = 0
+        while True:
+            attempt += 1
+            response, failure = None, ""
+            try:
+                response = self._http.request(
+                    call.method,
+                    call.path,
+                    json=call.body,
+                    params=dict(call.params),
+                    headers=protocol.headers_of(call, self._token_file, self._namespace),
+                )
+            except httpx.TransportError as error:
+                failure = f"{call.method} {call.path}: {error!r}"
+            pause = protocol.pause_before(attempt, response)
+            if pause is None or attempt >= self._tries:
+                if response is None:
+                    raise ConverterError(failure)
+                return protocol.answer_of(call, response)
+            time.sleep(pause)
+
+
+class AsyncClient:
+    """As Client, for asyncio."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token_file: Path | None = None,
+        namespace: str | None = None,
+        tries: int = _TRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._token_file, self._namespace, self._tries = token_file, namespace, tries
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=_TIMEOUT, transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def convert_file(
+        self,
+        input_file: str,
+        output_file: str,
+        conversion_type: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Start a conversion and return its job id. The same key gives the same job."""
+        call = protocol.convert(input_file, output_file, conversion_type, options, idempotency_key)
+        return str((await self._send(call))["job_id"])
+
+    async def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
+        """Where a conversion stands; waits up to ``wait`` seconds (60 at most) for its end."""
+        return cast("JobStatus", await self._send(protocol.status(job_id, wait)))
+
+    async def cancel_job(self, job_id: str) -> bool:
+        """Ask for the end of a conversion. False if it is unknown or has ended."""
+        return "message" in await self._send(protocol.cancel(job_id))
+
+    async def get_active_jobs(self) -> list[ActiveJob]:
+        """All conversions that have not ended, those that wait included."""
+        return cast("list[ActiveJob]", (await self._send(protocol.ACTIVE))["active_jobs"])
+
+    async def get_stats(self) -> Stats:
+        """Settings and counts."""
+        return cast("Stats", await self._send(protocol.STATS))
+
+    async def _send(self, call: Call) -> dict[str, Any]:
+        attempt = 0
+        while True:
+            attempt += 1
+            response, failure = None, ""
+            try:
+                response = await self._http.request(
+                    call.method,
+                    call.path,
+                    json=call.body,
+                    params=dict(call.params),
+                    headers=protocol.headers_of(call, self._token_file, self._namespace),
+                )
+            except httpx.TransportError as error:
+                failure = f"{call.method} {call.path}: {error!r}"
+            pause = protocol.pause_before(attempt, response)
+            if pause is None or attempt >= self._tries:
+                if response is None:
+                    raise ConverterError(failure)
+                return protocol.answer_of(call, response)
+            await asyncio.sleep(pause)
