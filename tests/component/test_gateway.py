@@ -121,6 +121,18 @@ async def test_the_python_client_speaks_its_language(api: FakeApi) -> None:
         await cluster.close()
 
 
+async def test_one_caller_is_held_to_a_rate_and_health_is_not(api: FakeApi) -> None:
+    async with gateway(api, gateway_rate_per_second=0.01, gateway_rate_burst=3) as client:
+        codes = [(await client.get(f"{BASE}/stats")).status_code for _ in range(4)]
+        assert codes == [200, 200, 200, 429]
+        refused = await client.get(f"{BASE}/stats")
+        assert (list(refused.json()), 90 <= int(refused.headers["retry-after"]) <= 100) == (
+            ["error"],
+            True,
+        )
+        assert (await client.get("/healthz")).status_code == 200
+
+
 async def test_unknown_jobs(api: FakeApi) -> None:
     async with gateway(api) as client:
         for name in ("nobody", "A?b", "..", "a%3Fwatch"):

@@ -21,7 +21,7 @@ from conversion_operator.cluster.errors import (
 )
 from conversion_operator.gateway.auth import Authenticator
 from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.limits import Concurrency
+from conversion_operator.gateway.limits import Concurrency, RateLimit
 from conversion_operator.gateway.routes import Context, converter_router
 from conversion_operator.gateway.service import Service
 from conversion_operator.gateway.settings import GatewaySettings
@@ -42,6 +42,11 @@ def create_app(
     for router in routers:
         app.include_router(router(context))
     app.add_middleware(Concurrency, limit=settings.gateway_max_concurrent)
+    app.add_middleware(
+        RateLimit,
+        per_second=settings.gateway_rate_per_second,
+        burst=settings.gateway_rate_burst,
+    )
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(ClusterError, _cluster_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -1,13 +1,63 @@
-"""At most so many requests at once; health is never among them."""
+"""At most so many requests at once, and of one caller in a time; health is never among them."""
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Final
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEALTH: Final = ("/healthz", "/readyz")
+_CALLERS: Final = 10_000
+
+
+class Rate:
+    """A steady rate with a burst, per caller (GCRA). Nothing here knows the time by itself."""
+
+    def __init__(self, per_second: float, burst: int) -> None:
+        self._step = 1 / per_second
+        self._slack = (burst - 1) * self._step
+        # When each caller's next request would be due at the steady rate; the longest unseen first.
+        self._due: dict[str, float] = {}
+
+    def ask(self, caller: str, now: float) -> float:
+        """0 if the caller may go ahead, which is counted; else the seconds until it may."""
+        due = max(self._due.pop(caller, now), now)
+        self._due[caller] = due
+        ahead = due - now - self._slack
+        if ahead > 1e-9:
+            return ahead
+        self._due[caller] = due + self._step
+        if len(self._due) > _CALLERS:
+            del self._due[next(iter(self._due))]
+        return 0.0
+
+
+class RateLimit:
+    """Answers 429 with Retry-After to a caller, by its address, that asks too often.
+
+    By address, because it is known before the API server is asked whose token it is.
+    """
+
+    def __init__(self, app: ASGIApp, per_second: float, burst: int) -> None:
+        self._app = app
+        self._rate = Rate(per_second, burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["path"] in HEALTH:
+            await self._app(scope, receive, send)
+            return
+        host = (scope.get("client") or ("",))[0]
+        wait = self._rate.ask(host, time.monotonic())
+        if wait:
+            headers = {"Retry-After": str(math.ceil(wait))}
+            often = JSONResponse({"error": "too many requests of one caller"}, 429, headers)
+            await often(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class Concurrency:

@@ -35,6 +35,12 @@ class GatewaySettings(BaseSettings):
     gateway_max_concurrent: int = Field(
         256, ge=1, description="Most requests under way at once; more are answered 503."
     )
+    gateway_rate_per_second: float = Field(
+        50, gt=0, allow_inf_nan=False, description="Steady rate of one address, per replica."
+    )
+    gateway_rate_burst: int = Field(
+        200, ge=1, description="Requests of one address at once; more are answered 429."
+    )
     gateway_port: int = Field(8000, ge=0, le=65535, description="Port of the API.")
     converter_max_parallel: int = Field(3, ge=0, description="The operator's, told by stats.")
     converter_image: str = Field(

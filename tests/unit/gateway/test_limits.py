@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conversion_operator.gateway import limits
+from conversion_operator.gateway.limits import Rate
+
+
+def test_a_burst_then_the_rate() -> None:
+    rate = Rate(per_second=2, burst=3)
+    assert [rate.ask("a", 10.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert rate.ask("b", 10.0) == 0, "each caller has its own"
+    assert rate.ask("a", 10.5) == 0
+    assert rate.ask("a", 10.5) == 0.5, "what was refused did not count, what was let through did"
+    assert [rate.ask("a", 1000.0) for _ in range(4)] == [0, 0, 0, 0.5]
+
+
+@given(st.floats(0.1, 100), st.integers(1, 20), st.lists(st.floats(0, 3), min_size=1, max_size=60))
+def test_never_more_than_burst_and_rate_allow(
+    per_second: float, burst: int, pauses: list[float]
+) -> None:
+    rate, now, passed = Rate(per_second, burst), 100.0, []
+    for pause in pauses:
+        now += pause
+        if rate.ask("a", now) == 0:
+            passed.append(now)
+    for first, begin in enumerate(passed):
+        for last in range(first, len(passed)):
+            assert last - first + 1 <= burst + (passed[last] - begin) * per_second + 1e-3
+
+
+def test_memory_is_bounded() -> None:
+    rate = Rate(1, 1)
+    for n in range(limits._CALLERS + 5):
+        rate.ask(str(n), 0.0)
+    assert len(rate._due) == limits._CALLERS
+    assert rate.ask(str(limits._CALLERS + 4), 0.0) > 0, "the last ones are still known"
