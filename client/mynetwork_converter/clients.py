@@ -88,13 +88,8 @@ class Client:
             attempt += 1
             response, failure = None, ""
             try:
-                response = self._http.request(
-                    call.method,
-                    call.path,
-                    json=call.body,
-                    params=dict(call.params),
-                    headers=protocol.headers_of(call, self._token_file, self._namespace),
-                )
+                request = protocol.request_of(call, self._token_file, self._namespace)
+                response = self._http.request(**request)
             except httpx.TransportError as error:
                 failure = f"{call.method} {call.path}: {error!r}"
             pause = protocol.pause_before(attempt, response)
@@ -170,13 +165,8 @@ class AsyncClient:
             attempt += 1
             response, failure = None, ""
             try:
-                response = await self._http.request(
-                    call.method,
-                    call.path,
-                    json=call.body,
-                    params=dict(call.params),
-                    headers=protocol.headers_of(call, self._token_file, self._namespace),
-                )
+                request = protocol.request_of(call, self._token_file, self._namespace)
+                response = await self._http.request(**request)
             except httpx.TransportError as error:
                 failure = f"{call.method} {call.path}: {error!r}"
             pause = protocol.pause_before(attempt, response)

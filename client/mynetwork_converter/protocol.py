@@ -115,14 +115,20 @@ ACTIVE: Final = Call("GET", f"{BASE}/active")
 STATS: Final = Call("GET", f"{BASE}/stats")
 
 
-def headers_of(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, str]:
-    """The call's headers. The token is read each time: the kubelet replaces it now and then."""
+def request_of(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
+    """What httpx is to send. The token is read each time: the kubelet replaces it now and then."""
     headers = dict(call.headers)
     if token_file is not None:
         headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
     if namespace is not None:
         headers["X-Namespace"] = namespace
-    return headers
+    return {
+        "method": call.method,
+        "url": call.path,
+        "json": call.body,
+        "params": dict(call.params),
+        "headers": headers,
+    }
 
 
 def pause_before(attempt: int, response: httpx.Response | None) -> float | None:
