@@ -51,7 +51,10 @@ async def gateway(
 async def test_a_job_is_started_seen_and_cancelled(api: FakeApi) -> None:
     async with gateway(api) as client:
         started = (await client.post(f"{BASE}/convert", json=BODY)).json()
-        assert started["status"] == "started"
+        assert (started["status"], started["message"]) == (
+            "started",
+            "Conversion job started successfully",
+        )
         job = started["job_id"]
         status = (await client.get(f"{BASE}/status/{job}")).json()
         assert (status["status"], status["phase"], status["queue_position"]) == (
@@ -61,7 +64,9 @@ async def test_a_job_is_started_seen_and_cancelled(api: FakeApi) -> None:
         )
         assert {name: status[name] for name in BODY} == BODY
         assert api.get("conversionjobs", job)["spec"]["outputFile"] == "/storage/a.mp4"
-        assert (await client.get(f"{BASE}/active")).json()["total_active"] == 1
+        active = (await client.get(f"{BASE}/active")).json()
+        assert active["total_active"] == 1
+        assert active["active_jobs"][0]["duration_seconds"] >= 0
         assert (await client.get(f"{BASE}/stats")).json()["queued_jobs_count"] == 1
         assert (await client.post(f"{BASE}/cancel/{job}")).status_code == 200
         assert api.get("conversionjobs", job)["spec"]["cancel"] is True

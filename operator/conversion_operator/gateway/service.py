@@ -24,6 +24,7 @@ from media_converter.contract import ConversionType
 
 # A name goes into the URL of a request to the API server: nothing else may get there.
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_STARTED: Final = "Conversion job started successfully"
 _NOT_CANCELLED: Final = "Failed to cancel job or job not found"
 
 
@@ -42,7 +43,7 @@ class Service:
             naming.OUTPUT_ANNOTATION: asked.output_file,
         }
         await self.submit(namespace, asked.spec, name, annotations=callers_paths)
-        return {"job_id": name, "status": "started", "message": "Conversion job started"}
+        return {"job_id": name, "status": "started", "message": _STARTED}
 
     async def submit(
         self,
@@ -115,9 +116,10 @@ class Service:
     async def active(self, namespace: str) -> Answer:
         """All conversions that have not ended, those that wait included."""
         listing = await self._cluster.list_all(namespace)
-        places = translate.positions(listing.items, self._cluster.now())
+        now = self._cluster.now()
+        places = translate.positions(listing.items, now)
         jobs = [
-            translate.to_answer(body, places.get(body["metadata"]["uid"]))
+            translate.to_answer(body, places.get(body["metadata"]["uid"]), now)
             for body in listing.items
             if not translate.finished(body)
         ]

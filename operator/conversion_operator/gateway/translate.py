@@ -39,8 +39,11 @@ def phase_of(conversion: Conversion) -> Phase:
     return conversion.status.phase if conversion.status else Phase.QUEUED
 
 
-def to_answer(body: Mapping[str, Any], position: int | None) -> Answer:
-    """The status of one conversion. Times are naive UTC in ISO format, sizes bytes."""
+def to_answer(body: Mapping[str, Any], position: int | None, now: datetime | None = None) -> Answer:
+    """The status of one conversion. Times are naive UTC in ISO format, sizes bytes.
+
+    With ``now``, one that has not ended has the seconds since its start, too.
+    """
     conversion = parse_conversion(body)
     phase, status = phase_of(conversion), conversion.status
     notes = body["metadata"].get("annotations") or {}
@@ -56,17 +59,17 @@ def to_answer(body: Mapping[str, Any], position: int | None) -> Answer:
         "phase": str(phase),
     }
     progress = status.progress if status else None
+    end = status.completion_time if status else None
     more: Answer = {
         "progress": 100 if phase is Phase.SUCCEEDED else progress and progress.percent,
         "eta_seconds": progress and progress.eta_seconds,
         "queue_position": position,
+        "duration_seconds": _seconds(started, end or now),
     }
     if status:
-        end = status.completion_time
         more |= {
             "reason": status.reason,
             "end_time": _time(end) if end else None,
-            "duration_seconds": (end - started).total_seconds() if end else None,
             "output_size": status.output_size if phase is Phase.SUCCEEDED else None,
             "error": status.message if phase is Phase.FAILED else None,
             "logs": status.logs if phase is Phase.FAILED else None,
@@ -93,6 +96,10 @@ def statistics(bodies: Iterable[Mapping[str, Any]]) -> Answer:
         "success_rate": good / (good + bad) if good + bad else 0.0,
         "average_processing_time": sum(times) / len(times) if times else 0.0,
     }
+
+
+def _seconds(start: datetime, end: datetime | None) -> float | None:
+    return max(0.0, (end - start).total_seconds()) if end else None
 
 
 def _time(value: datetime) -> str:

@@ -117,6 +117,13 @@ def test_a_waiting_job_is_running_with_its_place() -> None:
     assert answer["start_time"] == "2026-01-02T03:04:02"
 
 
+def test_one_under_way_has_the_seconds_so_far_where_they_are_asked_for() -> None:
+    running = _body("a", 1, phase="Running", startTime="2026-01-02T03:04:11Z")
+    now = datetime(2026, 1, 2, 3, 4, 31, tzinfo=UTC)
+    assert to_answer(running, None, now)["duration_seconds"] == 20
+    assert "duration_seconds" not in to_answer(running, None)
+
+
 def test_a_failure_tells_why() -> None:
     ended = _body("a", 1, phase="Failed", completionTime="2026-01-02T03:04:31Z", logs="tail")
     answer = to_answer(ended, None)
