@@ -17,11 +17,12 @@ DEPLOY = ROOT / "deploy"
 SAMPLES = DEPLOY / "samples"
 OVERLAYS = ("kind", "storage-class")
 OPERATOR = "my-network-converter-operator"
+GATEWAY = "my-network-converter-gateway"
 
 
 @cache
 def render(overlay: str) -> tuple[dict[str, Any], ...]:
-    """The objects of an overlay of deploy/overlays."""
+    """The objects of an overlay of deploy/overlays, or of a folder given by its path."""
     kubectl = shutil.which("kubectl", path=f"{ROOT / '.tools/bin'}{os.pathsep}{os.environ['PATH']}")
     if kubectl is None:
         raise FileNotFoundError("there is no kubectl; `make tools` brings it")

@@ -11,7 +11,7 @@ from conversion_operator.controller import probes
 from conversion_operator.controller.settings import CONFIG_DIR, Settings
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Policy
-from tests.unit.deploy.rendering import OPERATOR, OVERLAYS, ROOT, find, of_kind, render
+from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find, of_kind, render
 from tests.unit.operator.builders import conversion
 
 # What the pod itself knows, and the port that three other places in the manifests name.
@@ -20,6 +20,10 @@ NOT_IN_THE_CONFIG_MAP = {"POD_NAME", "POD_NAMESPACE", "PROBE_PORT"}
 
 def operator_pod(overlay: str) -> Any:
     return find(overlay, "Deployment", OPERATOR)["spec"]["template"]["spec"]
+
+
+def gateway_pod(overlay: str) -> Any:
+    return find(overlay, "Deployment", GATEWAY)["spec"]["template"]["spec"]
 
 
 def converter_template() -> Any:
@@ -36,8 +40,12 @@ def unrestricted(pod: Any) -> list[str]:
         complaints.append("has no seccomp profile")
     if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
         complaints.append("shares a namespace of the host")
-    allowed = {"configMap", "emptyDir", "persistentVolumeClaim"}
-    if any(set(volume) - {"name"} - allowed for volume in pod.get("volumes", [])):
+    allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected"}
+    volumes = pod.get("volumes", [])
+    projected = [source for v in volumes for source in v.get("projected", {}).get("sources", [])]
+    if any(set(volume) - {"name"} - allowed for volume in volumes) or any(
+        set(source) != {"configMap"} for source in projected
+    ):
         complaints.append("mounts more than it may")
     for container in [*pod["containers"], *pod.get("initContainers", [])]:
         own = container.get("securityContext", {})
@@ -55,10 +63,11 @@ def unrestricted(pod: Any) -> list[str]:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_pod_is_restricted(overlay: str) -> None:
     assert unrestricted(operator_pod(overlay)) == []
+    assert unrestricted(gateway_pod(overlay)) == []
     assert unrestricted(converter_template()["spec"]) == []
     with_pods = {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod"}
     names = [o["metadata"]["name"] for o in render(overlay) if o["kind"] in with_pods]
-    assert names == [OPERATOR]
+    assert sorted(names) == [GATEWAY, OPERATOR]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

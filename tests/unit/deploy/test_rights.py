@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from conversion_operator.controller import leadership
-from tests.unit.deploy.rendering import OPERATOR, OVERLAYS, find, of_kind, render
+from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, find, of_kind, render
 
 OPERATOR_NAMESPACE = "my-network-converter"
-SUBJECT = {"kind": "ServiceAccount", "name": OPERATOR, "namespace": OPERATOR_NAMESPACE}
+
+REVIEWS = "my-network-converter-gateway-reviews"
 
 IN_CONVERSIONS = {
     ("converter.mynetwork.io", "conversionjobs"): {"get", "list", "watch", "delete"},
@@ -47,28 +48,52 @@ def test_in_its_own_namespace_it_may_only_keep_its_lease(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_these_two_roles_are_all_that_is_bound(overlay: str) -> None:
+def test_the_http_api_may_do_just_this(overlay: str) -> None:
+    conversions = find(overlay, "Role", GATEWAY, "my-network")
+    assert granted(conversions) == {
+        ("converter.mynetwork.io", "conversionjobs"): {"get", "list", "watch", "create", "patch"}
+    }
+    assert granted(find(overlay, "ClusterRole", REVIEWS)) == {
+        ("authentication.k8s.io", "tokenreviews"): {"create"},
+        ("authorization.k8s.io", "subjectaccessreviews"): {"create"},
+    }
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_these_roles_are_all_that_is_bound(overlay: str) -> None:
     objects = render(overlay)
-    bindings = of_kind(objects, "RoleBinding")
-    assert not of_kind(objects, "ClusterRoleBinding")
-    assert {b["metadata"]["namespace"] for b in bindings} == {"my-network", OPERATOR_NAMESPACE}
-    for binding in bindings:
-        assert binding["roleRef"] == {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "Role",
-            "name": OPERATOR,
-        }
-        assert binding["subjects"] == [SUBJECT]
-    assert len(of_kind(objects, "Role")) == 2
+    bindings = [*of_kind(objects, "RoleBinding"), *of_kind(objects, "ClusterRoleBinding")]
+    bound = {
+        (b["metadata"].get("namespace"), b["roleRef"]["kind"], b["roleRef"]["name"]): [
+            (s["kind"], s["namespace"], s["name"]) for s in b["subjects"]
+        ]
+        for b in bindings
+    }
+    assert bound == {
+        ("my-network", "Role", OPERATOR): [_account(OPERATOR)],
+        (OPERATOR_NAMESPACE, "Role", OPERATOR): [_account(OPERATOR)],
+        ("my-network", "Role", GATEWAY): [_account(GATEWAY)],
+        (None, "ClusterRole", REVIEWS): [_account(GATEWAY)],
+    }
+    assert len(bound) == len(bindings)
+    assert len(of_kind(objects, "Role")) == 3
+
+
+def _account(name: str) -> tuple[str, str, str]:
+    return ("ServiceAccount", OPERATOR_NAMESPACE, name)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_roles_for_people_leave_the_status_to_the_operator(overlay: str) -> None:
-    roles = of_kind(render(overlay), "ClusterRole")
+    roles = [
+        role
+        for role in of_kind(render(overlay), "ClusterRole")
+        if role["metadata"]["name"] != REVIEWS
+    ]
     aims = {
         label
         for role in roles
-        for label in role["metadata"]["labels"]
+        for label in role["metadata"].get("labels", ())
         if label.startswith("rbac.authorization.k8s.io/aggregate-to-")
     }
     assert aims == {

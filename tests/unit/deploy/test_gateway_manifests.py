@@ -1,0 +1,82 @@
+"""What the manifests of the HTTP API promise, held against the code they are for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conversion_operator.gateway.settings import CONFIG_DIR, GatewaySettings
+from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find, of_kind, render
+
+WITHOUT_TOKENS = str(ROOT / "tests/e2e/overlay-network")
+LABELS = {"app.kubernetes.io/name": GATEWAY}
+# The port is named in three other places of the manifests; the others are the operator's.
+NOT_IN_THE_CONFIG_MAP = {"GATEWAY_PORT", "CONVERTER_MAX_PARALLEL", "CONVERTER_IMAGE"}
+
+
+def deployment(overlay: str) -> Any:
+    return find(overlay, "Deployment", GATEWAY)["spec"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_of_two_replicas_always_serves(overlay: str) -> None:
+    spec = deployment(overlay)
+    assert (spec["replicas"], spec["strategy"]["rollingUpdate"]["maxUnavailable"]) == (2, 0)
+    budget = find(overlay, "PodDisruptionBudget", GATEWAY)["spec"]
+    assert budget["minAvailable"] == 1
+    assert spec["template"]["metadata"]["labels"] == LABELS
+    assert budget["selector"]["matchLabels"] == spec["selector"]["matchLabels"] == LABELS
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_config_map_has_every_setting_with_its_default(overlay: str) -> None:
+    data = find(overlay, "ConfigMap", GATEWAY)["data"]
+    names = {name.upper() for name in GatewaySettings.model_fields}
+    assert set(data) == names - NOT_IN_THE_CONFIG_MAP
+    given = GatewaySettings.model_validate({name.lower(): value for name, value in data.items()})
+    assert given == GatewaySettings()
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_stats_reads_the_operators_own_settings(overlay: str) -> None:
+    pod = deployment(overlay)["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    sources = volumes[mounts[str(CONFIG_DIR)]]["projected"]["sources"]
+    maps = {source["configMap"]["name"]: source["configMap"] for source in sources}
+    assert set(maps) == {GATEWAY, OPERATOR}
+    keys = {item["key"] for item in maps[OPERATOR]["items"]}
+    assert keys == NOT_IN_THE_CONFIG_MAP - {"GATEWAY_PORT"}
+    assert all(item["key"] == item["path"] for item in maps[OPERATOR]["items"])
+    assert keys <= set(find(overlay, "ConfigMap", OPERATOR)["data"])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_port_is_served_probed_and_let_through(overlay: str) -> None:
+    (container,) = deployment(overlay)["template"]["spec"]["containers"]
+    (port,) = container["ports"]
+    assert port["containerPort"] == GatewaySettings.model_fields["gateway_port"].default
+    probes = ("liveness", "readiness", "startup")
+    probed = {container[f"{name}Probe"]["httpGet"]["port"] for name in probes}
+    service = find(overlay, "Service", GATEWAY)["spec"]
+    assert service["selector"] == LABELS
+    policy = find(overlay, "NetworkPolicy", GATEWAY)["spec"]
+    assert policy["podSelector"]["matchLabels"] == LABELS
+    let_in = {p["port"] for rule in policy["ingress"] for p in rule["ports"]}
+    assert probed == {p["targetPort"] for p in service["ports"]} == let_in == {port["name"]}
+
+
+def test_without_tokens_one_namespace_is_let_in_and_nobody_is_reviewed() -> None:
+    settings = find(WITHOUT_TOKENS, "ConfigMap", GATEWAY)["data"]
+    assert settings["GATEWAY_AUTH"] == "network"
+    (rule,) = find(WITHOUT_TOKENS, "NetworkPolicy", GATEWAY)["spec"]["ingress"]
+    labels = {"kubernetes.io/metadata.name": settings["GATEWAY_NAMESPACE"]}
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": labels}}]
+    assert not of_kind(render(WITHOUT_TOKENS), "ClusterRoleBinding")
+
+
+def test_with_tokens_callers_may_be_anywhere_in_the_cluster() -> None:
+    (rule,) = find("kind", "NetworkPolicy", GATEWAY)["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {}}]
