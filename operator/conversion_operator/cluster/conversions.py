@@ -36,8 +36,8 @@ class Conversions(Protocol):
     async def get(self, namespace: str, name: str) -> Body:
         """One ConversionJob, as of now."""
 
-    async def list_all(self, namespace: str) -> Listing:
-        """All ConversionJobs of a namespace, as of now."""
+    async def list_all(self, namespace: str, labels: str = "") -> Listing:
+        """All ConversionJobs of a namespace that a label selector matches, as of now."""
 
     def watch(self, namespace: str, version: str, name: str) -> AsyncGenerator[Change]:
         """What changes about one after ``version``, until the server ends the stream."""
@@ -74,9 +74,10 @@ class KubeConversions:
         """GET a ConversionJob."""
         return await self._transport.request("GET", _path(namespace, name))
 
-    async def list_all(self, namespace: str) -> Listing:
+    async def list_all(self, namespace: str, labels: str = "") -> Listing:
         """LIST, read from the store: resourceVersion is left unset on purpose."""
-        answer = await self._transport.request("GET", _path(namespace))
+        query = [("labelSelector", labels)] if labels else []
+        answer = await self._transport.request("GET", _path(namespace), query)
         return Listing(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
 
     async def watch(self, namespace: str, version: str, name: str) -> AsyncGenerator[Change]:

@@ -11,3 +11,10 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.retry_after = retry_after
+
+
+class NameTaken(ApiError):
+    """409: there is a ConversionJob of that name, and another request made it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(409, f"ConversionJob {name} exists already, made by another request")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from conversion_operator.api.rules import EXTENSIONS, OPTION_TYPES
+from conversion_operator.api.rules import EXTENSIONS, MAX_SIDE, OPTION_TYPES
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from conversion_operator.gateway.errors import ApiError
 from conversion_operator.gateway.paths import Mapping, PathRefused, to_volume
@@ -51,19 +53,8 @@ class Submission:
 
 def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
     """Raises ApiError 400, naming the field."""
-    try:
-        data: Any = orjson.loads(raw)
-    except ValueError:
-        raise ApiError(400, "the body is not JSON") from None
-    if not isinstance(data, dict):
-        raise ApiError(400, "the body must be a JSON object")
-    for name in _REQUIRED:
-        if data.get(name) in (None, ""):
-            raise ApiError(400, f"Missing required field: {name}")
-    unknown = sorted(data.keys() - {*_REQUIRED, "options"})
-    if unknown:
-        raise ApiError(400, f"unknown field: {unknown[0][:64]}")
-    paths = {name: _path(name, data[name], mappings) for name in ("input_file", "output_file")}
+    data = read_object(raw, _REQUIRED, ("options",))
+    paths = {name: read_path(name, data[name], mappings) for name in ("input_file", "output_file")}
     try:
         spec = ConversionJobSpec.model_validate(
             paths
@@ -71,12 +62,29 @@ def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
         )
     except ValidationError as error:
         raise ApiError(400, _explain(error)) from None
-    _check_together(spec)
+    check_together(spec)
     return Submission(spec, data["input_file"], data["output_file"])
 
 
-def _check_together(spec: ConversionJobSpec) -> None:
-    """What the CRD's rules refuse most often, in the caller's own names."""
+def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
+    """A JSON object with these fields, none of the required ones empty. Raises ApiError 400."""
+    try:
+        data: Any = orjson.loads(raw)
+    except ValueError:
+        raise ApiError(400, "the body is not JSON") from None
+    if not isinstance(data, dict):
+        raise ApiError(400, "the body must be a JSON object")
+    for name in required:
+        if data.get(name) in (None, ""):
+            raise ApiError(400, f"Missing required field: {name}")
+    unknown = sorted(data.keys() - {*required, *optional})
+    if unknown:
+        raise ApiError(400, f"unknown field: {unknown[0][:64]}")
+    return data
+
+
+def check_together(spec: ConversionJobSpec) -> None:
+    """What the CRD's rules refuse most often, in the caller's own names. Raises ApiError 400."""
     kind, extensions = str(spec.conversion_type), EXTENSIONS[spec.conversion_type]
     if not spec.output_file.lower().endswith(tuple(f".{e}" for e in extensions)):
         raise ApiError(400, f"output_file: must end in .{' or .'.join(extensions)} for {kind}")
@@ -91,9 +99,14 @@ def _check_together(spec: ConversionJobSpec) -> None:
     if quality is not None and (quality in _WORDS) != (kind == "video_to_mp4"):
         wanted = "low, medium or high" if kind == "video_to_mp4" else "1 to 100"
         raise ApiError(400, f"options.quality: must be {wanted} for {kind}")
+    if re.search("[1-9]", str(options.get("duration", 1))) is None:
+        raise ApiError(400, "options.duration: must be more than 0")
+    if any(int(side) > MAX_SIDE for side in options.get("size", "1x1").split("x")):
+        raise ApiError(400, f"options.size: sides must be 1 to {MAX_SIDE} pixels")
 
 
-def _path(name: str, value: object, mappings: tuple[Mapping, ...]) -> str:
+def read_path(name: str, value: object, mappings: tuple[Mapping, ...]) -> str:
+    """The path on the volume of the caller's path in a field. Raises ApiError 400."""
     if not isinstance(value, str):
         raise ApiError(400, f"{name}: must be a string")
     try:

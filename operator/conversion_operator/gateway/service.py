@@ -16,7 +16,7 @@ from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Refu
 from conversion_operator.cluster.interface import Body
 from conversion_operator.core.parsing import parse_conversion
 from conversion_operator.gateway import naming, translate
-from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.errors import ApiError, NameTaken
 from conversion_operator.gateway.requests import Submission
 from conversion_operator.gateway.settings import GatewaySettings
 from conversion_operator.gateway.translate import Answer
@@ -42,7 +42,10 @@ class Service:
             naming.INPUT_ANNOTATION: asked.input_file,
             naming.OUTPUT_ANNOTATION: asked.output_file,
         }
-        await self.submit(namespace, asked.spec, name, annotations=callers_paths)
+        try:
+            await self.submit(namespace, asked.spec, name, annotations=callers_paths)
+        except NameTaken:
+            raise ApiError(409, "Idempotency-Key: already used for another request") from None
         return {"job_id": name, "status": "started", "message": _STARTED}
 
     async def submit(
@@ -55,7 +58,7 @@ class Service:
     ) -> Body:
         """Create a ConversionJob, or return the one that the same request made before.
 
-        ApiError 409 if the name is taken by another request.
+        NameTaken if another request made the one of that name.
         """
         content = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         digest = naming.request_hash(content | {"annotations": dict(annotations or {})})
@@ -77,8 +80,12 @@ class Service:
             found = await self._cluster.get(namespace, name)
         notes = found["metadata"].get("annotations") or {}
         if notes.get(naming.REQUEST_ANNOTATION) != digest:
-            raise ApiError(409, "Idempotency-Key: already used for another request")
+            raise NameTaken(name)
         return found
+
+    async def labelled(self, namespace: str, labels: str) -> tuple[Body, ...]:
+        """The ConversionJobs that a label selector matches, as of now."""
+        return (await self._cluster.list_all(namespace, labels)).items
 
     async def status(self, namespace: str, job_id: str, wait: float = 0) -> Answer:
         """One conversion; of one that waits also its exact place in the queue.

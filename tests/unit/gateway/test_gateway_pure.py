@@ -69,6 +69,16 @@ def test_other_paths_are_refused(given: str) -> None:
         ({"input_file": "/opt/my-network/shared/out/a.mp4"}, "output_file: must not be"),
         ({"options": {"bitrate": "128k"}}, "options.bitrate: belongs to audio_to_mp3"),
         ({"options": {"quality": 80}}, "options.quality: must be low"),
+        ({"options": {"duration": "00:00:00.0"}}, "options.duration: must be more"),
+        ({"options": {"size": "1x1"}}, "options.size: belongs to image_resize"),
+        (
+            {
+                "conversion_type": "image_resize",
+                "output_file": "a.png",
+                "options": {"size": "1x16385"},
+            },
+            "options.size: sides",
+        ),
     ],
 )
 def test_bad_bodies_name_the_field(change: dict[str, Any], message: str | None) -> None:
