@@ -35,6 +35,7 @@ class ActiveJob(TypedDict, total=False):
     status: str
     conversion_type: str
     start_time: str
+    duration_seconds: float
     input_file: str
     output_file: str
     phase: str
@@ -48,7 +49,6 @@ class JobStatus(ActiveJob, total=False):
     """``status`` is running, completed, failed, cancelled or not_found. Sizes are bytes."""
 
     end_time: str
-    duration_seconds: float
     output_size: int
     error: str
     logs: str
