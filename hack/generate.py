@@ -15,6 +15,8 @@ from conversion_operator.api.crd import render_crd
 from conversion_operator.api.reasons import render_reasons
 from conversion_operator.controller.settings import render_settings
 from conversion_operator.controller.telemetry import Metrics, render_metrics
+from conversion_operator.gateway import settings as gateway
+from conversion_operator.gateway.rules import render_rules
 
 
 def generated_files() -> dict[str, str]:
@@ -22,7 +24,8 @@ def generated_files() -> dict[str, str]:
     return {
         f"crds/{names.PLURAL}.{names.GROUP}.yaml": render_crd(),
         "docs/reasons.md": render_reasons(),
-        "docs/settings.md": render_settings(),
+        "docs/settings.md": render_settings() + gateway.render_settings(),
+        "deploy/gateway/content-rules.yaml": render_rules(),
         "docs/metrics.md": render_metrics(Metrics(CollectorRegistry())),
     }
 

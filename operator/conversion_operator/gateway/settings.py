@@ -41,6 +41,10 @@ class GatewaySettings(BaseSettings):
     gateway_rate_burst: int = Field(
         200, ge=1, description="Requests of one address at once; more are answered 429."
     )
+    gateway_content_rules: Path = Field(
+        Path("/etc/my-network-converter-content/rules.yaml"),
+        description="The rules of POST /api/v1/content; without its folder the built-in ones.",
+    )
     gateway_port: int = Field(8000, ge=0, le=65535, description="Port of the API.")
     converter_max_parallel: int = Field(3, ge=0, description="The operator's, told by stats.")
     converter_image: str = Field(
@@ -62,3 +66,22 @@ class GatewaySettings(BaseSettings):
 def read_settings(folder: Path = CONFIG_DIR) -> GatewaySettings:
     """The settings as they stand now. Raises ValidationError, naming the setting."""
     return GatewaySettings(_secrets_dir=folder if folder.is_dir() else None)
+
+
+def render_settings() -> str:
+    """The section of docs/settings.md on the HTTP API: one row a setting."""
+    rows = "\n".join(
+        f"| `{name.upper()}` | `{field.default}` | {field.description} |"
+        for name, field in GatewaySettings.model_fields.items()
+    )
+    return (
+        "\n## The HTTP API\n\n"
+        "Keys of the ConfigMap `my-network-converter-gateway`, or environment variables of the "
+        "API, which override it. All are read at the start: restart the Deployment "
+        "`my-network-converter-gateway` after a change. `CONVERTER_MAX_PARALLEL` and "
+        "`CONVERTER_IMAGE` are those of the operator's ConfigMap. "
+        "The rules of the content pipeline, ConfigMap `my-network-converter-content-rules`, are "
+        "read again by themselves, within 90 seconds. "
+        "This section is made from `operator/conversion_operator/gateway/settings.py` by "
+        "`make crds`.\n\n| setting | default | meaning |\n|---|---|---|\n" + rows + "\n"
+    )

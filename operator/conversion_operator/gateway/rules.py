@@ -1,0 +1,185 @@
+"""The rules of the content pipeline: a YAML file, checked, and read again while it changes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import yaml
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from conversion_operator.api.spec import ApiModel, ConversionJobSpec, ConversionOptions
+from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.requests import check_together
+from conversion_operator.gateway.settings import GatewaySettings
+from media_converter.contract import ConversionType
+
+logger = logging.getLogger(__name__)
+
+BUILT_IN: Final = Path(__file__).with_name("rules.yaml")
+DEFAULT_FILE: Final[Path] = GatewaySettings.model_fields["gateway_content_rules"].default
+_CHECK_SECONDS: Final = 10.0
+_NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+# Never a dot first: then no suffix can look like the extension of a source and another suffix.
+_SUFFIX: Final = r"^[_-][A-Za-z0-9._-]{1,60}$"
+_CONTENT_TYPE: Final = r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}(/[a-z0-9][a-z0-9!#$&^_.+-]{0,126})?$"
+
+
+class RulesError(ValueError):
+    """A rules file that is not understood; ``str()`` names the rule and the field."""
+
+
+class KeepExtension(StrEnum):
+    """When an output keeps the extension of its source."""
+
+    WHEN_TAKEN = "WhenTaken"
+    ALWAYS = "Always"
+
+
+class Recipe(ApiModel):
+    """One conversion of a rule."""
+
+    conversion_type: ConversionType
+    suffix: Annotated[str, StringConstraints(pattern=_SUFFIX)]
+    options: ConversionOptions | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
+
+    def spec(self, source: str, output: str) -> ConversionJobSpec:
+        """The conversion of one file, both paths from the root of the volume."""
+        return ConversionJobSpec(
+            conversion_type=self.conversion_type,
+            input_file=source,
+            output_file=output,
+            options=self.options,
+            priority=self.priority,
+            ttl_seconds_after_finished=self.ttl_seconds_after_finished,
+        )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        try:
+            check_together(self.spec("source", "source" + self.suffix))
+        except ApiError as error:
+            raise ValueError(error.message.replace("output_file:", "suffix:")) from None
+        return self
+
+
+class Rule(ApiModel):
+    """What to make of some content types."""
+
+    name: Annotated[str, StringConstraints(pattern=_NAME)]
+    content_types: tuple[Annotated[str, StringConstraints(pattern=_CONTENT_TYPE)], ...] = Field(
+        min_length=1
+    )
+    conversions: tuple[Recipe, ...] = Field(max_length=8)
+
+    @model_validator(mode="after")
+    def _suffixes_differ(self) -> Rule:
+        suffixes = [recipe.suffix for recipe in self.conversions]
+        if len(set(suffixes)) < len(suffixes):
+            raise ValueError("conversions: two have the same suffix")
+        return self
+
+
+class Rules(ApiModel):
+    """All of it. The first rule that fits a content type decides."""
+
+    keep_extension: KeepExtension = KeepExtension.WHEN_TAKEN
+    rules: tuple[Rule, ...]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Rules:
+        names = [rule.name for rule in self.rules]
+        if len(set(names)) < len(names):
+            raise ValueError("rules: two have the same name")
+        return self
+
+    def recipes(self, content_type: str) -> tuple[Recipe, ...]:
+        """What to make of ``video``, ``video/mp4`` or ``video/mp4; codecs=x``."""
+        media = content_type.partition(";")[0].strip().lower()
+        fitting = {media, media.partition("/")[0]}
+        for rule in self.rules:
+            if fitting.intersection(rule.content_types):
+                return rule.conversions
+        return ()
+
+
+def parse_rules(text: str) -> Rules:
+    """Raises RulesError."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RulesError(f"not YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Rules.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise RulesError(f"{_where(first['loc'], data)}: {first['msg']}") from error
+
+
+def _where(location: tuple[int | str, ...], data: Any) -> str:
+    """``rule video: conversions.0.options.resolution``."""
+    parts = [str(part) for part in location]
+    if parts[:1] != ["rules"] or len(parts) < 2:
+        return ".".join(parts) or "the file"
+    rule = data["rules"][int(parts[1])]
+    name = rule.get("name") if isinstance(rule, dict) else None
+    return ": ".join(filter(None, (f"rule {name or parts[1]}", ".".join(parts[2:]))))
+
+
+def _read(file: Path) -> str:
+    # Without the ConfigMap there is no folder. A folder without the file is a mistake.
+    if file == DEFAULT_FILE and not file.parent.is_dir():
+        file = BUILT_IN
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RulesError(str(error)) from error
+
+
+class LiveRules:
+    """The rules as last read well: a slip in the ConfigMap must not stop what works.
+
+    Those built in if nothing is mounted at the default place.
+    """
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises RulesError."""
+        self._file, self._clock = file, clock
+        self._text = _read(file)
+        self._current = parse_rules(self._text)
+        self._checked = clock()
+
+    def current(self) -> Rules:
+        """Reads the file again if it was last read 10 s ago or earlier."""
+        if self._clock() - self._checked >= _CHECK_SECONDS:
+            self._checked = self._clock()
+            self._reload()
+        return self._current
+
+    def _reload(self) -> None:
+        try:
+            text = _read(self._file)
+            if text == self._text:
+                return
+            self._text = text
+            self._current = parse_rules(text)
+        except RulesError as error:
+            logger.error("%s: %s; the former rules stay in force", self._file, error)
+
+
+def render_rules() -> str:
+    """deploy/gateway/content-rules.yaml: the built-in rules, for people to change."""
+    lines = BUILT_IN.read_text(encoding="utf-8").splitlines()
+    return (
+        "# Made from operator/conversion_operator/gateway/rules.yaml by `make crds`. For other\n"
+        "# rules, patch it in an overlay of your own.\n"
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n"
+        "  name: my-network-converter-content-rules\n"
+        "data:\n  rules.yaml: |\n" + "".join(f"    {line}".rstrip() + "\n" for line in lines)
+    )
