@@ -322,3 +322,31 @@ async def test_close_abort_expire_inject(api: FakeApi) -> None:
         with pytest.raises(aiohttp.ClientError):
             await lines.next()
     assert api.watches() == []
+
+
+async def test_a_list_of_one_version_exactly(api: FakeApi) -> None:
+    async with client(api.url) as made:
+        custom = CustomObjectsApi(made)
+
+        async def at(version: str, match: str = "Exact") -> list[str]:
+            query: dict[str, Any] = {"resource_version": version, "resource_version_match": match}
+            listing: Any = await custom.list_namespaced_custom_object(*CJ, **query)
+            return [item["metadata"]["name"] for item in listing["items"]]
+
+        first = api.create(conversion_job("a"))["metadata"]["resourceVersion"]
+        second = api.create(conversion_job("b"))["metadata"]["resourceVersion"]
+        api.delete("conversionjobs", "a")
+        third = str(api.store.rv)
+        versions = (first, second, third)
+        assert [await at(version) for version in versions] == [["a"], ["a", "b"], ["b"]]
+        api.compact("conversionjobs")
+        for version, match, code in (
+            (third, "Exact", 410),
+            ("999999", "Exact", 504),
+            ("0", "Exact", 400),
+            ("", "Exact", 400),
+            (third, "NotOlderThan", 501),
+        ):
+            with pytest.raises(ApiException) as told:
+                await at(version, match)
+            assert told.value.status == code

@@ -39,8 +39,11 @@ class Conversions(Protocol):
     async def list_all(self, namespace: str, labels: str = "") -> Listing:
         """All ConversionJobs of a namespace that a label selector matches, as of now."""
 
-    def watch(self, namespace: str, version: str, name: str) -> AsyncGenerator[Change]:
-        """What changes about one after ``version``, until the server ends the stream."""
+    async def list_at(self, namespace: str, version: str) -> Listing:
+        """As they were at ``version``; Expired if the server does not keep that any more."""
+
+    def watch(self, namespace: str, version: str, name: str = "") -> AsyncGenerator[Change]:
+        """What changes after ``version`` about one, or all, until the server ends the stream."""
 
     async def cancel(self, namespace: str, name: str, uid: str) -> Body:
         """Ask for the end of this very ConversionJob. Refused if it is another one by now."""
@@ -80,9 +83,17 @@ class KubeConversions:
         answer = await self._transport.request("GET", _path(namespace), query)
         return Listing(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
 
-    async def watch(self, namespace: str, version: str, name: str) -> AsyncGenerator[Change]:
+    async def list_at(self, namespace: str, version: str) -> Listing:
+        """LIST of one version exactly, which the server reads from its history."""
+        query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
+        answer = await self._transport.request("GET", _path(namespace), query)
+        return Listing(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+
+    async def watch(self, namespace: str, version: str, name: str = "") -> AsyncGenerator[Change]:
         """GET with watch."""
-        query = [("resourceVersion", version), ("fieldSelector", f"metadata.name={name}")]
+        query = [("resourceVersion", version)]
+        if name:
+            query.append(("fieldSelector", f"metadata.name={name}"))
         async with aclosing(self._transport.watch(_path(namespace), query)) as changes:
             async for change in changes:
                 yield change

@@ -91,7 +91,11 @@ class Handlers:
             rv, versions = self._continue(token)
         else:
             accepts = selection(request, kind)
-            found = self._store.objects(stored(kind), request.namespace)
+            if _is_exact(query):
+                rv = int(asked)
+                found = self._store.objects_at(stored(kind), rv, request.namespace)
+            else:
+                found = self._store.objects(stored(kind), request.namespace)
             versions = [version for version in found if accepts(version.obj)]
         if limit and len(versions) > limit:
             versions, rest_of = versions[:limit], versions[limit:]
@@ -241,3 +245,15 @@ class Handlers:
 
     def _item(self, kind: Kind, version: Version) -> bytes:
         return version.as_item if kind is not NEW_EVENTS else self._raw(kind, version)
+
+
+def _is_exact(query: dict[str, str]) -> bool:
+    """Whether a list is asked for as it was at its resourceVersion."""
+    match = query.get("resourceVersionMatch", "")
+    if not match:
+        return False
+    if query.get("resourceVersion", "") in ("", "0"):
+        raise errors.bad_request("resourceVersionMatch is forbidden unless resourceVersion is set")
+    if match != "Exact":
+        raise errors.unmodelled(f"resourceVersionMatch={match}")
+    return True

@@ -121,6 +121,17 @@ class Store:
             raise errors.expired(rv, self.rv)
         return table.log[bisect_right(table.log, rv, key=lambda change: change.rv) :]
 
+    def objects_at(self, kind: Kind, rv: int, namespace: str | None = None) -> list[Version]:
+        """As ``objects`` was at version ``rv``; 410 if that is no longer kept."""
+        later = self.since(kind, rv)
+        live = dict(self.tables[kind].live)
+        for change in reversed(later):
+            if change.old is None:
+                del live[change.key]
+            else:
+                live[change.key] = change.old
+        return [live[key] for key in sorted(live) if namespace is None or key[0] == namespace]
+
     def compact(self, kinds: Iterable[Kind] = STORED) -> None:
         """Forgets history: whoever watches from a version before now gets 410."""
         for kind in kinds:
