@@ -75,7 +75,7 @@ class Conversion:
     @property
     def output(self) -> Path:
         """The output file, as the host sees it."""
-        return self.volume / str(self.body["spec"]["outputFile"])
+        return self.volume / str(self.body["spec"]["outputFile"]).lstrip("/")
 
     @property
     def status(self) -> Any:

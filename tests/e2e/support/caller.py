@@ -1,0 +1,109 @@
+"""A program in the cluster that calls the HTTP API: a pod with a service account of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.e2e.support.commands import ROOT, Done, Kubectl
+
+BASE_URL: Final = "http://my-network-converter-gateway.my-network-converter"
+TOKEN_FILE: Final = "/var/run/secrets/my-network-converter/token"  # noqa: S105  a path
+SHARED: Final = "/opt/my-network/shared"
+STORAGE: Final = "/opt/my-network/storage"
+"""Where MY Network has the volume, and the folder ``storage`` of it."""
+
+_IMAGE: Final = "my-converter-operator:latest"
+_CLIENT: Final = "mynetwork-converter-client"
+_RESTRICTED: Final = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def _pod(name: str, namespace: str, volume: bool) -> dict[str, Any]:
+    token = {"serviceAccountToken": {"path": "token", "audience": "my-network-converter"}}
+    volumes = [
+        {"name": "token", "projected": {"sources": [token]}},
+        {"name": "client", "configMap": {"name": _CLIENT}},
+    ]
+    mounts = [
+        {"name": "token", "mountPath": TOKEN_FILE.rpartition("/")[0]},
+        {"name": "client", "mountPath": "/client/mynetwork_converter"},
+    ]
+    if volume:
+        claim = {"claimName": "my-network-shared"}
+        volumes.append({"name": "shared", "persistentVolumeClaim": claim})
+        mounts.append({"name": "shared", "mountPath": SHARED})
+        mounts.append({"name": "shared", "mountPath": STORAGE, "subPath": "storage"})
+    container = {
+        "name": "main",
+        "image": _IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", "import signal; signal.pause()"],
+        "env": [{"name": "PYTHONPATH", "value": "/client:/packages"}],
+        "securityContext": _RESTRICTED,
+        "volumeMounts": mounts,
+    }
+    spec = {
+        "serviceAccountName": name,
+        "terminationGracePeriodSeconds": 0,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": volumes,
+    }
+    metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A pod that runs Python, with httpx and the client of the API."""
+
+    kubectl: Kubectl
+    name: str
+    namespace: str
+
+    @classmethod
+    def start(cls, kubectl: Kubectl, name: str, namespace: str, *, volume: bool) -> Caller:
+        """Make it, with a service account that may do nothing yet, and wait until it runs."""
+        here = ("-n", namespace)
+        kubectl(*here, "create", "serviceaccount", name)
+        if kubectl.attempt(*here, "get", "configmap", _CLIENT).code:
+            files = f"--from-file={ROOT / 'client/mynetwork_converter'}"
+            kubectl(*here, "create", "configmap", _CLIENT, files)
+        kubectl.create(_pod(name, namespace, volume))
+        kubectl.wait("condition=Ready", *here, f"pod/{name}", seconds=60)
+        return cls(kubectl, name, namespace)
+
+    def bind(self) -> None:
+        """Let its service account call the API about the conversions of its namespace."""
+        self.kubectl(
+            *("-n", self.namespace, "create", "rolebinding", self.name),
+            "--clusterrole=my-network-converter-caller",
+            f"--serviceaccount={self.namespace}:{self.name}",
+        )
+
+    def attempt(self, script: str, *arguments: str, seconds: float = 120) -> Done:
+        """Run a script, whatever comes of it."""
+        exec_it = ("-n", self.namespace, "exec", "-i", self.name, "--", "python3", "-", *arguments)
+        return self.kubectl.attempt(*exec_it, text=script, limit=seconds)
+
+    def run(self, script: str, *arguments: str, seconds: float = 120) -> Any:
+        """The JSON value that a script writes as its last line; it has to work."""
+        done = self.attempt(script, *arguments, seconds=seconds)
+        assert done.code == 0, f"{done.out}\n{done.err}"
+        return json.loads(done.out.splitlines()[-1])
+
+    def remove(self) -> None:
+        """Take pod and account away."""
+        here = ("-n", self.namespace, "delete", "--ignore-not-found", "--wait=false")
+        for kind in ("pod", "serviceaccount", "rolebinding"):
+            self.kubectl(*here, kind, self.name)
