@@ -20,6 +20,7 @@ from conversion_operator.cluster.errors import (
     Unavailable,
 )
 from conversion_operator.gateway.auth import Authenticator
+from conversion_operator.gateway.content_routes import content_router
 from conversion_operator.gateway.errors import ApiError
 from conversion_operator.gateway.limits import Concurrency, RateLimit
 from conversion_operator.gateway.routes import Context, converter_router
@@ -34,7 +35,7 @@ RouterFactory = Callable[[Context], APIRouter]
 def create_app(
     cluster: Conversions,
     settings: GatewaySettings,
-    routers: Sequence[RouterFactory] = (converter_router,),
+    routers: Sequence[RouterFactory] = (converter_router, content_router),
 ) -> FastAPI:
     """The API on a cluster. ``cluster`` is the caller's to close."""
     app = FastAPI(title="MY Network converter", version="1")
@@ -101,7 +102,9 @@ async def _bad_parameter(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         return await _unexpected(_, error)
     first = error.errors()[0]
-    return _answer(400, f"{first['loc'][-1]}: {first['msg']}")
+    # The last part of the location may be the place in a list.
+    name = [part for part in first["loc"] if isinstance(part, str)][-1]
+    return _answer(400, f"{name}: {first['msg']}")
 
 
 async def _unexpected(_: Request, error: Exception) -> JSONResponse:

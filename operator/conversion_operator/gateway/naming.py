@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -13,6 +14,16 @@ from conversion_operator.api import names
 REQUEST_ANNOTATION: Final = f"{names.GROUP}/request-sha256"
 INPUT_ANNOTATION: Final = f"{names.GROUP}/caller-input-file"
 OUTPUT_ANNOTATION: Final = f"{names.GROUP}/caller-output-file"
+
+CONTENT_LABEL: Final = f"{names.GROUP}/content"
+CONTENT_OUTPUT_LABEL: Final = f"{names.GROUP}/content-output"
+CONTENT_INPUT_LABEL: Final = f"{names.GROUP}/content-input"
+CONTENT_ID_ANNOTATION: Final = f"{names.GROUP}/content-id"
+CONTENT_TYPE_ANNOTATION: Final = f"{names.GROUP}/content-type"
+CONTENT_SIZE_ANNOTATION: Final = f"{names.GROUP}/content-conversions"
+"""How many conversions the content has in all."""
+
+_CLAIM: Final = re.compile(r"content-([0-9a-f]{40})-([1-9][0-9]{0,8})")
 
 
 def job_name(namespace: str, key: str | None) -> str:
@@ -26,3 +37,19 @@ def job_name(namespace: str, key: str | None) -> str:
 def request_hash(spec: Mapping[str, Any]) -> str:
     """SHA-256 in hex of what a request asks for, whatever the order of its fields."""
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+
+
+def digest(text: str) -> str:
+    """40 hexadecimal digits: a label or a part of a name for what a caller may write freely."""
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def claim_name(output: str, generation: int) -> str:
+    """The name of the ConversionJob that has an output, in one spelling, for its source."""
+    return f"content-{digest(output)}-{generation}"
+
+
+def claim_generation(name: str, output: str) -> int | None:
+    """The generation in the name, None if it is no such name for this output."""
+    found = _CLAIM.fullmatch(name)
+    return int(found[2]) if found and found[1] == digest(output) else None
