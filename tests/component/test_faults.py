@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conversion_operator.controller import admitter
 from conversion_operator.core.naming import job_name
+from conversion_operator.core.statuses import STATUS_MAX_BYTES
 from tests.component.running import attempts_of, phase_of, running, status_of
 from tests.component.support import FakeApi, World
+from tests.component.support.history import History
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import (
     drained,
@@ -31,6 +35,7 @@ STATUS: dict[str, Any] = {
     "subresource": "status",
 }
 CREATE: dict[str, Any] = {"verb": "create", "resource": "jobs"}
+RENEWAL: dict[str, Any] = {"verb": "update", "resource": "leases"}
 
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])
@@ -73,6 +78,45 @@ async def test_answer_of_a_create_lost_and_operator_alive(
             await api.until(
                 lambda: all(phase_of(api, f"c{n}") == "Succeeded" for n in range(3)), 20
             )
+    check_all(api, limit=1)
+
+
+async def test_a_create_without_an_answer_keeps_its_slot_though_nobody_wants_it_any_more(
+    api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be carried out yet, as it is here."""
+    monkeypatch.setattr(admitter, "_LATE_CREATE", 12.0)  # 75 s
+    async with running(api, tmp_path, converter_max_parallel=1):
+        with api.faults.hold(times=1, **CREATE) as late:
+            api.create(conversion_job("c"))
+            await late.wait_hit()
+            api.create(conversion_job("d"))
+            api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
+            await api.until(lambda: phase_of(api, "c") == "Cancelled", 20)
+            (request,) = api.audit.matching(**CREATE)
+            await api.until(lambda: request.outcome == "client gone", 20)
+            renewals = api.audit.count(**RENEWAL)
+            await api.until(lambda: api.audit.count(**RENEWAL) > renewals + 1, 20)
+            assert api.audit.matching(**CREATE) == [request]
+            late.release()
+            await api.until(lambda: request.code == 201)
+        await api.until(lambda: phase_of(api, "d") == "Succeeded", 40)
+        await api.until(lambda: not world.jobs("c"), 20)
+    check_all(api, limit=1)
+
+
+async def test_a_create_without_an_answer_is_given_up_in_the_end(
+    api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No request is carried out later than that: the slot is not kept for one for ever."""
+    monkeypatch.setattr(admitter, "_LATE_CREATE", 3.0)  # 75 s
+    async with running(api, tmp_path, converter_max_parallel=1):
+        with api.faults.black_hole(times=1, **CREATE) as lost:
+            api.create(conversion_job("c"))
+            await lost.wait_hit()
+            api.create(conversion_job("d"))
+            api.delete("conversionjobs", "c")
+            await api.until(lambda: phase_of(api, "d") == "Succeeded", 40)
     check_all(api, limit=1)
 
 
@@ -336,6 +380,34 @@ async def test_deleted_and_created_anew_under_the_same_name(
         await api.until(lambda: api.find("pods", former) is None, 20)
 
 
+async def test_a_status_does_not_go_to_a_namesake(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """F14: it is made anew between the look at the former and the write of what became of that."""
+    world.script("c", succeed(hold=True))
+    world.default = succeed(hold=True)
+
+    def make_anew(_: Any) -> None:
+        api.delete("conversionjobs", "c")
+        api.create(conversion_job("c"))
+
+    async with running(api, tmp_path):
+        api.create(conversion_job("c"))
+        await api.until(lambda: phase_of(api, "c") == "Running")
+        former = status_of(api, "c")["podName"]
+        with api.faults.tap(on_arrival=make_anew, times=1, **STATUS) as write:
+            world.finish("c")
+            await write.wait_hit()
+        await api.until(lambda: phase_of(api, "c") == "Running", 20)
+        uid = api.get("conversionjobs", "c")["metadata"]["uid"]
+        phases = History(api.store).phases(uid)
+        assert phases[-1] == "Running", "the end of the former was written to the latter"
+        assert "Succeeded" not in phases
+        assert status_of(api, "c")["podName"] != former
+        world.finish("c")
+        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+
+
 @pytest.mark.parametrize("hours", [1, -1])
 async def test_clock_off_by_an_hour(api: FakeApi, world: World, tmp_path: Path, hours: int) -> None:
     """F16: the API server's clock, not ours, decides on timeouts and time to live."""
@@ -398,8 +470,9 @@ async def test_a_job_of_a_stranger_has_the_name(api: FakeApi, world: World, tmp_
         b"\r".join(b"frame %d" % n for n in range(100_000)),
         b"\x00\xff\xfe\x1b[31m" * 10_000,
         "é😀<&>".encode() * 50_000,
+        b"<" * 1_000_000,  # six bytes each where kubectl prints it
     ],
-    ids=["one line", "carriage returns", "binary", "wide"],
+    ids=["one line", "carriage returns", "binary", "wide", "signs"],
 )
 async def test_status_stays_small(api: FakeApi, world: World, tmp_path: Path, log: bytes) -> None:
     """F19."""
@@ -410,8 +483,15 @@ async def test_status_stays_small(api: FakeApi, world: World, tmp_path: Path, lo
         world.log("c", log)
         world.finish("c")
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
-    assert len(json.dumps(status_of(api, "c")).encode()) <= 8192 * 3  # escapes of this dump
+    statuses = History(api.store).statuses(api.get("conversionjobs", "c")["metadata"]["uid"])
+    assert max(map(_printed_size, statuses)) <= STATUS_MAX_BYTES
     check_all(api, limit=3)
+
+
+def _printed_size(status: dict[str, Any]) -> int:
+    """Its bytes as kubectl prints it."""
+    text = json.dumps(status, ensure_ascii=False)
+    return len(re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", text).encode())
 
 
 async def test_cancel_at_any_moment(api: FakeApi, world: World, tmp_path: Path) -> None:
