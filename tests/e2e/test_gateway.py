@@ -11,11 +11,14 @@ import pytest
 from tests.e2e.support.caller import BASE_URL, TOKEN_FILE, Caller
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
+from tests.e2e.support.readme import Block, python_blocks
 
 DEPLOYMENT: Final = ("-n", "my-network-converter", "rollout")
 GATEWAY: Final = "deployment/my-network-converter-gateway"
 ELSEWHERE: Final = "my-network-elsewhere"
 TODAY: Final = (ROOT / "tests/e2e/scripts/today.py").read_text(encoding="utf-8")
+
+GUIDE: Final = python_blocks((ROOT / "docs/migrating.md").read_text(encoding="utf-8"))
 
 # One GET with a token from a file, or without; prints the status code, or 0 if nobody answers.
 ASK: Final = """
@@ -101,23 +104,30 @@ def _is_as_today(answers: Any, conversions: Conversions, kubectl: Kubectl) -> No
 def test_the_requests_of_today_with_a_token(
     app: Caller, conversions: Conversions, kubectl: Kubectl
 ) -> None:
-    _is_as_today(app.run(TODAY, BASE_URL, TOKEN_FILE), conversions, kubectl)
+    _is_as_today(app.ask(TODAY, BASE_URL, TOKEN_FILE), conversions, kubectl)
+
+
+@pytest.mark.parametrize("block", GUIDE, ids=lambda block: f"line {block.line}")
+def test_the_programs_of_the_guide_work(block: Block, app: Caller, kubectl: Kubectl) -> None:
+    printed = app.run(block.script, CONVERTER_URL=BASE_URL, CONVERTER_TOKEN_FILE=TOKEN_FILE)
+    assert "completed" in printed
+    kubectl("-n", NAMESPACE, "delete", "convjob", "--all", limit=120)
 
 
 def test_nobody_else_is_let_in(app: Caller, stranger: Caller) -> None:
     other_audience = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-    assert app.run(ASK, ACTIVE, TOKEN_FILE) == 200
-    assert app.run(ASK, ACTIVE) == 401
-    assert app.run(ASK, ACTIVE, other_audience) == 401
-    assert app.run(ASK, ACTIVE, TOKEN_FILE, "my-network-second") == 403
-    assert stranger.run(ASK, ACTIVE, TOKEN_FILE) == 403
-    assert stranger.run(ASK, ACTIVE, TOKEN_FILE, NAMESPACE) == 403
+    assert app.ask(ASK, ACTIVE, TOKEN_FILE) == 200
+    assert app.ask(ASK, ACTIVE) == 401
+    assert app.ask(ASK, ACTIVE, other_audience) == 401
+    assert app.ask(ASK, ACTIVE, TOKEN_FILE, "my-network-second") == 403
+    assert stranger.ask(ASK, ACTIVE, TOKEN_FILE) == 403
+    assert stranger.ask(ASK, ACTIVE, TOKEN_FILE, NAMESPACE) == 403
 
 
 def test_the_requests_of_today_without_a_token(
     without_tokens: None, app: Caller, stranger: Caller, conversions: Conversions, kubectl: Kubectl
 ) -> None:
-    _is_as_today(app.run(TODAY, BASE_URL), conversions, kubectl)
+    _is_as_today(app.ask(TODAY, BASE_URL), conversions, kubectl)
     # Not even a token opens a connection from elsewhere.
-    assert stranger.run(ASK, ACTIVE, TOKEN_FILE, NAMESPACE) == 0
-    assert stranger.run(ASK, f"{BASE_URL}/healthz") == 0
+    assert stranger.ask(ASK, ACTIVE, TOKEN_FILE, NAMESPACE) == 0
+    assert stranger.ask(ASK, f"{BASE_URL}/healthz") == 0

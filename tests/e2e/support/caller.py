@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.e2e.support.commands import ROOT, Done, Kubectl
+from tests.e2e.support.commands import ROOT, Kubectl
 
 BASE_URL: Final = "http://my-network-converter-gateway.my-network-converter"
 TOKEN_FILE: Final = "/var/run/secrets/my-network-converter/token"  # noqa: S105  a path
@@ -91,16 +91,16 @@ class Caller:
             f"--serviceaccount={self.namespace}:{self.name}",
         )
 
-    def attempt(self, script: str, *arguments: str, seconds: float = 120) -> Done:
-        """Run a script, whatever comes of it."""
-        exec_it = ("-n", self.namespace, "exec", "-i", self.name, "--", "python3", "-", *arguments)
-        return self.kubectl.attempt(*exec_it, text=script, limit=seconds)
+    def run(self, script: str, *arguments: str, **environment: str) -> str:
+        """What a script prints; it has to work."""
+        variables = [f"{name}={value}" for name, value in environment.items()]
+        command = ("env", *variables, "python3", "-", *arguments)
+        here = ("-n", self.namespace, "exec", "-i", self.name, "--")
+        return self.kubectl(*here, *command, text=script, limit=180)
 
-    def run(self, script: str, *arguments: str, seconds: float = 120) -> Any:
-        """The JSON value that a script writes as its last line; it has to work."""
-        done = self.attempt(script, *arguments, seconds=seconds)
-        assert done.code == 0, f"{done.out}\n{done.err}"
-        return json.loads(done.out.splitlines()[-1])
+    def ask(self, script: str, *arguments: str) -> Any:
+        """The JSON value that a script prints last."""
+        return json.loads(self.run(script, *arguments).splitlines()[-1])
 
     def remove(self) -> None:
         """Take pod and account away."""

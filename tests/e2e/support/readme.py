@@ -38,6 +38,15 @@ def command_blocks(page: str) -> list[Block]:
     return [block for block in blocks if block.script.strip()]
 
 
+def python_blocks(page: str) -> list[Block]:
+    """The blocks of ```python, in order."""
+    return [
+        Block(token.map[0] + 2, token.content)
+        for token in MarkdownIt().parse(page)
+        if token.map is not None and token.info.strip() == "python"
+    ]
+
+
 def commands_in_text(page: str) -> list[str]:
     """What stands as `code` within sentences."""
     inline = (token for token in MarkdownIt().parse(page) if token.type == "inline")

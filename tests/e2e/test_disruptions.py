@@ -1,0 +1,123 @@
+"""The cluster takes pods away, refuses them, or has no room for what they write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.conftest import CLUSTER
+from tests.e2e.support.commands import Kubectl, must
+from tests.e2e.support.conversions import LONG_INPUT, Conversions
+
+NAMESPACE = "my-network"
+_NODE = f"{CLUSTER}-control-plane"
+
+
+def test_one_that_is_evicted_is_tried_again_free(
+    conversions: Conversions, kubectl: Kubectl
+) -> None:
+    evicted = conversions.make(
+        "evicted",
+        "video_to_mp4",
+        inputFile=LONG_INPUT,
+        options={"duration": 20, "resolution": "360p"},
+        maxRetries=0,
+    )
+    evicted.until_phase("Running")
+    (pod,) = evicted.pods()
+    name = pod["metadata"]["name"]
+    body = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+    }
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", text=json.dumps(body))
+    status = evicted.succeeded()
+    assert [attempt["reason"] for attempt in status["attempts"]] == ["Evicted", "Completed"]
+    assert status["retries"] == {"disruptions": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A small disk at a folder of the volume, as the node sees it."""
+
+    folder: str
+
+    @property
+    def _path(self) -> str:
+        return f"/var/lib/my-network-shared/{self.folder}"
+
+    def mount(self) -> None:
+        must("docker", "exec", _NODE, "mkdir", "--parents", "--mode=2777", self._path)
+        options = "size=64k,mode=1777"
+        must("docker", "exec", _NODE, "mount", "-t", "tmpfs", "-o", options, "small", self._path)
+
+    def files(self) -> list[str]:
+        """All that lies on it."""
+        return must("docker", "exec", _NODE, "ls", "-A", self._path).split()
+
+    def unmount(self) -> None:
+        """There is room again in the folder: that of the volume."""
+        must("docker", "exec", _NODE, "umount", self._path)
+
+
+@pytest.fixture
+def small_disk(run_folder: str) -> Iterator[Disk]:
+    disk = Disk(f"{run_folder}/small")
+    disk.mount()
+    yield disk
+    if must("docker", "exec", _NODE, "findmnt", "--noheadings", "--types=tmpfs").count("/small "):
+        disk.unmount()
+
+
+def test_a_full_disk_that_then_has_room(conversions: Conversions, small_disk: Disk) -> None:
+    waiting = conversions.make(
+        "too-large",
+        "video_to_mp4",
+        outputFile=f"{small_disk.folder}/too-large.mp4",
+        maxRetries=5,
+    )
+    status = waiting.until_reason("RetryBackoff")
+    assert status["attempts"][0]["reason"] == "DiskFull"
+    assert "DiskFull" in status["message"]
+    assert small_disk.files() == [], "half a result was left on the full disk"
+    conversions.make("not-concerned").succeeded()
+    small_disk.unmount()
+    status = waiting.succeeded()
+    *before, last = [attempt["reason"] for attempt in status["attempts"]]
+    assert (set(before), last) == ({"DiskFull"}, "Completed")
+    assert status["retries"] == {"failures": len(before)}
+
+
+@pytest.fixture
+def quota(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A ResourceQuota, in force, that leaves nothing of a resource."""
+    name = "nothing-left"
+    body = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"hard": {request.param: "0"}},
+    }
+    kubectl.create(body)
+    kubectl.wait("jsonpath={.status.used}", "-n", NAMESPACE, f"resourcequota/{name}", seconds=30)
+    yield name
+    kubectl("-n", NAMESPACE, "delete", "resourcequota", name, "--ignore-not-found")
+
+
+@pytest.mark.parametrize("quota", ["pods", "count/jobs.batch"], indirect=True)
+def test_a_quota_that_is_then_raised(
+    conversions: Conversions, kubectl: Kubectl, quota: str, request: pytest.FixtureRequest
+) -> None:
+    """Of pods, which the Job's events tell of, or of Jobs, which the create request is told."""
+    waiting = conversions.make(f"no-quota-{request.node.callspec.indices['quota']}")
+    status = waiting.until_reason("QuotaExceeded", seconds=30)
+    assert status["phase"] in ("Queued", "Starting")
+    assert quota in status["message"]
+    kubectl("-n", NAMESPACE, "delete", "resourcequota", quota)
+    status = waiting.succeeded()
+    assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
