@@ -168,10 +168,11 @@ def parse_content(raw: bytes, mappings: tuple[paths.Mapping, ...]) -> Content:
         raise ApiError(400, f"content_type: must be up to {_LONGEST_TYPE} printable characters")
     path = read_path("file_path", file_path, mappings)
     try:
-        source = Source(_content_id(data["content_id"]), normal_path(_PATH.validate_python(path)))
+        # The leading slash it may get counts as well.
+        path = _PATH.validate_python(normal_path(_PATH.validate_python(path)))
     except ValidationError as error:
         raise ApiError(400, f"file_path: {error.errors()[0]['msg']}") from None
-    return Content(source, content_type, file_path)
+    return Content(Source(_content_id(data["content_id"]), path), content_type, file_path)
 
 
 def _content_id(value: object) -> str:
