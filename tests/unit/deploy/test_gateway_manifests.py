@@ -54,6 +54,17 @@ def test_stats_reads_the_operators_own_settings(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_content_rules_are_mounted_where_the_api_looks_for_them(overlay: str) -> None:
+    pod = deployment(overlay)["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    file = GatewaySettings.model_fields["gateway_content_rules"].default
+    name = volumes[mounts[str(file.parent)]]["configMap"]["name"]
+    assert file.name in find(overlay, "ConfigMap", name)["data"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_one_port_is_served_probed_and_let_through(overlay: str) -> None:
     (container,) = deployment(overlay)["template"]["spec"]["containers"]
     (port,) = container["ports"]
