@@ -8,6 +8,20 @@ with Client("http://my-network-converter.my-network-converter.svc") as converter
 """
 
 from mynetwork_converter.clients import AsyncClient, Client
-from mynetwork_converter.protocol import ActiveJob, ConverterError, JobStatus, Stats
+from mynetwork_converter.protocol import (
+    ActiveJob,
+    ContentStatus,
+    ConverterError,
+    JobStatus,
+    Stats,
+)
 
-__all__ = ["ActiveJob", "AsyncClient", "Client", "ConverterError", "JobStatus", "Stats"]
+__all__ = [
+    "ActiveJob",
+    "AsyncClient",
+    "Client",
+    "ContentStatus",
+    "ConverterError",
+    "JobStatus",
+    "Stats",
+]

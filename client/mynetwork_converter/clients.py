@@ -12,7 +12,14 @@ from typing import Any, Final, Self, cast
 import httpx
 
 from mynetwork_converter import protocol
-from mynetwork_converter.protocol import ActiveJob, Call, ConverterError, JobStatus, Stats
+from mynetwork_converter.protocol import (
+    ActiveJob,
+    Call,
+    ContentStatus,
+    ConverterError,
+    JobStatus,
+    Stats,
+)
 
 # A status call may wait a minute on the server before it answers.
 _TIMEOUT: Final = httpx.Timeout(10.0, read=protocol.LONGEST_WAIT + 15)
@@ -81,6 +88,26 @@ class Client:
     def get_stats(self) -> Stats:
         """Settings and counts."""
         return cast("Stats", self._send(protocol.STATS))
+
+    def submit_content(
+        self,
+        content_id: str | int,
+        content_type: str,
+        file_path: str,
+        retry_failed: bool = False,
+    ) -> ContentStatus:
+        """Start what an upload needs: a preview, a thumbnail, or nothing.
+
+        ``content_type`` is a MIME type, or video, audio or image. Harmless to repeat: it gives the
+        same conversions and starts those that are missing. Failed ones are started again only
+        with ``retry_failed``. Where the outputs are is told by the answer.
+        """
+        call = protocol.submit_content(content_id, content_type, file_path, retry_failed)
+        return cast("ContentStatus", self._send(call))
+
+    def get_content(self, content_id: str | int) -> ContentStatus:
+        """The conversions of an upload and their state, while their ConversionJobs exist."""
+        return cast("ContentStatus", self._send(protocol.content(content_id)))
 
     def _send(self, call: Call) -> dict[str, Any]:
         attempt = 0
@@ -158,6 +185,26 @@ class AsyncClient:
     async def get_stats(self) -> Stats:
         """Settings and counts."""
         return cast("Stats", await self._send(protocol.STATS))
+
+    async def submit_content(
+        self,
+        content_id: str | int,
+        content_type: str,
+        file_path: str,
+        retry_failed: bool = False,
+    ) -> ContentStatus:
+        """Start what an upload needs: a preview, a thumbnail, or nothing.
+
+        ``content_type`` is a MIME type, or video, audio or image. Harmless to repeat: it gives the
+        same conversions and starts those that are missing. Failed ones are started again only
+        with ``retry_failed``. Where the outputs are is told by the answer.
+        """
+        call = protocol.submit_content(content_id, content_type, file_path, retry_failed)
+        return cast("ContentStatus", await self._send(call))
+
+    async def get_content(self, content_id: str | int) -> ContentStatus:
+        """The conversions of an upload and their state, while their ConversionJobs exist."""
+        return cast("ContentStatus", await self._send(protocol.content(content_id)))
 
     async def _send(self, call: Call) -> dict[str, Any]:
         attempt = 0

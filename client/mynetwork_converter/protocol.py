@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 
 BASE: Final = "/api/v1/converter"
+CONTENT: Final = "/api/v1/content"
 LONGEST_WAIT: Final = 60.0
 """Seconds the API lets a status call wait at most."""
 
@@ -54,6 +55,19 @@ class JobStatus(ActiveJob, total=False):
     logs: str
 
 
+class ContentStatus(TypedDict, total=False):
+    """``status`` is running, completed, failed, cancelled, incomplete, nothing_to_do or not_found.
+
+    With not_found there is an ``error`` and no ``conversions``.
+    """
+
+    content_id: str
+    status: str
+    message: str
+    conversions: list[JobStatus]
+    error: str
+
+
 class Stats(TypedDict, total=False):
     """Settings, and counts over the ConversionJobs that still exist. ``success_rate`` is 0 to 1."""
 
@@ -72,13 +86,13 @@ class Stats(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. Each may be repeated: what starts something carries an Idempotency-Key."""
+    """One request. Each may be repeated: what starts something is the same by key or by content."""
 
     method: str
     path: str
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, float | str] = field(default_factory=dict)
     accepts: frozenset[int] = frozenset()
 
 
@@ -113,6 +127,19 @@ def cancel(job_id: str) -> Call:
 
 ACTIVE: Final = Call("GET", f"{BASE}/active")
 STATS: Final = Call("GET", f"{BASE}/stats")
+
+
+def submit_content(
+    content_id: str | int, content_type: str, file_path: str, retry_failed: bool
+) -> Call:
+    """Start what an upload needs and has not got."""
+    body = {"content_id": content_id, "content_type": content_type, "file_path": file_path}
+    return Call("POST", CONTENT, body, params={"retry": "failed"} if retry_failed else {})
+
+
+def content(content_id: str | int) -> Call:
+    """The conversions of an upload."""
+    return Call("GET", f"{CONTENT}/{quote(str(content_id), safe='')}")
 
 
 def request_of(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:

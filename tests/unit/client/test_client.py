@@ -98,6 +98,27 @@ def test_a_job_id_stays_one_part_of_the_path() -> None:
         assert converter.get_job_status("a/../b?c", wait=500)["status"] == "not_found"
 
 
+def test_an_upload_is_submitted_and_found_again() -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((request.url.raw_path.decode(), request.content))
+        return httpx.Response(200, json={"content_id": "a/7", "status": "nothing_to_do"})
+
+    with client(answer) as converter:
+        assert converter.submit_content("a/7", "video", "s/a.mov")["status"] == "nothing_to_do"
+        converter.submit_content(7, "video", "s/a.mov", retry_failed=True)
+        assert converter.get_content("a/7")["content_id"] == "a/7"
+        converter.get_content(7)
+    body = {"content_id": "a/7", "content_type": "video", "file_path": "s/a.mov"}
+    assert [(path, json.loads(content or b"null")) for path, content in seen] == [
+        ("/api/v1/content", body),
+        ("/api/v1/content?retry=failed", body | {"content_id": 7}),
+        ("/api/v1/content/a%2F7", None),
+        ("/api/v1/content/7", None),
+    ]
+
+
 def test_the_token_is_read_anew_for_every_call(tmp_path: Path) -> None:
     token, seen = tmp_path / "token", []
 
@@ -127,11 +148,15 @@ async def test_the_asynchronous_one_makes_the_same_requests() -> None:
         one.cancel_job("j")
         one.get_active_jobs()
         one.get_stats()
+        one.submit_content("7", "video", "a", retry_failed=True)
+        one.get_content("7")
     async with AsyncClient("http://converter", transport=transport) as other:
         await other.convert_file("a", "b", "image_resize", {"size": "1x1"})
         await other.get_job_status("j", wait=1)
         await other.cancel_job("j")
         await other.get_active_jobs()
         await other.get_stats()
-    assert len(seen) == 10
-    assert seen[:5] == seen[5:]
+        await other.submit_content("7", "video", "a", retry_failed=True)
+        await other.get_content("7")
+    assert len(seen) == 14
+    assert seen[:7] == seen[7:]
