@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
 
+from conversion_operator.cluster.conversions import KubeConversions
+from conversion_operator.gateway.app import create_app
 from conversion_operator.gateway.naming import CONTENT_LABEL, digest
 from conversion_operator.gateway.rules import BUILT_IN, RulesError
+from conversion_operator.gateway.settings import GatewaySettings
+from mynetwork_converter import AsyncClient
 from tests.component.support import FakeApi
 from tests.component.support.faulttypes import Hold
-from tests.component.support.tools import conversion_job
+from tests.component.support.tools import configuration, conversion_job
 from tests.component.test_gateway import AUDIENCE, gateway
 
 BASE = "/api/v1/content"
@@ -338,12 +341,19 @@ async def test_a_label_alone_makes_nobody_a_part_of_a_content(api: FakeApi) -> N
 
 
 @pytest.mark.parametrize("content_id", ["a/b", "ü 😀?#%", "x" * 256, "-1"])
-async def test_any_id_is_found_again(api: FakeApi, content_id: str) -> None:
-    async with gateway(api) as client:
-        made = await post(client, PNG | {"content_id": content_id})
-        told = await get(client, quote(content_id, safe=""))
-        assert told == made
-        assert told["content_id"] == content_id
+async def test_any_id_is_found_again_by_the_python_client(api: FakeApi, content_id: str) -> None:
+    cluster = KubeConversions(configuration(api.url), "gateway")
+    transport = httpx.ASGITransport(create_app(cluster, GatewaySettings(gateway_auth="network")))
+    try:
+        async with AsyncClient("http://test", transport=transport) as converter:
+            made = await converter.submit_content(content_id, "image", "a.png")
+            assert (made["content_id"], made["status"]) == (content_id, "running")
+            assert await converter.get_content(content_id) == made
+            end(api, made["conversions"][0]["job_id"], "Failed")
+            again = await converter.submit_content(content_id, "image", "a.png", retry_failed=True)
+            assert again["status"] == "running"
+    finally:
+        await cluster.close()
 
 
 async def test_bad_calls_name_what_is_wrong(api: FakeApi) -> None:
