@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 
 from conversion_operator.cluster.interface import Resource
 from conversion_operator.cluster.kube import KubeCluster
-from conversion_operator.controller.app import Operator
+from conversion_operator.controller.app import Notices, Operator
 from conversion_operator.controller.settings import LiveSettings
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.tools import configuration
@@ -64,7 +64,12 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 @asynccontextmanager
 async def running(
-    api: FakeApi, config: Path, identity: str = "op-a", url: str | None = None, **settings: Any
+    api: FakeApi,
+    config: Path,
+    identity: str = "op-a",
+    url: str | None = None,
+    notices: Notices | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Running]:
     """An operator that is up until the block ends, then stopped as by SIGTERM."""
     write_settings(config, {"pod_namespace": NAMESPACE} | settings)
@@ -75,7 +80,7 @@ async def running(
     def login(**_: Any) -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(server=server)
 
-    operator = Operator(cluster, live, identity, login)
+    operator = Operator(cluster, live, identity, login, notices)
     stop = asyncio.Event()
     task = asyncio.create_task(operator.run(stop), name=identity)
     try:

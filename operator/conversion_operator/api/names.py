@@ -20,5 +20,10 @@ ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 CONVERSION_ANNOTATION: Final = f"{GROUP}/conversion"
 """The ConversionJob's name, for people. An annotation: a name may be longer than a label."""
 
+CONTENT_ID_ANNOTATION: Final = f"{GROUP}/content-id"
+CALLER_INPUT_ANNOTATION: Final = f"{GROUP}/caller-input-file"
+CALLER_OUTPUT_ANNOTATION: Final = f"{GROUP}/caller-output-file"
+"""What the HTTP API notes on a ConversionJob it creates; callbacks repeat it."""
+
 CONDITION_SUCCEEDED: Final = "Succeeded"
 CONDITION_FINISHED: Final = "Finished"

@@ -44,7 +44,7 @@ EXTENSIONS: Final[dict[str, tuple[str, ...]]] = {
 """Which extensions of outputFile fit a conversion type."""
 
 _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
-_IMMUTABLE_OPTIONAL: Final = ("options", "timeoutSeconds", "maxRetries", "resources")
+_IMMUTABLE_OPTIONAL: Final = ("options", "timeoutSeconds", "maxRetries", "resources", "notify")
 
 
 def spec_rules() -> list[Rule]:
@@ -53,6 +53,7 @@ def spec_rules() -> list[Rule]:
         *_path_rules(),
         *_extension_rules(),
         *_option_rules(),
+        *_url_rules(),
         *_immutability_rules(),
     ]
 
@@ -66,6 +67,26 @@ def root_rules() -> list[Rule]:
             "['Succeeded', 'Failed', 'Cancelled']) || "
             "(has(self.status) && self.status.phase == oldSelf.status.phase)",
             "the phase of a finished conversion may not change",
+        ),
+        *_notify_rules(),
+    ]
+
+
+def _notify_rules() -> list[Rule]:
+    """A late write of the end must not take back what has become of the callback meanwhile."""
+    noted = "!has(oldSelf.status) || !has(oldSelf.status.notify) || "
+    kept = "(has(self.status) && has(self.status.notify) && "
+    return [
+        Rule(
+            noted + kept + "self.status.notify.attempts >= oldSelf.status.notify.attempts)",
+            "status.notify may not be removed, and its attempts not be counted down",
+        ),
+        Rule(
+            noted
+            + "oldSelf.status.notify.state == 'Pending' || "
+            + kept
+            + "self.status.notify.state == oldSelf.status.notify.state)",
+            "status.notify.state may not change once it is Delivered or GaveUp",
         ),
     ]
 
@@ -145,6 +166,21 @@ def _option_rules() -> list[Rule]:
             "self.options.duration.matches('[1-9]'))",
             "options.duration must be more than 0",
             ".options.duration",
+        ),
+    ]
+
+
+def _url_rules() -> list[Rule]:
+    return [
+        Rule(
+            "!has(self.notify) || self.notify.url.matches('^https?://[^/?#]')",
+            "notify.url must begin with http:// or https:// and a host",
+            ".notify.url",
+        ),
+        Rule(
+            "!has(self.notify) || !self.notify.url.matches('^[^/]*//[^/?#]*@')",
+            "notify.url must not hold a user name or password; callbacks are signed instead",
+            ".notify.url",
         ),
     ]
 

@@ -20,6 +20,8 @@ RESOLUTION_PATTERN: Final = r"^(240|360|480|720|1080|1440|2160)p$"
 BITRATE_PATTERN: Final = r"^(32|40|48|56|64|80|96|112|128|160|192|224|256|320)k$"
 QUALITY_PATTERN: Final = r"^(low|medium|high|[1-9][0-9]?|100)$"
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+URL_PATTERN: Final = r"^[!-\[\]-~]+$"
+"""Printable ASCII but for the space and the backslash, which readers of URLs disagree about."""
 
 MAX_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
@@ -106,6 +108,18 @@ class Resources(ApiModel):
     )
 
 
+class Notify(ApiModel):
+    """Who is told of the end."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=URL_PATTERN)] = (
+        Field(
+            description="Where the end is POSTed to as a signed CloudEvent; docs/callbacks.md "
+            "describes it. http or https, without user name or password, and a host on the "
+            "operator's list CONVERTER_CALLBACK_HOSTS."
+        )
+    )
+
+
 class ConversionJobSpec(ApiModel):
     """What to convert. Immutable but for cancel, priority and ttlSecondsAfterFinished."""
 
@@ -149,4 +163,8 @@ class ConversionJobSpec(ApiModel):
     )
     resources: Resources | None = Field(
         None, description="CPU and memory of the converter container."
+    )
+    notify: Notify | None = Field(
+        None,
+        description="Who is told of the end. Default: the operator's CONVERTER_CALLBACK_URL.",
     )

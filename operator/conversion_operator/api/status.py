@@ -13,6 +13,7 @@ from conversion_operator.api.spec import ApiModel
 LOGS_MAX_BYTES: Final = 2048
 MESSAGE_MAX_BYTES: Final = 1024
 ATTEMPTS_KEPT: Final = 5
+NOTIFY_MESSAGE_MAX_BYTES: Final = 200
 
 ReasonText = Annotated[str, StringConstraints(max_length=64)]
 Message = Annotated[str, StringConstraints(max_length=MESSAGE_MAX_BYTES)]
@@ -98,6 +99,34 @@ class OutputFacts(ApiModel):
     ) = Field(None, description="Length in seconds, as a decimal with milliseconds.")
 
 
+class NotifyState(StrEnum):
+    """Where a callback stands."""
+
+    PENDING = "Pending"
+    DELIVERED = "Delivered"
+    GAVE_UP = "GaveUp"
+
+
+class Notification(ApiModel):
+    """What became of the callback. It may change after the end; the rest of the status may not."""
+
+    state: NotifyState = Field(
+        description="Pending until the receiver has it (Delivered) or it is given up (GaveUp)."
+    )
+    attempts: Count = Field(description="How often it was sent, or tried to.")
+    last_attempt_time: datetime | None = Field(None, description="When it was last tried.")
+    next_attempt_time: datetime | None = Field(
+        None, description="When it is tried next; absent before the first time and at the end."
+    )
+    message: Annotated[str, StringConstraints(max_length=NOTIFY_MESSAGE_MAX_BYTES)] | None = Field(
+        None, description="What stands in the way, in a sentence."
+    )
+
+    def to_json(self) -> dict[str, object]:
+        """As it is stored, see ConversionJobStatus."""
+        return _whole_seconds(self.model_dump(mode="python", by_alias=True, exclude_none=True))
+
+
 class ConversionJobStatus(ApiModel):
     """What became of the conversion."""
 
@@ -135,6 +164,9 @@ class ConversionJobStatus(ApiModel):
     output: OutputFacts | None = Field(None, description="Facts about the output file.")
     logs: Annotated[str, StringConstraints(max_length=LOGS_MAX_BYTES)] | None = Field(
         None, description="The end of what the converter wrote, at most 2 KiB."
+    )
+    notify: Notification | None = Field(
+        None, description="What became of the callback; absent where none is wanted."
     )
 
     def to_json(self) -> dict[str, object]:

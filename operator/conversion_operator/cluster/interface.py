@@ -12,7 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.api.status import ConversionJobStatus, Notification
+from conversion_operator.core.delivery import Answer
 from conversion_operator.core.model import Job, Key, Pod
 
 Body = Mapping[str, Any]
@@ -75,6 +76,10 @@ class Cluster(Protocol):
     async def write_status(self, key: Key, status: ConversionJobStatus) -> Body:
         """Replace the whole status of this very ConversionJob. Returns the object as stored."""
 
+    async def write_notification(self, key: Key, before: Notification, after: Notification) -> Body:
+        """Replace status.notify of this very ConversionJob, if it still is ``before``; else
+        Refused. Nothing else of the status is touched. Returns the object as stored."""
+
     async def claim_exists(self, namespace: str, name: str) -> bool:
         """True if the namespace has a PersistentVolumeClaim of that name."""
 
@@ -86,6 +91,16 @@ class Cluster(Protocol):
 
     async def post_event(self, body: Body) -> None:
         """Create an Event."""
+
+
+class Callbacks(Protocol):
+    """What sends callbacks. It never raises for what the receiver does or is."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """POST once, within ten seconds, to an address that may be called; else a problem."""
+
+    async def close(self) -> None:
+        """Close all connections."""
 
 
 class Leases(Protocol):

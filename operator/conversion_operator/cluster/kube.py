@@ -10,7 +10,7 @@ import aiohttp
 from kubernetes.aio import client
 
 from conversion_operator.api import names
-from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster.errors import Conflict, NotFound, Refused, Unavailable
 from conversion_operator.cluster.interface import Body, Change, Listing, Resource
 from conversion_operator.cluster.transport import Transport, load_configuration
@@ -100,6 +100,16 @@ class KubeCluster:
         patch = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "add", "path": "/status", "value": status.to_json()},
+        ]
+        path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
+        return await self._transport.request("PATCH", path, body=patch)
+
+    async def write_notification(self, key: Key, before: Notification, after: Notification) -> Body:
+        """One JSON Patch of status.notify alone, tied to the uid and to what was read."""
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": key.uid},
+            {"op": "test", "path": "/status/notify", "value": before.to_json()},
+            {"op": "replace", "path": "/status/notify", "value": after.to_json()},
         ]
         path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
         return await self._transport.request("PATCH", path, body=patch)

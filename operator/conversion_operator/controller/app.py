@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from conversion_operator.cluster.interface import Resource
+from conversion_operator.cluster.callbacks import HttpCallbacks
+from conversion_operator.cluster.interface import Callbacks, Resource
 from conversion_operator.cluster.kube import KubeCluster
 from conversion_operator.cluster.reflector import Reflector
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.announcer import Announcer
 from conversion_operator.controller.handlers import Login, log_in, watch_conversions
 from conversion_operator.controller.leadership import Leadership
+from conversion_operator.controller.notifier import Notifier
 from conversion_operator.controller.probes import Heart
-from conversion_operator.controller.settings import LiveSettings
+from conversion_operator.controller.settings import CALLBACK_SECRET, LiveSettings
 from conversion_operator.controller.shared import Shared
 from conversion_operator.controller.telemetry import Metrics, Telemetry
 from conversion_operator.controller.view import View
@@ -32,6 +35,13 @@ _RELOAD_SECONDS: Final = 2.0
 logger = logging.getLogger(__name__)
 
 
+class Notices(NamedTuple):
+    """What callbacks are sent with, and the file of what they are signed with."""
+
+    callbacks: Callbacks
+    secret: Path
+
+
 class Operator:
     """Wires the parts together and runs them until it is told to stop."""
 
@@ -41,6 +51,7 @@ class Operator:
         settings: LiveSettings,
         identity: str,
         login: Login = log_in,
+        notices: Notices | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self.heart = Heart()
@@ -54,6 +65,8 @@ class Operator:
         shared = Shared(cluster, self.view, settings, self._metrics, self._leadership.leads)
         self._admitter = Admitter(shared, self._leadership, self._queue.add)
         announcer = Announcer(cluster, Telemetry(self._metrics), identity)
+        notices = notices or Notices(HttpCallbacks(), CALLBACK_SECRET)
+        self._notifier = Notifier(shared, notices.callbacks, notices.secret)
         self._worker = Worker(shared, self._queue, self._admitter, announcer)
         # ConversionJobs are watched by kopf; here they are only listed, against what it misses.
         self.heart.reflectors = [
@@ -76,6 +89,7 @@ class Operator:
         """
         parts = {
             "admission": self._admitter.run(),
+            "callbacks": self._notifier.run(),
             "heartbeat": self._beat(),
             "settings": self._reload(),
             **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
@@ -100,6 +114,7 @@ class Operator:
 
     def _on_change(self, uid: str) -> None:
         self._queue.add(uid)
+        self._notifier.look(uid)
         self._admitter.poke()
 
     def _on_leadership(self, leads: bool) -> None:
@@ -118,6 +133,7 @@ class Operator:
             logger.info("settings changed", extra=self.settings.current.model_dump())
             for conversion in self.view.conversions():
                 self._queue.add(conversion.key.uid)
+                self._notifier.look(conversion.key.uid)
             self._admitter.poke()
 
     async def _reload(self) -> None:

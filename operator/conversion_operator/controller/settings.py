@@ -7,22 +7,47 @@ environment variable overrides it for good. docs/settings.md lists them all.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from conversion_operator.api.spec import URL_PATTERN
 from conversion_operator.core.model import Policy
 from conversion_operator.core.quantity import parse_quantity
 
 CONFIG_DIR: Final = Path("/etc/my-network-converter")
+
+CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
+"""What callbacks are signed with, from a Secret that need not exist."""
+
+# A name, or an IPv6 address; no port.
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 
 logger = logging.getLogger(__name__)
 
 
 def _quantity(text: str) -> str:
     parse_quantity(text)
+    return text
+
+
+def _url(text: str) -> str:
+    if text and not re.fullmatch(URL_PATTERN.strip("^$"), text):
+        raise ValueError("an URL has printable ASCII characters only")
+    return text
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def _hosts(text: str) -> str:
+    for name in _split(text):
+        if not _HOST.fullmatch(name):
+            raise ValueError("names of hosts have neither a scheme nor a port nor wildcards")
     return text
 
 
@@ -77,6 +102,16 @@ class Settings(BaseSettings):
     converter_ttl_seconds: int = Field(
         86400, ge=0, description="How long an ended ConversionJob is kept, unless its spec says."
     )
+    converter_callback_url: Annotated[str, AfterValidator(_url)] = Field(
+        "",
+        description="Where the end of each conversion is POSTed to whose spec has no notify; "
+        "empty: nowhere. See callbacks.md.",
+    )
+    converter_callback_hosts: Annotated[str, NoDecode, AfterValidator(_hosts)] = Field(
+        "",
+        description="Hosts that callbacks may go to, exact names separated by commas; empty: "
+        "there are no callbacks.",
+    )
     converter_max_memory: Quantity = Field(
         "4Gi", description="Upper bound when memory is doubled after OutOfMemory."
     )
@@ -100,8 +135,13 @@ class Settings(BaseSettings):
     @property
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces to serve, each once."""
-        names = (name.strip() for name in self.watch_namespaces.split(","))
-        return tuple(dict.fromkeys(name for name in names if name))
+        return _split(self.watch_namespaces)
+
+    @property
+    def callback_hosts(self) -> frozenset[str]:
+        """The hosts callbacks may go to, in lower case."""
+        names = _split(self.converter_callback_hosts)
+        return frozenset(name.lower().rstrip(".") for name in names)
 
     def policy(self) -> Policy:
         """What the decisions need of the settings."""
@@ -116,6 +156,7 @@ class Settings(BaseSettings):
             timeout=self.converter_timeout_seconds,
             max_retries=self.converter_max_retries,
             ttl=self.converter_ttl_seconds,
+            callback_url=self.converter_callback_url,
             max_memory=int(parse_quantity(self.converter_max_memory)),
             unreachable=self.converter_unreachable_seconds,
             lost=self.converter_lost_seconds,

@@ -68,6 +68,17 @@ class Metrics:
             "Reconciliations that failed and are repeated.",
             registry=registry,
         )
+        self.callbacks = Counter(
+            "converter_callbacks_sent_total",
+            "Attempts to send a callback, by result: delivered or failed.",
+            ("result",),
+            registry=registry,
+        )
+        self.callbacks_given_up = Counter(
+            "converter_callbacks_given_up_total",
+            "Conversions whose callback was given up.",
+            registry=registry,
+        )
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from conversion_operator.api.status import ConversionJobStatus, Phase, Retries
 from conversion_operator.core import statuses
+from conversion_operator.core.delivery import hold
 from conversion_operator.core.model import Children, Conversion, Job
 from conversion_operator.core.plan import (
     FORCE_AFTER,
@@ -81,6 +82,8 @@ def after_end(conversion: Conversion, children: Children, context: Context) -> P
     ]
     given = conversion.spec.ttl_seconds_after_finished if conversion.spec else None
     ttl = timedelta(seconds=context.policy.ttl if given is None else given)
+    # What is deleted can tell nobody any more how it ended.
+    ttl = max(ttl, hold(status))
     if since >= ttl and since >= timedelta(0):
         return Plan((*actions, DeleteConversion()))
     waits = [ttl - since, *waits_for_sweep]

@@ -33,6 +33,7 @@ class Policy:
     timeout: int = 21600
     max_retries: int = 2
     ttl: int = 86400
+    callback_url: str = ""
     max_memory: int = 4 * 1024**3
     unreachable: int = 300
     lost: int = 900
@@ -53,7 +54,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A ConversionJob. ``spec`` is None, and ``invalid`` says why, if it cannot be understood."""
+    """A ConversionJob. ``spec`` is None, and ``invalid`` says why, if it cannot be understood.
+
+    ``notes`` are the annotations of the HTTP API, which callbacks repeat.
+    """
 
     key: Key
     version: int
@@ -63,6 +67,7 @@ class Conversion:
     spec: ConversionJobSpec | None
     status: ConversionJobStatus | None = None
     invalid: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:

@@ -17,14 +17,23 @@ LONGEST_DELAY = timedelta(minutes=10)
 METADATA = tuple(
     ip_network(text) for text in ("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32")
 )
+THIS_NETWORK = ip_network("0.0.0.0/8")
 NAT64 = ip_network("64:ff9b::/96")
 
 
-def next_send_at(ended: datetime, attempts: int, last_attempt: datetime | None) -> datetime | None:
-    """When to send next; None to give up, an hour after the conversion ``ended``."""
+def next_send_at(
+    ended: datetime,
+    attempts: int,
+    last_attempt: datetime | None,
+    asked: timedelta = timedelta(0),
+) -> datetime | None:
+    """When to send next; None to give up, an hour after the conversion ``ended``.
+
+    ``asked`` is how long the receiver wants to be left alone; at most LONGEST_DELAY is granted.
+    """
     if attempts <= 0 or last_attempt is None:
         return ended
-    delay = min(FIRST_DELAY * 2 ** min(attempts - 1, 16), LONGEST_DELAY)
+    delay = min(max(FIRST_DELAY * 2 ** min(attempts - 1, 16), asked), LONGEST_DELAY)
     due = last_attempt + delay
     return due if due < ended + GIVE_UP_AFTER else None
 
@@ -62,6 +71,8 @@ def may_connect(address: str) -> bool:
         if inner is not None:
             return may_connect(str(inner))
     refused = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
+    # Reserved are, among others, the IPv6 addresses that once stood for IPv4 ones.
+    refused = refused or ip.is_reserved or ip in THIS_NETWORK
     return not refused and not any(ip in network for network in METADATA)
 
 

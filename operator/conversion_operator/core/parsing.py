@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -18,6 +18,12 @@ from conversion_operator.api.status import ConversionJobStatus
 from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Terminated
 
 Body = Mapping[str, Any]
+
+_NOTES: Final = (
+    names.CONTENT_ID_ANNOTATION,
+    names.CALLER_INPUT_ANNOTATION,
+    names.CALLER_OUTPUT_ANNOTATION,
+)
 
 
 def parse_time(text: str | None) -> datetime | None:
@@ -31,6 +37,7 @@ def parse_time(text: str | None) -> datetime | None:
 def parse_conversion(body: Body) -> Conversion:
     """A ConversionJob, never raising: what cannot be understood is carried as ``invalid``."""
     meta = body["metadata"]
+    annotations = meta.get("annotations") or {}
     spec, invalid = None, ""
     try:
         spec = ConversionJobSpec.model_validate(body.get("spec"))
@@ -52,6 +59,7 @@ def parse_conversion(body: Body) -> Conversion:
         spec=spec,
         status=status,
         invalid=invalid,
+        notes={name: text for name in _NOTES if isinstance(text := annotations.get(name), str)},
     )
 
 

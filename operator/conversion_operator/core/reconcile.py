@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core import statuses
+from conversion_operator.core import delivery, statuses
 from conversion_operator.core.endings import (
     after_end,
     conclude,
@@ -59,7 +59,8 @@ def decide(conversion: Conversion, children: Children, context: Context) -> Plan
         return Plan()
     plan = _decide_unfinished(conversion, children, context)
     if plan.status is not None:
-        plan = replace(plan, status=statuses.fit(plan.status))
+        owing = delivery.owe(plan.status, delivery.target(conversion, context.policy.callback_url))
+        plan = replace(plan, status=statuses.fit(owing))
     return plan
 
 

@@ -11,6 +11,7 @@ from conversion_operator.api.status import (
     ATTEMPTS_KEPT,
     LOGS_MAX_BYTES,
     MESSAGE_MAX_BYTES,
+    NOTIFY_MESSAGE_MAX_BYTES,
     Attempt,
     Condition,
     ConversionJobStatus,
@@ -27,6 +28,8 @@ from media_converter.contract import Progress as ReportedProgress
 
 STATUS_MAX_BYTES: Final = 8192
 _CONDITION_MESSAGE_MAX_BYTES: Final = 256
+# What status.notify may still grow by: two times, a count and a message, with their names.
+_NOTIFY_BYTES: Final = 160 + NOTIFY_MESSAGE_MAX_BYTES
 
 
 def next_status(
@@ -49,6 +52,7 @@ def next_status(
         node_name=old.node_name if old and running else None,
         start_time=old.start_time if old and running else None,
         logs=old.logs if old else None,
+        notify=old.notify if old else None,
     )
 
 
@@ -138,7 +142,8 @@ def with_progress(
 def fit(status: ConversionJobStatus) -> ConversionJobStatus:
     """``status`` in at most STATUS_MAX_BYTES as kubectl prints it, at the log's expense.
 
-    kubectl writes <, > and & as six bytes each, so counting characters would not do.
+    kubectl writes <, > and & as six bytes each, so counting characters would not do. Of notify
+    only the beginning is there yet: the rest of the status is not written again with it.
     """
     while (excess := _printed_size(status) - STATUS_MAX_BYTES) > 0 and status.logs:
         keep = len(status.logs.encode()) - max(1, excess // 6)
@@ -148,7 +153,8 @@ def fit(status: ConversionJobStatus) -> ConversionJobStatus:
 
 def _printed_size(status: ConversionJobStatus) -> int:
     text = json.dumps(status.to_json(), ensure_ascii=False)
-    return len(text.encode()) + 5 * sum(text.count(sign) for sign in "<>&")
+    reserve = _NOTIFY_BYTES if status.notify else 0
+    return len(text.encode()) + 5 * sum(text.count(sign) for sign in "<>&") + reserve
 
 
 def _conditions(

@@ -233,4 +233,10 @@ def transition_causes(old: Obj, new: Obj) -> Causes:
     old_phase = (old_status or {}).get("phase")
     if old_phase in TERMINAL_PHASES and (new_status or {}).get("phase") != old_phase:
         causes.append(("status", 'Invalid value: "object": a terminal phase never changes'))
+    old_note = (old_status or {}).get("notify")
+    note = (new_status or {}).get("notify") or {}
+    if old_note and note.get("attempts", -1) < old_note["attempts"]:
+        causes.append(("status", 'Invalid value: "object": a callback is never taken back'))
+    if old_note and old_note["state"] not in ("Pending", note.get("state")):
+        causes.append(("status", 'Invalid value: "object": what came of a callback stays'))
     return causes

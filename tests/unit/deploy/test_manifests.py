@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conversion_operator.controller import probes
-from conversion_operator.controller.settings import CONFIG_DIR, Settings
+from conversion_operator.controller.settings import CALLBACK_SECRET, CONFIG_DIR, Settings
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Policy
 from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find, of_kind, render
@@ -40,7 +40,7 @@ def unrestricted(pod: Any) -> list[str]:
         complaints.append("has no seccomp profile")
     if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
         complaints.append("shares a namespace of the host")
-    allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected"}
+    allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
     volumes = pod.get("volumes", [])
     projected = [source for v in volumes for source in v.get("projected", {}).get("sources", [])]
     if any(set(volume) - {"name"} - allowed for volume in volumes) or any(
@@ -112,10 +112,17 @@ def test_the_config_map_has_every_setting_with_its_default(overlay: str) -> None
 def test_the_settings_are_mounted_where_they_change_while_it_runs(overlay: str) -> None:
     pod = operator_pod(overlay)
     (container,) = pod["containers"]
-    (mount,) = container["volumeMounts"]
-    assert mount["mountPath"] == str(CONFIG_DIR)
-    assert "subPath" not in mount
-    assert pod["volumes"] == [{"name": mount["name"], "configMap": {"name": OPERATOR}}]
+    settings, secret = container["volumeMounts"]
+    assert settings["mountPath"] == str(CONFIG_DIR)
+    assert secret["mountPath"] == str(CALLBACK_SECRET.parent)
+    for mount in (settings, secret):
+        assert mount["readOnly"]
+        assert "subPath" not in mount
+    source = {"secretName": "my-network-converter-callbacks", "optional": True}
+    assert pod["volumes"] == [
+        {"name": settings["name"], "configMap": {"name": OPERATOR}},
+        {"name": secret["name"], "secret": source},
+    ]
     assert [variable["name"] for variable in container["env"]] == ["POD_NAME", "POD_NAMESPACE"]
 
 

@@ -1,0 +1,163 @@
+"""Callbacks: which are owed, what to do about one now, and what an answer means.
+
+All of it follows from what is stored, so that a crash or a change of leader loses none. A callback
+that is wanted is on the status from the very write that ends the conversion: one that ended
+before a URL was set is not sent late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from conversion_operator.api.status import (
+    NOTIFY_MESSAGE_MAX_BYTES,
+    ConversionJobStatus,
+    Notification,
+    NotifyState,
+)
+from conversion_operator.core.model import Conversion
+from conversion_operator.core.notify import GIVE_UP_AFTER, next_send_at, refusal
+from conversion_operator.core.text import one_line
+
+HOLD: Final = timedelta(days=1)
+"""How long after the end a pending callback keeps its conversion from being deleted. It is given
+up after an hour, unless no operator runs: then it is still owed one attempt."""
+
+UNSIGNED: Final = "There is no secret to sign with; nothing is sent unsigned"
+NO_URL: Final = "There is no URL any more"
+_LOOK_FOR_SECRET: Final = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request: the HTTP status, 0 with a ``problem`` if there was none.
+
+    ``retry_after`` is the header as it came, "" without one.
+    """
+
+    code: int = 0
+    retry_after: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send it now."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Store this, without sending anything."""
+
+    notification: Notification
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before that."""
+
+    time: timedelta
+
+
+def target(conversion: Conversion, default: str) -> str:
+    """The URL to call; "" if nobody is to be told."""
+    given = conversion.spec.notify if conversion.spec else None
+    return given.url if given else default
+
+
+def owe(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
+    """``status``, with a callback to be made if it is an end and there is a URL."""
+    if not url or not status.phase.terminal or status.notify is not None:
+        return status
+    pending = Notification(state=NotifyState.PENDING, attempts=0)
+    return status.model_copy(update={"notify": pending})
+
+
+def owed(conversion: Conversion | None) -> Notification | None:
+    """The callback that is still to be made; None if there is none."""
+    if conversion is None or conversion.deleting or not conversion.finished:
+        return None
+    note = conversion.status.notify if conversion.status else None
+    return note if note and note.state is NotifyState.PENDING else None
+
+
+def hold(status: ConversionJobStatus) -> timedelta:
+    """How long after its end a conversion stays at least."""
+    pending = status.notify is not None and status.notify.state is NotifyState.PENDING
+    return HOLD if pending else timedelta(0)
+
+
+def next_step(
+    conversion: Conversion, now: datetime, url: str, hosts: frozenset[str], has_secret: bool
+) -> Send | Write | Wait | None:
+    """What to do about the callback of a conversion; None if none is owed."""
+    note = owed(conversion)
+    if note is None:
+        return None
+    why = refusal(url, hosts) if url else NO_URL
+    if why:
+        return Write(_given_up(note, why))
+    ended = _ended(conversion, now)
+    due = note.next_attempt_time or ended
+    if due > now:
+        return Wait(due - now)
+    if has_secret:
+        return Send(url)
+    left = ended + GIVE_UP_AFTER - now
+    if left <= timedelta(0):
+        return Write(_given_up(note, UNSIGNED))
+    if note.message != UNSIGNED:
+        return Write(note.model_copy(update={"message": UNSIGNED}))
+    return Wait(min(left, _LOOK_FOR_SECRET))
+
+
+def after_attempt(conversion: Conversion, now: datetime, answer: Answer) -> Notification:
+    """What to store after an attempt that ended at ``now``. A callback must be owed."""
+    note = owed(conversion)
+    if note is None:
+        raise ValueError("no callback is owed")
+    attempts = note.attempts + 1
+    tried = Notification(state=NotifyState.PENDING, attempts=attempts, last_attempt_time=now)
+    if 200 <= answer.code < 300:
+        return tried.model_copy(update={"state": NotifyState.DELIVERED})
+    wait = _asked_to_wait(answer.retry_after, now)
+    due = next_send_at(_ended(conversion, now), attempts, now, wait)
+    message = _describe(answer)
+    if answer.code == 410 or due is None:
+        return _given_up(tried, message)
+    return tried.model_copy(update={"next_attempt_time": due, "message": message})
+
+
+def _ended(conversion: Conversion, now: datetime) -> datetime:
+    return (conversion.status and conversion.status.completion_time) or now
+
+
+def _given_up(note: Notification, why: str) -> Notification:
+    text = one_line(why, NOTIFY_MESSAGE_MAX_BYTES)
+    update = {"state": NotifyState.GAVE_UP, "next_attempt_time": None, "message": text}
+    return note.model_copy(update=update)
+
+
+def _describe(answer: Answer) -> str:
+    if not answer.code:
+        return one_line(answer.problem, NOTIFY_MESSAGE_MAX_BYTES)
+    more = "; redirects are not followed" if 300 <= answer.code < 400 else ""
+    return f"The receiver answered {answer.code}{more}"
+
+
+def _asked_to_wait(header: str, now: datetime) -> timedelta:
+    """A Retry-After of either kind; zero if it is none, or in the past."""
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text[:9]), 10**6))
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return timedelta(0)
+    # A date without a zone is in UTC, see RFC 9110.
+    return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)

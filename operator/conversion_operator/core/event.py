@@ -1,0 +1,81 @@
+"""The CloudEvent that tells of a conversion's end: the same bytes however often it is sent."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from cloudevents.core.bindings.http import to_structured
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+from conversion_operator.api import names
+from conversion_operator.api.status import ConversionJobStatus, Phase
+from conversion_operator.core.model import Conversion
+from conversion_operator.core.text import head
+
+TYPE_PREFIX: Final = "io.mynetwork.converter.conversion"
+_NOTE_MAX_BYTES: Final = 1024
+
+_WORDS: Final = {
+    Phase.SUCCEEDED: "completed",
+    Phase.FAILED: "failed",
+    Phase.CANCELLED: "cancelled",
+}
+"""What MY Network calls the ends."""
+
+_NOTES: Final = {
+    "contentId": names.CONTENT_ID_ANNOTATION,
+    "callerInputFile": names.CALLER_INPUT_ANNOTATION,
+    "callerOutputFile": names.CALLER_OUTPUT_ANNOTATION,
+}
+
+
+class Message(NamedTuple):
+    """An event as it is sent; ``content_type`` is that of CloudEvents in structured mode."""
+
+    id: str
+    content_type: str
+    body: bytes
+
+
+def build_message(conversion: Conversion) -> Message:
+    """The event about a conversion that has ended; ValueError for one that has not.
+
+    The id is made of the uid and the phase, neither of which ever changes.
+    """
+    status = conversion.status
+    if status is None or not status.phase.terminal:
+        raise ValueError("the conversion has not ended")
+    key, end = conversion.key, str(status.phase).lower()
+    attributes: dict[str, Any] = {
+        "id": f"{key.uid}-{end}",
+        "source": f"/namespaces/{key.namespace}/{names.PLURAL}/{key.name}",
+        "type": f"{TYPE_PREFIX}.{end}",
+        "subject": key.name,
+        "time": status.completion_time or conversion.created,
+        "datacontenttype": "application/json",
+    }
+    made = to_structured(CloudEvent(attributes, _data(conversion, status)), JSONFormat())
+    return Message(attributes["id"], made.headers["content-type"], made.body)
+
+
+def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]:
+    key, spec = conversion.key, conversion.spec
+    values: dict[str, object] = {
+        "namespace": key.namespace,
+        "name": key.name,
+        "uid": key.uid,
+        "phase": str(status.phase),
+        "status": _WORDS[status.phase],
+        "reason": status.reason,
+        "message": status.message,
+        "conversionType": str(spec.conversion_type) if spec else None,
+        "inputFile": spec.input_file if spec else None,
+        "outputFile": spec.output_file if spec else None,
+        "outputSize": status.output_size,
+        "sha256": status.output.sha256 if status.output else None,
+        "durationSeconds": status.duration_seconds,
+    }
+    notes = {name: conversion.notes.get(key) for name, key in _NOTES.items()}
+    values |= {name: head(text, _NOTE_MAX_BYTES) for name, text in notes.items() if text}
+    return {name: value for name, value in values.items() if value is not None}

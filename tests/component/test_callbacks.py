@@ -1,0 +1,427 @@
+"""Callbacks: every end is told, signed, at least once, and nobody waits for a receiver."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from conversion_operator.controller.notifier import PER_HOST
+from conversion_operator.core.notify import may_connect
+from tests.component.receiver import (
+    HOST,
+    SECRET,
+    SLOW_HOST,
+    Receiver,
+    data_of,
+    notices,
+    receiving,
+)
+from tests.component.running import Running, phase_of, running, status_of
+from tests.component.support import FakeApi, World
+from tests.component.support.invariants import check_all, check_statuses, check_writes
+from tests.component.support.scripts import fail, succeed
+from tests.component.support.tools import conversion_job
+from tests.component.test_two_operators import expire, holder
+
+HOSTS = f"{HOST},{SLOW_HOST}"
+NOTE: dict[str, Any] = {
+    "verb": "patch",
+    "subresource": "status",
+    "where": lambda request: b'"/status/notify"' in request.body,
+}
+
+
+def note_of(api: FakeApi, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = status_of(api, name).get("notify") or {}
+    return found
+
+
+def state_of(api: FakeApi, name: str) -> str | None:
+    return note_of(api, name).get("state")
+
+
+async def attempted(api: FakeApi, name: str, times: int = 1) -> dict[str, Any]:
+    """status.notify after so many attempts."""
+    await api.until(lambda: note_of(api, name).get("attempts") == times)
+    return note_of(api, name)
+
+
+def wanting(name: str, url: str, **spec: Any) -> dict[str, Any]:
+    body: dict[str, Any] = conversion_job(name, notify={"url": url}, **spec)
+    return body
+
+
+async def go_to(api: FakeApi, op: Running, moment: str) -> None:
+    """Set the clock to a moment, and have the operator notice."""
+    ahead = datetime.fromisoformat(moment) - api.clock.now()
+    api.clock.advance(max(0.0, ahead / timedelta(seconds=1)) + 1)
+    await op.look_again()
+
+
+@pytest.fixture
+async def receiver(api: FakeApi) -> Any:
+    async with receiving(api.store.changed.fire) as made:
+        yield made
+
+
+@pytest.mark.parametrize("end", ["Succeeded", "Failed", "Cancelled"])
+async def test_each_end_is_told_once(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver, end: str
+) -> None:
+    world.script("c", fail("InputDamaged") if end == "Failed" else succeed(hold=True))
+    notes = {
+        "converter.mynetwork.io/content-id": "film-17",
+        "converter.mynetwork.io/caller-input-file": "/storage/in/c.mov",
+    }
+    async with running(
+        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ) as op:
+        api.create(wanting("c", receiver.url(), metadata={"annotations": notes}))
+        if end != "Failed":
+            await api.until(lambda: phase_of(api, "c") == "Running")
+            assert not note_of(api, "c")
+        if end == "Cancelled":
+            api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
+        elif end == "Succeeded":
+            world.finish("c")
+        await api.until(lambda: state_of(api, "c") == "Delivered")
+        mark = api.audit.mark()
+        for _ in range(3):
+            api.clock.advance(1200)
+            await op.look_again()
+        assert op.metric('converter_callbacks_sent_total{result="delivered"}') == 1
+        assert not api.audit.writes(since=mark, resource="conversionjobs")
+    (delivery,) = receiver.received
+    status, uid = status_of(api, "c"), api.get("conversionjobs", "c")["metadata"]["uid"]
+    event, data = delivery.event, data_of(delivery)
+    assert delivery.headers["content-type"] == "application/cloudevents+json"
+    assert delivery.headers["host"] == f"{HOST}:{receiver.port}"
+    assert event["id"] == f"{uid}-{end.lower()}"
+    assert event["type"] == f"io.mynetwork.converter.conversion.{end.lower()}"
+    assert event["source"] == "/namespaces/my-network/conversionjobs/c"
+    assert (event["subject"], event["time"]) == ("c", status["completionTime"])
+    words = {"Succeeded": "completed", "Failed": "failed", "Cancelled": "cancelled"}
+    assert (
+        data.items()
+        >= {
+            "namespace": "my-network",
+            "name": "c",
+            "uid": uid,
+            "phase": end,
+            "status": words[end],
+            "reason": status["reason"],
+            "message": status["message"],
+            "inputFile": "input/c.mov",
+            "outputFile": "output/c.mp4",
+            "contentId": "film-17",
+            "callerInputFile": "/storage/in/c.mov",
+        }.items()
+    )
+    if end == "Succeeded":
+        assert data["outputSize"] == status["outputSize"]
+        assert data["sha256"] == status["output"]["sha256"]
+    assert note_of(api, "c").keys() == {"state", "attempts", "lastAttemptTime"}
+    check_writes(api, most=7)
+    check_all(api, limit=3)
+
+
+async def test_a_receiver_that_fails_is_called_again_with_the_same(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    """404 may be a receiver that is just being installed; 503 may say when to come again."""
+    busy = web.Response(status=503, headers={"Retry-After": "200"})
+    receiver.answers = [500, busy, 404]
+    async with running(
+        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ) as op:
+        api.create(wanting("c", receiver.url()))
+        waits = []
+        for n in (1, 2, 3):
+            note = await attempted(api, "c", n)
+            times = (note["lastAttemptTime"], note["nextAttemptTime"])
+            last, due = (datetime.fromisoformat(text) for text in times)
+            waits.append(round((due - last).total_seconds()))
+            assert note["state"] == "Pending"
+            await go_to(api, op, note["nextAttemptTime"])
+        await api.until(lambda: state_of(api, "c") == "Delivered")
+        assert op.metric('converter_callbacks_sent_total{result="failed"}') == 3
+    assert waits == [5, 200, 20]
+    assert len(receiver.received) == 4
+    assert len({(delivery.id, delivery.body) for delivery in receiver.received}) == 1
+    assert note_of(api, "c")["attempts"] == 4
+    check_all(api, limit=3)
+
+
+async def test_a_receiver_that_is_silent_holds_nobody_up(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    slow = [f"s{n}" for n in range(PER_HOST + 3)]
+    async with running(
+        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ):
+        for name in slow:
+            api.create(wanting(name, receiver.url(SLOW_HOST)))
+        await api.until(lambda: receiver.open == PER_HOST)
+        api.create(wanting("c", receiver.url()))
+        await api.until(lambda: state_of(api, "c") == "Delivered", 8)
+        await api.until(lambda: all(phase_of(api, name) == "Succeeded" for name in slow))
+        assert [state_of(api, name) for name in slow] == ["Pending"] * len(slow)
+        assert receiver.most_open <= PER_HOST + 1
+        receiver.release.set()
+        await api.until(lambda: all(state_of(api, name) == "Delivered" for name in slow))
+    check_all(api, limit=3)
+
+
+async def test_killed_between_the_callback_and_the_word_of_it(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    """It comes again, under the same id."""
+    async with running(
+        api, tmp_path / "a", notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ) as a:
+        with api.faults.black_hole(**NOTE) as struck:
+            api.create(wanting("c", receiver.url()))
+            await struck.wait_hit()
+            await a.kill()
+    assert note_of(api, "c") == {"state": "Pending", "attempts": 0}
+    assert len(receiver.received) == 1
+    async with running(
+        api, tmp_path / "b", notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ):
+        await api.until(lambda: state_of(api, "c") == "Delivered")
+    first, second = receiver.received
+    assert (first.id, first.body) == (second.id, second.body)
+    check_all(api, limit=3)
+
+
+async def test_a_word_that_cannot_be_stored_is_not_sent_again_for_that(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    async with running(
+        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ):
+        with (
+            api.faults.status(503, times=2, **NOTE),
+            api.faults.conflict(times=1, skip=2, **NOTE),
+        ):
+            api.create(wanting("c", receiver.url()))
+            await api.until(lambda: state_of(api, "c") == "Delivered")
+    assert len(receiver.received) == 1
+    check_all(api, limit=3)
+
+
+async def test_the_next_leader_goes_on(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    """It counts on from what is stored, and one that does not lead sends nothing."""
+    receiver.answers = [500]
+    options: dict[str, Any] = {"converter_callback_hosts": HOSTS}
+    async with running(
+        api, tmp_path / "a", "op-a", notices=notices(tmp_path / "s"), **options
+    ) as a:
+        await api.until(lambda: a.operator.heart.ready and holder(api) == "op-a")
+        async with running(
+            api, tmp_path / "b", "op-b", notices=notices(tmp_path / "s"), **options
+        ) as b:
+            await api.until(lambda: b.operator.heart.ready)
+            api.create(wanting("c", receiver.url()))
+            await attempted(api, "c")
+            await a.kill()
+            expire(api)
+            await api.until(lambda: holder(api) == "op-b", 20)
+            await go_to(api, b, note_of(api, "c")["nextAttemptTime"])
+            await api.until(lambda: state_of(api, "c") == "Delivered", 20)
+    assert note_of(api, "c")["attempts"] == 2
+    assert len(receiver.received) == 2
+    check_all(api, limit=3)
+
+
+@pytest.mark.parametrize("end", ["Delivered", "GaveUp"])
+async def test_one_that_is_not_told_of_yet_is_not_deleted(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver, end: str
+) -> None:
+    receiver.answers = [500, 200 if end == "Delivered" else 410]
+    async with running(
+        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ) as op:
+        api.create(wanting("c", receiver.url(), ttlSecondsAfterFinished=0))
+        await attempted(api, "c")
+        deletes = api.audit.count(verb="delete", resource="conversionjobs")
+        await op.look_again()
+        await api.until(lambda: api.audit.count(verb="list", resource="jobs") > 1)
+        assert deletes == 0
+        assert api.find("conversionjobs", "c") is not None
+        await go_to(api, op, note_of(api, "c")["nextAttemptTime"])
+        await api.until(lambda: api.find("conversionjobs", "c") is None)
+    assert len(receiver.received) == 2
+
+
+async def test_given_up_after_an_hour(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.answers = [500] * 100
+    async with running(
+        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ) as op:
+        api.create(wanting("c", receiver.url()))
+        for n in range(1, 100):
+            note = await attempted(api, "c", n)
+            if note["state"] != "Pending":
+                break
+            await go_to(api, op, note["nextAttemptTime"])
+        await api.until(lambda: op.metric("converter_callbacks_given_up_total") == 1)
+    assert (note["state"], note["message"]) == ("GaveUp", "The receiver answered 500")
+    assert len(receiver.received) == note["attempts"] == 12
+    ended = datetime.fromisoformat(status_of(api, "c")["completionTime"])
+    last = datetime.fromisoformat(note["lastAttemptTime"])
+    assert timedelta(minutes=49) < last - ended < timedelta(hours=1)
+    check_all(api, limit=3)
+
+
+async def test_after_hours_without_an_operator_it_is_tried_once(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.answers = [500, 500]
+    async with running(
+        api, tmp_path / "a", notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ) as a:
+        with api.faults.black_hole(**NOTE) as struck:
+            api.create(wanting("c", receiver.url(), ttlSecondsAfterFinished=0))
+            await struck.wait_hit()
+            await a.kill()
+    api.clock.advance(3 * 3600)
+    async with running(
+        api, tmp_path / "b", notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ):
+        await api.until(lambda: api.find("conversionjobs", "c") is None)
+    assert len(receiver.received) == 2
+
+
+async def test_a_host_that_is_not_on_the_list_is_never_called(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    async with running(
+        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts="other.test"
+    ):
+        api.create(wanting("c", receiver.url(path="/hook?token=abc")))
+        await api.until(lambda: state_of(api, "c") == "GaveUp")
+    note = note_of(api, "c")
+    assert note["attempts"] == 0
+    assert "not on the list" in note["message"]
+    assert "abc" not in note["message"]
+    assert not receiver.received
+    check_all(api, limit=3)
+
+
+async def test_an_address_that_is_refused_is_never_connected_to(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    """With the operator's own check, which no loopback address passes."""
+    made = notices(tmp_path / "s", check=may_connect)
+    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS):
+        api.create(wanting("c", receiver.url()))
+        note = await attempted(api, "c")
+    assert "never called" in note["message"]
+    assert not receiver.received
+
+
+async def test_nothing_is_sent_unsigned(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    """It waits for the Secret, which may come late, and says so, once."""
+    made = notices(tmp_path / "s", secret=None)
+    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS) as op:
+        api.create(wanting("late", receiver.url()))
+        await api.until(lambda: "secret" in note_of(api, "late").get("message", ""))
+        assert note_of(api, "late")["state"] == "Pending"
+        api.clock.advance(600)
+        await op.look_again()
+        made.secret.write_text(SECRET, encoding="utf-8")
+        await op.look_again()
+        await api.until(lambda: state_of(api, "late") == "Delivered")
+        assert api.audit.count(**NOTE) == 2
+        made.secret.unlink()
+        api.create(wanting("never", receiver.url()))
+        await api.until(lambda: "secret" in note_of(api, "never").get("message", ""))
+        api.clock.advance(3601)
+        await op.look_again()
+        await api.until(lambda: state_of(api, "never") == "GaveUp")
+    assert [delivery.event["subject"] for delivery in receiver.received] == ["late"]
+    check_all(api, limit=3)
+
+
+async def test_a_late_write_of_the_end_does_not_take_the_callback_back(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    """The worker writes the end again, having had no answer, while it is told already."""
+    ends: dict[str, Any] = {
+        "verb": "patch",
+        "subresource": "status",
+        "where": lambda request: (
+            b'"Succeeded"' in request.body and b'"completionTime"' in request.body
+        ),
+    }
+    told = {"state": "Delivered", "attempts": 1, "lastAttemptTime": "2026-01-01T00:00:00Z"}
+    world.default = succeed(hold=True)
+    made = notices(tmp_path / "s")
+    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS):
+        api.create(wanting("c", receiver.url()))
+        await api.until(lambda: phase_of(api, "c") == "Running")
+        with (
+            api.faults.hold_watches(resource="conversionjobs"),
+            api.faults.drop_answer(times=1, **ends) as dropped,
+        ):
+            world.finish("c")
+            await dropped.wait_hit()
+            await api.until(lambda: phase_of(api, "c") == "Succeeded")
+            api.mutate("conversionjobs", "c", lambda c: c["status"].update(notify=told))
+            await api.until(lambda: api.audit.count(**ends) >= 2)
+            await api.until(lambda: api.audit.matching(**ends)[1].code is not None)
+            assert note_of(api, "c") == told
+    assert note_of(api, "c") == told
+    check_statuses(api)
+
+
+async def test_one_that_is_deleted_is_not_told_of(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    """Neither again, nor does it hold up anything that it went while it was being told of."""
+    receiver.answers = [500]
+    made = notices(tmp_path / "s")
+    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS) as op:
+        api.create(wanting("c", receiver.url()))
+        note = await attempted(api, "c")
+        api.delete("conversionjobs", "c")
+        await go_to(api, op, note["nextAttemptTime"])
+        api.create(wanting("during", receiver.url(SLOW_HOST)))
+        await api.until(lambda: receiver.open == 1)
+        api.delete("conversionjobs", "during")
+        receiver.release.set()
+        await api.until(lambda: api.audit.count(code=404, **NOTE) == 1)
+        api.create(wanting("d", receiver.url()))
+        await api.until(lambda: state_of(api, "d") == "Delivered")
+        assert op.metric("converter_reconcile_errors_total") == 0
+    assert [d.event["subject"] for d in receiver.received] == ["c", "during", "d"]
+
+
+async def test_the_default_is_for_what_ends_from_now_on(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    made = notices(tmp_path / "s")
+    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS) as op:
+        api.create(conversion_job("before"))
+        await api.until(lambda: phase_of(api, "before") == "Succeeded")
+        op.configure(converter_callback_url=receiver.url(path="/default"))
+        api.create(conversion_job("after"))
+        api.create(wanting("own", receiver.url(path="/own")))
+        await api.until(lambda: state_of(api, "after") == state_of(api, "own") == "Delivered")
+    assert {d.event["subject"]: d.path for d in receiver.received} == {
+        "after": "/default",
+        "own": "/own",
+    }
+    assert "notify" not in status_of(api, "before")
+    check_all(api, limit=3)
