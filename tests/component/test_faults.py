@@ -236,7 +236,7 @@ async def test_delayed_watches(api: FakeApi, world: World, tmp_path: Path) -> No
     check_all(api, limit=2)
 
 
-@pytest.mark.parametrize("code", [409, 429, 500, 503])
+@pytest.mark.parametrize("code", [409, 422, 429, 500, 503])
 async def test_a_fifth_of_the_writes_fails(
     api: FakeApi, world: World, tmp_path: Path, code: int
 ) -> None:
@@ -360,6 +360,23 @@ async def test_one_that_cannot_start(
         api.clock.advance(60)
         await op.look_again()
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+    check_all(api, limit=1)
+
+
+async def test_a_webhook_that_refuses_the_job(api: FakeApi, world: World, tmp_path: Path) -> None:
+    """F20: its words are in the status, others go on, and it recovers by itself."""
+    async with running(api, tmp_path, converter_max_parallel=1):
+        with api.faults.admission_denied("no conversions on Mondays", resource="jobs") as denied:
+            api.create(conversion_job("c"))
+            await denied.wait_hit()
+            await api.until(lambda: status_of(api, "c").get("reason") == "PodRejected", 30)
+            assert "no conversions on Mondays" in status_of(api, "c")["message"]
+            assert phase_of(api, "c") == "Queued"
+        api.create(conversion_job("d"))
+        await api.until(lambda: phase_of(api, "d") == "Succeeded", 10)
+        assert phase_of(api, "c") == "Queued"
+        await api.until(lambda: phase_of(api, "c") == "Succeeded", 40)
+    assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=1)
 
 
