@@ -86,7 +86,7 @@ class Notifier:
         step, conversion = self._decide(uid)
         after: Notification | None = None
         if isinstance(step, Send):
-            async with self._hosts[urlsplit(step.url).hostname or ""]:
+            async with self._hosts[(urlsplit(step.url).hostname or "").rstrip(".")]:
                 # The wait for the host's turn may have been long.
                 step, conversion = self._decide(uid)
                 if isinstance(step, Send) and conversion:

@@ -138,6 +138,20 @@ def test_one_port_is_served_probed_scraped_and_let_through(overlay: str) -> None
     assert [p["port"] for rule in policy for p in rule["ports"]] == [port["name"]]
 
 
+def test_on_kind_callbacks_are_let_out_to_one_namespace_and_port() -> None:
+    policy = find("kind", "NetworkPolicy", "my-network-converter-callbacks")
+    (rule,) = policy["spec"]["egress"]
+    pod = find("kind", "Deployment", OPERATOR)["spec"]["template"]["metadata"]["labels"]
+    assert policy["metadata"]["namespace"] == "my-network-converter"
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod.items()
+    assert policy["spec"]["policyTypes"] == ["Egress"]
+    chosen = {"matchLabels": {"kubernetes.io/metadata.name": "my-network"}}
+    assert rule == {
+        "to": [{"namespaceSelector": chosen}],
+        "ports": [{"port": 8080, "protocol": "TCP"}],
+    }
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_converter_pods_have_no_network_and_no_token(overlay: str) -> None:
     (policy,) = [
