@@ -1,0 +1,114 @@
+"""An operator of this source tree, outside of the cluster, and a proxy that does harm between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.component.support.tools import write_kubeconfig
+from tests.e2e.support.commands import ROOT, Kubectl
+from tests.e2e.support.conversions import LONG_INPUT, Conversion, Conversions
+from tests.e2e.support.operator import OperatorInCluster
+from tests.e2e.support.world import World
+from tests.faults.conftest import LIMIT, AuditLog
+from tests.support.proxy import Proxy, upstream_of
+
+JOBS = r"/jobs$"
+BLACK_HOLE_SECONDS = 60
+
+
+@pytest.fixture
+async def proxy(kubectl: Kubectl, operator: OperatorInCluster) -> AsyncIterator[Proxy]:
+    """In front of the cluster's API server; the operator in the cluster is away."""
+    await asyncio.to_thread(operator.scale, 0)
+    proxy = Proxy(*upstream_of(kubectl.kubeconfig))
+    yield proxy
+    await proxy.stop()
+
+
+@asynccontextmanager
+async def outside(url: str, folder: Path) -> AsyncIterator[None]:
+    """An operator as a process of its own until the block ends. It must not end before."""
+    environment = os.environ | {
+        "KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", url)),
+        "PYTHONPATH": os.pathsep.join(
+            str(ROOT / part) for part in ("operator", "converter-module")
+        ),
+        "PROBE_PORT": "0",
+        "POD_NAME": "outside",
+    }
+    with (folder / "operator.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "conversion_operator.controller"),
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield
+            assert process.returncode is None, "the operator ended by itself"
+        finally:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 30)
+            print((folder / "operator.log").read_text(encoding="utf-8")[-20_000:])
+
+
+async def test_answers_lost_streams_expired_and_a_minute_of_silence(
+    conversions: Conversions, proxy: Proxy, world: World, changes: AuditLog, tmp_path: Path
+) -> None:
+    """F1, F2, F3 between the operator and a real API server: all succeed, none of them twice."""
+    async with outside(await proxy.start(), tmp_path):
+        with proxy.drop_answer(JOBS, verb="create", times=LIMIT) as dropped:
+            first = await _make(conversions, "answer-lost", LIMIT)
+            await _all_succeed(first)
+        assert dropped.hits == LIMIT
+
+        second = await _make(conversions, "expired", 2 * LIMIT)
+        await _running(second, world)
+        assert proxy.expire_watches() >= 3
+        await _running(second[LIMIT:], world)
+        assert proxy.expire_watches() >= 3
+
+        with proxy.black_hole() as hole:
+            third = await _make(conversions, "silence", LIMIT)
+            # The length of the fault: what runs meanwhile ends unseen.
+            await asyncio.sleep(BLACK_HOLE_SECONDS)
+            assert hole.hits > 3
+        await _all_succeed([*second, *third])
+    await asyncio.to_thread(changes.check)
+
+
+async def _make(conversions: Conversions, name: str, count: int) -> list[Conversion]:
+    options = {"duration": 15, "resolution": "360p"}
+
+    def make() -> list[Conversion]:
+        return [
+            conversions.make(
+                f"{name}-{number}", "video_to_mp4", inputFile=LONG_INPUT, options=options
+            )
+            for number in range(count)
+        ]
+
+    return await asyncio.to_thread(make)
+
+
+async def _running(some: list[Conversion], world: World) -> None:
+    """Until one of them runs."""
+
+    def probe() -> bool:
+        return any(conversion.phase == "Running" for conversion in some)
+
+    await asyncio.to_thread(world.until, probe, "one of them runs")
+
+
+async def _all_succeed(some: list[Conversion]) -> None:
+    for conversion in some:
+        status = await asyncio.to_thread(conversion.succeeded, 150)
+        ends = [attempt["reason"] for attempt in status["attempts"]]
+        assert [end for end in ends if end != "StartError"] == ["Completed"]
