@@ -11,7 +11,12 @@ import pytest
 
 from conversion_operator.cluster.conversions import KubeConversions
 from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.naming import CONTENT_LABEL, digest
+from conversion_operator.gateway.naming import (
+    CONTENT_INPUT_LABEL,
+    CONTENT_LABEL,
+    CONTENT_OUTPUT_LABEL,
+    digest,
+)
 from conversion_operator.gateway.rules import BUILT_IN, RulesError
 from conversion_operator.gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient
@@ -337,7 +342,22 @@ async def test_a_label_alone_makes_nobody_a_part_of_a_content(api: FakeApi) -> N
     labels = {CONTENT_LABEL: digest("7")}
     api.create(conversion_job("forged", metadata={"labels": labels}))
     async with gateway(api) as client:
+        (other,) = names(await post(client, PNG))
+        api.patch("conversionjobs", other, {"metadata": {"labels": labels}})
         assert (await get(client))["status"] == "not_found"
+
+
+async def test_only_the_conversions_in_question_are_read(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        await post(client)
+        await get(client)
+    lists = [request for request in api.audit.requests if request.verb == "list"]
+    selectors = {request.query["labelSelector"].partition(" in ")[0] for request in lists}
+    assert selectors == {
+        CONTENT_OUTPUT_LABEL,
+        CONTENT_INPUT_LABEL,
+        f"{CONTENT_LABEL}={digest('7')}",
+    }
 
 
 @pytest.mark.parametrize("content_id", ["a/b", "ü 😀?#%", "x" * 256, "-1"])

@@ -85,7 +85,7 @@ class Choice:
 
 def plan(content: Content, rules: Rules) -> tuple[Planned, ...]:
     """The conversions the rules want, none if no rule fits. ApiError 400 if no name has room."""
-    folder, name = posixpath.split(content.source.path)
+    folder = posixpath.dirname(content.source.path)
     room = min(_LONGEST_NAME, _LONGEST_PATH - len(posixpath.join(folder, "").encode()))
     recipes = rules.recipes(content.content_type)
     if recipes and room < _SHORTEST_ROOM:
@@ -98,7 +98,6 @@ def plan(content: Content, rules: Rules) -> tuple[Planned, ...]:
             tuple(
                 posixpath.join(folder, output)
                 for output in _names(content.source, recipe.suffix, room, always)
-                if output != name
             ),
         )
         for recipe in recipes
@@ -120,7 +119,10 @@ def _names(source: Source, suffix: str, room: int, always: bool) -> tuple[str, .
 
 
 def _fit(base: str, suffix: str, room: int) -> str:
-    """The base and the suffix in ``room`` bytes; what is cut off lives on in a hash."""
+    """The base and the suffix in ``room`` bytes; what is cut off lives on in a hash.
+
+    Never the source's own name: a suffix begins with _ or -, where a name has the dot or its end.
+    """
     if len((base + suffix).encode()) <= room:
         return base + suffix
     end = "-" + hashlib.sha256(base.encode()).hexdigest()[:16] + suffix

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversion_operator.api.status import Phase
@@ -137,6 +137,11 @@ CONTENTS = st.builds(
 ).filter(lambda asked: len(asked.source.path) <= 1024)
 
 
+# A machine that is busy makes an example slow, which is no fault of ours.
+unhurried = settings(deadline=None)
+
+
+@unhurried
 @given(CONTENTS, st.sampled_from([RULES, ALWAYS]))
 def test_outputs_are_possible_and_never_the_input(asked: Content, rules: Rules) -> None:
     planned = plan(asked, rules)
@@ -154,6 +159,7 @@ def test_outputs_are_possible_and_never_the_input(asked: Content, rules: Rules) 
             assert one.recipe.spec(asked.source.path, output).output_file == output
 
 
+@unhurried
 @given(st.lists(CONTENTS, max_size=8), st.sampled_from([RULES, ALWAYS]))
 def test_different_sources_never_share_an_output(asked: list[Content], rules: Rules) -> None:
     jobs: dict[str, dict[str, Any]] = {}
