@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -81,14 +82,16 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(tell: Callable[[], None] = lambda: None) -> AsyncIterator[Receiver]:
+async def receiving(
+    tell: Callable[[], None] = lambda: None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver until the block ends."""
     receiver = Receiver(tell)
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", receiver.handle)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.05)
     await runner.setup()
-    site = web.TCPSite(runner, LOOPBACK, 0)
+    site = web.TCPSite(runner, LOOPBACK, 0, ssl_context=tls)
     await site.start()
     receiver.port = runner.addresses[0][1]
     try:

@@ -425,3 +425,22 @@ async def test_the_default_is_for_what_ends_from_now_on(
     }
     assert "notify" not in status_of(api, "before")
     check_all(api, limit=3)
+
+
+async def test_what_another_leader_has_written_stays(
+    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+) -> None:
+    """One that was paused while it sent does not write over what came of it since."""
+    theirs = {"state": "Pending", "attempts": 1, "nextAttemptTime": "2100-01-01T00:00:00Z"}
+    made = notices(tmp_path / "s")
+    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS):
+        api.create(wanting("c", receiver.url(SLOW_HOST)))
+        await api.until(lambda: receiver.open == 1)
+        with api.faults.hold_watches(resource="conversionjobs"):
+            api.mutate("conversionjobs", "c", lambda c: c["status"].update(notify=theirs))
+            receiver.release.set()
+            await api.until(lambda: api.audit.count(code=422, **NOTE) > 1)
+        api.create(wanting("d", receiver.url()))
+        await api.until(lambda: state_of(api, "d") == "Delivered")
+    assert note_of(api, "c") == theirs
+    check_all(api, limit=3)

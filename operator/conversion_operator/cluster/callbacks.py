@@ -8,12 +8,15 @@ written in the URL is not looked up, hence the check of the very address a socke
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import aiohttp
+import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from conversion_operator.core.delivery import Answer
@@ -91,6 +94,7 @@ class HttpCallbacks:
                 force_close=True,
                 limit=0,  # whoever calls bounds it, host by host
                 socket_factory=self._make_socket,
+                ssl=trusted(),
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -114,6 +118,12 @@ class HttpCallbacks:
             self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         )
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def trusted() -> ssl.SSLContext:
+    """TLS by the authorities in the file SSL_CERT_FILE names, else by those of Mozilla: the
+    operator's image has none of a system."""
+    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
 class _CheckedResolver(AbstractResolver):

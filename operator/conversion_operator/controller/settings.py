@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -23,8 +24,7 @@ CONFIG_DIR: Final = Path("/etc/my-network-converter")
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
 """What callbacks are signed with, from a Secret that need not exist."""
 
-# A name, or an IPv6 address; no port.
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,17 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _hosts(text: str) -> str:
     for name in _split(text):
-        if not _HOST.fullmatch(name):
+        if not _HOST.fullmatch(name) and not _is_ipv6(name):
             raise ValueError("names of hosts have neither a scheme nor a port nor wildcards")
     return text
 

@@ -42,7 +42,13 @@ def test_next_send(attempts: int, last: int | None, expected: int | None) -> Non
         ("::", False),
         ("224.0.0.1", False),
         ("ff02::1", False),
+        ("::127.0.0.1", False),
+        ("0.1.2.3", False),
+        ("255.255.255.255", False),
         ("example.com", False),
+        ("127.1", False),
+        ("2130706433", False),
+        ("0x7f000001", False),
     ],
 )
 def test_addresses(address: str, allowed: bool) -> None:

@@ -1,0 +1,319 @@
+"""Callbacks: which are owed, what to do about one now, what an answer means, what is told."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from conversion_operator.api import names
+from conversion_operator.api.spec import Notify
+from conversion_operator.api.status import ConversionJobStatus, Notification, NotifyState, Phase
+from conversion_operator.controller.settings import Settings
+from conversion_operator.core import delivery
+from conversion_operator.core.delivery import Answer, Send, Wait, Write
+from conversion_operator.core.event import build_message
+from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.notify import sign
+from conversion_operator.core.parsing import parse_conversion
+from conversion_operator.core.plan import DeleteConversion
+from conversion_operator.core.reconcile import decide
+from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit
+from conversion_operator.gateway import naming
+from media_converter.contract import Reason
+from tests.unit.operator.builders import (
+    POLICY,
+    at,
+    bad_report,
+    children,
+    context,
+    conversion,
+    ended,
+    job,
+    status,
+    step,
+    succeeded,
+)
+
+ROOT = Path(__file__).parents[3]
+URL = "https://hooks.example/a?token=abc"
+HOSTS = frozenset({"hooks.example"})
+ENDED = 11.0  # when succeeded() ended, in seconds after T0
+PENDING = Notification(state=NotifyState.PENDING, attempts=0)
+DONE = step(conversion(notify={"url": URL}), children(job(), succeeded()), 12)[1]
+
+
+def noted(**changes: Any) -> Conversion:
+    note = PENDING.model_copy(update=changes)
+    return replace(DONE, status=status(DONE).model_copy(update={"notify": note}))
+
+
+def note_of(subject: Conversion) -> Notification:
+    note = status(subject).notify
+    assert note is not None
+    return note
+
+
+class TestOwed:
+    def test_a_callback_is_owed_from_the_write_of_the_end(self) -> None:
+        assert status(DONE).notify == PENDING
+        assert delivery.owed(DONE) == PENDING
+
+    @pytest.mark.parametrize("default", ["", URL])
+    def test_a_default_is_for_those_without_an_own(self, default: str) -> None:
+        policy = replace(POLICY, callback_url=default)
+        plan = decide(conversion(), children(job(), succeeded()), context(at(12), policy=policy))
+        assert plan.status
+        assert plan.status.notify == (PENDING if default else None)
+        assert delivery.target(conversion(), default) == default
+        assert delivery.target(conversion(notify={"url": URL}), default) == URL
+
+    @pytest.mark.parametrize(
+        ("phase", "parts", "changes"),
+        [
+            ("Failed", (job(), ended(4, "Error", bad_report(Reason.INPUT_DAMAGED))), {}),
+            ("Cancelled", (), {"cancel": True}),
+        ],
+    )
+    def test_every_end_owes_one(self, phase: str, parts: Any, changes: Any) -> None:
+        subject = conversion(notify={"url": URL}, maxRetries=0, **changes)
+        done = step(subject, children(*parts), 12)[1]
+        assert (status(done).phase, status(done).notify) == (Phase(phase), PENDING)
+
+    def test_what_has_not_ended_owes_none(self) -> None:
+        waiting = step(conversion(notify={"url": URL}), children(), position=1)[1]
+        assert status(waiting).notify is None
+        assert delivery.owed(waiting) is None
+        assert delivery.owed(None) is None
+
+    @pytest.mark.parametrize("state", [NotifyState.DELIVERED, NotifyState.GAVE_UP])
+    def test_nor_does_what_is_settled_or_being_deleted(self, state: NotifyState) -> None:
+        assert delivery.owed(noted(state=state)) is None
+        assert delivery.owed(replace(DONE, deleting=True)) is None
+
+    def test_a_status_written_again_keeps_it(self) -> None:
+        told = PENDING.model_copy(update={"state": NotifyState.DELIVERED, "attempts": 1})
+        kept = delivery.owe(status(DONE).model_copy(update={"notify": told}), URL)
+        assert kept.notify == told
+
+
+class TestNextStep:
+    @pytest.mark.parametrize(
+        ("changes", "now", "expected"),
+        [
+            ({}, 12, Send(URL)),
+            ({}, ENDED + 99999, Send(URL)),  # nobody led for a day: once, all the same
+            ({"next_attempt_time": at(20)}, 12, Wait(timedelta(seconds=8))),
+            ({"next_attempt_time": at(20)}, 20, Send(URL)),
+            ({"next_attempt_time": at(20)}, ENDED + 99999, Send(URL)),
+            ({"state": NotifyState.DELIVERED}, 12, None),
+        ],
+    )
+    def test_when_to_send(self, changes: Any, now: float, expected: object) -> None:
+        assert delivery.next_step(noted(**changes), at(now), URL, HOSTS, True) == expected
+
+    @pytest.mark.parametrize(
+        ("message", "now", "expected"),
+        [
+            (None, 12, NotifyState.PENDING),
+            (delivery.UNSIGNED, 12, Wait(timedelta(seconds=15))),
+            (delivery.UNSIGNED, ENDED + 3595, Wait(timedelta(seconds=5))),
+            (delivery.UNSIGNED, ENDED + 3600, NotifyState.GAVE_UP),
+            (None, ENDED + 3600, NotifyState.GAVE_UP),
+        ],
+    )
+    def test_without_a_secret(self, message: str | None, now: float, expected: object) -> None:
+        found = delivery.next_step(noted(message=message), at(now), URL, HOSTS, False)
+        if isinstance(found, Write):
+            assert found.notification.attempts == 0
+            assert found.notification.message == delivery.UNSIGNED
+            assert found.notification.state is expected
+        else:
+            assert found == expected
+
+    @pytest.mark.parametrize(
+        ("url", "hosts", "why"),
+        [
+            (URL, frozenset[str](), "not on the list"),
+            ("https://u:p@hooks.example/", HOSTS, "user name"),
+            ("", HOSTS, "no URL"),
+        ],
+    )
+    def test_what_is_refused_is_given_up_at_once(
+        self, url: str, hosts: frozenset[str], why: str
+    ) -> None:
+        found = delivery.next_step(DONE, at(12), url, hosts, True)
+        assert isinstance(found, Write)
+        assert found.notification.state is NotifyState.GAVE_UP
+        assert why in (found.notification.message or "")
+        assert "abc" not in (found.notification.message or "")
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("answer", "state", "wait"),
+        [
+            (Answer(200), NotifyState.DELIVERED, None),
+            (Answer(204), NotifyState.DELIVERED, None),
+            (Answer(302), NotifyState.PENDING, 5),
+            (Answer(400), NotifyState.PENDING, 5),
+            (Answer(404), NotifyState.PENDING, 5),
+            (Answer(410), NotifyState.GAVE_UP, None),
+            (Answer(429, "60"), NotifyState.PENDING, 60),
+            (Answer(503, "3"), NotifyState.PENDING, 5),
+            (Answer(503, "99999999999"), NotifyState.PENDING, 600),
+            (Answer(503, "Thu, 01 Jan 2026 12:01:22 GMT"), NotifyState.PENDING, 60),
+            (Answer(503, "Thu, 01 Jan 2026 12:01:22"), NotifyState.PENDING, 60),
+            (Answer(503, "Thu, 01 Jan 2015 00:00:00 GMT"), NotifyState.PENDING, 5),
+            (Answer(503, "-7"), NotifyState.PENDING, 5),
+            (Answer(503, "soon"), NotifyState.PENDING, 5),
+            (Answer(500), NotifyState.PENDING, 5),
+            (Answer(problem="There was no answer"), NotifyState.PENDING, 5),
+        ],
+    )
+    def test_what_follows(self, answer: Answer, state: NotifyState, wait: float | None) -> None:
+        now = at(22)
+        after = delivery.after_attempt(DONE, now, answer)
+        assert (after.state, after.attempts, after.last_attempt_time) == (state, 1, now)
+        due = None if wait is None else now + timedelta(seconds=wait)
+        assert after.next_attempt_time == due
+        assert (after.message is None) == (state is NotifyState.DELIVERED)
+
+    def test_given_up_when_the_next_would_be_later_than_an_hour(self) -> None:
+        late = noted(attempts=3, next_attempt_time=at(ENDED + 3590))
+        after = delivery.after_attempt(late, at(ENDED + 3590), Answer(500))
+        assert (after.state, after.attempts) == (NotifyState.GAVE_UP, 4)
+        assert after.next_attempt_time is None
+        assert after.message == "The receiver answered 500"
+
+    def test_a_success_is_one_at_any_time(self) -> None:
+        after = delivery.after_attempt(noted(attempts=3), at(99999), Answer(200))
+        assert (after.state, after.attempts) == (NotifyState.DELIVERED, 4)
+
+    def test_only_what_is_owed_has_attempts(self) -> None:
+        with pytest.raises(ValueError, match="owed"):
+            delivery.after_attempt(conversion(), at(12), Answer(200))
+
+
+class TestTimeToLive:
+    @pytest.mark.parametrize(
+        ("state", "now", "deleted"),
+        [
+            (NotifyState.PENDING, 12, False),
+            (NotifyState.PENDING, ENDED + 86399, False),
+            (NotifyState.PENDING, ENDED + 86400, True),  # not for ever
+            (NotifyState.DELIVERED, 12, True),
+            (NotifyState.GAVE_UP, 12, True),
+        ],
+    )
+    def test_waits_for_the_callback(self, state: NotifyState, now: float, deleted: bool) -> None:
+        subject = noted(state=state)
+        spec = conversion(notify={"url": URL}, ttlSecondsAfterFinished=0).spec
+        plan = decide(replace(subject, spec=spec), children(), context(at(now)))
+        assert (DeleteConversion() in plan.actions) is deleted
+        assert plan.status is None
+
+
+class TestMessage:
+    def test_the_example_of_the_page(self) -> None:
+        """docs/callbacks.md shows it; the same bytes each time."""
+        done = replace(DONE, notes={names.CONTENT_ID_ANNOTATION: "film-17"})
+        message = build_message(done)
+        assert message == build_message(replace(done, version=7))
+        event = json.loads(message.body)
+        page = (ROOT / "docs" / "callbacks.md").read_text(encoding="utf-8")
+        assert json.dumps(event, indent=2) in page
+        secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        for name, value in sign(secret, message.id, 1767268812, message.body).items():
+            assert f"{name}: {value}\n" in page
+
+    def test_the_annotations_are_those_of_the_http_api(self) -> None:
+        assert names.CALLER_INPUT_ANNOTATION == naming.INPUT_ANNOTATION
+        assert names.CALLER_OUTPUT_ANNOTATION == naming.OUTPUT_ANNOTATION
+
+    def test_annotations_are_bounded_and_the_others_stay_out(self) -> None:
+        body = {
+            "metadata": {
+                "namespace": "n",
+                "name": "c",
+                "uid": "u",
+                "resourceVersion": "1",
+                "annotations": {names.CALLER_INPUT_ANNOTATION: "x" * 5000, "other": "secret"},
+            },
+            "spec": {"conversionType": "audio_to_mp3", "inputFile": "a", "outputFile": "b.mp3"},
+            "status": status(DONE).to_json(),
+        }
+        message = build_message(parse_conversion(body))
+        assert json.loads(message.body)["data"]["callerInputFile"] == "x" * 1024
+        assert b"secret" not in message.body
+
+    def test_one_that_could_not_be_understood_is_told_of(self) -> None:
+        odd = replace(conversion(), spec=None, invalid="spec.size: odd")
+        policy = replace(POLICY, callback_url=URL)
+        plan = decide(odd, children(), context(at(5), policy=policy))
+        data = json.loads(build_message(replace(odd, status=plan.status)).body)["data"]
+        assert (data["status"], data["reason"]) == ("failed", "InvalidSpec")
+        assert "inputFile" not in data
+
+    def test_what_has_not_ended_is_not_told_of(self) -> None:
+        with pytest.raises(ValueError, match="not ended"):
+            build_message(conversion())
+
+
+def test_a_full_status_has_room_for_what_becomes_of_the_callback() -> None:
+    full = status(DONE).model_copy(
+        update={"logs": "<" * 2048, "message": "&" * 1024, "attempts": None}
+    )
+    fitted = fit(full)
+    longest = Notification(
+        state=NotifyState.DELIVERED,
+        attempts=10**6,
+        last_attempt_time=at(1),
+        next_attempt_time=at(2),
+        message="m" * 200,
+    )
+    stored = fitted.model_copy(update={"notify": longest}).to_json()
+    text = json.dumps(stored, ensure_ascii=False)
+    size = len(text.encode()) + 5 * sum(text.count(sign) for sign in "<>&")
+    assert size <= STATUS_MAX_BYTES
+    assert fitted.logs  # not at the expense of all of it
+    assert ConversionJobStatus.model_validate(stored).notify == longest
+
+
+@pytest.mark.parametrize(
+    "url", ["", "https://a b/", "https://a\\b/", "https://ä/", "https://a/\n", "x" * 1025]
+)
+def test_urls_that_no_spec_may_have(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Notify(url=url)
+    if url and len(url) < 1025:
+        with pytest.raises(ValidationError):
+            Settings(converter_callback_url=url)
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("", set()),
+        ("Hooks.Example., b", {"hooks.example", "b"}),
+        ("10.0.0.1,fd00::1", {"10.0.0.1", "fd00::1"}),
+    ],
+)
+def test_the_list_of_hosts(text: str, hosts: set[str]) -> None:
+    assert Settings(converter_callback_hosts=text).callback_hosts == hosts
+
+
+@pytest.mark.parametrize("text", ["https://a", "a/b", "*.example", "a:80", "a b"])
+def test_lists_of_hosts_that_are_slips(text: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(converter_callback_hosts=text)
+
+
+def test_settings_reach_the_decisions() -> None:
+    assert Settings(converter_callback_url=URL).policy() == Policy(callback_url=URL)
