@@ -24,7 +24,7 @@ IMAGE = "my-converter:latest"
 LIMIT = 3
 """CONVERTER_MAX_PARALLEL as it ships."""
 
-_LOOPS = 100
+_LOOPS = 400
 """How often the five seconds of the sample are repeated for a conversion that takes long."""
 
 
