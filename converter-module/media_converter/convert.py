@@ -136,7 +136,9 @@ def _convert(context: Context) -> Output:
 
 def _video(context: Context, options: VideoOptions) -> Output:
     info = _probe(context)
-    return _transcode(context, plan_video.plan(info, options, context.limits))
+    return _transcode(
+        context, plan_video.plan(info, options, context.limits, context.job.background)
+    )
 
 
 def _audio(context: Context, options: AudioOptions) -> Output:
@@ -193,7 +195,8 @@ def _thumbnail(context: Context, options: ThumbnailOptions) -> Output:
     video = info.pictures[0] if info.pictures and not info.video else plan_video.choose_video(info)
     plan_video.refuse_undisplayable(video)
     output = context.make_temporary()
-    request = plan_thumbnail.Request(info, video, options, context.limits, form)
+    ground = context.job.background
+    request = plan_thumbnail.Request(info, video, options, context.limits, form, ground)
     plan = _take_picture(context, request, output.fd)
     return _describe_picture(plan, output.fd)
 

@@ -13,7 +13,7 @@ from media_converter.options import OptionError, Options, parse
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
-DEFAULT_BACKGROUND: Final = "255"
+DEFAULT_BACKGROUND: Final = "FFFFFF"
 
 _PICTURES: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
@@ -26,7 +26,10 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
 
 
 class Job(NamedTuple):
-    """One conversion. Paths are relative to the root of the workspace; ``form`` is the format."""
+    """One conversion. Paths are relative to the root of the workspace; ``form`` is the format.
+
+    ``background`` is RRGGBB.
+    """
 
     id: str
     conversion_type: ConversionType
@@ -103,7 +106,6 @@ def _seconds(environment: Mapping[str, str], name: str, default: int) -> float:
 
 
 def _background(text: str) -> str:
-    """vips' notation of a colour, from RRGGBB."""
     if not text:
         return DEFAULT_BACKGROUND
     digits = text.removeprefix("#")
@@ -113,7 +115,7 @@ def _background(text: str) -> str:
         channels = b""
     if len(channels) != 3:
         raise _invalid("BACKGROUND must be a colour as RRGGBB")
-    return " ".join(str(channel) for channel in channels)
+    return channels.hex().upper()
 
 
 def _invalid(message: str) -> ConversionError:

@@ -51,7 +51,7 @@ def _convert(began: float, signals: Signals, reporter: Reporter) -> Report:
     limits = read_limits()
     reporter.log(f"{task.conversion_type} {task.input_file} to {task.output_file} ({task.id})")
     bounds = Bounds(began + task.timeout_seconds, task.timeout_seconds, task.stall_seconds)
-    runner = Runner(signals, bounds, _tool_environment(limits), reporter.tick)
+    runner = Runner(signals, bounds, tool_environment(limits), reporter.tick)
 
     def show(progress: Progress) -> None:
         reporter.progress = progress
@@ -74,7 +74,8 @@ def _sweep(reporter: Reporter) -> Report:
     )
 
 
-def _tool_environment(limits: Limits) -> Mapping[str, str]:
+def tool_environment(limits: Limits) -> Mapping[str, str]:
+    """All the environment variables a tool is given."""
     return {
         "PATH": "/opt/ffmpeg/bin:/usr/bin",
         "HOME": "/tmp",  # noqa: S108

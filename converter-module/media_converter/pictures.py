@@ -44,24 +44,27 @@ def decoder_options(video: VideoStream) -> tuple[str, ...]:
     return ()
 
 
-def flatten() -> str:
-    """Lay a see-through picture on white.
+def flatten(background: str) -> str:
+    """Lay a see-through picture on a colour, RRGGBB.
 
     Before any scaling: mixing see-through with solid pixels would bring out the colours hidden
     under them. The background is made of the frame itself, so it has its size and time.
     """
     return (
         "format=rgba,split[front][back];"
-        "[back]drawbox=c=white:t=fill:replace=1[white];[white][front]overlay=format=rgb"
+        f"[back]drawbox=c=0x{background}:t=fill:replace=1[ground];"
+        "[ground][front]overlay=format=rgb"
     )
 
 
-def video_filter(video: VideoStream, size: tuple[int, int], max_rate: int | None) -> str:
+def video_filter(
+    video: VideoStream, size: tuple[int, int], max_rate: int | None, background: str
+) -> str:
     """The filter from decoded frames to frames for the encoder, in ``size`` pixels."""
     return ",".join(
         part
         for part in (
-            flatten() if video.alpha else "",
+            flatten(background) if video.alpha else "",
             deinterlace(video),
             _GIF_TIMES if is_hasty_gif(video) else limit_rate(max_rate) if max_rate else "",
             *to_sdr(video, size),
@@ -139,10 +142,10 @@ def _tone_map(video: VideoStream) -> tuple[str, ...]:
     )
 
 
-def still_filter(video: VideoStream, size: tuple[int, int], form: str) -> str:
+def still_filter(video: VideoStream, size: tuple[int, int], form: str, background: str) -> str:
     """The filter from a decoded frame to one picture in ``size`` pixels."""
     width, height = size
-    parts = [flatten() if video.alpha else "", deinterlace(video)]
+    parts = [flatten(background) if video.alpha else "", deinterlace(video)]
     if wide_colours(video):
         parts += to_sdr(video, size)
     scale = f"scale={width}:{height}:flags=bicubic"

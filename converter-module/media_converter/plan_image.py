@@ -20,7 +20,10 @@ ANIMATED_OUTPUTS: Final = ("gif", "webp")
 
 
 def plan(info: ImageInfo, options: ImageOptions, form: str, background: str) -> Plan:
-    """The plan of a conversion into ``form``. Raises InputTooLarge."""
+    """The plan of a conversion into ``form``. Raises InputTooLarge.
+
+    ``background``, RRGGBB, is what see-through parts are laid on where ``form`` has none.
+    """
     keeps_frames = info.animated and form in ANIMATED_OUTPUTS
     pages = info.pages if keeps_frames else 1
     refuse_bombs(info, pages)
@@ -64,7 +67,8 @@ def _too_large(what: str, limit: int) -> ConversionError:
 
 
 def _saver(form: str, quality: int, background: str) -> str:
-    common = f"keep=none,background={background}"
+    ground = " ".join(str(channel) for channel in bytes.fromhex(background))
+    common = f"keep=none,background={ground}"
     match form:
         case "jpeg":
             return f"Q={quality},optimize-coding,{common}"

@@ -27,13 +27,14 @@ _TAIL: Final = 3.0
 
 
 class Request(NamedTuple):
-    """A picture of ``video`` in ``info``, in the format ``form``."""
+    """A picture of ``video`` in ``info``, in the format ``form``, see-through parts on RRGGBB."""
 
     info: MediaInfo
     video: VideoStream
     options: ThumbnailOptions
     limits: Limits
     form: str
+    background: str
 
 
 def moments(request: Request) -> tuple[float, ...]:
@@ -71,8 +72,9 @@ def is_dark(light: float) -> bool:
 def _plan(request: Request, moment: float, count: tuple[str, ...]) -> Plan:
     video, box, form = request.video, request.options.size, request.form
     size = video.displayed if box is None else fit_box(*video.displayed, box)
+    picture = still_filter(video, size, form, request.background)
     graph = (
-        f"[0:{video.number}]{still_filter(video, size, form)},split[picture][copy];"
+        f"[0:{video.number}]{picture},split[picture][copy];"
         f"[copy]scale={_LUMA_SIDE}:{_LUMA_SIDE}:out_range=pc,format=gray[grey]"
     )
     seek = ("-ss", f"{moment:.6f}") if moment else ()

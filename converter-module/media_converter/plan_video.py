@@ -63,8 +63,11 @@ QUALITIES: Final = {
 }
 
 
-def plan(info: MediaInfo, options: VideoOptions, limits: Limits) -> Plan:
-    """The plan of a conversion. Raises ConversionError for what cannot be converted."""
+def plan(info: MediaInfo, options: VideoOptions, limits: Limits, background: str) -> Plan:
+    """The plan of a conversion. Raises ConversionError for what cannot be converted.
+
+    ``background``, RRGGBB, is what a see-through video is laid on.
+    """
     video = choose_video(info)
     audio = choose_audio(info.audio)
     refuse_undisplayable(video)
@@ -78,7 +81,9 @@ def plan(info: MediaInfo, options: VideoOptions, limits: Limits) -> Plan:
     trims = bool(options.start) or options.duration is not None
     copies_audio = audio is not None and not trims and _fits_audio(info, audio)
     size = output_size(video, options)
-    picture = ("-c:v", "copy") if copies_video else _encode(video, size, options, limits)
+    picture = (
+        ("-c:v", "copy") if copies_video else _encode(video, size, options, limits, background)
+    )
     sound: tuple[str, ...] = ()
     if audio:
         sound = ("-map", f"0:{audio.number}")
@@ -190,12 +195,17 @@ def _rate(video: VideoStream) -> float:
 
 
 def _encode(
-    video: VideoStream, size: tuple[int, int], options: VideoOptions, limits: Limits
+    video: VideoStream,
+    size: tuple[int, int],
+    options: VideoOptions,
+    limits: Limits,
+    background: str,
 ) -> tuple[str, ...]:
     quality = QUALITIES[options.quality or "medium"]
+    most = MAX_RATE if _rate(video) > MAX_RATE else None
     effort, threads = memory.choose(video, size, limits, wide_colours(video))
     return (
-        *("-vf", video_filter(video, size, MAX_RATE if _rate(video) > MAX_RATE else None)),
+        *("-vf", video_filter(video, size, most, background)),
         # setpts leaves the last frame without a duration; a constant rate gives it one.
         *(("-fps_mode", "cfr", "-r", "10") if is_hasty_gif(video) else ("-fps_mode", "vfr")),
         *("-c:v", "libx264", "-preset", effort.preset, "-crf", str(quality.crf)),

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from media_converter.contract import Reason
-from tests.converter.harness import THUMB, VIDEO, Converter
+from media_converter.contract import ConversionType, Reason
+from tests.converter.harness import THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import near
@@ -181,19 +181,23 @@ TRANSPARENT = {
 }
 
 
-@pytest.mark.parametrize("name", TRANSPARENT)
-def test_see_through_parts_become_white(
-    kitchen: Kitchen, converter: Converter, lab: Lab, name: str
-) -> None:
+def half_clear(kitchen: Kitchen, name: str) -> str:
+    """A video whose left half is see-through red, the right half solid blue."""
     extension, codec, pixels = TRANSPARENT[name]
-    # The left half is see-through red, the right half solid blue.
-    source = kitchen.ffmpeg(
+    return kitchen.ffmpeg(
         f"alpha-{name}.{extension}", *colour("red", seconds=0.6), "-filter_complex",
         "[0]format=rgba,colorchannelmixer=aa=0[t];"
         "color=blue:s=160x180:r=25:d=0.6,format=rgba[b];"
         f"[t][b]overlay=x=160:format=auto,format={pixels}",
         *codec,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRANSPARENT)
+def test_see_through_parts_become_white(
+    kitchen: Kitchen, converter: Converter, lab: Lab, name: str
+) -> None:
+    source = half_clear(kitchen, name)
     for picture in (
         lab.frame(converter.convert(VIDEO, source, "out.mp4").path),
         lab.image(converter.convert(THUMB, source, "out.jpg", time=0).path),
@@ -201,6 +205,19 @@ def test_see_through_parts_become_white(
         assert near(picture.at(0.25, 0.5), (255, 255, 255), 6), picture.at(0.25, 0.5)
         assert near(picture.at(0.75, 0.5), (0, 0, 254), 12), picture.at(0.75, 0.5)
         assert picture.share((254, 0, 0), 60) == 0
+
+
+@pytest.mark.parametrize(("kind", "target"), [(VIDEO, "out.mp4"), (THUMB, "out.png")])
+def test_the_ground_under_see_through_parts_can_be_chosen(
+    kitchen: Kitchen, converter: Converter, lab: Lab, kind: ConversionType, target: str
+) -> None:
+    source = half_clear(kitchen, "png")
+    folder = converter.workspace.scratch("ground")
+    case = Case(kind, source, f"{folder}/{target}", {"time": 0} if kind is THUMB else {})
+    path = converter.run(case, env={"BACKGROUND": "0040FF"}).path
+    picture = lab.frame(path) if kind is VIDEO else lab.image(path)
+    assert near(picture.at(0.25, 0.5), (0, 64, 255), 12), picture.at(0.25, 0.5)
+    assert near(picture.at(0.75, 0.5), (0, 0, 254), 12), picture.at(0.75, 0.5)
 
 
 def combed(lab: Lab, path: str) -> float:

@@ -9,6 +9,7 @@ from media_converter.media import AudioStream, MediaInfo, VideoStream
 
 GIB = 1 << 30
 LIMITS = Limits(threads=1, memory=GIB)
+WHITE = "FFFFFF"
 
 VIDEO = VideoStream(
     number=0,

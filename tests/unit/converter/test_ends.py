@@ -17,16 +17,19 @@ from media_converter.contract import (
     Progress,
     Reason,
     Report,
+    dump_report,
     parse_report,
 )
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.failures import cause, explain
 from media_converter.limits import Limits, oom_kills, read_limits
+from media_converter.main import tool_environment
 from media_converter.plan import Expected
 from media_converter.process import Ended
 from media_converter.progress import Meter
 from media_converter.report import Reporter
-from tests.unit.converter.builders import GIB, INFO
+from media_converter.still import Still
+from tests.unit.converter.builders import GIB, INFO, LIMITS
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,49 @@ def test_another_output_than_planned_is_thrown_away(expected: Expected) -> None:
         verify.check_media(INFO._replace(audio=()), expected, 0, "")
 
 
+PICTURE = Expected(container="webp", size=(800, 600), frames=10)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        Still("jpeg", 800, 600, 10),
+        Still("webp", 800, 598, 10),
+        Still("webp", 800, 600, 11),
+    ],
+)
+def test_another_picture_than_planned_is_thrown_away(found: Still | None) -> None:
+    with pytest.raises(ConversionError) as refused:
+        verify.check_image(found, PICTURE)
+    assert refused.value.reason is Reason.VERIFICATION_FAILED
+    # A pixel of rounding, and equal frames joined into one, are right.
+    fine = Still("webp", 800, 599, 9)
+    assert verify.check_image(fine, PICTURE) is fine
+
+
+def test_an_index_at_the_end_is_thrown_away() -> None:
+    verify.check_index(True)
+    with pytest.raises(ConversionError) as refused:
+        verify.check_index(False)
+    assert refused.value.reason is Reason.VERIFICATION_FAILED
+
+
+@pytest.mark.parametrize("text", ["x" * 9000, "\N{SNOWMAN}" * 9000, "\N{GRINNING FACE}" * 9000])
+def test_a_report_always_fits_and_keeps_the_end_of_the_log(text: str) -> None:
+    for report in (
+        Report(final=True, reason=Reason.INPUT_DAMAGED, message="why", logs=text + "the end"),
+        Report(final=True, reason=Reason.INPUT_DAMAGED, message=text, logs=text),
+    ):
+        data = dump_report(report)
+        assert len(data) <= REPORT_MAX_BYTES
+        kept = parse_report(data.decode())
+        assert kept
+        assert kept.reason is Reason.INPUT_DAMAGED
+        assert kept.message == "why" or not kept.logs
+        assert kept.message != "why" or kept.logs.endswith("the end")
+
+
 def test_plain_sound_that_was_cut_off_promised_more() -> None:
     wav = INFO._replace(container="wav", size=1000, duration=10.0)
     assert verify.with_missing(wav, 1000).duration == 20.0
@@ -217,8 +263,16 @@ def test_the_environment_is_the_request() -> None:
         {**ENVIRONMENT, "CONVERSION_OPTIONS": '{"size": "10x10"}', "BACKGROUND": "#0a141e"}
     )
     assert made.conversion_type is ConversionType.IMAGE_RESIZE
-    assert (made.form, made.background) == ("jpeg", "10 20 30")
+    assert (made.form, made.background) == ("jpeg", "0A141E")
     assert made.timeout_seconds == job.DEFAULT_TIMEOUT_SECONDS
+
+
+def test_the_tools_environment_is_no_more_than_they_need() -> None:
+    found = dict(tool_environment(LIMITS))
+    # Loaders of formats that libvips does not trust are compiled in; only this turns them off.
+    assert found.pop("VIPS_BLOCK_UNTRUSTED") == "1"
+    assert found.pop("VIPS_CONCURRENCY") == str(LIMITS.threads)
+    assert set(found) == {"PATH", "HOME", "LANG", "MALLOC_ARENA_MAX"}
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from media_converter.options import ImageOptions, ThumbnailOptions
 from media_converter.plan_image import MAX_ANIMATION_PIXELS, MAX_PIXELS, plan
 from media_converter.plan_thumbnail import Request, is_dark, jpeg_scale, moments, plan_last
 from media_converter.plan_thumbnail import plan as plan_thumbnail
-from tests.unit.converter.builders import INFO, LIMITS, VIDEO, value_of
+from tests.unit.converter.builders import INFO, LIMITS, VIDEO, WHITE, value_of
 
 PHOTO = ImageInfo("jpeg", 4000, 3000)
 
 
 def request(**options: Any) -> Request:
-    return Request(INFO, VIDEO, ThumbnailOptions()._replace(**options), LIMITS, "jpeg")
+    return Request(INFO, VIDEO, ThumbnailOptions()._replace(**options), LIMITS, "jpeg", WHITE)
 
 
 def test_a_picture_fits_its_box_upright_and_never_grows() -> None:
@@ -31,7 +31,7 @@ def test_a_picture_fits_its_box_upright_and_never_grows() -> None:
         (ImageInfo("png", 2000, 4), (100, 100), (100, 1)),
         (ImageInfo("png", 1500, 735), (300, 300), (300, 147)),
     ):
-        made = plan(info, ImageOptions(*box), "jpeg", "255")
+        made = plan(info, ImageOptions(*box), "jpeg", WHITE)
         assert made.expected.size == wanted
         assert value_of(made.step.argv, "--size") == "down"
         assert value_of(made.step.argv, "--fail-on") == "truncated"
@@ -40,24 +40,25 @@ def test_a_picture_fits_its_box_upright_and_never_grows() -> None:
 def test_only_formats_that_move_keep_frames() -> None:
     moving = ImageInfo("gif", 200, 100, pages=10)
     for form, frames in (("gif", 10), ("webp", 10), ("jpeg", None), ("png", None), ("avif", None)):
-        made = plan(moving, ImageOptions(), form, "255")
+        made = plan(moving, ImageOptions(), form, WHITE)
         assert made.expected.frames == frames
         assert made.step.argv[2].endswith("[n=-1]") == (frames is not None)
     pages = ImageInfo("tiff", 200, 100, pages=10)
-    assert plan(pages, ImageOptions(), "gif", "255").expected.frames is None
+    assert plan(pages, ImageOptions(), "gif", WHITE).expected.frames is None
 
 
 @pytest.mark.parametrize(
     "bomb",
     [
         ImageInfo("png", 30000, 30000),
+        ImageInfo("png", 10000, 6000),
         ImageInfo("gif", 5000, 5000, pages=500),
         ImageInfo("gif", 1, 1, pages=500, canvas=25_000_000),
     ],
 )
 def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
     with pytest.raises(ConversionError, match="over the limit") as refused:
-        plan(bomb, ImageOptions(), "gif", "255")
+        plan(bomb, ImageOptions(), "gif", WHITE)
     assert refused.value.reason is Reason.INPUT_TOO_LARGE
 
 
@@ -65,7 +66,7 @@ def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
 def test_no_plan_decodes_more_than_the_limits(width: int, height: int, pages: int) -> None:
     info = ImageInfo("webp", width, height, pages=pages)
     try:
-        made = plan(info, ImageOptions(), "webp", "255")
+        made = plan(info, ImageOptions(), "webp", WHITE)
     except ConversionError:
         assert width * height > MAX_PIXELS or width * height * pages > MAX_ANIMATION_PIXELS
     else:

@@ -15,11 +15,20 @@ from media_converter.media import MediaInfo, VideoStream
 from media_converter.options import VideoOptions
 from media_converter.pictures import fit_box, fit_short_side
 from media_converter.plan_video import MAX_RATE, fits, output_size, plan
-from tests.unit.converter.builders import AUDIO, GIB, INFO, LIMITS, VIDEO, value_of, with_video
+from tests.unit.converter.builders import (
+    AUDIO,
+    GIB,
+    INFO,
+    LIMITS,
+    VIDEO,
+    WHITE,
+    value_of,
+    with_video,
+)
 
 
 def copies(info: MediaInfo, options: VideoOptions | None = None) -> bool:
-    argv = plan(info, options or VideoOptions(), LIMITS).step.argv
+    argv = plan(info, options or VideoOptions(), LIMITS, WHITE).step.argv
     return value_of(argv, "-c:v") == "copy"
 
 
@@ -27,7 +36,7 @@ def test_what_fits_in_every_property_is_taken_over() -> None:
     assert copies(INFO)
     assert copies(INFO, VideoOptions(quality="high", resolution=720))
     assert copies(INFO._replace(container="matroska,webm"))
-    assert plan(INFO, VideoOptions(), LIMITS).step.name == "remux"
+    assert plan(INFO, VideoOptions(), LIMITS, WHITE).step.name == "remux"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,7 @@ def test_what_was_asked_for_is_a_property_too(options: VideoOptions) -> None:
 
 def test_only_the_sound_is_encoded_where_only_it_does_not_fit() -> None:
     argv = plan(
-        INFO._replace(audio=(AUDIO._replace(channels=6),)), VideoOptions(), LIMITS
+        INFO._replace(audio=(AUDIO._replace(channels=6),)), VideoOptions(), LIMITS, WHITE
     ).step.argv
     assert value_of(argv, "-c:v") == "copy"
     assert value_of(argv, "-c:a") == "aac"
@@ -83,7 +92,8 @@ def test_the_default_track_that_is_no_commentary_is_chosen() -> None:
     commentary = AUDIO._replace(number=1, secondary=True)
     plain = AUDIO._replace(number=2, default=False)
     default = AUDIO._replace(number=3)
-    argv = plan(INFO._replace(audio=(commentary, plain, default)), VideoOptions(), LIMITS).step.argv
+    info = INFO._replace(audio=(commentary, plain, default))
+    argv = plan(info, VideoOptions(), LIMITS, WHITE).step.argv
     assert "0:3" in argv
 
 
@@ -107,7 +117,7 @@ def test_the_default_track_that_is_no_commentary_is_chosen() -> None:
 )  # fmt: skip
 def test_what_cannot_be_converted(info: MediaInfo, options: VideoOptions, reason: Reason) -> None:
     with pytest.raises(ConversionError) as refused:
-        plan(info, options, LIMITS)
+        plan(info, options, LIMITS, WHITE)
     assert refused.value.reason is reason
 
 
@@ -131,14 +141,14 @@ def test_sizes(change: dict[str, object], resolution: int | None, wanted: tuple[
 
 def test_4k_fits_a_gibibyte_and_less_is_named() -> None:
     uhd = with_video(width=3840, height=2160, codec="hevc")
-    argv = plan(uhd, VideoOptions(), LIMITS).step.argv
+    argv = plan(uhd, VideoOptions(), LIMITS, WHITE).step.argv
     assert "scale=3840:2160" in value_of(argv, "-vf")
     deep = with_video(
         width=3840, height=2160, codec="hevc", pixel_format="yuv420p10le", transfer="smpte2084"
     )
-    assert value_of(plan(deep, VideoOptions(), LIMITS).step.argv, "-x264-params")
+    assert value_of(plan(deep, VideoOptions(), LIMITS, WHITE).step.argv, "-x264-params")
     with pytest.raises(ConversionError, match=r"memory limit of \d+ MiB") as refused:
-        plan(deep, VideoOptions(), Limits(threads=1, memory=GIB // 4))
+        plan(deep, VideoOptions(), Limits(threads=1, memory=GIB // 4), WHITE)
     assert refused.value.reason is Reason.NEEDS_MEMORY
 
 
@@ -220,7 +230,7 @@ def test_every_stream_gets_a_plan_or_a_reason_of_the_files(
     options = VideoOptions(resolution=resolution)
     info = INFO._replace(video=(video,))
     try:
-        made = plan(info, options, Limits(threads=2, memory=limit))
+        made = plan(info, options, Limits(threads=2, memory=limit), WHITE)
     except ConversionError as error:
         refusal: ConversionError | None = error
     else:
@@ -247,7 +257,7 @@ def test_every_stream_gets_a_plan_or_a_reason_of_the_files(
 
 def test_the_rate_limit_keeps_its_own_frames() -> None:
     fast = with_video(peak_rate=(120, 1), codec="vp9")
-    chain = value_of(plan(fast, VideoOptions(), LIMITS).step.argv, "-vf")
+    chain = value_of(plan(fast, VideoOptions(), LIMITS, WHITE).step.argv, "-vf")
     gap = float(chain.split("prev_selected_t,")[1].split(")")[0])
     assert gap < 1 / MAX_RATE
     assert math.isclose(gap, 1 / MAX_RATE, abs_tol=0.001)
