@@ -53,7 +53,7 @@ component: tools ## the operator against an API server in this process, with fau
 converter: tools ## the converter's image, with real ffmpeg and libvips
 	@hack/docker
 	@hack/images
-	@$(PYTEST) tests/converter
+	@$(VENV)/python hack/converter_tests.py
 
 e2e: tools ## the operator on a real kind cluster (mynetwork-test, gone afterwards), with real media
 	@$(PYTEST) tests/e2e

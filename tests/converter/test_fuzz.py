@@ -1,8 +1,9 @@
 """Files with damaged headers, of every supported format, through the whole image.
 
-Each ends with an exit code of the table and never with InternalError, in less than ten seconds,
-within its memory and without a file left behind. The files are the same on every run of the same
-seed: ``CONVERTER_FUZZ_FILES`` (300) says how many, ``CONVERTER_FUZZ_SEED`` (1) which ones.
+Each ends with an exit code of the table and never with InternalError, in less than ten seconds of
+the processor, within its memory and without a file left behind. The files are the same on every
+run of the same seed: ``CONVERTER_FUZZ_FILES`` (300) says how many, ``CONVERTER_FUZZ_SEED`` (1)
+which ones.
 """
 
 from __future__ import annotations
@@ -176,7 +177,8 @@ def test_damaged_headers(kitchen: Kitchen, converters: list[Converter], name: st
         assert run.reason not in {Reason.INTERNAL_ERROR, Reason.OUT_OF_MEMORY}, (
             f"{context}\n{run.report.logs}"
         )
-        assert run.wall < MAX_SECONDS, f"{run.wall} s: {context}"
+        # Of the processor: how long it waits for one depends on what else runs on this machine.
+        assert run.ended.cpu < MAX_SECONDS, f"{run.ended.cpu} s: {context}"
         assert run.ended.largest_kib < MAX_KIB, f"{run.ended.largest_kib} KiB: {context}"
         kitchen.path(source).unlink()
         return str(run.reason)

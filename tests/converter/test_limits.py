@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from media_converter.contract import Reason
-from tests.converter.containers import RESTRICTED, Agent, Image
+from tests.converter.containers import MODULES_PATH, RESTRICTED, Agent, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter, Run
 from tests.converter.kitchen import Kitchen, tone, video
 from tests.converter.lab import Lab
@@ -155,6 +156,46 @@ def test_two_processors_are_used_when_they_are_given(
     assert both.ended.peak_tasks > alone.ended.peak_tasks
 
 
+CHATTY = """
+import json, sys, time
+sys.path.insert(0, "/opt/converter")
+from media_converter.process import Bounds, Files, Runner, Signals, Stdout, Step
+from media_converter.process import reserve_descriptors
+
+reserve_descriptors()
+source = open("/proc/self/exe", "rb")
+bounds = Bounds(time.monotonic() + 60, 60, 60)
+runner = Runner(Signals(), bounds, {"PYTHONPATH": sys.argv[1]}, lambda: None)
+noise = (
+    "import sys; print('first', file=sys.{0});"
+    "[sys.{0}.write('x' * 100 + {1}) for _ in range(200_000)]; print('last', file=sys.{0})"
+)
+
+def run(stream, end, stdout):
+    tool = ("/usr/bin/python3", "-S", "-c", noise.format(stream, ascii(end)))
+    return runner.run(
+        Step("noise", tool, stdout), files=Files(source.fileno()), on_line=lambda line: None
+    )
+
+told = run("stderr", chr(10), Stdout.CAPTURE).stderr
+print(json.dumps({
+    "stderr": len(told), "ends": [told.split()[0], told.split()[-1]],
+    "captured": len(run("stdout", chr(10), Stdout.CAPTURE).stdout),
+    "line": len(run("stdout", "", Stdout.PROGRESS).stdout),
+}))
+"""
+
+
+def test_what_a_tool_prints_without_end_is_cut(converter: Converter) -> None:
+    # 20 MB each: as errors, as a result, and as one line of progress.
+    kept = json.loads(converter.agent.python(CHATTY, MODULES_PATH))
+    assert kept["ends"] == ["first", "last"], "the cause comes first, the effect last"
+    assert kept["stderr"] < 100_000
+    assert kept["captured"] < 10_000_000
+    assert kept["line"] < 200_000
+
+
+@pytest.mark.alone
 def test_start_up_is_quick(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.write("dot.png", png(1, 1, 8, RGB, b"\xff\0\0"))
     walls = [converter.convert(IMAGE, source, "out.png").wall for _ in range(9)]
