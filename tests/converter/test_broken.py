@@ -282,7 +282,17 @@ def test_playlists_are_not_followed(
     kitchen.write("other.mp4", kitchen.read(kitchen.base()))
     source = kitchen.write(name, PLAYLISTS[name])
     run = converter.refused(kind, source, TARGETS[kind], Reason.UNSUPPORTED_FORMAT)
+    # By its content, before a reader sees it: that none is built in is the second reason.
+    assert CALLED.get(name, "") in run.report.message
     quick(run)
+
+
+CALLED = {
+    "hls.mp4": "a playlist",
+    "concat.mp4": "a playlist",
+    "session.mp4": "a session description",
+    "dash.mp4": "an XML document",
+}
 
 
 def test_a_film_that_refers_to_other_files_reads_none_of_them(
@@ -325,6 +335,7 @@ def test_drawings_are_refused(kitchen: Kitchen, converter: Converter, name: str)
         source = kitchen.write(file_name, DRAWINGS[name])
         for kind in (IMAGE, THUMB, VIDEO):
             run = converter.refused(kind, source, TARGETS[kind], Reason.UNSUPPORTED_FORMAT)
+            assert "an SVG drawing" in run.report.message
             quick(run)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import uuid
 from dataclasses import dataclass
 
 import pytest
 
+from media_converter.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
 from media_converter.contract import (
     EXIT_CODES,
     ConversionType,
@@ -23,6 +25,8 @@ from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Workspace,
 from tests.converter.kitchen import X264, Kitchen, tone, video
 from tests.converter.lab import Lab
 from tests.converter.recipes import long_film, looped_film
+
+RULE = re.compile(r" ?-+$")
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,21 @@ def test_only_what_is_needed_is_in_the_image(restricted: Agent) -> None:
     assert restricted.python(script).split() == []
     protocols = restricted.run(("ffmpeg", "-hide_banner", "-protocols")).decode().split()
     assert not {"http", "https", "tcp", "udp", "tls", "rtmp", "rtp", "ftp", "hls"} & set(protocols)
+
+
+def test_ffmpeg_opens_and_decodes_what_the_list_names(restricted: Agent) -> None:
+    def listed(option: str, mark: str) -> set[str]:
+        lines = restricted.run(("ffmpeg", "-v", "error", option)).decode().splitlines()
+        rows = (line.split() for line in lines[lines.index(next(filter(RULE.match, lines))) + 1 :])
+        return {row[1] for row in rows if mark in row[0][:1]}
+
+    decoders = listed("-codecs", "D")
+    assert decoders == VIDEO_DECODERS | AUDIO_DECODERS
+    demuxers = listed("-demuxers", "D")
+    assert len(demuxers) == len(DEMUXERS)
+    names = {name for found in demuxers for name in found.split(",")}
+    # What reads other files or the network on behalf of a file.
+    assert not names & {"hls", "dash", "concat", "image2", "sdp", "rtsp", "imf", "lavfi", "nsv"}
 
 
 def test_no_loader_of_risky_formats_is_there(restricted: Agent) -> None:
