@@ -11,6 +11,7 @@ import pytest
 
 from conversion_operator.cluster.conversions import KubeConversions
 from conversion_operator.gateway.app import create_app
+from conversion_operator.gateway.content_routes import ContentAnswer
 from conversion_operator.gateway.naming import (
     CONTENT_INPUT_LABEL,
     CONTENT_LABEL,
@@ -36,18 +37,23 @@ RULES = BUILT_IN.read_text(encoding="utf-8")
 Answer = dict[str, Any]
 
 
+def checked(answer: httpx.Response) -> Answer:
+    """An answer that is what the OpenAPI page says."""
+    told: Answer = answer.json()
+    ContentAnswer.model_validate(told)
+    return told
+
+
 async def post(client: httpx.AsyncClient, body: Answer = MOV, query: str = "") -> Answer:
     answer = await client.post(BASE + query, json=body)
     assert answer.status_code == 200, answer.text
-    told: Answer = answer.json()
-    return told
+    return checked(answer)
 
 
 async def get(client: httpx.AsyncClient, content_id: str = "7") -> Answer:
     answer = await client.get(f"{BASE}/{content_id}")
     assert answer.status_code == 200, answer.text
-    told: Answer = answer.json()
-    return told
+    return checked(answer)
 
 
 def names(answer: Answer) -> list[str]:

@@ -32,7 +32,7 @@ Retry = Annotated[
 ContentId = Annotated[str, Path(description="As it was posted.", examples=["4711"])]
 
 _FILE: Final = "/opt/my-network/storage/4711/my.holiday"
-_CONVERSION: Final[dict[str, JsonValue]] = {
+_PREVIEW: Final[dict[str, JsonValue]] = {
     "job_id": "content-27ba328c420cbf3ad1d9abe901abfdf56fad281e-1",
     "status": "completed",
     "conversion_type": "video_to_mp4",
@@ -45,6 +45,15 @@ _CONVERSION: Final[dict[str, JsonValue]] = {
     "end_time": "2026-01-02T03:05:07",
     "duration_seconds": 62.0,
     "output_size": 1843200,
+}
+_PICTURE: Final[dict[str, JsonValue]] = {
+    "job_id": "content-4799c0da18e3c5aada42bd5cd9746bd6942524e0-1",
+    "status": "running",
+    "conversion_type": "extract_thumbnail",
+    "start_time": "2026-01-02T03:04:05",
+    "input_file": f"{_FILE}.mov",
+    "output_file": f"{_FILE}_thumb.jpg",
+    "phase": "Queued",
 }
 
 
@@ -90,9 +99,9 @@ class ContentAnswer(BaseModel):
             "examples": [
                 {
                     "content_id": "4711",
-                    "status": "completed",
-                    "message": "1 of 1 conversions are complete",
-                    "conversions": [_CONVERSION],
+                    "status": "running",
+                    "message": "1 of 2 conversions have not ended",
+                    "conversions": [_PREVIEW, _PICTURE],
                 },
                 {
                     "content_id": "4712",
@@ -123,17 +132,35 @@ class ContentAnswer(BaseModel):
     error: str | None = Field(None, description="If not_found.")
 
 
+class ContentError(BaseModel):
+    """Every error."""
+
+    error: str = Field(description="In words that name the field.")
+
+
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": ContentAnswer},
+    400: {"model": ContentError, "description": "A field is missing or wrong."},
+    401: {"model": ContentError, "description": "No token, or one that is not valid here."},
+    403: {"model": ContentError, "description": "Not allowed in that namespace, or a quota."},
+    "4XX": {"model": ContentError, "description": "413 too large, 429 too often (Retry-After)."},
+    503: {"model": ContentError, "description": "Not now; Retry-After says when."},
+}
+_TAKEN: Final[dict[int | str, dict[str, Any]]] = {
+    409: {"model": ContentError, "description": "All outputs are those of other content."}
+}
+
+
 def content_router(context: Context) -> APIRouter:
     """Raises RulesError if the rules are not understood."""
-    router = APIRouter(prefix="/api/v1/content", tags=["content"])
+    router = APIRouter(prefix="/api/v1/content", tags=["content"], responses=_RESPONSES)
     rules = LiveRules(context.settings.gateway_content_rules)
     service = ContentService(context.service, rules.current)
     schema = ContentRequest.model_json_schema()
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
-    told: dict[int | str, dict[str, Any]] = {200: {"model": ContentAnswer}}
 
-    @router.post("", openapi_extra={"requestBody": body}, responses=told)
-    async def submit(request: Request, retry: Retry = []) -> Answer:  # noqa: B006  never changed
+    @router.post("", openapi_extra={"requestBody": body}, responses=_TAKEN, response_model=None)
+    async def submit_content(request: Request, retry: Retry = []) -> Answer:  # noqa: B006  never changed
         """Start the conversions an upload needs; again and again without harm.
 
         A repeated call gives the same conversions and starts those that are missing. One that
@@ -141,7 +168,7 @@ def content_router(context: Context) -> APIRouter:
         nothing is answered ``nothing_to_do``.
 
         The caller needs the rights create and list on conversionjobs: it is told the state of
-        those that exist already, which list would show it; get would add nothing to that.
+        those that exist already, which is what list shows. Get would add nothing to that.
         """
         namespace = await context.namespace(request, "create")
         await context.namespace(request, "list")
@@ -149,8 +176,8 @@ def content_router(context: Context) -> APIRouter:
         return await service.submit(namespace, content, [_PHASES[name] for name in retry])
 
     # A path, so that an id may contain a slash.
-    @router.get("/{content_id:path}", responses=told)
-    async def get(request: Request, content_id: ContentId) -> Answer:
+    @router.get("/{content_id:path}", response_model=None)
+    async def get_content(request: Request, content_id: ContentId) -> Answer:
         """The conversions of a content, while their ConversionJobs exist: ``not_found`` after."""
         namespace = await context.namespace(request, "list")
         return await service.get(namespace, _content_id(content_id))

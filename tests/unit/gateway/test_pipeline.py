@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from conversion_operator.api.status import Phase
 from conversion_operator.gateway import naming
-from conversion_operator.gateway.content_routes import parse_content
+from conversion_operator.gateway.content_routes import ContentAnswer, ContentRequest, parse_content
 from conversion_operator.gateway.errors import ApiError
 from conversion_operator.gateway.paths import parse_mappings
 from conversion_operator.gateway.pipeline import (
@@ -307,6 +307,17 @@ def test_a_claim_that_is_not_understood_is_none() -> None:
     assert claim_of(job(PICTURE, FREE) | {"spec": {}}) is None
 
 
+def test_a_rule_may_say_when_it_starts_and_how_long_it_is_remembered() -> None:
+    text = BUILT_IN.read_text(encoding="utf-8")
+    more = "options: {size: 300x300, quality: 80}"
+    rules = parse_rules(
+        text.replace(more, f"{more}\n        priority: -5\n        ttlSecondsAfterFinished: 9")
+    )
+    (planned,) = plan(content("/a.png", "image"), rules)
+    spec = planned.recipe.spec("/a.png", "/a_thumb.jpg")
+    assert (spec.priority, spec.ttl_seconds_after_finished) == (-5, 9)
+
+
 @pytest.mark.parametrize(
     ("statuses", "planned", "status"),
     [
@@ -342,8 +353,10 @@ def test_one_file_is_one_source_whatever_it_is_called(change: dict[str, Any], pa
     assert asked.file_path == (GOOD | change)["file_path"]
 
 
-def test_a_number_is_an_id() -> None:
-    assert parse_content(orjson.dumps(GOOD | {"content_id": 7}), MAPPINGS).source.content_id == "7"
+@pytest.mark.parametrize("number", [7, 0, -1])
+def test_a_number_is_an_id(number: int) -> None:
+    asked = parse_content(orjson.dumps(GOOD | {"content_id": number}), MAPPINGS)
+    assert asked.source.content_id == str(number)
 
 
 @pytest.mark.parametrize(
@@ -376,3 +389,18 @@ def test_bad_bodies_name_the_field(change: dict[str, Any], message: str) -> None
         parse_content(orjson.dumps(GOOD | change), MAPPINGS)
     assert caught.value.code == 400
     assert caught.value.message.startswith(message)
+
+
+def test_the_examples_are_right() -> None:
+    (request,) = ContentRequest.model_json_schema()["examples"]
+    asked = parse_content(orjson.dumps(request), MAPPINGS)
+    first, *others = ContentAnswer.model_json_schema()["examples"]
+    for example in (first, *others):
+        ContentAnswer.model_validate(example)
+    conversions = first["conversions"]
+    for planned, told in zip(plan(asked, RULES), conversions, strict=True):
+        assert told["job_id"] == naming.claim_name(planned.outputs[0], 1)
+        assert told["output_file"] == "/opt/my-network" + planned.outputs[0]
+        assert told["input_file"] == request["file_path"]
+    told_overall = overall([told["status"] for told in conversions], 2)
+    assert told_overall == (first["status"], first["message"])
