@@ -87,7 +87,7 @@ class KubeConversions:
         """LIST of one version exactly, which the server reads from its history."""
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
         answer = await self._transport.request("GET", _path(namespace), query)
-        return Listing(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+        return Listing(tuple(answer["items"]), version)
 
     async def watch(self, namespace: str, version: str, name: str = "") -> AsyncGenerator[Change]:
         """GET with watch."""

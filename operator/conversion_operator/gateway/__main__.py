@@ -4,27 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import FrameType
+from typing import Final
 
 import uvicorn
 
 from conversion_operator.cluster.conversions import KubeConversions
 from conversion_operator.cluster.transport import load_configuration
 from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.settings import read_settings
+from conversion_operator.gateway.closing import Closing
+from conversion_operator.gateway.settings import LiveSettings
+
+# For the requests under way once nobody new is let in. With the time to drain before it this is
+# within a pod's usual grace period of 30 s.
+_GRACEFUL_SECONDS: Final = 20
+
+
+class _Server(uvicorn.Server):
+    """One that goes out of service in steps: not ready, then streams end, then the rest."""
+
+    def __init__(self, config: uvicorn.Config, closing: Closing, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._closing, self._drain_seconds = closing, drain_seconds
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the way out, a second one cuts the time to drain short."""
+        if self._closing.draining:
+            self._loop.call_soon_threadsafe(self._stop)
+            return
+        self._closing.drain()
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self._closing.end()
+        self.should_exit = True
 
 
 async def _serve() -> None:
-    settings = read_settings()
+    live = LiveSettings()
+    settings = live.current()
     cluster = KubeConversions(await load_configuration(), "my-network-gateway")
     try:
+        app = create_app(cluster, settings, live=live.current)
         config = uvicorn.Config(
-            create_app(cluster, settings),
+            app,
             host="0.0.0.0",  # noqa: S104  it is a pod's, behind a Service and a NetworkPolicy
             port=settings.gateway_port,
             access_log=False,
-            timeout_graceful_shutdown=20,
+            timeout_graceful_shutdown=_GRACEFUL_SECONDS,
         )
-        await uvicorn.Server(config).serve()
+        await _Server(config, app.state.closing, settings.gateway_drain_seconds).serve()
     finally:
         await cluster.close()
 

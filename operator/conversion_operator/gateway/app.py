@@ -20,9 +20,11 @@ from conversion_operator.cluster.errors import (
     Unavailable,
 )
 from conversion_operator.gateway.auth import Authenticator
+from conversion_operator.gateway.closing import Closing
 from conversion_operator.gateway.content_routes import content_router
 from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.limits import Concurrency, RateLimit
+from conversion_operator.gateway.feed import Hub
+from conversion_operator.gateway.limits import Concurrency, RateLimit, Streams
 from conversion_operator.gateway.routes import Context, converter_router
 from conversion_operator.gateway.service import Service
 from conversion_operator.gateway.settings import GatewaySettings
@@ -36,12 +38,24 @@ def create_app(
     cluster: Conversions,
     settings: GatewaySettings,
     routers: Sequence[RouterFactory] = (converter_router, content_router),
+    live: Callable[[], GatewaySettings] | None = None,
 ) -> FastAPI:
-    """The API on a cluster. ``cluster`` is the caller's to close."""
+    """The API on a cluster. ``cluster`` is the caller's to close.
+
+    ``live`` gives the settings as they are now, for what stats tells of the operator's. The app's
+    ``state.closing`` is what SIGTERM is to be told to.
+    """
     app = FastAPI(title="MY Network converter", version="1")
-    context = Context(Service(cluster, settings), Authenticator(cluster, settings), settings)
+    closing = app.state.closing = Closing()
+    service = Service(cluster, live or (lambda: settings), closing)
+    context = Context(service, Authenticator(cluster, settings), settings, Hub(cluster), closing)
     for router in routers:
         app.include_router(router(context))
+    app.add_middleware(
+        Streams,
+        limit=settings.gateway_max_streams,
+        per_address=settings.gateway_max_streams_per_address,
+    )
     app.add_middleware(Concurrency, limit=settings.gateway_max_concurrent)
     app.add_middleware(
         RateLimit,
@@ -55,8 +69,13 @@ def create_app(
     app.add_exception_handler(Exception, _unexpected)
 
     @app.get("/healthz", tags=["health"])
-    @app.get("/readyz", tags=["health"])
     async def healthy() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"])
+    async def ready() -> dict[str, str]:
+        if closing.draining:
+            raise ApiError(503, "shutting down")
         return {"status": "ok"}
 
     return app

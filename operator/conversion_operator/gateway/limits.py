@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from typing import Final
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEALTH: Final = ("/healthz", "/readyz")
+EVENTS: Final = "/api/v1/converter/events"
 _CALLERS: Final = 10_000
 
 
@@ -61,7 +63,7 @@ class RateLimit:
 
 
 class Concurrency:
-    """Answers 503 with Retry-After while ``limit`` requests are under way."""
+    """Answers 503 with Retry-After while ``limit`` requests are under way, streams not counted."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
@@ -70,7 +72,7 @@ class Concurrency:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] in HEALTH:
+        if scope["type"] != "http" or scope["path"] in (*HEALTH, EVENTS):
             await self._app(scope, receive, send)
             return
         if self._under_way >= self._limit:
@@ -82,3 +84,40 @@ class Concurrency:
             await self._app(scope, receive, send)
         finally:
             self._under_way -= 1
+
+
+class Streams:
+    """Bounds the streams of events that are open: in all, and of one address.
+
+    They are long: counted among the other requests they would leave no room for those.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, per_address: int) -> None:
+        self._app = app
+        self._limit, self._per_address = limit, per_address
+        self._open: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["path"] != EVENTS:
+            await self._app(scope, receive, send)
+            return
+        host = (scope.get("client") or ("",))[0]
+        if refusal := self._refusal(host):
+            await refusal(scope, receive, send)
+            return
+        self._open[host] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._open[host] -= 1
+            if not self._open[host]:
+                del self._open[host]
+
+    def _refusal(self, host: str) -> JSONResponse | None:
+        later = {"Retry-After": "10"}
+        if self._open[host] >= self._per_address:
+            return JSONResponse({"error": "too many streams of one address"}, 429, later)
+        if self._open.total() >= self._limit:
+            return JSONResponse({"error": "too many streams at once"}, 503, later)
+        return None

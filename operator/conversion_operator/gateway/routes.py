@@ -7,10 +7,13 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 
 from conversion_operator.gateway.auth import Authenticator
+from conversion_operator.gateway.closing import Closing
 from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.feed import Hub
 from conversion_operator.gateway.requests import ConvertRequest, parse_convert
 from conversion_operator.gateway.service import Service
 from conversion_operator.gateway.settings import GatewaySettings
+from conversion_operator.gateway.stream import EventStream, Limits, Wanted
 from conversion_operator.gateway.translate import Answer
 
 _KEY_LENGTH: Final = 255
@@ -20,9 +23,17 @@ Wait = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False)]
 class Context:
     """What every route needs."""
 
-    def __init__(self, service: Service, auth: Authenticator, settings: GatewaySettings) -> None:
+    def __init__(
+        self,
+        service: Service,
+        auth: Authenticator,
+        settings: GatewaySettings,
+        hub: Hub,
+        closing: Closing,
+    ) -> None:
         self.service = service
         self.settings = settings
+        self.hub, self.closing = hub, closing
         self._auth = auth
 
     async def namespace(self, request: Request, verb: str) -> str:
@@ -43,7 +54,7 @@ class Context:
 
 
 def converter_router(context: Context) -> APIRouter:
-    """The five calls MY Network makes."""
+    """The five calls MY Network makes, and the events."""
     router = APIRouter(prefix="/api/v1/converter", tags=["converter"])
     service = context.service
     schema = ConvertRequest.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -78,4 +89,24 @@ def converter_router(context: Context) -> APIRouter:
     async def stats(request: Request) -> Answer:
         return await service.stats(await context.namespace(request, "list"))
 
+    _add_events(router, context)
     return router
+
+
+def _add_events(router: APIRouter, context: Context) -> None:
+    settings = context.settings
+    limits = Limits(
+        settings.gateway_heartbeat_seconds,
+        settings.gateway_stall_seconds,
+        settings.gateway_stream_seconds,
+    )
+
+    @router.get("/events", response_class=EventStream)
+    async def events(request: Request, job_id: str | None = None) -> EventStream:
+        """Server-sent events: started, progress, completed, failed, cancelled, and reset."""
+
+        async def allowed() -> str:
+            return await context.namespace(request, "watch")
+
+        wanted = Wanted(await allowed(), job_id, request.headers.get("last-event-id", ""))
+        return EventStream(context.hub, wanted, limits, context.closing, allowed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Refu
 from conversion_operator.cluster.interface import Body
 from conversion_operator.core.parsing import parse_conversion
 from conversion_operator.gateway import naming, translate
+from conversion_operator.gateway.closing import Closing
 from conversion_operator.gateway.errors import ApiError, NameTaken
 from conversion_operator.gateway.requests import Submission
 from conversion_operator.gateway.settings import GatewaySettings
@@ -31,9 +31,12 @@ _NOT_CANCELLED: Final = "Failed to cancel job or job not found"
 class Service:
     """Every method raises ApiError or a ClusterError."""
 
-    def __init__(self, cluster: Conversions, settings: GatewaySettings) -> None:
+    def __init__(
+        self, cluster: Conversions, settings: Callable[[], GatewaySettings], closing: Closing
+    ) -> None:
         self._cluster = cluster
         self._settings = settings
+        self._closing = closing
 
     async def convert(self, namespace: str, asked: Submission, key: str | None) -> Answer:
         """Start a conversion; with a key, the one that key started already."""
@@ -135,10 +138,11 @@ class Service:
     async def stats(self, namespace: str) -> Answer:
         """Settings, and counts over the ConversionJobs of the namespace that still exist."""
         listing = await self._cluster.list_all(namespace)
+        settings = self._settings()
         fixed: dict[str, Any] = {
-            "max_parallel_jobs": self._settings.converter_max_parallel,
+            "max_parallel_jobs": settings.converter_max_parallel,
             "docker_sock_path": None,
-            "converter_image": self._settings.converter_image,
+            "converter_image": settings.converter_image,
             "supported_conversions": [str(kind) for kind in ConversionType],
         }
         return fixed | translate.statistics(listing.items)
@@ -147,7 +151,7 @@ class Service:
         """The conversion once it has ended, or as it is after ``wait``; None if it is deleted."""
         latest: Body | None = body
         try:
-            async with asyncio.timeout(wait):
+            async with self._closing.timeout(wait):
                 # The server ends a watch every minute or so, and refuses versions that are old.
                 while latest is not None and not translate.finished(latest):
                     with suppress(Expired):

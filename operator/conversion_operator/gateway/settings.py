@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from conversion_operator.gateway.paths import Mapping, parse_mappings
 
 CONFIG_DIR: Final = Path("/etc/my-network-converter")
+_REREAD_SECONDS: Final = 30.0
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+logger = logging.getLogger(__name__)
 
 
 class GatewaySettings(BaseSettings):
@@ -41,6 +48,29 @@ class GatewaySettings(BaseSettings):
     gateway_rate_burst: int = Field(
         200, ge=1, description="Requests of one address at once; more are answered 429."
     )
+    gateway_max_streams: int = Field(
+        256, ge=1, description="Most streams of events at once, per replica; more are answered 503."
+    )
+    gateway_max_streams_per_address: int = Field(
+        32, ge=1, description="Most streams of events of one address; more are answered 429."
+    )
+    gateway_stream_seconds: Seconds = Field(
+        3600, description="A stream of events ends after that long; its listener comes back."
+    )
+    gateway_heartbeat_seconds: Seconds = Field(
+        15, description="How often a stream of events shows that it is alive."
+    )
+    gateway_stall_seconds: Seconds = Field(
+        30, description="A listener to events that reads nothing for that long is cut off."
+    )
+    gateway_drain_seconds: float = Field(
+        5,
+        ge=0,
+        le=300,
+        description="After SIGTERM the API serves on for that long, not ready, until nobody sends "
+        "requests here any more. 20 s more for requests under way fit into "
+        "terminationGracePeriodSeconds.",
+    )
     gateway_content_rules: Path = Field(
         Path("/etc/my-network-converter-content/rules.yaml"),
         description="The rules of POST /api/v1/content; without its folder the built-in ones.",
@@ -68,6 +98,24 @@ def read_settings(folder: Path = CONFIG_DIR) -> GatewaySettings:
     return GatewaySettings(_secrets_dir=folder if folder.is_dir() else None)
 
 
+class LiveSettings:
+    """The settings as they were at most 30 s ago, for what is told of the operator's."""
+
+    def __init__(self, folder: Path = CONFIG_DIR, every: float = _REREAD_SECONDS) -> None:
+        self._folder, self._every = folder, every
+        self._settings, self._read_at = read_settings(folder), time.monotonic()
+
+    def current(self) -> GatewaySettings:
+        """Those last read well: a slip in the ConfigMap must not stop what works."""
+        if time.monotonic() - self._read_at >= self._every:
+            self._read_at = time.monotonic()
+            try:
+                self._settings = read_settings(self._folder)
+            except ValidationError as error:
+                logger.error("the settings are not understood, the former stay in force: %s", error)
+        return self._settings
+
+
 def render_settings() -> str:
     """The section of docs/settings.md on the HTTP API: one row a setting."""
     rows = "\n".join(
@@ -79,7 +127,7 @@ def render_settings() -> str:
         "Keys of the ConfigMap `my-network-converter-gateway`, or environment variables of the "
         "API, which override it. All are read at the start: restart the Deployment "
         "`my-network-converter-gateway` after a change. `CONVERTER_MAX_PARALLEL` and "
-        "`CONVERTER_IMAGE` are those of the operator's ConfigMap. "
+        "`CONVERTER_IMAGE` are those of the operator's ConfigMap, and are read again every 30 s. "
         "The rules of the content pipeline, ConfigMap `my-network-converter-content-rules`, are "
         "read again by themselves, within 90 seconds. "
         "This section is made from `operator/conversion_operator/gateway/settings.py` by "

@@ -1,0 +1,117 @@
+"""The HTTP API over a real socket, and a listener to its events, in the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+
+from conversion_operator.cluster.conversions import KubeConversions
+from conversion_operator.gateway.app import create_app
+from conversion_operator.gateway.settings import GatewaySettings
+from tests.component.support import FakeApi
+from tests.component.support.tools import configuration
+
+EVENTS = "/api/v1/converter/events"
+
+
+@asynccontextmanager
+async def serving(
+    api: FakeApi, token: str | None = None, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A replica of the API, and a client of it."""
+    cluster = KubeConversions(configuration(api.url, token), "gateway")
+    app = create_app(cluster, GatewaySettings(**({"gateway_auth": "network"} | settings)))
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
+    task = asyncio.create_task(server._serve([listener]))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
+            yield client
+    finally:
+        app.state.closing.end()
+        server.should_exit = True
+        await task
+        await cluster.close()
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a stream; ``event`` is empty if it has no data and so is none."""
+
+    event: str = ""
+    id: str = ""
+    data: Any = None
+    comment: str = ""
+    retry: str = ""
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What happened to whom."""
+        return self.event, (self.data or {}).get("job_id", "")
+
+
+class Listener:
+    """An open stream of events."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._lines = response.aiter_lines()
+
+    async def block(self, seconds: float = 20) -> Block:
+        """The next block. Raises EOFError at the end of the stream."""
+        fields: dict[str, str] = {}
+        async with asyncio.timeout(seconds):
+            async for line in self._lines:
+                if not line:
+                    data = json.loads(fields.pop("data")) if "data" in fields else None
+                    return Block(data=data, **fields)
+                name, _, value = line.partition(": ")
+                assert name not in fields, f"{name} twice in a block"
+                fields[name.lstrip(":") or "comment"] = value
+        raise EOFError
+
+    async def event(self) -> Block:
+        """The next block that is an event."""
+        while True:
+            block = await self.block()
+            if block.event:
+                return block
+
+    async def rest(self) -> list[Block]:
+        """All blocks until the stream ends."""
+        blocks = []
+        try:
+            while True:
+                blocks.append(await self.block())
+        except EOFError:
+            return blocks
+
+    async def begun(self) -> list[Block]:
+        """All events of the present state, and last the block that ends it."""
+        blocks: list[Block] = []
+        while not blocks or "present state" not in blocks[-1].comment:
+            blocks.append(await self.block())
+        return blocks
+
+
+@asynccontextmanager
+async def listening(
+    client: httpx.AsyncClient, last: str | None = None, **asked: str
+) -> AsyncIterator[Listener]:
+    """A stream, from the event after ``last`` on."""
+    headers = {"Last-Event-ID": last} if last is not None else {}
+    async with client.stream("GET", EVENTS, params=asked, headers=headers) as response:
+        assert response.status_code == 200, await response.aread()
+        # Kept here: a generator that nobody holds is closed, and its connection with it.
+        listener = Listener(response)
+        yield listener
