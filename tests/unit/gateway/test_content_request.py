@@ -1,0 +1,94 @@
+"""What is asked of the content pipeline, and the examples of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from conversion_operator.gateway import naming
+from conversion_operator.gateway.content_routes import (
+    ContentAnswer,
+    ContentRequest,
+    parse_content,
+)
+from conversion_operator.gateway.errors import ApiError
+from conversion_operator.gateway.paths import parse_mappings
+from conversion_operator.gateway.pipeline import Source, overall, plan
+from conversion_operator.gateway.rules import BUILT_IN, parse_rules
+
+RULES = parse_rules(BUILT_IN.read_text(encoding="utf-8"))
+MAPPINGS = parse_mappings("/opt/my-network/shared=/,/opt/my-network/storage=/storage")
+GOOD = {
+    "content_id": "7",
+    "content_type": "video/mp4",
+    "file_path": "/opt/my-network/storage/a.mov",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({}, "/storage/a.mov"),
+        ({"file_path": "/opt/my-network/shared/storage/a.mov"}, "/storage/a.mov"),
+        ({"file_path": "storage/a.mov"}, "/storage/a.mov"),
+    ],
+)
+def test_one_file_is_one_source_whatever_it_is_called(change: dict[str, Any], path: str) -> None:
+    asked = parse_content(orjson.dumps(GOOD | change), MAPPINGS)
+    assert asked.source == Source("7", path)
+    assert asked.file_path == (GOOD | change)["file_path"]
+
+
+@pytest.mark.parametrize("number", [7, 0, -1])
+def test_a_number_is_an_id(number: int) -> None:
+    asked = parse_content(orjson.dumps(GOOD | {"content_id": number}), MAPPINGS)
+    assert asked.source.content_id == str(number)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"content_id": None}, "Missing required field: content_id"),
+        ({"content_id": ""}, "Missing required field: content_id"),
+        ({"content_id": True}, "content_id: "),
+        ({"content_id": 1.5}, "content_id: "),
+        ({"content_id": ["7"]}, "content_id: "),
+        ({"content_id": "x" * 257}, "content_id: "),
+        ({"content_id": "a\nb"}, "content_id: "),
+        ({"content_id": ".."}, "content_id: "),
+        ({"content_type": 3}, "content_type: "),
+        ({"content_type": "video/" + "x" * 250}, "content_type: "),
+        ({"content_type": "video\0"}, "content_type: "),
+        ({"file_path": 3}, "file_path: "),
+        ({"file_path": "/etc/passwd"}, "file_path: must be relative or lie under"),
+        ({"file_path": "../a"}, "file_path: must not contain"),
+        ({"file_path": "a//b"}, "file_path: "),
+        ({"file_path": "a/"}, "file_path: "),
+        ({"file_path": "a\0"}, "file_path: "),
+        ({"file_path": "a" * 1025}, "file_path: "),
+        ({"file_path": "a" * 1024}, "file_path: "),
+        ({"options": {}}, "unknown field: options"),
+    ],
+)
+def test_bad_bodies_name_the_field(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse_content(orjson.dumps(GOOD | change), MAPPINGS)
+    assert caught.value.code == 400
+    assert caught.value.message.startswith(message)
+
+
+def test_the_examples_are_right() -> None:
+    (request,) = ContentRequest.model_json_schema()["examples"]
+    asked = parse_content(orjson.dumps(request), MAPPINGS)
+    first, *others = ContentAnswer.model_json_schema()["examples"]
+    for example in (first, *others):
+        ContentAnswer.model_validate(example)
+    conversions = first["conversions"]
+    for planned, told in zip(plan(asked, RULES), conversions, strict=True):
+        assert told["job_id"] == naming.claim_name(planned.outputs[0], 1)
+        assert told["output_file"] == "/opt/my-network" + planned.outputs[0]
+        assert told["input_file"] == request["file_path"]
+    told_overall = overall([told["status"] for told in conversions], 2)
+    assert told_overall == (first["status"], first["message"])
