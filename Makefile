@@ -11,7 +11,7 @@ VOLUME := shared
 VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
 
-.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter chaos clean
+.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter faults chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ help: ## list the targets
 demo: ## fresh machine to four conversions of real media on a kind cluster
 	@hack/demo $(CLUSTER) $(VOLUME)
 
-test: tools lint unit component converter e2e ## every test there is
+test: tools lint unit component converter e2e ## every test but the long runs (faults, chaos)
 
 down: ## remove what demo and tests made: clusters, volumes, kubeconfigs (caches stay: make clean)
 	@hack/down
@@ -68,7 +68,10 @@ fuzz-converter: tools ## 5 000 mutated files through the converter's image (long
 	@hack/images
 	@CONVERTER_FUZZ_FILES=5000 $(PYTEST) tests/converter/test_fuzz.py
 
-chaos: ## 300 conversions while operator, pods, Jobs, connections and nodes are hurt (long)
+faults: tools ## nodes drained and lost, operators frozen, connections that lie, on two workers (long)
+	@$(PYTEST) tests/faults
+
+chaos: faults ## the faults, then 300 conversions while operator, pods, Jobs, nodes … are hurt (long)
 	@hack/chaos
 
 clean: down ## down, and also the caches: the next demo builds everything again
