@@ -119,9 +119,13 @@ def encode_retry(milliseconds: int) -> bytes:
     return f"retry: {milliseconds}\n\n".encode()
 
 
-def encode_id(version: int, comment: str) -> bytes:
-    """A comment, and the id to go on from: a block without data is no event, but its id counts."""
-    return f": {comment}\nid: {version}\n\n".encode()
+def encode_id(version: int, comment: str, retry: int | None = None) -> bytes:
+    """A comment, and the id to go on from: a block without data is no event, but its id counts.
+
+    ``retry`` is how many milliseconds a listener is to wait before it connects again.
+    """
+    wait = f"retry: {retry}\n" if retry is not None else ""
+    return f": {comment}\n{wait}id: {version}\n\n".encode()
 
 
 RESET: Final = encode(Event(Kind.RESET, dict(_MISSED)))

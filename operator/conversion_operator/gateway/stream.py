@@ -140,7 +140,8 @@ class _Listener:
                     yield chunk
             except Missed:
                 missed, begun = True, await self._begin_anew()
-        yield events.encode_id(self.cursor, "come back")
+        # Not all at once: whoever was here comes back to the other replicas.
+        yield events.encode_id(self.cursor, "come back", random.randint(*_RETRY_MS))  # noqa: S311
 
     def _present(self, begun: Beginning, *, missed: bool) -> Iterator[bytes]:
         """The present state. It has no ids: who loses it half-way is to get it again."""
