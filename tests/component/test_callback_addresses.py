@@ -128,7 +128,10 @@ async def test_no_proxy_of_the_environment_is_used(
 
 
 async def test_one_that_does_not_answer_is_left(receiver: Receiver) -> None:
-    async with callbacks(check=loopback_allowed, lookup=on_loopback, seconds=0.3) as made:
+    async with (
+        asyncio.timeout(10),
+        callbacks(check=loopback_allowed, lookup=on_loopback, seconds=0.3) as made,
+    ):
         answer = await made.post(receiver.url(SLOW_HOST), {}, b"x")
     assert "no answer" in answer.problem
 
@@ -138,7 +141,10 @@ async def test_nor_is_a_name_waited_for_that_is_never_found(receiver: Receiver) 
         await asyncio.Event().wait()
         return []
 
-    async with callbacks(check=loopback_allowed, lookup=never, seconds=0.3) as made:
+    async with (
+        asyncio.timeout(10),
+        callbacks(check=loopback_allowed, lookup=never, seconds=0.3) as made,
+    ):
         answer = await made.post(receiver.url(), {}, b"x")
     assert "no answer" in answer.problem
     assert not receiver.received
