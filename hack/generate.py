@@ -16,6 +16,7 @@ from conversion_operator.api.reasons import render_reasons
 from conversion_operator.controller.settings import render_settings
 from conversion_operator.controller.telemetry import Metrics, render_metrics
 from conversion_operator.gateway import settings as gateway
+from conversion_operator.gateway.app import render_openapi
 from conversion_operator.gateway.rules import render_rules
 
 
@@ -26,6 +27,7 @@ def generated_files() -> dict[str, str]:
         "docs/reasons.md": render_reasons(),
         "docs/settings.md": render_settings() + gateway.render_settings(),
         "deploy/gateway/content-rules.yaml": render_rules(),
+        "docs/openapi.json": render_openapi(),
         "docs/metrics.md": render_metrics(Metrics(CollectorRegistry())),
     }
 

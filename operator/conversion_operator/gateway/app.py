@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +27,8 @@ from conversion_operator.gateway.content_routes import content_router
 from conversion_operator.gateway.errors import ApiError
 from conversion_operator.gateway.feed import Hub
 from conversion_operator.gateway.limits import Concurrency, RateLimit, Streams
+from conversion_operator.gateway.openapi import describe
+from conversion_operator.gateway.responses import COMMON, Error, Health, errors
 from conversion_operator.gateway.routes import Context, converter_router
 from conversion_operator.gateway.service import Service
 from conversion_operator.gateway.settings import GatewaySettings
@@ -45,12 +49,20 @@ def create_app(
     ``live`` gives the settings as they are now, for what stats tells of the operator's. The app's
     ``state.closing`` is what SIGTERM is to be told to.
     """
-    app = FastAPI(title="MY Network converter", version="1")
+    # Its pages load their scripts from elsewhere, which a service in a cluster must not need.
+    app = FastAPI(
+        title="MY Network converter",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
+    )
+    describe(app)
     closing = app.state.closing = Closing()
     service = Service(cluster, live or (lambda: settings), closing)
     context = Context(service, Authenticator(cluster, settings), settings, Hub(cluster), closing)
     for router in routers:
-        app.include_router(router(context))
+        app.include_router(router(context), responses=errors(*COMMON))
     app.add_middleware(
         Streams,
         limit=settings.gateway_max_streams,
@@ -68,17 +80,32 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(Exception, _unexpected)
 
-    @app.get("/healthz", tags=["health"])
+    health: dict[int | str, dict[str, Any]] = {200: {"model": Health}}
+
+    @app.get("/healthz", tags=["health"], summary="The process is well", responses=health)
     async def healthy() -> dict[str, str]:
+        """Asks nobody: an API server that is away is no reason to restart."""
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["health"])
+    not_ready: dict[int | str, dict[str, Any]] = {
+        503: {"model": Error, "description": "It is on its way out."}
+    }
+
+    @app.get("/readyz", tags=["health"], summary="It serves", responses=health | not_ready)
     async def ready() -> dict[str, str]:
+        """Until SIGTERM."""
         if closing.draining:
             raise ApiError(503, "shutting down")
         return {"status": "ok"}
 
     return app
+
+
+def render_openapi() -> str:
+    """docs/openapi.json."""
+    # The settings' defaults, whatever the environment says; nothing is asked of a cluster.
+    app = create_app(cast("Conversions", None), GatewaySettings.model_construct())
+    return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _answer(code: int, message: str, retry_after: int | None = None) -> JSONResponse:

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
 from conversion_operator.gateway.auth import Authenticator
 from conversion_operator.gateway.closing import Closing
 from conversion_operator.gateway.errors import ApiError
 from conversion_operator.gateway.feed import Hub
-from conversion_operator.gateway.requests import ConvertRequest, parse_convert
+from conversion_operator.gateway.openapi import IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
+from conversion_operator.gateway.requests import parse_convert
+from conversion_operator.gateway.responses import (
+    EVENT_EXAMPLE,
+    Active,
+    Cancelled,
+    Job,
+    Started,
+    Stats,
+    Unknown,
+    errors,
+)
 from conversion_operator.gateway.service import Service
 from conversion_operator.gateway.settings import GatewaySettings
 from conversion_operator.gateway.stream import EventStream, Limits, Wanted
 from conversion_operator.gateway.translate import Answer
 
 _KEY_LENGTH: Final = 255
-Wait = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False)]
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="Seconds to wait for the end of the conversion before answering.",
+        examples=[0.5],
+    ),
+]
+JobId = Annotated[str, Path(description="As convert answered it.", examples=["6f1c9a52"])]
+OneJob = Annotated[str | None, Query(description="Only this conversion; 404 if it is unknown.")]
 
 
 class Context:
@@ -57,14 +79,16 @@ def converter_router(context: Context) -> APIRouter:
     """The five calls MY Network makes, and the events."""
     router = APIRouter(prefix="/api/v1/converter", tags=["converter"])
     service = context.service
-    schema = ConvertRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    schema["properties"]["conversion_type"] = {"type": "string"}
-    schema["properties"]["options"] = {"type": ["object", "null"]}
-    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    extra = {"requestBody": convert_body(), "parameters": [IDEMPOTENCY_KEY]}
 
-    @router.post("/convert", openapi_extra={"requestBody": body})
+    @router.post(
+        "/convert",
+        summary="Start a conversion",
+        openapi_extra=extra,
+        responses={200: {"model": Started}, **errors(409, 413)},
+    )
     async def convert(request: Request) -> Answer:
+        """It is done once: with an Idempotency-Key the call may be repeated without harm."""
         namespace = await context.namespace(request, "create")
         key = request.headers.get("idempotency-key")
         if key is not None and not 0 < len(key) <= _KEY_LENGTH:
@@ -72,21 +96,30 @@ def converter_router(context: Context) -> APIRouter:
         asked = parse_convert(await context.body(request), context.settings.mappings)
         return await service.convert(namespace, asked, key)
 
-    @router.get("/status/{job_id}")
-    async def status(request: Request, job_id: str, wait: Wait = 0) -> Answer:
-        """``wait`` seconds at most, until the conversion has ended."""
+    @router.get(
+        "/status/{job_id}", summary="Where it stands", responses={200: {"model": Job | Unknown}}
+    )
+    async def status(request: Request, job_id: JobId, wait: Wait = 0) -> Answer:
+        """An unknown conversion is no error: it is answered ``not_found``."""
         return await service.status(await context.namespace(request, "get"), job_id, wait)
 
-    @router.post("/cancel/{job_id}")
-    async def cancel(request: Request, job_id: str) -> Answer:
+    @router.post(
+        "/cancel/{job_id}",
+        summary="Stop it",
+        responses={200: {"model": Cancelled}, **errors(404, 409)},
+    )
+    async def cancel(request: Request, job_id: JobId) -> Answer:
+        """404 if it is unknown or has ended."""
         return await service.cancel(await context.namespace(request, "patch"), job_id)
 
-    @router.get("/active")
+    @router.get("/active", summary="All that have not ended", responses={200: {"model": Active}})
     async def active(request: Request) -> Answer:
+        """Those that wait for their turn included."""
         return await service.active(await context.namespace(request, "list"))
 
-    @router.get("/stats")
+    @router.get("/stats", summary="Settings and counts", responses={200: {"model": Stats}})
     async def stats(request: Request) -> Answer:
+        """Of the ConversionJobs of the namespace that still exist."""
         return await service.stats(await context.namespace(request, "list"))
 
     _add_events(router, context)
@@ -100,10 +133,23 @@ def _add_events(router: APIRouter, context: Context) -> None:
         settings.gateway_stall_seconds,
         settings.gateway_stream_seconds,
     )
+    content = {"text/event-stream": {"example": EVENT_EXAMPLE}}
 
-    @router.get("/events", response_class=EventStream)
-    async def events(request: Request, job_id: str | None = None) -> EventStream:
-        """Server-sent events: started, progress, completed, failed, cancelled, and reset."""
+    @router.get(
+        "/events",
+        summary="Server-sent events",
+        response_class=EventStream,
+        status_code=200,
+        openapi_extra={"parameters": [LAST_EVENT_ID]},
+        responses={200: {"content": content}, **errors(404)},
+    )
+    async def events(request: Request, job_id: OneJob = None) -> EventStream:
+        """started, progress, completed, failed and cancelled; the data is what status answers.
+
+        A listener that comes back with Last-Event-ID is told what it missed, by any replica. If
+        that is not known any more it gets the event ``reset``, and then the present state of all
+        conversions that exist, ends included.
+        """
 
         async def allowed() -> str:
             return await context.namespace(request, "watch")

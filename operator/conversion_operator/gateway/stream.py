@@ -56,6 +56,8 @@ class EventStream(Response):
     ``still_allowed`` raises ApiError 401 or 403 once the listener has lost its right.
     """
 
+    media_type = "text/event-stream"
+
     def __init__(
         self,
         hub: Hub,

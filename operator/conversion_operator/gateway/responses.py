@@ -1,0 +1,226 @@
+"""What the API answers, for its OpenAPI document; tests hold real answers against these models.
+
+Answers are not made from the models: a field that is not there yet must not cost an answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_RUNNING: Final = {
+    "job_id": "6f1c9a52-0c5e-5b0a-9a54-6c1f0f6a7d11",
+    "status": "running",
+    "conversion_type": "video_to_mp4",
+    "start_time": "2026-01-02T03:04:05",
+    "input_file": "/opt/my-network/storage/videos/holiday.mov",
+    "output_file": "/opt/my-network/shared/output/holiday.mp4",
+    "phase": "Running",
+    "progress": 42,
+    "eta_seconds": 61,
+    "reason": "Running",
+}
+_COMPLETED: Final = {
+    **{name: value for name, value in _RUNNING.items() if name != "eta_seconds"},
+    "status": "completed",
+    "phase": "Succeeded",
+    "progress": 100,
+    "reason": "Completed",
+    "end_time": "2026-01-02T03:05:50",
+    "duration_seconds": 105.0,
+    "output_size": 18874368,
+}
+_FAILED: Final = {
+    **{name: _RUNNING[name] for name in list(_RUNNING)[:6]},
+    "status": "failed",
+    "phase": "Failed",
+    "reason": "InputNotFound",
+    "end_time": "2026-01-02T03:04:07",
+    "duration_seconds": 2.0,
+    "error": "The input file does not exist: videos/holiday.mov",
+    "logs": "probing videos/holiday.mov\n",
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+def _examples(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(extra="allow", json_schema_extra={"examples": list(examples)})
+
+
+class Error(_Model):
+    """Every answer that is an error."""
+
+    model_config = _examples({"error": "Missing required field: input_file"})
+
+    error: str = Field(description="What is wrong, in words that name the field or header.")
+
+
+class Started(_Model):
+    """A conversion has been accepted. It may have to wait for its turn."""
+
+    model_config = _examples(
+        {
+            "job_id": _RUNNING["job_id"],
+            "status": "started",
+            "message": "Conversion job started successfully",
+        }
+    )
+
+    job_id: str = Field(description="For the other calls; the name of the ConversionJob.")
+    status: Literal["started"] = Field(description="Always started.")
+    message: str = Field(description="The same in words.")
+
+
+class Job(_Model):
+    """A conversion. Fields that say nothing at the moment are left out."""
+
+    model_config = _examples(_RUNNING)
+
+    job_id: str = Field(description="The name of the ConversionJob.")
+    status: Literal["running", "completed", "failed", "cancelled"] = Field(
+        description="running until it has ended, while it waits for its turn, too."
+    )
+    conversion_type: str = Field(description="What is made.")
+    start_time: str = Field(
+        description="When the converter started, before that when it was asked for. UTC, ISO 8601 "
+        "without a zone."
+    )
+    input_file: str = Field(description="As the caller named it.")
+    output_file: str = Field(description="As the caller named it.")
+    phase: Literal["Queued", "Starting", "Running", "Succeeded", "Failed", "Cancelled"] = Field(
+        description="status.phase of the ConversionJob."
+    )
+    progress: int | None = Field(None, ge=0, le=100, description="Percent.")
+    eta_seconds: int | None = Field(None, ge=0, description="Estimated seconds to the end.")
+    queue_position: int | None = Field(
+        None,
+        ge=1,
+        description="Place among the waiting conversions of the same namespace, 1 is next. All "
+        "namespaces share the slots: others may come first. Not in events.",
+    )
+    duration_seconds: float | None = Field(
+        None, ge=0, description="From start to end; in active from the start until now."
+    )
+    reason: str | None = Field(None, description="Why it stands there, in one word.")
+    end_time: str | None = Field(None, description="When it ended. UTC, ISO 8601 without a zone.")
+    output_size: int | None = Field(None, ge=0, description="Bytes of the output file.")
+    error: str | None = Field(None, description="If failed: why, in a sentence.")
+    logs: str | None = Field(
+        None, description="If failed: the end of what the converter wrote, at most 2 KiB."
+    )
+
+
+class Unknown(_Model):
+    """There is no such conversion, or it is gone after its time to live."""
+
+    model_config = _examples({"status": "not_found", "error": "Job not found"})
+
+    status: Literal["not_found"] = Field(description="Always not_found.")
+    error: str = Field(description="The same in words.")
+
+
+class Cancelled(_Model):
+    """The end of a conversion has been asked for; it comes within seconds."""
+
+    model_config = _examples({"message": "Job cancelled successfully"})
+
+    message: str = Field(description="In words.")
+
+
+class Active(_Model):
+    """All conversions that have not ended, those that wait included."""
+
+    model_config = _examples({"active_jobs": [_RUNNING], "total_active": 1})
+
+    active_jobs: list[Job] = Field(description="In no particular order.")
+    total_active: int = Field(ge=0, description="How many.")
+
+
+class Stats(_Model):
+    """Settings, and counts over the ConversionJobs of the namespace that still exist."""
+
+    model_config = _examples(
+        {
+            "max_parallel_jobs": 3,
+            "docker_sock_path": None,
+            "converter_image": "my-converter:latest",
+            "supported_conversions": ["video_to_mp4", "audio_to_mp3"],
+            "active_jobs_count": 2,
+            "queued_jobs_count": 1,
+            "total_jobs": 13,
+            "successful_jobs": 9,
+            "failed_jobs": 1,
+            "success_rate": 0.9,
+            "average_processing_time": 41.5,
+        }
+    )
+
+    max_parallel_jobs: int = Field(ge=0, description="Of the operator, over all namespaces.")
+    docker_sock_path: None = Field(description="Always null: there is no Docker socket.")
+    converter_image: str = Field(description="Of the operator.")
+    supported_conversions: list[str] = Field(description="Values of conversion_type.")
+    active_jobs_count: int = Field(ge=0, description="Starting or running.")
+    queued_jobs_count: int = Field(ge=0, description="Waiting for their turn.")
+    total_jobs: int = Field(ge=0, description="All, in whatever phase.")
+    successful_jobs: int = Field(ge=0, description="Completed.")
+    failed_jobs: int = Field(ge=0, description="Failed; cancelled ones are not among them.")
+    success_rate: float = Field(ge=0, le=1, description="Of those completed or failed.")
+    average_processing_time: float = Field(ge=0, description="Seconds, of those completed.")
+
+
+class Health(_Model):
+    """The API serves."""
+
+    status: Literal["ok"] = Field(description="Always ok.")
+
+
+_RETRY_AFTER: Final = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+}
+_ERRORS: Final[dict[int, str]] = {
+    400: "A field, path, parameter or header is missing or wrong; nothing was done.",
+    401: "No bearer token, or one that is not valid for this API.",
+    403: "The caller may not do that in the namespace, or a quota is used up.",
+    404: "There is nothing to do it with.",
+    409: "The Idempotency-Key was used for another request.",
+    413: "The body is too large.",
+    429: "Too many requests, or streams, of one address.",
+    503: "The Kubernetes API does not answer, or too much is under way: try again.",
+}
+
+
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The answers of a route that are errors."""
+    told: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        told[code] = {"model": Error, "description": _ERRORS[code]}
+        if code in (429, 503):
+            told[code]["headers"] = _RETRY_AFTER
+    return told
+
+
+COMMON: Final = (400, 401, 403, 429, 503)
+"""Errors that every route can have."""
+
+EVENT_EXAMPLE: Final = """\
+retry: 1800
+
+: that is the present state
+id: 4711
+
+event: started
+id: 4720
+data: {"job_id":"6f1c9a52","status":"running","phase":"Running","progress":0}
+
+: heartbeat
+id: 4731
+
+event: completed
+id: 4742
+data: {"job_id":"6f1c9a52","status":"completed","phase":"Succeeded","progress":100}
+
+"""
