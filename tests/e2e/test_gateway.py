@@ -48,7 +48,7 @@ def app(kubectl: Kubectl) -> Iterator[Caller]:
 def stranger(kubectl: Kubectl) -> Iterator[Caller]:
     """A pod of another namespace, whose account has no rights at all."""
     kubectl("create", "namespace", ELSEWHERE)
-    yield Caller.start(kubectl, "stranger", ELSEWHERE, volume=False)
+    yield Caller.start(kubectl, "stranger", ELSEWHERE)
     kubectl("delete", "namespace", ELSEWHERE, "--wait=false")
 
 

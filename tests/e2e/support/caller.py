@@ -23,7 +23,7 @@ _RESTRICTED: Final = {
 }
 
 
-def _pod(name: str, namespace: str, volume: bool) -> dict[str, Any]:
+def _pod(name: str, namespace: str, volume: bool, program: str) -> dict[str, Any]:
     token = {"serviceAccountToken": {"path": "token", "audience": "my-network-converter"}}
     volumes = [
         {"name": "token", "projected": {"sources": [token]}},
@@ -42,7 +42,7 @@ def _pod(name: str, namespace: str, volume: bool) -> dict[str, Any]:
         "name": "main",
         "image": _IMAGE,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-c", "import signal; signal.pause()"],
+        "command": ["python3", "-c", program],
         "env": [{"name": "PYTHONPATH", "value": "/client:/packages"}],
         "securityContext": _RESTRICTED,
         "volumeMounts": mounts,
@@ -72,16 +72,30 @@ class Caller:
     namespace: str
 
     @classmethod
-    def start(cls, kubectl: Kubectl, name: str, namespace: str, *, volume: bool) -> Caller:
+    def start(
+        cls,
+        kubectl: Kubectl,
+        name: str,
+        namespace: str,
+        *,
+        volume: bool = False,
+        program: str = "import signal; signal.pause()",
+    ) -> Caller:
         """Make it, with a service account that may do nothing yet, and wait until it runs."""
         here = ("-n", namespace)
         kubectl(*here, "create", "serviceaccount", name)
         if kubectl.attempt(*here, "get", "configmap", _CLIENT).code:
             files = f"--from-file={ROOT / 'client/mynetwork_converter'}"
             kubectl(*here, "create", "configmap", _CLIENT, files)
-        kubectl.create(_pod(name, namespace, volume))
+        kubectl.create(_pod(name, namespace, volume, program))
         kubectl.wait("condition=Ready", *here, f"pod/{name}", seconds=60)
         return cls(kubectl, name, namespace)
+
+    def serve(self, port: int) -> str:
+        """Make a Service for its port; returns the URL."""
+        here = ("-n", self.namespace, "expose", "pod", self.name, f"--port={port}")
+        self.kubectl(*here)
+        return f"http://{self.name}.{self.namespace}.svc.cluster.local:{port}"
 
     def bind(self) -> None:
         """Let its service account call the API about the conversions of its namespace."""
@@ -105,5 +119,5 @@ class Caller:
     def remove(self) -> None:
         """Take pod and account away."""
         here = ("-n", self.namespace, "delete", "--ignore-not-found", "--wait=false")
-        for kind in ("pod", "serviceaccount", "rolebinding"):
+        for kind in ("pod", "serviceaccount", "rolebinding", "service"):
             self.kubectl(*here, kind, self.name)
