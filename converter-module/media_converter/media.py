@@ -115,7 +115,8 @@ class ImageInfo(NamedTuple):
     """A picture file. ``width`` and ``height`` are of one page, as stored.
 
     ``format`` is the loader's: jpeg, png, webp, gif, heif, tiff. ``orientation`` is EXIF's, 1 to 8.
-    ``canvas`` is what a GIF declares, in pixels: its loader may count with less.
+    ``canvas`` is what a GIF declares, in pixels: its loader may count with less. ``managed`` says
+    whether its colours mean something only by a profile, its own or that of CMYK.
     """
 
     format: str
@@ -124,6 +125,7 @@ class ImageInfo(NamedTuple):
     pages: int = 1
     orientation: int = 1
     canvas: int = 0
+    managed: bool = True
 
     @property
     def animated(self) -> bool:

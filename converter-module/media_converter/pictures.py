@@ -16,6 +16,8 @@ _GIF_TIMES: Final = (
     "setpts='if(isnan(PREV_OUTPTS),0,"
     "PREV_OUTPTS+if(lt((PTS-PREV_INPTS)*TB,0.02),0.1/TB,PTS-PREV_INPTS))'"
 )
+# The colour of RGB from all pixels, not every second one: odd rows would end in what lies behind.
+_SCALER: Final = "bicubic+full_chroma_inp"
 # Pixel formats that carry no matrix of their own.
 _RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
 
@@ -111,7 +113,7 @@ def wide_colours(video: VideoStream) -> bool:
 def to_sdr(video: VideoStream, size: tuple[int, int]) -> tuple[str, ...]:
     """Scale, and bring colours to 8-bit limited-range standard dynamic range."""
     width, height = size
-    scale = f"scale={width}:{height}:flags=bicubic"
+    scale = f"scale={width}:{height}:flags={_SCALER}"
     end = ("setsar=1", "format=yuv420p")
     if wide_colours(video):
         return (f"{scale},format=yuv420p10le", *_tone_map(video), *end)
@@ -148,7 +150,7 @@ def still_filter(video: VideoStream, size: tuple[int, int], form: str, backgroun
     parts = [flatten(background) if video.alpha else "", deinterlace(video)]
     if wide_colours(video):
         parts += to_sdr(video, size)
-    scale = f"scale={width}:{height}:flags=bicubic"
+    scale = f"scale={width}:{height}:flags={_SCALER}"
     if form == "png":
         parts += [scale, "format=rgb24"]
     elif form == "jpeg":

@@ -16,6 +16,9 @@ VIPS: Final = "/usr/bin/vips"
 MAX_PIXELS: Final = 50_000_000
 MAX_ANIMATION_PIXELS: Final = 200_000_000
 
+# A tenth of a second even where there is nothing to convert, so only where there is.
+_TO_SRGB: Final = ("--export-profile", "srgb", "--intent", "perceptual")
+
 ANIMATED_OUTPUTS: Final = ("gif", "webp")
 
 
@@ -32,7 +35,7 @@ def plan(info: ImageInfo, options: ImageOptions, form: str, background: str) -> 
     argv = (
         *(VIPS, "thumbnail", source, f".{form}[{_saver(form, options.quality, background)}]"),
         *(str(options.width), "--height", str(options.height), "--size", "down"),
-        *("--fail-on", "truncated", "--export-profile", "srgb", "--intent", "perceptual"),
+        *("--fail-on", "truncated", *(_TO_SRGB if info.managed else ())),
     )
     return Plan(
         step=Step("resize", argv, Stdout.OUTPUT),

@@ -19,6 +19,10 @@ _LOADERS: Final = {
 }
 
 
+# What sRGB is reached from without a profile.
+_PLAIN: Final = ("srgb", "rgb16", "b-w", "grey16")
+
+
 def step(path: str = INPUT) -> Step:
     """The step that reads a picture's header, and no pixel of it."""
     return Step("probe", (VIPSHEADER, "-a", path))
@@ -48,6 +52,7 @@ def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
         # HEIF is turned by its loader, which then reports the turned size.
         orientation=orientation if 1 <= orientation <= 8 and loader != "heifload" else 1,
         canvas=canvas,
+        managed="icc-profile-data" in fields or fields.get("interpretation") not in _PLAIN,
     )
 
 

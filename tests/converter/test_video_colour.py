@@ -220,6 +220,22 @@ def test_the_ground_under_see_through_parts_can_be_chosen(
     assert near(picture.at(0.75, 0.5), (0, 0, 254), 12), picture.at(0.75, 0.5)
 
 
+@pytest.mark.parametrize("name", ["red", "lime", "blue"])
+@pytest.mark.parametrize("size", ["5x3", "1x1", "33x16"])
+def test_rgb_of_odd_width_has_its_colour_to_the_last_column(
+    kitchen: Kitchen, converter: Converter, lab: Lab, size: str, name: str
+) -> None:
+    source = kitchen.ffmpeg(
+        f"odd-{size}-{name}.mkv", *colour(name, "64x64", rate=10, seconds=0.3), "-vf",
+        f"format=rgb24,scale={size}:flags=neighbor,setsar=1", "-c:v", "ffv1", "-pix_fmt", "bgr0",
+    )  # fmt: skip
+    wanted = {"red": (254, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 254)}[name]
+    video_frame = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
+    thumbnail = lab.image(converter.convert(THUMB, source, "out.jpg", time=0).path)
+    for picture in (video_frame, thumbnail):
+        assert picture.share(wanted, 16) == 1, picture.pixels[:99].hex(" ", 3)
+
+
 def combed(lab: Lab, path: str) -> float:
     """Part of the frames that look interlaced, 0 to 1."""
     ended = lab.agent.start(

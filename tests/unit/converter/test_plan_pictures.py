@@ -84,6 +84,24 @@ def test_the_header_of_a_picture() -> None:
     assert probe_image.parse(b"") is None
 
 
+@pytest.mark.parametrize(
+    ("lines", "managed"),
+    [
+        (b"interpretation: srgb\n", False),
+        (b"interpretation: grey16\n", False),
+        (b"interpretation: srgb\nicc-profile-data: 3144 bytes of binary data\n", True),
+        (b"interpretation: cmyk\n", True),
+        (b"", True),
+    ],
+)
+def test_colours_are_converted_where_they_have_a_profile(lines: bytes, managed: bool) -> None:
+    found = probe_image.parse(b"width: 9\nheight: 9\nvips-loader: jpegload\n" + lines)
+    assert found
+    assert found.managed is managed
+    argv = plan(found, ImageOptions(), "jpeg", WHITE).step.argv
+    assert ("--export-profile" in argv) is managed
+
+
 def test_a_moment_that_was_asked_for_is_the_only_one() -> None:
     assert moments(request(time=0.0)) == (0.0,)
     assert moments(request(time=99.0)) == (99.0,)
