@@ -24,6 +24,7 @@ CONFIG_DIR: Final = Path("/etc/my-network-converter")
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
 """What callbacks are signed with, from a Secret that need not exist."""
 
+_TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,10 @@ def _quantity(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    if text and not re.fullmatch(URL_PATTERN.strip("^$"), text):
-        raise ValueError("an URL has printable ASCII characters only")
+    if text and not (_TARGET.match(text) and re.fullmatch(URL_PATTERN.strip("^$"), text)):
+        raise ValueError(
+            "a URL for callbacks begins with http:// or https://, and has no user name"
+        )
     return text
 
 

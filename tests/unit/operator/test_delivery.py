@@ -298,6 +298,14 @@ def test_urls_that_no_spec_may_have(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url", ["hooks.example", "ftp://a/", "http:///a", "https://u@a/", "http://"]
+)
+def test_defaults_that_are_slips(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(converter_callback_url=url)
+
+
+@pytest.mark.parametrize(
     ("text", "hosts"),
     [
         ("", set()),
