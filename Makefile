@@ -10,6 +10,8 @@ CLUSTER := mynetwork
 VOLUME := shared
 VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
+# A conversion has one CPU, a machine two or more.
+SIDE_BY_SIDE := -n 2 --dist worksteal
 
 .PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter faults chaos clean
 
@@ -48,12 +50,13 @@ unit: tools ## pure functions
 	@$(PYTEST) tests/unit
 
 component: tools ## the operator against an API server in this process, with faults
-	@$(PYTEST) tests/component
+	@$(PYTEST) tests/component $(SIDE_BY_SIDE)
 
 converter: tools ## the converter's image, with real ffmpeg and libvips
 	@hack/docker
 	@hack/images
-	@$(VENV)/python hack/converter_tests.py
+	@$(PYTEST) tests/converter -m "not alone" $(SIDE_BY_SIDE)
+	@$(PYTEST) tests/converter -m alone
 
 e2e: tools ## the operator on a real kind cluster (mynetwork-test, gone afterwards), with real media
 	@$(PYTEST) tests/e2e

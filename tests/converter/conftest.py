@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.converter import sharing
 from tests.converter.containers import (
     RESTRICTED,
     Agent,
@@ -21,19 +20,6 @@ from tests.converter.kitchen import Kitchen
 from tests.converter.lab import Lab
 
 IMAGE_NAME = os.environ.get("CONVERTER_IMAGE", "my-converter:latest")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: measures seconds, so nothing else may run meanwhile")
-
-
-def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Only this process's share of the tests, if there are others."""
-    share = sharing.from_environment(os.environ)
-    if share is None or session.config.option.collectonly or session.testsfailed:
-        return None
-    sharing.run(session, share)
-    return True
 
 
 @pytest.fixture(scope="session")
