@@ -1,1 +1,1 @@
-"""Everything that talks to the API server. The only importer of ``kubernetes``."""
+"""All that goes out: requests to the API server, and callbacks. The only importer of ``kubernetes``."""
