@@ -1,1 +1,1 @@
-"""All that goes out: requests to the API server, and callbacks. The only importer of ``kubernetes``."""
+"""All that goes out: requests to the API server, where ``kubernetes`` is used alone; callbacks."""
