@@ -68,9 +68,14 @@ class Client:
         options: Mapping[str, Any] | None = None,
         *,
         idempotency_key: str | None = None,
+        callback_url: str | None = None,
     ) -> str:
-        """Start a conversion and return its job id. The same key gives the same job."""
-        call = protocol.convert(input_file, output_file, conversion_type, options, idempotency_key)
+        """Start a conversion and return its job id. The same key gives the same job.
+
+        ``callback_url`` is told of the end; see :mod:`mynetwork_converter.webhooks`.
+        """
+        asked = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
+        call = protocol.convert(asked, idempotency_key)
         return str(self._send(call)["job_id"])
 
     def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
@@ -165,9 +170,14 @@ class AsyncClient:
         options: Mapping[str, Any] | None = None,
         *,
         idempotency_key: str | None = None,
+        callback_url: str | None = None,
     ) -> str:
-        """Start a conversion and return its job id. The same key gives the same job."""
-        call = protocol.convert(input_file, output_file, conversion_type, options, idempotency_key)
+        """Start a conversion and return its job id. The same key gives the same job.
+
+        ``callback_url`` is told of the end; see :mod:`mynetwork_converter.webhooks`.
+        """
+        asked = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
+        call = protocol.convert(asked, idempotency_key)
         return str((await self._send(call))["job_id"])
 
     async def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:

@@ -96,20 +96,25 @@ class Call:
     accepts: frozenset[int] = frozenset()
 
 
-def convert(
+def conversion(
     input_file: str,
     output_file: str,
     conversion_type: str,
     options: Mapping[str, Any] | None,
-    idempotency_key: str | None,
-) -> Call:
-    """Start a conversion. Without a key of the caller's, one for this very call."""
+    callback_url: str | None,
+) -> dict[str, Any]:
+    """What a call of convert asks for."""
     body = {
         "input_file": input_file,
         "output_file": output_file,
         "conversion_type": conversion_type,
         "options": dict(options or {}),
     }
+    return body | ({"callback_url": callback_url} if callback_url is not None else {})
+
+
+def convert(body: Mapping[str, Any], idempotency_key: str | None) -> Call:
+    """Start a conversion. Without a key of the caller's, one for this very call."""
     key = idempotency_key or str(uuid.uuid4())
     return Call("POST", f"{BASE}/convert", body, {"Idempotency-Key": key})
 

@@ -7,8 +7,10 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from conversion_operator.gateway.events import Kind
 from conversion_operator.gateway.limits import HEALTH
 from conversion_operator.gateway.requests import ConvertRequest
+from conversion_operator.gateway.responses import Stats
 
 _REFS: Final = "#/components/schemas/{model}"
 _DESCRIPTION: Final = """\
@@ -39,6 +41,32 @@ LAST_EVENT_ID: Final = {
     "required": False,
     "description": "The id of the last event that was received, from whatever replica.",
     "schema": {"type": "string"},
+}
+
+EVENT: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "One block of the stream. One without data is no event: a heartbeat, or the id "
+    "to go on from.",
+    "properties": {
+        "event": {"type": "string", "enum": [str(kind) for kind in Kind]},
+        "id": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+        "retry": {"type": "integer", "description": "Milliseconds until the next connection."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "anyOf": [
+                    {"$ref": _REFS.format(model="Job")},
+                    {
+                        "type": "object",
+                        "description": "Of reset.",
+                        "properties": {"message": {"type": "string"}},
+                        "required": ["message"],
+                    },
+                ]
+            },
+        },
+    },
 }
 
 _IN: Final = "/opt/my-network/storage"
@@ -103,10 +131,21 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for operation in operations.values():
             # FastAPI's own answer to a bad parameter, which is 400 here.
             operation["responses"].pop("422", None)
+            _errors_are_json(operation["responses"])
             if path in HEALTH:
                 operation["security"] = []
             else:
                 operation.setdefault("parameters", []).append(_NAMESPACE)
+    # FastAPI leaves out what is null, which in an example says something.
+    schemas["Stats"]["examples"] = Stats.model_json_schema()["examples"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return made
+
+
+def _errors_are_json(responses: dict[str, Any]) -> None:
+    """FastAPI takes the media type of a good answer, events, for that of the errors."""
+    for code, response in responses.items():
+        if not code.startswith("2") and "content" in response:
+            (content,) = response["content"].values()
+            response["content"] = {"application/json": content}

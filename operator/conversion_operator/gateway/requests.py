@@ -40,6 +40,9 @@ class ConvertRequest(BaseModel):
     output_file: str = Field(description="Where the result goes, as the caller knows it.")
     conversion_type: ConversionType = Field(description="What to make.")
     options: ConversionOptions | None = Field(None, description="Options of that type.")
+    callback_url: str | None = Field(
+        None, description="Who is told of the end; its host has to be on the operator's list."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,15 @@ class Submission:
 
 def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
     """Raises ApiError 400, naming the field."""
-    data = read_object(raw, _REQUIRED, ("options",))
+    data = read_object(raw, _REQUIRED, ("options", "callback_url"))
     paths = {name: read_path(name, data[name], mappings) for name in ("input_file", "output_file")}
+    wanted = paths | {
+        "conversion_type": data["conversion_type"],
+        "options": data.get("options") or None,
+        "notify": read_callback(data.get("callback_url")),
+    }
     try:
-        spec = ConversionJobSpec.model_validate(
-            paths
-            | {"conversion_type": data["conversion_type"], "options": data.get("options") or None}
-        )
+        spec = ConversionJobSpec.model_validate(wanted)
     except ValidationError as error:
         raise ApiError(400, _explain(error)) from None
     check_together(spec)
@@ -105,6 +110,17 @@ def check_together(spec: ConversionJobSpec) -> None:
         raise ApiError(400, f"options.size: sides must be 1 to {MAX_SIDE} pixels")
 
 
+def read_callback(url: object) -> dict[str, object] | None:
+    """``spec.notify`` for a callback_url. Raises ApiError 400 for what the CRD's rules refuse."""
+    if url is None:
+        return None
+    if isinstance(url, str) and not re.match("https?://[^/?#]", url):
+        raise ApiError(400, "callback_url: must begin with http:// or https:// and a host")
+    if isinstance(url, str) and re.match("[^/]*//[^/?#]*@", url):
+        raise ApiError(400, "callback_url: must not hold a user name or password")
+    return {"url": url}
+
+
 def read_path(name: str, value: object, mappings: tuple[Mapping, ...]) -> str:
     """The path on the volume of the caller's path in a field. Raises ApiError 400."""
     if not isinstance(value, str):
@@ -119,10 +135,11 @@ _OURS: Final = {
     "inputFile": "input_file",
     "outputFile": "output_file",
     "conversionType": "conversion_type",
+    "notify.url": "callback_url",
 }
 
 
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(_OURS.get(str(part), str(part)[:64]) for part in first["loc"])
-    return f"{where}: {first['msg']}"
+    where = ".".join(str(part)[:64] for part in first["loc"])
+    return f"{_OURS.get(where, where)}: {first['msg']}"

@@ -143,7 +143,7 @@ async def test_the_asynchronous_one_makes_the_same_requests() -> None:
 
     transport = httpx.MockTransport(answer)
     with Client("http://converter", transport=transport) as one:
-        one.convert_file("a", "b", "image_resize", {"size": "1x1"})
+        one.convert_file("a", "b", "image_resize", {"size": "1x1"}, callback_url="http://h/c")
         one.get_job_status("j", wait=1)
         one.cancel_job("j")
         one.get_active_jobs()
@@ -151,7 +151,9 @@ async def test_the_asynchronous_one_makes_the_same_requests() -> None:
         one.submit_content("7", "video", "a", retry_failed=True)
         one.get_content("7")
     async with AsyncClient("http://converter", transport=transport) as other:
-        await other.convert_file("a", "b", "image_resize", {"size": "1x1"})
+        await other.convert_file(
+            "a", "b", "image_resize", {"size": "1x1"}, callback_url="http://h/c"
+        )
         await other.get_job_status("j", wait=1)
         await other.cancel_job("j")
         await other.get_active_jobs()
@@ -160,3 +162,4 @@ async def test_the_asynchronous_one_makes_the_same_requests() -> None:
         await other.get_content("7")
     assert len(seen) == 14
     assert seen[:7] == seen[7:]
+    assert seen[0][2]["callback_url"] == "http://h/c"

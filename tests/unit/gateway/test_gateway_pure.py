@@ -65,6 +65,10 @@ def test_other_paths_are_refused(given: str) -> None:
         ({"options": []}, None),
         ({"options": [1]}, "options: "),
         ({"more": 1}, "unknown field: more"),
+        ({"callback_url": "ftp://a/b"}, "callback_url: must begin with"),
+        ({"callback_url": "http://me:word@a/b"}, "callback_url: must not hold"),
+        ({"callback_url": "http://a/ b"}, "callback_url: "),
+        ({"callback_url": 5}, "callback_url: "),
         ({"output_file": "a.avi"}, "output_file: must end in .mp4"),
         ({"input_file": "/opt/my-network/shared/out/a.mp4"}, "output_file: must not be"),
         ({"options": {"bitrate": "128k"}}, "options.bitrate: belongs to audio_to_mp3"),
@@ -90,6 +94,14 @@ def test_bad_bodies_name_the_field(change: dict[str, Any], message: str | None) 
         parse_convert(raw, MAPPINGS)
     assert caught.value.code == 400
     assert caught.value.message.startswith(message)
+
+
+def test_a_callback_url_becomes_notify() -> None:
+    url = "http://media-hooks.my-network.svc:8080/conversions"
+    spec = parse_convert(orjson.dumps(GOOD | {"callback_url": url}), MAPPINGS).spec
+    assert spec.notify is not None
+    assert spec.notify.url == url
+    assert parse_convert(orjson.dumps(GOOD), MAPPINGS).spec.notify is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"null", b"{", b'"\\ud800"'])
