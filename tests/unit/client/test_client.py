@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -134,7 +135,7 @@ def test_the_token_is_read_anew_for_every_call(tmp_path: Path) -> None:
 
 
 async def test_the_asynchronous_one_makes_the_same_requests() -> None:
-    seen: list[tuple[str, str, object]] = []
+    seen: list[tuple[str, str, Any]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content) if request.content else None
