@@ -10,7 +10,7 @@ from conversion_operator.gateway.auth import Authenticator
 from conversion_operator.gateway.closing import Closing
 from conversion_operator.gateway.errors import ApiError
 from conversion_operator.gateway.feed import Hub
-from conversion_operator.gateway.openapi import IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
+from conversion_operator.gateway.openapi import EVENT, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
 from conversion_operator.gateway.requests import parse_convert
 from conversion_operator.gateway.responses import (
     EVENT_EXAMPLE,
@@ -133,7 +133,7 @@ def _add_events(router: APIRouter, context: Context) -> None:
         settings.gateway_stall_seconds,
         settings.gateway_stream_seconds,
     )
-    content = {"text/event-stream": {"example": EVENT_EXAMPLE}}
+    content = {"text/event-stream": {"schema": EVENT, "example": EVENT_EXAMPLE}}
 
     @router.get(
         "/events",
