@@ -72,6 +72,10 @@ def refusal(kubectl: Kubectl, body: Any) -> str:
         (VIDEO, {"ttlSecondsAfterFinished": -1}, "spec.ttlSecondsAfterFinished"),
         (VIDEO, {"cancel": "yes"}, "spec.cancel"),
         (VIDEO, {"resources": {"limits": {"memory": "lots"}}}, "spec.resources.limits.memory"),
+        (VIDEO, {"notify": {}}, "spec.notify.url: Required value"),
+        (VIDEO, {"notify": {"url": "ftp://a/"}}, "must begin with http:// or https://"),
+        (VIDEO, {"notify": {"url": "https://u:p@a/"}}, "must not hold a user name"),
+        (VIDEO, {"notify": {"url": "https://a/ b"}}, "spec.notify.url"),
         # kubectl validates strictly: what is misspelt is not dropped in silence.
         (VIDEO, {"prioritty": 5}, 'unknown field "spec.prioritty"'),
         (VIDEO, {"options": {"qualty": "low"}}, 'unknown field "spec.options.qualty"'),
@@ -111,8 +115,10 @@ def stored(kubectl: Kubectl, world: World, volume: Any, run_folder: str) -> Iter
         priority=1,
         ttlSecondsAfterFinished=3600,
         resources={"limits": {"memory": "512Mi"}},
+        notify={"url": "http://not-allowed.example/"},
     )
     conversion.succeeded()
+    conversion.until(lambda s: s.get("notify", {}).get("state") == "GaveUp", "done with callbacks")
     yield conversion
     conversions.remove()
 
@@ -138,6 +144,8 @@ def patched(conversion: Conversion, kind: str, patch: object, *flags: str) -> Do
         ("maxRetries", None),
         ("resources", {"limits": {"memory": "513Mi"}}),
         ("resources", None),
+        ("notify", {"url": "http://other.example/"}),
+        ("notify", None),
     ],
 )
 def test_what_is_asked_for_cannot_be_changed(stored: Conversion, field: str, value: object) -> None:
@@ -168,6 +176,8 @@ def test_a_cancel_is_not_taken_back(conversions: Conversions) -> None:
         ("merge", {"status": {"phase": "Failed"}}, "finished conversion may not change"),
         ("merge", {"status": {"phase": "Finished"}}, "status.phase: Unsupported value"),
         ("json", [{"op": "remove", "path": "/status"}], "status may not be removed"),
+        ("merge", {"status": {"notify": None}}, "status.notify may not be removed"),
+        ("merge", {"status": {"notify": {"state": "Pending"}}}, "state may not change once it is"),
     ],
 )
 def test_an_end_is_an_end(stored: Conversion, kind: str, patch: object, said: str) -> None:

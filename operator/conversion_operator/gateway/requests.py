@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conversion_operator.api.rules import EXTENSIONS, MAX_SIDE, OPTION_TYPES
-from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
+from conversion_operator.api.spec import MAX_SECONDS, ConversionJobSpec, ConversionOptions
 from conversion_operator.gateway.errors import ApiError
 from conversion_operator.gateway.paths import Mapping, PathRefused, to_volume
 from media_converter.contract import ConversionType
@@ -137,9 +137,32 @@ _OURS: Final = {
     "conversionType": "conversion_type",
     "notify.url": "callback_url",
 }
+_TIME: Final = (
+    f'must be seconds, such as 90 or "1.5", or "HH:MM:SS.mmm", up to {MAX_SECONDS} seconds'
+)
+_PATH: Final = "must be a path of up to 1024 characters, no folder of which is empty"
+# In people's words; the patterns themselves are for the CRD.
+_WANTED: Final = {
+    "input_file": _PATH,
+    "output_file": _PATH,
+    "conversion_type": f"must be {', '.join(ConversionType)}",
+    "callback_url": "must be up to 1024 printable ASCII characters without spaces",
+    "options": "must be an object",
+    "options.quality": "must be low, medium or high for a video, else 1 to 100",
+    "options.resolution": "must be 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p",
+    "options.bitrate": "must be one that MP3 has, from 32k to 320k, such as 128k or 192k",
+    "options.start": _TIME,
+    "options.duration": _TIME,
+    "options.time": _TIME,
+    "options.size": 'must be WIDTHxHEIGHT in pixels, such as "800x600"',
+}
 
 
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part)[:64] for part in first["loc"])
-    return f"{_OURS.get(where, where)}: {first['msg']}"
+    # Where a value may be of two kinds, pydantic names a kind after the field.
+    where = ".".join(str(part)[:64] for part in first["loc"][:2])
+    field = _OURS.get(where, where)
+    if first["type"] == "extra_forbidden":
+        return f"{field}: there is no such option"
+    return f"{field}: {_WANTED.get(field, first['msg'])}"
