@@ -249,7 +249,7 @@ def _image(context: Context, options: ImageOptions) -> Output:
     info = probe_image.parse(ended.stdout, canvas) if ended.code == 0 else None
     if info is None:
         raise context.fail(step, ended)
-    plan = plan_image.plan(info, options, form, context.job.background)
+    plan = plan_image.plan(info, options, form, context.job.background, context.limits)
     context.log(plan.note)
     output = context.make_temporary()
     ended = context.tool(plan.step, Files(context.source.fd, output.fd))

@@ -116,7 +116,8 @@ class ImageInfo(NamedTuple):
 
     ``format`` is the loader's: jpeg, png, webp, gif, heif, tiff. ``orientation`` is EXIF's, 1 to 8.
     ``canvas`` is what a GIF declares, in pixels: its loader may count with less. ``managed`` says
-    whether its colours mean something only by a profile, its own or that of CMYK.
+    whether its colours mean something only by a profile, its own or that of CMYK. ``held`` is how
+    many bytes a pixel its loader has to hold of a whole page, 0 where it reads line by line.
     """
 
     format: str
@@ -126,6 +127,8 @@ class ImageInfo(NamedTuple):
     orientation: int = 1
     canvas: int = 0
     managed: bool = True
+    alpha: bool = False
+    held: float = 0.0
 
     @property
     def animated(self) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from media_converter import memory_image
 from media_converter.contract import Reason
 from media_converter.errors import ConversionError
+from media_converter.limits import Limits
 from media_converter.media import ImageInfo
 from media_converter.options import ImageOptions
 from media_converter.pictures import fit_box
@@ -22,8 +24,10 @@ _TO_SRGB: Final = ("--export-profile", "srgb", "--intent", "perceptual")
 ANIMATED_OUTPUTS: Final = ("gif", "webp")
 
 
-def plan(info: ImageInfo, options: ImageOptions, form: str, background: str) -> Plan:
-    """The plan of a conversion into ``form``. Raises InputTooLarge.
+def plan(
+    info: ImageInfo, options: ImageOptions, form: str, background: str, limits: Limits
+) -> Plan:
+    """The plan of a conversion into ``form``. Raises InputTooLarge and NeedsMemory.
 
     ``background``, RRGGBB, is what see-through parts are laid on where ``form`` has none.
     """
@@ -31,6 +35,7 @@ def plan(info: ImageInfo, options: ImageOptions, form: str, background: str) -> 
     pages = info.pages if keeps_frames else 1
     refuse_bombs(info, pages)
     size = fit_box(*info.displayed, (options.width, options.height))
+    memory_image.check(info, form, size, pages, limits)
     source = INPUT + ("[n=-1]" if keeps_frames else "")
     argv = (
         *(VIPS, "thumbnail", source, f".{form}[{_saver(form, options.quality, background)}]"),

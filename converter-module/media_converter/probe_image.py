@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from media_converter.media import ImageInfo
@@ -19,6 +20,7 @@ _LOADERS: Final = {
 }
 
 
+_SAMPLES: Final = {"4:2:0": 1.5, "4:2:2": 2.0}
 # What sRGB is reached from without a profile.
 _PLAIN: Final = ("srgb", "rgb16", "b-w", "grey16")
 
@@ -44,6 +46,7 @@ def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
     if loader not in _LOADERS or not width or not height:
         return None
     orientation = _whole(fields.get("orientation")) or 1
+    bands = _whole(fields.get("bands")) or 3
     return ImageInfo(
         format=_LOADERS[loader],
         width=width,
@@ -53,7 +56,26 @@ def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
         orientation=orientation if 1 <= orientation <= 8 and loader != "heifload" else 1,
         canvas=canvas,
         managed="icc-profile-data" in fields or fields.get("interpretation") not in _PLAIN,
+        alpha=bands in (2, 4) and fields.get("interpretation") != "cmyk",
+        held=_held(loader, bands, fields),
     )
+
+
+def _held(loader: str, bands: int, fields: Mapping[str, str]) -> float:
+    """ImageInfo.held: measured, or counted where a whole picture is kept as it is."""
+    match loader:
+        case "jpegload" if fields.get("jpeg-multiscan") == "1":
+            # Coefficients of two bytes until the last scan.
+            return 2 * _SAMPLES.get(fields.get("jpeg-chroma-subsample", ""), bands)
+        case "pngload" if fields.get("interlaced") == "1":
+            return bands * (2 if fields.get("format") == "ushort" else 1)
+        case "heifload":
+            alpha = 4.0 if bands in (2, 4) else 0.0
+            return alpha + (5.4 if fields.get("heif-compression") == "av1" else 3.8)
+        case "gifload":
+            return 5.0
+        case _:
+            return 0.0
 
 
 def _whole(text: str | None) -> int | None:

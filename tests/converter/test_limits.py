@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -124,6 +125,22 @@ def test_a_limit_that_no_plan_fits_is_named_beforehand(kitchen: Kitchen, image: 
         # What is small still goes through in the same container.
         small = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/small.mp4"))
         assert small.output, small.report.message
+
+
+def test_a_picture_that_no_limit_fits_is_named_beforehand(kitchen: Kitchen, image: Image) -> None:
+    tile = photo(kitchen, "photo-2000.png", "2000x1500")
+    source = kitchen.make(
+        "48mp-i.png",
+        lambda out: kitchen.run("vips", "replicate", tile, f"{out}[interlace]", "4", "4"),
+    )
+    case = Case(IMAGE, source, f"{kitchen.workspace.scratch('needs')}/out.jpg")
+    with limited(image, kitchen, "128m") as agent:
+        run = Converter(agent, kitchen.workspace, image.entrypoint).run(case)
+    assert run.reason is Reason.NEEDS_MEMORY, run.report.message
+    (enough,) = re.findall(r"limit of (\d+) MiB", run.report.message)
+    # And what it names is enough.
+    with limited(image, kitchen, f"{enough}m") as agent:
+        assert Converter(agent, kitchen.workspace, image.entrypoint).run(case).output
 
 
 def test_small_things_in_little_memory(kitchen: Kitchen, image: Image) -> None:

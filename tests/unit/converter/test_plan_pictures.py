@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from media_converter import probe_image
 from media_converter.contract import Reason
 from media_converter.errors import ConversionError
+from media_converter.limits import Limits
 from media_converter.media import ImageInfo
 from media_converter.options import ImageOptions, ThumbnailOptions
 from media_converter.plan_image import MAX_ANIMATION_PIXELS, MAX_PIXELS, plan
 from media_converter.plan_thumbnail import Request, is_dark, jpeg_scale, moments, plan_last
 from media_converter.plan_thumbnail import plan as plan_thumbnail
-from tests.unit.converter.builders import INFO, LIMITS, VIDEO, WHITE, value_of
+from tests.unit.converter.builders import GIB, INFO, LIMITS, VIDEO, WHITE, value_of
 
 PHOTO = ImageInfo("jpeg", 4000, 3000)
 
@@ -31,7 +32,7 @@ def test_a_picture_fits_its_box_upright_and_never_grows() -> None:
         (ImageInfo("png", 2000, 4), (100, 100), (100, 1)),
         (ImageInfo("png", 1500, 735), (300, 300), (300, 147)),
     ):
-        made = plan(info, ImageOptions(*box), "jpeg", WHITE)
+        made = plan(info, ImageOptions(*box), "jpeg", WHITE, LIMITS)
         assert made.expected.size == wanted
         assert value_of(made.step.argv, "--size") == "down"
         assert value_of(made.step.argv, "--fail-on") == "truncated"
@@ -40,11 +41,11 @@ def test_a_picture_fits_its_box_upright_and_never_grows() -> None:
 def test_only_formats_that_move_keep_frames() -> None:
     moving = ImageInfo("gif", 200, 100, pages=10)
     for form, frames in (("gif", 10), ("webp", 10), ("jpeg", None), ("png", None), ("avif", None)):
-        made = plan(moving, ImageOptions(), form, WHITE)
+        made = plan(moving, ImageOptions(), form, WHITE, LIMITS)
         assert made.expected.frames == frames
         assert made.step.argv[2].endswith("[n=-1]") == (frames is not None)
     pages = ImageInfo("tiff", 200, 100, pages=10)
-    assert plan(pages, ImageOptions(), "gif", WHITE).expected.frames is None
+    assert plan(pages, ImageOptions(), "gif", WHITE, LIMITS).expected.frames is None
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_only_formats_that_move_keep_frames() -> None:
 )
 def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
     with pytest.raises(ConversionError, match="over the limit") as refused:
-        plan(bomb, ImageOptions(), "gif", WHITE)
+        plan(bomb, ImageOptions(), "gif", WHITE, LIMITS)
     assert refused.value.reason is Reason.INPUT_TOO_LARGE
 
 
@@ -66,7 +67,7 @@ def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
 def test_no_plan_decodes_more_than_the_limits(width: int, height: int, pages: int) -> None:
     info = ImageInfo("webp", width, height, pages=pages)
     try:
-        made = plan(info, ImageOptions(), "webp", WHITE)
+        made = plan(info, ImageOptions(), "webp", WHITE, Limits(threads=1, memory=None))
     except ConversionError:
         assert width * height > MAX_PIXELS or width * height * pages > MAX_ANIMATION_PIXELS
     else:
@@ -79,7 +80,7 @@ def test_the_header_of_a_picture() -> None:
         b"width: 200\nheight: 1000\nbands: 4\nvips-loader: gifload\npage-height: 100\n"
         b"n-pages: 10\norientation: 9\ncomment: n-pages: 1\nn-pages: 1\n"
     )
-    assert probe_image.parse(text) == ImageInfo("gif", 200, 100, pages=10)
+    assert probe_image.parse(text) == ImageInfo("gif", 200, 100, pages=10, alpha=True, held=5.0)
     assert probe_image.parse(b"width: 1\nheight: 1\nvips-loader: svgload\n") is None
     assert probe_image.parse(b"") is None
 
@@ -98,8 +99,74 @@ def test_colours_are_converted_where_they_have_a_profile(lines: bytes, managed: 
     found = probe_image.parse(b"width: 9\nheight: 9\nvips-loader: jpegload\n" + lines)
     assert found
     assert found.managed is managed
-    argv = plan(found, ImageOptions(), "jpeg", WHITE).step.argv
+    argv = plan(found, ImageOptions(), "jpeg", WHITE, LIMITS).step.argv
     assert ("--export-profile" in argv) is managed
+
+
+HEADER = b"width: 8000\nheight: 6000\nbands: 3\nformat: uchar\ninterpretation: srgb\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "held"),
+    [
+        (b"vips-loader: jpegload\njpeg-multiscan: 0\n", 0),
+        (b"vips-loader: jpegload\njpeg-multiscan: 1\njpeg-chroma-subsample: 4:2:0\n", 3),
+        (b"vips-loader: jpegload\njpeg-multiscan: 1\njpeg-chroma-subsample: 4:4:4\n", 6),
+        (b"vips-loader: pngload\n", 0),
+        (b"vips-loader: pngload\ninterlaced: 1\n", 3),
+        (b"vips-loader: webpload\n", 0),
+        (b"vips-loader: heifload\nheif-compression: av1\n", 5.4),
+    ],
+)
+def test_what_a_loader_has_to_hold_of_a_picture(lines: bytes, held: float) -> None:
+    found = probe_image.parse(HEADER + lines)
+    assert found
+    assert found.held == held
+
+
+def refused_memory(info: ImageInfo, form: str, side: int, memory: int) -> int | None:
+    """The limit in MiB that a plan asks for, None where it is content."""
+    try:
+        plan(info, ImageOptions(side, side), form, WHITE, Limits(threads=1, memory=memory))
+    except ConversionError as error:
+        refused = error
+    else:
+        return None
+    assert refused.reason is Reason.NEEDS_MEMORY, refused.message
+    return int(refused.message.partition("limit of ")[2].partition(" ")[0])
+
+
+def test_a_picture_that_cannot_fit_is_refused_with_what_it_needs() -> None:
+    whole = PHOTO._replace(width=8000, height=6000)
+    assert refused_memory(whole, "jpeg", 800, 128 << 20) is None
+    assert refused_memory(whole._replace(held=6.0), "jpeg", 800, 256 << 20) == 448
+    large = whole._replace(width=8160, height=6120)
+    assert refused_memory(large, "avif", 16384, GIB) == 1280
+    assert refused_memory(whole, "avif", 1920, GIB) is None
+
+
+PICTURES = st.builds(
+    ImageInfo,
+    st.sampled_from(["webp", "gif", "png"]),
+    st.integers(1, 7000),
+    st.integers(1, 7000),
+    pages=st.integers(1, 4),
+    orientation=st.integers(1, 8),
+    canvas=st.just(0),
+    alpha=st.booleans(),
+    held=st.floats(0, 10),
+)
+FORMS = st.sampled_from(["jpeg", "png", "webp", "gif", "avif"])
+
+
+@given(PICTURES, FORMS, st.integers(1, 16384), st.integers(32 << 20, 4 << 30))
+def test_the_memory_a_picture_is_told_to_need_is_enough(
+    info: ImageInfo, form: str, side: int, memory: int
+) -> None:
+    needed = refused_memory(info, form, side, memory)
+    if needed:
+        assert needed << 20 > memory
+        assert refused_memory(info, form, side, needed << 20) is None
 
 
 def test_a_moment_that_was_asked_for_is_the_only_one() -> None:
