@@ -8,6 +8,7 @@ with Client("http://my-network-converter.my-network-converter.svc") as converter
 """
 
 from mynetwork_converter.clients import AsyncClient, Client
+from mynetwork_converter.listening import Event
 from mynetwork_converter.protocol import (
     ActiveJob,
     ContentStatus,
@@ -22,6 +23,7 @@ __all__ = [
     "Client",
     "ContentStatus",
     "ConverterError",
+    "Event",
     "JobStatus",
     "Stats",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -12,6 +12,7 @@ from typing import Any, Final, Self, cast
 import httpx
 
 from mynetwork_converter import protocol
+from mynetwork_converter.listening import TIMEOUT, Event, Listening
 from mynetwork_converter.protocol import (
     ActiveJob,
     Call,
@@ -114,6 +115,34 @@ class Client:
         """The conversions of an upload and their state, while their ConversionJobs exist."""
         return cast("ContentStatus", self._send(protocol.content(content_id)))
 
+    def events(
+        self, job_id: str | None = None, *, last_event_id: str | None = None
+    ) -> Generator[Event]:
+        """What happens, as it happens; without ``job_id`` to all conversions of the namespace.
+
+        It begins with the present state: of ``job_id``, or of all that have not ended. Lost
+        connections are made again and go on where they broke off, as does ``last_event_id``, the id
+        of an event. With ``job_id`` it ends with the conversion, else the caller leaves the loop.
+        ConverterError 404 if ``job_id`` is unknown.
+        """
+        listening = Listening(job_id, last_event_id, self._tries)
+        while True:
+            response, failure = None, ""
+            try:
+                request = protocol.request_of(listening.call(), self._token_file, self._namespace)
+                with self._http.stream(**request, timeout=TIMEOUT) as answer:
+                    if answer.is_success:
+                        for chunk in answer.iter_bytes():
+                            yield from listening.receive(chunk)
+                            if listening.over:
+                                return
+                    else:
+                        answer.read()
+                    response = answer
+            except httpx.TransportError as error:
+                failure = f"the events broke off: {error!r}"
+            time.sleep(listening.pause(response, failure))
+
     def _send(self, call: Call) -> dict[str, Any]:
         attempt = 0
         while True:
@@ -215,6 +244,35 @@ class AsyncClient:
     async def get_content(self, content_id: str | int) -> ContentStatus:
         """The conversions of an upload and their state, while their ConversionJobs exist."""
         return cast("ContentStatus", await self._send(protocol.content(content_id)))
+
+    async def events(
+        self, job_id: str | None = None, *, last_event_id: str | None = None
+    ) -> AsyncGenerator[Event]:
+        """What happens, as it happens; without ``job_id`` to all conversions of the namespace.
+
+        It begins with the present state: of ``job_id``, or of all that have not ended. Lost
+        connections are made again and go on where they broke off, as does ``last_event_id``, the id
+        of an event. With ``job_id`` it ends with the conversion, else the caller leaves the loop.
+        ConverterError 404 if ``job_id`` is unknown.
+        """
+        listening = Listening(job_id, last_event_id, self._tries)
+        while True:
+            response, failure = None, ""
+            try:
+                request = protocol.request_of(listening.call(), self._token_file, self._namespace)
+                async with self._http.stream(**request, timeout=TIMEOUT) as answer:
+                    if answer.is_success:
+                        async for chunk in answer.aiter_bytes():
+                            for event in listening.receive(chunk):
+                                yield event
+                            if listening.over:
+                                return
+                    else:
+                        await answer.aread()
+                    response = answer
+            except httpx.TransportError as error:
+                failure = f"the events broke off: {error!r}"
+            await asyncio.sleep(listening.pause(response, failure))
 
     async def _send(self, call: Call) -> dict[str, Any]:
         attempt = 0

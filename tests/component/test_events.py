@@ -11,6 +11,7 @@ import pytest
 from conversion_operator.cluster.conversions import KubeConversions
 from conversion_operator.gateway.app import create_app
 from conversion_operator.gateway.settings import GatewaySettings
+from mynetwork_converter import AsyncClient, ConverterError
 from tests.component.listening import EVENTS, listening, serving
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.tools import configuration, conversion_job
@@ -299,3 +300,22 @@ async def test_an_api_server_that_is_away(api: FakeApi) -> None:
             assert (refused.status_code, list(refused.json())) == (503, ["error"])
             api.create(conversion_job("a"))
         assert (await listener.event()).told == ("progress", "a")
+
+
+async def test_the_python_client_listens(api: FakeApi) -> None:
+    """Over streams that end at every moment, with nothing lost or told twice."""
+    async with (
+        serving(api, gateway_stream_seconds=0.3) as client,
+        AsyncClient(str(client.base_url)) as converter,
+    ):
+        events = converter.events()
+        listener = asyncio.ensure_future(anext(events))
+        await api.until(lambda: api.watches(resource=CJ))
+        ids = await live(api)
+        told = [await listener] + [await anext(events) for _ in TOLD[1:]]
+        assert [event.id for event in told] == ids
+        assert [(event.kind, event.job["job_id"]) for event in told] == TOLD
+        await events.aclose()
+        assert [event.kind async for event in converter.events("a")] == ["completed"]
+        with pytest.raises(ConverterError, match="Job not found"):
+            await anext(converter.events("nobody"))
