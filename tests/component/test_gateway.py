@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 
 from conversion_operator.cluster.conversions import KubeConversions
 from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.settings import GatewaySettings
+from conversion_operator.gateway.settings import GatewaySettings, LiveSettings
 from mynetwork_converter import AsyncClient, ConverterError
 from tests.component.support import FakeApi
 from tests.component.support.tools import configuration
@@ -31,7 +32,18 @@ ROUTES = [
     ("POST", f"{BASE}/cancel/x"),
     ("GET", f"{BASE}/active"),
     ("GET", f"{BASE}/stats"),
+    ("GET", f"{BASE}/events"),
+    ("POST", "/api/v1/content"),
+    ("GET", "/api/v1/content/x"),
 ]
+# A stream that is read as a whole has to end.
+DEFAULTS: dict[str, Any] = {"gateway_auth": "network", "gateway_stream_seconds": 0.05}
+CONTENT = {"content_id": "x", "content_type": "video/mp4", "file_path": "in/a.mp4"}
+
+
+def body_for(path: str) -> Any:
+    """What a POST of that path needs."""
+    return {f"{BASE}/convert": BODY, "/api/v1/content": CONTENT}.get(path)
 
 
 @asynccontextmanager
@@ -39,7 +51,7 @@ async def gateway(
     api: FakeApi, token: str | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     cluster = KubeConversions(configuration(api.url, token), "gateway")
-    app = create_app(cluster, GatewaySettings(**({"gateway_auth": "network"} | settings)))
+    app = create_app(cluster, GatewaySettings(**(DEFAULTS | settings)))
     transport = httpx.ASGITransport(app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -207,12 +219,124 @@ async def test_access(
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     headers |= {"X-Namespace": namespace} if namespace else {}
     async with gateway(api, "gateway", gateway_auth="token") as client:
-        body = BODY if path.endswith("convert") else None
-        answer = await client.request(method, path, headers=headers, json=body)
+        answer = await client.request(method, path, headers=headers, json=body_for(path))
     if code is None:
         assert answer.status_code == (404 if "cancel" in path else 200)
     else:
         assert (answer.status_code, list(answer.json())) == (code, ["error"])
+
+
+EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+
+
+def grant(api: FakeApi, name: str = "system:serviceaccount:my-network:web") -> None:
+    """Tokens of the API itself and of a caller with every right in its namespace."""
+    api.access.grant("gateway", "system:serviceaccount:ops:gateway", EVERYTHING)
+    api.access.grant("good", name, EVERYTHING, "my-network", (AUDIENCE,))
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Authorization": ""}, 401),
+        ({"Authorization": "Bearer"}, 401),
+        ({"Authorization": "Bearer  "}, 401),
+        ({"Authorization": "good"}, 401),
+        ({"Authorization": "Basic good"}, 401),
+        ({"Authorization": "Bearer good good"}, 401),
+        ({"X-Namespace": "my-network"}, 401),
+        ({"Authorization": "Bearer good", "X-Namespace": "My_Network"}, 400),
+        ({"Authorization": "Bearer good", "X-Namespace": "a/../b"}, 400),
+        ({"Authorization": "Bearer good", "X-Namespace": "a" * 64}, 400),
+        ({"Authorization": "Bearer bad", "X-Namespace": "my-network"}, 401),
+        ({"Authorization": "bearer good", "X-Namespace": "my-network"}, None),
+        ({"Authorization": "Bearer   good", "X-Namespace": ""}, None),
+    ],
+)
+async def test_headers(
+    api: FakeApi, method: str, path: str, headers: dict[str, str], code: int | None
+) -> None:
+    grant(api)
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        answer = await client.request(method, path, headers=headers, json=body_for(path))
+        assert answer.status_code == (code or (404 if "cancel" in path else 200))
+        assert ("www-authenticate" in answer.headers) == (code == 401)
+        if code:
+            assert list(answer.json()) == ["error"]
+            assert not api.objects("conversionjobs")
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_a_person_has_to_name_the_namespace(api: FakeApi, method: str, path: str) -> None:
+    grant(api, "alice@example.com")
+    headers = {"Authorization": "Bearer good"}
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        answer = await client.request(method, path, headers=headers, json=body_for(path))
+        assert (answer.status_code, "X-Namespace" in answer.json()["error"]) == (400, True)
+        headers["X-Namespace"] = "my-network"
+        answer = await client.request(method, path, headers=headers, json=body_for(path))
+        assert answer.status_code == (404 if "cancel" in path else 200)
+
+
+RIGHTS = {
+    f"{BASE}/convert": ["create"],
+    f"{BASE}/status/x": ["get"],
+    f"{BASE}/cancel/x": ["patch"],
+    f"{BASE}/active": ["list"],
+    f"{BASE}/stats": ["list"],
+    f"{BASE}/events": ["watch"],
+    "/api/v1/content": ["create", "list"],
+    "/api/v1/content/x": ["list"],
+}
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_the_right_that_a_route_needs(api: FakeApi, method: str, path: str) -> None:
+    """With it the caller is let in, and without it not, whatever else it may do."""
+    api.access.grant("gateway", "system:serviceaccount:ops:gateway", EVERYTHING)
+    verbs = ["create", "get", "patch", "list", "watch", "delete", "update"]
+    for number, without in enumerate(["", *RIGHTS[path]]):
+        given = RIGHTS[path] if not without else [verb for verb in verbs if verb != without]
+        rule = {
+            "apiGroups": ["converter.mynetwork.io"],
+            "resources": ["conversionjobs"],
+            "verbs": given,
+        }
+        caller = f"system:serviceaccount:my-network:web{number}"
+        api.access.grant(f"token{number}", caller, [rule], "my-network", (AUDIENCE,))
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        for number, without in enumerate(["", *RIGHTS[path]]):
+            headers = {"Authorization": f"Bearer token{number}"}
+            answer = await client.request(method, path, headers=headers, json=body_for(path))
+            allowed = 404 if "cancel" in path else 200
+            assert answer.status_code == (403 if without else allowed), without
+
+
+@pytest.mark.parametrize(("key", "code"), [("", 400), ("k" * 256, 400), ("k" * 255, 200)])
+async def test_idempotency_keys(api: FakeApi, key: str, code: int) -> None:
+    async with gateway(api) as client:
+        headers = {"Idempotency-Key": key}
+        answer = await client.post(f"{BASE}/convert", json=BODY, headers=headers)
+        assert answer.status_code == code
+        if code == 400:
+            assert answer.json()["error"].startswith("Idempotency-Key: ")
+
+
+async def test_stats_follow_the_operators_settings(api: FakeApi, tmp_path: Path) -> None:
+    cluster = KubeConversions(configuration(api.url), "gateway")
+    (tmp_path / "CONVERTER_MAX_PARALLEL").write_text("3")
+    live = LiveSettings(tmp_path, every=0)
+    settings = GatewaySettings(gateway_auth="network")
+    transport = httpx.ASGITransport(create_app(cluster, settings, live=live.current))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            for value, told in (("3", 3), ("7", 7), ("many", 7), ("0", 0)):
+                (tmp_path / "CONVERTER_MAX_PARALLEL").write_text(value)
+                stats = (await client.get(f"{BASE}/stats")).json()
+                assert stats["max_parallel_jobs"] == told
+    finally:
+        await cluster.close()
 
 
 async def test_health_does_not_wait_for_a_slow_api_server(api: FakeApi) -> None:
@@ -234,7 +358,7 @@ async def test_health_does_not_wait_for_a_slow_api_server(api: FakeApi) -> None:
 async def test_an_api_server_that_is_away_is_503(api: FakeApi) -> None:
     async with gateway(api) as client, api.down():
         for method, path in ROUTES:
-            answer = await client.request(method, path, json=BODY if "convert" in path else None)
+            answer = await client.request(method, path, json=body_for(path))
             assert (answer.status_code, list(answer.json())) == (503, ["error"])
             assert int(answer.headers["retry-after"]) > 0
         assert (await client.get("/readyz")).status_code == 200
