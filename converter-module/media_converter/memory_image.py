@@ -19,6 +19,8 @@ _BASE: Final = 80 * _MIB
 # Of it, what the kernel can do without before it kills: pages of programs and libraries. What is
 # refused was tried, and does not fit.
 _DROPPED: Final = 60 * _MIB
+# Under this the fixed part decides, which page cache makes softer than the figures say.
+_LEAST_KNOWN: Final = 64 * _MIB
 _MARGIN: Final = 1.1
 _ROUND: Final = 64 * _MIB
 
@@ -35,7 +37,7 @@ def check(info: ImageInfo, form: str, size: tuple[int, int], pages: int, limits:
 
     ``size`` is of a frame of the output, ``pages`` the number of frames that are kept.
     """
-    if limits.memory is None:
+    if limits.memory is None or limits.memory < _LEAST_KNOWN:
         return
     needed = estimate(info, form, size, pages)
     if needed - _DROPPED <= limits.memory:

@@ -143,6 +143,8 @@ def test_a_picture_that_cannot_fit_is_refused_with_what_it_needs() -> None:
     large = whole._replace(width=8160, height=6120)
     assert refused_memory(large, "avif", 16384, GIB) == 1280
     assert refused_memory(whole, "avif", 1920, GIB) is None
+    # So little is tried: the figures are of the part that grows with the picture.
+    assert refused_memory(whole._replace(held=6.0), "jpeg", 800, 28 << 20) is None
 
 
 PICTURES = st.builds(
