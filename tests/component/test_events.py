@@ -151,6 +151,7 @@ async def test_a_watch_that_breaks_or_lies_repeats_and_loses_nothing(api: FakeAp
             set_status(api, "a", "Running", len(told))
             told.append(await listener.event())
         api.replay(CJ, "a")
+        api.patch(CJ, "a", {"metadata": {"labels": {"told": "nobody"}}})
         set_status(api, "a", "Failed")
         told.append(await listener.event())
         kinds = [block.event for block in told]

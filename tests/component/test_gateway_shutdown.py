@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from conversion_operator.gateway.__main__ import watched
 from tests.component.listening import listening
 from tests.component.support import FakeApi
 from tests.component.support.tools import conversion_job, write_kubeconfig
@@ -102,6 +103,16 @@ async def test_whoever_waits_is_sent_home_and_who_submits_is_answered(
         took = time.monotonic() - begun
         print(f"SIGTERM to the end of the process: {took:.1f} s")
         assert took < GRACE
+
+
+def test_connections_of_a_peer_that_vanished_end() -> None:
+    with (
+        watched(socket.create_server(("127.0.0.1", 0)), 30) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
 
 async def test_an_api_server_that_never_answers_does_not_hold_it_up(

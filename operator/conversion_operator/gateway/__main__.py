@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from types import FrameType
 from typing import Final
 
@@ -41,6 +42,16 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+def watched(listener: socket.socket, seconds: float) -> socket.socket:
+    """Have connections end whose peer has vanished, or takes nothing, for that long.
+
+    A heartbeat alone does not show it for a quarter of an hour: it fits into the kernel's buffer.
+    Connections that are accepted inherit it.
+    """
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+    return listener
+
+
 async def _serve() -> None:
     live = LiveSettings()
     settings = live.current()
@@ -54,7 +65,9 @@ async def _serve() -> None:
             access_log=False,
             timeout_graceful_shutdown=_GRACEFUL_SECONDS,
         )
-        await _Server(config, app.state.closing, settings.gateway_drain_seconds).serve()
+        listener = watched(config.bind_socket(), settings.gateway_stall_seconds)
+        server = _Server(config, app.state.closing, settings.gateway_drain_seconds)
+        await server.serve([listener])
     finally:
         await cluster.close()
 

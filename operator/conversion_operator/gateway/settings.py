@@ -61,7 +61,7 @@ class GatewaySettings(BaseSettings):
         15, description="How often a stream of events shows that it is alive."
     )
     gateway_stall_seconds: Seconds = Field(
-        30, description="A listener to events that reads nothing for that long is cut off."
+        30, description="A listener that reads nothing, or has vanished, for that long is cut off."
     )
     gateway_drain_seconds: float = Field(
         5,
