@@ -191,14 +191,16 @@ noise = (
 def run(stream, end, stdout):
     tool = ("/usr/bin/python3", "-S", "-c", noise.format(stream, ascii(end)))
     return runner.run(
-        Step("noise", tool, stdout), files=Files(source.fileno()), on_line=lambda line: None
+        Step("noise", tool, stdout), files=Files(source.fileno()), on_line=lines.append
     )
 
+lines = []
 told = run("stderr", chr(10), Stdout.CAPTURE).stderr
+captured = run("stdout", chr(10), Stdout.CAPTURE).stdout
+run("stdout", "", Stdout.PROGRESS)
 print(json.dumps({
     "stderr": len(told), "ends": [told.split()[0], told.split()[-1]],
-    "captured": len(run("stdout", chr(10), Stdout.CAPTURE).stdout),
-    "line": len(run("stdout", "", Stdout.PROGRESS).stdout),
+    "captured": len(captured), "line": max(map(len, lines)),
 }))
 """
 
