@@ -5,14 +5,14 @@
 One run, one container of 1 CPU and 1 GiB that holds the shipped image's files and, beside them,
 Debian's ffmpeg and ImageMagick for the plain commands. The runs are interleaved and the medians are
 kept. Prints a table, writes it to docs/performance.md and everything measured to
-.tools/bench/engine.json. The material comes from packages, by their ordinary clients.
+.tools/bench/engine.json; what --only leaves out stays there as it was. The material comes from
+packages, by their ordinary clients.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -29,6 +29,7 @@ from tests.converter.containers import Agent, docker  # noqa: E402
 from tests.converter.rawfiles import RGB, png  # noqa: E402
 
 WORK = ROOT / ".tools" / "bench"
+FIGURES = WORK / "engine.json"
 IMAGE = "converter-bench:latest"
 LIMITS = ("--network=none", "--memory=1g", "--memory-swap=1g", "--cpus=1", "--tmpfs=/tmp")
 BEGIN, END = "<!-- bench_engine begin -->", "<!-- bench_engine end -->"
@@ -276,9 +277,7 @@ def measure(agent: Agent, entrypoint: tuple[str, ...], job: Job, command: Comman
 
 def likeness(agent: Agent, job: Job, command: Command) -> tuple[float, float]:
     """SSIM (all planes) and PSNR in dB of an output against its source, both scaled alike."""
-    source = ("-ss", str(command.options.get("time", 0))) if "thumbnail" in job.name else ()
-    if "thumbnail" in job.name:
-        source = ("-ss", "00:00:01")
+    source = ("-ss", "00:00:01") if "thumbnail" in job.name else ()
     graph = (
         f"[0:v:0]scale={job.size}:flags=lanczos,format=yuv420p,split[a][b];"
         f"[1:v:0]scale={job.size}:flags=lanczos,format=yuv420p,split[c][d];"
@@ -370,26 +369,30 @@ def goals(found: dict[str, dict[str, Figures]]) -> list[str]:
     return lines
 
 
+def kept(path: Path) -> dict[str, dict[str, Figures]]:
+    """What earlier runs measured."""
+    body = json.loads(path.read_text()) if path.exists() else {}
+    return {job: {label: Figures(**f) for label, f in c.items()} for job, c in body.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", default="", help="only jobs whose name contains this; no files")
+    parser.add_argument("--only", default="", help="only jobs whose name contains this")
     arguments = parser.parse_args()
     build()
     prepare()
     jobs = [job for job in JOBS if arguments.only in job.name]
-    found = run(jobs, arguments.repeats)
+    found = kept(FIGURES) | run(jobs, arguments.repeats)
+    found = {job.name: found[job.name] for job in JOBS if job.name in found}
     text = "\n".join([*goals(found), "", *table(found)])
     print(text)
-    if arguments.only:
-        return
     body = {job: {label: asdict(f) for label, f in c.items()} for job, c in found.items()}
-    (WORK / "engine.json").write_text(json.dumps(body, indent=1) + "\n")
+    FIGURES.write_text(json.dumps(body, indent=1) + "\n")
     page = ROOT / "docs" / "performance.md"
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-    os.sync()
 
 
 if __name__ == "__main__":
