@@ -96,7 +96,8 @@ async def test_listeners_share_a_watch_which_reaches_back_for_who_comes_late(api
         again = await stack.enter_async_context(listening(client, ids[0]))
         assert [(await again.event()).id for _ in ids[1:]] == ids[1:]
         assert api.audit.count(verb="list", resource=CJ) == lists, "the log reached back"
-    await api.until(lambda: not api.watches(resource=CJ))
+        await stack.aclose()
+        await api.until(lambda: not api.watches(resource=CJ))
 
 
 @pytest.mark.parametrize("last", ["expired", "99999999", "0", "nonsense", "-1", "1 2"])

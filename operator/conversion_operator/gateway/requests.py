@@ -60,7 +60,7 @@ def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
     paths = {name: read_path(name, data[name], mappings) for name in ("input_file", "output_file")}
     wanted = paths | {
         "conversion_type": data["conversion_type"],
-        "options": data.get("options") or None,
+        "options": _read_options(data.get("options")),
         "notify": read_callback(data.get("callback_url")),
     }
     try:
@@ -69,6 +69,17 @@ def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
         raise ApiError(400, _explain(error)) from None
     check_together(spec)
     return Submission(spec, data["input_file"], data["output_file"])
+
+
+def _read_options(value: object) -> object:
+    """None for none, which some languages write as an empty list. Raises ApiError 400."""
+    if value in ({}, []):
+        return None
+    if isinstance(value, dict):
+        for name, given in value.items():
+            if isinstance(given, bool):  # to pydantic it is the number 1 or 0
+                raise ApiError(400, f"options.{name[:64]}: must not be true or false")
+    return value
 
 
 def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
