@@ -13,15 +13,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
+import yaml
 
-from conversion_operator.gateway.__main__ import watched
+from conversion_operator.gateway.__main__ import GRACEFUL_SECONDS, watched
+from conversion_operator.gateway.settings import GatewaySettings
 from tests.component.listening import listening
 from tests.component.support import FakeApi
 from tests.component.support.tools import conversion_job, write_kubeconfig
 
 ROOT = Path(__file__).parents[2]
 BASE = "/api/v1/converter"
-GRACE = 30  # terminationGracePeriodSeconds of the Deployment
+DEPLOYMENT = yaml.safe_load((ROOT / "deploy/gateway/deployment.yaml").read_text(encoding="utf-8"))
+GRACE: int = DEPLOYMENT["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
 BODY = {"input_file": "in/a.mov", "output_file": "a.mp4", "conversion_type": "video_to_mp4"}
 
 
@@ -103,6 +106,12 @@ async def test_whoever_waits_is_sent_home_and_who_submits_is_answered(
         took = time.monotonic() - begun
         print(f"SIGTERM to the end of the process: {took:.1f} s")
         assert took < GRACE
+
+
+def test_the_way_out_fits_into_the_grace_period() -> None:
+    """With a second to spare for the rest."""
+    drain = GatewaySettings.model_construct().gateway_drain_seconds
+    assert drain + GRACEFUL_SECONDS + 1 < GRACE
 
 
 def test_connections_of_a_peer_that_vanished_end() -> None:

@@ -18,7 +18,7 @@ from conversion_operator.gateway.settings import LiveSettings
 
 # For the requests under way once nobody new is let in. With the time to drain before it this is
 # within a pod's usual grace period of 30 s.
-_GRACEFUL_SECONDS: Final = 20
+GRACEFUL_SECONDS: Final = 20
 
 
 class _Server(uvicorn.Server):
@@ -63,7 +63,7 @@ async def _serve() -> None:
             host="0.0.0.0",  # noqa: S104  it is a pod's, behind a Service and a NetworkPolicy
             port=settings.gateway_port,
             access_log=False,
-            timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+            timeout_graceful_shutdown=GRACEFUL_SECONDS,
         )
         listener = watched(config.bind_socket(), settings.gateway_stall_seconds)
         server = _Server(config, app.state.closing, settings.gateway_drain_seconds)

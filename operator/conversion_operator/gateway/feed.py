@@ -100,6 +100,10 @@ class Feed:
         except ClusterError as error:
             logger.error("no watch for events: %s", error)
             await asyncio.sleep(_LONGEST_PAUSE)
+        except Exception:
+            # Listeners begin anew at once, and would meet the same.
+            logger.exception("the feed of events failed")
+            await asyncio.sleep(_LONGEST_PAUSE)
         finally:
             self._end()
 
