@@ -52,7 +52,7 @@ class Disk:
         return f"/var/lib/my-network-shared/{self.folder}"
 
     def mount(self) -> None:
-        must("docker", "exec", _NODE, "mkdir", "--parents", "--mode=2777", self._path)
+        must("docker", "exec", _NODE, "mkdir", "--mode=2777", self._path)
         options = "size=64k,mode=1777"
         must("docker", "exec", _NODE, "mount", "-t", "tmpfs", "-o", options, "small", self._path)
 
@@ -67,7 +67,7 @@ class Disk:
 
 @pytest.fixture
 def small_disk(run_folder: str) -> Iterator[Disk]:
-    disk = Disk(f"{run_folder}/small")
+    disk = Disk(f"{run_folder}-small")
     disk.mount()
     yield disk
     disk.unmount()
