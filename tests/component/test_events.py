@@ -14,6 +14,7 @@ from conversion_operator.gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient, ConverterError
 from tests.component.listening import EVENTS, listening, serving
 from tests.component.support import NAMESPACE, FakeApi
+from tests.component.support.audit import Request
 from tests.component.support.tools import configuration, conversion_job
 
 CJ = "conversionjobs"
@@ -119,6 +120,20 @@ async def test_an_id_that_is_no_good_resets_and_no_end_is_missed(api: FakeApi, l
         assert not any(block.id for block in blocks)
         set_status(api, "x", "Running")
         assert (await listener.event()).told == ("started", "x")
+
+
+async def test_a_server_that_lists_another_version_than_asked_for(api: FakeApi) -> None:
+    """As servers do that do not know resourceVersionMatch."""
+    begin = str(api.store.rv)
+    await live(api)
+
+    def forget(request: Request) -> None:
+        del request.query["resourceVersionMatch"]
+
+    with api.faults.tap(forget, verb="list", resource=CJ, times=1):
+        async with serving(api) as client, listening(client, begin) as listener:
+            told = [block.told for block in await listener.begun() if block.event]
+    assert told == [("reset", ""), ("cancelled", "b"), ("completed", "a")]
 
 
 async def test_who_is_new_is_told_what_has_not_ended(api: FakeApi) -> None:

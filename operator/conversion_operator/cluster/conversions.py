@@ -11,6 +11,7 @@ from typing import Protocol
 from kubernetes.aio import client
 
 from conversion_operator.api import names
+from conversion_operator.cluster.errors import Expired
 from conversion_operator.cluster.interface import Body, Change, Listing
 from conversion_operator.cluster.transport import Transport
 
@@ -87,6 +88,10 @@ class KubeConversions:
         """LIST of one version exactly, which the server reads from its history."""
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
         answer = await self._transport.request("GET", _path(namespace), query)
+        told = answer["metadata"]["resourceVersion"]
+        if told != version:
+            # Clients have to see for themselves that a server heeds resourceVersionMatch.
+            raise Expired(f"asked for a list of version {version}, got one of {told}")
         return Listing(tuple(answer["items"]), version)
 
     async def watch(self, namespace: str, version: str, name: str = "") -> AsyncGenerator[Change]:
