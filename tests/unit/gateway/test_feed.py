@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.cluster.errors import Expired
+from conversion_operator.cluster.errors import Expired, Refused
 from conversion_operator.cluster.interface import Change, Listing
 from conversion_operator.gateway import feed
 from conversion_operator.gateway.feed import Hub, Missed
@@ -151,3 +151,29 @@ async def test_a_watch_that_has_expired_is_not_followed_any_more() -> None:
         await asyncio.wait_for(asyncio.shield(hub.feed(N, 1).changed()), 20)
         with pytest.raises(Missed):
             hub.feed(N, 1)
+
+
+@pytest.mark.parametrize("error", [Refused("no right", 403), RuntimeError("a fault of ours")])
+async def test_a_watch_that_fails_for_good_does_not_have_listeners_spin(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They begin anew as soon as a feed is over, with a list each time."""
+
+    class Failing(Cluster):
+        async def watch(
+            self, namespace: str, version: str, name: str = ""
+        ) -> AsyncGenerator[Change]:
+            self.nobody_watches.set()
+            raise error
+            yield  # a generator
+
+    cluster: Any = Failing()
+    hub = Hub(cluster)
+    async with hub.listening(N):
+        await hub.begin(N, None)
+        await asyncio.wait_for(cluster.nobody_watches.wait(), 20)
+        changed = hub.feed(N, 1).changed()
+        await asyncio.wait({changed}, timeout=0.05)
+        assert not changed.done()
+        assert hub.feed(N, 1).alive
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
