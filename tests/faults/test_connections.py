@@ -80,6 +80,7 @@ async def test_answers_lost_streams_expired_and_a_minute_of_silence(
             # The length of the fault: what runs meanwhile ends unseen.
             await asyncio.sleep(BLACK_HOLE_SECONDS)
             assert hole.hits > 3
+        await _goes_on([*second, *third], world)
         await _all_succeed([*second, *third])
     await asyncio.to_thread(changes.check)
 
@@ -105,6 +106,17 @@ async def _running(some: list[Conversion], world: World) -> None:
         return any(conversion.phase == "Running" for conversion in some)
 
     await asyncio.to_thread(world.until, probe, "one of them runs")
+
+
+async def _goes_on(some: list[Conversion], world: World) -> None:
+    """Until one more is begun, as soon as what hung on a request has given it up."""
+
+    def begun() -> int:
+        return sum(bool(conversion.jobs_made()) for conversion in some)
+
+    before = begun()
+    assert before < len(some), "nothing was left to go on with"
+    await asyncio.to_thread(world.until, lambda: begun() > before, "it goes on", 45)
 
 
 async def _all_succeed(some: list[Conversion]) -> None:
