@@ -2,7 +2,7 @@
 
 from mynetwork_converter import Client
 
-with Client("http://my-network-converter.my-network-converter.svc") as converter:
+with Client("http://my-network-converter-gateway.my-network-converter") as converter:
     job_id = converter.convert_file("in/a.mov", "out/a.mp4", "video_to_mp4")
     print(converter.get_job_status(job_id, wait=30)["status"])
 """

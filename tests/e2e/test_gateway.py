@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,10 +13,12 @@ from tests.e2e.support.caller import BASE_URL, TOKEN_FILE, Caller
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
 from tests.e2e.support.readme import Block, python_blocks
+from tests.e2e.support.world import World, runs
 
 DEPLOYMENT: Final = ("-n", "my-network-converter", "rollout")
 GATEWAY: Final = "deployment/my-network-converter-gateway"
 ELSEWHERE: Final = "my-network-elsewhere"
+LISTEN: Final = (ROOT / "tests/e2e/scripts/listen.py").read_text(encoding="utf-8")
 TODAY: Final = (ROOT / "tests/e2e/scripts/today.py").read_text(encoding="utf-8")
 
 GUIDE: Final = python_blocks((ROOT / "docs/migrating.md").read_text(encoding="utf-8"))
@@ -62,6 +65,11 @@ def without_tokens(kubectl: Kubectl) -> Iterator[None]:
 
 def _install(kubectl: Kubectl, overlay: str) -> None:
     kubectl("apply", "-k", str(ROOT / "tests/e2e" / overlay))
+    _replace(kubectl)
+
+
+def _replace(kubectl: Kubectl) -> None:
+    """Replace every replica, one after the other."""
     kubectl(*DEPLOYMENT, "restart", GATEWAY)
     kubectl(*DEPLOYMENT, "status", GATEWAY, "--timeout=120s", limit=130)
 
@@ -112,6 +120,28 @@ def test_the_programs_of_the_guide_work(block: Block, app: Caller, kubectl: Kube
     printed = app.run(block.script, CONVERTER_URL=BASE_URL, CONVERTER_TOKEN_FILE=TOKEN_FILE)
     assert "completed" in printed
     kubectl("-n", NAMESPACE, "delete", "convjob", "--all", limit=120)
+
+
+def test_events_go_on_while_every_replica_is_replaced(
+    app: Caller, conversions: Conversions, kubectl: Kubectl, world: World
+) -> None:
+    with ThreadPoolExecutor() as threads:
+        listening = threads.submit(app.ask, LISTEN, BASE_URL, TOKEN_FILE)
+        pods = world.pods.current
+        world.until(lambda: any(runs(pod) for pod in tuple(pods.values())), "it runs", 60)
+        _replace(kubectl)
+        told = listening.result()
+    conversions.adopt(kubectl.get("-n", NAMESPACE, "convjob", told["job"])).succeeded()
+    kinds = [kind for kind, _ in told["heard"]]
+    assert kinds.count("started") == kinds.count("completed") == 1
+    assert kinds[-1] == "completed"
+    assert "reset" not in kinds, "an id of one replica was no good at another"
+    assert kinds.count("progress") >= 3
+    ids = [int(identifier) for _, identifier in told["heard"] if identifier]
+    assert ids == sorted(set(ids))
+    assert told["later"] == told["expected"] != []
+    for name in ("past", "future", "garbage"):
+        assert told["anew"][name] == ["reset", "completed"], name
 
 
 def test_nobody_else_is_let_in(app: Caller, stranger: Caller) -> None:
