@@ -15,6 +15,7 @@ from media_converter.options import ImageOptions, ThumbnailOptions
 from media_converter.plan_image import MAX_ANIMATION_PIXELS, MAX_PIXELS, plan
 from media_converter.plan_thumbnail import Request, is_dark, jpeg_scale, moments, plan_last
 from media_converter.plan_thumbnail import plan as plan_thumbnail
+from media_converter.process import INPUT
 from tests.unit.converter.builders import GIB, INFO, LIMITS, VIDEO, WHITE, value_of
 
 PHOTO = ImageInfo("jpeg", 4000, 3000)
@@ -38,12 +39,19 @@ def test_a_picture_fits_its_box_upright_and_never_grows() -> None:
         assert value_of(made.step.argv, "--fail-on") == "truncated"
 
 
+@pytest.mark.parametrize("form", ["jpeg", "png", "webp", "gif", "avif"])
+def test_no_metadata_is_kept_in_any_format(form: str) -> None:
+    argv = plan(PHOTO, ImageOptions(), form, WHITE, LIMITS).step.argv
+    assert "keep=none" in argv[3].partition("[")[2]
+
+
 def test_only_formats_that_move_keep_frames() -> None:
     moving = ImageInfo("gif", 200, 100, pages=10)
     for form, frames in (("gif", 10), ("webp", 10), ("jpeg", None), ("png", None), ("avif", None)):
         made = plan(moving, ImageOptions(), form, WHITE, LIMITS)
         assert made.expected.frames == frames
-        assert made.step.argv[2].endswith("[n=-1]") == (frames is not None)
+        # A descriptor: what the file is called must not reach a tool that parses names.
+        assert made.step.argv[2] == INPUT + ("" if frames is None else "[n=-1]")
     pages = ImageInfo("tiff", 200, 100, pages=10)
     assert plan(pages, ImageOptions(), "gif", WHITE, LIMITS).expected.frames is None
 

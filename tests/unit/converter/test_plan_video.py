@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -137,6 +138,16 @@ def test_what_cannot_be_converted(info: MediaInfo, options: VideoOptions, reason
 def test_sizes(change: dict[str, object], resolution: int | None, wanted: tuple[int, int]) -> None:
     video = with_video(**change).video[0]
     assert output_size(video, VideoOptions(resolution=resolution)) == wanted
+
+
+@pytest.mark.parametrize("info", [INFO, with_video(codec="hevc")], ids=["copied", "encoded"])
+def test_nothing_but_picture_and_sound_is_handed_on(info: MediaInfo) -> None:
+    argv = plan(info, VideoOptions(), LIMITS, WHITE).step.argv
+    assert value_of(argv, "-map_metadata") == value_of(argv, "-map_chapters") == "-1"
+    assert value_of(argv, "-write_tmcd") == "0"
+    assert {"-sn", "-dn"} <= set(argv)
+    mapped = [word for option, word in itertools.pairwise(argv) if option == "-map"]
+    assert mapped == ["0:0", "0:1"]
 
 
 def test_4k_fits_a_gibibyte_and_less_is_named() -> None:
