@@ -186,7 +186,7 @@ def test_nothing_outside_is_written(borders: Borders, name: str) -> None:
         ("relative victim", "../outside/victim.jpg"),
         ("dangling", "/outside/new.jpg"),
         ("device", "/dev/null"),
-        ("own input", "../pic.png"),
+        ("own input", "../../pic.png"),
     ],
 )
 def test_a_link_at_the_output_is_never_written_through(
