@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
-import threading
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,27 +239,38 @@ def test_what_cannot_be_replaced_is_told_before_the_work(
     assert run.ended.cpu < 5
 
 
-class Swapper(threading.Thread):
-    """Exchanges one name for a link to the outside and back, as fast as it can.
+SWAP = """
+import ctypes, os, select, sys
+
+exchange = ctypes.CDLL(None, use_errno=True).renameat2
+names = [os.fsencode(name) for name in sys.argv[1:]]
+here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+turns = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    for _ in range(20):
+        if exchange(here, names[0], here, names[1], both):
+            raise OSError(ctypes.get_errno(), "renameat2")
+    turns += 20
+print(turns)
+"""
+
+
+@contextmanager
+def swapping(place: Path, outside: str) -> Iterator[None]:
+    """Exchange one name for a link to the outside and back, as fast as it can be done.
 
     The exchange is atomic: the name is there at every moment, which is what a check that comes
-    before a use would need to be fooled.
+    before a use would need to be fooled. In a process of its own: a thread would take this one's
+    time, and be slower.
     """
-
-    def __init__(self, place: Path, outside: str) -> None:
-        super().__init__(daemon=True)
-        self.names = [os.fsencode(place), os.fsencode(place) + b".link"]
-        Path(os.fsdecode(self.names[1])).symlink_to(outside)
-        self.turns = 0
-        self.stopped = threading.Event()
-
-    def run(self) -> None:
-        exchange = ctypes.CDLL(None, use_errno=True).renameat2
-        here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-        while not self.stopped.is_set():
-            if exchange(here, self.names[0], here, self.names[1], both):
-                raise OSError(ctypes.get_errno(), "renameat2")
-            self.turns += 1
+    link_place = place.with_name(f"{place.name}.link")
+    link_place.symlink_to(outside)
+    command = [sys.executable, "-c", SWAP, str(place), str(link_place)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+        yield
+        # The end of its input ends it.
+        turns = it.communicate(timeout=30)[0]
+    assert int(turns) > 200
 
 
 def test_a_folder_swapped_for_a_link_while_the_output_is_written(borders: Borders) -> None:
@@ -266,19 +278,13 @@ def test_a_folder_swapped_for_a_link_while_the_output_is_written(borders: Border
     (folder / "d").mkdir()
     os.chown(folder / "d", UID, UID)
     before = borders.state()
-    swapper = Swapper(folder / "d", "/outside/folder")
-    swapper.start()
-    try:
+    with swapping(folder / "d", "/outside/folder"):
         target = f"/{folder.relative_to(borders.root)}/d/out.jpg"
         for _ in range(25):
             # Judged by what is outside: the place of the output itself comes and goes.
             start = borders.converter.start(Case(IMAGE, "/pic.png", target))
             start.killed()
             assert borders.state() == before
-    finally:
-        swapper.stopped.set()
-        swapper.join()
-    assert swapper.turns > 200
 
 
 def assert_own(lab: Lab, pictures: set[bytes]) -> None:
@@ -294,21 +300,15 @@ def test_a_folder_swapped_for_a_link_while_the_input_is_read(borders: Borders, l
     folder = borders.root / borders.converter.workspace.scratch("race")
     (folder / "d").mkdir()
     (folder / "d" / "pic.png").write_bytes((borders.root / "pic.png").read_bytes())
-    swapper = Swapper(folder / "d", "/outside")
-    swapper.start()
     name = folder.relative_to(borders.root)
     pictures: set[bytes] = set()
-    try:
+    with swapping(folder / "d", "/outside"):
         for turn in range(25):
             target = f"/{name}/out{turn}.png"
             borders.converter.start(Case(IMAGE, f"/{name}/d/pic.png", target)).killed()
             output = borders.converter.workspace.path(target)
             if output.exists():
                 pictures.add(output.read_bytes())
-    finally:
-        swapper.stopped.set()
-        swapper.join()
-    assert swapper.turns > 200
     assert_own(lab, pictures)
 
 
@@ -316,21 +316,15 @@ def test_a_file_swapped_for_a_link_while_it_is_opened(borders: Borders, lab: Lab
     folder = borders.root / borders.converter.workspace.scratch("race")
     real = folder / "pic.png"
     real.write_bytes((borders.root / "pic.png").read_bytes())
-    swapper = Swapper(real, "/outside/pic.png")
-    swapper.start()
     name = folder.relative_to(borders.root)
     pictures: set[bytes] = set()
-    try:
+    with swapping(real, "/outside/pic.png"):
         for turn in range(25):
             target = f"/{name}/out{turn}.png"
             borders.converter.start(Case(IMAGE, f"/{name}/pic.png", target)).killed()
             output = borders.converter.workspace.path(target)
             if output.exists():
                 pictures.add(output.read_bytes())
-    finally:
-        swapper.stopped.set()
-        swapper.join()
-    assert swapper.turns > 200
     assert_own(lab, pictures)
 
 

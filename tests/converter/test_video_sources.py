@@ -146,9 +146,7 @@ def test_animated_png_is_whole_or_refused(kitchen: Kitchen, converter: Converter
         assert run.reason in {Reason.UNSUPPORTED_FORMAT, Reason.NO_VIDEO_STREAM}
 
 
-def test_a_still_picture_is_neither_sound_nor_video(
-    kitchen: Kitchen, converter: Converter
-) -> None:
+def test_a_still_picture_is_neither_sound_nor_video(kitchen: Kitchen, converter: Converter) -> None:
     still = kitchen.ffmpeg("still.jpg", *colour("red", "64x64"), "-frames:v", "1")
     for kind, target in ((AUDIO, "out.mp3"), (VIDEO, "out.mp4"), (THUMB, "out.jpg")):
         run = converter.refused(kind, still, target, Reason.UNSUPPORTED_FORMAT)
