@@ -118,6 +118,7 @@ class ImageInfo(NamedTuple):
     ``canvas`` is what a GIF declares, in pixels: its loader may count with less. ``managed`` says
     whether its colours mean something only by a profile, its own or that of CMYK. ``held`` is how
     many bytes a pixel its loader has to hold of a whole page, 0 where it reads line by line.
+    ``full_colour`` says that a JPEG's colour planes are as large as that of its brightness (4:4:4).
     """
 
     format: str
@@ -129,6 +130,7 @@ class ImageInfo(NamedTuple):
     managed: bool = True
     alpha: bool = False
     held: float = 0.0
+    full_colour: bool = False
 
     @property
     def animated(self) -> bool:

@@ -38,7 +38,7 @@ def plan(
     memory_image.check(info, form, size, pages, limits)
     source = INPUT + ("[n=-1]" if keeps_frames else "")
     argv = (
-        *(VIPS, "thumbnail", source, f".{form}[{_saver(form, options.quality, background)}]"),
+        *(VIPS, "thumbnail", source, f".{form}[{_saver(form, options.quality, background, info)}]"),
         *(str(options.width), "--height", str(options.height), "--size", "down"),
         *("--fail-on", "truncated", *(_TO_SRGB if info.managed else ())),
     )
@@ -74,12 +74,14 @@ def _too_large(what: str, limit: int) -> ConversionError:
     )
 
 
-def _saver(form: str, quality: int, background: str) -> str:
+def _saver(form: str, quality: int, background: str, info: ImageInfo) -> str:
     ground = " ".join(str(channel) for channel in bytes.fromhex(background))
     common = f"keep=none,background={ground}"
     match form:
         case "jpeg":
-            return f"Q={quality},optimize-coding,{common}"
+            # Red letters that the source has sharp are not to be blurred: as ImageMagick does it.
+            colour = ",subsample-mode=off" if info.full_colour else ""
+            return f"Q={quality},optimize-coding{colour},{common}"
         case "png":
             return f"compression=6,bitdepth=8,{common}"
         case "webp":

@@ -58,6 +58,7 @@ def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
         managed="icc-profile-data" in fields or fields.get("interpretation") not in _PLAIN,
         alpha=bands in (2, 4) and fields.get("interpretation") != "cmyk",
         held=_held(loader, bands, fields),
+        full_colour=fields.get("jpeg-chroma-subsample") == "4:4:4",
     )
 
 

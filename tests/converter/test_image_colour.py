@@ -169,3 +169,14 @@ def test_the_ground_under_see_through_parts_can_be_chosen(
     case = Case(IMAGE, source, f"{folder}/out.jpg")
     picture = lab.image(converter.run(case, env={"BACKGROUND": "0040FF"}).path)
     assert near(picture.at(0.5, 0.5), (0, 64, 255), 6)
+
+
+@pytest.mark.parametrize(("mode", "chroma"), [("off", "4:4:4"), ("on", "4:2:0")])
+def test_the_colour_of_a_jpeg_stays_as_sharp_as_it_is(
+    kitchen: Kitchen, converter: Converter, lab: Lab, mode: str, chroma: str
+) -> None:
+    plain = photo(kitchen, "photo.jpg")
+    source = kitchen.vips(f"{mode}.jpg", "copy", plain, save=f"[Q=85,subsample-mode={mode}]")
+    assert lab.header(source)["jpeg-chroma-subsample"] == chroma
+    run = converter.convert(IMAGE, source, "out.jpg")
+    assert lab.header(run.path)["jpeg-chroma-subsample"] == chroma

@@ -45,6 +45,16 @@ def test_no_metadata_is_kept_in_any_format(form: str) -> None:
     assert "keep=none" in argv[3].partition("[")[2]
 
 
+@pytest.mark.parametrize(("chroma", "kept"), [("4:4:4", True), ("4:2:0", False), ("", False)])
+def test_colour_planes_are_as_large_as_those_of_the_source(chroma: str, kept: bool) -> None:
+    header = f"a.jpg: 8x8 uchar\nwidth: 8\nheight: 8\njpeg-chroma-subsample: {chroma}\n"
+    info = probe_image.parse(f"{header}vips-loader: jpegload\n".encode())
+    assert info is not None
+    for form in ("jpeg", "png", "webp", "gif", "avif"):
+        argv = plan(info, ImageOptions(), form, WHITE, LIMITS).step.argv
+        assert ("subsample-mode=off" in argv[3]) == (kept and form == "jpeg")
+
+
 def test_only_formats_that_move_keep_frames() -> None:
     moving = ImageInfo("gif", 200, 100, pages=10)
     for form, frames in (("gif", 10), ("webp", 10), ("jpeg", None), ("png", None), ("avif", None)):
