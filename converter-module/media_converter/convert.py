@@ -30,7 +30,7 @@ from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions
 from media_converter.paths import Input, Target
 from media_converter.plan import Plan
 from media_converter.process import Ended, Files, Runner, Step
-from media_converter.progress import Meter
+from media_converter.progress import Meter, longest
 from media_converter.temporary import Temporary
 
 _HASH_CHUNK: Final = 1 << 20
@@ -164,7 +164,8 @@ def _cover(context: Context, info: MediaInfo) -> int | None:
 def _transcode(context: Context, plan: Plan, cover: int | None = None) -> Output:
     context.log(plan.note)
     output = context.make_temporary()
-    meter = Meter(plan.length, context.show)
+    most = longest(plan.length, context.source.size)
+    meter = Meter(plan.length, context.show, most)
     ended = context.tool(plan.step, Files(context.source.fd, output.fd, cover), meter)
     if ended.code != 0:
         raise context.fail(plan.step, ended)

@@ -27,6 +27,8 @@ FFPROBE: Final = "/opt/ffmpeg/bin/ffprobe"
 # Enough packets to meet a video frame behind interleaved sound, few enough to stay cheap.
 _PACKETS: Final = 6
 _SAR_LIMIT: Final = 100
+_MAX_SAMPLE_RATE: Final = 3_000_000
+"""Hz. The highest there is, DSD512, is decoded at 2.8 million."""
 _SECONDARY: Final = ("comment", "visual_impaired", "hearing_impaired", "descriptions", "karaoke")
 _ROUND: Final = 6
 # Apple's spatial audio, which is told to be AAC by a box that it takes over from it.
@@ -154,7 +156,8 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
 
 def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
     rate, channels = _whole(stream.get("sample_rate")) or 0, _whole(stream.get("channels")) or 0
-    if not rate or not channels:
+    # A resampler needs memory in proportion to the rate; damaged headers have rates of any size.
+    if not 0 < rate <= _MAX_SAMPLE_RATE or not channels:
         return None
     disposition = stream.get("disposition", {})
     layout = str(stream.get("channel_layout", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -220,3 +221,26 @@ def test_start_up_is_quick(kitchen: Kitchen, converter: Converter) -> None:
     walls = [converter.convert(IMAGE, source, "out.png").wall for _ in range(9)]
     # The least of many: the others waited for whatever else the machine does.
     assert min(walls) <= 0.25, walls
+
+
+def damaged_caf(kitchen: Kitchen, name: str, offset: int, content: bytes) -> str:
+    """A Core Audio file with other bytes at an offset of its description."""
+    sound = kitchen.ffmpeg("sound.caf", *tone(seconds=2), "-c:a", "pcm_s16le")
+    end = offset + len(content)
+    return kitchen.edit(name, sound, lambda data: data[:offset] + content + data[end:])
+
+
+def test_a_file_that_does_not_come_to_an_end_is_given_up(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    """Each of its packets claims to be a minute and a half long."""
+    source = damaged_caf(kitchen, "endless.caf", 0x28, (0x400001).to_bytes(4, "big"))
+    run = converter.refused(AUDIO, source, "out.mp3", Reason.INPUT_DAMAGED)
+    assert "does not come to an end" in run.report.message
+
+
+def test_no_resampler_is_made_for_a_rate_that_cannot_be(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    source = damaged_caf(kitchen, "rate.caf", 0x14, struct.pack(">d", 7e8))
+    converter.refused(AUDIO, source, "out.mp3", Reason.NO_AUDIO_STREAM)

@@ -26,7 +26,7 @@ from media_converter.limits import Limits, oom_kills, read_limits
 from media_converter.main import tool_environment
 from media_converter.plan import Expected
 from media_converter.process import Ended
-from media_converter.progress import Meter
+from media_converter.progress import Meter, longest
 from media_converter.report import Reporter
 from media_converter.still import Still
 from tests.unit.converter.builders import GIB, INFO, LIMITS
@@ -203,6 +203,23 @@ def test_progress_never_runs_backwards_and_ends_below_100() -> None:
     blind.line("out_time_us=5")
     blind.line("progress=end")
     assert seen[-1].percent is None
+
+
+def test_what_does_not_come_to_an_end_is_damaged() -> None:
+    meter = Meter(2.0, lambda progress: None, longest(2.0, 192_000))
+    for done in (10, 1984):
+        meter.line(f"out_time_us={done * 10**6}")
+        meter.line("progress=continue")
+    meter.line(f"out_time_us={1985 * 10**6}")
+    with pytest.raises(ConversionError, match="does not come to an end") as ended:
+        meter.line("progress=continue")
+    assert ended.value.reason is Reason.INPUT_DAMAGED
+
+
+def test_a_promise_may_be_wrong_by_much_before_it_is_not_believed() -> None:
+    # Ten minutes of speech at 6 kbit/s that promise a second; an hour of a slide without a length.
+    assert longest(1.0, 600 * 750) > 600
+    assert longest(None, 3600 * 10) > 3600
 
 
 @given(st.lists(st.text(max_size=20), max_size=20))
