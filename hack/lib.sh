@@ -35,6 +35,12 @@ run_logged() {
   }
 }
 
+# thrice COMMAND…: for what asks a container that has only just started. An exec fails now and then
+# there, with `read init-p: connection reset by peer`.
+thrice() {
+  "$@" || { sleep 1 && "$@"; } || { sleep 5 && "$@"; }
+}
+
 # hash_of WORD…: 16 digits over the words on the command line and standard input.
 # shellcheck disable=SC2120 # there may be no words
 hash_of() { { printf '%s\n' "$@" && cat; } | sha256sum | cut -c1-16; }
