@@ -41,7 +41,7 @@ deploy: cluster images ## install CRD and operator into the demo's cluster
 	@hack/deploy $(CLUSTER)
 
 crds: tools ## write the CRD and the reference pages made from the code
-	@PYTHONPATH=operator:converter-module $(VENV)/python hack/generate.py .
+	@PYTHONPATH=operator:gateway:converter-module $(VENV)/python hack/generate.py .
 
 lint: tools ## ruff, mypy --strict, import-linter, shellcheck
 	@hack/lint

@@ -15,9 +15,9 @@ from conversion_operator.api.crd import render_crd
 from conversion_operator.api.reasons import render_reasons
 from conversion_operator.controller.settings import render_settings
 from conversion_operator.controller.telemetry import Metrics, render_metrics
-from conversion_operator.gateway import settings as gateway
-from conversion_operator.gateway.app import render_openapi
-from conversion_operator.gateway.rules import render_rules
+from converter_gateway import settings as gateway
+from converter_gateway.app import render_openapi
+from converter_gateway.rules import render_rules
 
 
 def generated_files() -> dict[str, str]:

@@ -14,8 +14,8 @@ import httpx
 import uvicorn
 
 from conversion_operator.cluster.conversions import KubeConversions
-from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.settings import GatewaySettings
+from converter_gateway.app import create_app
+from converter_gateway.settings import GatewaySettings
 from tests.component.support import FakeApi
 from tests.component.support.tools import configuration
 

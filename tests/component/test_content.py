@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from conversion_operator.gateway.content_routes import ContentAnswer
-from conversion_operator.gateway.rules import BUILT_IN, RulesError
+from converter_gateway.content_routes import ContentAnswer
+from converter_gateway.rules import BUILT_IN, RulesError
 from tests.component.support import FakeApi
 from tests.component.support.faulttypes import Hold
 from tests.component.test_gateway import gateway

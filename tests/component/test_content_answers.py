@@ -6,14 +6,14 @@ import httpx
 import pytest
 
 from conversion_operator.cluster.conversions import KubeConversions
-from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.naming import (
+from converter_gateway.app import create_app
+from converter_gateway.naming import (
     CONTENT_INPUT_LABEL,
     CONTENT_LABEL,
     CONTENT_OUTPUT_LABEL,
     digest,
 )
-from conversion_operator.gateway.settings import GatewaySettings
+from converter_gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient
 from tests.component.support import FakeApi
 from tests.component.support.tools import configuration, conversion_job

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from conversion_operator.cluster.conversions import KubeConversions
-from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.settings import GatewaySettings
+from converter_gateway.app import create_app
+from converter_gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient, ConverterError
 from tests.component.listening import EVENTS, listening, serving
 from tests.component.support import NAMESPACE, FakeApi

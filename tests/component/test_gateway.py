@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from conversion_operator.cluster.conversions import KubeConversions
-from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.settings import GatewaySettings, LiveSettings
+from converter_gateway.app import create_app
+from converter_gateway.settings import GatewaySettings, LiveSettings
 from mynetwork_converter import AsyncClient, ConverterError
 from tests.component.support import FakeApi
 from tests.component.support.tools import configuration

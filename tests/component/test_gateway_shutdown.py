@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import yaml
 
-from conversion_operator.gateway.__main__ import GRACEFUL_SECONDS, watched
-from conversion_operator.gateway.settings import GatewaySettings
+from converter_gateway.__main__ import GRACEFUL_SECONDS, watched
+from converter_gateway.settings import GatewaySettings
 from tests.component.listening import listening
 from tests.component.support import FakeApi
 from tests.component.support.tools import conversion_job, write_kubeconfig
@@ -38,12 +38,14 @@ async def process(
     kubeconfig = write_kubeconfig(folder / "kubeconfig", api.url)
     env = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "operator", ROOT / "converter-module"))),
+        "PYTHONPATH": os.pathsep.join(
+            str(ROOT / part) for part in ("operator", "gateway", "converter-module")
+        ),
         "KUBECONFIG": str(kubeconfig),
         "GATEWAY_AUTH": "network",
         "GATEWAY_PORT": str(port),
     }
-    command = (sys.executable, "-m", "conversion_operator.gateway")
+    command = (sys.executable, "-m", "converter_gateway")
     gateway = await asyncio.create_subprocess_exec(*command, env=env | settings)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     url = f"http://127.0.0.1:{port}"

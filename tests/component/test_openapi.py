@@ -29,9 +29,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from conversion_operator.cluster.conversions import KubeConversions
-from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.openapi import CONVERT_EXAMPLES
-from conversion_operator.gateway.settings import GatewaySettings
+from converter_gateway.app import create_app
+from converter_gateway.openapi import CONVERT_EXAMPLES
+from converter_gateway.settings import GatewaySettings
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.tools import configuration, conversion_job
 

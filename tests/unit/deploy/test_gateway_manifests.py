@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.gateway.settings import CONFIG_DIR, GatewaySettings
+from converter_gateway.settings import CONFIG_DIR, GatewaySettings
 from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find, of_kind, render
 
 WITHOUT_TOKENS = str(ROOT / "tests/e2e/overlay-network")

@@ -7,16 +7,16 @@ from typing import Any
 import orjson
 import pytest
 
-from conversion_operator.gateway import naming
-from conversion_operator.gateway.content_routes import (
+from converter_gateway import naming
+from converter_gateway.content_routes import (
     ContentAnswer,
     ContentRequest,
     parse_content,
 )
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.paths import parse_mappings
-from conversion_operator.gateway.pipeline import Source, overall, plan
-from conversion_operator.gateway.rules import BUILT_IN, parse_rules
+from converter_gateway.errors import ApiError
+from converter_gateway.paths import parse_mappings
+from converter_gateway.pipeline import Source, overall, plan
+from converter_gateway.rules import BUILT_IN, parse_rules
 
 RULES = parse_rules(BUILT_IN.read_text(encoding="utf-8"))
 MAPPINGS = parse_mappings("/opt/my-network/shared=/,/opt/my-network/storage=/storage")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.gateway import events
-from conversion_operator.gateway.events import Event, Kind, Seen, event_of, look
+from converter_gateway import events
+from converter_gateway.events import Event, Kind, Seen, event_of, look
 
 WAITING, RUNNING = {"phase": "Queued", "reason": "Waiting"}, {"phase": "Running", "reason": "R"}
 ENDED = {"completed": "Succeeded", "failed": "Failed", "cancelled": "Cancelled"}

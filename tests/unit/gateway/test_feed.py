@@ -10,8 +10,8 @@ import pytest
 
 from conversion_operator.cluster.errors import Expired, Refused
 from conversion_operator.cluster.interface import Change, Listing
-from conversion_operator.gateway import feed
-from conversion_operator.gateway.feed import Hub, Missed
+from converter_gateway import feed
+from converter_gateway.feed import Hub, Missed
 from tests.unit.gateway.test_events import body
 
 N = "n"

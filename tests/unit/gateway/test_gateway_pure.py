@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.naming import job_name
-from conversion_operator.gateway.paths import PathRefused, parse_mappings, to_volume
-from conversion_operator.gateway.requests import parse_convert
-from conversion_operator.gateway.translate import positions, statistics, to_answer
+from converter_gateway.errors import ApiError
+from converter_gateway.naming import job_name
+from converter_gateway.paths import PathRefused, parse_mappings, to_volume
+from converter_gateway.requests import parse_convert
+from converter_gateway.translate import positions, statistics, to_answer
 
 MAPPINGS = parse_mappings("/opt/my-network/shared=/,/opt/my-network/shared/deep=/d/")
 GOOD = {

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion_operator.gateway import limits
-from conversion_operator.gateway.limits import Rate
+from converter_gateway import limits
+from converter_gateway.limits import Rate
 
 
 def test_a_burst_then_the_rate() -> None:

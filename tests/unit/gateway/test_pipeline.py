@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversion_operator.api.status import Phase
-from conversion_operator.gateway import naming
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.pipeline import (
+from converter_gateway import naming
+from converter_gateway.errors import ApiError
+from converter_gateway.pipeline import (
     Choice,
     Claim,
     Content,
@@ -26,7 +26,7 @@ from conversion_operator.gateway.pipeline import (
     plan,
     split_name,
 )
-from conversion_operator.gateway.rules import BUILT_IN, KeepExtension, Rules, parse_rules
+from converter_gateway.rules import BUILT_IN, KeepExtension, Rules, parse_rules
 
 RULES = parse_rules(BUILT_IN.read_text(encoding="utf-8"))
 ALWAYS = RULES.model_copy(update={"keep_extension": KeepExtension.ALWAYS})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conversion_operator.gateway.rules import (
+from converter_gateway.rules import (
     BUILT_IN,
     DEFAULT_FILE,
     LiveRules,

@@ -25,7 +25,7 @@ from conversion_operator.core.parsing import parse_conversion
 from conversion_operator.core.plan import DeleteConversion
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit
-from conversion_operator.gateway import naming
+from converter_gateway import naming
 from media_converter.contract import Reason
 from tests.unit.operator.builders import (
     POLICY,

@@ -13,9 +13,9 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from conversion_operator.api.spec import ApiModel, ConversionJobSpec, ConversionOptions
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.requests import check_together
-from conversion_operator.gateway.settings import GatewaySettings
+from converter_gateway.errors import ApiError
+from converter_gateway.requests import check_together
+from converter_gateway.settings import GatewaySettings
 from media_converter.contract import ConversionType
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ def render_rules() -> str:
     """deploy/gateway/content-rules.yaml: the built-in rules, for people to change."""
     lines = BUILT_IN.read_text(encoding="utf-8").splitlines()
     return (
-        "# Made from operator/conversion_operator/gateway/rules.yaml by `make crds`. For other\n"
+        "# Made from gateway/converter_gateway/rules.yaml by `make crds`. For other\n"
         "# rules, patch it in an overlay of your own.\n"
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n"
         "  name: my-network-converter-content-rules\n"

@@ -12,7 +12,7 @@ import orjson
 
 from conversion_operator.api.status import Phase
 from conversion_operator.core.parsing import parse_conversion
-from conversion_operator.gateway.translate import Answer, phase_of, to_answer
+from converter_gateway.translate import Answer, phase_of, to_answer
 
 Body = Mapping[str, Any]
 

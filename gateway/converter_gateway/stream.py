@@ -15,10 +15,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from conversion_operator.cluster.errors import ClusterError
-from conversion_operator.gateway import events
-from conversion_operator.gateway.closing import Closing
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.feed import Beginning, Hub, Missed
+from converter_gateway import events
+from converter_gateway.closing import Closing
+from converter_gateway.errors import ApiError
+from converter_gateway.feed import Beginning, Hub, Missed
 
 _CHUNK: Final = 64 * 1024
 _RETRY_MS: Final = (500, 3000)

@@ -14,12 +14,12 @@ from conversion_operator.cluster.conversions import Conversions
 from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Refused
 from conversion_operator.cluster.interface import Body
 from conversion_operator.core.parsing import parse_conversion
-from conversion_operator.gateway import naming, translate
-from conversion_operator.gateway.closing import Closing
-from conversion_operator.gateway.errors import ApiError, NameTaken
-from conversion_operator.gateway.requests import Submission
-from conversion_operator.gateway.settings import GatewaySettings
-from conversion_operator.gateway.translate import Answer
+from converter_gateway import naming, translate
+from converter_gateway.closing import Closing
+from converter_gateway.errors import ApiError, NameTaken
+from converter_gateway.requests import Submission
+from converter_gateway.settings import GatewaySettings
+from converter_gateway.translate import Answer
 from media_converter.contract import ConversionType
 
 # A name goes into the URL of a request to the API server: nothing else may get there.

@@ -1,4 +1,4 @@
-"""``python -m conversion_operator.gateway``: serve the HTTP API until SIGTERM."""
+"""``python -m converter_gateway``: serve the HTTP API until SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import uvicorn
 
 from conversion_operator.cluster.conversions import KubeConversions
 from conversion_operator.cluster.transport import load_configuration
-from conversion_operator.gateway.app import create_app
-from conversion_operator.gateway.closing import Closing
-from conversion_operator.gateway.settings import LiveSettings
+from converter_gateway.app import create_app
+from converter_gateway.closing import Closing
+from converter_gateway.settings import LiveSettings
 
 # For the requests under way once nobody new is let in. With the time to drain before it this is
 # within a pod's usual grace period of 30 s.

@@ -7,10 +7,10 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from conversion_operator.gateway.events import Kind
-from conversion_operator.gateway.limits import HEALTH
-from conversion_operator.gateway.requests import ConvertRequest
-from conversion_operator.gateway.responses import Stats
+from converter_gateway.events import Kind
+from converter_gateway.limits import HEALTH
+from converter_gateway.requests import ConvertRequest
+from converter_gateway.responses import Stats
 
 _REFS: Final = "#/components/schemas/{model}"
 _DESCRIPTION: Final = """\

@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from conversion_operator.api import spec
 from conversion_operator.api.status import Phase
 from conversion_operator.core.model import normal_path
-from conversion_operator.gateway import paths
-from conversion_operator.gateway.content import ContentService
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.pipeline import Content, Source
-from conversion_operator.gateway.requests import read_object, read_path
-from conversion_operator.gateway.routes import Context
-from conversion_operator.gateway.rules import LiveRules
-from conversion_operator.gateway.translate import Answer
+from converter_gateway import paths
+from converter_gateway.content import ContentService
+from converter_gateway.errors import ApiError
+from converter_gateway.pipeline import Content, Source
+from converter_gateway.requests import read_object, read_path
+from converter_gateway.routes import Context
+from converter_gateway.rules import LiveRules
+from converter_gateway.translate import Answer
 
 _LONGEST_ID: Final = 256
 _LONGEST_TYPE: Final = 255

@@ -10,12 +10,12 @@ from typing import Final
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.errors import NotFound
 from conversion_operator.cluster.interface import Body
-from conversion_operator.gateway import naming, pipeline, translate
-from conversion_operator.gateway.errors import ApiError, NameTaken
-from conversion_operator.gateway.pipeline import Choice, Claim, Content, Planned
-from conversion_operator.gateway.rules import Rules
-from conversion_operator.gateway.service import Service
-from conversion_operator.gateway.translate import Answer
+from converter_gateway import naming, pipeline, translate
+from converter_gateway.errors import ApiError, NameTaken
+from converter_gateway.pipeline import Choice, Claim, Content, Planned
+from converter_gateway.rules import Rules
+from converter_gateway.service import Service
+from converter_gateway.translate import Answer
 
 _TRIES: Final = 5
 _NOT_FOUND: Final = {"status": "not_found", "error": "Content not found"}

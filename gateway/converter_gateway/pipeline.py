@@ -25,10 +25,10 @@ from typing import Any, Final
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
 from conversion_operator.core.parsing import parse_conversion
-from conversion_operator.gateway import naming
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.rules import KeepExtension, Recipe, Rules
-from conversion_operator.gateway.translate import phase_of
+from converter_gateway import naming
+from converter_gateway.errors import ApiError
+from converter_gateway.rules import KeepExtension, Recipe, Rules
+from converter_gateway.translate import phase_of
 
 _LONGEST_NAME: Final = 255  # bytes, on every Linux file system
 _LONGEST_PATH: Final = 1024  # characters, in a ConversionJob; bytes are never fewer

@@ -19,8 +19,8 @@ from typing import Final
 from conversion_operator.cluster.conversions import Conversions
 from conversion_operator.cluster.errors import ClusterError, Expired, Unavailable
 from conversion_operator.cluster.interface import Body, Change, Listing
-from conversion_operator.gateway import events
-from conversion_operator.gateway.events import Seen
+from converter_gateway import events
+from converter_gateway.events import Seen
 
 _LOG_BYTES: Final = 1024 * 1024
 _FIRST_PAUSE: Final = 0.5

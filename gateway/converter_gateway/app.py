@@ -21,17 +21,17 @@ from conversion_operator.cluster.errors import (
     Refused,
     Unavailable,
 )
-from conversion_operator.gateway.auth import Authenticator
-from conversion_operator.gateway.closing import Closing
-from conversion_operator.gateway.content_routes import content_router
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.feed import Hub
-from conversion_operator.gateway.limits import Concurrency, RateLimit, Streams
-from conversion_operator.gateway.openapi import describe
-from conversion_operator.gateway.responses import COMMON, Error, Health, errors
-from conversion_operator.gateway.routes import Context, converter_router
-from conversion_operator.gateway.service import Service
-from conversion_operator.gateway.settings import GatewaySettings
+from converter_gateway.auth import Authenticator
+from converter_gateway.closing import Closing
+from converter_gateway.content_routes import content_router
+from converter_gateway.errors import ApiError
+from converter_gateway.feed import Hub
+from converter_gateway.limits import Concurrency, RateLimit, Streams
+from converter_gateway.openapi import describe
+from converter_gateway.responses import COMMON, Error, Health, errors
+from converter_gateway.routes import Context, converter_router
+from converter_gateway.service import Service
+from converter_gateway.settings import GatewaySettings
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from conversion_operator.cluster.conversions import Caller, Conversions
 from conversion_operator.cluster.errors import Refused, Unavailable
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.settings import GatewaySettings
+from converter_gateway.errors import ApiError
+from converter_gateway.settings import GatewaySettings
 
 _CACHE_SECONDS: Final = 10.0
 _CACHE_ENTRIES: Final = 1024

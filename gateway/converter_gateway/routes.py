@@ -6,13 +6,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
 
-from conversion_operator.gateway.auth import Authenticator
-from conversion_operator.gateway.closing import Closing
-from conversion_operator.gateway.errors import ApiError
-from conversion_operator.gateway.feed import Hub
-from conversion_operator.gateway.openapi import EVENT, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
-from conversion_operator.gateway.requests import parse_convert
-from conversion_operator.gateway.responses import (
+from converter_gateway.auth import Authenticator
+from converter_gateway.closing import Closing
+from converter_gateway.errors import ApiError
+from converter_gateway.feed import Hub
+from converter_gateway.openapi import EVENT, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
+from converter_gateway.requests import parse_convert
+from converter_gateway.responses import (
     EVENT_EXAMPLE,
     Active,
     Cancelled,
@@ -22,10 +22,10 @@ from conversion_operator.gateway.responses import (
     Unknown,
     errors,
 )
-from conversion_operator.gateway.service import Service
-from conversion_operator.gateway.settings import GatewaySettings
-from conversion_operator.gateway.stream import EventStream, Limits, Wanted
-from conversion_operator.gateway.translate import Answer
+from converter_gateway.service import Service
+from converter_gateway.settings import GatewaySettings
+from converter_gateway.stream import EventStream, Limits, Wanted
+from converter_gateway.translate import Answer
 
 _KEY_LENGTH: Final = 255
 Wait = Annotated[

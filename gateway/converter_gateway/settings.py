@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from conversion_operator.gateway.paths import Mapping, parse_mappings
+from converter_gateway.paths import Mapping, parse_mappings
 
 CONFIG_DIR: Final = Path("/etc/my-network-converter")
 _REREAD_SECONDS: Final = 30.0
@@ -130,6 +130,6 @@ def render_settings() -> str:
         "`CONVERTER_IMAGE` are those of the operator's ConfigMap, and are read again every 30 s. "
         "The rules of the content pipeline, ConfigMap `my-network-converter-content-rules`, are "
         "read again by themselves, within 90 seconds. "
-        "This section is made from `operator/conversion_operator/gateway/settings.py` by "
+        "This section is made from `gateway/converter_gateway/settings.py` by "
         "`make crds`.\n\n| setting | default | meaning |\n|---|---|---|\n" + rows + "\n"
     )
