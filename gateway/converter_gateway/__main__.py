@@ -10,7 +10,7 @@ from typing import Final
 
 import uvicorn
 
-from conversion_operator.cluster.conversions import KubeConversions
+from conversion_operator.cluster.conversions import Conversions
 from conversion_operator.cluster.transport import load_configuration
 from converter_gateway.app import create_app
 from converter_gateway.closing import Closing
@@ -55,7 +55,7 @@ def watched(listener: socket.socket, seconds: float) -> socket.socket:
 async def _serve() -> None:
     live = LiveSettings()
     settings = live.current()
-    cluster = KubeConversions(await load_configuration(), "my-network-gateway")
+    cluster = Conversions(await load_configuration(), "my-network-gateway")
     try:
         app = create_app(cluster, settings, live=live.current)
         config = uvicorn.Config(

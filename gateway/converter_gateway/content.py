@@ -9,7 +9,7 @@ from typing import Final
 
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.errors import NotFound
-from conversion_operator.cluster.interface import Body
+from conversion_operator.cluster.objects import Body
 from converter_gateway import naming, pipeline, translate
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.pipeline import Choice, Claim, Content, Planned

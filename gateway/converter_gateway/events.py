@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from conversion_operator.api.status import Phase
-from conversion_operator.core.parsing import parse_conversion
+from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway.translate import Answer, phase_of, to_answer
 
 Body = Mapping[str, Any]

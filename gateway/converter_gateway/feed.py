@@ -18,7 +18,7 @@ from typing import Final
 
 from conversion_operator.cluster.conversions import Conversions
 from conversion_operator.cluster.errors import ClusterError, Expired, Unavailable
-from conversion_operator.cluster.interface import Body, Change, Listing
+from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
 from converter_gateway import events
 from converter_gateway.events import Seen
 
@@ -52,7 +52,7 @@ class Feed:
         self,
         cluster: Conversions,
         namespace: str,
-        listing: Listing,
+        listing: ObjectList,
         advanced: Callable[[Feed], None],
     ) -> None:
         self.start = self.version = int(listing.version)
@@ -113,7 +113,7 @@ class Feed:
             async for change in changes:
                 self._apply(change)
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: WatchEvent) -> None:
         version = events.version_of(change.body)
         if version <= self.version:
             return  # told already: an event with this id must not come twice
@@ -124,7 +124,7 @@ class Feed:
         done.set_result(None)
         self._advanced(self)
 
-    def _tell(self, change: Change, version: int) -> None:
+    def _tell(self, change: WatchEvent, version: int) -> None:
         meta, deleted = change.body["metadata"], change.kind == "DELETED"
         before = self._seen.pop(meta["uid"], None)
         event = events.event_of(before, change.body, deleted=deleted)
@@ -173,7 +173,7 @@ class Hub:
         self._cluster = cluster
         self._feeds: dict[str, list[Feed]] = {}
         self._listeners: dict[str, int] = {}
-        self._lists: dict[tuple[str, int | None], asyncio.Task[Listing]] = {}
+        self._lists: dict[tuple[str, int | None], asyncio.Task[ObjectList]] = {}
 
     @asynccontextmanager
     async def listening(self, namespace: str) -> AsyncIterator[None]:
@@ -217,7 +217,7 @@ class Hub:
         feeds = [f for f in self._feeds.get(namespace, ()) if f.alive and f.start <= cursor]
         return max(feeds, key=lambda feed: feed.start, default=None)
 
-    def _follow(self, namespace: str, listing: Listing) -> None:
+    def _follow(self, namespace: str, listing: ObjectList) -> None:
         """See to it that there is a feed that reaches back to ``listing``."""
         if self._reaching(namespace, int(listing.version)) is None:
             others = [feed for feed in self._feeds.get(namespace, ()) if feed.alive]
@@ -232,7 +232,7 @@ class Hub:
                 feed.stop()
                 return
 
-    async def _list(self, namespace: str, version: int | None = None) -> Listing:
+    async def _list(self, namespace: str, version: int | None = None) -> ObjectList:
         """Whoever wants the same list at the same time shares one: none is too old to begin."""
         key = (namespace, version)
         task = self._lists.get(key)
@@ -241,12 +241,12 @@ class Hub:
             task.add_done_callback(lambda done: self._listed(key, done))
         return await asyncio.shield(task)
 
-    async def _ask(self, namespace: str, version: int | None) -> Listing:
+    async def _ask(self, namespace: str, version: int | None) -> ObjectList:
         if version is None:
             return await self._cluster.list_all(namespace)
         return await self._cluster.list_at(namespace, str(version))
 
-    def _listed(self, key: tuple[str, int | None], task: asyncio.Task[Listing]) -> None:
+    def _listed(self, key: tuple[str, int | None], task: asyncio.Task[ObjectList]) -> None:
         del self._lists[key]
         if not task.cancelled():
             task.exception()  # seen, even if everybody who waited has left

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
-from conversion_operator.core.parsing import parse_conversion
+from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import naming
 from converter_gateway.errors import ApiError
 from converter_gateway.rules import KeepExtension, Recipe, Rules

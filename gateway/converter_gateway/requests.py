@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from conversion_operator.api.rules import EXTENSIONS, MAX_SIDE, OPTION_TYPES
 from conversion_operator.api.spec import MAX_SECONDS, ConversionJobSpec, ConversionOptions
+from conversion_operator.api.validation import EXTENSIONS, MAX_SIDE, OPTION_TYPES
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import Mapping, PathRefused, to_volume
 from media_converter.contract import ConversionType

@@ -12,8 +12,8 @@ from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversions
 from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Refused
-from conversion_operator.cluster.interface import Body
-from conversion_operator.core.parsing import parse_conversion
+from conversion_operator.cluster.objects import Body
+from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import naming, translate
 from converter_gateway.closing import Closing
 from converter_gateway.errors import ApiError, NameTaken

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from conversion_operator.api.status import Phase
+from conversion_operator.cluster.parsing import parse_conversion
 from conversion_operator.core import admission
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.parsing import parse_conversion
 from converter_gateway.naming import INPUT_ANNOTATION, OUTPUT_ANNOTATION
 
 Answer = dict[str, Any]

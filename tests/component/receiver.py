@@ -13,9 +13,9 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from conversion_operator.cluster.callbacks import HttpCallbacks
-from conversion_operator.controller.app import Notices
-from conversion_operator.core.notify import may_connect
+from conversion_operator.app import Notices
+from conversion_operator.callbacks.policy import may_connect
+from conversion_operator.callbacks.sender import CallbackSender
 from mynetwork_converter import webhooks
 
 HOST: Final = "receiver.test"
@@ -120,7 +120,7 @@ def notices(folder: Path, secret: str | None = SECRET, **callbacks: Any) -> Noti
     if secret is not None:
         file.write_text(secret + "\n", encoding="utf-8")
     options = {"check": loopback_allowed, "lookup": on_loopback} | callbacks
-    return Notices(HttpCallbacks(**options), file)
+    return Notices(CallbackSender(**options), file)
 
 
 def data_of(delivery: Delivery) -> dict[str, Any]:

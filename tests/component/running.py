@@ -12,9 +12,9 @@ from typing import Any
 import kopf
 from prometheus_client import generate_latest
 
-from conversion_operator.cluster.interface import Resource
-from conversion_operator.cluster.kube import KubeCluster
-from conversion_operator.controller.app import Notices, Operator
+from conversion_operator.app import Notices, Operator
+from conversion_operator.cluster.client import Cluster
+from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.settings import LiveSettings
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.tools import configuration
@@ -25,7 +25,7 @@ class Running:
     """One operator. ``kill`` stops it without any of its farewells, as SIGKILL would."""
 
     operator: Operator
-    cluster: KubeCluster
+    cluster: Cluster
     task: asyncio.Task[None]
     stop: asyncio.Event
     config: Path
@@ -35,7 +35,7 @@ class Running:
         write_settings(self.config, settings)
         self.operator.reload()
 
-    async def look_again(self) -> None:
+    async def reconcile_all(self) -> None:
         """Have it look at everything now: after the server's clock was set, timers lag behind."""
         await self.cluster.list_all(Resource.JOBS, NAMESPACE)  # the answer carries the time
         changed = "WARNING" if self.operator.settings.current.log_level == "INFO" else "INFO"
@@ -74,7 +74,7 @@ async def running(
     """An operator that is up until the block ends, then stopped as by SIGTERM."""
     write_settings(config, {"pod_namespace": NAMESPACE} | settings)
     server = url or api.url
-    cluster = KubeCluster(configuration(server), user_agent=identity)
+    cluster = Cluster(configuration(server), user_agent=identity)
     live = LiveSettings(config)
 
     def login(**_: Any) -> kopf.ConnectionInfo:

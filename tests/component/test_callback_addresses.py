@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from conversion_operator.cluster.callbacks import HttpCallbacks, trusted
+from conversion_operator.callbacks.sender import CallbackSender, trusted
 from tests.component.receiver import (
     LOOPBACK,
     SLOW_HOST,
@@ -53,8 +53,8 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @asynccontextmanager
-async def callbacks(**options: Any) -> AsyncIterator[HttpCallbacks]:
-    made = HttpCallbacks(**options)
+async def callbacks(**options: Any) -> AsyncIterator[CallbackSender]:
+    made = CallbackSender(**options)
     try:
         yield made
     finally:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from conversion_operator.controller.notifier import PER_HOST
-from conversion_operator.core.notify import may_connect
+from conversion_operator.callbacks.loop import PER_HOST
+from conversion_operator.callbacks.policy import may_connect
 from tests.component.receiver import (
     HOST,
     SECRET,
@@ -59,7 +59,7 @@ async def go_to(api: FakeApi, op: Running, moment: str) -> None:
     """Set the clock to a moment, and have the operator notice."""
     ahead = datetime.fromisoformat(moment) - api.clock.now()
     api.clock.advance(max(0.0, ahead / timedelta(seconds=1)) + 1)
-    await op.look_again()
+    await op.reconcile_all()
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_each_end_is_told_once(
         mark = api.audit.mark()
         for _ in range(3):
             api.clock.advance(1200)
-            await op.look_again()
+            await op.reconcile_all()
         assert op.metric('converter_callbacks_sent_total{result="delivered"}') == 1
         assert not api.audit.writes(since=mark, resource="conversionjobs")
     (delivery,) = receiver.received
@@ -223,11 +223,11 @@ async def test_the_next_leader_goes_on(
     async with running(
         api, tmp_path / "a", "op-a", notices=notices(tmp_path / "s"), **options
     ) as a:
-        await api.until(lambda: a.operator.heart.ready and holder(api) == "op-a")
+        await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
         async with running(
             api, tmp_path / "b", "op-b", notices=notices(tmp_path / "s"), **options
         ) as b:
-            await api.until(lambda: b.operator.heart.ready)
+            await api.until(lambda: b.operator.health.ready)
             api.create(wanting("c", receiver.url()))
             await attempted(api, "c")
             await a.kill()
@@ -251,7 +251,7 @@ async def test_one_that_is_not_told_of_yet_is_not_deleted(
         api.create(wanting("c", receiver.url(), ttlSecondsAfterFinished=0))
         await attempted(api, "c")
         deletes = api.audit.count(verb="delete", resource="conversionjobs")
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: api.audit.count(verb="list", resource="jobs") > 1)
         assert deletes == 0
         assert api.find("conversionjobs", "c") is not None
@@ -339,16 +339,16 @@ async def test_nothing_is_sent_unsigned(
         await api.until(lambda: "secret" in note_of(api, "late").get("message", ""))
         assert note_of(api, "late")["state"] == "Pending"
         api.clock.advance(600)
-        await op.look_again()
+        await op.reconcile_all()
         made.secret.write_text(SECRET, encoding="utf-8")
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: state_of(api, "late") == "Delivered")
         assert api.audit.count(**NOTE) == 2
         made.secret.unlink()
         api.create(wanting("never", receiver.url()))
         await api.until(lambda: "secret" in note_of(api, "never").get("message", ""))
         api.clock.advance(3601)
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: state_of(api, "never") == "GaveUp")
     assert [delivery.event["subject"] for delivery in receiver.received] == ["late"]
     check_all(api, limit=3)

@@ -122,7 +122,7 @@ async def test_a_malformed_object_stops_nobody(api: FakeApi, world: World, tmp_p
 
 async def test_writes_per_conversion(api: FakeApi, world: World, tmp_path: Path) -> None:
     async with running(api, tmp_path) as op:
-        await api.until(lambda: op.operator.heart.ready)
+        await api.until(lambda: op.operator.health.ready)
         mark = api.audit.mark()
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") == "Succeeded")

@@ -47,7 +47,7 @@ async def test_events_of_one_that_has_a_hard_life(
         api.create(conversion_job("c"))
         for _ in range(3):
             api.clock.advance(30)
-            await op.look_again()
+            await op.reconcile_all()
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
     check_events(api, most=6)
     check_all(api, limit=3)
@@ -73,7 +73,7 @@ async def test_ten_idle_minutes(api: FakeApi, world: World, tmp_path: Path) -> N
             if minute == 1:  # after the first, what was still under way is over
                 mark = api.audit.mark()
             api.clock.advance(60)
-            await op.look_again()
+            await op.reconcile_all()
             await api.until(lambda: all(api.watches(resource=r) for r in WATCHED))
             lists = api.audit.count(verb="list", resource="jobs")
             for resource in WATCHED:
@@ -94,7 +94,7 @@ async def test_ten_idle_minutes(api: FakeApi, world: World, tmp_path: Path) -> N
 
 
 async def _cleared(api: FakeApi, op: Running, left: int) -> None:
-    await op.look_again()
+    await op.reconcile_all()
     await api.until(
         lambda: len(api.objects("jobs")) == left, 60, "the finished Jobs are cleared away"
     )

@@ -105,11 +105,11 @@ async def test_node_lost(api: FakeApi, world: World, tmp_path: Path) -> None:
         world.lose_node(status_of(api, "c")["nodeName"])
         world.delete_pods("c")
         api.clock.advance(120)
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == "NodeUnreachable", 20)
         assert phase_of(api, "d") == "Queued"
         api.clock.advance(900)
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: phase_of(api, "c") == "Failed", 20)
         assert status_of(api, "c")["reason"] == "NodeLost"
         await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
@@ -133,16 +133,16 @@ async def test_one_that_cannot_start(
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") is not None)
         api.clock.advance(10)
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == reason, 30)
         api.create(conversion_job("d"))
         await api.until(lambda: phase_of(api, "d") == "Queued")
         api.clock.advance(300)
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
         assert (phase_of(api, "c"), status_of(api, "c")["reason"]) == ("Queued", reason)
         api.clock.advance(60)
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
     check_all(api, limit=1)
 
@@ -216,12 +216,12 @@ async def test_clock_off_by_an_hour(api: FakeApi, world: World, tmp_path: Path, 
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c", ttlSecondsAfterFinished=1800))
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
-        await op.look_again()
+        await op.reconcile_all()
         api.create(conversion_job("d"))
         await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
         assert phase_of(api, "c") == "Succeeded"
         api.clock.advance(1800)
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: api.find("conversionjobs", "c") is None, 30)
 
 

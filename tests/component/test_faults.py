@@ -35,7 +35,7 @@ async def test_killed_at_a_write(
     write = CREATE if moment == "create" else STATUS
     world.script("c", succeed(hold=True))
     async with running(api, tmp_path) as op:
-        await api.until(lambda: op.operator.heart.ready)
+        await api.until(lambda: op.operator.health.ready)
         if moment == "last status":
             api.create(conversion_job("c"))
             await api.until(lambda: phase_of(api, "c") == "Running")

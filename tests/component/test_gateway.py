@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conversion_operator.cluster.conversions import KubeConversions
+from conversion_operator.cluster.conversions import Conversions
 from converter_gateway.app import create_app
 from converter_gateway.settings import GatewaySettings, LiveSettings
 from mynetwork_converter import AsyncClient, ConverterError
@@ -50,7 +50,7 @@ def body_for(path: str) -> Any:
 async def gateway(
     api: FakeApi, token: str | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    cluster = KubeConversions(configuration(api.url, token), "gateway")
+    cluster = Conversions(configuration(api.url, token), "gateway")
     app = create_app(cluster, GatewaySettings(**(DEFAULTS | settings)))
     transport = httpx.ASGITransport(app)
     try:
@@ -120,7 +120,7 @@ async def test_a_wait_is_bounded_and_survives_a_deletion(api: FakeApi) -> None:
 
 
 async def test_the_python_client_speaks_its_language(api: FakeApi) -> None:
-    cluster = KubeConversions(configuration(api.url), "gateway")
+    cluster = Conversions(configuration(api.url), "gateway")
     transport = httpx.ASGITransport(create_app(cluster, GatewaySettings(gateway_auth="network")))
     try:
         async with AsyncClient("http://test", transport=transport) as converter:
@@ -324,7 +324,7 @@ async def test_idempotency_keys(api: FakeApi, key: str, code: int) -> None:
 
 
 async def test_stats_follow_the_operators_settings(api: FakeApi, tmp_path: Path) -> None:
-    cluster = KubeConversions(configuration(api.url), "gateway")
+    cluster = Conversions(configuration(api.url), "gateway")
     (tmp_path / "CONVERTER_MAX_PARALLEL").write_text("3")
     live = LiveSettings(tmp_path, every=0)
     settings = GatewaySettings(gateway_auth="network")

@@ -103,7 +103,7 @@ async def _process(url: str, folder: Path, port: int) -> AsyncIterator[asyncio.s
     }
     with (folder / "operator.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "conversion_operator.controller"),
+            *(sys.executable, "-m", "conversion_operator"),
             env=environment,
             stdout=log,
             stderr=log,

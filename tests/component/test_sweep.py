@@ -36,12 +36,12 @@ async def test_swept_once_and_in_its_turn(api: FakeApi, world: World, tmp_path: 
         world.finish("d")
         await api.until(lambda: ended(sweep_of(api, made)), 20)
         api.clock.advance(600)
-        await op.look_again()
+        await op.reconcile_all()
         api.create(conversion_job("e"))
         await api.until(lambda: phase_of(api, "e") == "Succeeded", 20)
         assert sweep_of(api, made)
         api.clock.advance(3600)
-        await op.look_again()
+        await op.reconcile_all()
         await api.until(lambda: sweep_of(api, made) is None, 20)
     assert status_of(api, "c") == before
     assert attempts_of(api, "c") == ["OutOfMemory"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.cluster.kube import KubeCluster
+from conversion_operator.cluster.client import Cluster
 from conversion_operator.controller.leadership import NAME, Leadership
 from conversion_operator.core.fence import ANNOTATION, parse_admissions
 from tests.component.running import phase_of, running
@@ -47,7 +47,7 @@ async def test_one_is_frozen_just_before_it_creates(
     world.default = succeed(hold=True)
     first, second = await api.front("a"), await api.front("b")
     async with running(api, tmp_path / "a", "op-a", first, converter_max_parallel=1) as a:
-        await api.until(lambda: a.operator.heart.ready and holder(api) == "op-a")
+        await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
         with api.faults.hold(front="a", **CREATE) as frozen:
             api.create(conversion_job("early"))
             await frozen.wait_hit()
@@ -90,7 +90,7 @@ async def test_a_lease_that_another_wrote_stops_admission(
 ) -> None:
     """The write of the admissions conflicts, and nothing is created until it leads again."""
     async with running(api, tmp_path) as op:
-        await api.until(lambda: op.operator.heart.ready and holder(api) == "op-a")
+        await api.until(lambda: op.operator.health.ready and holder(api) == "op-a")
 
         def usurp(body: dict[str, Any]) -> None:
             body["spec"].update(holderIdentity="somebody", leaseDurationSeconds=3)
@@ -105,7 +105,7 @@ async def test_a_lease_that_another_wrote_stops_admission(
 
 
 async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: FakeApi) -> None:
-    cluster = KubeCluster(configuration(api.url), "op-a")
+    cluster = Cluster(configuration(api.url), "op-a")
     lead = Leadership(cluster, NAMESPACE, "op-a", cluster.now, lambda _: None)
     running_lead = asyncio.create_task(lead.run())
     try:
@@ -131,7 +131,7 @@ async def test_the_next_leader_starts_what_was_admitted(
     """Killed between the Lease and the Job: its admission is kept, be there a Job or not."""
     fault = api.faults.drop_answer if carried_out else api.faults.black_hole
     async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
-        await api.until(lambda: a.operator.heart.ready and holder(api) == "op-a")
+        await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
         with fault(**CREATE) as struck:
             early = api.create(conversion_job("early"))
             await struck.wait_hit()
@@ -161,7 +161,7 @@ async def test_nothing_is_admitted_before_all_is_listed(
         async with running(api, tmp_path / "b", "op-b", converter_max_parallel=1) as b:
             api.create(conversion_job("urgent", priority=100))
             await api.until(lambda: b.metric("converter_leading") == 1, 20)
-            await api.until(lambda: len(list(b.operator.view.conversions())) == 2, 20)
+            await api.until(lambda: len(list(b.operator.store.conversions())) == 2, 20)
             reads = api.audit.count(verb="update", resource="leases")
             await api.until(
                 lambda: api.audit.count(verb="update", resource="leases") > reads + 1, 20

@@ -45,7 +45,7 @@ async def outside(url: str, folder: Path) -> AsyncIterator[None]:
     }
     with (folder / "operator.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "conversion_operator.controller"),
+            *(sys.executable, "-m", "conversion_operator"),
             env=environment,
             stdout=log,
             stderr=log,

@@ -18,7 +18,7 @@ from tests.load.media import LONG, NAMESPACE
 
 _OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 _OPERATOR: Final = f"app.kubernetes.io/name={NAME}"
-_PROCESS: Final = "python3 -m conversion_operator.controller"
+_PROCESS: Final = "python3 -m conversion_operator"
 _CUT: Final = ("-j", "REJECT", "--reject-with", "tcp-reset")
 _SWALLOW: Final = ("-j", "DROP")
 _MOST: Final = {"pause a node": 2, "kill the API server": 2}

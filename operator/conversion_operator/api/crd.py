@@ -13,9 +13,9 @@ import yaml
 from pydantic import BaseModel
 
 from conversion_operator.api import names
-from conversion_operator.api.rules import Rule, root_rules, spec_rules
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.api.validation import ValidationRule, root_rules, spec_rules
 
 _DROPPED = ("title", "default", "additionalProperties", "const")
 
@@ -133,7 +133,7 @@ def build_crd() -> dict[str, Any]:
     }
 
 
-def _rules(rules: list[Rule]) -> list[dict[str, str]]:
+def _rules(rules: list[ValidationRule]) -> list[dict[str, str]]:
     return [rule.to_json() for rule in rules]
 
 

@@ -1,7 +1,7 @@
 """``spec`` of a ConversionJob. The descriptions are what ``kubectl explain`` prints.
 
 Aliases are the names users write. What a single field can express (patterns, bounds) stands here;
-what takes several fields is in :mod:`conversion_operator.api.rules`.
+what takes several fields is in :mod:`conversion_operator.api.validation`.
 """
 
 from __future__ import annotations

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
-
-from kubernetes.aio import client
 
 from conversion_operator.api import names
 from conversion_operator.cluster.errors import Expired
-from conversion_operator.cluster.interface import Body, Change, Listing
-from conversion_operator.cluster.transport import Transport
+from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
+from conversion_operator.cluster.transport import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,50 +21,8 @@ class Caller:
     groups: tuple[str, ...] = ()
 
 
-class Conversions(Protocol):
-    """What a client needs of a cluster. Every method raises a ClusterError."""
-
-    def now(self) -> datetime:
-        """The API server's time."""
-
-    async def create(self, namespace: str, body: Body) -> Body:
-        """Create a ConversionJob. Conflict if its name is taken, Refused if it may not be."""
-
-    async def get(self, namespace: str, name: str) -> Body:
-        """One ConversionJob, as of now."""
-
-    async def list_all(self, namespace: str, labels: str = "") -> Listing:
-        """All ConversionJobs of a namespace that a label selector matches, as of now."""
-
-    async def list_at(self, namespace: str, version: str) -> Listing:
-        """As they were at ``version``; Expired if the server does not keep that any more."""
-
-    def watch(self, namespace: str, version: str, name: str = "") -> AsyncGenerator[Change]:
-        """What changes after ``version`` about one, or all, until the server ends the stream."""
-
-    async def cancel(self, namespace: str, name: str, uid: str) -> Body:
-        """Ask for the end of this very ConversionJob. Refused if it is another one by now."""
-
-    async def review_token(self, token: str, audience: str) -> Caller | None:
-        """Who the token belongs to; None if it is not valid for the audience."""
-
-    async def may(self, caller: Caller, verb: str, namespace: str) -> bool:
-        """True if the caller may do this with the ConversionJobs of the namespace."""
-
-
-class KubeConversions:
-    """Conversions over the API server. Close it after use."""
-
-    def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
-        self._transport = Transport(configuration, user_agent)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._transport.close()
-
-    def now(self) -> datetime:
-        """The Date header of the latest answer, plus the time since."""
-        return self._transport.now()
+class Conversions(Client):
+    """ConversionJobs as a client sees them. Every method raises a ClusterError."""
 
     async def create(self, namespace: str, body: Body) -> Body:
         """POST a ConversionJob."""
@@ -78,13 +32,13 @@ class KubeConversions:
         """GET a ConversionJob."""
         return await self._transport.request("GET", _path(namespace, name))
 
-    async def list_all(self, namespace: str, labels: str = "") -> Listing:
+    async def list_all(self, namespace: str, labels: str = "") -> ObjectList:
         """LIST, read from the store: resourceVersion is left unset on purpose."""
         query = [("labelSelector", labels)] if labels else []
         answer = await self._transport.request("GET", _path(namespace), query)
-        return Listing(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+        return ObjectList(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
 
-    async def list_at(self, namespace: str, version: str) -> Listing:
+    async def list_at(self, namespace: str, version: str) -> ObjectList:
         """LIST of one version exactly, which the server reads from its history."""
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
         answer = await self._transport.request("GET", _path(namespace), query)
@@ -92,9 +46,11 @@ class KubeConversions:
         if told != version:
             # Clients have to see for themselves that a server heeds resourceVersionMatch.
             raise Expired(f"asked for a list of version {version}, got one of {told}")
-        return Listing(tuple(answer["items"]), version)
+        return ObjectList(tuple(answer["items"]), version)
 
-    async def watch(self, namespace: str, version: str, name: str = "") -> AsyncGenerator[Change]:
+    async def watch(
+        self, namespace: str, version: str, name: str = ""
+    ) -> AsyncGenerator[WatchEvent]:
         """GET with watch."""
         query = [("resourceVersion", version)]
         if name:

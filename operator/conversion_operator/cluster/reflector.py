@@ -13,8 +13,9 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Expired, Refused, Unavailable
-from conversion_operator.cluster.interface import Cluster, Listing, Resource, Sink
+from conversion_operator.cluster.objects import EventHandler, ObjectList, Resource
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 15.0
@@ -37,7 +38,7 @@ class Reflector:
         cluster: Cluster,
         resource: Resource,
         namespace: str,
-        sink: Sink,
+        handler: EventHandler,
         *,
         relist_seconds: float,
         watching: bool = True,
@@ -45,7 +46,7 @@ class Reflector:
         self.health = Health(time.monotonic())
         self.resource, self.namespace = resource, namespace
         self._cluster = cluster
-        self._sink = sink
+        self._sink = handler
         self._relist_seconds, self._watching = relist_seconds, watching
 
     async def run(self) -> None:
@@ -59,7 +60,7 @@ class Reflector:
             except Refused as error:
                 # No right to look there: nothing of ours can be there, or what was known stands.
                 # The others must not wait for it.
-                self._sink.replace(self.resource, self.namespace, Listing((), "0"))
+                self._sink.replace(self.resource, self.namespace, ObjectList((), "0"))
                 logger.error(
                     "may not list %s in namespace %s; apply deploy/namespace there, or take it "
                     "off WATCH_NAMESPACES: %s",

@@ -28,7 +28,7 @@ from conversion_operator.cluster.errors import (
     Refused,
     Unavailable,
 )
-from conversion_operator.cluster.interface import Change
+from conversion_operator.cluster.objects import WatchEvent
 
 _READ: Final = aiohttp.ClientTimeout(total=30, connect=5)
 # Short enough that a write sent just before leadership was lost cannot arrive after another
@@ -68,7 +68,7 @@ class Transport:
         """The Date header of the latest answer, plus the time since."""
         return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
 
-    async def watch(self, path: str, query: list[tuple[str, str]]) -> AsyncGenerator[Change]:
+    async def watch(self, path: str, query: list[tuple[str, str]]) -> AsyncGenerator[WatchEvent]:
         """Changes of what ``path`` lists. Bookmarks keep the version fresh in quiet times."""
         query = [
             ("watch", "true"),
@@ -143,7 +143,22 @@ class Transport:
             self._server_time, self._server_time_at = told, time.monotonic()
 
 
-def _parse_change(line: bytes) -> Change:
+class Client:
+    """Base of the clients: one Transport, and its clock. Close it after use."""
+
+    def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
+        self._transport = Transport(configuration, user_agent)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    def now(self) -> datetime:
+        """The API server's time. This machine's clock may be wrong."""
+        return self._transport.now()
+
+
+def _parse_change(line: bytes) -> WatchEvent:
     event = orjson.loads(line)
     body = event["object"]
     if event["type"] == "ERROR":
@@ -151,7 +166,7 @@ def _parse_change(line: bytes) -> Change:
         if body.get("code") == 410:
             raise Expired(message)
         raise Unavailable(f"the watch ended with an error: {message}")
-    return Change(event["type"], body)
+    return WatchEvent(event["type"], body)
 
 
 def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) -> ClusterError:

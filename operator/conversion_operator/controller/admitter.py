@@ -21,14 +21,14 @@ from typing import Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Refused
-from conversion_operator.cluster.interface import Body, Change, Resource
+from conversion_operator.cluster.objects import Body, Resource, WatchEvent
+from conversion_operator.cluster.parsing import owned_by
+from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
-from conversion_operator.controller.shared import Shared
 from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
 from conversion_operator.core.fence import room
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.parsing import owned_by
 from conversion_operator.core.plan import Block
 from conversion_operator.core.reconcile import awaits_attempt, current_attempt
 from conversion_operator.core.sweep import ATTEMPT as SWEEP
@@ -58,18 +58,18 @@ class Admitter:
     """Runs the admission passes. ``changed`` is told the uids whose place has changed."""
 
     def __init__(
-        self, shared: Shared, leadership: Leadership, changed: Callable[[str], None]
+        self, context: ControllerContext, leadership: Leadership, changed: Callable[[str], None]
     ) -> None:
         self._leadership, self._term = leadership, 0
         self.queue = Queue((), {})
-        self._shared, self._changed = shared, changed
-        self._cluster, self._view = shared.cluster, shared.view
+        self._context, self._changed = context, changed
+        self._cluster, self._store = context.cluster, context.store
         self._reserved: set[str] = set()
         self._known = _Known()
         self._wake = asyncio.Event()
         self._starting: set[asyncio.Task[None]] = set()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Something happened that may let a conversion start."""
         self._wake.set()
 
@@ -90,9 +90,9 @@ class Admitter:
 
     async def _pass(self) -> float:
         """One look at everything. Returns the seconds until the next at the latest."""
-        if not self._shared.may_act():
+        if not self._context.may_act():
             return 1.0
-        policy = self._shared.settings.current.policy()
+        policy = self._context.settings.current.policy()
         if self._term != self._leadership.term and not await self._take_over(policy):
             return 1.0
         obstacles = await self._ask_obstacles(policy)
@@ -101,8 +101,8 @@ class Admitter:
         # From here to the reservations nothing is awaited: no other pass or event can come
         # between counting the slots and taking them.
         now = self._cluster.now()
-        children = self._view.all_children()
-        queue = look(self._view.conversions(), children, obstacles, now, policy)
+        children = self._store.all_children()
+        queue = look(self._store.conversions(), children, obstacles, now, policy)
         queue = _without(queue, self._reserved)
         held = slots_held(children, self._reserved, self._written_off())
         batch = self._choose(queue, held, policy)
@@ -121,13 +121,15 @@ class Admitter:
     def _choose(self, queue: Queue, held: int, policy: Policy) -> dict[str, int]:
         """The attempts to start now, by uid; sweeps only where no conversion wants the slot."""
         chosen = {
-            uid: current_attempt(conversion, self._view.children(uid)) + 1
+            uid: current_attempt(conversion, self._store.children(uid)) + 1
             for uid in admit(queue, held, policy)
-            if (conversion := self._view.conversion(uid))
+            if (conversion := self._store.conversion(uid))
         }
         spare = may_sweep(len(queue.order), held, policy)
         if spare:
-            found = sweeps(self._view.conversions(), self._view.all_children(), self._cluster.now())
+            found = sweeps(
+                self._store.conversions(), self._store.all_children(), self._cluster.now()
+            )
             wanting = [uid for uid in found if uid not in self._reserved]
             chosen |= dict.fromkeys(wanting[:spare], SWEEP)
         return dict(itertools.islice(chosen.items(), room(len(self._reserved))))
@@ -141,16 +143,16 @@ class Admitter:
         for uid, block in self.queue.blocks.items():
             if before.blocks.get(uid) != block:
                 self._changed(uid)
-        self._shared.metrics.queued.set(len(self.queue.order))
-        self._shared.metrics.blocked.set(len(self.queue.blocks))
-        self._shared.metrics.running.set(held)
-        self._shared.metrics.limit.set(policy.max_parallel)
-        self._shared.metrics.enabled.set(policy.enabled)
+        self._context.metrics.queued.set(len(self.queue.order))
+        self._context.metrics.blocked.set(len(self.queue.blocks))
+        self._context.metrics.running.set(held)
+        self._context.metrics.limit.set(policy.max_parallel)
+        self._context.metrics.enabled.set(policy.enabled)
 
     def _written_off(self) -> frozenset[str]:
         return frozenset(
             c.key.uid
-            for c in self._view.conversions()
+            for c in self._store.conversions()
             if c.status and c.status.phase is Phase.FAILED and c.status.reason == Reason.NODE_LOST
         )
 
@@ -159,7 +161,7 @@ class Admitter:
         refused = self._known.refused
         for uid in [uid for uid, (_, until) in refused.items() if until <= now]:
             del refused[uid]
-        spaces = {c.key.namespace for c in self._view.conversions() if not c.finished}
+        spaces = {c.key.namespace for c in self._store.conversions() if not c.finished}
         missing = {space for space in spaces if not await self._claim_exists(space, policy.claim)}
         return Obstacles(frozenset(missing), {uid: block for uid, (block, _) in refused.items()})
 
@@ -183,13 +185,13 @@ class Admitter:
         """
         term = self._leadership.term
         try:
-            for namespace in self._shared.settings.current.namespaces:
+            for namespace in self._context.settings.current.namespaces:
                 for resource in (Resource.JOBS, Resource.PODS):
                     try:
                         listing = await self._cluster.list_all(resource, namespace)
                     except Refused:
                         continue  # the reflector complains of it; nothing of ours can be there
-                    self._view.replace(resource, namespace, listing)
+                    self._store.replace(resource, namespace, listing)
         except ClusterError as error:
             logger.warning("cannot take over yet: %s", error)
             return False
@@ -226,11 +228,11 @@ class Admitter:
             self._reserved.discard(uid)
             self._leadership.settle(uid)
             self._changed(uid)
-            self.poke()
+            self.wake()
 
     def _seen(self, uid: str, attempt: int) -> bool:
         """True once the attempt is known, be it over already: then it holds its slot itself."""
-        conversion, children = self._view.conversion(uid), self._view.children(uid)
+        conversion, children = self._store.conversion(uid), self._store.children(uid)
         if attempt == SWEEP:
             return any(job.attempt == SWEEP for job in children.jobs)
         stored = current_attempt(conversion, children) if conversion else 0
@@ -238,17 +240,17 @@ class Admitter:
 
     def _wanted(self, uid: str, attempt: int) -> Conversion | None:
         """The conversion, if it is still to be started: it may have been cancelled meanwhile."""
-        conversion = self._view.conversion(uid)
+        conversion = self._store.conversion(uid)
         if conversion is not None and attempt == SWEEP:
-            children, now = self._view.children(uid), self._cluster.now()
-            wanted = self._shared.leads() and wants_sweep(conversion, children, now)
+            children, now = self._store.children(uid), self._cluster.now()
+            wanted = self._context.leads() and wants_sweep(conversion, children, now)
             return conversion if wanted else None
         if conversion is None or conversion.finished or conversion.deleting:
             return None
         startable = not conversion.cancelled and awaits_attempt(
-            conversion, self._view.children(uid)
+            conversion, self._store.children(uid)
         )
-        return conversion if startable and self._shared.leads() else None
+        return conversion if startable and self._context.leads() else None
 
     async def _create(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
         """One try. True if it is settled: the Job exists, or it was refused."""
@@ -286,7 +288,7 @@ class Admitter:
 
     def _see(self, job: Body) -> None:
         """Count on the Job from this moment, before the watch tells of it."""
-        self._view.apply(Resource.JOBS, Change("ADDED", job))
+        self._store.apply(Resource.JOBS, WatchEvent("ADDED", job))
 
     def _refuse(self, uid: str, block: Block) -> None:
         logger.warning("the Job of %s is refused: %s", uid, block.message)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import kopf
 
 from conversion_operator.api import names
-from conversion_operator.cluster.interface import Change, Resource, Sink
+from conversion_operator.cluster.objects import EventHandler, Resource, WatchEvent
 
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
@@ -32,7 +32,7 @@ def log_in(**context: Any) -> kopf.ConnectionInfo | None:
 
 
 async def watch_conversions(
-    sink: Sink,
+    handler: EventHandler,
     namespaces: Collection[str],
     identity: str,
     stop: asyncio.Event,
@@ -45,11 +45,11 @@ async def watch_conversions(
     """
     async with asyncio.TaskGroup() as group:
         for namespace in namespaces:
-            group.create_task(_watch(sink, namespace, identity, stop, login))
+            group.create_task(_watch(handler, namespace, identity, stop, login))
 
 
 async def _watch(
-    sink: Sink, namespace: str, identity: str, stop: asyncio.Event, login: Login
+    handler: EventHandler, namespace: str, identity: str, stop: asyncio.Event, login: Login
 ) -> None:
     """Run kopf for one namespace, again and again.
 
@@ -59,7 +59,7 @@ async def _watch(
     pause = _FIRST_PAUSE
     while not stop.is_set():
         try:
-            await _run_kopf(sink, namespace, identity, stop, login)
+            await _run_kopf(handler, namespace, identity, stop, login)
             # A signal reaches the kopf that was started last alone.
             stop.set()
         except Exception:
@@ -70,7 +70,7 @@ async def _watch(
 
 
 async def _run_kopf(
-    sink: Sink, namespace: str, identity: str, stop: asyncio.Event, login: Login
+    handler: EventHandler, namespace: str, identity: str, stop: asyncio.Event, login: Login
 ) -> None:
     """Run kopf until it is told to stop.
 
@@ -78,7 +78,7 @@ async def _run_kopf(
     is younger than itself, also those that are not its own; hence its two halves here.
     """
     tasks = await kopf.spawn_tasks(
-        registry=_registry(sink, login),
+        registry=_registry(handler, login),
         settings=_settings(),
         namespaces=[namespace],
         standalone=True,
@@ -96,14 +96,14 @@ async def _run_kopf(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _registry(sink: Sink, login: Login) -> kopf.OperatorRegistry:
+def _registry(handler: EventHandler, login: Login) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
         # The type is None for what was there when kopf started.
-        sink.apply(Resource.CONVERSIONS, Change(event["type"] or "ADDED", event["object"]))
+        handler.apply(Resource.CONVERSIONS, WatchEvent(event["type"] or "ADDED", event["object"]))
 
     return registry
 

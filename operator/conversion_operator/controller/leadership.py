@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound
-from conversion_operator.cluster.interface import Body, Leases
+from conversion_operator.cluster.objects import Body
 from conversion_operator.core.fence import ANNOTATION, format_admissions, parse_admissions
 
 NAME: Final = "my-network-converter-operator"
@@ -37,13 +38,13 @@ class Leadership:
 
     def __init__(
         self,
-        leases: Leases,
+        cluster: Cluster,
         namespace: str,
         identity: str,
         now: Callable[[], datetime],
         on_change: Callable[[bool], None],
     ) -> None:
-        self._leases, self._namespace, self._identity = leases, namespace, identity
+        self._cluster, self._namespace, self._identity = cluster, namespace, identity
         self._now, self._on_change = now, on_change
         self._leads_until = 0.0
         self._seen_version, self._seen_at = "", 0.0
@@ -103,10 +104,10 @@ class Leadership:
 
     async def _try(self) -> None:
         try:
-            lease = await self._leases.get_lease(self._namespace, NAME)
+            lease = await self._cluster.get_lease(self._namespace, NAME)
         except NotFound:
             started = time.monotonic()
-            self._stored = await self._leases.create_lease(self._namespace, self._body({}, 0))
+            self._stored = await self._cluster.create_lease(self._namespace, self._body({}, 0))
             self._won_at(started, {})
             return
         spec = lease.get("spec") or {}
@@ -129,7 +130,7 @@ class Leadership:
         """Replace the Lease if it still is as given. Returns when that began."""
         started, self._stored = time.monotonic(), None
         try:
-            self._stored = await self._leases.replace_lease(
+            self._stored = await self._cluster.replace_lease(
                 self._namespace, self._body(lease["metadata"], moves)
             )
         except Conflict:
@@ -156,11 +157,11 @@ class Leadership:
             return
         self._leads_until = 0.0
         try:
-            lease = await self._leases.get_lease(self._namespace, NAME)
+            lease = await self._cluster.get_lease(self._namespace, NAME)
             if (lease.get("spec") or {}).get("holderIdentity") != self._identity:
                 return
             spec = {**lease["spec"], "holderIdentity": ""}
-            await self._leases.replace_lease(self._namespace, {**lease, "spec": spec})
+            await self._cluster.replace_lease(self._namespace, {**lease, "spec": spec})
         except ClusterError as error:
             logger.warning("cannot release the Lease, a successor will wait for it: %s", error)
 

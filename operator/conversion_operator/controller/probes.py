@@ -23,7 +23,7 @@ LIST_LIMIT_SECONDS: Final = 150.0
 would not bring it back; a reflector that does not even try any more is."""
 
 
-class Heart:
+class Health:
     """What the event loop leaves behind for the probes, in values a thread may read."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Heart:
         """The loop turns."""
         self.beaten_at = time.monotonic()
 
-    def complaint(self) -> str:
+    def problem(self) -> str:
         """What is wrong; "" if nothing is."""
         now = time.monotonic()
         if now - self.beaten_at > LOOP_LIMIT_SECONDS:
@@ -59,7 +59,7 @@ class _Handler(WSGIRequestHandler):
         pass
 
 
-def serve(port: int, registry: CollectorRegistry, heart: Heart) -> WSGIServer:
+def serve(port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
     """Serve on all addresses until ``shutdown()`` of the result is called."""
     metrics = make_wsgi_app(registry)
 
@@ -69,16 +69,14 @@ def serve(port: int, registry: CollectorRegistry, heart: Heart) -> WSGIServer:
             answer: Iterable[bytes] = metrics(environ, start)
             return answer
         if path == "/healthz":
-            complaint = heart.complaint()
+            problem = health.problem()
         elif path == "/readyz":
-            complaint = heart.complaint() or ("" if heart.ready else "not in step yet")
+            problem = health.problem() or ("" if health.ready else "not in step yet")
         else:
             start("404 Not Found", [("Content-Type", "text/plain")])
             return [b"try /metrics, /healthz or /readyz\n"]
-        start(
-            "503 Service Unavailable" if complaint else "200 OK", [("Content-Type", "text/plain")]
-        )
-        return [(complaint or "ok").encode() + b"\n"]
+        start("503 Service Unavailable" if problem else "200 OK", [("Content-Type", "text/plain")])
+        return [(problem or "ok").encode() + b"\n"]
 
     server = make_server("", port, application, _Server, _Handler)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()

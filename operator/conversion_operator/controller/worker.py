@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Final
 
 from conversion_operator.cluster.errors import ClusterError, NotFound, Unavailable
-from conversion_operator.cluster.interface import Change, Resource
+from conversion_operator.cluster.objects import Resource, WatchEvent
 from conversion_operator.controller.admitter import Admitter
-from conversion_operator.controller.announcer import Announcer
-from conversion_operator.controller.shared import Shared
+from conversion_operator.controller.context import ControllerContext
+from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.model import Children, Conversion, Pod
 from conversion_operator.core.naming import job_name
@@ -41,11 +41,15 @@ class Worker:
     """Works off the queue; several tasks may run :meth:`run` of one Worker."""
 
     def __init__(
-        self, shared: Shared, queue: WorkQueue, admitter: Admitter, announcer: Announcer
+        self,
+        context: ControllerContext,
+        queue: WorkQueue,
+        admitter: Admitter,
+        recorder: EventRecorder,
     ) -> None:
-        self._shared, self._queue = shared, queue
-        self._admitter, self._announcer = admitter, announcer
-        self._cluster, self._view = shared.cluster, shared.view
+        self._context, self._queue = context, queue
+        self._admitter, self._recorder = admitter, recorder
+        self._cluster, self._store = context.cluster, context.store
         self._written_at: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -58,14 +62,14 @@ class Worker:
                 self._queue.done(uid)
 
     async def _work(self, uid: str) -> None:
-        if not self._shared.may_act():
+        if not self._context.may_act():
             self._queue.add_after(uid, _NOT_READY_PAUSE)
             return
         try:
             await self._reconcile(uid)
             self._queue.succeeded(uid)
         except ClusterError as error:
-            self._shared.metrics.errors.inc()
+            self._context.metrics.errors.inc()
             logger.warning("reconciling %s is repeated: %s", uid, error)
             if isinstance(error, Unavailable) and error.retry_after:
                 self._queue.add_after(uid, error.retry_after)
@@ -73,26 +77,26 @@ class Worker:
                 self._queue.add_backed_off(uid)
         except Exception:
             # One odd object must not stop the others; it is tried again, ever more slowly.
-            self._shared.metrics.errors.inc()
+            self._context.metrics.errors.inc()
             logger.exception("reconciling %s failed", uid)
             self._queue.add_backed_off(uid)
 
     async def _reconcile(self, uid: str) -> None:
-        conversion, children = self._view.conversion(uid), self._view.children(uid)
+        conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._written_at.pop(uid, None)
             await self._carry_out(None, decide_ownerless(children))
-            self._view.forget_gone(uid)
-            self._admitter.poke()
+            self._store.forget_deleted(uid)
+            self._admitter.wake()
             return
         children = await self._make_sure(conversion, children)
-        plan = decide(conversion, children, await self._context(conversion, children))
+        plan = decide(conversion, children, await self._snapshot(conversion, children))
         await self._carry_out(conversion, plan)
         if conversion.finished:
-            self._view.forget_gone(uid)
-        if plan.look_again is not None:
-            self._queue.add_after(uid, max(0.05, plan.look_again.total_seconds()))
-        self._admitter.poke()
+            self._store.forget_deleted(uid)
+        if plan.requeue_after is not None:
+            self._queue.add_after(uid, max(0.05, plan.requeue_after.total_seconds()))
+        self._admitter.wake()
 
     async def _make_sure(self, conversion: Conversion, children: Children) -> Children:
         """Ask the API server where the view alone would lead to a wrong conclusion.
@@ -108,23 +112,23 @@ class Worker:
         try:
             if not mine.jobs and not mine.pods:
                 job = await self._cluster.get_job(key.namespace, job_name(key.uid, number))
-                self._view.apply(Resource.JOBS, Change("ADDED", job))
+                self._store.apply(Resource.JOBS, WatchEvent("ADDED", job))
             elif any(job.finished for job in mine.jobs) and not any(
                 pod.terminated for pod in mine.pods
             ):
                 for pod in await self._cluster.pods_of(key.namespace, key.uid):
-                    self._view.apply(Resource.PODS, Change("ADDED", pod))
+                    self._store.apply(Resource.PODS, WatchEvent("ADDED", pod))
         except NotFound:
             return children
-        return self._view.children(key.uid)
+        return self._store.children(key.uid)
 
-    async def _context(self, conversion: Conversion, children: Children) -> Context:
+    async def _snapshot(self, conversion: Conversion, children: Children) -> Context:
         uid, queue = conversion.key.uid, self._admitter.queue
         written = self._written_at.get(uid)
         progress, logs = await self._ask_progress(conversion, children, written)
         return Context(
             now=self._cluster.now(),
-            policy=self._shared.settings.current.policy(),
+            policy=self._context.settings.current.policy(),
             position=queue.position(uid),
             block=queue.blocks.get(uid),
             events=await self._ask_events(conversion, children),
@@ -169,8 +173,8 @@ class Worker:
             return
         body = await self._cluster.write_status(conversion.key, plan.status)
         self._written_at[conversion.key.uid] = time.monotonic()
-        self._view.apply(Resource.CONVERSIONS, Change("MODIFIED", body))
-        self._announcer.announce(conversion, plan.status)
+        self._store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
+        self._recorder.record(conversion, plan.status)
 
     async def _act(self, conversion: Conversion | None, action: Action) -> None:
         if isinstance(action, DeleteJob):

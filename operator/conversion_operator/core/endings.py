@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
-from conversion_operator.api.status import ConversionJobStatus, Phase, Retries
+from conversion_operator.api.status import ConversionJobStatus, NotifyState, Phase, Retries
 from conversion_operator.core import statuses
-from conversion_operator.core.delivery import hold
 from conversion_operator.core.model import Children, Conversion, Job
 from conversion_operator.core.plan import (
     FORCE_AFTER,
@@ -21,6 +21,10 @@ from conversion_operator.core.plan import (
 from conversion_operator.core.retry import count_end, last_attempt, next_attempt_at
 from conversion_operator.core.sweep import clear_sweeps
 from conversion_operator.core.verdict import Ended
+
+HOLD: Final = timedelta(days=1)
+"""How long after the end a pending callback keeps its conversion from being deleted. It is given
+up after an hour, unless no operator runs: then it is still owed one attempt."""
 
 
 def conclude(
@@ -37,7 +41,7 @@ def conclude(
     status = statuses.close_attempt(
         status, end.reason, end.message, end.finished_at or context.now, retries
     ).model_copy(update={"retries": counted})
-    return Plan(status=status, look_again=TOMBSTONE)
+    return Plan(status=status, requeue_after=TOMBSTONE)
 
 
 def end_without_attempt(
@@ -53,7 +57,7 @@ def end_without_attempt(
         DeleteJob(job, foreground=True) for job in children.jobs if job.live and not job.deleting
     )
     if children.live:
-        return Plan(live, look_again=FORCE_AFTER)
+        return Plan(live, requeue_after=FORCE_AFTER)
     status = statuses.next_status(conversion, phase, reason, message, context.now)
     return Plan(status=status.model_copy(update={"completion_time": context.now}))
 
@@ -68,17 +72,17 @@ def after_end(conversion: Conversion, children: Children, context: Context) -> P
     children, swept, waits_for_sweep = clear_sweeps(children, since, context)
     actions: list[Action] = [*swept]
     for job in children.jobs:
-        if job.gone or job.deleting:
+        if job.deleted or job.deleting:
             continue
         if job.live and not (since < TOMBSTONE and _has_ended(job, conversion, children)):
             actions.append(DeleteJob(job, foreground=True))
         elif since >= TOMBSTONE:
             actions.append(DeleteJob(job, foreground=False))
-    named = {job.name for job in children.jobs if not job.gone}
+    named = {job.name for job in children.jobs if not job.deleted}
     actions += [
         DeletePod(pod, force=False)
         for pod in children.pods
-        if not pod.gone and pod.job_name not in named and pod.deleted_at is None
+        if not pod.deleted and pod.job_name not in named and pod.deleted_at is None
     ]
     given = conversion.spec.ttl_seconds_after_finished if conversion.spec else None
     ttl = timedelta(seconds=context.policy.ttl if given is None else given)
@@ -88,7 +92,13 @@ def after_end(conversion: Conversion, children: Children, context: Context) -> P
         return Plan((*actions, DeleteConversion()))
     waits = [ttl - since, *waits_for_sweep]
     waits += [TOMBSTONE - since] if since < TOMBSTONE else []
-    return Plan(tuple(actions), look_again=min(waits))
+    return Plan(tuple(actions), requeue_after=min(waits))
+
+
+def hold(status: ConversionJobStatus) -> timedelta:
+    """How long after its end a conversion stays at least."""
+    pending = status.notify is not None and status.notify.state is NotifyState.PENDING
+    return HOLD if pending else timedelta(0)
 
 
 def _has_ended(job: Job, conversion: Conversion, children: Children) -> bool:

@@ -1,7 +1,7 @@
 """The plain values decisions are made on: what is known of conversions, Jobs and pods.
 
-Instances are made by :mod:`conversion_operator.core.parsing` from what the API server sent. Times
-are aware datetimes in UTC, taken from the cluster; ``now`` always comes from outside.
+The cluster package parses them from API objects. Times are aware datetimes in UTC by the API
+server's clock. ``now`` always comes from the caller.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ class Job:
     finished_at: datetime | None
     failure: str
     image: str
-    gone: bool = False
+    deleted: bool = False
 
     @property
     def live(self) -> bool:
         """True while it may still start or run a pod."""
-        return self.finished is None and not self.gone
+        return self.finished is None and not self.deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +152,12 @@ class Pod:
     terminated: Terminated | None = None
     disruption: str = ""
     disruption_message: str = ""
-    gone: bool = False
+    deleted: bool = False
 
     @property
     def live(self) -> bool:
         """True while it may run: it holds a slot, Terminating or not, with an owner or not."""
-        return not self.gone and self.phase not in ("Succeeded", "Failed")
+        return not self.deleted and self.phase not in ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,4 +80,4 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     status: ConversionJobStatus | None = None
-    look_again: timedelta | None = None
+    requeue_after: timedelta | None = None

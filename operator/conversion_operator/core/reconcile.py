@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core import delivery, statuses
+from conversion_operator.core import statuses
 from conversion_operator.core.endings import (
     after_end,
     conclude,
@@ -59,9 +59,15 @@ def decide(conversion: Conversion, children: Children, context: Context) -> Plan
         return Plan()
     plan = _decide_unfinished(conversion, children, context)
     if plan.status is not None:
-        owing = delivery.owe(plan.status, delivery.target(conversion, context.policy.callback_url))
+        owing = statuses.owe(plan.status, callback_url(conversion, context.policy.callback_url))
         plan = replace(plan, status=statuses.fit(owing))
     return plan
+
+
+def callback_url(conversion: Conversion, default: str) -> str:
+    """The URL to call; "" if nobody is to be told."""
+    given = conversion.spec.notify if conversion.spec else None
+    return given.url if given else default
 
 
 def decide_ownerless(children: Children) -> Plan:
@@ -70,8 +76,8 @@ def decide_ownerless(children: Children) -> Plan:
     Its Jobs are collected by the cluster, their owner being gone; a pod that somebody cut loose
     from its Job is not.
     """
-    owned = {job.name for job in children.jobs if not job.gone}
-    loose = (pod for pod in children.pods if not pod.gone and pod.job_name not in owned)
+    owned = {job.name for job in children.jobs if not job.deleted}
+    loose = (pod for pod in children.pods if not pod.deleted and pod.job_name not in owned)
     return Plan(tuple(DeletePod(pod, force=False) for pod in loose if pod.deleted_at is None))
 
 
@@ -147,15 +153,15 @@ def _start(conversion: Conversion, attempt: Children, verdict: Waiting, context:
     old = conversion.status
     again = min(left, STARTING_INTERVAL)
     if old and old.phase is Phase.STARTING and old.reason == verdict.reason:
-        return Plan(look_again=again)
+        return Plan(requeue_after=again)
     if old and verdict.reason == Reason.STARTING and age < STARTING_SETTLE:
         # Most containers run within two seconds: the write that says so is the next one.
-        return Plan(look_again=STARTING_SETTLE - age)
+        return Plan(requeue_after=STARTING_SETTLE - age)
     status = statuses.next_status(
         conversion, Phase.STARTING, verdict.reason, verdict.message, context.now
     )
     status = statuses.open_attempt(status, attempt)
-    return Plan(status=statuses.with_pod(status, verdict.pod), look_again=again)
+    return Plan(status=statuses.with_pod(status, verdict.pod), requeue_after=again)
 
 
 def _give_up_start(
@@ -186,18 +192,18 @@ def _run(conversion: Conversion, attempt: Children, verdict: Active, context: Co
     again = PROGRESS_INTERVAL
     if old and old.phase is Phase.RUNNING and old.pod_name == pod.name:
         if context.progress is None:
-            return Plan(look_again=again)
+            return Plan(requeue_after=again)
         if context.since_write is not None and context.since_write < PROGRESS_INTERVAL:
-            return Plan(look_again=PROGRESS_INTERVAL - context.since_write)
+            return Plan(requeue_after=PROGRESS_INTERVAL - context.since_write)
         status = statuses.with_progress(old, context.progress, context.logs)
         # A converter that writes the same again, and one that says nothing, cost no write.
-        return Plan(status=status if status != old else None, look_again=again)
+        return Plan(status=status if status != old else None, requeue_after=again)
     status = statuses.next_status(
         conversion, Phase.RUNNING, Reason.RUNNING, "the converter runs", context.now
     )
     status = statuses.open_attempt(status, attempt)
     status = status.model_copy(update={"start_time": pod.running_since, "logs": None})
-    return Plan(status=statuses.with_pod(status, pod), look_again=again)
+    return Plan(status=statuses.with_pod(status, pod), requeue_after=again)
 
 
 def _bear_unreachable(
@@ -209,7 +215,7 @@ def _bear_unreachable(
         return conclude(conversion, attempt, end, context, Phase.FAILED)
     old = conversion.status
     if old and old.reason == Reason.NODE_UNREACHABLE:
-        return Plan(look_again=left)
+        return Plan(requeue_after=left)
     message = f"node {verdict.pod.node or 'unknown'} does not answer"
     status = statuses.next_status(
         conversion,
@@ -218,7 +224,7 @@ def _bear_unreachable(
         message,
         context.now,
     )
-    return Plan(status=statuses.with_pod(status, verdict.pod), look_again=left)
+    return Plan(status=statuses.with_pod(status, verdict.pod), requeue_after=left)
 
 
 def _stop(conversion: Conversion, attempt: Children, context: Context) -> Plan:
@@ -231,7 +237,7 @@ def _stop(conversion: Conversion, attempt: Children, context: Context) -> Plan:
         for pod in attempt.pods
         if pod.live and pod.deleted_at and context.now > pod.deleted_at + FORCE_AFTER
     ]
-    jobless = not any(not job.gone for job in attempt.jobs)
+    jobless = not any(not job.deleted for job in attempt.jobs)
     actions += [
         DeletePod(pod, force=False)
         for pod in attempt.pods
@@ -239,7 +245,7 @@ def _stop(conversion: Conversion, attempt: Children, context: Context) -> Plan:
     ]
     old = conversion.status
     if old and old.reason == Reason.CANCELLING:
-        return Plan(tuple(actions), look_again=FORCE_AFTER)
+        return Plan(tuple(actions), requeue_after=FORCE_AFTER)
     status = statuses.next_status(
         conversion,
         old.phase if old else Phase.STARTING,
@@ -272,4 +278,4 @@ def _end_attempt(conversion: Conversion, attempt: Children, end: Ended, context:
     status = status.model_copy(update={"start_time": None, "duration_seconds": None})
     status = statuses.open_attempt(status, attempt)
     status = statuses.close_attempt(status, end.reason, end.message, context.now, retries)
-    return Plan(status=status, look_again=until_next_attempt(status, context))
+    return Plan(status=status, requeue_after=until_next_attempt(status, context))

@@ -15,6 +15,8 @@ from conversion_operator.api.status import (
     Attempt,
     Condition,
     ConversionJobStatus,
+    Notification,
+    NotifyState,
     OutputFacts,
     Phase,
     Progress,
@@ -137,6 +139,14 @@ def with_progress(
             "logs": tail(logs, LOGS_MAX_BYTES) or status.logs,
         }
     )
+
+
+def owe(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
+    """``status``, with a callback to be made if it is an end and there is a URL."""
+    if not url or not status.phase.terminal or status.notify is not None:
+        return status
+    pending = Notification(state=NotifyState.PENDING, attempts=0)
+    return status.model_copy(update={"notify": pending})
 
 
 def fit(status: ConversionJobStatus) -> ConversionJobStatus:

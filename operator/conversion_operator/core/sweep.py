@@ -72,7 +72,7 @@ def clear_sweeps(
     actions: list[DeleteJob] = []
     waits: list[timedelta] = []
     for job in children.jobs:
-        if job.attempt != ATTEMPT or job.gone or job.deleting:
+        if job.attempt != ATTEMPT or job.deleted or job.deleting:
             continue
         left = limit - (context.now - job.created) if job.live else WITHIN - since
         if left <= timedelta(0):
@@ -97,7 +97,7 @@ def may_sweep(waiting: int, held: int, policy: Policy) -> int:
 
 
 def _is_loose(job_name: str, children: Children) -> bool:
-    return all(job.name != job_name or job.gone for job in children.jobs)
+    return all(job.name != job_name or job.deleted for job in children.jobs)
 
 
 def _ended_at(conversion: Conversion) -> tuple[datetime, str]:

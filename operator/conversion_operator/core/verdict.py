@@ -116,7 +116,7 @@ def judge(attempt: Children, events: str, now: datetime, policy: Policy) -> Verd
         return Unreachable(pod, pod.deleted_at)
     if pod and pod.running_since:
         return Active(pod)
-    if job is None or job.gone:
+    if job is None or job.deleted:
         return Ended(Kind.DISRUPTION, Reason.JOB_DELETED, "the Job of the attempt was deleted")
     if job.finished:
         return _judge_job_end(job)
@@ -204,9 +204,9 @@ def _kind_of(reason: ConverterReason) -> Kind:
 
 def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Kind, str, str]:
     """Told to stop, by no disruption the cluster knows of: somebody deleted the Job or the pod."""
-    if job is None or job.gone or job.deleting:
+    if job is None or job.deleted or job.deleting:
         return Kind.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it ran"
-    if pod.deleted_at or pod.gone:
+    if pod.deleted_at or pod.deleted:
         return Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it ran"
     return Kind.DISRUPTION, ConverterReason.TERMINATED, "the container was told to stop"
 
@@ -220,8 +220,8 @@ def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
         return Ended(Kind.FINAL, ConverterReason.DEADLINE_EXCEEDED, message, pod)
     if pod.reason == "Evicted":
         return Ended(Kind.DISRUPTION, Reason.EVICTED, message, pod)
-    if pod.gone:
-        if job is None or job.gone or job.deleting:
+    if pod.deleted:
+        if job is None or job.deleted or job.deleting:
             return Ended(Kind.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted", pod)
         return Ended(Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted", pod)
     # What the kubelet refused to start (UnexpectedAdmissionError, OutOfcpu, NodeAffinity, …).

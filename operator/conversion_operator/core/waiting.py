@@ -31,7 +31,7 @@ def wait(conversion: Conversion, children: Children, context: Context) -> Plan:
     old = conversion.status
     if at and at > context.now and old:
         # The status written when the attempt ended already says why it waits.
-        return Plan(strays, look_again=at - context.now)
+        return Plan(strays, requeue_after=at - context.now)
     if context.block:
         block, position = context.block, None
     elif context.position is not None:
@@ -42,7 +42,7 @@ def wait(conversion: Conversion, children: Children, context: Context) -> Plan:
     if old and old.phase is Phase.QUEUED and old.reason == block.reason:
         wait = _until_position_write(old.queue_position, position, context)
         if wait is None or wait > timedelta(0):
-            return Plan(strays, look_again=wait)
+            return Plan(strays, requeue_after=wait)
     status = statuses.next_status(
         conversion, Phase.QUEUED, block.reason, block.message, context.now
     )

@@ -183,4 +183,4 @@ class OperatorInCluster:
         ]
 
 
-_PROCESS: Final = "python3 -m conversion_operator.controller"
+_PROCESS: Final = "python3 -m conversion_operator"

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.core import notify
-from conversion_operator.core.event import build_message
+from conversion_operator.callbacks.message import build_message, sign
 from mynetwork_converter.webhooks import WebhookError, verify
 from tests.unit.operator.builders import children, conversion, job, step, succeeded
 
@@ -19,7 +18,7 @@ RAW = b"a secret of more than sixteen bytes"
 SECRET = "whsec_" + base64.b64encode(RAW).decode()
 NOW = 1_767_268_812
 MESSAGE = build_message(step(conversion(), children(job(), succeeded()), 12)[1])
-HEADERS = notify.sign(RAW, MESSAGE.id, NOW, MESSAGE.body)
+HEADERS = sign(RAW, MESSAGE.id, NOW, MESSAGE.body)
 SIGNATURE = HEADERS["webhook-signature"]
 
 
@@ -98,7 +97,7 @@ def test_what_is_old_is_not_taken(age: float, tolerance: float, taken: bool) -> 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"id": "another"}'])
 def test_a_genuine_body_that_is_no_event_of_that_id(body: bytes) -> None:
-    headers = notify.sign(RAW, MESSAGE.id, NOW, body)
+    headers = sign(RAW, MESSAGE.id, NOW, body)
     with pytest.raises(WebhookError, match="body"):
         verify(SECRET, headers, body, now=NOW)
 

@@ -100,7 +100,7 @@ def test_limit_zero_starts_nothing() -> None:
         (children(job(finished="Failed"), running(deleted_at=at(1))), 1),  # still terminating
         (children(job(deleting=True)), 1),
         (children(job(), running(), replace(running(), uid="another")), 2),
-        (children(job(gone=True), running(gone=True)), 0),
+        (children(job(deleted=True), running(deleted=True)), 0),
         (children(job(), job(2), running()), 2),
     ],
 )

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from conversion_operator.api.crd import build_crd
 from conversion_operator.api.reasons import REASONS, Reason
-from conversion_operator.api.rules import EXTENSIONS, OPTION_TYPES
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.api.validation import EXTENSIONS, OPTION_TYPES
 from hack.generate import generated_files
 from media_converter.contract import ConversionType
 from media_converter.contract import Reason as ConverterReason

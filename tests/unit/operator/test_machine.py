@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from conversion_operator.api import names
 from conversion_operator.api.status import format_time
-from conversion_operator.cluster.interface import Change, Listing, Resource
-from conversion_operator.controller.view import View
+from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
+from conversion_operator.controller.store import Store
 from conversion_operator.core.admission import Obstacles, admit, look, slots_held
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion, Policy
@@ -49,20 +49,20 @@ ENDS: dict[str, tuple[int, str, str]] = {
 }
 
 
-class Store:
+class FakeServer:
     """What the API server has: versions, deletion in the foreground, owners."""
 
     def __init__(self) -> None:
         self.version = 0
         self.objects: dict[Resource, dict[str, Body]] = {resource: {} for resource in Resource}
-        self.log: list[tuple[Resource, Change]] = []
+        self.log: list[tuple[Resource, WatchEvent]] = []
         self.jobs_made: list[tuple[str, str]] = []
 
     def put(self, resource: Resource, body: Body, kind: str = "MODIFIED") -> Body:
         self.version += 1
         body["metadata"]["resourceVersion"] = str(self.version)
         self.objects[resource][body["metadata"]["name"]] = body
-        self.log.append((resource, Change(kind, copy.deepcopy(body))))
+        self.log.append((resource, WatchEvent(kind, copy.deepcopy(body))))
         return copy.deepcopy(body)
 
     def remove(self, resource: Resource, name: str) -> None:
@@ -71,7 +71,7 @@ class Store:
             return
         self.version += 1
         body["metadata"]["resourceVersion"] = str(self.version)
-        self.log.append((resource, Change("DELETED", copy.deepcopy(body))))
+        self.log.append((resource, WatchEvent("DELETED", copy.deepcopy(body))))
         uid = body["metadata"]["uid"]
         for child in (Resource.JOBS, Resource.PODS):
             for owned in tuple(self.objects[child].values()):
@@ -95,7 +95,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = Store()
+        self.server = FakeServer()
         self.now = T0
         self.made = 0
         self.ended: dict[str, str] = {}
@@ -109,40 +109,40 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        self.view = View(lambda _: None)
+        self.store = Store(lambda _: None)
         self.reserved: set[str] = set()
         self.attempts: dict[str, int] = {}
-        self.delivered = {resource: len(self.store.log) for resource in Resource}
+        self.delivered = {resource: len(self.server.log) for resource in Resource}
         self.listed: set[Resource] = set()
 
     @rule(resource=st.sampled_from(list(Resource)))
     def list_again(self, resource: Resource) -> None:
-        items = tuple(copy.deepcopy(body) for body in self.store.objects[resource].values())
-        self.view.replace(resource, NAMESPACE, Listing(items, str(self.store.version)))
-        self.delivered[resource] = len(self.store.log)
+        items = tuple(copy.deepcopy(body) for body in self.server.objects[resource].values())
+        self.store.replace(resource, NAMESPACE, ObjectList(items, str(self.server.version)))
+        self.delivered[resource] = len(self.server.log)
         self.listed.add(resource)
 
     @rule(resource=st.sampled_from(list(Resource)), count=st.integers(1, 5), lossy=st.booleans())
     def deliver(self, resource: Resource, count: int, lossy: bool) -> None:
         """Some events of one kind; a lossy watch skips them, until the next list."""
-        end = min(self.delivered[resource] + count, len(self.store.log))
-        for kind, change in self.store.log[self.delivered[resource] : end]:
+        end = min(self.delivered[resource] + count, len(self.server.log))
+        for kind, change in self.server.log[self.delivered[resource] : end]:
             if kind is resource and not lossy:
-                self.view.apply(kind, change)
+                self.store.apply(kind, change)
         self.delivered[resource] = end
 
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
         """An old event once more."""
-        if self.store.log:
-            resource, change = data.draw(st.sampled_from(self.store.log))
-            self.view.apply(resource, change)
+        if self.server.log:
+            resource, change = data.draw(st.sampled_from(self.server.log))
+            self.store.apply(resource, change)
 
-    @precondition(lambda self: self.view.complete([NAMESPACE]))
+    @precondition(lambda self: self.store.complete([NAMESPACE]))
     @rule(lost=st.booleans(), die=st.booleans())
     def admit(self, lost: bool, die: bool) -> None:
-        children = self.view.all_children()
-        queue = look(self.view.conversions(), children, Obstacles(), self.now, POLICY)
+        children = self.store.all_children()
+        queue = look(self.store.conversions(), children, Obstacles(), self.now, POLICY)
         free = [uid for uid in queue.order if uid not in self.reserved]
         held = slots_held(children, self.reserved)
         for uid in admit(replace(queue, order=tuple(free)), held, POLICY):
@@ -160,11 +160,11 @@ class Machine(RuleBasedStateMachine):
             self.create(uid, lost)
 
     def create(self, uid: str, lost: bool) -> None:
-        conversion = self.view.conversion(uid)
+        conversion = self.store.conversion(uid)
         if conversion is None:
             self.reserved.discard(uid)
             return
-        children = self.view.children(uid)
+        children = self.store.children(uid)
         attempt = current_attempt(conversion, children) + 1
         if uid in self.attempts and self.attempts[uid] < attempt:
             self.reserved.discard(uid)  # the attempt that was asked for is known by now
@@ -173,42 +173,44 @@ class Machine(RuleBasedStateMachine):
         self.attempts[uid] = attempt
         body = build_job(conversion, attempt, POLICY, False)
         name = body["metadata"]["name"]
-        owner = self.store.objects[Resource.CONVERSIONS].get(conversion.key.name)
-        existing = self.store.objects[Resource.JOBS].get(name)
+        owner = self.server.objects[Resource.CONVERSIONS].get(conversion.key.name)
+        existing = self.server.objects[Resource.JOBS].get(name)
         if existing is None and owner is not None and owner["metadata"]["uid"] == uid:
             body["metadata"] |= {
-                "uid": f"job-{self.store.version}",
+                "uid": f"job-{self.server.version}",
                 "creationTimestamp": format_time(self.now),
             }
-            self.store.jobs_made.append((uid, name))
-            existing = self.store.put(Resource.JOBS, body, "ADDED")
+            self.server.jobs_made.append((uid, name))
+            existing = self.server.put(Resource.JOBS, body, "ADDED")
         if lost:
             return
         if existing is not None:
-            self.view.apply(Resource.JOBS, Change("ADDED", copy.deepcopy(existing)))
+            self.store.apply(Resource.JOBS, WatchEvent("ADDED", copy.deepcopy(existing)))
         self.reserved.discard(uid)
         self.attempts.pop(uid)
 
-    @precondition(lambda self: self.view.complete([NAMESPACE]))
+    @precondition(lambda self: self.store.complete([NAMESPACE]))
     @rule(data=st.data(), die=st.booleans())
     def reconcile(self, data: st.DataObject, die: bool) -> None:
-        uids = sorted({c.key.uid for c in self.view.conversions()} | set(self.view.all_children()))
+        uids = sorted(
+            {c.key.uid for c in self.store.conversions()} | set(self.store.all_children())
+        )
         if uids:
             self.work(data.draw(st.sampled_from(uids)), die)
 
     def work(self, uid: str, die: bool = False) -> None:
-        conversion = self.view.conversion(uid)
+        conversion = self.store.conversion(uid)
         if conversion is None:
-            self.carry_out(decide_ownerless(self.view.children(uid)))
+            self.carry_out(decide_ownerless(self.store.children(uid)))
             return
         self.make_sure(conversion)
         context = Context(now=self.now, policy=POLICY, position=1)
-        plan = decide(conversion, self.view.children(uid), context)
+        plan = decide(conversion, self.store.children(uid), context)
         self.carry_out(plan, conversion.key.name)
         if die:
             self.crash()
             return
-        stored = self.store.objects[Resource.CONVERSIONS].get(conversion.key.name)
+        stored = self.server.objects[Resource.CONVERSIONS].get(conversion.key.name)
         if plan.status is None or stored is None or stored["metadata"]["uid"] != uid:
             return
         if uid in self.ended and plan.status.phase != self.ended[uid]:
@@ -216,13 +218,13 @@ class Machine(RuleBasedStateMachine):
         stored["status"] = plan.status.to_json()
         if plan.status.phase.terminal:
             self.ended[uid] = str(plan.status.phase)
-        body = self.store.put(Resource.CONVERSIONS, stored)
-        self.view.apply(Resource.CONVERSIONS, Change("MODIFIED", body))
+        body = self.server.put(Resource.CONVERSIONS, stored)
+        self.store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
 
     def make_sure(self, conversion: Conversion) -> None:
         """What the worker asks the API server for, before it concludes from absence."""
         uid = conversion.key.uid
-        children = self.view.children(uid)
+        children = self.store.children(uid)
         if conversion.finished or awaits_attempt(conversion, children):
             return
         mine = children.of_attempt(current_attempt(conversion, children))
@@ -232,9 +234,9 @@ class Machine(RuleBasedStateMachine):
             self.look_up(Resource.PODS, uid)
 
     def look_up(self, resource: Resource, uid: str) -> None:
-        for body in self.store.objects[resource].values():
+        for body in self.server.objects[resource].values():
             if body["metadata"]["labels"][names.UID_LABEL] == uid:
-                self.view.apply(resource, Change("ADDED", copy.deepcopy(body)))
+                self.store.apply(resource, WatchEvent("ADDED", copy.deepcopy(body)))
 
     def carry_out(self, plan: Plan, name: str = "") -> None:
         for action in plan.actions:
@@ -243,12 +245,12 @@ class Machine(RuleBasedStateMachine):
             elif isinstance(action, DeletePod):
                 self.if_same(Resource.PODS, action.pod.name, action.pod.uid)
             elif isinstance(action, DeleteConversion):
-                self.store.remove(Resource.CONVERSIONS, name)
+                self.server.remove(Resource.CONVERSIONS, name)
 
     def if_same(self, resource: Resource, name: str, uid: str) -> None:
-        body = self.store.objects[resource].get(name)
+        body = self.server.objects[resource].get(name)
         if body is not None and body["metadata"]["uid"] == uid:
-            self.store.stop(resource, body)
+            self.server.stop(resource, body)
 
     # --- people ---
 
@@ -257,7 +259,7 @@ class Machine(RuleBasedStateMachine):
     def submit(self, shared_output: bool, retries: int) -> None:
         self.made += 1
         name = f"c{self.made}"
-        self.store.put(
+        self.server.put(
             Resource.CONVERSIONS,
             {
                 "metadata": {
@@ -281,18 +283,18 @@ class Machine(RuleBasedStateMachine):
     def interfere(self, data: st.DataObject, what: str) -> None:
         kinds = {"job": Resource.JOBS, "background": Resource.JOBS, "pod": Resource.PODS}
         resource = kinds.get(what, Resource.CONVERSIONS)
-        if not self.store.objects[resource]:
+        if not self.server.objects[resource]:
             return
-        name = data.draw(st.sampled_from(sorted(self.store.objects[resource])))
-        found = self.store.objects[resource][name]
+        name = data.draw(st.sampled_from(sorted(self.server.objects[resource])))
+        found = self.server.objects[resource][name]
         if what == "cancel":
             found["spec"]["cancel"] = True
-            self.store.put(resource, found)
+            self.server.put(resource, found)
         elif what in ("delete", "background"):
             # Gone at once; what it owned follows when the collector gets to it.
-            self.store.remove(resource, name)
+            self.server.remove(resource, name)
         else:
-            self.store.stop(resource, found)
+            self.server.stop(resource, found)
 
     # --- the cluster ---
 
@@ -301,7 +303,7 @@ class Machine(RuleBasedStateMachine):
         """Job controller, kubelet and garbage collector do the next thing there is to do."""
         next((step for step in self.chores(end) if step()), None)
 
-    @precondition(lambda self: self.view.complete([NAMESPACE]))
+    @precondition(lambda self: self.store.complete([NAMESPACE]))
     @rule(
         heard=st.sets(st.sampled_from(list(Resource))),
         turns=st.integers(0, 4),
@@ -311,9 +313,9 @@ class Machine(RuleBasedStateMachine):
     def proceed(self, heard: set[Resource], turns: int, end: str, lost: bool) -> None:
         """Ordinary progress, so that histories get somewhere: some kinds are heard, others lag."""
         for resource in sorted(heard):
-            self.deliver(resource, len(self.store.log), lossy=False)
+            self.deliver(resource, len(self.server.log), lossy=False)
         self.admit(lost, die=False)
-        for uid in sorted({c.key.uid for c in self.view.conversions()}):
+        for uid in sorted({c.key.uid for c in self.store.conversions()}):
             self.work(uid)
         for _ in range(turns):
             self.turn(end)
@@ -326,31 +328,31 @@ class Machine(RuleBasedStateMachine):
         return [self.collect, self.finish_jobs, self.start_pods, lambda: self.run_pods(end)]
 
     def pods_of(self, job: Body) -> list[Body]:
-        pods = self.store.objects[Resource.PODS].values()
+        pods = self.server.objects[Resource.PODS].values()
         uid = job["metadata"]["uid"]
         return [p for p in pods if p["metadata"]["ownerReferences"][0]["uid"] == uid]
 
     def collect(self) -> bool:
         """What is being deleted goes: containers get their SIGTERM, Jobs wait for pods."""
-        for pod in tuple(self.store.objects[Resource.PODS].values()):
+        for pod in tuple(self.server.objects[Resource.PODS].values()):
             if "deletionTimestamp" in pod["metadata"]:
                 if pod["status"]["phase"] == "Running":
                     self.terminate(pod, EXIT_CODES[Reason.TERMINATED], "Error", "")
                 else:
-                    self.store.remove(Resource.PODS, pod["metadata"]["name"])
+                    self.server.remove(Resource.PODS, pod["metadata"]["name"])
                 return True
-        for job in tuple(self.store.objects[Resource.JOBS].values()):
+        for job in tuple(self.server.objects[Resource.JOBS].values()):
             if "deletionTimestamp" in job["metadata"]:
                 pods = self.pods_of(job)
                 for pod in pods:
-                    self.store.stop(Resource.PODS, pod)
+                    self.server.stop(Resource.PODS, pod)
                 if not pods:
-                    self.store.remove(Resource.JOBS, job["metadata"]["name"])
+                    self.server.remove(Resource.JOBS, job["metadata"]["name"])
                 return True
         return False
 
     def finish_jobs(self) -> bool:
-        for job in self.store.objects[Resource.JOBS].values():
+        for job in self.server.objects[Resource.JOBS].values():
             pods = self.pods_of(job)
             over = [p for p in pods if p["status"]["phase"] in ("Succeeded", "Failed")]
             vanished = job.get("hadPod") and not pods
@@ -361,23 +363,23 @@ class Machine(RuleBasedStateMachine):
                 job["status"] = {
                     "conditions": [{"type": kind, "status": "True", "lastTransitionTime": stamp}]
                 }
-                self.store.put(Resource.JOBS, job)
+                self.server.put(Resource.JOBS, job)
                 return True
         return False
 
     def start_pods(self) -> bool:
-        for job in self.store.objects[Resource.JOBS].values():
+        for job in self.server.objects[Resource.JOBS].values():
             deleting = "deletionTimestamp" in job["metadata"]
             if "status" not in job and not job.get("hadPod") and not deleting:
                 job["hadPod"] = True
                 meta = job["metadata"]
-                self.store.put(
+                self.server.put(
                     Resource.PODS,
                     {
                         "metadata": {
                             "name": f"{meta['name']}-x",
                             "namespace": NAMESPACE,
-                            "uid": f"pod-{self.store.version}",
+                            "uid": f"pod-{self.server.version}",
                             "labels": meta["labels"]
                             | {"batch.kubernetes.io/job-name": meta["name"]},
                             "ownerReferences": [{"uid": meta["uid"]}],
@@ -391,7 +393,7 @@ class Machine(RuleBasedStateMachine):
         return False
 
     def run_pods(self, end: str) -> bool:
-        for pod in self.store.objects[Resource.PODS].values():
+        for pod in self.server.objects[Resource.PODS].values():
             if pod["status"]["phase"] == "Pending":
                 pod["status"] = {
                     "phase": "Running",
@@ -399,9 +401,9 @@ class Machine(RuleBasedStateMachine):
                         {"state": {"running": {"startedAt": format_time(self.now)}}}
                     ],
                 }
-                self.store.put(Resource.PODS, pod)
+                self.server.put(Resource.PODS, pod)
                 return True
-        for pod in self.store.objects[Resource.PODS].values():
+        for pod in self.server.objects[Resource.PODS].values():
             if pod["status"]["phase"] == "Running":
                 self.terminate(pod, *ENDS[end])
                 return True
@@ -425,22 +427,22 @@ class Machine(RuleBasedStateMachine):
                 }
             ],
         }
-        self.store.put(Resource.PODS, pod)
+        self.server.put(Resource.PODS, pod)
 
     # --- what must hold ---
 
     @invariant()
     def one_live_pod_a_conversion(self) -> None:
-        uids = [pod["metadata"]["labels"][names.UID_LABEL] for pod in self.store.live_pods()]
+        uids = [pod["metadata"]["labels"][names.UID_LABEL] for pod in self.server.live_pods()]
         assert len(uids) == len(set(uids)), "I1"
 
     @invariant()
     def no_more_than_the_limit(self) -> None:
-        assert len(self.store.live_pods()) <= LIMIT, "I2"
+        assert len(self.server.live_pods()) <= LIMIT, "I2"
 
     @invariant()
     def an_attempt_has_one_job(self) -> None:
-        assert len(self.store.jobs_made) == len(set(self.store.jobs_made))
+        assert len(self.server.jobs_made) == len(set(self.server.jobs_made))
 
     def teardown(self) -> None:
         """Left in peace, everything ends, and what is left are ends and their tombstones."""
@@ -450,7 +452,7 @@ class Machine(RuleBasedStateMachine):
             for uid in sorted(self.reserved):
                 self.create(uid, lost=False)
             self.admit(lost=False, die=False)
-            uids = {c.key.uid for c in self.view.conversions()} | set(self.view.all_children())
+            uids = {c.key.uid for c in self.store.conversions()} | set(self.store.all_children())
             for uid in sorted(uids):
                 self.work(uid)
             self.turn("success")
@@ -462,10 +464,10 @@ class Machine(RuleBasedStateMachine):
     def at_rest(self) -> bool:
         open_ones = [
             body
-            for body in self.store.objects[Resource.CONVERSIONS].values()
+            for body in self.server.objects[Resource.CONVERSIONS].values()
             if body["metadata"]["uid"] not in self.ended
         ]
-        left = self.store.objects[Resource.JOBS] or self.store.objects[Resource.PODS]
+        left = self.server.objects[Resource.JOBS] or self.server.objects[Resource.PODS]
         return not open_ones and not left
 
 

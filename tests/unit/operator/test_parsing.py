@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.cluster.parsing import parse_conversion, parse_job, parse_pod, parse_time
 from conversion_operator.core.manifest import build_job
-from conversion_operator.core.parsing import parse_conversion, parse_job, parse_pod, parse_time
 from tests.unit.operator.builders import (
     POLICY,
     T0,

@@ -90,7 +90,7 @@ class TestWaiting:
 
     def test_a_position_that_may_not_be_written_yet_is_looked_at_again(self) -> None:
         plan, _ = step(queued(), NONE, position=3, since_write=timedelta(seconds=20))
-        assert plan.look_again == timedelta(seconds=40)
+        assert plan.requeue_after == timedelta(seconds=40)
 
     def test_a_block_says_why(self) -> None:
         _plan, subject = step(conversion(), NONE, block=Block(Reason.PAUSED, "paused"))
@@ -125,7 +125,7 @@ class TestStarting:
     def test_a_queued_one_waits_two_seconds_for_better_news(self) -> None:
         plan, _ = step(queued(), children(job()), 1)
         assert plan.status is None
-        assert plan.look_again == timedelta(seconds=1)
+        assert plan.requeue_after == timedelta(seconds=1)
         plan, subject = step(queued(), children(job()), 2)
         assert status(subject).phase is Phase.STARTING
 
@@ -150,10 +150,10 @@ class TestStarting:
             Reason.IMAGE_PULL_FAILED,
         )
         assert retries(subject).not_started == 1
-        assert plan.look_again == timedelta(seconds=30)
+        assert plan.requeue_after == timedelta(seconds=30)
         # Until the pause is over it is not even considered, and nothing is written.
         plan, _ = step(subject, NONE, 310, position=1)
-        assert plan == Plan(look_again=timedelta(seconds=20))
+        assert plan == Plan(requeue_after=timedelta(seconds=20))
 
     def test_pauses_double_up_to_ten_minutes(self) -> None:
         subject, now, pauses = queued(), 0.0, []
@@ -161,8 +161,8 @@ class TestStarting:
             now += 1000
             parts = children(job(attempt, created=at(now - 300)))
             plan, subject = step(subject, parts, now)
-            assert plan.look_again
-            pauses.append(plan.look_again.total_seconds())
+            assert plan.requeue_after
+            pauses.append(plan.requeue_after.total_seconds())
         assert pauses == [30, 60, 120, 240, 480, 600, 600]
 
     def test_given_up_after_the_queue_timeout(self) -> None:
@@ -180,7 +180,7 @@ class TestStarting:
         plan, subject = step(queued(), parts, 20)
         assert plan.actions == (DeleteJob(parts.jobs[0], foreground=True),)
         assert status(subject).reason == Reason.IMAGE_CHANGED
-        assert plan.look_again == timedelta(seconds=1)
+        assert plan.requeue_after == timedelta(seconds=1)
 
     def test_one_that_runs_keeps_its_image(self) -> None:
         plan, subject = step(queued(), children(job(image="old:1"), running()))
@@ -200,7 +200,7 @@ class TestRunning:
         news: dict[str, Any] = {"progress": Progress(41, 2.5, 9), "logs": "frame 1\n"}
         soon = timedelta(seconds=9)
         plan, _ = step(is_running(), parts, since_write=soon, **news)
-        assert (plan.status, plan.look_again) == (None, timedelta(seconds=1))
+        assert (plan.status, plan.requeue_after) == (None, timedelta(seconds=1))
         plan, subject = step(is_running(), parts, since_write=timedelta(seconds=10), **news)
         progress = status(subject).progress
         assert progress
@@ -308,7 +308,7 @@ class TestRetry:
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "OutOfMemory")
 
     def test_a_vanished_job_is_a_named_loss(self) -> None:
-        subject = step(is_running(), children(job(gone=True), running(gone=True)), 20)[1]
+        subject = step(is_running(), children(job(deleted=True), running(deleted=True)), 20)[1]
         assert (status(subject).phase, status(subject).reason) == (Phase.QUEUED, "RetryBackoff")
         assert [a.reason for a in status(subject).attempts or []] == ["JobDeleted"]
 
@@ -341,8 +341,8 @@ class TestCancel:
         dying = children(job(deleting=True), running(deleted_at=at(16)))
         plan, subject = step(subject, dying, 7)
         assert (plan.actions, plan.status) == ((), None)
-        over = ended(47, "Error", bad_report(ConverterReason.TERMINATED), gone=True)
-        _, subject = step(subject, children(job(deleting=True, gone=True), over), 18)
+        over = ended(47, "Error", bad_report(ConverterReason.TERMINATED), deleted=True)
+        _, subject = step(subject, children(job(deleting=True, deleted=True), over), 18)
         assert (status(subject).phase, status(subject).reason) == (Phase.CANCELLED, "Cancelled")
         assert status(subject).output_size is None
 
@@ -380,7 +380,7 @@ class TestAfterTheEnd:
     def test_the_job_stays_for_two_minutes_then_goes(self) -> None:
         finished = job(finished="Complete")
         plan, _ = step(self.done, children(finished, succeeded()), 100)
-        assert plan == Plan(look_again=timedelta(seconds=31))
+        assert plan == Plan(requeue_after=timedelta(seconds=31))
         plan, _ = step(self.done, children(finished, succeeded()), 131)
         assert plan.actions == (DeleteJob(finished, foreground=False),)
         assert plan.status is None
@@ -404,7 +404,7 @@ class TestAfterTheEnd:
 
     def test_time_to_live(self) -> None:
         plan, _ = step(self.done, NONE, 11 + POLICY.ttl - 1)
-        assert plan == Plan(look_again=timedelta(seconds=1))
+        assert plan == Plan(requeue_after=timedelta(seconds=1))
         plan, _ = step(self.done, NONE, 11 + POLICY.ttl)
         assert plan.actions == (DeleteConversion(),)
 
@@ -420,4 +420,4 @@ class TestAfterTheEnd:
 def test_what_is_left_of_a_deleted_conversion() -> None:
     assert decide_ownerless(children(job(), running())).actions == ()
     assert decide_ownerless(children(running())).actions == (DeletePod(running(), force=False),)
-    assert decide_ownerless(children(running(gone=True))).actions == ()
+    assert decide_ownerless(children(running(deleted=True))).actions == ()

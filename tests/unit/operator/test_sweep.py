@@ -111,7 +111,7 @@ def test_while_it_runs_and_as_long_as_its_job_tells_of_it_nothing_is_done() -> N
 def test_one_that_does_not_get_done_gives_its_slot_back() -> None:
     subject, late = failed("OutOfMemory"), at(20 + POLICY.start_timeout)
     plan = after_end(subject, children(sweep()), context(late - timedelta(seconds=1)))
-    assert (plan.actions, plan.look_again) == ((), timedelta(seconds=1))
+    assert (plan.actions, plan.requeue_after) == ((), timedelta(seconds=1))
     plan = after_end(subject, children(sweep()), context(late))
     assert plan.actions == (DeleteJob(sweep(), foreground=True),)
 

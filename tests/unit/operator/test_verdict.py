@@ -39,13 +39,13 @@ ENDS: list[tuple[str, Children, Kind, str]] = [
     ),
     (
         "success of a pod whose Job is gone",
-        children(job(gone=True), succeeded()),
+        children(job(deleted=True), succeeded()),
         Kind.SUCCESS,
         "Completed",
     ),
     (
         "success seen in the event of the deletion only",
-        children(job(), succeeded(gone=True)),
+        children(job(), succeeded(deleted=True)),
         Kind.SUCCESS,
         "Completed",
     ),
@@ -148,13 +148,13 @@ ENDS: list[tuple[str, Children, Kind, str]] = [
     ),
     (
         "deleted by force: only its absence is left",
-        children(job(), running(gone=True)),
+        children(job(), running(deleted=True)),
         Kind.DISRUPTION,
         "PodDeleted",
     ),
     (
         "Job and pod gone",
-        children(job(gone=True), running(gone=True)),
+        children(job(deleted=True), running(deleted=True)),
         Kind.DISRUPTION,
         "JobDeleted",
     ),

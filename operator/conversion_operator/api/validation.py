@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 
-class Rule(NamedTuple):
+class ValidationRule(NamedTuple):
     """One x-kubernetes-validations entry. ``field`` is the path the error points at."""
 
     rule: str
@@ -47,7 +47,7 @@ _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
 _IMMUTABLE_OPTIONAL: Final = ("options", "timeoutSeconds", "maxRetries", "resources", "notify")
 
 
-def spec_rules() -> list[Rule]:
+def spec_rules() -> list[ValidationRule]:
     """Rules on ``spec``."""
     return [
         *_path_rules(),
@@ -58,11 +58,11 @@ def spec_rules() -> list[Rule]:
     ]
 
 
-def root_rules() -> list[Rule]:
+def root_rules() -> list[ValidationRule]:
     """Rules on the whole object: an end is an end, whoever writes the status."""
     return [
-        Rule("!has(oldSelf.status) || has(self.status)", "status may not be removed"),
-        Rule(
+        ValidationRule("!has(oldSelf.status) || has(self.status)", "status may not be removed"),
+        ValidationRule(
             "!has(oldSelf.status) || !(oldSelf.status.phase in "
             "['Succeeded', 'Failed', 'Cancelled']) || "
             "(has(self.status) && self.status.phase == oldSelf.status.phase)",
@@ -72,16 +72,16 @@ def root_rules() -> list[Rule]:
     ]
 
 
-def _notify_rules() -> list[Rule]:
+def _notify_rules() -> list[ValidationRule]:
     """A late write of the end must not take back what has become of the callback meanwhile."""
     noted = "!has(oldSelf.status) || !has(oldSelf.status.notify) || "
     kept = "(has(self.status) && has(self.status.notify) && "
     return [
-        Rule(
+        ValidationRule(
             noted + kept + "self.status.notify.attempts >= oldSelf.status.notify.attempts)",
             "status.notify may not be removed, and its attempts not be counted down",
         ),
-        Rule(
+        ValidationRule(
             noted
             + "oldSelf.status.notify.state == 'Pending' || "
             + kept
@@ -95,9 +95,9 @@ def _cel_list(items: tuple[str, ...]) -> str:
     return "[" + ", ".join(f"'{item}'" for item in items) + "]"
 
 
-def _path_rules() -> list[Rule]:
+def _path_rules() -> list[ValidationRule]:
     rules = [
-        Rule(
+        ValidationRule(
             f"!self.{name}.split('/').exists(part, part == '..' || part == '.')",
             f"{name} must not contain . or .. as a folder; write the plain path from the root of "
             "the shared volume",
@@ -105,7 +105,7 @@ def _path_rules() -> list[Rule]:
         )
         for name in ("inputFile", "outputFile")
     ]
-    same = Rule(
+    same = ValidationRule(
         "(self.inputFile.startsWith('/') ? self.inputFile : '/' + self.inputFile) != "
         "(self.outputFile.startsWith('/') ? self.outputFile : '/' + self.outputFile)",
         "outputFile must not be the inputFile: the input is never changed",
@@ -114,9 +114,9 @@ def _path_rules() -> list[Rule]:
     return [*rules, same]
 
 
-def _extension_rules() -> list[Rule]:
+def _extension_rules() -> list[ValidationRule]:
     return [
-        Rule(
+        ValidationRule(
             f"self.conversionType != '{kind}' || "
             f"{_cel_list(extensions)}.exists(e, "
             "self.outputFile.lowerAscii().endsWith('.' + e))",
@@ -127,9 +127,9 @@ def _extension_rules() -> list[Rule]:
     ]
 
 
-def _option_rules() -> list[Rule]:
+def _option_rules() -> list[ValidationRule]:
     belongs = [
-        Rule(
+        ValidationRule(
             f"!has(self.options) || !has(self.options.{option}) || "
             f"self.conversionType in {_cel_list(kinds)}",
             f"options.{option} belongs to {' and '.join(kinds)} only",
@@ -140,27 +140,27 @@ def _option_rules() -> list[Rule]:
     has_quality = "!has(self.options) || !has(self.options.quality) || "
     return [
         *belongs,
-        Rule(
+        ValidationRule(
             has_quality + "self.conversionType != 'video_to_mp4' || "
             "(type(self.options.quality) == string && "
             "self.options.quality in ['low', 'medium', 'high'])",
             "options.quality of video_to_mp4 must be low, medium or high",
             ".options.quality",
         ),
-        Rule(
+        ValidationRule(
             has_quality + "!(self.conversionType in ['image_resize', 'extract_thumbnail']) || "
             "type(self.options.quality) == int || "
             "!(self.options.quality in ['low', 'medium', 'high'])",
             "options.quality of image_resize and extract_thumbnail must be 1 to 100",
             ".options.quality",
         ),
-        Rule(
+        ValidationRule(
             "!has(self.options) || !has(self.options.size) || "
             f"self.options.size.split('x').all(side, int(side) <= {MAX_SIDE})",
             f"options.size must be WIDTHxHEIGHT with sides of 1 to {MAX_SIDE} pixels",
             ".options.size",
         ),
-        Rule(
+        ValidationRule(
             "!has(self.options) || !has(self.options.duration) || "
             "(type(self.options.duration) == int ? self.options.duration > 0 : "
             "self.options.duration.matches('[1-9]'))",
@@ -170,14 +170,14 @@ def _option_rules() -> list[Rule]:
     ]
 
 
-def _url_rules() -> list[Rule]:
+def _url_rules() -> list[ValidationRule]:
     return [
-        Rule(
+        ValidationRule(
             "!has(self.notify) || self.notify.url.matches('^https?://[^/?#]')",
             "notify.url must begin with http:// or https:// and a host",
             ".notify.url",
         ),
-        Rule(
+        ValidationRule(
             "!has(self.notify) || !self.notify.url.matches('^[^/]*//[^/?#]*@')",
             "notify.url must not hold a user name or password; callbacks are signed instead",
             ".notify.url",
@@ -185,14 +185,14 @@ def _url_rules() -> list[Rule]:
     ]
 
 
-def _immutability_rules() -> list[Rule]:
+def _immutability_rules() -> list[ValidationRule]:
     hint = "; only cancel, priority and ttlSecondsAfterFinished may change: create a new one"
     required = [
-        Rule(f"self.{name} == oldSelf.{name}", f"{name} is immutable{hint}", f".{name}")
+        ValidationRule(f"self.{name} == oldSelf.{name}", f"{name} is immutable{hint}", f".{name}")
         for name in _IMMUTABLE_REQUIRED
     ]
     optional = [
-        Rule(
+        ValidationRule(
             f"has(self.{name}) == has(oldSelf.{name}) && "
             f"(!has(self.{name}) || self.{name} == oldSelf.{name})",
             f"{name} is immutable{hint}",
@@ -200,7 +200,7 @@ def _immutability_rules() -> list[Rule]:
         )
         for name in _IMMUTABLE_OPTIONAL
     ]
-    cancel = Rule(
+    cancel = ValidationRule(
         "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
         "cancel cannot be taken back; create a new ConversionJob",
         ".cancel",

@@ -10,21 +10,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
+from urllib.parse import urlsplit
 
 from conversion_operator.api.status import (
     NOTIFY_MESSAGE_MAX_BYTES,
-    ConversionJobStatus,
     Notification,
     NotifyState,
 )
 from conversion_operator.core.model import Conversion
-from conversion_operator.core.notify import GIVE_UP_AFTER, next_send_at, refusal
 from conversion_operator.core.text import one_line
 
-HOLD: Final = timedelta(days=1)
-"""How long after the end a pending callback keeps its conversion from being deleted. It is given
-up after an hour, unless no operator runs: then it is still owed one attempt."""
+GIVE_UP_AFTER = timedelta(hours=1)
+FIRST_DELAY = timedelta(seconds=5)
+LONGEST_DELAY = timedelta(minutes=10)
+
+# Metadata services that are not on a link-local address: AWS over IPv6, Alibaba, Azure.
+METADATA = tuple(
+    ip_network(text) for text in ("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32")
+)
+THIS_NETWORK = ip_network("0.0.0.0/8")
+NAT64 = ip_network("64:ff9b::/96")
 
 UNSIGNED: Final = "There is no secret to sign with; nothing is sent unsigned"
 NO_URL: Final = "There is no URL any more"
@@ -64,32 +71,12 @@ class Wait:
     time: timedelta
 
 
-def target(conversion: Conversion, default: str) -> str:
-    """The URL to call; "" if nobody is to be told."""
-    given = conversion.spec.notify if conversion.spec else None
-    return given.url if given else default
-
-
-def owe(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
-    """``status``, with a callback to be made if it is an end and there is a URL."""
-    if not url or not status.phase.terminal or status.notify is not None:
-        return status
-    pending = Notification(state=NotifyState.PENDING, attempts=0)
-    return status.model_copy(update={"notify": pending})
-
-
 def owed(conversion: Conversion | None) -> Notification | None:
     """The callback that is still to be made; None if there is none."""
     if conversion is None or conversion.deleting or not conversion.finished:
         return None
     note = conversion.status.notify if conversion.status else None
     return note if note and note.state is NotifyState.PENDING else None
-
-
-def hold(status: ConversionJobStatus) -> timedelta:
-    """How long after its end a conversion stays at least."""
-    pending = status.notify is not None and status.notify.state is NotifyState.PENDING
-    return HOLD if pending else timedelta(0)
 
 
 def next_step(
@@ -161,3 +148,58 @@ def _asked_to_wait(header: str, now: datetime) -> timedelta:
         return timedelta(0)
     # A date without a zone is in UTC, see RFC 9110.
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
+
+
+def next_send_at(
+    ended: datetime,
+    attempts: int,
+    last_attempt: datetime | None,
+    asked: timedelta = timedelta(0),
+) -> datetime | None:
+    """When to send next; None to give up, an hour after the conversion ``ended``.
+
+    ``asked`` is how long the receiver wants to be left alone; at most LONGEST_DELAY is granted.
+    """
+    if attempts <= 0 or last_attempt is None:
+        return ended
+    delay = min(max(FIRST_DELAY * 2 ** min(attempts - 1, 16), asked), LONGEST_DELAY)
+    due = last_attempt + delay
+    return due if due < ended + GIVE_UP_AFTER else None
+
+
+def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
+    """Why ``url`` is never called, without quoting it; None if its host is on the list.
+
+    ``allowed_hosts`` are exact names in lower case; an empty list allows no host.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        _ = parts.port  # raises for a port that is not a number below 65536
+    except ValueError:
+        return "The URL cannot be read"
+    if parts.scheme not in ("http", "https"):
+        return "The URL is neither http nor https"
+    if "@" in parts.netloc:
+        return "The URL holds a user name or password"
+    if not host or host not in allowed_hosts:
+        return "The host of the URL is not on the list of allowed hosts"
+    return None
+
+
+def may_connect(address: str) -> bool:
+    """Whether a callback may go to this resolved IP address; private ones may be used."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if ip in NAT64:
+            inner = IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return may_connect(str(inner))
+    refused = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
+    # Reserved are, among others, the IPv6 addresses that once stood for IPv4 ones.
+    refused = refused or ip.is_reserved or ip in THIS_NETWORK
+    return not refused and not any(ip in network for network in METADATA)

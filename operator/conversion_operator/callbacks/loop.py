@@ -18,15 +18,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from conversion_operator.api.status import Notification, NotifyState
+from conversion_operator.callbacks.message import build_message, sign
+from conversion_operator.callbacks.policy import Send, Wait, Write, after_attempt, next_step, owed
+from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.errors import ClusterError, NotFound
-from conversion_operator.cluster.interface import Callbacks, Change, Resource
-from conversion_operator.controller.shared import Shared
+from conversion_operator.cluster.objects import Resource, WatchEvent
+from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.workqueue import WorkQueue
-from conversion_operator.core.delivery import Send, Wait, Write, after_attempt, next_step, owed
-from conversion_operator.core.delivery import target as target_of
-from conversion_operator.core.event import build_message
 from conversion_operator.core.model import Conversion
-from conversion_operator.core.notify import sign
+from conversion_operator.core.reconcile import callback_url
 
 PER_HOST: Final = 4
 _WRITES: Final = 8
@@ -39,12 +39,12 @@ _SHORTEST: Final = 16
 logger = logging.getLogger(__name__)
 
 
-class Notifier:
+class CallbackLoop:
     """``look`` tells it of a change; ``secret`` is the file to sign with, read at each send."""
 
-    def __init__(self, shared: Shared, callbacks: Callbacks, secret: Path) -> None:
-        self._shared, self._callbacks, self._secret = shared, callbacks, secret
-        self._cluster, self._view = shared.cluster, shared.view
+    def __init__(self, context: ControllerContext, sender: CallbackSender, secret: Path) -> None:
+        self._context, self._sender, self._secret = context, sender, secret
+        self._cluster, self._store = context.cluster, context.store
         self._queue = WorkQueue(time.monotonic)
         # As many as there are hosts on the list: what is refused gets none.
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_HOST))
@@ -53,7 +53,7 @@ class Notifier:
 
     def look(self, uid: str) -> None:
         """Something about this conversion has changed, or about the settings."""
-        if owed(self._view.conversion(uid)):
+        if owed(self._store.conversion(uid)):
             self._queue.add(uid)
 
     async def run(self) -> None:
@@ -69,14 +69,14 @@ class Notifier:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._callbacks.close()
+            await self._sender.close()
 
     async def _serve(self, uid: str) -> None:
         try:
             await self._step(uid)
         except Exception:
             # One odd object must not stop the others; it is tried again, ever more slowly.
-            self._shared.metrics.errors.inc()
+            self._context.metrics.errors.inc()
             logger.exception("the callback of %s failed", uid)
             self._queue.add_backed_off(uid)
         finally:
@@ -102,14 +102,14 @@ class Notifier:
         self._queue.succeeded(uid)
 
     def _decide(self, uid: str) -> tuple[Send | Write | Wait | None, Conversion | None]:
-        conversion = self._view.conversion(uid)
+        conversion = self._store.conversion(uid)
         if not owed(conversion) or conversion is None:
             return None, None
-        if not self._shared.may_act():
+        if not self._context.may_act():
             self._queue.add_after(uid, _NOT_READY_PAUSE)
             return None, None
-        settings = self._shared.settings.current
-        url = target_of(conversion, settings.converter_callback_url)
+        settings = self._context.settings.current
+        url = callback_url(conversion, settings.converter_callback_url)
         has_secret = read_secret(self._secret) is not None
         step = next_step(conversion, self._cluster.now(), url, settings.callback_hosts, has_secret)
         return step, conversion
@@ -123,17 +123,17 @@ class Notifier:
         now = int(self._cluster.now().timestamp())
         headers = {"Content-Type": message.content_type}
         headers |= sign(secret, message.id, now, message.body)
-        answer = await self._callbacks.post(step.url, headers, message.body)
+        answer = await self._sender.post(step.url, headers, message.body)
         after = after_attempt(conversion, self._cluster.now(), answer)
         delivered = after.state is NotifyState.DELIVERED
-        self._shared.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
+        self._context.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
         return after
 
     async def _write(self, conversion: Conversion, after: Notification) -> None:
         """Store it, and keep at it: a callback that was sent is not to be sent again for that."""
         before, pause = owed(conversion), _FIRST_PAUSE
-        while before and owed(self._view.conversion(conversion.key.uid)) == before:
-            if not self._shared.leads():
+        while before and owed(self._store.conversion(conversion.key.uid)) == before:
+            if not self._context.leads():
                 # Whoever leads next sends it again, under the same id.
                 self._queue.add_after(conversion.key.uid, _NOT_READY_PAUSE)
                 return
@@ -148,7 +148,7 @@ class Notifier:
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             self._tell(conversion, after)
-            self._view.apply(Resource.CONVERSIONS, Change("MODIFIED", body))
+            self._store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
 
     def _tell(self, conversion: Conversion, after: Notification) -> None:
         extra = {
@@ -160,7 +160,7 @@ class Notifier:
             "detail": after.message,
         }
         if after.state is NotifyState.GAVE_UP:
-            self._shared.metrics.callbacks_given_up.inc()
+            self._context.metrics.callbacks_given_up.inc()
             logger.warning("callback given up", extra=extra)
         else:
             logger.info("callback", extra=extra)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from conversion_operator.core import notify
+from conversion_operator.callbacks import message as signing
+from conversion_operator.callbacks import policy
 
 END = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -19,7 +20,7 @@ END = datetime(2026, 1, 1, tzinfo=UTC)
 def test_next_send(attempts: int, last: int | None, expected: int | None) -> None:
     tried = None if last is None else END + timedelta(seconds=last)
     due = None if expected is None else END + timedelta(seconds=expected)
-    assert notify.next_send_at(END, attempts, tried) == due
+    assert policy.next_send_at(END, attempts, tried) == due
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_next_send(attempts: int, last: int | None, expected: int | None) -> Non
     ],
 )
 def test_addresses(address: str, allowed: bool) -> None:
-    assert notify.may_connect(address) is allowed
+    assert policy.may_connect(address) is allowed
 
 
 @pytest.mark.parametrize(
@@ -71,16 +72,16 @@ def test_addresses(address: str, allowed: bool) -> None:
     ],
 )
 def test_targets(url: str, refused: str | None) -> None:
-    message = notify.refusal(url, frozenset({"hooks.example"}))
+    message = policy.refusal(url, frozenset({"hooks.example"}))
     assert message is None if refused is None else refused in (message or "")
 
 
 def test_an_empty_list_allows_no_host() -> None:
-    assert notify.refusal("https://hooks.example/", frozenset()) is not None
+    assert policy.refusal("https://hooks.example/", frozenset()) is not None
 
 
 def test_signature_is_that_of_the_standards_example() -> None:
     secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     body = b'{"test": 2432232314}'
-    headers = notify.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    headers = signing.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

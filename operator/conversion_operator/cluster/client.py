@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Final
 
 import aiohttp
-from kubernetes.aio import client
 
 from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster.errors import Conflict, NotFound, Refused, Unavailable
-from conversion_operator.cluster.interface import Body, Change, Listing, Resource
-from conversion_operator.cluster.transport import Transport, load_configuration
+from conversion_operator.cluster.objects import Body, ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.transport import Client
 from conversion_operator.core.model import Job, Key, Pod
-
-__all__ = ["KubeCluster", "load_configuration"]
 
 _LOG_BYTES: Final = 16384
 _LOG_LINES: Final = 40
@@ -29,29 +25,18 @@ _PREFIXES: Final = {
 }
 
 
-class KubeCluster:
-    """A Kubernetes cluster reached over its API server. Close it after use."""
+class Cluster(Client):
+    """What the operator does on a cluster. Every method raises a ClusterError."""
 
-    def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
-        self._transport = Transport(configuration, user_agent)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._transport.close()
-
-    def now(self) -> datetime:
-        """The Date header of the latest answer, plus the time since."""
-        return self._transport.now()
-
-    async def list_all(self, resource: Resource, namespace: str) -> Listing:
+    async def list_all(self, resource: Resource, namespace: str) -> ObjectList:
         """All objects of ours, read from the store: resourceVersion is left unset on purpose."""
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _OURS)]
         answer = await self._transport.request("GET", _path(resource, namespace), query)
-        return Listing(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+        return ObjectList(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
 
     async def watch(
         self, resource: Resource, namespace: str, version: str
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncIterator[WatchEvent]:
         """Changes after ``version``. Bookmarks keep the version fresh while nothing happens."""
         query = [("resourceVersion", version)]
         if resource is not Resource.CONVERSIONS:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from conversion_operator.cluster.interface import Change, Listing, Resource
+from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.parsing import parse_conversion, parse_job, parse_pod
 from conversion_operator.core.model import Children, Conversion, Job, Pod
-from conversion_operator.core.parsing import parse_conversion, parse_job, parse_pod
 
 Body = Mapping[str, Any]
 Child = TypeVar("Child", Job, Pod)
@@ -22,7 +22,7 @@ _DELETED_KEPT: Final = 10_000
 """Events that old do not come any more: a watch is made anew every minute or so."""
 
 
-class View:
+class Store:
     """Conversions, Jobs and pods by uid. ``on_change`` is told the uid of each conversion that
     something happened to."""
 
@@ -67,7 +67,7 @@ class View:
 
     # --- feeding ---
 
-    def replace(self, resource: Resource, namespace: str, listing: Listing) -> None:
+    def replace(self, resource: Resource, namespace: str, listing: ObjectList) -> None:
         """Take over a complete list; what is known and not on it, and not newer, is gone."""
         present = {body["metadata"]["uid"] for body in listing.items}
         version = int(listing.version)
@@ -81,18 +81,18 @@ class View:
             self._drop_children(self._pods, namespace, present, version)
         self._listed.add((resource, namespace))
 
-    def apply(self, resource: Resource, change: Change) -> None:
+    def apply(self, resource: Resource, change: WatchEvent) -> None:
         """Take over one event of a watch."""
         if change.kind == "DELETED":
             self._delete(resource, change.body)
         else:
             self._upsert(resource, change.body)
 
-    def forget_gone(self, uid: str) -> None:
+    def forget_deleted(self, uid: str) -> None:
         """Drop the last known states of a conversion's deleted children; they are used up."""
         for child in tuple(self._children.get(uid, ())):
             known = self._jobs.get(child) or self._pods.get(child)
-            if known is not None and known.gone:
+            if known is not None and known.deleted:
                 self._jobs.pop(child, None)
                 self._pods.pop(child, None)
                 self._children[uid].discard(child)
@@ -116,7 +116,7 @@ class View:
         self, store: dict[str, Child], uid: str, version: int, parse: Callable[[], Child]
     ) -> None:
         known = store.get(uid)
-        if known and (known.gone or known.version >= version):
+        if known and (known.deleted or known.version >= version):
             return
         child = parse()
         store[uid] = child
@@ -132,15 +132,15 @@ class View:
         # container ended: it is kept, as gone.
         self._upsert(resource, body)
         if resource is Resource.JOBS:
-            self._mark_gone(self._jobs, uid)
+            self._mark_deleted(self._jobs, uid)
         else:
-            self._mark_gone(self._pods, uid)
+            self._mark_deleted(self._pods, uid)
 
-    def _mark_gone(self, store: dict[str, Child], uid: str) -> None:
+    def _mark_deleted(self, store: dict[str, Child], uid: str) -> None:
         known = store.get(uid)
-        if known is None or known.gone:
+        if known is None or known.deleted:
             return
-        store[uid] = replace(known, gone=True)
+        store[uid] = replace(known, deleted=True)
         self._on_change(known.conversion_uid)
 
     def _drop_conversions(self, namespace: str, present: set[str], version: int) -> None:
@@ -160,4 +160,4 @@ class View:
     ) -> None:
         for uid, known in tuple(store.items()):
             if known.namespace == namespace and uid not in present and known.version <= version:
-                self._mark_gone(store, uid)
+                self._mark_deleted(store, uid)

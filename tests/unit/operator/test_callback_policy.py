@@ -15,16 +15,15 @@ from pydantic import ValidationError
 from conversion_operator.api import names
 from conversion_operator.api.spec import Notify
 from conversion_operator.api.status import ConversionJobStatus, Notification, NotifyState, Phase
+from conversion_operator.callbacks import policy
+from conversion_operator.callbacks.message import build_message, sign
+from conversion_operator.callbacks.policy import Answer, Send, Wait, Write
+from conversion_operator.cluster.parsing import parse_conversion
 from conversion_operator.controller.settings import Settings
-from conversion_operator.core import delivery
-from conversion_operator.core.delivery import Answer, Send, Wait, Write
-from conversion_operator.core.event import build_message
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.notify import sign
-from conversion_operator.core.parsing import parse_conversion
 from conversion_operator.core.plan import DeleteConversion
-from conversion_operator.core.reconcile import decide
-from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit
+from conversion_operator.core.reconcile import callback_url, decide
+from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit, owe
 from converter_gateway import naming
 from media_converter.contract import Reason
 from tests.unit.operator.builders import (
@@ -63,7 +62,7 @@ def note_of(subject: Conversion) -> Notification:
 class TestOwed:
     def test_a_callback_is_owed_from_the_write_of_the_end(self) -> None:
         assert status(DONE).notify == PENDING
-        assert delivery.owed(DONE) == PENDING
+        assert policy.owed(DONE) == PENDING
 
     @pytest.mark.parametrize("default", ["", URL])
     def test_a_default_is_for_those_without_an_own(self, default: str) -> None:
@@ -71,8 +70,8 @@ class TestOwed:
         plan = decide(conversion(), children(job(), succeeded()), context(at(12), policy=policy))
         assert plan.status
         assert plan.status.notify == (PENDING if default else None)
-        assert delivery.target(conversion(), default) == default
-        assert delivery.target(conversion(notify={"url": URL}), default) == URL
+        assert callback_url(conversion(), default) == default
+        assert callback_url(conversion(notify={"url": URL}), default) == URL
 
     @pytest.mark.parametrize(
         ("phase", "parts", "changes"),
@@ -89,17 +88,17 @@ class TestOwed:
     def test_what_has_not_ended_owes_none(self) -> None:
         waiting = step(conversion(notify={"url": URL}), children(), position=1)[1]
         assert status(waiting).notify is None
-        assert delivery.owed(waiting) is None
-        assert delivery.owed(None) is None
+        assert policy.owed(waiting) is None
+        assert policy.owed(None) is None
 
     @pytest.mark.parametrize("state", [NotifyState.DELIVERED, NotifyState.GAVE_UP])
     def test_nor_does_what_is_settled_or_being_deleted(self, state: NotifyState) -> None:
-        assert delivery.owed(noted(state=state)) is None
-        assert delivery.owed(replace(DONE, deleting=True)) is None
+        assert policy.owed(noted(state=state)) is None
+        assert policy.owed(replace(DONE, deleting=True)) is None
 
     def test_a_status_written_again_keeps_it(self) -> None:
         told = PENDING.model_copy(update={"state": NotifyState.DELIVERED, "attempts": 1})
-        kept = delivery.owe(status(DONE).model_copy(update={"notify": told}), URL)
+        kept = owe(status(DONE).model_copy(update={"notify": told}), URL)
         assert kept.notify == told
 
 
@@ -116,23 +115,23 @@ class TestNextStep:
         ],
     )
     def test_when_to_send(self, changes: Any, now: float, expected: object) -> None:
-        assert delivery.next_step(noted(**changes), at(now), URL, HOSTS, True) == expected
+        assert policy.next_step(noted(**changes), at(now), URL, HOSTS, True) == expected
 
     @pytest.mark.parametrize(
         ("message", "now", "expected"),
         [
             (None, 12, NotifyState.PENDING),
-            (delivery.UNSIGNED, 12, Wait(timedelta(seconds=15))),
-            (delivery.UNSIGNED, ENDED + 3595, Wait(timedelta(seconds=5))),
-            (delivery.UNSIGNED, ENDED + 3600, NotifyState.GAVE_UP),
+            (policy.UNSIGNED, 12, Wait(timedelta(seconds=15))),
+            (policy.UNSIGNED, ENDED + 3595, Wait(timedelta(seconds=5))),
+            (policy.UNSIGNED, ENDED + 3600, NotifyState.GAVE_UP),
             (None, ENDED + 3600, NotifyState.GAVE_UP),
         ],
     )
     def test_without_a_secret(self, message: str | None, now: float, expected: object) -> None:
-        found = delivery.next_step(noted(message=message), at(now), URL, HOSTS, False)
+        found = policy.next_step(noted(message=message), at(now), URL, HOSTS, False)
         if isinstance(found, Write):
             assert found.notification.attempts == 0
-            assert found.notification.message == delivery.UNSIGNED
+            assert found.notification.message == policy.UNSIGNED
             assert found.notification.state is expected
         else:
             assert found == expected
@@ -148,7 +147,7 @@ class TestNextStep:
     def test_what_is_refused_is_given_up_at_once(
         self, url: str, hosts: frozenset[str], why: str
     ) -> None:
-        found = delivery.next_step(DONE, at(12), url, hosts, True)
+        found = policy.next_step(DONE, at(12), url, hosts, True)
         assert isinstance(found, Write)
         assert found.notification.state is NotifyState.GAVE_UP
         assert why in (found.notification.message or "")
@@ -179,7 +178,7 @@ class TestAnswers:
     )
     def test_what_follows(self, answer: Answer, state: NotifyState, wait: float | None) -> None:
         now = at(22)
-        after = delivery.after_attempt(DONE, now, answer)
+        after = policy.after_attempt(DONE, now, answer)
         assert (after.state, after.attempts, after.last_attempt_time) == (state, 1, now)
         due = None if wait is None else now + timedelta(seconds=wait)
         assert after.next_attempt_time == due
@@ -187,18 +186,18 @@ class TestAnswers:
 
     def test_given_up_when_the_next_would_be_later_than_an_hour(self) -> None:
         late = noted(attempts=3, next_attempt_time=at(ENDED + 3590))
-        after = delivery.after_attempt(late, at(ENDED + 3590), Answer(500))
+        after = policy.after_attempt(late, at(ENDED + 3590), Answer(500))
         assert (after.state, after.attempts) == (NotifyState.GAVE_UP, 4)
         assert after.next_attempt_time is None
         assert after.message == "The receiver answered 500"
 
     def test_a_success_is_one_at_any_time(self) -> None:
-        after = delivery.after_attempt(noted(attempts=3), at(99999), Answer(200))
+        after = policy.after_attempt(noted(attempts=3), at(99999), Answer(200))
         assert (after.state, after.attempts) == (NotifyState.DELIVERED, 4)
 
     def test_only_what_is_owed_has_attempts(self) -> None:
         with pytest.raises(ValueError, match="owed"):
-            delivery.after_attempt(conversion(), at(12), Answer(200))
+            policy.after_attempt(conversion(), at(12), Answer(200))
 
 
 class TestTimeToLive:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from typing import Any, Final, NamedTuple
 
 from cloudevents.core.bindings.http import to_structured
@@ -79,3 +82,14 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
     notes = {name: conversion.notes.get(key) for name, key in _NOTES.items()}
     values |= {name: head(text, _NOTE_MAX_BYTES) for name, text in notes.items() if text}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Headers of Standard Webhooks; ``timestamp`` in seconds since 1970, ``secret`` is raw."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    digest = hmac.new(secret, signed, hashlib.sha256).digest()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }

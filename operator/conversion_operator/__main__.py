@@ -1,4 +1,4 @@
-"""``python -m conversion_operator.controller`` runs the operator."""
+"""``python -m conversion_operator`` runs the operator."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import sys
 
 from pydantic import ValidationError
 
-from conversion_operator.cluster.kube import KubeCluster, load_configuration
+from conversion_operator.app import Operator
+from conversion_operator.cluster.client import Cluster
+from conversion_operator.cluster.transport import load_configuration
 from conversion_operator.controller import logs, probes
-from conversion_operator.controller.app import Operator
 from conversion_operator.controller.settings import LiveSettings
 
 
 async def run(settings: LiveSettings) -> None:
     """Serve the probes and run the operator until a signal arrives."""
-    cluster = KubeCluster(await load_configuration(), user_agent="my-network-converter")
+    cluster = Cluster(await load_configuration(), user_agent="my-network-converter")
     # The pod's name alone would be the same again for a StatefulSet; the host's is unique enough.
     identity = settings.current.pod_name or socket.gethostname()
     operator = Operator(cluster, settings, identity)
-    server = probes.serve(settings.current.probe_port, operator.registry, operator.heart)
+    server = probes.serve(settings.current.probe_port, operator.registry, operator.health)
     try:
         await operator.run(asyncio.Event())
     finally:

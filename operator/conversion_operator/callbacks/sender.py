@@ -19,8 +19,7 @@ import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from conversion_operator.core.delivery import Answer
-from conversion_operator.core.notify import may_connect
+from conversion_operator.callbacks.policy import Answer, may_connect
 
 SECONDS: Final = 10.0
 _LOOKUPS: Final = 8
@@ -37,7 +36,7 @@ class AddressRefused(OSError):
     """A host has an address that is never called."""
 
 
-class HttpCallbacks:
+class CallbackSender:
     """Callbacks over HTTP. Close it after use.
 
     ``check`` says of an address whether it may be called; a request takes at most so many

@@ -7,22 +7,22 @@ import logging
 from typing import Any
 
 from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError
-from conversion_operator.cluster.interface import Cluster
 from conversion_operator.controller.telemetry import Telemetry, complete_event
 from conversion_operator.core.model import Conversion
 
 logger = logging.getLogger(__name__)
 
 
-class Announcer:
+class EventRecorder:
     """Tells of stored statuses: in logs and metrics at once, in Events as soon as may be."""
 
     def __init__(self, cluster: Cluster, telemetry: Telemetry, identity: str) -> None:
         self._cluster, self._telemetry, self._identity = cluster, telemetry, identity
         self._posting: set[asyncio.Task[None]] = set()
 
-    def announce(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
+    def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
         """Tell of the change from the conversion's former status to ``stored``."""
         for event in self._telemetry.tell(conversion, stored):
             body = complete_event(event, self._cluster.now(), self._identity)

@@ -10,20 +10,20 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from conversion_operator.cluster.callbacks import HttpCallbacks
-from conversion_operator.cluster.interface import Callbacks, Resource
-from conversion_operator.cluster.kube import KubeCluster
+from conversion_operator.callbacks.loop import CallbackLoop
+from conversion_operator.callbacks.sender import CallbackSender
+from conversion_operator.cluster.client import Cluster
+from conversion_operator.cluster.objects import Resource
 from conversion_operator.cluster.reflector import Reflector
 from conversion_operator.controller.admitter import Admitter
-from conversion_operator.controller.announcer import Announcer
+from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.handlers import Login, log_in, watch_conversions
 from conversion_operator.controller.leadership import Leadership
-from conversion_operator.controller.notifier import Notifier
-from conversion_operator.controller.probes import Heart
+from conversion_operator.controller.probes import Health
+from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.settings import CALLBACK_SECRET, LiveSettings
-from conversion_operator.controller.shared import Shared
+from conversion_operator.controller.store import Store
 from conversion_operator.controller.telemetry import Metrics, Telemetry
-from conversion_operator.controller.view import View
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 class Notices(NamedTuple):
     """What callbacks are sent with, and the file of what they are signed with."""
 
-    callbacks: Callbacks
+    sender: CallbackSender
     secret: Path
 
 
@@ -47,34 +47,36 @@ class Operator:
 
     def __init__(
         self,
-        cluster: KubeCluster,
+        cluster: Cluster,
         settings: LiveSettings,
         identity: str,
         login: Login = log_in,
         notices: Notices | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
-        self.heart = Heart()
+        self.health = Health()
         self.settings, self._identity, self._login = settings, identity, login
         self._metrics = Metrics(self.registry)
         self._queue = WorkQueue(time.monotonic)
-        self.view = View(self._on_change)
+        self.store = Store(self._on_change)
         self._leadership = Leadership(
             cluster, settings.current.pod_namespace, identity, cluster.now, self._on_leadership
         )
-        shared = Shared(cluster, self.view, settings, self._metrics, self._leadership.leads)
-        self._admitter = Admitter(shared, self._leadership, self._queue.add)
-        announcer = Announcer(cluster, Telemetry(self._metrics), identity)
-        notices = notices or Notices(HttpCallbacks(), CALLBACK_SECRET)
-        self._notifier = Notifier(shared, notices.callbacks, notices.secret)
-        self._worker = Worker(shared, self._queue, self._admitter, announcer)
+        context = ControllerContext(
+            cluster, self.store, settings, self._metrics, self._leadership.leads
+        )
+        self._admitter = Admitter(context, self._leadership, self._queue.add)
+        recorder = EventRecorder(cluster, Telemetry(self._metrics), identity)
+        notices = notices or Notices(CallbackSender(), CALLBACK_SECRET)
+        self._callback_loop = CallbackLoop(context, notices.sender, notices.secret)
+        self._worker = Worker(context, self._queue, self._admitter, recorder)
         # ConversionJobs are watched by kopf; here they are only listed, against what it misses.
-        self.heart.reflectors = [
+        self.health.reflectors = [
             Reflector(
                 cluster,
                 resource,
                 namespace,
-                self.view,
+                self.store,
                 relist_seconds=RELIST_SECONDS,
                 watching=resource is not Resource.CONVERSIONS,
             )
@@ -89,11 +91,11 @@ class Operator:
         """
         parts = {
             "admission": self._admitter.run(),
-            "callbacks": self._notifier.run(),
+            "callbacks": self._callback_loop.run(),
             "heartbeat": self._beat(),
             "settings": self._reload(),
             **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
-            **{f"reflector {r.resource} {r.namespace}": r.run() for r in self.heart.reflectors},
+            **{f"reflector {r.resource} {r.namespace}": r.run() for r in self.health.reflectors},
         }
         # The Lease is released last: only when nothing of ours writes any more.
         lead = asyncio.create_task(self._leadership.run(), name="leadership")
@@ -102,10 +104,10 @@ class Operator:
             task.add_done_callback(lambda done: _stop_if_failed(done, stop))
         try:
             await watch_conversions(
-                self.view, self.settings.current.namespaces, self._identity, stop, self._login
+                self.store, self.settings.current.namespaces, self._identity, stop, self._login
             )
         finally:
-            self.heart.ready = False
+            self.health.ready = False
             await _cancel(tasks)
             await _cancel([lead])
         for task in (lead, *tasks):
@@ -114,27 +116,27 @@ class Operator:
 
     def _on_change(self, uid: str) -> None:
         self._queue.add(uid)
-        self._notifier.look(uid)
-        self._admitter.poke()
+        self._callback_loop.look(uid)
+        self._admitter.wake()
 
     def _on_leadership(self, leads: bool) -> None:
         self._metrics.leading.set(leads)
-        self._admitter.poke()
+        self._admitter.wake()
 
     async def _beat(self) -> None:
         while True:
-            self.heart.beat()
-            self.heart.ready = self.view.complete(self.settings.current.namespaces)
+            self.health.beat()
+            self.health.ready = self.store.complete(self.settings.current.namespaces)
             await asyncio.sleep(_BEAT_SECONDS)
 
     def reload(self) -> None:
         """Read the settings again, and look at everything anew if they have changed."""
         if self.settings.reload():
             logger.info("settings changed", extra=self.settings.current.model_dump())
-            for conversion in self.view.conversions():
+            for conversion in self.store.conversions():
                 self._queue.add(conversion.key.uid)
-                self._notifier.look(conversion.key.uid)
-            self._admitter.poke()
+                self._callback_loop.look(conversion.key.uid)
+            self._admitter.wake()
 
     async def _reload(self) -> None:
         while True:
