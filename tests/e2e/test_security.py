@@ -262,3 +262,23 @@ def test_it_runs_restricted_itself(operator: OperatorInCluster, kubectl: Kubectl
     assert found["root"] == found["program"] == found["tmp"] == "Read-only file system"
     assert found["kernel"]["CapEff"] == "0" * 16
     assert found["kernel"]["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "own", "others"),
+    [
+        ("my-network-converter-operator", "kopf", ("fastapi", "uvicorn", "converter_gateway")),
+        (
+            "my-network-converter-gateway",
+            "fastapi",
+            ("kopf", "prometheus_client", "conversion_operator.controller"),
+        ),
+    ],
+)
+def test_an_image_has_its_own_program_and_packages_only(
+    kubectl: Kubectl, deployment: str, own: str, others: tuple[str, ...]
+) -> None:
+    run = ("-n", op.NAMESPACE, "exec", f"deployment/{deployment}", "--", "python3", "-c")
+    kubectl(*run, f"import {own}")
+    for other in others:
+        assert f"No module named '{other}'" in kubectl.attempt(*run, f"import {other}").err

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
+
+import httpcore
+import httpx
 
 from tests.e2e.support.commands import ROOT, Kubectl
 
@@ -14,8 +20,11 @@ SHARED: Final = "/opt/my-network/shared"
 STORAGE: Final = "/opt/my-network/storage"
 """Where MY Network has the volume, and the folder ``storage`` of it."""
 
-_IMAGE: Final = "my-converter-operator:latest"
+_IMAGE: Final = "my-converter-gateway:latest"
 _CLIENT: Final = "mynetwork-converter-client"
+_CLIENT_FOLDER: Final = "/client/mynetwork_converter"
+# No image has the client's HTTP library; what that needs itself is in the gateway's.
+_LIBRARIES: Final = (httpx, httpcore)
 _RESTRICTED: Final = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -31,7 +40,7 @@ def _pod(name: str, namespace: str, volume: bool, program: str) -> dict[str, Any
     ]
     mounts = [
         {"name": "token", "mountPath": TOKEN_FILE.rpartition("/")[0]},
-        {"name": "client", "mountPath": "/client/mynetwork_converter"},
+        {"name": "client", "mountPath": _CLIENT_FOLDER},
     ]
     if volume:
         claim = {"claimName": "my-network-shared"}
@@ -43,7 +52,9 @@ def _pod(name: str, namespace: str, volume: bool, program: str) -> dict[str, Any
         "image": _IMAGE,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-c", program],
-        "env": [{"name": "PYTHONPATH", "value": "/client:/packages"}],
+        "env": [
+            {"name": "PYTHONPATH", "value": f"/client:{_CLIENT_FOLDER}/libraries.zip:/packages"}
+        ],
         "securityContext": _RESTRICTED,
         "volumeMounts": mounts,
     }
@@ -61,6 +72,17 @@ def _pod(name: str, namespace: str, volume: bool, program: str) -> dict[str, Any
     }
     metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _pack_libraries(folder: Path) -> Path:
+    """A zip file that Python imports the libraries from: a ConfigMap has no folders."""
+    archive = folder / "libraries.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for library in _LIBRARIES:
+            package = Path(library.__path__[0])
+            for file in package.rglob("*.py"):
+                packed.write(file, file.relative_to(package.parent))
+    return archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +107,13 @@ class Caller:
         here = ("-n", namespace)
         kubectl(*here, "create", "serviceaccount", name)
         if kubectl.attempt(*here, "get", "configmap", _CLIENT).code:
-            files = f"--from-file={ROOT / 'client/mynetwork_converter'}"
-            kubectl(*here, "create", "configmap", _CLIENT, files)
+            with TemporaryDirectory() as folder:
+                archive = _pack_libraries(Path(folder))
+                files = (
+                    f"--from-file={ROOT / 'client/mynetwork_converter'}",
+                    f"--from-file={archive}",
+                )
+                kubectl(*here, "create", "configmap", _CLIENT, *files)
         kubectl.create(_pod(name, namespace, volume, program))
         kubectl.wait("condition=Ready", *here, f"pod/{name}", seconds=60)
         return cls(kubectl, name, namespace)

@@ -193,11 +193,14 @@ def test_elsewhere_class_and_images_are_named_in_one_file() -> None:
     page = (ROOT / "deploy/overlays/storage-class/kustomization.yaml").read_text(encoding="utf-8")
     (claim,) = of_kind(render("storage-class"), "PersistentVolumeClaim")
     settings = find("storage-class", "ConfigMap", OPERATOR)["data"]
-    image = operator_pod("storage-class")["containers"][0]["image"]
+    pods = (operator_pod("storage-class"), gateway_pod("storage-class"))
+    images = [pod["containers"][0]["image"] for pod in pods]
     assert f"storageClassName: {claim['spec']['storageClassName']}" in page
     assert f"CONVERTER_IMAGE: {settings['CONVERTER_IMAGE']}" in page
-    assert f"newName: {image.rpartition(':')[0]}" in page
-    assert image.startswith("registry.example.com/")
+    for image in images:
+        assert f"newName: {image.rpartition(':')[0]}" in page
+        assert image.startswith("registry.example.com/")
+    assert len(set(images)) == 2
     assert not of_kind(render("storage-class"), "PersistentVolume")
 
 

@@ -1,4 +1,7 @@
-# The operator. Build context: the project's root (see .dockerignore), by hack/images.
+# The images of the operator and of the HTTP API: one file, as they differ in their packages and
+# programs only. hack/images builds each with PROGRAM=operator or PROGRAM=gateway; the build context
+# is the project's root (see .dockerignore).
+ARG PROGRAM
 
 FROM debian:trixie-slim AS base
 RUN apt-get update \
@@ -7,33 +10,51 @@ RUN apt-get update \
 
 FROM base AS packages
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
-COPY requirements.lock /
-# Only set where the person who builds has them set.
+ARG PROGRAM
+COPY ${PROGRAM}/requirements.lock /
+# Only set if they are set for the person who builds.
 ARG PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST HTTP_PROXY HTTPS_PROXY NO_PROXY
 # The secret `ca` is the host's certificates, for networks that sign TLS with their own authority.
-RUN --mount=type=secret,id=ca,required=false --mount=type=cache,target=/root/.cache/pip <<'EOF'
+RUN --mount=type=secret,id=ca,required=false --mount=type=cache,target=/root/.cache/pip <<'SCRIPT'
 set -eu
 if [ -e /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi
 pip install --root-user-action ignore --disable-pip-version-check --no-compile --no-deps \
   --only-binary :all: --require-hashes --target /packages -r /requirements.lock
 find /packages -type d '(' -name tests -o -name test -o -name bin ')' -prune -exec rm -r {} +
-# Never checked against the sources, which do not change in an image: one read less per module.
+# Python does not check these against the sources, which never change in an image. That saves one
+# read per module.
 python3 -m compileall -q --invalidation-mode unchecked-hash /packages
-# The generated client is 60 MB of sources; nobody reads those in a traceback.
+# The sources of the generated client are 60 MB, and no traceback needs them.
 python3 -m compileall -q -b --invalidation-mode unchecked-hash /packages/kubernetes
 find /packages/kubernetes '(' -name '*.py' -o -name '*.pyi' ')' -delete
 find /packages/kubernetes -name __pycache__ -prune -exec rm -r {} +
-EOF
+SCRIPT
 
-FROM base AS program
+FROM base AS operator-program
 COPY operator/conversion_operator /app/conversion_operator
+COPY converter-module/media_converter /app/media_converter
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app
+
+FROM base AS gateway-program
+COPY operator/conversion_operator/__init__.py /app/conversion_operator/
+COPY operator/conversion_operator/api /app/conversion_operator/api
+COPY operator/conversion_operator/cluster /app/conversion_operator/cluster
+COPY operator/conversion_operator/core /app/conversion_operator/core
 COPY gateway/converter_gateway /app/converter_gateway
 COPY converter-module/media_converter /app/media_converter
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app
 
-FROM base
+FROM base AS runtime
 COPY --from=packages /packages /packages
-COPY --from=program /app /app
 ENV PYTHONPATH=/app:/packages PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
+
+FROM runtime AS operator
+COPY --from=operator-program /app /app
 ENTRYPOINT ["python3", "-m", "conversion_operator"]
+
+FROM runtime AS gateway
+COPY --from=gateway-program /app /app
+ENTRYPOINT ["python3", "-m", "converter_gateway"]
+
+FROM ${PROGRAM}

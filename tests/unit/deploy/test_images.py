@@ -1,0 +1,36 @@
+"""What the lock files install into the images."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+
+from tests.unit.deploy.rendering import ROOT
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+
+
+def packages(requirements: list[str]) -> set[str]:
+    return {re.split("[<>=!~\\[ ;]", line)[0] for line in requirements}
+
+
+def locked(name: str) -> dict[str, str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^ ;]+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize(("image", "other"), [("operator", "gateway"), ("gateway", "operator")])
+def test_an_image_has_its_own_packages_and_not_those_of_the_other(image: str, other: str) -> None:
+    lock = locked(f"{image}/requirements.lock")
+    assert packages(PROJECT["dependencies"] + EXTRAS[image]) <= set(lock)
+    # The Kubernetes client brings certifi into both.
+    assert packages(EXTRAS[other] + EXTRAS["client"]) & set(lock) <= {"certifi"}
+
+
+@pytest.mark.parametrize("image", ["operator", "gateway"])
+def test_the_tests_run_with_the_versions_of_the_images(image: str) -> None:
+    assert locked(f"{image}/requirements.lock").items() <= locked("requirements-dev.lock").items()
