@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+from conversion_operator.api import names
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.errors import NotFound
 from conversion_operator.cluster.objects import Body
@@ -68,8 +69,8 @@ class ContentService:
         outputs = [output for planned in plan for output in planned.outputs]
         digests = ",".join(naming.digest(output) for output in outputs)
         writing, reading = await asyncio.gather(
-            self._service.labelled(namespace, f"{naming.CONTENT_OUTPUT_LABEL} in ({digests})"),
-            self._service.labelled(namespace, f"{naming.CONTENT_INPUT_LABEL} in ({digests})"),
+            self._service.labelled(namespace, f"{names.CONTENT_OUTPUT_LABEL} in ({digests})"),
+            self._service.labelled(namespace, f"{names.CONTENT_INPUT_LABEL} in ({digests})"),
         )
         inputs = frozenset(claim.source.path for claim in _claims(reading))
         return pipeline.latest(_claims(writing)), inputs
@@ -84,24 +85,24 @@ class ContentService:
         return await self._service.submit(
             namespace,
             planned.recipe.spec(source.path, choice.output),
-            naming.claim_name(choice.output, choice.generation),
+            naming.content_name(choice.output, choice.generation),
             labels={
-                naming.CONTENT_LABEL: naming.digest(source.content_id),
-                naming.CONTENT_INPUT_LABEL: naming.digest(source.path),
-                naming.CONTENT_OUTPUT_LABEL: naming.digest(choice.output),
+                names.CONTENT_LABEL: naming.digest(source.content_id),
+                names.CONTENT_INPUT_LABEL: naming.digest(source.path),
+                names.CONTENT_OUTPUT_LABEL: naming.digest(choice.output),
             },
             annotations={
-                naming.CONTENT_ID_ANNOTATION: source.content_id,
-                naming.CONTENT_TYPE_ANNOTATION: content.content_type,
-                naming.CONTENT_SIZE_ANNOTATION: str(size),
-                naming.INPUT_ANNOTATION: content.file_path,
-                naming.OUTPUT_ANNOTATION: callers_output,
+                names.CONTENT_ID_ANNOTATION: source.content_id,
+                names.CONTENT_TYPE_ANNOTATION: content.content_type,
+                names.CONTENT_SIZE_ANNOTATION: str(size),
+                names.CALLER_INPUT_ANNOTATION: content.file_path,
+                names.CALLER_OUTPUT_ANNOTATION: callers_output,
             },
         )
 
     async def get(self, namespace: str, content_id: str) -> Answer:
         """The conversions of a content that exist, of each output the latest."""
-        selector = f"{naming.CONTENT_LABEL}={naming.digest(content_id)}"
+        selector = f"{names.CONTENT_LABEL}={naming.digest(content_id)}"
         claims = [
             claim
             for claim in _claims(await self._service.labelled(namespace, selector))
@@ -119,7 +120,7 @@ def _planned(claims: Iterable[Claim]) -> int:
     """How many conversions there should be, over all files the content ever had."""
     files: dict[str, int] = {}
     for claim in claims:
-        text = claim.body["metadata"]["annotations"].get(naming.CONTENT_SIZE_ANNOTATION, "")
+        text = claim.body["metadata"]["annotations"].get(names.CONTENT_SIZE_ANNOTATION, "")
         size = int(text) if text.isascii() and text.isdigit() else 0
         files[claim.source.path] = max(size, files.get(claim.source.path, 0))
     return sum(files.values())

@@ -9,24 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from conversion_operator.api import names
-
-REQUEST_ANNOTATION: Final = f"{names.GROUP}/request-sha256"
-INPUT_ANNOTATION: Final = f"{names.GROUP}/caller-input-file"
-OUTPUT_ANNOTATION: Final = f"{names.GROUP}/caller-output-file"
-
-CONTENT_LABEL: Final = f"{names.GROUP}/content"
-CONTENT_OUTPUT_LABEL: Final = f"{names.GROUP}/content-output"
-CONTENT_INPUT_LABEL: Final = f"{names.GROUP}/content-input"
-CONTENT_ID_ANNOTATION: Final = f"{names.GROUP}/content-id"
-CONTENT_TYPE_ANNOTATION: Final = f"{names.GROUP}/content-type"
-CONTENT_SIZE_ANNOTATION: Final = f"{names.GROUP}/content-conversions"
-"""How many conversions the content has in all."""
-
-_CLAIM: Final = re.compile(r"content-([0-9a-f]{40})-([1-9][0-9]{0,8})")
+_CONTENT_NAME: Final = re.compile(r"content-([0-9a-f]{40})-([1-9][0-9]{0,8})")
 
 
-def job_name(namespace: str, key: str | None) -> str:
+def conversion_name(namespace: str, key: str | None) -> str:
     """The same for the same Idempotency-Key in a namespace, from any replica; else random."""
     if key is None:
         return str(uuid4())
@@ -44,12 +30,12 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def claim_name(output: str, generation: int) -> str:
+def content_name(output: str, generation: int) -> str:
     """The name of the ConversionJob that has an output, in one spelling, for its source."""
     return f"content-{digest(output)}-{generation}"
 
 
-def claim_generation(name: str, output: str) -> int | None:
+def content_generation(name: str, output: str) -> int | None:
     """The generation in the name, None if it is no such name for this output."""
-    found = _CLAIM.fullmatch(name)
+    found = _CONTENT_NAME.fullmatch(name)
     return int(found[2]) if found and found[1] == digest(output) else None

@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.parsing import parse_conversion
@@ -133,8 +134,8 @@ def _fit(base: str, suffix: str, room: int) -> str:
 def claim_of(body: Mapping[str, Any]) -> Claim | None:
     """None for a ConversionJob that the pipeline did not make."""
     conversion = parse_conversion(body)
-    content_id = (body["metadata"].get("annotations") or {}).get(naming.CONTENT_ID_ANNOTATION)
-    generation = naming.claim_generation(conversion.key.name, conversion.output_path)
+    content_id = (body["metadata"].get("annotations") or {}).get(names.CONTENT_ID_ANNOTATION)
+    generation = naming.content_generation(conversion.key.name, conversion.output_path)
     if conversion.spec is None or content_id is None or generation is None:
         return None
     return Claim(

@@ -40,10 +40,10 @@ class Service:
 
     async def convert(self, namespace: str, asked: Submission, key: str | None) -> Answer:
         """Start a conversion; with a key, the one that key started already."""
-        name = naming.job_name(namespace, key)
+        name = naming.conversion_name(namespace, key)
         callers_paths = {
-            naming.INPUT_ANNOTATION: asked.input_file,
-            naming.OUTPUT_ANNOTATION: asked.output_file,
+            names.CALLER_INPUT_ANNOTATION: asked.input_file,
+            names.CALLER_OUTPUT_ANNOTATION: asked.output_file,
         }
         try:
             await self.submit(namespace, asked.spec, name, annotations=callers_paths)
@@ -69,7 +69,7 @@ class Service:
             "name": name,
             "namespace": namespace,
             "labels": dict(labels or {}),
-            "annotations": {**(annotations or {}), naming.REQUEST_ANNOTATION: digest},
+            "annotations": {**(annotations or {}), names.REQUEST_HASH_ANNOTATION: digest},
         }
         body = {
             "apiVersion": names.API_VERSION,
@@ -82,7 +82,7 @@ class Service:
         except Conflict:
             found = await self._cluster.get(namespace, name)
         notes = found["metadata"].get("annotations") or {}
-        if notes.get(naming.REQUEST_ANNOTATION) != digest:
+        if notes.get(names.REQUEST_HASH_ANNOTATION) != digest:
             raise NameTaken(name)
         return found
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from conversion_operator.api import names
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.parsing import parse_conversion
 from conversion_operator.core import admission
 from conversion_operator.core.model import Conversion, Policy
-from converter_gateway.naming import INPUT_ANNOTATION, OUTPUT_ANNOTATION
 
 Answer = dict[str, Any]
 
@@ -54,8 +54,8 @@ def to_answer(body: Mapping[str, Any], position: int | None, now: datetime | Non
         "status": _STATUSES.get(phase, "running"),
         "conversion_type": spec.get("conversionType"),
         "start_time": _time(started),
-        "input_file": notes.get(INPUT_ANNOTATION, spec.get("inputFile")),
-        "output_file": notes.get(OUTPUT_ANNOTATION, spec.get("outputFile")),
+        "input_file": notes.get(names.CALLER_INPUT_ANNOTATION, spec.get("inputFile")),
+        "output_file": notes.get(names.CALLER_OUTPUT_ANNOTATION, spec.get("outputFile")),
         "phase": str(phase),
     }
     progress = status.progress if status else None

@@ -5,14 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from conversion_operator.api.names import CONTENT_INPUT_LABEL, CONTENT_LABEL, CONTENT_OUTPUT_LABEL
 from conversion_operator.cluster.conversions import Conversions
 from converter_gateway.app import create_app
-from converter_gateway.naming import (
-    CONTENT_INPUT_LABEL,
-    CONTENT_LABEL,
-    CONTENT_OUTPUT_LABEL,
-    digest,
-)
+from converter_gateway.naming import digest
 from converter_gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient
 from tests.component.support import FakeApi

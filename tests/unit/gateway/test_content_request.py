@@ -87,7 +87,7 @@ def test_the_examples_are_right() -> None:
         ContentAnswer.model_validate(example)
     conversions = first["conversions"]
     for planned, told in zip(plan(asked, RULES), conversions, strict=True):
-        assert told["job_id"] == naming.claim_name(planned.outputs[0], 1)
+        assert told["job_id"] == naming.content_name(planned.outputs[0], 1)
         assert told["output_file"] == "/opt/my-network" + planned.outputs[0]
         assert told["input_file"] == request["file_path"]
     told_overall = overall([told["status"] for told in conversions], 2)

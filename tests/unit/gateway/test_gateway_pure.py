@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from converter_gateway.errors import ApiError
-from converter_gateway.naming import job_name
+from converter_gateway.naming import conversion_name
 from converter_gateway.paths import PathRefused, parse_mappings, to_volume
 from converter_gateway.requests import parse_convert
 from converter_gateway.translate import positions, statistics, to_answer
@@ -117,10 +117,9 @@ def test_what_is_no_object_is_refused(raw: bytes) -> None:
 
 
 def test_names_follow_the_key_and_the_namespace() -> None:
-    assert job_name("a", "k") == job_name("a", "k")
-    assert (
-        len({job_name("a", "k"), job_name("b", "k"), job_name("a", "l"), job_name("a", None)}) == 4
-    )
+    assert conversion_name("a", "k") == conversion_name("a", "k")
+    others = {conversion_name("b", "k"), conversion_name("a", "l"), conversion_name("a", None)}
+    assert len({conversion_name("a", "k")} | others) == 4
 
 
 def _body(name: str, second: int, **status: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conversion_operator.api import names
 from conversion_operator.api.status import Phase
 from converter_gateway import naming
 from converter_gateway.errors import ApiError
@@ -43,11 +44,11 @@ def job(planned: Planned, choice: Choice, phase: str = "", **meta: Any) -> dict[
     told = {"phase": phase, "reason": "R", "message": "m", "conditions": []}
     return {
         "metadata": {
-            "name": naming.claim_name(choice.output, choice.generation),
+            "name": naming.content_name(choice.output, choice.generation),
             "namespace": "n",
             "uid": "u",
             "resourceVersion": "1",
-            "annotations": {naming.CONTENT_ID_ANNOTATION: planned.source.content_id},
+            "annotations": {names.CONTENT_ID_ANNOTATION: planned.source.content_id},
         }
         | meta,
         "spec": spec.model_dump(mode="json", by_alias=True, exclude_none=True),
@@ -283,9 +284,9 @@ def test_an_uploaded_file_is_never_an_output() -> None:
     "meta",
     [
         {"name": "mine"},
-        {"name": naming.claim_name("/b_thumb.jpg", 1)},
-        {"name": naming.claim_name("/a_thumb.jpg", 1) + "x"},
-        {"name": naming.claim_name("/a_thumb.jpg", 0)},
+        {"name": naming.content_name("/b_thumb.jpg", 1)},
+        {"name": naming.content_name("/a_thumb.jpg", 1) + "x"},
+        {"name": naming.content_name("/a_thumb.jpg", 0)},
         {"annotations": None},
     ],
 )

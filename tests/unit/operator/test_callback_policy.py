@@ -24,7 +24,6 @@ from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion
 from conversion_operator.core.reconcile import callback_url, decide
 from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit, owe
-from converter_gateway import naming
 from media_converter.contract import Reason
 from tests.unit.operator.builders import (
     POLICY,
@@ -231,10 +230,6 @@ class TestMessage:
         secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
         for name, value in sign(secret, message.id, 1767268812, message.body).items():
             assert f"{name}: {value}\n" in page
-
-    def test_the_annotations_are_those_of_the_http_api(self) -> None:
-        assert names.CALLER_INPUT_ANNOTATION == naming.INPUT_ANNOTATION
-        assert names.CALLER_OUTPUT_ANNOTATION == naming.OUTPUT_ANNOTATION
 
     def test_annotations_are_bounded_and_the_others_stay_out(self) -> None:
         body = {
