@@ -60,7 +60,7 @@ class Operator:
         self._queue = WorkQueue(time.monotonic)
         self.store = Store(self._on_change)
         self._leadership = Leadership(
-            cluster, settings.current.pod_namespace, identity, cluster.now, self._on_leadership
+            cluster, settings.current.pod_namespace, identity, self._on_leadership
         )
         context = ControllerContext(
             cluster, self.store, settings, self._metrics, self._leadership.leads

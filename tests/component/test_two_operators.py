@@ -106,7 +106,7 @@ async def test_a_lease_that_another_wrote_stops_admission(
 
 async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: FakeApi) -> None:
     cluster = Cluster(configuration(api.url), "op-a")
-    lead = Leadership(cluster, NAMESPACE, "op-a", cluster.now, lambda _: None)
+    lead = Leadership(cluster, NAMESPACE, "op-a", lambda _: None)
     running_lead = asyncio.create_task(lead.run())
     try:
         await api.until(lambda: lead.leads() and holder(api) == "op-a")

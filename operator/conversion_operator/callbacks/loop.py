@@ -22,7 +22,6 @@ from conversion_operator.callbacks.message import build_message, sign
 from conversion_operator.callbacks.policy import Send, Wait, Write, after_attempt, next_step, owed
 from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.errors import ClusterError, NotFound
-from conversion_operator.cluster.objects import Resource, WatchEvent
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.model import Conversion
@@ -139,7 +138,7 @@ class CallbackLoop:
                 return
             try:
                 async with self._writes:
-                    body = await self._cluster.write_notification(conversion.key, before, after)
+                    stored = await self._cluster.write_notification(conversion.key, before, after)
             except NotFound:
                 return
             except ClusterError as error:
@@ -148,7 +147,7 @@ class CallbackLoop:
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             self._tell(conversion, after)
-            self._store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
+            self._store.update(stored)
 
     def _tell(self, conversion: Conversion, after: Notification) -> None:
         extra = {

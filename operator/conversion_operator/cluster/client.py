@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Final
 
 import aiohttp
@@ -10,9 +11,26 @@ import aiohttp
 from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster.errors import Conflict, NotFound, Refused, Unavailable
-from conversion_operator.cluster.objects import Body, ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.objects import (
+    Body,
+    Lease,
+    Object,
+    ObjectList,
+    Resource,
+    WatchEvent,
+)
+from conversion_operator.cluster.parsing import (
+    PARSERS,
+    parse_conversion,
+    parse_event,
+    parse_job,
+    parse_lease,
+    parse_list,
+    parse_pod,
+)
 from conversion_operator.cluster.transport import Client
-from conversion_operator.core.model import Job, Key, Pod
+from conversion_operator.core.fence import ANNOTATION, format_admissions
+from conversion_operator.core.model import Conversion, Job, Key, Pod
 
 _LOG_BYTES: Final = 16384
 _LOG_LINES: Final = 40
@@ -28,36 +46,37 @@ _PREFIXES: Final = {
 class Cluster(Client):
     """What the operator does on a cluster. Every method raises a ClusterError."""
 
-    async def list_all(self, resource: Resource, namespace: str) -> ObjectList:
-        """All objects of ours, read from the store: resourceVersion is left unset on purpose."""
+    async def list_all(self, resource: Resource, namespace: str) -> ObjectList[Object]:
+        """LIST our objects. Without a resourceVersion the answer is never an old one."""
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _OURS)]
         answer = await self._transport.request("GET", _path(resource, namespace), query)
-        return ObjectList(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+        return parse_list(PARSERS[resource], answer)
 
     async def watch(
         self, resource: Resource, namespace: str, version: str
-    ) -> AsyncIterator[WatchEvent]:
-        """Changes after ``version``. Bookmarks keep the version fresh while nothing happens."""
+    ) -> AsyncIterator[WatchEvent[Object]]:
+        """Watch our objects from ``version`` on."""
         query = [("resourceVersion", version)]
         if resource is not Resource.CONVERSIONS:
             query.append(("labelSelector", _OURS))
-        async for change in self._transport.watch(_path(resource, namespace), query):
-            yield change
+        async for event in self._transport.watch(_path(resource, namespace), query):
+            yield parse_event(PARSERS[resource], event)
 
-    async def create_job(self, body: Body) -> Body:
+    async def create_job(self, body: Body) -> Job:
         """POST a Job."""
         path = _path(Resource.JOBS, body["metadata"]["namespace"])
-        return await self._transport.request("POST", path, body=body)
+        return parse_job(await self._transport.request("POST", path, body=body))
 
-    async def get_job(self, namespace: str, name: str) -> Body:
+    async def get_job(self, namespace: str, name: str) -> Job:
         """GET a Job."""
-        return await self._transport.request("GET", _path(Resource.JOBS, namespace, name))
+        path = _path(Resource.JOBS, namespace, name)
+        return parse_job(await self._transport.request("GET", path))
 
-    async def pods_of(self, namespace: str, conversion_uid: str) -> tuple[Body, ...]:
+    async def list_pods(self, namespace: str, conversion_uid: str) -> tuple[Pod, ...]:
         """LIST the pods with the conversion's label."""
         query = [("labelSelector", f"{names.UID_LABEL}={conversion_uid}")]
         answer = await self._transport.request("GET", _path(Resource.PODS, namespace), query)
-        return tuple(answer["items"])
+        return parse_list(parse_pod, answer).items
 
     async def delete_job(self, job: Job, *, foreground: bool) -> None:
         """DELETE a Job by name and uid."""
@@ -76,28 +95,28 @@ class Cluster(Client):
         path = _path(Resource.CONVERSIONS, key.namespace, key.name)
         await self._delete(path, key.uid, propagationPolicy="Background")
 
-    async def write_status(self, key: Key, status: ConversionJobStatus) -> Body:
+    async def write_status(self, key: Key, status: ConversionJobStatus) -> Conversion:
         """One JSON Patch of the status subresource, tied to the uid.
 
         A merge patch would leave stale fields behind, and the API server accepts one with a
         foreign uid; this one fails for a namesake of a deleted object.
         """
-        patch = [
+        patch: list[dict[str, object]] = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "add", "path": "/status", "value": status.to_json()},
         ]
-        path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
-        return await self._transport.request("PATCH", path, body=patch)
+        return await self._patch_status(key, patch)
 
-    async def write_notification(self, key: Key, before: Notification, after: Notification) -> Body:
+    async def write_notification(
+        self, key: Key, before: Notification, after: Notification
+    ) -> Conversion:
         """One JSON Patch of status.notify alone, tied to the uid and to what was read."""
-        patch = [
+        patch: list[dict[str, object]] = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "test", "path": "/status/notify", "value": before.to_json()},
             {"op": "replace", "path": "/status/notify", "value": after.to_json()},
         ]
-        path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
-        return await self._transport.request("PATCH", path, body=patch)
+        return await self._patch_status(key, patch)
 
     async def claim_exists(self, namespace: str, name: str) -> bool:
         """GET a PersistentVolumeClaim."""
@@ -136,19 +155,25 @@ class Cluster(Client):
         namespace = body["metadata"]["namespace"]
         await self._transport.request("POST", f"/api/v1/namespaces/{namespace}/events", body=body)
 
-    async def get_lease(self, namespace: str, name: str) -> Body:
+    async def get_lease(self, namespace: str, name: str) -> Lease:
         """GET a Lease."""
-        return await self._transport.request("GET", _lease_path(namespace, name))
+        return parse_lease(await self._transport.request("GET", _lease_path(namespace, name)))
 
-    async def create_lease(self, namespace: str, body: Body) -> Body:
+    async def create_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
         """POST a Lease."""
-        return await self._transport.request("POST", _lease_path(namespace), body=body)
+        body = _lease_body(namespace, name, lease, self.now())
+        path = _lease_path(namespace)
+        return parse_lease(await self._transport.request("POST", path, body=body))
 
-    async def replace_lease(self, namespace: str, body: Body) -> Body:
-        """PUT a Lease; Conflict if it is no longer at the resourceVersion in ``body``."""
-        return await self._transport.request(
-            "PUT", _lease_path(namespace, body["metadata"]["name"]), body=body
-        )
+    async def replace_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
+        """PUT a Lease. Raises Conflict if it is no longer at ``lease.version``."""
+        body = _lease_body(namespace, name, lease, self.now())
+        path = _lease_path(namespace, name)
+        return parse_lease(await self._transport.request("PUT", path, body=body))
+
+    async def _patch_status(self, key: Key, patch: list[dict[str, object]]) -> Conversion:
+        path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
+        return parse_conversion(await self._transport.request("PATCH", path, body=patch))
 
     async def _delete(self, path: str, uid: str, **options: object) -> None:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
@@ -166,3 +191,24 @@ def _path(resource: Resource, namespace: str, name: str = "") -> str:
 def _lease_path(namespace: str, name: str = "") -> str:
     base = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
     return f"{base}/{name}" if name else base
+
+
+def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "annotations": {ANNOTATION: format_admissions(lease.admissions)},
+    }
+    if lease.version:
+        metadata["resourceVersion"] = lease.version
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": metadata,
+        "spec": {
+            "holderIdentity": lease.holder,
+            "leaseDurationSeconds": lease.duration,
+            "renewTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "leaseTransitions": lease.transitions,
+        },
+    }

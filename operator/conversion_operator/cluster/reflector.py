@@ -46,7 +46,7 @@ class Reflector:
         self.health = Health(time.monotonic())
         self.resource, self.namespace = resource, namespace
         self._cluster = cluster
-        self._sink = handler
+        self._handler = handler
         self._relist_seconds, self._watching = relist_seconds, watching
 
     async def run(self) -> None:
@@ -60,7 +60,7 @@ class Reflector:
             except Refused as error:
                 # No right to look there: nothing of ours can be there, or what was known stands.
                 # The others must not wait for it.
-                self._sink.replace(self.resource, self.namespace, ObjectList((), "0"))
+                self._handler.replace(self.resource, self.namespace, ObjectList((), "0"))
                 logger.error(
                     "may not list %s in namespace %s; apply deploy/namespace there, or take it "
                     "off WATCH_NAMESPACES: %s",
@@ -84,9 +84,9 @@ class Reflector:
 
     async def _list(self) -> str:
         self.health.tried_at = time.monotonic()
-        listing = await self._cluster.list_all(self.resource, self.namespace)
-        self._sink.replace(self.resource, self.namespace, listing)
-        return listing.version
+        objects = await self._cluster.list_all(self.resource, self.namespace)
+        self._handler.replace(self.resource, self.namespace, objects)
+        return objects.version
 
     async def _follow(self, version: str) -> None:
         """Watch until the next list is due. Returns to be listed again."""
@@ -104,8 +104,8 @@ class Reflector:
             await asyncio.sleep(_FIRST_PAUSE)
 
     async def _watch(self, version: str) -> str:
-        async for change in self._cluster.watch(self.resource, self.namespace, version):
-            version = change.body["metadata"]["resourceVersion"]
-            if change.kind != "BOOKMARK":
-                self._sink.apply(self.resource, change)
+        async for event in self._cluster.watch(self.resource, self.namespace, version):
+            version = event.version
+            if event.object is not None:
+                self._handler.apply(event)
         return version

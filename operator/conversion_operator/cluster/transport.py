@@ -28,7 +28,7 @@ from conversion_operator.cluster.errors import (
     Refused,
     Unavailable,
 )
-from conversion_operator.cluster.objects import WatchEvent
+from conversion_operator.cluster.objects import Body, WatchEvent
 
 _READ: Final = aiohttp.ClientTimeout(total=30, connect=5)
 # Short enough that a write sent just before leadership was lost cannot arrive after another
@@ -68,8 +68,10 @@ class Transport:
         """The Date header of the latest answer, plus the time since."""
         return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
 
-    async def watch(self, path: str, query: list[tuple[str, str]]) -> AsyncGenerator[WatchEvent]:
-        """Changes of what ``path`` lists. Bookmarks keep the version fresh in quiet times."""
+    async def watch(
+        self, path: str, query: list[tuple[str, str]]
+    ) -> AsyncGenerator[WatchEvent[Body]]:
+        """Watch what ``path`` lists. Bookmarks keep the version fresh while nothing changes."""
         query = [
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
@@ -80,8 +82,8 @@ class Transport:
         try:
             async for line in response.content:
                 if line.strip():
-                    yield _parse_change(line)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                    yield _parse_line(line)
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"the watch of {path} broke: {error!r}") from error
         finally:
             response.close()
@@ -158,15 +160,16 @@ class Client:
         return self._transport.now()
 
 
-def _parse_change(line: bytes) -> WatchEvent:
+def _parse_line(line: bytes) -> WatchEvent[Body]:
     event = orjson.loads(line)
-    body = event["object"]
-    if event["type"] == "ERROR":
+    kind, body = event["type"], event["object"]
+    if kind == "ERROR":
         message = body.get("message", "")
         if body.get("code") == 410:
             raise Expired(message)
         raise Unavailable(f"the watch ended with an error: {message}")
-    return WatchEvent(event["type"], body)
+    version = body["metadata"]["resourceVersion"]
+    return WatchEvent(kind, version, None if kind == "BOOKMARK" else body)
 
 
 def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) -> ClusterError:

@@ -21,14 +21,14 @@ from typing import Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Refused
-from conversion_operator.cluster.objects import Body, Resource, WatchEvent
-from conversion_operator.cluster.parsing import owned_by
+from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
 from conversion_operator.core.fence import room
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.naming import job_name, sweep_name
 from conversion_operator.core.plan import Block
 from conversion_operator.core.reconcile import awaits_attempt, current_attempt
 from conversion_operator.core.sweep import ATTEMPT as SWEEP
@@ -265,30 +265,28 @@ class Admitter:
         try:
             created = await self._cluster.create_job(body)
         except Conflict:
-            return await self._adopt(conversion, body)
+            name = sweep_name(uid) if attempt == SWEEP else job_name(uid, attempt)
+            return await self._adopt(conversion, name)
         except (Refused, NotFound) as error:
             self._refuse(uid, _explain_refusal(str(error)))
             return True
-        self._see(created)
+        # Without waiting for the watch: from now on the Job holds the slot.
+        self._store.update(created)
         return True
 
-    async def _adopt(self, conversion: Conversion, body: Body) -> bool:
+    async def _adopt(self, conversion: Conversion, name: str) -> bool:
         """The name is taken: by our own Job, whose answer was lost, or by a stranger's."""
-        meta = body["metadata"]
+        key = conversion.key
         try:
-            existing = await self._cluster.get_job(meta["namespace"], meta["name"])
+            existing = await self._cluster.get_job(key.namespace, name)
         except NotFound:
             return False  # deleted between the two requests
-        if owned_by(existing["metadata"], conversion.key.uid):
-            self._see(existing)
+        if existing.owned and existing.conversion_uid == key.uid:
+            self._store.update(existing)
             return True
-        message = f"Job {meta['name']} exists and does not belong to this ConversionJob"
-        self._refuse(conversion.key.uid, Block(Reason.JOB_NAME_TAKEN, message))
+        message = f"Job {name} exists and does not belong to this ConversionJob"
+        self._refuse(key.uid, Block(Reason.JOB_NAME_TAKEN, message))
         return True
-
-    def _see(self, job: Body) -> None:
-        """Count on the Job from this moment, before the watch tells of it."""
-        self._store.apply(Resource.JOBS, WatchEvent("ADDED", job))
 
     def _refuse(self, uid: str, block: Block) -> None:
         logger.warning("the Job of %s is refused: %s", uid, block.message)

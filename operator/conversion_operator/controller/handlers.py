@@ -16,7 +16,8 @@ from typing import Any, Final
 import kopf
 
 from conversion_operator.api import names
-from conversion_operator.cluster.objects import EventHandler, Resource, WatchEvent
+from conversion_operator.cluster.objects import EventHandler, WatchEvent
+from conversion_operator.cluster.parsing import parse_conversion, parse_event
 
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
@@ -103,7 +104,11 @@ def _registry(handler: EventHandler, login: Login) -> kopf.OperatorRegistry:
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
         # The type is None for what was there when kopf started.
-        handler.apply(Resource.CONVERSIONS, WatchEvent(event["type"] or "ADDED", event["object"]))
+        parsed = parse_event(
+            parse_conversion, WatchEvent(event["type"] or "ADDED", "", event["object"])
+        )
+        if parsed.object is not None:
+            handler.apply(parsed)
 
     return registry
 

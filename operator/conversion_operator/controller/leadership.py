@@ -11,13 +11,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound
-from conversion_operator.cluster.objects import Body
-from conversion_operator.core.fence import ANNOTATION, format_admissions, parse_admissions
+from conversion_operator.cluster.objects import Lease
 
 NAME: Final = "my-network-converter-operator"
 LEASE_SECONDS: Final = 30
@@ -41,11 +40,10 @@ class Leadership:
         cluster: Cluster,
         namespace: str,
         identity: str,
-        now: Callable[[], datetime],
         on_change: Callable[[bool], None],
     ) -> None:
         self._cluster, self._namespace, self._identity = cluster, namespace, identity
-        self._now, self._on_change = now, on_change
+        self._on_change = on_change
         self._leads_until = 0.0
         self._seen_version, self._seen_at = "", 0.0
         self._led = False
@@ -53,7 +51,7 @@ class Leadership:
         self.inherited: Mapping[str, int] = {}
         self._admitted: dict[str, int] = {}
         # The Lease as we last stored it; None if it is not known how it is stored.
-        self._stored: Body | None = None
+        self._stored: Lease | None = None
         # Renewals and admissions both replace the Lease: one at a time, or they would conflict
         # with each other as if another operator had come.
         self._writing = asyncio.Lock()
@@ -74,7 +72,7 @@ class Leadership:
             stored = self._stored
             self._admitted |= admissions
             try:
-                await self._put(stored, stored["spec"].get("leaseTransitions") or 0)
+                await self._put(stored.version, stored.transitions)
             except ClusterError as error:
                 logger.warning("the admissions are not on the Lease: %s", error)
                 # One by one: others may have been settled during the request.
@@ -107,31 +105,29 @@ class Leadership:
             lease = await self._cluster.get_lease(self._namespace, NAME)
         except NotFound:
             started = time.monotonic()
-            self._stored = await self._cluster.create_lease(self._namespace, self._body({}, 0))
+            lease = self._ours("", 0)
+            self._stored = await self._cluster.create_lease(self._namespace, NAME, lease)
             self._won_at(started, {})
             return
-        spec = lease.get("spec") or {}
-        mine = spec.get("holderIdentity") == self._identity
+        mine = lease.holder == self._identity
         if not mine:
             self._leads_until = 0.0
-            if not self._expired(lease, spec):
+            if not self._expired(lease):
                 return
-        listed = parse_admissions((lease["metadata"].get("annotations") or {}).get(ANNOTATION))
         # Also under our own name: a container that was started anew has its pod's name again.
         inherits = not mine or not self.leads()
         if inherits:
-            self._admitted = listed | self._admitted
-        moves = spec.get("leaseTransitions") or 0
-        started = await self._put(lease, moves if mine else moves + 1)
+            self._admitted = {**lease.admissions, **self._admitted}
+        started = await self._put(lease.version, lease.transitions + (not mine))
         if inherits:
-            self._won_at(started, listed)
+            self._won_at(started, lease.admissions)
 
-    async def _put(self, lease: Body, moves: int) -> float:
-        """Replace the Lease if it still is as given. Returns when that began."""
+    async def _put(self, version: str, transitions: int) -> float:
+        """Replace the Lease if it still has this version. Returns when that began."""
         started, self._stored = time.monotonic(), None
         try:
             self._stored = await self._cluster.replace_lease(
-                self._namespace, self._body(lease["metadata"], moves)
+                self._namespace, NAME, self._ours(version, transitions)
             )
         except Conflict:
             self._leads_until = 0.0  # somebody else has written it
@@ -144,13 +140,12 @@ class Leadership:
         self.inherited = inherited
         self.term += 1
 
-    def _expired(self, lease: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    def _expired(self, lease: Lease) -> bool:
         """True if the holder released it, or did not renew it for a whole term of our watching."""
-        version = lease["metadata"]["resourceVersion"]
-        if version != self._seen_version:
-            self._seen_version, self._seen_at = version, time.monotonic()
-        term = spec.get("leaseDurationSeconds") or LEASE_SECONDS
-        return not spec.get("holderIdentity") or time.monotonic() - self._seen_at > term
+        if lease.version != self._seen_version:
+            self._seen_version, self._seen_at = lease.version, time.monotonic()
+        duration = lease.duration or LEASE_SECONDS
+        return not lease.holder or time.monotonic() - self._seen_at > duration
 
     async def _release(self) -> None:
         if not self.leads():
@@ -158,32 +153,15 @@ class Leadership:
         self._leads_until = 0.0
         try:
             lease = await self._cluster.get_lease(self._namespace, NAME)
-            if (lease.get("spec") or {}).get("holderIdentity") != self._identity:
+            if lease.holder != self._identity:
                 return
-            spec = {**lease["spec"], "holderIdentity": ""}
-            await self._cluster.replace_lease(self._namespace, {**lease, "spec": spec})
+            released = replace(lease, holder="")
+            await self._cluster.replace_lease(self._namespace, NAME, released)
         except ClusterError as error:
             logger.warning("cannot release the Lease, a successor will wait for it: %s", error)
 
-    def _body(self, metadata: Mapping[str, Any], moves: int) -> dict[str, Any]:
-        stamp = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        version = metadata.get("resourceVersion")
-        return {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {
-                "name": NAME,
-                "namespace": self._namespace,
-                "annotations": {ANNOTATION: format_admissions(self._admitted)},
-            }
-            | ({"resourceVersion": version} if version else {}),
-            "spec": {
-                "holderIdentity": self._identity,
-                "leaseDurationSeconds": LEASE_SECONDS,
-                "renewTime": stamp,
-                "leaseTransitions": moves,
-            },
-        }
+    def _ours(self, version: str, transitions: int) -> Lease:
+        return Lease(self._identity, version, LEASE_SECONDS, transitions, dict(self._admitted))
 
     def _report(self) -> None:
         leads = self.leads()

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Final
 
 from conversion_operator.cluster.errors import ClusterError, NotFound, Unavailable
-from conversion_operator.cluster.objects import Resource, WatchEvent
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.recorder import EventRecorder
@@ -112,12 +111,12 @@ class Worker:
         try:
             if not mine.jobs and not mine.pods:
                 job = await self._cluster.get_job(key.namespace, job_name(key.uid, number))
-                self._store.apply(Resource.JOBS, WatchEvent("ADDED", job))
+                self._store.update(job)
             elif any(job.finished for job in mine.jobs) and not any(
                 pod.terminated for pod in mine.pods
             ):
-                for pod in await self._cluster.pods_of(key.namespace, key.uid):
-                    self._store.apply(Resource.PODS, WatchEvent("ADDED", pod))
+                for pod in await self._cluster.list_pods(key.namespace, key.uid):
+                    self._store.update(pod)
         except NotFound:
             return children
         return self._store.children(key.uid)
@@ -171,9 +170,9 @@ class Worker:
             await self._act(conversion, action)
         if conversion is None or plan.status is None:
             return
-        body = await self._cluster.write_status(conversion.key, plan.status)
+        stored = await self._cluster.write_status(conversion.key, plan.status)
         self._written_at[conversion.key.uid] = time.monotonic()
-        self._store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
+        self._store.update(stored)
         self._recorder.record(conversion, plan.status)
 
     async def _act(self, conversion: Conversion | None, action: Action) -> None:
