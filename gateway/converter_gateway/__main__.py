@@ -11,14 +11,16 @@ from typing import Final
 import uvicorn
 
 from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.cluster.transport import load_configuration
 from converter_gateway.app import create_app
 from converter_gateway.closing import Closing
-from converter_gateway.settings import LiveSettings
+from converter_gateway.settings import GatewaySettings
 
 # For the requests under way once nobody new is let in. With the time to drain before it this is
 # within a pod's usual grace period of 30 s.
 GRACEFUL_SECONDS: Final = 20
+_RELOAD_SECONDS: Final = 30
 
 
 class _Server(uvicorn.Server):
@@ -52,12 +54,19 @@ def watched(listener: socket.socket, seconds: float) -> socket.socket:
     return listener
 
 
+async def _keep_reading(live: LiveSettings[GatewaySettings]) -> None:
+    while True:
+        await asyncio.sleep(_RELOAD_SECONDS)
+        live.reload()
+
+
 async def _serve() -> None:
-    live = LiveSettings()
-    settings = live.current()
+    live = LiveSettings(GatewaySettings)
+    settings = live.current
     cluster = Conversions(await load_configuration(), "my-network-gateway")
+    reloading = asyncio.create_task(_keep_reading(live))
     try:
-        app = create_app(cluster, settings, live=live.current)
+        app = create_app(cluster, settings, live=lambda: live.current)
         config = uvicorn.Config(
             app,
             host="0.0.0.0",  # noqa: S104  it is a pod's, behind a Service and a NetworkPolicy
@@ -69,6 +78,7 @@ async def _serve() -> None:
         server = _Server(config, app.state.closing, settings.gateway_drain_seconds)
         await server.serve([listener])
     finally:
+        reloading.cancel()
         await cluster.close()
 
 

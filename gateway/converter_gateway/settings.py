@@ -1,23 +1,17 @@
-"""Settings of the HTTP API, from a ConfigMap mounted as a folder and the environment."""
+"""The settings of the HTTP API. docs/settings.md lists them."""
 
 from __future__ import annotations
 
-import logging
-import time
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from conversion_operator.cluster.settings import render_table
 from converter_gateway.paths import Mapping, parse_mappings
 
-CONFIG_DIR: Final = Path("/etc/my-network-converter")
-_REREAD_SECONDS: Final = 30.0
-
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-logger = logging.getLogger(__name__)
 
 
 class GatewaySettings(BaseSettings):
@@ -93,35 +87,8 @@ class GatewaySettings(BaseSettings):
         return parse_mappings(self.gateway_paths)
 
 
-def read_settings(folder: Path = CONFIG_DIR) -> GatewaySettings:
-    """The settings as they stand now. Raises ValidationError, naming the setting."""
-    return GatewaySettings(_secrets_dir=folder if folder.is_dir() else None)
-
-
-class LiveSettings:
-    """The settings as they were at most 30 s ago, for what is told of the operator's."""
-
-    def __init__(self, folder: Path = CONFIG_DIR, every: float = _REREAD_SECONDS) -> None:
-        self._folder, self._every = folder, every
-        self._settings, self._read_at = read_settings(folder), time.monotonic()
-
-    def current(self) -> GatewaySettings:
-        """Those last read well: a slip in the ConfigMap must not stop what works."""
-        if time.monotonic() - self._read_at >= self._every:
-            self._read_at = time.monotonic()
-            try:
-                self._settings = read_settings(self._folder)
-            except ValidationError as error:
-                logger.error("the settings are not understood, the former stay in force: %s", error)
-        return self._settings
-
-
 def render_settings() -> str:
-    """The section of docs/settings.md on the HTTP API: one row a setting."""
-    rows = "\n".join(
-        f"| `{name.upper()}` | `{field.default}` | {field.description} |"
-        for name, field in GatewaySettings.model_fields.items()
-    )
+    """The section of docs/settings.md on the HTTP API: one row per setting."""
     return (
         "\n## The HTTP API\n\n"
         "Keys of the ConfigMap `my-network-converter-gateway`, or environment variables of the "
@@ -131,5 +98,5 @@ def render_settings() -> str:
         "The rules of the content pipeline, ConfigMap `my-network-converter-content-rules`, are "
         "read again by themselves, within 90 seconds. "
         "This section is made from `gateway/converter_gateway/settings.py` by "
-        "`make crds`.\n\n| setting | default | meaning |\n|---|---|---|\n" + rows + "\n"
+        "`make crds`.\n\n" + render_table(GatewaySettings)
     )

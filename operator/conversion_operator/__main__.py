@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from conversion_operator.app import Operator
 from conversion_operator.cluster.client import Cluster
+from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.cluster.transport import load_configuration
 from conversion_operator.controller import logs, probes
-from conversion_operator.controller.settings import LiveSettings
+from conversion_operator.controller.settings import Settings
 
 
-async def run(settings: LiveSettings) -> None:
+async def run(settings: LiveSettings[Settings]) -> None:
     """Serve the probes and run the operator until a signal arrives."""
     cluster = Cluster(await load_configuration(), user_agent="my-network-converter")
     # The pod's name alone would be the same again for a StatefulSet; the host's is unique enough.
@@ -32,7 +33,7 @@ async def run(settings: LiveSettings) -> None:
 def main() -> None:
     """Read the settings and run; a setting that is not understood is named and ends it."""
     try:
-        settings = LiveSettings()
+        settings = LiveSettings(Settings)
     except ValidationError as error:
         sys.exit(f"cannot start, a setting is not understood: {error}")
     logs.configure(settings.current.log_level)

@@ -15,13 +15,14 @@ from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.cluster.reflector import Reflector
+from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.handlers import Login, log_in, watch_conversions
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.probes import Health
 from conversion_operator.controller.recorder import EventRecorder
-from conversion_operator.controller.settings import CALLBACK_SECRET, LiveSettings
+from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.telemetry import Metrics, Telemetry
 from conversion_operator.controller.worker import Worker
@@ -48,7 +49,7 @@ class Operator:
     def __init__(
         self,
         cluster: Cluster,
-        settings: LiveSettings,
+        settings: LiveSettings[Settings],
         identity: str,
         login: Login = log_in,
         notices: Notices | None = None,

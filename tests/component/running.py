@@ -15,7 +15,8 @@ from prometheus_client import generate_latest
 from conversion_operator.app import Notices, Operator
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import Resource
-from conversion_operator.controller.settings import LiveSettings
+from conversion_operator.cluster.settings import LiveSettings
+from conversion_operator.controller.settings import Settings
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.tools import configuration
 
@@ -75,7 +76,7 @@ async def running(
     write_settings(config, {"pod_namespace": NAMESPACE} | settings)
     server = url or api.url
     cluster = Cluster(configuration(server), user_agent=identity)
-    live = LiveSettings(config)
+    live = LiveSettings(Settings, config)
 
     def login(**_: Any) -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(server=server)

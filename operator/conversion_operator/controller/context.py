@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from conversion_operator.cluster.client import Cluster
-from conversion_operator.controller.settings import LiveSettings
+from conversion_operator.cluster.settings import LiveSettings
+from conversion_operator.controller.settings import Settings
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.telemetry import Metrics
 
@@ -17,7 +18,7 @@ class ControllerContext:
 
     cluster: Cluster
     store: Store
-    settings: LiveSettings
+    settings: LiveSettings[Settings]
     metrics: Metrics
     leads: Callable[[], bool]
 

@@ -1,33 +1,25 @@
-"""Settings: from the environment, else from the files of a mounted ConfigMap, else the defaults.
-
-A ConfigMap mounted as a folder has one file a key, which is re-read while the operator runs; an
-environment variable overrides it for good. docs/settings.md lists them all.
-"""
+"""The operator's settings. docs/settings.md lists them."""
 
 from __future__ import annotations
 
-import logging
 import re
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from conversion_operator.api.spec import URL_PATTERN
+from conversion_operator.cluster.settings import render_table
 from conversion_operator.core.model import Policy
 from conversion_operator.core.quantity import parse_quantity
-
-CONFIG_DIR: Final = Path("/etc/my-network-converter")
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
 """What callbacks are signed with, from a Secret that need not exist."""
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
-
-logger = logging.getLogger(__name__)
 
 
 def _quantity(text: str) -> str:
@@ -181,18 +173,8 @@ class Settings(BaseSettings):
         )
 
 
-def read_settings(folder: Path = CONFIG_DIR) -> Settings:
-    """The settings as they stand now. Raises ValidationError, naming the setting."""
-    # _secrets_dir is pydantic-settings' name for "one file a value", which a mounted ConfigMap is.
-    return Settings(_secrets_dir=folder if folder.is_dir() else None)
-
-
 def render_settings() -> str:
-    """docs/settings.md: one row a setting."""
-    rows = "\n".join(
-        f"| `{name.upper()}` | `{field.default}` | {field.description} |"
-        for name, field in Settings.model_fields.items()
-    )
+    """docs/settings.md: one row per setting."""
     return (
         "# Settings\n\n"
         "Keys of the ConfigMap `my-network-converter-operator`, or environment variables of the "
@@ -201,23 +183,5 @@ def render_settings() -> str:
         "`WATCH_NAMESPACES`, `PROBE_PORT`, `LOG_LEVEL`, `POD_NAMESPACE` and `POD_NAME` are read at "
         "the start only. "
         "This page is made from `operator/conversion_operator/controller/settings.py` by "
-        "`make crds`.\n\n| setting | default | meaning |\n|---|---|---|\n" + rows + "\n"
+        "`make crds`.\n\n" + render_table(Settings)
     )
-
-
-class LiveSettings:
-    """The settings as last read well: a slip in the ConfigMap must not stop what works."""
-
-    def __init__(self, folder: Path = CONFIG_DIR) -> None:
-        self._folder = folder
-        self.current = read_settings(folder)
-
-    def reload(self) -> bool:
-        """Read again; True if anything changed."""
-        try:
-            fresh = read_settings(self._folder)
-        except ValidationError as error:
-            logger.error("the settings are not understood, the former stay in force: %s", error)
-            return False
-        changed, self.current = fresh != self.current, fresh
-        return changed

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from converter_gateway.settings import CONFIG_DIR, GatewaySettings
+from conversion_operator.cluster.settings import CONFIG_DIR
+from converter_gateway.settings import GatewaySettings
 from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find, of_kind, render
 
 WITHOUT_TOKENS = str(ROOT / "tests/e2e/overlay-network")

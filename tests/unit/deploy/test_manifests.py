@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from conversion_operator.cluster.settings import CONFIG_DIR
 from conversion_operator.controller import probes
-from conversion_operator.controller.settings import CALLBACK_SECRET, CONFIG_DIR, Settings
+from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Policy
 from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find, of_kind, render

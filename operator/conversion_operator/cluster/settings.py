@@ -1,0 +1,55 @@
+"""Reads settings from the environment, else from a mounted ConfigMap, else takes the defaults.
+
+A ConfigMap that is mounted as a folder has one file per key. The kubelet updates these files when
+the ConfigMap changes.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from pydantic_settings import BaseSettings
+
+CONFIG_DIR: Final = Path("/etc/my-network-converter")
+
+S = TypeVar("S", bound=BaseSettings)
+
+logger = logging.getLogger(__name__)
+
+
+def read_settings(model: type[S], folder: Path = CONFIG_DIR) -> S:
+    """The current settings. Raises ValidationError, which names the setting."""
+    # pydantic-settings calls a folder with one file per value _secrets_dir. A mounted ConfigMap is
+    # such a folder.
+    return model(_secrets_dir=folder if folder.is_dir() else None)
+
+
+class LiveSettings(Generic[S]):
+    """The last valid settings. A mistake in the ConfigMap must not stop a running program."""
+
+    def __init__(self, model: type[S], folder: Path = CONFIG_DIR) -> None:
+        """Raises ValidationError."""
+        self._model, self._folder = model, folder
+        self.current = read_settings(model, folder)
+
+    def reload(self) -> bool:
+        """Read the settings again. Returns True if one has changed."""
+        try:
+            fresh = read_settings(self._model, self._folder)
+        except (OSError, ValueError) as error:  # ValidationError is a ValueError
+            logger.error("invalid settings, the previous settings stay in effect: %s", error)
+            return False
+        changed, self.current = fresh != self.current, fresh
+        return changed
+
+
+def render_table(model: type[BaseSettings]) -> str:
+    """A Markdown table with one row per setting."""
+    rows = "\n".join(
+        f"| `{name.upper()}` | `{field.default}` | {field.description} |"
+        for name, field in model.model_fields.items()
+    )
+    rows = rows.replace("`True`", "`true`").replace("``", "empty")
+    return f"| Setting | Default | Meaning |\n|---|---|---|\n{rows}\n"
