@@ -1,4 +1,4 @@
-"""``python -m converter_gateway``: serve the HTTP API until SIGTERM."""
+"""``python -m converter_gateway`` serves the HTTP API until SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from conversion_operator.cluster.conversions import Conversions
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.cluster.transport import load_configuration
 from converter_gateway.app import create_app
-from converter_gateway.closing import Closing
 from converter_gateway.settings import GatewaySettings
+from converter_gateway.shutdown import Shutdown
 
-# For the requests under way once nobody new is let in. With the time to drain before it this is
-# within a pod's usual grace period of 30 s.
+# For the requests in progress after the listener is closed. Together with the time to drain, this
+# fits into a pod's default grace period of 30 s.
 GRACEFUL_SECONDS: Final = 20
 _RELOAD_SECONDS: Final = 30
 
 
 class _Server(uvicorn.Server):
-    """One that goes out of service in steps: not ready, then streams end, then the rest."""
+    """Shuts down in steps: not ready, then streams end, then the server stops."""
 
-    def __init__(self, config: uvicorn.Config, closing: Closing, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, shutdown: Shutdown, drain_seconds: float) -> None:
         super().__init__(config)
-        self._closing, self._drain_seconds = closing, drain_seconds
+        self._shutdown, self._drain_seconds = shutdown, drain_seconds
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal begins the way out, a second one cuts the time to drain short."""
-        if self._closing.draining:
+        """The first signal starts the shutdown. A second one skips the time to drain."""
+        if self._shutdown.draining:
             self._loop.call_soon_threadsafe(self._stop)
             return
-        self._closing.drain()
+        self._shutdown.drain()
         self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._stop)
 
     def _stop(self) -> None:
-        self._closing.end()
+        self._shutdown.end()
         self.should_exit = True
 
 
-def watched(listener: socket.socket, seconds: float) -> socket.socket:
-    """Have connections end whose peer has vanished, or takes nothing, for that long.
+def drop_dead_peers(listener: socket.socket, seconds: float) -> socket.socket:
+    """Close connections whose peer has vanished, or reads nothing, for this long.
 
-    A heartbeat alone does not show it for a quarter of an hour: it fits into the kernel's buffer.
-    Connections that are accepted inherit it.
+    A heartbeat alone does not notice this for a quarter of an hour, because it fits into the
+    kernel's buffer. Accepted connections inherit the option.
     """
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
     return listener
@@ -69,13 +69,13 @@ async def _serve() -> None:
         app = create_app(cluster, settings, live=lambda: live.current)
         config = uvicorn.Config(
             app,
-            host="0.0.0.0",  # noqa: S104  it is a pod's, behind a Service and a NetworkPolicy
+            host="0.0.0.0",  # noqa: S104  in a pod, behind a Service and a NetworkPolicy
             port=settings.gateway_port,
             access_log=False,
             timeout_graceful_shutdown=GRACEFUL_SECONDS,
         )
-        listener = watched(config.bind_socket(), settings.gateway_stall_seconds)
-        server = _Server(config, app.state.closing, settings.gateway_drain_seconds)
+        listener = drop_dead_peers(config.bind_socket(), settings.gateway_stall_seconds)
+        server = _Server(config, app.state.shutdown, settings.gateway_drain_seconds)
         await server.serve([listener])
     finally:
         reloading.cancel()

@@ -1,4 +1,4 @@
-"""The application: routes, limits, and every error as {"error": ...}."""
+"""The application: routes, limits, and errors as ``{"error": ...}``."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from conversion_operator.cluster.errors import (
     Unavailable,
 )
 from converter_gateway.auth import Authenticator
-from converter_gateway.closing import Closing
 from converter_gateway.content_routes import content_router
 from converter_gateway.errors import ApiError
-from converter_gateway.feed import Hub
+from converter_gateway.feed import FeedPool
 from converter_gateway.limits import Concurrency, RateLimit, Streams
 from converter_gateway.openapi import describe
-from converter_gateway.responses import COMMON, Error, Health, errors
-from converter_gateway.routes import Context, converter_router
+from converter_gateway.responses import COMMON, Error, HealthStatus, errors
+from converter_gateway.routes import RouteContext, converter_router
 from converter_gateway.service import Service
 from converter_gateway.settings import GatewaySettings
+from converter_gateway.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
 
-RouterFactory = Callable[[Context], APIRouter]
+RouterFactory = Callable[[RouteContext], APIRouter]
 
 
 def create_app(
@@ -44,12 +44,13 @@ def create_app(
     routers: Sequence[RouterFactory] = (converter_router, content_router),
     live: Callable[[], GatewaySettings] | None = None,
 ) -> FastAPI:
-    """The API on a cluster. ``cluster`` is the caller's to close.
+    """Create the API. The caller closes ``cluster``.
 
-    ``live`` gives the settings as they are now, for what stats tells of the operator's. The app's
-    ``state.closing`` is what SIGTERM is to be told to.
+    ``live`` returns the current settings: stats reports some of the operator's. The caller starts
+    the shutdown through ``state.shutdown`` of the app.
     """
-    # Its pages load their scripts from elsewhere, which a service in a cluster must not need.
+    # FastAPI's documentation pages load scripts from the internet. A service in a cluster must not
+    # need that.
     app = FastAPI(
         title="MY Network converter",
         version="1",
@@ -58,9 +59,10 @@ def create_app(
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     describe(app)
-    closing = app.state.closing = Closing()
-    service = Service(cluster, live or (lambda: settings), closing)
-    context = Context(service, Authenticator(cluster, settings), settings, Hub(cluster), closing)
+    shutdown = app.state.shutdown = Shutdown()
+    service = Service(cluster, live or (lambda: settings), shutdown)
+    auth = Authenticator(cluster, settings)
+    context = RouteContext(service, auth, settings, FeedPool(cluster), shutdown)
     for router in routers:
         app.include_router(router(context), responses=errors(*COMMON))
     app.add_middleware(
@@ -80,21 +82,26 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(Exception, _unexpected)
 
-    health: dict[int | str, dict[str, Any]] = {200: {"model": Health}}
+    health: dict[int | str, dict[str, Any]] = {200: {"model": HealthStatus}}
 
-    @app.get("/healthz", tags=["health"], summary="The process is well", responses=health)
+    @app.get("/healthz", tags=["health"], summary="Is the process alive?", responses=health)
     async def healthy() -> dict[str, str]:
-        """Asks nobody: an API server that is away is no reason to restart."""
+        """Sends no request: an unavailable API server is no reason to restart."""
         return {"status": "ok"}
 
     not_ready: dict[int | str, dict[str, Any]] = {
-        503: {"model": Error, "description": "It is on its way out."}
+        503: {"model": Error, "description": "The API is shutting down."}
     }
 
-    @app.get("/readyz", tags=["health"], summary="It serves", responses=health | not_ready)
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        summary="Is the API ready?",
+        responses=health | not_ready,
+    )
     async def ready() -> dict[str, str]:
-        """Until SIGTERM."""
-        if closing.draining:
+        """Fails after SIGTERM."""
+        if shutdown.draining:
             raise ApiError(503, "shutting down")
         return {"status": "ok"}
 
@@ -103,7 +110,7 @@ def create_app(
 
 def render_openapi() -> str:
     """docs/openapi.json."""
-    # The settings' defaults, whatever the environment says; nothing is asked of a cluster.
+    # With default settings, whatever the environment says. Nothing uses the cluster.
     app = create_app(cast("Conversions", None), GatewaySettings.model_construct())
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
 
@@ -123,15 +130,15 @@ async def _api_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _cluster_error(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Unavailable):
-        logger.warning("the API server does not serve: %s", error)
+        logger.warning("the API server is not available: %s", error)
         after = max(1, math.ceil(error.retry_after or 5))
         return _answer(503, "the Kubernetes API is not available, try again", after)
     if isinstance(error, NotFound):
         return _answer(404, "not found")
     if isinstance(error, Conflict):
-        return _answer(409, "changed by somebody else meanwhile, try again")
+        return _answer(409, "another request has changed it, try again")
     if isinstance(error, Refused):
-        # Missing rights, a quota and a namespace on its way out are not the caller's mistake.
+        # 403: a missing permission, a quota or a terminating namespace. Not a bad request.
         return _answer(403 if error.code == 403 else 400, str(error))
     return await _unexpected(_, error)
 
@@ -148,7 +155,7 @@ async def _bad_parameter(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         return await _unexpected(_, error)
     first = error.errors()[0]
-    # The last part of the location may be the place in a list.
+    # The last part of the location may be an index.
     name = [part for part in first["loc"] if isinstance(part, str)][-1]
     return _answer(400, f"{name}: {first['msg']}")
 

@@ -1,4 +1,4 @@
-"""Who calls, and whether they may do what they ask for in the namespace they mean."""
+"""Authenticates callers, and checks what they may do in a namespace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Authenticator:
-    """Answers are remembered for 10 s: a revoked right ends within that time."""
+    """Caches answers for 10 s: a revoked permission ends within that time."""
 
     def __init__(self, cluster: Conversions, settings: GatewaySettings) -> None:
         self._cluster = cluster
@@ -27,8 +27,11 @@ class Authenticator:
         self._callers: dict[str, tuple[float, Caller]] = {}
         self._rights: dict[tuple[Caller, str, str], float] = {}
 
-    async def namespace(self, authorization: str, wanted: str, verb: str) -> str:
-        """The namespace to act in. Raises ApiError 400, 401 or 403, or Unavailable."""
+    async def namespace(self, authorization: str, requested: str, verb: str) -> str:
+        """The namespace in which the caller may do ``verb``.
+
+        Raises ApiError 400, 401 or 403, or Unavailable. ``requested`` may be "".
+        """
         if self._settings.gateway_auth == "network":
             return self._settings.gateway_namespace
         scheme, _, token = authorization.partition(" ")
@@ -37,10 +40,10 @@ class Authenticator:
             raise ApiError(401, "a bearer token is required")
         try:
             caller = await self._caller(token)
-            namespace = _namespace(caller, wanted)
+            namespace = _namespace(caller, requested)
             allowed = await self._may(caller, verb, namespace)
         except Refused as error:
-            raise Unavailable(f"callers cannot be checked: {error}") from error
+            raise Unavailable(f"cannot check the caller: {error}") from error
         if not allowed:
             raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
         return namespace
@@ -70,12 +73,12 @@ class Authenticator:
         return True
 
 
-def _namespace(caller: Caller, wanted: str) -> str:
-    if wanted:
-        if not _NAMESPACE.fullmatch(wanted):
-            raise ApiError(400, "X-Namespace: not the name of a namespace")
-        return wanted
+def _namespace(caller: Caller, requested: str) -> str:
+    if requested:
+        if not _NAMESPACE.fullmatch(requested):
+            raise ApiError(400, "X-Namespace: not a valid namespace name")
+        return requested
     account = _SERVICE_ACCOUNT.fullmatch(caller.username)
     if account is None:
-        raise ApiError(400, "X-Namespace: required unless a service account calls")
+        raise ApiError(400, "X-Namespace: required unless the caller is a service account")
     return account[1]

@@ -1,4 +1,4 @@
-"""The routes of the content pipeline: what MY Network calls once for each upload."""
+"""The routes of the content pipeline. MY Network calls them once for each upload."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 
 from conversion_operator.api import spec
 from conversion_operator.api.status import Phase
-from conversion_operator.core.model import normal_path
-from converter_gateway import paths
 from converter_gateway.content import ContentService
 from converter_gateway.errors import ApiError
+from converter_gateway.paths import PathMapping
 from converter_gateway.pipeline import Content, Source
 from converter_gateway.requests import read_object, read_path
-from converter_gateway.routes import Context
+from converter_gateway.routes import RouteContext
 from converter_gateway.rules import LiveRules
 from converter_gateway.translate import Answer
 
@@ -27,9 +26,9 @@ _PHASES: Final = {"failed": Phase.FAILED, "cancelled": Phase.CANCELLED}
 
 Retry = Annotated[
     list[Literal["failed", "cancelled"]],
-    Query(description="Start these again: failed, cancelled, or both by naming it twice."),
+    Query(description="Start these conversions again. Repeat the parameter to name both."),
 ]
-ContentId = Annotated[str, Path(description="As it was posted.", examples=["4711"])]
+ContentId = Annotated[str, Path(description="The content_id that was posted.", examples=["4711"])]
 
 _FILE: Final = "/opt/my-network/storage/4711/my.holiday"
 _PREVIEW: Final[dict[str, JsonValue]] = {
@@ -73,8 +72,8 @@ class ContentRequest(BaseModel):
     )
 
     content_id: str | int = Field(description="1 to 256 printable characters, or a number.")
-    content_type: str = Field(description="A MIME type, or its first word: video, audio, image.")
-    file_path: str = Field(description="The uploaded file, as the caller knows it.")
+    content_type: str = Field(description="A MIME type, or its first part: video, audio or image.")
+    file_path: str = Field(description="The uploaded file, as the caller names it.")
 
 
 class ContentConversion(BaseModel):
@@ -82,17 +81,19 @@ class ContentConversion(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    job_id: str = Field(description="For the calls of /api/v1/converter.")
+    job_id: str = Field(description="Identifies the conversion in /api/v1/converter.")
     status: Literal["running", "completed", "failed", "cancelled"]
     conversion_type: str
-    start_time: str = Field(description="UTC, in ISO format.")
-    input_file: str = Field(description="As the caller knows it.")
-    output_file: str = Field(description="Beside the input; the only place that tells its name.")
-    phase: str = Field(description="Of the ConversionJob.")
+    start_time: str = Field(description="UTC, ISO 8601 without a zone.")
+    input_file: str = Field(description="As the caller names it.")
+    output_file: str = Field(
+        description="In the input's folder. Take its name from here, do not derive it."
+    )
+    phase: str = Field(description="status.phase of the ConversionJob.")
 
 
 class ContentAnswer(BaseModel):
-    """All conversions of a content, of each output the latest."""
+    """All conversions of a content: the latest one of each output."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -124,35 +125,36 @@ class ContentAnswer(BaseModel):
         "nothing_to_do",
         "not_found",
     ] = Field(
-        description="running until all have ended; then failed if one failed; incomplete if fewer "
-        "exist than the content needs: not started, or gone after their time to live."
+        description="running until all conversions have ended. Then failed if one has failed. "
+        "incomplete if fewer exist than the content needs: they were not started, or were deleted "
+        "after their time to live."
     )
-    message: str | None = Field(None, description="The status in words.")
-    conversions: list[ContentConversion] | None = Field(None, description="None if not_found.")
-    error: str | None = Field(None, description="If not_found.")
+    message: str | None = Field(None, description="Explains the status.")
+    conversions: list[ContentConversion] | None = Field(None, description="Absent if not_found.")
+    error: str | None = Field(None, description="Present if not_found.")
 
 
 class ContentError(BaseModel):
-    """Every error."""
+    """An error."""
 
-    error: str = Field(description="In words that name the field.")
+    error: str = Field(description="What is wrong. Names the field.")
 
 
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": ContentAnswer},
     400: {"model": ContentError, "description": "A field is missing or wrong."},
-    401: {"model": ContentError, "description": "No token, or one that is not valid here."},
-    403: {"model": ContentError, "description": "Not allowed in that namespace, or a quota."},
-    "4XX": {"model": ContentError, "description": "413 too large, 429 too often (Retry-After)."},
-    503: {"model": ContentError, "description": "Not now; Retry-After says when."},
+    401: {"model": ContentError, "description": "The token is missing or not valid for this API."},
+    403: {"model": ContentError, "description": "Not allowed there, or a quota is used up."},
+    "4XX": {"model": ContentError, "description": "413: too large. 429: see Retry-After."},
+    503: {"model": ContentError, "description": "Not available now (see Retry-After)."},
 }
 _TAKEN: Final[dict[int | str, dict[str, Any]]] = {
-    409: {"model": ContentError, "description": "All outputs are those of other content."}
+    409: {"model": ContentError, "description": "All possible outputs belong to other content."}
 }
 
 
-def content_router(context: Context) -> APIRouter:
-    """Raises RulesError if the rules are not understood."""
+def content_router(context: RouteContext) -> APIRouter:
+    """Raises RulesError if the rules are not valid."""
     router = APIRouter(prefix="/api/v1/content", tags=["content"], responses=_RESPONSES)
     rules = LiveRules(context.settings.gateway_content_rules)
     service = ContentService(context.service, rules.current)
@@ -161,32 +163,32 @@ def content_router(context: Context) -> APIRouter:
 
     @router.post("", openapi_extra={"requestBody": body}, responses=_TAKEN, response_model=None)
     async def submit_content(request: Request, retry: Retry = []) -> Answer:  # noqa: B006  never changed
-        """Start the conversions an upload needs; again and again without harm.
+        """Start the conversions that an upload needs. It is safe to repeat the call.
 
-        A repeated call gives the same conversions and starts those that are missing. One that
-        failed or was cancelled stays as it is, unless ``retry`` says otherwise. Content that needs
-        nothing is answered ``nothing_to_do``.
+        A repeated call answers with the same conversions and starts missing ones. Failed and
+        cancelled conversions are started again only with ``retry``. The answer is
+        ``nothing_to_do`` if the content needs no conversion.
 
-        The caller needs the rights create and list on conversionjobs: it is told the state of
-        those that exist already, which is what list shows. Get would add nothing to that.
+        The caller needs the permissions create and list on conversionjobs. It needs list because
+        the answer contains the state of existing conversions.
         """
         namespace = await context.namespace(request, "create")
         await context.namespace(request, "list")
         content = parse_content(await context.body(request), context.settings.mappings)
         return await service.submit(namespace, content, [_PHASES[name] for name in retry])
 
-    # A path, so that an id may contain a slash.
+    # The type `path` lets an id contain a slash.
     @router.get("/{content_id:path}", response_model=None)
     async def get_content(request: Request, content_id: ContentId) -> Answer:
-        """The conversions of a content, while their ConversionJobs exist: ``not_found`` after."""
+        """The conversions of a content. ``not_found`` once their ConversionJobs are deleted."""
         namespace = await context.namespace(request, "list")
         return await service.get(namespace, _content_id(content_id))
 
     return router
 
 
-def parse_content(raw: bytes, mappings: tuple[paths.Mapping, ...]) -> Content:
-    """Raises ApiError 400, naming the field."""
+def parse_content(raw: bytes, mappings: tuple[PathMapping, ...]) -> Content:
+    """Parse a request. Raises ApiError 400, which names the field."""
     data = read_object(raw, _REQUIRED, ())
     file_path, content_type = data["file_path"], data["content_type"]
     if not isinstance(content_type, str):
@@ -195,15 +197,15 @@ def parse_content(raw: bytes, mappings: tuple[paths.Mapping, ...]) -> Content:
         raise ApiError(400, f"content_type: must be up to {_LONGEST_TYPE} printable characters")
     path = read_path("file_path", file_path, mappings)
     try:
-        # The leading slash it may get counts as well.
-        path = _PATH.validate_python(normal_path(_PATH.validate_python(path)))
+        # Normalising may add a leading slash, so check the length again.
+        path = _PATH.validate_python(spec.normal_path(_PATH.validate_python(path)))
     except ValidationError as error:
         raise ApiError(400, f"file_path: {error.errors()[0]['msg']}") from None
     return Content(Source(_content_id(data["content_id"]), path), content_type, file_path)
 
 
 def _content_id(value: object) -> str:
-    # True is an int, too. A lone dot would be lost on the way in a URL.
+    # True is an int in Python. Clients remove . and .. from URLs.
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ApiError(400, "content_id: must be a string or a whole number")
     text = str(value)

@@ -1,10 +1,10 @@
-"""What a request is answered with when it cannot be carried out."""
+"""The errors that become HTTP answers."""
 
 from __future__ import annotations
 
 
 class ApiError(Exception):
-    """Answered as ``{"error": message}`` with the status code, and Retry-After in seconds."""
+    """An answer ``{"error": message}`` with status ``code``. ``retry_after`` is in seconds."""
 
     def __init__(self, code: int, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -14,7 +14,7 @@ class ApiError(Exception):
 
 
 class NameTaken(ApiError):
-    """409: there is a ConversionJob of that name, and another request made it."""
+    """409: another request has created a ConversionJob of that name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(409, f"ConversionJob {name} exists already, made by another request")
+        super().__init__(409, f"ConversionJob {name} already exists, created by another request")

@@ -1,4 +1,4 @@
-"""What is told of a change of a ConversionJob, and how it goes over the wire. Pure functions."""
+"""The stream events about ConversionJobs, and their encoding. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.parsing import parse_conversion
+from conversion_operator.cluster.conversions import Conversion
 from converter_gateway.translate import Answer, phase_of, to_answer
 
-Body = Mapping[str, Any]
 
-
-class Kind(StrEnum):
-    """The names of the events."""
+class EventType(StrEnum):
+    """The types of stream events."""
 
     STARTED = "started"
     PROGRESS = "progress"
@@ -28,20 +26,19 @@ class Kind(StrEnum):
     RESET = "reset"
 
 
-ENDS: Final[Mapping[Phase, Kind]] = {
-    Phase.SUCCEEDED: Kind.COMPLETED,
-    Phase.FAILED: Kind.FAILED,
-    Phase.CANCELLED: Kind.CANCELLED,
+END_TYPES: Final[Mapping[Phase, EventType]] = {
+    Phase.SUCCEEDED: EventType.COMPLETED,
+    Phase.FAILED: EventType.FAILED,
+    Phase.CANCELLED: EventType.CANCELLED,
 }
 _DELETED: Final = {"status": "cancelled", "phase": str(Phase.CANCELLED), "reason": "Deleted"}
-_MISSED: Final = {"message": "events may have been missed; what follows is the present state"}
-# A version is a revision of etcd, which has 63 bits; 0 means "any" to the API server.
+# A resourceVersion is an etcd revision of 63 bits. 0 means "any" to the API server.
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """As much of a ConversionJob as decides whether there is anything to tell."""
+class Summary:
+    """The part of a conversion's status that decides whether a change is an event."""
 
     phase: Phase
     reason: str = ""
@@ -49,83 +46,89 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What happened, and the conversion as ``status`` has it."""
+class StreamEvent:
+    """One server-sent event. ``answer`` is the conversion, as ``status`` answers it."""
 
-    kind: Kind
+    type: EventType
     answer: Answer
 
 
-def look(body: Body) -> Seen:
-    """What is to be remembered of a ConversionJob."""
-    conversion = parse_conversion(body)
+def summarise(conversion: Conversion) -> Summary:
+    """The summary to compare the next change with."""
     status = conversion.status
     if status is None:
-        return Seen(phase_of(conversion))
+        return Summary(phase_of(conversion))
     percent = status.progress.percent if status.progress else None
-    return Seen(status.phase, status.reason, percent)
+    return Summary(status.phase, status.reason, percent)
 
 
-def event_of(before: Seen | None, body: Body, *, deleted: bool = False) -> Event | None:
-    """What a change tells a listener who knows ``before``; None if it tells nothing.
+def event_of(
+    before: Summary | None, conversion: Conversion, *, deleted: bool = False
+) -> StreamEvent | None:
+    """The event for a change, to listeners who know ``before``. None if there is none.
 
-    A conversion ends once: what comes after its end, and its deletion, tells nothing. One that is
-    deleted before its end is cancelled.
+    A conversion ends once: there are no events after its end, not even for its deletion. If it is
+    deleted before its end, it counts as cancelled.
     """
     if before is not None and before.phase.terminal:
         return None
-    now = look(body)
+    now = summarise(conversion)
     if now.phase.terminal:
-        return Event(ENDS[now.phase], to_answer(body, None))
+        return StreamEvent(END_TYPES[now.phase], to_answer(conversion))
     if deleted:
-        return Event(Kind.CANCELLED, to_answer(body, None) | _DELETED)
+        return StreamEvent(EventType.CANCELLED, to_answer(conversion) | _DELETED)
     if now.phase is Phase.RUNNING and (before is None or before.phase is not Phase.RUNNING):
-        return Event(Kind.STARTED, to_answer(body, None))
-    return None if now == before else Event(Kind.PROGRESS, to_answer(body, None))
+        return StreamEvent(EventType.STARTED, to_answer(conversion))
+    return None if now == before else StreamEvent(EventType.PROGRESS, to_answer(conversion))
 
 
-def present(bodies: Iterable[Body], job_id: str | None, *, ends: bool) -> Iterator[Event]:
-    """The state of ConversionJobs, oldest change first; of those that have ended with ``ends``."""
-    chosen = (body for body in bodies if job_id in (None, body["metadata"]["name"]))
-    for body in sorted(chosen, key=version_of):
-        phase = look(body).phase
-        if ends or not phase.terminal:
-            yield Event(ENDS.get(phase, Kind.PROGRESS), to_answer(body, None))
+def current_state(
+    conversions: Iterable[Conversion], job_id: str | None, *, ended: bool
+) -> Iterator[StreamEvent]:
+    """The state of all conversions or of one, oldest change first.
 
-
-def version_of(body: Body) -> int:
-    """The resourceVersion. Those of one resource are in the order of the changes."""
-    return int(body["metadata"]["resourceVersion"])
+    Conversions that have ended are left out unless ``ended`` is true.
+    """
+    chosen = (c for c in conversions if job_id in (None, c.key.name))
+    for conversion in sorted(chosen, key=lambda c: c.version):
+        phase = phase_of(conversion)
+        if ended or not phase.terminal:
+            event_type = END_TYPES.get(phase, EventType.PROGRESS)
+            yield StreamEvent(event_type, to_answer(conversion))
 
 
 def parse_id(text: str) -> int | None:
-    """The version a Last-Event-ID names; None if it can be none of ours."""
+    """The version in a Last-Event-ID. None if the API cannot have sent it."""
     return int(text) if _ID.fullmatch(text) else None
 
 
-def encode(event: Event, version: int | None = None) -> bytes:
-    """An event as a block of the stream. One without a version leaves the listener's id alone."""
-    number = f"id: {version}\n" if version is not None else ""
-    # JSON has no raw line breaks, so that one line of data holds it.
+def encode(event: StreamEvent, version: int | None = None) -> bytes:
+    """A block of the stream. Without a version it does not change the listener's last id."""
+    id_line = f"id: {version}\n" if version is not None else ""
+    # JSON has no raw line breaks, so one data line is enough.
     return b"event: %b\n%bdata: %b\n\n" % (
-        event.kind.encode(),
-        number.encode(),
+        event.type.encode(),
+        id_line.encode(),
         orjson.dumps(event.answer),
     )
 
 
 def encode_retry(milliseconds: int) -> bytes:
-    """How long a listener is to wait before it connects again."""
+    """How long a listener must wait before it reconnects."""
     return f"retry: {milliseconds}\n\n".encode()
 
 
 def encode_id(version: int, comment: str, retry: int | None = None) -> bytes:
-    """A comment, and the id to go on from: a block without data is no event, but its id counts.
+    """A comment with an id to resume from. A block without data is no event, but its id counts.
 
-    ``retry`` is how many milliseconds a listener is to wait before it connects again.
+    ``retry`` is how many milliseconds a listener must wait before it reconnects.
     """
-    wait = f"retry: {retry}\n" if retry is not None else ""
-    return f": {comment}\n{wait}id: {version}\n\n".encode()
+    retry_line = f"retry: {retry}\n" if retry is not None else ""
+    return f": {comment}\n{retry_line}id: {version}\n\n".encode()
 
 
-RESET: Final = encode(Event(Kind.RESET, dict(_MISSED)))
+RESET: Final = encode(
+    StreamEvent(
+        EventType.RESET, {"message": "events may have been missed; the current state follows"}
+    )
+)

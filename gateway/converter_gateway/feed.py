@@ -1,9 +1,9 @@
-"""The events of a namespace, for any number of listeners over one watch.
+"""The stream events of a namespace, for any number of listeners over one watch.
 
-A listener has a cursor: the version up to which it knows everything. It reads the events after
-it from a log that all listeners share, so that a slow one costs nothing. Resource versions are the
-API server's, so that a cursor is good at any replica: one that has no log so far back lists the
-ConversionJobs as they were at that version, and watches from there on.
+A listener has a cursor: the version up to which it knows everything. It reads the later events from
+a log that all listeners share, so a slow listener costs nothing. Versions are the API server's
+resourceVersions, so a cursor is valid at every replica. If a replica's log does not reach back to a
+cursor, it lists the ConversionJobs as they were at that version, and watches from there.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.conversions import Conversion, Conversions
 from conversion_operator.cluster.errors import ClusterError, Expired, Unavailable
-from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
+from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import events
-from converter_gateway.events import Seen
+from converter_gateway.events import Summary
 
 _LOG_BYTES: Final = 1024 * 1024
 _FIRST_PAUSE: Final = 0.5
@@ -31,54 +31,54 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event: its version, the conversion's name, and the block of the stream."""
+    """One stream event: its version, the conversion's name, and the encoded block."""
 
     version: int
     job_id: str
     block: bytes
 
 
-class Missed(Exception):
-    """What came after a cursor is no longer known: the present state has to be sent anew."""
+class CursorTooOld(Exception):
+    """The events after a cursor are no longer known. The listener needs the current state."""
 
 
 class Feed:
-    """One watch of a namespace, and the log of what it told, from ``start`` on.
+    """One watch of a namespace, and the log of its stream events after version ``start``.
 
-    ``advanced`` is called whenever it has learnt anything.
+    It calls ``advanced`` after each watch event.
     """
 
     def __init__(
         self,
         cluster: Conversions,
         namespace: str,
-        listing: ObjectList[Body],
+        objects: ObjectList[Conversion],
         advanced: Callable[[Feed], None],
     ) -> None:
-        self.start = self.version = int(listing.version)
+        self.start = self.version = int(objects.version)
         self.alive = True
         self.namespace = namespace
         self._cluster, self._advanced = cluster, advanced
-        self._seen = {body["metadata"]["uid"]: events.look(body) for body in listing.items}
+        self._known = {c.key.uid: events.summarise(c) for c in objects.items}
         self._log: list[Entry] = []
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run())
 
     def stop(self) -> None:
-        """Close the watch. Listeners are woken, and find out."""
+        """End the watch and wake the listeners."""
         self._end()
         self._task.cancel()
 
     def after(self, cursor: int) -> tuple[Entry, ...]:
-        """The events after ``cursor``, which is not before ``start``; oldest first."""
+        """The events after ``cursor``, oldest first. ``cursor`` must not be before ``start``."""
         return tuple(self._log[bisect_right(self._log, cursor, key=lambda e: e.version) :])
 
     def changed(self) -> asyncio.Future[None]:
-        """Done as soon as there is anything new. Everybody's: wait for it, do not cancel it."""
+        """Done after the next watch event. All listeners share it, so never cancel it."""
         return self._changed
 
-    def adopt(self, older: Feed) -> None:
-        """Take over the log of a feed that began earlier and has caught up with this one."""
+    def prepend(self, older: Feed) -> None:
+        """Take over the log of an older feed that has caught up with this one."""
         self._log[:0] = [entry for entry in older._log if entry.version <= self.start]
         self.start = older.start
         self._trim()
@@ -91,47 +91,48 @@ class Feed:
                     await self._watch()
                     pause = _FIRST_PAUSE
                 except Unavailable as error:
-                    logger.warning("the watch for events broke: %s", error)
+                    logger.warning("the watch for stream events broke: %s", error)
                     await asyncio.sleep(max(pause, error.retry_after or 0.0))
                     pause = min(pause * 2, _LONGEST_PAUSE)
         except Expired:
-            # A server that says so at every turn must not be flooded with lists.
+            # If every watch expires at once, this bounds the rate of list requests.
             await asyncio.sleep(_FIRST_PAUSE)
         except ClusterError as error:
-            logger.error("no watch for events: %s", error)
+            logger.error("cannot watch for stream events: %s", error)
             await asyncio.sleep(_LONGEST_PAUSE)
         except Exception:
-            # Listeners begin anew at once, and would meet the same.
-            logger.exception("the feed of events failed")
+            # Listeners start a new feed at once, which may fail in the same way.
+            logger.exception("a feed of stream events failed")
             await asyncio.sleep(_LONGEST_PAUSE)
         finally:
             self._end()
 
     async def _watch(self) -> None:
-        changes = self._cluster.watch(self.namespace, str(self.version))
-        async with aclosing(changes):
-            async for change in changes:
-                self._apply(change)
+        watched = self._cluster.watch(self.namespace, str(self.version))
+        async with aclosing(watched):
+            async for event in watched:
+                self._apply(event)
 
-    def _apply(self, change: WatchEvent[Body]) -> None:
-        version = int(change.version)
+    def _apply(self, event: WatchEvent[Conversion]) -> None:
+        version = int(event.version)
         if version <= self.version:
-            return  # told already: an event with this id must not come twice
-        if change.object is not None:
-            self._tell(change.object, version, deleted=change.type == "DELETED")
+            return  # already in the log: listeners must not get the same id twice
+        if event.object is not None:
+            self._append(event.object, version, deleted=event.type == "DELETED")
         self.version = version
         done, self._changed = self._changed, asyncio.get_running_loop().create_future()
         done.set_result(None)
         self._advanced(self)
 
-    def _tell(self, body: Body, version: int, *, deleted: bool) -> None:
-        meta = body["metadata"]
-        before = self._seen.pop(meta["uid"], None)
-        event = events.event_of(before, body, deleted=deleted)
+    def _append(self, conversion: Conversion, version: int, *, deleted: bool) -> None:
+        uid = conversion.key.uid
+        before = self._known.pop(uid, None)
+        event = events.event_of(before, conversion, deleted=deleted)
         if not deleted:
-            self._seen[meta["uid"]] = _latest(before, body)
+            self._known[uid] = _latest(before, conversion)
         if event is not None:
-            self._log.append(Entry(version, meta["name"], events.encode(event, version)))
+            block = events.encode(event, version)
+            self._log.append(Entry(version, conversion.key.name, block))
             self._trim()
 
     def _trim(self) -> None:
@@ -149,35 +150,37 @@ class Feed:
             self._changed.set_result(None)
 
 
-def _latest(before: Seen | None, body: Body) -> Seen:
-    # An end is remembered as such whatever is written afterwards.
-    return before if before is not None and before.phase.terminal else events.look(body)
+def _latest(before: Summary | None, conversion: Conversion) -> Summary:
+    # A conversion that has ended stays ended, whatever is written afterwards.
+    if before is not None and before.phase.terminal:
+        return before
+    return events.summarise(conversion)
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """Where a listener begins: ``cursor``, after the present state in ``bodies`` if not None."""
+class StartPoint:
+    """Where a listener starts: at ``cursor``, after the state of ``conversions`` if not None."""
 
     cursor: int
-    bodies: tuple[Body, ...] | None = None
+    conversions: tuple[Conversion, ...] | None = None
 
 
-class Hub:
-    """The feeds of all namespaces that anybody listens to.
+class FeedPool:
+    """The feeds of all namespaces that have listeners.
 
-    Of a namespace there is one, but for the time in which another catches up with it on behalf of
-    listeners who go on from before its start.
+    A namespace has one feed. It has two while an older one, for listeners that resume from before
+    the first one's start, catches up.
     """
 
     def __init__(self, cluster: Conversions) -> None:
         self._cluster = cluster
         self._feeds: dict[str, list[Feed]] = {}
         self._listeners: dict[str, int] = {}
-        self._lists: dict[tuple[str, int | None], asyncio.Task[ObjectList[Body]]] = {}
+        self._lists: dict[tuple[str, int | None], asyncio.Task[ObjectList[Conversion]]] = {}
 
     @asynccontextmanager
     async def listening(self, namespace: str) -> AsyncIterator[None]:
-        """Keeps the namespace's feeds while anybody is inside."""
+        """Keep the feeds of the namespace as long as a listener is in this context."""
         self._listeners[namespace] = self._listeners.get(namespace, 0) + 1
         try:
             yield
@@ -188,65 +191,70 @@ class Hub:
                 for feed in self._feeds.pop(namespace, ()):
                     feed.stop()
 
-    async def begin(self, namespace: str, last: int | None) -> Beginning:
-        """Go on after ``last`` if that is possible, else from the present. Raises ClusterError."""
+    async def start(self, namespace: str, last: int | None) -> StartPoint:
+        """Resume after version ``last`` if possible, else start from the current state.
+
+        Raises ClusterError.
+        """
         if last is not None:
-            feed = self._reaching(namespace, last)
+            feed = self._reaching_back_to(namespace, last)
             if feed is not None and last <= feed.version:
-                return Beginning(last)
+                return StartPoint(last)
             try:
-                self._follow(namespace, await self._list(namespace, last))
+                self._ensure_feed(namespace, await self._list(namespace, last))
             except ClusterError as error:
-                # Too old, of another cluster, or made up: servers have several words for it. If
-                # the server is away the list below says so.
-                logger.info("no events from version %d on: %s", last, error)
+                # The version is too old, of another cluster, or invented. Servers answer that with
+                # different errors. If the server is unavailable, the next list fails too.
+                logger.info("cannot resume after version %d: %s", last, error)
             else:
-                return Beginning(last)
-        listing = await self._list(namespace)
-        self._follow(namespace, listing)
-        return Beginning(int(listing.version), listing.items)
+                return StartPoint(last)
+        objects = await self._list(namespace)
+        self._ensure_feed(namespace, objects)
+        return StartPoint(int(objects.version), objects.items)
 
     def feed(self, namespace: str, cursor: int) -> Feed:
-        """One that knows what came after ``cursor``, as of now. Raises Missed."""
-        feed = self._reaching(namespace, cursor)
+        """The feed that has all events after ``cursor``. Raises CursorTooOld."""
+        feed = self._reaching_back_to(namespace, cursor)
         if feed is None:
-            raise Missed
+            raise CursorTooOld
         return feed
 
-    def _reaching(self, namespace: str, cursor: int) -> Feed | None:
+    def _reaching_back_to(self, namespace: str, cursor: int) -> Feed | None:
         feeds = [f for f in self._feeds.get(namespace, ()) if f.alive and f.start <= cursor]
         return max(feeds, key=lambda feed: feed.start, default=None)
 
-    def _follow(self, namespace: str, listing: ObjectList[Body]) -> None:
-        """See to it that there is a feed that reaches back to ``listing``."""
-        if self._reaching(namespace, int(listing.version)) is None:
+    def _ensure_feed(self, namespace: str, objects: ObjectList[Conversion]) -> None:
+        """Start a feed at the version of the list unless one reaches back to it."""
+        if self._reaching_back_to(namespace, int(objects.version)) is None:
             others = [feed for feed in self._feeds.get(namespace, ()) if feed.alive]
-            feed = Feed(self._cluster, namespace, listing, self._advanced)
+            feed = Feed(self._cluster, namespace, objects, self._merge)
             self._feeds[namespace] = [*others, feed]
 
-    def _advanced(self, feed: Feed) -> None:
-        """Make one of two feeds when the older has caught up with the other's start."""
+    def _merge(self, feed: Feed) -> None:
+        """Merge two feeds once the older one has caught up with the start of the other."""
         for other in self._feeds.get(feed.namespace, ()):
             if other is not feed and other.alive and feed.start <= other.start <= feed.version:
-                other.adopt(feed)
+                other.prepend(feed)
                 feed.stop()
                 return
 
-    async def _list(self, namespace: str, version: int | None = None) -> ObjectList[Body]:
-        """Whoever wants the same list at the same time shares one: none is too old to begin."""
+    async def _list(self, namespace: str, version: int | None = None) -> ObjectList[Conversion]:
+        """List, sharing the request with others that want the same list at the same time."""
         key = (namespace, version)
         task = self._lists.get(key)
         if task is None:
-            task = self._lists[key] = asyncio.create_task(self._ask(namespace, version))
+            task = self._lists[key] = asyncio.create_task(self._request(namespace, version))
             task.add_done_callback(lambda done: self._listed(key, done))
         return await asyncio.shield(task)
 
-    async def _ask(self, namespace: str, version: int | None) -> ObjectList[Body]:
+    async def _request(self, namespace: str, version: int | None) -> ObjectList[Conversion]:
         if version is None:
             return await self._cluster.list_all(namespace)
         return await self._cluster.list_at(namespace, str(version))
 
-    def _listed(self, key: tuple[str, int | None], task: asyncio.Task[ObjectList[Body]]) -> None:
+    def _listed(
+        self, key: tuple[str, int | None], task: asyncio.Task[ObjectList[Conversion]]
+    ) -> None:
         del self._lists[key]
         if not task.cancelled():
-            task.exception()  # seen, even if everybody who waited has left
+            task.exception()  # retrieve it: all listeners that waited may have left

@@ -1,4 +1,4 @@
-"""At most so many requests at once, and of one caller in a time; health is never among them."""
+"""Limits on requests and streams: how many at once, and how often. Health checks have none."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _CALLERS: Final = 10_000
 
 
 class Rate:
-    """A steady rate with a burst, per caller (GCRA). Nothing here knows the time by itself."""
+    """A steady rate with a burst, per caller (GCRA). Callers pass the time."""
 
     def __init__(self, per_second: float, burst: int) -> None:
         self._step = 1 / per_second
         self._slack = (burst - 1) * self._step
-        # When each caller's next request would be due at the steady rate; the longest unseen first.
+        # When each caller's next request is due at the steady rate. The caller that has been idle
+        # for longest comes first.
         self._due: dict[str, float] = {}
 
-    def ask(self, caller: str, now: float) -> float:
-        """0 if the caller may go ahead, which is counted; else the seconds until it may."""
+    def take(self, caller: str, now: float) -> float:
+        """Count a request and return 0, or return the seconds that the caller must wait."""
         due = max(self._due.pop(caller, now), now)
         self._due[caller] = due
         ahead = due - now - self._slack
@@ -38,9 +39,9 @@ class Rate:
 
 
 class RateLimit:
-    """Answers 429 with Retry-After to a caller, by its address, that asks too often.
+    """Answers 429 with Retry-After if an address sends requests too often.
 
-    By address, because it is known before the API server is asked whose token it is.
+    The address is known without a request to the API server, unlike the owner of the token.
     """
 
     def __init__(self, app: ASGIApp, per_second: float, burst: int) -> None:
@@ -53,43 +54,43 @@ class RateLimit:
             await self._app(scope, receive, send)
             return
         host = (scope.get("client") or ("",))[0]
-        wait = self._rate.ask(host, time.monotonic())
+        wait = self._rate.take(host, time.monotonic())
         if wait:
             headers = {"Retry-After": str(math.ceil(wait))}
-            often = JSONResponse({"error": "too many requests of one caller"}, 429, headers)
-            await often(scope, receive, send)
+            refusal = JSONResponse({"error": "too many requests from one address"}, 429, headers)
+            await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
 class Concurrency:
-    """Answers 503 with Retry-After while ``limit`` requests are under way, streams not counted."""
+    """Answers 503 with Retry-After while ``limit`` requests are in progress, without streams."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
-        self._under_way = 0
+        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http" or scope["path"] in (*HEALTH, EVENTS):
             await self._app(scope, receive, send)
             return
-        if self._under_way >= self._limit:
+        if self._in_progress >= self._limit:
             busy = JSONResponse({"error": "too many requests at once"}, 503, {"Retry-After": "1"})
             await busy(scope, receive, send)
             return
-        self._under_way += 1
+        self._in_progress += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._under_way -= 1
+            self._in_progress -= 1
 
 
 class Streams:
-    """Bounds the streams of events that are open: in all, and of one address.
+    """Limits the open event streams, in total and per address.
 
-    They are long: counted among the other requests they would leave no room for those.
+    Streams last long. If they counted as requests, they would leave no room for other requests.
     """
 
     def __init__(self, app: ASGIApp, limit: int, per_address: int) -> None:
@@ -117,7 +118,7 @@ class Streams:
     def _refusal(self, host: str) -> JSONResponse | None:
         later = {"Retry-After": "10"}
         if self._open[host] >= self._per_address:
-            return JSONResponse({"error": "too many streams of one address"}, 429, later)
+            return JSONResponse({"error": "too many streams from one address"}, 429, later)
         if self._open.total() >= self._limit:
             return JSONResponse({"error": "too many streams at once"}, 503, later)
         return None

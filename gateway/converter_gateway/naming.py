@@ -1,4 +1,4 @@
-"""Names of ConversionJobs, and how to tell that two requests are the same."""
+"""Names of ConversionJobs, and the hash that shows whether two requests are the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CONTENT_NAME: Final = re.compile(r"content-([0-9a-f]{40})-([1-9][0-9]{0,8})")
 
 
 def conversion_name(namespace: str, key: str | None) -> str:
-    """The same for the same Idempotency-Key in a namespace, from any replica; else random."""
+    """The name for an Idempotency-Key, the same at every replica. Random without a key."""
     if key is None:
         return str(uuid4())
     digest = hashlib.sha256(f"{namespace}\0{key}".encode()).digest()
@@ -21,21 +21,21 @@ def conversion_name(namespace: str, key: str | None) -> str:
 
 
 def request_hash(spec: Mapping[str, Any]) -> str:
-    """SHA-256 in hex of what a request asks for, whatever the order of its fields."""
+    """SHA-256 of a request as hexadecimal digits. The order of its fields does not matter."""
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
 
 
 def digest(text: str) -> str:
-    """40 hexadecimal digits: a label or a part of a name for what a caller may write freely."""
+    """40 hexadecimal digits that stand for a caller's text in labels and names."""
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 def content_name(output: str, generation: int) -> str:
-    """The name of the ConversionJob that has an output, in one spelling, for its source."""
+    """The name of the ConversionJob that owns ``output``, a normalised path on the volume."""
     return f"content-{digest(output)}-{generation}"
 
 
 def content_generation(name: str, output: str) -> int | None:
-    """The generation in the name, None if it is no such name for this output."""
+    """The generation in a name. None if it is not a name for this output."""
     found = _CONTENT_NAME.fullmatch(name)
     return int(found[2]) if found and found[1] == digest(output) else None

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI finds out by itself, and what it cannot know."""
+"""The OpenAPI document: adds to FastAPI's own what FastAPI cannot derive from the routes."""
 
 from __future__ import annotations
 
@@ -7,59 +7,60 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from converter_gateway.events import Kind
+from converter_gateway.events import EventType
 from converter_gateway.limits import HEALTH
 from converter_gateway.requests import ConvertRequest
 from converter_gateway.responses import Stats
 
 _REFS: Final = "#/components/schemas/{model}"
 _DESCRIPTION: Final = """\
-Conversions of media files, as ConversionJobs of Kubernetes. Every error is `{"error": "..."}`.
+Converts media files on Kubernetes. Each conversion is a ConversionJob. Every error is
+`{"error": "..."}`.
 
-With `GATEWAY_AUTH=token` callers send the token of a service account that is meant for this API
-(`GATEWAY_AUDIENCE`), and need the right to do the same with conversionjobs in the namespace. With
-`GATEWAY_AUTH=network` no token is looked at.
+With `GATEWAY_AUTH=token`, callers send a service account token with the audience
+`GATEWAY_AUDIENCE`. The account needs the same permission on conversionjobs in the namespace. With
+`GATEWAY_AUTH=network`, the API ignores tokens.
 """
 _NAMESPACE: Final = {
     "name": "X-Namespace",
     "in": "header",
     "required": False,
-    "description": "Namespace of the conversions. Default: that of the calling service account.",
+    "description": "Namespace of the conversions. Default: the caller's own namespace.",
     "schema": {"type": "string", "pattern": "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"},
 }
 IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key starts one conversion only, however often the call is repeated. "
-    "Another request with the same key is answered 409.",
+    "description": "Makes it safe to repeat the call: one key starts one conversion only. "
+    "A different request with the same key gets 409.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 LAST_EVENT_ID: Final = {
     "name": "Last-Event-ID",
     "in": "header",
     "required": False,
-    "description": "The id of the last event that was received, from whatever replica.",
+    "description": "The id of the last event that the listener received, from any replica.",
     "schema": {"type": "string"},
 }
 
 EVENT: Final[dict[str, Any]] = {
     "type": "object",
-    "description": "One block of the stream. One without data is no event: a heartbeat, or the id "
-    "to go on from.",
+    "description": "One block of the stream. A block without data is no event: it is a "
+    "heartbeat, or it has an id to resume from.",
     "properties": {
-        "event": {"type": "string", "enum": [str(kind) for kind in Kind]},
+        "event": {"type": "string", "enum": [str(event_type) for event_type in EventType]},
         "id": {"type": "string", "pattern": "^[1-9][0-9]*$"},
-        "retry": {"type": "integer", "description": "Milliseconds until the next connection."},
+        "retry": {"type": "integer", "description": "Milliseconds to wait before reconnecting."},
         "data": {
             "type": "string",
             "contentMediaType": "application/json",
             "contentSchema": {
                 "anyOf": [
-                    {"$ref": _REFS.format(model="Job")},
+                    {"$ref": _REFS.format(model="JobStatus")},
                     {
                         "type": "object",
-                        "description": "Of reset.",
+                        "description": "The data of reset.",
                         "properties": {"message": {"type": "string"}},
                         "required": ["message"],
                     },
@@ -84,7 +85,7 @@ CONVERT_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "conversion_type": "audio_to_mp3",
         "options": {"bitrate": "128k", "duration": 30},
     },
-    "picture": {
+    "image": {
         "input_file": f"{_IN}/pictures/cat.png",
         "output_file": f"{_OUT}/cat_thumb.jpg",
         "conversion_type": "image_resize",
@@ -100,51 +101,51 @@ CONVERT_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
 
 
 def convert_body() -> dict[str, Any]:
-    """The requestBody of POST convert: the route reads the body itself, to bound it."""
+    """The requestBody of POST convert. The route reads the body itself, to limit its size."""
     examples = {name: {"value": value} for name, value in CONVERT_EXAMPLES.items()}
     content = {"schema": {"$ref": _REFS.format(model="ConvertRequest")}, "examples": examples}
     return {"required": True, "content": {"application/json": content}}
 
 
 def describe(app: FastAPI) -> None:
-    """Have ``app`` serve the whole document."""
+    """Make ``app`` serve this document."""
 
-    def document() -> dict[str, Any]:
+    def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app)
         return app.openapi_schema
 
-    app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to do this
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    made = get_openapi(
+    document = get_openapi(
         title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes
     )
-    components = made.setdefault("components", {})
+    components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schema = ConvertRequest.model_json_schema(ref_template=_REFS)
     schemas |= schema.pop("$defs", {}) | {"ConvertRequest": schema}
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-    made["security"] = [{"bearer": []}]
-    for path, operations in made["paths"].items():
+    document["security"] = [{"bearer": []}]
+    for path, operations in document["paths"].items():
         for operation in operations.values():
-            # FastAPI's own answer to a bad parameter, which is 400 here.
+            # FastAPI documents 422 for a bad parameter. This API answers 400.
             operation["responses"].pop("422", None)
             _errors_are_json(operation["responses"])
             if path in HEALTH:
                 operation["security"] = []
             else:
                 operation.setdefault("parameters", []).append(_NAMESPACE)
-    # FastAPI leaves out what is null, which in an example says something.
+    # FastAPI leaves out null values. In an example they matter.
     schemas["Stats"]["examples"] = Stats.model_json_schema()["examples"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    return made
+    return document
 
 
 def _errors_are_json(responses: dict[str, Any]) -> None:
-    """FastAPI takes the media type of a good answer, events, for that of the errors."""
+    """Correct the media type of errors: FastAPI assumes that of the route, text/event-stream."""
     for code, response in responses.items():
         if not code.startswith("2") and "content" in response:
             (content,) = response["content"].values()

@@ -1,4 +1,4 @@
-"""The caller's absolute paths, under its own mounts, and paths from the root of the volume."""
+"""Turns the absolute paths of callers, below their mounts, into paths on the volume."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 
 class PathRefused(ValueError):
-    """A path outside the mapped prefixes, or one that is no plain path."""
+    """The path is outside of the mapped prefixes, or contains . or .. as a folder."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
-    """A folder of the caller, absolute, and the folder of the volume it is; no trailing slash."""
+class PathMapping:
+    """An absolute folder of the caller and the volume's folder, both without trailing slash."""
 
     prefix: str
     folder: str
 
 
-def parse_mappings(text: str) -> tuple[Mapping, ...]:
-    """``/mnt/a=/,/mnt/b=/storage``, the longest prefix first. Raises ValueError."""
+def parse_mappings(text: str) -> tuple[PathMapping, ...]:
+    """Parse ``/mnt/a=/,/mnt/b=/storage``. The longest prefix comes first. Raises ValueError."""
     found = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         prefix, equals, folder = entry.partition("=")
@@ -27,13 +27,16 @@ def parse_mappings(text: str) -> tuple[Mapping, ...]:
             raise ValueError(f"{entry!r} is not of the form /prefix=/folder")
         if ".." in entry.split("/"):
             raise ValueError(f"{entry!r} must not contain ..")
-        mapping = Mapping(*(posixpath.normpath(path).rstrip("/") for path in (prefix, folder)))
+        mapping = PathMapping(*(posixpath.normpath(path).rstrip("/") for path in (prefix, folder)))
         found.append(mapping)
     return tuple(sorted(found, key=lambda mapping: -len(mapping.prefix)))
 
 
-def to_volume(path: str, mappings: tuple[Mapping, ...]) -> str:
-    """The path from the root of the volume. Without mappings, or relative, it is that already."""
+def to_volume(path: str, mappings: tuple[PathMapping, ...]) -> str:
+    """The path from the root of the volume. Raises PathRefused.
+
+    A relative path, and any path if there are no mappings, is such a path already.
+    """
     parts = path.split("/")
     if ".." in parts or "." in parts:
         raise PathRefused("must not contain . or .. as a folder")
@@ -43,4 +46,4 @@ def to_volume(path: str, mappings: tuple[Mapping, ...]) -> str:
         if path.startswith(mapping.prefix + "/"):
             return mapping.folder + path[len(mapping.prefix) :]
     allowed = ", ".join(mapping.prefix + "/" for mapping in mappings)
-    raise PathRefused(f"must be relative or lie under {allowed}")
+    raise PathRefused(f"must be relative or below {allowed}")

@@ -1,17 +1,20 @@
-"""Which conversions a piece of content needs and what they are called; pure functions.
+"""Which conversions a piece of content needs, and their names. Pure functions.
 
-An output is *claimed* by creating the ConversionJob whose name is made of the output's path. The
-API server lets one request have a name, so of two sources with the same output (a.mov and a.avi)
-one gets it, from whatever replica, and the other falls back to a name with its extension. The
-next generation of a claim is the same name with the next number: for a retry or a changed rule,
-made by the owner of the latest generation only. A failed ConversionJob stays as it is: deleting
-and creating it again would lose its reason and log, and two replicas that retry at the same time
-could delete each other's new one. As it is, both create the same name, and one of them did it.
+A request becomes the *owner* of an output by creating the ConversionJob whose name is derived from
+the output's path. The API server accepts each name once. So if two sources have the same output
+(a.mov and a.avi), one of them gets it, whichever replicas they call, and the other falls back to a
+name with its extension.
 
-The limits of this: a claim lasts as long as its ConversionJob. Once a.mov's are gone (their time
-to live), a.avi's next call gets the plain name and replaces a.mov's preview. The rules can make
-that time longer, or have every output keep its extension, which needs no memory at all. And
-conversions that were not started here have no claims: they are told apart by PathBusy only.
+A retry, or a changed rule, needs another ConversionJob for the same output. Its name has the next
+generation number, and only the owner of the latest generation creates it. A failed ConversionJob
+stays as it is. Deleting and recreating it would lose its reason and log, and two replicas that
+retry at the same time could delete each other's new one. With generations, both try to create the
+same name and one succeeds.
+
+Limits: ownership lasts as long as the ConversionJob. When those of a.mov are deleted after their
+time to live, the next call for a.avi gets the plain name and replaces a.mov's preview. The rules
+can extend the time to live, or keep the extension in every output, which needs no ownership. An
+output of a conversion that was started elsewhere has no owner; only PathBusy guards it.
 """
 
 from __future__ import annotations
@@ -20,25 +23,25 @@ import hashlib
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.parsing import parse_conversion
+from conversion_operator.cluster.conversions import Conversion
 from converter_gateway import naming
 from converter_gateway.errors import ApiError
-from converter_gateway.rules import KeepExtension, Recipe, Rules
+from converter_gateway.rules import ContentRules, KeepExtension, Recipe
 from converter_gateway.translate import phase_of
 
-_LONGEST_NAME: Final = 255  # bytes, on every Linux file system
-_LONGEST_PATH: Final = 1024  # characters, in a ConversionJob; bytes are never fewer
+_LONGEST_NAME: Final = 255  # bytes, on all common Linux file systems
+_LONGEST_PATH: Final = 1024  # characters in a ConversionJob; counting bytes is on the safe side
 _SHORTEST_ROOM: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose conversions: a content's file, by its path from the root of the volume."""
+    """A file of a content. ``path`` is its path from the root of the volume."""
 
     content_id: str
     path: str
@@ -46,7 +49,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What was asked for; ``file_path`` is the caller's own way to write ``source.path``."""
+    """A request. ``file_path`` is ``source.path`` as the caller writes it."""
 
     source: Source
     content_type: str
@@ -54,8 +57,8 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """One conversion: what to make, and the outputs it may have, the best one first."""
+class PlannedConversion:
+    """One conversion that a content needs. ``outputs`` are its possible outputs, best first."""
 
     source: Source
     recipe: Recipe
@@ -63,37 +66,38 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A ConversionJob of the pipeline."""
+class OutputOwner:
+    """The ConversionJob of the content pipeline that an output belongs to."""
 
-    body: Mapping[str, Any]
+    conversion: Conversion
+    spec: ConversionJobSpec
     source: Source
     output: str
     generation: int
-    phase: Phase
-    deleting: bool
-    spec: ConversionJobSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The output of a planned conversion; ``claim`` is the ConversionJob if there is one."""
+    """The output of a planned conversion. ``owner`` is None if a ConversionJob must be created."""
 
     output: str
     generation: int
-    claim: Claim | None = None
+    owner: OutputOwner | None = None
 
 
-def plan(content: Content, rules: Rules) -> tuple[Planned, ...]:
-    """The conversions the rules want, none if no rule fits. ApiError 400 if no name has room."""
+def plan(content: Content, rules: ContentRules) -> tuple[PlannedConversion, ...]:
+    """The conversions that the rules name. None if no rule matches.
+
+    Raises ApiError 400 if the path leaves too little room for the names of outputs.
+    """
     folder = posixpath.dirname(content.source.path)
     room = min(_LONGEST_NAME, _LONGEST_PATH - len(posixpath.join(folder, "").encode()))
     recipes = rules.recipes(content.content_type)
     if recipes and room < _SHORTEST_ROOM:
-        raise ApiError(400, "file_path: too long, the names of its outputs have no room")
+        raise ApiError(400, "file_path: too long, no room for the names of its outputs")
     always = rules.keep_extension is KeepExtension.ALWAYS
     return tuple(
-        Planned(
+        PlannedConversion(
             content.source,
             recipe,
             tuple(
@@ -106,91 +110,93 @@ def plan(content: Content, rules: Rules) -> tuple[Planned, ...]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """``my.holiday.mov`` → ``my.holiday`` and ``mov``. Hidden files and ``a.`` have no suffix."""
+    """``my.holiday.mov`` → ``my.holiday`` and ``mov``. ``.hidden`` and ``a.`` have no extension."""
     stem, _, extension = name.rpartition(".")
     return (stem, extension) if extension and stem.strip(".") else (name, "")
 
 
 def _names(source: Source, suffix: str, room: int, always: bool) -> tuple[str, ...]:
     name = posixpath.basename(source.path)
-    # The last resort is nobody else's: not that of this file under another content id either.
+    # The last name is unique, even if the same file belongs to several contents.
     mark = naming.digest(f"{source.content_id}\0{source.path}")[:16]
     bases = [name, f"{name}_{mark}"] if always else [split_name(name)[0], name, f"{name}_{mark}"]
     return tuple(dict.fromkeys(_fit(base, suffix, room) for base in bases))
 
 
 def _fit(base: str, suffix: str, room: int) -> str:
-    """The base and the suffix in ``room`` bytes; what is cut off lives on in a hash.
+    """The base and the suffix, in at most ``room`` bytes. A hash replaces what is cut off.
 
-    Never the source's own name: a suffix begins with _ or -, where a name has the dot or its end.
+    The result never is the source's own name: a suffix begins with _ or -, and at that place the
+    source's name has a dot or ends.
     """
     if len((base + suffix).encode()) <= room:
         return base + suffix
     end = "-" + hashlib.sha256(base.encode()).hexdigest()[:16] + suffix
-    # A character that would be cut in two is left out.
+    # Leave out a character that would be cut in two.
     return base.encode()[: room - len(end)].decode(errors="ignore") + end
 
 
-def claim_of(body: Mapping[str, Any]) -> Claim | None:
-    """None for a ConversionJob that the pipeline did not make."""
-    conversion = parse_conversion(body)
-    content_id = (body["metadata"].get("annotations") or {}).get(names.CONTENT_ID_ANNOTATION)
+def owner_of(conversion: Conversion) -> OutputOwner | None:
+    """The conversion as the owner of its output. None if the pipeline did not create it."""
+    content_id = conversion.annotations.get(names.CONTENT_ID_ANNOTATION)
     generation = naming.content_generation(conversion.key.name, conversion.output_path)
     if conversion.spec is None or content_id is None or generation is None:
         return None
-    return Claim(
-        body=body,
+    return OutputOwner(
+        conversion=conversion,
+        spec=conversion.spec,
         source=Source(content_id, conversion.input_path),
         output=conversion.output_path,
         generation=generation,
-        phase=phase_of(conversion),
-        deleting=conversion.deleting,
-        spec=conversion.spec,
     )
 
 
-def latest(claims: Iterable[Claim]) -> dict[str, Claim]:
-    """Output → its latest generation, whose source has the output."""
-    found: dict[str, Claim] = {}
-    for claim in claims:
-        known = found.get(claim.output)
-        if known is None or known.generation < claim.generation:
-            found[claim.output] = claim
+def latest(owners: Iterable[OutputOwner]) -> dict[str, OutputOwner]:
+    """Maps each output to its latest generation."""
+    found: dict[str, OutputOwner] = {}
+    for owner in owners:
+        known = found.get(owner.output)
+        if known is None or known.generation < owner.generation:
+            found[owner.output] = owner
     return found
 
 
 def choose(
-    planned: Planned, owners: Mapping[str, Claim], inputs: Collection[str], retry: Collection[Phase]
+    planned: PlannedConversion,
+    owners: Mapping[str, OutputOwner],
+    inputs: Collection[str],
+    retry: Collection[Phase],
 ) -> Choice:
-    """The ConversionJob that there is, or the one to create.
+    """Choose the existing ConversionJob, or the output and generation of the one to create.
 
-    ``owners`` is :func:`latest` of the claims on its outputs, ``inputs`` are the files of all
-    content, never to be replaced, ``retry`` the phases to start again. ApiError 409 if every
-    output is another's.
+    ``owners`` comes from :func:`latest`. ``inputs`` are the files of all contents, which must not
+    be overwritten. ``retry`` are the phases to start again. Raises ApiError 409 if every possible
+    output belongs to another source.
     """
-    # An output that is ours already comes first: a better one may have become free meanwhile.
+    # An output that this source owns already comes first. A better one may have become free.
     for output in planned.outputs:
-        claim = owners.get(output)
-        if claim is not None and claim.source == planned.source:
-            if claim.deleting or claim.phase in retry or not _as_planned(claim, planned):
-                return Choice(output, claim.generation + 1)
-            return Choice(output, claim.generation, claim)
+        owner = owners.get(output)
+        if owner is not None and owner.source == planned.source:
+            phase, deleting = phase_of(owner.conversion), owner.conversion.deleting
+            if deleting or phase in retry or not _is_as_planned(owner, planned):
+                return Choice(output, owner.generation + 1)
+            return Choice(output, owner.generation, owner)
     for output in planned.outputs:
         if output not in owners and output not in inputs:
             return Choice(output, 1)
     raise ApiError(409, f"file_path: {planned.outputs[-1]} is the output of other content")
 
 
-def _as_planned(claim: Claim, planned: Planned) -> bool:
-    # Priority and time to live may be changed by anybody at any time: they make nothing new.
-    return (claim.spec.conversion_type, claim.spec.options) == (
+def _is_as_planned(owner: OutputOwner, planned: PlannedConversion) -> bool:
+    # Users may change the priority and the time to live. They do not change the output.
+    return (owner.spec.conversion_type, owner.spec.options) == (
         planned.recipe.conversion_type,
         planned.recipe.options,
     )
 
 
 def overall(statuses: Collection[str], planned: int) -> tuple[str, str]:
-    """The status of the content and a sentence on it. ``planned`` is how many there should be."""
+    """The status of the content, and a message. ``planned`` is how many conversions it needs."""
     total = len(statuses)
     count = {status: sum(s == status for s in statuses) for status in set(statuses)}
     if running := count.get("running", 0):

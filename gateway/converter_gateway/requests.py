@@ -1,4 +1,4 @@
-"""Request bodies, checked by the models of the resource itself so that errors name the field."""
+"""Parses request bodies. The models of the ConversionJob check them; errors name the field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from conversion_operator.api.spec import MAX_SECONDS, ConversionJobSpec, ConversionOptions
 from conversion_operator.api.validation import EXTENSIONS, MAX_SIDE, OPTION_TYPES
 from converter_gateway.errors import ApiError
-from converter_gateway.paths import Mapping, PathRefused, to_volume
+from converter_gateway.paths import PathMapping, PathRefused, to_volume
 from media_converter.contract import ConversionType
 
 _WORDS: Final = ("low", "medium", "high")
@@ -21,7 +21,7 @@ _REQUIRED: Final = ("input_file", "output_file", "conversion_type")
 
 
 class ConvertRequest(BaseModel):
-    """The body of POST /api/v1/converter/convert, for the OpenAPI page."""
+    """The body of POST /api/v1/converter/convert."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -36,35 +36,35 @@ class ConvertRequest(BaseModel):
         }
     )
 
-    input_file: str = Field(description="The file to convert, as the caller knows it.")
-    output_file: str = Field(description="Where the result goes, as the caller knows it.")
-    conversion_type: ConversionType = Field(description="What to make.")
-    options: ConversionOptions | None = Field(None, description="Options of that type.")
+    input_file: str = Field(description="The file to convert, as the caller names it.")
+    output_file: str = Field(description="The file to write, as the caller names it.")
+    conversion_type: ConversionType = Field(description="The kind of conversion.")
+    options: ConversionOptions | None = Field(None, description="Options of this type.")
     callback_url: str | None = Field(
-        None, description="Who is told of the end; its host has to be on the operator's list."
+        None, description="URL to call when the conversion ends. The operator must allow its host."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A conversion to start: the spec with paths on the volume, and the caller's own paths."""
+    """A conversion to start. The spec has paths on the volume; the files are the caller's paths."""
 
     spec: ConversionJobSpec
     input_file: str
     output_file: str
 
 
-def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
-    """Raises ApiError 400, naming the field."""
+def parse_convert(raw: bytes, mappings: tuple[PathMapping, ...]) -> Submission:
+    """Parse the body of convert. Raises ApiError 400, which names the field."""
     data = read_object(raw, _REQUIRED, ("options", "callback_url"))
     paths = {name: read_path(name, data[name], mappings) for name in ("input_file", "output_file")}
-    wanted = paths | {
+    fields = paths | {
         "conversion_type": data["conversion_type"],
         "options": _read_options(data.get("options")),
         "notify": read_callback(data.get("callback_url")),
     }
     try:
-        spec = ConversionJobSpec.model_validate(wanted)
+        spec = ConversionJobSpec.model_validate(fields)
     except ValidationError as error:
         raise ApiError(400, _explain(error)) from None
     check_together(spec)
@@ -83,7 +83,7 @@ def _read_options(value: object) -> object:
 
 
 def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
-    """A JSON object with these fields, none of the required ones empty. Raises ApiError 400."""
+    """Parse a JSON object with these fields, the required ones not empty. Raises ApiError 400."""
     try:
         data: Any = orjson.loads(raw)
     except ValueError:
@@ -132,8 +132,8 @@ def read_callback(url: object) -> dict[str, object] | None:
     return {"url": url}
 
 
-def read_path(name: str, value: object, mappings: tuple[Mapping, ...]) -> str:
-    """The path on the volume of the caller's path in a field. Raises ApiError 400."""
+def read_path(name: str, value: object, mappings: tuple[PathMapping, ...]) -> str:
+    """Turn a caller's path into the path on the volume. Raises ApiError 400."""
     if not isinstance(value, str):
         raise ApiError(400, f"{name}: must be a string")
     try:

@@ -1,6 +1,6 @@
-"""What the API answers, for its OpenAPI document; tests hold real answers against these models.
+"""The answers of the API, for its OpenAPI document. Tests validate real answers with these models.
 
-Answers are not made from the models: a field that is not there yet must not cost an answer.
+Answers are not built from the models: a missing field must not turn an answer into an error.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def _examples(*examples: dict[str, Any]) -> ConfigDict:
 
 
 class Error(_Model):
-    """Every answer that is an error."""
+    """An error."""
 
     model_config = _examples({"error": "Missing required field: input_file"})
 
-    error: str = Field(description="What is wrong, in words that name the field or header.")
+    error: str = Field(description="What is wrong. Names the field or header.")
 
 
-class Started(_Model):
-    """A conversion has been accepted. It may have to wait for its turn."""
+class JobStarted(_Model):
+    """The conversion is accepted. It may have to wait for a slot."""
 
     model_config = _examples(
         {
@@ -70,78 +70,76 @@ class Started(_Model):
         }
     )
 
-    job_id: str = Field(description="For the other calls; the name of the ConversionJob.")
+    job_id: str = Field(description="The name of the ConversionJob, for other calls.")
     status: Literal["started"] = Field(description="Always started.")
-    message: str = Field(description="The same in words.")
+    message: str = Field(description="The status in words.")
 
 
-class Job(_Model):
-    """A conversion. Fields that say nothing at the moment are left out."""
+class JobStatus(_Model):
+    """A conversion. Fields without a value are left out."""
 
     model_config = _examples(_RUNNING)
 
     job_id: str = Field(description="The name of the ConversionJob.")
     status: Literal["running", "completed", "failed", "cancelled"] = Field(
-        description="running until it has ended, while it waits for its turn, too."
+        description="running until it has ended, also while it waits."
     )
-    conversion_type: str = Field(description="What is made.")
+    conversion_type: str = Field(description="The kind of conversion.")
     start_time: str = Field(
-        description="When the converter started, before that when it was asked for. UTC, ISO 8601 "
-        "without a zone."
+        description="When the converter started; before that, when the conversion was created. "
+        "UTC, ISO 8601 without a zone."
     )
-    input_file: str = Field(description="As the caller named it.")
-    output_file: str = Field(description="As the caller named it.")
+    input_file: str = Field(description="As the caller names it.")
+    output_file: str = Field(description="As the caller names it.")
     phase: Literal["Queued", "Starting", "Running", "Succeeded", "Failed", "Cancelled"] = Field(
         description="status.phase of the ConversionJob."
     )
     progress: int | None = Field(None, ge=0, le=100, description="Percent.")
-    eta_seconds: int | None = Field(None, ge=0, description="Estimated seconds to the end.")
+    eta_seconds: int | None = Field(None, ge=0, description="Estimated seconds until it ends.")
     queue_position: int | None = Field(
         None,
         ge=1,
-        description="Place among the waiting conversions of the same namespace, 1 is next. All "
-        "namespaces share the slots: others may come first. Not in events.",
+        description="Position among the waiting conversions of the namespace, from 1. All "
+        "namespaces share the slots, so others may start first. Not in events.",
     )
     duration_seconds: float | None = Field(
-        None, ge=0, description="From start to end; in active from the start until now."
+        None, ge=0, description="From start to end. In active: from start to now."
     )
-    reason: str | None = Field(None, description="Why it stands there, in one word.")
+    reason: str | None = Field(None, description="Why it is in this phase, in one word.")
     end_time: str | None = Field(None, description="When it ended. UTC, ISO 8601 without a zone.")
     output_size: int | None = Field(None, ge=0, description="Bytes of the output file.")
-    error: str | None = Field(None, description="If failed: why, in a sentence.")
-    logs: str | None = Field(
-        None, description="If failed: the end of what the converter wrote, at most 2 KiB."
-    )
+    error: str | None = Field(None, description="If failed: why, and what to do.")
+    logs: str | None = Field(None, description="If failed: the last 2 KiB of the converter's log.")
 
 
-class Unknown(_Model):
-    """There is no such conversion, or it is gone after its time to live."""
+class JobNotFound(_Model):
+    """The conversion does not exist, or was deleted after its time to live."""
 
     model_config = _examples({"status": "not_found", "error": "Job not found"})
 
     status: Literal["not_found"] = Field(description="Always not_found.")
-    error: str = Field(description="The same in words.")
+    error: str = Field(description="The status in words.")
 
 
-class Cancelled(_Model):
-    """The end of a conversion has been asked for; it comes within seconds."""
+class JobCancelled(_Model):
+    """The conversion is being cancelled. It ends within seconds."""
 
     model_config = _examples({"message": "Job cancelled successfully"})
 
-    message: str = Field(description="In words.")
+    message: str = Field(description="The result in words.")
 
 
-class Active(_Model):
-    """All conversions that have not ended, those that wait included."""
+class ActiveJobs(_Model):
+    """All conversions that have not ended, including those that wait."""
 
     model_config = _examples({"active_jobs": [_RUNNING], "total_active": 1})
 
-    active_jobs: list[Job] = Field(description="In no particular order.")
+    active_jobs: list[JobStatus] = Field(description="In no particular order.")
     total_active: int = Field(ge=0, description="How many.")
 
 
 class Stats(_Model):
-    """Settings, and counts over the ConversionJobs of the namespace that still exist."""
+    """Settings, and counts over the existing ConversionJobs of the namespace."""
 
     model_config = _examples(
         {
@@ -159,21 +157,21 @@ class Stats(_Model):
         }
     )
 
-    max_parallel_jobs: int = Field(ge=0, description="Of the operator, over all namespaces.")
+    max_parallel_jobs: int = Field(ge=0, description="The operator's limit over all namespaces.")
     docker_sock_path: None = Field(description="Always null: there is no Docker socket.")
-    converter_image: str = Field(description="Of the operator.")
+    converter_image: str = Field(description="The converter's image.")
     supported_conversions: list[str] = Field(description="Values of conversion_type.")
     active_jobs_count: int = Field(ge=0, description="Starting or running.")
-    queued_jobs_count: int = Field(ge=0, description="Waiting for their turn.")
-    total_jobs: int = Field(ge=0, description="All, in whatever phase.")
+    queued_jobs_count: int = Field(ge=0, description="Waiting to start.")
+    total_jobs: int = Field(ge=0, description="All, in any phase.")
     successful_jobs: int = Field(ge=0, description="Completed.")
-    failed_jobs: int = Field(ge=0, description="Failed; cancelled ones are not among them.")
-    success_rate: float = Field(ge=0, le=1, description="Of those completed or failed.")
-    average_processing_time: float = Field(ge=0, description="Seconds, of those completed.")
+    failed_jobs: int = Field(ge=0, description="Failed, without cancelled ones.")
+    success_rate: float = Field(ge=0, le=1, description="Completed of completed and failed.")
+    average_processing_time: float = Field(ge=0, description="Seconds, over completed ones.")
 
 
-class Health(_Model):
-    """The API serves."""
+class HealthStatus(_Model):
+    """The API is healthy."""
 
     status: Literal["ok"] = Field(description="Always ok.")
 
@@ -182,25 +180,25 @@ _RETRY_AFTER: Final = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
 }
 _ERRORS: Final[dict[int, str]] = {
-    400: "A field, path, parameter or header is missing or wrong; nothing was done.",
-    401: "No bearer token, or one that is not valid for this API.",
-    403: "The caller may not do that in the namespace, or a quota is used up.",
-    404: "There is nothing to do it with.",
+    400: "A field, path, parameter or header is missing or wrong. Nothing was changed.",
+    401: "The bearer token is missing or not valid for this API.",
+    403: "The caller may not do this in the namespace, or a quota is used up.",
+    404: "The conversion is unknown, or it has ended and cannot be cancelled.",
     409: "The Idempotency-Key was used for another request.",
     413: "The body is too large.",
-    429: "Too many requests, or streams, of one address.",
-    503: "The Kubernetes API does not answer, or too much is under way: try again.",
+    429: "Too many requests or streams from one address.",
+    503: "The Kubernetes API does not answer, or too many requests are in progress. Try again.",
 }
 
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The answers of a route that are errors."""
-    told: dict[int | str, dict[str, Any]] = {}
+    """The error answers of a route."""
+    answers: dict[int | str, dict[str, Any]] = {}
     for code in codes:
-        told[code] = {"model": Error, "description": _ERRORS[code]}
+        answers[code] = {"model": Error, "description": _ERRORS[code]}
         if code in (429, 503):
-            told[code]["headers"] = _RETRY_AFTER
-    return told
+            answers[code]["headers"] = _RETRY_AFTER
+    return answers
 
 
 COMMON: Final = (400, 401, 403, 429, 503)
@@ -209,7 +207,7 @@ COMMON: Final = (400, 401, 403, 429, 503)
 EVENT_EXAMPLE: Final = """\
 retry: 1800
 
-: that is the present state
+: end of the current state
 id: 4711
 
 event: started

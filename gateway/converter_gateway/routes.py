@@ -1,4 +1,4 @@
-"""The routes of MY Network's converter. Other routers are given to create_app beside this one."""
+"""The routes of /api/v1/converter: the five that MY Network uses, and the event stream."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query, Request
 
 from converter_gateway.auth import Authenticator
-from converter_gateway.closing import Closing
 from converter_gateway.errors import ApiError
-from converter_gateway.feed import Hub
+from converter_gateway.feed import FeedPool
 from converter_gateway.openapi import EVENT, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
 from converter_gateway.requests import parse_convert
 from converter_gateway.responses import (
     EVENT_EXAMPLE,
-    Active,
-    Cancelled,
-    Job,
-    Started,
+    ActiveJobs,
+    JobCancelled,
+    JobNotFound,
+    JobStarted,
+    JobStatus,
     Stats,
-    Unknown,
     errors,
 )
 from converter_gateway.service import Service
 from converter_gateway.settings import GatewaySettings
-from converter_gateway.stream import EventStream, Limits, Wanted
+from converter_gateway.shutdown import Shutdown
+from converter_gateway.stream import EventStream, StreamTimeouts, Subscription
 from converter_gateway.translate import Answer
 
 _KEY_LENGTH: Final = 255
@@ -34,39 +34,39 @@ Wait = Annotated[
         ge=0,
         le=60,
         allow_inf_nan=False,
-        description="Seconds to wait for the end of the conversion before answering.",
+        description="Answer when the conversion ends, but after this many seconds at the latest.",
         examples=[0.5],
     ),
 ]
-JobId = Annotated[str, Path(description="As convert answered it.", examples=["6f1c9a52"])]
-OneJob = Annotated[str | None, Query(description="Only this conversion; 404 if it is unknown.")]
+JobId = Annotated[str, Path(description="The job_id from convert.", examples=["6f1c9a52"])]
+OneJob = Annotated[str | None, Query(description="Only this conversion. 404 if it is unknown.")]
 
 
-class Context:
-    """What every route needs."""
+class RouteContext:
+    """What the routes share."""
 
     def __init__(
         self,
         service: Service,
         auth: Authenticator,
         settings: GatewaySettings,
-        hub: Hub,
-        closing: Closing,
+        feeds: FeedPool,
+        shutdown: Shutdown,
     ) -> None:
         self.service = service
         self.settings = settings
-        self.hub, self.closing = hub, closing
+        self.feeds, self.shutdown = feeds, shutdown
         self._auth = auth
 
     async def namespace(self, request: Request, verb: str) -> str:
-        """Where the caller may do ``verb`` to ConversionJobs; ApiError if it may not."""
+        """The namespace in which the caller may do ``verb``. Raises ApiError if it may not."""
         headers = request.headers
         return await self._auth.namespace(
             headers.get("authorization", ""), headers.get("x-namespace", ""), verb
         )
 
     async def body(self, request: Request) -> bytes:
-        """The body, read no further than its limit: ApiError 413 beyond."""
+        """The body. Raises ApiError 413 as soon as it exceeds the limit."""
         limit, content = self.settings.gateway_max_body_bytes, bytearray()
         async for chunk in request.stream():
             content += chunk
@@ -75,8 +75,8 @@ class Context:
         return bytes(content)
 
 
-def converter_router(context: Context) -> APIRouter:
-    """The five calls MY Network makes, and the events."""
+def converter_router(context: RouteContext) -> APIRouter:
+    """The routes of /api/v1/converter."""
     router = APIRouter(prefix="/api/v1/converter", tags=["converter"])
     service = context.service
     extra = {"requestBody": convert_body(), "parameters": [IDEMPOTENCY_KEY]}
@@ -85,50 +85,56 @@ def converter_router(context: Context) -> APIRouter:
         "/convert",
         summary="Start a conversion",
         openapi_extra=extra,
-        responses={200: {"model": Started}, **errors(409, 413)},
+        responses={200: {"model": JobStarted}, **errors(409, 413)},
     )
     async def convert(request: Request) -> Answer:
-        """It is done once: with an Idempotency-Key the call may be repeated without harm."""
+        """With an Idempotency-Key it is safe to repeat the call: it starts one conversion only."""
         namespace = await context.namespace(request, "create")
         key = request.headers.get("idempotency-key")
         if key is not None and not 0 < len(key) <= _KEY_LENGTH:
             raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_LENGTH} characters")
-        asked = parse_convert(await context.body(request), context.settings.mappings)
-        return await service.convert(namespace, asked, key)
+        submission = parse_convert(await context.body(request), context.settings.mappings)
+        return await service.convert(namespace, submission, key)
 
     @router.get(
-        "/status/{job_id}", summary="Where it stands", responses={200: {"model": Job | Unknown}}
+        "/status/{job_id}",
+        summary="Get the status of a conversion",
+        responses={200: {"model": JobStatus | JobNotFound}},
     )
     async def status(request: Request, job_id: JobId, wait: Wait = 0) -> Answer:
-        """An unknown conversion is no error: it is answered ``not_found``."""
+        """An unknown conversion is not an error: its status is ``not_found``."""
         return await service.status(await context.namespace(request, "get"), job_id, wait)
 
     @router.post(
         "/cancel/{job_id}",
-        summary="Stop it",
-        responses={200: {"model": Cancelled}, **errors(404, 409)},
+        summary="Cancel a conversion",
+        responses={200: {"model": JobCancelled}, **errors(404, 409)},
     )
     async def cancel(request: Request, job_id: JobId) -> Answer:
-        """404 if it is unknown or has ended."""
+        """404 if the conversion is unknown or has ended."""
         return await service.cancel(await context.namespace(request, "patch"), job_id)
 
-    @router.get("/active", summary="All that have not ended", responses={200: {"model": Active}})
+    @router.get(
+        "/active",
+        summary="List unfinished conversions",
+        responses={200: {"model": ActiveJobs}},
+    )
     async def active(request: Request) -> Answer:
-        """Those that wait for their turn included."""
+        """Includes those that wait."""
         return await service.active(await context.namespace(request, "list"))
 
-    @router.get("/stats", summary="Settings and counts", responses={200: {"model": Stats}})
+    @router.get("/stats", summary="Get settings and counts", responses={200: {"model": Stats}})
     async def stats(request: Request) -> Answer:
-        """Of the ConversionJobs of the namespace that still exist."""
+        """Counts the existing ConversionJobs of the namespace."""
         return await service.stats(await context.namespace(request, "list"))
 
     _add_events(router, context)
     return router
 
 
-def _add_events(router: APIRouter, context: Context) -> None:
+def _add_events(router: APIRouter, context: RouteContext) -> None:
     settings = context.settings
-    limits = Limits(
+    timeouts = StreamTimeouts(
         settings.gateway_heartbeat_seconds,
         settings.gateway_stall_seconds,
         settings.gateway_stream_seconds,
@@ -137,22 +143,23 @@ def _add_events(router: APIRouter, context: Context) -> None:
 
     @router.get(
         "/events",
-        summary="Server-sent events",
+        summary="Stream server-sent events",
         response_class=EventStream,
         status_code=200,
         openapi_extra={"parameters": [LAST_EVENT_ID]},
         responses={200: {"content": content}, **errors(404)},
     )
     async def events(request: Request, job_id: OneJob = None) -> EventStream:
-        """started, progress, completed, failed and cancelled; the data is what status answers.
+        """Sends started, progress, completed, failed and cancelled. The data is that of status.
 
-        A listener that comes back with Last-Event-ID is told what it missed, by any replica. If
-        that is not known any more it gets the event ``reset``, and then the present state of all
-        conversions that exist, ends included.
+        A listener that reconnects with Last-Event-ID gets the events that it missed, at any
+        replica. If these are no longer known, it gets ``reset`` and then the current state of all
+        existing conversions, including those that have ended.
         """
 
         async def allowed() -> str:
             return await context.namespace(request, "watch")
 
-        wanted = Wanted(await allowed(), job_id, request.headers.get("last-event-id", ""))
-        return EventStream(context.hub, wanted, limits, context.closing, allowed)
+        last_event_id = request.headers.get("last-event-id", "")
+        subscription = Subscription(await allowed(), job_id, last_event_id)
+        return EventStream(context.feeds, subscription, timeouts, context.shutdown, allowed)

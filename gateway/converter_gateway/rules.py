@@ -1,4 +1,4 @@
-"""The rules of the content pipeline: a YAML file, checked, and read again while it changes."""
+"""The rules of the content pipeline: a YAML file that is validated, and reloaded on a change."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ BUILT_IN: Final = Path(__file__).with_name("rules.yaml")
 DEFAULT_FILE: Final[Path] = GatewaySettings.model_fields["gateway_content_rules"].default
 _CHECK_SECONDS: Final = 10.0
 _NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-# Never a dot first: then no suffix can look like the extension of a source and another suffix.
+# A suffix never begins with a dot. Otherwise it could look like an extension and a suffix.
 _SUFFIX: Final = r"^[_-][A-Za-z0-9._-]{1,60}$"
 _CONTENT_TYPE: Final = r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}(/[a-z0-9][a-z0-9!#$&^_.+-]{0,126})?$"
 
 
 class RulesError(ValueError):
-    """A rules file that is not understood; ``str()`` names the rule and the field."""
+    """The rules file is not valid. ``str()`` names the rule and the field."""
 
 
 class KeepExtension(StrEnum):
-    """When an output keeps the extension of its source."""
+    """When the name of an output keeps the extension of its source."""
 
     WHEN_TAKEN = "WhenTaken"
     ALWAYS = "Always"
@@ -50,7 +50,7 @@ class Recipe(ApiModel):
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
 
     def spec(self, source: str, output: str) -> ConversionJobSpec:
-        """The conversion of one file, both paths from the root of the volume."""
+        """The spec for one file. Both paths are from the root of the volume."""
         return ConversionJobSpec(
             conversion_type=self.conversion_type,
             input_file=source,
@@ -69,8 +69,8 @@ class Recipe(ApiModel):
         return self
 
 
-class Rule(ApiModel):
-    """What to make of some content types."""
+class ContentRule(ApiModel):
+    """The conversions that some content types need."""
 
     name: Annotated[str, StringConstraints(pattern=_NAME)]
     content_types: tuple[Annotated[str, StringConstraints(pattern=_CONTENT_TYPE)], ...] = Field(
@@ -79,28 +79,28 @@ class Rule(ApiModel):
     conversions: tuple[Recipe, ...] = Field(max_length=8)
 
     @model_validator(mode="after")
-    def _suffixes_differ(self) -> Rule:
+    def _suffixes_differ(self) -> ContentRule:
         suffixes = [recipe.suffix for recipe in self.conversions]
         if len(set(suffixes)) < len(suffixes):
             raise ValueError("conversions: two have the same suffix")
         return self
 
 
-class Rules(ApiModel):
-    """All of it. The first rule that fits a content type decides."""
+class ContentRules(ApiModel):
+    """The rules file. The first rule that matches a content type decides."""
 
     keep_extension: KeepExtension = KeepExtension.WHEN_TAKEN
-    rules: tuple[Rule, ...]
+    rules: tuple[ContentRule, ...]
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Rules:
+    def _names_differ(self) -> ContentRules:
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
             raise ValueError("rules: two have the same name")
         return self
 
     def recipes(self, content_type: str) -> tuple[Recipe, ...]:
-        """What to make of ``video``, ``video/mp4`` or ``video/mp4; codecs=x``."""
+        """The conversions for ``video``, ``video/mp4`` or ``video/mp4; codecs=x``."""
         media = content_type.partition(";")[0].strip().lower()
         fitting = {media, media.partition("/")[0]}
         for rule in self.rules:
@@ -109,14 +109,14 @@ class Rules(ApiModel):
         return ()
 
 
-def parse_rules(text: str) -> Rules:
-    """Raises RulesError."""
+def parse_rules(text: str) -> ContentRules:
+    """Parse a rules file. Raises RulesError."""
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RulesError(f"not YAML: {' '.join(str(error).split())}") from error
     try:
-        return Rules.model_validate(data)
+        return ContentRules.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise RulesError(f"{_where(first['loc'], data)}: {first['msg']}") from error
@@ -133,7 +133,7 @@ def _where(location: tuple[int | str, ...], data: Any) -> str:
 
 
 def _read(file: Path) -> str:
-    # Without the ConfigMap there is no folder. A folder without the file is a mistake.
+    # Without the ConfigMap the folder does not exist. A folder without the file is a mistake.
     if file == DEFAULT_FILE and not file.parent.is_dir():
         file = BUILT_IN
     try:
@@ -143,9 +143,9 @@ def _read(file: Path) -> str:
 
 
 class LiveRules:
-    """The rules as last read well: a slip in the ConfigMap must not stop what works.
+    """The last valid rules. A mistake in the ConfigMap must not stop a running API.
 
-    Those built in if nothing is mounted at the default place.
+    If nothing is mounted at the default path, these are the built-in rules.
     """
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -155,8 +155,8 @@ class LiveRules:
         self._current = parse_rules(self._text)
         self._checked = clock()
 
-    def current(self) -> Rules:
-        """Reads the file again if it was last read 10 s ago or earlier."""
+    def current(self) -> ContentRules:
+        """The rules. Reads the file again if the last check is at least 10 s ago."""
         if self._clock() - self._checked >= _CHECK_SECONDS:
             self._checked = self._clock()
             self._reload()
@@ -170,15 +170,15 @@ class LiveRules:
             self._text = text
             self._current = parse_rules(text)
         except RulesError as error:
-            logger.error("%s: %s; the former rules stay in force", self._file, error)
+            logger.error("%s: %s; the previous rules stay in effect", self._file, error)
 
 
 def render_rules() -> str:
-    """deploy/gateway/content-rules.yaml: the built-in rules, for people to change."""
+    """deploy/gateway/content-rules.yaml: a ConfigMap with the built-in rules."""
     lines = BUILT_IN.read_text(encoding="utf-8").splitlines()
     return (
-        "# Made from gateway/converter_gateway/rules.yaml by `make crds`. For other\n"
-        "# rules, patch it in an overlay of your own.\n"
+        "# Generated from gateway/converter_gateway/rules.yaml by `make crds`. To change the\n"
+        "# rules, patch this ConfigMap in your overlay.\n"
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n"
         "  name: my-network-converter-content-rules\n"
         "data:\n  rules.yaml: |\n" + "".join(f"    {line}".rstrip() + "\n" for line in lines)

@@ -1,4 +1,4 @@
-"""What the API does, free of HTTP. Nothing is kept between calls: all state is ConversionJobs."""
+"""The operations of the HTTP API, without HTTP. All state is in ConversionJobs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Any, Final
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.conversions import Conversion, Conversions, queue_positions
 from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Refused
-from conversion_operator.cluster.objects import Body
-from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import naming, translate
-from converter_gateway.closing import Closing
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.requests import Submission
 from converter_gateway.settings import GatewaySettings
+from converter_gateway.shutdown import Shutdown
 from converter_gateway.translate import Answer
 from media_converter.contract import ConversionType
 
-# A name goes into the URL of a request to the API server: nothing else may get there.
+# A name becomes part of a URL of the API server. Nothing else may get into that URL.
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _STARTED: Final = "Conversion job started successfully"
 _NOT_CANCELLED: Final = "Failed to cancel job or job not found"
@@ -32,21 +30,21 @@ class Service:
     """Every method raises ApiError or a ClusterError."""
 
     def __init__(
-        self, cluster: Conversions, settings: Callable[[], GatewaySettings], closing: Closing
+        self, cluster: Conversions, settings: Callable[[], GatewaySettings], shutdown: Shutdown
     ) -> None:
         self._cluster = cluster
         self._settings = settings
-        self._closing = closing
+        self._shutdown = shutdown
 
-    async def convert(self, namespace: str, asked: Submission, key: str | None) -> Answer:
-        """Start a conversion; with a key, the one that key started already."""
+    async def convert(self, namespace: str, submission: Submission, key: str | None) -> Answer:
+        """Start a conversion. With a key, answer with the one that this key has started."""
         name = naming.conversion_name(namespace, key)
         callers_paths = {
-            names.CALLER_INPUT_ANNOTATION: asked.input_file,
-            names.CALLER_OUTPUT_ANNOTATION: asked.output_file,
+            names.CALLER_INPUT_ANNOTATION: submission.input_file,
+            names.CALLER_OUTPUT_ANNOTATION: submission.output_file,
         }
         try:
-            await self.submit(namespace, asked.spec, name, annotations=callers_paths)
+            await self.submit(namespace, name, submission.spec, {}, callers_paths)
         except NameTaken:
             raise ApiError(409, "Idempotency-Key: already used for another request") from None
         return {"job_id": name, "status": "started", "message": _STARTED}
@@ -54,90 +52,77 @@ class Service:
     async def submit(
         self,
         namespace: str,
-        spec: ConversionJobSpec,
         name: str,
-        labels: Mapping[str, str] | None = None,
-        annotations: Mapping[str, str] | None = None,
-    ) -> Body:
-        """Create a ConversionJob, or return the one that the same request made before.
+        spec: ConversionJobSpec,
+        labels: Mapping[str, str],
+        annotations: Mapping[str, str],
+    ) -> Conversion:
+        """Create a ConversionJob, or return the one that the same request has created before.
 
-        NameTaken if another request made the one of that name.
+        Raises NameTaken if another request has created it.
         """
-        content = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-        digest = naming.request_hash(content | {"annotations": dict(annotations or {})})
-        metadata = {
-            "name": name,
-            "namespace": namespace,
-            "labels": dict(labels or {}),
-            "annotations": {**(annotations or {}), names.REQUEST_HASH_ANNOTATION: digest},
-        }
-        body = {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
-            "metadata": metadata,
-            "spec": content,
-        }
+        fields = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        request_hash = naming.request_hash(fields | {"annotations": dict(annotations)})
+        annotations = {**annotations, names.REQUEST_HASH_ANNOTATION: request_hash}
         try:
-            return await self._cluster.create(namespace, body)
+            return await self._cluster.create(namespace, name, spec, labels, annotations)
         except Conflict:
             found = await self._cluster.get(namespace, name)
-        notes = found["metadata"].get("annotations") or {}
-        if notes.get(names.REQUEST_HASH_ANNOTATION) != digest:
+        if found.annotations.get(names.REQUEST_HASH_ANNOTATION) != request_hash:
             raise NameTaken(name)
         return found
 
-    async def labelled(self, namespace: str, labels: str) -> tuple[Body, ...]:
-        """The ConversionJobs that a label selector matches, as of now."""
-        return (await self._cluster.list_all(namespace, labels)).items
+    async def list_labelled(self, namespace: str, selector: str) -> tuple[Conversion, ...]:
+        """The ConversionJobs that a label selector matches."""
+        return (await self._cluster.list_all(namespace, selector)).items
 
     async def status(self, namespace: str, job_id: str, wait: float = 0) -> Answer:
-        """One conversion; of one that waits also its exact place in the queue.
+        """One conversion. A waiting one has its exact position in the queue.
 
-        Answers at once if it has ended, else when it does or after ``wait`` seconds.
+        The answer comes when the conversion ends, but after ``wait`` seconds at the latest.
         """
-        body = await self._find(namespace, job_id)
-        if body is not None and wait:
-            body = await self._when_finished(namespace, body, wait)
-        if body is None:
+        conversion = await self._find(namespace, job_id)
+        if conversion is not None and wait:
+            conversion = await self._wait_for_end(conversion, wait)
+        if conversion is None:
             return dict(translate.NOT_FOUND)
-        conversion = parse_conversion(body)
         position = None
         if translate.phase_of(conversion) is Phase.QUEUED:
-            listing = await self._cluster.list_all(namespace)
-            places = translate.positions(listing.items, self._cluster.now())
-            position = places.get(conversion.key.uid)
-        return translate.to_answer(body, position)
+            objects = await self._cluster.list_all(namespace)
+            positions = queue_positions(objects.items, self._cluster.now())
+            position = positions.get(conversion.key.uid)
+        return translate.to_answer(conversion, position)
 
     async def cancel(self, namespace: str, job_id: str) -> Answer:
-        """ApiError 404 if the conversion is unknown or has ended."""
-        body = await self._find(namespace, job_id)
-        if body is None or translate.finished(body):
+        """Cancel a conversion. ApiError 404 if it is unknown or has ended."""
+        conversion = await self._find(namespace, job_id)
+        if conversion is None or conversion.finished:
             raise ApiError(404, _NOT_CANCELLED)
         try:
-            await self._cluster.cancel(namespace, job_id, body["metadata"]["uid"])
+            await self._cluster.cancel(conversion.key)
         except NotFound:
             raise ApiError(404, _NOT_CANCELLED) from None
         except Refused as error:
             if error.code == 403:
-                raise  # told as what it is: the job may well be running
+                raise  # the conversion may still run: 404 would be wrong
             raise ApiError(404, _NOT_CANCELLED) from None
         return {"message": "Job cancelled successfully"}
 
     async def active(self, namespace: str) -> Answer:
-        """All conversions that have not ended, those that wait included."""
-        listing = await self._cluster.list_all(namespace)
+        """All conversions that have not ended, including those that wait."""
+        conversions = (await self._cluster.list_all(namespace)).items
         now = self._cluster.now()
-        places = translate.positions(listing.items, now)
+        positions = queue_positions(conversions, now)
         jobs = [
-            translate.to_answer(body, places.get(body["metadata"]["uid"]), now)
-            for body in listing.items
-            if not translate.finished(body)
+            translate.to_answer(conversion, positions.get(conversion.key.uid), now)
+            for conversion in conversions
+            if not conversion.finished
         ]
         return {"active_jobs": jobs, "total_active": len(jobs)}
 
     async def stats(self, namespace: str) -> Answer:
-        """Settings, and counts over the ConversionJobs of the namespace that still exist."""
-        listing = await self._cluster.list_all(namespace)
+        """Settings, and counts over the existing ConversionJobs of the namespace."""
+        objects = await self._cluster.list_all(namespace)
         settings = self._settings()
         fixed: dict[str, Any] = {
             "max_parallel_jobs": settings.converter_max_parallel,
@@ -145,33 +130,35 @@ class Service:
             "converter_image": settings.converter_image,
             "supported_conversions": [str(kind) for kind in ConversionType],
         }
-        return fixed | translate.statistics(listing.items)
+        return fixed | translate.statistics(objects.items)
 
-    async def _when_finished(self, namespace: str, body: Body, wait: float) -> Body | None:
-        """The conversion once it has ended, or as it is after ``wait``; None if it is deleted."""
-        latest: Body | None = body
+    async def _wait_for_end(self, conversion: Conversion, seconds: float) -> Conversion | None:
+        """The conversion when it has ended or the time is over. None if it is deleted."""
+        key = conversion.key
+        latest: Conversion | None = conversion
         try:
-            async with self._closing.timeout(wait):
-                # The server ends a watch every minute or so, and refuses versions that are old.
-                while latest is not None and not translate.finished(latest):
+            async with self._shutdown.timeout(seconds):
+                # The server ends a watch about every minute, and refuses old versions.
+                while latest is not None and not latest.finished:
                     with suppress(Expired):
-                        latest = await self._next(namespace, latest)
+                        latest = await self._next(latest)
                         continue
-                    latest = await self._find(namespace, body["metadata"]["name"])
+                    latest = await self._find(key.namespace, key.name)
         except TimeoutError:
             pass
         return latest
 
-    async def _next(self, namespace: str, body: Body) -> Body | None:
-        """The conversion as it is after its next change; None if it is deleted."""
-        name, version = body["metadata"]["name"], body["metadata"]["resourceVersion"]
-        async with aclosing(self._cluster.watch(namespace, version, name)) as changes:
-            async for change in changes:
-                if change.type != "BOOKMARK":
-                    return None if change.type == "DELETED" else change.object
+    async def _next(self, conversion: Conversion) -> Conversion | None:
+        """The conversion after its next change. None if it is deleted."""
+        namespace, name = conversion.key.namespace, conversion.key.name
+        watched = self._cluster.watch(namespace, str(conversion.version), name)
+        async with aclosing(watched) as events:
+            async for event in events:
+                if event.type != "BOOKMARK":
+                    return None if event.type == "DELETED" else event.object
         return await self._find(namespace, name)
 
-    async def _find(self, namespace: str, job_id: str) -> Body | None:
+    async def _find(self, namespace: str, job_id: str) -> Conversion | None:
         if not _NAME.fullmatch(job_id):
             return None
         try:

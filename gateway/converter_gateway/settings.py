@@ -3,100 +3,112 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from conversion_operator.cluster.settings import render_table
-from converter_gateway.paths import Mapping, parse_mappings
+from converter_gateway.paths import PathMapping, parse_mappings
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class GatewaySettings(BaseSettings):
-    """Names in capitals are the environment variables, which override the ConfigMap."""
+    """One field per setting. The variable or file has the name of the field in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     gateway_auth: Literal["token", "network"] = Field(
-        "token", description="token: bearer tokens are reviewed. network: a NetworkPolicy guards."
+        "token",
+        description="`token`: callers need a bearer token. `network`: a NetworkPolicy decides who "
+        "can call.",
     )
     gateway_audience: str = Field(
-        "my-network-converter", min_length=1, description="Audience a caller's token must have."
+        "my-network-converter", min_length=1, description="Audience that tokens must have."
     )
     gateway_namespace: str = Field(
-        "my-network", description="The one namespace of all callers with GATEWAY_AUTH=network."
+        "my-network", description="Namespace of all conversions with `GATEWAY_AUTH=network`."
     )
     gateway_paths: str = Field(
         "/opt/my-network/shared=/,/opt/my-network/storage=/storage",
-        description="Callers' folders and the folders of the volume they are.",
+        description="Folders of callers, and the folders of the volume that they stand for.",
     )
     gateway_max_body_bytes: int = Field(65536, ge=1024, description="Largest request body.")
     gateway_max_concurrent: int = Field(
-        256, ge=1, description="Most requests under way at once; more are answered 503."
+        256, ge=1, description="Requests in progress, per replica. Above: 503."
     )
     gateway_rate_per_second: float = Field(
-        50, gt=0, allow_inf_nan=False, description="Steady rate of one address, per replica."
+        50,
+        gt=0,
+        allow_inf_nan=False,
+        description="Requests per second of one address, per replica. Above: 429.",
     )
     gateway_rate_burst: int = Field(
-        200, ge=1, description="Requests of one address at once; more are answered 429."
+        200, ge=1, description="Requests that one address may send at once. Above: 429."
     )
     gateway_max_streams: int = Field(
-        256, ge=1, description="Most streams of events at once, per replica; more are answered 503."
+        256, ge=1, description="Open event streams, per replica. Above: 503."
     )
     gateway_max_streams_per_address: int = Field(
-        32, ge=1, description="Most streams of events of one address; more are answered 429."
+        32, ge=1, description="Open event streams of one address, per replica. Above: 429."
     )
     gateway_stream_seconds: Seconds = Field(
-        3600, description="A stream of events ends after that long; its listener comes back."
+        3600, description="An event stream ends after this time. The listener reconnects."
     )
     gateway_heartbeat_seconds: Seconds = Field(
-        15, description="How often a stream of events shows that it is alive."
+        15, description="Interval of the heartbeats in an event stream."
     )
     gateway_stall_seconds: Seconds = Field(
-        30, description="A listener that reads nothing, or has vanished, for that long is cut off."
+        30, description="Close the stream of a listener that reads nothing for this time."
     )
     gateway_drain_seconds: float = Field(
         5,
         ge=0,
         le=300,
-        description="After SIGTERM the API serves on for that long, not ready, until nobody sends "
-        "requests here any more. 20 s more for requests under way fit into "
-        "terminationGracePeriodSeconds.",
+        description="After SIGTERM, serve this long while not ready, until the Service sends no "
+        "more requests. Keep it 20 s below `terminationGracePeriodSeconds`.",
     )
     gateway_content_rules: Path = Field(
         Path("/etc/my-network-converter-content/rules.yaml"),
-        description="The rules of POST /api/v1/content; without its folder the built-in ones.",
+        description="Rules of `POST /api/v1/content`. Built-in rules if its folder does not exist.",
     )
     gateway_port: int = Field(8000, ge=0, le=65535, description="Port of the API.")
-    converter_max_parallel: int = Field(3, ge=0, description="The operator's, told by stats.")
+    converter_max_parallel: int = Field(
+        3, ge=0, description="The operator's setting. `stats` reports it."
+    )
     converter_image: str = Field(
-        "my-converter:latest", description="The operator's, told by stats."
+        "my-converter:latest", description="The operator's setting. `stats` reports it."
     )
 
     @field_validator("gateway_paths")
     @classmethod
-    def _mappings_are_understood(cls, text: str) -> str:
+    def _check_paths(cls, text: str) -> str:
         parse_mappings(text)
         return text
 
     @property
-    def mappings(self) -> tuple[Mapping, ...]:
-        """GATEWAY_PATHS, parsed."""
+    def mappings(self) -> tuple[PathMapping, ...]:
+        """GATEWAY_PATHS as values."""
         return parse_mappings(self.gateway_paths)
 
 
+_SECTION: Final = """
+## The HTTP API
+
+The API reads its settings from the ConfigMap `my-network-converter-gateway`. An environment
+variable of the same name overrides the ConfigMap. It reads them when it starts: restart the
+Deployment `my-network-converter-gateway` after a change.
+
+There are two exceptions. `CONVERTER_MAX_PARALLEL` and `CONVERTER_IMAGE` come from the operator's
+ConfigMap, and the content rules come from the ConfigMap `my-network-converter-content-rules`. A
+change of these takes effect within about 90 seconds.
+
+This table comes from `gateway/converter_gateway/settings.py`.
+
+"""
+
+
 def render_settings() -> str:
-    """The section of docs/settings.md on the HTTP API: one row per setting."""
-    return (
-        "\n## The HTTP API\n\n"
-        "Keys of the ConfigMap `my-network-converter-gateway`, or environment variables of the "
-        "API, which override it. All are read at the start: restart the Deployment "
-        "`my-network-converter-gateway` after a change. `CONVERTER_MAX_PARALLEL` and "
-        "`CONVERTER_IMAGE` are those of the operator's ConfigMap, and are read again every 30 s. "
-        "The rules of the content pipeline, ConfigMap `my-network-converter-content-rules`, are "
-        "read again by themselves, within 90 seconds. "
-        "This section is made from `gateway/converter_gateway/settings.py` by "
-        "`make crds`.\n\n" + render_table(GatewaySettings)
-    )
+    """The section of docs/settings.md about the HTTP API."""
+    return _SECTION + render_table(GatewaySettings)

@@ -16,188 +16,192 @@ from starlette.types import Receive, Scope, Send
 
 from conversion_operator.cluster.errors import ClusterError
 from converter_gateway import events
-from converter_gateway.closing import Closing
 from converter_gateway.errors import ApiError
-from converter_gateway.feed import Beginning, Hub, Missed
+from converter_gateway.feed import CursorTooOld, FeedPool, StartPoint
+from converter_gateway.shutdown import Shutdown
 
 _CHUNK: Final = 64 * 1024
 _RETRY_MS: Final = (500, 3000)
 _HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # a proxy that collects answers would hold events back
+    (b"x-accel-buffering", b"no"),  # a proxy that buffers responses would delay events
 )
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds: between heartbeats, for one write to the listener, and of the whole stream."""
+class StreamTimeouts:
+    """In seconds: between heartbeats, for one write to the listener, and for the whole stream."""
 
     heartbeat: float
     stall: float
-    life: float
+    lifetime: float
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a listener asks for. ``last`` is its Last-Event-ID, "" if it has none."""
+class Subscription:
+    """What a listener subscribes to. ``last_event_id`` is "" if it sends none."""
 
     namespace: str
     job_id: str | None
-    last: str
+    last_event_id: str
 
 
 class EventStream(Response):
-    """Sends events until the listener leaves, its time is over, or the server closes.
+    """Sends stream events until the listener leaves, its time is over, or the server shuts down.
 
-    Errors of the beginning are raised before anything is sent, as ApiError or ClusterError.
-    ``still_allowed`` raises ApiError 401 or 403 once the listener has lost its right.
+    An ApiError or ClusterError at the start is raised before anything is sent. ``still_allowed``
+    raises ApiError 401 or 403 once the listener has lost its permission.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
-        hub: Hub,
-        wanted: Wanted,
-        limits: Limits,
-        closing: Closing,
+        feeds: FeedPool,
+        subscription: Subscription,
+        timeouts: StreamTimeouts,
+        shutdown: Shutdown,
         still_allowed: Callable[[], Awaitable[object]],
     ) -> None:
         super().__init__()
-        self._hub, self._wanted, self._limits = hub, wanted, limits
-        self._closing, self._still_allowed = closing, still_allowed
+        self._feeds, self._subscription, self._timeouts = feeds, subscription, timeouts
+        self._shutdown, self._still_allowed = shutdown, still_allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        async with self._hub.listening(self._wanted.namespace):
-            listener = _Listener(self._hub, self._wanted, self._limits, self._still_allowed)
-            blocks = listener.blocks(await listener.begin())
+        async with self._feeds.listening(self._subscription.namespace):
+            listener = _Listener(
+                self._feeds, self._subscription, self._timeouts, self._still_allowed
+            )
+            blocks = listener.blocks(await listener.start())
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-            listener.leave = {
-                asyncio.ensure_future(_gone(receive)),
-                asyncio.ensure_future(self._closing.ended.wait()),
+            listener.stop_signals = {
+                asyncio.ensure_future(_disconnected(receive)),
+                asyncio.ensure_future(self._shutdown.ended.wait()),
             }
             try:
                 async with aclosing(blocks):
                     async for block in blocks:
-                        if not await self._sent(send, block, more=True):
+                        if not await self._send(send, block, more=True):
                             return
-                await self._sent(send, b"", more=False)
+                await self._send(send, b"", more=False)
             finally:
-                for future in listener.leave:
+                for future in listener.stop_signals:
                     future.cancel()
 
-    async def _sent(self, send: Send, block: bytes, *, more: bool) -> bool:
-        """False if the listener does not read: it is cut off, for nothing is kept for it."""
+    async def _send(self, send: Send, block: bytes, *, more: bool) -> bool:
+        """False if the listener does not read. Nothing is buffered for it, so it must reconnect."""
         try:
-            async with asyncio.timeout(self._limits.stall):
+            async with asyncio.timeout(self._timeouts.stall):
                 await send({"type": "http.response.body", "body": block, "more_body": more})
         except TimeoutError:
-            logger.warning("a listener to events that does not read was cut off")
+            logger.warning("closed the event stream of a listener that does not read")
             return False
         return True
 
 
 class _Listener:
-    """Where one listener stands: it has been told everything up to ``cursor``."""
+    """One listener. It has got every event up to ``cursor``."""
 
     def __init__(
         self,
-        hub: Hub,
-        wanted: Wanted,
-        limits: Limits,
+        feeds: FeedPool,
+        subscription: Subscription,
+        timeouts: StreamTimeouts,
         still_allowed: Callable[[], Awaitable[object]],
     ) -> None:
         self.cursor = 0
-        self.leave: set[asyncio.Future[bool]] = set()
-        self._hub, self._wanted, self._limits = hub, wanted, limits
+        self.stop_signals: set[asyncio.Future[bool]] = set()
+        self._feeds, self._subscription, self._timeouts = feeds, subscription, timeouts
         self._still_allowed = still_allowed
-        self._over_at = time.monotonic() + limits.life
+        self._ends_at = time.monotonic() + timeouts.lifetime
 
-    async def begin(self, *, anew: bool = False) -> Beginning:
-        """Where to begin; ``anew`` if the thread is lost. Raises ApiError 404, ClusterError."""
-        job_id = self._wanted.job_id
-        last = None if anew else events.parse_id(self._wanted.last)
-        beginning = await self._hub.begin(self._wanted.namespace, last)
-        if job_id is not None and beginning.bodies is not None:
-            names = (body["metadata"]["name"] for body in beginning.bodies)
+    async def start(self, *, resume: bool = True) -> StartPoint:
+        """Resume after the Last-Event-ID if there is one. Raises ApiError 404 or ClusterError."""
+        job_id = self._subscription.job_id
+        last = events.parse_id(self._subscription.last_event_id) if resume else None
+        start = await self._feeds.start(self._subscription.namespace, last)
+        if job_id is not None and start.conversions is not None:
+            names = (conversion.key.name for conversion in start.conversions)
             if job_id not in names:
                 raise ApiError(404, "Job not found")
-        return beginning
+        return start
 
-    async def blocks(self, begun: Beginning | None) -> AsyncGenerator[bytes]:
-        """What to send, until there is a reason to end."""
+    async def blocks(self, start: StartPoint | None) -> AsyncGenerator[bytes]:
+        """The blocks to send, until the stream must end."""
         yield events.encode_retry(random.randint(*_RETRY_MS))  # noqa: S311
-        missed = bool(self._wanted.last)
-        while begun is not None:
-            for chunk in _chunks(self._present(begun, missed=missed)):
+        reset = bool(self._subscription.last_event_id)
+        while start is not None:
+            for chunk in _chunks(self._current_state(start, reset=reset)):
                 yield chunk
-            # The list is let go of: it is large, and a stream lives long.
-            self.cursor, begun = begun.cursor, None
+            # Free the list: it is large, and a stream lives long.
+            self.cursor, start = start.cursor, None
             try:
                 async for chunk in self._follow():
                     yield chunk
-            except Missed:
-                missed, begun = True, await self._begin_anew()
-        # Not all at once: whoever was here comes back to the other replicas.
-        yield events.encode_id(self.cursor, "come back", random.randint(*_RETRY_MS))  # noqa: S311
+            except CursorTooOld:
+                reset, start = True, await self._restart()
+        # With random delays, so that the listeners do not all reconnect at the same time.
+        yield events.encode_id(self.cursor, "reconnect", random.randint(*_RETRY_MS))  # noqa: S311
 
-    def _present(self, begun: Beginning, *, missed: bool) -> Iterator[bytes]:
-        """The present state. It has no ids: who loses it half-way is to get it again."""
-        if begun.bodies is None:
+    def _current_state(self, start: StartPoint, *, reset: bool) -> Iterator[bytes]:
+        """The current state, without ids: a listener that loses it half-way gets it again."""
+        if start.conversions is None:
             return
-        if missed:
+        if reset:
             yield events.RESET
-        ends = missed or self._wanted.job_id is not None
-        for event in events.present(begun.bodies, self._wanted.job_id, ends=ends):
+        job_id = self._subscription.job_id
+        ended = reset or job_id is not None
+        for event in events.current_state(start.conversions, job_id, ended=ended):
             yield events.encode(event)
-        yield events.encode_id(begun.cursor, "that is the present state")
+        yield events.encode_id(start.cursor, "end of the current state")
 
     async def _follow(self) -> AsyncGenerator[bytes]:
-        """What comes after the cursor. Raises Missed."""
-        beat = time.monotonic() + self._limits.heartbeat
-        while not self._over():
-            feed = self._hub.feed(self._wanted.namespace, self.cursor)
+        """The events after the cursor, and heartbeats. Raises CursorTooOld."""
+        next_heartbeat = time.monotonic() + self._timeouts.heartbeat
+        while not self._is_over():
+            feed = self._feeds.feed(self._subscription.namespace, self.cursor)
             changed, version = feed.changed(), feed.version
             entries = feed.after(self.cursor)
-            job_id = self._wanted.job_id
+            job_id = self._subscription.job_id
             for chunk in _chunks(e.block for e in entries if job_id in (None, e.job_id)):
                 yield chunk
             self.cursor = max(self.cursor, version)
-            if time.monotonic() >= beat:
-                if not await self._allowed():
+            if time.monotonic() >= next_heartbeat:
+                if not await self._is_allowed():
                     return
                 yield events.encode_id(self.cursor, "heartbeat")
-                beat = time.monotonic() + self._limits.heartbeat
-            pause = max(0.0, min(beat, self._over_at) - time.monotonic())
-            reasons: set[asyncio.Future[Any]] = {changed, *self.leave}
-            await asyncio.wait(reasons, timeout=pause, return_when="FIRST_COMPLETED")
+                next_heartbeat = time.monotonic() + self._timeouts.heartbeat
+            pause = max(0.0, min(next_heartbeat, self._ends_at) - time.monotonic())
+            signals: set[asyncio.Future[Any]] = {changed, *self.stop_signals}
+            await asyncio.wait(signals, timeout=pause, return_when="FIRST_COMPLETED")
 
-    def _over(self) -> bool:
-        return time.monotonic() >= self._over_at or any(future.done() for future in self.leave)
+    def _is_over(self) -> bool:
+        stopped = any(future.done() for future in self.stop_signals)
+        return stopped or time.monotonic() >= self._ends_at
 
-    async def _begin_anew(self) -> Beginning | None:
+    async def _restart(self) -> StartPoint | None:
         try:
-            return await self.begin(anew=True)
+            return await self.start(resume=False)
         except (ApiError, ClusterError) as error:
-            logger.info("a stream of events ends: %s", error)
+            logger.info("an event stream ends: %s", error)
             return None
 
-    async def _allowed(self) -> bool:
+    async def _is_allowed(self) -> bool:
         try:
             await self._still_allowed()
         except ApiError:
             return False
         except ClusterError:
-            pass  # not known now; the next heartbeat asks again
+            pass  # unknown for now; the next heartbeat asks again
         return True
 
 
 def _chunks(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Blocks put together into fewer writes, of bounded size."""
+    """Join blocks into fewer writes of bounded size."""
     chunk = bytearray()
     for block in blocks:
         chunk += block
@@ -208,7 +212,7 @@ def _chunks(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(chunk)
 
 
-async def _gone(receive: Receive) -> bool:
+async def _disconnected(receive: Receive) -> bool:
     while (await receive())["type"] != "http.disconnect":
         pass
     return True

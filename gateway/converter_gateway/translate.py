@@ -1,4 +1,4 @@
-"""From ConversionJobs to the answers callers know."""
+"""Turns conversions into the answers of the HTTP API."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any, Final
 
 from conversion_operator.api import names
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.parsing import parse_conversion
-from conversion_operator.core import admission
-from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.cluster.conversions import Conversion
 
 Answer = dict[str, Any]
 
@@ -22,78 +20,66 @@ _STATUSES: Final = {
 NOT_FOUND: Final[Mapping[str, str]] = {"status": "not_found", "error": "Job not found"}
 
 
-def positions(bodies: Iterable[Mapping[str, Any]], now: datetime) -> dict[str, int]:
-    """Place in the queue by uid, 1 is next, of those that wait for a slot."""
-    conversions = [parse_conversion(body) for body in bodies]
-    queue = admission.look(conversions, {}, admission.Obstacles(), now, Policy())
-    return {uid: place for place, uid in enumerate(queue.order, 1)}
-
-
-def finished(body: Mapping[str, Any]) -> bool:
-    """True once the conversion has ended."""
-    return phase_of(parse_conversion(body)).terminal
-
-
 def phase_of(conversion: Conversion) -> Phase:
-    """Queued as long as the operator has not said anything."""
+    """The phase. A conversion without a status is Queued."""
     return conversion.status.phase if conversion.status else Phase.QUEUED
 
 
-def to_answer(body: Mapping[str, Any], position: int | None, now: datetime | None = None) -> Answer:
-    """The status of one conversion. Times are naive UTC in ISO format, sizes bytes.
+def to_answer(
+    conversion: Conversion, position: int | None = None, now: datetime | None = None
+) -> Answer:
+    """The status of one conversion. Times are naive UTC in ISO format, sizes are in bytes.
 
-    With ``now``, one that has not ended has the seconds since its start, too.
+    With ``now``, an unfinished conversion has ``duration_seconds``, counted from its start.
     """
-    conversion = parse_conversion(body)
     phase, status = phase_of(conversion), conversion.status
-    notes = body["metadata"].get("annotations") or {}
-    spec = body.get("spec") or {}
+    annotations = conversion.annotations
     started = (status.start_time if status else None) or conversion.created
     answer: Answer = {
         "job_id": conversion.key.name,
         "status": _STATUSES.get(phase, "running"),
-        "conversion_type": spec.get("conversionType"),
+        "conversion_type": conversion.conversion_type,
         "start_time": _time(started),
-        "input_file": notes.get(names.CALLER_INPUT_ANNOTATION, spec.get("inputFile")),
-        "output_file": notes.get(names.CALLER_OUTPUT_ANNOTATION, spec.get("outputFile")),
+        "input_file": annotations.get(names.CALLER_INPUT_ANNOTATION, conversion.input_file),
+        "output_file": annotations.get(names.CALLER_OUTPUT_ANNOTATION, conversion.output_file),
         "phase": str(phase),
     }
     progress = status.progress if status else None
     end = status.completion_time if status else None
-    more: Answer = {
+    optional: Answer = {
         "progress": 100 if phase is Phase.SUCCEEDED else progress and progress.percent,
         "eta_seconds": progress and progress.eta_seconds,
         "queue_position": position,
         "duration_seconds": _seconds(started, end or now),
     }
     if status:
-        more |= {
+        optional |= {
             "reason": status.reason,
             "end_time": _time(end) if end else None,
             "output_size": status.output_size if phase is Phase.SUCCEEDED else None,
             "error": status.message if phase is Phase.FAILED else None,
             "logs": status.logs if phase is Phase.FAILED else None,
         }
-    return answer | {name: value for name, value in more.items() if value is not None}
+    return answer | {name: value for name, value in optional.items() if value is not None}
 
 
-def statistics(bodies: Iterable[Mapping[str, Any]]) -> Answer:
-    """Counts over the ConversionJobs that still exist; the rate, 0 to 1, is of those that ended."""
-    all_of_them = [parse_conversion(body) for body in bodies]
-    phases = [phase_of(conversion) for conversion in all_of_them]
-    good, bad = phases.count(Phase.SUCCEEDED), phases.count(Phase.FAILED)
+def statistics(conversions: Iterable[Conversion]) -> Answer:
+    """Counts over the existing ConversionJobs. ``success_rate`` is 0 to 1, times are seconds."""
+    existing = list(conversions)
+    phases = [phase_of(conversion) for conversion in existing]
+    succeeded, failed = phases.count(Phase.SUCCEEDED), phases.count(Phase.FAILED)
     times = [
         c.status.duration_seconds
-        for c in all_of_them
+        for c in existing
         if c.status and c.status.phase is Phase.SUCCEEDED and c.status.duration_seconds is not None
     ]
     return {
         "active_jobs_count": sum(phase in (Phase.STARTING, Phase.RUNNING) for phase in phases),
         "queued_jobs_count": phases.count(Phase.QUEUED),
         "total_jobs": len(phases),
-        "successful_jobs": good,
-        "failed_jobs": bad,
-        "success_rate": good / (good + bad) if good + bad else 0.0,
+        "successful_jobs": succeeded,
+        "failed_jobs": failed,
+        "success_rate": succeeded / (succeeded + failed) if succeeded + failed else 0.0,
         "average_processing_time": sum(times) / len(times) if times else 0.0,
     }
 

@@ -97,9 +97,9 @@ class Listener:
             return blocks
 
     async def begun(self) -> list[Block]:
-        """All events of the present state, and last the block that ends it."""
+        """All events of the current state, and the block that ends it."""
         blocks: list[Block] = []
-        while not blocks or "present state" not in blocks[-1].comment:
+        while not blocks or "current state" not in blocks[-1].comment:
             blocks.append(await self.block())
         return blocks
 

@@ -238,7 +238,7 @@ async def test_a_heartbeat_keeps_the_id_fresh_and_a_life_has_an_end(api: FakeApi
         api.add_namespace("elsewhere")  # the version grows, and nothing happens here
         blocks = await listener.rest()
         assert str(api.store.rv) in [b.id for b in blocks if b.comment == "heartbeat"]
-        assert (blocks[-1].comment, blocks[-1].id) == ("come back", str(api.store.rv))
+        assert (blocks[-1].comment, blocks[-1].id) == ("reconnect", str(api.store.rv))
     await api.until(lambda: not api.watches(resource=CJ))
 
 
@@ -304,7 +304,7 @@ async def test_a_right_that_is_taken_away_ends_the_stream(api: FakeApi) -> None:
             assert (await listener.block()).comment == "heartbeat"
             api.access.revoke("caller")
             blocks = await listener.rest()
-            assert blocks[-1].comment == "come back"
+            assert blocks[-1].comment == "reconnect"
         assert (await client.get(EVENTS)).status_code == 401
 
 

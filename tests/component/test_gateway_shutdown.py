@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from converter_gateway.__main__ import GRACEFUL_SECONDS, watched
+from converter_gateway.__main__ import GRACEFUL_SECONDS, drop_dead_peers
 from converter_gateway.settings import GatewaySettings
 from tests.component.listening import listening
 from tests.component.support import FakeApi
@@ -96,7 +96,7 @@ async def test_whoever_waits_is_sent_home_and_who_submits_is_answered(
             assert ready == 503, "not ready, and it still serves"
             assert (await client.get(f"{BASE}/stats")).status_code == 200
             last = [(await stream.rest())[-1] for stream in streams]
-            assert {block.comment for block in last} == {"come back"}
+            assert {block.comment for block in last} == {"reconnect"}
             assert all(block.retry.isdecimal() and block.id for block in last)
             assert {(await poll).json()["phase"] for poll in polls} == {"Queued"}
             assert not submit.done(), "the API server has not answered yet"
@@ -118,7 +118,7 @@ def test_the_way_out_fits_into_the_grace_period() -> None:
 
 def test_connections_of_a_peer_that_vanished_end() -> None:
     with (
-        watched(socket.create_server(("127.0.0.1", 0)), 30) as listener,
+        drop_dead_peers(socket.create_server(("127.0.0.1", 0)), 30) as listener,
         socket.create_connection(listener.getsockname()),
     ):
         accepted, _ = listener.accept()

@@ -6,6 +6,7 @@ what takes several fields is in :mod:`conversion_operator.api.validation`.
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -37,6 +38,11 @@ Quantity = (
     Annotated[int, Field(ge=1)]
     | Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY_PATTERN)]
 )
+
+
+def normal_path(path: str) -> str:
+    """The path from the root of the volume, with one leading slash and no doubled slashes."""
+    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 class ApiModel(BaseModel):

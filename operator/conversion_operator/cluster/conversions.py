@@ -1,20 +1,27 @@
-"""ConversionJobs as a client sees them, in any namespace, and who may do what with them."""
+"""The HTTP API's client of the API server: ConversionJobs, and who may do what with them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
 
 from conversion_operator.api import names
+from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.cluster.errors import Expired
-from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
+from conversion_operator.cluster.objects import ObjectList, WatchEvent
+from conversion_operator.cluster.parsing import parse_conversion, parse_event, parse_list
 from conversion_operator.cluster.transport import Client
+from conversion_operator.core import admission
+from conversion_operator.core.model import Conversion, Key, Policy
+
+__all__ = ["Caller", "Conversion", "Conversions", "queue_positions"]
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a token belongs to, as the API server says."""
+    """The owner of a token, as the API server reports it."""
 
     username: str
     uid: str = ""
@@ -22,53 +29,72 @@ class Caller:
 
 
 class Conversions(Client):
-    """ConversionJobs as a client sees them. Every method raises a ClusterError."""
+    """ConversionJobs in any namespace. Every method raises a ClusterError."""
 
-    async def create(self, namespace: str, body: Body) -> Body:
+    async def create(
+        self,
+        namespace: str,
+        name: str,
+        spec: ConversionJobSpec,
+        labels: Mapping[str, str],
+        annotations: Mapping[str, str],
+    ) -> Conversion:
         """POST a ConversionJob."""
-        return await self._transport.request("POST", _path(namespace), body=body)
+        metadata = {
+            "name": name,
+            "namespace": namespace,
+            "labels": dict(labels),
+            "annotations": dict(annotations),
+        }
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": metadata,
+            "spec": spec.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        return parse_conversion(await self._transport.request("POST", _path(namespace), body=body))
 
-    async def get(self, namespace: str, name: str) -> Body:
+    async def get(self, namespace: str, name: str) -> Conversion:
         """GET a ConversionJob."""
-        return await self._transport.request("GET", _path(namespace, name))
+        return parse_conversion(await self._transport.request("GET", _path(namespace, name)))
 
-    async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Body]:
-        """LIST, read from the store: resourceVersion is left unset on purpose."""
+    async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Conversion]:
+        """LIST. Without a resourceVersion the answer is never an old one."""
         query = [("labelSelector", labels)] if labels else []
         answer = await self._transport.request("GET", _path(namespace), query)
-        return ObjectList(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+        return parse_list(parse_conversion, answer)
 
-    async def list_at(self, namespace: str, version: str) -> ObjectList[Body]:
-        """LIST of one version exactly, which the server reads from its history."""
+    async def list_at(self, namespace: str, version: str) -> ObjectList[Conversion]:
+        """LIST of exactly this version, which the server reads from its history."""
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
         answer = await self._transport.request("GET", _path(namespace), query)
-        told = answer["metadata"]["resourceVersion"]
-        if told != version:
-            # Clients have to see for themselves that a server heeds resourceVersionMatch.
-            raise Expired(f"asked for a list of version {version}, got one of {told}")
-        return ObjectList(tuple(answer["items"]), version)
+        objects = parse_list(parse_conversion, answer)
+        if objects.version != version:
+            # A server may ignore resourceVersionMatch. Clients must check.
+            raise Expired(f"asked for a list of version {version}, got version {objects.version}")
+        return objects
 
     async def watch(
         self, namespace: str, version: str, name: str = ""
-    ) -> AsyncGenerator[WatchEvent[Body]]:
-        """GET with watch."""
+    ) -> AsyncGenerator[WatchEvent[Conversion]]:
+        """Watch all ConversionJobs of a namespace, or one, from ``version`` on."""
         query = [("resourceVersion", version)]
         if name:
             query.append(("fieldSelector", f"metadata.name={name}"))
-        async with aclosing(self._transport.watch(_path(namespace), query)) as changes:
-            async for change in changes:
-                yield change
+        async with aclosing(self._transport.watch(_path(namespace), query)) as watched:
+            async for event in watched:
+                yield parse_event(parse_conversion, event)
 
-    async def cancel(self, namespace: str, name: str, uid: str) -> Body:
+    async def cancel(self, key: Key) -> None:
         """PATCH spec.cancel, tied to the uid."""
         patch = [
-            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "add", "path": "/spec/cancel", "value": True},
         ]
-        return await self._transport.request("PATCH", _path(namespace, name), body=patch)
+        await self._transport.request("PATCH", _path(key.namespace, key.name), body=patch)
 
     async def review_token(self, token: str, audience: str) -> Caller | None:
-        """POST a TokenReview."""
+        """POST a TokenReview. None if the token is not valid for the audience."""
         kind = "authentication.k8s.io/v1"
         body = {
             "apiVersion": kind,
@@ -77,7 +103,7 @@ class Conversions(Client):
         }
         answer = await self._transport.request("POST", f"/apis/{kind}/tokenreviews", body=body)
         status = answer.get("status") or {}
-        # A server that knows no audiences says nothing of them, and has not checked ours.
+        # A server without support for audiences returns none, and has not checked ours.
         if not status.get("authenticated") or audience not in (status.get("audiences") or ()):
             return None
         user = status["user"]
@@ -102,6 +128,15 @@ class Conversions(Client):
         path = f"/apis/{kind}/subjectaccessreviews"
         answer = await self._transport.request("POST", path, body=body)
         return bool((answer.get("status") or {}).get("allowed"))
+
+
+def queue_positions(conversions: Iterable[Conversion], now: datetime) -> dict[str, int]:
+    """The positions in the queue by uid, from 1, of the conversions that wait for a slot.
+
+    It uses the operator's own order, so that both agree.
+    """
+    queue = admission.look(conversions, {}, admission.Obstacles(), now, Policy())
+    return {uid: position for position, uid in enumerate(queue.order, 1)}
 
 
 def _path(namespace: str, name: str = "") -> str:

@@ -30,13 +30,6 @@ from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Ter
 
 T = TypeVar("T")
 
-_NOTES: Final = (
-    names.CONTENT_ID_ANNOTATION,
-    names.CALLER_INPUT_ANNOTATION,
-    names.CALLER_OUTPUT_ANNOTATION,
-)
-
-
 logger = logging.getLogger(__name__)
 
 
@@ -72,10 +65,11 @@ def parse_time(text: str | None) -> datetime | None:
 def parse_conversion(body: Body) -> Conversion:
     """A ConversionJob. ``invalid`` says why its spec cannot be parsed; that is no error here."""
     meta = body["metadata"]
-    annotations = meta.get("annotations") or {}
+    raw = body.get("spec")
+    stated = raw if isinstance(raw, Mapping) else {}
     spec, invalid = None, ""
     try:
-        spec = ConversionJobSpec.model_validate(body.get("spec"))
+        spec = ConversionJobSpec.model_validate(raw)
     except ValidationError as error:
         invalid = _explain(error)
     try:
@@ -94,7 +88,14 @@ def parse_conversion(body: Body) -> Conversion:
         spec=spec,
         status=status,
         invalid=invalid,
-        notes={name: text for name in _NOTES if isinstance(text := annotations.get(name), str)},
+        annotations={
+            name: text
+            for name, text in (meta.get("annotations") or {}).items()
+            if name.startswith(f"{names.GROUP}/") and isinstance(text, str)
+        },
+        conversion_type=str(stated.get("conversionType") or ""),
+        input_file=str(stated.get("inputFile") or ""),
+        output_file=str(stated.get("outputFile") or ""),
     )
 
 

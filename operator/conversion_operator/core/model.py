@@ -6,13 +6,12 @@ server's clock. ``now`` always comes from the caller.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from conversion_operator.api.spec import ConversionJobSpec
+from conversion_operator.api.spec import ConversionJobSpec, normal_path
 from conversion_operator.api.status import ConversionJobStatus
 
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -56,7 +55,8 @@ class Key:
 class Conversion:
     """A ConversionJob. ``spec`` is None, and ``invalid`` says why, if it cannot be understood.
 
-    ``notes`` are the annotations of the HTTP API, which callbacks repeat.
+    ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
+    ``output_file`` are what the spec says even if it is not valid, "" if it does not say.
     """
 
     key: Key
@@ -67,7 +67,10 @@ class Conversion:
     spec: ConversionJobSpec | None
     status: ConversionJobStatus | None = None
     invalid: str = ""
-    notes: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    conversion_type: str = ""
+    input_file: str = ""
+    output_file: str = ""
 
     @property
     def finished(self) -> bool:
@@ -178,8 +181,3 @@ class Children:
             tuple(job for job in self.jobs if job.attempt == number),
             tuple(pod for pod in self.pods if pod.attempt == number),
         )
-
-
-def normal_path(path: str) -> str:
-    """A path from the root of the volume without doubled slashes and with one leading slash."""
-    return "/" + posixpath.normpath(path).lstrip("/")

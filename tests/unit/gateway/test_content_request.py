@@ -62,7 +62,7 @@ def test_a_number_is_an_id(number: int) -> None:
         ({"content_type": "video/" + "x" * 250}, "content_type: "),
         ({"content_type": "video\0"}, "content_type: "),
         ({"file_path": 3}, "file_path: "),
-        ({"file_path": "/etc/passwd"}, "file_path: must be relative or lie under"),
+        ({"file_path": "/etc/passwd"}, "file_path: must be relative or below"),
         ({"file_path": "../a"}, "file_path: must not contain"),
         ({"file_path": "a//b"}, "file_path: "),
         ({"file_path": "a/"}, "file_path: "),

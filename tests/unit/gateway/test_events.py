@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.cluster.conversions import Conversion
+from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import events
-from converter_gateway.events import Event, Kind, Seen, event_of, look
+from converter_gateway.events import EventType, StreamEvent, Summary, event_of, summarise
 
 WAITING, RUNNING = {"phase": "Queued", "reason": "Waiting"}, {"phase": "Running", "reason": "R"}
 ENDED = {"completed": "Succeeded", "failed": "Failed", "cancelled": "Cancelled"}
 
 
-def body(
+def conversion(
     status: dict[str, Any] | None = None, percent: int | None = None, name: str = "a", rv: int = 7
-) -> dict[str, Any]:
+) -> Conversion:
     spec = {"conversionType": "video_to_mp4", "inputFile": "in/a.mov", "outputFile": "a.mp4"}
     meta = {"name": name, "namespace": "n", "uid": f"u-{name}", "resourceVersion": str(rv)}
     made: dict[str, Any] = {
@@ -27,57 +29,57 @@ def body(
     if status is not None:
         progress = {"progress": {"percent": percent}} if percent is not None else {}
         made["status"] = {"message": "m\nn", "reason": "R", "conditions": []} | progress | status
-    return made
+    return parse_conversion(made)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        (None, body(), "progress"),
-        (body(), body(), None),
-        (body(), body(WAITING), "progress"),
-        (body(WAITING), body(WAITING), None),
-        (body(WAITING), body(WAITING | {"reason": "PathBusy"}), "progress"),
-        (body(WAITING), body({"phase": "Starting"}), "progress"),
-        (body(WAITING), body(RUNNING), "started"),
-        (body({"phase": "Starting"}), body(RUNNING), "started"),
-        (None, body(RUNNING), "started"),
-        (body(RUNNING), body(RUNNING, 3), "progress"),
-        (body(RUNNING, 3), body(RUNNING, 3), None),
-        (body(RUNNING, 3), body(RUNNING | {"logs": "more"}, 3), None),
-        (body(RUNNING, 3), body(RUNNING, 4), "progress"),
-        (body(RUNNING, 3), body(WAITING | {"reason": "Retrying"}), "progress"),
-        (body(WAITING), body({"phase": "Succeeded"}), "completed"),
-        (body(RUNNING, 99), body({"phase": "Succeeded"}), "completed"),
-        (body(RUNNING), body({"phase": "Failed"}), "failed"),
-        (body(), body({"phase": "Cancelled"}), "cancelled"),
-        (None, body({"phase": "Failed"}), "failed"),
-        (body({"phase": "Failed"}), body({"phase": "Failed", "reason": "Other"}), None),
-        (body({"phase": "Succeeded"}), body(RUNNING), None),
-        (body(RUNNING), body({"phase": "Unheard"}), "progress"),
+        (None, conversion(), "progress"),
+        (conversion(), conversion(), None),
+        (conversion(), conversion(WAITING), "progress"),
+        (conversion(WAITING), conversion(WAITING), None),
+        (conversion(WAITING), conversion(WAITING | {"reason": "PathBusy"}), "progress"),
+        (conversion(WAITING), conversion({"phase": "Starting"}), "progress"),
+        (conversion(WAITING), conversion(RUNNING), "started"),
+        (conversion({"phase": "Starting"}), conversion(RUNNING), "started"),
+        (None, conversion(RUNNING), "started"),
+        (conversion(RUNNING), conversion(RUNNING, 3), "progress"),
+        (conversion(RUNNING, 3), conversion(RUNNING, 3), None),
+        (conversion(RUNNING, 3), conversion(RUNNING | {"logs": "more"}, 3), None),
+        (conversion(RUNNING, 3), conversion(RUNNING, 4), "progress"),
+        (conversion(RUNNING, 3), conversion(WAITING | {"reason": "Retrying"}), "progress"),
+        (conversion(WAITING), conversion({"phase": "Succeeded"}), "completed"),
+        (conversion(RUNNING, 99), conversion({"phase": "Succeeded"}), "completed"),
+        (conversion(RUNNING), conversion({"phase": "Failed"}), "failed"),
+        (conversion(), conversion({"phase": "Cancelled"}), "cancelled"),
+        (None, conversion({"phase": "Failed"}), "failed"),
+        (conversion({"phase": "Failed"}), conversion({"phase": "Failed", "reason": "Other"}), None),
+        (conversion({"phase": "Succeeded"}), conversion(RUNNING), None),
+        (conversion(RUNNING), conversion({"phase": "Unheard"}), "progress"),
     ],
 )
 def test_what_a_change_tells(before: Any, after: Any, told: str | None) -> None:
-    event = event_of(look(before) if before else None, after)
-    assert (event and event.kind) == told
+    event = event_of(summarise(before) if before else None, after)
+    assert (event and event.type) == told
 
 
 @pytest.mark.parametrize(
     ("before", "last", "told"),
     [
-        (body(), body(), "cancelled"),
-        (body(RUNNING), body(RUNNING), "cancelled"),
-        (None, body(RUNNING), "cancelled"),
-        (body(RUNNING), body({"phase": "Succeeded"}), "completed"),
-        (body({"phase": "Succeeded"}), body({"phase": "Succeeded"}), None),
-        (body({"phase": "Cancelled"}), body({"phase": "Cancelled"}), None),
+        (conversion(), conversion(), "cancelled"),
+        (conversion(RUNNING), conversion(RUNNING), "cancelled"),
+        (None, conversion(RUNNING), "cancelled"),
+        (conversion(RUNNING), conversion({"phase": "Succeeded"}), "completed"),
+        (conversion({"phase": "Succeeded"}), conversion({"phase": "Succeeded"}), None),
+        (conversion({"phase": "Cancelled"}), conversion({"phase": "Cancelled"}), None),
     ],
 )
 def test_a_deletion_is_an_end_unless_there_was_one(
     before: Any, last: Any, told: str | None
 ) -> None:
-    event = event_of(look(before) if before else None, last, deleted=True)
-    assert (event and event.kind) == told
+    event = event_of(summarise(before) if before else None, last, deleted=True)
+    assert (event and event.type) == told
     if told == "cancelled":
         assert event is not None
         assert (event.answer["status"], event.answer["reason"]) == ("cancelled", "Deleted")
@@ -87,29 +89,32 @@ def test_a_deletion_is_an_end_unless_there_was_one(
     "chosen", list(itertools.permutations(["", "Queued", "Running", "Failed"], 3))
 )
 def test_whatever_the_order_there_is_at_most_one_end(chosen: tuple[str, ...]) -> None:
-    before: Seen | None = None
+    before: Summary | None = None
     told = []
     for phase in (*chosen, "Cancelled"):
-        after = body({"phase": phase} if phase else None)
+        after = conversion({"phase": phase} if phase else None)
         event = event_of(before, after)
-        told += [event.kind] if event else []
-        before = look(after) if before is None or not before.phase.terminal else before
-    assert sum(kind in ENDED for kind in told) == 1
+        told += [event.type] if event else []
+        before = summarise(after) if before is None or not before.phase.terminal else before
+    assert sum(event_type in ENDED for event_type in told) == 1
 
 
-def test_the_present_state_is_what_has_not_ended_or_everything() -> None:
-    bodies = [body(RUNNING, 5, "b", 9), body({"phase": "Failed"}, None, "c", 8), body(name="a")]
-    waiting = [(e.kind, e.answer["job_id"]) for e in events.present(bodies, None, ends=False)]
-    assert waiting == [("progress", "a"), ("progress", "b")]
-    everything = [(e.kind, e.answer["job_id"]) for e in events.present(bodies, None, ends=True)]
-    assert everything == [("progress", "a"), ("failed", "c"), ("progress", "b")]
-    assert [e.kind for e in events.present(bodies, "c", ends=True)] == ["failed"]
-    assert list(events.present(bodies, "x", ends=True)) == []
+def test_the_current_state_is_what_has_not_ended_or_everything() -> None:
+    running, failed = conversion(RUNNING, 5, "b", 9), conversion({"phase": "Failed"}, None, "c", 8)
+
+    def state(job_id: str | None, *, ended: bool) -> list[tuple[str, str]]:
+        found = events.current_state([running, failed, conversion(name="a")], job_id, ended=ended)
+        return [(event.type, event.answer["job_id"]) for event in found]
+
+    assert state(None, ended=False) == [("progress", "a"), ("progress", "b")]
+    assert state(None, ended=True) == [("progress", "a"), ("failed", "c"), ("progress", "b")]
+    assert state("c", ended=True) == [("failed", "c")]
+    assert state("x", ended=True) == []
 
 
 def test_an_event_is_one_line_of_json_whatever_it_says() -> None:
     failed = event_of(
-        None, body({"phase": "Failed", "message": "a\r\nid: 9\u2028b", "logs": "\n\n"})
+        None, conversion({"phase": "Failed", "message": "a\r\nid: 9\u2028b", "logs": "\n\n"})
     )
     assert failed is not None
     head, number, data, *end = events.encode(failed, 12).split(b"\n")
@@ -117,7 +122,7 @@ def test_an_event_is_one_line_of_json_whatever_it_says() -> None:
     answer = json.loads(data.removeprefix(b"data: "))
     assert (answer["job_id"], answer["error"]) == ("a", "a\r\nid: 9\u2028b")
     assert b"\r" not in data
-    assert b"id:" not in events.encode(Event(Kind.PROGRESS, {}))
+    assert b"id:" not in events.encode(StreamEvent(EventType.PROGRESS, {}))
     assert events.RESET.startswith(b"event: reset\ndata: {")
 
 

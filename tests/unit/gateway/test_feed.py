@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import Expired, Refused
-from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
+from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import feed
-from converter_gateway.feed import Hub, Missed
-from tests.unit.gateway.test_events import body
+from converter_gateway.feed import CursorTooOld, FeedPool
+from tests.unit.gateway.test_events import conversion
 
 N = "n"
 
@@ -21,24 +22,24 @@ class Cluster:
     """One namespace: what was written, in order, for lists and watches from any version."""
 
     def __init__(self) -> None:
-        self.changes: list[WatchEvent[Body]] = []
+        self.changes: list[WatchEvent[Conversion]] = []
         self.watching = 0
         self.nobody_watches = asyncio.Event()
         self._more = asyncio.Condition()
 
     async def write(self, version: int, logs: str = "") -> None:
         async with self._more:
-            told = body({"phase": "Failed", "logs": logs}, name=f"j{version}", rv=version)
+            told = conversion({"phase": "Failed", "logs": logs}, name=f"j{version}", rv=version)
             self.changes.append(WatchEvent("ADDED", str(version), told))
             self._more.notify_all()
 
-    async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Body]:
+    async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Conversion]:
         return self._listing(max([1, *map(version_of, self.changes)]))
 
-    async def list_at(self, namespace: str, version: str) -> ObjectList[Body]:
+    async def list_at(self, namespace: str, version: str) -> ObjectList[Conversion]:
         return self._listing(int(version))
 
-    def _listing(self, version: int) -> ObjectList[Body]:
+    def _listing(self, version: int) -> ObjectList[Conversion]:
         known = tuple(
             c.object for c in self.changes if c.object is not None and version_of(c) <= version
         )
@@ -46,7 +47,7 @@ class Cluster:
 
     async def watch(
         self, namespace: str, version: str, name: str = ""
-    ) -> AsyncGenerator[WatchEvent[Body]]:
+    ) -> AsyncGenerator[WatchEvent[Conversion]]:
         self.watching += 1
         sent = 0
         try:
@@ -64,37 +65,37 @@ class Cluster:
                 self.nobody_watches.set()
 
 
-def version_of(change: WatchEvent[Body]) -> int:
+def version_of(change: WatchEvent[Conversion]) -> int:
     return int(change.version)
 
 
-async def until_version(hub: Hub, version: int) -> None:
+async def until_version(feeds: FeedPool, version: int) -> None:
     async with asyncio.timeout(20):
-        while (known := hub.feed(N, version)).version < version:
+        while (known := feeds.feed(N, version)).version < version:
             await known.changed()
 
 
-def versions(hub: Hub, cursor: int) -> list[int]:
-    return [entry.version for entry in hub.feed(N, cursor).after(cursor)]
+def versions(feeds: FeedPool, cursor: int) -> list[int]:
+    return [entry.version for entry in feeds.feed(N, cursor).after(cursor)]
 
 
 async def test_the_log_is_bounded_and_who_is_too_slow_is_told_so() -> None:
     cluster: Any = Cluster()
-    hub = Hub(cluster)
-    async with hub.listening(N):
-        assert (await hub.begin(N, None)).cursor == 1
+    feeds = FeedPool(cluster)
+    async with feeds.listening(N):
+        assert (await feeds.start(N, None)).cursor == 1
         count = feed._LOG_BYTES // 2000 + 100
         for version in range(2, count):
             await cluster.write(version, "x" * 2000)
         async with asyncio.timeout(20):
-            while hub._feeds[N][0].version < count - 1:
-                await hub._feeds[N][0].changed()
-        with pytest.raises(Missed):
-            hub.feed(N, 1)
-        start = hub._feeds[N][0].start
+            while feeds._feeds[N][0].version < count - 1:
+                await feeds._feeds[N][0].changed()
+        with pytest.raises(CursorTooOld):
+            feeds.feed(N, 1)
+        start = feeds._feeds[N][0].start
         assert 1 < start < count - 2
-        assert versions(hub, start) == list(range(start + 1, count)), "without a gap"
-        log = hub._feeds[N][0]._log
+        assert versions(feeds, start) == list(range(start + 1, count)), "without a gap"
+        log = feeds._feeds[N][0]._log
         assert sum(len(entry.block) for entry in log) <= feed._LOG_BYTES
 
 
@@ -102,22 +103,22 @@ async def test_who_comes_from_before_the_start_brings_a_watch_that_becomes_one_w
     cluster: Any = Cluster()
     for version in (2, 3, 4):
         await cluster.write(version)
-    hub = Hub(cluster)
-    async with hub.listening(N):
-        assert (await hub.begin(N, None)).cursor == 4
-        beginning = await hub.begin(N, 2)
-        assert (beginning.cursor, beginning.bodies) == (2, None)
-        await until_version(hub, 2)
+    feeds = FeedPool(cluster)
+    async with feeds.listening(N):
+        assert (await feeds.start(N, None)).cursor == 4
+        begun = await feeds.start(N, 2)
+        assert (begun.cursor, begun.conversions) == (2, None)
+        await until_version(feeds, 2)
         async with asyncio.timeout(20):
-            while versions(hub, 2) != [3, 4]:
-                await hub.feed(N, 2).changed()
+            while versions(feeds, 2) != [3, 4]:
+                await feeds.feed(N, 2).changed()
         await cluster.write(5)
-        await until_version(hub, 5)
-        assert versions(hub, 2) == [3, 4, 5]
-        assert versions(hub, 4) == [5]
-        alive = [one for one in hub._feeds[N] if one.alive]
+        await until_version(feeds, 5)
+        assert versions(feeds, 2) == [3, 4, 5]
+        assert versions(feeds, 4) == [5]
+        alive = [one for one in feeds._feeds[N] if one.alive]
         assert [one.start for one in alive] == [2]
-    assert not hub._feeds
+    assert not feeds._feeds
     await asyncio.wait_for(cluster.nobody_watches.wait(), 20)
 
 
@@ -125,36 +126,36 @@ async def test_those_who_come_together_share_a_list() -> None:
     asked = 0
 
     class Slow(Cluster):
-        async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Body]:
+        async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Conversion]:
             nonlocal asked
             asked += 1
             await asyncio.sleep(0)
             return await super().list_all(namespace, labels)
 
     cluster: Any = Slow()
-    hub = Hub(cluster)
-    async with hub.listening(N):
-        beginnings = await asyncio.gather(*(hub.begin(N, None) for _ in range(50)))
-        assert {beginning.cursor for beginning in beginnings} == {1}
+    feeds = FeedPool(cluster)
+    async with feeds.listening(N):
+        starts = await asyncio.gather(*(feeds.start(N, None) for _ in range(50)))
+        assert {begun.cursor for begun in starts} == {1}
         assert asked == 1
-        assert len(hub._feeds[N]) == 1
+        assert len(feeds._feeds[N]) == 1
 
 
 async def test_a_watch_that_has_expired_is_not_followed_any_more() -> None:
     class Old(Cluster):
         async def watch(
             self, namespace: str, version: str, name: str = ""
-        ) -> AsyncGenerator[WatchEvent[Body]]:
+        ) -> AsyncGenerator[WatchEvent[Conversion]]:
             raise Expired("too old")
             yield  # a generator
 
     cluster: Any = Old()
-    hub = Hub(cluster)
-    async with hub.listening(N):
-        await hub.begin(N, None)
-        await asyncio.wait_for(asyncio.shield(hub.feed(N, 1).changed()), 20)
-        with pytest.raises(Missed):
-            hub.feed(N, 1)
+    feeds = FeedPool(cluster)
+    async with feeds.listening(N):
+        await feeds.start(N, None)
+        await asyncio.wait_for(asyncio.shield(feeds.feed(N, 1).changed()), 20)
+        with pytest.raises(CursorTooOld):
+            feeds.feed(N, 1)
 
 
 @pytest.mark.parametrize("error", [Refused("no right", 403), RuntimeError("a fault of ours")])
@@ -166,18 +167,18 @@ async def test_a_watch_that_fails_for_good_does_not_have_listeners_spin(
     class Failing(Cluster):
         async def watch(
             self, namespace: str, version: str, name: str = ""
-        ) -> AsyncGenerator[WatchEvent[Body]]:
+        ) -> AsyncGenerator[WatchEvent[Conversion]]:
             self.nobody_watches.set()
             raise error
             yield  # a generator
 
     cluster: Any = Failing()
-    hub = Hub(cluster)
-    async with hub.listening(N):
-        await hub.begin(N, None)
+    feeds = FeedPool(cluster)
+    async with feeds.listening(N):
+        await feeds.start(N, None)
         await asyncio.wait_for(cluster.nobody_watches.wait(), 20)
-        changed = hub.feed(N, 1).changed()
+        changed = feeds.feed(N, 1).changed()
         await asyncio.wait({changed}, timeout=0.05)
         assert not changed.done()
-        assert hub.feed(N, 1).alive
+        assert feeds.feed(N, 1).alive
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1

@@ -8,11 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
+from conversion_operator.cluster.conversions import Conversion, queue_positions
+from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway.errors import ApiError
 from converter_gateway.naming import conversion_name
 from converter_gateway.paths import PathRefused, parse_mappings, to_volume
 from converter_gateway.requests import parse_convert
-from converter_gateway.translate import positions, statistics, to_answer
+from converter_gateway.translate import statistics, to_answer
 
 MAPPINGS = parse_mappings("/opt/my-network/shared=/,/opt/my-network/shared/deep=/d/")
 GOOD = {
@@ -122,7 +124,7 @@ def test_names_follow_the_key_and_the_namespace() -> None:
     assert len({conversion_name("a", "k")} | others) == 4
 
 
-def _body(name: str, second: int, **status: Any) -> dict[str, Any]:
+def _conversion(name: str, second: int, **status: Any) -> Conversion:
     meta = {
         "name": name,
         "namespace": "n",
@@ -132,12 +134,13 @@ def _body(name: str, second: int, **status: Any) -> dict[str, Any]:
     }
     spec = {"conversionType": "video_to_mp4", "inputFile": name, "outputFile": name + ".mp4"}
     base = {"conditions": [], "reason": "R", "message": "why"}
-    return {"metadata": meta, "spec": spec} | ({"status": base | status} if status else {})
+    stored = {"status": base | status} if status else {}
+    return parse_conversion({"metadata": meta, "spec": spec} | stored)
 
 
 def test_a_waiting_job_is_running_with_its_place() -> None:
-    first, second = _body("a", 1), _body("b", 2)
-    places = positions([second, first], datetime.now(UTC))
+    first, second = _conversion("a", 1), _conversion("b", 2)
+    places = queue_positions([second, first], datetime.now(UTC))
     assert places == {"a": 1, "b": 2}
     answer = to_answer(second, places["b"])
     assert (answer["status"], answer["phase"], answer["queue_position"]) == ("running", "Queued", 2)
@@ -145,14 +148,21 @@ def test_a_waiting_job_is_running_with_its_place() -> None:
 
 
 def test_one_under_way_has_the_seconds_so_far_where_they_are_asked_for() -> None:
-    running = _body("a", 1, phase="Running", startTime="2026-01-02T03:04:11Z")
+    running = _conversion("a", 1, phase="Running", startTime="2026-01-02T03:04:11Z")
     now = datetime(2026, 1, 2, 3, 4, 31, tzinfo=UTC)
     assert to_answer(running, None, now)["duration_seconds"] == 20
     assert "duration_seconds" not in to_answer(running, None)
 
 
+def test_an_invalid_spec_is_answered_as_it_is() -> None:
+    meta = {"name": "a", "namespace": "n", "uid": "a", "resourceVersion": "1"}
+    spec = {"conversionType": "video_to_gif", "inputFile": "a.mov"}
+    answer = to_answer(parse_conversion({"metadata": meta, "spec": spec}))
+    assert (answer["conversion_type"], answer["input_file"]) == ("video_to_gif", "a.mov")
+
+
 def test_a_failure_tells_why() -> None:
-    ended = _body("a", 1, phase="Failed", completionTime="2026-01-02T03:04:31Z", logs="tail")
+    ended = _conversion("a", 1, phase="Failed", completionTime="2026-01-02T03:04:31Z", logs="tail")
     answer = to_answer(ended, None)
     assert (answer["status"], answer["error"], answer["logs"]) == ("failed", "why", "tail")
     assert (answer["end_time"], answer["duration_seconds"]) == ("2026-01-02T03:04:31", 30)
@@ -161,10 +171,10 @@ def test_a_failure_tells_why() -> None:
 def test_statistics_count_what_there_is() -> None:
     told = statistics(
         [
-            _body("a", 1),
-            _body("b", 1, phase="Running"),
-            _body("c", 1, phase="Failed"),
-            _body("d", 1, phase="Succeeded", durationSeconds=4),
+            _conversion("a", 1),
+            _conversion("b", 1, phase="Running"),
+            _conversion("c", 1, phase="Failed"),
+            _conversion("d", 1, phase="Succeeded", durationSeconds=4),
         ]
     )
     assert (told["queued_jobs_count"], told["active_jobs_count"], told["total_jobs"]) == (1, 1, 4)

@@ -9,11 +9,11 @@ from converter_gateway.limits import Rate
 
 def test_a_burst_then_the_rate() -> None:
     rate = Rate(per_second=2, burst=3)
-    assert [rate.ask("a", 10.0) for _ in range(4)] == [0, 0, 0, 0.5]
-    assert rate.ask("b", 10.0) == 0, "each caller has its own"
-    assert rate.ask("a", 10.5) == 0
-    assert rate.ask("a", 10.5) == 0.5, "what was refused did not count, what was let through did"
-    assert [rate.ask("a", 1000.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert [rate.take("a", 10.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert rate.take("b", 10.0) == 0, "each caller has its own"
+    assert rate.take("a", 10.5) == 0
+    assert rate.take("a", 10.5) == 0.5, "what was refused did not count, what was let through did"
+    assert [rate.take("a", 1000.0) for _ in range(4)] == [0, 0, 0, 0.5]
 
 
 @given(st.floats(0.1, 100), st.integers(1, 20), st.lists(st.floats(0, 3), min_size=1, max_size=60))
@@ -23,7 +23,7 @@ def test_never_more_than_burst_and_rate_allow(
     rate, now, passed = Rate(per_second, burst), 100.0, []
     for pause in pauses:
         now += pause
-        if rate.ask("a", now) == 0:
+        if rate.take("a", now) == 0:
             passed.append(now)
     for first, begin in enumerate(passed):
         for last in range(first, len(passed)):
@@ -33,6 +33,6 @@ def test_never_more_than_burst_and_rate_allow(
 def test_memory_is_bounded() -> None:
     rate = Rate(1, 1)
     for n in range(limits._CALLERS + 5):
-        rate.ask(str(n), 0.0)
+        rate.take(str(n), 0.0)
     assert len(rate._due) == limits._CALLERS
-    assert rate.ask(str(limits._CALLERS + 4), 0.0) > 0, "the last ones are still known"
+    assert rate.take(str(limits._CALLERS + 4), 0.0) > 0, "the last ones are still known"

@@ -12,22 +12,23 @@ from hypothesis import strategies as st
 
 from conversion_operator.api import names
 from conversion_operator.api.status import Phase
+from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import naming
 from converter_gateway.errors import ApiError
 from converter_gateway.pipeline import (
     Choice,
-    Claim,
     Content,
-    Planned,
+    OutputOwner,
+    PlannedConversion,
     Source,
     choose,
-    claim_of,
     latest,
     overall,
+    owner_of,
     plan,
     split_name,
 )
-from converter_gateway.rules import BUILT_IN, KeepExtension, Rules, parse_rules
+from converter_gateway.rules import BUILT_IN, ContentRules, KeepExtension, parse_rules
 
 RULES = parse_rules(BUILT_IN.read_text(encoding="utf-8"))
 ALWAYS = RULES.model_copy(update={"keep_extension": KeepExtension.ALWAYS})
@@ -38,7 +39,7 @@ def content(path: str, content_type: str = "video", content_id: str = "7") -> Co
     return Content(Source(content_id, path), content_type, path)
 
 
-def job(planned: Planned, choice: Choice, phase: str = "", **meta: Any) -> dict[str, Any]:
+def job(planned: PlannedConversion, choice: Choice, phase: str = "", **meta: Any) -> dict[str, Any]:
     """The ConversionJob that a choice makes, as the API server has it."""
     spec = planned.recipe.spec(planned.source.path, choice.output)
     told = {"phase": phase, "reason": "R", "message": "m", "conditions": []}
@@ -55,8 +56,9 @@ def job(planned: Planned, choice: Choice, phase: str = "", **meta: Any) -> dict[
     } | ({"status": told} if phase else {})
 
 
-def claims(bodies: Iterable[dict[str, Any]]) -> list[Claim]:
-    return [claim for claim in map(claim_of, bodies) if claim]
+def owners(bodies: Iterable[dict[str, Any]]) -> list[OutputOwner]:
+    found = (owner_of(parse_conversion(body)) for body in bodies)
+    return [owner for owner in found if owner]
 
 
 # What a content's outputs are called
@@ -135,7 +137,7 @@ unhurried = settings(deadline=None)
 
 @unhurried
 @given(CONTENTS, st.sampled_from([RULES, ALWAYS]))
-def test_outputs_are_possible_and_never_the_input(asked: Content, rules: Rules) -> None:
+def test_outputs_are_possible_and_never_the_input(asked: Content, rules: ContentRules) -> None:
     planned = plan(asked, rules)
     assert planned == plan(asked, rules)
     outputs = [output for one in planned for output in one.outputs]
@@ -153,22 +155,22 @@ def test_outputs_are_possible_and_never_the_input(asked: Content, rules: Rules) 
 
 @unhurried
 @given(st.lists(CONTENTS, max_size=8), st.sampled_from([RULES, ALWAYS]))
-def test_different_sources_never_share_an_output(asked: list[Content], rules: Rules) -> None:
+def test_different_sources_never_share_an_output(asked: list[Content], rules: ContentRules) -> None:
     jobs: dict[str, dict[str, Any]] = {}
     had: dict[tuple[Source, str], str] = {}
     for one in [*asked, *reversed(asked)]:
         for planned in plan(one, rules):
-            found = claims(jobs.values())
-            inputs = {claim.source.path for claim in found}
+            found = owners(jobs.values())
+            inputs = {owner.source.path for owner in found}
             choice = choose(planned, latest(found), inputs, ())
             before = had.setdefault((one.source, planned.recipe.suffix), choice.output)
             assert choice.output == before
             body = job(planned, choice)
             assert jobs.setdefault(body["metadata"]["name"], body) == body
-    outputs = {claim.output: claim.source for claim in claims(jobs.values())}
-    assert not outputs.keys() & {claim.source.path for claim in claims(jobs.values())}
-    for claim in claims(jobs.values()):
-        assert outputs[claim.output] == claim.source
+    outputs = {owner.output: owner.source for owner in owners(jobs.values())}
+    assert not outputs.keys() & {owner.source.path for owner in owners(jobs.values())}
+    for owner in owners(jobs.values()):
+        assert outputs[owner.output] == owner.source
 
 
 def test_long_names_with_one_beginning_stay_different_and_whole() -> None:
@@ -194,13 +196,13 @@ FREE = Choice("/a_thumb.jpg", 1)
 
 
 def chosen(
-    planned: Planned,
+    planned: PlannedConversion,
     *bodies: dict[str, Any],
     inputs: Iterable[str] = (),
     retry: Iterable[Phase] = (),
 ) -> tuple[str, int, bool]:
-    choice = choose(planned, latest(claims(bodies)), set(inputs), set(retry))
-    return choice.output, choice.generation, choice.claim is not None
+    choice = choose(planned, latest(owners(bodies)), set(inputs), set(retry))
+    return choice.output, choice.generation, choice.owner is not None
 
 
 @pytest.mark.parametrize("phase", ["", "Queued", "Running", "Succeeded", "Failed", "Cancelled"])
@@ -290,13 +292,13 @@ def test_an_uploaded_file_is_never_an_output() -> None:
         {"annotations": None},
     ],
 )
-def test_what_others_made_is_no_claim(meta: dict[str, Any]) -> None:
-    assert claim_of(job(PICTURE, FREE, **meta)) is None
-    assert claim_of(job(PICTURE, FREE)) is not None
+def test_what_others_made_owns_no_output(meta: dict[str, Any]) -> None:
+    assert owner_of(parse_conversion(job(PICTURE, FREE, **meta))) is None
+    assert owner_of(parse_conversion(job(PICTURE, FREE))) is not None
 
 
-def test_a_claim_that_is_not_understood_is_none() -> None:
-    assert claim_of(job(PICTURE, FREE) | {"spec": {}}) is None
+def test_an_invalid_spec_owns_no_output() -> None:
+    assert owner_of(parse_conversion(job(PICTURE, FREE) | {"spec": {}})) is None
 
 
 def test_a_rule_may_say_when_it_starts_and_how_long_it_is_remembered() -> None:

@@ -11,9 +11,9 @@ import yaml
 from converter_gateway.rules import (
     BUILT_IN,
     DEFAULT_FILE,
+    ContentRules,
     LiveRules,
     Recipe,
-    Rules,
     RulesError,
     parse_rules,
 )
@@ -23,7 +23,9 @@ TEXT = BUILT_IN.read_text(encoding="utf-8")
 RULES = parse_rules(TEXT)
 
 
-def made_of(content_type: str, rules: Rules = RULES) -> list[tuple[str, str, dict[str, Any]]]:
+def made_of(
+    content_type: str, rules: ContentRules = RULES
+) -> list[tuple[str, str, dict[str, Any]]]:
     return [
         (
             str(recipe.conversion_type),
@@ -67,7 +69,7 @@ def test_what_the_built_in_rules_make_of_a_content_type(
 
 
 def test_the_first_rule_that_fits_decides() -> None:
-    rules = Rules.model_validate(
+    rules = ContentRules.model_validate(
         {
             "rules": [
                 {"name": "vector", "contentTypes": ["image/svg+xml"], "conversions": []},
@@ -148,7 +150,7 @@ def test_a_change_is_read_within_ten_seconds_and_a_slip_changes_nothing(
     for _ in range(3):
         now[0] += 10
         assert made_of("audio", live.current()) == changed
-    assert caplog.text.count("the former rules stay in force") == 1
+    assert caplog.text.count("the previous rules stay in effect") == 1
     file.unlink()
     now[0] += 10
     assert made_of("audio", live.current()) == changed

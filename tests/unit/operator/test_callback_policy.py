@@ -221,7 +221,7 @@ class TestTimeToLive:
 class TestMessage:
     def test_the_example_of_the_page(self) -> None:
         """docs/callbacks.md shows it; the same bytes each time."""
-        done = replace(DONE, notes={names.CONTENT_ID_ANNOTATION: "film-17"})
+        done = replace(DONE, annotations={names.CONTENT_ID_ANNOTATION: "film-17"})
         message = build_message(done)
         assert message == build_message(replace(done, version=7))
         event = json.loads(message.body)

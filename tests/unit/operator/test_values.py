@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion_operator.core.model import normal_path
+from conversion_operator.api.spec import normal_path
 from conversion_operator.core.naming import job_name
 from conversion_operator.core.quantity import parse_quantity
 from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit, with_end, with_progress

@@ -1,4 +1,4 @@
-"""The way out: first not ready, then whatever waits comes to its end by itself."""
+"""Graceful shutdown: first not ready, then streams and long polls end, then the process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Closing:
-    """What SIGTERM sets off, in two steps."""
+class Shutdown:
+    """The two steps that SIGTERM starts."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -16,11 +16,11 @@ class Closing:
         self._timeouts: set[asyncio.Timeout] = set()
 
     def drain(self) -> None:
-        """No longer ready; everything else goes on as before."""
+        """Report not ready. Everything else continues."""
         self.draining = True
 
     def end(self) -> None:
-        """Streams and long polls end now, with what they know."""
+        """End streams and long polls now, with what they have so far."""
         self.drain()
         self.ended.set()
         for timeout in self._timeouts:
@@ -28,7 +28,7 @@ class Closing:
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[None]:
-        """asyncio.timeout, which is over at the end as well."""
+        """Like asyncio.timeout, but it also expires when :meth:`end` is called."""
         async with asyncio.timeout(0 if self.ended.is_set() else seconds) as timeout:
             self._timeouts.add(timeout)
             try:
