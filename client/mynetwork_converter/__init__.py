@@ -1,4 +1,4 @@
-"""A client of the MY Network converter's HTTP API, with the call names MY Network has.
+"""A client of the converter's HTTP API, with the method names that MY Network uses.
 
 from mynetwork_converter import Client
 

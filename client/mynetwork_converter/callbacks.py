@@ -1,12 +1,12 @@
-"""For receivers of callbacks: is this really from the converter, and is it fresh?
+"""Verifies callbacks: whether the converter has sent them, and whether they are fresh.
 
-from mynetwork_converter import webhooks
+from mynetwork_converter import callbacks
 
-event = webhooks.verify(secret, request.headers, request.body)
+event = callbacks.verify(secret, request.headers, request.body)
 if event["type"].endswith(".succeeded"):
     print(event["data"]["name"], event["data"]["outputFile"])
 
-A callback may come more than once: ``event["id"]`` is the same each time. Standard library only.
+A callback can arrive more than once, with the same ``event["id"]``. Standard library only.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from collections.abc import Mapping
 from typing import Final, Required, TypedDict, cast
 
 TOLERANCE: Final = 300.0
-"""Seconds a callback may be old, or ahead of this machine's clock."""
+"""How many seconds a callback may be older than this machine's clock, or ahead of it."""
 
 _ENCODED: Final = "whsec_"
 
 
-class WebhookError(Exception):
-    """Not from the converter, not fresh, or changed on its way: answer 400 and do nothing."""
+class CallbackError(Exception):
+    """Not from the converter, not fresh, or modified. Answer 400 and do nothing else."""
 
 
 class EventData(TypedDict, total=False):
-    """What is told of a conversion. ``name`` is the job_id of the HTTP API; sizes are bytes.
+    """A conversion that has ended. ``name`` is its job_id in the HTTP API. Sizes are in bytes.
 
     ``status`` is completed, failed or cancelled, ``phase`` Succeeded, Failed or Cancelled.
     """
@@ -55,7 +55,7 @@ class EventData(TypedDict, total=False):
 
 
 class Event(TypedDict):
-    """A CloudEvent 1.0 about the end of a conversion; ``time`` is RFC 3339."""
+    """A CloudEvent 1.0 about the end of a conversion. ``time`` is in RFC 3339 format."""
 
     specversion: str
     id: str
@@ -74,18 +74,19 @@ def verify(
     tolerance: float = TOLERANCE,
     now: float | None = None,
 ) -> Event:
-    """The event in ``body``, the bytes as they came. Raises WebhookError if it is not genuine.
+    """Verify a callback and return its event. Raises CallbackError if it is not genuine.
 
-    ``secret`` is what the operator's Secret holds; a text that begins with whsec_ is base64.
-    ``tolerance`` is in seconds; ``now`` in seconds since 1970, by default this machine's time.
+    ``secret`` is the content of the operator's Secret. If it begins with whsec_, the rest must be
+    base64, else ValueError is raised. ``body`` are the bytes as received. ``tolerance`` is in
+    seconds, ``now`` in seconds since 1970, by default this machine's time.
     """
     given = {name.lower(): value for name, value in headers.items()}
     message_id = given.get("webhook-id", "")
     timestamp = given.get("webhook-timestamp", "")
     if not message_id or not (timestamp.isascii() and timestamp.isdigit()):
-        raise WebhookError("webhook-id or webhook-timestamp is missing or malformed")
+        raise CallbackError("webhook-id or webhook-timestamp is missing or malformed")
     signed = f"{message_id}.{timestamp}.".encode() + body
-    wanted = base64.b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest())
+    expected = base64.b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest())
     found = [
         signature.encode()
         for version, _, signature in (
@@ -93,12 +94,12 @@ def verify(
         )
         if version == "v1"
     ]
-    # All of them are compared, each in constant time: how long it takes tells nothing.
-    if not sum(hmac.compare_digest(wanted, signature) for signature in found):
-        raise WebhookError("the signature is not that of this message")
+    # Compare all of them, each in constant time. The duration must not reveal anything.
+    if not sum(hmac.compare_digest(expected, signature) for signature in found):
+        raise CallbackError("the signature does not match the message")
     moment = time.time() if now is None else now
     if abs(moment - int(timestamp[:15])) > tolerance:
-        raise WebhookError("the message is too old, or from the future")
+        raise CallbackError("the timestamp is too old, or in the future")
     return _parse(body, message_id)
 
 
@@ -117,7 +118,7 @@ def _parse(body: bytes, message_id: str) -> Event:
     try:
         event = json.loads(body)
     except ValueError as error:
-        raise WebhookError("the body is not JSON") from error
+        raise CallbackError("the body is not JSON") from error
     if not isinstance(event, dict) or event.get("id") != message_id:
-        raise WebhookError("the body is not the event of that id")
+        raise CallbackError("the body is not an event with this id")
     return cast("Event", event)

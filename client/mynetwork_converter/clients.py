@@ -1,4 +1,4 @@
-"""The two clients: the same calls, once blocking and once for asyncio."""
+"""The two clients: the same calls, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from mynetwork_converter.protocol import (
     Stats,
 )
 
-# A status call may wait a minute on the server before it answers.
+# A status call may wait for a minute on the server.
 _TIMEOUT: Final = httpx.Timeout(10.0, read=protocol.LONGEST_WAIT + 15)
 _TRIES: Final = 5
 
 
 class Client:
-    """Blocking. ``token_file`` is the mounted service account token, for GATEWAY_AUTH=token.
+    """The blocking client. Every call raises ConverterError.
 
-    ``namespace`` is that of the conversions if it is not the caller's own. Every call raises
-    ConverterError. Answers 429 and 503 and lost connections are tried again, ``tries`` in all.
+    ``token_file`` is the mounted service account token, for GATEWAY_AUTH=token. ``namespace`` is
+    the namespace of the conversions, by default the caller's own. After an answer 429 or 503 or a
+    lost connection, a call is retried; ``tries`` includes the first attempt.
     """
 
     def __init__(
@@ -71,24 +72,25 @@ class Client:
         idempotency_key: str | None = None,
         callback_url: str | None = None,
     ) -> str:
-        """Start a conversion and return its job id. The same key gives the same job.
+        """Start a conversion and return its job id. The same key returns the same job.
 
-        ``callback_url`` is told of the end; see :mod:`mynetwork_converter.webhooks`.
+        The operator calls ``callback_url`` when the conversion ends. Verify the call with
+        :mod:`mynetwork_converter.callbacks`.
         """
-        asked = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
-        call = protocol.convert(asked, idempotency_key)
+        body = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
+        call = protocol.convert(body, idempotency_key)
         return str(self._send(call)["job_id"])
 
     def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
-        """Where a conversion stands; waits up to ``wait`` seconds (60 at most) for its end."""
+        """The status of a conversion. Waits up to ``wait`` seconds (60 at most) for its end."""
         return cast("JobStatus", self._send(protocol.status(job_id, wait)))
 
     def cancel_job(self, job_id: str) -> bool:
-        """Ask for the end of a conversion. False if it is unknown or has ended."""
+        """Cancel a conversion. Returns False if it is unknown or has ended."""
         return "message" in self._send(protocol.cancel(job_id))
 
     def get_active_jobs(self) -> list[ActiveJob]:
-        """All conversions that have not ended, those that wait included."""
+        """All conversions that have not ended, including those that wait."""
         return cast("list[ActiveJob]", self._send(protocol.ACTIVE)["active_jobs"])
 
     def get_stats(self) -> Stats:
@@ -102,28 +104,28 @@ class Client:
         file_path: str,
         retry_failed: bool = False,
     ) -> ContentStatus:
-        """Start what an upload needs: a preview, a thumbnail, or nothing.
+        """Start the conversions that an upload needs, such as a preview and a thumbnail.
 
-        ``content_type`` is a MIME type, or video, audio or image. Harmless to repeat: it gives the
-        same conversions and starts those that are missing. Failed ones are started again only
-        with ``retry_failed``. Where the outputs are is told by the answer.
+        ``content_type`` is a MIME type, or video, audio or image. It is safe to repeat the call: it
+        returns the same conversions and starts missing ones. Failed ones are started again only
+        with ``retry_failed``. The answer names the outputs.
         """
         call = protocol.submit_content(content_id, content_type, file_path, retry_failed)
         return cast("ContentStatus", self._send(call))
 
     def get_content(self, content_id: str | int) -> ContentStatus:
-        """The conversions of an upload and their state, while their ConversionJobs exist."""
+        """The conversions of an upload, as long as their ConversionJobs exist."""
         return cast("ContentStatus", self._send(protocol.content(content_id)))
 
     def events(
         self, job_id: str | None = None, *, last_event_id: str | None = None
     ) -> Generator[Event]:
-        """What happens, as it happens; without ``job_id`` to all conversions of the namespace.
+        """The events of one conversion, or of all in the namespace.
 
-        It begins with the present state: of ``job_id``, or of all that have not ended. Lost
-        connections are made again and go on where they broke off, as does ``last_event_id``, the id
-        of an event. With ``job_id`` it ends with the conversion, else the caller leaves the loop.
-        ConverterError 404 if ``job_id`` is unknown.
+        First comes the current state of ``job_id``, or of all conversions that have not ended.
+        With ``last_event_id``, the events after that id come instead. After a lost connection, the
+        client reconnects and resumes. With ``job_id``, the events stop when the conversion ends.
+        Otherwise the caller leaves the loop. ConverterError 404 if ``job_id`` is unknown.
         """
         listening = Listening(job_id, last_event_id, self._tries)
         while True:
@@ -140,7 +142,7 @@ class Client:
                         answer.read()
                     response = answer
             except httpx.TransportError as error:
-                failure = f"the events broke off: {error!r}"
+                failure = f"the event stream broke: {error!r}"
             time.sleep(listening.pause(response, failure))
 
     def _send(self, call: Call) -> dict[str, Any]:
@@ -162,7 +164,7 @@ class Client:
 
 
 class AsyncClient:
-    """As Client, for asyncio."""
+    """Like Client, for asyncio."""
 
     def __init__(
         self,
@@ -201,24 +203,25 @@ class AsyncClient:
         idempotency_key: str | None = None,
         callback_url: str | None = None,
     ) -> str:
-        """Start a conversion and return its job id. The same key gives the same job.
+        """Start a conversion and return its job id. The same key returns the same job.
 
-        ``callback_url`` is told of the end; see :mod:`mynetwork_converter.webhooks`.
+        The operator calls ``callback_url`` when the conversion ends. Verify the call with
+        :mod:`mynetwork_converter.callbacks`.
         """
-        asked = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
-        call = protocol.convert(asked, idempotency_key)
+        body = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
+        call = protocol.convert(body, idempotency_key)
         return str((await self._send(call))["job_id"])
 
     async def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
-        """Where a conversion stands; waits up to ``wait`` seconds (60 at most) for its end."""
+        """The status of a conversion. Waits up to ``wait`` seconds (60 at most) for its end."""
         return cast("JobStatus", await self._send(protocol.status(job_id, wait)))
 
     async def cancel_job(self, job_id: str) -> bool:
-        """Ask for the end of a conversion. False if it is unknown or has ended."""
+        """Cancel a conversion. Returns False if it is unknown or has ended."""
         return "message" in await self._send(protocol.cancel(job_id))
 
     async def get_active_jobs(self) -> list[ActiveJob]:
-        """All conversions that have not ended, those that wait included."""
+        """All conversions that have not ended, including those that wait."""
         return cast("list[ActiveJob]", (await self._send(protocol.ACTIVE))["active_jobs"])
 
     async def get_stats(self) -> Stats:
@@ -232,28 +235,28 @@ class AsyncClient:
         file_path: str,
         retry_failed: bool = False,
     ) -> ContentStatus:
-        """Start what an upload needs: a preview, a thumbnail, or nothing.
+        """Start the conversions that an upload needs, such as a preview and a thumbnail.
 
-        ``content_type`` is a MIME type, or video, audio or image. Harmless to repeat: it gives the
-        same conversions and starts those that are missing. Failed ones are started again only
-        with ``retry_failed``. Where the outputs are is told by the answer.
+        ``content_type`` is a MIME type, or video, audio or image. It is safe to repeat the call: it
+        returns the same conversions and starts missing ones. Failed ones are started again only
+        with ``retry_failed``. The answer names the outputs.
         """
         call = protocol.submit_content(content_id, content_type, file_path, retry_failed)
         return cast("ContentStatus", await self._send(call))
 
     async def get_content(self, content_id: str | int) -> ContentStatus:
-        """The conversions of an upload and their state, while their ConversionJobs exist."""
+        """The conversions of an upload, as long as their ConversionJobs exist."""
         return cast("ContentStatus", await self._send(protocol.content(content_id)))
 
     async def events(
         self, job_id: str | None = None, *, last_event_id: str | None = None
     ) -> AsyncGenerator[Event]:
-        """What happens, as it happens; without ``job_id`` to all conversions of the namespace.
+        """The events of one conversion, or of all in the namespace.
 
-        It begins with the present state: of ``job_id``, or of all that have not ended. Lost
-        connections are made again and go on where they broke off, as does ``last_event_id``, the id
-        of an event. With ``job_id`` it ends with the conversion, else the caller leaves the loop.
-        ConverterError 404 if ``job_id`` is unknown.
+        First comes the current state of ``job_id``, or of all conversions that have not ended.
+        With ``last_event_id``, the events after that id come instead. After a lost connection, the
+        client reconnects and resumes. With ``job_id``, the events stop when the conversion ends.
+        Otherwise the caller leaves the loop. ConverterError 404 if ``job_id`` is unknown.
         """
         listening = Listening(job_id, last_event_id, self._tries)
         while True:
@@ -271,7 +274,7 @@ class AsyncClient:
                         await answer.aread()
                     response = answer
             except httpx.TransportError as error:
-                failure = f"the events broke off: {error!r}"
+                failure = f"the event stream broke: {error!r}"
             await asyncio.sleep(listening.pause(response, failure))
 
     async def _send(self, call: Call) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Listening to events, free of I/O: from bytes to events, and from where to go on."""
+"""Listens to events, without I/O: turns bytes into events, and knows where to resume."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from mynetwork_converter.protocol import Call, ConverterError, JobStatus
 EventKind = Literal["started", "progress", "completed", "failed", "cancelled", "reset"]
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=45.0)
-"""A stream shows every 15 s that it is alive."""
+"""The API sends a heartbeat every 15 s."""
 
 _ENDS: Final = frozenset({"completed", "failed", "cancelled"})
 _PAUSE: Final = 1.0
-# The API sends \\n only. Others count as line ends too, but not the rarer ones of str.splitlines:
-# those may be in a text.
+# The API sends \\n only, but the standard allows these line ends too. str.splitlines would also
+# split at rarer ones, which may be part of a text.
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r(?!$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to a conversion, and the conversion as get_job_status has it.
+    """An event, and the conversion as get_job_status returns it. Resume from ``id``.
 
-    ``reset`` is about none: events may have been missed, and the present state of all that exist
-    follows, ends included; one that is not among them is gone. ``id`` is what to go on from.
+    ``reset`` has no conversion. It means that events may have been missed. The current state of all
+    existing conversions follows, including those that have ended. A conversion that is missing from
+    it no longer exists.
     """
 
     kind: EventKind
@@ -39,7 +40,7 @@ class Event:
 
 
 class Listening:
-    """One listener, over as many connections as it takes."""
+    """One listener, over any number of connections."""
 
     def __init__(self, job_id: str | None, last_event_id: str | None, tries: int) -> None:
         self.over = False
@@ -58,7 +59,7 @@ class Listening:
         return Call("GET", f"{protocol.BASE}/events", headers=headers, params=params)
 
     def receive(self, chunk: bytes) -> Iterator[Event]:
-        """The events that are complete with these bytes."""
+        """The events that these bytes complete."""
         *lines, self._rest = _LINE_END.split(self._rest + chunk)
         for line in lines:
             if line:
@@ -70,19 +71,19 @@ class Listening:
                     return
 
     def pause(self, response: httpx.Response | None, failure: str) -> float:
-        """Seconds until the next connection. Raises ConverterError if there is to be none.
+        """Seconds until the next connection. Raises ConverterError instead of too many retries.
 
-        ``response`` is None, and ``failure`` says why, if there was no answer or it broke off.
+        ``response`` is None, and ``failure`` says why, if there was no answer or it broke.
         """
         if response is not None and response.is_success:
-            return self._pause  # the server ended the stream, as it does now and then
+            return self._pause  # the server has ended the stream, as it does regularly
         self._failures += 1
         pause = protocol.pause_before(self._failures, response)
         if pause is None or self._failures >= self._tries:
             if response is None:
                 raise ConverterError(failure)
             protocol.answer_of(self.call(), response)
-            raise ConverterError(f"an answer {response.status_code}", response.status_code)
+            raise ConverterError(f"unexpected answer {response.status_code}", response.status_code)
         return pause
 
     def _take(self, line: str) -> None:
@@ -96,10 +97,10 @@ class Listening:
     def _dispatch(self) -> Event | None:
         fields, self._fields = self._fields, {}
         self._failures = 0
-        # Only now: the id of a block that broke off is not that of anything received.
+        # Not before the block is complete: the id of an incomplete block must not count.
         self._last_id = fields.get("id", self._last_id)
         kind, data = fields.get("event", ""), fields.get("data")
         if data is None or kind not in (*_ENDS, "started", "progress", "reset"):
-            return None  # a heartbeat, or of a later release
+            return None  # a heartbeat, or an event of a later release
         job = cast("JobStatus", json.loads(data)) if kind != "reset" else JobStatus()
         return Event(cast("EventKind", kind), job, self._last_id)

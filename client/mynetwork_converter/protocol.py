@@ -1,4 +1,4 @@
-"""What goes over the wire, free of I/O: requests, answers, and when to ask again."""
+"""The protocol, without I/O: requests, answers, and when to retry."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import httpx
 BASE: Final = "/api/v1/converter"
 CONTENT: Final = "/api/v1/content"
 LONGEST_WAIT: Final = 60.0
-"""Seconds the API lets a status call wait at most."""
+"""The most seconds that the API lets a status call wait."""
 
-_ASK_AGAIN: Final = frozenset({429, 503})
+_RETRIED: Final = frozenset({429, 503})
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
 
 
 class ConverterError(Exception):
-    """The API refused, or gave no answer. ``code`` is the HTTP status, 0 if there was none."""
+    """The API has refused a call or not answered. ``code`` is the HTTP status, or 0 without one."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class ActiveJob(TypedDict, total=False):
 
 
 class JobStatus(ActiveJob, total=False):
-    """``status`` is running, completed, failed, cancelled or not_found. Sizes are bytes."""
+    """``status`` is running, completed, failed, cancelled or not_found. Sizes are in bytes."""
 
     end_time: str
     output_size: int
@@ -58,7 +58,7 @@ class JobStatus(ActiveJob, total=False):
 class ContentStatus(TypedDict, total=False):
     """``status`` is running, completed, failed, cancelled, incomplete, nothing_to_do or not_found.
 
-    With not_found there is an ``error`` and no ``conversions``.
+    If it is not_found, there is an ``error`` and no ``conversions``.
     """
 
     content_id: str
@@ -69,7 +69,7 @@ class ContentStatus(TypedDict, total=False):
 
 
 class Stats(TypedDict, total=False):
-    """Settings, and counts over the ConversionJobs that still exist. ``success_rate`` is 0 to 1."""
+    """Settings, and counts over the existing ConversionJobs. ``success_rate`` is 0 to 1."""
 
     max_parallel_jobs: int
     active_jobs_count: int
@@ -86,7 +86,7 @@ class Stats(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. Each may be repeated: what starts something is the same by key or by content."""
+    """One request. All are safe to retry: those that start something have a key or a content id."""
 
     method: str
     path: str
@@ -103,7 +103,7 @@ def conversion(
     options: Mapping[str, Any] | None,
     callback_url: str | None,
 ) -> dict[str, Any]:
-    """What a call of convert asks for."""
+    """The body of a call of convert."""
     body = {
         "input_file": input_file,
         "output_file": output_file,
@@ -114,19 +114,19 @@ def conversion(
 
 
 def convert(body: Mapping[str, Any], idempotency_key: str | None) -> Call:
-    """Start a conversion. Without a key of the caller's, one for this very call."""
+    """Start a conversion. Without a key the call gets its own, so that it can be retried."""
     key = idempotency_key or str(uuid.uuid4())
     return Call("POST", f"{BASE}/convert", body, {"Idempotency-Key": key})
 
 
 def status(job_id: str, wait: float) -> Call:
-    """The status of a conversion, at the latest after ``wait`` seconds."""
+    """The status of a conversion, after ``wait`` seconds at the latest."""
     params = {"wait": min(wait, LONGEST_WAIT)} if wait else {}
     return Call("GET", f"{BASE}/status/{quote(job_id, safe='')}", params=params)
 
 
 def cancel(job_id: str) -> Call:
-    """Cancel a conversion; 404 says that there is nothing to cancel."""
+    """Cancel a conversion. 404 means that there is nothing to cancel."""
     return Call("POST", f"{BASE}/cancel/{quote(job_id, safe='')}", accepts=frozenset({404}))
 
 
@@ -137,7 +137,7 @@ STATS: Final = Call("GET", f"{BASE}/stats")
 def submit_content(
     content_id: str | int, content_type: str, file_path: str, retry_failed: bool
 ) -> Call:
-    """Start what an upload needs and has not got."""
+    """Start the conversions that an upload lacks."""
     body = {"content_id": content_id, "content_type": content_type, "file_path": file_path}
     return Call("POST", CONTENT, body, params={"retry": "failed"} if retry_failed else {})
 
@@ -148,7 +148,7 @@ def content(content_id: str | int) -> Call:
 
 
 def request_of(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
-    """What httpx is to send. The token is read each time: the kubelet replaces it now and then."""
+    """The arguments for httpx. Reads the token each time, because the kubelet replaces it."""
     headers = dict(call.headers)
     if token_file is not None:
         headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
@@ -164,26 +164,26 @@ def request_of(call: Call, token_file: Path | None, namespace: str | None) -> di
 
 
 def pause_before(attempt: int, response: httpx.Response | None) -> float | None:
-    """Seconds until the next try, the server's wish respected; None if this answer stands.
+    """Seconds until the next try. None if the answer is final. Respects Retry-After.
 
-    ``attempt`` counts the tries made, from 1. Without a response the connection failed.
+    ``attempt`` is the number of tries so far. Without a response the connection has failed.
     """
-    if response is not None and response.status_code not in _ASK_AGAIN:
+    if response is not None and response.status_code not in _RETRIED:
         return None
-    own = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
-    wish = response.headers.get("Retry-After", "") if response is not None else ""
-    return max(own, min(float(wish), _LONGEST_PAUSE)) if wish.isdecimal() else own
+    delay = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
+    requested = response.headers.get("Retry-After", "") if response is not None else ""
+    return max(delay, min(float(requested), _LONGEST_PAUSE)) if requested.isdecimal() else delay
 
 
 def answer_of(call: Call, response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer. ConverterError with the API's own words if it is an error."""
+    """The JSON object of an answer. Raises ConverterError with the API's message for an error."""
     try:
         answer = response.json()
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
         raise ConverterError(
-            f"{call.method} {call.path}: {response.status_code}, and no JSON object",
+            f"{call.method} {call.path}: {response.status_code}, no JSON object",
             response.status_code,
         )
     if response.is_error and response.status_code not in call.accepts:

@@ -16,7 +16,7 @@ from aiohttp import web
 from conversion_operator.app import Notices
 from conversion_operator.callbacks.policy import may_connect
 from conversion_operator.callbacks.sender import CallbackSender
-from mynetwork_converter import webhooks
+from mynetwork_converter import callbacks
 
 HOST: Final = "receiver.test"
 SLOW_HOST: Final = "slow.test"
@@ -33,10 +33,10 @@ class Delivery:
     body: bytes
 
     @property
-    def event(self) -> webhooks.Event:
+    def event(self) -> callbacks.Event:
         """What it tells, if it is signed; its age is not looked at, the clock being the test's."""
         at = float(self.headers["webhook-timestamp"])
-        return webhooks.verify(SECRET, self.headers, self.body, now=at)
+        return callbacks.verify(SECRET, self.headers, self.body, now=at)
 
     @property
     def id(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from mynetwork_converter import Client, webhooks
+from mynetwork_converter import Client, callbacks
 
 base_url, token_file, receiver, secret = sys.argv[1:]
 upload = Path("/opt/my-network/storage/4711/my.holiday.mov")
@@ -31,13 +31,13 @@ deadline = time.monotonic() + 60
 events: dict[str, object] = {}
 while len(events) < len(jobs) and time.monotonic() < deadline:
     for message in httpx.get(receiver).json():
-        event = webhooks.verify(secret, message["headers"], base64.b64decode(message["body"]))
+        event = callbacks.verify(secret, message["headers"], base64.b64decode(message["body"]))
         events[event["data"]["name"]] = event
     time.sleep(0.5)
 forged = "accepted"
 try:
-    webhooks.verify("guessed", message["headers"], base64.b64decode(message["body"]))
-except webhooks.WebhookError:
+    callbacks.verify("guessed", message["headers"], base64.b64decode(message["body"]))
+except callbacks.CallbackError:
     forged = "refused"
 print(
     json.dumps(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.callbacks.message import build_message, sign
-from mynetwork_converter.webhooks import WebhookError, verify
+from mynetwork_converter.callbacks import CallbackError, verify
 from tests.unit.operator.builders import children, conversion, job, step, succeeded
 
 RAW = b"a secret of more than sixteen bytes"
@@ -62,17 +62,17 @@ def test_headers_as_they_come(change: Callable[[Mapping[str, str]], Mapping[str,
     ],
 )
 def test_headers_that_are_not_taken(changes: Any, why: str) -> None:
-    with pytest.raises(WebhookError, match=why):
+    with pytest.raises(CallbackError, match=why):
         verify(SECRET, HEADERS | changes, MESSAGE.body, now=NOW)
 
 
 def test_a_body_that_was_changed_is_not_taken() -> None:
-    with pytest.raises(WebhookError, match="signature"):
+    with pytest.raises(CallbackError, match="signature"):
         verify(SECRET, HEADERS, MESSAGE.body.replace(b"completed", b"cancelled"), now=NOW)
 
 
 def test_nor_that_of_another_secret() -> None:
-    with pytest.raises(WebhookError, match="signature"):
+    with pytest.raises(CallbackError, match="signature"):
         verify(RAW + b"x", HEADERS, MESSAGE.body, now=NOW)
 
 
@@ -91,14 +91,14 @@ def test_what_is_old_is_not_taken(age: float, tolerance: float, taken: bool) -> 
     if taken:
         assert verify(SECRET, HEADERS, MESSAGE.body, tolerance, now=NOW + age)
     else:
-        with pytest.raises(WebhookError, match="old"):
+        with pytest.raises(CallbackError, match="old"):
             verify(SECRET, HEADERS, MESSAGE.body, tolerance, now=NOW + age)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"id": "another"}'])
 def test_a_genuine_body_that_is_no_event_of_that_id(body: bytes) -> None:
     headers = sign(RAW, MESSAGE.id, NOW, body)
-    with pytest.raises(WebhookError, match="body"):
+    with pytest.raises(CallbackError, match="body"):
         verify(SECRET, headers, body, now=NOW)
 
 
