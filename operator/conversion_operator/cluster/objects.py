@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from conversion_operator.core.model import Conversion, Job, Pod
+from conversion_operator.core.model import Conversion, Job, Key, Pod
 
 Body = Mapping[str, Any]
 """The JSON of an API object."""
@@ -58,6 +58,16 @@ class Lease:
     duration: int = 0
     transitions: int = 0
     admissions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A core/v1 Event about a ConversionJob. ``type`` is Normal or Warning."""
+
+    about: Key
+    type: str
+    reason: str
+    message: str
 
 
 class EventHandler(Protocol):

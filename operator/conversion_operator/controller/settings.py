@@ -1,7 +1,7 @@
-"""Settings: from the environment, else from the files of a mounted ConfigMap, else the defaults.
+"""The operator's settings. docs/settings.md lists them.
 
-A ConfigMap mounted as a folder has one file a key, which is re-read while the operator runs; an
-environment variable overrides it for good. docs/settings.md lists them all.
+Each comes from an environment variable, else from a file of the mounted ConfigMap, else from its
+default. The operator re-reads the files while it runs. An environment variable overrides its file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from conversion_operator.core.quantity import parse_quantity
 CONFIG_DIR: Final = Path("/etc/my-network-converter")
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
-"""What callbacks are signed with, from a Secret that need not exist."""
+"""The key that signs callbacks. Its Secret is optional."""
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
@@ -67,7 +67,7 @@ Seconds = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseSettings):
-    """One field a setting; the name of the variable or file is the field's name in capitals."""
+    """One field per setting. The variable or file has the field's name in capitals."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
@@ -150,12 +150,12 @@ class Settings(BaseSettings):
 
     @property
     def callback_hosts(self) -> frozenset[str]:
-        """The hosts callbacks may go to, in lower case."""
+        """The hosts that callbacks may be sent to, in lower case."""
         names = _split(self.converter_callback_hosts)
         return frozenset(name.lower().rstrip(".") for name in names)
 
     def policy(self) -> Policy:
-        """What the decisions need of the settings."""
+        """The settings that decisions depend on."""
         return Policy(
             enabled=self.converter_enabled,
             max_parallel=self.converter_max_parallel,
@@ -182,13 +182,14 @@ class Settings(BaseSettings):
 
 
 def read_settings(folder: Path = CONFIG_DIR) -> Settings:
-    """The settings as they stand now. Raises ValidationError, naming the setting."""
-    # _secrets_dir is pydantic-settings' name for "one file a value", which a mounted ConfigMap is.
+    """Read the current settings. Raises ValidationError, which names the invalid setting."""
+    # In pydantic-settings, _secrets_dir is a folder with one file per value. So is a mounted
+    # ConfigMap.
     return Settings(_secrets_dir=folder if folder.is_dir() else None)
 
 
 def render_settings() -> str:
-    """docs/settings.md: one row a setting."""
+    """The page docs/settings.md: one row for each setting."""
     rows = "\n".join(
         f"| `{name.upper()}` | `{field.default}` | {field.description} |"
         for name, field in Settings.model_fields.items()
@@ -206,18 +207,18 @@ def render_settings() -> str:
 
 
 class LiveSettings:
-    """The settings as last read well: a slip in the ConfigMap must not stop what works."""
+    """The last valid settings. A mistake in the ConfigMap must not stop a working operator."""
 
     def __init__(self, folder: Path = CONFIG_DIR) -> None:
         self._folder = folder
         self.current = read_settings(folder)
 
     def reload(self) -> bool:
-        """Read again; True if anything changed."""
+        """Read the settings again. True if they changed."""
         try:
             fresh = read_settings(self._folder)
         except ValidationError as error:
-            logger.error("the settings are not understood, the former stay in force: %s", error)
+            logger.error("Invalid settings; keeping the previous ones: %s", error)
             return False
         changed, self.current = fresh != self.current, fresh
         return changed
