@@ -340,7 +340,7 @@ async def test_an_address_that_is_refused_is_never_connected_to(
     async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS):
         api.create(wanting("c", receiver.url()))
         note = await attempted(api, "c")
-    assert "never called" in note["message"]
+    assert "must not use" in note["message"]
     assert not receiver.received
 
 

@@ -33,8 +33,8 @@ METADATA = tuple(
 THIS_NETWORK = ip_network("0.0.0.0/8")
 NAT64 = ip_network("64:ff9b::/96")
 
-UNSIGNED: Final = "There is no secret to sign with; nothing is sent unsigned"
-NO_URL: Final = "There is no URL any more"
+UNSIGNED: Final = "There is no secret to sign the callback with"
+NO_URL: Final = "The URL was removed"
 _RECHECK_SECRET: Final = timedelta(seconds=15)
 
 
@@ -177,13 +177,13 @@ def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
         host = (parts.hostname or "").rstrip(".")
         _ = parts.port  # raises for a port that is not a number below 65536
     except ValueError:
-        return "The URL cannot be read"
+        return "The URL is invalid"
     if parts.scheme not in ("http", "https"):
-        return "The URL is neither http nor https"
+        return "The URL does not begin with http:// or https://"
     if "@" in parts.netloc:
-        return "The URL holds a user name or password"
+        return "The URL contains a user name or password"
     if not host or host not in allowed_hosts:
-        return "The host of the URL is not on the list of allowed hosts"
+        return "The host of the URL is not in CONVERTER_CALLBACK_HOSTS"
     return None
 
 

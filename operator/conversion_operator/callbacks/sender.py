@@ -59,23 +59,23 @@ class CallbackSender:
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """POST once. Does not read the response's body and does not follow redirects."""
         try:
-            async with self._open().post(
+            async with self._open_session().post(
                 url, headers=headers, data=body, allow_redirects=False
             ) as response:
                 return Response(response.status, response.headers.get("Retry-After", ""))
         except TimeoutError:
-            return Response(problem=f"There was no answer within {self._seconds:.0f} s")
+            return Response(problem=f"The receiver did not answer within {self._seconds:.0f} s")
         except aiohttp.ClientConnectorCertificateError:
             return Response(problem="The certificate of the host is not trusted")
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, AddressRefused):
-                return Response(problem="The host has an address that is never called")
+                return Response(problem="The host has an address that callbacks must not use")
             if isinstance(error, aiohttp.ClientConnectorDNSError):
-                return Response(problem="The host is not found")
-            return Response(problem="The host cannot be connected to")
+                return Response(problem="The host name cannot be resolved")
+            return Response(problem="The host does not accept connections")
         except (aiohttp.ClientError, OSError, ValueError):
             # These messages may quote the URL.
-            return Response(problem="There was no answer that can be understood")
+            return Response(problem="The receiver did not send a valid response")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -83,7 +83,7 @@ class CallbackSender:
         if self._session:
             await self._session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         """The session, created inside the event loop.
 
         Each request opens its own connection. A kept one would outlive a change of the host's
