@@ -50,7 +50,7 @@ _EVENT_REASONS: Final = (
 )
 
 
-class Kind(Enum):
+class Outcome(Enum):
     """What an end counts as when it comes to retrying."""
 
     SUCCESS = auto()
@@ -88,7 +88,7 @@ class Unreachable:
 class Ended:
     """The attempt is over. ``finished_at`` is None if nobody saw it end."""
 
-    kind: Kind
+    outcome: Outcome
     reason: str
     message: str
     pod: Pod | None = None
@@ -117,7 +117,7 @@ def judge(attempt: Children, events: str, now: datetime, policy: Policy) -> Verd
     if pod and pod.running_since:
         return Active(pod)
     if job is None or job.deleted:
-        return Ended(Kind.DISRUPTION, Reason.JOB_DELETED, "the Job of the attempt was deleted")
+        return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job of the attempt was deleted")
     if job.finished:
         return _judge_job_end(job)
     return _judge_waiting(pod, events)
@@ -143,97 +143,97 @@ def _telling_pod(pods: tuple[Pod, ...]) -> Pod | None:
 
 def _judge_container(pod: Pod, end: Terminated, job: Job | None) -> Ended:
     report = parse_report(end.message)
-    kind, reason, message = _explain_end(pod, end, report, job)
+    outcome, reason, message = _explain_end(pod, end, report, job)
     if report is None and end.message:
         # The kubelet fell back to the log's tail: keep it for people.
         report = Report(final=False, logs=end.message)
-    return Ended(kind, reason, message, pod, report, end.started_at, end.finished_at)
+    return Ended(outcome, reason, message, pod, report, end.started_at, end.finished_at)
 
 
 def _explain_end(
     pod: Pod, end: Terminated, report: Report | None, job: Job | None
-) -> tuple[Kind, str, str]:
+) -> tuple[Outcome, str, str]:
     # Before the exit code: a container can be OOMKilled and end with 0, when a child was killed.
     if end.reason == "OOMKilled":
         return (
-            Kind.OUT_OF_MEMORY,
+            Outcome.OUT_OF_MEMORY,
             ConverterReason.OUT_OF_MEMORY,
             "the converter was killed for lack of memory (OOMKilled)",
         )
     if end.exit_code == 0:
         if report and report.final and report.reason is ConverterReason.COMPLETED:
-            return Kind.SUCCESS, ConverterReason.COMPLETED, report.message or "converted"
+            return Outcome.SUCCESS, ConverterReason.COMPLETED, report.message or "converted"
         return (
-            Kind.FAILURE,
+            Outcome.FAILURE,
             Reason.REPORT_MISSING,
             "the container ended with exit code 0 but without a final report",
         )
     if pod.disruption in _DISRUPTIONS:
-        return Kind.DISRUPTION, _DISRUPTIONS[pod.disruption], pod.disruption_message
+        return Outcome.DISRUPTION, _DISRUPTIONS[pod.disruption], pod.disruption_message
     if pod.reason == "DeadlineExceeded":
         return (
-            Kind.FINAL,
+            Outcome.FINAL,
             ConverterReason.DEADLINE_EXCEEDED,
             "the pod was stopped at its active deadline",
         )
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
-        return Kind.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
+        return Outcome.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
     known = REASON_BY_EXIT_CODE.get(end.exit_code)
     if known is ConverterReason.TERMINATED or end.exit_code == _SIGTERM:
         return _explain_sigterm(pod, job)
     if known:
         message = report.message if report and report.message else known
-        return _kind_of(known), known, message
+        return _outcome_of(known), known, message
     if pod.deleted_at:
         return _explain_sigterm(pod, job)
     signal = " (SIGKILL)" if end.exit_code == _SIGKILL else ""
     return (
-        Kind.FAILURE,
+        Outcome.FAILURE,
         Reason.CONTAINER_KILLED,
         f"the container ended with exit code {end.exit_code}{signal}",
     )
 
 
-def _kind_of(reason: ConverterReason) -> Kind:
+def _outcome_of(reason: ConverterReason) -> Outcome:
     if reason is ConverterReason.OUT_OF_MEMORY:
-        return Kind.OUT_OF_MEMORY
+        return Outcome.OUT_OF_MEMORY
     if reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED:
-        return Kind.FINAL
-    return Kind.FAILURE
+        return Outcome.FINAL
+    return Outcome.FAILURE
 
 
-def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Kind, str, str]:
+def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Outcome, str, str]:
     """Told to stop, by no disruption the cluster knows of: somebody deleted the Job or the pod."""
     if job is None or job.deleted or job.deleting:
-        return Kind.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it ran"
+        return Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it ran"
     if pod.deleted_at or pod.deleted:
-        return Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it ran"
-    return Kind.DISRUPTION, ConverterReason.TERMINATED, "the container was told to stop"
+        return Outcome.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it ran"
+    return Outcome.DISRUPTION, ConverterReason.TERMINATED, "the container was told to stop"
 
 
 def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
     """A pod that ended, or vanished, without a word from its container."""
     message = _brief(pod.message) or pod.disruption_message
     if pod.disruption in _DISRUPTIONS:
-        return Ended(Kind.DISRUPTION, _DISRUPTIONS[pod.disruption], message, pod)
+        return Ended(Outcome.DISRUPTION, _DISRUPTIONS[pod.disruption], message, pod)
     if pod.reason == "DeadlineExceeded":
-        return Ended(Kind.FINAL, ConverterReason.DEADLINE_EXCEEDED, message, pod)
+        return Ended(Outcome.FINAL, ConverterReason.DEADLINE_EXCEEDED, message, pod)
     if pod.reason == "Evicted":
-        return Ended(Kind.DISRUPTION, Reason.EVICTED, message, pod)
+        return Ended(Outcome.DISRUPTION, Reason.EVICTED, message, pod)
     if pod.deleted:
         if job is None or job.deleted or job.deleting:
-            return Ended(Kind.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted", pod)
-        return Ended(Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted", pod)
+            return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted", pod)
+        return Ended(Outcome.DISRUPTION, Reason.POD_DELETED, "the pod was deleted", pod)
     # What the kubelet refused to start (UnexpectedAdmissionError, OutOfcpu, NodeAffinity, …).
-    return Ended(Kind.DISRUPTION, Reason.START_ERROR, message or pod.reason or pod.phase, pod)
+    return Ended(Outcome.DISRUPTION, Reason.START_ERROR, message or pod.reason or pod.phase, pod)
 
 
 def _judge_job_end(job: Job) -> Ended:
     """The Job ended and no pod of it is known: it was deleted, and the word with it."""
     if job.failure == "DeadlineExceeded":
-        return Ended(Kind.FINAL, ConverterReason.DEADLINE_EXCEEDED, job.failure)
+        return Ended(Outcome.FINAL, ConverterReason.DEADLINE_EXCEEDED, job.failure)
     return Ended(
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         Reason.POD_DELETED,
         "the pod was deleted before its result was seen",
         finished_at=job.finished_at,
