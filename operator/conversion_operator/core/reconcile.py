@@ -64,7 +64,7 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 
 def _follow_attempt(snapshot: Snapshot, attempt: Children) -> Plan:
     """The plan for the attempt in progress. ``attempt`` has its Job and pods only."""
-    verdict = judge(attempt, snapshot.warning, snapshot.now, snapshot.policy)
+    verdict = judge(attempt, snapshot.warning, snapshot.now)
     match verdict:
         case Ended():
             return end_attempt(snapshot, attempt, verdict)

@@ -12,7 +12,6 @@ from conversion_operator.core.verdict import Active, Ended, Outcome, Unreachable
 from media_converter.contract import EXIT_CODES, FILE_FAULTS
 from media_converter.contract import Reason as ConverterReason
 from tests.unit.operator.builders import (
-    POLICY,
     at,
     bad_report,
     children,
@@ -26,7 +25,7 @@ from tests.unit.operator.builders import (
 
 
 def verdict_on(*parts: Job | Pod, warning: str = "", now: float = 5) -> object:
-    return judge(children(*parts), warning, at(now), POLICY)
+    return judge(children(*parts), warning, at(now))
 
 
 ENDS: list[tuple[str, Children, Outcome, str]] = [
@@ -182,7 +181,7 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
 
 @pytest.mark.parametrize(("name", "parts", "outcome", "reason"), ENDS, ids=[e[0] for e in ENDS])
 def test_ends(name: str, parts: Children, outcome: Outcome, reason: str) -> None:
-    verdict = judge(parts, "", at(20), POLICY)
+    verdict = judge(parts, "", at(20))
     assert isinstance(verdict, Ended)
     assert (verdict.outcome, verdict.reason) == (outcome, reason)
     assert verdict.reason in REASONS
