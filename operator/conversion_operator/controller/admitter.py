@@ -26,14 +26,17 @@ from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound,
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
-from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
-from conversion_operator.core.manifest import build_job, build_sweep
+from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, slots_held
+from conversion_operator.core.attempts import awaits_attempt, current_attempt
+from conversion_operator.core.manifest import build_job, build_sweep, job_name, sweep_name
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.naming import job_name, sweep_name
 from conversion_operator.core.plan import Block
-from conversion_operator.core.reconcile import awaits_attempt, current_attempt
-from conversion_operator.core.sweep import ATTEMPT as SWEEP
-from conversion_operator.core.sweep import may_sweep, sweeps, wants_sweep
+from conversion_operator.core.sweep import (
+    SWEEP_ATTEMPT,
+    free_for_sweeps,
+    wanted_sweeps,
+    wants_sweep,
+)
 
 _PASS_SECONDS: Final = 15.0
 """The longest time between two passes."""
@@ -104,7 +107,7 @@ class Admitter:
         # counting the slots and reserving them.
         now = self._cluster.now()
         children = self._store.all_children()
-        queue = look(self._store.conversions(), children, obstacles, now, policy)
+        queue = build_queue(self._store.conversions(), children, obstacles, now, policy)
         queue = _without(queue, self._reserved)
         held = slots_held(children, self._reserved, self._lost_with_node())
         batch = self._select(queue, held, policy)
@@ -115,10 +118,11 @@ class Admitter:
         for uid, attempt in batch.items():
             self._start(uid, attempt, policy)
         self._publish_queue(queue, held, policy)
-        wake = (queue.wake - now).total_seconds() if queue.wake else _PASS_SECONDS
+        retry_at = queue.next_retry_at
+        delay = (retry_at - now).total_seconds() if retry_at else _PASS_SECONDS
         # Check an obstacle again as soon as its answer expires.
         blocked = obstacles.namespaces_without_claim or obstacles.refused
-        return min(max(wake, 0.05), _CLAIM_TTL if blocked else _PASS_SECONDS)
+        return min(max(delay, 0.05), _CLAIM_TTL if blocked else _PASS_SECONDS)
 
     def _select(self, queue: Queue, held: int, policy: Policy) -> dict[str, int]:
         """The attempts to start now, by uid. A sweep gets only a slot that no conversion needs."""
@@ -127,13 +131,13 @@ class Admitter:
             for uid in admit(queue, held, policy)
             if (conversion := self._store.conversion(uid))
         }
-        spare = may_sweep(len(queue.order), held, policy)
+        spare = free_for_sweeps(len(queue.order), held, policy)
         if spare:
-            found = sweeps(
+            found = wanted_sweeps(
                 self._store.conversions(), self._store.all_children(), self._cluster.now()
             )
             wanting = [uid for uid in found if uid not in self._reserved]
-            selected |= dict.fromkeys(wanting[:spare], SWEEP)
+            selected |= dict.fromkeys(wanting[:spare], SWEEP_ATTEMPT)
         return dict(itertools.islice(selected.items(), free_entries(len(self._reserved))))
 
     def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:
@@ -163,7 +167,9 @@ class Admitter:
         now = time.monotonic()
         self._refusals = {uid: entry for uid, entry in self._refusals.items() if entry[1] > now}
         spaces = {c.key.namespace for c in self._store.conversions() if not c.finished}
-        missing = {space for space in spaces if not await self._claim_exists(space, policy.claim)}
+        missing = {
+            space for space in spaces if not await self._claim_exists(space, policy.claim_name)
+        }
         return Obstacles(
             frozenset(missing), {uid: block for uid, (block, _) in self._refusals.items()}
         )
@@ -251,8 +257,8 @@ class Admitter:
         From then on its Job and pod count as the slot, and the reservation is not needed.
         """
         conversion, children = self._store.conversion(uid), self._store.children(uid)
-        if attempt == SWEEP:
-            return any(job.attempt == SWEEP for job in children.jobs)
+        if attempt == SWEEP_ATTEMPT:
+            return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
         stored = current_attempt(conversion, children) if conversion else 0
         return stored >= attempt or any(job.attempt >= attempt for job in children.jobs)
 
@@ -261,7 +267,7 @@ class Admitter:
         if not self._context.leads():
             return None
         conversion = self._store.conversion(uid)
-        if conversion is not None and attempt == SWEEP:
+        if conversion is not None and attempt == SWEEP_ATTEMPT:
             children, now = self._store.children(uid), self._cluster.now()
             return conversion if wants_sweep(conversion, children, now) else None
         if conversion is None or conversion.finished or conversion.deleting:
@@ -278,16 +284,16 @@ class Admitter:
         doubled = bool(retries and retries.out_of_memory)
         body = (
             build_sweep(conversion, policy)
-            if attempt == SWEEP
+            if attempt == SWEEP_ATTEMPT
             else build_job(conversion, attempt, policy, doubled)
         )
         try:
             created = await self._cluster.create_job(body)
         except Conflict:
-            name = sweep_name(uid) if attempt == SWEEP else job_name(uid, attempt)
+            name = sweep_name(uid) if attempt == SWEEP_ATTEMPT else job_name(uid, attempt)
             return await self._resolve_conflict(conversion, name)
         except (Refused, NotFound) as error:
-            self._block(uid, _explain_refusal(str(error)))
+            self._record_refusal(uid, _explain_refusal(str(error)))
             return True
         # The Job counts from now on, before the watch shows it.
         self._store.update(created)
@@ -304,10 +310,10 @@ class Admitter:
             self._store.update(existing)
             return True
         message = f"Job {name} exists and does not belong to this ConversionJob"
-        self._block(key.uid, Block(Reason.JOB_NAME_TAKEN, message))
+        self._record_refusal(key.uid, Block(Reason.JOB_NAME_TAKEN, message))
         return True
 
-    def _block(self, uid: str, block: Block) -> None:
+    def _record_refusal(self, uid: str, block: Block) -> None:
         logger.warning("The Job of %s was refused: %s", uid, block.message)
         self._refusals[uid] = block, time.monotonic() + _REFUSAL_TTL
 
@@ -318,7 +324,9 @@ def _may_be_created_late(unanswered_at: float | None) -> bool:
 
 
 def _without(queue: Queue, reserved: set[str]) -> Queue:
-    return Queue(tuple(uid for uid in queue.order if uid not in reserved), queue.blocks, queue.wake)
+    return Queue(
+        tuple(uid for uid in queue.order if uid not in reserved), queue.blocks, queue.next_retry_at
+    )
 
 
 def _explain_refusal(message: str) -> Block:

@@ -23,16 +23,12 @@ from conversion_operator.api.status import format_time
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.cluster.parsing import PARSERS, parse_conversion, parse_job
 from conversion_operator.controller.store import Store
-from conversion_operator.core.admission import Obstacles, admit, look, slots_held
+from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
+from conversion_operator.core.attempts import awaits_attempt, current_attempt
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.plan import Context, DeleteConversion, DeleteJob, DeletePod, Plan
-from conversion_operator.core.reconcile import (
-    awaits_attempt,
-    current_attempt,
-    decide,
-    decide_ownerless,
-)
+from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
+from conversion_operator.core.reconcile import decide, decide_ownerless
 from media_converter.contract import EXIT_CODES, Reason
 from tests.unit.operator.builders import T0, bad_report, good_report
 
@@ -144,7 +140,7 @@ class Machine(RuleBasedStateMachine):
     @rule(lost=st.booleans(), die=st.booleans())
     def admit(self, lost: bool, die: bool) -> None:
         children = self.store.all_children()
-        queue = look(self.store.conversions(), children, Obstacles(), self.now, POLICY)
+        queue = build_queue(self.store.conversions(), children, Obstacles(), self.now, POLICY)
         free = [uid for uid in queue.order if uid not in self.reserved]
         held = slots_held(children, self.reserved)
         for uid in admit(replace(queue, order=tuple(free)), held, POLICY):
@@ -206,8 +202,7 @@ class Machine(RuleBasedStateMachine):
             self.carry_out(decide_ownerless(self.store.children(uid)))
             return
         self.make_sure(conversion)
-        context = Context(now=self.now, policy=POLICY, position=1)
-        plan = decide(conversion, self.store.children(uid), context)
+        plan = decide(Snapshot(conversion, self.store.children(uid), self.now, POLICY, position=1))
         self.carry_out(plan, conversion.key.name)
         if die:
             self.crash()
