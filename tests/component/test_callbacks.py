@@ -326,7 +326,7 @@ async def test_a_host_that_is_not_on_the_list_is_never_called(
         await api.until(lambda: state_of(api, "c") == "GaveUp")
     note = note_of(api, "c")
     assert note["attempts"] == 0
-    assert "not on the list" in note["message"]
+    assert "not in CONVERTER_CALLBACK_HOSTS" in note["message"]
     assert "abc" not in note["message"]
     assert not receiver.received
     check_all(api, limit=3)

@@ -17,16 +17,16 @@ from conversion_operator.core.model import Conversion
 from conversion_operator.core.text import head
 
 TYPE_PREFIX: Final = "io.mynetwork.converter.conversion"
-_NOTE_MAX_BYTES: Final = 1024
+_ANNOTATION_MAX_BYTES: Final = 1024
 
-_WORDS: Final = {
+_ENDS: Final = {
     Phase.SUCCEEDED: "completed",
     Phase.FAILED: "failed",
     Phase.CANCELLED: "cancelled",
 }
 """MY Network's own words for the terminal phases."""
 
-_NOTES: Final = {
+_ANNOTATIONS: Final = {
     "contentId": names.CONTENT_ID_ANNOTATION,
     "callerInputFile": names.CALLER_INPUT_ANNOTATION,
     "callerOutputFile": names.CALLER_OUTPUT_ANNOTATION,
@@ -69,7 +69,7 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
         "name": key.name,
         "uid": key.uid,
         "phase": str(status.phase),
-        "status": _WORDS[status.phase],
+        "status": _ENDS[status.phase],
         "reason": status.reason,
         "message": status.message,
         "conversionType": str(spec.conversion_type) if spec else None,
@@ -79,8 +79,8 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
         "sha256": status.output.sha256 if status.output else None,
         "durationSeconds": status.duration_seconds,
     }
-    notes = {name: conversion.annotations.get(key) for name, key in _NOTES.items()}
-    values |= {name: head(text, _NOTE_MAX_BYTES) for name, text in notes.items() if text}
+    kept = {field: conversion.annotations.get(name) for field, name in _ANNOTATIONS.items()}
+    values |= {field: head(text, _ANNOTATION_MAX_BYTES) for field, text in kept.items() if text}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -86,7 +86,7 @@ def next_step(
     note = owed(conversion)
     if note is None:
         return None
-    why = refusal(url, hosts) if url else NO_URL
+    why = url_problem(url, hosts) if url else NO_URL
     if why:
         return Write(_given_up(note, why))
     ended = _ended(conversion, now)
@@ -167,7 +167,7 @@ def next_send_at(
     return due if due < ended + GIVE_UP_AFTER else None
 
 
-def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
+def url_problem(url: str, allowed_hosts: frozenset[str]) -> str | None:
     """Why ``url`` must not be called. None if its host is allowed. Never quotes the URL.
 
     ``allowed_hosts`` are exact names in lower case. An empty set allows no host.

@@ -10,6 +10,7 @@ import aiohttp
 
 from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
+from conversion_operator.cluster import parsing
 from conversion_operator.cluster.admissions import ANNOTATION, format_admissions
 from conversion_operator.cluster.errors import Conflict, NotFound, Refused, Unavailable
 from conversion_operator.cluster.objects import (
@@ -20,15 +21,6 @@ from conversion_operator.cluster.objects import (
     ObjectList,
     Resource,
     WatchEvent,
-)
-from conversion_operator.cluster.parsing import (
-    PARSERS,
-    parse_conversion,
-    parse_event,
-    parse_job,
-    parse_lease,
-    parse_list,
-    parse_pod,
 )
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core.model import Conversion, Job, Key, Pod
@@ -51,7 +43,7 @@ class Cluster(Client):
         """LIST our objects. Without a resourceVersion the answer is never an old one."""
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
         body = await self._transport.request("GET", _path(resource, namespace), query)
-        return parse_list(PARSERS[resource], body)
+        return parsing.parse_list(parsing.PARSERS[resource], body)
 
     async def watch(
         self, resource: Resource, namespace: str, version: str
@@ -61,23 +53,23 @@ class Cluster(Client):
         if resource is not Resource.CONVERSIONS:
             query.append(("labelSelector", _MANAGED_BY_US))
         async for event in self._transport.watch(_path(resource, namespace), query):
-            yield parse_event(PARSERS[resource], event)
+            yield parsing.parse_event(parsing.PARSERS[resource], event)
 
     async def create_job(self, body: Body) -> Job:
         """POST a Job."""
         path = _path(Resource.JOBS, body["metadata"]["namespace"])
-        return parse_job(await self._transport.request("POST", path, body=body))
+        return parsing.parse_job(await self._transport.request("POST", path, body=body))
 
     async def get_job(self, namespace: str, name: str) -> Job:
         """GET a Job."""
         path = _path(Resource.JOBS, namespace, name)
-        return parse_job(await self._transport.request("GET", path))
+        return parsing.parse_job(await self._transport.request("GET", path))
 
     async def list_pods(self, namespace: str, conversion_uid: str) -> tuple[Pod, ...]:
         """LIST the pods of one conversion, by label."""
         query = [("labelSelector", f"{names.UID_LABEL}={conversion_uid}")]
         body = await self._transport.request("GET", _path(Resource.PODS, namespace), query)
-        return parse_list(parse_pod, body).items
+        return parsing.parse_list(parsing.parse_pod, body).items
 
     async def delete_job(self, job: Job, *, foreground: bool) -> None:
         """DELETE a Job by name and uid."""
@@ -158,23 +150,25 @@ class Cluster(Client):
 
     async def get_lease(self, namespace: str, name: str) -> Lease:
         """GET a Lease."""
-        return parse_lease(await self._transport.request("GET", _lease_path(namespace, name)))
+        return parsing.parse_lease(
+            await self._transport.request("GET", _lease_path(namespace, name))
+        )
 
     async def create_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
         """POST a Lease."""
         body = _lease_body(namespace, name, lease, self.now())
         path = _lease_path(namespace)
-        return parse_lease(await self._transport.request("POST", path, body=body))
+        return parsing.parse_lease(await self._transport.request("POST", path, body=body))
 
     async def replace_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
         """PUT a Lease. Raises Conflict if it is no longer at ``lease.version``."""
         body = _lease_body(namespace, name, lease, self.now())
         path = _lease_path(namespace, name)
-        return parse_lease(await self._transport.request("PUT", path, body=body))
+        return parsing.parse_lease(await self._transport.request("PUT", path, body=body))
 
     async def _patch_status(self, key: Key, patch: list[dict[str, object]]) -> Conversion:
         path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
-        return parse_conversion(await self._transport.request("PATCH", path, body=patch))
+        return parsing.parse_conversion(await self._transport.request("PATCH", path, body=patch))
 
     async def _delete(self, path: str, uid: str, **options: object) -> None:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}

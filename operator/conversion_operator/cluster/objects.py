@@ -77,4 +77,4 @@ class EventHandler(Protocol):
         """Take all objects of a resource in a namespace."""
 
     def apply(self, event: WatchEvent[Object]) -> None:
-        """Take one watch event."""
+        """Take one watch event. An event without an object changes nothing."""

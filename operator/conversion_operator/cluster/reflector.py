@@ -97,6 +97,5 @@ class Reflector:
         """Watch until the server ends the watch. Returns the version to watch from next."""
         async for event in self._cluster.watch(self._resource, self._namespace, version):
             version = event.version
-            if event.object is not None:
-                self._handler.apply(event)
+            self._handler.apply(event)
         return version

@@ -105,11 +105,8 @@ def _registry(handler: EventHandler, login: Login) -> kopf.OperatorRegistry:
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
         # The type is None for an object that existed when kopf started.
-        parsed = parse_event(
-            parse_conversion, WatchEvent(event["type"] or "ADDED", "", event["object"])
-        )
-        if parsed.object is not None:
-            handler.apply(parsed)
+        raw = WatchEvent(event["type"] or "ADDED", "", event["object"])
+        handler.apply(parse_event(parse_conversion, raw))
 
     return registry
 

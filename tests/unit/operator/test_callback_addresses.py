@@ -72,12 +72,12 @@ def test_addresses(address: str, allowed: bool) -> None:
     ],
 )
 def test_targets(url: str, refused: str | None) -> None:
-    message = policy.refusal(url, frozenset({"hooks.example"}))
+    message = policy.url_problem(url, frozenset({"hooks.example"}))
     assert message is None if refused is None else refused in (message or "")
 
 
 def test_an_empty_list_allows_no_host() -> None:
-    assert policy.refusal("https://hooks.example/", frozenset()) is not None
+    assert policy.url_problem("https://hooks.example/", frozenset()) is not None
 
 
 def test_signature_is_that_of_the_standards_example() -> None:

@@ -139,7 +139,7 @@ class TestNextStep:
     @pytest.mark.parametrize(
         ("url", "hosts", "why"),
         [
-            (URL, frozenset[str](), "not on the list"),
+            (URL, frozenset[str](), "not in CONVERTER_CALLBACK_HOSTS"),
             ("https://u:p@hooks.example/", HOSTS, "user name"),
             ("", HOSTS, "no URL"),
         ],
