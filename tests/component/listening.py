@@ -38,7 +38,7 @@ async def serving(
         async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
             yield client
     finally:
-        app.state.closing.end()
+        app.state.shutdown.end()
         server.should_exit = True
         await task
         await cluster.close()

@@ -135,7 +135,7 @@ def queue_positions(conversions: Iterable[Conversion], now: datetime) -> dict[st
 
     It uses the operator's own order, so that both agree.
     """
-    queue = admission.look(conversions, {}, admission.Obstacles(), now, Policy())
+    queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, Policy())
     return {uid: position for position, uid in enumerate(queue.order, 1)}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from conversion_operator.core.model import Conversion, Job, Pod
+from conversion_operator.core.model import Conversion, Job, Key, Pod
 
 Body = Mapping[str, Any]
 """The JSON of an API object."""
@@ -60,6 +60,16 @@ class Lease:
     admissions: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A core/v1 Event about a ConversionJob. ``type`` is Normal or Warning."""
+
+    about: Key
+    type: str
+    reason: str
+    message: str
+
+
 class EventHandler(Protocol):
     """Takes the lists and watch events of a reflector."""
 
@@ -67,4 +77,4 @@ class EventHandler(Protocol):
         """Take all objects of a resource in a namespace."""
 
     def apply(self, event: WatchEvent[Object]) -> None:
-        """Take one watch event."""
+        """Take one watch event. An event without an object changes nothing."""

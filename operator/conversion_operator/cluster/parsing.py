@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
 from conversion_operator.cluster.objects import (
     Body,
     Lease,
@@ -25,7 +26,6 @@ from conversion_operator.cluster.objects import (
     Resource,
     WatchEvent,
 )
-from conversion_operator.core.fence import ANNOTATION, parse_admissions
 from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Terminated
 
 T = TypeVar("T")

@@ -12,11 +12,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from conversion_operator.api.spec import URL_PATTERN
 from conversion_operator.cluster.settings import render_table
+from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import Policy
-from conversion_operator.core.quantity import parse_quantity
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
-"""What callbacks are signed with, from a Secret that need not exist."""
+"""The key that signs callbacks. Its Secret is optional."""
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
@@ -59,7 +59,7 @@ Seconds = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseSettings):
-    """One field a setting; the name of the variable or file is the field's name in capitals."""
+    """One field per setting. The variable or file has the field's name in capitals."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
@@ -142,17 +142,17 @@ class Settings(BaseSettings):
 
     @property
     def callback_hosts(self) -> frozenset[str]:
-        """The hosts callbacks may go to, in lower case."""
+        """The hosts that callbacks may be sent to, in lower case."""
         names = _split(self.converter_callback_hosts)
         return frozenset(name.lower().rstrip(".") for name in names)
 
     def policy(self) -> Policy:
-        """What the decisions need of the settings."""
+        """The settings that decisions depend on."""
         return Policy(
             enabled=self.converter_enabled,
             max_parallel=self.converter_max_parallel,
             image=self.converter_image,
-            claim=self.shared_volume_claim,
+            claim_name=self.shared_volume_claim,
             start_timeout=self.converter_start_timeout_seconds,
             queue_timeout=self.converter_queue_timeout_seconds,
             stall=self.converter_stall_seconds,

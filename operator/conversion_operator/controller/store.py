@@ -86,7 +86,7 @@ class Store:
         self._listed.add((resource, namespace))
 
     def apply(self, event: WatchEvent[Object]) -> None:
-        """Take one watch event."""
+        """Take one watch event. An event without an object changes nothing."""
         if event.object is None:
             return
         if event.type == "DELETED":
