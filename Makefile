@@ -33,7 +33,7 @@ cluster: tools ## the demo's kind cluster, healthy
 	@hack/docker
 	@hack/cluster up $(CLUSTER) $(VOLUME)
 
-images: tools ## build the three images and load them into the demo's cluster
+images: tools ## build the operator's and the converter's image, and load them into the demo's cluster
 	@hack/docker
 	@hack/images $$(.tools/bin/kind get clusters 2>/dev/null | grep -x $(CLUSTER) || true)
 

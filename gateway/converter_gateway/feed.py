@@ -16,6 +16,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.conversions import Conversion, Conversions
 from conversion_operator.cluster.errors import ClusterError, Expired, Unavailable
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
@@ -23,8 +24,8 @@ from converter_gateway import events
 from converter_gateway.events import Summary
 
 _LOG_BYTES: Final = 1024 * 1024
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 15.0
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 15.0
 
 logger = logging.getLogger(__name__)
 
@@ -84,26 +85,25 @@ class Feed:
         self._trim()
 
     async def _run(self) -> None:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         try:
             while True:
                 try:
                     await self._watch()
-                    pause = _FIRST_PAUSE
+                    backoff.reset()
                 except Unavailable as error:
                     logger.warning("the watch for stream events broke: %s", error)
-                    await asyncio.sleep(max(pause, error.retry_after or 0.0))
-                    pause = min(pause * 2, _LONGEST_PAUSE)
+                    await asyncio.sleep(max(backoff.next(), error.retry_after or 0.0))
         except Expired:
             # If every watch expires at once, this bounds the rate of list requests.
-            await asyncio.sleep(_FIRST_PAUSE)
+            await asyncio.sleep(_FIRST_DELAY)
         except ClusterError as error:
             logger.error("cannot watch for stream events: %s", error)
-            await asyncio.sleep(_LONGEST_PAUSE)
+            await asyncio.sleep(_LONGEST_DELAY)
         except Exception:
             # Listeners start a new feed at once, which may fail in the same way.
             logger.exception("a feed of stream events failed")
-            await asyncio.sleep(_LONGEST_PAUSE)
+            await asyncio.sleep(_LONGEST_DELAY)
         finally:
             self._end()
 

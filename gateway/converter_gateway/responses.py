@@ -166,7 +166,7 @@ class Stats(_Model):
     total_jobs: int = Field(ge=0, description="All, in any phase.")
     successful_jobs: int = Field(ge=0, description="Completed.")
     failed_jobs: int = Field(ge=0, description="Failed, without cancelled ones.")
-    success_rate: float = Field(ge=0, le=1, description="Completed of completed and failed.")
+    success_rate: float = Field(ge=0, le=1, description="Completed / (completed + failed).")
     average_processing_time: float = Field(ge=0, description="Seconds, over completed ones.")
 
 

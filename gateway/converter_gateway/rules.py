@@ -24,7 +24,7 @@ BUILT_IN: Final = Path(__file__).with_name("rules.yaml")
 DEFAULT_FILE: Final[Path] = GatewaySettings.model_fields["gateway_content_rules"].default
 _CHECK_SECONDS: Final = 10.0
 _NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-# A suffix never begins with a dot. Otherwise it could look like an extension and a suffix.
+# Not with a dot first: such a suffix could equal the extension of a source plus another suffix.
 _SUFFIX: Final = r"^[_-][A-Za-z0-9._-]{1,60}$"
 _CONTENT_TYPE: Final = r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}(/[a-z0-9][a-z0-9!#$&^_.+-]{0,126})?$"
 
