@@ -14,6 +14,7 @@ from converter_gateway.errors import ApiError
 from converter_gateway.paths import PathMapping
 from converter_gateway.pipeline import Content, Source
 from converter_gateway.requests import read_object, read_path
+from converter_gateway.responses import Error, JobStatus, errors
 from converter_gateway.routes import RouteContext
 from converter_gateway.rules import LiveRules
 from converter_gateway.translate import Answer
@@ -45,7 +46,7 @@ _PREVIEW: Final[dict[str, JsonValue]] = {
     "duration_seconds": 62.0,
     "output_size": 1843200,
 }
-_PICTURE: Final[dict[str, JsonValue]] = {
+_THUMBNAIL: Final[dict[str, JsonValue]] = {
     "job_id": "content-4799c0da18e3c5aada42bd5cd9746bd6942524e0-1",
     "status": "running",
     "conversion_type": "extract_thumbnail",
@@ -76,23 +77,7 @@ class ContentRequest(BaseModel):
     file_path: str = Field(description="The uploaded file, as the caller names it.")
 
 
-class ContentConversion(BaseModel):
-    """One conversion, with the fields of GET /api/v1/converter/status."""
-
-    model_config = ConfigDict(extra="allow")
-
-    job_id: str = Field(description="Identifies the conversion in /api/v1/converter.")
-    status: Literal["running", "completed", "failed", "cancelled"]
-    conversion_type: str
-    start_time: str = Field(description="UTC, ISO 8601 without a zone.")
-    input_file: str = Field(description="As the caller names it.")
-    output_file: str = Field(
-        description="In the input's folder. Take its name from here, do not derive it."
-    )
-    phase: str = Field(description="status.phase of the ConversionJob.")
-
-
-class ContentAnswer(BaseModel):
+class ContentStatus(BaseModel):
     """All conversions of a content: the latest one of each output."""
 
     model_config = ConfigDict(
@@ -102,7 +87,7 @@ class ContentAnswer(BaseModel):
                     "content_id": "4711",
                     "status": "running",
                     "message": "1 of 2 conversions have not ended",
-                    "conversions": [_PREVIEW, _PICTURE],
+                    "conversions": [_PREVIEW, _THUMBNAIL],
                 },
                 {
                     "content_id": "4712",
@@ -130,38 +115,34 @@ class ContentAnswer(BaseModel):
         "after their time to live."
     )
     message: str | None = Field(None, description="Explains the status.")
-    conversions: list[ContentConversion] | None = Field(None, description="Absent if not_found.")
+    conversions: list[JobStatus] | None = Field(
+        None,
+        description="Absent if not_found. Take the names of the outputs from here: if two files "
+        "would have the same output, one of them gets a different name.",
+    )
     error: str | None = Field(None, description="Present if not_found.")
 
 
-class ContentError(BaseModel):
-    """An error."""
-
-    error: str = Field(description="What is wrong. Names the field.")
-
-
-_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": ContentAnswer},
-    400: {"model": ContentError, "description": "A field is missing or wrong."},
-    401: {"model": ContentError, "description": "The token is missing or not valid for this API."},
-    403: {"model": ContentError, "description": "Not allowed there, or a quota is used up."},
-    "4XX": {"model": ContentError, "description": "413: too large. 429: see Retry-After."},
-    503: {"model": ContentError, "description": "Not available now (see Retry-After)."},
-}
-_TAKEN: Final[dict[int | str, dict[str, Any]]] = {
-    409: {"model": ContentError, "description": "All possible outputs belong to other content."}
+_SUBMIT_ERRORS: Final = errors(413) | {
+    409: {"model": Error, "description": "All possible outputs belong to other content."}
 }
 
 
 def content_router(context: RouteContext) -> APIRouter:
     """Raises RulesError if the rules are not valid."""
-    router = APIRouter(prefix="/api/v1/content", tags=["content"], responses=_RESPONSES)
+    answers: dict[int | str, dict[str, Any]] = {200: {"model": ContentStatus}}
+    router = APIRouter(prefix="/api/v1/content", tags=["content"], responses=answers)
     rules = LiveRules(context.settings.gateway_content_rules)
     service = ContentService(context.service, rules.current)
     schema = ContentRequest.model_json_schema()
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
 
-    @router.post("", openapi_extra={"requestBody": body}, responses=_TAKEN, response_model=None)
+    @router.post(
+        "",
+        openapi_extra={"requestBody": body},
+        responses=_SUBMIT_ERRORS,
+        response_model=None,
+    )
     async def submit_content(request: Request, retry: Retry = []) -> Answer:  # noqa: B006  never changed
         """Start the conversions that an upload needs. It is safe to repeat the call.
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from converter_gateway.content_routes import ContentAnswer
+from converter_gateway.content_routes import ContentStatus
 from converter_gateway.rules import BUILT_IN, RulesError
 from tests.component.support import FakeApi
 from tests.component.support.faulttypes import Hold
@@ -29,7 +29,7 @@ Answer = dict[str, Any]
 def checked(answer: httpx.Response) -> Answer:
     """An answer that is what the OpenAPI page says."""
     told: Answer = answer.json()
-    ContentAnswer.model_validate(told)
+    ContentStatus.model_validate(told)
     return told
 
 

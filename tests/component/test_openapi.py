@@ -162,13 +162,17 @@ async def test_every_answer_has_the_documented_fields_and_no_others(api: FakeApi
         seen: set[str] = set()
         for number, _ in enumerate(STATUSES):
             answer = (await client.get(f"{BASE}/status/j{number}")).json()
-            validator("Job").validate(answer)
+            validator("JobStatus").validate(answer)
             seen |= answer.keys()
-        assert seen == fields_of("Job"), "each field is documented, and was seen"
+        assert seen == fields_of("JobStatus"), "each field is documented, and was seen"
         active = (await client.get(f"{BASE}/active")).json()
-        validator("Active").validate(active)
-        assert {name for job in active["active_jobs"] for name in job} <= fields_of("Job")
-        for path, name in (("status/x", "Unknown"), ("active", "Active"), ("stats", "Stats")):
+        validator("ActiveJobs").validate(active)
+        assert {name for job in active["active_jobs"] for name in job} <= fields_of("JobStatus")
+        for path, name in (
+            ("status/x", "JobNotFound"),
+            ("active", "ActiveJobs"),
+            ("stats", "Stats"),
+        ):
             answer = (await client.get(f"{BASE}/{path}")).json()
             validator(name).validate(answer)
             assert answer.keys() == fields_of(name)
@@ -179,9 +183,9 @@ async def test_the_examples_of_requests_are_good(api: FakeApi, name: str) -> Non
     async with gateway(api) as client:
         answer = await client.post(f"{BASE}/convert", json=CONVERT_EXAMPLES[name])
         assert (answer.status_code, answer.json()["status"]) == (200, "started")
-        validator("Started").validate(answer.json())
+        validator("JobStarted").validate(answer.json())
         cancelled = await client.post(f"{BASE}/cancel/{answer.json()['job_id']}")
-        validator("Cancelled").validate(cancelled.json())
+        validator("JobCancelled").validate(cancelled.json())
 
 
 def test_the_examples_of_answers_are_good() -> None:

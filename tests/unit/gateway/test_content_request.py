@@ -9,8 +9,8 @@ import pytest
 
 from converter_gateway import naming
 from converter_gateway.content_routes import (
-    ContentAnswer,
     ContentRequest,
+    ContentStatus,
     parse_content,
 )
 from converter_gateway.errors import ApiError
@@ -82,9 +82,9 @@ def test_bad_bodies_name_the_field(change: dict[str, Any], message: str) -> None
 def test_the_examples_are_right() -> None:
     (request,) = ContentRequest.model_json_schema()["examples"]
     asked = parse_content(orjson.dumps(request), MAPPINGS)
-    first, *others = ContentAnswer.model_json_schema()["examples"]
+    first, *others = ContentStatus.model_json_schema()["examples"]
     for example in (first, *others):
-        ContentAnswer.model_validate(example)
+        ContentStatus.model_validate(example)
     conversions = first["conversions"]
     for planned, told in zip(plan(asked, RULES), conversions, strict=True):
         assert told["job_id"] == naming.content_name(planned.outputs[0], 1)
