@@ -102,7 +102,7 @@ Deployment `my-network-converter-gateway` after a change.
 
 There are two exceptions. `CONVERTER_MAX_PARALLEL` and `CONVERTER_IMAGE` come from the operator's
 ConfigMap, and the content rules come from the ConfigMap `my-network-converter-content-rules`. A
-change of these takes effect within about 90 seconds.
+change of these takes effect within about two minutes.
 
 This table comes from `gateway/converter_gateway/settings.py`.
 
