@@ -6,7 +6,20 @@ whole: a rule on an optional field is skipped when that field appears or goes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Final, NamedTuple
+
+from media_converter.options import (
+    FORMATS,
+    GRAMMAR,
+    Option,
+    Size,
+    Time,
+    extensions_of,
+    in_words,
+    types_of,
+)
 
 
 class Rule(NamedTuple):
@@ -21,27 +34,6 @@ class Rule(NamedTuple):
         entry = {"rule": self.rule, "message": self.message}
         return entry | ({"fieldPath": self.field} if self.field else {})
 
-
-MAX_SIDE: Final = 16384
-
-OPTION_TYPES: Final[dict[str, tuple[str, ...]]] = {
-    "quality": ("video_to_mp4", "image_resize", "extract_thumbnail"),
-    "resolution": ("video_to_mp4",),
-    "bitrate": ("audio_to_mp3",),
-    "start": ("video_to_mp4", "audio_to_mp3"),
-    "duration": ("video_to_mp4", "audio_to_mp3"),
-    "size": ("image_resize", "extract_thumbnail"),
-    "time": ("extract_thumbnail",),
-}
-"""Which conversion types an option belongs to."""
-
-EXTENSIONS: Final[dict[str, tuple[str, ...]]] = {
-    "video_to_mp4": ("mp4",),
-    "audio_to_mp3": ("mp3",),
-    "image_resize": ("jpg", "jpeg", "png", "webp", "avif", "gif"),
-    "extract_thumbnail": ("jpg", "jpeg", "png", "webp", "avif"),
-}
-"""Which extensions of outputFile fit a conversion type."""
 
 _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
 _IMMUTABLE_OPTIONAL: Final = ("options", "timeoutSeconds", "maxRetries", "resources", "notify")
@@ -91,7 +83,7 @@ def _notify_rules() -> list[Rule]:
     ]
 
 
-def _cel_list(items: tuple[str, ...]) -> str:
+def _cel_list(items: Iterable[str]) -> str:
     return "[" + ", ".join(f"'{item}'" for item in items) + "]"
 
 
@@ -120,54 +112,56 @@ def _extension_rules() -> list[Rule]:
             f"self.conversionType != '{kind}' || "
             f"{_cel_list(extensions)}.exists(e, "
             "self.outputFile.lowerAscii().endsWith('.' + e))",
-            f"outputFile of {kind} must end in .{' or .'.join(extensions)}",
+            f"outputFile of {kind} must end in {extensions_of(kind)}",
             ".outputFile",
         )
-        for kind, extensions in EXTENSIONS.items()
+        for kind, extensions in FORMATS.items()
     ]
 
 
 def _option_rules() -> list[Rule]:
-    belongs = [
-        Rule(
-            f"!has(self.options) || !has(self.options.{option}) || "
-            f"self.conversionType in {_cel_list(kinds)}",
-            f"options.{option} belongs to {' and '.join(kinds)} only",
-            f".options.{option}",
+    rules = []
+    for name, grouped in groupby(GRAMMAR, lambda option: option.name):
+        options = list(grouped)
+        absent = f"!has(self.options) || !has(self.options.{name}) || "
+        types = [kind for option in options for kind in option.types]
+        rules.append(
+            Rule(
+                f"{absent}self.conversionType in {_cel_list(types)}",
+                f"options.{name} belongs to {types_of(name)} only",
+                f".options.{name}",
+            )
         )
-        for option, kinds in OPTION_TYPES.items()
-    ]
-    has_quality = "!has(self.options) || !has(self.options.quality) || "
-    return [
-        *belongs,
-        Rule(
-            has_quality + "self.conversionType != 'video_to_mp4' || "
-            "(type(self.options.quality) == string && "
-            "self.options.quality in ['low', 'medium', 'high'])",
-            "options.quality of video_to_mp4 must be low, medium or high",
-            ".options.quality",
-        ),
-        Rule(
-            has_quality + "!(self.conversionType in ['image_resize', 'extract_thumbnail']) || "
-            "type(self.options.quality) == int || "
-            "!(self.options.quality in ['low', 'medium', 'high'])",
-            "options.quality of image_resize and extract_thumbnail must be 1 to 100",
-            ".options.quality",
-        ),
-        Rule(
-            "!has(self.options) || !has(self.options.size) || "
-            f"self.options.size.split('x').all(side, int(side) <= {MAX_SIDE})",
-            f"options.size must be WIDTHxHEIGHT with sides of 1 to {MAX_SIDE} pixels",
-            ".options.size",
-        ),
-        Rule(
-            "!has(self.options) || !has(self.options.duration) || "
-            "(type(self.options.duration) == int ? self.options.duration > 0 : "
-            "self.options.duration.matches('[1-9]'))",
-            "options.duration must be more than 0",
-            ".options.duration",
-        ),
-    ]
+        for option in options:
+            only, of = "", ""
+            if len(options) > 1:
+                only = f"!(self.conversionType in {_cel_list(option.types)}) || "
+                of = f" of {in_words(option.types, 'and')}"
+            rules.append(
+                Rule(
+                    f"{absent}{only}{_cel_check(option)}",
+                    f"options.{name}{of} must be {option.kind.must_be}",
+                    f".options.{name}",
+                )
+            )
+    return rules
+
+
+def _cel_check(option: Option) -> str:
+    """True for what the row of the grammar takes. Matching first keeps conversions from failing."""
+    value, kind = f"self.options.{option.name}", option.kind
+    check = f"{value}.matches('{kind.pattern}')"
+    if isinstance(kind, Size):
+        check += f" && {value}.split('x').all(side, int(side) <= {kind.max_side})"
+    if isinstance(kind, Time):
+        # 1:02:03.5 as the Go duration 1h02m03.5s, 90 as 90s.
+        seconds = f"duration({value}.replace(':', 'h', 1).replace(':', 'm', 1) + 's')"
+        check += f" && {seconds} <= duration('{kind.max_seconds}s')"
+        check += "" if kind.zero else f" && {value}.matches('[1-9]')"
+    if kind.integers is None:
+        return f"type({value}) == string && {check}"
+    low, high = kind.integers
+    return f"(type({value}) == int ? {value} >= {low} && {value} <= {high} : {check})"
 
 
 def _url_rules() -> list[Rule]:
