@@ -7,7 +7,6 @@ whole: a rule on an optional field is skipped when that field appears or goes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
 from typing import Final, NamedTuple
 
 from media_converter.options import (
@@ -120,35 +119,40 @@ def _extension_rules() -> list[Rule]:
 
 
 def _option_rules() -> list[Rule]:
-    rules = []
-    for name, grouped in groupby(GRAMMAR, lambda option: option.name):
-        options = list(grouped)
-        absent = f"!has(self.options) || !has(self.options.{name}) || "
-        types = [kind for option in options for kind in option.types]
-        rules.append(
-            Rule(
-                f"{absent}self.conversionType in {_cel_list(types)}",
-                f"options.{name} belongs to {types_of(name)} only",
-                f".options.{name}",
-            )
-        )
-        for option in options:
-            only, of = "", ""
-            if len(options) > 1:
-                only = f"!(self.conversionType in {_cel_list(option.types)}) || "
-                of = f" of {in_words(option.types, 'and')}"
-            rules.append(
-                Rule(
-                    f"{absent}{only}{_cel_check(option)}",
-                    f"options.{name}{of} must be {option.kind.must_be}",
-                    f".options.{name}",
-                )
-            )
-    return rules
+    names = dict.fromkeys(option.name for option in GRAMMAR)
+    return [*map(_type_rule, names), *map(_value_rule, GRAMMAR)]
+
+
+def _type_rule(name: str) -> Rule:
+    types = [kind for option in GRAMMAR if option.name == name for kind in option.types]
+    return Rule(
+        f"{_absent(name)} || self.conversionType in {_cel_list(types)}",
+        f"options.{name} belongs to {types_of(name)} only",
+        f".options.{name}",
+    )
+
+
+def _value_rule(option: Option) -> Rule:
+    name, types = option.name, in_words(option.types, "and")
+    of = "" if types == types_of(name) else f" of {types}"
+    return Rule(
+        f"{_absent(name)} || !(self.conversionType in {_cel_list(option.types)}) || "
+        f"{_cel_check(option)}",
+        f"options.{name}{of} must be {option.kind.must_be}",
+        f".options.{name}",
+    )
+
+
+def _absent(name: str) -> str:
+    return f"!has(self.options) || !has(self.options.{name})"
 
 
 def _cel_check(option: Option) -> str:
-    """True for what the row of the grammar takes. Matching first keeps conversions from failing."""
+    """True for the values that the row accepts.
+
+    The pattern is checked first: int() and duration() end in an error for other strings, and the
+    API server would report that error in place of our message.
+    """
     value, kind = f"self.options.{option.name}", option.kind
     check = f"{value}.matches('{kind.pattern}')"
     if isinstance(kind, Size):
