@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from conversion_operator.cluster.client import Cluster
+from conversion_operator.controller.admissions import ANNOTATION, parse_admissions
 from conversion_operator.controller.leadership import NAME, Leadership
-from conversion_operator.core.fence import ANNOTATION, parse_admissions
 from tests.component.running import phase_of, running
 from tests.component.support import NAMESPACE, FakeApi, World
 from tests.component.support.invariants import check_all

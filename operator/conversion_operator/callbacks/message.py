@@ -79,7 +79,7 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
         "sha256": status.output.sha256 if status.output else None,
         "durationSeconds": status.duration_seconds,
     }
-    notes = {name: conversion.notes.get(key) for name, key in _NOTES.items()}
+    notes = {name: conversion.annotations.get(key) for name, key in _NOTES.items()}
     values |= {name: head(text, _NOTE_MAX_BYTES) for name, text in notes.items() if text}
     return {name: value for name, value in values.items() if value is not None}
 

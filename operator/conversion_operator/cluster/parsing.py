@@ -19,7 +19,7 @@ from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Ter
 
 Body = Mapping[str, Any]
 
-_NOTES: Final = (
+_KEPT_ANNOTATIONS: Final = (
     names.CONTENT_ID_ANNOTATION,
     names.CALLER_INPUT_ANNOTATION,
     names.CALLER_OUTPUT_ANNOTATION,
@@ -59,7 +59,11 @@ def parse_conversion(body: Body) -> Conversion:
         spec=spec,
         status=status,
         invalid=invalid,
-        notes={name: text for name in _NOTES if isinstance(text := annotations.get(name), str)},
+        annotations={
+            name: text
+            for name in _KEPT_ANNOTATIONS
+            if isinstance(text := annotations.get(name), str)
+        },
     )
 
 

@@ -23,16 +23,20 @@ from conversion_operator.api.status import Phase
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Refused
 from conversion_operator.cluster.objects import Body, Resource, WatchEvent
 from conversion_operator.cluster.parsing import owned_by
+from conversion_operator.controller.admissions import free_entries
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
-from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
-from conversion_operator.core.fence import room
+from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, slots_held
+from conversion_operator.core.attempts import awaits_attempt, current_attempt
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block
-from conversion_operator.core.reconcile import awaits_attempt, current_attempt
-from conversion_operator.core.sweep import ATTEMPT as SWEEP
-from conversion_operator.core.sweep import may_sweep, sweeps, wants_sweep
+from conversion_operator.core.sweep import (
+    SWEEP_ATTEMPT,
+    free_for_sweeps,
+    wanted_sweeps,
+    wants_sweep,
+)
 
 _LONGEST_REST: Final = 15.0
 _CLAIM_TTL: Final = 5.0
@@ -102,9 +106,9 @@ class Admitter:
         # between counting the slots and taking them.
         now = self._cluster.now()
         children = self._store.all_children()
-        queue = look(self._store.conversions(), children, obstacles, now, policy)
+        queue = build_queue(self._store.conversions(), children, obstacles, now, policy)
         queue = _without(queue, self._reserved)
-        held = slots_held(children, self._reserved, self._written_off())
+        held = slots_held(children, self._reserved, self._lost_with_node())
         batch = self._choose(queue, held, policy)
         self._reserved.update(batch)
         if batch and not await self._leadership.commit(batch, self._term):
@@ -113,7 +117,7 @@ class Admitter:
         for uid, attempt in batch.items():
             self._begin(uid, attempt, policy)
         self._publish(queue, held, policy)
-        wake = (queue.wake - now).total_seconds() if queue.wake else _LONGEST_REST
+        wake = (queue.next_retry_at - now).total_seconds() if queue.next_retry_at else _LONGEST_REST
         # What was asked of the cluster is asked again soon while it stands in the way.
         blocked = obstacles.namespaces_without_claim or obstacles.refused
         return min(max(wake, 0.05), _CLAIM_TTL if blocked else _LONGEST_REST)
@@ -125,14 +129,14 @@ class Admitter:
             for uid in admit(queue, held, policy)
             if (conversion := self._store.conversion(uid))
         }
-        spare = may_sweep(len(queue.order), held, policy)
+        spare = free_for_sweeps(len(queue.order), held, policy)
         if spare:
-            found = sweeps(
+            found = wanted_sweeps(
                 self._store.conversions(), self._store.all_children(), self._cluster.now()
             )
             wanting = [uid for uid in found if uid not in self._reserved]
-            chosen |= dict.fromkeys(wanting[:spare], SWEEP)
-        return dict(itertools.islice(chosen.items(), room(len(self._reserved))))
+            chosen |= dict.fromkeys(wanting[:spare], SWEEP_ATTEMPT)
+        return dict(itertools.islice(chosen.items(), free_entries(len(self._reserved))))
 
     def _publish(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._reserved)
@@ -149,7 +153,7 @@ class Admitter:
         self._context.metrics.limit.set(policy.max_parallel)
         self._context.metrics.enabled.set(policy.enabled)
 
-    def _written_off(self) -> frozenset[str]:
+    def _lost_with_node(self) -> frozenset[str]:
         return frozenset(
             c.key.uid
             for c in self._store.conversions()
@@ -162,7 +166,9 @@ class Admitter:
         for uid in [uid for uid, (_, until) in refused.items() if until <= now]:
             del refused[uid]
         spaces = {c.key.namespace for c in self._store.conversions() if not c.finished}
-        missing = {space for space in spaces if not await self._claim_exists(space, policy.claim)}
+        missing = {
+            space for space in spaces if not await self._claim_exists(space, policy.claim_name)
+        }
         return Obstacles(frozenset(missing), {uid: block for uid, (block, _) in refused.items()})
 
     async def _claim_exists(self, namespace: str, claim: str) -> bool:
@@ -233,15 +239,15 @@ class Admitter:
     def _seen(self, uid: str, attempt: int) -> bool:
         """True once the attempt is known, be it over already: then it holds its slot itself."""
         conversion, children = self._store.conversion(uid), self._store.children(uid)
-        if attempt == SWEEP:
-            return any(job.attempt == SWEEP for job in children.jobs)
+        if attempt == SWEEP_ATTEMPT:
+            return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
         stored = current_attempt(conversion, children) if conversion else 0
         return stored >= attempt or any(job.attempt >= attempt for job in children.jobs)
 
     def _wanted(self, uid: str, attempt: int) -> Conversion | None:
         """The conversion, if it is still to be started: it may have been cancelled meanwhile."""
         conversion = self._store.conversion(uid)
-        if conversion is not None and attempt == SWEEP:
+        if conversion is not None and attempt == SWEEP_ATTEMPT:
             children, now = self._store.children(uid), self._cluster.now()
             wanted = self._context.leads() and wants_sweep(conversion, children, now)
             return conversion if wanted else None
@@ -259,7 +265,7 @@ class Admitter:
         doubled = bool(retries and retries.out_of_memory)
         body = (
             build_sweep(conversion, policy)
-            if attempt == SWEEP
+            if attempt == SWEEP_ATTEMPT
             else build_job(conversion, attempt, policy, doubled)
         )
         try:
@@ -301,7 +307,9 @@ def _still_uncertain(lost_at: float | None) -> bool:
 
 
 def _without(queue: Queue, reserved: set[str]) -> Queue:
-    return Queue(tuple(uid for uid in queue.order if uid not in reserved), queue.blocks, queue.wake)
+    return Queue(
+        tuple(uid for uid in queue.order if uid not in reserved), queue.blocks, queue.next_retry_at
+    )
 
 
 def _explain_refusal(message: str) -> Block:

@@ -17,7 +17,11 @@ from typing import Any, Final
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound
 from conversion_operator.cluster.objects import Body
-from conversion_operator.core.fence import ANNOTATION, format_admissions, parse_admissions
+from conversion_operator.controller.admissions import (
+    ANNOTATION,
+    format_admissions,
+    parse_admissions,
+)
 
 NAME: Final = "my-network-converter-operator"
 LEASE_SECONDS: Final = 30

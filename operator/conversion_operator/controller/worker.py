@@ -13,23 +13,19 @@ from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.workqueue import WorkQueue
+from conversion_operator.core.attempts import awaits_attempt, current_attempt
+from conversion_operator.core.manifest import job_name
 from conversion_operator.core.model import Children, Conversion, Pod
-from conversion_operator.core.naming import job_name
 from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
     STARTING_INTERVAL,
     Action,
-    Context,
     DeleteJob,
     DeletePod,
     Plan,
+    Snapshot,
 )
-from conversion_operator.core.reconcile import (
-    awaits_attempt,
-    current_attempt,
-    decide,
-    decide_ownerless,
-)
+from conversion_operator.core.reconcile import decide, decide_ownerless
 from media_converter.contract import PROGRESS_KEY, Progress, parse_progress
 
 _NOT_READY_PAUSE: Final = 1.0
@@ -90,7 +86,7 @@ class Worker:
             self._admitter.wake()
             return
         children = await self._make_sure(conversion, children)
-        plan = decide(conversion, children, await self._snapshot(conversion, children))
+        plan = decide(await self._snapshot(conversion, children))
         await self._carry_out(conversion, plan)
         if conversion.finished:
             self._store.forget_deleted(uid)
@@ -122,16 +118,18 @@ class Worker:
             return children
         return self._store.children(key.uid)
 
-    async def _snapshot(self, conversion: Conversion, children: Children) -> Context:
+    async def _snapshot(self, conversion: Conversion, children: Children) -> Snapshot:
         uid, queue = conversion.key.uid, self._admitter.queue
         written = self._written_at.get(uid)
         progress, logs = await self._ask_progress(conversion, children, written)
-        return Context(
+        return Snapshot(
+            conversion=conversion,
+            children=children,
             now=self._cluster.now(),
             policy=self._context.settings.current.policy(),
             position=queue.position(uid),
             block=queue.blocks.get(uid),
-            events=await self._ask_events(conversion, children),
+            warning=await self._latest_warning(conversion, children),
             progress=progress,
             logs=logs,
             since_write=None if written is None else timedelta(seconds=time.monotonic() - written),
@@ -154,7 +152,7 @@ class Worker:
             logger.debug("no log of %s: %s", pod.name, error)
             return None, ""
 
-    async def _ask_events(self, conversion: Conversion, children: Children) -> str:
+    async def _latest_warning(self, conversion: Conversion, children: Children) -> str:
         """The latest warning about a Job or pod that should have started by now."""
         if conversion.finished or awaits_attempt(conversion, children):
             return ""

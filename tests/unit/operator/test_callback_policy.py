@@ -23,7 +23,7 @@ from conversion_operator.controller.settings import Settings
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion
 from conversion_operator.core.reconcile import callback_url, decide
-from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit, owe
+from conversion_operator.core.transitions import STATUS_MAX_BYTES, fit, owe_callback
 from converter_gateway import naming
 from media_converter.contract import Reason
 from tests.unit.operator.builders import (
@@ -31,10 +31,10 @@ from tests.unit.operator.builders import (
     at,
     bad_report,
     children,
-    context,
     conversion,
     ended,
     job,
+    snapshot,
     status,
     step,
     succeeded,
@@ -67,7 +67,7 @@ class TestOwed:
     @pytest.mark.parametrize("default", ["", URL])
     def test_a_default_is_for_those_without_an_own(self, default: str) -> None:
         policy = replace(POLICY, callback_url=default)
-        plan = decide(conversion(), children(job(), succeeded()), context(at(12), policy=policy))
+        plan = decide(snapshot(conversion(), children(job(), succeeded()), 12, policy=policy))
         assert plan.status
         assert plan.status.notify == (PENDING if default else None)
         assert callback_url(conversion(), default) == default
@@ -98,7 +98,7 @@ class TestOwed:
 
     def test_a_status_written_again_keeps_it(self) -> None:
         told = PENDING.model_copy(update={"state": NotifyState.DELIVERED, "attempts": 1})
-        kept = owe(status(DONE).model_copy(update={"notify": told}), URL)
+        kept = owe_callback(status(DONE).model_copy(update={"notify": told}), URL)
         assert kept.notify == told
 
 
@@ -214,7 +214,7 @@ class TestTimeToLive:
     def test_waits_for_the_callback(self, state: NotifyState, now: float, deleted: bool) -> None:
         subject = noted(state=state)
         spec = conversion(notify={"url": URL}, ttlSecondsAfterFinished=0).spec
-        plan = decide(replace(subject, spec=spec), children(), context(at(now)))
+        plan = decide(snapshot(replace(subject, spec=spec), now=now))
         assert (DeleteConversion() in plan.actions) is deleted
         assert plan.status is None
 
@@ -222,7 +222,7 @@ class TestTimeToLive:
 class TestMessage:
     def test_the_example_of_the_page(self) -> None:
         """docs/callbacks.md shows it; the same bytes each time."""
-        done = replace(DONE, notes={names.CONTENT_ID_ANNOTATION: "film-17"})
+        done = replace(DONE, annotations={names.CONTENT_ID_ANNOTATION: "film-17"})
         message = build_message(done)
         assert message == build_message(replace(done, version=7))
         event = json.loads(message.body)
@@ -255,7 +255,7 @@ class TestMessage:
     def test_one_that_could_not_be_understood_is_told_of(self) -> None:
         odd = replace(conversion(), spec=None, invalid="spec.size: odd")
         policy = replace(POLICY, callback_url=URL)
-        plan = decide(odd, children(), context(at(5), policy=policy))
+        plan = decide(snapshot(odd, policy=policy))
         data = json.loads(build_message(replace(odd, status=plan.status)).body)["data"]
         assert (data["status"], data["reason"]) == ("failed", "InvalidSpec")
         assert "inputFile" not in data

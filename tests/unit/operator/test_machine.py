@@ -1,9 +1,9 @@
-"""Random histories: the decisions, the view and the slots against a small model of a cluster.
+"""Random histories: decisions, store and slots against a small model of a cluster.
 
-Events come late, in any order between kinds, or only by the next list; answers get lost; the
-operator dies between any two writes. What must hold at every step is I1 and I2 (one live pod a
-conversion, no more live pods than slots), that an end stays an end and that an attempt has one
-Job; what must hold in the end is that everything finishes and nothing is left (I3, I4).
+Watch events arrive late, in any order across resources, or only with the next list. Answers get
+lost. The operator dies between any two writes. At every step I1 and I2 hold (one live pod per
+conversion, no more live pods than slots), a terminal phase never changes, and an attempt has one
+Job. In the end every conversion has finished and nothing is left over (I3, I4).
 """
 
 from __future__ import annotations
@@ -22,16 +22,12 @@ from conversion_operator.api import names
 from conversion_operator.api.status import format_time
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
 from conversion_operator.controller.store import Store
-from conversion_operator.core.admission import Obstacles, admit, look, slots_held
+from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
+from conversion_operator.core.attempts import awaits_attempt, current_attempt
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.plan import Context, DeleteConversion, DeleteJob, DeletePod, Plan
-from conversion_operator.core.reconcile import (
-    awaits_attempt,
-    current_attempt,
-    decide,
-    decide_ownerless,
-)
+from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
+from conversion_operator.core.reconcile import decide, decide_ownerless
 from media_converter.contract import EXIT_CODES, Reason
 from tests.unit.operator.builders import T0, bad_report, good_report
 
@@ -50,7 +46,7 @@ ENDS: dict[str, tuple[int, str, str]] = {
 
 
 class FakeServer:
-    """What the API server has: versions, deletion in the foreground, owners."""
+    """A small API server: versions, foreground deletion and owners."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -80,7 +76,7 @@ class FakeServer:
                     self.stop(child, owned)
 
     def stop(self, resource: Resource, body: Body) -> None:
-        """Deletion that waits: a pod for its container, a Job in the foreground for its pods."""
+        """Mark for deletion: a pod waits for its container, a Job for its pods."""
         if "deletionTimestamp" not in body["metadata"]:
             body["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
             self.put(resource, body)
@@ -91,7 +87,7 @@ class FakeServer:
 
 
 class Machine(RuleBasedStateMachine):
-    """The operator is ``view``, ``reserved`` and ``delivered``; all else is the cluster."""
+    """The operator is ``store``, ``reserved`` and ``delivered``. The rest is the cluster."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +120,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(resource=st.sampled_from(list(Resource)), count=st.integers(1, 5), lossy=st.booleans())
     def deliver(self, resource: Resource, count: int, lossy: bool) -> None:
-        """Some events of one kind; a lossy watch skips them, until the next list."""
+        """Deliver some events of one resource. A lossy watch drops them until the next list."""
         end = min(self.delivered[resource] + count, len(self.server.log))
         for kind, change in self.server.log[self.delivered[resource] : end]:
             if kind is resource and not lossy:
@@ -133,7 +129,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
-        """An old event once more."""
+        """Deliver an old event again."""
         if self.server.log:
             resource, change = data.draw(st.sampled_from(self.server.log))
             self.store.apply(resource, change)
@@ -142,7 +138,7 @@ class Machine(RuleBasedStateMachine):
     @rule(lost=st.booleans(), die=st.booleans())
     def admit(self, lost: bool, die: bool) -> None:
         children = self.store.all_children()
-        queue = look(self.store.conversions(), children, Obstacles(), self.now, POLICY)
+        queue = build_queue(self.store.conversions(), children, Obstacles(), self.now, POLICY)
         free = [uid for uid in queue.order if uid not in self.reserved]
         held = slots_held(children, self.reserved)
         for uid in admit(replace(queue, order=tuple(free)), held, POLICY):
@@ -155,7 +151,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.reserved))
     @rule(lost=st.booleans())
     def repeat_creates(self, lost: bool) -> None:
-        """Requests whose answer was lost are repeated until it is known what came of them."""
+        """Repeat requests whose answer was lost until their result is known."""
         for uid in sorted(self.reserved):
             self.create(uid, lost)
 
@@ -167,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         children = self.store.children(uid)
         attempt = current_attempt(conversion, children) + 1
         if uid in self.attempts and self.attempts[uid] < attempt:
-            self.reserved.discard(uid)  # the attempt that was asked for is known by now
+            self.reserved.discard(uid)  # the requested attempt is known by now
             self.attempts.pop(uid)
             return
         self.attempts[uid] = attempt
@@ -204,8 +200,7 @@ class Machine(RuleBasedStateMachine):
             self.carry_out(decide_ownerless(self.store.children(uid)))
             return
         self.make_sure(conversion)
-        context = Context(now=self.now, policy=POLICY, position=1)
-        plan = decide(conversion, self.store.children(uid), context)
+        plan = decide(Snapshot(conversion, self.store.children(uid), self.now, POLICY, position=1))
         self.carry_out(plan, conversion.key.name)
         if die:
             self.crash()
@@ -222,7 +217,7 @@ class Machine(RuleBasedStateMachine):
         self.store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
 
     def make_sure(self, conversion: Conversion) -> None:
-        """What the worker asks the API server for, before it concludes from absence."""
+        """Ask the API server, as the worker does, before an object counts as missing."""
         uid = conversion.key.uid
         children = self.store.children(uid)
         if conversion.finished or awaits_attempt(conversion, children):
@@ -291,7 +286,7 @@ class Machine(RuleBasedStateMachine):
             found["spec"]["cancel"] = True
             self.server.put(resource, found)
         elif what in ("delete", "background"):
-            # Gone at once; what it owned follows when the collector gets to it.
+            # Deleted at once. Garbage collection deletes its children later.
             self.server.remove(resource, name)
         else:
             self.server.stop(resource, found)
@@ -300,7 +295,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(end=st.sampled_from(list(ENDS)))
     def turn(self, end: str) -> None:
-        """Job controller, kubelet and garbage collector do the next thing there is to do."""
+        """The Job controller, the kubelet or the garbage collector takes its next step."""
         next((step for step in self.chores(end) if step()), None)
 
     @precondition(lambda self: self.store.complete([NAMESPACE]))
@@ -311,7 +306,7 @@ class Machine(RuleBasedStateMachine):
         lost=st.booleans(),
     )
     def proceed(self, heard: set[Resource], turns: int, end: str, lost: bool) -> None:
-        """Ordinary progress, so that histories get somewhere: some kinds are heard, others lag."""
+        """Ordinary progress, so that histories advance. Some resources are seen, others lag."""
         for resource in sorted(heard):
             self.deliver(resource, len(self.server.log), lossy=False)
         self.admit(lost, die=False)
@@ -333,7 +328,7 @@ class Machine(RuleBasedStateMachine):
         return [p for p in pods if p["metadata"]["ownerReferences"][0]["uid"] == uid]
 
     def collect(self) -> bool:
-        """What is being deleted goes: containers get their SIGTERM, Jobs wait for pods."""
+        """Carry out deletions: containers get SIGTERM, Jobs wait for their pods."""
         for pod in tuple(self.server.objects[Resource.PODS].values()):
             if "deletionTimestamp" in pod["metadata"]:
                 if pod["status"]["phase"] == "Running":
@@ -445,7 +440,7 @@ class Machine(RuleBasedStateMachine):
         assert len(self.server.jobs_made) == len(set(self.server.jobs_made))
 
     def teardown(self) -> None:
-        """Left in peace, everything ends, and what is left are ends and their tombstones."""
+        """Without faults everything ends, and no Job or pod is left over."""
         for _ in range(400):
             for resource in Resource:
                 self.list_again(resource)
