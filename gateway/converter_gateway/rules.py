@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from conversion_operator.api.spec import ApiModel, ConversionJobSpec, ConversionOptions
 from converter_gateway.errors import ApiError
-from converter_gateway.requests import check_together
+from converter_gateway.requests import check_spec
 from converter_gateway.settings import GatewaySettings
 from media_converter.contract import ConversionType
 
@@ -63,7 +63,7 @@ class Recipe(ApiModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         try:
-            check_together(self.spec("source", "source" + self.suffix))
+            check_spec(self.spec("source", "source" + self.suffix))
         except ApiError as error:
             raise ValueError(error.message.replace("output_file:", "suffix:")) from None
         return self

@@ -1,39 +1,29 @@
 """``spec`` of a ConversionJob. The descriptions are what ``kubectl explain`` prints.
 
-Aliases are the names users write. What a single field can express (patterns, bounds) stands here;
-what takes several fields is in :mod:`conversion_operator.api.validation`.
+Aliases are the names users write. This module has what a schema can say of a single field; for the
+options that comes from GRAMMAR. :mod:`conversion_operator.api.validation` has the rest.
 """
 
 from __future__ import annotations
 
 import posixpath
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.alias_generators import to_camel
 
 from media_converter.contract import ConversionType
+from media_converter.options import GRAMMAR, MAX_LENGTH
 
 PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
-TIME_PATTERN: Final = r"^([0-9]{1,6}|[0-9]{1,3}:[0-5]?[0-9]:[0-5]?[0-9])(\.[0-9]{1,6})?$"
-SIZE_PATTERN: Final = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
-RESOLUTION_PATTERN: Final = r"^(240|360|480|720|1080|1440|2160)p$"
-BITRATE_PATTERN: Final = r"^(32|40|48|56|64|80|96|112|128|160|192|224|256|320)k$"
-QUALITY_PATTERN: Final = r"^(low|medium|high|[1-9][0-9]?|100)$"
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 URL_PATTERN: Final = r"^[!-\[\]-~]+$"
 """Printable ASCII but for the space and the backslash, which readers of URLs disagree about."""
 
-MAX_SECONDS: Final = 604800
+MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
 
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN)]
-Seconds = Annotated[int, Field(ge=0, le=MAX_SECONDS)]
-Time = Seconds | Annotated[str, StringConstraints(max_length=20, pattern=TIME_PATTERN)]
-Quality = (
-    Annotated[int, Field(ge=1, le=100)]
-    | Annotated[str, StringConstraints(max_length=6, pattern=QUALITY_PATTERN)]
-)
 Quantity = (
     Annotated[int, Field(ge=1)]
     | Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY_PATTERN)]
@@ -43,6 +33,27 @@ Quantity = (
 def normal_path(path: str) -> str:
     """The path from the root of the volume, with one leading slash and no doubled slashes."""
     return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _integers(name: str) -> Any:
+    """The integers an option takes, in any conversion type.
+
+    Strict: pydantic would also read True and strings such as "+5" or " 5 " as integers.
+    """
+    bounds = [bound for row in GRAMMAR if row.name == name for bound in row.kind.integers or ()]
+    return Field(strict=True, ge=min(bounds), le=max(bounds))
+
+
+def _strings(name: str) -> StringConstraints:
+    """The strings an option takes, in any conversion type."""
+    patterns = [row.kind.pattern for row in GRAMMAR if row.name == name]
+    return StringConstraints(max_length=MAX_LENGTH, pattern="|".join(patterns))
+
+
+Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
+Start = Annotated[int, _integers("start")] | Annotated[str, _strings("start")]
+Duration = Annotated[int, _integers("duration")] | Annotated[str, _strings("duration")]
+Time = Annotated[int, _integers("time")] | Annotated[str, _strings("time")]
 
 
 class ApiModel(BaseModel):
@@ -61,27 +72,25 @@ class ConversionOptions(ApiModel):
         description="video_to_mp4: low, medium (default) or high. image_resize: 1 to 100, by "
         "default 85. extract_thumbnail: 1 to 100, by default as good as the video.",
     )
-    resolution: (
-        Annotated[str, StringConstraints(max_length=5, pattern=RESOLUTION_PATTERN)] | None
-    ) = Field(
+    resolution: Annotated[str, _strings("resolution")] | None = Field(
         None,
         description="video_to_mp4: the largest short side, 240p to 2160p. Never enlarges. "
         "Default: the size of the input.",
     )
-    bitrate: Annotated[str, StringConstraints(max_length=4, pattern=BITRATE_PATTERN)] | None = (
-        Field(None, description="audio_to_mp3: 32k to 320k, a bit rate MP3 has. Default: 192k.")
+    bitrate: Annotated[str, _strings("bitrate")] | None = Field(
+        None, description="audio_to_mp3: 32k to 320k, a bit rate MP3 has. Default: 192k."
     )
-    start: Time | None = Field(
+    start: Start | None = Field(
         None,
         description="video_to_mp4 and audio_to_mp3: where to begin, in seconds or as "
         "HH:MM:SS.mmm. Default: the beginning.",
     )
-    duration: Time | None = Field(
+    duration: Duration | None = Field(
         None,
         description="video_to_mp4 and audio_to_mp3: how much to convert, in seconds or as "
         "HH:MM:SS.mmm. Default: all of it.",
     )
-    size: Annotated[str, StringConstraints(max_length=11, pattern=SIZE_PATTERN)] | None = Field(
+    size: Annotated[str, _strings("size")] | None = Field(
         None,
         description="image_resize and extract_thumbnail: the box WIDTHxHEIGHT in pixels the "
         "picture is fitted into. Never enlarges. Default: 800x600 for image_resize, the size of "
@@ -92,6 +101,12 @@ class ConversionOptions(ApiModel):
         description="extract_thumbnail: the moment of the picture, in seconds or as "
         "HH:MM:SS.mmm. Default: 1 second, or the middle of a shorter clip.",
     )
+
+    @field_validator("quality", "start", "duration", "time", mode="before")
+    @classmethod
+    def _read_whole(cls, value: object) -> object:
+        """JSON does not tell 90.0 from 90. The API server does, so it gets 90."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class ResourceList(ApiModel):
@@ -151,7 +166,7 @@ class ConversionJobSpec(ApiModel):
     cancel: bool | None = Field(
         None, description="Set to true to stop the conversion. Once true it stays true."
     )
-    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] | None = Field(
+    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = Field(
         None,
         description="Longest time to run, in seconds; waiting does not count. Default: the "
         "operator's CONVERTER_TIMEOUT_SECONDS.",
