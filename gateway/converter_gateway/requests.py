@@ -90,7 +90,7 @@ def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) ->
 
 
 def check_spec(spec: ConversionJobSpec) -> None:
-    """Refuse what the CRD's rules would refuse. Raises ApiError 400, which names the API's field."""
+    """Refuse what the CRD's rules refuse. Raises ApiError 400, which names the API's field."""
     kind = spec.conversion_type
     if not spec.output_file.lower().endswith(tuple(f".{e}" for e in FORMATS[kind])):
         raise ApiError(400, f"output_file: must end in {extensions_of(kind)} for {kind}")
