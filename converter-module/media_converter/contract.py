@@ -26,7 +26,7 @@ class ConversionType(StrEnum):
     EXTRACT_THUMBNAIL = "extract_thumbnail"
 
 
-class Reason(StrEnum):
+class ExitReason(StrEnum):
     """How a run of the converter ended. Closed: every end has exactly one of these."""
 
     COMPLETED = "Completed"
@@ -62,32 +62,32 @@ class Reason(StrEnum):
 # 1 and 2 belong to the interpreter, 125 and up to the container runtime and to signals.
 EXIT_CODES: Final = MappingProxyType(
     {
-        Reason.COMPLETED: 0,
-        Reason.INPUT_NOT_FOUND: 10,
-        Reason.INPUT_EMPTY: 11,
-        Reason.INPUT_NOT_REGULAR: 12,
-        Reason.PATH_NOT_ALLOWED: 13,
-        Reason.UNSUPPORTED_FORMAT: 14,
-        Reason.NO_VIDEO_STREAM: 15,
-        Reason.NO_AUDIO_STREAM: 16,
-        Reason.INPUT_TRUNCATED: 17,
-        Reason.INPUT_DAMAGED: 18,
-        Reason.INPUT_TOO_LARGE: 19,
-        Reason.NOTHING_IN_RANGE: 20,
-        Reason.OUTPUT_IS_INPUT: 21,
-        Reason.INVALID_OPTIONS: 22,
-        Reason.NEEDS_MEMORY: 23,
-        Reason.INPUT_UNREADABLE: 40,
-        Reason.OUTPUT_NOT_WRITABLE: 41,
-        Reason.DISK_FULL: 42,
-        Reason.INPUT_CHANGED: 43,
-        Reason.OUT_OF_MEMORY: 44,
-        Reason.STALLED: 45,
-        Reason.DEADLINE_EXCEEDED: 46,
-        Reason.TERMINATED: 47,
-        Reason.IO_ERROR: 48,
-        Reason.VERIFICATION_FAILED: 49,
-        Reason.INTERNAL_ERROR: 50,
+        ExitReason.COMPLETED: 0,
+        ExitReason.INPUT_NOT_FOUND: 10,
+        ExitReason.INPUT_EMPTY: 11,
+        ExitReason.INPUT_NOT_REGULAR: 12,
+        ExitReason.PATH_NOT_ALLOWED: 13,
+        ExitReason.UNSUPPORTED_FORMAT: 14,
+        ExitReason.NO_VIDEO_STREAM: 15,
+        ExitReason.NO_AUDIO_STREAM: 16,
+        ExitReason.INPUT_TRUNCATED: 17,
+        ExitReason.INPUT_DAMAGED: 18,
+        ExitReason.INPUT_TOO_LARGE: 19,
+        ExitReason.NOTHING_IN_RANGE: 20,
+        ExitReason.OUTPUT_IS_INPUT: 21,
+        ExitReason.INVALID_OPTIONS: 22,
+        ExitReason.NEEDS_MEMORY: 23,
+        ExitReason.INPUT_UNREADABLE: 40,
+        ExitReason.OUTPUT_NOT_WRITABLE: 41,
+        ExitReason.DISK_FULL: 42,
+        ExitReason.INPUT_CHANGED: 43,
+        ExitReason.OUT_OF_MEMORY: 44,
+        ExitReason.STALLED: 45,
+        ExitReason.DEADLINE_EXCEEDED: 46,
+        ExitReason.TERMINATED: 47,
+        ExitReason.IO_ERROR: 48,
+        ExitReason.VERIFICATION_FAILED: 49,
+        ExitReason.INTERNAL_ERROR: 50,
     }
 )
 REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in EXIT_CODES.items()})
@@ -131,7 +131,7 @@ class Report(NamedTuple):
     """
 
     final: bool
-    reason: Reason | None = None
+    reason: ExitReason | None = None
     message: str = ""
     output_size: int | None = None
     output: Output | None = None
@@ -198,7 +198,7 @@ def parse_report(text: str) -> Report | None:
         progress = body.get("progress") or {}
         return Report(
             final=body["final"],
-            reason=Reason(body["reason"]) if body.get("reason") else None,
+            reason=ExitReason(body["reason"]) if body.get("reason") else None,
             message=str(body.get("message", "")),
             output_size=_whole(body.get("outputSize")),
             output=_parse_output(output) if output else None,

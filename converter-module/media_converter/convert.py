@@ -20,7 +20,7 @@ from media_converter import (
     temporary,
     verify,
 )
-from media_converter.contract import FILE_FAULTS, Output, Progress, Reason
+from media_converter.contract import FILE_FAULTS, ExitReason, Output, Progress
 from media_converter.errors import ConversionError
 from media_converter.failures import explain, is_too_large
 from media_converter.job import Job
@@ -68,7 +68,7 @@ class Context(NamedTuple):
             self.log(f"{step.name}: {line}")
         if ended.code == -9 or oom_kills() > kills:
             raise ConversionError(
-                Reason.OUT_OF_MEMORY,
+                ExitReason.OUT_OF_MEMORY,
                 f"the {step.name} step needed more memory than the limit allows",
             )
         return ended
@@ -171,12 +171,14 @@ def _transcode(context: Context, plan: Plan, cover: int | None = None) -> Output
         raise context.fail(plan.step, ended)
     if not os.fstat(output.fd).st_size:
         raise ConversionError(
-            Reason.NOTHING_IN_RANGE, "nothing could be read in the part that was asked for"
+            ExitReason.NOTHING_IN_RANGE, "nothing could be read in the part that was asked for"
         )
     read = structure.reader(context.source.fd)
     found = _read_back(context, output.fd)
     if plan.expected.container == "mp3" and (found is None or not found.duration):
-        raise ConversionError(Reason.INPUT_DAMAGED, "not one sample of the sound can be decoded")
+        raise ConversionError(
+            ExitReason.INPUT_DAMAGED, "not one sample of the sound can be decoded"
+        )
     found = verify.check_media(
         found,
         plan.expected,
@@ -264,7 +266,7 @@ def _probe(context: Context) -> MediaInfo:
     kind = structure.still_kind(structure.reader(context.source.fd))
     if kind:
         raise ConversionError(
-            Reason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for pictures"
+            ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for pictures"
         )
     step = probe.step()
     ended = context.tool(step)
@@ -280,7 +282,9 @@ def _probe(context: Context) -> MediaInfo:
 def _refuse_known(context: Context) -> None:
     kind = structure.refused_kind(structure.reader(context.source.fd))
     if kind:
-        raise ConversionError(Reason.UNSUPPORTED_FORMAT, f"the input is {kind}; that is refused")
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; that is refused"
+        )
 
 
 def _read_back(context: Context, output: int) -> MediaInfo | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 
 
 class ConversionError(Exception):
     """A run ends with ``reason``; ``message`` is one line for the person who asked for it."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: ExitReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -24,11 +24,11 @@ def from_os_error(error: OSError, doing: str) -> ConversionError:
     """The reason for an error of the file system while ``doing`` something to the output."""
     if error.errno in _FULL:
         return ConversionError(
-            Reason.DISK_FULL, f"no space left on the shared volume while {doing}; free some"
+            ExitReason.DISK_FULL, f"no space left on the shared volume while {doing}; free some"
         )
     detail = error.strerror or str(error)
     if error.errno in _REFUSED:
         return ConversionError(
-            Reason.OUTPUT_NOT_WRITABLE, f"not allowed to write while {doing}: {detail}"
+            ExitReason.OUTPUT_NOT_WRITABLE, f"not allowed to write while {doing}: {detail}"
         )
-    return ConversionError(Reason.IO_ERROR, f"the shared volume failed while {doing}: {detail}")
+    return ConversionError(ExitReason.IO_ERROR, f"the shared volume failed while {doing}: {detail}")

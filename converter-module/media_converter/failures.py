@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.process import Ended
 
@@ -14,8 +14,8 @@ _FFMPEG_FULL: Final = (256 - 28, 256 - 122)
 
 # In this order: the first reason with a match counts.
 _WORDS: Final = {
-    Reason.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
-    Reason.INPUT_TOO_LARGE: (
+    ExitReason.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
+    ExitReason.INPUT_TOO_LARGE: (
         "exceeds specified max pixel count",
         "exceeds? (the )?(max|limit|image size)",
         "too (large|big)",
@@ -23,13 +23,13 @@ _WORDS: Final = {
         "pixel limit",
         "Maximum (supported )?image dimension",
     ),
-    Reason.UNSUPPORTED_FORMAT: (
+    ExitReason.UNSUPPORTED_FORMAT: (
         "is not (a|in a) known (file )?format",
         "[Uu]nsupported (image|codec|feature|compression|file)",
         "no decoder",
         "blocked",
     ),
-    Reason.INPUT_TRUNCATED: (
+    ExitReason.INPUT_TRUNCATED: (
         "partial file",
         "[Pp]remature end",
         "[Tt]runcated",
@@ -41,10 +41,10 @@ _WORDS: Final = {
     ),
 }
 _CURE: Final = {
-    Reason.DISK_FULL: "no space left on the shared volume; free some",
-    Reason.INPUT_TOO_LARGE: "the input is too large",
-    Reason.UNSUPPORTED_FORMAT: "the input is in no format the converter accepts",
-    Reason.INPUT_TRUNCATED: "the input is cut off; upload it again",
+    ExitReason.DISK_FULL: "no space left on the shared volume; free some",
+    ExitReason.INPUT_TOO_LARGE: "the input is too large",
+    ExitReason.UNSUPPORTED_FORMAT: "the input is in no format the converter accepts",
+    ExitReason.INPUT_TRUNCATED: "the input is cut off; upload it again",
 }
 _LENGTH: Final = 200
 
@@ -53,25 +53,25 @@ def explain(step: str, ended: Ended, missing_bytes: int, media: bool) -> Convers
     """The failure of ``step`` on an input that lacks ``missing_bytes`` by its own structure."""
     said = cause(ended.stderr)
     if ended.code in _FFMPEG_FULL:
-        return ConversionError(Reason.DISK_FULL, _CURE[Reason.DISK_FULL])
+        return ConversionError(ExitReason.DISK_FULL, _CURE[ExitReason.DISK_FULL])
     for reason, words in _WORDS.items():
         if re.search("|".join(words), ended.stderr):
             # A known beginning that no reader takes is a damaged file, not an unknown format.
-            if reason is Reason.UNSUPPORTED_FORMAT and media and "known" in ended.stderr:
+            if reason is ExitReason.UNSUPPORTED_FORMAT and media and "known" in ended.stderr:
                 break
             return ConversionError(reason, f"{_CURE[reason]} ({said})" if said else _CURE[reason])
     if missing_bytes:
         return ConversionError(
-            Reason.INPUT_TRUNCATED,
+            ExitReason.INPUT_TRUNCATED,
             f"the input is cut off: {missing_bytes} bytes are missing at its end; upload it again",
         )
     if not media:
         return ConversionError(
-            Reason.UNSUPPORTED_FORMAT, "the content is of no format the converter accepts"
+            ExitReason.UNSUPPORTED_FORMAT, "the content is of no format the converter accepts"
         )
     ending = f"exit code {ended.code}" if ended.code >= 0 else f"signal {-ended.code}"
     return ConversionError(
-        Reason.INPUT_DAMAGED, f"the input cannot be decoded ({said or f'{step}: {ending}'})"
+        ExitReason.INPUT_DAMAGED, f"the input cannot be decoded ({said or f'{step}: {ending}'})"
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from media_converter.errors import ConversionError
 from media_converter.options import OptionError, Options, parse
 
@@ -119,4 +119,4 @@ def _background(text: str) -> str:
 
 
 def _invalid(message: str) -> ConversionError:
-    return ConversionError(Reason.INVALID_OPTIONS, message)
+    return ConversionError(ExitReason.INVALID_OPTIONS, message)

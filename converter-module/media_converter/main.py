@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from media_converter import convert, job, paths, temporary
-from media_converter.contract import EXIT_CODES, Progress, Reason, Report
+from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.limits import Limits, read_limits
 from media_converter.process import Bounds, Runner, Signals, reserve_descriptors
@@ -37,10 +37,10 @@ def main() -> int:
         reporter.log(_where(error))
         report = Report(
             final=True,
-            reason=Reason.INTERNAL_ERROR,
+            reason=ExitReason.INTERNAL_ERROR,
             message=f"{type(error).__name__}: {error}",
         )
-    reason = report.reason or Reason.INTERNAL_ERROR
+    reason = report.reason or ExitReason.INTERNAL_ERROR
     reporter.log(f"{reason}: {report.message}" if report.message else str(reason))
     reporter.finish(report)
     return EXIT_CODES[reason]
@@ -59,7 +59,7 @@ def _convert(began: float, signals: Signals, reporter: Reporter) -> Report:
     result = convert.run(task, limits, runner, WORKSPACE, reporter.log, show)
     reporter.progress = Progress(percent=100, eta_seconds=0)
     return Report(
-        final=True, reason=Reason.COMPLETED, output_size=result.size, output=result.output
+        final=True, reason=ExitReason.COMPLETED, output_size=result.size, output=result.output
     )
 
 
@@ -70,7 +70,7 @@ def _sweep(reporter: Reporter) -> Report:
     for name in names:
         reporter.log(f"removed {name}")
     return Report(
-        final=True, reason=Reason.COMPLETED, message=f"{len(names)} temporary files removed"
+        final=True, reason=ExitReason.COMPLETED, message=f"{len(names)} temporary files removed"
     )
 
 

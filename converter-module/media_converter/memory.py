@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.media import VideoStream
@@ -69,7 +69,7 @@ def choose(
     least = estimate(video, size, EFFORTS[-1], 1, tone_maps)
     needed = -(-int((least + _BESIDE) / _SHARE) // _ROUND) * _ROUND
     raise ConversionError(
-        Reason.NEEDS_MEMORY,
+        ExitReason.NEEDS_MEMORY,
         f"{video.width}x{video.height} to {size[0]}x{size[1]} needs a memory limit of "
         f"{needed // _MIB} MiB, but it is {limits.memory // _MIB} MiB; raise it or choose a "
         "smaller resolution",

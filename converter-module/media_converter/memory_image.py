@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.media import ImageInfo
@@ -44,7 +44,7 @@ def check(info: ImageInfo, form: str, size: tuple[int, int], pages: int, limits:
         return
     enough = -(-int(needed * _MARGIN) // _ROUND) * _ROUND
     raise ConversionError(
-        Reason.NEEDS_MEMORY,
+        ExitReason.NEEDS_MEMORY,
         f"{info.format} {info.width}x{info.height} to {form} {size[0]}x{size[1]} needs a memory "
         f"limit of {enough // _MIB} MiB, but it is {limits.memory // _MIB} MiB; raise it or choose "
         "a smaller size",

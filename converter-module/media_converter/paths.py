@@ -13,7 +13,7 @@ import stat
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
 
 _FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -38,7 +38,7 @@ class Input(NamedTuple):
         now = os.fstat(self.fd)
         if (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns):
             raise ConversionError(
-                Reason.INPUT_CHANGED,
+                ExitReason.INPUT_CHANGED,
                 "the input changed while it was read; start the conversion once it is complete",
             )
 
@@ -65,7 +65,7 @@ def open_root(path: str) -> int:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise ConversionError(
-            Reason.IO_ERROR, f"the shared volume is not mounted at {path}: {error.strerror}"
+            ExitReason.IO_ERROR, f"the shared volume is not mounted at {path}: {error.strerror}"
         ) from error
 
 
@@ -141,7 +141,7 @@ def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
         found = None
     if found and source and (found.st_dev, found.st_ino) == (source.device, source.inode):
         raise ConversionError(
-            Reason.OUTPUT_IS_INPUT, "the output is the input file; the input is never changed"
+            ExitReason.OUTPUT_IS_INPUT, "the output is the input file; the input is never changed"
         )
     try:
         entry = os.stat(target.name, dir_fd=target.folder, follow_symlinks=False)
@@ -153,7 +153,7 @@ def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
         raise _refused("OUTPUT_FILE", "is a symbolic link")
     if not stat.S_ISREG(entry.st_mode):
         raise ConversionError(
-            Reason.OUTPUT_NOT_WRITABLE, f"the output path {path} is a folder or special file"
+            ExitReason.OUTPUT_NOT_WRITABLE, f"the output path {path} is a folder or special file"
         )
 
 
@@ -199,23 +199,23 @@ def _enter(folder: int, part: str, field: str) -> int:
 def _check_regular(found: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ConversionError(
-            Reason.INPUT_NOT_REGULAR, f"{path} is a folder, device, pipe or socket, not a file"
+            ExitReason.INPUT_NOT_REGULAR, f"{path} is a folder, device, pipe or socket, not a file"
         )
     if found.st_size == 0:
-        raise ConversionError(Reason.INPUT_EMPTY, f"{path} is an empty file")
+        raise ConversionError(ExitReason.INPUT_EMPTY, f"{path} is an empty file")
 
 
 def _input_error(error: OSError, path: str) -> ConversionError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return ConversionError(Reason.INPUT_NOT_FOUND, f"there is no file {path}")
+        return ConversionError(ExitReason.INPUT_NOT_FOUND, f"there is no file {path}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return ConversionError(
-            Reason.INPUT_UNREADABLE, f"uid {os.geteuid()} may not read {path}; allow it"
+            ExitReason.INPUT_UNREADABLE, f"uid {os.geteuid()} may not read {path}; allow it"
         )
     return ConversionError(
-        Reason.IO_ERROR, f"the shared volume failed while opening {path}: {error.strerror}"
+        ExitReason.IO_ERROR, f"the shared volume failed while opening {path}: {error.strerror}"
     )
 
 
 def _refused(field: str, why: str) -> ConversionError:
-    return ConversionError(Reason.PATH_NOT_ALLOWED, f"{field} {why}")
+    return ConversionError(ExitReason.PATH_NOT_ALLOWED, f"{field} {why}")

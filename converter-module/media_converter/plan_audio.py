@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.media import AudioStream, MediaInfo
@@ -38,13 +38,13 @@ def plan(info: MediaInfo, options: AudioOptions, limits: Limits, cover: bool) ->
     """
     audio = choose_audio(info.audio)
     if audio is None:
-        raise ConversionError(Reason.NO_AUDIO_STREAM, _why_silent(info))
+        raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_silent(info))
     # The sound of a film may be shorter than the film.
     own, whole = audio.duration, info.duration
     length = (own or whole) if info.video else (whole or own)
     if length and options.start >= length:
         raise ConversionError(
-            Reason.NOTHING_IN_RANGE,
+            ExitReason.NOTHING_IN_RANGE,
             f"start is at {options.start:g} s, but the sound is {length:g} s long",
         )
     copies = _fits(audio, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from media_converter import memory_image
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.media import ImageInfo
@@ -70,7 +70,7 @@ def refuse_bombs(info: ImageInfo, pages: int) -> None:
 
 def _too_large(what: str, limit: int) -> ConversionError:
     return ConversionError(
-        Reason.INPUT_TOO_LARGE, f"{what} megapixels, over the limit of {limit / 1e6:.0f}"
+        ExitReason.INPUT_TOO_LARGE, f"{what} megapixels, over the limit of {limit / 1e6:.0f}"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from media_converter import memory
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.media import MAX_PIXELS, AudioStream, MediaInfo, VideoStream
@@ -75,7 +75,7 @@ def plan(info: MediaInfo, options: VideoOptions, limits: Limits, background: str
         copies_video = fits(info, video, options)
     else:
         raise ConversionError(
-            Reason.NOTHING_IN_RANGE,
+            ExitReason.NOTHING_IN_RANGE,
             f"start is at {options.start:g} s, but the video is {info.duration:g} s long",
         )
     trims = bool(options.start) or options.duration is not None
@@ -121,15 +121,17 @@ def choose_video(info: MediaInfo) -> VideoStream:
         return info.video[0]
     lost = [name for name in info.undecodable if name.startswith("video")]
     if lost:
-        raise ConversionError(Reason.UNSUPPORTED_FORMAT, f"no decoder for its {', '.join(lost)}")
-    raise ConversionError(Reason.NO_VIDEO_STREAM, "the file has no video stream")
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT, f"no decoder for its {', '.join(lost)}"
+        )
+    raise ConversionError(ExitReason.NO_VIDEO_STREAM, "the file has no video stream")
 
 
 def refuse_too_large(video: VideoStream) -> None:
     """Raise InputTooLarge by the header alone, before a frame is decoded."""
     if video.width * video.height > MAX_PIXELS:
         raise ConversionError(
-            Reason.INPUT_TOO_LARGE,
+            ExitReason.INPUT_TOO_LARGE,
             f"{video.width}x{video.height} is {video.width * video.height / 1e6:.0f} megapixels, "
             f"over the limit of {MAX_PIXELS / 1e6:.0f} for a video",
         )
@@ -139,7 +141,7 @@ def refuse_undisplayable(video: VideoStream) -> None:
     """Raise for Dolby Vision that has no picture a common decoder can show."""
     if video.dolby_profile == 5 or not video.dolby_compatible:
         raise ConversionError(
-            Reason.UNSUPPORTED_FORMAT,
+            ExitReason.UNSUPPORTED_FORMAT,
             f"Dolby Vision profile {video.dolby_profile} has no base layer that can be shown "
             "without it; export the video as HDR10, HLG or SDR",
         )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 
 INPUT_FD: Final = 3
@@ -90,7 +90,7 @@ class Signals:
         """Raise Terminated once the process was asked to stop."""
         if self.terminated:
             raise ConversionError(
-                Reason.TERMINATED, "the converter was asked to stop before it was complete"
+                ExitReason.TERMINATED, "the converter was asked to stop before it was complete"
             )
 
     def _on_terminate(self, _number: int, _frame: object) -> None:
@@ -258,7 +258,7 @@ class _Watch:
         now = time.monotonic()
         if now >= self._bounds.deadline:
             raise ConversionError(
-                Reason.DEADLINE_EXCEEDED,
+                ExitReason.DEADLINE_EXCEEDED,
                 f"not complete within the time limit of {self._bounds.timeout_seconds:g} s",
             )
         seen = self._activity() if self._activity else None
@@ -266,7 +266,7 @@ class _Watch:
             self._last, self._since = seen, now
         elif now - self._since >= self._bounds.stall_seconds:
             raise ConversionError(
-                Reason.STALLED, f"no progress for {self._bounds.stall_seconds:g} s"
+                ExitReason.STALLED, f"no progress for {self._bounds.stall_seconds:g} s"
             )
 
 

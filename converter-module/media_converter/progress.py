@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from media_converter.contract import Progress, Reason
+from media_converter.contract import ExitReason, Progress
 from media_converter.errors import ConversionError
 
 # Bytes a second that the poorest of sounds have at least. Without a length to go by it may also be
@@ -59,7 +59,7 @@ class Meter:
         done = _microseconds(self._block.get("out_time_us", ""))
         if done is not None and done / 1e6 > self._longest:
             raise ConversionError(
-                Reason.INPUT_DAMAGED,
+                ExitReason.INPUT_DAMAGED,
                 f"the file does not come to an end: {done / 1e6:.0f} s were read from it so far, "
                 f"more than {self._longest:.0f} s cannot be in it",
             )

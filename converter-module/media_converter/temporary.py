@@ -12,7 +12,7 @@ import os
 import stat
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.paths import Target
 
@@ -58,7 +58,9 @@ class Temporary(NamedTuple):
         ours = os.fstat(self.fd)
         named = os.stat(self.name, dir_fd=self.target.folder, follow_symlinks=False)
         if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
-            raise ConversionError(Reason.IO_ERROR, "the temporary output was replaced by another")
+            raise ConversionError(
+                ExitReason.IO_ERROR, "the temporary output was replaced by another"
+            )
 
 
 def create(target: Target) -> Temporary:

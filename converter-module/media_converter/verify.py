@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.media import MediaInfo
 from media_converter.plan import Expected
@@ -104,13 +104,13 @@ def _explain(promised: float, there: float, what: str, missing_bytes: int, log: 
     lengths = f"{what} should last {promised:.1f} s but only {there:.1f} s could be read"
     if missing_bytes > 0:
         raise ConversionError(
-            Reason.INPUT_TRUNCATED,
+            ExitReason.INPUT_TRUNCATED,
             f"the input is cut off: {missing_bytes} bytes are missing at its end; {lengths}",
         )
     if _CUT_OFF.search(log):
-        raise ConversionError(Reason.INPUT_TRUNCATED, f"the input is cut off: {lengths}")
+        raise ConversionError(ExitReason.INPUT_TRUNCATED, f"the input is cut off: {lengths}")
     if _BROKEN.search(log):
-        raise ConversionError(Reason.INPUT_DAMAGED, f"the input is damaged: {lengths}")
+        raise ConversionError(ExitReason.INPUT_DAMAGED, f"the input is damaged: {lengths}")
 
 
 def _near(found: tuple[int, int], expected: tuple[int, int]) -> bool:
@@ -119,4 +119,4 @@ def _near(found: tuple[int, int], expected: tuple[int, int]) -> bool:
 
 
 def _wrong(what: str) -> ConversionError:
-    return ConversionError(Reason.VERIFICATION_FAILED, f"the output {what}; it was thrown away")
+    return ConversionError(ExitReason.VERIFICATION_FAILED, f"the output {what}; it was thrown away")

@@ -20,8 +20,8 @@ from media_converter.contract import (
     EXIT_CODES,
     REPORT_MAX_BYTES,
     ConversionType,
+    ExitReason,
     Progress,
-    Reason,
     Report,
     parse_progress,
     parse_report,
@@ -71,7 +71,7 @@ class Run:
 
     case: Case
     ended: Ended
-    reason: Reason
+    reason: ExitReason
     report: Report
     report_bytes: bytes
     output: Path | None
@@ -183,7 +183,7 @@ def judge(case: Case, ended: Ended, report_bytes: bytes, workspace: Workspace) -
     assert report.final, f"report is not final: {context}"
     assert report.reason == reason, f"report and exit code differ: {context}"
     assert "\n" not in report.message, f"reason in more than one line: {context}"
-    assert reason is Reason.COMPLETED or report.message, f"no message: {context}"
+    assert reason is ExitReason.COMPLETED or report.message, f"no message: {context}"
     progress = tuple(
         found
         for line in ended.stdout.decode().splitlines()
@@ -191,7 +191,7 @@ def judge(case: Case, ended: Ended, report_bytes: bytes, workspace: Workspace) -
     )
     assert all(p.percent is None or 0 <= p.percent <= 100 for p in progress), context
     output = None
-    if reason is Reason.COMPLETED:
+    if reason is ExitReason.COMPLETED:
         output = workspace.path(case.target)
         assert output.is_file(), f"Completed without an output: {context}"
         assert not output.is_symlink(), context
@@ -270,7 +270,7 @@ class Converter:
         return self.run(Case(kind, f"/{source}", f"/{folder}/{target}", options))
 
     def refused(
-        self, kind: ConversionType, source: str, target: str, reason: Reason, **options: object
+        self, kind: ConversionType, source: str, target: str, reason: ExitReason, **options: object
     ) -> Run:
         """A conversion that has to end with this reason and without an output."""
         run = self.convert(kind, source, target, **options)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, Converter
 from tests.converter.kitchen import X264, Kitchen, tone, video
 from tests.converter.lab import Lab
@@ -297,7 +297,7 @@ def test_a_start_is_where_it_says(kitchen: Kitchen, converter: Converter, lab: L
 
 def test_a_start_behind_the_end(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg("tone.flac", *tone())
-    converter.refused(AUDIO, source, "out.mp3", Reason.NOTHING_IN_RANGE, start=10)
+    converter.refused(AUDIO, source, "out.mp3", ExitReason.NOTHING_IN_RANGE, start=10)
 
 
 @pytest.mark.parametrize("name", ["hour.flac", "hour.mp3", "hour.m4a", "hour.ogg"])
@@ -321,7 +321,11 @@ def test_a_sound_without_samples(kitchen: Kitchen, converter: Converter) -> None
         b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x44\xac\0\0\x88\x58\1\0\2\0\x10\0data\0\0\0\0",
     )
     run = converter.convert(AUDIO, source, "out.mp3")
-    assert run.reason in {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED, Reason.NO_AUDIO_STREAM}
+    assert run.reason in {
+        ExitReason.INPUT_DAMAGED,
+        ExitReason.INPUT_TRUNCATED,
+        ExitReason.NO_AUDIO_STREAM,
+    }
 
 
 def test_the_place_of_a_recording_is_forgotten(

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter, Run
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
 from tests.converter.lab import Lab
@@ -23,7 +23,7 @@ from tests.converter.rawfiles import (
 from tests.converter.recipes import PLAYLISTS, photo
 
 TARGETS = {VIDEO: "out.mp4", AUDIO: "out.mp3", IMAGE: "out.jpg", THUMB: "out.jpg"}
-BROKEN = {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED, Reason.UNSUPPORTED_FORMAT}
+BROKEN = {ExitReason.INPUT_DAMAGED, ExitReason.INPUT_TRUNCATED, ExitReason.UNSUPPORTED_FORMAT}
 
 
 def quick(run: Run) -> None:
@@ -37,7 +37,7 @@ def test_an_empty_file_is_called_empty(
 ) -> None:
     for name in ("z.mp4", "z.jpg", "z.mp3", "z"):
         source = kitchen.write(name, b"")
-        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_EMPTY)
+        run = converter.refused(kind, source, TARGETS[kind], ExitReason.INPUT_EMPTY)
         assert "empty" in run.report.message.lower()
         quick(run)
 
@@ -69,7 +69,7 @@ def test_a_recording_without_its_index(
 ) -> None:
     source = kitchen.edit("nomoov.mp4", kitchen.base(), lambda data: data[:20000])
     run = converter.convert(kind, source, TARGETS[kind])
-    assert run.reason in {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED}
+    assert run.reason in {ExitReason.INPUT_DAMAGED, ExitReason.INPUT_TRUNCATED}
     assert "index" in run.report.message.lower() or "moov" in run.report.message.lower()
     quick(run)
 
@@ -80,7 +80,7 @@ def test_a_video_without_its_codec_settings(
 ) -> None:
     source = kitchen.edit("nocfg.mp4", kitchen.base(), lambda data: data.replace(b"avcC", b"xxxC"))
     run = converter.convert(kind, source, TARGETS[kind])
-    assert run.reason in {Reason.INPUT_DAMAGED, Reason.NO_VIDEO_STREAM}
+    assert run.reason in {ExitReason.INPUT_DAMAGED, ExitReason.NO_VIDEO_STREAM}
     quick(run)
 
 
@@ -103,7 +103,7 @@ def test_half_a_video_is_not_a_success(
 ) -> None:
     whole = full(kitchen, extension)
     half = kitchen.edit(f"half.{extension}", whole, lambda data: data[: len(data) // 2])
-    run = converter.refused(VIDEO, half, "out.mp4", Reason.INPUT_TRUNCATED, **options)
+    run = converter.refused(VIDEO, half, "out.mp4", ExitReason.INPUT_TRUNCATED, **options)
     assert "truncated" in run.report.message.lower() or "cut" in run.report.message.lower()
 
 
@@ -111,7 +111,7 @@ def test_half_a_video_is_not_a_success(
 def test_a_little_missing_is_missing(kitchen: Kitchen, converter: Converter, part: float) -> None:
     whole = full(kitchen, "mp4")
     cut = kitchen.edit(f"cut{part}.mp4", whole, lambda data: data[: int(len(data) * part)])
-    converter.refused(VIDEO, cut, "out.mp4", Reason.INPUT_TRUNCATED)
+    converter.refused(VIDEO, cut, "out.mp4", ExitReason.INPUT_TRUNCATED)
 
 
 @pytest.mark.parametrize("name", ["half.flac", "half.m4a", "half.wav", "half.mp3", "half.ogg"])
@@ -125,10 +125,12 @@ def test_half_a_song_is_not_a_success(kitchen: Kitchen, converter: Converter, na
     run = converter.convert(AUDIO, source, "out.mp3")
     if extension == "ogg":
         # Ogg says nowhere how long it is: what is there is all that was promised.
-        assert run.reason in {Reason.COMPLETED, Reason.INPUT_TRUNCATED}
+        assert run.reason in {ExitReason.COMPLETED, ExitReason.INPUT_TRUNCATED}
     else:
         # What is missing at the end and what cannot be read look alike in some formats.
-        assert run.reason in {Reason.INPUT_TRUNCATED, Reason.INPUT_DAMAGED}, run.report.message
+        assert run.reason in {ExitReason.INPUT_TRUNCATED, ExitReason.INPUT_DAMAGED}, (
+            run.report.message
+        )
 
 
 def test_a_part_that_is_there_can_still_be_had(
@@ -153,7 +155,7 @@ def test_bit_rot_in_the_middle(kitchen: Kitchen, converter: Converter, lab: Lab)
             if run.output:
                 assert lab.media(run.path).duration == pytest.approx(20, abs=0.5)
             else:
-                assert run.reason in {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED}
+                assert run.reason in {ExitReason.INPUT_DAMAGED, ExitReason.INPUT_TRUNCATED}
 
 
 def noisy_jpeg(kitchen: Kitchen, *save: str) -> bytes:
@@ -166,12 +168,12 @@ def test_a_cut_jpeg_is_truncated(kitchen: Kitchen, converter: Converter, part: f
     whole = noisy_jpeg(kitchen)
     source = kitchen.write(f"cut{part}.jpg", whole[: int(len(whole) * part)])
     for options in ({}, {"size": "40x40"}):
-        run = converter.refused(IMAGE, source, "out.jpg", Reason.INPUT_TRUNCATED, **options)
+        run = converter.refused(IMAGE, source, "out.jpg", ExitReason.INPUT_TRUNCATED, **options)
         assert "truncated" in run.report.message.lower() or "cut" in run.report.message.lower()
         assert "WARNING" not in run.report.message, "a message for people, not for a log"
     progressive = noisy_jpeg(kitchen, "interlace")
     source = kitchen.write(f"cutp{part}.jpg", progressive[: int(len(progressive) * part)])
-    converter.refused(IMAGE, source, "out.jpg", Reason.INPUT_TRUNCATED)
+    converter.refused(IMAGE, source, "out.jpg", ExitReason.INPUT_TRUNCATED)
 
 
 def test_sloppy_jpegs_are_accepted(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -200,7 +202,7 @@ def test_other_pictures_cut_in_half(kitchen: Kitchen, converter: Converter, exte
     whole = kitchen.read(photo(kitchen, f"photo.{extension}"))
     source = kitchen.write(f"cut.{extension}", whole[: len(whole) // 2])
     run = converter.convert(IMAGE, source, "out.jpg")
-    assert run.reason in {Reason.INPUT_TRUNCATED, Reason.INPUT_DAMAGED}, run.report.message
+    assert run.reason in {ExitReason.INPUT_TRUNCATED, ExitReason.INPUT_DAMAGED}, run.report.message
     quick(run)
 
 
@@ -212,9 +214,9 @@ def test_damaged_headers_of_pictures(
     source = kitchen.write(f"head.{extension}", whole[:4] + b"\xff" * 60 + whole[64:])
     run = converter.convert(IMAGE, source, "out.jpg")
     # A GIF says everything again before each of its frames.
-    wanted = {*BROKEN, Reason.INPUT_TOO_LARGE}
+    wanted = {*BROKEN, ExitReason.INPUT_TOO_LARGE}
     if extension == "gif":
-        wanted.add(Reason.COMPLETED)
+        wanted.add(ExitReason.COMPLETED)
     assert run.reason in wanted, run.report.message
     quick(run)
 
@@ -239,15 +241,15 @@ def test_bombs_of_pixels_and_of_frames(kitchen: Kitchen, converter: Converter, n
     source = kitchen.write(name, bombs(kitchen)[name])
     for target in ("out.jpg", "out.gif", "out.webp") if "gif" in name else ("out.jpg",):
         run = converter.convert(IMAGE, source, target)
-        if run.reason is Reason.COMPLETED:
+        if run.reason is ExitReason.COMPLETED:
             # One frame of many is no bomb.
             assert (name, target) in {("frames.gif", "out.jpg"), ("many.gif", "out.jpg")}
         else:
             # A size that no decoder believes may be called damage instead.
             liar = name in {"b3.png", "b4.webp"}
-            wanted = {Reason.INPUT_TOO_LARGE} | ({Reason.INPUT_DAMAGED} if liar else set())
+            wanted = {ExitReason.INPUT_TOO_LARGE} | ({ExitReason.INPUT_DAMAGED} if liar else set())
             assert run.reason in wanted, run.report.message
-            if run.reason is Reason.INPUT_TOO_LARGE:
+            if run.reason is ExitReason.INPUT_TOO_LARGE:
                 assert "x" in run.report.message
                 assert "limit" in run.report.message
         assert run.wall < 2
@@ -262,7 +264,7 @@ def test_a_target_as_large_as_a_bomb(kitchen: Kitchen, converter: Converter, lab
         if run.output:
             assert lab.image(run.path).size == (100, 50)
         else:
-            assert run.reason is Reason.INVALID_OPTIONS
+            assert run.reason is ExitReason.INVALID_OPTIONS
 
 
 def test_a_large_photo_is_no_bomb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -281,7 +283,7 @@ def test_playlists_are_not_followed(
 ) -> None:
     kitchen.write("other.mp4", kitchen.read(kitchen.base()))
     source = kitchen.write(name, PLAYLISTS[name])
-    run = converter.refused(kind, source, TARGETS[kind], Reason.UNSUPPORTED_FORMAT)
+    run = converter.refused(kind, source, TARGETS[kind], ExitReason.UNSUPPORTED_FORMAT)
     # By its content, before a reader sees it: that none is built in is the second reason.
     assert CALLED.get(name, "") in run.report.message
     quick(run)
@@ -314,7 +316,7 @@ def test_a_film_that_refers_to_other_files_reads_none_of_them(
         grown[place : place + 4] = (old + len(box) - size).to_bytes(4, "big")
     source = kitchen.write("reference.mov", bytes(grown))
     run = converter.convert(VIDEO, source, "out.mp4")
-    assert run.reason in {Reason.COMPLETED, *BROKEN, Reason.NO_VIDEO_STREAM}
+    assert run.reason in {ExitReason.COMPLETED, *BROKEN, ExitReason.NO_VIDEO_STREAM}
 
 
 DRAWINGS = {
@@ -334,7 +336,7 @@ def test_drawings_are_refused(kitchen: Kitchen, converter: Converter, name: str)
     for file_name in (name, f"{name}.jpg"):
         source = kitchen.write(file_name, DRAWINGS[name])
         for kind in (IMAGE, THUMB, VIDEO):
-            run = converter.refused(kind, source, TARGETS[kind], Reason.UNSUPPORTED_FORMAT)
+            run = converter.refused(kind, source, TARGETS[kind], ExitReason.UNSUPPORTED_FORMAT)
             assert "an SVG drawing" in run.report.message
             quick(run)
 
@@ -354,12 +356,12 @@ def test_what_is_no_regular_file(
         device.chmod(0o666)
     for path in (folder, pipe, device):
         source = str(path.relative_to(kitchen.workspace.root))
-        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_NOT_REGULAR)
+        run = converter.refused(kind, source, TARGETS[kind], ExitReason.INPUT_NOT_REGULAR)
         quick(run)
 
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_what_is_not_there(converter: Converter, kind: ConversionType) -> None:
     for source in ("media/never-made.mp4", "nowhere/x.mp4", "media/base.mp4/x.mp4"):
-        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_NOT_FOUND)
+        run = converter.refused(kind, source, TARGETS[kind], ExitReason.INPUT_NOT_FOUND)
         assert run.wall < 1

@@ -14,8 +14,8 @@ from media_converter.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
 from media_converter.contract import (
     EXIT_CODES,
     ConversionType,
+    ExitReason,
     Progress,
-    Reason,
     Report,
     parse_progress,
     parse_report,
@@ -107,7 +107,7 @@ def test_any_user_will_do(kitchen: Kitchen, image: Image, user: str) -> None:
     case = request(kitchen, IMAGE)
     kitchen.workspace.path(case.target).parent.chmod(0o777)
     run = plain(image, kitchen.workspace, case, f"--user={user}")
-    assert run.report.reason is Reason.COMPLETED
+    assert run.report.reason is ExitReason.COMPLETED
     owner = kitchen.workspace.path(case.target).stat().st_uid
     assert str(owner) == user.partition(":")[0]
 
@@ -116,7 +116,7 @@ def test_a_refusal_says_why_in_the_last_line(kitchen: Kitchen, image: Image) -> 
     silent = kitchen.ffmpeg("silent.mp4", *video(), *X264)
     folder = kitchen.workspace.scratch("plain")
     run = plain(image, kitchen.workspace, Case(AUDIO, silent, f"{folder}/out.mp3"))
-    assert run.report.reason is Reason.NO_AUDIO_STREAM
+    assert run.report.reason is ExitReason.NO_AUDIO_STREAM
     assert not list(kitchen.workspace.path(folder).iterdir())
 
 
@@ -127,8 +127,8 @@ def test_without_anything_it_says_what_is_missing(image: Image, workspace: Works
     )  # fmt: skip
     report = parse_report(done.stdout.splitlines()[-1])
     assert report
-    assert report.reason is Reason.INVALID_OPTIONS
-    assert done.returncode == EXIT_CODES[Reason.INVALID_OPTIONS]
+    assert report.reason is ExitReason.INVALID_OPTIONS
+    assert done.returncode == EXIT_CODES[ExitReason.INVALID_OPTIONS]
     assert "CONVERSION_TYPE" in report.message or "INPUT_FILE" in report.message
     assert workspace.root.is_dir()
 
@@ -142,7 +142,7 @@ def test_without_a_volume(image: Image) -> None:
     )  # fmt: skip
     report = parse_report(done.stdout.splitlines()[-1])
     assert report
-    assert report.reason in {Reason.INPUT_NOT_FOUND, Reason.IO_ERROR}
+    assert report.reason in {ExitReason.INPUT_NOT_FOUND, ExitReason.IO_ERROR}
 
 
 def test_docker_stop_ends_within_five_seconds(kitchen: Kitchen, image: Image) -> None:
@@ -161,10 +161,10 @@ def test_docker_stop_ends_within_five_seconds(kitchen: Kitchen, image: Image) ->
         last = docker("logs", name).splitlines()[-1]
     finally:
         docker("rm", "-f", name)
-    assert int(state) == EXIT_CODES[Reason.TERMINATED]
+    assert int(state) == EXIT_CODES[ExitReason.TERMINATED]
     report = parse_report(last)
     assert report
-    assert report.reason is Reason.TERMINATED
+    assert report.reason is ExitReason.TERMINATED
     assert not list(place.iterdir())
 
 

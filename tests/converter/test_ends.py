@@ -14,7 +14,7 @@ import pytest
 from media_converter.contract import (
     REPORT_MAX_BYTES,
     ConversionType,
-    Reason,
+    ExitReason,
     parse_progress,
     parse_report,
 )
@@ -63,7 +63,7 @@ def test_sigterm_ends_within_five_seconds_and_leaves_nothing(
     conversion.command.signal(signal.SIGTERM)
     run = conversion.end()
     assert time.monotonic() - began < 5
-    assert run.reason is Reason.TERMINATED
+    assert run.reason is ExitReason.TERMINATED
     assert old.read_bytes() == b"the old one"
     assert list(listing(old.parent)) == ["out.mp4"]
     assert not converter.agent.processes(), "a child process lives on"
@@ -87,8 +87,8 @@ def test_sigterm_in_the_other_conversions(
         conversion.command.signal(signal.SIGTERM)
     run = conversion.end()
     # It may have been faster than the signal; then it is complete.
-    assert run.reason in {Reason.TERMINATED, Reason.COMPLETED}
-    assert len(listing(converter.workspace.path(folder))) == (run.reason is Reason.COMPLETED)
+    assert run.reason in {ExitReason.TERMINATED, ExitReason.COMPLETED}
+    assert len(listing(converter.workspace.path(folder))) == (run.reason is ExitReason.COMPLETED)
     assert not converter.agent.processes()
 
 
@@ -99,7 +99,7 @@ def test_a_signal_to_the_whole_group_is_the_same(kitchen: Kitchen, converter: Co
     conversion.command.signal(signal.SIGTERM, children=True)
     conversion.command.signal(signal.SIGTERM)
     run = conversion.end()
-    assert run.reason is Reason.TERMINATED
+    assert run.reason is ExitReason.TERMINATED
     assert not listing(converter.workspace.path(folder))
 
 
@@ -143,7 +143,7 @@ def test_a_file_in_use_is_not_swept_away(kitchen: Kitchen, converter: Converter)
     assert other.output
     assert busy <= set(listing(converter.workspace.path(folder)))
     conversion.command.signal(signal.SIGTERM)
-    assert conversion.end().reason is Reason.TERMINATED
+    assert conversion.end().reason is ExitReason.TERMINATED
     assert set(listing(converter.workspace.path(folder))) == {"other.mp4"}
 
 
@@ -167,7 +167,7 @@ def test_an_input_that_grows_while_it_is_read(kitchen: Kitchen, converter: Conve
     with source.open("ab") as stream:
         stream.write(bytes(100_000))
     run = conversion.end()
-    assert run.reason is Reason.INPUT_CHANGED
+    assert run.reason is ExitReason.INPUT_CHANGED
     assert not listing(converter.workspace.path(output))
 
 
@@ -183,14 +183,14 @@ def test_an_input_that_is_written_over_while_it_is_read(
     with source.open("r+b") as stream:
         stream.seek(-1000, os.SEEK_END)
         stream.write(bytes(500))
-    assert conversion.end().reason is Reason.INPUT_CHANGED
+    assert conversion.end().reason is ExitReason.INPUT_CHANGED
 
 
 def test_a_time_limit_of_the_run(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("deadline")
     case = Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", SLOW, timeout_seconds=2)
     run = converter.run(case)
-    assert run.reason is Reason.DEADLINE_EXCEEDED
+    assert run.reason is ExitReason.DEADLINE_EXCEEDED
     assert 2 <= run.wall < 7
     assert "2" in run.report.message
     assert not listing(converter.workspace.path(folder))
@@ -203,7 +203,7 @@ def test_standing_still_is_noticed(kitchen: Kitchen, converter: Converter) -> No
     began = time.monotonic()
     conversion.command.signal(signal.SIGSTOP, children=True)
     run = conversion.end()
-    assert run.reason is Reason.STALLED
+    assert run.reason is ExitReason.STALLED
     assert 2.5 <= time.monotonic() - began < 9
     assert not listing(converter.workspace.path(folder))
     assert not converter.agent.processes()
@@ -212,7 +212,7 @@ def test_standing_still_is_noticed(kitchen: Kitchen, converter: Converter) -> No
 def test_work_that_is_slow_but_moves_does_not_stall(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("moving")
     case = Case(VIDEO, long_film(kitchen), f"{folder}/out.mp4", SLOW, stall_seconds=2)
-    assert converter.run(case).reason is Reason.COMPLETED
+    assert converter.run(case).reason is ExitReason.COMPLETED
 
 
 def test_an_encoder_that_is_killed_is_no_success(kitchen: Kitchen, converter: Converter) -> None:
@@ -221,7 +221,7 @@ def test_an_encoder_that_is_killed_is_no_success(kitchen: Kitchen, converter: Co
     conversion = start_slow(kitchen, converter, folder)
     conversion.command.signal(signal.SIGKILL, children=True)
     run = conversion.end()
-    assert run.reason in {Reason.OUT_OF_MEMORY, Reason.TERMINATED}
+    assert run.reason in {ExitReason.OUT_OF_MEMORY, ExitReason.TERMINATED}
     assert not listing(converter.workspace.path(folder))
 
 
@@ -288,7 +288,7 @@ def test_a_sweep_removes_what_a_dead_run_left_and_nothing_else(
     assert not names & left
     assert {"out.mp4", ".converter-notes.part"} < names, "the file in use has to stay"
     alive.command.signal(signal.SIGTERM)
-    assert alive.end().reason is Reason.TERMINATED
+    assert alive.end().reason is ExitReason.TERMINATED
     assert set(listing(place)) == {"out.mp4", ".converter-notes.part"}
     missing = converter.agent.start(
         [*converter.argv, "sweep"], {"OUTPUT_FILE": "/never/made/out.mp4", "JOB_ID": "sweep"}

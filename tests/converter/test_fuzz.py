@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import Kitchen, tone, video
@@ -174,7 +174,7 @@ def test_damaged_headers(kitchen: Kitchen, converters: list[Converter], name: st
         folder = converter.workspace.scratch("fuzz")
         run = converter.run(Case(kind, source, f"{folder}/{target}"), limit=3 * MAX_SECONDS)
         context = f"{kitchen.path(source)} {kind}: {run.reason} {run.report.message}"
-        assert run.reason not in {Reason.INTERNAL_ERROR, Reason.OUT_OF_MEMORY}, (
+        assert run.reason not in {ExitReason.INTERNAL_ERROR, ExitReason.OUT_OF_MEMORY}, (
             f"{context}\n{run.report.logs}"
         )
         # Of the processor: how long it waits for one depends on what else runs on this machine.

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import IMAGE, Converter
 from tests.converter.kitchen import Kitchen, colour
 from tests.converter.lab import Lab
@@ -266,4 +266,4 @@ def test_formats_outside_of_the_list_are_refused(kitchen: Kitchen, converter: Co
         "pic.txt": b"just a text\n",
     }.items():
         renamed = kitchen.write(f"{name}.jpg", content)
-        converter.refused(IMAGE, renamed, "out.jpg", Reason.UNSUPPORTED_FORMAT)
+        converter.refused(IMAGE, renamed, "out.jpg", ExitReason.UNSUPPORTED_FORMAT)

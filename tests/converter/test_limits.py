@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.containers import MODULES_PATH, RESTRICTED, Agent, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter, Run
 from tests.converter.kitchen import Kitchen, tone, video
@@ -70,7 +70,7 @@ def test_a_hundred_megapixels_in_half_a_gib(
     folder = half_gib.workspace.scratch("108mp")
     run = measured(half_gib, Case(IMAGE, source, f"{folder}/out.jpg"))
     # Over the limit of 50 megapixels or done: but never killed, and never large.
-    assert run.reason in {Reason.COMPLETED, Reason.INPUT_TOO_LARGE}
+    assert run.reason in {ExitReason.COMPLETED, ExitReason.INPUT_TOO_LARGE}
     assert peak_mib(run) < 400
     if run.output:
         assert lab.image(run.path).size == (800, 600)
@@ -120,7 +120,7 @@ def test_a_limit_that_no_plan_fits_is_named_beforehand(kitchen: Kitchen, image: 
         converter = Converter(agent, kitchen.workspace, image.entrypoint)
         folder = converter.workspace.scratch("needs")
         run = converter.run(Case(VIDEO, uhd(kitchen), f"{folder}/out.mp4"))
-        assert run.reason is Reason.NEEDS_MEMORY, run.report.message
+        assert run.reason is ExitReason.NEEDS_MEMORY, run.report.message
         assert any(word.strip(".,;").isdigit() for word in run.report.message.split())
         assert run.wall < 5
         # What is small still goes through in the same container.
@@ -137,7 +137,7 @@ def test_a_picture_that_no_limit_fits_is_named_beforehand(kitchen: Kitchen, imag
     case = Case(IMAGE, source, f"{kitchen.workspace.scratch('needs')}/out.jpg")
     with limited(image, kitchen, "128m") as agent:
         run = Converter(agent, kitchen.workspace, image.entrypoint).run(case)
-    assert run.reason is Reason.NEEDS_MEMORY, run.report.message
+    assert run.reason is ExitReason.NEEDS_MEMORY, run.report.message
     (enough,) = re.findall(r"limit of (\d+) MiB", run.report.message)
     # And what it names is enough.
     with limited(image, kitchen, f"{enough}m") as agent:
@@ -157,7 +157,7 @@ def test_small_things_in_little_memory(kitchen: Kitchen, image: Image) -> None:
         ):
             options = {"resolution": "240p"} if kind is VIDEO else {}
             run = measured(converter, Case(kind, source, f"{folder}/{target}", options))
-            assert run.reason in {Reason.COMPLETED, Reason.NEEDS_MEMORY}, run.report.message
+            assert run.reason in {ExitReason.COMPLETED, ExitReason.NEEDS_MEMORY}, run.report.message
             assert kind is VIDEO or run.output
 
 
@@ -235,7 +235,7 @@ def test_a_file_that_does_not_come_to_an_end_is_given_up(
 ) -> None:
     """Each of its packets claims to be a minute and a half long."""
     source = damaged_caf(kitchen, "endless.caf", 0x28, (0x400001).to_bytes(4, "big"))
-    run = converter.refused(AUDIO, source, "out.mp3", Reason.INPUT_DAMAGED)
+    run = converter.refused(AUDIO, source, "out.mp3", ExitReason.INPUT_DAMAGED)
     assert "does not come to an end" in run.report.message
 
 
@@ -243,4 +243,4 @@ def test_no_resampler_is_made_for_a_rate_that_cannot_be(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     source = damaged_caf(kitchen, "rate.caf", 0x14, struct.pack(">d", 7e8))
-    converter.refused(AUDIO, source, "out.mp3", Reason.NO_AUDIO_STREAM)
+    converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)

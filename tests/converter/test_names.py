@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, UID, VIDEO, Case, Converter
 from tests.converter.kitchen import Kitchen
 from tests.converter.rawfiles import RGB, png
@@ -69,6 +69,6 @@ def test_names_longer_than_a_file_system_takes(
 ) -> None:
     folder = converter.workspace.scratch("long")
     run = converter.start(Case(VIDEO, kitchen.base(), f"/{folder}/{name}.mp4")).end()
-    assert run.reason in {Reason.PATH_NOT_ALLOWED, Reason.OUTPUT_NOT_WRITABLE}
+    assert run.reason in {ExitReason.PATH_NOT_ALLOWED, ExitReason.OUTPUT_NOT_WRITABLE}
     run = converter.start(Case(VIDEO, f"/{name}.mp4", f"/{folder}/out.mp4")).end()
-    assert run.reason in {Reason.PATH_NOT_ALLOWED, Reason.INPUT_NOT_FOUND}
+    assert run.reason in {ExitReason.PATH_NOT_ALLOWED, ExitReason.INPUT_NOT_FOUND}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import IMAGE, UID, VIDEO, Case, Converter, Workspace
 from tests.converter.kitchen import Kitchen
@@ -23,11 +23,11 @@ from tests.converter.rawfiles import RGB, png
 from tests.converter.recipes import looped_film
 
 REFUSALS = {
-    Reason.PATH_NOT_ALLOWED,
-    Reason.INPUT_NOT_FOUND,
-    Reason.INPUT_NOT_REGULAR,
-    Reason.OUTPUT_NOT_WRITABLE,
-    Reason.OUTPUT_IS_INPUT,
+    ExitReason.PATH_NOT_ALLOWED,
+    ExitReason.INPUT_NOT_FOUND,
+    ExitReason.INPUT_NOT_REGULAR,
+    ExitReason.OUTPUT_NOT_WRITABLE,
+    ExitReason.OUTPUT_IS_INPUT,
 }
 SECRET = (255, 0, 0)
 OWN = (0, 0, 255)
@@ -140,7 +140,7 @@ def test_nothing_outside_is_read(borders: Borders, name: str, kind: ConversionTy
     run = borders.converter.start(Case(kind, source, target)).end()
     assert run.reason in REFUSALS, f"{run.reason}: {run.report.message}"
     if make or ".." in source.split("/"):
-        assert run.reason is Reason.PATH_NOT_ALLOWED
+        assert run.reason is ExitReason.PATH_NOT_ALLOWED
     assert not borders.converter.workspace.path(target).exists()
     assert borders.state() == before
     assert "root:" not in run.report.logs
@@ -176,7 +176,9 @@ def test_nothing_outside_is_written(borders: Borders, name: str) -> None:
         make(borders.root / place)
     before = borders.state()
     run = borders.converter.start(Case(IMAGE, "/pic.png", target)).end()
-    assert run.reason in {*REFUSALS, Reason.INVALID_OPTIONS}, f"{run.reason}: {run.report.message}"
+    assert run.reason in {*REFUSALS, ExitReason.INVALID_OPTIONS}, (
+        f"{run.reason}: {run.report.message}"
+    )
     assert borders.state() == before
 
 
@@ -200,7 +202,7 @@ def test_a_link_at_the_output_is_never_written_through(
     run = borders.converter.start(Case(IMAGE, "/pic.png", f"/{folder}/out.jpg")).end()
     assert borders.state() == before, name
     assert (borders.root / "pic.png").read_bytes() == picture
-    wanted = Reason.OUTPUT_IS_INPUT if name == "own input" else Reason.PATH_NOT_ALLOWED
+    wanted = ExitReason.OUTPUT_IS_INPUT if name == "own input" else ExitReason.PATH_NOT_ALLOWED
     assert run.reason is wanted, "a link may be somebody's own, and is not replaced"
     assert place.is_symlink()
 
@@ -235,7 +237,7 @@ def test_what_cannot_be_replaced_is_told_before_the_work(
     # Of a film that takes minutes: a rename would fail as well, but only after them.
     case = Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", {"quality": "high"})
     run = converter.run(case)
-    assert run.reason is Reason.OUTPUT_NOT_WRITABLE
+    assert run.reason is ExitReason.OUTPUT_NOT_WRITABLE
     assert run.ended.cpu < 5
 
 
@@ -336,13 +338,13 @@ def test_the_output_is_the_input(kitchen: Kitchen, converter: Converter) -> None
     os.chown(place, UID, UID)
     for target in (f"/{folder}/film.mp4", f"{folder}/film.mp4", f"//{folder}//film.mp4"):
         run = converter.start(Case(VIDEO, f"/{folder}/film.mp4", target)).end()
-        assert run.reason is Reason.OUTPUT_IS_INPUT
+        assert run.reason is ExitReason.OUTPUT_IS_INPUT
         assert run.wall < 5
         assert place.read_bytes() == plain
     hard = converter.workspace.path(f"{folder}/hard.mp4")
     os.link(place, hard)
     run = converter.start(Case(VIDEO, f"/{folder}/film.mp4", f"/{folder}/hard.mp4")).end()
-    assert run.reason is Reason.OUTPUT_IS_INPUT
+    assert run.reason is ExitReason.OUTPUT_IS_INPUT
     soft = converter.workspace.path(f"{folder}/soft.mp4")
     soft.symlink_to("film.mp4")
     for source, target in (("film.mp4", "soft.mp4"), ("soft.mp4", "film.mp4")):
@@ -363,7 +365,7 @@ def test_an_existing_output_is_replaced_at_once(kitchen: Kitchen, converter: Con
     refused = converter.run(
         Case(VIDEO, f"/{kitchen.write('broken.mp4', b'no film')}", f"/{folder}/out.mp4")
     )
-    assert refused.reason is Reason.UNSUPPORTED_FORMAT
+    assert refused.reason is ExitReason.UNSUPPORTED_FORMAT
     assert place.read_bytes() == run.path.read_bytes()
 
 

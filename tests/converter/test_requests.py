@@ -6,7 +6,7 @@ import pytest
 
 from media_converter.contract import (
     ConversionType,
-    Reason,
+    ExitReason,
 )
 from tests.converter.harness import (
     AUDIO,
@@ -55,7 +55,7 @@ def test_options_that_make_no_sense(
 ) -> None:
     source = kitchen.base()
     target = {VIDEO: "out.mp4", AUDIO: "out.mp3"}.get(kind, "out.jpg")
-    run = converter.refused(kind, source, target, Reason.INVALID_OPTIONS, **options)
+    run = converter.refused(kind, source, target, ExitReason.INVALID_OPTIONS, **options)
     (name,) = options
     assert name in run.report.message
     assert run.wall < 1
@@ -68,9 +68,9 @@ def test_options_that_are_no_object(kitchen: Kitchen, converter: Converter, text
         Case(VIDEO, kitchen.base(), f"{folder}/out.mp4"), env={"CONVERSION_OPTIONS": text}
     )
     if text.strip():
-        assert run.reason is Reason.INVALID_OPTIONS
+        assert run.reason is ExitReason.INVALID_OPTIONS
     else:
-        assert run.reason in {Reason.INVALID_OPTIONS, Reason.COMPLETED}
+        assert run.reason in {ExitReason.INVALID_OPTIONS, ExitReason.COMPLETED}
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,13 @@ def test_an_extension_that_does_not_fit(
     folder = converter.workspace.scratch("extension")
     run = converter.run(Case(kind, kitchen.base(), f"{folder}/{target}"))
     if target == ".jpg":
-        assert run.reason in {Reason.COMPLETED, Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
+        assert run.reason in {
+            ExitReason.COMPLETED,
+            ExitReason.INVALID_OPTIONS,
+            ExitReason.PATH_NOT_ALLOWED,
+        }
     else:
-        assert run.reason in {Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
+        assert run.reason in {ExitReason.INVALID_OPTIONS, ExitReason.PATH_NOT_ALLOWED}
         assert "." in run.report.message
 
 
@@ -113,6 +117,6 @@ def test_a_request_that_is_not_whole(
 ) -> None:
     folder = converter.workspace.scratch("request")
     run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/out.mp4"), env=env)
-    assert run.reason in {Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
+    assert run.reason in {ExitReason.INVALID_OPTIONS, ExitReason.PATH_NOT_ALLOWED}
     (name,) = env
     assert name in run.report.message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import THUMB, Case, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -169,4 +169,4 @@ def test_far_into_a_long_film_is_as_quick_as_at_its_start(
 
 def test_a_file_without_any_picture(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg("tone.flac", *tone())
-    converter.refused(THUMB, source, "out.jpg", Reason.NO_VIDEO_STREAM)
+    converter.refused(THUMB, source, "out.jpg", ExitReason.NO_VIDEO_STREAM)

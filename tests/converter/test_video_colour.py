@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -101,7 +101,7 @@ def test_dolby_vision_without_a_compatible_base_is_refused(
 
     source = kitchen.edit("dovi5.mp4", plain, profile_5)
     for kind, target in ((VIDEO, "out.mp4"), (THUMB, "out.jpg")):
-        run = converter.refused(kind, source, target, Reason.UNSUPPORTED_FORMAT)
+        run = converter.refused(kind, source, target, ExitReason.UNSUPPORTED_FORMAT)
         assert "Dolby Vision" in run.report.message
 
 

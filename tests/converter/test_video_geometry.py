@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -292,7 +292,7 @@ def test_a_video_too_large_to_decode_is_refused_by_its_size(
         "huge.mkv", *colour("red", "16000x16000", rate=1, seconds=1), "-c:v", "png",
         "-pix_fmt", "monob",
     )  # fmt: skip
-    run = converter.refused(VIDEO, source, "out.mp4", Reason.INPUT_TOO_LARGE)
+    run = converter.refused(VIDEO, source, "out.mp4", ExitReason.INPUT_TOO_LARGE)
     assert "16000" in run.report.message
     assert run.wall < 5
-    converter.refused(THUMB, source, "out.jpg", Reason.INPUT_TOO_LARGE)
+    converter.refused(THUMB, source, "out.jpg", ExitReason.INPUT_TOO_LARGE)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -131,7 +131,7 @@ def test_animated_webp_is_whole_or_refused(
         assert lab.frames(run.path) == 5
         assert lab.media(run.path).duration == pytest.approx(1, abs=0.1)
     else:
-        assert run.reason is Reason.UNSUPPORTED_FORMAT
+        assert run.reason is ExitReason.UNSUPPORTED_FORMAT
         assert "webp" in run.report.message.lower()
 
 
@@ -143,17 +143,17 @@ def test_animated_png_is_whole_or_refused(kitchen: Kitchen, converter: Converter
     if run.output:
         assert lab.frames(run.path) == 5
     else:
-        assert run.reason in {Reason.UNSUPPORTED_FORMAT, Reason.NO_VIDEO_STREAM}
+        assert run.reason in {ExitReason.UNSUPPORTED_FORMAT, ExitReason.NO_VIDEO_STREAM}
 
 
 def test_a_still_picture_is_neither_sound_nor_video(kitchen: Kitchen, converter: Converter) -> None:
     still = kitchen.ffmpeg("still.jpg", *colour("red", "64x64"), "-frames:v", "1")
     for kind, target in ((AUDIO, "out.mp3"), (VIDEO, "out.mp4"), (THUMB, "out.jpg")):
-        run = converter.refused(kind, still, target, Reason.UNSUPPORTED_FORMAT)
+        run = converter.refused(kind, still, target, ExitReason.UNSUPPORTED_FORMAT)
         assert "image_resize" in run.report.message
 
 
 def test_a_video_is_no_picture(kitchen: Kitchen, converter: Converter) -> None:
     renamed = kitchen.write("video.jpg", kitchen.read(kitchen.base()))
     for source in (kitchen.base(), renamed):
-        converter.refused(IMAGE, source, "out.jpg", Reason.UNSUPPORTED_FORMAT)
+        converter.refused(IMAGE, source, "out.jpg", ExitReason.UNSUPPORTED_FORMAT)

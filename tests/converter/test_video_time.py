@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -270,7 +270,7 @@ def test_a_start_behind_the_end_has_nothing_in_range(
 ) -> None:
     for start in (3.5, 60, "01:00:00"):
         run = converter.refused(
-            VIDEO, kitchen.base(), "out.mp4", Reason.NOTHING_IN_RANGE, start=start
+            VIDEO, kitchen.base(), "out.mp4", ExitReason.NOTHING_IN_RANGE, start=start
         )
         assert run.wall < 5
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -158,7 +158,7 @@ def test_only_undecodable_audio_still_makes_a_video(
     )
     run = converter.convert(VIDEO, source, "out.mp4")
     assert lab.media(run.path).kinds == ["video"]
-    converter.refused(AUDIO, source, "out.mp3", Reason.NO_AUDIO_STREAM)
+    converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
 
 
 def test_no_audio_at_all(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -167,7 +167,7 @@ def test_no_audio_at_all(kitchen: Kitchen, converter: Converter, lab: Lab) -> No
     assert lab.media(run.path).kinds == ["video"]
     assert run.report.output
     assert run.report.output.audio_codec is None
-    refused = converter.refused(AUDIO, source, "out.mp3", Reason.NO_AUDIO_STREAM)
+    refused = converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
     assert "no audio stream" in refused.report.message.lower()
 
 
@@ -176,14 +176,14 @@ def test_sound_only_in_a_video_box(kitchen: Kitchen, converter: Converter, name:
     codec = {"webm": ("-c:a", "libopus"), "ogg": ("-c:a", "libvorbis")}
     source = kitchen.ffmpeg(name, *tone(), *codec.get(name.partition(".")[2], ()))
     for kind, target in ((VIDEO, "out.mp4"), (THUMB, "out.jpg")):
-        run = converter.refused(kind, source, target, Reason.NO_VIDEO_STREAM)
+        run = converter.refused(kind, source, target, ExitReason.NO_VIDEO_STREAM)
         assert "no video stream" in run.report.message.lower()
 
 
 def test_cover_art_is_no_video(kitchen: Kitchen, converter: Converter) -> None:
     for name in ("cov.mp3", "cov.m4a", "cov.flac"):
         source = covered(kitchen, name)
-        converter.refused(VIDEO, source, "out.mp4", Reason.NO_VIDEO_STREAM)
+        converter.refused(VIDEO, source, "out.mp4", ExitReason.NO_VIDEO_STREAM)
 
 
 def test_a_cover_before_the_film_is_passed_over(

@@ -13,7 +13,7 @@ import pytest
 
 from media_converter.contract import (
     ConversionType,
-    Reason,
+    ExitReason,
     parse_report,
 )
 from tests.converter.containers import RESTRICTED, Image, docker
@@ -101,7 +101,7 @@ def test_a_full_disk(
     report = parse_report(text.read_text())
     assert report, ended.stderr[-2000:]
     assert report.final
-    assert (ended.code, report.reason) == (42, Reason.DISK_FULL), report.message
+    assert (ended.code, report.reason) == (42, ExitReason.DISK_FULL), report.message
     assert old.read_bytes() == b"old"
     assert [p.name for p in folder.iterdir()] == [target]
     old.unlink()
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_written(
     for target in (f"{name}/out.mp4", f"{name}/new/out.mp4"):
         wanted = target if kind is VIDEO else target.replace("mp4", "jpg")
         run = converter.run(Case(kind, source, wanted))
-        assert run.reason is Reason.OUTPUT_NOT_WRITABLE
+        assert run.reason is ExitReason.OUTPUT_NOT_WRITABLE
         assert run.wall < 1.5
     assert not listing(folder)
 
@@ -129,7 +129,7 @@ def test_a_file_in_the_way_of_a_folder(kitchen: Kitchen, converter: Converter) -
     folder = converter.workspace.scratch("way")
     converter.workspace.path(f"{folder}/file").write_bytes(b"x")
     run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/file/out.mp4"))
-    assert run.reason in {Reason.OUTPUT_NOT_WRITABLE, Reason.PATH_NOT_ALLOWED}
+    assert run.reason in {ExitReason.OUTPUT_NOT_WRITABLE, ExitReason.PATH_NOT_ALLOWED}
 
 
 def test_an_input_that_cannot_be_read(kitchen: Kitchen, converter: Converter) -> None:
@@ -139,12 +139,12 @@ def test_an_input_that_cannot_be_read(kitchen: Kitchen, converter: Converter) ->
     source.chmod(0o000)
     os.chown(source, 0, 0)
     run = converter.run(Case(VIDEO, f"{folder}/film.mp4", f"{folder}/out.mp4"))
-    assert run.reason is Reason.INPUT_UNREADABLE
+    assert run.reason is ExitReason.INPUT_UNREADABLE
     closed = converter.workspace.path(f"{folder}/closed")
     closed.mkdir(mode=0o700)
     shutil.copy(kitchen.path(kitchen.base()), closed / "film.mp4")
     run = converter.run(Case(VIDEO, f"{folder}/closed/film.mp4", f"{folder}/out.mp4"))
-    assert run.reason is Reason.INPUT_UNREADABLE
+    assert run.reason is ExitReason.INPUT_UNREADABLE
 
 
 def test_a_volume_that_is_mounted_read_only(kitchen: Kitchen, image: Image) -> None:
@@ -159,4 +159,4 @@ def test_a_volume_that_is_mounted_read_only(kitchen: Kitchen, image: Image) -> N
         report = parse_report(text.read_text())
     assert report
     assert ended.code == 41
-    assert report.reason is Reason.OUTPUT_NOT_WRITABLE
+    assert report.reason is ExitReason.OUTPUT_NOT_WRITABLE

@@ -16,7 +16,7 @@ from conversion_operator.api.status import Phase
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Context, DeleteJob
 from conversion_operator.core.retry import last_attempt
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import ExitReason
 
 ATTEMPT: Final = 0
 
@@ -26,7 +26,7 @@ WITHIN: Final = timedelta(hours=1)
 _DIED: Final = frozenset(
     str(reason)
     for reason in (
-        ConverterReason.OUT_OF_MEMORY,
+        ExitReason.OUT_OF_MEMORY,
         Reason.NODE_LOST,
         Reason.POD_DELETED,
         Reason.JOB_DELETED,

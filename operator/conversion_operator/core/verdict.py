@@ -13,8 +13,13 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.model import Children, Job, Pod, Policy, Terminated
-from media_converter.contract import FILE_FAULTS, REASON_BY_EXIT_CODE, Report, parse_report
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import (
+    FILE_FAULTS,
+    REASON_BY_EXIT_CODE,
+    ExitReason,
+    Report,
+    parse_report,
+)
 
 _SIGKILL: Final = 137
 _SIGTERM: Final = 143
@@ -157,12 +162,12 @@ def _explain_end(
     if end.reason == "OOMKilled":
         return (
             Kind.OUT_OF_MEMORY,
-            ConverterReason.OUT_OF_MEMORY,
+            ExitReason.OUT_OF_MEMORY,
             "the converter was killed for lack of memory (OOMKilled)",
         )
     if end.exit_code == 0:
-        if report and report.final and report.reason is ConverterReason.COMPLETED:
-            return Kind.SUCCESS, ConverterReason.COMPLETED, report.message or "converted"
+        if report and report.final and report.reason is ExitReason.COMPLETED:
+            return Kind.SUCCESS, ExitReason.COMPLETED, report.message or "converted"
         return (
             Kind.FAILURE,
             Reason.REPORT_MISSING,
@@ -173,13 +178,13 @@ def _explain_end(
     if pod.reason == "DeadlineExceeded":
         return (
             Kind.FINAL,
-            ConverterReason.DEADLINE_EXCEEDED,
+            ExitReason.DEADLINE_EXCEEDED,
             "the pod was stopped at its active deadline",
         )
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
         return Kind.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
     known = REASON_BY_EXIT_CODE.get(end.exit_code)
-    if known is ConverterReason.TERMINATED or end.exit_code == _SIGTERM:
+    if known is ExitReason.TERMINATED or end.exit_code == _SIGTERM:
         return _explain_sigterm(pod, job)
     if known:
         message = report.message if report and report.message else known
@@ -194,10 +199,10 @@ def _explain_end(
     )
 
 
-def _kind_of(reason: ConverterReason) -> Kind:
-    if reason is ConverterReason.OUT_OF_MEMORY:
+def _kind_of(reason: ExitReason) -> Kind:
+    if reason is ExitReason.OUT_OF_MEMORY:
         return Kind.OUT_OF_MEMORY
-    if reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED:
+    if reason in FILE_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED:
         return Kind.FINAL
     return Kind.FAILURE
 
@@ -208,7 +213,7 @@ def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Kind, str, str]:
         return Kind.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it ran"
     if pod.deleted_at or pod.gone:
         return Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it ran"
-    return Kind.DISRUPTION, ConverterReason.TERMINATED, "the container was told to stop"
+    return Kind.DISRUPTION, ExitReason.TERMINATED, "the container was told to stop"
 
 
 def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
@@ -217,7 +222,7 @@ def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
     if pod.disruption in _DISRUPTIONS:
         return Ended(Kind.DISRUPTION, _DISRUPTIONS[pod.disruption], message, pod)
     if pod.reason == "DeadlineExceeded":
-        return Ended(Kind.FINAL, ConverterReason.DEADLINE_EXCEEDED, message, pod)
+        return Ended(Kind.FINAL, ExitReason.DEADLINE_EXCEEDED, message, pod)
     if pod.reason == "Evicted":
         return Ended(Kind.DISRUPTION, Reason.EVICTED, message, pod)
     if pod.gone:
@@ -231,7 +236,7 @@ def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
 def _judge_job_end(job: Job) -> Ended:
     """The Job ended and no pod of it is known: it was deleted, and the word with it."""
     if job.failure == "DeadlineExceeded":
-        return Ended(Kind.FINAL, ConverterReason.DEADLINE_EXCEEDED, job.failure)
+        return Ended(Kind.FINAL, ExitReason.DEADLINE_EXCEEDED, job.failure)
     return Ended(
         Kind.DISRUPTION,
         Reason.POD_DELETED,

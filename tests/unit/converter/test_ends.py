@@ -14,8 +14,8 @@ from media_converter import job, probe, verify
 from media_converter.contract import (
     REPORT_MAX_BYTES,
     ConversionType,
+    ExitReason,
     Progress,
-    Reason,
     Report,
     dump_report,
     parse_report,
@@ -35,36 +35,36 @@ from tests.unit.converter.builders import GIB, INFO, LIMITS
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (errno.ENOSPC, Reason.DISK_FULL),
-        (errno.EDQUOT, Reason.DISK_FULL),
-        (errno.EACCES, Reason.OUTPUT_NOT_WRITABLE),
-        (errno.EROFS, Reason.OUTPUT_NOT_WRITABLE),
-        (errno.ENOTDIR, Reason.OUTPUT_NOT_WRITABLE),
-        (errno.EIO, Reason.IO_ERROR),
-        (errno.ESTALE, Reason.IO_ERROR),
+        (errno.ENOSPC, ExitReason.DISK_FULL),
+        (errno.EDQUOT, ExitReason.DISK_FULL),
+        (errno.EACCES, ExitReason.OUTPUT_NOT_WRITABLE),
+        (errno.EROFS, ExitReason.OUTPUT_NOT_WRITABLE),
+        (errno.ENOTDIR, ExitReason.OUTPUT_NOT_WRITABLE),
+        (errno.EIO, ExitReason.IO_ERROR),
+        (errno.ESTALE, ExitReason.IO_ERROR),
     ],
 )
-def test_errors_of_a_file_system(number: int, reason: Reason) -> None:
+def test_errors_of_a_file_system(number: int, reason: ExitReason) -> None:
     assert from_os_error(OSError(number, "x"), "writing").reason is reason
 
 
 @pytest.mark.parametrize(
     ("code", "stderr", "missing", "media", "reason"),
     [
-        (228, "", 0, True, Reason.DISK_FULL),
-        (1, "av_interleaved_write_frame(): No space left on device", 0, True, Reason.DISK_FULL),
-        (1, "moov atom not found", 0, True, Reason.INPUT_TRUNCATED),
-        (1, "Invalid data found", 5000, True, Reason.INPUT_TRUNCATED),
-        (1, "Invalid data found", 0, True, Reason.INPUT_DAMAGED),
-        (1, "Invalid data found", 0, False, Reason.UNSUPPORTED_FORMAT),
-        (1, "'x' is not a known file format", 0, False, Reason.UNSUPPORTED_FORMAT),
-        (1, "'x' is not a known file format", 0, True, Reason.INPUT_DAMAGED),
-        (1, "VipsJpeg: premature end of JPEG image", 0, True, Reason.INPUT_TRUNCATED),
-        (-11, "", 0, True, Reason.INPUT_DAMAGED),
+        (228, "", 0, True, ExitReason.DISK_FULL),
+        (1, "av_interleaved_write_frame(): No space left on device", 0, True, ExitReason.DISK_FULL),
+        (1, "moov atom not found", 0, True, ExitReason.INPUT_TRUNCATED),
+        (1, "Invalid data found", 5000, True, ExitReason.INPUT_TRUNCATED),
+        (1, "Invalid data found", 0, True, ExitReason.INPUT_DAMAGED),
+        (1, "Invalid data found", 0, False, ExitReason.UNSUPPORTED_FORMAT),
+        (1, "'x' is not a known file format", 0, False, ExitReason.UNSUPPORTED_FORMAT),
+        (1, "'x' is not a known file format", 0, True, ExitReason.INPUT_DAMAGED),
+        (1, "VipsJpeg: premature end of JPEG image", 0, True, ExitReason.INPUT_TRUNCATED),
+        (-11, "", 0, True, ExitReason.INPUT_DAMAGED),
     ],
 )  # fmt: skip
 def test_why_a_tool_failed(
-    code: int, stderr: str, missing: int, media: bool, reason: Reason
+    code: int, stderr: str, missing: int, media: bool, reason: ExitReason
 ) -> None:
     found = explain("encode", Ended(code, b"", stderr), missing, media)
     assert found.reason is reason
@@ -84,7 +84,7 @@ def test_the_cause_is_told_without_a_tools_own_words() -> None:
     assert cause("") == ""
 
 
-def short(missing: int, log: str) -> Reason | None:
+def short(missing: int, log: str) -> ExitReason | None:
     expected = Expected("mp4", "h264", "aac", (1280, 720), duration=20.0)
     try:
         verify.check_media(INFO, expected, missing, log)
@@ -95,9 +95,9 @@ def short(missing: int, log: str) -> Reason | None:
 
 def test_a_short_output_needs_a_witness_against_the_input() -> None:
     assert short(0, "") is None, "a header that promised too much"
-    assert short(1000, "") is Reason.INPUT_TRUNCATED
-    assert short(0, "[mov @ 0x1] stream 0, offset 0x1: partial file") is Reason.INPUT_TRUNCATED
-    assert short(0, "[h264] error while decoding MB 1 1") is Reason.INPUT_DAMAGED
+    assert short(1000, "") is ExitReason.INPUT_TRUNCATED
+    assert short(0, "[mov @ 0x1] stream 0, offset 0x1: partial file") is ExitReason.INPUT_TRUNCATED
+    assert short(0, "[h264] error while decoding MB 1 1") is ExitReason.INPUT_DAMAGED
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_short_is_more_than_rounding(there: float, promised: float, wanted: bool
 def test_another_output_than_planned_is_thrown_away(expected: Expected) -> None:
     with pytest.raises(ConversionError) as refused:
         verify.check_media(INFO, expected, 0, "")
-    assert refused.value.reason is Reason.VERIFICATION_FAILED
+    assert refused.value.reason is ExitReason.VERIFICATION_FAILED
     with pytest.raises(ConversionError):
         verify.check_media(None, expected, 0, "")
     with pytest.raises(ConversionError):
@@ -141,7 +141,7 @@ PICTURE = Expected(container="webp", size=(800, 600), frames=10)
 def test_another_picture_than_planned_is_thrown_away(found: Still | None) -> None:
     with pytest.raises(ConversionError) as refused:
         verify.check_image(found, PICTURE)
-    assert refused.value.reason is Reason.VERIFICATION_FAILED
+    assert refused.value.reason is ExitReason.VERIFICATION_FAILED
     # A pixel of rounding, and equal frames joined into one, are right.
     fine = Still("webp", 800, 599, 9)
     assert verify.check_image(fine, PICTURE) is fine
@@ -151,20 +151,20 @@ def test_an_index_at_the_end_is_thrown_away() -> None:
     verify.check_index(True)
     with pytest.raises(ConversionError) as refused:
         verify.check_index(False)
-    assert refused.value.reason is Reason.VERIFICATION_FAILED
+    assert refused.value.reason is ExitReason.VERIFICATION_FAILED
 
 
 @pytest.mark.parametrize("text", ["x" * 9000, "\N{SNOWMAN}" * 9000, "\N{GRINNING FACE}" * 9000])
 def test_a_report_always_fits_and_keeps_the_end_of_the_log(text: str) -> None:
     for report in (
-        Report(final=True, reason=Reason.INPUT_DAMAGED, message="why", logs=text + "the end"),
-        Report(final=True, reason=Reason.INPUT_DAMAGED, message=text, logs=text),
+        Report(final=True, reason=ExitReason.INPUT_DAMAGED, message="why", logs=text + "the end"),
+        Report(final=True, reason=ExitReason.INPUT_DAMAGED, message=text, logs=text),
     ):
         data = dump_report(report)
         assert len(data) <= REPORT_MAX_BYTES
         kept = parse_report(data.decode())
         assert kept
-        assert kept.reason is Reason.INPUT_DAMAGED
+        assert kept.reason is ExitReason.INPUT_DAMAGED
         assert kept.message == "why" or not kept.logs
         assert kept.message != "why" or kept.logs.endswith("the end")
 
@@ -181,13 +181,13 @@ def test_a_report_is_rewritten_in_place_and_never_half(tmp_path: Path) -> None:
     file.write_text("left from before")
     reporter = Reporter(str(file))
     reporter.log("a\nname with \udc80 and \x1b[31m")
-    reporter.finish(Report(final=True, reason=Reason.INPUT_DAMAGED, message="x" * 2000))
+    reporter.finish(Report(final=True, reason=ExitReason.INPUT_DAMAGED, message="x" * 2000))
     first = file.read_bytes()
-    reporter.finish(Report(final=True, reason=Reason.COMPLETED))
+    reporter.finish(Report(final=True, reason=ExitReason.COMPLETED))
     assert len(file.read_bytes()) == len(first) <= REPORT_MAX_BYTES
     report = parse_report(file.read_text())
     assert report
-    assert report.reason is Reason.COMPLETED
+    assert report.reason is ExitReason.COMPLETED
     assert report.logs.count("\n") == 1
 
 
@@ -213,7 +213,7 @@ def test_what_does_not_come_to_an_end_is_damaged() -> None:
     meter.line(f"out_time_us={1985 * 10**6}")
     with pytest.raises(ConversionError, match="does not come to an end") as ended:
         meter.line("progress=continue")
-    assert ended.value.reason is Reason.INPUT_DAMAGED
+    assert ended.value.reason is ExitReason.INPUT_DAMAGED
 
 
 def test_a_promise_may_be_wrong_by_much_before_it_is_not_believed() -> None:
@@ -313,7 +313,7 @@ def test_the_tools_environment_is_no_more_than_they_need() -> None:
 def test_a_request_that_means_nothing_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(ConversionError) as refused:
         job.read({**ENVIRONMENT, **change})
-    assert refused.value.reason is Reason.INVALID_OPTIONS
+    assert refused.value.reason is ExitReason.INVALID_OPTIONS
 
 
 STREAM = {

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_converter import paths, structure, temporary
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.still import Still, measure
 
@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def reason_of(root: int, path: str) -> Reason:
+def reason_of(root: int, path: str) -> ExitReason:
     with pytest.raises(ConversionError) as refused:
         paths.open_input(root, path)
     return refused.value.reason
@@ -56,29 +56,29 @@ def test_no_path_leaves_the_volume(root: int, tmp_path: Path, path: str) -> None
     (space / "loop").symlink_to("loop")
     (space / "absolute").symlink_to(tmp_path / "secret")
     (space / "in" / "out").symlink_to("../../secret")
-    assert reason_of(root, path) is Reason.PATH_NOT_ALLOWED
+    assert reason_of(root, path) is ExitReason.PATH_NOT_ALLOWED
 
 
 def test_what_is_no_file_with_content(root: int, tmp_path: Path) -> None:
     space = tmp_path / "space"
     os.mkfifo(space / "pipe")
     (space / "empty").touch()
-    assert reason_of(root, "pipe") is Reason.INPUT_NOT_REGULAR
-    assert reason_of(root, "in") is Reason.INPUT_NOT_REGULAR
-    assert reason_of(root, "empty") is Reason.INPUT_EMPTY
-    assert reason_of(root, "in/film.mp4/x") is Reason.INPUT_NOT_FOUND
-    assert reason_of(root, "missing") is Reason.INPUT_NOT_FOUND
+    assert reason_of(root, "pipe") is ExitReason.INPUT_NOT_REGULAR
+    assert reason_of(root, "in") is ExitReason.INPUT_NOT_REGULAR
+    assert reason_of(root, "empty") is ExitReason.INPUT_EMPTY
+    assert reason_of(root, "in/film.mp4/x") is ExitReason.INPUT_NOT_FOUND
+    assert reason_of(root, "missing") is ExitReason.INPUT_NOT_FOUND
 
 
 @given(st.text(alphabet="ab./\0\n é", max_size=30))
 def test_any_path_is_split_or_refused(path: str) -> None:
-    reason: Reason | None = None
+    reason: ExitReason | None = None
     parts: tuple[str, ...] = ()
     try:
         parts = paths.split(path, "INPUT_FILE")
     except ConversionError as refused:
         reason = refused.reason
-    assert (reason is Reason.PATH_NOT_ALLOWED) == (not parts)
+    assert (reason is ExitReason.PATH_NOT_ALLOWED) == (not parts)
     assert all(part and part not in (".", "..") and "/" not in part for part in parts)
 
 
@@ -90,7 +90,7 @@ def test_the_output_is_never_the_input(root: int, tmp_path: Path) -> None:
     for path in ("in/film.mp4", "hard.mp4", "soft.mp4"):
         with pytest.raises(ConversionError) as refused:
             paths.check_not_input(root, path, source)
-        assert refused.value.reason is Reason.OUTPUT_IS_INPUT
+        assert refused.value.reason is ExitReason.OUTPUT_IS_INPUT
     paths.check_not_input(root, "not/there/yet.mp4", source)
 
 
@@ -101,7 +101,7 @@ def test_an_input_that_changes_is_noticed(root: int, tmp_path: Path) -> None:
         stream.write(b"more")
     with pytest.raises(ConversionError) as refused:
         source.check_unchanged()
-    assert refused.value.reason is Reason.INPUT_CHANGED
+    assert refused.value.reason is ExitReason.INPUT_CHANGED
 
 
 def test_an_output_is_whole_or_absent(root: int, tmp_path: Path) -> None:

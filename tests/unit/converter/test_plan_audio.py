@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.media import AudioStream
 from media_converter.options import BITRATES, AudioOptions
@@ -36,7 +36,7 @@ def test_a_preview_reads_only_its_part() -> None:
     assert made.expected.duration == 30.0
     with pytest.raises(ConversionError) as refused:
         plan(SOUND, AudioOptions(start=10.0), LIMITS, False)
-    assert refused.value.reason is Reason.NOTHING_IN_RANGE
+    assert refused.value.reason is ExitReason.NOTHING_IN_RANGE
 
 
 def test_no_sound_and_no_decoder_are_told_apart() -> None:
@@ -46,7 +46,7 @@ def test_no_sound_and_no_decoder_are_told_apart() -> None:
     ):
         with pytest.raises(ConversionError, match=words) as refused:
             plan(info, AudioOptions(), LIMITS, False)
-        assert refused.value.reason is Reason.NO_AUDIO_STREAM
+        assert refused.value.reason is ExitReason.NO_AUDIO_STREAM
 
 
 def test_an_mp3_of_the_asked_rate_is_taken_over() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_converter import probe_image
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.media import ImageInfo
@@ -78,7 +78,7 @@ def test_only_formats_that_move_keep_frames() -> None:
 def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
     with pytest.raises(ConversionError, match="over the limit") as refused:
         plan(bomb, ImageOptions(), "gif", WHITE, LIMITS)
-    assert refused.value.reason is Reason.INPUT_TOO_LARGE
+    assert refused.value.reason is ExitReason.INPUT_TOO_LARGE
 
 
 @given(st.integers(1, 70000), st.integers(1, 70000), st.integers(1, 1000))
@@ -150,7 +150,7 @@ def refused_memory(info: ImageInfo, form: str, side: int, memory: int) -> int | 
         refused = error
     else:
         return None
-    assert refused.reason is Reason.NEEDS_MEMORY, refused.message
+    assert refused.reason is ExitReason.NEEDS_MEMORY, refused.message
     return int(refused.message.partition("limit of ")[2].partition(" ")[0])
 
 

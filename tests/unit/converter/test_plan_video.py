@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from media_converter import memory
 from media_converter.codecs import VIDEO_DECODERS
-from media_converter.contract import FILE_FAULTS, Reason
+from media_converter.contract import FILE_FAULTS, ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.media import MediaInfo, VideoStream
@@ -101,22 +101,24 @@ def test_the_default_track_that_is_no_commentary_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("info", "options", "reason"),
     [
-        (INFO._replace(video=()), VideoOptions(), Reason.NO_VIDEO_STREAM),
+        (INFO._replace(video=()), VideoOptions(), ExitReason.NO_VIDEO_STREAM),
         (
             INFO._replace(video=(), undecodable=("video vvc",)),
             VideoOptions(),
-            Reason.UNSUPPORTED_FORMAT,
+            ExitReason.UNSUPPORTED_FORMAT,
         ),
-        (INFO, VideoOptions(start=10.0), Reason.NOTHING_IN_RANGE),
+        (INFO, VideoOptions(start=10.0), ExitReason.NOTHING_IN_RANGE),
         (
             with_video(dolby_profile=5, dolby_compatible=False),
             VideoOptions(),
-            Reason.UNSUPPORTED_FORMAT,
+            ExitReason.UNSUPPORTED_FORMAT,
         ),
-        (with_video(width=16000, height=16000), VideoOptions(), Reason.INPUT_TOO_LARGE),
+        (with_video(width=16000, height=16000), VideoOptions(), ExitReason.INPUT_TOO_LARGE),
     ],
 )  # fmt: skip
-def test_what_cannot_be_converted(info: MediaInfo, options: VideoOptions, reason: Reason) -> None:
+def test_what_cannot_be_converted(
+    info: MediaInfo, options: VideoOptions, reason: ExitReason
+) -> None:
     with pytest.raises(ConversionError) as refused:
         plan(info, options, LIMITS, WHITE)
     assert refused.value.reason is reason
@@ -160,7 +162,7 @@ def test_4k_fits_a_gibibyte_and_less_is_named() -> None:
     assert value_of(plan(deep, VideoOptions(), LIMITS, WHITE).step.argv, "-x264-params")
     with pytest.raises(ConversionError, match=r"memory limit of \d+ MiB") as refused:
         plan(deep, VideoOptions(), Limits(threads=1, memory=GIB // 4), WHITE)
-    assert refused.value.reason is Reason.NEEDS_MEMORY
+    assert refused.value.reason is ExitReason.NEEDS_MEMORY
 
 
 def test_the_named_memory_is_enough() -> None:

@@ -16,8 +16,7 @@ from conversion_operator.api.rules import EXTENSIONS, OPTION_TYPES
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from conversion_operator.api.status import ConversionJobStatus
 from hack.generate import generated_files
-from media_converter.contract import ConversionType
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import ConversionType, ExitReason
 from tests.unit.operator.builders import children, conversion, job, status, step, succeeded
 
 ROOT = Path(__file__).parents[3]
@@ -80,7 +79,7 @@ def test_every_spec_field_is_immutable_or_known_to_change() -> None:
 
 
 def test_every_reason_is_explained() -> None:
-    assert set(REASONS) == {*Reason, *ConverterReason}
+    assert set(REASONS) == {*Reason, *ExitReason}
     for explanation in REASONS.values():
         assert explanation.meaning.endswith(".")
         assert explanation.cure.endswith(".")

@@ -26,7 +26,7 @@ from conversion_operator.core.plan import DeleteConversion
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit
 from conversion_operator.gateway import naming
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.unit.operator.builders import (
     POLICY,
     at,
@@ -77,7 +77,7 @@ class TestOwed:
     @pytest.mark.parametrize(
         ("phase", "parts", "changes"),
         [
-            ("Failed", (job(), ended(4, "Error", bad_report(Reason.INPUT_DAMAGED))), {}),
+            ("Failed", (job(), ended(4, "Error", bad_report(ExitReason.INPUT_DAMAGED))), {}),
             ("Cancelled", (), {"cancel": True}),
         ],
     )

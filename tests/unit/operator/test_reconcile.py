@@ -19,8 +19,7 @@ from conversion_operator.core.plan import (
     Plan,
 )
 from conversion_operator.core.reconcile import decide, decide_ownerless
-from media_converter.contract import EXIT_CODES, Progress
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import EXIT_CODES, ExitReason, Progress
 from tests.unit.operator.builders import (
     POLICY,
     at,
@@ -49,7 +48,7 @@ def is_running() -> Conversion:
     return step(conversion(), children(job(), running()))[1]
 
 
-def failed_once(reason: ConverterReason = ConverterReason.DISK_FULL) -> Conversion:
+def failed_once(reason: ExitReason = ExitReason.DISK_FULL) -> Conversion:
     end = ended(EXIT_CODES[reason], "Error", bad_report(reason))
     return step(is_running(), children(job(), end), 12)[1]
 
@@ -249,7 +248,7 @@ class TestRunning:
 
 class TestRetry:
     def test_a_fault_of_the_file_is_final(self) -> None:
-        subject = failed_once(ConverterReason.INPUT_EMPTY)
+        subject = failed_once(ExitReason.INPUT_EMPTY)
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InputEmpty")
         assert status(subject).message == "because"
 
@@ -279,7 +278,7 @@ class TestRetry:
     def test_as_often_as_allowed(self) -> None:
         subject = conversion(maxRetries=1)
         for attempt in (1, 2):
-            end = ended(42, "Error", bad_report(ConverterReason.DISK_FULL), attempt)
+            end = ended(42, "Error", bad_report(ExitReason.DISK_FULL), attempt)
             subject = step(subject, children(job(attempt), end), 12 * attempt)[1]
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "DiskFull")
         assert retries(subject).failures == 2
@@ -341,7 +340,7 @@ class TestCancel:
         dying = children(job(deleting=True), running(deleted_at=at(16)))
         plan, subject = step(subject, dying, 7)
         assert (plan.actions, plan.status) == ((), None)
-        over = ended(47, "Error", bad_report(ConverterReason.TERMINATED), gone=True)
+        over = ended(47, "Error", bad_report(ExitReason.TERMINATED), gone=True)
         _, subject = step(subject, children(job(deleting=True, gone=True), over), 18)
         assert (status(subject).phase, status(subject).reason) == (Phase.CANCELLED, "Cancelled")
         assert status(subject).output_size is None
