@@ -1,4 +1,4 @@
-"""The one exception that ends a run with a reason."""
+"""The exception that ends a run with an exit reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from media_converter.contract import ExitReason
 
 
 class ConversionError(Exception):
-    """A run ends with ``reason``; ``message`` is one line for the person who asked for it."""
+    """Ends the run with ``reason``. ``message`` is one line for the person who asked for it."""
 
     def __init__(self, reason: ExitReason, message: str) -> None:
         super().__init__(message)
@@ -21,10 +21,11 @@ _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, err
 
 
 def from_os_error(error: OSError, doing: str) -> ConversionError:
-    """The reason for an error of the file system while ``doing`` something to the output."""
+    """The exit reason for a file system error that occurred while ``doing`` something."""
     if error.errno in _FULL:
         return ConversionError(
-            ExitReason.DISK_FULL, f"no space left on the shared volume while {doing}; free some"
+            ExitReason.DISK_FULL,
+            f"no space left on the shared volume while {doing}; free some space",
         )
     detail = error.strerror or str(error)
     if error.errno in _REFUSED:

@@ -33,7 +33,7 @@ def header_seconds(path: Path) -> float:
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000])
-def test_every_rate_becomes_one_that_mp3_holds(
+def test_every_sample_rate_becomes_one_of_mp3(
     kitchen: Kitchen, converter: Converter, lab: Lab, rate: int
 ) -> None:
     source = kitchen.ffmpeg(f"r{rate}.wav", *tone(rate=rate), "-ac", "1", "-c:a", "pcm_s24le")
@@ -46,7 +46,7 @@ def test_every_rate_becomes_one_that_mp3_holds(
 
 
 @pytest.mark.parametrize("bitrate", ["32k", "64k", "128k", "192k", "320k", "128", 96])
-def test_the_bitrate_asked_for_is_the_one_delivered(
+def test_the_requested_bitrate_is_delivered(
     kitchen: Kitchen, converter: Converter, lab: Lab, bitrate: object
 ) -> None:
     source = kitchen.ffmpeg("stereo.wav", *tone(seconds=6), "-ac", "2", "-ar", "44100")
@@ -55,7 +55,7 @@ def test_the_bitrate_asked_for_is_the_one_delivered(
     assert int(lab.media(run.path).audio["bit_rate"]) == pytest.approx(wanted, rel=0.05)
 
 
-def test_a_high_bitrate_of_a_low_rate_is_not_made_smaller(
+def test_a_high_bitrate_at_a_low_sample_rate_is_kept(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg("r8000.wav", *tone(rate=8000), "-ac", "1", "-c:a", "pcm_s24le")
@@ -141,7 +141,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_told_by_its_content(
+def test_every_format_is_recognised_by_its_content(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
     if name == "amr":
@@ -163,7 +163,7 @@ def test_every_format_is_told_by_its_content(
 
 
 @pytest.mark.parametrize("bitrate", ["32k", "192k"])
-def test_the_header_tells_the_right_length(
+def test_the_header_states_the_right_duration(
     kitchen: Kitchen, converter: Converter, lab: Lab, bitrate: str
 ) -> None:
     source = kitchen.ffmpeg("long-ish.flac", *tone(seconds=61))
@@ -175,9 +175,7 @@ def test_the_header_tells_the_right_length(
     assert run.report.output.duration_seconds == pytest.approx(61, abs=0.1)
 
 
-def test_headers_that_lie_about_good_files(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_wrong_headers_of_good_files(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     wav = kitchen.ffmpeg("tone-s16.wav", *tone(), "-c:a", "pcm_s16le")
 
     def sizes(riff: int, data: int) -> bytes:
@@ -234,7 +232,7 @@ def test_a_preview_keeps_the_cover_too(kitchen: Kitchen, converter: Converter, l
     assert lab.seconds(run.path) == pytest.approx(1, abs=0.1)
 
 
-def test_a_damaged_cover_does_not_cost_the_song(
+def test_a_damaged_cover_does_not_fail_the_conversion(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.edit(
@@ -247,7 +245,7 @@ def test_a_damaged_cover_does_not_cost_the_song(
     assert lab.seconds(run.path) == pytest.approx(3, abs=0.1)
 
 
-def test_the_sound_of_a_film(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_the_audio_of_a_video(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     run = converter.convert(AUDIO, kitchen.base(), "out.mp3")
     assert lab.media(run.path).kinds == ["audio"]
     assert lab.hertz(run.path, (440, 900)) == 440
@@ -284,7 +282,9 @@ def test_start_and_duration(
     assert header_seconds(run.path) == pytest.approx(wanted, abs=0.1)
 
 
-def test_a_start_is_where_it_says(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_the_output_starts_at_the_requested_time(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     source = kitchen.ffmpeg(
         "two-tones.ogg", *tone(440, seconds=2), *tone(900, seconds=2), "-filter_complex",
         "[0][1]concat=n=2:v=0:a=1", "-c:a", "libvorbis",
@@ -295,7 +295,7 @@ def test_a_start_is_where_it_says(kitchen: Kitchen, converter: Converter, lab: L
     assert lab.hertz(early.path, (440, 900)) == 440
 
 
-def test_a_start_behind_the_end(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_start_after_the_end(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg("tone.flac", *tone())
     converter.refused(AUDIO, source, "out.mp3", ExitReason.NOTHING_IN_RANGE, start=10)
 
@@ -315,7 +315,7 @@ def test_a_preview_does_not_read_the_whole_file(
     assert run.ended.cpu < 2
 
 
-def test_a_sound_without_samples(kitchen: Kitchen, converter: Converter) -> None:
+def test_audio_without_samples(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.write(
         "nothing.wav",
         b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x44\xac\0\0\x88\x58\1\0\2\0\x10\0data\0\0\0\0",
@@ -328,7 +328,7 @@ def test_a_sound_without_samples(kitchen: Kitchen, converter: Converter) -> None
     }
 
 
-def test_the_place_of_a_recording_is_forgotten(
+def test_the_place_of_a_recording_is_removed(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg("located.m4a", *tone(), "-metadata", "location=+48.8577+002.2950/")
@@ -336,9 +336,7 @@ def test_the_place_of_a_recording_is_forgotten(
     assert b"48.8577" not in converter.convert(AUDIO, source, "out.mp3").path.read_bytes()
 
 
-def test_a_video_without_a_picture_track_of_its_own(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_a_video_without_a_video_track(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     # Two seconds of picture, three of sound: the sound is what counts.
     source = kitchen.ffmpeg("short-picture.mkv", *video(seconds=2), *tone(), *X264, "-c:a", "flac")
     run = converter.convert(AUDIO, source, "out.mp3")

@@ -32,9 +32,7 @@ def quick(run: Run) -> None:
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_an_empty_file_is_called_empty(
-    kitchen: Kitchen, converter: Converter, kind: ConversionType
-) -> None:
+def test_an_empty_file(kitchen: Kitchen, converter: Converter, kind: ConversionType) -> None:
     for name in ("z.mp4", "z.jpg", "z.mp3", "z"):
         source = kitchen.write(name, b"")
         run = converter.refused(kind, source, TARGETS[kind], ExitReason.INPUT_EMPTY)
@@ -64,7 +62,7 @@ def test_noise_is_not_media(kitchen: Kitchen, converter: Converter, kind: Conver
 
 
 @pytest.mark.parametrize("kind", [VIDEO, AUDIO, THUMB])
-def test_a_recording_without_its_index(
+def test_a_recording_without_a_moov_box(
     kitchen: Kitchen, converter: Converter, kind: ConversionType
 ) -> None:
     source = kitchen.edit("nomoov.mp4", kitchen.base(), lambda data: data[:20000])
@@ -108,7 +106,7 @@ def test_half_a_video_is_not_a_success(
 
 
 @pytest.mark.parametrize("part", [0.9, 0.97])
-def test_a_little_missing_is_missing(kitchen: Kitchen, converter: Converter, part: float) -> None:
+def test_a_little_missing_is_noticed(kitchen: Kitchen, converter: Converter, part: float) -> None:
     whole = full(kitchen, "mp4")
     cut = kitchen.edit(f"cut{part}.mp4", whole, lambda data: data[: int(len(data) * part)])
     converter.refused(VIDEO, cut, "out.mp4", ExitReason.INPUT_TRUNCATED)
@@ -133,7 +131,7 @@ def test_half_a_song_is_not_a_success(kitchen: Kitchen, converter: Converter, na
         )
 
 
-def test_a_part_that_is_there_can_still_be_had(
+def test_an_intact_part_of_a_truncated_file_can_be_converted(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     half = kitchen.edit("half.mp4", full(kitchen, "mp4"), lambda data: data[: len(data) // 2])
@@ -164,7 +162,7 @@ def noisy_jpeg(kitchen: Kitchen, *save: str) -> bytes:
 
 
 @pytest.mark.parametrize("part", [0.3, 0.5, 0.9])
-def test_a_cut_jpeg_is_truncated(kitchen: Kitchen, converter: Converter, part: float) -> None:
+def test_a_truncated_jpeg(kitchen: Kitchen, converter: Converter, part: float) -> None:
     whole = noisy_jpeg(kitchen)
     source = kitchen.write(f"cut{part}.jpg", whole[: int(len(whole) * part)])
     for options in ({}, {"size": "40x40"}):
@@ -198,7 +196,7 @@ def test_sloppy_jpegs_are_accepted(kitchen: Kitchen, converter: Converter, lab: 
 
 
 @pytest.mark.parametrize("extension", ["png", "webp", "gif", "tif", "avif"])
-def test_other_pictures_cut_in_half(kitchen: Kitchen, converter: Converter, extension: str) -> None:
+def test_other_images_cut_in_half(kitchen: Kitchen, converter: Converter, extension: str) -> None:
     whole = kitchen.read(photo(kitchen, f"photo.{extension}"))
     source = kitchen.write(f"cut.{extension}", whole[: len(whole) // 2])
     run = converter.convert(IMAGE, source, "out.jpg")
@@ -207,9 +205,7 @@ def test_other_pictures_cut_in_half(kitchen: Kitchen, converter: Converter, exte
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "webp", "gif", "tif", "avif"])
-def test_damaged_headers_of_pictures(
-    kitchen: Kitchen, converter: Converter, extension: str
-) -> None:
+def test_damaged_headers_of_images(kitchen: Kitchen, converter: Converter, extension: str) -> None:
     whole = kitchen.read(photo(kitchen, f"photo.{extension}"))
     source = kitchen.write(f"head.{extension}", whole[:4] + b"\xff" * 60 + whole[64:])
     run = converter.convert(IMAGE, source, "out.jpg")
@@ -267,7 +263,7 @@ def test_a_target_as_large_as_a_bomb(kitchen: Kitchen, converter: Converter, lab
             assert run.reason is ExitReason.INVALID_OPTIONS
 
 
-def test_a_large_photo_is_no_bomb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_large_photo_is_not_a_bomb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     small = photo(kitchen, "photo-2000.png", "2000x1500")
     source = kitchen.vips("48mp.jpg", "replicate", small, "--", "4", "4")
     assert (lab.header(source)["width"], lab.header(source)["height"]) == ("8000", "6000")
@@ -297,7 +293,7 @@ CALLED = {
 }
 
 
-def test_a_film_that_refers_to_other_files_reads_none_of_them(
+def test_a_video_that_refers_to_other_files_reads_none_of_them(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     # QuickTime may keep its media in another file, named in a data reference.
@@ -342,7 +338,7 @@ def test_drawings_are_refused(kitchen: Kitchen, converter: Converter, name: str)
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_what_is_no_regular_file(
+def test_inputs_that_are_not_regular_files(
     kitchen: Kitchen, converter: Converter, kind: ConversionType
 ) -> None:
     folder = kitchen.workspace.folder("media/a-folder.mp4")
@@ -361,7 +357,7 @@ def test_what_is_no_regular_file(
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_what_is_not_there(converter: Converter, kind: ConversionType) -> None:
+def test_missing_inputs(converter: Converter, kind: ConversionType) -> None:
     for source in ("media/never-made.mp4", "nowhere/x.mp4", "media/base.mp4/x.mp4"):
         run = converter.refused(kind, source, TARGETS[kind], ExitReason.INPUT_NOT_FOUND)
         assert run.wall < 1

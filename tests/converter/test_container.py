@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from media_converter.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
 from media_converter.contract import (
     EXIT_CODES,
     ConversionType,
@@ -20,6 +19,7 @@ from media_converter.contract import (
     parse_progress,
     parse_report,
 )
+from media_converter.probing.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
 from tests.converter.containers import RESTRICTED, Agent, Image, docker
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Workspace, until
 from tests.converter.kitchen import X264, Kitchen, tone, video
@@ -103,7 +103,7 @@ def test_docker_run(kitchen: Kitchen, image: Image, lab: Lab, kind: ConversionTy
 
 
 @pytest.mark.parametrize("user", ["12345:23456", "0"])
-def test_any_user_will_do(kitchen: Kitchen, image: Image, user: str) -> None:
+def test_any_user_can_run_it(kitchen: Kitchen, image: Image, user: str) -> None:
     case = request(kitchen, IMAGE)
     kitchen.workspace.path(case.target).parent.chmod(0o777)
     run = plain(image, kitchen.workspace, case, f"--user={user}")
@@ -120,7 +120,7 @@ def test_a_refusal_says_why_in_the_last_line(kitchen: Kitchen, image: Image) -> 
     assert not list(kitchen.workspace.path(folder).iterdir())
 
 
-def test_without_anything_it_says_what_is_missing(image: Image, workspace: Workspace) -> None:
+def test_without_environment_it_names_what_is_missing(image: Image, workspace: Workspace) -> None:
     done = subprocess.run(
         ["docker", "run", "--rm", *RESTRICTED, image.name],
         capture_output=True, text=True, timeout=60, check=False,
@@ -201,13 +201,13 @@ def test_the_image_is_small(image: Image) -> None:
     assert image.size <= 400_000_000
 
 
-def test_the_image_runs_as_nobody_special(image: Image) -> None:
+def test_the_image_runs_as_an_unprivileged_user(image: Image) -> None:
     assert image.user.partition(":")[0] == "65532"
     assert image.config["Entrypoint"]
     assert "sh" not in image.config["Entrypoint"][0].rpartition("/")[2]
 
 
-def test_nothing_in_the_image_gains_rights(restricted: Agent) -> None:
+def test_nothing_in_the_image_gains_privileges(restricted: Agent) -> None:
     script = (
         "import os,stat\n"
         "for top,dirs,files in os.walk('/'):\n"
@@ -250,7 +250,7 @@ def test_ffmpeg_opens_and_decodes_what_the_list_names(restricted: Agent) -> None
     assert not names & {"hls", "dash", "concat", "image2", "sdp", "rtsp", "imf", "lavfi", "nsv"}
 
 
-def test_no_loader_of_risky_formats_is_there(restricted: Agent) -> None:
+def test_the_image_has_no_loader_of_risky_formats(restricted: Agent) -> None:
     # What libvips itself marks as untrusted is compiled into it and switched off at run time.
     loaders = restricted.run(("vips", "-l", "foreign")).decode().lower().splitlines()
     for name in ("magick", "pdfload", "svgload", "openslide", "jxl", "matload", "openexr", "nifti"):

@@ -103,7 +103,7 @@ def test_a_signal_to_the_whole_group_is_the_same(kitchen: Kitchen, converter: Co
     assert not listing(converter.workspace.path(folder))
 
 
-def test_a_kill_leaves_the_old_output_and_the_next_run_clears_up(
+def test_a_kill_leaves_the_old_output_and_the_next_run_cleans_up(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     folder = converter.workspace.scratch("kill")
@@ -171,7 +171,7 @@ def test_an_input_that_grows_while_it_is_read(kitchen: Kitchen, converter: Conve
     assert not listing(converter.workspace.path(output))
 
 
-def test_an_input_that_is_written_over_while_it_is_read(
+def test_an_input_that_is_overwritten_while_it_is_read(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("changing")
@@ -186,7 +186,7 @@ def test_an_input_that_is_written_over_while_it_is_read(
     assert conversion.end().reason is ExitReason.INPUT_CHANGED
 
 
-def test_a_time_limit_of_the_run(kitchen: Kitchen, converter: Converter) -> None:
+def test_the_time_limit_of_a_run(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("deadline")
     case = Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", SLOW, timeout_seconds=2)
     run = converter.run(case)
@@ -197,7 +197,7 @@ def test_a_time_limit_of_the_run(kitchen: Kitchen, converter: Converter) -> None
     assert not converter.agent.processes()
 
 
-def test_standing_still_is_noticed(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_stall_is_noticed(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("stall")
     conversion = start_slow(kitchen, converter, folder, stall_seconds=3)
     began = time.monotonic()
@@ -215,7 +215,7 @@ def test_work_that_is_slow_but_moves_does_not_stall(kitchen: Kitchen, converter:
     assert converter.run(case).reason is ExitReason.COMPLETED
 
 
-def test_an_encoder_that_is_killed_is_no_success(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_killed_encoder_is_not_a_success(kitchen: Kitchen, converter: Converter) -> None:
     # What the kernel does on the first kind of cgroup: it kills the largest process alone.
     folder = converter.workspace.scratch("oom")
     conversion = start_slow(kitchen, converter, folder)
@@ -225,7 +225,7 @@ def test_an_encoder_that_is_killed_is_no_success(kitchen: Kitchen, converter: Co
     assert not listing(converter.workspace.path(folder))
 
 
-def test_progress_is_told_and_the_report_is_there_at_every_moment(
+def test_progress_is_printed_and_the_report_is_always_complete(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("report")
@@ -263,7 +263,7 @@ def test_progress_is_told_and_the_report_is_there_at_every_moment(
     until(lambda: not converter.agent.processes())
 
 
-def test_a_sweep_removes_what_a_dead_run_left_and_nothing_else(
+def test_a_sweep_removes_only_what_a_killed_run_left(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("sweep")

@@ -20,7 +20,7 @@ def delays(lab: Lab, path: object) -> list[int]:
 
 
 @pytest.mark.parametrize("target", ["out.gif", "out.webp"])
-def test_an_animation_stays_one(
+def test_an_animated_gif_stays_animated(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     run = converter.convert(IMAGE, gif(kitchen), target, size="100x100")
@@ -55,7 +55,7 @@ def test_a_still_output_holds_the_first_frame(
 
 
 @pytest.mark.parametrize("target", ["out.gif", "out.webp"])
-def test_an_animated_webp_stays_one(
+def test_an_animated_webp_stays_animated(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -67,7 +67,7 @@ def test_an_animated_webp_stays_one(
     assert all(abs(int(part) - 200) <= 10 for part in header["delay"].split())
 
 
-def test_uneven_delays_and_a_count_of_loops_are_kept(
+def test_uneven_delays_and_the_loop_count_are_kept(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.make(
@@ -101,7 +101,7 @@ def test_partial_frames_are_put_together(kitchen: Kitchen, converter: Converter,
         assert picture.share((255, 255, 255), 40) > 0.7
 
 
-def test_animated_png_is_never_halfway(kitchen: Kitchen, converter: Converter) -> None:
+def test_animated_png_is_complete_or_refused(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg(
         "anim5.png", *video("100x100", rate=5, seconds=1), "-plays", "0", "-f", "apng"
     )

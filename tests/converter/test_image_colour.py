@@ -46,7 +46,7 @@ def swapped(kitchen: Kitchen) -> str:
 
 
 @pytest.mark.parametrize("target", ["out.jpg", "out.png", "out.webp", "out.avif", "out.gif"])
-def test_a_foreign_profile_is_applied(
+def test_an_embedded_profile_is_applied(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     run = converter.convert(IMAGE, swapped(kitchen), target)
@@ -116,7 +116,7 @@ def test_grey_of_every_depth(kitchen: Kitchen, converter: Converter, lab: Lab, d
 
 
 @pytest.mark.parametrize("target", ["out.jpg", "out.jpeg"])
-def test_see_through_parts_become_white_in_jpeg(
+def test_transparent_parts_become_white_in_jpeg(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     half = kitchen.write("t.png", png(64, 64, 8, RGBA, b"\xff\0\0\0" * 32 + b"\xff\0\0\x80" * 32))
@@ -137,7 +137,7 @@ def test_see_through_parts_become_white_in_jpeg(
     assert min(lab.image(converter.convert(IMAGE, deep, target).path).at(0.5, 0.5)) >= 250
 
 
-def test_no_dark_fringe_around_see_through_parts(
+def test_no_dark_fringe_around_transparent_parts(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     # Black under the see-through half shows at the edge when alpha is not premultiplied.
@@ -149,7 +149,7 @@ def test_no_dark_fringe_around_see_through_parts(
 
 
 @pytest.mark.parametrize("target", ["out.png", "out.webp", "out.avif"])
-def test_transparency_is_kept_where_the_format_has_it(
+def test_transparency_is_kept_if_the_format_has_it(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     half = kitchen.write("t.png", png(64, 64, 8, RGBA, b"\xff\0\0\0" * 32 + b"\xff\0\0\x80" * 32))
@@ -161,9 +161,7 @@ def test_transparency_is_kept_where_the_format_has_it(
     assert near(picture.at(0.85, 0.5), (128, 127, 0), 12)
 
 
-def test_the_ground_under_see_through_parts_can_be_chosen(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_the_background_can_be_chosen(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.write("clear.png", png(64, 64, 8, RGBA, b"\xff\0\0\0" * 64))
     folder = converter.workspace.scratch("ground")
     case = Case(IMAGE, source, f"{folder}/out.jpg")
@@ -172,7 +170,7 @@ def test_the_ground_under_see_through_parts_can_be_chosen(
 
 
 @pytest.mark.parametrize(("mode", "chroma"), [("off", "4:4:4"), ("on", "4:2:0")])
-def test_the_colour_of_a_jpeg_stays_as_sharp_as_it_is(
+def test_the_colours_of_a_jpeg_stay_sharp(
     kitchen: Kitchen, converter: Converter, lab: Lab, mode: str, chroma: str
 ) -> None:
     plain = photo(kitchen, "photo.jpg")

@@ -49,7 +49,7 @@ def oriented(kitchen: Kitchen, orientation: int, extension: str) -> str:
 
 @pytest.mark.parametrize("orientation", WHERE)
 @pytest.mark.parametrize("extension", ["jpg", "webp", "png", "tif"])
-def test_all_eight_directions(
+def test_all_eight_orientations(
     kitchen: Kitchen, converter: Converter, lab: Lab, orientation: int, extension: str
 ) -> None:
     source = oriented(kitchen, orientation, extension)
@@ -61,7 +61,7 @@ def test_all_eight_directions(
 
 
 @pytest.mark.parametrize("target", ["out.png", "out.webp", "out.avif", "out.gif"])
-def test_a_direction_is_gone_in_every_output(
+def test_no_output_has_an_orientation(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     run = converter.convert(IMAGE, oriented(kitchen, 6, "jpg"), target, size="40x40")
@@ -71,7 +71,7 @@ def test_a_direction_is_gone_in_every_output(
     assert lab.exif(run.path).get("IFD0:Orientation", 1) == 1
 
 
-def test_a_turned_heif_is_turned_once(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_rotated_heif_is_rotated_once(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     # irot 1 turns a quarter anticlockwise: the red top left ends up bottom left.
     source = kitchen.make(
         "irot.avif",
@@ -107,7 +107,7 @@ def test_a_turned_heif_is_turned_once(kitchen: Kitchen, converter: Converter, la
         ((300, 200), "300x100", (150, 100)),
     ],
 )
-def test_a_picture_fits_its_box_and_never_grows(
+def test_an_image_fits_its_box_and_is_never_enlarged(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -162,7 +162,7 @@ def test_the_extension_may_be_in_capitals(kitchen: Kitchen, converter: Converter
     assert run.path.read_bytes().startswith(MAGIC["jpg"])
 
 
-def test_quality_is_heard(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_quality_is_applied(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = photo(kitchen, "photo.png")
     for target in ("out.jpg", "out.webp", "out.avif"):
         sizes = [
@@ -176,7 +176,7 @@ def test_quality_is_heard(kitchen: Kitchen, converter: Converter, lab: Lab) -> N
     assert default == asked
 
 
-def test_place_and_device_are_forgotten(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_place_and_device_are_removed(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>SecretPlace 48.8577</x:xmpmeta>"
     block = exif(6, place=True, maker="SecretMaker")
 
@@ -203,7 +203,7 @@ def secretly(kitchen: Kitchen, plain: str, out: str) -> None:
     )  # fmt: skip
 
 
-def test_places_in_other_formats_are_forgotten(
+def test_places_in_other_formats_are_removed(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     for extension in ("png", "webp", "tif", "avif"):
@@ -218,9 +218,7 @@ def test_places_in_other_formats_are_forgotten(
         assert b"Secret" not in run.path.read_bytes()
 
 
-def test_tall_heif_and_grids_come_out_whole(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_tall_heif_and_grids_are_complete(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     large = photo(kitchen, "large.png", "2048x1536")
     grid = kitchen.make(
         "grid.avif",
@@ -252,7 +250,7 @@ def test_the_first_page_of_many(kitchen: Kitchen, converter: Converter, lab: Lab
         assert near(picture.at(0.5, 0.5), (254, 0, 0), 12)
 
 
-def test_formats_outside_of_the_list_are_refused(kitchen: Kitchen, converter: Converter) -> None:
+def test_formats_that_are_not_listed_are_refused(kitchen: Kitchen, converter: Converter) -> None:
     for name, content in {
         "doc.pdf": b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n",
         "pic.ps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",

@@ -115,7 +115,9 @@ def test_four_k_in_and_four_k_out_within_a_gib(kitchen: Kitchen, image: Image, l
         assert lab.frames(run.path) == 25
 
 
-def test_a_limit_that_no_plan_fits_is_named_beforehand(kitchen: Kitchen, image: Image) -> None:
+def test_a_video_that_no_plan_fits_is_refused_with_the_limit_it_needs(
+    kitchen: Kitchen, image: Image
+) -> None:
     with limited(image, kitchen, "128m") as agent:
         converter = Converter(agent, kitchen.workspace, image.entrypoint)
         folder = converter.workspace.scratch("needs")
@@ -128,7 +130,9 @@ def test_a_limit_that_no_plan_fits_is_named_beforehand(kitchen: Kitchen, image: 
         assert small.output, small.report.message
 
 
-def test_a_picture_that_no_limit_fits_is_named_beforehand(kitchen: Kitchen, image: Image) -> None:
+def test_an_image_that_does_not_fit_is_refused_with_the_limit_it_needs(
+    kitchen: Kitchen, image: Image
+) -> None:
     tile = photo(kitchen, "photo-2000.png", "2000x1500")
     source = kitchen.make(
         "48mp-i.png",
@@ -161,7 +165,7 @@ def test_small_things_in_little_memory(kitchen: Kitchen, image: Image) -> None:
             assert kind is VIDEO or run.output
 
 
-def test_two_processors_are_used_when_they_are_given(
+def test_two_processors_are_used_if_available(
     kitchen: Kitchen, image: Image, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("two")
@@ -177,13 +181,14 @@ def test_two_processors_are_used_when_they_are_given(
 CHATTY = """
 import json, sys, time
 sys.path.insert(0, "/opt/converter")
-from media_converter.process import Bounds, Files, Runner, Signals, Stdout, Step
-from media_converter.process import reserve_descriptors
+from media_converter.running.process import Files, Runner, Signals, TimeLimits
+from media_converter.running.process import reserve_descriptors
+from media_converter.step import Stdout, Step
 
 reserve_descriptors()
 source = open("/proc/self/exe", "rb")
-bounds = Bounds(time.monotonic() + 60, 60, 60)
-runner = Runner(Signals(), bounds, {"PYTHONPATH": sys.argv[1]}, lambda: None)
+time_limits = TimeLimits(time.monotonic() + 60, 60, 60)
+runner = Runner(Signals(), time_limits, {"PYTHONPATH": sys.argv[1]}, lambda: None)
 noise = (
     "import sys; print('first', file=sys.{0});"
     "[sys.{0}.write('x' * 100 + {1}) for _ in range(200_000)]; print('last', file=sys.{0})"
@@ -206,7 +211,7 @@ print(json.dumps({
 """
 
 
-def test_what_a_tool_prints_without_end_is_cut(converter: Converter) -> None:
+def test_endless_output_of_a_tool_is_cut(converter: Converter) -> None:
     # 20 MB each: as errors, as a result, and as one line of progress.
     kept = json.loads(converter.agent.python(CHATTY, MODULES_PATH))
     assert kept["ends"] == ["first", "last"], "the cause comes first, the effect last"
@@ -230,16 +235,14 @@ def damaged_caf(kitchen: Kitchen, name: str, offset: int, content: bytes) -> str
     return kitchen.edit(name, sound, lambda data: data[:offset] + content + data[end:])
 
 
-def test_a_file_that_does_not_come_to_an_end_is_given_up(
-    kitchen: Kitchen, converter: Converter
-) -> None:
+def test_a_file_that_never_ends_fails(kitchen: Kitchen, converter: Converter) -> None:
     """Each of its packets claims to be a minute and a half long."""
     source = damaged_caf(kitchen, "endless.caf", 0x28, (0x400001).to_bytes(4, "big"))
     run = converter.refused(AUDIO, source, "out.mp3", ExitReason.INPUT_DAMAGED)
-    assert "does not come to an end" in run.report.message
+    assert "never ends" in run.report.message
 
 
-def test_no_resampler_is_made_for_a_rate_that_cannot_be(
+def test_an_impossible_sample_rate_creates_no_resampler(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     source = damaged_caf(kitchen, "rate.caf", 0x14, struct.pack(">d", 7e8))

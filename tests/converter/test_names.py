@@ -64,7 +64,7 @@ def test_names_that_are_not_text(kitchen: Kitchen, converter: Converter) -> None
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "a/" * 2100, "ж" * 128])
-def test_names_longer_than_a_file_system_takes(
+def test_names_that_are_too_long_for_a_file_system(
     kitchen: Kitchen, converter: Converter, name: str
 ) -> None:
     folder = converter.workspace.scratch("long")

@@ -75,7 +75,7 @@ def connected(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
         yield Converter(agent, kitchen.workspace, image.entrypoint)
 
 
-def test_the_listener_hears(listener: Listener, connected: Converter) -> None:
+def test_the_listener_receives_packets(listener: Listener, connected: Converter) -> None:
     # The counter-proof: from that container the listener can be reached.
     script = "import socket; socket.create_connection(('127.0.0.1', %d)).sendall(b'hi')"
     connected.agent.python(script % listener.port)
@@ -87,7 +87,9 @@ def test_the_listener_hears(listener: Listener, connected: Converter) -> None:
     listener.heard.clear()
 
 
-def test_nothing_is_even_tried(kitchen: Kitchen, connected: Converter, listener: Listener) -> None:
+def test_no_connection_is_attempted(
+    kitchen: Kitchen, connected: Converter, listener: Listener
+) -> None:
     port = str(listener.port).encode()
     files = {
         name: re.sub(rb"127\.0\.0\.1:9999", b"127.0.0.1:" + port, content).replace(

@@ -229,7 +229,7 @@ def test_an_output_that_is_a_folder(borders: Borders) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
-def test_what_cannot_be_replaced_is_told_before_the_work(
+def test_an_output_that_cannot_be_replaced_is_refused_before_the_conversion(
     kitchen: Kitchen, converter: Converter, make: Callable[[Path], None]
 ) -> None:
     folder = converter.workspace.scratch("special")
@@ -369,7 +369,7 @@ def test_an_existing_output_is_replaced_at_once(kitchen: Kitchen, converter: Con
     assert place.read_bytes() == run.path.read_bytes()
 
 
-def test_missing_folders_are_made(kitchen: Kitchen, converter: Converter) -> None:
+def test_missing_folders_are_created(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("new")
     run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/one/two/Ünï/three/out.mp4"))
     assert run.path.is_file()

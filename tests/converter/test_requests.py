@@ -50,7 +50,7 @@ INVALID: tuple[tuple[ConversionType, dict[str, object]], ...] = (
 
 
 @pytest.mark.parametrize(("kind", "options"), INVALID, ids=[str(o) for _, o in INVALID])
-def test_options_that_make_no_sense(
+def test_invalid_options(
     kitchen: Kitchen, converter: Converter, kind: ConversionType, options: dict[str, object]
 ) -> None:
     source = kitchen.base()
@@ -62,7 +62,7 @@ def test_options_that_make_no_sense(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"low"', "12", "null,", '{"quality": NaN}', " "])
-def test_options_that_are_no_object(kitchen: Kitchen, converter: Converter, text: str) -> None:
+def test_options_that_are_not_an_object(kitchen: Kitchen, converter: Converter, text: str) -> None:
     folder = converter.workspace.scratch("options")
     run = converter.run(
         Case(VIDEO, kitchen.base(), f"{folder}/out.mp4"), env={"CONVERSION_OPTIONS": text}
@@ -82,7 +82,7 @@ def test_options_that_are_no_object(kitchen: Kitchen, converter: Converter, text
         (THUMB, ".jpg"),
     ],
 )  # fmt: skip
-def test_an_extension_that_does_not_fit(
+def test_an_extension_of_another_type(
     kitchen: Kitchen, converter: Converter, kind: ConversionType, target: str
 ) -> None:
     folder = converter.workspace.scratch("extension")
@@ -112,9 +112,7 @@ def test_an_extension_that_does_not_fit(
     ],
     ids=str,
 )
-def test_a_request_that_is_not_whole(
-    kitchen: Kitchen, converter: Converter, env: dict[str, str]
-) -> None:
+def test_an_incomplete_request(kitchen: Kitchen, converter: Converter, env: dict[str, str]) -> None:
     folder = converter.workspace.scratch("request")
     run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/out.mp4"), env=env)
     assert run.reason in {ExitReason.INVALID_OPTIONS, ExitReason.PATH_NOT_ALLOWED}

@@ -194,7 +194,7 @@ def half_clear(kitchen: Kitchen, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", TRANSPARENT)
-def test_see_through_parts_become_white(
+def test_transparent_parts_become_white(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
     source = half_clear(kitchen, name)
@@ -208,7 +208,7 @@ def test_see_through_parts_become_white(
 
 
 @pytest.mark.parametrize(("kind", "target"), [(VIDEO, "out.mp4"), (THUMB, "out.png")])
-def test_the_ground_under_see_through_parts_can_be_chosen(
+def test_the_background_can_be_chosen(
     kitchen: Kitchen, converter: Converter, lab: Lab, kind: ConversionType, target: str
 ) -> None:
     source = half_clear(kitchen, "png")
@@ -222,7 +222,7 @@ def test_the_ground_under_see_through_parts_can_be_chosen(
 
 @pytest.mark.parametrize("name", ["red", "lime", "blue"])
 @pytest.mark.parametrize("size", ["5x3", "1x1", "33x16"])
-def test_rgb_of_odd_width_has_its_colour_to_the_last_column(
+def test_rgb_of_odd_width_keeps_its_colour_to_the_last_column(
     kitchen: Kitchen, converter: Converter, lab: Lab, size: str, name: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -274,7 +274,9 @@ INTERLACED = {
 
 
 @pytest.mark.parametrize("name", INTERLACED)
-def test_comb_lines_go(kitchen: Kitchen, converter: Converter, lab: Lab, name: str) -> None:
+def test_comb_lines_are_removed(
+    kitchen: Kitchen, converter: Converter, lab: Lab, name: str
+) -> None:
     extension, weave, field, codec = INTERLACED[name]
     source = kitchen.ffmpeg(
         f"il-{name}.{extension}", *video("720x576", rate=50, seconds=2), "-vf",
@@ -313,7 +315,7 @@ def test_the_thumbnail_of_interlaced_video_has_no_comb(
     assert max(jumps) < 60, "comb lines in the thumbnail"
 
 
-def test_audio_comes_along(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_the_audio_is_kept(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg(
         "pq-sound.mp4", "-i", hdr(kitchen, "pq"), *tone(seconds=1), "-map", "0:v", "-map", "1:a",
         "-c:v", "copy", *AAC,

@@ -41,7 +41,7 @@ def turned(kitchen: Kitchen, flags: tuple[str, ...], extension: str = "mp4") -> 
 
 
 @pytest.mark.parametrize(("flags", "size", "corner"), TURNS, ids=TURN_IDS)
-def test_a_turned_video_stands_upright(
+def test_a_rotated_video_becomes_upright(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -60,7 +60,7 @@ def test_a_turned_video_stands_upright(
 
 
 @pytest.mark.parametrize(("flags", "size", "corner"), TURNS, ids=TURN_IDS)
-def test_the_thumbnail_of_a_turned_video_stands_upright(
+def test_the_thumbnail_of_a_rotated_video_is_upright(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -75,7 +75,7 @@ def test_the_thumbnail_of_a_turned_video_stands_upright(
 
 
 @pytest.mark.parametrize("kind", [VIDEO, THUMB])
-def test_a_turn_that_only_the_coded_stream_tells_is_applied(
+def test_a_rotation_in_the_bit_stream_is_applied(
     kitchen: Kitchen, converter: Converter, lab: Lab, kind: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -106,7 +106,7 @@ def test_a_turn_that_only_the_coded_stream_tells_is_applied(
     assert red_corner(picture) == "BL"
 
 
-def test_a_turned_quicktime_hevc_stands_upright(
+def test_a_rotated_quicktime_hevc_becomes_upright(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     plain = kitchen.ffmpeg(
@@ -155,7 +155,7 @@ def test_resolution_is_the_short_side_and_never_enlarges(
     assert all(side % 2 == 0 for side in found)
 
 
-def test_resolution_is_taken_after_the_turn(
+def test_resolution_applies_after_the_rotation(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg(
@@ -170,7 +170,7 @@ def test_resolution_is_taken_after_the_turn(
 
 
 @pytest.mark.parametrize("size", ["321x243", "1x1", "3x5", "1x64", "64x1", "101x75"])
-def test_odd_sides_become_even_without_being_lost(
+def test_odd_sides_become_even_without_losing_content(
     kitchen: Kitchen, converter: Converter, lab: Lab, size: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -187,7 +187,7 @@ def test_odd_sides_become_even_without_being_lost(
         assert lab.frame(run.path).share((254, 0, 0), 12) > 0.95
 
 
-def test_odd_h264_in_full_chroma_and_odd_after_the_turn(
+def test_odd_h264_in_full_chroma_and_odd_after_the_rotation(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     plain = kitchen.ffmpeg(
@@ -215,7 +215,7 @@ def test_odd_h264_in_full_chroma_and_odd_after_the_turn(
         ("1440x1080", "4/3", (1920, 1080)),
     ],
 )
-def test_stretched_pixels_become_square(
+def test_non_square_pixels_become_square(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -234,7 +234,7 @@ def test_stretched_pixels_become_square(
     assert thumb.width / thumb.height == pytest.approx(shown[0] / shown[1], rel=0.01)
 
 
-def test_stretched_and_turned(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_non_square_pixels_and_rotation(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     plain = kitchen.ffmpeg(
         "dv.mp4",
         *colour("0x3050A0", "720x576", seconds=0.4),
@@ -284,9 +284,7 @@ def test_a_thin_video_keeps_its_sides(kitchen: Kitchen, converter: Converter, la
     assert lab.media(converter.convert(VIDEO, tall, "out.mp4").path).size == (8, 1000)
 
 
-def test_a_video_too_large_to_decode_is_refused_by_its_size(
-    kitchen: Kitchen, converter: Converter
-) -> None:
+def test_a_video_too_large_to_decode_is_refused(kitchen: Kitchen, converter: Converter) -> None:
     # A few kilobytes that become a gigabyte when they are decoded.
     source = kitchen.ffmpeg(
         "huge.mkv", *colour("red", "16000x16000", rate=1, seconds=1), "-c:v", "png",

@@ -10,7 +10,9 @@ from tests.converter.lab import Lab
 from tests.converter.probing import index_first
 
 
-def test_what_fits_is_copied(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_video_that_fits_is_stream_copied(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     for name, arguments in {
         "base.mp4": None,
         "fits.mkv": (*video(), *tone(), *X264, *AAC),
@@ -53,7 +55,7 @@ MISFITS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_what_does_not_fit_in_one_property_is_encoded(
+def test_a_video_that_does_not_fit_in_one_property_is_encoded(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
     arguments, options = MISFITS[name]
@@ -75,7 +77,7 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize("name", SOUNDS)
-def test_only_the_sound_does_not_fit(
+def test_only_the_audio_does_not_fit(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
     codec, channels = SOUNDS[name]
@@ -90,7 +92,7 @@ def test_only_the_sound_does_not_fit(
     assert lab.loudness(run.path)[0] > -35
 
 
-def test_a_copy_is_whole(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_stream_copy_is_complete(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     # Frames that are shown in another order than they are coded, and a first one before zero.
     source = kitchen.ffmpeg(
         "b-frames.mkv", *video(), *tone(), "-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p",
@@ -103,7 +105,7 @@ def test_a_copy_is_whole(kitchen: Kitchen, converter: Converter, lab: Lab) -> No
     assert lab.similarity(run.path, source) > 0.999
 
 
-def test_a_quality_that_was_asked_for_is_not_a_reason_to_grow(
+def test_a_requested_quality_does_not_enlarge_the_file(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     source = kitchen.ffmpeg(

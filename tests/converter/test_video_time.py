@@ -13,7 +13,9 @@ from tests.converter.lab import Lab
 from tests.converter.probing import near
 
 
-def test_a_varying_rate_does_not_explode(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_variable_frame_rate_stays_variable(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     source = kitchen.ffmpeg(
         "vfr.mp4", *video(rate=240), "-vf", "select='lt(n,24)+not(mod(n,8))'",
         "-fps_mode", "vfr", *X264, "-video_track_timescale", "90000",
@@ -42,7 +44,7 @@ def test_a_screen_recording_with_few_frames_stays_small(
 
 
 @pytest.mark.parametrize("rate", ["60.02", "120", "1000"])
-def test_fast_rates_are_brought_to_sixty(
+def test_high_frame_rates_are_limited_to_sixty(
     kitchen: Kitchen, converter: Converter, lab: Lab, rate: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -54,7 +56,7 @@ def test_fast_rates_are_brought_to_sixty(
 
 
 @pytest.mark.parametrize("rate", ["24000/1001", "25", "30", "50", "12", "1"])
-def test_ordinary_rates_are_kept(
+def test_ordinary_frame_rates_are_kept(
     kitchen: Kitchen, converter: Converter, lab: Lab, rate: str
 ) -> None:
     seconds = 4 if rate == "1" else 2
@@ -176,7 +178,7 @@ def test_program_streams_and_disc_files(kitchen: Kitchen, converter: Converter, 
     assert lab.media(run.path).kinds == ["video", "audio"]
 
 
-def test_sound_that_starts_late_stays_late(
+def test_audio_that_starts_late_stays_late(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     for name in ("late.mkv", "late.mp4", "late.ts"):
@@ -194,7 +196,7 @@ def test_sound_that_starts_late_stays_late(
             assert found.duration == pytest.approx(3, abs=0.1)
 
 
-def test_a_picture_that_starts_late_stays_late(
+def test_video_that_starts_late_stays_late(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     # A white flash in the picture and the end of the silence are at the same moment.
@@ -251,7 +253,7 @@ def test_start_and_duration(
     assert lab.media(run.path).duration == pytest.approx(wanted, abs=0.1)
 
 
-def test_a_cut_begins_with_the_frame_asked_for(
+def test_a_cut_starts_with_the_requested_frame(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg(
@@ -265,9 +267,7 @@ def test_a_cut_begins_with_the_frame_asked_for(
     assert near(lab.frame(early.path, 0.6).at(0.5, 0.5), (0, 0, 254))
 
 
-def test_a_start_behind_the_end_has_nothing_in_range(
-    kitchen: Kitchen, converter: Converter
-) -> None:
+def test_a_start_after_the_end_has_nothing_in_range(kitchen: Kitchen, converter: Converter) -> None:
     for start in (3.5, 60, "01:00:00"):
         run = converter.refused(
             VIDEO, kitchen.base(), "out.mp4", ExitReason.NOTHING_IN_RANGE, start=start
@@ -275,7 +275,7 @@ def test_a_start_behind_the_end_has_nothing_in_range(
         assert run.wall < 5
 
 
-def test_sound_longer_than_the_picture_and_the_other_way_round(
+def test_audio_longer_than_the_video_and_vice_versa(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     for name, seen, heard in (("long-sound.mp4", 1, 4), ("long-picture.mp4", 4, 1)):

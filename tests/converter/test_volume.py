@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_written(
     assert not listing(folder)
 
 
-def test_a_file_in_the_way_of_a_folder(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_file_where_a_folder_is_needed(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("way")
     converter.workspace.path(f"{folder}/file").write_bytes(b"x")
     run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/file/out.mp4"))

@@ -1,4 +1,4 @@
-"""What a run was asked to do: the environment variables of the container, checked and typed."""
+"""Reads the task, one conversion, from the environment variables of the container."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ DEFAULT_STALL_SECONDS: Final = 300
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 DEFAULT_BACKGROUND: Final = "FFFFFF"
 
-_PICTURES: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
+_IMAGES: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     ConversionType.VIDEO_TO_MP4: {"mp4": "mp4"},
     ConversionType.AUDIO_TO_MP3: {"mp3": "mp3"},
-    ConversionType.IMAGE_RESIZE: {**_PICTURES, "gif": "gif"},
-    ConversionType.EXTRACT_THUMBNAIL: _PICTURES,
+    ConversionType.IMAGE_RESIZE: {**_IMAGES, "gif": "gif"},
+    ConversionType.EXTRACT_THUMBNAIL: _IMAGES,
 }
-"""The format each extension of OUTPUT_FILE stands for."""
+"""The output format of each extension of OUTPUT_FILE."""
 
 
-class Job(NamedTuple):
-    """One conversion. Paths are relative to the root of the workspace; ``form`` is the format.
+class Task(NamedTuple):
+    """One conversion to do. Paths are relative to the root of the workspace.
 
-    ``background`` is RRGGBB.
+    ``format`` is the output format. ``background`` is a colour as RRGGBB.
     """
 
     id: str
     conversion_type: ConversionType
     input_file: str
     output_file: str
-    form: str
+    format: str
     options: Options
     timeout_seconds: float
     stall_seconds: float
     background: str
 
 
-def read(environment: Mapping[str, str]) -> Job:
-    """The job the environment describes. Raises ConversionError InvalidOptions."""
+def read_task(environment: Mapping[str, str]) -> Task:
+    """Read the task from the environment. Raises ConversionError InvalidOptions."""
     name = _required(environment, "CONVERSION_TYPE")
     try:
         conversion_type = ConversionType(name)
     except ValueError:
         known = ", ".join(ConversionType)
-        raise _invalid(f"CONVERSION_TYPE {name} is unknown; it is one of {known}") from None
+        raise _invalid(f"CONVERSION_TYPE {name} is unknown; it must be one of {known}") from None
     try:
         options = parse(conversion_type, _options(environment.get("CONVERSION_OPTIONS", "")))
     except OptionError as error:
         raise _invalid(str(error)) from error
     output_file = _required(environment, "OUTPUT_FILE")
-    return Job(
+    return Task(
         id=environment.get("JOB_ID", ""),
         conversion_type=conversion_type,
         input_file=_required(environment, "INPUT_FILE"),
         output_file=output_file,
-        form=_form(conversion_type, output_file),
+        format=_output_format(conversion_type, output_file),
         options=options,
         timeout_seconds=_seconds(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
         stall_seconds=_seconds(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
@@ -68,12 +68,12 @@ def read(environment: Mapping[str, str]) -> Job:
     )
 
 
-def _form(conversion_type: ConversionType, output_file: str) -> str:
-    forms = FORMATS[conversion_type]
+def _output_format(conversion_type: ConversionType, output_file: str) -> str:
+    formats = FORMATS[conversion_type]
     _, dot, extension = output_file.rpartition("/")[2].rpartition(".")
-    if dot and extension.lower() in forms:
-        return forms[extension.lower()]
-    known = " or ".join(f".{name}" for name in forms)
+    if dot and extension.lower() in formats:
+        return formats[extension.lower()]
+    known = " or ".join(f".{name}" for name in formats)
     raise _invalid(f"OUTPUT_FILE of {conversion_type} must end in {known}")
 
 
