@@ -1,4 +1,4 @@
-"""Sound to MP3: rates, layouts, lengths, covers, previews."""
+"""Audio to MP3: rates, layouts, durations, covers, previews."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000}
 
 
 def header_seconds(path: Path) -> float:
-    """The length that the Xing or Info header promises, from its frame count."""
+    """The duration that the Xing or Info header states, from its frame count."""
     data = path.read_bytes()
     at = max(data.find(b"Xing"), data.find(b"Info"))
     assert at > 0, "no length header"
@@ -89,7 +89,7 @@ def test_speech_survives_every_layout(
     run = converter.convert(AUDIO, source, "out.mp3")
     found = lab.media(run.path).audio
     assert found["channels"] in {1, 2}
-    # The loudest side, against the tone as it was: a centre is shared between two sides.
+    # Compare the louder side with the original tone: a centre channel goes to both sides.
     one = lab.loudness(kitchen.ffmpeg("tone.wav", *tone()))[0]
     sides = [lab.loudness(run.path, f"pan=mono|c0=c{side}")[0] for side in range(found["channels"])]
     assert max(sides) > one - 12
@@ -145,12 +145,12 @@ def test_every_format_is_recognised_by_its_content(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
     if name == "amr":
-        # No encoder is free to ship: silence in AMR is the same frame over and over.
+        # There is no free encoder. Silence in AMR is one frame, repeated.
         frame = bytes([0x3C]) + bytes(31)
-        source = kitchen.write("sound.upload-amr", b"#!AMR\n" + frame * 150)
+        source = kitchen.write("audio.upload-amr", b"#!AMR\n" + frame * 150)
     else:
-        made = kitchen.ffmpeg(f"sound.{name}", *tone(), "-ac", "2", "-c:a", *FORMATS[name])
-        source = kitchen.write(f"sound-{name}.upload", kitchen.read(made))
+        made = kitchen.ffmpeg(f"audio.{name}", *tone(), "-ac", "2", "-c:a", *FORMATS[name])
+        source = kitchen.write(f"audio-{name}.upload", kitchen.read(made))
     run = converter.convert(AUDIO, source, "out.mp3")
     found = lab.media(run.path)
     assert found.kinds == ["audio"]
@@ -185,16 +185,16 @@ def test_wrong_headers_of_good_files(kitchen: Kitchen, converter: Converter, lab
         body[at + 4 : at + 8] = struct.pack("<I", data)
         return bytes(body)
 
-    # What a recorder writes that cannot go back to its header: no size, or the largest one.
+    # A recorder that cannot seek back to its header writes no size, or the largest one.
     streamed = kitchen.write("streamed.wav", sizes(0xFFFFFFFF, 0xFFFFFFFF))
     unset = kitchen.write("unset.wav", sizes(0, 0))
-    # Variable bitrate without a length header: the estimate from the first frame is far off.
+    # Variable bit rate without a length header: the estimate from the first frame is far off.
     vbr = kitchen.ffmpeg(
         "vbr.mp3", *tone(seconds=2), "-f", "lavfi", "-i", "anoisesrc=d=6:r=48000:a=0.5",
         "-filter_complex", "[0][1]concat=n=2:v=0:a=1", "-c:a", "libmp3lame", "-q:a", "0",
         "-write_xing", "0",
     )  # fmt: skip
-    assert abs(lab.media(vbr).duration - 8) > 0.5, "the recipe's header does not lie"
+    assert abs(lab.media(vbr).duration - 8) > 0.5, "the recipe's header is not wrong"
     adts = kitchen.ffmpeg(
         "vbr.aac", *tone(seconds=2), "-f", "lavfi", "-i", "anoisesrc=d=6:r=48000:a=0.5",
         "-filter_complex", "[0][1]concat=n=2:v=0:a=1", "-c:a", "aac",
@@ -228,7 +228,7 @@ def test_cover_art_stays_cover_art(
 
 def test_a_preview_keeps_the_cover_too(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     run = converter.convert(AUDIO, covered(kitchen, "cov.m4a"), "out.mp3", duration=1)
-    assert len(lab.media(run.path).pictures) == 1
+    assert len(lab.media(run.path).attached_pics) == 1
     assert lab.seconds(run.path) == pytest.approx(1, abs=0.1)
 
 
@@ -311,7 +311,7 @@ def test_a_preview_does_not_read_the_whole_file(
     source = kitchen.ffmpeg(name, "-stream_loop", "59", "-i", minutes, "-c", "copy")
     run = converter.convert(AUDIO, source, "out.mp3", duration="30", bitrate="128k")
     assert lab.seconds(run.path) == pytest.approx(30, abs=0.1)
-    # Decoding the hour takes several seconds of processor time; thirty seconds of it a third.
+    # Decoding the hour takes several seconds of CPU time, thirty seconds of it a third of one.
     assert run.ended.cpu < 2
 
 
@@ -337,8 +337,8 @@ def test_the_place_of_a_recording_is_removed(
 
 
 def test_a_video_without_a_video_track(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
-    # Two seconds of picture, three of sound: the sound is what counts.
-    source = kitchen.ffmpeg("short-picture.mkv", *video(seconds=2), *tone(), *X264, "-c:a", "flac")
+    # Two seconds of video, three of audio: the audio counts.
+    source = kitchen.ffmpeg("short-video.mkv", *video(seconds=2), *tone(), *X264, "-c:a", "flac")
     run = converter.convert(AUDIO, source, "out.mp3")
     assert lab.seconds(run.path) == pytest.approx(3, abs=0.1)
     assert not lab.media(run.path).streams("video")

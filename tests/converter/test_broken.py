@@ -1,4 +1,4 @@
-"""Empty, cut, damaged and hostile files: refused quickly, by a reason that says what is wrong."""
+"""Empty, truncated, damaged and hostile files fail quickly, with the right reason."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def test_half_a_song_is_not_a_success(kitchen: Kitchen, converter: Converter, na
     source = kitchen.edit(name, whole, lambda data: data[: len(data) // 2])
     run = converter.convert(AUDIO, source, "out.mp3")
     if extension == "ogg":
-        # Ogg says nowhere how long it is: what is there is all that was promised.
+        # Ogg states no duration, so a truncated file is complete as far as anyone can tell.
         assert run.reason in {ExitReason.COMPLETED, ExitReason.INPUT_TRUNCATED}
     else:
-        # What is missing at the end and what cannot be read look alike in some formats.
+        # In some formats missing bytes and unreadable ones look the same.
         assert run.reason in {ExitReason.INPUT_TRUNCATED, ExitReason.INPUT_DAMAGED}, (
             run.report.message
         )
@@ -168,7 +168,7 @@ def test_a_truncated_jpeg(kitchen: Kitchen, converter: Converter, part: float) -
     for options in ({}, {"size": "40x40"}):
         run = converter.refused(IMAGE, source, "out.jpg", ExitReason.INPUT_TRUNCATED, **options)
         assert "truncated" in run.report.message.lower() or "cut" in run.report.message.lower()
-        assert "WARNING" not in run.report.message, "a message for people, not for a log"
+        assert "WARNING" not in run.report.message, "a message for people, not a log line"
     progressive = noisy_jpeg(kitchen, "interlace")
     source = kitchen.write(f"cutp{part}.jpg", progressive[: int(len(progressive) * part)])
     converter.refused(IMAGE, source, "out.jpg", ExitReason.INPUT_TRUNCATED)
@@ -190,9 +190,9 @@ def test_sloppy_jpegs_are_accepted(kitchen: Kitchen, converter: Converter, lab: 
         "restart.jpg": noisy_jpeg(kitchen, "restart-interval=4"),
     }.items():
         run = converter.convert(IMAGE, kitchen.write(name, data), "out.jpg")
-        picture = lab.image(run.path)
-        assert picture.size == (400, 300), name
-        assert picture.luma == pytest.approx(reference, abs=4), name
+        bitmap = lab.image(run.path)
+        assert bitmap.size == (400, 300), name
+        assert bitmap.luma == pytest.approx(reference, abs=4), name
 
 
 @pytest.mark.parametrize("extension", ["png", "webp", "gif", "tif", "avif"])
@@ -209,7 +209,7 @@ def test_damaged_headers_of_images(kitchen: Kitchen, converter: Converter, exten
     whole = kitchen.read(photo(kitchen, f"photo.{extension}"))
     source = kitchen.write(f"head.{extension}", whole[:4] + b"\xff" * 60 + whole[64:])
     run = converter.convert(IMAGE, source, "out.jpg")
-    # A GIF says everything again before each of its frames.
+    # A GIF repeats its settings before each frame.
     wanted = {*BROKEN, ExitReason.INPUT_TOO_LARGE}
     if extension == "gif":
         wanted.add(ExitReason.COMPLETED)
@@ -238,10 +238,10 @@ def test_bombs_of_pixels_and_of_frames(kitchen: Kitchen, converter: Converter, n
     for target in ("out.jpg", "out.gif", "out.webp") if "gif" in name else ("out.jpg",):
         run = converter.convert(IMAGE, source, target)
         if run.reason is ExitReason.COMPLETED:
-            # One frame of many is no bomb.
+            # One frame of many is not a bomb.
             assert (name, target) in {("frames.gif", "out.jpg"), ("many.gif", "out.jpg")}
         else:
-            # A size that no decoder believes may be called damage instead.
+            # A size that no decoder accepts may count as damage instead.
             liar = name in {"b3.png", "b4.webp"}
             wanted = {ExitReason.INPUT_TOO_LARGE} | ({ExitReason.INPUT_DAMAGED} if liar else set())
             assert run.reason in wanted, run.report.message
@@ -256,7 +256,7 @@ def test_a_target_as_large_as_a_bomb(kitchen: Kitchen, converter: Converter, lab
     source = kitchen.write("small.png", png(100, 50, 8, RGB, b"\xff\0\0" * 100))
     for size in ("100000x100000", "65536x65536"):
         run = converter.convert(IMAGE, source, "out.jpg", size=size)
-        # Nothing is ever enlarged, so the target may also be harmless.
+        # Images are never enlarged, so the target may also be harmless.
         if run.output:
             assert lab.image(run.path).size == (100, 50)
         else:
@@ -280,7 +280,7 @@ def test_playlists_are_not_followed(
     kitchen.write("other.mp4", kitchen.read(kitchen.base()))
     source = kitchen.write(name, PLAYLISTS[name])
     run = converter.refused(kind, source, TARGETS[kind], ExitReason.UNSUPPORTED_FORMAT)
-    # By its content, before a reader sees it: that none is built in is the second reason.
+    # Refused by its content, before a demuxer sees it. In addition, ffmpeg has no such demuxer.
     assert CALLED.get(name, "") in run.report.message
     quick(run)
 
@@ -296,7 +296,7 @@ CALLED = {
 def test_a_video_that_refers_to_other_files_reads_none_of_them(
     kitchen: Kitchen, converter: Converter
 ) -> None:
-    # QuickTime may keep its media in another file, named in a data reference.
+    # QuickTime may keep its media in another file, which a data reference names.
     plain = kitchen.ffmpeg("reference-plain.mov", *video(), *X264)
     data = kitchen.read(plain)
     at = data.index(b"dref") - 4

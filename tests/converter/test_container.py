@@ -1,4 +1,4 @@
-"""The image as it is shipped, and the contract seen through plain ``docker run``."""
+"""The shipped image, and the contract through plain ``docker run``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.converter.containers import RESTRICTED, Agent, Image, docker
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Workspace, until
 from tests.converter.kitchen import X264, Kitchen, tone, video
 from tests.converter.lab import Lab
-from tests.converter.recipes import long_film, looped_film
+from tests.converter.recipes import long_video, looped_video
 
 RULE = re.compile(r" ?-+$")
 
@@ -147,7 +147,7 @@ def test_without_a_volume(image: Image) -> None:
 
 def test_docker_stop_ends_within_five_seconds(kitchen: Kitchen, image: Image) -> None:
     folder = kitchen.workspace.scratch("stop")
-    case = Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", {"quality": "high"})
+    case = Case(VIDEO, looped_video(kitchen), f"{folder}/out.mp4", {"quality": "high"})
     name = f"converter-test-{uuid.uuid4().hex[:8]}"
     env = [f"--env={key}={value}" for key, value in case.env().items()]
     volume = f"--volume={kitchen.workspace.root}:/workspace"
@@ -170,7 +170,7 @@ def test_docker_stop_ends_within_five_seconds(kitchen: Kitchen, image: Image) ->
 
 def test_docker_kill_leaves_no_output(kitchen: Kitchen, image: Image) -> None:
     folder = kitchen.workspace.scratch("kill")
-    case = Case(VIDEO, long_film(kitchen), f"{folder}/out.mp4", {"quality": "high"})
+    case = Case(VIDEO, long_video(kitchen), f"{folder}/out.mp4", {"quality": "high"})
     name = f"converter-test-{uuid.uuid4().hex[:8]}"
     env = [f"--env={key}={value}" for key, value in case.env().items()]
     volume = f"--volume={kitchen.workspace.root}:/workspace"
@@ -246,12 +246,12 @@ def test_ffmpeg_opens_and_decodes_what_the_list_names(restricted: Agent) -> None
     demuxers = listed("-demuxers", "D")
     assert len(demuxers) == len(DEMUXERS)
     names = {name for found in demuxers for name in found.split(",")}
-    # What reads other files or the network on behalf of a file.
+    # Demuxers that read other files or the network on behalf of a file.
     assert not names & {"hls", "dash", "concat", "image2", "sdp", "rtsp", "imf", "lavfi", "nsv"}
 
 
 def test_the_image_has_no_loader_of_risky_formats(restricted: Agent) -> None:
-    # What libvips itself marks as untrusted is compiled into it and switched off at run time.
+    # Loaders that libvips marks as untrusted are compiled in and rotated off at run time.
     loaders = restricted.run(("vips", "-l", "foreign")).decode().lower().splitlines()
     for name in ("magick", "pdfload", "svgload", "openslide", "jxl", "matload", "openexr", "nifti"):
         live = [line for line in loaders if name in line and "untrusted" not in line]

@@ -1,4 +1,4 @@
-"""Threads, memory and time stay within what the container was given, whatever the machine has."""
+"""Threads, memory and time stay within the limits of the container, whatever the machine has."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def half_gib(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
 def measured(converter: Converter, case: Case, tasks: int = 16) -> Run:
     run = converter.run(case, sample=True)
     assert run.ended.peak_tasks is not None
-    assert run.ended.peak_tasks <= tasks, "threads are counted by the machine, not by the limit"
+    assert run.ended.peak_tasks <= tasks, (
+        "the thread count depends on the machine, not on the limit"
+    )
     return run
 
 
@@ -69,7 +71,7 @@ def test_a_hundred_megapixels_in_half_a_gib(
     source = kitchen.vips("108mp.jpg", "replicate", tile, "--", "8", "6")
     folder = half_gib.workspace.scratch("108mp")
     run = measured(half_gib, Case(IMAGE, source, f"{folder}/out.jpg"))
-    # Over the limit of 50 megapixels or done: but never killed, and never large.
+    # Either refused (over 50 megapixels) or converted, but never killed and never large.
     assert run.reason in {ExitReason.COMPLETED, ExitReason.INPUT_TOO_LARGE}
     assert peak_mib(run) < 400
     if run.output:
@@ -111,7 +113,7 @@ def test_four_k_in_and_four_k_out_within_a_gib(kitchen: Kitchen, image: Image, l
         run = measured(converter, Case(VIDEO, uhd(kitchen), f"{folder}/out.mp4"))
         assert run.output, run.report.message
         assert peak_mib(run) < 950
-        assert lab.media(run.path).size == (3840, 2160), "the size is never lowered for memory"
+        assert lab.media(run.path).size == (3840, 2160), "the size is never reduced to save memory"
         assert lab.frames(run.path) == 25
 
 
@@ -125,7 +127,7 @@ def test_a_video_that_no_plan_fits_is_refused_with_the_limit_it_needs(
         assert run.reason is ExitReason.NEEDS_MEMORY, run.report.message
         assert any(word.strip(".,;").isdigit() for word in run.report.message.split())
         assert run.wall < 5
-        # What is small still goes through in the same container.
+        # A small video is still converted in the same container.
         small = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/small.mp4"))
         assert small.output, small.report.message
 
@@ -143,7 +145,7 @@ def test_an_image_that_does_not_fit_is_refused_with_the_limit_it_needs(
         run = Converter(agent, kitchen.workspace, image.entrypoint).run(case)
     assert run.reason is ExitReason.NEEDS_MEMORY, run.report.message
     (enough,) = re.findall(r"limit of (\d+) MiB", run.report.message)
-    # And what it names is enough.
+    # The limit that it names is enough.
     with limited(image, kitchen, f"{enough}m") as agent:
         assert Converter(agent, kitchen.workspace, image.entrypoint).run(case).output
 
@@ -152,9 +154,9 @@ def test_small_things_in_little_memory(kitchen: Kitchen, image: Image) -> None:
     with limited(image, kitchen, "192m") as agent:
         converter = Converter(agent, kitchen.workspace, image.entrypoint)
         folder = converter.workspace.scratch("small")
-        sound = kitchen.ffmpeg("tone.flac", *tone())
+        audio = kitchen.ffmpeg("tone.flac", *tone())
         for kind, source, target in (
-            (AUDIO, sound, "out.mp3"),
+            (AUDIO, audio, "out.mp3"),
             (IMAGE, photo(kitchen, "photo.jpg"), "out.jpg"),
             (THUMB, kitchen.base(), "thumb.jpg"),
             (VIDEO, hd(kitchen), "out.mp4"),
@@ -201,18 +203,18 @@ def run(stream, end, stdout):
     )
 
 lines = []
-told = run("stderr", chr(10), Stdout.CAPTURE).stderr
+printed = run("stderr", chr(10), Stdout.CAPTURE).stderr
 captured = run("stdout", chr(10), Stdout.CAPTURE).stdout
 run("stdout", "", Stdout.PROGRESS)
 print(json.dumps({
-    "stderr": len(told), "ends": [told.split()[0], told.split()[-1]],
+    "stderr": len(printed), "ends": [printed.split()[0], printed.split()[-1]],
     "captured": len(captured), "line": max(map(len, lines)),
 }))
 """
 
 
 def test_endless_output_of_a_tool_is_cut(converter: Converter) -> None:
-    # 20 MB each: as errors, as a result, and as one line of progress.
+    # 20 MB each: as errors, as a result, and as one progress line.
     kept = json.loads(converter.agent.python(CHATTY, MODULES_PATH))
     assert kept["ends"] == ["first", "last"], "the cause comes first, the effect last"
     assert kept["stderr"] < 100_000
@@ -224,19 +226,19 @@ def test_endless_output_of_a_tool_is_cut(converter: Converter) -> None:
 def test_start_up_is_quick(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.write("dot.png", png(1, 1, 8, RGB, b"\xff\0\0"))
     walls = [converter.convert(IMAGE, source, "out.png").wall for _ in range(9)]
-    # The least of many: the others waited for whatever else the machine does.
+    # The least of nine: the others may have waited for other processes.
     assert min(walls) <= 0.25, walls
 
 
 def damaged_caf(kitchen: Kitchen, name: str, offset: int, content: bytes) -> str:
-    """A Core Audio file with other bytes at an offset of its description."""
-    sound = kitchen.ffmpeg("sound.caf", *tone(seconds=2), "-c:a", "pcm_s16le")
+    """A Core Audio file with other bytes at an offset of its header."""
+    audio = kitchen.ffmpeg("audio.caf", *tone(seconds=2), "-c:a", "pcm_s16le")
     end = offset + len(content)
-    return kitchen.edit(name, sound, lambda data: data[:offset] + content + data[end:])
+    return kitchen.edit(name, audio, lambda data: data[:offset] + content + data[end:])
 
 
 def test_a_file_that_never_ends_fails(kitchen: Kitchen, converter: Converter) -> None:
-    """Each of its packets claims to be a minute and a half long."""
+    """Each packet claims to be a minute and a half long."""
     source = damaged_caf(kitchen, "endless.caf", 0x28, (0x400001).to_bytes(4, "big"))
     run = converter.refused(AUDIO, source, "out.mp3", ExitReason.INPUT_DAMAGED)
     assert "never ends" in run.report.message

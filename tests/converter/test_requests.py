@@ -1,4 +1,4 @@
-"""Requests that make no sense: refused at once, by the name of what is wrong with them."""
+"""Invalid requests fail at once, with a message that names what is wrong."""
 
 from __future__ import annotations
 

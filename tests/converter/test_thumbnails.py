@@ -1,4 +1,4 @@
-"""Thumbnails: any time in any clip, no black tiles, covers, 4K within memory."""
+"""Thumbnails: any time in any video, no black frames, covers, 4K within memory."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_a_video_shorter_than_the_default_time(
 ) -> None:
     for extension, codec in (("mp4", X264), ("webm", ("-c:v", "libvpx")), ("ts", X264)):
         source = kitchen.ffmpeg(f"short-{name}.{extension}", *SHORT[name], *codec)
-        picture = lab.image(converter.convert(THUMB, source, "out.jpg").path)
-        assert picture.size == (320, 180)
-        assert picture.commonest_share < 0.5
+        bitmap = lab.image(converter.convert(THUMB, source, "out.jpg").path)
+        assert bitmap.size == (320, 180)
+        assert bitmap.commonest_share < 0.5
 
 
 def stripes(kitchen: Kitchen) -> str:
-    """Red for a second, then green, then blue; key frames are rare."""
+    """Red for a second, then green, then blue, with few key frames."""
     return kitchen.ffmpeg(
         "stripes.mp4", *colour("red", seconds=3), "-vf",
         "drawbox=color=0x00FF00:t=fill:enable='gte(t,1)',"
@@ -77,8 +77,8 @@ def test_a_time_after_the_end_gives_the_last_frame(
 def test_audio_longer_than_the_video(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg("song.mp4", *colour("blue", seconds=1), *tone(seconds=6), *X264, *AAC)
     for options in ({}, {"time": 4}, {"time": 0}):
-        picture = lab.image(converter.convert(THUMB, source, "out.png", **options).path)
-        assert near(picture.at(0.5, 0.5), (0, 0, 254), 12)
+        bitmap = lab.image(converter.convert(THUMB, source, "out.png", **options).path)
+        assert near(bitmap.at(0.5, 0.5), (0, 0, 254), 12)
 
 
 def dark(kitchen: Kitchen, name: str, seconds: float) -> str:
@@ -138,9 +138,9 @@ def test_quality_is_applied(kitchen: Kitchen, converter: Converter) -> None:
 def test_the_cover_is_the_thumbnail_of_a_song(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
-    picture = lab.image(converter.convert(THUMB, covered(kitchen, name), "out.jpg").path)
-    assert picture.size == (64, 64)
-    assert near(picture.at(0.5, 0.5), (254, 0, 0), 20)
+    bitmap = lab.image(converter.convert(THUMB, covered(kitchen, name), "out.jpg").path)
+    assert bitmap.size == (64, 64)
+    assert near(bitmap.at(0.5, 0.5), (254, 0, 0), 20)
 
 
 def test_four_k_within_memory(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:

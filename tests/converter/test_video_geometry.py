@@ -1,4 +1,4 @@
-"""Sizes and directions of video and of its thumbnails: turned, mirrored, odd, stretched, thin."""
+"""Sizes and rotations of video and thumbnails: rotated, mirrored, odd, non-square, thin."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.converter.lab import Lab
 from tests.converter.probing import red_corner
 
 CORNER = "drawbox=0:0:iw/4:ih/4:red:fill"
-TURNS = (
-    # display matrix, displayed size of a 640x360 clip, corner where its red top left ends up
+ROTATIONS = (
+    # display matrix, displayed size of a 640x360 video, corner to which its red top left moves
     (("-display_rotation", "-90"), (360, 640), "TR"),
     (("-display_rotation", "90"), (360, 640), "BL"),
     (("-display_rotation", "180"), (640, 360), "BR"),
@@ -20,7 +20,7 @@ TURNS = (
     (("-display_vflip",), (640, 360), "BL"),
     (("-display_rotation", "90", "-display_hflip"), (360, 640), "BR"),
 )
-TURN_IDS = ["-".join(part.strip("-") for part in turn[0]) for turn in TURNS]
+ROTATION_IDS = ["-".join(part.strip("-") for part in rotation[0]) for rotation in ROTATIONS]
 
 
 def upright(kitchen: Kitchen, size: str = "640x360") -> str:
@@ -35,12 +35,12 @@ def upright(kitchen: Kitchen, size: str = "640x360") -> str:
     )
 
 
-def turned(kitchen: Kitchen, flags: tuple[str, ...], extension: str = "mp4") -> str:
-    name = f"turned{''.join(flags)}.{extension}"
+def rotated(kitchen: Kitchen, flags: tuple[str, ...], extension: str = "mp4") -> str:
+    name = f"rotated{''.join(flags)}.{extension}"
     return kitchen.ffmpeg(name, *flags, "-i", upright(kitchen), "-c", "copy")
 
 
-@pytest.mark.parametrize(("flags", "size", "corner"), TURNS, ids=TURN_IDS)
+@pytest.mark.parametrize(("flags", "size", "corner"), ROTATIONS, ids=ROTATION_IDS)
 def test_a_rotated_video_becomes_upright(
     kitchen: Kitchen,
     converter: Converter,
@@ -49,17 +49,17 @@ def test_a_rotated_video_becomes_upright(
     size: tuple[int, int],
     corner: str,
 ) -> None:
-    run = converter.convert(VIDEO, turned(kitchen, flags), "out.mp4")
+    run = converter.convert(VIDEO, rotated(kitchen, flags), "out.mp4")
     found = lab.media(run.path)
     assert found.size == size
     assert found.video.get("sample_aspect_ratio", "1:1") == "1:1"
-    assert not found.turned
+    assert not found.rotated
     assert red_corner(lab.frame(run.path, 0.4)) == corner
     assert run.report.output
     assert (run.report.output.width, run.report.output.height) == size
 
 
-@pytest.mark.parametrize(("flags", "size", "corner"), TURNS, ids=TURN_IDS)
+@pytest.mark.parametrize(("flags", "size", "corner"), ROTATIONS, ids=ROTATION_IDS)
 def test_the_thumbnail_of_a_rotated_video_is_upright(
     kitchen: Kitchen,
     converter: Converter,
@@ -68,10 +68,10 @@ def test_the_thumbnail_of_a_rotated_video_is_upright(
     size: tuple[int, int],
     corner: str,
 ) -> None:
-    run = converter.convert(THUMB, turned(kitchen, flags), "out.jpg", time=0.4)
-    picture = lab.image(run.path)
-    assert picture.size == size
-    assert red_corner(picture) == corner
+    run = converter.convert(THUMB, rotated(kitchen, flags), "out.jpg", time=0.4)
+    bitmap = lab.image(run.path)
+    assert bitmap.size == size
+    assert red_corner(bitmap) == corner
 
 
 @pytest.mark.parametrize("kind", [VIDEO, THUMB])
@@ -79,13 +79,13 @@ def test_a_rotation_in_the_bit_stream_is_applied(
     kitchen: Kitchen, converter: Converter, lab: Lab, kind: str
 ) -> None:
     source = kitchen.ffmpeg(
-        "turned-sei.mp4", "-i", upright(kitchen), "-c", "copy", "-bsf:v",
+        "rotated-sei.mp4", "-i", upright(kitchen), "-c", "copy", "-bsf:v",
         "h264_metadata=display_orientation=insert:rotate=90",
     )  # fmt: skip
     if kind == VIDEO:
         run = converter.convert(VIDEO, source, "out.mp4")
-        picture = lab.frame(run.path, 0.4)
-        # Players that read the coded stream must not turn it a second time.
+        bitmap = lab.frame(run.path, 0.4)
+        # Players that read the bit stream must not rotate it a second time.
         stripped = kitchen.agent.run(
             (
                 "ffprobe",
@@ -101,9 +101,9 @@ def test_a_rotation_in_the_bit_stream_is_applied(
         )
         assert b"rotation" not in stripped
     else:
-        picture = lab.image(converter.convert(THUMB, source, "out.jpg", time=0.4).path)
-    assert picture.size == (360, 640)
-    assert red_corner(picture) == "BL"
+        bitmap = lab.image(converter.convert(THUMB, source, "out.jpg", time=0.4).path)
+    assert bitmap.size == (360, 640)
+    assert red_corner(bitmap) == "BL"
 
 
 def test_a_rotated_quicktime_hevc_becomes_upright(
@@ -159,7 +159,7 @@ def test_resolution_applies_after_the_rotation(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg(
-        "hd-turned.mp4", "-display_rotation", "-90", "-i", upright(kitchen, "1280x720"),
+        "hd-rotated.mp4", "-display_rotation", "-90", "-i", upright(kitchen, "1280x720"),
         "-c", "copy",
     )  # fmt: skip
     run = converter.convert(VIDEO, source, "out.mp4", resolution="480p")
@@ -285,7 +285,7 @@ def test_a_thin_video_keeps_its_sides(kitchen: Kitchen, converter: Converter, la
 
 
 def test_a_video_too_large_to_decode_is_refused(kitchen: Kitchen, converter: Converter) -> None:
-    # A few kilobytes that become a gigabyte when they are decoded.
+    # A few kilobytes that decode to a gigabyte.
     source = kitchen.ffmpeg(
         "huge.mkv", *colour("red", "16000x16000", rate=1, seconds=1), "-c:v", "png",
         "-pix_fmt", "monob",

@@ -1,4 +1,4 @@
-"""Every container that is accepted, told by content and not by name; animations; refusals."""
+"""Every accepted container, recognised by content and not by name; animations; refusals."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def test_a_transparent_gif_becomes_white(kitchen: Kitchen, converter: Converter,
         "drawbox=x=32:y=0:w=32:h=64:color=blue@1:t=fill:replace=1,split[a][b];"
         "[a]palettegen[p];[b][p]paletteuse",
     )  # fmt: skip
-    picture = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
-    assert min(picture.at(0.2, 0.5)) > 240
-    assert picture.at(0.8, 0.5)[2] > 200
+    bitmap = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
+    assert min(bitmap.at(0.2, 0.5)) > 240
+    assert bitmap.at(0.8, 0.5)[2] > 200
 
 
 def test_a_gif_has_a_thumbnail(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""Which tracks get into the mp4, what is left behind, and where the index is."""
+"""Which tracks the MP4 has, which are dropped, and faststart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
-from tests.converter.probing import index_first, near
+from tests.converter.probing import has_faststart, near
 from tests.converter.recipes import covered
 
 ONE_EACH = ["video", "audio"]
@@ -23,7 +23,7 @@ def test_the_plain_good_video(kitchen: Kitchen, converter: Converter, lab: Lab) 
     assert found.video["nb_read_frames"] == "75"
     assert found.audio["codec_name"] == "aac"
     assert found.duration == pytest.approx(3, abs=0.1)
-    assert index_first(run.path)
+    assert has_faststart(run.path)
     output = run.report.output
     assert output
     assert (output.width, output.height) == (320, 180)
@@ -60,7 +60,7 @@ def test_timecode_and_data_tracks_are_dropped(
         found = lab.media(converter.convert(VIDEO, timecode, "out.mp4", **options).path)
         assert found.kinds == ONE_EACH
         assert "timecode" not in found.tags
-    # Telemetry as cameras write it: a data track whose codec nobody knows.
+    # Telemetry, as cameras write it: a data track with an unknown codec.
     unknown = kitchen.edit("gpmd.mov", timecode, lambda data: data.replace(b"tmcd", b"gpmd"))
     assert lab.media(converter.convert(VIDEO, unknown, "out.mp4").path).kinds == ONE_EACH
 
@@ -118,9 +118,9 @@ def test_an_undecodable_second_audio_track_is_ignored(
         data[settings : settings + 4] = b"xsds"
         return bytes(data)
 
-    film = kitchen.read(two)
-    second = kitchen.write("apac.mp4", rename(film.rindex(b"mp4a")))
-    first = kitchen.write("apac-first.mp4", rename(film.index(b"mp4a")))
+    movie = kitchen.read(two)
+    second = kitchen.write("apac.mp4", rename(movie.rindex(b"mp4a")))
+    first = kitchen.write("apac-first.mp4", rename(movie.index(b"mp4a")))
     for source, hertz in ((second, 440), (first, 900)):
         for kind, target in ((VIDEO, "out.mp4"), (AUDIO, "out.mp3")):
             run = converter.convert(kind, source, target)
@@ -208,7 +208,7 @@ def test_a_cover_before_the_video_is_ignored(
 
 def test_two_videos_in_one_file(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg(
-        "two-films.mkv", *video(), *colour("blue", "160x120", seconds=3), *tone(),
+        "two-videos.mkv", *video(), *colour("blue", "160x120", seconds=3), *tone(),
         "-map", "0", "-map", "1", "-map", "2", *X264, *AAC,
     )  # fmt: skip
     found = lab.media(converter.convert(VIDEO, source, "out.mp4").path)
@@ -220,7 +220,7 @@ def test_two_videos_in_one_file(kitchen: Kitchen, converter: Converter, lab: Lab
 def test_audio_of_any_layout_becomes_stereo_or_mono(
     kitchen: Kitchen, converter: Converter, lab: Lab, layout: str
 ) -> None:
-    # Speech sits in the centre alone.
+    # Speech is in the centre channel only.
     centre = {"5.1": "FC", "7.1": "FC", "quad": "FL", "mono": "FC"}[layout]
     source = kitchen.ffmpeg(
         f"layout-{layout}.mkv", *video(), *tone(), "-filter_complex",
@@ -243,7 +243,7 @@ def test_faststart(kitchen: Kitchen, converter: Converter) -> None:
         (encoded, {}),
         (encoded, {"duration": 1}),
     ):
-        assert index_first(converter.convert(VIDEO, source, "out.mp4", **options).path)
+        assert has_faststart(converter.convert(VIDEO, source, "out.mp4", **options).path)
 
 
 LOCATED = {
@@ -282,7 +282,7 @@ def test_place_and_device_are_removed(
 
 
 def test_a_place_in_a_side_box_is_removed(kitchen: Kitchen, converter: Converter) -> None:
-    # Cameras put XMP and maker notes into uuid boxes that no probe lists.
+    # Cameras put XMP and maker notes into uuid boxes, which ffprobe does not list.
     secret = b"<x:xmpmeta>GPSLatitude 48.8577</x:xmpmeta>"
     box = (len(secret) + 24).to_bytes(4, "big") + b"uuid" + bytes(range(16)) + secret
     source = kitchen.edit("uuid.mp4", kitchen.base(), lambda data: data + box)

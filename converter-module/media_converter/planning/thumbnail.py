@@ -82,7 +82,7 @@ def _plan(
     size = video.displayed if box is None else fit_box(*video.displayed, box)
     graph = (
         f"[0:{video.stream_index}]{still_filter(video, size, output_format, request.background)},"
-        f"split[picture][copy];"
+        f"split[image][copy];"
         f"[copy]scale={_LUMA_SIDE}:{_LUMA_SIDE}:out_range=pc,format=gray[grey]"
     )
 
@@ -92,7 +92,7 @@ def _plan(
     input_options += decoder_options(video)
     argv = ffmpeg_input(request.limits, input_options)
     argv += ["-filter_complex", graph]
-    argv += ["-map", "[picture]", *count, "-map_metadata", "-1", "-fps_mode", "passthrough"]
+    argv += ["-map", "[image]", *count, "-map_metadata", "-1", "-fps_mode", "passthrough"]
     argv += _encoder_options(output_format, request.options.quality or DEFAULT_QUALITY)
     argv += [OUTPUT_URL]
     argv += ["-map", "[grey]", *count, "-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
