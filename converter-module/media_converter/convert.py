@@ -80,17 +80,19 @@ class Run(NamedTuple):
     def explain_failure(self, step: Step, result: ProcessResult) -> ConversionError:
         """Why a tool failed on the input."""
         self.source.check_unchanged()
-        read = structure.reader(self.source.fd)
-        if isinstance(self.task.options, ImageOptions):
-            # For image_resize, a video is not a damaged image but an unsupported format.
-            known_format = structure.looks_like_image(read)
-        else:
-            known_format = structure.looks_like_media(read)
-        return explain(step.name, result, self.missing_bytes(), known_format)
+        # For image_resize, a video is not a damaged image but an unsupported format.
+        only_images = isinstance(self.task.options, ImageOptions)
+        looks_known = structure.looks_like_image if only_images else structure.looks_like_media
+        return explain(step.name, result, self.missing_bytes(), looks_known(self.read))
+
+    @property
+    def read(self) -> structure.ReadAt:
+        """Reads the input at an offset."""
+        return structure.reader(self.source.fd)
 
     def missing_bytes(self) -> int:
         """How many bytes the input's structure promises beyond its end."""
-        return structure.missing_bytes(structure.reader(self.source.fd), self.source.size)
+        return structure.missing_bytes(self.read, self.source.size)
 
 
 def convert_file(
@@ -248,7 +250,7 @@ def _image(run: Run, options: ImageOptions) -> Output:
     _refuse_known(run)
     step = vipsheader.step()
     result = run.run_tool(step)
-    canvas = structure.gif_canvas(structure.reader(run.source.fd))
+    canvas = structure.gif_canvas(run.read)
     info = vipsheader.parse(result.stdout, canvas) if result.exit_code == 0 else None
     if info is None:
         raise run.explain_failure(step, result)
@@ -263,7 +265,7 @@ def _image(run: Run, options: ImageOptions) -> Output:
 
 def _probe(run: Run) -> MediaInfo:
     _refuse_known(run)
-    kind = structure.still_image_kind(structure.reader(run.source.fd))
+    kind = structure.still_image_kind(run.read)
     if kind:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
@@ -278,11 +280,9 @@ def _probe(run: Run) -> MediaInfo:
 
 
 def _refuse_known(run: Run) -> None:
-    kind = structure.refused_kind(structure.reader(run.source.fd))
+    kind = structure.refused_kind(run.read)
     if kind:
-        raise ConversionError(
-            ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}, which is not accepted"
-        )
+        raise ConversionError(ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input")
 
 
 def _modified(fd: int | None) -> int:

@@ -70,7 +70,7 @@ def plan_audio(
             audio_codec="mp3",
             duration=duration if info.duration_is_exact else None,
         ),
-        summary=source + (" copied unchanged" if copies else f" -> mp3 {options.bitrate} kbit/s"),
+        summary=source + (", copied unchanged" if copies else f" -> mp3 {options.bitrate} kbit/s"),
         duration=duration,
     )
 

@@ -16,8 +16,6 @@ FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
 OUTPUT_URL: Final = f"file:{OUTPUT}"
 NO_METADATA: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 """Tags and chapters can reveal a place, a device or an author, so the output gets none."""
-NO_OTHER_STREAMS: Final = ("-sn", "-dn")
-"""No subtitles and no data streams."""
 PROGRESS: Final = ("-nostats", "-stats_period", "1", "-progress", "pipe:1")
 """Progress on standard output, once per second."""
 

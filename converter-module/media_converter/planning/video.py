@@ -23,7 +23,6 @@ from media_converter.planning.filters import (
 )
 from media_converter.planning.plan import (
     NO_METADATA,
-    NO_OTHER_STREAMS,
     OUTPUT_URL,
     PROGRESS,
     ConversionPlan,
@@ -92,7 +91,7 @@ def plan_video(
         argv += ["-map", f"0:{audio.stream_index}"]
         argv += ["-c:a", "copy"] if copies_audio else aac_options(audio)
     argv += NO_METADATA
-    argv += NO_OTHER_STREAMS
+    argv += ["-sn", "-dn"]  # no subtitles, no data
     if copies_video:
         argv += ["-c:v", "copy"]
     else:
@@ -107,9 +106,9 @@ def plan_video(
             video_codec="h264",
             audio_codec="aac" if audio else None,
             size=size,
-            duration=_exact(info, info.duration, options),
-            video_duration=_exact(info, video.duration, options),
-            audio_duration=_exact(info, audio.duration, options) if audio else None,
+            duration=_exact_duration(info, info.duration, options),
+            video_duration=_exact_duration(info, video.duration, options),
+            audio_duration=_exact_duration(info, audio.duration, options) if audio else None,
         ),
         summary="; ".join(summaries),
         duration=trimmed_duration(info.duration, options.start, options.duration),
@@ -220,7 +219,7 @@ def _encoder_options(
     return argv
 
 
-def _exact(info: MediaInfo, duration: float | None, options: VideoOptions) -> float | None:
+def _exact_duration(info: MediaInfo, duration: float | None, options: VideoOptions) -> float | None:
     """The duration to verify. None for an estimate, which can be far off for a good file."""
     if not info.duration_is_exact:
         return None
@@ -228,11 +227,11 @@ def _exact(info: MediaInfo, duration: float | None, options: VideoOptions) -> fl
 
 
 def _video_summary(video: VideoStream, size: tuple[int, int], copied: bool) -> str:
-    source = f"video: {video.codec} {video.width}x{video.height}"
-    return f"{source} copied unchanged" if copied else f"{source} -> h264 {size[0]}x{size[1]}"
+    how = ", copied unchanged" if copied else f" -> h264 {size[0]}x{size[1]}"
+    return f"video: {video.codec} {video.width}x{video.height}{how}"
 
 
 def _audio_summary(audio: AudioStream | None, copied: bool) -> str:
     if audio is None:
         return "no audio"
-    return f"audio: {audio.codec} copied unchanged" if copied else f"audio: {audio.codec} -> aac"
+    return f"audio: {audio.codec}" + (", copied unchanged" if copied else " -> aac")

@@ -103,8 +103,9 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     width, height = _whole(stream.get("width")) or 0, _whole(stream.get("height")) or 0
     if not width or not height:
         return None
-    rotation, mirrored = _rotation((*stream.get("side_data_list", ()), *_side_data(frame)))
-    dolby = _dolby(stream.get("side_data_list", ()))
+    side_data = stream.get("side_data_list", ())
+    rotation, mirrored = _rotation((*side_data, *frame.get("side_data_list", ())))
+    dolby_profile, dolby_compatible = _dolby(side_data)
     pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
 
     def either(name: str) -> str:
@@ -138,8 +139,8 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
         duration=_stream_duration(stream),
         bit_rate=_whole(stream.get("bit_rate")),
         coded_alpha=str(stream.get("tags", {}).get("alpha_mode", "")) == "1",
-        dolby_profile=dolby[0],
-        dolby_compatible=dolby[1],
+        dolby_profile=dolby_profile,
+        dolby_compatible=dolby_compatible,
     )
 
 
@@ -163,10 +164,6 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
         default=bool(disposition.get("default")),
         secondary=any(disposition.get(name) for name in _SECONDARY),
     )
-
-
-def _side_data(frame: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    return tuple(frame.get("side_data_list", ()))
 
 
 def _rotation(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, bool]:

@@ -71,13 +71,11 @@ def explain(
     if missing_bytes:
         return ConversionError(
             ExitReason.INPUT_TRUNCATED,
-            f"the input is truncated: {missing_bytes} bytes are missing at its end; "
-            "upload it again",
+            f"the input is truncated: {missing_bytes} bytes are missing; upload it again",
         )
     if not known_format:
-        return ConversionError(
-            ExitReason.UNSUPPORTED_FORMAT, _MESSAGES[ExitReason.UNSUPPORTED_FORMAT]
-        )
+        reason = ExitReason.UNSUPPORTED_FORMAT
+        return ConversionError(reason, _MESSAGES[reason])
     code = result.exit_code
     exited = f"{step}: exit code {code}" if code >= 0 else f"{step}: signal {-code}"
     return ConversionError(
