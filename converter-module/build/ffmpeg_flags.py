@@ -6,7 +6,7 @@ import sys
 
 from media_converter.probing.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
 
-# Decoders that configure does not call by the name of their codec.
+# Decoders whose name in configure is not the name of their codec.
 DECODER_NAMES = {
     "amr_nb": ("amrnb",),
     "amr_wb": ("amrwb",),

@@ -114,7 +114,7 @@ class Output(NamedTuple):
 class Progress(NamedTuple):
     """How far a run is. ``percent`` is 0 to 100; None if the duration is unknown.
 
-    ``speed`` is media seconds per second of wall time. ``eta_seconds`` is the time left.
+    ``speed`` is media seconds per second of wall time. ``eta_seconds`` is in whole seconds.
     """
 
     percent: int | None = None

@@ -1,4 +1,4 @@
-"""Measures an image from its own structure. For outputs, which have one of five formats.
+"""Measures the image that a run wrote, in one of five formats, from its own structure.
 
 Reading back every output with a tool would cost more than making a small one. These parsers find
 what can go wrong between a successful encoder and the disk: another format, another size, another

@@ -19,7 +19,7 @@ _GIF_TIMESTAMPS: Final = (
 # Take the chroma of RGB from all pixels, not from every second one. Otherwise the last chroma
 # sample of a row with an odd width would include what follows the row in memory.
 _SCALER: Final = "bicubic+full_chroma_inp"
-# Pixel formats without a color space.
+# Pixel formats without a colour space.
 _RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
 
 
@@ -127,7 +127,7 @@ def to_sdr(video: VideoStream, size: tuple[int, int]) -> list[str]:
 
 def _tone_map(video: VideoStream) -> list[str]:
     transfer = video.color_transfer if video.hdr else "bt709"
-    # Set what the file leaves out: zscale cannot convert from an unknown color space.
+    # Set what the file leaves out: zscale cannot convert from an unknown colour space.
     source = (
         "setparams=color_primaries=bt2020:colorspace=bt2020nc:"
         f"color_trc={transfer}:range={'pc' if video.full_range else 'tv'}"

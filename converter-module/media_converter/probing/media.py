@@ -120,7 +120,7 @@ class ImageInfo(NamedTuple):
     ``format`` is libvips' loader: jpeg, png, webp, gif, heif, tiff. ``orientation`` is EXIF's, 1 to
     8. ``canvas`` is the pixels a GIF declares, which can be more than its loader reports.
     ``needs_srgb`` says whether its colours must be converted to sRGB, because it has a profile or
-    another color space. ``held_bytes`` is how many bytes per pixel the loader keeps of a whole
+    another colour space. ``held_bytes`` is how many bytes per pixel the loader keeps of a whole
     page, 0 if it reads line by line. ``full_chroma`` says that a JPEG is 4:4:4.
     """
 

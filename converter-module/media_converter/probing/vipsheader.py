@@ -21,7 +21,7 @@ _LOADERS: Final = {
 
 
 _SAMPLES: Final = {"4:2:0": 1.5, "4:2:2": 2.0}
-# Color spaces that do not need a profile to become sRGB.
+# Colour spaces that do not need a profile to become sRGB.
 _PLAIN: Final = ("srgb", "rgb16", "b-w", "grey16")
 
 
