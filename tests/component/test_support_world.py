@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from media_converter.contract import Reason, parse_report
+from media_converter.contract import ExitReason, parse_report
 from tests.component.support import CLAIM, NAMESPACE, FakeApi, World, podstatus
 from tests.component.support.errors import Obj
 from tests.component.support.history import History
@@ -137,7 +137,7 @@ async def test_run_time_goes_by_the_servers_clock(api: FakeApi, world: World) ->
     ("script", "code", "reason", "phase"),
     [
         (succeed(), 0, "Completed", "Succeeded"),
-        (fail(Reason.DISK_FULL), 42, "Error", "Failed"),
+        (fail(ExitReason.DISK_FULL), 42, "Error", "Failed"),
         (exit_with(137), 137, "Error", "Failed"),
         (oom_killed(), 137, "OOMKilled", "Failed"),
         (oom_killed(exit_code=0), 0, "OOMKilled", "Succeeded"),

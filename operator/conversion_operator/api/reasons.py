@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import ExitReason
 
 
 class Reason(StrEnum):
@@ -59,7 +59,7 @@ class Explanation(NamedTuple):
 
 
 _R = Reason
-_C = ConverterReason
+_C = ExitReason
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
     {

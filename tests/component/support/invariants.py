@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from media_converter.contract import Reason, parse_report
+from media_converter.contract import ExitReason, parse_report
 from tests.component.support import metadata, podstatus
 from tests.component.support.api import FakeApi
 from tests.component.support.errors import Obj
@@ -150,7 +150,7 @@ def _output(pod: Obj) -> tuple[int | None, str | None] | None:
     if not ended or ended["exitCode"] != 0 or ended["reason"] == "OOMKilled":
         return None
     made = parse_report(ended.get("message", ""))
-    if made is None or not made.final or made.reason is not Reason.COMPLETED:
+    if made is None or not made.final or made.reason is not ExitReason.COMPLETED:
         return None
     return made.output_size, made.output.sha256 if made.output else None
 

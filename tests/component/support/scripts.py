@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from media_converter.contract import EXIT_CODES, Output, Reason, Report, dump_report
+from media_converter.contract import EXIT_CODES, ExitReason, Output, Report, dump_report
 
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -79,7 +79,7 @@ class Script:
 
 
 def report(
-    reason: Reason = Reason.COMPLETED,
+    reason: ExitReason = ExitReason.COMPLETED,
     *,
     final: bool = True,
     size: int = 1024,
@@ -88,7 +88,7 @@ def report(
     logs: str = "",
 ) -> str:
     """A converter's report as its termination message holds it."""
-    done = reason is Reason.COMPLETED and final
+    done = reason is ExitReason.COMPLETED and final
     output = Output(sha256=sha256, container="mp4", video_codec="h264", width=1280, height=720)
     made = Report(
         final=final,
@@ -107,9 +107,11 @@ def succeed(size: int = 1024, sha256: str = SHA256, tail: str = "", **script: An
     return Script(ending, **script)
 
 
-def fail(reason: Reason | str = Reason.INTERNAL_ERROR, message: str = "", **script: Any) -> Script:
+def fail(
+    reason: ExitReason | str = ExitReason.INTERNAL_ERROR, message: str = "", **script: Any
+) -> Script:
     """Ends as the converter reports ``reason``."""
-    reason = Reason(reason)
+    reason = ExitReason(reason)
     text = report(reason, message=message or f"failed with {reason}")
     return Script(Ending(EXIT_CODES[reason], "Error", text), **script)
 
@@ -160,7 +162,7 @@ def pod_deleted(**script: Any) -> Script:
 
 def _sigterm() -> Ending:
     return Ending(
-        EXIT_CODES[Reason.TERMINATED], "Error", report(Reason.TERMINATED, message="SIGTERM")
+        EXIT_CODES[ExitReason.TERMINATED], "Error", report(ExitReason.TERMINATED, message="SIGTERM")
     )
 
 

@@ -28,7 +28,7 @@ from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
 from conversion_operator.core.reconcile import decide, decide_ownerless
-from media_converter.contract import EXIT_CODES, Reason
+from media_converter.contract import EXIT_CODES, ExitReason
 from tests.unit.operator.builders import T0, bad_report, good_report
 
 NAMESPACE = "my-network"
@@ -38,8 +38,8 @@ Body = dict[str, Any]
 
 ENDS: dict[str, tuple[int, str, str]] = {
     "success": (0, "Completed", good_report()),
-    "file": (EXIT_CODES[Reason.INPUT_DAMAGED], "Error", bad_report(Reason.INPUT_DAMAGED)),
-    "disk": (EXIT_CODES[Reason.DISK_FULL], "Error", bad_report(Reason.DISK_FULL)),
+    "file": (EXIT_CODES[ExitReason.INPUT_DAMAGED], "Error", bad_report(ExitReason.INPUT_DAMAGED)),
+    "disk": (EXIT_CODES[ExitReason.DISK_FULL], "Error", bad_report(ExitReason.DISK_FULL)),
     "oom": (137, "OOMKilled", ""),
     "killed": (137, "Error", ""),
 }
@@ -332,7 +332,7 @@ class Machine(RuleBasedStateMachine):
         for pod in tuple(self.server.objects[Resource.PODS].values()):
             if "deletionTimestamp" in pod["metadata"]:
                 if pod["status"]["phase"] == "Running":
-                    self.terminate(pod, EXIT_CODES[Reason.TERMINATED], "Error", "")
+                    self.terminate(pod, EXIT_CODES[ExitReason.TERMINATED], "Error", "")
                 else:
                     self.server.remove(Resource.PODS, pod["metadata"]["name"])
                 return True

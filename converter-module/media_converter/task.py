@@ -1,4 +1,4 @@
-"""What a run was asked to do: the environment variables of the container, checked and typed."""
+"""Reads the task, one conversion, from the environment variables of the container."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from media_converter.errors import ConversionError
 from media_converter.options import FORMATS, OptionError, Options, extensions_of, parse
 
@@ -16,42 +16,42 @@ DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 DEFAULT_BACKGROUND: Final = "FFFFFF"
 
 
-class Job(NamedTuple):
-    """One conversion. Paths are relative to the root of the workspace; ``form`` is the format.
+class Task(NamedTuple):
+    """One conversion to do. Paths are relative to the root of the workspace.
 
-    ``background`` is RRGGBB.
+    ``format`` is the output format. ``background`` is a colour as RRGGBB.
     """
 
     id: str
     conversion_type: ConversionType
     input_file: str
     output_file: str
-    form: str
+    format: str
     options: Options
     timeout_seconds: float
     stall_seconds: float
     background: str
 
 
-def read(environment: Mapping[str, str]) -> Job:
-    """The job the environment describes. Raises ConversionError InvalidOptions."""
+def read_task(environment: Mapping[str, str]) -> Task:
+    """Read the task from the environment. Raises ConversionError InvalidOptions."""
     name = _required(environment, "CONVERSION_TYPE")
     try:
         conversion_type = ConversionType(name)
     except ValueError:
         known = ", ".join(ConversionType)
-        raise _invalid(f"CONVERSION_TYPE {name} is unknown; it is one of {known}") from None
+        raise _invalid(f"CONVERSION_TYPE {name} is unknown; it must be one of {known}") from None
     try:
         options = parse(conversion_type, _options(environment.get("CONVERSION_OPTIONS", "")))
     except OptionError as error:
         raise _invalid(str(error)) from error
     output_file = _required(environment, "OUTPUT_FILE")
-    return Job(
+    return Task(
         id=environment.get("JOB_ID", ""),
         conversion_type=conversion_type,
         input_file=_required(environment, "INPUT_FILE"),
         output_file=output_file,
-        form=_form(conversion_type, output_file),
+        format=_output_format(conversion_type, output_file),
         options=options,
         timeout_seconds=_seconds(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
         stall_seconds=_seconds(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
@@ -59,11 +59,11 @@ def read(environment: Mapping[str, str]) -> Job:
     )
 
 
-def _form(conversion_type: ConversionType, output_file: str) -> str:
-    forms = FORMATS[conversion_type]
+def _output_format(conversion_type: ConversionType, output_file: str) -> str:
+    formats = FORMATS[conversion_type]
     _, dot, extension = output_file.rpartition("/")[2].rpartition(".")
-    if dot and extension.lower() in forms:
-        return forms[extension.lower()]
+    if dot and extension.lower() in formats:
+        return formats[extension.lower()]
     raise _invalid(f"OUTPUT_FILE of {conversion_type} must end in {extensions_of(conversion_type)}")
 
 
@@ -109,4 +109,4 @@ def _background(text: str) -> str:
 
 
 def _invalid(message: str) -> ConversionError:
-    return ConversionError(Reason.INVALID_OPTIONS, message)
+    return ConversionError(ExitReason.INVALID_OPTIONS, message)

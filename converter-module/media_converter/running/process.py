@@ -1,8 +1,7 @@
-"""Runs one tool at a time: bounded output, deadline, stall limit, SIGTERM, reaping.
+"""Runs one tool at a time, with bounded output, a deadline and a stall limit.
 
-The converter is process 1 of its container, so it handles SIGTERM itself (nobody else would) and
-reaps whatever ends. One poll loop waits for the tool's pipes and for signals; every time is taken
-from the monotonic clock.
+The converter is process 1 of its container, so it must handle SIGTERM and reap every process that
+ends. One poll loop waits for the tool's pipes and for signals. All times use the monotonic clock.
 """
 
 from __future__ import annotations
@@ -12,63 +11,39 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
+from media_converter.step import COVER_FD, INPUT_FD, OUTPUT_FD, Stdout, Step
 
-INPUT_FD: Final = 3
-OUTPUT_FD: Final = 4
-COVER_FD: Final = 5
-INPUT: Final = f"/proc/self/fd/{INPUT_FD}"
-OUTPUT: Final = f"/proc/self/fd/{OUTPUT_FD}"
-COVER: Final = f"/proc/self/fd/{COVER_FD}"
-"""The names a tool knows the files by: descriptors it inherits, whatever they are called."""
-
-# Process 1 takes everything with it when it is killed; where the converter is not process 1, a tool
-# would go on writing for nobody.
-_DIES_WITH_US: Final = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "--")
+# If process 1 is killed, the kernel kills every process of the container. If the converter is not
+# process 1, a tool would keep writing after the converter was killed. setpriv prevents that.
+_KILL_WITH_PARENT: Final = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "--")
 _TICK_SECONDS: Final = 0.5
 _STDERR_KEPT: Final = 16_384
-_STDOUT_MOST: Final = 8 << 20
-_READ: Final = 65_536
-
-
-class Stdout(Enum):
-    """What a tool's standard output is."""
-
-    PROGRESS = "lines for on_line"
-    CAPTURE = "bytes for the caller"
-    OUTPUT = "the output file itself"
-
-
-class Step(NamedTuple):
-    """One tool to run: what it does, in a word for the log, and its argv."""
-
-    name: str
-    argv: tuple[str, ...]
-    stdout: Stdout = Stdout.CAPTURE
+_STDOUT_KEPT: Final = 8 << 20
+_READ_SIZE: Final = 65_536
 
 
 class Files(NamedTuple):
-    """Descriptors a tool is handed as INPUT, OUTPUT and COVER."""
+    """The descriptors that a tool inherits as INPUT, OUTPUT and COVER."""
 
     source: int
     output: int | None = None
     cover: int | None = None
 
 
-class Ended(NamedTuple):
-    """How a tool ended: exit code, or minus the signal that killed it; what it printed."""
+class ProcessResult(NamedTuple):
+    """What a tool printed, and its exit code, or minus the signal that killed it."""
 
-    code: int
+    exit_code: int
     stdout: bytes
     stderr: str
 
 
-class Bounds(NamedTuple):
-    """``deadline`` is a time.monotonic() value; ``stall_seconds`` without progress end a tool."""
+class TimeLimits(NamedTuple):
+    """``deadline`` is of time.monotonic(). A tool may go without progress for ``stall_seconds``."""
 
     deadline: float
     timeout_seconds: float
@@ -76,7 +51,7 @@ class Bounds(NamedTuple):
 
 
 class Signals:
-    """Signals as bytes in a pipe, so that the poll loop wakes and no handler runs code."""
+    """Receives signals through a pipe, which wakes the poll loop. Handlers only set a flag."""
 
     def __init__(self) -> None:
         self.wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -87,10 +62,10 @@ class Signals:
         signal.signal(signal.SIGCHLD, _ignore)
 
     def check(self) -> None:
-        """Raise Terminated once the process was asked to stop."""
+        """Raise Terminated if the process was asked to stop."""
         if self.terminated:
             raise ConversionError(
-                Reason.TERMINATED, "the converter was asked to stop before it was complete"
+                ExitReason.TERMINATED, "the converter was asked to stop before it had finished"
             )
 
     def _on_terminate(self, _number: int, _frame: object) -> None:
@@ -98,21 +73,21 @@ class Signals:
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Only there so that the signal reaches the wake-up pipe."""
+    """Python writes a signal to the wake-up pipe only if it has a handler."""
 
 
 class Runner:
-    """Runs tools on one input and one output descriptor."""
+    """Runs tools one after the other, under the same time limits."""
 
     def __init__(
         self,
         signals: Signals,
-        bounds: Bounds,
+        time_limits: TimeLimits,
         environment: Mapping[str, str],
         on_tick: Callable[[], None],
     ) -> None:
         self._signals = signals
-        self._bounds = bounds
+        self._time_limits = time_limits
         self._environment = dict(environment)
         self._on_tick = on_tick
 
@@ -123,45 +98,46 @@ class Runner:
         files: Files,
         on_line: Callable[[str], None] | None = None,
         activity: Callable[[], object] | None = None,
-    ) -> Ended:
-        """Run the tool to its end.
+    ) -> ProcessResult:
+        """Run the tool until it exits. Raises Terminated, DeadlineExceeded and Stalled.
 
-        ``activity`` returns a value that changes while the tool gets on; without change for the
-        stall limit the tool is killed. Raises Terminated, DeadlineExceeded, Stalled.
+        ``activity`` returns a value that changes while the tool makes progress. If the value stays
+        the same for the stall limit, the tool is killed.
         """
         self._signals.check()
         child = _Child(step, self._environment, files, on_line)
-        watch = _Watch(self._bounds, activity)
+        watchdog = _Watchdog(self._time_limits, activity)
         poller = select.poll()
         for fd in (self._signals.wakeup, *child.pipes):
             poller.register(fd, select.POLLIN)
         try:
-            while (code := child.reap()) is None:
+            while (exit_code := child.reap()) is None:
                 for fd, _ in poller.poll(_TICK_SECONDS * 1000):
                     if fd == self._signals.wakeup:
                         _drain(fd)
                     elif not child.read(fd):
                         poller.unregister(fd)
                 self._signals.check()
-                watch.check()
+                watchdog.check()
                 self._on_tick()
         except BaseException:
             child.kill()
             raise
-        return child.finish(code)
+        return child.finish(exit_code)
 
 
 def reserve_descriptors() -> None:
-    """Fill the low descriptors, so that no file opened later lies where a tool's will be put.
+    """Fill the low descriptors, so that files opened later do not get the numbers a tool expects.
 
-    Call it once, first: a copy onto 3 would close an output that happens to be 3.
+    Call this once, first. Otherwise the output could be descriptor 3, and copying the input onto 3
+    would close it.
     """
     while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < COVER_FD:
         continue
 
 
 class _Child:
-    """A started tool with its pipes."""
+    """A running tool and its pipes."""
 
     def __init__(
         self,
@@ -185,7 +161,7 @@ class _Child:
             (None if writes_output else files.output, OUTPUT_FD),
             (files.cover, COVER_FD),
         ]
-        argv = (*_DIES_WITH_US, *step.argv)
+        argv = (*_KILL_WITH_PARENT, *step.argv)
         self._pid = os.posix_spawn(
             argv[0],
             argv,
@@ -198,26 +174,26 @@ class _Child:
         self.pipes = (self._out, self._err)
 
     def read(self, fd: int) -> bool:
-        """Take what a pipe has; False at its end."""
-        data = os.read(fd, _READ)
+        """Read what a pipe has. False at its end."""
+        data = os.read(fd, _READ_SIZE)
         if fd == self._err:
             self._stderr += data
-            # The first lines name the cause, the last ones the effect: keep both ends.
+            # The first lines name the cause and the last ones the effect, so keep both.
             if len(self._stderr) > 2 * _STDERR_KEPT:
                 del self._stderr[_STDERR_KEPT // 2 : -_STDERR_KEPT // 2]
         elif self._on_line:
             self._stdout += data
             *lines, rest = self._stdout.split(b"\n")
-            # A line without an end must not fill the memory.
-            self._stdout = bytearray(rest[-_READ:])
+            # A line that never ends must not fill the memory.
+            self._stdout = bytearray(rest[-_READ_SIZE:])
             for line in lines:
                 self._on_line(line.decode("utf-8", "replace"))
-        elif len(self._stdout) < _STDOUT_MOST:
+        elif len(self._stdout) < _STDOUT_KEPT:
             self._stdout += data
         return bool(data)
 
     def reap(self) -> int | None:
-        """The exit code, or minus the signal, once it has ended. Process 1 also gets orphans."""
+        """The exit code, or minus the signal. None while it runs. Process 1 also reaps orphans."""
         code = None
         while True:
             try:
@@ -230,49 +206,50 @@ class _Child:
                 code = os.waitstatus_to_exitcode(status)
 
     def kill(self) -> None:
-        """End it at once. What it wrote is thrown away, so nothing is lost."""
+        """Kill it. Its output is discarded anyway."""
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         for fd in self.pipes:
             os.close(fd)
 
-    def finish(self, code: int) -> Ended:
-        """Read what is left in the pipes and close them."""
+    def finish(self, exit_code: int) -> ProcessResult:
+        """Read the rest of the pipes and close them."""
         for fd in self.pipes:
             while self.read(fd):
                 continue
             os.close(fd)
-        return Ended(code, bytes(self._stdout), self._stderr.decode("utf-8", "replace").strip())
+        stderr = self._stderr.decode("utf-8", "replace").strip()
+        return ProcessResult(exit_code, bytes(self._stdout), stderr)
 
 
-class _Watch:
-    """Deadline and stall limit of one tool."""
+class _Watchdog:
+    """Checks the deadline and the stall limit of one tool."""
 
-    def __init__(self, bounds: Bounds, activity: Callable[[], object] | None) -> None:
-        self._bounds = bounds
+    def __init__(self, limits: TimeLimits, activity: Callable[[], object] | None) -> None:
+        self._limits = limits
         self._activity = activity
         self._last: object = None
         self._since = time.monotonic()
 
     def check(self) -> None:
         now = time.monotonic()
-        if now >= self._bounds.deadline:
+        if now >= self._limits.deadline:
             raise ConversionError(
-                Reason.DEADLINE_EXCEEDED,
-                f"not complete within the time limit of {self._bounds.timeout_seconds:g} s",
+                ExitReason.DEADLINE_EXCEEDED,
+                f"not finished within the time limit of {self._limits.timeout_seconds:g} s",
             )
         seen = self._activity() if self._activity else None
         if seen != self._last:
             self._last, self._since = seen, now
-        elif now - self._since >= self._bounds.stall_seconds:
+        elif now - self._since >= self._limits.stall_seconds:
             raise ConversionError(
-                Reason.STALLED, f"no progress for {self._bounds.stall_seconds:g} s"
+                ExitReason.STALLED, f"no progress for {self._limits.stall_seconds:g} s"
             )
 
 
 def _drain(fd: int) -> None:
     try:
-        while os.read(fd, _READ):
+        while os.read(fd, _READ_SIZE):
             continue
     except BlockingIOError:
         return

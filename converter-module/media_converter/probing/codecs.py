@@ -1,7 +1,7 @@
-"""What the image's ffmpeg can decode, by codec name, as ffprobe prints it.
+"""The codecs and formats that the image's ffmpeg reads, by the names that ffprobe prints.
 
-ffprobe names codecs it cannot decode as well, so a stream has to be looked up here before it is
-chosen. The image's ffmpeg is built with exactly these (Dockerfile); a test compares the two.
+ffprobe also names codecs that it cannot decode, so a stream is looked up here before it is chosen.
+The Dockerfile builds ffmpeg with exactly these; a test compares the two.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _ESTIMATED: Final = """
 VIDEO_DECODERS: Final = frozenset(_VIDEO.split())
 AUDIO_DECODERS: Final = frozenset(_AUDIO.split())
 DEMUXERS: Final = tuple(_DEMUXERS.split())
-"""Demuxers of the image's ffmpeg, by configure's names. None of them opens a second file or a
-network address: playlists (HLS, DASH, concat), image sequences and SDP are not built in."""
+"""Demuxers, by the names of ffmpeg's configure. None of them opens a second file or a network
+address: playlists (HLS, DASH, concat), image sequences and SDP are not built in."""
 
 ESTIMATED_DURATION: Final = frozenset(_ESTIMATED.split())
-"""Formats, by ffprobe's names, that do not write their length down reliably."""
+"""Formats, by ffprobe's names, that do not reliably state their duration."""

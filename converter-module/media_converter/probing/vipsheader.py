@@ -1,12 +1,12 @@
-"""From ``vipsheader -a`` to ImageInfo. Pure: the text comes from a step the caller runs."""
+"""Parses the output of ``vipsheader -a`` into an ImageInfo. Pure: the caller runs the step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from media_converter.media import ImageInfo
-from media_converter.process import INPUT, Step
+from media_converter.probing.media import ImageInfo
+from media_converter.step import INPUT, Step
 
 VIPSHEADER: Final = "/usr/bin/vipsheader"
 
@@ -21,25 +21,25 @@ _LOADERS: Final = {
 
 
 _SAMPLES: Final = {"4:2:0": 1.5, "4:2:2": 2.0}
-# What sRGB is reached from without a profile.
+# Colour spaces that do not need a profile to become sRGB.
 _PLAIN: Final = ("srgb", "rgb16", "b-w", "grey16")
 
 
 def step(path: str = INPUT) -> Step:
-    """The step that reads a picture's header, and no pixel of it."""
+    """Build the step that reads the header of an image, and no pixels."""
     return Step("probe", (VIPSHEADER, "-a", path))
 
 
 def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
-    """The picture vipsheader described, None if it described none of an accepted format.
+    """Parse vipsheader's output. None if it does not describe an image in an accepted format.
 
-    ``canvas`` is handed through to ImageInfo.
+    ``canvas`` becomes ImageInfo.canvas.
     """
     fields: dict[str, str] = {}
     for line in text.decode("utf-8", "replace").splitlines():
-        key, between, value = line.partition(": ")
-        # The first one counts: text inside the picture's metadata comes later.
-        if between:
+        key, separator, value = line.partition(": ")
+        # The first value counts: metadata of the image follows and may repeat a key.
+        if separator:
             fields.setdefault(key, value.strip())
     loader = fields.get("vips-loader", "").removesuffix("_source")
     width, height = _whole(fields.get("width")), _whole(fields.get("height"))
@@ -52,21 +52,21 @@ def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
         width=width,
         height=_whole(fields.get("page-height")) or height,
         pages=_whole(fields.get("n-pages")) or 1,
-        # HEIF is turned by its loader, which then reports the turned size.
+        # The HEIF loader rotates the image and reports the rotated size.
         orientation=orientation if 1 <= orientation <= 8 and loader != "heifload" else 1,
         canvas=canvas,
-        managed="icc-profile-data" in fields or fields.get("interpretation") not in _PLAIN,
+        needs_srgb="icc-profile-data" in fields or fields.get("interpretation") not in _PLAIN,
         alpha=bands in (2, 4) and fields.get("interpretation") != "cmyk",
-        held=_held(loader, bands, fields),
-        full_colour=fields.get("jpeg-chroma-subsample") == "4:4:4",
+        held_bytes=_held_bytes(loader, bands, fields),
+        full_chroma=fields.get("jpeg-chroma-subsample") == "4:4:4",
     )
 
 
-def _held(loader: str, bands: int, fields: Mapping[str, str]) -> float:
-    """ImageInfo.held: measured, or counted where a whole picture is kept as it is."""
+def _held_bytes(loader: str, bands: int, fields: Mapping[str, str]) -> float:
+    """ImageInfo.held_bytes: measured, or counted if the loader keeps the whole decoded image."""
     match loader:
         case "jpegload" if fields.get("jpeg-multiscan") == "1":
-            # Coefficients of two bytes until the last scan.
+            # Keeps two bytes per coefficient until the last scan.
             return 2 * _SAMPLES.get(fields.get("jpeg-chroma-subsample", ""), bands)
         case "pngload" if fields.get("interlaced") == "1":
             return bands * (2 if fields.get("format") == "ushort" else 1)

@@ -1,7 +1,7 @@
-"""What a run tells the world: log and progress lines, and the report the operator reads.
+"""Writes log lines, progress lines and the report that the operator reads.
 
-The report goes to the termination file of the container, rewritten in place at every tick so that
-a killed run leaves its tail. Without one (plain docker) the last report is the last line printed.
+The report goes to the container's termination file. It is rewritten in place at every tick, so that
+a killed run leaves its latest state. Without such a file (plain docker) the report is printed last.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from media_converter import contract
 from media_converter.contract import Progress, Report
 
 _TICK_SECONDS: Final = 5.0
-# The first tick comes early: a job that says nothing looks as if it hung.
+# The first tick comes early: a run that prints nothing seems to hang.
 _FIRST_TICK_SECONDS: Final = 1.0
 _LOG_KEPT: Final = 2048
 
@@ -31,14 +31,14 @@ class Reporter:
         self.progress = Progress()
 
     def log(self, message: str) -> None:
-        """One human line on standard output, kept for the report's log tail."""
+        """Print one line for people. The report keeps the last lines."""
         line = _printable(message)
         stamp = time.strftime("%H:%M:%S", time.gmtime())
         self._logs = (self._logs + f"{stamp} {line}\n")[-_LOG_KEPT:]
         _print(f"{stamp} {line}")
 
     def tick(self) -> None:
-        """Print progress and rewrite the report, if it is time."""
+        """Print progress and rewrite the report if a tick is due."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -47,7 +47,7 @@ class Reporter:
         self._write(Report(final=False, progress=self.progress, logs=self._logs))
 
     def finish(self, report: Report) -> None:
-        """The last word."""
+        """Write the final report."""
         full = report._replace(
             final=True,
             progress=self.progress,
@@ -62,8 +62,8 @@ class Reporter:
             return False
         data = contract.dump_report(report)
         try:
-            # Padded over what was there and never truncated first: a kill between two system
-            # calls must not leave half a report or an empty file.
+            # Overwrite with padding instead of truncating first: a kill between two system calls
+            # must not leave half a report or an empty file.
             os.pwrite(self._file, data.ljust(self._written), 0)
         except OSError:
             return False
@@ -72,7 +72,7 @@ class Reporter:
 
 
 def _open(path: str) -> int | None:
-    """The termination file, if the container has one that may be written. Never creates it."""
+    """Open the termination file if it exists and is writable. Never creates it."""
     try:
         return os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     except OSError:
@@ -84,11 +84,11 @@ def _print(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except OSError:
-        # Nobody reads the log any more; the conversion goes on.
+        # The reader of the log has closed it. The conversion goes on.
         return
 
 
 def _printable(text: str) -> str:
-    """One line of valid text: names on a file system may hold anything."""
+    """One line of printable text. File names may contain anything."""
     clean = text.encode("utf-8", "replace").decode("utf-8")
     return "".join(c if c.isprintable() else " " for c in clean).strip()

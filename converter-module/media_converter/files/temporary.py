@@ -1,7 +1,7 @@
-"""The unfinished output: a neutral name beside the final one, locked while somebody writes it.
+"""The temporary file: the output under a neutral name in its final folder, locked until complete.
 
-A killed run leaves its file behind but not its lock. So whoever comes next in that folder can tell
-leftovers from files in use, without guessing by age.
+A killed run leaves its file behind, but not its lock. So the next run in that folder can tell
+leftovers from files in use, without guessing by their age.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import stat
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
-from media_converter.paths import Target
+from media_converter.files.paths import Target
 
 PREFIX: Final = ".converter-"
 SUFFIX: Final = ".part"
@@ -24,14 +24,14 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errn
 
 
 class Temporary(NamedTuple):
-    """An open and locked output that has no final name yet."""
+    """An open and locked output that does not have its final name yet."""
 
     fd: int
     name: str
     target: Target
 
     def commit(self) -> None:
-        """Make it durable and put it at the output path, atomically. Raises ConversionError."""
+        """Sync it to disk and rename it to the output path, atomically. Raises ConversionError."""
         try:
             os.fsync(self.fd)
             self._check_mine()
@@ -43,32 +43,34 @@ class Temporary(NamedTuple):
             )
         except OSError as error:
             raise from_os_error(error, "putting the output in place") from error
-        # Past the commit point: the output is there, whatever a file system says of its folder.
+        # The output is in place now, so an error of this sync must not fail the run.
         sync_folder(self.target.folder)
 
     def discard(self) -> None:
-        """Remove it. An error is not worth hiding the run's own reason for."""
+        """Remove it. Ignores errors, because they would hide why the run failed."""
         try:
             os.unlink(self.name, dir_fd=self.target.folder)
         except OSError:
             return
 
     def _check_mine(self) -> None:
-        # Somebody else with the same user on the volume may have swapped the name.
+        # Another process with the same user may have put another file under this name.
         ours = os.fstat(self.fd)
         named = os.stat(self.name, dir_fd=self.target.folder, follow_symlinks=False)
         if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
-            raise ConversionError(Reason.IO_ERROR, "the temporary output was replaced by another")
+            raise ConversionError(
+                ExitReason.IO_ERROR, "another process replaced the temporary file"
+            )
 
 
 def create(target: Target) -> Temporary:
-    """A new temporary file beside the target. Raises ConversionError."""
+    """Create a temporary file in the target's folder. Raises ConversionError."""
     try:
         while True:
             name = PREFIX + os.urandom(_RANDOM_BYTES).hex() + SUFFIX
             fd = os.open(name, _CREATE, 0o666, dir_fd=target.folder)
             _lock(fd, wait=True)
-            # A sweep may have come between creating and locking, and taken it for a leftover.
+            # Between creation and lock, a sweep may have removed the file as a leftover.
             if os.fstat(fd).st_nlink:
                 return Temporary(fd, name, target)
             os.close(fd)
@@ -77,7 +79,7 @@ def create(target: Target) -> Temporary:
 
 
 def sweep(folder: int) -> tuple[str, ...]:
-    """Remove every temporary file in ``folder`` that nobody locks; the names of those removed."""
+    """Remove every unlocked temporary file in ``folder``. Returns the names of those removed."""
     readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         with os.scandir(readable) as entries:
@@ -88,7 +90,7 @@ def sweep(folder: int) -> tuple[str, ...]:
 
 
 def sync_folder(folder: int) -> None:
-    """Make a rename in ``folder`` durable, where the file system knows how."""
+    """Sync a rename in ``folder`` to disk, if the file system supports it."""
     try:
         readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
@@ -112,7 +114,7 @@ def _is_temporary(name: str) -> bool:
 
 def _remove_unlocked(folder: int, name: str) -> bool:
     try:
-        # Opened for writing: NFS grants an exclusive lock only then.
+        # NFS grants an exclusive lock only if the file is open for writing.
         fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return False
@@ -129,7 +131,7 @@ def _remove_unlocked(folder: int, name: str) -> bool:
 
 
 def _lock(fd: int, *, wait: bool) -> bool:
-    """Lock the file; False if another process has it, or the file system has no locks."""
+    """Lock the file. False if another process has the lock or the file system has no locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

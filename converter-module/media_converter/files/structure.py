@@ -1,7 +1,7 @@
-"""What a file's outermost structure says: whether bytes are missing, whether its index is first.
+"""Reads the top-level structure of a file: its kind, missing bytes, faststart.
 
-ffmpeg ends well on a file that was cut off, so an output that came out short needs a second
-witness before the input is blamed: headers that promise too much exist in good files as well.
+ffmpeg succeeds on truncated files, so a short output alone proves nothing. Good files can also have
+headers that promise too much. Missing bytes are the evidence against the input.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 ReadAt = Callable[[int, int], bytes]
-"""Takes an offset and a count; returns fewer bytes at the end of the file."""
+"""Takes an offset and a count. Returns fewer bytes at the end of the file."""
 
 _MAX_BOXES: Final = 100_000
 _UNKNOWN_32: Final = 0xFFFFFFFF
@@ -28,9 +28,9 @@ _MEDIA_MAGIC: Final = (
     b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"\xff\xfb", b"\xff\xf1", b"MAC ", b"wvpk", b"#!AMR",
 )  # fmt: skip
 _STILL_MAGIC: Final = (
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"II*\x00", "a TIFF picture"),
-    (b"MM\x00*", "a TIFF picture"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
     (b"BM", "a bitmap"),
 )
 _STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1")
@@ -50,7 +50,7 @@ def reader(fd: int) -> ReadAt:
 
 
 def missing_bytes(read: ReadAt, size: int) -> int:
-    """How many bytes the file's own structure counts beyond its end; 0 where it does not say."""
+    """How many bytes the structure promises beyond the end of the file. 0 if it does not say."""
     head = read(0, 12)
     if head[4:8] in _MP4_FIRST:
         end = max((offset + length for _, offset, length in boxes(read, size)), default=0)
@@ -68,32 +68,32 @@ def missing_bytes(read: ReadAt, size: int) -> int:
 
 
 def gif_canvas(read: ReadAt) -> int:
-    """Pixels of the canvas a GIF declares; 0 for other files."""
+    """Pixels of the canvas that a GIF declares. 0 for other files."""
     head = read(0, 10)
     if head[:4] != b"GIF8":
         return 0
     return int.from_bytes(head[6:8], "little") * int.from_bytes(head[8:10], "little")
 
 
-def is_index_first(read: ReadAt, size: int) -> bool:
-    """Whether an MP4 file's index lies before its data, so that it plays while it loads."""
+def is_faststart(read: ReadAt, size: int) -> bool:
+    """Whether the moov box comes before the media data, so that the MP4 plays while it loads."""
     kinds = [kind for kind, _, _ in boxes(read, size)]
     return b"moov" in kinds and b"mdat" in kinds and kinds.index(b"moov") < kinds.index(b"mdat")
 
 
 def looks_like_media(read: ReadAt) -> bool:
-    """Whether the first bytes are those of a format that is accepted."""
+    """Whether the first bytes are those of an accepted format."""
     head = read(0, 12)
     return head[4:8] in _MP4_FIRST or head.startswith(_MEDIA_MAGIC)
 
 
-def looks_like_picture(read: ReadAt) -> bool:
-    """Whether the first bytes are those of a picture that is accepted, still or moving."""
-    return still_kind(read) is not None or read(0, 12).startswith((b"GIF8", b"\x89PNG"))
+def looks_like_image(read: ReadAt) -> bool:
+    """Whether the first bytes are those of an accepted image, still or animated."""
+    return still_image_kind(read) is not None or read(0, 12).startswith((b"GIF8", b"\x89PNG"))
 
 
 def refused_kind(read: ReadAt) -> str | None:
-    """What a file is that is refused on purpose, in words; None for any other."""
+    """What a file of a refused kind is, in words. None for other files."""
     head = read(0, 512).lstrip(b"\xef\xbb\xbf \t\r\n")
     for magic, words in _REFUSED_MAGIC:
         if head.startswith(magic):
@@ -103,21 +103,21 @@ def refused_kind(read: ReadAt) -> str | None:
     return "an XML document" if head.startswith((b"<?xml", b"<MPD")) else None
 
 
-def still_kind(read: ReadAt) -> str | None:
-    """Which still picture a file is, in words; None if it is none, or moves (GIF, APNG)."""
+def still_image_kind(read: ReadAt) -> str | None:
+    """What kind of still image a file is, in words. None for other files and for GIF and APNG."""
     head = read(0, 4096)
     for magic, words in _STILL_MAGIC:
         if head.startswith(magic):
             return words
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "a WebP picture"
+        return "a WebP image"
     if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
-        return "an HEIF or AVIF picture"
-    return "a PNG picture" if head.startswith(b"\x89PNG") and b"acTL" not in head else None
+        return "an HEIF or AVIF image"
+    return "a PNG image" if head.startswith(b"\x89PNG") and b"acTL" not in head else None
 
 
 def boxes(read: ReadAt, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, offset and length of each outermost box of an MP4 file, as long as they make sense."""
+    """Kind, offset and length of each top-level box of an MP4. Stops at the first invalid box."""
     offset = 0
     for _ in range(_MAX_BOXES):
         header = read(offset, 16)
@@ -138,18 +138,18 @@ def boxes(read: ReadAt, size: int) -> Iterator[tuple[bytes, int, int]]:
 
 def _riff_end(head: bytes) -> int:
     length = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
-    # Written by programs that could not go back and fill it in.
+    # Programs that could not seek back wrote 0 or the largest number.
     return 0 if length in (0, _UNKNOWN_32) else length + 8
 
 
 def _mp3_end(read: ReadAt) -> int:
-    """End of the frames an MP3's Xing header counts; 0 if it has none."""
+    """End of the frames that an MP3's Xing header counts. 0 without such a header."""
     tag = read(0, 10)
     start = 0
     if tag[:3] == b"ID3" and len(tag) == 10:
         start = 10 + sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(tag[6:10]))
     frame = read(start, 64)
-    # Behind the side information, whose length depends on version and channels.
+    # It follows the side information, whose length depends on version and channels.
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     if frame[:1] != b"\xff" or at < 0:
         return 0
@@ -159,7 +159,7 @@ def _mp3_end(read: ReadAt) -> int:
 
 
 def _segment_end(read: ReadAt) -> int:
-    """End of Matroska's segment; 0 if its length is left open, as by a live recorder."""
+    """End of Matroska's segment. 0 if its length is unknown, as in live recordings."""
     length, after = _vint(read, 4)
     if length is None:
         return 0
@@ -171,7 +171,7 @@ def _segment_end(read: ReadAt) -> int:
 
 
 def _vint(read: ReadAt, offset: int) -> tuple[int | None, int]:
-    """EBML's number at ``offset`` (None: unknown) and the offset behind it."""
+    """The EBML number at ``offset``, None if unknown, and the offset after it."""
     data = read(offset, 8)
     if not data or data[0] == 0:
         return None, offset

@@ -1,8 +1,8 @@
-"""Paths of the shared volume, opened so that nothing outside of it can be reached.
+"""Opens paths on the shared volume so that nothing outside of it can be reached.
 
-Each component is opened relative to the folder before it, never through a symbolic link and never
-by "..", and the open descriptor is kept. So a folder that is swapped for a link between a check and
-its use changes nothing: there is no second look-up. Tools are handed descriptors, not names.
+Opens each component relative to its parent folder, never through a symbolic link and never through
+"..", and keeps the descriptor. No name is looked up a second time, so swapping a folder for a link
+between check and use has no effect. Tools get descriptors, not names.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import stat
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
 
 _FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTRY: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
-# A name may be 255 bytes and a path 4096 on every Linux file system.
+# Linux limits names to 255 bytes and paths to 4096.
 _MAX_NAME: Final = 255
 _MAX_PATH: Final = 4096
 
 
 class Input(NamedTuple):
-    """The input file, open for reading, with what tells whether it has changed since."""
+    """The input file, open for reading, and the facts that show whether it has changed since."""
 
     fd: int
     device: int
@@ -34,17 +34,17 @@ class Input(NamedTuple):
     modified_ns: int
 
     def check_unchanged(self) -> None:
-        """Raise InputChanged if the file was written to since it was opened."""
+        """Raise InputChanged if the file was written after it was opened."""
         now = os.fstat(self.fd)
         if (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns):
             raise ConversionError(
-                Reason.INPUT_CHANGED,
-                "the input changed while it was read; start the conversion once it is complete",
+                ExitReason.INPUT_CHANGED,
+                "the input changed while it was read; start the conversion after the upload",
             )
 
 
 def split(path: str, field: str) -> tuple[str, ...]:
-    """The components of a path of the volume. A leading slash means the volume's root."""
+    """The components of a path, which starts at the volume's root with or without a slash."""
     parts = tuple(part for part in path.split("/") if part)
     if not parts or path.endswith("/"):
         raise _refused(field, "names no file")
@@ -60,17 +60,17 @@ def split(path: str, field: str) -> tuple[str, ...]:
 
 
 def open_root(path: str) -> int:
-    """A descriptor of the workspace folder."""
+    """Open the workspace folder."""
     try:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise ConversionError(
-            Reason.IO_ERROR, f"the shared volume is not mounted at {path}: {error.strerror}"
+            ExitReason.IO_ERROR, f"the shared volume is not mounted at {path}: {error.strerror}"
         ) from error
 
 
 def open_input(root: int, path: str) -> Input:
-    """The input file. Raises ConversionError for what is not a readable, non-empty regular file."""
+    """Open the input. Raises ConversionError if it is not a readable, non-empty regular file."""
     parts = split(path, "INPUT_FILE")
     try:
         entry = _descend(root, parts, "INPUT_FILE")
@@ -79,8 +79,8 @@ def open_input(root: int, path: str) -> Input:
     try:
         found = os.fstat(entry)
         _check_regular(found, path)
-        # By the descriptor, not by the name again: what was checked is what is read. A device or
-        # pipe is never opened for reading, which could block or have effects of its own.
+        # Open the descriptor instead of the name, so that the checked file is the one that is read.
+        # Devices and pipes are never opened for reading: that could block or have side effects.
         fd = os.open(f"/proc/self/fd/{entry}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise _input_error(error, path) from error
@@ -97,10 +97,10 @@ class Target(NamedTuple):
 
 
 def open_target(root: int, path: str, source: Input | None) -> Target:
-    """The output's folder, created where missing.
+    """Open the output's folder. Creates missing folders.
 
-    Raises OutputIsInput if the output is the input under any of its names, and refuses to replace
-    what is no regular file.
+    Raises OutputIsInput if the output is the input under any of its names. Refuses to replace
+    anything but a regular file.
     """
     parts = split(path, "OUTPUT_FILE")
     try:
@@ -113,7 +113,7 @@ def open_target(root: int, path: str, source: Input | None) -> Target:
 
 
 def open_existing_folder(root: int, path: str) -> int | None:
-    """The folder an output path lies in, None if it is missing."""
+    """Open the folder of an output path. None if it does not exist."""
     parts = split(path, "OUTPUT_FILE")
     try:
         return _descend(root, parts[:-1], "OUTPUT_FILE") if parts[:-1] else os.dup(root)
@@ -124,7 +124,7 @@ def open_existing_folder(root: int, path: str) -> int | None:
 
 
 def check_not_input(root: int, path: str, source: Input) -> None:
-    """Raise OutputIsInput early if the output path already leads to the input."""
+    """Raise OutputIsInput early, if the output path already leads to the input."""
     folder = open_existing_folder(root, path)
     if folder is not None:
         try:
@@ -135,30 +135,30 @@ def check_not_input(root: int, path: str, source: Input) -> None:
 
 def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
     try:
-        # Followed on purpose: a link that leads to the input would lose the input's name.
+        # Follow links here: replacing a link that leads to the input would remove the input's name.
         found = os.stat(target.name, dir_fd=target.folder)
     except OSError:
         found = None
     if found and source and (found.st_dev, found.st_ino) == (source.device, source.inode):
         raise ConversionError(
-            Reason.OUTPUT_IS_INPUT, "the output is the input file; the input is never changed"
+            ExitReason.OUTPUT_IS_INPUT, "the output is the input file; the input is never changed"
         )
     try:
         entry = os.stat(target.name, dir_fd=target.folder, follow_symlinks=False)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise from_os_error(error, "looking at the output path") from error
+        raise from_os_error(error, "checking the output path") from error
     if stat.S_ISLNK(entry.st_mode):
         raise _refused("OUTPUT_FILE", "is a symbolic link")
     if not stat.S_ISREG(entry.st_mode):
         raise ConversionError(
-            Reason.OUTPUT_NOT_WRITABLE, f"the output path {path} is a folder or special file"
+            ExitReason.OUTPUT_NOT_WRITABLE, f"the output path {path} is a folder or special file"
         )
 
 
 def _descend(root: int, parts: tuple[str, ...], field: str) -> int:
-    """An O_PATH descriptor of what ``parts`` lead to. The caller closes it."""
+    """An O_PATH descriptor of the file or folder at ``parts``. The caller closes it."""
     folder = os.dup(root)
     try:
         for part in parts[:-1]:
@@ -178,14 +178,14 @@ def _make_folders(root: int, parts: tuple[str, ...]) -> int:
         try:
             folder = _enter(folder, part, "OUTPUT_FILE")
         except FileNotFoundError:
-            with suppress(FileExistsError):  # another conversion made it in between
+            with suppress(FileExistsError):  # another conversion was faster
                 os.mkdir(part, 0o777, dir_fd=folder)
             folder = _enter(folder, part, "OUTPUT_FILE")
     return folder
 
 
 def _enter(folder: int, part: str, field: str) -> int:
-    """The folder ``part`` in ``folder``; closes ``folder`` on success."""
+    """Open the folder ``part`` in ``folder``. Closes ``folder`` on success."""
     try:
         inner = os.open(part, _FOLDER, dir_fd=folder)
     except NotADirectoryError:
@@ -199,23 +199,24 @@ def _enter(folder: int, part: str, field: str) -> int:
 def _check_regular(found: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ConversionError(
-            Reason.INPUT_NOT_REGULAR, f"{path} is a folder, device, pipe or socket, not a file"
+            ExitReason.INPUT_NOT_REGULAR, f"{path} is a folder, device, pipe or socket, not a file"
         )
     if found.st_size == 0:
-        raise ConversionError(Reason.INPUT_EMPTY, f"{path} is an empty file")
+        raise ConversionError(ExitReason.INPUT_EMPTY, f"{path} is an empty file")
 
 
 def _input_error(error: OSError, path: str) -> ConversionError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return ConversionError(Reason.INPUT_NOT_FOUND, f"there is no file {path}")
+        return ConversionError(ExitReason.INPUT_NOT_FOUND, f"there is no file {path}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return ConversionError(
-            Reason.INPUT_UNREADABLE, f"uid {os.geteuid()} may not read {path}; allow it"
+            ExitReason.INPUT_UNREADABLE,
+            f"uid {os.geteuid()} may not read {path}; grant it read permission",
         )
     return ConversionError(
-        Reason.IO_ERROR, f"the shared volume failed while opening {path}: {error.strerror}"
+        ExitReason.IO_ERROR, f"the shared volume failed while opening {path}: {error.strerror}"
     )
 
 
 def _refused(field: str, why: str) -> ConversionError:
-    return ConversionError(Reason.PATH_NOT_ALLOWED, f"{field} {why}")
+    return ConversionError(ExitReason.PATH_NOT_ALLOWED, f"{field} {why}")

@@ -1,8 +1,8 @@
-"""What a picture file is, read from its own structure: for outputs, which are of five formats.
+"""Measures the image that a run wrote, in one of five formats, from its own structure.
 
-Reading back every output with a tool would cost more than making a small one. These walks find
-what can go wrong between an encoder that ended well and the disk: another format, another size,
-another number of frames, an end that is missing.
+Reading back every output with a tool would cost more than making a small one. These parsers find
+what can go wrong between a successful encoder and the disk: another format, another size, another
+number of frames, a missing end.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from typing import NamedTuple
 
 
 class Still(NamedTuple):
-    """Format as plan_image.FORMATS names it, size of a frame in pixels, number of frames."""
+    """Format as in task.FORMATS, size of a frame in pixels, number of frames."""
 
-    form: str
+    format: str
     width: int
     height: int
     frames: int = 1
 
 
 def measure(data: bytes) -> Still | None:
-    """The picture in ``data``; None if it is of none of the five formats, or not whole."""
-    walks = (
+    """Measure an image. None if it has none of the five formats or is incomplete."""
+    parsers = (
         (b"\xff\xd8\xff", _jpeg),
         (b"\x89PNG\r\n\x1a\n", _png),
         (b"GIF8", _gif),
         (b"RIFF", _webp),
     )
     try:
-        for magic, walk in walks:
+        for magic, parse in parsers:
             if data.startswith(magic):
-                return walk(data)
+                return parse(data)
         return _avif(data) if data[4:8] == b"ftyp" else None
     except IndexError:
         return None
@@ -42,7 +42,7 @@ def _jpeg(data: bytes) -> Still | None:
     at = 2
     while data[at] == 0xFF:
         kind = data[at + 1]
-        # SOF0 to SOF15, without the three numbers between them that mean something else.
+        # SOF0 to SOF15, except three codes in that range with another meaning.
         if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
             return Still("jpeg", _big(data, at + 7, 2), _big(data, at + 5, 2))
         at += 2 + _big(data, at + 2, 2)
@@ -61,25 +61,25 @@ def _png(data: bytes) -> Still | None:
 
 def _gif(data: bytes) -> Still | None:
     still = Still("gif", _little(data, 6, 2), _little(data, 8, 2), 0)
-    at = 13 + _colours(data[10])
+    at = 13 + _colour_table(data[10])
     while data[at] != 0x3B:
         if data[at] == 0x21:
             at = _after_blocks(data, at + 2)
         elif data[at] == 0x2C:
-            at = _after_blocks(data, at + 11 + _colours(data[at + 9]))
+            at = _after_blocks(data, at + 11 + _colour_table(data[at + 9]))
             still = still._replace(frames=still.frames + 1)
         else:
             return None
     return still if still.frames else None
 
 
-def _colours(flags: int) -> int:
-    """Bytes of a GIF colour table."""
+def _colour_table(flags: int) -> int:
+    """Size of a GIF colour table in bytes."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _after_blocks(data: bytes, at: int) -> int:
-    """Behind a chain of GIF data blocks, which ends with an empty one."""
+    """The offset after a chain of GIF data blocks, which ends with an empty block."""
     while data[at]:
         at += 1 + data[at]
     return at + 1
@@ -105,7 +105,7 @@ def _webp(data: bytes) -> Still | None:
 
 
 def _avif(data: bytes) -> Still | None:
-    """The largest item of an AVIF; smaller ones are its grid's tiles or its transparency."""
+    """Measure the largest item. Smaller ones are tiles of the grid or the alpha channel."""
     if data[8:12] not in (b"avif", b"avis") or not _boxes_end(data):
         return None
     largest = (0, 0)
@@ -117,7 +117,7 @@ def _avif(data: bytes) -> Still | None:
 
 
 def _boxes_end(data: bytes) -> bool:
-    """Whether the outermost boxes end where the file ends."""
+    """Whether the top-level boxes end exactly where the file ends."""
     at = 0
     while at < len(data):
         length = _big(data, at, 4)
