@@ -8,21 +8,12 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ConversionType, Reason
 from media_converter.errors import ConversionError
-from media_converter.options import OptionError, Options, parse
+from media_converter.options import FORMATS, OptionError, Options, extensions_of, parse
 
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 DEFAULT_BACKGROUND: Final = "FFFFFF"
-
-_PICTURES: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
-FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
-    ConversionType.VIDEO_TO_MP4: {"mp4": "mp4"},
-    ConversionType.AUDIO_TO_MP3: {"mp3": "mp3"},
-    ConversionType.IMAGE_RESIZE: {**_PICTURES, "gif": "gif"},
-    ConversionType.EXTRACT_THUMBNAIL: _PICTURES,
-}
-"""The format each extension of OUTPUT_FILE stands for."""
 
 
 class Job(NamedTuple):
@@ -73,8 +64,7 @@ def _form(conversion_type: ConversionType, output_file: str) -> str:
     _, dot, extension = output_file.rpartition("/")[2].rpartition(".")
     if dot and extension.lower() in forms:
         return forms[extension.lower()]
-    known = " or ".join(f".{name}" for name in forms)
-    raise _invalid(f"OUTPUT_FILE of {conversion_type} must end in {known}")
+    raise _invalid(f"OUTPUT_FILE of {conversion_type} must end in {extensions_of(conversion_type)}")
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -10,13 +10,12 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from conversion_operator.api.spec import MAX_SECONDS, ConversionJobSpec, ConversionOptions
-from conversion_operator.api.validation import EXTENSIONS, MAX_SIDE, OPTION_TYPES
+from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import Mapping, PathRefused, to_volume
 from media_converter.contract import ConversionType
+from media_converter.options import FORMATS, extensions_of, options_of, types_of
 
-_WORDS: Final = ("low", "medium", "high")
 _REQUIRED: Final = ("input_file", "output_file", "conversion_type")
 
 
@@ -58,28 +57,19 @@ def parse_convert(raw: bytes, mappings: tuple[Mapping, ...]) -> Submission:
     """Raises ApiError 400, naming the field."""
     data = read_object(raw, _REQUIRED, ("options", "callback_url"))
     paths = {name: read_path(name, data[name], mappings) for name in ("input_file", "output_file")}
+    options = data.get("options")
     wanted = paths | {
         "conversion_type": data["conversion_type"],
-        "options": _read_options(data.get("options")),
+        # Some languages write no options as an empty list.
+        "options": None if options in ({}, []) else options,
         "notify": read_callback(data.get("callback_url")),
     }
     try:
         spec = ConversionJobSpec.model_validate(wanted)
     except ValidationError as error:
-        raise ApiError(400, _explain(error)) from None
+        raise ApiError(400, _explain(error, data["conversion_type"])) from None
     check_together(spec)
     return Submission(spec, data["input_file"], data["output_file"])
-
-
-def _read_options(value: object) -> object:
-    """None for none, which some languages write as an empty list. Raises ApiError 400."""
-    if value in ({}, []):
-        return None
-    if isinstance(value, dict):
-        for name, given in value.items():
-            if isinstance(given, bool):  # to pydantic it is the number 1 or 0
-                raise ApiError(400, f"options.{name[:64]}: must not be true or false")
-    return value
 
 
 def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
@@ -101,24 +91,16 @@ def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) ->
 
 def check_together(spec: ConversionJobSpec) -> None:
     """What the CRD's rules refuse most often, in the caller's own names. Raises ApiError 400."""
-    kind, extensions = str(spec.conversion_type), EXTENSIONS[spec.conversion_type]
-    if not spec.output_file.lower().endswith(tuple(f".{e}" for e in extensions)):
-        raise ApiError(400, f"output_file: must end in .{' or .'.join(extensions)} for {kind}")
+    kind = spec.conversion_type
+    if not spec.output_file.lower().endswith(tuple(f".{e}" for e in FORMATS[kind])):
+        raise ApiError(400, f"output_file: must end in {extensions_of(kind)} for {kind}")
     if spec.input_file.lstrip("/") == spec.output_file.lstrip("/"):
         raise ApiError(400, "output_file: must not be the input_file")
-    options = spec.options.model_dump(exclude_none=True) if spec.options else {}
-    for option in options:
-        if kind not in OPTION_TYPES[option]:
-            owners = " and ".join(OPTION_TYPES[option])
-            raise ApiError(400, f"options.{option}: belongs to {owners} only")
-    quality = options.get("quality")
-    if quality is not None and (quality in _WORDS) != (kind == "video_to_mp4"):
-        wanted = "low, medium or high" if kind == "video_to_mp4" else "1 to 100"
-        raise ApiError(400, f"options.quality: must be {wanted} for {kind}")
-    if re.search("[1-9]", str(options.get("duration", 1))) is None:
-        raise ApiError(400, "options.duration: must be more than 0")
-    if any(int(side) > MAX_SIDE for side in options.get("size", "1x1").split("x")):
-        raise ApiError(400, f"options.size: sides must be 1 to {MAX_SIDE} pixels")
+    allowed = options_of(kind)
+    given = spec.options.model_dump(exclude_none=True) if spec.options else {}
+    for name, value in given.items():
+        if name not in allowed or allowed[name].kind.read(value) is None:
+            raise ApiError(400, _explain_option(kind, name))
 
 
 def read_callback(url: object) -> dict[str, object] | None:
@@ -148,9 +130,6 @@ _OURS: Final = {
     "conversionType": "conversion_type",
     "notify.url": "callback_url",
 }
-_TIME: Final = (
-    f'must be seconds, such as 90 or "1.5", or "HH:MM:SS.mmm", up to {MAX_SECONDS} seconds'
-)
 _PATH: Final = "must be a path of up to 1024 characters, no folder of which is empty"
 # In people's words; the patterns themselves are for the CRD.
 _WANTED: Final = {
@@ -159,21 +138,24 @@ _WANTED: Final = {
     "conversion_type": f"must be {', '.join(ConversionType)}",
     "callback_url": "must be up to 1024 printable ASCII characters without spaces",
     "options": "must be an object",
-    "options.quality": "must be low, medium or high for a video, else 1 to 100",
-    "options.resolution": "must be 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p",
-    "options.bitrate": "must be one that MP3 has, from 32k to 320k, such as 128k or 192k",
-    "options.start": _TIME,
-    "options.duration": _TIME,
-    "options.time": _TIME,
-    "options.size": 'must be WIDTHxHEIGHT in pixels, such as "800x600"',
 }
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, conversion_type: str) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     # Where a value may be of two kinds, pydantic names a kind after the field.
     where = ".".join(str(part)[:64] for part in first["loc"][:2])
+    if where.startswith("options."):  # so the conversion type, which comes first, is valid
+        return _explain_option(ConversionType(conversion_type), where.removeprefix("options."))
     field = _OURS.get(where, where)
-    if first["type"] == "extra_forbidden":
-        return f"{field}: there is no such option"
     return f"{field}: {_WANTED.get(field, first['msg'])}"
+
+
+def _explain_option(kind: ConversionType, name: str) -> str:
+    """Why a value of an option is refused, or any value."""
+    option = options_of(kind).get(name)
+    if option:
+        return f"options.{name}: must be {option.kind.must_be}"
+    if types_of(name):
+        return f"options.{name}: belongs to {types_of(name)} only"
+    return f"options.{name}: there is no such option"

@@ -1,42 +1,53 @@
 """``spec`` of a ConversionJob. ``kubectl explain`` prints the docstrings of the fields.
 
-The aliases are the names that users write. Rules about one field (patterns, bounds) are here. Rules
-about several fields are in :mod:`conversion_operator.api.validation`.
+The aliases are the names that users write. Rules about one field are here. Those of the options
+come from GRAMMAR. Rules about several fields are in :mod:`conversion_operator.api.validation`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic.alias_generators import to_camel
 
 from media_converter.contract import ConversionType
+from media_converter.options import GRAMMAR, MAX_LENGTH
 
 PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
-TIME_PATTERN: Final = r"^([0-9]{1,6}|[0-9]{1,3}:[0-5]?[0-9]:[0-5]?[0-9])(\.[0-9]{1,6})?$"
-SIZE_PATTERN: Final = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
-RESOLUTION_PATTERN: Final = r"^(240|360|480|720|1080|1440|2160)p$"
-BITRATE_PATTERN: Final = r"^(32|40|48|56|64|80|96|112|128|160|192|224|256|320)k$"
-QUALITY_PATTERN: Final = r"^(low|medium|high|[1-9][0-9]?|100)$"
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 URL_PATTERN: Final = r"^[!-\[\]-~]+$"
 """Printable ASCII without the space and the backslash: URL parsers disagree about these two."""
 
-MAX_SECONDS: Final = 604800
+MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
 
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN)]
-Seconds = Annotated[int, Field(ge=0, le=MAX_SECONDS)]
-Time = Seconds | Annotated[str, StringConstraints(max_length=20, pattern=TIME_PATTERN)]
-Quality = (
-    Annotated[int, Field(ge=1, le=100)]
-    | Annotated[str, StringConstraints(max_length=6, pattern=QUALITY_PATTERN)]
-)
 Quantity = (
     Annotated[int, Field(ge=1)]
     | Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY_PATTERN)]
 )
+
+
+def _integers(name: str) -> Any:
+    """The integers an option takes, in any conversion type.
+
+    Strict: pydantic would also read True and strings such as "+5" or " 5 " as integers.
+    """
+    bounds = [bound for row in GRAMMAR if row.name == name for bound in row.kind.integers or ()]
+    return Field(strict=True, ge=min(bounds), le=max(bounds))
+
+
+def _strings(name: str) -> StringConstraints:
+    """The strings an option takes, in any conversion type."""
+    patterns = [row.kind.pattern for row in GRAMMAR if row.name == name]
+    return StringConstraints(max_length=MAX_LENGTH, pattern="|".join(patterns))
+
+
+Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
+Start = Annotated[int, _integers("start")] | Annotated[str, _strings("start")]
+Duration = Annotated[int, _integers("duration")] | Annotated[str, _strings("duration")]
+Time = Annotated[int, _integers("time")] | Annotated[str, _strings("time")]
 
 
 def _join_lines(schema: dict[str, Any]) -> None:
@@ -67,35 +78,40 @@ class ConversionOptions(ApiModel):
     video_to_mp4; 1 to 100 for image_resize and extract_thumbnail. Default: medium for video_to_mp4,
     85 for image_resize, 94 for extract_thumbnail.
     """
-    resolution: (
-        Annotated[str, StringConstraints(max_length=5, pattern=RESOLUTION_PATTERN)] | None
-    ) = None
+    resolution: Annotated[str, _strings("resolution")] | None = None
     """Maximum length of the short side of the output, for video_to_mp4. A smaller video is not
     enlarged. Allowed: 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p. Default: the size of the
     input.
     """
-    bitrate: Annotated[str, StringConstraints(max_length=4, pattern=BITRATE_PATTERN)] | None = None
+    bitrate: Annotated[str, _strings("bitrate")] | None = None
     """Bit rate of the output, for audio_to_mp3. Allowed: 32k, 40k, 48k, 56k, 64k, 80k, 96k, 112k,
     128k, 160k, 192k, 224k, 256k or 320k. Default: 192k.
     """
-    start: Time | None = None
-    """Start of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: seconds (90 or
-    "1.5") or HH:MM:SS.mmm. Default: 0.
+    start: Start | None = None
+    """Start of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: 0 to 604800
+    seconds, written as 90, "1.5" or HH:MM:SS.mmm. Default: 0.
     """
-    duration: Time | None = None
-    """Length of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: seconds (90 or
-    "1.5") or HH:MM:SS.mmm, more than 0. Default: up to the end of the input.
+    duration: Duration | None = None
+    """Length of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: more than 0
+    and up to 604800 seconds, written as 90, "1.5" or HH:MM:SS.mmm. Default: up to the end of the
+    input.
     """
-    size: Annotated[str, StringConstraints(max_length=11, pattern=SIZE_PATTERN)] | None = None
+    size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
     ratio is kept, and a smaller image is not enlarged. Allowed: WIDTHxHEIGHT, each 1 to 16384.
     Default: 800x600 for image_resize, the size of the video for extract_thumbnail.
     """
     time: Time | None = None
-    """Time of the frame in the video, for extract_thumbnail. Allowed: seconds (90 or "1.5") or
-    HH:MM:SS.mmm. Default: 1 second, or the middle of a shorter video. If that frame is black,
-    another one is used.
+    """Time of the frame in the video, for extract_thumbnail. Allowed: 0 to 604800 seconds,
+    written as 90, "1.5" or HH:MM:SS.mmm. Default: 1 second, or the middle of a shorter video. If
+    that frame is black, another one is used.
     """
+
+    @field_validator("quality", "start", "duration", "time", mode="before")
+    @classmethod
+    def _read_whole(cls, value: object) -> object:
+        """JSON does not tell 90.0 from 90. The API server does, so it gets 90."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class ResourceList(ApiModel):
@@ -154,7 +170,7 @@ class ConversionJobSpec(ApiModel):
     """
     cancel: bool | None = None
     """Set to true to cancel the conversion, at any time. It cannot be set back. Default: false."""
-    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] | None = None
+    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
     """Longest time that an attempt may run, in seconds. Waiting does not count. Allowed: 1 to
     604800. Default: the setting CONVERTER_TIMEOUT_SECONDS.
     """

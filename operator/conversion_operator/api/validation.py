@@ -6,7 +6,19 @@ whole, because the API server skips a rule on an optional field when the field i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+from media_converter.options import (
+    FORMATS,
+    GRAMMAR,
+    Option,
+    Size,
+    Time,
+    extensions_of,
+    in_words,
+    types_of,
+)
 
 
 class ValidationRule(NamedTuple):
@@ -21,27 +33,6 @@ class ValidationRule(NamedTuple):
         entry = {"rule": self.rule, "message": self.message}
         return entry | ({"fieldPath": self.field} if self.field else {})
 
-
-MAX_SIDE: Final = 16384
-
-OPTION_TYPES: Final[dict[str, tuple[str, ...]]] = {
-    "quality": ("video_to_mp4", "image_resize", "extract_thumbnail"),
-    "resolution": ("video_to_mp4",),
-    "bitrate": ("audio_to_mp3",),
-    "start": ("video_to_mp4", "audio_to_mp3"),
-    "duration": ("video_to_mp4", "audio_to_mp3"),
-    "size": ("image_resize", "extract_thumbnail"),
-    "time": ("extract_thumbnail",),
-}
-"""Which conversion types an option belongs to."""
-
-EXTENSIONS: Final[dict[str, tuple[str, ...]]] = {
-    "video_to_mp4": ("mp4",),
-    "audio_to_mp3": ("mp3",),
-    "image_resize": ("jpg", "jpeg", "png", "webp", "avif", "gif"),
-    "extract_thumbnail": ("jpg", "jpeg", "png", "webp", "avif"),
-}
-"""The extensions that outputFile may have, by conversion type."""
 
 _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
 _IMMUTABLE_OPTIONAL: Final = ("options", "timeoutSeconds", "maxRetries", "resources", "notify")
@@ -91,7 +82,7 @@ def _notify_rules() -> list[ValidationRule]:
     ]
 
 
-def _cel_list(items: tuple[str, ...]) -> str:
+def _cel_list(items: Iterable[str]) -> str:
     return "[" + ", ".join(f"'{item}'" for item in items) + "]"
 
 
@@ -120,54 +111,61 @@ def _extension_rules() -> list[ValidationRule]:
             f"self.conversionType != '{kind}' || "
             f"{_cel_list(extensions)}.exists(e, "
             "self.outputFile.lowerAscii().endsWith('.' + e))",
-            f"outputFile of {kind} must end in .{' or .'.join(extensions)}",
+            f"outputFile of {kind} must end in {extensions_of(kind)}",
             ".outputFile",
         )
-        for kind, extensions in EXTENSIONS.items()
+        for kind, extensions in FORMATS.items()
     ]
 
 
 def _option_rules() -> list[ValidationRule]:
-    belongs = [
-        ValidationRule(
-            f"!has(self.options) || !has(self.options.{option}) || "
-            f"self.conversionType in {_cel_list(kinds)}",
-            f"options.{option} belongs to {' and '.join(kinds)} only",
-            f".options.{option}",
-        )
-        for option, kinds in OPTION_TYPES.items()
-    ]
-    has_quality = "!has(self.options) || !has(self.options.quality) || "
-    return [
-        *belongs,
-        ValidationRule(
-            has_quality + "self.conversionType != 'video_to_mp4' || "
-            "(type(self.options.quality) == string && "
-            "self.options.quality in ['low', 'medium', 'high'])",
-            "options.quality of video_to_mp4 must be low, medium or high",
-            ".options.quality",
-        ),
-        ValidationRule(
-            has_quality + "!(self.conversionType in ['image_resize', 'extract_thumbnail']) || "
-            "type(self.options.quality) == int || "
-            "!(self.options.quality in ['low', 'medium', 'high'])",
-            "options.quality of image_resize and extract_thumbnail must be 1 to 100",
-            ".options.quality",
-        ),
-        ValidationRule(
-            "!has(self.options) || !has(self.options.size) || "
-            f"self.options.size.split('x').all(side, int(side) <= {MAX_SIDE})",
-            f"options.size must be WIDTHxHEIGHT with sides of 1 to {MAX_SIDE} pixels",
-            ".options.size",
-        ),
-        ValidationRule(
-            "!has(self.options) || !has(self.options.duration) || "
-            "(type(self.options.duration) == int ? self.options.duration > 0 : "
-            "self.options.duration.matches('[1-9]'))",
-            "options.duration must be more than 0",
-            ".options.duration",
-        ),
-    ]
+    names = dict.fromkeys(option.name for option in GRAMMAR)
+    return [*map(_type_rule, names), *map(_value_rule, GRAMMAR)]
+
+
+def _type_rule(name: str) -> ValidationRule:
+    types = [kind for option in GRAMMAR if option.name == name for kind in option.types]
+    return ValidationRule(
+        f"{_absent(name)} || self.conversionType in {_cel_list(types)}",
+        f"options.{name} belongs to {types_of(name)} only",
+        f".options.{name}",
+    )
+
+
+def _value_rule(option: Option) -> ValidationRule:
+    name, types = option.name, in_words(option.types, "and")
+    of = "" if types == types_of(name) else f" of {types}"
+    return ValidationRule(
+        f"{_absent(name)} || !(self.conversionType in {_cel_list(option.types)}) || "
+        f"{_cel_check(option)}",
+        f"options.{name}{of} must be {option.kind.must_be}",
+        f".options.{name}",
+    )
+
+
+def _absent(name: str) -> str:
+    return f"!has(self.options) || !has(self.options.{name})"
+
+
+def _cel_check(option: Option) -> str:
+    """True for the values that the row accepts.
+
+    The pattern is checked first: int() and duration() end in an error for other strings, and the
+    API server would report that error in place of our message.
+    """
+    value, kind = f"self.options.{option.name}", option.kind
+    check = f"{value}.matches('{kind.pattern}')"
+    if isinstance(kind, Size):
+        check += f" && {value}.split('x').all(side, int(side) <= {kind.max_side})"
+    if isinstance(kind, Time):
+        # 1:02:03.5 as the Go duration 1h02m03.5s, 90 as 90s.
+        seconds = f"duration({value}.replace(':', 'h', 1).replace(':', 'm', 1) + 's')"
+        check += f" && {seconds} <= duration('{kind.max_seconds}s')"
+        check += "" if kind.zero else f" && {value}.matches('[1-9]')"
+    if kind.integers is None:
+        return f"type({value}) == string && {check}"
+    low, high = kind.integers
+    return f"(type({value}) == int ? {value} >= {low} && {value} <= {high} : {check})"
 
 
 def _url_rules() -> list[ValidationRule]:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from media_converter.contract import ConversionType
 from media_converter.options import (
-    FIELDS,
     MAX_SECONDS,
     AudioOptions,
     ImageOptions,
@@ -16,6 +15,7 @@ from media_converter.options import (
     Options,
     ThumbnailOptions,
     VideoOptions,
+    options_of,
     parse,
 )
 
@@ -98,7 +98,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from(ConversionType), st.data())
 def test_any_json_is_parsed_or_refused(kind: ConversionType, data: st.DataObject) -> None:
-    names = st.sampled_from([*FIELDS[kind], "other"])
+    names = st.sampled_from([*options_of(kind), "other"])
     values = data.draw(st.dictionaries(names, JSON, max_size=4))
     try:
         options: Options | None = parse(kind, values)

@@ -14,10 +14,10 @@ from conversion_operator.api.crd import build_crd
 from conversion_operator.api.reasons import REASONS, Reason
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from conversion_operator.api.status import ConversionJobStatus
-from conversion_operator.api.validation import EXTENSIONS, OPTION_TYPES
 from hack.generate import generated_files
 from media_converter.contract import ConversionType
 from media_converter.contract import Reason as ConverterReason
+from media_converter.options import FORMATS, GRAMMAR
 from tests.unit.operator.builders import children, conversion, job, status, step, succeeded
 
 ROOT = Path(__file__).parents[3]
@@ -64,10 +64,10 @@ def test_no_floats_and_everything_bounded_and_described() -> None:
 
 
 def test_rules_cover_every_type_and_option() -> None:
-    kinds = {str(kind) for kind in ConversionType}
-    assert set(EXTENSIONS) == kinds
-    assert {kind for kinds in OPTION_TYPES.values() for kind in kinds} == kinds
-    assert set(OPTION_TYPES) == set(ConversionOptions.model_fields)
+    kinds = set(ConversionType)
+    assert set(FORMATS) == kinds
+    assert {kind for option in GRAMMAR for kind in option.types} == kinds
+    assert {option.name for option in GRAMMAR} == set(ConversionOptions.model_fields)
 
 
 def test_every_spec_field_is_immutable_or_known_to_change() -> None:

@@ -1,0 +1,130 @@
+"""What the options may be: values at and beyond every bound, as a caller would write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from conversion_operator.api import names
+
+VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
+
+_EXTENSIONS: Final = {VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg"}
+
+
+class Case(NamedTuple):
+    """A conversion with one option, and whether it is accepted."""
+
+    kind: str
+    option: str
+    value: Any
+    accepted: bool
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.option}-{self.value!r}"
+
+    @property
+    def output_file(self) -> str:
+        return f"output/a.{_EXTENSIONS[self.kind]}"
+
+    def manifest(self, name: str, namespace: str) -> dict[str, Any]:
+        """The ConversionJob."""
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "conversionType": self.kind,
+                "inputFile": "input/a",
+                "outputFile": self.output_file,
+                "options": {self.option: self.value},
+            },
+        }
+
+
+_TIMES: Final = (
+    *(1, 604799, 604800, "1", "0.000001", "0.5", "000001", "604800", "604800.000000"),
+    *("604799.999999", "0:0:1", "1:2:3", "00:00:00.000001", "167:59:59.999999", "168:00:00"),
+    *("168:0:0.000000", "001:00:00", "99:59:59"),
+)
+_ZEROS: Final = (0, "0", "000000", "0.000000", "0:0:0", "00:00:00.0")
+_NOT_TIMES: Final = (
+    *(-1, 604801, 700000, 10**18, "604800.000001", "604801", "700000", "999999", "0000001"),
+    *("168:00:00.000001", "168:00:01", "168:01:00", "169:00:00", "999:59:59", "1000:00:00"),
+    *("00:60:00", "00:00:60", "1:2", "1:2:3:4", ":1:2", "1::2", "1:2:", "1.", ".5", "1.0000001"),
+    *("-1", "+1", "1e3", "0x10", "1_0", "1,5", "1s", "1h0m0s", "soon", "inf", "nan", "1:-2:3"),
+)
+_SIZES: Final = ("1x1", "800x600", "16384x1", "1x16384", "16384x16384", "9999x9999")
+_NOT_SIZES: Final = (
+    *(800, "0x1", "1x0", "16385x1", "1x16385", "99999x1", "100000x1", "01x1", "1x01", "800", "x"),
+    *("800x", "x600", "1x1x1", "800X600", "800*600", "-1x1", "+1x1", "1.5x1", "axb", "800 x 600"),
+)
+_PERCENTS: Final = (1, 2, 99, 100, "1", "9", "10", "99", "100")
+_NOT_PERCENTS: Final = (
+    *(-1, 0, 101, 10**18, "0", "00", "01", "080", "101", "1000", "-1", "+1", "1.0", "85%"),
+    *("low", "medium", "high", "0x1", "1_0"),
+)
+_NOT_WORDS: Final = (0, 1, 50, "1", "50", "100", "Low", "HIGH", "lower", "lo", "best", "low|high")
+_RESOLUTIONS: Final = ("240p", "360p", "480p", "720p", "1080p", "1440p", "2160p")
+_NOT_RESOLUTIONS: Final = (
+    *("239p", "241p", "0p", "p", "2161p", "4320p", "0720p", "720P", "720pp", "+720p", "-720p"),
+    *("720.0p", "720k"),
+)
+_BITRATES: Final = (
+    *("32k", "40k", "48k", "56k", "64k", "80k", "96k", "112k", "128k", "160k", "192k", "224k"),
+    *("256k", "320k"),
+)
+_NOT_BITRATES: Final = (
+    *("8k", "31k", "33k", "100k", "319k", "321k", "384k", "k", "0k", "032k", "128K", "128kk"),
+    *("+128k", "-128k", "128.0k", "128p"),
+)
+
+_OPTIONS: Final = (
+    ("quality", (VIDEO,), ("low", "medium", "high"), _NOT_WORDS),
+    ("quality", (IMAGE, THUMBNAIL), _PERCENTS, _NOT_PERCENTS),
+    ("resolution", (VIDEO,), _RESOLUTIONS, _NOT_RESOLUTIONS),
+    ("bitrate", (AUDIO,), _BITRATES, _NOT_BITRATES),
+    ("start", (VIDEO, AUDIO), (*_TIMES, *_ZEROS), _NOT_TIMES),
+    ("duration", (VIDEO, AUDIO), _TIMES, (*_NOT_TIMES, *_ZEROS)),
+    ("size", (IMAGE, THUMBNAIL), _SIZES, _NOT_SIZES),
+    ("time", (THUMBNAIL,), (*_TIMES, *_ZEROS), _NOT_TIMES),
+)
+
+CONVERTER_ONLY: Final = tuple(
+    Case(kind, option, value, accepted=False)
+    for option, kinds, values in (
+        ("resolution", (VIDEO,), (720, "720")),
+        ("bitrate", (AUDIO,), (192, "192")),
+        ("start", (VIDEO, AUDIO), (1.5,)),
+        ("duration", (VIDEO, AUDIO), (1.5,)),
+        ("time", (THUMBNAIL,), (1.5,)),
+    )
+    for kind in kinds
+    for value in values
+)
+"""Refused, except by the converter alone."""
+
+
+def _disguised(good: str) -> tuple[str, ...]:
+    """Nearly a value that is accepted."""
+    arabic = good.translate({ord("0") + i: 0x660 + i for i in range(10)})
+    wide = good.translate({ord("0") + i: 0xFF10 + i for i in range(10)})
+    around = (f" {good}", f"{good} ", f"\t{good}", f"{good}\n")
+    return (*around, *({arabic, wide} - {good}))
+
+
+def _cases() -> Iterator[Case]:
+    for option, kinds, good, bad in _OPTIONS:
+        text = next(value for value in reversed(good) if isinstance(value, str))
+        odd = (True, False, [], [1], {}, "", " ", *_disguised(text), "9" * 30)
+        for kind in kinds:
+            yield from (Case(kind, option, value, accepted=True) for value in good)
+            yield from (Case(kind, option, value, accepted=False) for value in (*bad, *odd))
+    for option, _, good, _ in _OPTIONS:
+        owners = {kind for name, kinds, _, _ in _OPTIONS if name == option for kind in kinds}
+        for kind in (VIDEO, AUDIO, IMAGE, THUMBNAIL):
+            if kind not in owners:
+                yield Case(kind, option, good[0], accepted=False)
+
+
+CASES: Final = tuple(_cases())
