@@ -25,7 +25,7 @@ NOT_FOUND: Final[Mapping[str, str]] = {"status": "not_found", "error": "Job not 
 def positions(bodies: Iterable[Mapping[str, Any]], now: datetime) -> dict[str, int]:
     """Place in the queue by uid, 1 is next, of those that wait for a slot."""
     conversions = [parse_conversion(body) for body in bodies]
-    queue = admission.look(conversions, {}, admission.Obstacles(), now, Policy())
+    queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, Policy())
     return {uid: place for place, uid in enumerate(queue.order, 1)}
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.core.naming import job_name
-from conversion_operator.core.statuses import STATUS_MAX_BYTES
+from conversion_operator.core.manifest import job_name
+from conversion_operator.core.transitions import STATUS_MAX_BYTES
 from tests.component.running import attempts_of, phase_of, running, status_of
 from tests.component.support import FakeApi, World
 from tests.component.support.history import History

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from conversion_operator.core.naming import sweep_name
+from conversion_operator.core.manifest import sweep_name
 from tests.component.running import attempts_of, phase_of, running, status_of
 from tests.component.support import FakeApi, World
 from tests.component.support.invariants import check_all

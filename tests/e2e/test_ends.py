@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conversion_operator.core.quantity import parse_quantity
+from conversion_operator.core.manifest import parse_quantity
 from tests.e2e.support.commands import Done, Kubectl
 from tests.e2e.support.conversions import Conversions
 from tests.e2e.support.world import World, owner

@@ -16,8 +16,8 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from conversion_operator.api.spec import URL_PATTERN
+from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import Policy
-from conversion_operator.core.quantity import parse_quantity
 
 CONFIG_DIR: Final = Path("/etc/my-network-converter")
 
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
             enabled=self.converter_enabled,
             max_parallel=self.converter_max_parallel,
             image=self.converter_image,
-            claim=self.shared_volume_claim,
+            claim_name=self.shared_volume_claim,
             start_timeout=self.converter_start_timeout_seconds,
             queue_timeout=self.converter_queue_timeout_seconds,
             stall=self.converter_stall_seconds,
@@ -227,11 +227,11 @@ class LiveSettings:
         self.current = read_settings(folder)
 
     def reload(self) -> bool:
-        """Read the settings again. Returns True if one has changed."""
+        """Read the settings again. True if they changed."""
         try:
             fresh = read_settings(self._folder)
         except ValidationError as error:
-            logger.error("invalid settings, the previous settings stay in effect: %s", error)
+            logger.error("Invalid settings; keeping the previous ones: %s", error)
             return False
         changed, self.current = fresh != self.current, fresh
         return changed

@@ -1,7 +1,7 @@
-"""Who may start: order, position, path conflicts and the parallel limit, over all conversions.
+"""The admission policy: which conversions may start, and in which order.
 
-Slots are counted on what exists, Jobs and pods, never on what a status says: a status may be
-lost, late or written by another.
+Slots are counted on the Jobs and pods that exist, never on statuses: a status may be late, lost,
+or written by somebody else.
 """
 
 from __future__ import annotations
@@ -12,38 +12,37 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from conversion_operator.api.reasons import Reason
+from conversion_operator.core.attempts import awaits_attempt, next_attempt_at
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
-from conversion_operator.core.reconcile import awaits_attempt
-from conversion_operator.core.retry import next_attempt_at
-from conversion_operator.core.sweep import ATTEMPT as SWEEP
+from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 _PRIORITY_STEP = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One look at all conversions.
+    """The conversions that wait.
 
-    ``order`` has the uids that wait without being blocked, next first; ``blocks`` says of others
-    why they may not start, by uid; ``wake`` is the earliest time at which a pause between attempts
-    is over.
+    ``order`` has the uids that may start, the next one first. ``blocks`` says, by uid, why others
+    may not. ``next_retry_at`` is when the first pause between two attempts is over, None if there
+    is no pause.
     """
 
     order: tuple[str, ...]
     blocks: Mapping[str, Block]
-    wake: datetime | None = None
+    next_retry_at: datetime | None = None
 
     def position(self, uid: str) -> int | None:
-        """1 for the next; None for one that does not wait for a slot."""
+        """1 for the next conversion. None for a conversion that does not wait for a slot."""
         return self.order.index(uid) + 1 if uid in self.order else None
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacles:
-    """What the cluster has against starting, learnt by asking it.
+    """Obstacles in the cluster that prevent conversions from starting.
 
-    ``refused`` are conversions, by uid, whose Job the API server refused a short while ago.
+    ``refused`` has, by uid, the conversions whose Job the API server refused a short time ago.
     """
 
     namespaces_without_claim: frozenset[str] = frozenset()
@@ -51,11 +50,11 @@ class Obstacles:
 
 
 def queue_key(conversion: Conversion) -> tuple[datetime, str, str]:
-    """The order of starting: age, with a minute's bonus a step of priority.
+    """The sort key of the queue: the creation time, one minute earlier per step of priority.
 
-    It does not depend on the time of asking: everybody ages alike, so that the order stays the
-    same over restarts and nothing waits for ever. Ages have whole seconds; of the same second the
-    name decides, so that a numbered series applied at once is converted in its order.
+    The key does not depend on the current time. So the order survives restarts, and nothing waits
+    for ever. Creation times have whole seconds. Within a second the name decides, so a numbered
+    series that is applied at once is converted in its order.
     """
     priority = (conversion.spec.priority or 0) if conversion.spec else 0
     return (
@@ -66,39 +65,45 @@ def queue_key(conversion: Conversion) -> tuple[datetime, str, str]:
 
 
 def slots_held(
-    children: Mapping[str, Children], reserved: Iterable[str], written_off: Container[str] = ()
+    children: Mapping[str, Children],
+    reserved: Iterable[str],
+    lost_with_node: Container[str] = (),
 ) -> int:
     """How many slots are taken, by Jobs that are not finished and by pods that may run.
 
-    ``children`` is by conversion uid and includes what has no ConversionJob any more. A reserved
-    uid takes one as long as nothing of it is seen. ``written_off`` are the uids given up as lost
-    with their node: their slot was freed then, once; a sweep after them takes one.
+    ``children`` is by conversion uid and includes those without a ConversionJob. A reserved uid
+    takes one slot until its Job or pod is seen. ``lost_with_node`` are the uids of conversions
+    that failed because their node did not come back. Their slot is free; only their sweep takes
+    one. Each admission pass calls this once. It visits every Job and pod.
     """
     counts = {
-        uid: _slots(mine.of_attempt(SWEEP) if uid in written_off else mine)
+        uid: _slots(mine.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else mine)
         for uid, mine in children.items()
     }
     return sum(counts.values()) + sum(1 for uid in set(reserved) if not counts.get(uid))
 
 
 def _slots(mine: Children) -> int:
-    """A Job and its pod are one; a second pod of the same Job counts as one more."""
+    """A Job and its pod take one slot together. A second pod of the Job takes another one."""
     pods = Counter(pod.job_name for pod in mine.pods if pod.live)
     jobs = {job.name for job in mine.jobs if job.live}
     return pods.total() + len(jobs - pods.keys())
 
 
-def look(
+def build_queue(
     conversions: Iterable[Conversion],
     children: Mapping[str, Children],
     obstacles: Obstacles,
     now: datetime,
     policy: Policy,
 ) -> Queue:
-    """Sort out who waits, in which order, and who may not start and why."""
+    """Put the waiting conversions in order, and say why some of them may not start.
+
+    Each admission pass calls this once. It visits every conversion.
+    """
     none = Children()
     unfinished = [c for c in conversions if not c.finished and not c.deleting and c.spec]
-    waiting, wake = [], None
+    waiting: list[Conversion] = []
     busy = _BusyPaths()
     for conversion in sorted(unfinished, key=queue_key):
         mine = children.get(conversion.key.uid, none)
@@ -108,28 +113,29 @@ def look(
             waiting.append(conversion)
     order: list[str] = []
     blocks: dict[str, Block] = {}
+    next_retry_at: datetime | None = None
     for conversion in waiting:
-        at = next_attempt_at(conversion.status)
+        retry_at = next_attempt_at(conversion.status)
         block = _block(conversion, obstacles, busy, policy)
-        # Also one that pauses or is blocked comes before those behind it that use its paths:
-        # otherwise the younger would overwrite what the older is about to write.
+        # A conversion that pauses or is blocked still comes before younger ones on its paths.
+        # Otherwise a younger one would overwrite what the older one is about to write.
         busy.add(conversion)
-        if at and at > now:
-            wake = min(wake, at) if wake else at
+        if retry_at and retry_at > now:
+            next_retry_at = min(next_retry_at or retry_at, retry_at)
         elif block:
             blocks[conversion.key.uid] = block
         else:
             order.append(conversion.key.uid)
-    return Queue(tuple(order), blocks, wake)
+    return Queue(tuple(order), blocks, next_retry_at)
 
 
 def admit(queue: Queue, held: int, policy: Policy) -> tuple[str, ...]:
-    """The uids to start now: the first in the queue, as many as there are free slots."""
+    """The uids to start now: the first ones in the queue, as many as there are free slots."""
     return queue.order[: max(0, policy.max_parallel - held)]
 
 
 class _BusyPaths:
-    """Paths that older unfinished conversions write or read, by namespace."""
+    """The paths that older unfinished conversions read or write, by namespace."""
 
     def __init__(self) -> None:
         self._written: dict[tuple[str, str], str] = {}
@@ -158,14 +164,12 @@ def _block(
     conversion: Conversion, obstacles: Obstacles, busy: _BusyPaths, policy: Policy
 ) -> Block | None:
     if not policy.enabled:
-        return Block(
-            Reason.PAUSED, "conversions are paused: CONVERTER_ENABLED is false for this operator"
-        )
-    if conversion.key.namespace in obstacles.namespaces_without_claim:
-        return Block(
-            Reason.CLAIM_MISSING,
-            f"namespace {conversion.key.namespace} has no PersistentVolumeClaim {policy.claim}",
-        )
+        message = "conversions are paused: CONVERTER_ENABLED is false for this operator"
+        return Block(Reason.PAUSED, message)
+    namespace = conversion.key.namespace
+    if namespace in obstacles.namespaces_without_claim:
+        message = f"namespace {namespace} has no PersistentVolumeClaim {policy.claim_name}"
+        return Block(Reason.CLAIM_MISSING, message)
     conflict = busy.conflict(conversion)
     if conflict:
         return Block(Reason.PATH_BUSY, conflict)

@@ -1,11 +1,12 @@
-"""The Job of one attempt, as plain values. There is no pod template for users to fill in.
+"""Builds the Job of an attempt or a sweep as plain values. Users cannot supply a pod template.
 
-Everything in it is either a constant, a setting, or a validated field of the spec; paths and
-options reach the converter as environment values only, never as arguments, labels or names.
+Every value is a constant, a setting, or a validated field of the spec. Paths and options reach
+the converter in environment variables only, never in arguments, labels or names.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from decimal import Decimal
@@ -14,20 +15,45 @@ from typing import Any, Final
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec, ResourceList
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.naming import job_name, sweep_name
-from conversion_operator.core.quantity import parse_quantity
 
 CONTAINER: Final = "converter"
 GRACE_SECONDS: Final = 10
 _BACKSTOP_SLACK_SECONDS: Final = 60
-_SWEEP_SECONDS: Final = 120
+_SWEEP_DEADLINE_SECONDS: Final = 120
+
+_QUANTITY_SUFFIXES: Final = {
+    "m": Decimal("0.001"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "Ki": Decimal(2**10),
+    "Mi": Decimal(2**20),
+    "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40),
+}
+
+
+def job_name(uid: str, attempt: int) -> str:
+    """The name of an attempt's Job. It is valid whatever the name of the ConversionJob is.
+
+    It is made from the uid, so each attempt has exactly one name, and a ConversionJob that is
+    deleted and created again under the same name does not meet the Job of the deleted one.
+    """
+    digest = hashlib.sha256(uid.encode()).hexdigest()[:16]
+    return f"converter-{digest}-{attempt}"
+
+
+def sweep_name(uid: str) -> str:
+    """The name of the Job that sweeps for a conversion. There is at most one at a time."""
+    return job_name(uid, 0).removesuffix("0") + "sweep"
 
 
 def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubled: bool) -> Any:
-    """The Job for attempt ``attempt``.
+    """The Job of one attempt. Raises ValueError for a conversion without a valid spec.
 
-    ``memory_doubled`` gives twice the memory limit, at most ``policy.max_memory``, after an
-    attempt that ran out of it.
+    ``memory_doubled`` doubles the memory limit, up to ``policy.max_memory``. It is for the attempt
+    after one that ran out of memory.
     """
     spec = conversion.spec
     if spec is None:
@@ -53,15 +79,15 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
                     "kind": names.KIND,
                     "name": conversion.key.name,
                     "uid": conversion.key.uid,
-                    # Without blockOwnerDeletion: nothing waits for it, and on some clusters it
-                    # takes a right of its own.
+                    # No blockOwnerDeletion: nothing waits for it, and some clusters require an
+                    # extra permission for it.
                     "controller": True,
                 }
             ],
         },
         "spec": {
-            # Retries are attempts of their own with their own Job: the Job controller would start
-            # a second pod without asking for a slot.
+            # A retry is another attempt with another Job. With a backoffLimit the Job controller
+            # would start a second pod without asking for a slot.
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "template": {
@@ -73,14 +99,14 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
 
 
 def build_sweep(conversion: Conversion, policy: Policy) -> Any:
-    """The Job that removes what killed attempts left in the output's folder."""
+    """The Job that removes the temporary files of killed attempts from the output's folder."""
     body = build_job(conversion, 0, policy, False)
     body["metadata"]["name"] = sweep_name(conversion.key.uid)
     pod = body["spec"]["template"]["spec"]
-    pod["activeDeadlineSeconds"] = _SWEEP_SECONDS
+    pod["activeDeadlineSeconds"] = _SWEEP_DEADLINE_SECONDS
     (container,) = pod["containers"]
     container["args"] = ["sweep"]
-    # Not those of the spec, which may have been too little for the conversion itself.
+    # Not the resources of the spec: the conversion may have failed because they were too small.
     container["resources"] = {"requests": dict(policy.requests), "limits": dict(policy.limits)}
     needed = ("JOB_ID", "OUTPUT_FILE")
     container["env"] = [entry for entry in container["env"] if entry["name"] in needed]
@@ -90,9 +116,9 @@ def build_sweep(conversion: Conversion, policy: Policy) -> Any:
 def resources(
     spec: ConversionJobSpec, policy: Policy, memory_doubled: bool
 ) -> dict[str, dict[str, str]]:
-    """Requests and limits of the container: the spec's, else the defaults.
+    """The container's requests and limits, from the spec or else from the settings.
 
-    A request above its limit is lowered to it, so that asking for small limits alone works.
+    A request above its limit is lowered to the limit, so a spec may set small limits alone.
     """
     given = spec.resources
     limits = dict(policy.limits) | _amounts(given.limits if given else None)
@@ -125,8 +151,9 @@ def _pod_spec(
     }
     return {
         "restartPolicy": "Never",
-        # The converter keeps the time limit itself and says so in its report; this one is for a
-        # container that does not react any more. On the pod, because the Job's counts waiting.
+        # The converter enforces the time limit itself and says so in its report. This deadline
+        # stops a converter that hangs. It is the pod's, because a Job's deadline would also count
+        # the time before the pod is scheduled.
         "activeDeadlineSeconds": timeout + policy.start_timeout + _BACKSTOP_SLACK_SECONDS,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
@@ -140,7 +167,7 @@ def _pod_spec(
             "runAsUser": policy.run_as_user,
             "runAsGroup": policy.run_as_group,
             "fsGroup": policy.run_as_group,
-            # A recursive change of ownership of a large volume would take longer than most
+            # Changing the owner of every file on a large volume takes longer than most
             # conversions.
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
@@ -166,7 +193,7 @@ def _pod_spec(
             }
         ],
         "volumes": [
-            {"name": "shared", "persistentVolumeClaim": {"claimName": policy.claim}},
+            {"name": "shared", "persistentVolumeClaim": {"claimName": policy.claim_name}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
     }
@@ -185,5 +212,24 @@ def _environment(
         "TIMEOUT_SECONDS": str(timeout),
         "STALL_SECONDS": str(policy.stall),
     }
-    # Kubernetes expands $(NAME) in values, also in a file that is really called that.
+    # Kubernetes expands $(NAME) in values, so a file of that name needs its $ doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
+
+
+def parse_quantity(text: str | int) -> Decimal:
+    """A Kubernetes quantity as a number: CPUs or bytes. Raises ValueError if it is not valid.
+
+    Only the notations that the settings and the CRD accept are supported.
+    """
+    value = str(text)
+    for width in (2, 1):
+        factor = _QUANTITY_SUFFIXES.get(value[-width:])
+        if factor is not None and len(value) > width:
+            return _parse_decimal(value[:-width]) * factor
+    return _parse_decimal(value)
+
+
+def _parse_decimal(text: str) -> Decimal:
+    if not text.replace(".", "", 1).isdigit():
+        raise ValueError(f"not a Kubernetes quantity: {text!r}")
+    return Decimal(text)

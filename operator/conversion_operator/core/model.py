@@ -1,7 +1,7 @@
-"""The plain values decisions are made on: what is known of conversions, Jobs and pods.
+"""The values that decisions are made from: conversions, Jobs, pods and settings.
 
-The cluster package parses them from API objects. Times are aware datetimes in UTC by the API
-server's clock. ``now`` always comes from the caller.
+The ``cluster`` package parses them from API objects. Times are aware datetimes in UTC by the API
+server's clock. Callers always pass ``now``.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
 
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
-"""Stands for a time that is not known."""
+"""Stands for an unknown time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings decisions depend on. Seconds and bytes where nothing else is said."""
+    """The settings that decisions depend on. Times are in seconds, sizes in bytes."""
 
     enabled: bool = True
     max_parallel: int = 3
     image: str = "my-converter:latest"
-    claim: str = "my-network-shared"
+    claim_name: str = "my-network-shared"
     start_timeout: int = 300
     queue_timeout: int = 86400
     stall: int = 300
@@ -45,7 +45,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Which ConversionJob: the uid tells apart two that had the same name one after the other."""
+    """Identifies a ConversionJob.
+
+    The uid distinguishes ConversionJobs that had the same name one after the other.
+    """
 
     namespace: str
     name: str
@@ -54,9 +57,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A ConversionJob. ``spec`` is None, and ``invalid`` says why, if it cannot be understood.
+    """A ConversionJob. If its spec is not valid, ``spec`` is None and ``invalid`` says why.
 
-    ``notes`` are the annotations of the HTTP API, which callbacks repeat.
+    ``annotations`` are those that the HTTP API sets and that callbacks repeat.
     """
 
     key: Key
@@ -67,7 +70,7 @@ class Conversion:
     spec: ConversionJobSpec | None
     status: ConversionJobStatus | None = None
     invalid: str = ""
-    notes: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -76,25 +79,26 @@ class Conversion:
 
     @property
     def cancelled(self) -> bool:
-        """True if a cancel was asked for."""
+        """True if the user asked to cancel it."""
         return self.spec is not None and bool(self.spec.cancel)
 
     @property
     def input_path(self) -> str:
-        """The input from the root of the volume, in one spelling, so that paths compare."""
+        """The input path from the root of the volume, normalised so that paths compare."""
         return normal_path(self.spec.input_file) if self.spec else ""
 
     @property
     def output_path(self) -> str:
-        """The output from the root of the volume, in one spelling, so that paths compare."""
+        """The output path from the root of the volume, normalised so that paths compare."""
         return normal_path(self.spec.output_file) if self.spec else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A batch/v1 Job of ours: one attempt.
+    """A batch/v1 Job of ours, for one attempt or one sweep.
 
-    ``finished`` is Complete or Failed from its conditions, None while it is under way.
+    ``finished`` is Complete or Failed from its conditions, None before that. ``deleted`` means
+    that it no longer exists and that this is its last known state.
     """
 
     namespace: str
@@ -114,13 +118,13 @@ class Job:
 
     @property
     def live(self) -> bool:
-        """True while it may still start or run a pod."""
+        """True while it may start or run a pod."""
         return self.finished is None and not self.deleted
 
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
-    """How the converter container ended, from its containerStatuses."""
+    """How the converter container terminated, from the pod's containerStatuses."""
 
     exit_code: int
     reason: str
@@ -131,7 +135,11 @@ class Terminated:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod of ours. ``gone`` marks the last known state of one that was deleted."""
+    """A pod of ours.
+
+    ``deleted_at`` is its deletionTimestamp. ``deleted`` means that it no longer exists and that
+    this is its last known state.
+    """
 
     namespace: str
     name: str
@@ -156,30 +164,44 @@ class Pod:
 
     @property
     def live(self) -> bool:
-        """True while it may run: it holds a slot, Terminating or not, with an owner or not."""
+        """True while it may run and so takes a slot, even if it is Terminating or an orphan."""
         return not self.deleted and self.phase not in ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """The Jobs and pods that carry one conversion's uid."""
+    """The Jobs and pods that carry the uid of one conversion."""
 
     jobs: tuple[Job, ...] = ()
     pods: tuple[Pod, ...] = ()
 
     @property
     def live(self) -> bool:
-        """True if anything may still run for the conversion."""
+        """True if a Job or pod of the conversion may still run."""
         return any(job.live for job in self.jobs) or any(pod.live for pod in self.pods)
 
     def of_attempt(self, number: int) -> Children:
-        """Only what belongs to one attempt: no attempt reads another's pod, log or exit code."""
+        """The Jobs and pods of one attempt, which never reads the pod of another attempt."""
         return Children(
             tuple(job for job in self.jobs if job.attempt == number),
             tuple(pod for pod in self.pods if pod.attempt == number),
         )
 
+    def orphan_jobs(self, current: int | None) -> tuple[Job, ...]:
+        """The Jobs of attempts that are over: all Jobs except those of the current attempt.
+
+        With None no attempt is in progress. An orphan comes from a create request that arrived
+        late, after its sender considered it lost.
+        """
+        return tuple(job for job in self.jobs if job.attempt != current)
+
+    @property
+    def orphan_pods(self) -> tuple[Pod, ...]:
+        """The pods whose Job does not exist."""
+        existing = {job.name for job in self.jobs if not job.deleted}
+        return tuple(pod for pod in self.pods if pod.job_name not in existing)
+
 
 def normal_path(path: str) -> str:
-    """A path from the root of the volume without doubled slashes and with one leading slash."""
+    """The path from the root of the volume, with one leading slash and no doubled slashes."""
     return "/" + posixpath.normpath(path).lstrip("/")

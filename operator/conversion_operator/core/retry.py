@@ -1,16 +1,20 @@
-"""Whether, and how soon, a conversion gets another attempt. Pure, from what its status counts."""
+"""The retry policy: whether a conversion gets another attempt, and how long it waits for it.
+
+Both follow from the counters in ``status.retries``.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from conversion_operator.api.status import Attempt, ConversionJobStatus, Retries
+from conversion_operator.api.status import Retries
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.verdict import Kind
+from conversion_operator.core.verdict import Outcome
 
 MAX_DISRUPTIONS: Final = 10
-"""Evictions and the like are free, but not for ever: ten of them are a habit of the cluster."""
+"""Disruptions do not count against maxRetries. This bound stops a conversion that a broken
+cluster disrupts every time."""
 
 _FIRST_BACKOFF: Final = timedelta(seconds=10)
 _LONGEST_BACKOFF: Final = timedelta(minutes=5)
@@ -19,70 +23,68 @@ _LONGEST_START_BACKOFF: Final = timedelta(minutes=10)
 _DISRUPTION_BACKOFF: Final = timedelta(seconds=1)
 
 
-def count_end(retries: Retries, kind: Kind) -> Retries:
-    """The counters after one more attempt that ended so."""
+def count_end(retries: Retries, outcome: Outcome) -> Retries:
+    """The counters after one more attempt with this outcome."""
     return Retries(
-        failures=retries.failures + (kind is Kind.FAILURE),
-        disruptions=retries.disruptions + (kind is Kind.DISRUPTION),
-        out_of_memory=retries.out_of_memory + (kind is Kind.OUT_OF_MEMORY),
+        failures=retries.failures + (outcome is Outcome.FAILURE),
+        disruptions=retries.disruptions + (outcome is Outcome.DISRUPTION),
+        out_of_memory=retries.out_of_memory + (outcome is Outcome.OUT_OF_MEMORY),
         not_started=0,
     )
 
 
-def count_not_started(retries: Retries) -> Retries:
-    """The counters after one more attempt whose container never started."""
-    return retries.model_copy(update={"not_started": retries.not_started + 1})
+def count_not_started(retries: Retries, image_changed: bool) -> Retries:
+    """The counters after one more attempt whose container did not start.
+
+    If the image changed, the count begins again at 0: the new image may well start.
+    """
+    return Retries(
+        failures=retries.failures,
+        disruptions=retries.disruptions,
+        out_of_memory=retries.out_of_memory,
+        not_started=0 if image_changed else retries.not_started + 1,
+    )
 
 
-def may_retry(kind: Kind, retries: Retries, conversion: Conversion, policy: Policy) -> bool:
-    """True if an attempt that ended as ``kind`` is followed by another.
+def may_retry(outcome: Outcome, retries: Retries, conversion: Conversion, policy: Policy) -> bool:
+    """True if another attempt follows an attempt with this outcome.
 
-    ``retries`` already counts that end. maxRetries 0 means one attempt for everything the
-    conversion itself can do; the cluster's own faults stay free.
+    ``retries`` already counts that attempt. With maxRetries 0 the conversion's own failures are
+    never retried; disruptions still are.
     """
     given = conversion.spec.max_retries if conversion.spec else None
     allowed = policy.max_retries if given is None else given
-    if kind is Kind.FAILURE:
-        return retries.failures <= allowed
-    if kind is Kind.OUT_OF_MEMORY:
-        return retries.out_of_memory <= min(1, allowed)
-    if kind is Kind.DISRUPTION:
-        return retries.disruptions <= MAX_DISRUPTIONS
-    return False
+    match outcome:
+        case Outcome.FAILURE:
+            return retries.failures <= allowed
+        case Outcome.OUT_OF_MEMORY:
+            return retries.out_of_memory <= min(1, allowed)
+        case Outcome.DISRUPTION:
+            return retries.disruptions <= MAX_DISRUPTIONS
+        case _:
+            return False
 
 
-def start_tries_exhausted(retries: Retries, policy: Policy) -> bool:
-    """True if tries to start, and the pauses between them, add up to the queue timeout."""
-    tries = retries.not_started
-    pauses = sum((_start_backoff(n) for n in range(1, tries + 1)), timedelta(0))
-    spent = pauses + timedelta(seconds=policy.start_timeout) * tries
-    return tries > 0 and spent >= timedelta(seconds=policy.queue_timeout)
+def start_timed_out(retries: Retries, policy: Policy) -> bool:
+    """True if the failed starts and the pauses after them add up to the queue timeout."""
+    failed = retries.not_started
+    pauses = sum((_start_backoff(n) for n in range(1, failed + 1)), timedelta(0))
+    spent = pauses + timedelta(seconds=policy.start_timeout) * failed
+    return failed > 0 and spent >= timedelta(seconds=policy.queue_timeout)
 
 
-def _start_backoff(tries: int) -> timedelta:
-    # The exponent is bounded before the product, or a long-lived conversion overflows it.
-    factor: int = 2 ** min(tries - 1, 10)
-    return min(_FIRST_START_BACKOFF * factor, _LONGEST_START_BACKOFF)
-
-
-def next_attempt_at(status: ConversionJobStatus | None) -> datetime | None:
-    """When the next attempt may start; None for at once.
-
-    Computed from what is stored: it survives a restart and needs no clock of the operator's.
-    """
-    attempt = last_attempt(status)
-    if status is None or attempt is None or attempt.completion_time is None:
-        return None
-    last = attempt.completion_time
-    retries = status.retries or Retries()
+def backoff(retries: Retries) -> timedelta:
+    """The pause between the end of an attempt and the start of the next one."""
     if retries.not_started:
-        return last + _start_backoff(retries.not_started)
+        return _start_backoff(retries.not_started)
     if retries.failures:
         factor: int = 2 ** (retries.failures - 1)
-        return last + min(_FIRST_BACKOFF * factor, _LONGEST_BACKOFF)
-    return last + _DISRUPTION_BACKOFF
+        return min(_FIRST_BACKOFF * factor, _LONGEST_BACKOFF)
+    return _DISRUPTION_BACKOFF
 
 
-def last_attempt(status: ConversionJobStatus | None) -> Attempt | None:
-    """The last attempt in a status, under way or ended; None before the first."""
-    return status.attempts[-1] if status and status.attempts else None
+def _start_backoff(failed: int) -> timedelta:
+    # The exponent is bounded, because a conversion that fails to start many times would
+    # otherwise overflow the product.
+    factor: int = 2 ** min(failed - 1, 10)
+    return min(_FIRST_START_BACKOFF * factor, _LONGEST_START_BACKOFF)

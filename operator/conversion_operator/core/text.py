@@ -1,4 +1,4 @@
-"""Text from outside made fit for a status: bounded in bytes, valid UTF-8, no control codes."""
+"""Makes text from outside fit for a status: bounded in bytes, valid UTF-8, no control codes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """Text without terminal codes and control characters but for line ends and tabs.
+    """The text without terminal codes and control characters, except line ends and tabs.
 
-    Of a line that was overwritten with carriage returns, as progress bars do, the last version
-    stays: hours of progress must not pass as one line.
+    Progress bars overwrite their line with carriage returns. Only the last version of such a line
+    stays, because hours of progress would otherwise become one very long line.
     """
     lines = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n").split("\n")
     return "\n".join(_CONTROL.sub("", line.rstrip("\r").rpartition("\r")[2]) for line in lines)
 
 
 def head(text: str, limit: int) -> str:
-    """The beginning of ``text`` in at most ``limit`` bytes, never cutting a character."""
+    """The beginning of ``text`` in at most ``limit`` bytes. It never cuts a character."""
     raw = clean(text).encode()
     return raw[:limit].decode(errors="ignore")
 
 
 def tail(text: str, limit: int) -> str:
-    """The end of ``text`` in at most ``limit`` bytes, from the start of a line where it can be."""
+    """The end of ``text`` in at most ``limit`` bytes, from the start of a line if possible."""
     raw = clean(text).strip().encode()
     if len(raw) <= limit:
         return raw.decode()
@@ -36,5 +36,5 @@ def tail(text: str, limit: int) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """``text`` with its white space folded, in at most ``limit`` bytes."""
+    """``text`` on one line, with single spaces, in at most ``limit`` bytes."""
     return head(" ".join(text.split()), limit)

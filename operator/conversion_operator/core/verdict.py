@@ -1,7 +1,7 @@
-"""What the evidence says about one attempt: from its Job and its pods to one verdict.
+"""Judges one attempt from its Job and its pods.
 
-The order of the checks is the order of trust: what the container itself ended with, then what the
-kubelet says of the pod, then the Job's conditions, then absence.
+The checks come in the order of trust: first how the container itself terminated, then what the
+kubelet reports about the pod, then the Job's conditions, and last that an object is missing.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from enum import Enum, auto
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.core.model import Children, Job, Pod, Policy, Terminated
+from conversion_operator.core.model import Children, Job, Pod, Terminated
 from media_converter.contract import FILE_FAULTS, REASON_BY_EXIT_CODE, Report, parse_report
 from media_converter.contract import Reason as ConverterReason
 
 _SIGKILL: Final = 137
 _SIGTERM: Final = 143
 _START_ERROR: Final = 128
-# A kubelet that is there removes a deleted pod soon after its grace period of 10 s.
+# A kubelet that responds removes a deleted pod soon after its grace period of 10 s.
 _KUBELET_SLACK: Final = timedelta(seconds=60)
 
-_WAITING_REASONS: Final = {
+_REASON_BY_WAITING: Final = {
     "ErrImagePull": Reason.IMAGE_PULL_FAILED,
     "ImagePullBackOff": Reason.IMAGE_PULL_FAILED,
     "ErrImageNeverPull": Reason.IMAGE_PULL_FAILED,
@@ -33,14 +33,14 @@ _WAITING_REASONS: Final = {
     "CreateContainerError": Reason.CONTAINER_CONFIG_ERROR,
     "RunContainerError": Reason.CONTAINER_CONFIG_ERROR,
 }
-_DISRUPTIONS: Final = {
+_REASON_BY_DISRUPTION: Final = {
     "PreemptionByScheduler": Reason.PREEMPTED,
     "DeletionByTaintManager": Reason.NODE_LOST,
     "DeletionByPodGC": Reason.NODE_LOST,
     "EvictionByEvictionAPI": Reason.EVICTED,
     "TerminationByKubelet": Reason.EVICTED,
 }
-_EVENT_REASONS: Final = (
+_REASON_BY_WARNING: Final = (
     ("exceeded quota", Reason.QUOTA_EXCEEDED),
     ("forbidden", Reason.POD_REJECTED),
     ("denied the request", Reason.POD_REJECTED),
@@ -50,19 +50,19 @@ _EVENT_REASONS: Final = (
 )
 
 
-class Kind(Enum):
-    """What an end counts as when it comes to retrying."""
+class Outcome(Enum):
+    """What the end of an attempt counts as for retries."""
 
     SUCCESS = auto()
-    FINAL = auto()  # the file's or the request's fault: never retried
+    FINAL = auto()  # the input or the request is at fault: never retried
     FAILURE = auto()  # retried within spec.maxRetries
     OUT_OF_MEMORY = auto()  # retried once with twice the memory
-    DISRUPTION = auto()  # the cluster's doing: retried free, within a bound
+    DISRUPTION = auto()  # caused by the cluster: does not count against spec.maxRetries
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The container does not run yet; ``reason`` says why, in the server's own words."""
+    """The container does not run yet. ``message`` quotes Kubernetes where it says why."""
 
     reason: str
     message: str
@@ -71,14 +71,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """The container runs."""
+    """The container is running."""
 
     pod: Pod
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """The pod should be gone and is not: its node does not answer."""
+    """The pod was deleted and still exists: its node does not respond."""
 
     pod: Pod
     since: datetime
@@ -86,9 +86,9 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The attempt is over. ``finished_at`` is None if nobody saw it end."""
+    """The attempt is over. ``finished_at`` is None if its end was not observed."""
 
-    kind: Kind
+    outcome: Outcome
     reason: str
     message: str
     pod: Pod | None = None
@@ -100,16 +100,16 @@ class Ended:
 Verdict = Waiting | Active | Unreachable | Ended
 
 
-def judge(attempt: Children, events: str, now: datetime, policy: Policy) -> Verdict:
-    """The verdict on one attempt. ``attempt`` holds only that attempt's Job and pods.
+def judge(attempt: Children, warning: str, now: datetime) -> Verdict:
+    """The verdict on one attempt. ``attempt`` holds the Job and the pods of that attempt only.
 
-    ``events`` is the latest warning event about the Job or its pod, "" if there is none: for a
-    Job whose pod is refused it is the only place that says why.
+    ``warning`` is the latest Warning Event about the Job or its pod, "" if there is none. If the
+    pod of a Job is refused, only this Event says why.
     """
     job = next(iter(attempt.jobs), None)
-    pod = _telling_pod(attempt.pods)
+    pod = _decisive_pod(attempt.pods)
     if pod and pod.terminated:
-        return _judge_container(pod, pod.terminated, job)
+        return _judge_container_end(pod, pod.terminated, job)
     if pod and not pod.live:
         return _judge_pod_end(pod, job)
     if pod and pod.deleted_at and now > pod.deleted_at + _KUBELET_SLACK:
@@ -117,16 +117,17 @@ def judge(attempt: Children, events: str, now: datetime, policy: Policy) -> Verd
     if pod and pod.running_since:
         return Active(pod)
     if job is None or job.deleted:
-        return Ended(Kind.DISRUPTION, Reason.JOB_DELETED, "the Job of the attempt was deleted")
+        return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job of the attempt was deleted")
     if job.finished:
         return _judge_job_end(job)
-    return _judge_waiting(pod, events)
+    return _judge_waiting(pod, warning)
 
 
-def _telling_pod(pods: tuple[Pod, ...]) -> Pod | None:
-    """The pod to judge by. The Job controller may, rarely, start two: one that runs counts first.
+def _decisive_pod(pods: tuple[Pod, ...]) -> Pod | None:
+    """The pod that decides the verdict. The Job controller may start two pods, though rarely.
 
-    Else one that succeeded, else the last one known.
+    A running pod decides first, then one that succeeded, one that terminated, a live one, and
+    last the one with the latest version.
     """
     ranked = sorted(
         pods,
@@ -141,121 +142,127 @@ def _telling_pod(pods: tuple[Pod, ...]) -> Pod | None:
     return ranked[-1] if ranked else None
 
 
-def _judge_container(pod: Pod, end: Terminated, job: Job | None) -> Ended:
+def _judge_container_end(pod: Pod, end: Terminated, job: Job | None) -> Ended:
     report = parse_report(end.message)
-    kind, reason, message = _explain_end(pod, end, report, job)
+    outcome, reason, message = _explain_end(pod, end, report, job)
     if report is None and end.message:
-        # The kubelet fell back to the log's tail: keep it for people.
+        # The message is the end of the log (FallbackToLogsOnError). Users want to see it.
         report = Report(final=False, logs=end.message)
-    return Ended(kind, reason, message, pod, report, end.started_at, end.finished_at)
+    return Ended(outcome, reason, message, pod, report, end.started_at, end.finished_at)
 
 
 def _explain_end(
     pod: Pod, end: Terminated, report: Report | None, job: Job | None
-) -> tuple[Kind, str, str]:
-    # Before the exit code: a container can be OOMKilled and end with 0, when a child was killed.
+) -> tuple[Outcome, str, str]:
+    # Check this before the exit code. If a child process was killed, the container can be
+    # OOMKilled and still exit with code 0.
     if end.reason == "OOMKilled":
         return (
-            Kind.OUT_OF_MEMORY,
+            Outcome.OUT_OF_MEMORY,
             ConverterReason.OUT_OF_MEMORY,
-            "the converter was killed for lack of memory (OOMKilled)",
+            "the converter ran out of memory and was killed (OOMKilled)",
         )
     if end.exit_code == 0:
         if report and report.final and report.reason is ConverterReason.COMPLETED:
-            return Kind.SUCCESS, ConverterReason.COMPLETED, report.message or "converted"
+            return Outcome.SUCCESS, ConverterReason.COMPLETED, report.message or "converted"
         return (
-            Kind.FAILURE,
+            Outcome.FAILURE,
             Reason.REPORT_MISSING,
-            "the container ended with exit code 0 but without a final report",
+            "the container exited with code 0 but wrote no final report",
         )
-    if pod.disruption in _DISRUPTIONS:
-        return Kind.DISRUPTION, _DISRUPTIONS[pod.disruption], pod.disruption_message
+    if pod.disruption in _REASON_BY_DISRUPTION:
+        return Outcome.DISRUPTION, _REASON_BY_DISRUPTION[pod.disruption], pod.disruption_message
     if pod.reason == "DeadlineExceeded":
         return (
-            Kind.FINAL,
+            Outcome.FINAL,
             ConverterReason.DEADLINE_EXCEEDED,
-            "the pod was stopped at its active deadline",
+            "the pod ran longer than its activeDeadlineSeconds",
         )
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
-        return Kind.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
+        return Outcome.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
     known = REASON_BY_EXIT_CODE.get(end.exit_code)
     if known is ConverterReason.TERMINATED or end.exit_code == _SIGTERM:
         return _explain_sigterm(pod, job)
     if known:
         message = report.message if report and report.message else known
-        return _kind_of(known), known, message
+        return _outcome_of(known), known, message
     if pod.deleted_at:
         return _explain_sigterm(pod, job)
     signal = " (SIGKILL)" if end.exit_code == _SIGKILL else ""
     return (
-        Kind.FAILURE,
+        Outcome.FAILURE,
         Reason.CONTAINER_KILLED,
-        f"the container ended with exit code {end.exit_code}{signal}",
+        f"the container exited with code {end.exit_code}{signal}",
     )
 
 
-def _kind_of(reason: ConverterReason) -> Kind:
+def _outcome_of(reason: ConverterReason) -> Outcome:
     if reason is ConverterReason.OUT_OF_MEMORY:
-        return Kind.OUT_OF_MEMORY
+        return Outcome.OUT_OF_MEMORY
     if reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED:
-        return Kind.FINAL
-    return Kind.FAILURE
+        return Outcome.FINAL
+    return Outcome.FAILURE
 
 
-def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Kind, str, str]:
-    """Told to stop, by no disruption the cluster knows of: somebody deleted the Job or the pod."""
+def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Outcome, str, str]:
+    """The container received SIGTERM without a known disruption.
+
+    Usually somebody deleted the Job or the pod.
+    """
     if job is None or job.deleted or job.deleting:
-        return Kind.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it ran"
+        return Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it was running"
     if pod.deleted_at or pod.deleted:
-        return Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it ran"
-    return Kind.DISRUPTION, ConverterReason.TERMINATED, "the container was told to stop"
+        return Outcome.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it was running"
+    return Outcome.DISRUPTION, ConverterReason.TERMINATED, "the container was stopped with SIGTERM"
 
 
 def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
-    """A pod that ended, or vanished, without a word from its container."""
+    """A pod that ended or was deleted, and whose container state is not known."""
     message = _brief(pod.message) or pod.disruption_message
-    if pod.disruption in _DISRUPTIONS:
-        return Ended(Kind.DISRUPTION, _DISRUPTIONS[pod.disruption], message, pod)
+    if pod.disruption in _REASON_BY_DISRUPTION:
+        return Ended(Outcome.DISRUPTION, _REASON_BY_DISRUPTION[pod.disruption], message, pod)
     if pod.reason == "DeadlineExceeded":
-        return Ended(Kind.FINAL, ConverterReason.DEADLINE_EXCEEDED, message, pod)
+        return Ended(Outcome.FINAL, ConverterReason.DEADLINE_EXCEEDED, message, pod)
     if pod.reason == "Evicted":
-        return Ended(Kind.DISRUPTION, Reason.EVICTED, message, pod)
+        return Ended(Outcome.DISRUPTION, Reason.EVICTED, message, pod)
     if pod.deleted:
         if job is None or job.deleted or job.deleting:
-            return Ended(Kind.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted", pod)
-        return Ended(Kind.DISRUPTION, Reason.POD_DELETED, "the pod was deleted", pod)
-    # What the kubelet refused to start (UnexpectedAdmissionError, OutOfcpu, NodeAffinity, …).
-    return Ended(Kind.DISRUPTION, Reason.START_ERROR, message or pod.reason or pod.phase, pod)
+            return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted", pod)
+        return Ended(Outcome.DISRUPTION, Reason.POD_DELETED, "the pod was deleted", pod)
+    # The kubelet refused to start it (UnexpectedAdmissionError, OutOfcpu, NodeAffinity, …).
+    return Ended(Outcome.DISRUPTION, Reason.START_ERROR, message or pod.reason or pod.phase, pod)
 
 
 def _judge_job_end(job: Job) -> Ended:
-    """The Job ended and no pod of it is known: it was deleted, and the word with it."""
+    """The Job ended and no pod of it is known: the pod and its result were deleted."""
     if job.failure == "DeadlineExceeded":
-        return Ended(Kind.FINAL, ConverterReason.DEADLINE_EXCEEDED, job.failure)
+        return Ended(Outcome.FINAL, ConverterReason.DEADLINE_EXCEEDED, job.failure)
     return Ended(
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         Reason.POD_DELETED,
-        "the pod was deleted before its result was seen",
+        "the pod was deleted before its result was read",
         finished_at=job.finished_at,
     )
 
 
-def _judge_waiting(pod: Pod | None, events: str) -> Waiting:
+def _judge_waiting(pod: Pod | None, warning: str) -> Waiting:
     if pod is None:
-        return Waiting(_classify_event(events) or Reason.STARTING, events or "no pod yet", None)
+        return Waiting(
+            _classify_warning(warning) or Reason.STARTING, warning or "the Job has no pod yet", None
+        )
     if pod.unschedulable:
         return Waiting(Reason.UNSCHEDULABLE, _brief(pod.unschedulable), pod)
-    known = _WAITING_REASONS.get(pod.waiting_reason)
+    known = _REASON_BY_WAITING.get(pod.waiting_reason)
     if known:
         return Waiting(known, _brief(pod.waiting_message) or pod.waiting_reason, pod)
-    about_volume = _classify_event(events)
-    if about_volume:
-        return Waiting(about_volume, _brief(events), pod)
-    return Waiting(Reason.STARTING, "the container is about to start", pod)
+    warned = _classify_warning(warning)
+    if warned:
+        return Waiting(warned, _brief(warning), pod)
+    return Waiting(Reason.STARTING, "the container is starting", pod)
 
 
-def _classify_event(text: str) -> Reason | None:
-    return next((reason for words, reason in _EVENT_REASONS if words in text), None)
+def _classify_warning(text: str) -> Reason | None:
+    return next((reason for words, reason in _REASON_BY_WARNING if words in text), None)
 
 
 def _brief(text: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus, Retries
+from conversion_operator.core.manifest import job_name
 from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy, Terminated
-from conversion_operator.core.naming import job_name
-from conversion_operator.core.plan import Context, Plan
+from conversion_operator.core.plan import Plan, Snapshot
 from conversion_operator.core.reconcile import decide
 from media_converter.contract import Output, Progress, Reason, Report, dump_report
 
@@ -126,15 +126,18 @@ def children(*parts: Job | Pod) -> Children:
     )
 
 
-def context(now: datetime = T0, **changes: Any) -> Context:
-    return replace(Context(now=now, policy=POLICY), **changes)
+def snapshot(
+    subject: Conversion, parts: Children | None = None, now: float = 5, **changes: Any
+) -> Snapshot:
+    base = Snapshot(subject, parts or Children(), at(now), POLICY)
+    return replace(base, **changes)
 
 
 def step(
     subject: Conversion, parts: Children, now: float = 5, **changes: Any
 ) -> tuple[Plan, Conversion]:
     """Decide once; the conversion comes back with the status that would be stored."""
-    plan = decide(subject, parts, context(at(now), **changes))
+    plan = decide(snapshot(subject, parts, now, **changes))
     return plan, replace(subject, status=plan.status or subject.status)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
-from conversion_operator.core.admission import Obstacles, Queue, admit, look, slots_held
+from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, slots_held
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
 from tests.unit.operator.builders import (
@@ -45,7 +45,7 @@ def queue_of(
     policy: Policy = POLICY,
     now: float = 100,
 ) -> Queue:
-    return look(conversions, parts or {}, obstacles or Obstacles(), at(now), policy)
+    return build_queue(conversions, parts or {}, obstacles or Obstacles(), at(now), policy)
 
 
 def test_oldest_first_whatever_the_order_of_arrival() -> None:
@@ -112,7 +112,7 @@ def test_slots_are_counted_on_what_exists(parts: Children, slots: int) -> None:
 def test_slots_of_others() -> None:
     live = children(job())
     assert slots_held({"x": live, "y": live}, ("z",)) == 3
-    assert slots_held({"x": live, "y": live}, ("z",), written_off={"x"}) == 2
+    assert slots_held({"x": live, "y": live}, ("z",), lost_with_node={"x"}) == 2
 
 
 def test_one_that_runs_does_not_queue() -> None:
@@ -150,7 +150,7 @@ def test_missing_claim_stops_its_namespace_only() -> None:
     queue = queue_of([a, b], obstacles=Obstacles(frozenset({"my-network"})))
     assert queue.order == (b.key.uid,)
     assert queue.blocks[a.key.uid].reason == Reason.CLAIM_MISSING
-    assert POLICY.claim in queue.blocks[a.key.uid].message
+    assert POLICY.claim_name in queue.blocks[a.key.uid].message
 
 
 def test_one_refused_by_the_server_does_not_hold_up_the_next() -> None:
@@ -165,7 +165,7 @@ def test_a_pause_between_attempts_lets_others_go_first() -> None:
     parts = children(job(uid="uid-0000"), pod(uid="uid-0000", phase="Failed", reason="Evicted"))
     first = step(first, parts, 100)[1]
     queue = queue_of([first, second], now=100.5)
-    assert (queue.order, queue.wake) == (("uid-0001",), at(101))
+    assert (queue.order, queue.next_retry_at) == (("uid-0001",), at(101))
     assert queue_of([first, second], now=101).order == ("uid-0000", "uid-0001")
 
 

@@ -20,18 +20,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from conversion_operator.api import names
 from conversion_operator.api.status import format_time
-from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.parsing import PARSERS, parse_conversion, parse_job
 from conversion_operator.controller.store import Store
-from conversion_operator.core.admission import Obstacles, admit, look, slots_held
+from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
+from conversion_operator.core.attempts import awaits_attempt, current_attempt
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion, Policy
-from conversion_operator.core.plan import Context, DeleteConversion, DeleteJob, DeletePod, Plan
-from conversion_operator.core.reconcile import (
-    awaits_attempt,
-    current_attempt,
-    decide,
-    decide_ownerless,
-)
+from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
+from conversion_operator.core.reconcile import decide, decide_ownerless
 from media_converter.contract import EXIT_CODES, Reason
 from tests.unit.operator.builders import T0, bad_report, good_report
 
@@ -55,14 +52,14 @@ class FakeServer:
     def __init__(self) -> None:
         self.version = 0
         self.objects: dict[Resource, dict[str, Body]] = {resource: {} for resource in Resource}
-        self.log: list[tuple[Resource, WatchEvent]] = []
+        self.log: list[tuple[Resource, WatchEvent[Object]]] = []
         self.jobs_made: list[tuple[str, str]] = []
 
     def put(self, resource: Resource, body: Body, kind: str = "MODIFIED") -> Body:
         self.version += 1
         body["metadata"]["resourceVersion"] = str(self.version)
         self.objects[resource][body["metadata"]["name"]] = body
-        self.log.append((resource, WatchEvent(kind, copy.deepcopy(body))))
+        self.log.append((resource, WatchEvent(kind, str(self.version), PARSERS[resource](body))))
         return copy.deepcopy(body)
 
     def remove(self, resource: Resource, name: str) -> None:
@@ -71,7 +68,8 @@ class FakeServer:
             return
         self.version += 1
         body["metadata"]["resourceVersion"] = str(self.version)
-        self.log.append((resource, WatchEvent("DELETED", copy.deepcopy(body))))
+        last = PARSERS[resource](body)
+        self.log.append((resource, WatchEvent("DELETED", str(self.version), last)))
         uid = body["metadata"]["uid"]
         for child in (Resource.JOBS, Resource.PODS):
             for owned in tuple(self.objects[child].values()):
@@ -117,7 +115,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(resource=st.sampled_from(list(Resource)))
     def list_again(self, resource: Resource) -> None:
-        items = tuple(copy.deepcopy(body) for body in self.server.objects[resource].values())
+        items = tuple(PARSERS[resource](body) for body in self.server.objects[resource].values())
         self.store.replace(resource, NAMESPACE, ObjectList(items, str(self.server.version)))
         self.delivered[resource] = len(self.server.log)
         self.listed.add(resource)
@@ -128,21 +126,21 @@ class Machine(RuleBasedStateMachine):
         end = min(self.delivered[resource] + count, len(self.server.log))
         for kind, change in self.server.log[self.delivered[resource] : end]:
             if kind is resource and not lossy:
-                self.store.apply(kind, change)
+                self.store.apply(change)
         self.delivered[resource] = end
 
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
         """An old event once more."""
         if self.server.log:
-            resource, change = data.draw(st.sampled_from(self.server.log))
-            self.store.apply(resource, change)
+            _, change = data.draw(st.sampled_from(self.server.log))
+            self.store.apply(change)
 
     @precondition(lambda self: self.store.complete([NAMESPACE]))
     @rule(lost=st.booleans(), die=st.booleans())
     def admit(self, lost: bool, die: bool) -> None:
         children = self.store.all_children()
-        queue = look(self.store.conversions(), children, Obstacles(), self.now, POLICY)
+        queue = build_queue(self.store.conversions(), children, Obstacles(), self.now, POLICY)
         free = [uid for uid in queue.order if uid not in self.reserved]
         held = slots_held(children, self.reserved)
         for uid in admit(replace(queue, order=tuple(free)), held, POLICY):
@@ -185,7 +183,7 @@ class Machine(RuleBasedStateMachine):
         if lost:
             return
         if existing is not None:
-            self.store.apply(Resource.JOBS, WatchEvent("ADDED", copy.deepcopy(existing)))
+            self.store.update(parse_job(existing))
         self.reserved.discard(uid)
         self.attempts.pop(uid)
 
@@ -204,8 +202,7 @@ class Machine(RuleBasedStateMachine):
             self.carry_out(decide_ownerless(self.store.children(uid)))
             return
         self.make_sure(conversion)
-        context = Context(now=self.now, policy=POLICY, position=1)
-        plan = decide(conversion, self.store.children(uid), context)
+        plan = decide(Snapshot(conversion, self.store.children(uid), self.now, POLICY, position=1))
         self.carry_out(plan, conversion.key.name)
         if die:
             self.crash()
@@ -219,7 +216,7 @@ class Machine(RuleBasedStateMachine):
         if plan.status.phase.terminal:
             self.ended[uid] = str(plan.status.phase)
         body = self.server.put(Resource.CONVERSIONS, stored)
-        self.store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
+        self.store.update(parse_conversion(body))
 
     def make_sure(self, conversion: Conversion) -> None:
         """What the worker asks the API server for, before it concludes from absence."""
@@ -236,7 +233,7 @@ class Machine(RuleBasedStateMachine):
     def look_up(self, resource: Resource, uid: str) -> None:
         for body in self.server.objects[resource].values():
             if body["metadata"]["labels"][names.UID_LABEL] == uid:
-                self.store.apply(resource, WatchEvent("ADDED", copy.deepcopy(body)))
+                self.store.update(PARSERS[resource](body))
 
     def carry_out(self, plan: Plan, name: str = "") -> None:
         for action in plan.actions:

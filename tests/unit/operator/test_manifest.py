@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.core.manifest import build_job
+from conversion_operator.core.manifest import build_job, job_name
 from conversion_operator.core.model import Conversion
-from conversion_operator.core.naming import job_name
 from tests.unit.operator.builders import POLICY, UID, conversion
 
 

@@ -26,13 +26,13 @@ from tests.unit.operator.builders import (
     at,
     bad_report,
     children,
-    context,
     conversion,
     ended,
     job,
     pod,
     retries,
     running,
+    snapshot,
     status,
     step,
     succeeded,
@@ -56,7 +56,7 @@ def failed_once(reason: ConverterReason = ConverterReason.DISK_FULL) -> Conversi
 
 class TestWaiting:
     def test_nothing_is_written_before_the_queue_was_looked_at(self) -> None:
-        assert decide(conversion(), NONE, context()) == Plan()
+        assert decide(snapshot(conversion())) == Plan()
 
     def test_queued_with_its_position(self) -> None:
         subject = queued()
@@ -112,7 +112,7 @@ class TestWaiting:
         assert "inputFile" in status(subject).message
 
     def test_nothing_is_done_to_one_that_is_being_deleted(self) -> None:
-        assert decide(replace(conversion(), deleting=True), NONE, context(position=1)) == Plan()
+        assert decide(snapshot(replace(conversion(), deleting=True), position=1)) == Plan()
 
 
 class TestStarting:

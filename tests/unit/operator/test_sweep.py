@@ -8,12 +8,11 @@ from datetime import timedelta
 import pytest
 
 from conversion_operator.core.admission import slots_held
-from conversion_operator.core.endings import after_end
-from conversion_operator.core.manifest import build_job, build_sweep
+from conversion_operator.core.cleanup import clean_up
+from conversion_operator.core.manifest import build_job, build_sweep, sweep_name
 from conversion_operator.core.model import Children, Conversion, Job
-from conversion_operator.core.naming import sweep_name
 from conversion_operator.core.plan import DeleteJob
-from conversion_operator.core.sweep import may_sweep, sweeps, wants_sweep
+from conversion_operator.core.sweep import free_for_sweeps, wanted_sweeps, wants_sweep
 from media_converter.contract import EXIT_CODES, Reason
 from tests.unit.operator.builders import (
     POLICY,
@@ -21,12 +20,12 @@ from tests.unit.operator.builders import (
     at,
     bad_report,
     children,
-    context,
     conversion,
     ended,
     job,
     pod,
     running,
+    snapshot,
     status,
     step,
     succeeded,
@@ -100,19 +99,19 @@ def test_not_wanted(subject: Conversion, parts: Children, now: float) -> None:
 def test_while_it_runs_and_as_long_as_its_job_tells_of_it_nothing_is_done() -> None:
     subject = failed("OutOfMemory")
     sweeping = children(sweep(), pod(0, phase="Running", job_name=sweep_name(UID)))
-    assert after_end(subject, sweeping, context(at(30))).actions == ()
+    assert clean_up(snapshot(subject, sweeping, 30)).actions == ()
     done = children(sweep(finished="Complete"))
-    assert after_end(subject, done, context(at(3600))).actions == ()
-    plan = after_end(subject, done, context(at(11 + 3600)))
+    assert clean_up(snapshot(subject, done, 3600)).actions == ()
+    plan = clean_up(snapshot(subject, done, 11 + 3600))
     assert plan.actions == (DeleteJob(done.jobs[0], foreground=False),)
     assert plan.status is None
 
 
 def test_one_that_does_not_get_done_gives_its_slot_back() -> None:
-    subject, late = failed("OutOfMemory"), at(20 + POLICY.start_timeout)
-    plan = after_end(subject, children(sweep()), context(late - timedelta(seconds=1)))
+    subject, late = failed("OutOfMemory"), 20 + POLICY.start_timeout
+    plan = clean_up(snapshot(subject, children(sweep()), late - 1))
     assert (plan.actions, plan.requeue_after) == ((), timedelta(seconds=1))
-    plan = after_end(subject, children(sweep()), context(late))
+    plan = clean_up(snapshot(subject, children(sweep()), late))
     assert plan.actions == (DeleteJob(sweep(), foreground=True),)
 
 
@@ -120,14 +119,19 @@ def test_in_order_and_only_in_slots_that_nobody_waits_for() -> None:
     first, second = failed("OutOfMemory"), failed("ContainerKilled")
     second = replace(second, key=replace(second.key, uid="0"), created=at(1))
     later = status(second).model_copy(update={"completion_time": at(15)})
-    assert sweeps([replace(second, status=later), first], {}, at(20)) == (UID, "0")
-    assert [may_sweep(w, h, POLICY) for w, h in ((0, 0), (1, 1), (3, 0), (0, 3))] == [3, 1, 0, 0]
-    assert may_sweep(0, 0, replace(POLICY, enabled=False)) == 0
+    assert wanted_sweeps([replace(second, status=later), first], {}, at(20)) == (UID, "0")
+    assert [free_for_sweeps(w, h, POLICY) for w, h in ((0, 0), (1, 1), (3, 0), (0, 3))] == [
+        3,
+        1,
+        0,
+        0,
+    ]
+    assert free_for_sweeps(0, 0, replace(POLICY, enabled=False)) == 0
 
 
 def test_it_takes_a_slot_also_after_a_lost_node() -> None:
     assert slots_held({UID: children(sweep())}, ()) == 1
-    assert slots_held({UID: children(sweep(), running())}, (), written_off={UID}) == 1
+    assert slots_held({UID: children(sweep(), running())}, (), lost_with_node={UID}) == 1
 
 
 def test_its_manifest() -> None:

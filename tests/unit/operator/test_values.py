@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conversion_operator.core.manifest import job_name, parse_quantity
 from conversion_operator.core.model import normal_path
-from conversion_operator.core.naming import job_name
-from conversion_operator.core.quantity import parse_quantity
-from conversion_operator.core.statuses import STATUS_MAX_BYTES, fit, with_end, with_progress
 from conversion_operator.core.text import clean, head, one_line, tail
-from conversion_operator.core.verdict import Ended, Kind
+from conversion_operator.core.transitions import STATUS_MAX_BYTES, Transition, fit, update_progress
+from conversion_operator.core.verdict import Ended, Outcome
 from media_converter.contract import Progress, Report
 from tests.unit.operator.builders import T0, at, children, conversion, job, running, status, step
 
@@ -97,9 +96,9 @@ def test_a_tail_begins_with_a_line() -> None:
 def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -> None:
     subject = step(conversion(), children(job(), running()))[1]
     report = Report(final=True, logs=logs + filler * 4000, message=message + filler * 2000)
-    end = Ended(Kind.FINAL, "InputDamaged", report.message, None, report, T0, at(10))
-    stored = fit(with_end(status(subject), end, at(10)))
-    stored = fit(with_progress(stored, Progress(3), logs + filler * 4000))
+    end = Ended(Outcome.FINAL, "InputDamaged", report.message, None, report, T0, at(10))
+    stored = fit(Transition(at(10), status(subject)).with_end(end).status)
+    stored = fit(update_progress(stored, Progress(3), logs + filler * 4000))
     printed = json.dumps(stored.to_json(), ensure_ascii=False)
     escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
     assert len(escaped.encode()) <= STATUS_MAX_BYTES

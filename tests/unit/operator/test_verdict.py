@@ -8,11 +8,10 @@ import pytest
 
 from conversion_operator.api.reasons import REASONS, Reason
 from conversion_operator.core.model import Children, Job, Pod
-from conversion_operator.core.verdict import Active, Ended, Kind, Unreachable, Waiting, judge
+from conversion_operator.core.verdict import Active, Ended, Outcome, Unreachable, Waiting, judge
 from media_converter.contract import EXIT_CODES, FILE_FAULTS
 from media_converter.contract import Reason as ConverterReason
 from tests.unit.operator.builders import (
-    POLICY,
     at,
     bad_report,
     children,
@@ -25,76 +24,76 @@ from tests.unit.operator.builders import (
 )
 
 
-def verdict_on(*parts: Job | Pod, events: str = "", now: float = 5) -> object:
-    return judge(children(*parts), events, at(now), POLICY)
+def verdict_on(*parts: Job | Pod, warning: str = "", now: float = 5) -> object:
+    return judge(children(*parts), warning, at(now))
 
 
-ENDS: list[tuple[str, Children, Kind, str]] = [
-    ("success", children(job(), succeeded()), Kind.SUCCESS, "Completed"),
+ENDS: list[tuple[str, Children, Outcome, str]] = [
+    ("success", children(job(), succeeded()), Outcome.SUCCESS, "Completed"),
     (
         "success before the Job's condition says so",
         children(job(finished=None), succeeded()),
-        Kind.SUCCESS,
+        Outcome.SUCCESS,
         "Completed",
     ),
     (
         "success of a pod whose Job is gone",
         children(job(deleted=True), succeeded()),
-        Kind.SUCCESS,
+        Outcome.SUCCESS,
         "Completed",
     ),
     (
         "success seen in the event of the deletion only",
         children(job(), succeeded(deleted=True)),
-        Kind.SUCCESS,
+        Outcome.SUCCESS,
         "Completed",
     ),
     (
         "exit code 0 but a child was killed for memory",
         children(job(), ended(0, "OOMKilled", good_report())),
-        Kind.OUT_OF_MEMORY,
+        Outcome.OUT_OF_MEMORY,
         "OutOfMemory",
     ),
     (
         "killed for memory",
         children(job(), ended(137, "OOMKilled")),
-        Kind.OUT_OF_MEMORY,
+        Outcome.OUT_OF_MEMORY,
         "OutOfMemory",
     ),
     (
         "exit code 0 without a report",
         children(job(), ended(0, "Completed", "Segmentation fault")),
-        Kind.FAILURE,
+        Outcome.FAILURE,
         "ReportMissing",
     ),
     (
         "exit code 0 with a report that is not final",
         children(job(), ended(0, "Completed", good_report(final=False))),
-        Kind.FAILURE,
+        Outcome.FAILURE,
         "ReportMissing",
     ),
     (
         "Job complete but the container was killed for memory",
         children(job(finished="Complete"), ended(0, "OOMKilled")),
-        Kind.OUT_OF_MEMORY,
+        Outcome.OUT_OF_MEMORY,
         "OutOfMemory",
     ),
     (
         "could not be started",
         children(job(), ended(128, "StartError", "runc: no")),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "StartError",
     ),
     (
         "killed by a signal nobody knows of",
         children(job(), ended(137, "Error")),
-        Kind.FAILURE,
+        Outcome.FAILURE,
         "ContainerKilled",
     ),
     (
         "unknown exit code",
         children(job(), ended(3, "Error", "Traceback")),
-        Kind.FAILURE,
+        Outcome.FAILURE,
         "ContainerKilled",
     ),
     (
@@ -108,19 +107,19 @@ ENDS: list[tuple[str, Children, Kind, str]] = [
                 disruption="EvictionByEvictionAPI",
             ),
         ),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "Evicted",
     ),
     (
         "preempted",
         children(job(), ended(143, "Error", disruption="PreemptionByScheduler")),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "Preempted",
     ),
     (
         "evicted by the kubelet before its container said anything",
         children(job(), pod(phase="Failed", reason="Evicted", message="low on disk")),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "Evicted",
     ),
     (
@@ -128,7 +127,7 @@ ENDS: list[tuple[str, Children, Kind, str]] = [
         children(
             job(), ended(47, "Error", bad_report(ConverterReason.TERMINATED), deleted_at=at(3))
         ),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "PodDeleted",
     ),
     (
@@ -137,54 +136,54 @@ ENDS: list[tuple[str, Children, Kind, str]] = [
             job(deleting=True),
             ended(47, "Error", bad_report(ConverterReason.TERMINATED), deleted_at=at(3)),
         ),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "JobDeleted",
     ),
     (
         "told to stop by nobody known",
         children(job(), ended(143, "Error")),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "Terminated",
     ),
     (
         "deleted by force: only its absence is left",
         children(job(), running(deleted=True)),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "PodDeleted",
     ),
     (
         "Job and pod gone",
         children(job(deleted=True), running(deleted=True)),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "JobDeleted",
     ),
-    ("nothing left at all", children(), Kind.DISRUPTION, "JobDeleted"),
+    ("nothing left at all", children(), Outcome.DISRUPTION, "JobDeleted"),
     (
         "the Job failed and its pod is nowhere",
         children(job(finished="Failed", failure="BackoffLimitExceeded")),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "PodDeleted",
     ),
     (
         "pod stopped at its deadline",
         children(job(), replace(ended(137, "Error"), reason="DeadlineExceeded")),
-        Kind.FINAL,
+        Outcome.FINAL,
         "DeadlineExceeded",
     ),
     (
         "refused by the kubelet",
         children(job(), pod(phase="Failed", reason="OutOfcpu", message="no cpu")),
-        Kind.DISRUPTION,
+        Outcome.DISRUPTION,
         "StartError",
     ),
 ]
 
 
-@pytest.mark.parametrize(("name", "parts", "kind", "reason"), ENDS, ids=[e[0] for e in ENDS])
-def test_ends(name: str, parts: Children, kind: Kind, reason: str) -> None:
-    verdict = judge(parts, "", at(20), POLICY)
+@pytest.mark.parametrize(("name", "parts", "outcome", "reason"), ENDS, ids=[e[0] for e in ENDS])
+def test_ends(name: str, parts: Children, outcome: Outcome, reason: str) -> None:
+    verdict = judge(parts, "", at(20))
     assert isinstance(verdict, Ended)
-    assert (verdict.kind, verdict.reason) == (kind, reason)
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
     assert verdict.reason in REASONS
 
 
@@ -198,7 +197,7 @@ def test_every_exit_code_of_the_converter_is_understood(reason: ConverterReason)
     if reason is not ConverterReason.TERMINATED:  # the operator knows better who stopped it
         assert verdict.message == "because"
     never_retried = reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED
-    assert (verdict.kind is Kind.FINAL) == never_retried
+    assert (verdict.outcome is Outcome.FINAL) == never_retried
 
 
 def test_the_tail_of_the_log_stands_in_for_a_missing_report() -> None:
@@ -259,9 +258,9 @@ WAITS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "parts", "events", "reason"), WAITS, ids=[w[0] for w in WAITS])
-def test_waits(name: str, parts: list[Job | Pod], events: str, reason: Reason) -> None:
-    verdict = verdict_on(*parts, events=events)
+@pytest.mark.parametrize(("name", "parts", "warning", "reason"), WAITS, ids=[w[0] for w in WAITS])
+def test_waits(name: str, parts: list[Job | Pod], warning: str, reason: Reason) -> None:
+    verdict = verdict_on(*parts, warning=warning)
     assert isinstance(verdict, Waiting)
     assert verdict.reason == reason
 

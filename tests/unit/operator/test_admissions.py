@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion_operator.core.fence import (
-    MOST,
+from conversion_operator.cluster.admissions import (
+    MAX_ENTRIES,
     format_admissions,
+    free_entries,
     parse_admissions,
-    room,
 )
 
 
 @given(st.dictionaries(st.uuids().map(str), st.integers(0, 999_999_999), max_size=50))
-def test_what_is_written_is_read(admissions: dict[str, int]) -> None:
+def test_the_formatted_text_is_parsed_back(admissions: dict[str, int]) -> None:
     assert parse_admissions(format_admissions(admissions)) == admissions
 
 
 @given(st.one_of(st.none(), st.integers(), st.text()))
-def test_anything_is_read_without_an_error(text: object) -> None:
-    assert len(parse_admissions(text)) <= MOST
+def test_any_text_is_parsed_without_an_error(text: object) -> None:
+    assert len(parse_admissions(text)) <= MAX_ENTRIES
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,14 @@ def test_anything_is_read_without_an_error(text: object) -> None:
         ("a.1\n", {}),
     ],
 )
-def test_odd_entries_are_passed_over(text: str, found: dict[str, int]) -> None:
+def test_invalid_entries_are_ignored(text: str, found: dict[str, int]) -> None:
     assert parse_admissions(text) == found
 
 
-def test_it_is_bounded() -> None:
-    full = {f"uid-{n}": 1 for n in range(MOST)}
-    assert room(0) == MOST
-    assert room(MOST) == room(MOST + 1) == 0
+def test_the_number_of_entries_is_bounded() -> None:
+    full = {f"uid-{n}": 1 for n in range(MAX_ENTRIES)}
+    assert free_entries(0) == MAX_ENTRIES
+    assert free_entries(MAX_ENTRIES) == free_entries(MAX_ENTRIES + 1) == 0
     assert parse_admissions(format_admissions(full)) == full
-    with pytest.raises(ValueError, match="at most"):
+    with pytest.raises(ValueError, match="do not fit"):
         format_admissions(full | {"another": 1})

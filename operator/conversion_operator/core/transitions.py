@@ -1,0 +1,250 @@
+"""Builds the next status from the stored one: which fields each phase has, and their bounds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, Self
+
+from conversion_operator.api import names
+from conversion_operator.api.status import (
+    ATTEMPTS_KEPT,
+    LOGS_MAX_BYTES,
+    MESSAGE_MAX_BYTES,
+    NOTIFY_MESSAGE_MAX_BYTES,
+    Attempt,
+    Condition,
+    ConversionJobStatus,
+    Notification,
+    NotifyState,
+    OutputFacts,
+    Phase,
+    Progress,
+    Retries,
+)
+from conversion_operator.core.model import EPOCH, Children, Pod
+from conversion_operator.core.plan import Snapshot
+from conversion_operator.core.text import head, one_line, tail
+from conversion_operator.core.verdict import Ended
+from media_converter.contract import Output, Report
+from media_converter.contract import Progress as ReportedProgress
+
+STATUS_MAX_BYTES: Final = 8192
+_CONDITION_MESSAGE_MAX_BYTES: Final = 256
+_ATTEMPT_MESSAGE_MAX_BYTES: Final = 256
+# How much status.notify may still grow: two times, a count and a message, with their names.
+_NOTIFY_BYTES: Final = 160 + NOTIFY_MESSAGE_MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """The step from the stored status to the next one.
+
+    ``to`` or ``within_phase`` begins it, each ``with_…`` method returns it with more fields set,
+    and ``status`` is the result.
+    """
+
+    now: datetime
+    status: ConversionJobStatus
+
+    @classmethod
+    def to(cls, snapshot: Snapshot, phase: Phase, reason: str, message: str) -> Self:
+        """Enter a phase, or write it with another reason.
+
+        The history, the log and the callback are kept. Queued and Starting have no pod and no
+        start time. A terminal phase gets the current time as its completion time.
+        """
+        old = snapshot.status
+        has_run = phase not in (Phase.QUEUED, Phase.STARTING)
+        text = one_line(message, MESSAGE_MAX_BYTES)
+        status = ConversionJobStatus(
+            phase=phase,
+            observed_generation=snapshot.conversion.generation,
+            conditions=_conditions(old, phase, reason, text, snapshot.now),
+            reason=reason,
+            message=text,
+            attempts=old.attempts if old else None,
+            retries=old.retries if old else None,
+            job_name=old.job_name if old else None,
+            pod_name=old.pod_name if old and has_run else None,
+            node_name=old.node_name if old and has_run else None,
+            start_time=old.start_time if old and has_run else None,
+            completion_time=snapshot.now if phase.terminal else None,
+            logs=old.logs if old else None,
+            notify=old.notify if old else None,
+        )
+        return cls(snapshot.now, status)
+
+    @classmethod
+    def within_phase(cls, snapshot: Snapshot, reason: str, message: str) -> Self:
+        """Keep the phase, or Starting if none is stored yet, and change the reason."""
+        phase = snapshot.status.phase if snapshot.status else Phase.STARTING
+        return cls.to(snapshot, phase, reason, message)
+
+    def with_queue_position(self, position: int | None) -> Self:
+        """Set the place in the queue. None for a conversion that may not start."""
+        return self._set(queue_position=position)
+
+    def with_attempt(self, attempt: Children) -> Self:
+        """Record the attempt that these children belong to, unless it is recorded already.
+
+        An attempt that has neither a Job nor a pod is known from the stored status only, so there
+        is nothing to add.
+        """
+        job, pod = next(iter(attempt.jobs), None), next(iter(attempt.pods), None)
+        if job:
+            number, name = job.attempt, job.name
+            created: datetime | None = job.created
+        elif pod:
+            number, name, created = pod.attempt, pod.job_name, pod.running_since
+        else:
+            return self
+        attempts = list(self.status.attempts or ())
+        if not attempts or attempts[-1].number != number:
+            attempts.append(Attempt(number=number, start_time=created or EPOCH))
+        return self._set(attempts=attempts[-ATTEMPTS_KEPT:], job_name=name)
+
+    def with_pod(self, pod: Pod | None) -> Self:
+        """Set the names of the pod and its node. None changes nothing."""
+        if pod is None:
+            return self
+        return self._set(pod_name=pod.name, node_name=pod.node or None)
+
+    def with_start(self, pod: Pod) -> Self:
+        """The container of this pod is running: set its start time and drop older logs."""
+        return self.with_pod(pod)._set(start_time=pod.running_since, logs=None)
+
+    def with_attempt_ended(self, reason: str, message: str) -> Self:
+        """Record how the last attempt ended.
+
+        A final attempt ends with the conversion. Any other attempt ends now: the back-off counts
+        from the moment we noticed the end, not from a container's time in the past.
+        """
+        attempts = list(self.status.attempts or ())
+        if attempts:
+            attempts[-1] = attempts[-1].model_copy(
+                update={
+                    "reason": reason,
+                    "message": one_line(message, _ATTEMPT_MESSAGE_MAX_BYTES) or None,
+                    "completion_time": self.status.completion_time or self.now,
+                }
+            )
+        return self._set(attempts=attempts or None)
+
+    def with_end(self, end: Ended) -> Self:
+        """Record the end of the last attempt: its pod, the end of its log, and its reason.
+
+        A terminal phase also gets the times and, on success, the facts about the output.
+        """
+        report = end.report or Report(final=False)
+        ended = self.with_pod(end.pod)
+        if report.logs:
+            ended = ended._set(logs=tail(report.logs, LOGS_MAX_BYTES))
+        if self.status.phase.terminal:
+            ended = ended._with_times(end)
+        if self.status.phase is Phase.SUCCEEDED:
+            ended = ended._set(
+                output_size=report.output_size,
+                output=_output_facts(report.output) if report.output else None,
+                progress=Progress(percent=100),
+            )
+        return ended.with_attempt_ended(end.reason, end.message)
+
+    def with_retries(self, retries: Retries | None) -> Self:
+        """Set the counters of ended attempts."""
+        return self._set(retries=retries)
+
+    def _with_times(self, end: Ended) -> Self:
+        started = end.started_at or self.status.start_time
+        finished = end.finished_at or self.now
+        seconds = max(0, round((finished - started).total_seconds())) if started else None
+        return self._set(start_time=started, completion_time=finished, duration_seconds=seconds)
+
+    def _set(self, **fields: Any) -> Self:
+        return type(self)(self.now, self.status.model_copy(update=fields))
+
+
+def update_progress(
+    status: ConversionJobStatus, progress: ReportedProgress, logs: str
+) -> ConversionJobStatus:
+    """The same status with the progress and the log that the running converter last wrote."""
+    speed = f"{progress.speed:.2f}x" if progress.speed is not None else None
+    percent = progress.percent
+    return status.model_copy(
+        update={
+            "progress": Progress(
+                percent=None if percent is None else min(100, max(0, percent)),
+                speed=speed[:16] if speed else None,
+                eta_seconds=progress.eta_seconds,
+            ),
+            "logs": tail(logs, LOGS_MAX_BYTES) or status.logs,
+        }
+    )
+
+
+def owe_callback(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
+    """The same status, with a pending callback if its phase is terminal and there is a URL."""
+    if not url or not status.phase.terminal or status.notify is not None:
+        return status
+    pending = Notification(state=NotifyState.PENDING, attempts=0)
+    return status.model_copy(update={"notify": pending})
+
+
+def fit(status: ConversionJobStatus) -> ConversionJobStatus:
+    """The same status in at most STATUS_MAX_BYTES as kubectl prints it. The log is shortened.
+
+    kubectl prints <, > and & as six bytes each, so counting characters is not enough. The size
+    reserves room for status.notify to grow: later writes change notify alone and cannot shorten
+    the log.
+    """
+    while (excess := _printed_size(status) - STATUS_MAX_BYTES) > 0 and status.logs:
+        keep = len(status.logs.encode()) - max(1, excess // 6)
+        status = status.model_copy(update={"logs": tail(status.logs, max(0, keep)) or None})
+    return status
+
+
+def _printed_size(status: ConversionJobStatus) -> int:
+    text = json.dumps(status.to_json(), ensure_ascii=False)
+    reserve = _NOTIFY_BYTES if status.notify else 0
+    return len(text.encode()) + 5 * sum(text.count(sign) for sign in "<>&") + reserve
+
+
+def _conditions(
+    old: ConversionJobStatus | None, phase: Phase, reason: str, message: str, now: datetime
+) -> list[Condition]:
+    succeeded: Literal["True", "False", "Unknown"] = "Unknown"
+    if phase.terminal:
+        succeeded = "True" if phase is Phase.SUCCEEDED else "False"
+    finished: Literal["True", "False"] = "True" if phase.terminal else "False"
+    before = {condition.type: condition for condition in old.conditions} if old else {}
+    result = []
+    for name, value in (
+        (names.CONDITION_SUCCEEDED, succeeded),
+        (names.CONDITION_FINISHED, finished),
+    ):
+        last = before.get(name)
+        unchanged = last is not None and last.status == value
+        result.append(
+            Condition(
+                type=name,
+                status=value,
+                reason=reason,
+                message=head(message, _CONDITION_MESSAGE_MAX_BYTES),
+                last_transition_time=last.last_transition_time if last and unchanged else now,
+            )
+        )
+    return result
+
+
+def _output_facts(output: Output) -> OutputFacts:
+    seconds = output.duration_seconds
+    return OutputFacts(
+        sha256=output.sha256,
+        container=output.container,
+        video_codec=output.video_codec,
+        audio_codec=output.audio_codec,
+        width=output.width,
+        height=output.height,
+        duration_seconds=None if seconds is None else f"{seconds:.3f}",
+    )
