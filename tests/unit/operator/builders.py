@@ -1,4 +1,4 @@
-"""Values for tables: each builder makes something ordinary, and a test says what is special."""
+"""Builders of ordinary values. A test names only what is special about its own."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def snapshot(
 def step(
     subject: Conversion, parts: Children, now: float = 5, **changes: Any
 ) -> tuple[Plan, Conversion]:
-    """Decide once; the conversion comes back with the status that would be stored."""
+    """Decide once. Returns the plan, and the conversion with the status it would then have."""
     plan = decide(snapshot(subject, parts, now, **changes))
     return plan, replace(subject, status=plan.status or subject.status)
 

@@ -1,4 +1,4 @@
-"""Who may start: order, positions, conflicts and slots."""
+"""The admission policy: order, positions, path conflicts and slots."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def queue_of(
     return build_queue(conversions, parts or {}, obstacles or Obstacles(), at(now), policy)
 
 
-def test_oldest_first_whatever_the_order_of_arrival() -> None:
+def test_the_oldest_is_first() -> None:
     assert queue_of(list(reversed(many(3)))).order == ("uid-0000", "uid-0001", "uid-0002")
 
 
-def test_of_the_same_age_the_name_decides_then_the_uid() -> None:
+def test_at_the_same_age_the_name_decides_then_the_uid() -> None:
     twins = [replace(c, created=at(0)) for c in many(3)]
     named = [
         replace(c, key=replace(c.key, name=name))
@@ -61,7 +61,7 @@ def test_of_the_same_age_the_name_decides_then_the_uid() -> None:
     assert queue_of(named).order == ("uid-0001", "uid-0002", "uid-0000")
 
 
-def test_priority_is_worth_a_minute_a_step() -> None:
+def test_a_step_of_priority_is_worth_a_minute() -> None:
     old, young = many(2)
     raised = replace(young, created=at(59), spec=_with(young, priority=1))
     late = replace(young, created=at(61), spec=_with(young, priority=1))
@@ -81,7 +81,7 @@ def test_position() -> None:
 
 
 @pytest.mark.parametrize(("held", "admitted"), [(0, 3), (2, 1), (3, 0), (7, 0)])
-def test_as_many_as_there_are_free_slots(held: int, admitted: int) -> None:
+def test_free_slots_are_filled(held: int, admitted: int) -> None:
     assert len(admit(queue_of(many(10)), held, POLICY)) == admitted
 
 
@@ -95,7 +95,7 @@ def test_limit_zero_starts_nothing() -> None:
         (children(job()), 1),
         (children(job(), pod()), 1),
         (children(job(), running()), 1),
-        (children(running()), 1),  # cut loose from its Job, or the Job is not seen yet
+        (children(running()), 1),  # an orphan, or its Job is not seen yet
         (children(job(finished="Complete"), ended(0)), 0),
         (children(job(finished="Failed"), running(deleted_at=at(1))), 1),  # still terminating
         (children(job(deleting=True)), 1),
@@ -106,27 +106,29 @@ def test_limit_zero_starts_nothing() -> None:
 )
 def test_slots_are_counted_on_what_exists(parts: Children, slots: int) -> None:
     assert slots_held({"x": parts}, ()) == slots
-    assert slots_held({"x": parts}, ("x",)) == max(slots, 1)  # a reservation and its Job are one
+    assert slots_held({"x": parts}, ("x",)) == max(
+        slots, 1
+    )  # a reservation and its Job take one slot
 
 
-def test_slots_of_others() -> None:
+def test_slots_of_several_conversions() -> None:
     live = children(job())
     assert slots_held({"x": live, "y": live}, ("z",)) == 3
     assert slots_held({"x": live, "y": live}, ("z",), lost_with_node={"x"}) == 2
 
 
-def test_one_that_runs_does_not_queue() -> None:
+def test_a_running_conversion_does_not_queue() -> None:
     first, second = many(2)
     queue = queue_of([first, second], {first.key.uid: children(job(uid=first.key.uid))})
     assert queue.order == (second.key.uid,)
 
 
-def test_one_whose_attempt_is_open_does_not_queue_although_its_job_is_not_seen() -> None:
+def test_an_open_attempt_does_not_queue_before_its_job_is_seen() -> None:
     subject = step(many(1)[0], children(job(uid="uid-0000")))[1]
     assert queue_of([subject]).order == ()
 
 
-def test_one_with_a_live_pod_left_does_not_queue() -> None:
+def test_a_conversion_with_a_live_pod_does_not_queue() -> None:
     assert queue_of(many(1), {"uid-0000": children(running(uid="uid-0000"))}).order == ()
 
 
@@ -153,7 +155,7 @@ def test_missing_claim_stops_its_namespace_only() -> None:
     assert POLICY.claim_name in queue.blocks[a.key.uid].message
 
 
-def test_one_refused_by_the_server_does_not_hold_up_the_next() -> None:
+def test_a_refused_conversion_does_not_block_the_next() -> None:
     block = Block(Reason.POD_REJECTED, "no")
     queue = queue_of(many(2), obstacles=Obstacles(refused={"uid-0000": block}))
     assert queue.order == ("uid-0001",)
@@ -183,33 +185,33 @@ class TestPaths:
             ({"inputFile": "out/a.mp4", "outputFile": "y.mp4"}, "still writes the input"),
         ],
     )
-    def test_an_older_one_goes_first(self, second: dict[str, str], words: str) -> None:
+    def test_the_older_conversion_goes_first(self, second: dict[str, str], words: str) -> None:
         queue = self.pair({"inputFile": "a.mov", "outputFile": "out/a.mp4"}, second)
         assert queue.order == ("uid-0000",)
         assert queue.blocks["uid-0001"].reason == Reason.PATH_BUSY
         assert words in queue.blocks["uid-0001"].message
 
-    def test_what_an_older_one_still_reads_is_not_overwritten(self) -> None:
+    def test_an_input_of_an_older_conversion_is_not_overwritten(self) -> None:
         queue = self.pair(
             {"inputFile": "a.mp4", "outputFile": "b.mp4"},
             {"inputFile": "c.mov", "outputFile": "a.mp4"},
         )
         assert "still reads" in queue.blocks["uid-0001"].message
 
-    def test_two_may_read_the_same(self) -> None:
+    def test_two_conversions_may_read_the_same_input(self) -> None:
         queue = self.pair(
             {"inputFile": "a.mov", "outputFile": "b.mp4"},
             {"inputFile": "a.mov", "outputFile": "c.mp4"},
         )
         assert queue.blocks == {}
 
-    def test_one_that_runs_counts_as_older(self) -> None:
+    def test_a_running_conversion_counts_as_older(self) -> None:
         young = conversion("uid-0000", created=at(9))
         old = conversion("uid-0001", created=at(0))
         queue = queue_of([young, old], {"uid-0000": children(job(uid="uid-0000"))})
         assert queue.blocks["uid-0001"].reason == Reason.PATH_BUSY
 
-    def test_the_same_paths_in_another_namespace_are_others(self) -> None:
+    def test_paths_in_another_namespace_do_not_conflict(self) -> None:
         a = conversion("uid-0000", created=at(0))
         b = conversion("uid-0001", created=at(1), namespace="other")
         assert queue_of([a, b]).order == ("uid-0000", "uid-0001")

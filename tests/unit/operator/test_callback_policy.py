@@ -141,7 +141,7 @@ class TestNextStep:
         [
             (URL, frozenset[str](), "not in CONVERTER_CALLBACK_HOSTS"),
             ("https://u:p@hooks.example/", HOSTS, "user name"),
-            ("", HOSTS, "no URL"),
+            ("", HOSTS, "URL was removed"),
         ],
     )
     def test_what_is_refused_is_given_up_at_once(

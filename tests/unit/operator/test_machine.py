@@ -1,9 +1,9 @@
-"""Random histories: the decisions, the view and the slots against a small model of a cluster.
+"""Random histories: decisions, store and slots against a small model of a cluster.
 
-Events come late, in any order between kinds, or only by the next list; answers get lost; the
-operator dies between any two writes. What must hold at every step is I1 and I2 (one live pod a
-conversion, no more live pods than slots), that an end stays an end and that an attempt has one
-Job; what must hold in the end is that everything finishes and nothing is left (I3, I4).
+Watch events arrive late, in any order across resources, or only with the next list. Answers get
+lost. The operator dies between any two writes. At every step I1 and I2 hold (one live pod per
+conversion, no more live pods than slots), a terminal phase never changes, and an attempt has one
+Job. In the end every conversion has finished and nothing is left over (I3, I4).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ENDS: dict[str, tuple[int, str, str]] = {
 
 
 class FakeServer:
-    """What the API server has: versions, deletion in the foreground, owners."""
+    """A small API server: versions, foreground deletion and owners."""
 
     def __init__(self) -> None:
         self.version = 0
@@ -78,7 +78,7 @@ class FakeServer:
                     self.stop(child, owned)
 
     def stop(self, resource: Resource, body: Body) -> None:
-        """Deletion that waits: a pod for its container, a Job in the foreground for its pods."""
+        """Mark for deletion: a pod waits for its container, a Job for its pods."""
         if "deletionTimestamp" not in body["metadata"]:
             body["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
             self.put(resource, body)
@@ -89,7 +89,7 @@ class FakeServer:
 
 
 class Machine(RuleBasedStateMachine):
-    """The operator is ``view``, ``reserved`` and ``delivered``; all else is the cluster."""
+    """The operator is ``store``, ``reserved`` and ``delivered``. The rest is the cluster."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(resource=st.sampled_from(list(Resource)), count=st.integers(1, 5), lossy=st.booleans())
     def deliver(self, resource: Resource, count: int, lossy: bool) -> None:
-        """Some events of one kind; a lossy watch skips them, until the next list."""
+        """Deliver some events of one resource. A lossy watch drops them until the next list."""
         end = min(self.delivered[resource] + count, len(self.server.log))
         for kind, change in self.server.log[self.delivered[resource] : end]:
             if kind is resource and not lossy:
@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
-        """An old event once more."""
+        """Deliver an old event again."""
         if self.server.log:
             _, change = data.draw(st.sampled_from(self.server.log))
             self.store.apply(change)
@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.reserved))
     @rule(lost=st.booleans())
     def repeat_creates(self, lost: bool) -> None:
-        """Requests whose answer was lost are repeated until it is known what came of them."""
+        """Repeat requests whose answer was lost until their result is known."""
         for uid in sorted(self.reserved):
             self.create(uid, lost)
 
@@ -165,7 +165,7 @@ class Machine(RuleBasedStateMachine):
         children = self.store.children(uid)
         attempt = current_attempt(conversion, children) + 1
         if uid in self.attempts and self.attempts[uid] < attempt:
-            self.reserved.discard(uid)  # the attempt that was asked for is known by now
+            self.reserved.discard(uid)  # the requested attempt is known by now
             self.attempts.pop(uid)
             return
         self.attempts[uid] = attempt
@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
         self.store.update(parse_conversion(body))
 
     def make_sure(self, conversion: Conversion) -> None:
-        """What the worker asks the API server for, before it concludes from absence."""
+        """Ask the API server, as the worker does, before an object counts as missing."""
         uid = conversion.key.uid
         children = self.store.children(uid)
         if conversion.finished or awaits_attempt(conversion, children):
@@ -288,7 +288,7 @@ class Machine(RuleBasedStateMachine):
             found["spec"]["cancel"] = True
             self.server.put(resource, found)
         elif what in ("delete", "background"):
-            # Gone at once; what it owned follows when the collector gets to it.
+            # Deleted at once. Garbage collection deletes its children later.
             self.server.remove(resource, name)
         else:
             self.server.stop(resource, found)
@@ -297,7 +297,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(end=st.sampled_from(list(ENDS)))
     def turn(self, end: str) -> None:
-        """Job controller, kubelet and garbage collector do the next thing there is to do."""
+        """The Job controller, the kubelet or the garbage collector takes its next step."""
         next((step for step in self.chores(end) if step()), None)
 
     @precondition(lambda self: self.store.complete([NAMESPACE]))
@@ -308,7 +308,7 @@ class Machine(RuleBasedStateMachine):
         lost=st.booleans(),
     )
     def proceed(self, heard: set[Resource], turns: int, end: str, lost: bool) -> None:
-        """Ordinary progress, so that histories get somewhere: some kinds are heard, others lag."""
+        """Ordinary progress, so that histories advance. Some resources are seen, others lag."""
         for resource in sorted(heard):
             self.deliver(resource, len(self.server.log), lossy=False)
         self.admit(lost, die=False)
@@ -330,7 +330,7 @@ class Machine(RuleBasedStateMachine):
         return [p for p in pods if p["metadata"]["ownerReferences"][0]["uid"] == uid]
 
     def collect(self) -> bool:
-        """What is being deleted goes: containers get their SIGTERM, Jobs wait for pods."""
+        """Carry out deletions: containers get SIGTERM, Jobs wait for their pods."""
         for pod in tuple(self.server.objects[Resource.PODS].values()):
             if "deletionTimestamp" in pod["metadata"]:
                 if pod["status"]["phase"] == "Running":
@@ -442,7 +442,7 @@ class Machine(RuleBasedStateMachine):
         assert len(self.server.jobs_made) == len(set(self.server.jobs_made))
 
     def teardown(self) -> None:
-        """Left in peace, everything ends, and what is left are ends and their tombstones."""
+        """Without faults everything ends, and no Job or pod is left over."""
         for _ in range(400):
             for resource in Resource:
                 self.list_again(resource)

@@ -1,4 +1,4 @@
-"""The Job: what it always has, and where the fields of a spec go."""
+"""The Job: its constant parts, and where the fields of a spec go."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_name_owner_and_labels() -> None:
     assert meta["labels"]["converter.mynetwork.io/attempt"] == "2"
 
 
-def test_one_pod_and_no_retries_of_the_job_controller() -> None:
+def test_the_job_controller_never_retries() -> None:
     spec = build()["spec"]
     assert spec["backoffLimit"] == 0
     assert spec["podReplacementPolicy"] == "Failed"
@@ -78,7 +78,7 @@ def test_time_limits() -> None:
     assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 100 + 300 + 60
 
 
-def test_what_is_converted_goes_into_the_environment() -> None:
+def test_the_spec_goes_into_the_environment() -> None:
     env = environment(
         build(conversion(options={"quality": "high", "duration": 30, "start": "1.5"}))
     )
@@ -104,7 +104,7 @@ def test_what_is_converted_goes_into_the_environment() -> None:
         ("new\nline.mov", "/new\nline.mov"),
     ],
 )
-def test_paths_arrive_as_they_are(path: str, expected: str) -> None:
+def test_paths_arrive_unchanged(path: str, expected: str) -> None:
     # Kubernetes turns $$ back into $, and would expand $(NAME).
     assert environment(build(conversion(inputFile=path)))["INPUT_FILE"] == expected
 
@@ -151,6 +151,6 @@ def test_memory_is_doubled_within_bounds(limit: str, doubled: int) -> None:
     assert resources["limits"]["memory"] == str(doubled)
 
 
-def test_a_spec_that_is_none_makes_no_job() -> None:
+def test_an_invalid_spec_makes_no_job() -> None:
     with pytest.raises(ValueError, match="no valid spec: why"):
         build(replace(conversion(), spec=None, invalid="why"))

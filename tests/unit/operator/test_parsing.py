@@ -1,4 +1,4 @@
-"""Objects as the API server has them, also odd ones."""
+"""Parsing of API objects, including malformed ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_conversion() -> None:
     assert not parsed.finished
 
 
-def test_a_stored_status_is_read_back_as_written() -> None:
+def test_a_stored_status_is_parsed_back() -> None:
     done = step(conversion(), children(job(), succeeded()), 12)[1].status
     assert done
     parsed = parse_conversion(body(status=done.to_json()))
@@ -72,14 +72,14 @@ def test_a_stored_status_is_read_back_as_written() -> None:
         (SPEC | {"surprise": 1}, "surprise"),
     ],
 )
-def test_what_cannot_be_understood_says_why(spec: Any, word: str) -> None:
+def test_an_invalid_spec_says_why(spec: Any, word: str) -> None:
     parsed = parse_conversion(body(spec=spec))
     assert parsed.spec is None
     assert word in parsed.invalid
 
 
 @pytest.mark.parametrize("stored", [{"phase": "Sleeping"}, {"conditions": "none"}, {"x": {}}])
-def test_a_status_of_somebody_else_is_as_good_as_none(stored: Any) -> None:
+def test_an_invalid_status_counts_as_none(stored: Any) -> None:
     assert parse_conversion(body(status=stored)).status is None
 
 
@@ -100,7 +100,7 @@ def test_a_job_of_ours() -> None:
     ("change", "value"),
     [("uid", "another"), ("controller", False), ("kind", "CronJob")],
 )
-def test_a_job_that_only_looks_like_ours(change: str, value: Any) -> None:
+def test_a_job_with_another_owner_is_not_ours(change: str, value: Any) -> None:
     made = build_job(conversion(), 1, POLICY, False)
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
     made["metadata"]["ownerReferences"][0][change] = value
@@ -121,7 +121,7 @@ def test_a_finished_job(kind: str) -> None:
     assert (parsed.finished, parsed.finished_at, parsed.live) == (kind, at(5), False)
 
 
-def test_a_pod_in_its_first_moments() -> None:
+def test_a_pod_without_a_status() -> None:
     parsed = parse_pod({"metadata": META})
     assert (parsed.phase, parsed.live, parsed.attempt) == ("Pending", True, 0)
 

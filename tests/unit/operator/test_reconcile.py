@@ -1,4 +1,4 @@
-"""Stories of one conversion, told decision by decision."""
+"""Decisions about one conversion, step by step."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def failed_once(reason: ConverterReason = ConverterReason.DISK_FULL) -> Conversi
 
 
 class TestWaiting:
-    def test_nothing_is_written_before_the_queue_was_looked_at(self) -> None:
+    def test_nothing_is_written_before_the_queue_is_built(self) -> None:
         assert decide(snapshot(conversion())) == Plan()
 
     def test_queued_with_its_position(self) -> None:
@@ -68,7 +68,7 @@ class TestWaiting:
             "Finished": "False",
         }
 
-    def test_the_same_again_writes_nothing(self) -> None:
+    def test_an_unchanged_position_is_not_written(self) -> None:
         assert step(queued(), NONE, position=4)[0] == Plan()
 
     @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ class TestWaiting:
         plan, _ = step(subject, NONE, position=new, since_write=since)
         assert (plan.status is not None) == written
 
-    def test_a_position_that_may_not_be_written_yet_is_looked_at_again(self) -> None:
+    def test_a_position_that_changed_too_soon_is_written_later(self) -> None:
         plan, _ = step(queued(), NONE, position=3, since_write=timedelta(seconds=20))
         assert plan.requeue_after == timedelta(seconds=40)
 
@@ -105,13 +105,13 @@ class TestWaiting:
         assert plan.actions == ()
         assert status(subject).completion_time == at(5)
 
-    def test_an_unintelligible_spec_ends_at_once(self) -> None:
+    def test_an_invalid_spec_fails_at_once(self) -> None:
         subject = replace(conversion(), spec=None, invalid="spec.inputFile: missing")
         _, subject = step(subject, NONE)
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InvalidSpec")
         assert "inputFile" in status(subject).message
 
-    def test_nothing_is_done_to_one_that_is_being_deleted(self) -> None:
+    def test_a_conversion_being_deleted_is_left_alone(self) -> None:
         assert decide(snapshot(replace(conversion(), deleting=True), position=1)) == Plan()
 
 
@@ -122,26 +122,26 @@ class TestStarting:
         assert status(subject).job_name == job().name
         assert [a.number for a in status(subject).attempts or []] == [1]
 
-    def test_a_queued_one_waits_two_seconds_for_better_news(self) -> None:
+    def test_starting_is_written_after_two_seconds_only(self) -> None:
         plan, _ = step(queued(), children(job()), 1)
         assert plan.status is None
         assert plan.requeue_after == timedelta(seconds=1)
         plan, subject = step(queued(), children(job()), 2)
         assert status(subject).phase is Phase.STARTING
 
-    def test_trouble_is_told_without_waiting(self) -> None:
+    def test_a_problem_is_written_at_once(self) -> None:
         parts = children(job(), pod(waiting_reason="ErrImagePull", waiting_message="no such"))
         _, subject = step(queued(), parts, 1)
         assert status(subject).reason == Reason.IMAGE_PULL_FAILED
         assert "no such" in status(subject).message
 
-    def test_messages_that_alternate_are_not_written_each_time(self) -> None:
+    def test_alternating_messages_are_written_once(self) -> None:
         first = children(job(), pod(waiting_reason="ErrImagePull", waiting_message="one"))
         second = children(job(), pod(waiting_reason="ImagePullBackOff", waiting_message="two"))
         _, subject = step(queued(), first, 5)
         assert step(subject, second, 6)[0].status is None
 
-    def test_the_start_timeout_gives_the_slot_to_others(self) -> None:
+    def test_the_start_timeout_releases_the_slot(self) -> None:
         parts = children(job(), pod(waiting_reason="ImagePullBackOff"))
         plan, subject = step(queued(), parts, 300)
         assert plan.actions == (DeleteJob(job(), foreground=True),)
@@ -151,7 +151,7 @@ class TestStarting:
         )
         assert retries(subject).not_started == 1
         assert plan.requeue_after == timedelta(seconds=30)
-        # Until the pause is over it is not even considered, and nothing is written.
+        # Until the pause is over, nothing is written.
         plan, _ = step(subject, NONE, 310, position=1)
         assert plan == Plan(requeue_after=timedelta(seconds=20))
 
@@ -165,14 +165,14 @@ class TestStarting:
             pauses.append(plan.requeue_after.total_seconds())
         assert pauses == [30, 60, 120, 240, 480, 600, 600]
 
-    def test_given_up_after_the_queue_timeout(self) -> None:
+    def test_it_fails_after_the_queue_timeout(self) -> None:
         subject, now, tries = queued(), 0.0, 0
         while status(subject).phase is not Phase.FAILED:
             tries, now = tries + 1, now + 1000
             subject = step(subject, children(job(tries, created=at(now - 300))), now)[1]
             assert tries < 200
         assert status(subject).reason == Reason.QUEUE_TIMEOUT
-        # 300 s a try, pauses of 30 to 480 s after five of them and of 600 s after each other.
+        # Each attempt takes 300 s. The first five pauses are 30 to 480 s, all others 600 s.
         assert tries == 99
 
     def test_a_changed_image_does_not_wait_for_the_timeout(self) -> None:
@@ -182,7 +182,7 @@ class TestStarting:
         assert status(subject).reason == Reason.IMAGE_CHANGED
         assert plan.requeue_after == timedelta(seconds=1)
 
-    def test_one_that_runs_keeps_its_image(self) -> None:
+    def test_a_running_attempt_keeps_its_image(self) -> None:
         plan, subject = step(queued(), children(job(image="old:1"), running()))
         assert plan.actions == ()
         assert status(subject).phase is Phase.RUNNING
@@ -210,7 +210,7 @@ class TestRunning:
             9,
         )
         assert status(subject).logs == "frame 1"
-        # A converter that repeats itself costs no write.
+        # Progress that repeats itself costs no write.
         assert step(subject, parts, since_write=timedelta(seconds=10), **news)[0].status is None
 
     def test_success(self) -> None:
@@ -248,12 +248,12 @@ class TestRunning:
 
 
 class TestRetry:
-    def test_a_fault_of_the_file_is_final(self) -> None:
+    def test_a_bad_input_file_is_not_retried(self) -> None:
         subject = failed_once(ConverterReason.INPUT_EMPTY)
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InputEmpty")
         assert status(subject).message == "because"
 
-    def test_other_failures_wait_for_another_attempt(self) -> None:
+    def test_other_failures_are_retried(self) -> None:
         subject = failed_once()
         assert (status(subject).phase, status(subject).reason) == (Phase.QUEUED, "RetryBackoff")
         assert "DiskFull" in status(subject).message
@@ -267,7 +267,7 @@ class TestRetry:
         assert plan.status is None
         assert retries(subject).failures == 1
 
-    def test_attempts_do_not_read_each_other(self) -> None:
+    def test_an_attempt_reads_its_own_pod_only(self) -> None:
         old = (job(finished="Failed"), ended(42, "Error"))
         _, subject = step(failed_once(), children(*old, job(2), running(2, 40)), 41)
         assert status(subject).phase is Phase.RUNNING
@@ -276,7 +276,7 @@ class TestRetry:
         assert status(subject).phase is Phase.SUCCEEDED
         assert [a.number for a in status(subject).attempts or []] == [1, 2]
 
-    def test_as_often_as_allowed(self) -> None:
+    def test_failures_are_retried_up_to_max_retries(self) -> None:
         subject = conversion(maxRetries=1)
         for attempt in (1, 2):
             end = ended(42, "Error", bad_report(ConverterReason.DISK_FULL), attempt)
@@ -307,17 +307,17 @@ class TestRetry:
         subject = step(subject, children(job(2), ended(137, "OOMKilled", attempt=2)), 40)[1]
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "OutOfMemory")
 
-    def test_a_vanished_job_is_a_named_loss(self) -> None:
+    def test_a_deleted_job_is_retried_with_its_reason(self) -> None:
         subject = step(is_running(), children(job(deleted=True), running(deleted=True)), 20)[1]
         assert (status(subject).phase, status(subject).reason) == (Phase.QUEUED, "RetryBackoff")
         assert [a.reason for a in status(subject).attempts or []] == ["JobDeleted"]
 
-    def test_a_late_job_of_an_earlier_attempt_is_stopped(self) -> None:
+    def test_an_orphan_job_is_stopped_while_running(self) -> None:
         late = job(1)
         plan, _ = step(failed_once(), children(late, job(2), running(2, 40)), 41)
         assert plan.actions == (DeleteJob(late, foreground=True),)
 
-    def test_a_late_job_while_waiting_is_stopped(self) -> None:
+    def test_an_orphan_job_is_stopped_while_waiting(self) -> None:
         plan, _ = step(failed_once(), children(job(1)), 41, position=1)
         assert plan.actions == (DeleteJob(job(1), foreground=True),)
 
@@ -337,7 +337,7 @@ class TestCancel:
             Phase.RUNNING,
             Reason.CANCELLING,
         )
-        # Asked for once only, and not over before the pod is gone.
+        # The Job is deleted once, and the cancel is not over before the pod is deleted.
         dying = children(job(deleting=True), running(deleted_at=at(16)))
         plan, subject = step(subject, dying, 7)
         assert (plan.actions, plan.status) == ((), None)
@@ -346,12 +346,12 @@ class TestCancel:
         assert (status(subject).phase, status(subject).reason) == (Phase.CANCELLED, "Cancelled")
         assert status(subject).output_size is None
 
-    def test_a_conversion_that_was_complete_keeps_its_result(self) -> None:
+    def test_a_complete_conversion_keeps_its_result(self) -> None:
         subject = self.cancel(is_running())
         _, subject = step(subject, children(job(deleting=True), succeeded(deleted_at=at(16))), 12)
         assert status(subject).phase is Phase.SUCCEEDED
 
-    def test_a_pod_that_does_not_go_is_forced(self) -> None:
+    def test_a_pod_that_does_not_terminate_is_deleted_by_force(self) -> None:
         stuck = running(deleted_at=at(10))
         subject = self.cancel(is_running())
         plan, _ = step(subject, children(job(deleting=True), stuck), 69)
@@ -359,7 +359,7 @@ class TestCancel:
         plan, _ = step(subject, children(job(deleting=True), stuck), 71)
         assert plan.actions == (DeletePod(stuck, force=True),)
 
-    def test_a_pod_without_a_job_is_deleted_itself(self) -> None:
+    def test_an_orphan_pod_is_deleted(self) -> None:
         plan, _ = step(self.cancel(is_running()), children(running()))
         assert plan.actions == (DeletePod(running(), force=False),)
 
@@ -377,7 +377,7 @@ class TestCancel:
 class TestAfterTheEnd:
     done = step(is_running(), children(job(), succeeded()), 12)[1]  # completed at T0 + 11 s
 
-    def test_the_job_stays_for_two_minutes_then_goes(self) -> None:
+    def test_the_job_is_deleted_after_two_minutes(self) -> None:
         finished = job(finished="Complete")
         plan, _ = step(self.done, children(finished, succeeded()), 100)
         assert plan == Plan(requeue_after=timedelta(seconds=31))
@@ -385,7 +385,7 @@ class TestAfterTheEnd:
         assert plan.actions == (DeleteJob(finished, foreground=False),)
         assert plan.status is None
 
-    def test_a_job_whose_condition_is_late_stays(self) -> None:
+    def test_a_job_without_its_condition_stays(self) -> None:
         plan, _ = step(self.done, children(job(), succeeded()), 12)
         assert plan.actions == ()
         late = replace(succeeded(), phase="Running")
@@ -398,7 +398,7 @@ class TestAfterTheEnd:
         plan, _ = step(self.done, children(job(), succeeded(), second), 12)
         assert plan.actions == (DeleteJob(job(), foreground=True),)
 
-    def test_a_late_duplicate_is_stopped_at_once(self) -> None:
+    def test_an_orphan_job_is_stopped_at_once(self) -> None:
         plan, _ = step(self.done, children(job(2)), 20)
         assert plan.actions == (DeleteJob(job(2), foreground=True),)
 
@@ -408,16 +408,16 @@ class TestAfterTheEnd:
         plan, _ = step(self.done, NONE, 11 + POLICY.ttl)
         assert plan.actions == (DeleteConversion(),)
 
-    def test_its_own_time_to_live(self) -> None:
+    def test_time_to_live_of_the_spec(self) -> None:
         subject = replace(self.done, spec=conversion(ttlSecondsAfterFinished=0).spec)
         assert step(subject, NONE, 12)[0].actions == (DeleteConversion(),)
 
-    def test_a_pod_cut_loose_is_cleared_away(self) -> None:
+    def test_an_orphan_pod_is_deleted_after_the_end(self) -> None:
         plan, _ = step(self.done, children(succeeded()), 20)
         assert plan.actions == (DeletePod(succeeded(), force=False),)
 
 
-def test_what_is_left_of_a_deleted_conversion() -> None:
+def test_orphan_pods_of_a_deleted_conversion_are_deleted() -> None:
     assert decide_ownerless(children(job(), running())).actions == ()
     assert decide_ownerless(children(running())).actions == (DeletePod(running(), force=False),)
     assert decide_ownerless(children(running(deleted=True))).actions == ()

@@ -1,4 +1,4 @@
-"""When a sweep is wanted, what it runs, and how it goes again."""
+"""The sweep policy: when a sweep is wanted, what it runs, and when its Job is deleted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NONE = Children()
 
 
 def failed(reason: str) -> Conversion:
-    """One that has failed 11 s after T0 in its last attempt."""
+    """A conversion whose last attempt failed 11 s after T0."""
     subject = step(conversion(maxRetries=0), children(job(), running()))[1]
     if reason == "OutOfMemory":
         end = ended(137, "OOMKilled")
@@ -61,7 +61,7 @@ def sweep(**changes: object) -> Job:
         ("InputEmpty", False),
     ],
 )
-def test_only_after_an_end_that_cleaned_up_nothing(reason: str, wanted: bool) -> None:
+def test_wanted_after_a_killed_attempt_only(reason: str, wanted: bool) -> None:
     assert wants_sweep(failed(reason), NONE, at(20)) is wanted
 
 
@@ -84,11 +84,11 @@ def test_only_after_an_end_that_cleaned_up_nothing(reason: str, wanted: bool) ->
         "succeeded",
         "being deleted",
         "no spec",
-        "its Job lives",
-        "its pod lives",
-        "under way",
+        "a live Job",
+        "a live pod",
+        "in progress",
         "done",
-        "tried",
+        "failed",
         "an hour later",
     ],
 )
@@ -96,7 +96,7 @@ def test_not_wanted(subject: Conversion, parts: Children, now: float) -> None:
     assert not wants_sweep(subject, parts, at(now))
 
 
-def test_while_it_runs_and_as_long_as_its_job_tells_of_it_nothing_is_done() -> None:
+def test_the_job_of_a_sweep_stays_for_an_hour() -> None:
     subject = failed("OutOfMemory")
     sweeping = children(sweep(), pod(0, phase="Running", job_name=sweep_name(UID)))
     assert clean_up(snapshot(subject, sweeping, 30)).actions == ()
@@ -107,7 +107,7 @@ def test_while_it_runs_and_as_long_as_its_job_tells_of_it_nothing_is_done() -> N
     assert plan.status is None
 
 
-def test_one_that_does_not_get_done_gives_its_slot_back() -> None:
+def test_a_sweep_that_does_not_finish_releases_its_slot() -> None:
     subject, late = failed("OutOfMemory"), 20 + POLICY.start_timeout
     plan = clean_up(snapshot(subject, children(sweep()), late - 1))
     assert (plan.actions, plan.requeue_after) == ((), timedelta(seconds=1))
@@ -115,7 +115,7 @@ def test_one_that_does_not_get_done_gives_its_slot_back() -> None:
     assert plan.actions == (DeleteJob(sweep(), foreground=True),)
 
 
-def test_in_order_and_only_in_slots_that_nobody_waits_for() -> None:
+def test_sweeps_run_in_order_and_in_spare_slots_only() -> None:
     first, second = failed("OutOfMemory"), failed("ContainerKilled")
     second = replace(second, key=replace(second.key, uid="0"), created=at(1))
     later = status(second).model_copy(update={"completion_time": at(15)})
@@ -129,12 +129,12 @@ def test_in_order_and_only_in_slots_that_nobody_waits_for() -> None:
     assert free_for_sweeps(0, 0, replace(POLICY, enabled=False)) == 0
 
 
-def test_it_takes_a_slot_also_after_a_lost_node() -> None:
+def test_a_sweep_takes_a_slot_even_after_a_lost_node() -> None:
     assert slots_held({UID: children(sweep())}, ()) == 1
     assert slots_held({UID: children(sweep(), running())}, (), lost_with_node={UID}) == 1
 
 
-def test_its_manifest() -> None:
+def test_the_manifest_of_a_sweep() -> None:
     subject = replace(
         failed("OutOfMemory"), spec=conversion(resources={"limits": {"memory": "14Mi"}}).spec
     )

@@ -1,8 +1,7 @@
-"""The small pure functions: names, quantities, paths, text, sizes."""
+"""Small pure functions: names, quantities, paths and text."""
 
 from __future__ import annotations
 
-import json
 import re
 from decimal import Decimal
 
@@ -13,14 +12,10 @@ from hypothesis import strategies as st
 from conversion_operator.core.manifest import job_name, parse_quantity
 from conversion_operator.core.model import normal_path
 from conversion_operator.core.text import clean, head, one_line, tail
-from conversion_operator.core.transitions import STATUS_MAX_BYTES, Transition, fit, update_progress
-from conversion_operator.core.verdict import Ended, Outcome
-from media_converter.contract import Progress, Report
-from tests.unit.operator.builders import T0, at, children, conversion, job, running, status, step
 
 
 @given(st.text(min_size=1), st.integers(1, 10**6))
-def test_job_names_are_names(uid: str, attempt: int) -> None:
+def test_job_names_are_valid(uid: str, attempt: int) -> None:
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", job_name(uid, attempt))
     assert len(job_name(uid, attempt)) <= 63
 
@@ -47,7 +42,7 @@ def test_quantities(text: str | int, value: int | Decimal) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "1Q", "Gi", "-1", "1e3", "1.2.3"])
-def test_what_is_no_quantity(text: str) -> None:
+def test_invalid_quantities(text: str) -> None:
     with pytest.raises(ValueError, match="not a Kubernetes quantity"):
         parse_quantity(text)
 
@@ -55,7 +50,7 @@ def test_what_is_no_quantity(text: str) -> None:
 @pytest.mark.parametrize(
     ("path", "expected"), [("a/b", "/a/b"), ("/a/b", "/a/b"), ("//a//b", "/a/b"), ("a", "/a")]
 )
-def test_one_spelling_of_a_path(path: str, expected: str) -> None:
+def test_paths_are_normalised(path: str, expected: str) -> None:
     assert normal_path(path) == expected
 
 
@@ -83,23 +78,6 @@ def test_bounded_text(text: str, limit: int) -> None:
     assert "\n" not in one_line(text, limit)
 
 
-def test_a_tail_begins_with_a_line() -> None:
+def test_a_tail_begins_at_a_line() -> None:
     assert tail("first line\nsecond line\nthird", 15) == "third"
     assert tail("one very long line without an end", 8) == "t an end"
-
-
-@given(
-    st.text(alphabet=st.characters(), max_size=5000),
-    st.text(max_size=3000),
-    st.sampled_from(["", "<", "&", '"', "\\", "é", "😀"]),
-)
-def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -> None:
-    subject = step(conversion(), children(job(), running()))[1]
-    report = Report(final=True, logs=logs + filler * 4000, message=message + filler * 2000)
-    end = Ended(Outcome.FINAL, "InputDamaged", report.message, None, report, T0, at(10))
-    stored = fit(Transition(at(10), status(subject)).with_end(end).status)
-    stored = fit(update_progress(stored, Progress(3), logs + filler * 4000))
-    printed = json.dumps(stored.to_json(), ensure_ascii=False)
-    escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
-    assert len(escaped.encode()) <= STATUS_MAX_BYTES
-    assert len((stored.logs or "").encode()) <= 2048

@@ -1,4 +1,4 @@
-"""The table of evidence: what an attempt ended with, and what that counts as."""
+"""The verdict on each kind of evidence, and what it counts as for retries."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
         "Completed",
     ),
     (
-        "success of a pod whose Job is gone",
+        "success of a pod whose Job is deleted",
         children(job(deleted=True), succeeded()),
         Outcome.SUCCESS,
         "Completed",
     ),
     (
-        "success seen in the event of the deletion only",
+        "success seen in the DELETED event of the pod only",
         children(job(), succeeded(deleted=True)),
         Outcome.SUCCESS,
         "Completed",
@@ -85,7 +85,7 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
         "StartError",
     ),
     (
-        "killed by a signal nobody knows of",
+        "killed by a signal of unknown origin",
         children(job(), ended(137, "Error")),
         Outcome.FAILURE,
         "ContainerKilled",
@@ -117,7 +117,7 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
         "Preempted",
     ),
     (
-        "evicted by the kubelet before its container said anything",
+        "evicted by the kubelet before its container reported anything",
         children(job(), pod(phase="Failed", reason="Evicted", message="low on disk")),
         Outcome.DISRUPTION,
         "Evicted",
@@ -140,26 +140,26 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
         "JobDeleted",
     ),
     (
-        "told to stop by nobody known",
+        "stopped with SIGTERM for an unknown reason",
         children(job(), ended(143, "Error")),
         Outcome.DISRUPTION,
         "Terminated",
     ),
     (
-        "deleted by force: only its absence is left",
+        "pod deleted by force",
         children(job(), running(deleted=True)),
         Outcome.DISRUPTION,
         "PodDeleted",
     ),
     (
-        "Job and pod gone",
+        "Job and pod deleted",
         children(job(deleted=True), running(deleted=True)),
         Outcome.DISRUPTION,
         "JobDeleted",
     ),
-    ("nothing left at all", children(), Outcome.DISRUPTION, "JobDeleted"),
+    ("no Job and no pod", children(), Outcome.DISRUPTION, "JobDeleted"),
     (
-        "the Job failed and its pod is nowhere",
+        "the Job failed and its pod is not known",
         children(job(finished="Failed", failure="BackoffLimitExceeded")),
         Outcome.DISRUPTION,
         "PodDeleted",
@@ -194,13 +194,13 @@ def test_every_exit_code_of_the_converter_is_understood(reason: ConverterReason)
     verdict = verdict_on(job(), ended(EXIT_CODES[reason], "Error", bad_report(reason)))
     assert isinstance(verdict, Ended)
     assert verdict.reason == reason
-    if reason is not ConverterReason.TERMINATED:  # the operator knows better who stopped it
+    if reason is not ConverterReason.TERMINATED:  # the operator knows who stopped it
         assert verdict.message == "because"
     never_retried = reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED
     assert (verdict.outcome is Outcome.FINAL) == never_retried
 
 
-def test_the_tail_of_the_log_stands_in_for_a_missing_report() -> None:
+def test_the_end_of_the_log_replaces_a_missing_report() -> None:
     verdict = verdict_on(job(), ended(50, "Error", "Traceback: boom"))
     assert isinstance(verdict, Ended)
     assert verdict.reason == "InternalError"
@@ -265,21 +265,21 @@ def test_waits(name: str, parts: list[Job | Pod], warning: str, reason: Reason) 
     assert verdict.reason == reason
 
 
-def test_a_container_that_runs_is_active() -> None:
+def test_a_running_container_is_active() -> None:
     assert isinstance(verdict_on(job(), running()), Active)
 
 
-def test_a_pod_cut_loose_from_its_job_still_counts() -> None:
+def test_an_orphan_pod_still_counts() -> None:
     assert isinstance(verdict_on(running()), Active)
 
 
-def test_of_two_pods_of_one_job_the_running_one_counts() -> None:
+def test_the_running_one_of_two_pods_decides() -> None:
     dead = ended(47, "Error", bad_report(ConverterReason.TERMINATED), uid="pod-b")
     verdict = verdict_on(job(), dead, running())
     assert isinstance(verdict, Active)
 
 
-def test_a_terminating_pod_is_given_its_grace_before_its_node_is_blamed() -> None:
+def test_a_terminating_pod_has_its_grace_period() -> None:
     dying = running(deleted_at=at(100))
     assert isinstance(verdict_on(job(), dying, now=150), Active)
     assert isinstance(verdict_on(job(), dying, now=161), Unreachable)

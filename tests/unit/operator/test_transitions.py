@@ -1,0 +1,156 @@
+"""The next status: which fields each transition sets, keeps and drops."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conversion_operator.api.status import ATTEMPTS_KEPT, ConversionJobStatus, Phase, Retries
+from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.transitions import (
+    STATUS_MAX_BYTES,
+    Transition,
+    fit,
+    update_progress,
+)
+from conversion_operator.core.verdict import Ended, Outcome
+from media_converter.contract import Progress, Report
+from tests.unit.operator.builders import (
+    T0,
+    at,
+    children,
+    conversion,
+    job,
+    pod,
+    running,
+    snapshot,
+    status,
+    step,
+)
+
+TERMINAL = [Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED]
+RUNNING = step(conversion(), children(job(), running()))[1]
+
+
+def to(phase: Phase, subject: Conversion = RUNNING, now: float = 20) -> Transition:
+    return Transition.to(snapshot(subject, now=now), phase, "Reason", "message")
+
+
+def end(**changes: object) -> Ended:
+    base = Ended(Outcome.FAILURE, "DiskFull", "no space", None, None, at(2), at(12))
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_only_terminal_phases_have_a_completion_time(phase: Phase) -> None:
+    assert to(phase).status.completion_time == (at(20) if phase in TERMINAL else None)
+    finished = to(phase).with_attempt(children(job())).with_end(end()).status
+    assert finished.completion_time == (at(12) if phase in TERMINAL else None)
+    assert finished.duration_seconds == (10 if phase in TERMINAL else None)
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_queued_and_starting_have_no_pod_and_no_start_time(phase: Phase) -> None:
+    next_status = to(phase).status
+    found = (next_status.pod_name, next_status.node_name, next_status.start_time)
+    none = phase in (Phase.QUEUED, Phase.STARTING)
+    assert found == ((None, None, None) if none else (running().name, "node-1", at(1)))
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_history_is_kept_and_the_progress_of_the_last_phase_is_not(phase: Phase) -> None:
+    changes = {"logs": "log", "retries": Retries(failures=1), "queue_position": 3}
+    stored = update_progress(status(RUNNING).model_copy(update=changes), Progress(41), "")
+    next_status = to(phase, replace(RUNNING, status=stored)).status
+    assert (next_status.logs, next_status.retries) == ("log", Retries(failures=1))
+    assert next_status.attempts == stored.attempts
+    assert (next_status.progress, next_status.queue_position) == (None, None)
+
+
+def test_a_condition_keeps_its_transition_time_until_its_status_changes() -> None:
+    def times(value: ConversionJobStatus) -> list[object]:
+        return [condition.last_transition_time for condition in value.conditions]
+
+    assert times(to(Phase.QUEUED).status) == times(status(RUNNING)) == [at(5), at(5)]
+    assert times(to(Phase.FAILED).status) == [at(20), at(20)]
+
+
+def test_a_reason_within_the_phase() -> None:
+    assert Transition.within_phase(snapshot(RUNNING), "R", "m").status.phase is Phase.RUNNING
+    assert Transition.within_phase(snapshot(conversion()), "R", "m").status.phase is Phase.STARTING
+
+
+def test_an_attempt_is_recorded_once_and_the_last_few_are_kept() -> None:
+    step_to = to(Phase.STARTING, conversion())
+    for number in range(1, ATTEMPTS_KEPT + 3):
+        step_to = step_to.with_attempt(children(job(number))).with_attempt(children(job(number)))
+    numbers = [attempt.number for attempt in step_to.status.attempts or []]
+    assert numbers == [3, 4, 5, 6, 7]
+    assert step_to.status.job_name == job(7).name
+    assert step_to.with_attempt(Children()).status == step_to.status
+
+
+def test_an_attempt_without_a_job_is_known_from_its_pod() -> None:
+    recorded = to(Phase.RUNNING, conversion()).with_attempt(children(running(2, 3))).status
+    assert [(a.number, a.start_time) for a in recorded.attempts or []] == [(2, at(3))]
+
+
+def test_a_final_attempt_ends_with_the_conversion_and_any_other_ends_now() -> None:
+    for phase, expected in ((Phase.FAILED, at(12)), (Phase.QUEUED, at(20))):
+        (attempt,) = to(phase).with_end(end()).status.attempts or []
+        assert (attempt.reason, attempt.message) == ("DiskFull", "no space")
+        assert attempt.completion_time == expected
+
+
+def test_an_end_without_times_uses_what_is_stored() -> None:
+    ended = to(Phase.FAILED).with_end(end(started_at=None, finished_at=None)).status
+    assert (ended.start_time, ended.completion_time, ended.duration_seconds) == (at(1), at(20), 19)
+
+
+def test_an_end_without_a_log_keeps_the_stored_one() -> None:
+    stored = replace(RUNNING, status=status(RUNNING).model_copy(update={"logs": "log"}))
+    assert to(Phase.FAILED, stored).with_end(end()).status.logs == "log"
+    report = Report(final=True, logs="later")
+    assert to(Phase.FAILED, stored).with_end(end(report=report)).status.logs == "later"
+
+
+def test_only_success_has_facts_about_the_output() -> None:
+    report = Report(final=True, output_size=7)
+    for phase in TERMINAL:
+        ended = to(phase).with_end(end(report=report)).status
+        succeeded = phase is Phase.SUCCEEDED
+        assert ended.output_size == (7 if succeeded else None)
+        assert (ended.progress is not None) == succeeded
+
+
+def test_a_start_drops_the_log_of_the_attempt_before() -> None:
+    stored = replace(RUNNING, status=status(RUNNING).model_copy(update={"logs": "log"}))
+    started = to(Phase.RUNNING, stored).with_start(running(since=9, node="node-2")).status
+    assert (started.start_time, started.node_name, started.logs) == (at(9), "node-2", None)
+
+
+def test_without_a_pod_nothing_changes() -> None:
+    assert to(Phase.STARTING).with_pod(None).status == to(Phase.STARTING).status
+    assert to(Phase.STARTING).with_pod(pod(node="")).status.node_name is None
+
+
+@given(
+    st.text(alphabet=st.characters(), max_size=5000),
+    st.text(max_size=3000),
+    st.sampled_from(["", "<", "&", '"', "\\", "é", "😀"]),
+)
+def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -> None:
+    subject = step(conversion(), children(job(), running()))[1]
+    report = Report(final=True, logs=logs + filler * 4000, message=message + filler * 2000)
+    end = Ended(Outcome.FINAL, "InputDamaged", report.message, None, report, T0, at(10))
+    stored = fit(Transition(at(10), status(subject)).with_end(end).status)
+    stored = fit(update_progress(stored, Progress(3), logs + filler * 4000))
+    printed = json.dumps(stored.to_json(), ensure_ascii=False)
+    escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
+    assert len(escaped.encode()) <= STATUS_MAX_BYTES
+    assert len((stored.logs or "").encode()) <= 2048
