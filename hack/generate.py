@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from conversion_operator.api import names
 from conversion_operator.api.crd import render_crd
 from conversion_operator.api.reasons import render_reasons
+from conversion_operator.controller.metrics import Metrics, render_metrics
 from conversion_operator.controller.settings import render_settings
-from conversion_operator.controller.telemetry import Metrics, render_metrics
 from converter_gateway import settings as gateway
 from converter_gateway.app import render_openapi
 from converter_gateway.rules import render_rules

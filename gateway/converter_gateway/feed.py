@@ -52,7 +52,7 @@ class Feed:
         self,
         cluster: Conversions,
         namespace: str,
-        listing: ObjectList,
+        listing: ObjectList[Body],
         advanced: Callable[[Feed], None],
     ) -> None:
         self.start = self.version = int(listing.version)
@@ -113,23 +113,23 @@ class Feed:
             async for change in changes:
                 self._apply(change)
 
-    def _apply(self, change: WatchEvent) -> None:
-        version = events.version_of(change.body)
+    def _apply(self, change: WatchEvent[Body]) -> None:
+        version = int(change.version)
         if version <= self.version:
             return  # told already: an event with this id must not come twice
-        if change.kind != "BOOKMARK":
-            self._tell(change, version)
+        if change.object is not None:
+            self._tell(change.object, version, deleted=change.type == "DELETED")
         self.version = version
         done, self._changed = self._changed, asyncio.get_running_loop().create_future()
         done.set_result(None)
         self._advanced(self)
 
-    def _tell(self, change: WatchEvent, version: int) -> None:
-        meta, deleted = change.body["metadata"], change.kind == "DELETED"
+    def _tell(self, body: Body, version: int, *, deleted: bool) -> None:
+        meta = body["metadata"]
         before = self._seen.pop(meta["uid"], None)
-        event = events.event_of(before, change.body, deleted=deleted)
+        event = events.event_of(before, body, deleted=deleted)
         if not deleted:
-            self._seen[meta["uid"]] = _latest(before, change.body)
+            self._seen[meta["uid"]] = _latest(before, body)
         if event is not None:
             self._log.append(Entry(version, meta["name"], events.encode(event, version)))
             self._trim()
@@ -173,7 +173,7 @@ class Hub:
         self._cluster = cluster
         self._feeds: dict[str, list[Feed]] = {}
         self._listeners: dict[str, int] = {}
-        self._lists: dict[tuple[str, int | None], asyncio.Task[ObjectList]] = {}
+        self._lists: dict[tuple[str, int | None], asyncio.Task[ObjectList[Body]]] = {}
 
     @asynccontextmanager
     async def listening(self, namespace: str) -> AsyncIterator[None]:
@@ -217,7 +217,7 @@ class Hub:
         feeds = [f for f in self._feeds.get(namespace, ()) if f.alive and f.start <= cursor]
         return max(feeds, key=lambda feed: feed.start, default=None)
 
-    def _follow(self, namespace: str, listing: ObjectList) -> None:
+    def _follow(self, namespace: str, listing: ObjectList[Body]) -> None:
         """See to it that there is a feed that reaches back to ``listing``."""
         if self._reaching(namespace, int(listing.version)) is None:
             others = [feed for feed in self._feeds.get(namespace, ()) if feed.alive]
@@ -232,7 +232,7 @@ class Hub:
                 feed.stop()
                 return
 
-    async def _list(self, namespace: str, version: int | None = None) -> ObjectList:
+    async def _list(self, namespace: str, version: int | None = None) -> ObjectList[Body]:
         """Whoever wants the same list at the same time shares one: none is too old to begin."""
         key = (namespace, version)
         task = self._lists.get(key)
@@ -241,12 +241,12 @@ class Hub:
             task.add_done_callback(lambda done: self._listed(key, done))
         return await asyncio.shield(task)
 
-    async def _ask(self, namespace: str, version: int | None) -> ObjectList:
+    async def _ask(self, namespace: str, version: int | None) -> ObjectList[Body]:
         if version is None:
             return await self._cluster.list_all(namespace)
         return await self._cluster.list_at(namespace, str(version))
 
-    def _listed(self, key: tuple[str, int | None], task: asyncio.Task[ObjectList]) -> None:
+    def _listed(self, key: tuple[str, int | None], task: asyncio.Task[ObjectList[Body]]) -> None:
         del self._lists[key]
         if not task.cancelled():
             task.exception()  # seen, even if everybody who waited has left

@@ -167,8 +167,8 @@ class Service:
         name, version = body["metadata"]["name"], body["metadata"]["resourceVersion"]
         async with aclosing(self._cluster.watch(namespace, version, name)) as changes:
             async for change in changes:
-                if change.kind != "BOOKMARK":
-                    return None if change.kind == "DELETED" else change.body
+                if change.type != "BOOKMARK":
+                    return None if change.type == "DELETED" else change.object
         return await self._find(namespace, name)
 
     async def _find(self, namespace: str, job_id: str) -> Body | None:

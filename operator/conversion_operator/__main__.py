@@ -18,7 +18,7 @@ from conversion_operator.controller.settings import LiveSettings
 async def run(settings: LiveSettings) -> None:
     """Serve the probes and run the operator until a signal arrives."""
     cluster = Cluster(await load_configuration(), user_agent="my-network-converter")
-    # The pod's name alone would be the same again for a StatefulSet; the host's is unique enough.
+    # Outside of a pod, the host's name is unique enough.
     identity = settings.current.pod_name or socket.gethostname()
     operator = Operator(cluster, settings, identity)
     server = probes.serve(settings.current.probe_port, operator.registry, operator.health)
@@ -30,11 +30,11 @@ async def run(settings: LiveSettings) -> None:
 
 
 def main() -> None:
-    """Read the settings and run; a setting that is not understood is named and ends it."""
+    """Read the settings and run. Exits with a message if a setting is invalid."""
     try:
         settings = LiveSettings()
     except ValidationError as error:
-        sys.exit(f"cannot start, a setting is not understood: {error}")
+        sys.exit(f"Cannot start because of an invalid setting: {error}")
     logs.configure(settings.current.log_level)
     asyncio.run(run(settings))
 

@@ -1,16 +1,16 @@
-"""The operator as a whole: what depends on what, and how it starts and stops."""
+"""The whole operator: connects its parts, starts them and stops them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from pathlib import Path
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from conversion_operator.callbacks.loop import CallbackLoop
+from conversion_operator.callbacks.loop import CallbackConfig, CallbackLoop
 from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import Resource
@@ -18,32 +18,24 @@ from conversion_operator.cluster.reflector import Reflector
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.handlers import Login, log_in, watch_conversions
+from conversion_operator.controller.health import Health
 from conversion_operator.controller.leadership import Leadership
-from conversion_operator.controller.probes import Health
+from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.settings import CALLBACK_SECRET, LiveSettings
 from conversion_operator.controller.store import Store
-from conversion_operator.controller.telemetry import Metrics, Telemetry
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
 
-RELIST_SECONDS: Final = 60.0
 _WORKERS: Final = 8
-_BEAT_SECONDS: Final = 1.0
+_HEARTBEAT_SECONDS: Final = 1.0
 _RELOAD_SECONDS: Final = 2.0
 
 logger = logging.getLogger(__name__)
 
 
-class Notices(NamedTuple):
-    """What callbacks are sent with, and the file of what they are signed with."""
-
-    sender: CallbackSender
-    secret: Path
-
-
 class Operator:
-    """Wires the parts together and runs them until it is told to stop."""
+    """Connects the parts of the operator and runs them until it is stopped."""
 
     def __init__(
         self,
@@ -51,53 +43,45 @@ class Operator:
         settings: LiveSettings,
         identity: str,
         login: Login = log_in,
-        notices: Notices | None = None,
+        callbacks: CallbackConfig | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self.health = Health()
         self.settings, self._identity, self._login = settings, identity, login
         self._metrics = Metrics(self.registry)
         self._queue = WorkQueue(time.monotonic)
-        self.store = Store(self._on_change)
+        self.store = Store(self._enqueue)
         self._leadership = Leadership(
-            cluster, settings.current.pod_namespace, identity, cluster.now, self._on_leadership
+            cluster, settings.current.pod_namespace, identity, self._on_leadership
         )
         context = ControllerContext(
             cluster, self.store, settings, self._metrics, self._leadership.leads
         )
         self._admitter = Admitter(context, self._leadership, self._queue.add)
-        recorder = EventRecorder(cluster, Telemetry(self._metrics), identity)
-        notices = notices or Notices(CallbackSender(), CALLBACK_SECRET)
-        self._callback_loop = CallbackLoop(context, notices.sender, notices.secret)
+        recorder = EventRecorder(cluster, self._metrics, identity)
+        callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
+        self._callback_loop = CallbackLoop(context, callbacks)
         self._worker = Worker(context, self._queue, self._admitter, recorder)
-        # ConversionJobs are watched by kopf; here they are only listed, against what it misses.
-        self.health.reflectors = [
-            Reflector(
-                cluster,
-                resource,
-                namespace,
-                self.store,
-                relist_seconds=RELIST_SECONDS,
-                watching=resource is not Resource.CONVERSIONS,
-            )
+        self._reflectors = [
+            self._reflector(cluster, resource, namespace)
             for namespace in settings.current.namespaces
             for resource in Resource
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop`` is set or a signal to terminate arrives.
+        """Run until ``stop`` is set or a signal to terminate arrives.
 
-        What runs in the cluster goes on: the next operator finds it there.
+        Jobs in the cluster keep running. The next operator finds them there.
         """
         parts = {
             "admission": self._admitter.run(),
             "callbacks": self._callback_loop.run(),
-            "heartbeat": self._beat(),
+            "heartbeat": self._report_health(),
             "settings": self._reload(),
             **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
-            **{f"reflector {r.resource} {r.namespace}": r.run() for r in self.health.reflectors},
+            **{f"reflector of {r.name}": r.run() for r in self._reflectors},
         }
-        # The Lease is released last: only when nothing of ours writes any more.
+        # Release the Lease last, when no part of this operator can write any more.
         lead = asyncio.create_task(self._leadership.run(), name="leadership")
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
         for task in (lead, *tasks):
@@ -114,29 +98,40 @@ class Operator:
             if not task.cancelled() and (error := task.exception()):
                 raise error
 
-    def _on_change(self, uid: str) -> None:
+    def _reflector(self, cluster: Cluster, resource: Resource, namespace: str) -> Reflector:
+        report = partial(self.health.report_list, f"{resource} in {namespace}")
+        report()  # a reflector that never starts must be noticed too
+        return Reflector(
+            cluster,
+            resource,
+            namespace,
+            self.store,
+            report,
+            # kopf watches ConversionJobs. The lists repair what it misses.
+            watching=resource is not Resource.CONVERSIONS,
+        )
+
+    def _enqueue(self, uid: str) -> None:
         self._queue.add(uid)
-        self._callback_loop.look(uid)
+        self._callback_loop.enqueue(uid)
         self._admitter.wake()
 
     def _on_leadership(self, leads: bool) -> None:
         self._metrics.leading.set(leads)
         self._admitter.wake()
 
-    async def _beat(self) -> None:
+    async def _report_health(self) -> None:
         while True:
-            self.health.beat()
+            self.health.heartbeat()
             self.health.ready = self.store.complete(self.settings.current.namespaces)
-            await asyncio.sleep(_BEAT_SECONDS)
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def reload(self) -> None:
-        """Read the settings again, and look at everything anew if they have changed."""
+        """Read the settings again. If they changed, enqueue all conversions."""
         if self.settings.reload():
-            logger.info("settings changed", extra=self.settings.current.model_dump())
+            logger.info("Settings changed", extra=self.settings.current.model_dump())
             for conversion in self.store.conversions():
-                self._queue.add(conversion.key.uid)
-                self._callback_loop.look(conversion.key.uid)
-            self._admitter.wake()
+                self._enqueue(conversion.key.uid)
 
     async def _reload(self) -> None:
         while True:
@@ -145,9 +140,9 @@ class Operator:
 
 
 def _stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """A part that died by itself takes the process down; a half-working operator helps nobody."""
+    """Stop the operator if one of its parts failed: a half-working operator does harm."""
     if not task.cancelled():
-        logger.error("a part of the operator ended", extra={"part": task.get_name()})
+        logger.error("A part of the operator failed; stopping", extra={"part": task.get_name()})
         stop.set()
 
 

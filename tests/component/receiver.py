@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from conversion_operator.app import Notices
+from conversion_operator.callbacks.loop import CallbackConfig
 from conversion_operator.callbacks.policy import may_connect
 from conversion_operator.callbacks.sender import CallbackSender
 from mynetwork_converter import webhooks
@@ -113,14 +113,16 @@ def loopback_allowed(address: str) -> bool:
     return address == LOOPBACK or may_connect(address)
 
 
-def notices(folder: Path, secret: str | None = SECRET, **callbacks: Any) -> Notices:
+def callback_config(
+    folder: Path, secret: str | None = SECRET, **sender_options: Any
+) -> CallbackConfig:
     """Callbacks that may go to loopback, and a secret to sign them with."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "callback-secret"
     if secret is not None:
         file.write_text(secret + "\n", encoding="utf-8")
-    options = {"check": loopback_allowed, "lookup": on_loopback} | callbacks
-    return Notices(CallbackSender(**options), file)
+    options = {"check": loopback_allowed, "lookup": on_loopback} | sender_options
+    return CallbackConfig(CallbackSender(**options), file)
 
 
 def data_of(delivery: Delivery) -> dict[str, Any]:

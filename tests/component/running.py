@@ -12,7 +12,8 @@ from typing import Any
 import kopf
 from prometheus_client import generate_latest
 
-from conversion_operator.app import Notices, Operator
+from conversion_operator.app import Operator
+from conversion_operator.callbacks.loop import CallbackConfig
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.settings import LiveSettings
@@ -68,7 +69,7 @@ async def running(
     config: Path,
     identity: str = "op-a",
     url: str | None = None,
-    notices: Notices | None = None,
+    callbacks: CallbackConfig | None = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """An operator that is up until the block ends, then stopped as by SIGTERM."""
@@ -80,7 +81,7 @@ async def running(
     def login(**_: Any) -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(server=server)
 
-    operator = Operator(cluster, live, identity, login, notices)
+    operator = Operator(cluster, live, identity, login, callbacks)
     stop = asyncio.Event()
     task = asyncio.create_task(operator.run(stop), name=identity)
     try:

@@ -25,7 +25,7 @@ from tests.component.receiver import (
 )
 
 METADATA = "169.254.169.254"
-REFUSED = "The host has an address that is never called"
+REFUSED = "The host has an address that callbacks must not use"
 # Everything here is this machine, in one notation or another.
 SPELLINGS = [
     "127.0.0.1",
@@ -64,8 +64,8 @@ async def callbacks(**options: Any) -> AsyncIterator[CallbackSender]:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_loopback_is_refused_in_every_notation(receiver: Receiver, spelling: str) -> None:
     async with callbacks() as made:
-        answer = await made.post(receiver.url(spelling), {}, b"x")
-    assert (answer.code, bool(answer.problem)) == (0, True)
+        response = await made.post(receiver.url(spelling), {}, b"x")
+    assert (response.code, bool(response.problem)) == (0, True)
     assert not receiver.received
 
 
@@ -80,8 +80,8 @@ async def test_a_name_with_one_address_that_is_refused_is_not_called(receiver: R
         return [LOOPBACK, METADATA]
 
     async with callbacks(check=loopback_allowed, lookup=lookup) as made:
-        answer = await made.post(receiver.url(), {}, b"x")
-    assert answer.problem == REFUSED
+        response = await made.post(receiver.url(), {}, b"x")
+    assert response.problem == REFUSED
     assert not receiver.received
 
 
@@ -95,9 +95,9 @@ async def test_a_name_that_stands_for_something_else_the_next_moment(receiver: R
 
     async with callbacks(check=loopback_allowed, lookup=rebinding) as made:
         for n in (1, 2, 3, 4):
-            answer = await made.post(receiver.url(), {}, b"x")
+            response = await made.post(receiver.url(), {}, b"x")
             assert len(asked) == n
-            assert (answer.code, answer.problem) == ((200, "") if n % 2 else (0, REFUSED))
+            assert (response.code, response.problem) == ((200, "") if n % 2 else (0, REFUSED))
     assert len(receiver.received) == 2
 
 
@@ -132,8 +132,8 @@ async def test_one_that_does_not_answer_is_left(receiver: Receiver) -> None:
         asyncio.timeout(10),
         callbacks(check=loopback_allowed, lookup=on_loopback, seconds=0.3) as made,
     ):
-        answer = await made.post(receiver.url(SLOW_HOST), {}, b"x")
-    assert "no answer" in answer.problem
+        response = await made.post(receiver.url(SLOW_HOST), {}, b"x")
+    assert "did not answer within" in response.problem
 
 
 async def test_nor_is_a_name_waited_for_that_is_never_found(receiver: Receiver) -> None:
@@ -145,8 +145,8 @@ async def test_nor_is_a_name_waited_for_that_is_never_found(receiver: Receiver) 
         asyncio.timeout(10),
         callbacks(check=loopback_allowed, lookup=never, seconds=0.3) as made,
     ):
-        answer = await made.post(receiver.url(), {}, b"x")
-    assert "no answer" in answer.problem
+        response = await made.post(receiver.url(), {}, b"x")
+    assert "did not answer within" in response.problem
     assert not receiver.received
 
 
@@ -170,8 +170,8 @@ async def test_the_certificate_is_to_be_that_of_the_name(
     async with receiving(tls=context) as receiver:
         url = receiver.url().replace("http:", "https:")
         async with callbacks(check=loopback_allowed, lookup=on_loopback) as made:
-            answer = await made.post(url, {}, b"x")
-            assert answer.problem == "The certificate of the host is not trusted"
+            response = await made.post(url, {}, b"x")
+            assert response.problem == "The certificate of the host is not trusted"
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
         async with callbacks(check=loopback_allowed, lookup=on_loopback) as made:
             assert (await made.post(url, {}, b"x")).code == 200
@@ -201,9 +201,9 @@ async def test_hosts_that_are_not_there(addresses: list[str]) -> None:
         return addresses
 
     async with callbacks(check=loopback_allowed, lookup=lookup) as made:
-        answer = await made.post("http://receiver.test:1/", {}, b"x")
-    words = "cannot be connected to" if addresses else "is not found"
-    assert answer.problem == f"The host {words}"
+        response = await made.post("http://receiver.test:1/", {}, b"x")
+    words = "does not accept connections" if addresses else "name cannot be resolved"
+    assert response.problem == f"The host {words}"
     async with callbacks() as made:
         assert (await made.post("http://no-such-host.invalid/", {}, b"x")).code == 0
 

@@ -16,8 +16,8 @@ from tests.component.receiver import (
     SECRET,
     SLOW_HOST,
     Receiver,
+    callback_config,
     data_of,
-    notices,
     receiving,
 )
 from tests.component.running import Running, phase_of, running, status_of
@@ -78,7 +78,7 @@ async def test_each_end_is_told_once(
         "converter.mynetwork.io/caller-input-file": "/storage/in/c.mov",
     }
     async with running(
-        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
     ) as op:
         api.create(wanting("c", receiver.url(), metadata={"annotations": notes}))
         if end != "Failed":
@@ -136,7 +136,7 @@ async def test_a_receiver_that_fails_is_called_again_with_the_same(
     busy = web.Response(status=503, headers={"Retry-After": "200"})
     receiver.answers = [500, busy, 404]
     async with running(
-        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
     ) as op:
         api.create(wanting("c", receiver.url()))
         waits = []
@@ -161,7 +161,7 @@ async def test_a_receiver_that_is_silent_holds_nobody_up(
 ) -> None:
     slow = [f"s{n}" for n in range(PER_HOST + 3)]
     async with running(
-        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
     ):
         for name in slow:
             api.create(wanting(name, receiver.url(SLOW_HOST)))
@@ -181,7 +181,10 @@ async def test_killed_between_the_callback_and_the_word_of_it(
 ) -> None:
     """It comes again, under the same id."""
     async with running(
-        api, tmp_path / "a", notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api,
+        tmp_path / "a",
+        callbacks=callback_config(tmp_path / "s"),
+        converter_callback_hosts=HOSTS,
     ) as a:
         with api.faults.black_hole(**NOTE) as struck:
             api.create(wanting("c", receiver.url()))
@@ -190,7 +193,10 @@ async def test_killed_between_the_callback_and_the_word_of_it(
     assert note_of(api, "c") == {"state": "Pending", "attempts": 0}
     assert len(receiver.received) == 1
     async with running(
-        api, tmp_path / "b", notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api,
+        tmp_path / "b",
+        callbacks=callback_config(tmp_path / "s"),
+        converter_callback_hosts=HOSTS,
     ):
         await api.until(lambda: state_of(api, "c") == "Delivered")
     first, second = receiver.received
@@ -202,7 +208,7 @@ async def test_a_word_that_cannot_be_stored_is_not_sent_again_for_that(
     api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
 ) -> None:
     async with running(
-        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
     ):
         with (
             api.faults.status(503, times=2, **NOTE),
@@ -221,11 +227,11 @@ async def test_the_next_leader_goes_on(
     receiver.answers = [500]
     options: dict[str, Any] = {"converter_callback_hosts": HOSTS}
     async with running(
-        api, tmp_path / "a", "op-a", notices=notices(tmp_path / "s"), **options
+        api, tmp_path / "a", "op-a", callbacks=callback_config(tmp_path / "s"), **options
     ) as a:
         await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
         async with running(
-            api, tmp_path / "b", "op-b", notices=notices(tmp_path / "s"), **options
+            api, tmp_path / "b", "op-b", callbacks=callback_config(tmp_path / "s"), **options
         ) as b:
             await api.until(lambda: b.operator.health.ready)
             api.create(wanting("c", receiver.url()))
@@ -246,7 +252,7 @@ async def test_one_that_is_not_told_of_yet_is_not_deleted(
 ) -> None:
     receiver.answers = [500, 200 if end == "Delivered" else 410]
     async with running(
-        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
     ) as op:
         api.create(wanting("c", receiver.url(), ttlSecondsAfterFinished=0))
         await attempted(api, "c")
@@ -265,7 +271,7 @@ async def test_given_up_after_an_hour(
 ) -> None:
     receiver.answers = [500] * 100
     async with running(
-        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
     ) as op:
         api.create(wanting("c", receiver.url()))
         for n in range(1, 100):
@@ -287,7 +293,10 @@ async def test_after_hours_without_an_operator_it_is_tried_once(
 ) -> None:
     receiver.answers = [500, 500]
     async with running(
-        api, tmp_path / "a", notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api,
+        tmp_path / "a",
+        callbacks=callback_config(tmp_path / "s"),
+        converter_callback_hosts=HOSTS,
     ) as a:
         with api.faults.black_hole(**NOTE) as struck:
             api.create(wanting("c", receiver.url(), ttlSecondsAfterFinished=0))
@@ -295,7 +304,10 @@ async def test_after_hours_without_an_operator_it_is_tried_once(
             await a.kill()
     api.clock.advance(3 * 3600)
     async with running(
-        api, tmp_path / "b", notices=notices(tmp_path / "s"), converter_callback_hosts=HOSTS
+        api,
+        tmp_path / "b",
+        callbacks=callback_config(tmp_path / "s"),
+        converter_callback_hosts=HOSTS,
     ):
         await api.until(lambda: api.find("conversionjobs", "c") is None)
     assert len(receiver.received) == 2
@@ -305,13 +317,16 @@ async def test_a_host_that_is_not_on_the_list_is_never_called(
     api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
 ) -> None:
     async with running(
-        api, tmp_path, notices=notices(tmp_path / "s"), converter_callback_hosts="other.test"
+        api,
+        tmp_path,
+        callbacks=callback_config(tmp_path / "s"),
+        converter_callback_hosts="other.test",
     ):
         api.create(wanting("c", receiver.url(path="/hook?token=abc")))
         await api.until(lambda: state_of(api, "c") == "GaveUp")
     note = note_of(api, "c")
     assert note["attempts"] == 0
-    assert "not on the list" in note["message"]
+    assert "not in CONVERTER_CALLBACK_HOSTS" in note["message"]
     assert "abc" not in note["message"]
     assert not receiver.received
     check_all(api, limit=3)
@@ -321,11 +336,11 @@ async def test_an_address_that_is_refused_is_never_connected_to(
     api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
 ) -> None:
     """With the operator's own check, which no loopback address passes."""
-    made = notices(tmp_path / "s", check=may_connect)
-    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS):
+    made = callback_config(tmp_path / "s", check=may_connect)
+    async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS):
         api.create(wanting("c", receiver.url()))
         note = await attempted(api, "c")
-    assert "never called" in note["message"]
+    assert "must not use" in note["message"]
     assert not receiver.received
 
 
@@ -333,8 +348,8 @@ async def test_nothing_is_sent_unsigned(
     api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
 ) -> None:
     """It waits for the Secret, which may come late, and says so, once."""
-    made = notices(tmp_path / "s", secret=None)
-    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS) as op:
+    made = callback_config(tmp_path / "s", secret=None)
+    async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS) as op:
         api.create(wanting("late", receiver.url()))
         await api.until(lambda: "secret" in note_of(api, "late").get("message", ""))
         assert note_of(api, "late")["state"] == "Pending"
@@ -367,8 +382,8 @@ async def test_a_late_write_of_the_end_does_not_take_the_callback_back(
     }
     told = {"state": "Delivered", "attempts": 1, "lastAttemptTime": "2026-01-01T00:00:00Z"}
     world.default = succeed(hold=True)
-    made = notices(tmp_path / "s")
-    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS):
+    made = callback_config(tmp_path / "s")
+    async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS):
         api.create(wanting("c", receiver.url()))
         await api.until(lambda: phase_of(api, "c") == "Running")
         with (
@@ -391,8 +406,8 @@ async def test_one_that_is_deleted_is_not_told_of(
 ) -> None:
     """Neither again, nor does it hold up anything that it went while it was being told of."""
     receiver.answers = [500]
-    made = notices(tmp_path / "s")
-    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS) as op:
+    made = callback_config(tmp_path / "s")
+    async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS) as op:
         api.create(wanting("c", receiver.url()))
         note = await attempted(api, "c")
         api.delete("conversionjobs", "c")
@@ -411,8 +426,8 @@ async def test_one_that_is_deleted_is_not_told_of(
 async def test_the_default_is_for_what_ends_from_now_on(
     api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
 ) -> None:
-    made = notices(tmp_path / "s")
-    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS) as op:
+    made = callback_config(tmp_path / "s")
+    async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS) as op:
         api.create(conversion_job("before"))
         await api.until(lambda: phase_of(api, "before") == "Succeeded")
         op.configure(converter_callback_url=receiver.url(path="/default"))
@@ -432,8 +447,8 @@ async def test_what_another_leader_has_written_stays(
 ) -> None:
     """One that was paused while it sent does not write over what came of it since."""
     theirs = {"state": "Pending", "attempts": 1, "nextAttemptTime": "2100-01-01T00:00:00Z"}
-    made = notices(tmp_path / "s")
-    async with running(api, tmp_path, notices=made, converter_callback_hosts=HOSTS):
+    made = callback_config(tmp_path / "s")
+    async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS):
         api.create(wanting("c", receiver.url(SLOW_HOST)))
         await api.until(lambda: receiver.open == 1)
         with api.faults.hold_watches(resource="conversionjobs"):

@@ -72,7 +72,7 @@ async def test_a_create_without_an_answer_keeps_its_slot_though_nobody_wants_it_
     api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be carried out yet, as it is here."""
-    monkeypatch.setattr(admitter, "_LATE_CREATE", 12.0)  # 75 s
+    monkeypatch.setattr(admitter, "_LATE_CREATE_SECONDS", 12.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.hold(times=1, **CREATE) as late:
             api.create(conversion_job("c"))
@@ -96,7 +96,7 @@ async def test_a_create_without_an_answer_is_given_up_in_the_end(
     api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No request is carried out later than that: the slot is not kept for one for ever."""
-    monkeypatch.setattr(admitter, "_LATE_CREATE", 3.0)  # 75 s
+    monkeypatch.setattr(admitter, "_LATE_CREATE_SECONDS", 3.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.black_hole(times=1, **CREATE) as lost:
             api.create(conversion_job("c"))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
 from conversion_operator.cluster.client import Cluster
-from conversion_operator.controller.admissions import ANNOTATION, parse_admissions
 from conversion_operator.controller.leadership import NAME, Leadership
 from tests.component.running import phase_of, running
 from tests.component.support import NAMESPACE, FakeApi, World
@@ -106,17 +106,17 @@ async def test_a_lease_that_another_wrote_stops_admission(
 
 async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: FakeApi) -> None:
     cluster = Cluster(configuration(api.url), "op-a")
-    lead = Leadership(cluster, NAMESPACE, "op-a", cluster.now, lambda _: None)
+    lead = Leadership(cluster, NAMESPACE, "op-a", lambda _: None)
     running_lead = asyncio.create_task(lead.run())
     try:
         await api.until(lambda: lead.leads() and holder(api) == "op-a")
-        assert await lead.commit({"a": 1}, lead.term)
+        assert await lead.record_admissions({"a": 1}, lead.term)
         update: dict[str, Any] = {"verb": "update", "resource": "leases", "times": 1}
         with (
-            api.faults.tap(on_arrival=lambda _: lead.settle("a"), **update),
+            api.faults.tap(on_arrival=lambda _: lead.remove_admission("a"), **update),
             api.faults.status(503, **update),
         ):
-            assert not await lead.commit({"b": 1}, lead.term)
+            assert not await lead.record_admissions({"b": 1}, lead.term)
         await api.until(lambda: not listed(api), 15, "neither of the two is on the Lease")
     finally:
         running_lead.cancel()

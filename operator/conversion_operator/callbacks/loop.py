@@ -1,8 +1,8 @@
-"""Makes the callbacks that are owed: decide → send → write what became of it → look again.
+"""Sends the callbacks that are owed: decide, send, store the result, requeue.
 
-It has tasks and connections of its own, so that no receiver holds up a conversion, and counts
-what is under way by host, so that no receiver holds up another. What is owed is on the statuses
-alone: after a crash, or with another leader, it goes on from there.
+The loop has its own tasks and connections, so a slow receiver delays no conversion. It limits the
+requests per host, so a slow receiver delays no other. Only the statuses say what is owed: after a
+crash or a change of leader, the loop continues from them.
 """
 
 from __future__ import annotations
@@ -14,54 +14,61 @@ import logging
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from conversion_operator.api.status import Notification, NotifyState
 from conversion_operator.callbacks.message import build_message, sign
 from conversion_operator.callbacks.policy import Send, Wait, Write, after_attempt, next_step, owed
 from conversion_operator.callbacks.sender import CallbackSender
+from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, NotFound
-from conversion_operator.cluster.objects import Resource, WatchEvent
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.reconcile import callback_url
 
 PER_HOST: Final = 4
-_WRITES: Final = 8
-_NOT_READY_PAUSE: Final = 1.0
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
-_BASE64: Final = b"whsec_"
-_SHORTEST: Final = 16
+_MAX_WRITES: Final = 8
+_NOT_READY_DELAY: Final = 1.0
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 30.0
+_BASE64_PREFIX: Final = b"whsec_"
+_MIN_SECRET_BYTES: Final = 16
 
 logger = logging.getLogger(__name__)
 
 
-class CallbackLoop:
-    """``look`` tells it of a change; ``secret`` is the file to sign with, read at each send."""
+class CallbackConfig(NamedTuple):
+    """The sender of callbacks, and the file with the secret that signs them."""
 
-    def __init__(self, context: ControllerContext, sender: CallbackSender, secret: Path) -> None:
-        self._context, self._sender, self._secret = context, sender, secret
+    sender: CallbackSender
+    secret: Path
+
+
+class CallbackLoop:
+    """Sends callbacks. Reads the file with the secret for each one."""
+
+    def __init__(self, context: ControllerContext, config: CallbackConfig) -> None:
+        self._context, self._config = context, config
         self._cluster, self._store = context.cluster, context.store
         self._queue = WorkQueue(time.monotonic)
-        # As many as there are hosts on the list: what is refused gets none.
+        # Bounded by the list of allowed hosts: a refused URL gets no semaphore.
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_HOST))
-        self._writes = asyncio.Semaphore(_WRITES)
+        self._writes = asyncio.Semaphore(_MAX_WRITES)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def look(self, uid: str) -> None:
-        """Something about this conversion has changed, or about the settings."""
+    def enqueue(self, uid: str) -> None:
+        """Queue this conversion if a callback is owed. Call it after each change."""
         if owed(self._store.conversion(uid)):
             self._queue.add(uid)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             while True:
-                uid = await self._queue.take()
-                task = asyncio.create_task(self._serve(uid), name=f"callback {uid}")
+                uid = await self._queue.get()
+                task = asyncio.create_task(self._process(uid), name=f"callback {uid}")
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         finally:
@@ -69,112 +76,115 @@ class CallbackLoop:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._sender.close()
+            await self._config.sender.close()
 
-    async def _serve(self, uid: str) -> None:
+    async def _process(self, uid: str) -> None:
         try:
-            await self._step(uid)
+            await self._take_step(uid)
         except Exception:
-            # One odd object must not stop the others; it is tried again, ever more slowly.
+            # One odd object must not stop the others.
             self._context.metrics.errors.inc()
-            logger.exception("the callback of %s failed", uid)
-            self._queue.add_backed_off(uid)
+            logger.exception("Cannot send the callback of %s; retrying", uid)
+            self._queue.add_rate_limited(uid)
         finally:
             self._queue.done(uid)
 
-    async def _step(self, uid: str) -> None:
+    async def _take_step(self, uid: str) -> None:
         step, conversion = self._decide(uid)
-        after: Notification | None = None
+        result: Notification | None = None
         if isinstance(step, Send):
             async with self._hosts[(urlsplit(step.url).hostname or "").rstrip(".")]:
-                # The wait for the host's turn may have been long.
+                # Decide again, because waiting for the semaphore may have taken long.
                 step, conversion = self._decide(uid)
                 if isinstance(step, Send) and conversion:
-                    after = await self._send(step, conversion)
+                    result = await self._send(step, conversion)
         elif isinstance(step, Write):
-            after = step.notification
-        if conversion and after:
-            await self._write(conversion, after)
+            result = step.notification
+        if conversion and result:
+            await self._store_result(conversion, result)
         elif isinstance(step, Wait):
             self._queue.add_after(uid, max(0.05, step.time.total_seconds()))
         elif step:
-            self._queue.add_after(uid, _NOT_READY_PAUSE)
-        self._queue.succeeded(uid)
+            self._queue.add_after(uid, _NOT_READY_DELAY)
+        self._queue.forget_failures(uid)
 
     def _decide(self, uid: str) -> tuple[Send | Write | Wait | None, Conversion | None]:
         conversion = self._store.conversion(uid)
         if not owed(conversion) or conversion is None:
             return None, None
         if not self._context.may_act():
-            self._queue.add_after(uid, _NOT_READY_PAUSE)
+            self._queue.add_after(uid, _NOT_READY_DELAY)
             return None, None
         settings = self._context.settings.current
         url = callback_url(conversion, settings.converter_callback_url)
-        has_secret = read_secret(self._secret) is not None
+        has_secret = read_secret(self._config.secret) is not None
         step = next_step(conversion, self._cluster.now(), url, settings.callback_hosts, has_secret)
         return step, conversion
 
     async def _send(self, step: Send, conversion: Conversion) -> Notification | None:
-        """One attempt; what is to be stored of it, None if the secret went meanwhile."""
-        secret = read_secret(self._secret)
+        """Send once. Returns what to store, None if the secret was removed meanwhile."""
+        secret = read_secret(self._config.secret)
         if secret is None:
             return None
         message = build_message(conversion)
         now = int(self._cluster.now().timestamp())
         headers = {"Content-Type": message.content_type}
         headers |= sign(secret, message.id, now, message.body)
-        answer = await self._sender.post(step.url, headers, message.body)
-        after = after_attempt(conversion, self._cluster.now(), answer)
-        delivered = after.state is NotifyState.DELIVERED
+        response = await self._config.sender.post(step.url, headers, message.body)
+        result = after_attempt(conversion, self._cluster.now(), response)
+        delivered = result.state is NotifyState.DELIVERED
         self._context.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
-        return after
+        return result
 
-    async def _write(self, conversion: Conversion, after: Notification) -> None:
-        """Store it, and keep at it: a callback that was sent is not to be sent again for that."""
-        before, pause = owed(conversion), _FIRST_PAUSE
-        while before and owed(self._store.conversion(conversion.key.uid)) == before:
+    async def _store_result(self, conversion: Conversion, result: Notification) -> None:
+        """Store the result. Retries, because otherwise the callback would be sent again."""
+        before, uid = owed(conversion), conversion.key.uid
+        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        while before and owed(self._store.conversion(uid)) == before:
             if not self._context.leads():
-                # Whoever leads next sends it again, under the same id.
-                self._queue.add_after(conversion.key.uid, _NOT_READY_PAUSE)
+                # The next leader sends the callback again, with the same id.
+                self._queue.add_after(uid, _NOT_READY_DELAY)
                 return
             try:
                 async with self._writes:
-                    body = await self._cluster.write_notification(conversion.key, before, after)
+                    stored = await self._cluster.write_notification(conversion.key, before, result)
             except NotFound:
                 return
             except ClusterError as error:
-                logger.warning("status.notify of %s is not stored: %s", conversion.key.uid, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                delay = backoff.next()
+                logger.warning(
+                    "Cannot store status.notify of %s; retrying in %.1f s: %s", uid, delay, error
+                )
+                await asyncio.sleep(delay)
                 continue
-            self._tell(conversion, after)
-            self._store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
+            self._record(conversion, result)
+            self._store.update(stored)
 
-    def _tell(self, conversion: Conversion, after: Notification) -> None:
+    def _record(self, conversion: Conversion, result: Notification) -> None:
         extra = {
-            "event": f"callback_{after.state.lower()}",
+            "event": f"callback_{result.state.lower()}",
             "job_id": conversion.key.name,
             "namespace": conversion.key.namespace,
             "uid": conversion.key.uid,
-            "attempts": after.attempts,
-            "detail": after.message,
+            "attempts": result.attempts,
+            "detail": result.message,
         }
-        if after.state is NotifyState.GAVE_UP:
+        if result.state is NotifyState.GAVE_UP:
             self._context.metrics.callbacks_given_up.inc()
-            logger.warning("callback given up", extra=extra)
+            logger.warning("Gave up a callback", extra=extra)
         else:
-            logger.info("callback", extra=extra)
+            logger.info("Stored the result of a callback", extra=extra)
 
 
 def read_secret(path: Path) -> bytes | None:
-    """The secret in a file, as it is or, after whsec_, in base64; None if there is none to use."""
+    """The secret in a file: raw, or in base64 after whsec_. None if there is no valid secret."""
     try:
         text = path.read_bytes().strip()
     except OSError:
         return None
-    if text.startswith(_BASE64):
+    if text.startswith(_BASE64_PREFIX):
         try:
-            text = base64.b64decode(text.removeprefix(_BASE64), validate=True)
+            text = base64.b64decode(text.removeprefix(_BASE64_PREFIX), validate=True)
         except (binascii.Error, ValueError):
             return None
-    return text if len(text) >= _SHORTEST else None
+    return text if len(text) >= _MIN_SECRET_BYTES else None

@@ -1,4 +1,4 @@
-"""The CloudEvent that tells of a conversion's end: the same bytes however often it is sent."""
+"""The CloudEvent that reports a conversion's end. Each retry sends the same bytes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from conversion_operator.core.model import Conversion
 from conversion_operator.core.text import head
 
 TYPE_PREFIX: Final = "io.mynetwork.converter.conversion"
-_NOTE_MAX_BYTES: Final = 1024
+_ANNOTATION_MAX_BYTES: Final = 1024
 
-_WORDS: Final = {
+_ENDS: Final = {
     Phase.SUCCEEDED: "completed",
     Phase.FAILED: "failed",
     Phase.CANCELLED: "cancelled",
 }
-"""What MY Network calls the ends."""
+"""MY Network's own words for the terminal phases."""
 
-_NOTES: Final = {
+_ANNOTATIONS: Final = {
     "contentId": names.CONTENT_ID_ANNOTATION,
     "callerInputFile": names.CALLER_INPUT_ANNOTATION,
     "callerOutputFile": names.CALLER_OUTPUT_ANNOTATION,
@@ -34,7 +34,7 @@ _NOTES: Final = {
 
 
 class Message(NamedTuple):
-    """An event as it is sent; ``content_type`` is that of CloudEvents in structured mode."""
+    """A CloudEvent in structured mode, ready to send."""
 
     id: str
     content_type: str
@@ -42,9 +42,9 @@ class Message(NamedTuple):
 
 
 def build_message(conversion: Conversion) -> Message:
-    """The event about a conversion that has ended; ValueError for one that has not.
+    """The message about a conversion that has ended. Raises ValueError for one that has not.
 
-    The id is made of the uid and the phase, neither of which ever changes.
+    The id consists of the uid and the phase. Neither ever changes.
     """
     status = conversion.status
     if status is None or not status.phase.terminal:
@@ -58,8 +58,8 @@ def build_message(conversion: Conversion) -> Message:
         "time": status.completion_time or conversion.created,
         "datacontenttype": "application/json",
     }
-    made = to_structured(CloudEvent(attributes, _data(conversion, status)), JSONFormat())
-    return Message(attributes["id"], made.headers["content-type"], made.body)
+    http = to_structured(CloudEvent(attributes, _data(conversion, status)), JSONFormat())
+    return Message(attributes["id"], http.headers["content-type"], http.body)
 
 
 def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
         "name": key.name,
         "uid": key.uid,
         "phase": str(status.phase),
-        "status": _WORDS[status.phase],
+        "status": _ENDS[status.phase],
         "reason": status.reason,
         "message": status.message,
         "conversionType": str(spec.conversion_type) if spec else None,
@@ -79,13 +79,13 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
         "sha256": status.output.sha256 if status.output else None,
         "durationSeconds": status.duration_seconds,
     }
-    notes = {name: conversion.annotations.get(key) for name, key in _NOTES.items()}
-    values |= {name: head(text, _NOTE_MAX_BYTES) for name, text in notes.items() if text}
+    kept = {field: conversion.annotations.get(name) for field, name in _ANNOTATIONS.items()}
+    values |= {field: head(text, _ANNOTATION_MAX_BYTES) for field, text in kept.items() if text}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Headers of Standard Webhooks; ``timestamp`` in seconds since 1970, ``secret`` is raw."""
+    """The headers of Standard Webhooks. ``timestamp`` is in seconds since 1970."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     digest = hmac.new(secret, signed, hashlib.sha256).digest()
     return {

@@ -1,8 +1,8 @@
-"""Callbacks: which are owed, what to do about one now, and what an answer means.
+"""Decides which callbacks are owed, what to do about each now, and what a response means.
 
-All of it follows from what is stored, so that a crash or a change of leader loses none. A callback
-that is wanted is on the status from the very write that ends the conversion: one that ended
-before a URL was set is not sent late.
+Everything follows from the stored status, so a crash or a change of leader loses no callback. The
+write that ends a conversion also stores that its callback is owed. If a URL is set only after
+that, no callback is sent.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ GIVE_UP_AFTER = timedelta(hours=1)
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=10)
 
-# Metadata services that are not on a link-local address: AWS over IPv6, Alibaba, Azure.
+# Metadata services without a link-local address: AWS over IPv6, Alibaba, Azure.
 METADATA = tuple(
     ip_network(text) for text in ("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32")
 )
 THIS_NETWORK = ip_network("0.0.0.0/8")
 NAT64 = ip_network("64:ff9b::/96")
 
-UNSIGNED: Final = "There is no secret to sign with; nothing is sent unsigned"
-NO_URL: Final = "There is no URL any more"
-_LOOK_FOR_SECRET: Final = timedelta(seconds=15)
+UNSIGNED: Final = "There is no secret to sign the callback with"
+NO_URL: Final = "The URL was removed"
+_RECHECK_SECRET: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a request: the HTTP status, 0 with a ``problem`` if there was none.
+class Response:
+    """The response to a callback: its HTTP status, or 0 and a ``problem`` if there was none.
 
-    ``retry_after`` is the header as it came, "" without one.
+    ``retry_after`` is the unparsed header, "" without one.
     """
 
     code: int = 0
@@ -52,27 +52,27 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send it now."""
+    """Send the callback now."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Store this, without sending anything."""
+    """Store this without sending anything."""
 
     notification: Notification
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do before that."""
+    """Do nothing for this time."""
 
     time: timedelta
 
 
 def owed(conversion: Conversion | None) -> Notification | None:
-    """The callback that is still to be made; None if there is none."""
+    """The callback that is still owed. None if there is none."""
     if conversion is None or conversion.deleting or not conversion.finished:
         return None
     note = conversion.status.notify if conversion.status else None
@@ -82,11 +82,11 @@ def owed(conversion: Conversion | None) -> Notification | None:
 def next_step(
     conversion: Conversion, now: datetime, url: str, hosts: frozenset[str], has_secret: bool
 ) -> Send | Write | Wait | None:
-    """What to do about the callback of a conversion; None if none is owed."""
+    """What to do about the callback of a conversion. None if no callback is owed."""
     note = owed(conversion)
     if note is None:
         return None
-    why = refusal(url, hosts) if url else NO_URL
+    why = url_problem(url, hosts) if url else NO_URL
     if why:
         return Write(_given_up(note, why))
     ended = _ended(conversion, now)
@@ -100,22 +100,22 @@ def next_step(
         return Write(_given_up(note, UNSIGNED))
     if note.message != UNSIGNED:
         return Write(note.model_copy(update={"message": UNSIGNED}))
-    return Wait(min(left, _LOOK_FOR_SECRET))
+    return Wait(min(left, _RECHECK_SECRET))
 
 
-def after_attempt(conversion: Conversion, now: datetime, answer: Answer) -> Notification:
+def after_attempt(conversion: Conversion, now: datetime, response: Response) -> Notification:
     """What to store after an attempt that ended at ``now``. A callback must be owed."""
     note = owed(conversion)
     if note is None:
         raise ValueError("no callback is owed")
     attempts = note.attempts + 1
     tried = Notification(state=NotifyState.PENDING, attempts=attempts, last_attempt_time=now)
-    if 200 <= answer.code < 300:
+    if 200 <= response.code < 300:
         return tried.model_copy(update={"state": NotifyState.DELIVERED})
-    wait = _asked_to_wait(answer.retry_after, now)
-    due = next_send_at(_ended(conversion, now), attempts, now, wait)
-    message = _describe(answer)
-    if answer.code == 410 or due is None:
+    retry_after = _parse_retry_after(response.retry_after, now)
+    due = next_send_at(_ended(conversion, now), attempts, now, retry_after)
+    message = _describe(response)
+    if response.code == 410 or due is None:
         return _given_up(tried, message)
     return tried.model_copy(update={"next_attempt_time": due, "message": message})
 
@@ -130,15 +130,15 @@ def _given_up(note: Notification, why: str) -> Notification:
     return note.model_copy(update=update)
 
 
-def _describe(answer: Answer) -> str:
-    if not answer.code:
-        return one_line(answer.problem, NOTIFY_MESSAGE_MAX_BYTES)
-    more = "; redirects are not followed" if 300 <= answer.code < 400 else ""
-    return f"The receiver answered {answer.code}{more}"
+def _describe(response: Response) -> str:
+    if not response.code:
+        return one_line(response.problem, NOTIFY_MESSAGE_MAX_BYTES)
+    more = "; redirects are not followed" if 300 <= response.code < 400 else ""
+    return f"The receiver answered {response.code}{more}"
 
 
-def _asked_to_wait(header: str, now: datetime) -> timedelta:
-    """A Retry-After of either kind; zero if it is none, or in the past."""
+def _parse_retry_after(header: str, now: datetime) -> timedelta:
+    """A Retry-After in seconds or as a date. Zero if it is invalid or in the past."""
     text = header.strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=min(int(text[:9]), 10**6))
@@ -146,7 +146,7 @@ def _asked_to_wait(header: str, now: datetime) -> timedelta:
         at = parsedate_to_datetime(text)
     except ValueError:
         return timedelta(0)
-    # A date without a zone is in UTC, see RFC 9110.
+    # RFC 9110: a date without a zone is in UTC.
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
 
 
@@ -154,41 +154,41 @@ def next_send_at(
     ended: datetime,
     attempts: int,
     last_attempt: datetime | None,
-    asked: timedelta = timedelta(0),
+    retry_after: timedelta = timedelta(0),
 ) -> datetime | None:
-    """When to send next; None to give up, an hour after the conversion ``ended``.
+    """When to send next. None to give up, an hour after the conversion ``ended``.
 
-    ``asked`` is how long the receiver wants to be left alone; at most LONGEST_DELAY is granted.
+    ``retry_after`` is how long the receiver wants us to wait. We wait at most LONGEST_DELAY.
     """
     if attempts <= 0 or last_attempt is None:
         return ended
-    delay = min(max(FIRST_DELAY * 2 ** min(attempts - 1, 16), asked), LONGEST_DELAY)
+    delay = min(max(FIRST_DELAY * 2 ** min(attempts - 1, 16), retry_after), LONGEST_DELAY)
     due = last_attempt + delay
     return due if due < ended + GIVE_UP_AFTER else None
 
 
-def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
-    """Why ``url`` is never called, without quoting it; None if its host is on the list.
+def url_problem(url: str, allowed_hosts: frozenset[str]) -> str | None:
+    """Why ``url`` must not be called. None if its host is allowed. Never quotes the URL.
 
-    ``allowed_hosts`` are exact names in lower case; an empty list allows no host.
+    ``allowed_hosts`` are exact names in lower case. An empty set allows no host.
     """
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
         _ = parts.port  # raises for a port that is not a number below 65536
     except ValueError:
-        return "The URL cannot be read"
+        return "The URL is invalid"
     if parts.scheme not in ("http", "https"):
-        return "The URL is neither http nor https"
+        return "The URL does not begin with http:// or https://"
     if "@" in parts.netloc:
-        return "The URL holds a user name or password"
+        return "The URL contains a user name or password"
     if not host or host not in allowed_hosts:
-        return "The host of the URL is not on the list of allowed hosts"
+        return "The host of the URL is not in CONVERTER_CALLBACK_HOSTS"
     return None
 
 
 def may_connect(address: str) -> bool:
-    """Whether a callback may go to this resolved IP address; private ones may be used."""
+    """True if a callback may go to this IP address. Private addresses are allowed."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -200,6 +200,6 @@ def may_connect(address: str) -> bool:
         if inner is not None:
             return may_connect(str(inner))
     refused = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
-    # Reserved are, among others, the IPv6 addresses that once stood for IPv4 ones.
+    # The reserved addresses include the old IPv6 forms of IPv4 addresses.
     refused = refused or ip.is_reserved or ip in THIS_NETWORK
     return not refused and not any(ip in network for network in METADATA)

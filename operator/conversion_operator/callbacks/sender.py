@@ -1,8 +1,8 @@
-"""Sends callbacks: to addresses that may be called, and to no other.
+"""Sends callbacks, and only to allowed addresses.
 
-The name of the host is looked up once a request, every address it has is checked, and one of those
-is connected to: there is no second look-up that could say something else. An address that is
-written in the URL is not looked up, hence the check of the very address a socket is made for.
+Each request resolves the host name once, checks all its addresses, and connects to one of them. No
+second lookup can return another address. An IP address in the URL is not resolved, so each socket
+checks its own address again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from conversion_operator.callbacks.policy import Answer, may_connect
+from conversion_operator.callbacks.policy import Response, may_connect
 
-SECONDS: Final = 10.0
-_LOOKUPS: Final = 8
+TIMEOUT_SECONDS: Final = 10.0
+_LOOKUP_THREADS: Final = 8
 
 Lookup = Callable[[str], Awaitable[list[str]]]
-"""From the name of a host to its addresses; OSError if it has none."""
+"""Resolves a host name to its addresses. Raises OSError if it has none."""
 
 AddressInfo = tuple[
     int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]
@@ -33,49 +33,49 @@ AddressInfo = tuple[
 
 
 class AddressRefused(OSError):
-    """A host has an address that is never called."""
+    """The host has an address that callbacks must not go to."""
 
 
 class CallbackSender:
-    """Callbacks over HTTP. Close it after use.
+    """Sends callbacks over HTTP. Close it after use.
 
-    ``check`` says of an address whether it may be called; a request takes at most so many
-    ``seconds``, the look-up and the connecting included. Nothing is taken from the environment:
-    a proxy there would connect to what it likes.
+    ``check`` returns True for an allowed address. ``seconds`` limits a whole request, including
+    lookup and connecting. Proxy variables of the environment are ignored, because a proxy could
+    connect to any address.
     """
 
     def __init__(
         self,
         check: Callable[[str], bool] = may_connect,
         lookup: Lookup | None = None,
-        seconds: float = SECONDS,
+        seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._check, self._seconds = check, seconds
-        # Names that take long to be found must not hold up those who look up the API server.
-        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="callback-lookup")
-        self._lookup = lookup or self._ask_system
+        # Slow lookups must not use up the threads that resolve the API server's name.
+        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="callback-lookup")
+        self._lookup = lookup or self._resolve
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """POST once. The answer's body is not read, and redirects are not followed."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """POST once. Does not read the response's body and does not follow redirects."""
         try:
-            async with self._open().post(
+            async with self._open_session().post(
                 url, headers=headers, data=body, allow_redirects=False
             ) as response:
-                return Answer(response.status, response.headers.get("Retry-After", ""))
+                return Response(response.status, response.headers.get("Retry-After", ""))
         except TimeoutError:
-            return Answer(problem=f"There was no answer within {self._seconds:.0f} s")
+            return Response(problem=f"The receiver did not answer within {self._seconds:.0f} s")
         except aiohttp.ClientConnectorCertificateError:
-            return Answer(problem="The certificate of the host is not trusted")
+            return Response(problem="The certificate of the host is not trusted")
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, AddressRefused):
-                return Answer(problem="The host has an address that is never called")
+                return Response(problem="The host has an address that callbacks must not use")
             if isinstance(error, aiohttp.ClientConnectorDNSError):
-                return Answer(problem="The host is not found")
-            return Answer(problem="The host cannot be connected to")
+                return Response(problem="The host name cannot be resolved")
+            return Response(problem="The host does not accept connections")
         except (aiohttp.ClientError, OSError, ValueError):
-            # Their words may quote the URL.
-            return Answer(problem="There was no answer that can be understood")
+            # These messages may quote the URL.
+            return Response(problem="The receiver did not send a valid response")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -83,15 +83,18 @@ class CallbackSender:
         if self._session:
             await self._session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        """The session, made within the loop. Each request has a connection of its own: one kept
-        open would outlive a change of what its host's name stands for."""
+    def _open_session(self) -> aiohttp.ClientSession:
+        """The session, created inside the event loop.
+
+        Each request opens its own connection. A kept one would outlive a change of the host's
+        addresses.
+        """
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 resolver=_CheckedResolver(self._lookup, self._check),
                 use_dns_cache=False,
                 force_close=True,
-                limit=0,  # whoever calls bounds it, host by host
+                limit=0,  # the callback loop limits the requests per host
                 socket_factory=self._make_socket,
                 ssl=trusted(),
             )
@@ -112,7 +115,7 @@ class CallbackSender:
             raise AddressRefused("refused")
         return socket.socket(family, kind, protocol)
 
-    async def _ask_system(self, host: str) -> list[str]:
+    async def _resolve(self, host: str) -> list[str]:
         found = await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         )
@@ -120,14 +123,18 @@ class CallbackSender:
 
 
 def trusted() -> ssl.SSLContext:
-    """TLS by the authorities in the file SSL_CERT_FILE names, else by those of Mozilla: the
-    operator's image has none of a system."""
+    """A TLS context that trusts the authorities in SSL_CERT_FILE, by default Mozilla's.
+
+    The operator's image has no authorities of its own.
+    """
     return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
 class _CheckedResolver(AbstractResolver):
-    """Refuses a name if any of its addresses is refused, rather than picking the others: such a
-    name is somebody's attempt, or a mistake to be told of."""
+    """Refuses a name if any of its addresses is refused.
+
+    Using the other addresses would hide an attack or a mistake.
+    """
 
     def __init__(self, lookup: Lookup, check: Callable[[str], bool]) -> None:
         self._lookup, self._check = lookup, check
@@ -135,7 +142,7 @@ class _CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a host, for aiohttp."""
+        """Resolve a host for aiohttp."""
         addresses = await self._lookup(host)
         if not addresses:
             raise OSError("no address")

@@ -1,1 +1,5 @@
-"""All that goes out: requests to the API server, where ``kubernetes`` is used alone; callbacks."""
+"""Clients of the Kubernetes API server. They take and return values, never JSON.
+
+May import ``api``, ``core`` and the ``kubernetes`` client. No other package may import
+``kubernetes``.
+"""

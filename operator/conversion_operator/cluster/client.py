@@ -1,22 +1,33 @@
-"""What the operator does on a cluster, over :mod:`conversion_operator.cluster.transport`."""
+"""The operator's client of the API server."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Final
 
 import aiohttp
 
 from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
+from conversion_operator.cluster import parsing
+from conversion_operator.cluster.admissions import ANNOTATION, format_admissions
 from conversion_operator.cluster.errors import Conflict, NotFound, Refused, Unavailable
-from conversion_operator.cluster.objects import Body, ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.objects import (
+    Body,
+    Event,
+    Lease,
+    Object,
+    ObjectList,
+    Resource,
+    WatchEvent,
+)
 from conversion_operator.cluster.transport import Client
-from conversion_operator.core.model import Job, Key, Pod
+from conversion_operator.core.model import Conversion, Job, Key, Pod
 
 _LOG_BYTES: Final = 16384
 _LOG_LINES: Final = 40
-_OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+_MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 _PREFIXES: Final = {
     Resource.CONVERSIONS: f"/apis/{names.API_VERSION}",
@@ -26,38 +37,39 @@ _PREFIXES: Final = {
 
 
 class Cluster(Client):
-    """What the operator does on a cluster. Every method raises a ClusterError."""
+    """The requests that the operator makes. Every method raises a ClusterError."""
 
-    async def list_all(self, resource: Resource, namespace: str) -> ObjectList:
-        """All objects of ours, read from the store: resourceVersion is left unset on purpose."""
-        query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _OURS)]
-        answer = await self._transport.request("GET", _path(resource, namespace), query)
-        return ObjectList(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
+    async def list_all(self, resource: Resource, namespace: str) -> ObjectList[Object]:
+        """LIST our objects. Without a resourceVersion the answer is never an old one."""
+        query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
+        body = await self._transport.request("GET", _path(resource, namespace), query)
+        return parsing.parse_list(parsing.PARSERS[resource], body)
 
     async def watch(
         self, resource: Resource, namespace: str, version: str
-    ) -> AsyncIterator[WatchEvent]:
-        """Changes after ``version``. Bookmarks keep the version fresh while nothing happens."""
+    ) -> AsyncIterator[WatchEvent[Object]]:
+        """Watch our objects from ``version`` on."""
         query = [("resourceVersion", version)]
         if resource is not Resource.CONVERSIONS:
-            query.append(("labelSelector", _OURS))
-        async for change in self._transport.watch(_path(resource, namespace), query):
-            yield change
+            query.append(("labelSelector", _MANAGED_BY_US))
+        async for event in self._transport.watch(_path(resource, namespace), query):
+            yield parsing.parse_event(parsing.PARSERS[resource], event)
 
-    async def create_job(self, body: Body) -> Body:
+    async def create_job(self, body: Body) -> Job:
         """POST a Job."""
         path = _path(Resource.JOBS, body["metadata"]["namespace"])
-        return await self._transport.request("POST", path, body=body)
+        return parsing.parse_job(await self._transport.request("POST", path, body=body))
 
-    async def get_job(self, namespace: str, name: str) -> Body:
+    async def get_job(self, namespace: str, name: str) -> Job:
         """GET a Job."""
-        return await self._transport.request("GET", _path(Resource.JOBS, namespace, name))
+        path = _path(Resource.JOBS, namespace, name)
+        return parsing.parse_job(await self._transport.request("GET", path))
 
-    async def pods_of(self, namespace: str, conversion_uid: str) -> tuple[Body, ...]:
-        """LIST the pods with the conversion's label."""
+    async def list_pods(self, namespace: str, conversion_uid: str) -> tuple[Pod, ...]:
+        """LIST the pods of one conversion, by label."""
         query = [("labelSelector", f"{names.UID_LABEL}={conversion_uid}")]
-        answer = await self._transport.request("GET", _path(Resource.PODS, namespace), query)
-        return tuple(answer["items"])
+        body = await self._transport.request("GET", _path(Resource.PODS, namespace), query)
+        return parsing.parse_list(parsing.parse_pod, body).items
 
     async def delete_job(self, job: Job, *, foreground: bool) -> None:
         """DELETE a Job by name and uid."""
@@ -72,35 +84,35 @@ class Cluster(Client):
         await self._delete(_path(Resource.PODS, pod.namespace, pod.name), pod.uid, **options)
 
     async def delete_conversion(self, key: Key) -> None:
-        """DELETE a ConversionJob by name and uid, its Jobs after it."""
+        """DELETE a ConversionJob by name and uid. The garbage collector deletes its Jobs."""
         path = _path(Resource.CONVERSIONS, key.namespace, key.name)
         await self._delete(path, key.uid, propagationPolicy="Background")
 
-    async def write_status(self, key: Key, status: ConversionJobStatus) -> Body:
-        """One JSON Patch of the status subresource, tied to the uid.
+    async def write_status(self, key: Key, status: ConversionJobStatus) -> Conversion:
+        """PATCH the status with a JSON Patch that tests the uid.
 
-        A merge patch would leave stale fields behind, and the API server accepts one with a
-        foreign uid; this one fails for a namesake of a deleted object.
+        A merge patch would leave stale fields behind. The API server would also accept it for a
+        new object with the name of a deleted one.
         """
-        patch = [
+        patch: list[dict[str, object]] = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "add", "path": "/status", "value": status.to_json()},
         ]
-        path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
-        return await self._transport.request("PATCH", path, body=patch)
+        return await self._patch_status(key, patch)
 
-    async def write_notification(self, key: Key, before: Notification, after: Notification) -> Body:
-        """One JSON Patch of status.notify alone, tied to the uid and to what was read."""
-        patch = [
+    async def write_notification(
+        self, key: Key, before: Notification, after: Notification
+    ) -> Conversion:
+        """PATCH status.notify only, with a JSON Patch that tests the uid and the value read."""
+        patch: list[dict[str, object]] = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "test", "path": "/status/notify", "value": before.to_json()},
             {"op": "replace", "path": "/status/notify", "value": after.to_json()},
         ]
-        path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
-        return await self._transport.request("PATCH", path, body=patch)
+        return await self._patch_status(key, patch)
 
     async def claim_exists(self, namespace: str, name: str) -> bool:
-        """GET a PersistentVolumeClaim."""
+        """GET a PersistentVolumeClaim. False if it does not exist."""
         try:
             await self._transport.request(
                 "GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
@@ -110,16 +122,16 @@ class Cluster(Client):
         return True
 
     async def latest_warning(self, namespace: str, uid: str) -> str:
-        """LIST the events about one object, which are few."""
+        """LIST the Warning Events about one object. Returns the latest, "" if there is none."""
         query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", "50")]
-        answer = await self._transport.request(
-            "GET", f"/api/v1/namespaces/{namespace}/events", query
-        )
-        events = sorted(answer["items"], key=lambda e: e.get("lastTimestamp") or "")
-        return f"{events[-1].get('reason')}: {events[-1].get('message')}" if events else ""
+        body = await self._transport.request("GET", f"/api/v1/namespaces/{namespace}/events", query)
+        if not body["items"]:
+            return ""
+        latest = max(body["items"], key=lambda event: event.get("lastTimestamp") or "")
+        return f"{latest.get('reason')}: {latest.get('message')}"
 
     async def log_tail(self, namespace: str, pod: str) -> str:
-        """GET the end of a pod's log. The size is bounded by the server, line by line or not."""
+        """GET the end of a pod's log. The server bounds its size, even within a long line."""
         query = [("tailLines", str(_LOG_LINES)), ("limitBytes", str(_LOG_BYTES))]
         try:
             response = await self._transport.send(
@@ -127,35 +139,43 @@ class Cluster(Client):
             )
             return (await response.read()).decode(errors="replace")
         except (NotFound, Refused):
-            return ""  # the container has not started, or is gone
+            return ""  # the container has not started, or its pod was deleted
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unavailable(f"the log of {pod} broke off: {error!r}") from error
+            raise Unavailable(f"the log of {pod} is incomplete: {error!r}") from error
 
-    async def post_event(self, body: Body) -> None:
-        """POST an Event."""
-        namespace = body["metadata"]["namespace"]
-        await self._transport.request("POST", f"/api/v1/namespaces/{namespace}/events", body=body)
+    async def create_event(self, event: Event, reporter: str) -> None:
+        """POST an Event. ``reporter`` is the identity of this operator."""
+        path = f"/api/v1/namespaces/{event.about.namespace}/events"
+        await self._transport.request("POST", path, body=_event_body(event, reporter, self.now()))
 
-    async def get_lease(self, namespace: str, name: str) -> Body:
+    async def get_lease(self, namespace: str, name: str) -> Lease:
         """GET a Lease."""
-        return await self._transport.request("GET", _lease_path(namespace, name))
-
-    async def create_lease(self, namespace: str, body: Body) -> Body:
-        """POST a Lease."""
-        return await self._transport.request("POST", _lease_path(namespace), body=body)
-
-    async def replace_lease(self, namespace: str, body: Body) -> Body:
-        """PUT a Lease; Conflict if it is no longer at the resourceVersion in ``body``."""
-        return await self._transport.request(
-            "PUT", _lease_path(namespace, body["metadata"]["name"]), body=body
+        return parsing.parse_lease(
+            await self._transport.request("GET", _lease_path(namespace, name))
         )
+
+    async def create_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
+        """POST a Lease."""
+        body = _lease_body(namespace, name, lease, self.now())
+        path = _lease_path(namespace)
+        return parsing.parse_lease(await self._transport.request("POST", path, body=body))
+
+    async def replace_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
+        """PUT a Lease. Raises Conflict if it is no longer at ``lease.version``."""
+        body = _lease_body(namespace, name, lease, self.now())
+        path = _lease_path(namespace, name)
+        return parsing.parse_lease(await self._transport.request("PUT", path, body=body))
+
+    async def _patch_status(self, key: Key, patch: list[dict[str, object]]) -> Conversion:
+        path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
+        return parsing.parse_conversion(await self._transport.request("PATCH", path, body=patch))
 
     async def _delete(self, path: str, uid: str, **options: object) -> None:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
         try:
             await self._transport.request("DELETE", path, body=body | options)
         except (NotFound, Conflict):
-            return  # gone, or another of the same name: in both cases this one does not exist
+            return  # it was deleted already, or another object has its name
 
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:
@@ -166,3 +186,49 @@ def _path(resource: Resource, namespace: str, name: str = "") -> str:
 def _lease_path(namespace: str, name: str = "") -> str:
     base = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
     return f"{base}/{name}" if name else base
+
+
+def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "annotations": {ANNOTATION: format_admissions(lease.admissions)},
+    }
+    if lease.version:
+        metadata["resourceVersion"] = lease.version
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": metadata,
+        "spec": {
+            "holderIdentity": lease.holder,
+            "leaseDurationSeconds": lease.duration,
+            "renewTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "leaseTransitions": lease.transitions,
+        },
+    }
+
+
+def _event_body(event: Event, reporter: str, now: datetime) -> Body:
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": event.about.namespace, "generateName": "conversionjob-"},
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message,
+        "involvedObject": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "namespace": event.about.namespace,
+            "name": event.about.name,
+            "uid": event.about.uid,
+        },
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+        "count": 1,
+        "source": {"component": names.MANAGED_BY},
+        "reportingComponent": names.MANAGED_BY,
+        "reportingInstance": reporter,
+    }

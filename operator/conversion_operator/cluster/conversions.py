@@ -32,13 +32,13 @@ class Conversions(Client):
         """GET a ConversionJob."""
         return await self._transport.request("GET", _path(namespace, name))
 
-    async def list_all(self, namespace: str, labels: str = "") -> ObjectList:
+    async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Body]:
         """LIST, read from the store: resourceVersion is left unset on purpose."""
         query = [("labelSelector", labels)] if labels else []
         answer = await self._transport.request("GET", _path(namespace), query)
         return ObjectList(tuple(answer["items"]), answer["metadata"]["resourceVersion"])
 
-    async def list_at(self, namespace: str, version: str) -> ObjectList:
+    async def list_at(self, namespace: str, version: str) -> ObjectList[Body]:
         """LIST of one version exactly, which the server reads from its history."""
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
         answer = await self._transport.request("GET", _path(namespace), query)
@@ -50,7 +50,7 @@ class Conversions(Client):
 
     async def watch(
         self, namespace: str, version: str, name: str = ""
-    ) -> AsyncGenerator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent[Body]]:
         """GET with watch."""
         query = [("resourceVersion", version)]
         if name:

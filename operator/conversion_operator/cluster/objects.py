@@ -1,21 +1,23 @@
-"""What the operator needs of a cluster, as a Protocol, and the values that go over it.
-
-Bodies are JSON objects as the API server has them. Every method raises
-:class:`~conversion_operator.cluster.errors.ClusterError` or one of its kinds.
-"""
+"""The values that the clients of the API server take and return."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
+
+from conversion_operator.core.model import Conversion, Job, Key, Pod
 
 Body = Mapping[str, Any]
+"""The JSON of an API object."""
+
+Object = Conversion | Job | Pod
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Resource(StrEnum):
-    """The resources that are listed and watched, by their plural names."""
+    """The resources that the operator lists and watches, by their plural names."""
 
     CONVERSIONS = "conversionjobs"
     JOBS = "jobs"
@@ -23,26 +25,56 @@ class Resource(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectList:
-    """A complete list and the version it is of."""
+class ObjectList(Generic[T_co]):
+    """A complete list and its resourceVersion."""
 
-    items: tuple[Body, ...]
+    items: tuple[T_co, ...]
     version: str
 
 
 @dataclass(frozen=True, slots=True)
-class WatchEvent:
-    """One event of a watch: ADDED, MODIFIED, DELETED or BOOKMARK."""
+class WatchEvent(Generic[T_co]):
+    """One event of a watch. ``type`` is ADDED, MODIFIED, DELETED or BOOKMARK.
 
-    kind: str
-    body: Body
+    ``version`` is the resourceVersion to watch from next. ``object`` is None for a BOOKMARK and
+    for an object that cannot be parsed.
+    """
+
+    type: str
+    version: str
+    object: T_co | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A Lease of the operator.
+
+    ``version`` is "" before the Lease is stored. ``duration`` is in seconds, 0 if unset.
+    ``admissions`` are the attempts, by uid of their conversion, that its holder may start.
+    """
+
+    holder: str
+    version: str = ""
+    duration: int = 0
+    transitions: int = 0
+    admissions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A core/v1 Event about a ConversionJob. ``type`` is Normal or Warning."""
+
+    about: Key
+    type: str
+    reason: str
+    message: str
 
 
 class EventHandler(Protocol):
-    """Where a reflector puts what it learns."""
+    """Takes the lists and watch events of a reflector."""
 
-    def replace(self, resource: Resource, namespace: str, listing: ObjectList) -> None:
-        """All there is of a resource in a namespace."""
+    def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
+        """Take all objects of a resource in a namespace."""
 
-    def apply(self, resource: Resource, change: WatchEvent) -> None:
-        """One change."""
+    def apply(self, event: WatchEvent[Object]) -> None:
+        """Take one watch event. An event without an object changes nothing."""

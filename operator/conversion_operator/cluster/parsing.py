@@ -1,23 +1,34 @@
-"""From what the API server sends to the values of :mod:`conversion_operator.core.model`.
+"""Turns API objects into the values of :mod:`conversion_operator.core.model`.
 
-Tolerant of everything that is missing: a pod just created has hardly any status, and one odd
-object must not stop the others.
+Only an object's identity must be present: its name, namespace, uid and resourceVersion. Anything
+else may be missing, because a new pod has hardly any status. One odd object must not stop a list
+or a watch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
+from conversion_operator.cluster.objects import (
+    Body,
+    Lease,
+    Object,
+    ObjectList,
+    Resource,
+    WatchEvent,
+)
 from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Terminated
 
-Body = Mapping[str, Any]
+T = TypeVar("T")
 
 _KEPT_ANNOTATIONS: Final = (
     names.CONTENT_ID_ANNOTATION,
@@ -26,8 +37,32 @@ _KEPT_ANNOTATIONS: Final = (
 )
 
 
+logger = logging.getLogger(__name__)
+
+
+def parse_list(parse: Callable[[Body], T], body: Body) -> ObjectList[T]:
+    """A list, without the objects that cannot be parsed."""
+    parsed = (_try_parse(parse, item) for item in body["items"])
+    items = tuple(item for item in parsed if item is not None)
+    return ObjectList(items, body["metadata"]["resourceVersion"])
+
+
+def parse_event(parse: Callable[[Body], T], event: WatchEvent[Body]) -> WatchEvent[T]:
+    """A watch event. Its object is None if it cannot be parsed."""
+    value = None if event.object is None else _try_parse(parse, event.object)
+    return WatchEvent(event.type, event.version, value)
+
+
+def _try_parse(parse: Callable[[Body], T], body: Body) -> T | None:
+    try:
+        return parse(body)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        logger.exception("Cannot parse an object; ignoring it")
+        return None
+
+
 def parse_time(text: str | None) -> datetime | None:
-    """A metav1.Time or MicroTime; None if absent, or zero as in a container that never ran."""
+    """A metav1.Time or MicroTime. None if it is absent or zero: the container never ran."""
     if not text:
         return None
     value = datetime.fromisoformat(text)
@@ -35,7 +70,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def parse_conversion(body: Body) -> Conversion:
-    """A ConversionJob, never raising: what cannot be understood is carried as ``invalid``."""
+    """A ConversionJob. ``invalid`` says why its spec cannot be parsed; that is no error here."""
     meta = body["metadata"]
     annotations = meta.get("annotations") or {}
     spec, invalid = None, ""
@@ -47,8 +82,8 @@ def parse_conversion(body: Body) -> Conversion:
         stored = body.get("status")
         status = ConversionJobStatus.model_validate(stored) if stored else None
     except ValidationError:
-        # Somebody else's status, or that of a later release: our next write replaces it. A
-        # terminal phase cannot be lost thereby, the CRD refuses to change one.
+        # Another program or a later release wrote this status. Our next write replaces it. This
+        # cannot lose a terminal phase: the CRD refuses to change one.
         status = None
     return Conversion(
         key=Key(meta["namespace"], meta["name"], meta["uid"]),
@@ -80,14 +115,15 @@ def parse_job(body: Body) -> Job:
         ),
         {},
     )
-    containers = body["spec"]["template"]["spec"].get("containers") or [{}]
+    template = (body.get("spec") or {}).get("template") or {}
+    containers = (template.get("spec") or {}).get("containers") or [{}]
     return Job(
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
         version=int(meta["resourceVersion"]),
         conversion_uid=uid,
-        owned=owned_by(meta, uid),
+        owned=_owned_by(meta, uid),
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
         deleting="deletionTimestamp" in meta,
@@ -133,10 +169,29 @@ def parse_pod(body: Body) -> Pod:
     )
 
 
-def owned_by(meta: Body, uid: str) -> bool:
+def parse_lease(body: Body) -> Lease:
+    """A Lease of the operator."""
+    meta, spec = body["metadata"], body.get("spec") or {}
+    return Lease(
+        holder=spec.get("holderIdentity") or "",
+        version=meta["resourceVersion"],
+        duration=spec.get("leaseDurationSeconds") or 0,
+        transitions=spec.get("leaseTransitions") or 0,
+        admissions=parse_admissions((meta.get("annotations") or {}).get(ANNOTATION)),
+    )
+
+
+PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
+    Resource.CONVERSIONS: parse_conversion,
+    Resource.JOBS: parse_job,
+    Resource.PODS: parse_pod,
+}
+
+
+def _owned_by(meta: Body, uid: str) -> bool:
     """True if the controller of an object is the ConversionJob with this uid.
 
-    The uid decides, never the name or a label: those anybody can write.
+    Only the uid counts. Every user can write names and labels.
     """
     return bool(uid) and any(
         owner.get("controller") and owner.get("uid") == uid and owner.get("kind") == names.KIND

@@ -1,37 +1,34 @@
-"""Keeps a view in step with one resource of one namespace: list, then watch, again and again.
+"""Lists and watches one resource of one namespace, for an event handler.
 
-Level by list, speed by watch: a watch that ends, stalls, expires or lies is repaired by the next
-list, which also finds what was deleted meanwhile. Lists are repeated even if the watch is well.
+Watches are fast but not reliable. So the reflector lists again every minute, even if its watch
+looks healthy. The list repairs whatever a watch missed because it ended, stalled,
+expired or lied, and it shows what was deleted meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
+from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Expired, Refused, Unavailable
 from conversion_operator.cluster.objects import EventHandler, ObjectList, Resource
 
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 15.0
+RELIST_SECONDS: Final = 60.0
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 15.0
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Health:
-    """When a reflector last asked for a list, by the monotonic clock."""
-
-    tried_at: float
-
-
 class Reflector:
-    """Feeds a sink with complete lists and, if ``watching``, with changes in between."""
+    """Gives ``handler`` complete lists and, if ``watching``, the watch events between them.
+
+    ``on_list`` is called before each list request.
+    """
 
     def __init__(
         self,
@@ -39,73 +36,66 @@ class Reflector:
         resource: Resource,
         namespace: str,
         handler: EventHandler,
+        on_list: Callable[[], None],
         *,
-        relist_seconds: float,
         watching: bool = True,
     ) -> None:
-        self.health = Health(time.monotonic())
-        self.resource, self.namespace = resource, namespace
-        self._cluster = cluster
-        self._sink = handler
-        self._relist_seconds, self._watching = relist_seconds, watching
+        self.name = f"{resource} in {namespace}"
+        self._cluster, self._handler, self._on_list = cluster, handler, on_list
+        self._resource, self._namespace = resource, namespace
+        self._watching = watching
 
     async def run(self) -> None:
-        """Until cancelled."""
-        pause = _FIRST_PAUSE
+        """Run until cancelled."""
+        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         while True:
             try:
                 version = await self._list()
-                pause = _FIRST_PAUSE
+                backoff.reset()
                 await self._follow(version)
             except Refused as error:
-                # No right to look there: nothing of ours can be there, or what was known stands.
-                # The others must not wait for it.
-                self._sink.replace(self.resource, self.namespace, ObjectList((), "0"))
+                # Without the right to list, the operator has created nothing there. An empty list
+                # lets the other namespaces start.
+                self._handler.replace(self._resource, self._namespace, ObjectList((), "0"))
                 logger.error(
-                    "may not list %s in namespace %s; apply deploy/namespace there, or take it "
-                    "off WATCH_NAMESPACES: %s",
-                    self.resource,
-                    self.namespace,
+                    "May not list %s. Apply deploy/namespace there, or remove the namespace from "
+                    "WATCH_NAMESPACES: %s",
+                    self.name,
                     error,
                 )
-                await asyncio.sleep(_LONGEST_PAUSE)
+                await asyncio.sleep(_LONGEST_DELAY)
             except ClusterError as error:
-                asked = error.retry_after if isinstance(error, Unavailable) else None
-                wait = max(asked or 0.0, pause * random.uniform(0.8, 1.2))  # noqa: S311
+                requested = error.retry_after if isinstance(error, Unavailable) else None
+                delay = max(requested or 0.0, backoff.next())
                 logger.warning(
-                    "lost touch with %s in %s, trying again in %.1f s: %s",
-                    self.resource,
-                    self.namespace,
-                    wait,
-                    error,
+                    "Cannot list or watch %s; retrying in %.1f s: %s", self.name, delay, error
                 )
-                await asyncio.sleep(wait)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.sleep(delay)
 
     async def _list(self) -> str:
-        self.health.tried_at = time.monotonic()
-        listing = await self._cluster.list_all(self.resource, self.namespace)
-        self._sink.replace(self.resource, self.namespace, listing)
-        return listing.version
+        self._on_list()
+        objects = await self._cluster.list_all(self._resource, self._namespace)
+        self._handler.replace(self._resource, self._namespace, objects)
+        return objects.version
 
     async def _follow(self, version: str) -> None:
-        """Watch until the next list is due. Returns to be listed again."""
+        """Watch until the next list is due."""
         if not self._watching:
-            await asyncio.sleep(self._relist_seconds)
+            await asyncio.sleep(RELIST_SECONDS)
             return
         try:
-            async with asyncio.timeout(self._relist_seconds):
+            async with asyncio.timeout(RELIST_SECONDS):
                 while True:
                     version = await self._watch(version)
         except TimeoutError:
             return
         except Expired:
-            # Expired once is ordinary; a server that says so at every turn must not be flooded.
-            await asyncio.sleep(_FIRST_PAUSE)
+            # Expiring once is normal. This delay protects a server that answers 410 every time.
+            await asyncio.sleep(_FIRST_DELAY)
 
     async def _watch(self, version: str) -> str:
-        async for change in self._cluster.watch(self.resource, self.namespace, version):
-            version = change.body["metadata"]["resourceVersion"]
-            if change.kind != "BOOKMARK":
-                self._sink.apply(self.resource, change)
+        """Watch until the server ends the watch. Returns the version to watch from next."""
+        async for event in self._cluster.watch(self._resource, self._namespace, version):
+            version = event.version
+            self._handler.apply(event)
         return version

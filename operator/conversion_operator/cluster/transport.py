@@ -1,9 +1,9 @@
-"""Requests to the API server over the official client, on plain JSON.
+"""Sends requests to the API server, with plain JSON, through the official client.
 
-The client's typed models are not used: they refuse objects that are incomplete, as a pod is
-in its first moments. What is used of it is configuration, authentication with the token re-read
-as it is rotated, TLS and URLs. Every request has time limits on this side: a server or network
-that goes silent without closing the connection must not hold anything up.
+We use the client's configuration, its authentication (it re-reads rotated tokens), TLS and URLs.
+We do not use its typed models, because they refuse incomplete objects such as a new pod. Every
+request has a timeout on this side: a server or network that goes silent without closing the
+connection must not block the operator.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from conversion_operator.cluster.errors import (
     Refused,
     Unavailable,
 )
-from conversion_operator.cluster.objects import WatchEvent
+from conversion_operator.cluster.objects import Body, WatchEvent
 
 _READ: Final = aiohttp.ClientTimeout(total=30, connect=5)
-# Short enough that a write sent just before leadership was lost cannot arrive after another
-# operator has taken over (see controller/leadership.py).
+# A write that was sent just before leadership was lost must not arrive after another operator
+# became leader. See controller/leadership.py.
 _WRITE: Final = aiohttp.ClientTimeout(total=8, connect=5)
-# The server ends a watch after this time; one that is silent for longer is dead.
+# The server ends a watch after this time. A watch that is silent for longer is dead.
 _WATCH_SECONDS: Final = 45
 _WATCH: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
 
 
 async def load_configuration() -> client.Configuration:
-    """From the service account of the pod, else from the kubeconfig, as kubectl would."""
+    """Load the pod's service account or, outside of a pod, the kubeconfig that kubectl uses."""
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)
@@ -53,10 +53,10 @@ class Transport:
     """Connections to one API server. Close it after use."""
 
     def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
-        configuration.retries = None  # callers look again; repeating blindly is not theirs to want
+        configuration.retries = None  # callers decide whether and when to retry
         self._api = client.ApiClient(configuration)
         self._api.user_agent = user_agent
-        # Until a first answer this machine's clock has to do.
+        # This machine's clock, until the first answer.
         self._server_time = datetime.now(UTC)
         self._server_time_at = time.monotonic()
 
@@ -65,11 +65,13 @@ class Transport:
         await self._api.close()
 
     def now(self) -> datetime:
-        """The Date header of the latest answer, plus the time since."""
+        """The API server's time: the Date header of an answer, plus the time since then."""
         return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
 
-    async def watch(self, path: str, query: list[tuple[str, str]]) -> AsyncGenerator[WatchEvent]:
-        """Changes of what ``path`` lists. Bookmarks keep the version fresh in quiet times."""
+    async def watch(
+        self, path: str, query: list[tuple[str, str]]
+    ) -> AsyncGenerator[WatchEvent[Body]]:
+        """Watch what ``path`` lists. Bookmarks keep the version fresh while nothing changes."""
         query = [
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
@@ -80,8 +82,8 @@ class Transport:
         try:
             async for line in response.content:
                 if line.strip():
-                    yield _parse_change(line)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                    yield _parse_line(line)
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"the watch of {path} broke: {error!r}") from error
         finally:
             response.close()
@@ -89,13 +91,13 @@ class Transport:
     async def request(
         self, verb: str, path: str, query: list[tuple[str, str]] | None = None, body: Any = None
     ) -> dict[str, Any]:
-        """Send a request and read its JSON answer. Raises a ClusterError."""
+        """Send a request and return the JSON of the answer. Raises a ClusterError."""
         response = await self.send(verb, path, query or [], body)
         try:
             answer: dict[str, Any] = orjson.loads(await response.read())
             return answer
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise Unavailable(f"{verb} {path}: the answer broke off: {error!r}") from error
+            raise Unavailable(f"{verb} {path}: the answer is incomplete: {error!r}") from error
 
     async def send(
         self,
@@ -105,7 +107,7 @@ class Transport:
         body: Any = None,
         limits: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send a request; the caller reads the answer and closes it. Raises a ClusterError."""
+        """Send a request. The caller reads and closes the answer. Raises a ClusterError."""
         content_type = "application/json-patch+json" if verb == "PATCH" else "application/json"
         method, url, headers, data, _ = await self._api.param_serialize(
             verb,
@@ -124,7 +126,7 @@ class Transport:
                 _request_timeout=limits or (_READ if verb == "GET" else _WRITE),
             )
             response: aiohttp.ClientResponse = answer.response
-            self._take_time(response)
+            self._update_time(response)
             if response.status >= 400:
                 text = await response.text(errors="replace")
                 raise _error(verb, path, response, text)
@@ -132,19 +134,19 @@ class Transport:
             raise Unavailable(f"{verb} {path}: {error!r}") from error
         return response
 
-    def _take_time(self, response: aiohttp.ClientResponse) -> None:
+    def _update_time(self, response: aiohttp.ClientResponse) -> None:
         stamp = response.headers.get("Date")
         if not stamp:
             return
-        # The header has whole seconds. Taking each as it comes would let time run backwards by
-        # up to a second between two answers, so it only ever corrects larger differences.
-        told = parsedate_to_datetime(stamp)
-        if abs((told - self.now()).total_seconds()) > 1.5:
-            self._server_time, self._server_time_at = told, time.monotonic()
+        # The header has whole seconds. Using every header would make the time jump back by up to
+        # a second between two answers, so only larger differences are corrected.
+        server_time = parsedate_to_datetime(stamp)
+        if abs((server_time - self.now()).total_seconds()) > 1.5:
+            self._server_time, self._server_time_at = server_time, time.monotonic()
 
 
 class Client:
-    """Base of the clients: one Transport, and its clock. Close it after use."""
+    """Base class of the API server's clients. Owns one Transport. Close it after use."""
 
     def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
         self._transport = Transport(configuration, user_agent)
@@ -154,27 +156,28 @@ class Client:
         await self._transport.close()
 
     def now(self) -> datetime:
-        """The API server's time. This machine's clock may be wrong."""
+        """The API server's time, because this machine's clock may be wrong."""
         return self._transport.now()
 
 
-def _parse_change(line: bytes) -> WatchEvent:
+def _parse_line(line: bytes) -> WatchEvent[Body]:
     event = orjson.loads(line)
-    body = event["object"]
-    if event["type"] == "ERROR":
+    kind, body = event["type"], event["object"]
+    if kind == "ERROR":
         message = body.get("message", "")
         if body.get("code") == 410:
             raise Expired(message)
         raise Unavailable(f"the watch ended with an error: {message}")
-    return WatchEvent(event["type"], body)
+    version = body["metadata"]["resourceVersion"]
+    return WatchEvent(kind, version, None if kind == "BOOKMARK" else body)
 
 
 def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) -> ClusterError:
     try:
-        said = str(json.loads(text)["message"])
+        details = str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
-        said = text[:200]
-    message = f"{verb} {path}: {response.status} {said}"
+        details = text[:200]
+    message = f"{verb} {path}: {response.status} {details}"
     status = response.status
     if status == 404:
         return NotFound(message)
@@ -183,7 +186,7 @@ def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) ->
     if status == 410:
         return Expired(message)
     if status == 429 or status >= 500 or status in (401, 408):
-        # 401 too: the token was rotated a moment ago, and is read again before long.
+        # 401 too: the token was just rotated, and the client will soon re-read it.
         after = response.headers.get("Retry-After", "")
         return Unavailable(message, float(after) if after.isdigit() else None)
-    return Refused(said, status)
+    return Refused(details, status)

@@ -1,1 +1,5 @@
-"""The running operator: kopf handlers, work loops, leadership, probes, metrics and settings."""
+"""The running controller: store, work queue, admitter, workers, leadership, probes and settings.
+
+May import ``api``, ``core`` and ``cluster``. Only ``handlers`` may import ``kopf``. Nothing here
+imports ``callbacks``.
+"""

@@ -1,11 +1,12 @@
-"""Starts conversions: the one place that creates Jobs, one pass after the other.
+"""Starts conversions. This is the only place that creates Jobs.
 
-What a pass admits is written on the Lease before the first of its Jobs is asked for, and whoever
-leads next starts from that list. So a request that an operator makes late, because it was paused
-just before, is for a conversion that holds its slot already.
+One pass after the other reserves free slots. The admissions of a pass are recorded on the Lease
+before the first of their Jobs is requested, and the next leader starts from that record. So if
+an operator was paused and sends a request late, that request belongs to a conversion that already
+holds its slot.
 
-A slot is reserved before the request goes out and given back only when it is known that no Job
-came of it. An answer that was lost may belong to a Job that exists.
+A reservation ends only when the Job is in the store or cannot exist any more. A create request
+without an answer may have created a Job.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
+from conversion_operator.cluster.admissions import free_entries
+from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Refused
-from conversion_operator.cluster.objects import Body, Resource, WatchEvent
-from conversion_operator.cluster.parsing import owned_by
-from conversion_operator.controller.admissions import free_entries
+from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, slots_held
 from conversion_operator.core.attempts import awaits_attempt, current_attempt
-from conversion_operator.core.manifest import build_job, build_sweep
+from conversion_operator.core.manifest import build_job, build_sweep, job_name, sweep_name
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.sweep import (
@@ -38,93 +38,95 @@ from conversion_operator.core.sweep import (
     wants_sweep,
 )
 
-_LONGEST_REST: Final = 15.0
+_PASS_SECONDS: Final = 15.0
+"""The longest time between two passes."""
+_NOT_READY_DELAY: Final = 1.0
 _CLAIM_TTL: Final = 5.0
 _REFUSAL_TTL: Final = 20.0
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 10.0
-# The API server itself gives up on a request after a minute. Until then one whose answer was
-# lost may still be carried out.
-_LATE_CREATE: Final = 75.0
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 10.0
+_LATE_CREATE_SECONDS: Final = 75.0
+"""How long a create request without an answer may still be carried out. The API server itself
+gives up on a request after a minute."""
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Known:
-    """What asking the cluster brought, and until when it is believed."""
-
-    claims: dict[str, tuple[bool, float]] = field(default_factory=dict)
-    refused: dict[str, tuple[Block, float]] = field(default_factory=dict)
-
-
 class Admitter:
-    """Runs the admission passes. ``changed`` is told the uids whose place has changed."""
+    """Runs the admission passes.
+
+    A pass runs after each wake-up and at least every 15 seconds. It walks all conversions and all
+    children. ``enqueue`` is called with each uid to reconcile because its queue position, its
+    block or its Job changed.
+    """
 
     def __init__(
-        self, context: ControllerContext, leadership: Leadership, changed: Callable[[str], None]
+        self, context: ControllerContext, leadership: Leadership, enqueue: Callable[[str], None]
     ) -> None:
         self._leadership, self._term = leadership, 0
         self.queue = Queue((), {})
-        self._context, self._changed = context, changed
+        self._context, self._enqueue = context, enqueue
         self._cluster, self._store = context.cluster, context.store
         self._reserved: set[str] = set()
-        self._known = _Known()
+        # Answers of the cluster, each with the monotonic time until which they are valid.
+        self._claims: dict[str, tuple[bool, float]] = {}
+        self._refusals: dict[str, tuple[Block, float]] = {}
         self._wake = asyncio.Event()
-        self._starting: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
-        """Something happened that may let a conversion start."""
+        """Ask for another pass, because a conversion may now be able to start."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         try:
             while True:
-                rest = await self._pass()
+                delay = await self._run_pass()
                 try:
-                    async with asyncio.timeout(rest):
+                    async with asyncio.timeout(delay):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
                 self._wake.clear()
         finally:
-            for task in self._starting:
+            for task in self._tasks:
                 task.cancel()
 
-    async def _pass(self) -> float:
-        """One look at everything. Returns the seconds until the next at the latest."""
+    async def _run_pass(self) -> float:
+        """Run one pass. Returns the seconds until the next pass at the latest."""
         if not self._context.may_act():
-            return 1.0
+            return _NOT_READY_DELAY
         policy = self._context.settings.current.policy()
-        if self._term != self._leadership.term and not await self._take_over(policy):
-            return 1.0
-        obstacles = await self._ask_obstacles(policy)
+        if self._term != self._leadership.term and not await self._begin_term(policy):
+            return _NOT_READY_DELAY
+        obstacles = await self._find_obstacles(policy)
         if self._term != self._leadership.term:
-            return 0.05  # leadership was lost and won again meanwhile
-        # From here to the reservations nothing is awaited: no other pass or event can come
-        # between counting the slots and taking them.
+            return 0.05  # leadership was lost and regained meanwhile
+        # Await nothing from here to the reservations: no other pass or event may come between
+        # counting the slots and reserving them.
         now = self._cluster.now()
         children = self._store.all_children()
         queue = build_queue(self._store.conversions(), children, obstacles, now, policy)
         queue = _without(queue, self._reserved)
         held = slots_held(children, self._reserved, self._lost_with_node())
-        batch = self._choose(queue, held, policy)
+        batch = self._select(queue, held, policy)
         self._reserved.update(batch)
-        if batch and not await self._leadership.commit(batch, self._term):
+        if batch and not await self._leadership.record_admissions(batch, self._term):
             self._reserved.difference_update(batch)
-            return 1.0
+            return _NOT_READY_DELAY
         for uid, attempt in batch.items():
-            self._begin(uid, attempt, policy)
-        self._publish(queue, held, policy)
-        wake = (queue.next_retry_at - now).total_seconds() if queue.next_retry_at else _LONGEST_REST
-        # What was asked of the cluster is asked again soon while it stands in the way.
+            self._start(uid, attempt, policy)
+        self._publish_queue(queue, held, policy)
+        retry_at = queue.next_retry_at
+        delay = (retry_at - now).total_seconds() if retry_at else _PASS_SECONDS
+        # Check an obstacle again as soon as its answer expires.
         blocked = obstacles.namespaces_without_claim or obstacles.refused
-        return min(max(wake, 0.05), _CLAIM_TTL if blocked else _LONGEST_REST)
+        return min(max(delay, 0.05), _CLAIM_TTL if blocked else _PASS_SECONDS)
 
-    def _choose(self, queue: Queue, held: int, policy: Policy) -> dict[str, int]:
-        """The attempts to start now, by uid; sweeps only where no conversion wants the slot."""
-        chosen = {
+    def _select(self, queue: Queue, held: int, policy: Policy) -> dict[str, int]:
+        """The attempts to start now, by uid. A sweep gets only a slot that no conversion needs."""
+        selected = {
             uid: current_attempt(conversion, self._store.children(uid)) + 1
             for uid in admit(queue, held, policy)
             if (conversion := self._store.conversion(uid))
@@ -135,23 +137,24 @@ class Admitter:
                 self._store.conversions(), self._store.all_children(), self._cluster.now()
             )
             wanting = [uid for uid in found if uid not in self._reserved]
-            chosen |= dict.fromkeys(wanting[:spare], SWEEP_ATTEMPT)
-        return dict(itertools.islice(chosen.items(), free_entries(len(self._reserved))))
+            selected |= dict.fromkeys(wanting[:spare], SWEEP_ATTEMPT)
+        return dict(itertools.islice(selected.items(), free_entries(len(self._reserved))))
 
-    def _publish(self, queue: Queue, held: int, policy: Policy) -> None:
+    def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._reserved)
         ranks = {uid: rank for rank, uid in enumerate(before.order)}
         for rank, uid in enumerate(self.queue.order):
             if ranks.get(uid) != rank:
-                self._changed(uid)
+                self._enqueue(uid)
         for uid, block in self.queue.blocks.items():
             if before.blocks.get(uid) != block:
-                self._changed(uid)
-        self._context.metrics.queued.set(len(self.queue.order))
-        self._context.metrics.blocked.set(len(self.queue.blocks))
-        self._context.metrics.running.set(held)
-        self._context.metrics.limit.set(policy.max_parallel)
-        self._context.metrics.enabled.set(policy.enabled)
+                self._enqueue(uid)
+        metrics = self._context.metrics
+        metrics.queued.set(len(self.queue.order))
+        metrics.blocked.set(len(self.queue.blocks))
+        metrics.running.set(held)
+        metrics.limit.set(policy.max_parallel)
+        metrics.enabled.set(policy.enabled)
 
     def _lost_with_node(self) -> frozenset[str]:
         return frozenset(
@@ -160,106 +163,122 @@ class Admitter:
             if c.status and c.status.phase is Phase.FAILED and c.status.reason == Reason.NODE_LOST
         )
 
-    async def _ask_obstacles(self, policy: Policy) -> Obstacles:
+    async def _find_obstacles(self, policy: Policy) -> Obstacles:
         now = time.monotonic()
-        refused = self._known.refused
-        for uid in [uid for uid, (_, until) in refused.items() if until <= now]:
-            del refused[uid]
+        self._refusals = {uid: entry for uid, entry in self._refusals.items() if entry[1] > now}
         spaces = {c.key.namespace for c in self._store.conversions() if not c.finished}
         missing = {
             space for space in spaces if not await self._claim_exists(space, policy.claim_name)
         }
-        return Obstacles(frozenset(missing), {uid: block for uid, (block, _) in refused.items()})
+        return Obstacles(
+            frozenset(missing), {uid: block for uid, (block, _) in self._refusals.items()}
+        )
 
     async def _claim_exists(self, namespace: str, claim: str) -> bool:
         key, now = f"{namespace}/{claim}", time.monotonic()
-        exists, until = self._known.claims.get(key, (True, 0.0))
+        exists, until = self._claims.get(key, (True, 0.0))
         if until > now:
             return exists
         try:
             exists = await self._cluster.claim_exists(namespace, claim)
         except ClusterError as error:
-            # Not known to be missing: the pod will tell.
-            logger.warning("cannot look for claim %s: %s", key, error)
-        self._known.claims[key] = exists, now + _CLAIM_TTL
+            # Keep the last answer. If the claim is missing, the pod will not start and say so.
+            logger.warning("Cannot check the claim %s: %s", key, error)
+        self._claims[key] = exists, now + _CLAIM_TTL
         return exists
 
-    async def _take_over(self, policy: Policy) -> bool:
-        """Take up what the former leader may have begun. False if that cannot be learnt now.
+    async def _begin_term(self, policy: Policy) -> bool:
+        """Take over the admissions of the former leader. False if that fails for now.
 
-        The lists are made anew: what it created last may not have come by the watches yet.
+        Lists all Jobs and pods again, because the watches may not have shown the last Jobs that
+        the former leader created. Runs once per term.
         """
         term = self._leadership.term
         try:
             for namespace in self._context.settings.current.namespaces:
                 for resource in (Resource.JOBS, Resource.PODS):
                     try:
-                        listing = await self._cluster.list_all(resource, namespace)
+                        objects = await self._cluster.list_all(resource, namespace)
                     except Refused:
-                        continue  # the reflector complains of it; nothing of ours can be there
-                    self._store.replace(resource, namespace, listing)
+                        continue  # the reflector logs it; the operator has created nothing there
+                    self._store.replace(resource, namespace, objects)
         except ClusterError as error:
-            logger.warning("cannot take over yet: %s", error)
+            logger.warning("Cannot begin as leader yet; retrying: %s", error)
             return False
         for uid, attempt in self._leadership.inherited.items():
             if uid not in self._reserved:
                 self._reserved.add(uid)
-                # Its request may be under way, or be made when the other wakes up.
-                self._begin(uid, attempt, policy, lost_at=time.monotonic())
+                # Its create request may be under way, or follow when that operator wakes up.
+                self._start(uid, attempt, policy, unanswered_at=time.monotonic())
         self._term = term
         return True
 
-    def _begin(self, uid: str, attempt: int, policy: Policy, lost_at: float | None = None) -> None:
-        task = asyncio.create_task(self._start(uid, attempt, policy, lost_at), name=f"start {uid}")
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+    def _start(
+        self, uid: str, attempt: int, policy: Policy, unanswered_at: float | None = None
+    ) -> None:
+        """Create the Job of an attempt in the background."""
+        job = self._ensure_job(uid, attempt, policy, unanswered_at)
+        task = asyncio.create_task(job, name=f"start {uid}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _start(self, uid: str, attempt: int, policy: Policy, lost_at: float | None) -> None:
-        """Create the Job of an attempt and keep at it until it is known what came of it."""
-        pause = _FIRST_PAUSE
+    async def _ensure_job(
+        self, uid: str, attempt: int, policy: Policy, unanswered_at: float | None
+    ) -> None:
+        """Create the Job of an attempt. Retries until it is known whether the Job exists.
+
+        ``unanswered_at`` is when the last create request without an answer failed.
+        """
+        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         try:
-            while not self._seen(uid, attempt):
-                wanted = self._wanted(uid, attempt)
-                if wanted is None and not _still_uncertain(lost_at):
+            while not self._is_observed(uid, attempt):
+                conversion = self._startable(uid, attempt)
+                if conversion is None and not _may_be_created_late(unanswered_at):
                     return
+                delay = backoff.next()
                 try:
-                    if wanted and await self._create(wanted, attempt, policy):
+                    if conversion and await self._create_job(conversion, attempt, policy):
                         return
                 except ClusterError as error:
-                    lost_at = time.monotonic()
-                    logger.warning("no word of the Job for %s, asking again: %s", uid, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                    unanswered_at = time.monotonic()
+                    logger.warning(
+                        "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
+                    )
+                await asyncio.sleep(delay)
         finally:
             self._reserved.discard(uid)
-            self._leadership.settle(uid)
-            self._changed(uid)
+            self._leadership.remove_admission(uid)
+            self._enqueue(uid)
             self.wake()
 
-    def _seen(self, uid: str, attempt: int) -> bool:
-        """True once the attempt is known, be it over already: then it holds its slot itself."""
+    def _is_observed(self, uid: str, attempt: int) -> bool:
+        """True once the store has the attempt, even one that has ended.
+
+        From then on its Job and pod count as the slot, and the reservation is not needed.
+        """
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if attempt == SWEEP_ATTEMPT:
             return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
         stored = current_attempt(conversion, children) if conversion else 0
         return stored >= attempt or any(job.attempt >= attempt for job in children.jobs)
 
-    def _wanted(self, uid: str, attempt: int) -> Conversion | None:
-        """The conversion, if it is still to be started: it may have been cancelled meanwhile."""
+    def _startable(self, uid: str, attempt: int) -> Conversion | None:
+        """The conversion, or None if this attempt must not start, for example once cancelled."""
+        if not self._context.leads():
+            return None
         conversion = self._store.conversion(uid)
         if conversion is not None and attempt == SWEEP_ATTEMPT:
             children, now = self._store.children(uid), self._cluster.now()
-            wanted = self._context.leads() and wants_sweep(conversion, children, now)
-            return conversion if wanted else None
+            return conversion if wants_sweep(conversion, children, now) else None
         if conversion is None or conversion.finished or conversion.deleting:
             return None
         startable = not conversion.cancelled and awaits_attempt(
             conversion, self._store.children(uid)
         )
-        return conversion if startable and self._context.leads() else None
+        return conversion if startable else None
 
-    async def _create(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
-        """One try. True if it is settled: the Job exists, or it was refused."""
+    async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
+        """Try once. True if the outcome is known: the Job exists, or it was refused."""
         uid = conversion.key.uid
         retries = conversion.status.retries if conversion.status else None
         doubled = bool(retries and retries.out_of_memory)
@@ -271,39 +290,37 @@ class Admitter:
         try:
             created = await self._cluster.create_job(body)
         except Conflict:
-            return await self._adopt(conversion, body)
+            name = sweep_name(uid) if attempt == SWEEP_ATTEMPT else job_name(uid, attempt)
+            return await self._resolve_conflict(conversion, name)
         except (Refused, NotFound) as error:
-            self._refuse(uid, _explain_refusal(str(error)))
+            self._record_refusal(uid, _explain_refusal(str(error)))
             return True
-        self._see(created)
+        # The Job counts from now on, before the watch shows it.
+        self._store.update(created)
         return True
 
-    async def _adopt(self, conversion: Conversion, body: Body) -> bool:
-        """The name is taken: by our own Job, whose answer was lost, or by a stranger's."""
-        meta = body["metadata"]
+    async def _resolve_conflict(self, conversion: Conversion, name: str) -> bool:
+        """Find out who has the name: our own Job, whose answer was lost, or a foreign one."""
+        key = conversion.key
         try:
-            existing = await self._cluster.get_job(meta["namespace"], meta["name"])
+            existing = await self._cluster.get_job(key.namespace, name)
         except NotFound:
             return False  # deleted between the two requests
-        if owned_by(existing["metadata"], conversion.key.uid):
-            self._see(existing)
+        if existing.owned and existing.conversion_uid == key.uid:
+            self._store.update(existing)
             return True
-        message = f"Job {meta['name']} exists and does not belong to this ConversionJob"
-        self._refuse(conversion.key.uid, Block(Reason.JOB_NAME_TAKEN, message))
+        message = f"Job {name} exists and does not belong to this ConversionJob"
+        self._record_refusal(key.uid, Block(Reason.JOB_NAME_TAKEN, message))
         return True
 
-    def _see(self, job: Body) -> None:
-        """Count on the Job from this moment, before the watch tells of it."""
-        self._store.apply(Resource.JOBS, WatchEvent("ADDED", job))
-
-    def _refuse(self, uid: str, block: Block) -> None:
-        logger.warning("the Job of %s is refused: %s", uid, block.message)
-        self._known.refused[uid] = block, time.monotonic() + _REFUSAL_TTL
+    def _record_refusal(self, uid: str, block: Block) -> None:
+        logger.warning("The Job of %s was refused: %s", uid, block.message)
+        self._refusals[uid] = block, time.monotonic() + _REFUSAL_TTL
 
 
-def _still_uncertain(lost_at: float | None) -> bool:
-    """True while a request whose answer was lost may still be carried out."""
-    return lost_at is not None and time.monotonic() - lost_at < _LATE_CREATE
+def _may_be_created_late(unanswered_at: float | None) -> bool:
+    """True while a create request without an answer may still be carried out."""
+    return unanswered_at is not None and time.monotonic() - unanswered_at < _LATE_CREATE_SECONDS
 
 
 def _without(queue: Queue, reserved: set[str]) -> Queue:

@@ -1,4 +1,4 @@
-"""What the parts of the controller have in common."""
+"""What the parts of the controller share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from conversion_operator.cluster.client import Cluster
+from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.settings import LiveSettings
 from conversion_operator.controller.store import Store
-from conversion_operator.controller.telemetry import Metrics
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerContext:
-    """``leads`` is true as long as this operator may write."""
+    """``leads`` returns True while this operator is the leader and may write."""
 
     cluster: Cluster
     store: Store
@@ -22,5 +22,8 @@ class ControllerContext:
     leads: Callable[[], bool]
 
     def may_act(self) -> bool:
-        """True if this operator leads and knows everything there is: else absence means nothing."""
+        """True while this operator leads and its store is complete.
+
+        Without a complete store, a missing object proves nothing.
+        """
         return self.leads() and self.store.complete(self.settings.current.namespaces)

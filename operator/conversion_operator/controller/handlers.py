@@ -1,8 +1,8 @@
-"""What kopf hands to us: every event of a ConversionJob. The only importer of ``kopf``.
+"""Watches ConversionJobs with kopf. The only module that imports ``kopf``.
 
-on.event and nothing else: it writes nothing to the object and adds no finalizer, so that deleting
-a ConversionJob never waits for an operator. It is not retried either, which the work queue and
-the repeated lists make up for.
+``kopf.on.event`` is the only handler. It writes nothing to the object and adds no finalizer, so
+deleting a ConversionJob never waits for an operator. kopf does not retry it; the work queue and the
+relists make up for that.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any, Final
 import kopf
 
 from conversion_operator.api import names
-from conversion_operator.cluster.objects import EventHandler, Resource, WatchEvent
+from conversion_operator.cluster.backoff import Backoff
+from conversion_operator.cluster.objects import EventHandler, WatchEvent
+from conversion_operator.cluster.parsing import parse_conversion, parse_event
 
-_FIRST_PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 60.0
+_FIRST_DELAY: Final = 1.0
+_LONGEST_DELAY: Final = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ Login = Callable[..., kopf.ConnectionInfo | None]
 
 
 def log_in(**context: Any) -> kopf.ConnectionInfo | None:
-    """As the pod's service account, else as kubectl would. kopf asks again after a 401."""
+    """Log in with the pod's service account, else the kubeconfig. kopf repeats it after a 401."""
     return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
 
 
@@ -38,10 +40,10 @@ async def watch_conversions(
     stop: asyncio.Event,
     login: Login = log_in,
 ) -> None:
-    """Feed ``sink`` until ``stop`` is set or SIGTERM or SIGINT arrives.
+    """Give ``handler`` every watch event until ``stop`` is set or SIGTERM or SIGINT arrives.
 
-    Each namespace has a kopf of its own: one that may not be watched, or is being deleted, must
-    not end the others.
+    Each namespace has its own kopf. A namespace that is forbidden or being deleted must not stop
+    the others.
     """
     async with asyncio.TaskGroup() as group:
         for namespace in namespaces:
@@ -51,38 +53,38 @@ async def watch_conversions(
 async def _watch(
     handler: EventHandler, namespace: str, identity: str, stop: asyncio.Event, login: Login
 ) -> None:
-    """Run kopf for one namespace, again and again.
+    """Run kopf for one namespace and restart it when it fails.
 
-    It gives up as a whole on some answers to its watch, a plain 410 or 403 among them. What is
-    missed until it is begun anew is found by the next list.
+    Some answers to its watch stop kopf completely, for example 410 and 403. Events missed while
+    kopf restarts are picked up by the next relist.
     """
-    pause = _FIRST_PAUSE
+    backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
     while not stop.is_set():
         try:
             await _run_kopf(handler, namespace, identity, stop, login)
-            # A signal reaches the kopf that was started last alone.
+            # A signal reaches only the kopf that was started last.
             stop.set()
         except Exception:
-            logger.exception("kopf gave up on %s and is started again", namespace)
+            delay = backoff.next()
+            logger.exception("kopf failed in namespace %s; restarting in %.1f s", namespace, delay)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.wait_for(stop.wait(), delay)
 
 
 async def _run_kopf(
     handler: EventHandler, namespace: str, identity: str, stop: asyncio.Event, login: Login
 ) -> None:
-    """Run kopf until it is told to stop.
+    """Run kopf until ``stop`` is set.
 
-    Its own ``operator()`` would, at its end, wait for and then cancel every task of the loop that
-    is younger than itself, also those that are not its own; hence its two halves here.
+    At its end, ``kopf.operator()`` cancels every younger task of the event loop, including tasks
+    of ours. So this function starts and stops kopf's own tasks instead.
     """
     tasks = await kopf.spawn_tasks(
         registry=_registry(handler, login),
         settings=_settings(),
         namespaces=[namespace],
         standalone=True,
-        # kopf would look for the user's name, which a container's user does not have.
+        # kopf's default is the user's name. The user of a container has none.
         identity=identity,  # type: ignore[arg-type]  # a NewType that kopf keeps to itself
         stop_flag=stop,
     )
@@ -102,17 +104,18 @@ def _registry(handler: EventHandler, login: Login) -> kopf.OperatorRegistry:
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
-        # The type is None for what was there when kopf started.
-        handler.apply(Resource.CONVERSIONS, WatchEvent(event["type"] or "ADDED", event["object"]))
+        # The type is None for an object that existed when kopf started.
+        raw = WatchEvent(event["type"] or "ADDED", "", event["object"])
+        handler.apply(parse_event(parse_conversion, raw))
 
     return registry
 
 
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    # Neither CRDs nor namespaces are watched: the operator has no rights beyond its namespaces.
+    # Watch neither CRDs nor namespaces: the operator has no rights outside its namespaces.
     settings.scanning.disabled = True
-    # Events are posted by us, for what is worth one; kopf's would repeat the log.
+    # The EventRecorder posts Events. kopf's own would repeat the log.
     settings.posting.enabled = False
     settings.watching.server_timeout = 45
     settings.watching.client_timeout = 60

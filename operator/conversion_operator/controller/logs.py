@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard output."""
+"""Structured logs: one JSON object per line on standard output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 
 def configure(level: str) -> None:
-    """Send all logs of the process there."""
+    """Send all logs of the process to standard output as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         JsonFormatter(
@@ -19,5 +19,5 @@ def configure(level: str) -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # kopf tells of every event it hands over.
+    # kopf logs every event that it passes on.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)

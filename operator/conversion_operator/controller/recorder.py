@@ -1,38 +1,103 @@
-"""Posts Events about ConversionJobs. A courtesy: it holds nothing up and may fail."""
+"""Records status changes in logs, metrics and Events.
+
+Everything is recorded after its status was stored, so nothing is recorded twice or too early.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+import posixpath
+from typing import Final
 
-from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.api.reasons import Reason
+from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError
-from conversion_operator.controller.telemetry import Telemetry, complete_event
+from conversion_operator.cluster.objects import Event
+from conversion_operator.controller.metrics import Metrics
 from conversion_operator.core.model import Conversion
+from media_converter.contract import ConversionType
 
-logger = logging.getLogger(__name__)
+_NORMAL: Final = frozenset({"Completed", Reason.CANCELLED})
+
+logger = logging.getLogger("conversion_operator.conversions")
 
 
 class EventRecorder:
-    """Tells of stored statuses: in logs and metrics at once, in Events as soon as may be."""
+    """Writes logs and metrics at once, and posts Events in the background.
 
-    def __init__(self, cluster: Cluster, telemetry: Telemetry, identity: str) -> None:
-        self._cluster, self._telemetry, self._identity = cluster, telemetry, identity
+    Events are best effort: they delay nothing and may get lost.
+    """
+
+    def __init__(self, cluster: Cluster, metrics: Metrics, identity: str) -> None:
+        self._cluster, self._metrics, self._identity = cluster, metrics, identity
         self._posting: set[asyncio.Task[None]] = set()
 
     def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
-        """Tell of the change from the conversion's former status to ``stored``."""
-        for event in self._telemetry.tell(conversion, stored):
-            body = complete_event(event, self._cluster.now(), self._identity)
-            # The set keeps a reference: the loop alone would let the task be collected.
-            task = asyncio.create_task(self._post(body), name="post event")
-            self._posting.add(task)
-            task.add_done_callback(self._posting.discard)
+        """Record the change from the conversion's former status to ``stored``."""
+        event = self._log_and_count(conversion, stored)
+        if event is None:
+            return
+        # The event loop keeps only weak references to tasks. The set keeps this one alive.
+        task = asyncio.create_task(self._post(event), name="post event")
+        self._posting.add(task)
+        task.add_done_callback(self._posting.discard)
 
-    async def _post(self, body: dict[str, Any]) -> None:
+    def _log_and_count(self, conversion: Conversion, new: ConversionJobStatus) -> Event | None:
+        """Returns the Event to post; None if the change is not worth one."""
+        old_phase = conversion.status.phase if conversion.status else None
+        kind = conversion.spec.conversion_type if conversion.spec else "invalid"
+        if new.phase.terminal:
+            self._record_end(conversion, kind, new)
+            severity = "Normal" if new.reason in _NORMAL else "Warning"
+            return Event(conversion.key, severity, new.reason, new.message)
+        if new.phase is old_phase:
+            return None
+        if new.phase is Phase.RUNNING:
+            self._record_start(conversion, kind, new)
+            return Event(conversion.key, "Normal", "Started", new.message)
+        if new.phase is Phase.QUEUED and old_phase is not None and new.attempts:
+            reason = new.attempts[-1].reason or new.reason
+            self._metrics.attempts.labels(kind, reason).inc()
+            _log("job_retried", conversion, reason=reason, detail=new.message)
+            return Event(conversion.key, "Warning", reason, new.message)
+        return None
+
+    def _record_start(self, conversion: Conversion, kind: str, new: ConversionJobStatus) -> None:
+        if new.start_time:
+            waited = (new.start_time - conversion.created).total_seconds()
+            self._metrics.wait_seconds.labels(kind).observe(max(0.0, waited))
+        _log("job_started", conversion)
+
+    def _record_end(self, conversion: Conversion, kind: str, new: ConversionJobStatus) -> None:
+        self._metrics.finished.labels(kind, new.phase, new.reason).inc()
+        if new.duration_seconds is not None:
+            self._metrics.run_seconds.labels(kind).observe(new.duration_seconds)
+        facts: dict[str, object] = {"reason": new.reason, "duration_seconds": new.duration_seconds}
+        if new.phase is Phase.SUCCEEDED:
+            _log("job_completed", conversion, **facts, output_size_bytes=new.output_size)
+        elif new.phase is Phase.CANCELLED:
+            _log("job_cancelled", conversion, **facts)
+        else:
+            _log("job_failed", conversion, **facts, detail=new.message)
+
+    async def _post(self, event: Event) -> None:
         try:
-            await self._cluster.post_event(body)
+            await self._cluster.create_event(event, self._identity)
         except ClusterError as error:
-            logger.debug("an Event was not posted: %s", error)
+            logger.debug("Cannot post an Event: %s", error)
+
+
+def _log(event: str, conversion: Conversion, **facts: object) -> None:
+    """Write one log event. Names and paths are JSON values, never part of a format string."""
+    kind = conversion.spec.conversion_type if conversion.spec else None
+    extra: dict[str, object] = {
+        "event": event,
+        "job_id": conversion.key.name,
+        "namespace": conversion.key.namespace,
+        "uid": conversion.key.uid,
+        "conversion_type": str(kind) if isinstance(kind, ConversionType) else None,
+        "input_file": posixpath.basename(conversion.input_path),
+    }
+    logger.info(event, extra=extra | facts)

@@ -1,50 +1,50 @@
-"""What is known of the cluster, in memory: fed by kopf and the reflectors, read by the workers.
+"""What is known about the cluster, in memory. kopf and the reflectors write it, workers read it.
 
-Nothing older replaces anything newer, whatever order it arrives in; what a list no longer has is
-gone. The view only ever says what was seen last: the decisions check what they build on it.
+An older version of an object never replaces a newer one, in whatever order they arrive. An object
+that a complete list does not contain is deleted. The store only says what was observed last, so
+the workers ask the API server before they conclude anything from absence.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
-from conversion_operator.cluster.parsing import parse_conversion, parse_job, parse_pod
+from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.core.model import Children, Conversion, Job, Pod
 
-Body = Mapping[str, Any]
 Child = TypeVar("Child", Job, Pod)
 
 _DELETED_KEPT: Final = 10_000
-"""Events that old do not come any more: a watch is made anew every minute or so."""
+"""How many deleted uids to remember. A watch lasts about a minute: older events cannot come."""
 
 
 class Store:
-    """Conversions, Jobs and pods by uid. ``on_change`` is told the uid of each conversion that
-    something happened to."""
+    """Conversions, Jobs and pods by uid.
+
+    ``on_change`` is called with the uid of each conversion that changes, or whose Job or pod
+    changes.
+    """
 
     def __init__(self, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._conversions: dict[str, Conversion] = {}
-        # Uids are never used again. Remembering those that are deleted keeps an old event from
-        # bringing a ConversionJob back to life.
+        # Uids are never reused. Without these, a late event would bring a deleted ConversionJob
+        # back.
         self._deleted: dict[str, None] = {}
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, Pod] = {}
         self._children: dict[str, set[str]] = defaultdict(set)
         self._listed: set[tuple[Resource, str]] = set()
 
-    # --- reading ---
-
     def conversions(self) -> Iterable[Conversion]:
-        """All ConversionJobs known to exist."""
+        """All ConversionJobs that are known to exist."""
         return self._conversions.values()
 
     def conversion(self, uid: str) -> Conversion | None:
-        """One ConversionJob; None if it does not exist (any more)."""
+        """One ConversionJob. None if it does not exist or no longer exists."""
         return self._conversions.get(uid)
 
     def children(self, uid: str) -> Children:
@@ -58,35 +58,50 @@ class Store:
         )
 
     def all_children(self) -> dict[str, Children]:
-        """The Jobs and pods of every conversion that has any, by its uid."""
+        """The Jobs and pods of every conversion that has any, by uid of the conversion.
+
+        Builds a value for each conversion. The admitter calls it once or twice a pass.
+        """
         return {uid: self.children(uid) for uid in self._children}
 
     def complete(self, namespaces: Iterable[str]) -> bool:
-        """True once each resource of each namespace was listed: before, absence means nothing."""
+        """True once all resources of all namespaces were listed. Before, absence proves nothing."""
         return all((r, n) in self._listed for r in Resource for n in namespaces)
 
-    # --- feeding ---
+    def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
+        """Take a complete list. A known object that is neither on it nor newer is deleted.
 
-    def replace(self, resource: Resource, namespace: str, listing: ObjectList) -> None:
-        """Take over a complete list; what is known and not on it, and not newer, is gone."""
-        present = {body["metadata"]["uid"] for body in listing.items}
-        version = int(listing.version)
-        for body in listing.items:
-            self._upsert(resource, body)
+        Walks all known objects of the resource. Each reflector calls it once a minute.
+        """
+        present = {_uid(item) for item in objects.items}
+        version = int(objects.version)
+        for item in objects.items:
+            self.update(item)
         if resource is Resource.CONVERSIONS:
-            self._drop_conversions(namespace, present, version)
+            self._delete_missing_conversions(namespace, present, version)
         elif resource is Resource.JOBS:
-            self._drop_children(self._jobs, namespace, present, version)
+            self._delete_missing(self._jobs, namespace, present, version)
         else:
-            self._drop_children(self._pods, namespace, present, version)
+            self._delete_missing(self._pods, namespace, present, version)
         self._listed.add((resource, namespace))
 
-    def apply(self, resource: Resource, change: WatchEvent) -> None:
-        """Take over one event of a watch."""
-        if change.kind == "DELETED":
-            self._delete(resource, change.body)
+    def apply(self, event: WatchEvent[Object]) -> None:
+        """Take one watch event. An event without an object changes nothing."""
+        if event.object is None:
+            return
+        if event.type == "DELETED":
+            self._delete(event.object)
         else:
-            self._upsert(resource, change.body)
+            self.update(event.object)
+
+    def update(self, item: Object) -> None:
+        """Take one object as it was read or written just now."""
+        if isinstance(item, Conversion):
+            self._update_conversion(item)
+        elif isinstance(item, Job):
+            self._update_child(self._jobs, item)
+        else:
+            self._update_child(self._pods, item)
 
     def forget_deleted(self, uid: str) -> None:
         """Drop the last known states of a conversion's deleted children; they are used up."""
@@ -99,65 +114,60 @@ class Store:
         if not self._children.get(uid):
             self._children.pop(uid, None)
 
-    def _upsert(self, resource: Resource, body: Body) -> None:
-        uid, version = body["metadata"]["uid"], int(body["metadata"]["resourceVersion"])
-        if resource is Resource.CONVERSIONS:
-            known = self._conversions.get(uid)
-            if uid in self._deleted or (known and known.version >= version):
-                return
-            self._conversions[uid] = parse_conversion(body)
-            self._on_change(uid)
-        elif resource is Resource.JOBS:
-            self._put_child(self._jobs, uid, version, lambda: parse_job(body))
-        else:
-            self._put_child(self._pods, uid, version, lambda: parse_pod(body))
-
-    def _put_child(
-        self, store: dict[str, Child], uid: str, version: int, parse: Callable[[], Child]
-    ) -> None:
-        known = store.get(uid)
-        if known and (known.deleted or known.version >= version):
+    def _update_conversion(self, item: Conversion) -> None:
+        uid = item.key.uid
+        known = self._conversions.get(uid)
+        if uid in self._deleted or (known and known.version >= item.version):
             return
-        child = parse()
-        store[uid] = child
-        self._children[child.conversion_uid].add(uid)
-        self._on_change(child.conversion_uid)
+        self._conversions[uid] = item
+        self._on_change(uid)
 
-    def _delete(self, resource: Resource, body: Body) -> None:
-        uid = body["metadata"]["uid"]
-        if resource is Resource.CONVERSIONS:
-            self._drop_conversion(uid)
+    def _update_child(self, children: dict[str, Child], item: Child) -> None:
+        known = children.get(item.uid)
+        if known and (known.deleted or known.version >= item.version):
             return
-        # The event of a deletion carries the last state, which may be the only word of how the
-        # container ended: it is kept, as gone.
-        self._upsert(resource, body)
-        if resource is Resource.JOBS:
-            self._mark_deleted(self._jobs, uid)
-        else:
-            self._mark_deleted(self._pods, uid)
+        children[item.uid] = item
+        self._children[item.conversion_uid].add(item.uid)
+        self._on_change(item.conversion_uid)
 
-    def _mark_deleted(self, store: dict[str, Child], uid: str) -> None:
-        known = store.get(uid)
+    def _delete(self, item: Object) -> None:
+        if isinstance(item, Conversion):
+            self._delete_conversion(item.key.uid)
+            return
+        # A DELETED event carries the last state of the object. It may be the only record of how
+        # the container ended, so it is kept and marked as deleted.
+        self.update(item)
+        if isinstance(item, Job):
+            self._mark_deleted(self._jobs, item.uid)
+        else:
+            self._mark_deleted(self._pods, item.uid)
+
+    def _mark_deleted(self, children: dict[str, Child], uid: str) -> None:
+        known = children.get(uid)
         if known is None or known.deleted:
             return
-        store[uid] = replace(known, deleted=True)
+        children[uid] = replace(known, deleted=True)
         self._on_change(known.conversion_uid)
 
-    def _drop_conversions(self, namespace: str, present: set[str], version: int) -> None:
+    def _delete_missing_conversions(self, namespace: str, present: set[str], version: int) -> None:
         for uid, known in tuple(self._conversions.items()):
             if known.key.namespace == namespace and uid not in present and known.version <= version:
-                self._drop_conversion(uid)
+                self._delete_conversion(uid)
 
-    def _drop_conversion(self, uid: str) -> None:
+    def _delete_conversion(self, uid: str) -> None:
         self._deleted[uid] = None
         if len(self._deleted) > _DELETED_KEPT:
             del self._deleted[next(iter(self._deleted))]
         if self._conversions.pop(uid, None) is not None:
             self._on_change(uid)
 
-    def _drop_children(
-        self, store: dict[str, Child], namespace: str, present: set[str], version: int
+    def _delete_missing(
+        self, children: dict[str, Child], namespace: str, present: set[str], version: int
     ) -> None:
-        for uid, known in tuple(store.items()):
+        for uid, known in tuple(children.items()):
             if known.namespace == namespace and uid not in present and known.version <= version:
-                self._mark_deleted(store, uid)
+                self._mark_deleted(children, uid)
+
+
+def _uid(item: Object) -> str:
+    return item.key.uid if isinstance(item, Conversion) else item.uid

@@ -1,4 +1,4 @@
-"""Reconciles one conversion at a time: view → decide → actions → one status write → events."""
+"""Reconciles one conversion at a time: snapshot, decision, actions, one status write, events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Final
 
 from conversion_operator.cluster.errors import ClusterError, NotFound, Unavailable
-from conversion_operator.cluster.objects import Resource, WatchEvent
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.recorder import EventRecorder
@@ -28,13 +27,13 @@ from conversion_operator.core.plan import (
 from conversion_operator.core.reconcile import decide, decide_ownerless
 from media_converter.contract import PROGRESS_KEY, Progress, parse_progress
 
-_NOT_READY_PAUSE: Final = 1.0
+_NOT_READY_DELAY: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """Works off the queue; several tasks may run :meth:`run` of one Worker."""
+    """Reconciles the keys of the queue. Several tasks may run :meth:`run` of one Worker."""
 
     def __init__(
         self,
@@ -49,57 +48,57 @@ class Worker:
         self._written_at: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
-            uid = await self._queue.take()
+            uid = await self._queue.get()
             try:
-                await self._work(uid)
+                await self._reconcile_or_requeue(uid)
             finally:
                 self._queue.done(uid)
 
-    async def _work(self, uid: str) -> None:
+    async def _reconcile_or_requeue(self, uid: str) -> None:
         if not self._context.may_act():
-            self._queue.add_after(uid, _NOT_READY_PAUSE)
+            self._queue.add_after(uid, _NOT_READY_DELAY)
             return
         try:
             await self._reconcile(uid)
-            self._queue.succeeded(uid)
+            self._queue.forget_failures(uid)
         except ClusterError as error:
             self._context.metrics.errors.inc()
-            logger.warning("reconciling %s is repeated: %s", uid, error)
+            logger.warning("Cannot reconcile %s; retrying: %s", uid, error)
             if isinstance(error, Unavailable) and error.retry_after:
                 self._queue.add_after(uid, error.retry_after)
             else:
-                self._queue.add_backed_off(uid)
+                self._queue.add_rate_limited(uid)
         except Exception:
-            # One odd object must not stop the others; it is tried again, ever more slowly.
+            # One odd object must not stop the others.
             self._context.metrics.errors.inc()
-            logger.exception("reconciling %s failed", uid)
-            self._queue.add_backed_off(uid)
+            logger.exception("Cannot reconcile %s; retrying", uid)
+            self._queue.add_rate_limited(uid)
 
     async def _reconcile(self, uid: str) -> None:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._written_at.pop(uid, None)
-            await self._carry_out(None, decide_ownerless(children))
+            await self._execute(None, decide_ownerless(children))
             self._store.forget_deleted(uid)
             self._admitter.wake()
             return
-        children = await self._make_sure(conversion, children)
+        children = await self._refresh(conversion, children)
         plan = decide(await self._snapshot(conversion, children))
-        await self._carry_out(conversion, plan)
+        await self._execute(conversion, plan)
         if conversion.finished:
             self._store.forget_deleted(uid)
         if plan.requeue_after is not None:
             self._queue.add_after(uid, max(0.05, plan.requeue_after.total_seconds()))
         self._admitter.wake()
 
-    async def _make_sure(self, conversion: Conversion, children: Children) -> Children:
-        """Ask the API server where the view alone would lead to a wrong conclusion.
+    async def _refresh(self, conversion: Conversion, children: Children) -> Children:
+        """Read from the API server where the store alone would lead to a wrong conclusion.
 
-        The three watches are not in step. A Job that is not in the view may have been created by
-        another operator a moment ago, and is not deleted; one that is finished has a pod that
-        ended, and its word must not be lost because the pods' watch lags.
+        The three watches are not synchronized. A Job that is missing in the store may have been
+        created a moment ago by another operator, so it is not simply deleted. A finished Job has a
+        pod that ended, and its report must not be lost because the watch of pods lags.
         """
         if conversion.finished or awaits_attempt(conversion, children):
             return children
@@ -108,12 +107,12 @@ class Worker:
         try:
             if not mine.jobs and not mine.pods:
                 job = await self._cluster.get_job(key.namespace, job_name(key.uid, number))
-                self._store.apply(Resource.JOBS, WatchEvent("ADDED", job))
+                self._store.update(job)
             elif any(job.finished for job in mine.jobs) and not any(
                 pod.terminated for pod in mine.pods
             ):
-                for pod in await self._cluster.pods_of(key.namespace, key.uid):
-                    self._store.apply(Resource.PODS, WatchEvent("ADDED", pod))
+                for pod in await self._cluster.list_pods(key.namespace, key.uid):
+                    self._store.update(pod)
         except NotFound:
             return children
         return self._store.children(key.uid)
@@ -121,7 +120,7 @@ class Worker:
     async def _snapshot(self, conversion: Conversion, children: Children) -> Snapshot:
         uid, queue = conversion.key.uid, self._admitter.queue
         written = self._written_at.get(uid)
-        progress, logs = await self._ask_progress(conversion, children, written)
+        progress, logs = await self._read_progress(conversion, children, written)
         return Snapshot(
             conversion=conversion,
             children=children,
@@ -135,7 +134,7 @@ class Worker:
             since_write=None if written is None else timedelta(seconds=time.monotonic() - written),
         )
 
-    async def _ask_progress(
+    async def _read_progress(
         self, conversion: Conversion, children: Children, written: float | None
     ) -> tuple[Progress | None, str]:
         pod = _running_pod(conversion, children)
@@ -148,12 +147,12 @@ class Worker:
         try:
             return split_log(await self._cluster.log_tail(pod.namespace, pod.name))
         except ClusterError as error:
-            # Progress is a courtesy: without it the conversion is still looked after.
-            logger.debug("no log of %s: %s", pod.name, error)
+            # Progress is best effort: without it, reconciling continues.
+            logger.debug("Cannot read the log of %s: %s", pod.name, error)
             return None, ""
 
     async def _latest_warning(self, conversion: Conversion, children: Children) -> str:
-        """The latest warning about a Job or pod that should have started by now."""
+        """The latest warning about a Job or pod that should have started by now; "" if none."""
         if conversion.finished or awaits_attempt(conversion, children):
             return ""
         mine = children.of_attempt(current_attempt(conversion, children))
@@ -164,17 +163,17 @@ class Worker:
             return ""
         return await self._cluster.latest_warning(job.namespace, pod.uid if pod else job.uid)
 
-    async def _carry_out(self, conversion: Conversion | None, plan: Plan) -> None:
+    async def _execute(self, conversion: Conversion | None, plan: Plan) -> None:
         for action in plan.actions:
-            await self._act(conversion, action)
+            await self._run_action(conversion, action)
         if conversion is None or plan.status is None:
             return
-        body = await self._cluster.write_status(conversion.key, plan.status)
+        stored = await self._cluster.write_status(conversion.key, plan.status)
         self._written_at[conversion.key.uid] = time.monotonic()
-        self._store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
+        self._store.update(stored)
         self._recorder.record(conversion, plan.status)
 
-    async def _act(self, conversion: Conversion | None, action: Action) -> None:
+    async def _run_action(self, conversion: Conversion | None, action: Action) -> None:
         if isinstance(action, DeleteJob):
             await self._cluster.delete_job(action.job, foreground=action.foreground)
         elif isinstance(action, DeletePod):
@@ -184,13 +183,13 @@ class Worker:
 
 
 def split_log(text: str) -> tuple[Progress | None, str]:
-    """The latest progress in a log's tail, and what is written there for people."""
+    """The latest progress in the end of a log, and its lines for people."""
     progress, lines = None, []
     for line in text.splitlines():
         found = parse_progress(line)
         if found:
             progress = found
-        elif not line.startswith('{"' + PROGRESS_KEY):  # nor half a progress line
+        elif not line.startswith('{"' + PROGRESS_KEY):  # and not half a progress line
             lines.append(line)
     return progress, "\n".join(lines)
 

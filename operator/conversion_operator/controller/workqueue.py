@@ -1,7 +1,8 @@
-"""A queue of keys to work on, as in client-go: each key once, never two workers on one key.
+"""A queue of keys to reconcile, like the one in client-go.
 
-A key that is added while it is worked on is handed out again afterwards, so that no change is
-missed; a delayed key that is added earlier is handed out earlier.
+It holds each key once, and never gives one key to two workers. If a key is added while a worker
+has it, the queue returns it once more afterwards, so no change is missed. Adding a delayed key
+again can only make it due earlier.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import heapq
 from collections.abc import Callable
 from typing import Final
 
-_FIRST_BACKOFF: Final = 0.5
-_LONGEST_BACKOFF: Final = 30.0
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 30.0
 
 
 class WorkQueue:
-    """Keys are uids. ``clock`` gives monotonic seconds."""
+    """Keys are uids. ``clock`` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._ready: dict[str, None] = {}  # a dict keeps the order of arrival
-        self._working: set[str] = set()
-        self._again: set[str] = set()
+        self._ready: dict[str, None] = {}  # a dict keeps the order of insertion
+        self._processing: set[str] = set()
+        self._readd: set[str] = set()
         self._due: dict[str, float] = {}
         self._timers: list[tuple[float, str]] = []
         self._failures: dict[str, int] = {}
@@ -32,16 +33,16 @@ class WorkQueue:
         return len(self._ready)
 
     def add(self, key: str) -> None:
-        """Hand out ``key`` as soon as a worker is free."""
+        """Make ``key`` ready now."""
         self._due.pop(key, None)
-        if key in self._working:
-            self._again.add(key)
+        if key in self._processing:
+            self._readd.add(key)
         else:
             self._ready[key] = None
             self._changed.set()
 
     def add_after(self, key: str, seconds: float) -> None:
-        """Hand out ``key`` in so many seconds, unless it is due earlier anyway."""
+        """Make ``key`` ready after a delay, unless it is due earlier."""
         due = self._clock() + seconds
         if key in self._ready or self._due.get(key, due) < due:
             return
@@ -49,44 +50,44 @@ class WorkQueue:
         heapq.heappush(self._timers, (due, key))
         self._changed.set()
 
-    def add_backed_off(self, key: str) -> None:
-        """Hand out ``key`` after a pause that doubles with each failure in a row."""
+    def add_rate_limited(self, key: str) -> None:
+        """Make ``key`` ready after a delay that doubles with each failure in a row."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        self.add_after(key, min(_FIRST_BACKOFF * 2 ** min(failures - 1, 10), _LONGEST_BACKOFF))
+        self.add_after(key, min(_FIRST_DELAY * 2 ** min(failures - 1, 10), _LONGEST_DELAY))
 
-    def succeeded(self, key: str) -> None:
-        """Forget the failures of ``key``."""
+    def forget_failures(self, key: str) -> None:
+        """Reset the delay of ``key`` after a success."""
         self._failures.pop(key, None)
 
-    async def take(self) -> str:
-        """The next key; hand it back with :meth:`done`."""
+    async def get(self) -> str:
+        """Wait for the next key. The worker must call :meth:`done` for it."""
         while True:
-            wait = self._promote()
+            delay = self._promote_due()
             if self._ready:
                 key = next(iter(self._ready))
                 del self._ready[key]
-                self._working.add(key)
+                self._processing.add(key)
                 return key
             self._changed.clear()
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(delay):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
     def done(self, key: str) -> None:
-        """The work on ``key`` is over."""
-        self._working.discard(key)
-        if key in self._again:
-            self._again.discard(key)
+        """Report that the worker has finished with ``key``."""
+        self._processing.discard(key)
+        if key in self._readd:
+            self._readd.discard(key)
             self.add(key)
 
-    def _promote(self) -> float | None:
-        """Move what is due to the ready keys. Returns seconds to the next one, None for never."""
+    def _promote_due(self) -> float | None:
+        """Make due keys ready. Returns the seconds until the next is due, None without any."""
         now = self._clock()
         while self._timers:
             due, key = self._timers[0]
-            if self._due.get(key) != due:  # taken over by an earlier one, or added meanwhile
+            if self._due.get(key) != due:  # replaced by an earlier timer, or added meanwhile
                 heapq.heappop(self._timers)
             elif due <= now:
                 heapq.heappop(self._timers)

@@ -152,7 +152,7 @@ class OperatorInCluster:
             wanted = {name.lower(): value.lower() for name, value in settings.items()}
             log.until(
                 lambda record: (
-                    record["message"] == "settings changed"
+                    record["message"] == "Settings changed"
                     and all(str(record[name]).lower() == wanted[name] for name in wanted)
                 ),
                 f"settings changed to {settings}",

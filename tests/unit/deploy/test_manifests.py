@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conversion_operator.controller import probes
+from conversion_operator.controller import health
 from conversion_operator.controller.settings import CALLBACK_SECRET, CONFIG_DIR, Settings
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Policy
@@ -87,10 +87,10 @@ def test_a_second_operator_is_never_started_beside_the_first(overlay: str) -> No
 def test_what_hangs_is_restarted_within_three_minutes_and_what_is_busy_is_not() -> None:
     probe = operator_pod("kind")["containers"][0]["livenessProbe"]
     patience = probe["failureThreshold"] * probe["periodSeconds"]
-    noticed = max(probes.LOOP_LIMIT_SECONDS, probes.LIST_LIMIT_SECONDS)
+    noticed = max(health.LOOP_LIMIT_SECONDS, health.LIST_LIMIT_SECONDS)
     assert noticed + patience <= 180
     # A loop that is busy for half a minute, and a probe that is not answered once, are no reason.
-    assert probes.LOOP_LIMIT_SECONDS >= 60
+    assert health.LOOP_LIMIT_SECONDS >= 60
     assert probe["failureThreshold"] >= 3
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.cluster.errors import Expired, Refused
-from conversion_operator.cluster.objects import ObjectList, WatchEvent
+from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
 from converter_gateway import feed
 from converter_gateway.feed import Hub, Missed
 from tests.unit.gateway.test_events import body
@@ -21,7 +21,7 @@ class Cluster:
     """One namespace: what was written, in order, for lists and watches from any version."""
 
     def __init__(self) -> None:
-        self.changes: list[WatchEvent] = []
+        self.changes: list[WatchEvent[Body]] = []
         self.watching = 0
         self.nobody_watches = asyncio.Event()
         self._more = asyncio.Condition()
@@ -29,22 +29,24 @@ class Cluster:
     async def write(self, version: int, logs: str = "") -> None:
         async with self._more:
             told = body({"phase": "Failed", "logs": logs}, name=f"j{version}", rv=version)
-            self.changes.append(WatchEvent("ADDED", told))
+            self.changes.append(WatchEvent("ADDED", str(version), told))
             self._more.notify_all()
 
-    async def list_all(self, namespace: str, labels: str = "") -> ObjectList:
+    async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Body]:
         return self._listing(max([1, *map(version_of, self.changes)]))
 
-    async def list_at(self, namespace: str, version: str) -> ObjectList:
+    async def list_at(self, namespace: str, version: str) -> ObjectList[Body]:
         return self._listing(int(version))
 
-    def _listing(self, version: int) -> ObjectList:
-        known = tuple(c.body for c in self.changes if version_of(c) <= version)
+    def _listing(self, version: int) -> ObjectList[Body]:
+        known = tuple(
+            c.object for c in self.changes if c.object is not None and version_of(c) <= version
+        )
         return ObjectList(known, str(version))
 
     async def watch(
         self, namespace: str, version: str, name: str = ""
-    ) -> AsyncGenerator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent[Body]]:
         self.watching += 1
         sent = 0
         try:
@@ -62,8 +64,8 @@ class Cluster:
                 self.nobody_watches.set()
 
 
-def version_of(change: WatchEvent) -> int:
-    return int(change.body["metadata"]["resourceVersion"])
+def version_of(change: WatchEvent[Body]) -> int:
+    return int(change.version)
 
 
 async def until_version(hub: Hub, version: int) -> None:
@@ -123,7 +125,7 @@ async def test_those_who_come_together_share_a_list() -> None:
     asked = 0
 
     class Slow(Cluster):
-        async def list_all(self, namespace: str, labels: str = "") -> ObjectList:
+        async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Body]:
             nonlocal asked
             asked += 1
             await asyncio.sleep(0)
@@ -142,7 +144,7 @@ async def test_a_watch_that_has_expired_is_not_followed_any_more() -> None:
     class Old(Cluster):
         async def watch(
             self, namespace: str, version: str, name: str = ""
-        ) -> AsyncGenerator[WatchEvent]:
+        ) -> AsyncGenerator[WatchEvent[Body]]:
             raise Expired("too old")
             yield  # a generator
 
@@ -164,7 +166,7 @@ async def test_a_watch_that_fails_for_good_does_not_have_listeners_spin(
     class Failing(Cluster):
         async def watch(
             self, namespace: str, version: str, name: str = ""
-        ) -> AsyncGenerator[WatchEvent]:
+        ) -> AsyncGenerator[WatchEvent[Body]]:
             self.nobody_watches.set()
             raise error
             yield  # a generator

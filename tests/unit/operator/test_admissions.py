@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversion_operator.controller.admissions import (
+from conversion_operator.cluster.admissions import (
     MAX_ENTRIES,
     format_admissions,
     free_entries,

@@ -1,4 +1,4 @@
-"""Callbacks: which are owed, what to do about one now, what an answer means, what is told."""
+"""Which callbacks are owed, what to do about each, what a response means, and the message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conversion_operator.api.spec import Notify
 from conversion_operator.api.status import ConversionJobStatus, Notification, NotifyState, Phase
 from conversion_operator.callbacks import policy
 from conversion_operator.callbacks.message import build_message, sign
-from conversion_operator.callbacks.policy import Answer, Send, Wait, Write
+from conversion_operator.callbacks.policy import Response, Send, Wait, Write
 from conversion_operator.cluster.parsing import parse_conversion
 from conversion_operator.controller.settings import Settings
 from conversion_operator.core.model import Conversion, Policy
@@ -139,9 +139,9 @@ class TestNextStep:
     @pytest.mark.parametrize(
         ("url", "hosts", "why"),
         [
-            (URL, frozenset[str](), "not on the list"),
+            (URL, frozenset[str](), "not in CONVERTER_CALLBACK_HOSTS"),
             ("https://u:p@hooks.example/", HOSTS, "user name"),
-            ("", HOSTS, "no URL"),
+            ("", HOSTS, "URL was removed"),
         ],
     )
     def test_what_is_refused_is_given_up_at_once(
@@ -154,31 +154,31 @@ class TestNextStep:
         assert "abc" not in (found.notification.message or "")
 
 
-class TestAnswers:
+class TestResponses:
     @pytest.mark.parametrize(
-        ("answer", "state", "wait"),
+        ("response", "state", "wait"),
         [
-            (Answer(200), NotifyState.DELIVERED, None),
-            (Answer(204), NotifyState.DELIVERED, None),
-            (Answer(302), NotifyState.PENDING, 5),
-            (Answer(400), NotifyState.PENDING, 5),
-            (Answer(404), NotifyState.PENDING, 5),
-            (Answer(410), NotifyState.GAVE_UP, None),
-            (Answer(429, "60"), NotifyState.PENDING, 60),
-            (Answer(503, "3"), NotifyState.PENDING, 5),
-            (Answer(503, "99999999999"), NotifyState.PENDING, 600),
-            (Answer(503, "Thu, 01 Jan 2026 12:01:22 GMT"), NotifyState.PENDING, 60),
-            (Answer(503, "Thu, 01 Jan 2026 12:01:22"), NotifyState.PENDING, 60),
-            (Answer(503, "Thu, 01 Jan 2015 00:00:00 GMT"), NotifyState.PENDING, 5),
-            (Answer(503, "-7"), NotifyState.PENDING, 5),
-            (Answer(503, "soon"), NotifyState.PENDING, 5),
-            (Answer(500), NotifyState.PENDING, 5),
-            (Answer(problem="There was no answer"), NotifyState.PENDING, 5),
+            (Response(200), NotifyState.DELIVERED, None),
+            (Response(204), NotifyState.DELIVERED, None),
+            (Response(302), NotifyState.PENDING, 5),
+            (Response(400), NotifyState.PENDING, 5),
+            (Response(404), NotifyState.PENDING, 5),
+            (Response(410), NotifyState.GAVE_UP, None),
+            (Response(429, "60"), NotifyState.PENDING, 60),
+            (Response(503, "3"), NotifyState.PENDING, 5),
+            (Response(503, "99999999999"), NotifyState.PENDING, 600),
+            (Response(503, "Thu, 01 Jan 2026 12:01:22 GMT"), NotifyState.PENDING, 60),
+            (Response(503, "Thu, 01 Jan 2026 12:01:22"), NotifyState.PENDING, 60),
+            (Response(503, "Thu, 01 Jan 2015 00:00:00 GMT"), NotifyState.PENDING, 5),
+            (Response(503, "-7"), NotifyState.PENDING, 5),
+            (Response(503, "soon"), NotifyState.PENDING, 5),
+            (Response(500), NotifyState.PENDING, 5),
+            (Response(problem="There was no answer"), NotifyState.PENDING, 5),
         ],
     )
-    def test_what_follows(self, answer: Answer, state: NotifyState, wait: float | None) -> None:
+    def test_what_follows(self, response: Response, state: NotifyState, wait: float | None) -> None:
         now = at(22)
-        after = policy.after_attempt(DONE, now, answer)
+        after = policy.after_attempt(DONE, now, response)
         assert (after.state, after.attempts, after.last_attempt_time) == (state, 1, now)
         due = None if wait is None else now + timedelta(seconds=wait)
         assert after.next_attempt_time == due
@@ -186,18 +186,18 @@ class TestAnswers:
 
     def test_given_up_when_the_next_would_be_later_than_an_hour(self) -> None:
         late = noted(attempts=3, next_attempt_time=at(ENDED + 3590))
-        after = policy.after_attempt(late, at(ENDED + 3590), Answer(500))
+        after = policy.after_attempt(late, at(ENDED + 3590), Response(500))
         assert (after.state, after.attempts) == (NotifyState.GAVE_UP, 4)
         assert after.next_attempt_time is None
         assert after.message == "The receiver answered 500"
 
     def test_a_success_is_one_at_any_time(self) -> None:
-        after = policy.after_attempt(noted(attempts=3), at(99999), Answer(200))
+        after = policy.after_attempt(noted(attempts=3), at(99999), Response(200))
         assert (after.state, after.attempts) == (NotifyState.DELIVERED, 4)
 
     def test_only_what_is_owed_has_attempts(self) -> None:
         with pytest.raises(ValueError, match="owed"):
-            policy.after_attempt(conversion(), at(12), Answer(200))
+            policy.after_attempt(conversion(), at(12), Response(200))
 
 
 class TestTimeToLive:

@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from conversion_operator.api import names
 from conversion_operator.api.status import format_time
-from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.parsing import PARSERS, parse_conversion, parse_job
 from conversion_operator.controller.store import Store
 from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
 from conversion_operator.core.attempts import awaits_attempt, current_attempt
@@ -51,14 +52,14 @@ class FakeServer:
     def __init__(self) -> None:
         self.version = 0
         self.objects: dict[Resource, dict[str, Body]] = {resource: {} for resource in Resource}
-        self.log: list[tuple[Resource, WatchEvent]] = []
+        self.log: list[tuple[Resource, WatchEvent[Object]]] = []
         self.jobs_made: list[tuple[str, str]] = []
 
     def put(self, resource: Resource, body: Body, kind: str = "MODIFIED") -> Body:
         self.version += 1
         body["metadata"]["resourceVersion"] = str(self.version)
         self.objects[resource][body["metadata"]["name"]] = body
-        self.log.append((resource, WatchEvent(kind, copy.deepcopy(body))))
+        self.log.append((resource, WatchEvent(kind, str(self.version), PARSERS[resource](body))))
         return copy.deepcopy(body)
 
     def remove(self, resource: Resource, name: str) -> None:
@@ -67,7 +68,8 @@ class FakeServer:
             return
         self.version += 1
         body["metadata"]["resourceVersion"] = str(self.version)
-        self.log.append((resource, WatchEvent("DELETED", copy.deepcopy(body))))
+        last = PARSERS[resource](body)
+        self.log.append((resource, WatchEvent("DELETED", str(self.version), last)))
         uid = body["metadata"]["uid"]
         for child in (Resource.JOBS, Resource.PODS):
             for owned in tuple(self.objects[child].values()):
@@ -113,7 +115,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(resource=st.sampled_from(list(Resource)))
     def list_again(self, resource: Resource) -> None:
-        items = tuple(copy.deepcopy(body) for body in self.server.objects[resource].values())
+        items = tuple(PARSERS[resource](body) for body in self.server.objects[resource].values())
         self.store.replace(resource, NAMESPACE, ObjectList(items, str(self.server.version)))
         self.delivered[resource] = len(self.server.log)
         self.listed.add(resource)
@@ -124,15 +126,15 @@ class Machine(RuleBasedStateMachine):
         end = min(self.delivered[resource] + count, len(self.server.log))
         for kind, change in self.server.log[self.delivered[resource] : end]:
             if kind is resource and not lossy:
-                self.store.apply(kind, change)
+                self.store.apply(change)
         self.delivered[resource] = end
 
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
         """Deliver an old event again."""
         if self.server.log:
-            resource, change = data.draw(st.sampled_from(self.server.log))
-            self.store.apply(resource, change)
+            _, change = data.draw(st.sampled_from(self.server.log))
+            self.store.apply(change)
 
     @precondition(lambda self: self.store.complete([NAMESPACE]))
     @rule(lost=st.booleans(), die=st.booleans())
@@ -181,7 +183,7 @@ class Machine(RuleBasedStateMachine):
         if lost:
             return
         if existing is not None:
-            self.store.apply(Resource.JOBS, WatchEvent("ADDED", copy.deepcopy(existing)))
+            self.store.update(parse_job(existing))
         self.reserved.discard(uid)
         self.attempts.pop(uid)
 
@@ -214,7 +216,7 @@ class Machine(RuleBasedStateMachine):
         if plan.status.phase.terminal:
             self.ended[uid] = str(plan.status.phase)
         body = self.server.put(Resource.CONVERSIONS, stored)
-        self.store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", body))
+        self.store.update(parse_conversion(body))
 
     def make_sure(self, conversion: Conversion) -> None:
         """Ask the API server, as the worker does, before an object counts as missing."""
@@ -231,7 +233,7 @@ class Machine(RuleBasedStateMachine):
     def look_up(self, resource: Resource, uid: str) -> None:
         for body in self.server.objects[resource].values():
             if body["metadata"]["labels"][names.UID_LABEL] == uid:
-                self.store.apply(resource, WatchEvent("ADDED", copy.deepcopy(body)))
+                self.store.update(PARSERS[resource](body))
 
     def carry_out(self, plan: Plan, name: str = "") -> None:
         for action in plan.actions:

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.cluster.parsing import parse_conversion, parse_job, parse_pod, parse_time
+from conversion_operator.cluster.objects import Resource, WatchEvent
+from conversion_operator.cluster.parsing import (
+    PARSERS,
+    parse_conversion,
+    parse_event,
+    parse_job,
+    parse_lease,
+    parse_list,
+    parse_pod,
+    parse_time,
+)
 from conversion_operator.core.manifest import build_job
 from tests.unit.operator.builders import (
     POLICY,
@@ -139,6 +149,27 @@ def test_a_container_that_never_ran_has_no_times() -> None:
     )
     assert parsed.terminated
     assert (parsed.terminated.started_at, parsed.terminated.finished_at) == (None, at(5))
+
+
+@pytest.mark.parametrize("resource", list(Resource))
+def test_only_the_identity_must_be_present(resource: Resource) -> None:
+    identity = {key: META[key] for key in ("namespace", "name", "uid", "resourceVersion")}
+    assert PARSERS[resource]({"metadata": identity})
+    assert PARSERS[resource]({"metadata": identity, "spec": None, "status": None})
+
+
+def test_an_object_that_cannot_be_parsed_does_not_stop_a_list_or_a_watch() -> None:
+    odd = {"metadata": {"name": "odd", "labels": "none"}}
+    answer = {"metadata": {"resourceVersion": "9"}, "items": [odd, body()]}
+    objects = parse_list(parse_conversion, answer)
+    assert ([item.key.name for item in objects.items], objects.version) == (["a"], "9")
+    event = parse_event(parse_conversion, WatchEvent("MODIFIED", "10", odd))
+    assert (event.version, event.object) == ("10", None)
+
+
+def test_a_lease_without_a_spec() -> None:
+    lease = parse_lease({"metadata": {"resourceVersion": "3"}})
+    assert (lease.holder, lease.version, lease.admissions) == ("", "3", {})
 
 
 def test_times() -> None:

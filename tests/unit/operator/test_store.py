@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
 from conversion_operator.controller.store import Store
-from conversion_operator.core.manifest import build_job
-from tests.unit.operator.builders import POLICY, UID, conversion
+from conversion_operator.core.model import Conversion, Job
+from tests.unit.operator.builders import UID, conversion, job
 
 NAMESPACE = "my-network"
 
 
-def conversion_body(version: int, *, cancel: bool = False) -> dict[str, Any]:
-    return {
-        "metadata": {
-            "namespace": NAMESPACE,
-            "name": "c",
-            "uid": UID,
-            "resourceVersion": str(version),
-        },
-        "spec": {
-            "conversionType": "video_to_mp4",
-            "inputFile": "input/a.mov",
-            "outputFile": "output/a.mp4",
-            **({"cancel": True} if cancel else {}),
-        },
-    }
+def conversion_at(version: int, *, cancel: bool = False) -> Conversion:
+    return replace(conversion(cancel=cancel), version=version)
 
 
-def job_body(version: int, *, finished: bool = False) -> dict[str, Any]:
-    body: dict[str, Any] = build_job(conversion(), 1, POLICY, False)
-    body["metadata"] |= {"uid": "job-1", "resourceVersion": str(version)}
-    conditions = [{"type": "Complete", "status": "True"}] if finished else []
-    return body | {"status": {"conditions": conditions}}
+def job_at(version: int, *, finished: bool = False) -> Job:
+    return replace(job(finished="Complete" if finished else None), version=version)
+
+
+def event(kind: str, item: Conversion | Job) -> WatchEvent[Conversion | Job]:
+    return WatchEvent(kind, str(item.version), item)
 
 
 @pytest.fixture
@@ -44,36 +32,36 @@ def store() -> Store:
 
 
 def test_an_older_conversion_is_passed_over(store: Store) -> None:
-    store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", conversion_body(9, cancel=True)))
-    store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", conversion_body(5)))
-    store.replace(Resource.CONVERSIONS, NAMESPACE, ObjectList((conversion_body(5),), "5"))
+    store.apply(event("MODIFIED", conversion_at(9, cancel=True)))
+    store.apply(event("MODIFIED", conversion_at(5)))
+    store.replace(Resource.CONVERSIONS, NAMESPACE, ObjectList((conversion_at(5),), "5"))
     known = store.conversion(UID)
     assert known
     assert known.cancelled
 
 
 def test_a_deleted_conversion_does_not_come_back(store: Store) -> None:
-    store.apply(Resource.CONVERSIONS, WatchEvent("ADDED", conversion_body(5)))
-    store.apply(Resource.CONVERSIONS, WatchEvent("DELETED", conversion_body(9)))
-    store.apply(Resource.CONVERSIONS, WatchEvent("MODIFIED", conversion_body(7)))
+    store.apply(event("ADDED", conversion_at(5)))
+    store.apply(event("DELETED", conversion_at(9)))
+    store.apply(event("MODIFIED", conversion_at(7)))
     assert store.conversion(UID) is None
 
 
 def test_an_older_job_is_passed_over(store: Store) -> None:
-    store.apply(Resource.JOBS, WatchEvent("MODIFIED", job_body(9, finished=True)))
-    store.apply(Resource.JOBS, WatchEvent("MODIFIED", job_body(5)))
+    store.apply(event("MODIFIED", job_at(9, finished=True)))
+    store.apply(event("MODIFIED", job_at(5)))
     assert not store.children(UID).live
 
 
-def test_a_job_that_is_gone_does_not_come_back(store: Store) -> None:
-    store.apply(Resource.JOBS, WatchEvent("ADDED", job_body(5)))
-    store.apply(Resource.JOBS, WatchEvent("DELETED", job_body(9)))
-    store.apply(Resource.JOBS, WatchEvent("MODIFIED", job_body(10)))
+def test_a_job_that_is_deleted_does_not_come_back(store: Store) -> None:
+    store.apply(event("ADDED", job_at(5)))
+    store.apply(event("DELETED", job_at(9)))
+    store.apply(event("MODIFIED", job_at(10)))
     assert not store.children(UID).live
 
 
-def test_a_list_takes_away_what_it_does_not_have_and_nothing_newer(store: Store) -> None:
-    store.apply(Resource.JOBS, WatchEvent("ADDED", job_body(5)))
+def test_a_list_deletes_what_it_does_not_contain_but_nothing_newer(store: Store) -> None:
+    store.apply(event("ADDED", job_at(5)))
     store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "4"))
     assert store.children(UID).live
     store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "6"))

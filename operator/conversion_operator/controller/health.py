@@ -1,0 +1,42 @@
+"""The operator's own health, for the probes."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+LOOP_LIMIT_SECONDS: Final = 60.0
+LIST_LIMIT_SECONDS: Final = 150.0
+"""Each resource is listed once a minute. A list request that fails is no problem here: a restart
+would not bring the API server back. A reflector that no longer tries is a problem."""
+
+
+class Health:
+    """What the event loop reports to the probes. The probes' thread may read it at any time.
+
+    ``ready`` is True once everything was listed.
+    """
+
+    def __init__(self) -> None:
+        self.ready = False
+        self._heartbeat_at = time.monotonic()
+        self._listed_at: dict[str, float] = {}
+
+    def heartbeat(self) -> None:
+        """Report that the event loop is running."""
+        self._heartbeat_at = time.monotonic()
+
+    def report_list(self, name: str) -> None:
+        """Report that ``name``, for example "pods in my-network", is being listed."""
+        self._listed_at[name] = time.monotonic()
+
+    def problem(self) -> str:
+        """What is wrong, as a sentence; "" if nothing is."""
+        now = time.monotonic()
+        silence = now - self._heartbeat_at
+        if silence > LOOP_LIMIT_SECONDS:
+            return f"The event loop has been blocked for {silence:.0f} s"
+        for name, listed_at in tuple(self._listed_at.items()):
+            if now - listed_at > LIST_LIMIT_SECONDS:
+                return f"The operator stopped listing {name}"
+        return ""

@@ -1,0 +1,96 @@
+"""The operator's Prometheus metrics."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_RUN_BUCKETS: Final = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
+
+
+class Metrics:
+    """One attribute for each metric. docs/metrics.md is generated from them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.finished = Counter(
+            "converter_conversions_finished_total",
+            "Conversions that ended, by conversion type, phase and reason.",
+            ("conversion_type", "phase", "reason"),
+            registry=registry,
+        )
+        self.attempts = Counter(
+            "converter_attempts_ended_total",
+            "Attempts that ended without success and are retried, by conversion type and reason.",
+            ("conversion_type", "reason"),
+            registry=registry,
+        )
+        self.run_seconds = Histogram(
+            "converter_run_seconds",
+            "Running time of the last attempt of conversions that ended, in seconds.",
+            ("conversion_type",),
+            buckets=_RUN_BUCKETS,
+            registry=registry,
+        )
+        self.wait_seconds = Histogram(
+            "converter_wait_seconds",
+            "Time from the creation of a ConversionJob to the start of each attempt, in seconds.",
+            ("conversion_type",),
+            buckets=_RUN_BUCKETS,
+            registry=registry,
+        )
+        self.queued = self._gauge("converter_queued", "Conversions that wait for a slot.")
+        self.blocked = self._gauge(
+            "converter_blocked", "Conversions that wait for something other than a slot."
+        )
+        self.running = self._gauge("converter_running", "Slots in use.")
+        self.limit = self._gauge("converter_parallel_limit", "Number of slots.")
+        self.enabled = self._gauge("converter_enabled", "1 if conversions may start, otherwise 0.")
+        self.leading = self._gauge(
+            "converter_leading", "1 if this operator is the leader, otherwise 0."
+        )
+        self.errors = Counter(
+            "converter_reconcile_errors_total",
+            "Reconciliations that failed. They are repeated.",
+            registry=registry,
+        )
+        self.callbacks = Counter(
+            "converter_callbacks_sent_total",
+            "Attempts to send a callback, by result: delivered or failed.",
+            ("result",),
+            registry=registry,
+        )
+        self.callbacks_given_up = Counter(
+            "converter_callbacks_given_up_total",
+            "Callbacks that the operator gave up.",
+            registry=registry,
+        )
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)
+
+
+def render_metrics(metrics: Metrics) -> str:
+    """The page docs/metrics.md: one row for each metric, and useful queries."""
+    rows = "\n".join(
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | "
+        f"{family.documentation} |"
+        for family in metrics.registry.collect()
+    )
+    return (
+        "# Metrics\n\n"
+        "The operator serves its metrics for Prometheus at `/metrics` on port 8080. Counters start "
+        "at 0\nwhen the operator restarts.\n\n"
+        "This page is generated from `operator/conversion_operator/controller/metrics.py` by\n"
+        "`make crds`.\n\n| Metric | Type | Meaning |\n|---|---|---|\n" + rows + "\n\n"
+        "PromQL queries for the figures that MY Network shows:\n\n"
+        "| Figure | Query |\n|---|---|\n"
+        "| total | `sum(converter_conversions_finished_total)` |\n"
+        '| successful | `sum(converter_conversions_finished_total{phase="Succeeded"})` |\n'
+        '| failed | `sum(converter_conversions_finished_total{phase="Failed"})` |\n'
+        '| success rate | `sum(converter_conversions_finished_total{phase="Succeeded"}) / '
+        "sum(converter_conversions_finished_total)` |\n"
+        "| average processing time | `sum(converter_run_seconds_sum) / "
+        "sum(converter_run_seconds_count)` |\n"
+    )
