@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +16,14 @@ import pytest
 from tests.component.running import phase_of
 from tests.component.support import FakeApi, World
 from tests.component.support.invariants import check_i1, check_i2
-from tests.component.support.tools import conversion_job, write_kubeconfig
+from tests.component.support.tools import conversion_job
+from tests.support.operator_process import operator_process
 
 FINISHED = 9_950
 WAITING = 50
 SECONDS_UNTIL_READY = 60
 MEBIBYTES = 512
 """The operator's memory limit in deploy/base."""
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(300)
@@ -40,7 +36,9 @@ async def test_ten_thousand_conversions(api: FakeApi, world: World, tmp_path: Pa
         api.create(conversion_job(f"waits-{number:02}"))
     started = time.monotonic()
     port = _free_port()
-    async with _process(api.url, tmp_path, port) as process:
+    environment = {"PROBE_PORT": str(port), "POD_NAMESPACE": "my-network", "POD_NAME": "alone"}
+    # In a process of its own, so that its memory can be measured.
+    async with operator_process(api.url, tmp_path, **environment) as process:
         while not await _ready(port):
             assert time.monotonic() - started < SECONDS_UNTIL_READY
             await asyncio.sleep(0.1)
@@ -87,32 +85,6 @@ def _finish(api: FakeApi, name: str) -> Callable[[dict[str, Any]], None]:
         "logs": "a line of the log\n" * 100,
     }
     return lambda body: body.update(status=status)
-
-
-@asynccontextmanager
-async def _process(url: str, folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The operator as a process of its own: its memory is its alone."""
-    environment = os.environ | {
-        "KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", url)),
-        "PYTHONPATH": os.pathsep.join(
-            str(ROOT / part) for part in ("operator", "converter-module")
-        ),
-        "PROBE_PORT": str(port),
-        "POD_NAMESPACE": "my-network",
-        "POD_NAME": "alone",
-    }
-    with (folder / "operator.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "conversion_operator"),
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 30)
 
 
 def _free_port() -> int:

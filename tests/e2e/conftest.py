@@ -6,7 +6,6 @@ earlier run left of it is used again, emptied first.
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import chdir
@@ -15,89 +14,60 @@ from pathlib import Path
 import pytest
 from pytest_kind import KindCluster  # type: ignore[import-untyped]
 
-from tests.e2e.support.commands import ROOT, TOOLS, Kubectl, hack, must
-from tests.e2e.support.conversions import LONG_INPUT, Conversions
-from tests.e2e.support.operator import OperatorInCluster
+from tests.e2e.support.cluster import LIMIT, fill_volume, kind_cluster, limit_tests
+from tests.e2e.support.commands import ROOT, TOOLS, Kubectl
+from tests.e2e.support.conversions import Conversions
+from tests.e2e.support.operator import OperatorInCluster, install
 from tests.e2e.support.world import World, live, together
 
 CLUSTER = "mynetwork-test"
 VOLUME = TOOLS / "volume-test"
-IMAGE = "my-converter:latest"
-LIMIT = 3
-"""CONVERTER_MAX_PARALLEL as it ships."""
 
 _LOOPS = 100
-"""How often the five seconds of the sample are repeated for a conversion that takes long."""
+"""How many times the long input repeats the five-second sample."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test's time starts with the test: the first one would else pay for making the cluster."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(300, func_only=True))
+    limit_tests(items, Path(__file__).parent, 300)
 
 
-@pytest.fixture(scope="session")
-def kind_cluster(request: pytest.FixtureRequest) -> Iterator[KindCluster]:
-    """The cluster, adopted by pytest-kind with our kind and kubectl; it would bring old ones."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    assert capture is not None
-    with capture.global_and_fixture_disabled():
-        hack("docker", limit=600)
-        hack("cluster", "up", CLUSTER, str(VOLUME), "--audit", limit=3600)
-        hack("images", CLUSTER, limit=3600)
-    with chdir(TOOLS):  # it makes a folder where it stands
-        cluster = KindCluster(
-            CLUSTER,
-            kubeconfig=TOOLS / "kube" / f"{CLUSTER}.yaml",
-            kind_path=TOOLS / "bin" / "kind",
-            kubectl_path=TOOLS / "bin" / "kubectl",
-        )
-    cluster.create()
-    yield cluster
-    if request.session.testsfailed:
-        hack("cluster", "logs", CLUSTER, str(TOOLS / "logs" / f"kind-{CLUSTER}"), limit=300)
-    if not request.config.getoption("keep_cluster"):
-        hack("cluster", "down", CLUSTER, limit=300)
-        hack("volume", "remove", str(VOLUME), limit=300)
+@pytest.fixture(scope="session", name="kind_cluster")
+def _kind_cluster(request: pytest.FixtureRequest) -> Iterator[KindCluster]:
+    """The cluster. pytest-kind adopts it with our kind and kubectl; its own are older."""
+    with kind_cluster(request, CLUSTER, VOLUME):
+        with chdir(TOOLS):  # pytest-kind creates a folder in the working directory
+            cluster = KindCluster(
+                CLUSTER,
+                kubeconfig=TOOLS / "kube" / f"{CLUSTER}.yaml",
+                kind_path=TOOLS / "bin" / "kind",
+                kubectl_path=TOOLS / "bin" / "kubectl",
+            )
+        cluster.create()
+        yield cluster
 
 
 @pytest.fixture(scope="session")
 def volume(kind_cluster: KindCluster) -> Path:
     """The shared volume as the host sees it, with the sample media in input/."""
-    for path in (ROOT / "deploy/samples/media").iterdir():
-        shutil.copy(path, VOLUME / "input")
-    long = VOLUME / LONG_INPUT
-    if not long.exists():
-        # Copied, not encoded: minutes of real video in no time.
-        must(
-            *("docker", "run", "--rm", "--network=none", f"--volume={VOLUME}:/workspace"),
-            *("--entrypoint=ffmpeg", IMAGE, "-v", "error", "-y"),
-            *("-stream_loop", str(_LOOPS), "-i", "input/big-buck-bunny.mov"),
-            *("-c", "copy", LONG_INPUT),
-        )
+    fill_volume(VOLUME, _LOOPS)
     return VOLUME
 
 
 @pytest.fixture(scope="session")
 def kubectl(kind_cluster: KindCluster, volume: Path) -> Kubectl:
-    """kubectl on the cluster, in which CRD and operator are installed and ready."""
+    """kubectl on the cluster. The CRD and the operator are installed and ready."""
     kubectl = Kubectl(kind_cluster.kubectl_path, kind_cluster.kubeconfig_path)
-    overlay = str(ROOT / "tests/e2e/overlay")
-    _empty(kubectl, overlay)
-    kubectl("apply", "-f", str(ROOT / "crds"))
-    kubectl.wait("condition=Established", "-f", str(ROOT / "crds"), seconds=60)
-    kubectl("apply", "-k", overlay)
-    OperatorInCluster(kubectl).until_ready()
+    overlay = ROOT / "tests/e2e/overlay"
+    _remove(kubectl, overlay)
+    install(kubectl, overlay)
     return kubectl
 
 
-def _empty(kubectl: Kubectl, overlay: str) -> None:
-    """Take away what an earlier run left in the cluster, its ConversionJobs first."""
+def _remove(kubectl: Kubectl, overlay: Path) -> None:
+    """Remove what an earlier run left in the cluster, its ConversionJobs first."""
     kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", limit=120)
-    late = f"{overlay}/late-claim"
-    for folder in (late, overlay):
-        kubectl("delete", "-k", folder, "--ignore-not-found", "--timeout=120s", limit=150)
+    for folder in (overlay / "late-claim", overlay):
+        kubectl("delete", "-k", str(folder), "--ignore-not-found", "--timeout=120s", limit=150)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import LIMIT
+from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.conversions import Conversion, Conversions
 from tests.e2e.support.world import Body, World, live, owner
 

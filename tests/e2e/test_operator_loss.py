@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import LIMIT
+from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import Conversion, Conversions
 from tests.e2e.support.operator import OperatorInCluster

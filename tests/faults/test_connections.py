@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.component.support.tools import write_kubeconfig
-from tests.e2e.support.commands import ROOT, Kubectl
+from tests.e2e.support.cluster import LIMIT
+from tests.e2e.support.commands import Kubectl
 from tests.e2e.support.conversions import LONG_INPUT, Conversion, Conversions
 from tests.e2e.support.operator import OperatorInCluster
 from tests.e2e.support.world import World
-from tests.faults.conftest import LIMIT, AuditLog
+from tests.faults.audit_log import AuditLog
+from tests.support.operator_process import operator_process
 from tests.support.proxy import Proxy, upstream_of
 
 JOBS = r"/jobs$"
@@ -34,29 +33,13 @@ async def proxy(kubectl: Kubectl, operator: OperatorInCluster) -> AsyncIterator[
 
 @asynccontextmanager
 async def outside(url: str, folder: Path) -> AsyncIterator[None]:
-    """An operator as a process of its own until the block ends. It must not end before."""
-    environment = os.environ | {
-        "KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", url)),
-        "PYTHONPATH": os.pathsep.join(
-            str(ROOT / part) for part in ("operator", "converter-module")
-        ),
-        "PROBE_PORT": "0",
-        "POD_NAME": "outside",
-    }
-    with (folder / "operator.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "conversion_operator"),
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
+    """An operator outside the cluster until the block ends. It must not end before."""
+    try:
+        async with operator_process(url, folder, PROBE_PORT="0", POD_NAME="outside") as process:
             yield
-            assert process.returncode is None, "the operator ended by itself"
-        finally:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 30)
-            print((folder / "operator.log").read_text(encoding="utf-8")[-20_000:])
+            assert process.returncode is None, "the operator ended before the test did"
+    finally:
+        print((folder / "operator.log").read_text(encoding="utf-8")[-20_000:])
 
 
 async def test_answers_lost_streams_expired_and_a_minute_of_silence(

@@ -12,7 +12,7 @@ from tests.e2e.support.commands import Kubectl, must
 from tests.e2e.support.conversions import LONG_INPUT, Conversions
 from tests.e2e.support.operator import NAME, NAMESPACE, OperatorInCluster
 from tests.e2e.support.world import World
-from tests.faults.conftest import AuditLog
+from tests.faults.audit_log import AuditLog
 
 COUNT = 24
 ROUNDS = 2

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conversion_operator.api import names
+from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.commands import Kubectl, must
 from tests.e2e.support.conversions import LONG_INPUT, Conversion, Conversions
 from tests.e2e.support.operator import OperatorInCluster
 from tests.e2e.support.world import World, live, owner, together
-from tests.faults.conftest import CLUSTER, LIMIT, AuditLog
+from tests.faults.audit_log import AuditLog
+from tests.faults.conftest import CLUSTER
 
 FIRST, SECOND = f"{CLUSTER}-worker", f"{CLUSTER}-worker2"
 

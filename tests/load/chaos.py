@@ -18,7 +18,7 @@ from rich.table import Table
 
 from conversion_operator.api import names
 from tests.e2e.support.commands import ROOT, TOOLS, Kubectl, must
-from tests.e2e.support.operator import AUDIT_LOG, OperatorInCluster
+from tests.e2e.support.operator import AUDIT_LOG, install
 from tests.load import audit, media
 from tests.load.findings import Row, finished, leftovers, rows, wrong
 from tests.load.saboteur import Saboteur
@@ -67,11 +67,7 @@ class Run:
     def install(self) -> None:
         """CRD, operator and inputs."""
         media.write_inputs(self.volume)
-        crds = str(ROOT / "crds")
-        self.kubectl("apply", "-f", crds)
-        self.kubectl.wait("condition=Established", "-f", crds, seconds=60)
-        self.kubectl("apply", "-k", str(ROOT / "tests/load/overlay"))
-        OperatorInCluster(self.kubectl).until_ready()
+        install(self.kubectl, ROOT / "tests/load/overlay")
 
     def submit(self, some: list[Any]) -> None:
         """Create conversions; again if the answer was lost, which changes nothing."""

@@ -11,14 +11,13 @@ from typing import Any, Final
 
 from conversion_operator.api import names
 from tests.e2e.support.commands import Done, Kubectl, run
-from tests.e2e.support.operator import NAME
+from tests.e2e.support.operator import NAME, PROCESS
 from tests.e2e.support.operator import NAMESPACE as OPERATOR_NAMESPACE
 from tests.e2e.support.world import live
 from tests.load.media import LONG, NAMESPACE
 
 _OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 _OPERATOR: Final = f"app.kubernetes.io/name={NAME}"
-_PROCESS: Final = "python3 -m conversion_operator"
 _CUT: Final = ("-j", "REJECT", "--reject-with", "tcp-reset")
 _SWALLOW: Final = ("-j", "DROP")
 _MOST: Final = {"pause a node": 2, "kill the API server": 2}
@@ -124,7 +123,7 @@ class Saboteur:
         if pod is None:
             return False
         node = pod["spec"]["nodeName"]
-        return self._worked(run("docker", "exec", node, "pkill", "-KILL", "-f", _PROCESS))
+        return self._worked(run("docker", "exec", node, "pkill", "-KILL", "-f", PROCESS))
 
     def _victim(self) -> Any | None:
         """A converter pod that lives: mostly a long one, as short ones are over before the blow."""

@@ -9,16 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.support.commands import Kubectl, must
+from tests.e2e.support.commands import ROOT, Kubectl, must
 
 NAMESPACE: Final = "my-network-converter"
 NAME: Final = "my-network-converter-operator"
 ACCOUNT: Final = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 AUDIT_LOG: Final = "/var/log/kubernetes/audit.log"
+PROCESS: Final = "python3 -m conversion_operator"
 _SELECTOR: Final = f"app.kubernetes.io/name={NAME}"
 
 
@@ -83,7 +85,7 @@ class OperatorInCluster:
         pod = self.pod()
         before = pod["status"]["containerStatuses"][0]["restartCount"]
         name = pod["metadata"]["name"]
-        must("docker", "exec", pod["spec"]["nodeName"], "pkill", "-KILL", "-f", _PROCESS)
+        must("docker", "exec", pod["spec"]["nodeName"], "pkill", "-KILL", "-f", PROCESS)
         self._kubectl.wait(
             f"jsonpath={{.status.containerStatuses[0].restartCount}}={before + 1}",
             "-n",
@@ -183,4 +185,10 @@ class OperatorInCluster:
         ]
 
 
-_PROCESS: Final = "python3 -m conversion_operator"
+def install(kubectl: Kubectl, overlay: Path) -> None:
+    """Install the CRD and an overlay, and wait until the operator is ready."""
+    crds = str(ROOT / "crds")
+    kubectl("apply", "-f", crds)
+    kubectl.wait("condition=Established", "-f", crds, seconds=60)
+    kubectl("apply", "-k", str(overlay))
+    OperatorInCluster(kubectl).until_ready()
