@@ -64,7 +64,7 @@ async def go_to(api: FakeApi, op: Running, moment: str) -> None:
 
 @pytest.fixture
 async def receiver(api: FakeApi) -> Any:
-    async with receiving(api.store.changed.fire) as made:
+    async with receiving(api.storage.changed.fire) as made:
         yield made
 
 

@@ -31,7 +31,7 @@ async def test_writes_and_events_of_a_whole_life(
             await api.until(lambda n=name: phase_of(api, n) == "Succeeded")  # type: ignore[misc]
         api.clock.advance(130)
         await _cleared(api, op, 0)
-    per_conversion = api.audit.writes_per_conversion(History(api.store).owners)
+    per_conversion = api.audit.writes_per_conversion(History(api.storage).owners)
     assert len(per_conversion) == len(names)
     # One of the six is left for the admission on the Lease, which those of a batch share.
     check_writes(api, most=5)

@@ -201,7 +201,7 @@ async def test_a_status_does_not_go_to_a_namesake(
             await write.wait_hit()
         await api.until(lambda: phase_of(api, "c") == "Running", 20)
         uid = api.get("conversionjobs", "c")["metadata"]["uid"]
-        phases = History(api.store).phases(uid)
+        phases = History(api.storage).phases(uid)
         assert phases[-1] == "Running", "the end of the former was written to the latter"
         assert "Succeeded" not in phases
         assert status_of(api, "c")["podName"] != former
@@ -228,7 +228,7 @@ async def test_clock_off_by_an_hour(api: FakeApi, world: World, tmp_path: Path, 
 async def test_two_operators(api: FakeApi, world: World, tmp_path: Path) -> None:
     """F17: one leads; the other takes over at once when it is told to stop."""
     world.default = succeed(hold=True)
-    second = await api.front("b")
+    second = await api.add_endpoint("b")
     async with running(api, tmp_path / "b", "op-b", second, converter_max_parallel=2):
         async with running(api, tmp_path / "a", "op-a", converter_max_parallel=2):
             for n in range(4):
@@ -284,7 +284,7 @@ async def test_status_stays_small(api: FakeApi, world: World, tmp_path: Path, lo
         world.log("c", log)
         world.finish("c")
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
-    statuses = History(api.store).statuses(api.get("conversionjobs", "c")["metadata"]["uid"])
+    statuses = History(api.storage).statuses(api.get("conversionjobs", "c")["metadata"]["uid"])
     assert max(map(_printed_size, statuses)) <= STATUS_MAX_BYTES
     check_all(api, limit=3)
 

@@ -81,7 +81,7 @@ async def test_a_create_without_an_answer_keeps_its_slot_though_nobody_wants_it_
             api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
             await api.until(lambda: phase_of(api, "c") == "Cancelled", 20)
             (request,) = api.audit.matching(**CREATE)
-            await api.until(lambda: request.outcome == "client gone", 20)
+            await api.until(lambda: request.outcome == "client disconnected", 20)
             renewals = api.audit.count(**RENEWAL)
             await api.until(lambda: api.audit.count(**RENEWAL) > renewals + 1, 20)
             assert api.audit.matching(**CREATE) == [request]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.component.running import phase_of
 from tests.component.support import FakeApi, World
-from tests.component.support.invariants import check_i1, check_i2
+from tests.component.support.invariants import check_one_live_pod_each, check_parallel_limit
 from tests.component.support.tools import conversion_job
 from tests.support.operator_process import operator_process
 
@@ -51,8 +51,8 @@ async def test_ten_thousand_conversions(api: FakeApi, world: World, tmp_path: Pa
     print(f"ready after {ready:.1f} s, all ended after {ended:.1f} s, at most {memory:.0f} MiB")
     assert memory < MEBIBYTES
     assert not [r for r in api.audit.writes(resource="conversionjobs") if "done-" in r.name]
-    check_i1(api)
-    check_i2(api, 3)
+    check_one_live_pod_each(api)
+    check_parallel_limit(api, 3)
 
 
 def _finish(api: FakeApi, name: str) -> Callable[[dict[str, Any]], None]:

@@ -15,7 +15,7 @@ from kubernetes.aio.client import (
 )
 
 from tests.component.support import NAMESPACE, FakeApi
-from tests.component.support.access import Rule
+from tests.component.support.access import PolicyRule
 from tests.component.support.tools import client
 
 RULES = [
@@ -65,7 +65,7 @@ async def test_rights(api: FakeApi) -> None:
         f'jobs.batch is forbidden: User \\"{OPERATOR}\\" cannot list resource \\"jobs\\" in API '
         'group \\"batch\\" in the namespace \\"default\\"'
     ) in str(caught.value.body)
-    assert api.access.unused("good") == [Rule(NAMESPACE, "batch", "jobs", "create")]
+    assert api.access.unused("good") == [PolicyRule(NAMESPACE, "batch", "jobs", "create")]
 
 
 async def test_rotation(api: FakeApi) -> None:

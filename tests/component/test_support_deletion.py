@@ -80,9 +80,9 @@ async def test_foreground_takes_the_job_last(api: FakeApi, world: World) -> None
     (left,) = api.objects("jobs")
     assert left["metadata"]["finalizers"] == ["foregroundDeletion"]
     assert "deletionTimestamp" in left["metadata"]
-    before = api.store.rv
+    before = api.storage.rv
     await world.settle()
-    deleted = [c.kind.plural for c in api.store.changes if c.rv > before and c.type == "DELETED"]
+    deleted = [c.kind.plural for c in api.storage.changes if c.rv > before and c.type == "DELETED"]
     assert deleted == ["pods", "jobs"]
 
 
@@ -155,7 +155,7 @@ async def test_a_finalizer_holds_an_object(api: FakeApi) -> None:
         assert caught.value.status == 422
         await custom.patch_namespaced_custom_object(*CJ, "a", {"metadata": {"finalizers": None}})
     assert api.find("conversionjobs", "a") is None
-    assert api.store.changes[-1].type == "DELETED"
+    assert api.storage.changes[-1].type == "DELETED"
 
 
 @pytest.mark.parametrize("key", ["uid", "resourceVersion"])

@@ -124,7 +124,7 @@ async def test_words_of_the_server(api: FakeApi) -> None:
         ({"verb": ("create", "list")}, True),
         ({"namespace": "elsewhere"}, False),
         ({"path": r"/conversionjobs$"}, True),
-        ({"front": "other"}, False),
+        ({"endpoint": "other"}, False),
         ({"user_agent": "Python"}, True),
         ({"user_agent": "kubectl"}, False),
         ({"where": lambda r: b'"a"' in r.body}, True),
@@ -186,7 +186,7 @@ async def test_a_held_request_arrives_after_its_client_has_gone(api: FakeApi) ->
     with api.faults.hold(verb="create") as fault:
         assert await is_silent(create(api.url))
         assert api.objects("conversionjobs") == []
-        await api.until(lambda: api.audit.requests[-1].outcome == "client gone")
+        await api.until(lambda: api.audit.requests[-1].outcome == "client disconnected")
         fault.release()
         await api.until(lambda: api.find("conversionjobs", "a"))
     (request,) = api.audit.writes()
@@ -212,7 +212,9 @@ async def test_delay_watches(api: FakeApi) -> None:
         with api.faults.delay_watches(0.05):
             for name in "abc":
                 api.create(conversion_job(name))
-            assert [await lines.told() for _ in range(3)] == [("ADDED", name) for name in "abc"]
+            assert [await lines.next_change() for _ in range(3)] == [
+                ("ADDED", name) for name in "abc"
+            ]
         with api.faults.delay_watches(600):
             api.delete("conversionjobs", "a")
             async with watching(api.url, resourceVersion=since) as late:
@@ -228,11 +230,11 @@ async def test_hold_watches(api: FakeApi) -> None:
             with pytest.raises(TimeoutError):
                 await lines.next(QUIET)
             hold.release()
-            assert await lines.told() == ("ADDED", "a")
+            assert await lines.next_change() == ("ADDED", "a")
             api.create(conversion_job("b"))
             with pytest.raises(TimeoutError):
                 await lines.next(QUIET)
-        assert await lines.told() == ("ADDED", "b")
+        assert await lines.next_change() == ("ADDED", "b")
 
 
 async def test_stall_watches(api: FakeApi) -> None:
@@ -254,7 +256,7 @@ async def test_stall_watches(api: FakeApi) -> None:
         else:
             pytest.fail("the watch never went silent")
         async with watching(api.url, resourceVersion=since) as replaced:
-            assert await replaced.told() == ("ADDED", "a")
+            assert await replaced.next_change() == ("ADDED", "a")
 
 
 async def test_a_stall_hits_only_its_resource(api: FakeApi) -> None:
@@ -262,18 +264,18 @@ async def test_a_stall_hits_only_its_resource(api: FakeApi) -> None:
     with api.faults.stall_watches(resource="jobs"):
         async with watching(api.url, resourceVersion=since) as lines:
             api.create(conversion_job("a"))
-            assert await lines.told() == ("ADDED", "a")
+            assert await lines.next_change() == ("ADDED", "a")
 
 
 async def test_partition(api: FakeApi) -> None:
-    cut = await api.front("cut")
+    cut = await api.add_endpoint("cut")
     async with watching(cut, resourceVersion=await version(api)) as lines:
         with api.faults.partition("cut"):
             assert await is_silent(create(cut))
             assert (await create(api.url, "b"))[0] == 201
             with pytest.raises(TimeoutError):
                 await lines.next(QUIET)
-        assert await lines.told() == ("ADDED", "b")
+        assert await lines.next_change() == ("ADDED", "b")
     assert (await get(cut))[0] == 200
     assert api.find("conversionjobs", "a", NAMESPACE) is None
 

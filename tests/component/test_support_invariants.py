@@ -13,14 +13,14 @@ from tests.component.support import (
     FakeApi,
     World,
     check_all,
+    check_all_finished,
     check_events,
     check_final,
-    check_i1,
-    check_i2,
-    check_i3,
-    check_i5,
     check_no_leaks,
     check_one_job_per_attempt,
+    check_one_live_pod_each,
+    check_outputs,
+    check_parallel_limit,
     check_statuses,
     check_writes,
 )
@@ -91,20 +91,20 @@ async def test_a_good_scenario(api: FakeApi, world: World) -> None:
 async def test_i1_two_pods_of_one_conversion(api: FakeApi, world: World) -> None:
     world.default = succeed(hold=True)
     owner = await convert(api, world, "a")
-    check_i1(api)
+    check_one_live_pod_each(api)
     api.create(attempt(owner, 2))
     await world.settle()
-    assert "had 2 live pods" in violated(check_i1, api)
+    assert "had 2 live pods" in violated(check_one_live_pod_each, api)
     lost = world.pods("a-1")[0]["metadata"]["uid"]
-    check_i1(api, excluding={lost})
+    check_one_live_pod_each(api, excluding={lost})
 
 
 async def test_i1_one_after_the_other_is_right(api: FakeApi, world: World) -> None:
     owner = await convert(api, world, "a", fail())
     api.create(attempt(owner, 2))
     await world.settle()
-    check_i1(api)
-    check_i2(api, limit=1)
+    check_one_live_pod_each(api)
+    check_parallel_limit(api, limit=1)
 
 
 async def test_i1_an_orphan_is_still_its_conversions_pod(api: FakeApi, world: World) -> None:
@@ -114,7 +114,7 @@ async def test_i1_an_orphan_is_still_its_conversions_pod(api: FakeApi, world: Wo
     await world.settle()
     api.create(attempt(owner, 2))
     await world.settle()
-    assert "had 2 live pods" in violated(check_i1, api)
+    assert "had 2 live pods" in violated(check_one_live_pod_each, api)
 
 
 async def test_i2_by_pods_that_existed_only_for_a_moment(api: FakeApi, world: World) -> None:
@@ -123,8 +123,8 @@ async def test_i2_by_pods_that_existed_only_for_a_moment(api: FakeApi, world: Wo
         await convert(api, world, name)
     world.finish("b")
     await world.settle()
-    check_i2(api, limit=3)
-    assert "3 live pods" in violated(check_i2, api, limit=2)
+    check_parallel_limit(api, limit=3)
+    assert "3 live pods" in violated(check_parallel_limit, api, limit=2)
 
 
 async def test_i2_by_a_job_made_when_all_slots_were_held(api: FakeApi, world: World) -> None:
@@ -134,8 +134,8 @@ async def test_i2_by_a_job_made_when_all_slots_were_held(api: FakeApi, world: Wo
         api.create(attempt(owner))
         await world.settle()
     assert api.objects("pods") == []
-    check_i2(api, limit=2)
-    assert "was made" in violated(check_i2, api, limit=1)
+    check_parallel_limit(api, limit=2)
+    assert "was made" in violated(check_parallel_limit, api, limit=1)
 
 
 async def test_i2_counts_a_pod_without_a_job(api: FakeApi, world: World) -> None:
@@ -146,8 +146,8 @@ async def test_i2_counts_a_pod_without_a_job(api: FakeApi, world: World) -> None
     world.forbid_pods(NAMESPACE, "no")
     await convert(api, world, "b")
     assert len(api.objects("pods")) == 1
-    assert "was made" in violated(check_i2, api, limit=1)
-    check_i2(api, limit=2)
+    assert "was made" in violated(check_parallel_limit, api, limit=1)
+    check_parallel_limit(api, limit=2)
 
 
 async def test_i2_counts_a_terminating_pod(api: FakeApi, world: World) -> None:
@@ -156,7 +156,7 @@ async def test_i2_counts_a_terminating_pod(api: FakeApi, world: World) -> None:
     api.delete("jobs", "a-1")
     await world.settle()
     await convert(api, world, "b")
-    assert "2 live pods" in violated(check_i2, api, limit=1)
+    assert "2 live pods" in violated(check_parallel_limit, api, limit=1)
 
 
 async def test_one_job_per_attempt_sees_those_that_are_gone(api: FakeApi, world: World) -> None:
@@ -170,13 +170,13 @@ async def test_one_job_per_attempt_sees_those_that_are_gone(api: FakeApi, world:
 
 async def test_i3(api: FakeApi) -> None:
     api.create(conversion_job("a"))
-    assert "a is None" in violated(check_i3, api)
+    assert "a is None" in violated(check_all_finished, api)
     write(api, "a", "Running")
-    assert "a is Running" in violated(check_i3, api)
+    assert "a is Running" in violated(check_all_finished, api)
     write(api, "a", "Failed")
-    check_i3(api)
+    check_all_finished(api)
     api.mutate("conversionjobs", "a", lambda o: o["status"].update(conditions=[]))
-    assert "no condition Finished" in violated(check_i3, api)
+    assert "no condition Finished" in violated(check_all_finished, api)
 
 
 async def test_final(api: FakeApi) -> None:
@@ -184,7 +184,7 @@ async def test_final(api: FakeApi) -> None:
     for phase in ("Queued", "Running", "Failed"):
         write(api, "a", phase)
     check_final(api)
-    assert History(api.store).phases(api.get("conversionjobs", "a")["metadata"]["uid"]) == [
+    assert History(api.storage).phases(api.get("conversionjobs", "a")["metadata"]["uid"]) == [
         "Queued",
         "Running",
         "Failed",
@@ -225,9 +225,9 @@ async def test_i5(api: FakeApi, world: World, script: Script, good: bool) -> Non
     await convert(api, world, "a", script)
     write(api, "a", "Succeeded", outputSize=5, output={"sha256": SHA256})
     if good:
-        check_i5(api)
+        check_outputs(api)
     else:
-        assert "a says" in violated(check_i5, api)
+        assert "a says" in violated(check_outputs, api)
 
 
 async def test_i5_an_output_that_comes_later_does_not_count(api: FakeApi, world: World) -> None:
@@ -235,7 +235,7 @@ async def test_i5_an_output_that_comes_later_does_not_count(api: FakeApi, world:
     write(api, "a", "Succeeded", outputSize=5, output={"sha256": SHA256})
     world.finish("a")
     await world.settle()
-    assert "a says" in violated(check_i5, api)
+    assert "a says" in violated(check_outputs, api)
 
 
 async def test_statuses(api: FakeApi) -> None:

@@ -18,7 +18,7 @@ from kubernetes.aio.client import (
 )
 
 from tests.component.support import NAMESPACE, FakeApi
-from tests.component.support.errors import ApiError
+from tests.component.support.errors import StatusError
 from tests.component.support.tools import client, conversion_job
 
 CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
@@ -433,12 +433,12 @@ async def test_a_write_that_changes_nothing_is_no_write(
     api: FakeApi, custom: CustomObjectsApi
 ) -> None:
     made = api.create(conversion_job("a"))
-    rv = api.store.rv
+    rv = api.storage.rv
     again: Any = await custom.patch_namespaced_custom_object(
         *CJ, "a", {"spec": {"conversionType": "video_to_mp4"}}, _content_type=MERGE_PATCH
     )
     assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
-    assert api.store.rv == rv
+    assert api.storage.rv == rv
     assert [r.changed for r in api.audit.writes()] == [False]
 
 
@@ -603,7 +603,7 @@ async def test_the_date_header_goes_by_the_servers_clock(api: FakeApi, core: Cor
 
 
 async def test_the_audit_log_knows_who_did_what(api: FakeApi, http: ApiClient) -> None:
-    other = await api.front("other")
+    other = await api.add_endpoint("other")
     http.set_default_header("User-Agent", "converter-operator/1")
     await BatchV1Api(http).create_namespaced_job(NAMESPACE, job())
     async with client(other) as second:
@@ -612,13 +612,13 @@ async def test_the_audit_log_knows_who_did_what(api: FakeApi, http: ApiClient) -
     assert (first.verb, first.plural, first.name, first.code) == ("create", "jobs", "a", 201)
     assert first.user_agent == "converter-operator/1"
     assert first.uid == api.get("jobs", "a")["metadata"]["uid"]
-    assert (last.front, last.code, last.changed) == ("other", 409, False)
-    assert api.audit.count(front="other") == 1
+    assert (last.endpoint, last.code, last.changed) == ("other", 409, False)
+    assert api.audit.count(endpoint="other") == 1
     assert api.audit.writes_per_object() == {("jobs", NAMESPACE, "a"): 2}
 
 
 async def test_an_object_too_large_for_etcd(api: FakeApi) -> None:
     api.create(conversion_job("a"))
-    with pytest.raises(ApiError, match="etcdserver: request is too large"):
+    with pytest.raises(StatusError, match="etcdserver: request is too large"):
         api.mutate("conversionjobs", "a", lambda obj: obj.update(status={"logs": "y" * 1_600_000}))
     assert "status" not in api.get("conversionjobs", "a")

@@ -34,7 +34,7 @@ class Lines:
         event: dict[str, Any] = json.loads(line)
         return event
 
-    async def told(self) -> tuple[str, str]:
+    async def next_change(self) -> tuple[str, str]:
         """Type and object name of the next event."""
         event = await self.next()
         return event["type"], event["object"]["metadata"].get("name", "")
@@ -149,7 +149,7 @@ async def test_a_watch_goes_on_from_a_list(api: FakeApi) -> None:
         api.create(conversion_job("after"))
         api.patch("conversionjobs", "before", {"spec": {"priority": 1}})
         api.delete("conversionjobs", "between")
-        assert [await lines.told() for _ in range(4)] == [
+        assert [await lines.next_change() for _ in range(4)] == [
             ("ADDED", "between"),
             ("ADDED", "after"),
             ("MODIFIED", "before"),
@@ -161,9 +161,9 @@ async def test_a_watch_goes_on_from_a_list(api: FakeApi) -> None:
 async def test_a_watch_without_version_begins_with_what_there_is(api: FakeApi, since: str) -> None:
     api.create(conversion_job("a"))
     async with watching(api.url, resourceVersion=since) as lines:
-        assert await lines.told() == ("ADDED", "a")
+        assert await lines.next_change() == ("ADDED", "a")
         api.create(conversion_job("b"))
-        assert await lines.told() == ("ADDED", "b")
+        assert await lines.next_change() == ("ADDED", "b")
 
 
 async def test_a_deletion_carries_a_version_of_its_own(api: FakeApi) -> None:
@@ -184,7 +184,7 @@ async def test_coming_into_and_going_out_of_a_selection(api: FakeApi) -> None:
         for labels in ({"x": "1"}, {"x": "1", "y": "1"}, {"x": None}, {"z": "1"}):
             api.patch("conversionjobs", "a", {"metadata": {"labels": labels}})
         api.create(conversion_job("b", metadata={"labels": {"x": "1"}}))
-        assert [await lines.told() for _ in range(4)] == [
+        assert [await lines.next_change() for _ in range(4)] == [
             ("ADDED", "a"),
             ("MODIFIED", "a"),
             ("DELETED", "a"),
@@ -202,8 +202,8 @@ async def test_a_watch_of_one_namespace_and_of_all(api: FakeApi) -> None:
     ):
         api.create(conversion_job("far", namespace="other"))
         api.create(conversion_job("near"))
-        assert await one.told() == ("ADDED", "near")
-        assert [await both.told() for _ in range(2)] == [("ADDED", "far"), ("ADDED", "near")]
+        assert await one.next_change() == ("ADDED", "near")
+        assert [await both.next_change() for _ in range(2)] == [("ADDED", "far"), ("ADDED", "near")]
 
 
 async def test_timeout_seconds_end_a_watch(api: FakeApi) -> None:
@@ -221,12 +221,12 @@ async def test_bookmarks_only_for_those_who_ask(api: FakeApi) -> None:
     ):
         api.add_claim(name="elsewhere")
         event = await asked.next()
-        while event["object"]["metadata"]["resourceVersion"] != str(api.store.rv):
+        while event["object"]["metadata"]["resourceVersion"] != str(api.storage.rv):
             event = await asked.next()
         for _ in range(3):
             assert (await asked.next())["type"] == "BOOKMARK"
         api.create(conversion_job("a"))
-        assert await silent.told() == ("ADDED", "a")
+        assert await silent.next_change() == ("ADDED", "a")
 
 
 async def test_410_in_the_stream(api: FakeApi) -> None:
@@ -240,7 +240,7 @@ async def test_410_in_the_stream(api: FakeApi) -> None:
             await lines.next()
     async with watching(api.url, resourceVersion=await version(api)) as lines:
         api.create(conversion_job("a"))
-        assert await lines.told() == ("ADDED", "a")
+        assert await lines.next_change() == ("ADDED", "a")
 
 
 async def test_410_as_status(api: FakeApi) -> None:
@@ -336,7 +336,7 @@ async def test_a_list_of_one_version_exactly(api: FakeApi) -> None:
         first = api.create(conversion_job("a"))["metadata"]["resourceVersion"]
         second = api.create(conversion_job("b"))["metadata"]["resourceVersion"]
         api.delete("conversionjobs", "a")
-        third = str(api.store.rv)
+        third = str(api.storage.rv)
         versions = (first, second, third)
         assert [await at(version) for version in versions] == [["a"], ["a", "b"], ["b"]]
         api.compact("conversionjobs")

@@ -45,13 +45,13 @@ async def test_one_is_frozen_just_before_it_creates(
 ) -> None:
     """Its Job comes when the other has long taken over and would rather have begun another."""
     world.default = succeed(hold=True)
-    first, second = await api.front("a"), await api.front("b")
+    first, second = await api.add_endpoint("a"), await api.add_endpoint("b")
     async with running(api, tmp_path / "a", "op-a", first, converter_max_parallel=1) as a:
         await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
-        with api.faults.hold(front="a", **CREATE) as frozen:
+        with api.faults.hold(endpoint="a", **CREATE) as frozen:
             api.create(conversion_job("early"))
             await frozen.wait_hit()
-            with api.faults.black_hole(front="a", resource="leases"):
+            with api.faults.black_hole(endpoint="a", resource="leases"):
                 expire(api)
                 api.create(conversion_job("urgent", priority=100))
                 async with running(api, tmp_path / "b", "op-b", second, converter_max_parallel=1):
@@ -59,7 +59,7 @@ async def test_one_is_frozen_just_before_it_creates(
                     await api.until(lambda: len(api.objects("jobs")) == 1, 20)
                     frozen.release()
                     await api.until(
-                        lambda: api.audit.matching(front="a", **CREATE)[0].code is not None, 20
+                        lambda: api.audit.matching(endpoint="a", **CREATE)[0].code is not None, 20
                     )
                     await a.kill()
                     for name in ("early", "urgent"):
