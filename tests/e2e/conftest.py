@@ -1,7 +1,6 @@
-"""The tests' own cluster, with the operator as it ships.
+"""Fixtures of the end-to-end tests: a kind cluster of their own, with the operator as shipped.
 
-It has another name and another volume than the demo's, and nothing here touches any other. What an
-earlier run left of it is used again, emptied first.
+The tests use no other cluster. They empty and reuse a cluster that an earlier run left.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tests.e2e.support.cluster import LIMIT, fill_volume, kind_cluster, limit_te
 from tests.e2e.support.commands import ROOT, TOOLS, Kubectl
 from tests.e2e.support.conversions import Conversions
 from tests.e2e.support.operator import OperatorInCluster, install
-from tests.e2e.support.world import World, live, together
+from tests.e2e.support.watches import Watches, live, matching_over_time
 
 CLUSTER = "mynetwork-test"
 VOLUME = TOOLS / "volume-test"
@@ -71,10 +70,10 @@ def _remove(kubectl: Kubectl, overlay: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def world(kubectl: Kubectl) -> Iterator[World]:
-    """All that happens in the cluster, from the first test on."""
-    with World(kubectl) as world:
-        yield world
+def watches(kubectl: Kubectl) -> Iterator[Watches]:
+    """Watches of the whole cluster, from the first test on."""
+    with Watches(kubectl) as watches:
+        yield watches
 
 
 @pytest.fixture(scope="session")
@@ -91,28 +90,28 @@ def run_folder(volume: Path) -> str:
 
 @pytest.fixture
 def conversions(
-    kubectl: Kubectl, world: World, volume: Path, run_folder: str
+    kubectl: Kubectl, watches: Watches, volume: Path, run_folder: str
 ) -> Iterator[Conversions]:
-    """Makes conversions. Afterwards: what must hold at all times did hold during the test."""
-    conversions = Conversions(kubectl, world, volume, run_folder)
-    start = len(world.snapshot("pods"))
+    """Creates conversions. Afterwards it checks I1 and I2 for the whole test."""
+    conversions = Conversions(kubectl, watches, volume, run_folder)
+    start = len(watches.snapshot("pods"))
     yield conversions
     conversions.remove()
-    for there in together(world.snapshot("pods")[start:], live):
-        assert len(there) <= LIMIT, "more pods were alive than the limit allows"
-        assert len(set(there.values())) == len(there), "two pods of one conversion were alive"
+    for alive in matching_over_time(watches.snapshot("pods")[start:], live):
+        assert len(alive) <= LIMIT, "more pods were alive than the limit allows"
+        assert len(set(alive.values())) == len(alive), "two pods of one conversion were alive"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _operator_survives(world: World) -> Iterator[None]:
-    """No test makes the operator end by itself; the one that kills it leaves exit code 137."""
+def _operator_survives(watches: Watches) -> Iterator[None]:
+    """The operator never exits on its own. Exit code 137 is from the test that kills it."""
     yield
     ends = {
         (event.uid, end["containerID"]): (end["exitCode"], end.get("reason"))
-        for event in world.snapshot("operators")
+        for event in watches.snapshot("operators")
         for container in event.body["status"].get("containerStatuses", ())
         for state in (container["state"], container["lastState"])
         if (end := state.get("terminated"))
     }
-    by_itself = [end for end in ends.values() if end not in ((0, "Completed"), (137, "Error"))]
-    assert by_itself == []
+    unexpected = [end for end in ends.values() if end not in ((0, "Completed"), (137, "Error"))]
+    assert unexpected == []

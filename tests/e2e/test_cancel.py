@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.conversions import Conversion, Conversions
-from tests.e2e.support.world import Body, World, live, owner
+from tests.e2e.support.watches import Body, Watches, live, owner
 
 
 def version(body: Body) -> int:
@@ -24,18 +24,18 @@ def test_while_it_is_queued(conversions: Conversions) -> None:
         conversion.until_phase("Running")
 
 
-def test_while_it_runs(conversions: Conversions, world: World) -> None:
+def test_while_it_runs(conversions: Conversions, watches: Watches) -> None:
     running = conversions.long("stopped")
     running.until(lambda status: status.get("progress"), "under way")
     running.cancel()
     status = running.until_phase("Cancelled", seconds=30)
     assert status["reason"] == "Cancelled"
     # By the store's own order: the pod had ended before Cancelled was written.
-    written = next(e for e in world.conversions.of(running.uid) if _cancelled(e.body))
-    pods = [e for e in world.snapshot("pods") if owner(e.body) == running.uid]
-    assert max(version(e.body) for e in pods if _may_run(e.kind, e.body)) < version(written.body)
+    written = next(e for e in watches.conversions.of(running.uid) if _cancelled(e.body))
+    pods = [e for e in watches.snapshot("pods") if owner(e.body) == running.uid]
+    assert max(version(e.body) for e in pods if _may_run(e.type, e.body)) < version(written.body)
     assert running.no_pod_lives()
-    assert running.tries() == 1
+    assert running.jobs_that_ran() == 1
     _left_nothing(running)
 
 

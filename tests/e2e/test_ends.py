@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from conversion_operator.core.quantity import parse_quantity
-from tests.e2e.support.commands import Done, Kubectl
+from tests.e2e.support.commands import Kubectl, Result
 from tests.e2e.support.conversions import Conversions
-from tests.e2e.support.world import World, owner
+from tests.e2e.support.watches import Watches, owner
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_fault_of_the_file_is_told_and_not_tried_again(
     status = failing.until_phase("Failed")
     assert status["reason"] == reason
     assert name in status["message"] or name in status["logs"]
-    assert failing.tries() == 1
+    assert failing.jobs_that_ran() == 1
     assert not failing.output.exists()
 
 
@@ -39,13 +39,13 @@ def test_what_takes_too_long_is_ended(conversions: Conversions) -> None:
     status = slow.until_phase("Failed")
     assert status["reason"] == "DeadlineExceeded"
     assert 4 <= status["durationSeconds"] < 30
-    assert slow.tries() == 1
+    assert slow.jobs_that_ran() == 1
     assert not slow.output.exists()
 
 
 @pytest.mark.parametrize(("mebibytes", "phase"), [(28, "Succeeded"), (14, "Failed")])
 def test_out_of_memory_is_tried_once_more_with_twice_as_much(
-    conversions: Conversions, world: World, mebibytes: int, phase: str
+    conversions: Conversions, watches: Watches, mebibytes: int, phase: str
 ) -> None:
     """An AVIF of the sample takes about 36 MiB. For a video the converter would refuse to begin."""
     hungry = conversions.make(
@@ -63,8 +63,8 @@ def test_out_of_memory_is_tried_once_more_with_twice_as_much(
         int(parse_quantity(container["resources"]["limits"]["memory"]))
         for container in (
             event.body["spec"]["template"]["spec"]["containers"][0]
-            for event in world.snapshot("jobs")
-            if event.kind == "ADDED"
+            for event in watches.snapshot("jobs")
+            if event.type == "ADDED"
             and owner(event.body) == hungry.uid
             and not event.body["metadata"]["name"].endswith("-sweep")
         )
@@ -74,11 +74,11 @@ def test_out_of_memory_is_tried_once_more_with_twice_as_much(
 
 
 def test_an_ended_one_is_removed_after_its_time_and_its_output_stays(
-    conversions: Conversions, world: World
+    conversions: Conversions, watches: Watches
 ) -> None:
     short = conversions.make("short-lived", ttlSecondsAfterFinished=2)
     short.succeeded()
-    world.until(lambda: short.uid not in world.conversions.current, "it is removed", 30)
+    watches.until(lambda: short.uid not in watches.conversions.current, "it is removed", 30)
     assert short.output.exists()
 
 
@@ -88,7 +88,7 @@ def test_kubectl_wait_returns_on_every_end(conversions: Conversions, kubectl: Ku
         conversions.make("will-fail", inputFile="input/not-there.jpg"),
         conversions.long("will-be-cancelled"),
     ]
-    ends: dict[str, Done] = {}
+    ends: dict[str, Result] = {}
 
     def wait(name: str) -> None:
         ends[name] = kubectl.attempt(

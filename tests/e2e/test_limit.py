@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.conversions import Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.world import World, live, owner, runs, together
+from tests.e2e.support.watches import Watches, live, matching_over_time, owner, runs
 
 COUNT = 10
 
@@ -33,9 +33,9 @@ def _settings_change_by_themselves(operator: OperatorInCluster) -> Iterator[None
 
 
 def test_ten_conversions_run_three_at_a_time_in_order(
-    conversions: Conversions, world: World
+    conversions: Conversions, watches: Watches
 ) -> None:
-    seen = len(world.snapshot("pods")), len(world.snapshot("jobs"))
+    seen = len(watches.snapshot("pods")), len(watches.snapshot("jobs"))
     # Each runs for a few seconds, longer than it takes to start two more.
     made = [
         conversions.make(
@@ -49,21 +49,21 @@ def test_ten_conversions_run_three_at_a_time_in_order(
     for conversion in made:
         conversion.succeeded(seconds=200)
 
-    pods = world.snapshot("pods")[seen[0] :]
-    assert max(len(there) for there in together(pods, live)) == LIMIT
+    pods = watches.snapshot("pods")[seen[0] :]
+    assert max(len(there) for there in matching_over_time(pods, live)) == LIMIT
     # Really at once: the requests are apart from the limits, so that three fit a small node.
-    assert max(len(there) for there in together(pods, runs)) == LIMIT
+    assert max(len(there) for there in matching_over_time(pods, runs)) == LIMIT
     for conversion in made:
-        assert conversion.tries() == 1
+        assert conversion.jobs_that_ran() == 1
     # Kept for a while, so that a create request that arrives late makes no second one.
-    kept = {owner(job) for job in world.jobs.current.values()}
+    kept = {owner(job) for job in watches.jobs.current.values()}
     assert kept >= {conversion.uid for conversion in made}
 
     def age(number: int) -> tuple[str, str]:
         return made[number].body["metadata"]["creationTimestamp"], made[number].name
 
     expected = [made[number].uid for number in sorted(range(COUNT), key=age)]
-    jobs = [owner(e.body) for e in world.snapshot("jobs")[seen[1] :] if e.kind == "ADDED"]
+    jobs = [owner(e.body) for e in watches.snapshot("jobs")[seen[1] :] if e.type == "ADDED"]
     started = [uid for uid in dict.fromkeys(jobs) if uid in expected]
     # Jobs for slots that were free together are created side by side, in any order.
     for place, uid in enumerate(expected):

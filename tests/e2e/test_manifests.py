@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.support.commands import ROOT, Done, Kubectl
+from tests.e2e.support.commands import ROOT, Kubectl, Result
 from tests.e2e.support.conversions import Conversion, Conversions, manifest
-from tests.e2e.support.world import World
+from tests.e2e.support.watches import Watches
 
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
@@ -104,9 +104,11 @@ def test_a_good_one_is_not(kubectl: Kubectl, kind: str, options: dict[str, Any])
 
 
 @pytest.fixture(scope="module")
-def stored(kubectl: Kubectl, world: World, volume: Any, run_folder: str) -> Iterator[Conversion]:
+def stored(
+    kubectl: Kubectl, watches: Watches, volume: Any, run_folder: str
+) -> Iterator[Conversion]:
     """A conversion with every field set, which has succeeded."""
-    conversions = Conversions(kubectl, world, volume, run_folder)
+    conversions = Conversions(kubectl, watches, volume, run_folder)
     conversion = conversions.make(
         "stored",
         options={"quality": 80},
@@ -123,7 +125,7 @@ def stored(kubectl: Kubectl, world: World, volume: Any, run_folder: str) -> Iter
     conversions.remove()
 
 
-def patched(conversion: Conversion, kind: str, patch: object, *flags: str) -> Done:
+def patched(conversion: Conversion, kind: str, patch: object, *flags: str) -> Result:
     return conversion.kubectl.attempt(
         *("-n", conversion.namespace, "patch", "convjob", conversion.name, "--dry-run=server"),
         *(f"--type={kind}", "-p", json.dumps(patch), *flags),

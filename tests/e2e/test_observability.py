@@ -7,7 +7,7 @@ from typing import Any
 from tests.e2e.support.commands import Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.world import World
+from tests.e2e.support.watches import Watches
 
 
 def test_each_conversion_is_told_of_in_structured_logs(
@@ -79,15 +79,15 @@ def test_waiting_and_running_are_to_be_seen(
 
 
 def test_events_tell_people_with_describe(
-    conversions: Conversions, kubectl: Kubectl, world: World
+    conversions: Conversions, kubectl: Kubectl, watches: Watches
 ) -> None:
     failing = conversions.make("described", inputFile="input/not-there.jpg")
     failing.until_phase("Failed")
     # Events are posted after the status is stored, and nothing waits for them.
-    world.until(
+    watches.until(
         lambda: any(
             event["involvedObject"]["uid"] == failing.uid and event["reason"] == "InputNotFound"
-            for event in world.events.current.values()
+            for event in watches.events.current.values()
         ),
         "an Event tells of it",
         10,
@@ -109,5 +109,5 @@ def test_it_writes_little(conversions: Conversions, operator: OperatorInCluster)
     ]
     # Queued, starting if that lasts, running, and the end.
     assert set(writes) == {("patch", "status")}
-    assert conversion.tries() == 1
+    assert conversion.jobs_that_ran() == 1
     assert len(writes) <= 4 * len(conversion.jobs_made())

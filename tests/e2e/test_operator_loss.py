@@ -11,7 +11,7 @@ from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import Conversion, Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.world import World
+from tests.e2e.support.watches import Watches
 
 SECOND = "my-network-second"
 OVERLAY = ROOT / "tests/e2e/overlay"
@@ -19,7 +19,7 @@ _ORDER = ["Queued", "Starting", "Running", "Succeeded"]
 
 
 def test_killed_while_conversions_run(
-    conversions: Conversions, operator: OperatorInCluster, world: World
+    conversions: Conversions, operator: OperatorInCluster, watches: Watches
 ) -> None:
     made = [
         conversions.make(
@@ -30,21 +30,21 @@ def test_killed_while_conversions_run(
         )
         for number in range(2 * LIMIT)
     ]
-    world.until(lambda: _count(made, "Running") >= 2, "some are running")
+    watches.until(lambda: _count(made, "Running") >= 2, "some are running")
     operator.kill_process()
-    world.until(lambda: _count(made, "Succeeded") >= 2, "some are done", 90)
+    watches.until(lambda: _count(made, "Succeeded") >= 2, "some are done", 90)
     # Its successor has another name and must wait for the Lease to run out.
     operator.delete_pod()
     for conversion in made:
         status = conversion.succeeded(seconds=150)
-        assert conversion.tries() == 1
+        assert conversion.jobs_that_ran() == 1
         phases = [status["phase"] for status in conversion.statuses()]
         assert len(status["attempts"]) > 1 or phases == sorted(phases, key=_ORDER.index)
     operator.until_ready()
 
 
 def test_what_ends_while_it_is_away_is_told_when_it_is_back(
-    conversions: Conversions, operator: OperatorInCluster, kubectl: Kubectl, world: World
+    conversions: Conversions, operator: OperatorInCluster, kubectl: Kubectl, watches: Watches
 ) -> None:
     ends = conversions.make(
         "ends-alone",
@@ -58,10 +58,10 @@ def test_what_ends_while_it_is_away_is_told_when_it_is_back(
     operator.scale(0)
     (pod,) = dies.pods()
     kubectl("-n", "my-network", "delete", "pod", pod["metadata"]["name"])
-    world.until(ends.no_pod_lives, "the conversion has ended by itself")
+    watches.until(ends.no_pod_lives, "the conversion has ended by itself")
     operator.scale(1)
     ends.succeeded()
-    assert ends.tries() == 1
+    assert ends.jobs_that_ran() == 1
     # Its pod was taken away: the next attempt is on its way.
     status = dies.until(lambda status: len(status.get("attempts", ())) == 2, "tried again")
     assert status["attempts"][0]["reason"] == "PodDeleted"
@@ -81,7 +81,7 @@ def test_a_namespace_can_be_deleted_without_it(
     conversions: Conversions,
     operator: OperatorInCluster,
     kubectl: Kubectl,
-    world: World,
+    watches: Watches,
     second_namespace: str,
 ) -> None:
     conversions.make("finished", namespace=second_namespace).succeeded()

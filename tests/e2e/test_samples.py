@@ -11,16 +11,16 @@ import yaml
 
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import Conversion, Conversions
-from tests.e2e.support.probing import probe_media, probe_picture
-from tests.e2e.support.world import World
+from tests.e2e.support.probing import probe_image, probe_media
+from tests.e2e.support.watches import Watches
 
 SAMPLES = ROOT / "deploy/samples"
 
 
 @pytest.fixture(scope="module")
-def samples(kubectl: Kubectl, world: World, volume: Path) -> Iterator[dict[str, Conversion]]:
+def samples(kubectl: Kubectl, watches: Watches, volume: Path) -> Iterator[dict[str, Conversion]]:
     """The samples, applied as the demo does, by their conversionType."""
-    conversions = Conversions(kubectl, world, volume, "output")
+    conversions = Conversions(kubectl, watches, volume, "output")
     kubectl("apply", "-f", str(SAMPLES))
     made = {}
     for path in SAMPLES.glob("*.yaml"):
@@ -62,7 +62,7 @@ def test_audio_to_mp3(samples: dict[str, Conversion], volume: Path) -> None:
 def test_image_resize(samples: dict[str, Conversion], volume: Path) -> None:
     sample = samples["image_resize"]
     status = sample.succeeded()
-    facts = probe_picture(volume, sample.body["spec"]["outputFile"])
+    facts = probe_image(volume, sample.body["spec"]["outputFile"])
     assert facts.pop("loader") == "webpload"
     assert status["output"]["container"] == "webp"
     assert facts == shared(status, facts)
@@ -73,7 +73,7 @@ def test_image_resize(samples: dict[str, Conversion], volume: Path) -> None:
 def test_extract_thumbnail(samples: dict[str, Conversion], volume: Path) -> None:
     sample = samples["extract_thumbnail"]
     status = sample.succeeded()
-    facts = probe_picture(volume, sample.body["spec"]["outputFile"])
+    facts = probe_image(volume, sample.body["spec"]["outputFile"])
     assert facts.pop("loader") == "jpegload"
     assert status["output"]["container"] == "jpeg"
     assert facts == shared(status, facts) == {"width": 320, "height": 180}

@@ -13,7 +13,7 @@ from tests.load import audit
 
 
 class AuditLog:
-    """The changes since a time."""
+    """The changes in the audit log since a time."""
 
     def __init__(self, node: str, since: str) -> None:
         self._node, self._since = node, since
@@ -25,12 +25,12 @@ class AuditLog:
         return [record for record in found if record["stageTimestamp"] >= self._since]
 
     def check(self, limit: int = LIMIT) -> None:
-        """I1, I2, and one Job an attempt, in every moment since."""
+        """Check I1, I2 and one Job per attempt, at every moment since then."""
         records = self.read()
         most = audit.peak(audit.lives(records, NAMESPACE))
         assert most.pods <= limit, "more pods were alive than the limit allows"
         assert most.of_one <= 1, "two pods of one conversion were alive"
         jobs = audit.jobs_made(records, NAMESPACE)
         twice = {name: count for name, count in jobs.items() if count > 1}
-        assert jobs, "the audit log tells of no Job"
+        assert jobs, "the audit log has no Job"
         assert not twice, json.dumps(twice)

@@ -1,4 +1,4 @@
-"""A cluster of its own with two workers, with the operator as it ships but for shorter times."""
+"""Fixtures of the fault tests: a kind cluster with two workers, and shorter time limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.support.cluster import fill_volume, kind_cluster, limit_tests
 from tests.e2e.support.commands import ROOT, TOOLS, Kubectl
 from tests.e2e.support.conversions import Conversions
 from tests.e2e.support.operator import OperatorInCluster, install
-from tests.e2e.support.world import World
+from tests.e2e.support.watches import Watches
 from tests.faults.audit_log import AuditLog
 
 CLUSTER = "mynetwork-test-faults"
@@ -51,29 +51,29 @@ def kubectl(cluster: str, volume: Path) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def world(kubectl: Kubectl) -> Iterator[World]:
-    """All that happens in the cluster, from the first test on."""
-    with World(kubectl) as world:
-        yield world
+def watches(kubectl: Kubectl) -> Iterator[Watches]:
+    """Watches of the whole cluster, from the first test on."""
+    with Watches(kubectl) as watches:
+        yield watches
 
 
 @pytest.fixture
-def operator(kubectl: Kubectl, world: World) -> Iterator[OperatorInCluster]:
-    """The operator; afterwards there is one of it, whatever the test did."""
+def operator(kubectl: Kubectl, watches: Watches) -> Iterator[OperatorInCluster]:
+    """The operator. After the test it is scaled to one again."""
     operator = OperatorInCluster(kubectl)
     yield operator
     operator.scale(1)
 
 
 @pytest.fixture
-def conversions(kubectl: Kubectl, world: World, volume: Path) -> Iterator[Conversions]:
-    """Makes conversions, and removes them."""
-    conversions = Conversions(kubectl, world, volume, f"output/{uuid.uuid4().hex[:8]}")
+def conversions(kubectl: Kubectl, watches: Watches, volume: Path) -> Iterator[Conversions]:
+    """Creates conversions, and deletes them after the test."""
+    conversions = Conversions(kubectl, watches, volume, f"output/{uuid.uuid4().hex[:8]}")
     yield conversions
     conversions.remove()
 
 
 @pytest.fixture
 def changes(cluster: str, kubectl: Kubectl) -> AuditLog:
-    """What the API server's audit log says of the time since the test began."""
+    """The API server's audit log since the start of the test."""
     return AuditLog(f"{cluster}-control-plane", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f"))

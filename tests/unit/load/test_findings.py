@@ -40,7 +40,7 @@ def conversion(name: str, phase: str, reason: str = "", **status: Any) -> dict[s
         (conversion("tone", "Failed", "JobDeleted"), None, ""),
         (conversion("mine", "Cancelled"), None, ""),
         (conversion("mine", "Cancelled"), CONTENT, "its file is there"),
-        (conversion("tone", "Cancelled"), None, "by nobody"),
+        (conversion("tone", "Cancelled"), None, "without a request"),
         (conversion("tone", "Running", conditions=[]), None, "without a cause"),
         (conversion("broken-1", "Running", conditions=[]), None, "not finished"),
     ],
