@@ -1,4 +1,4 @@
-"""Whole conversions against the API server: what users see and what is asked of the server."""
+"""Whole conversions: the statuses that users see, and the requests to the API server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.component.support.scripts import fail, image_pull, oom_killed, succee
 from tests.component.support.tools import conversion_job
 
 
-async def test_one_success(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_conversion_succeeds(api: FakeApi, world: World, tmp_path: Path) -> None:
     world.script("holiday", succeed(size=12345))
     async with running(api, tmp_path):
         api.create(conversion_job("holiday"))
@@ -23,7 +23,9 @@ async def test_one_success(api: FakeApi, world: World, tmp_path: Path) -> None:
     assert "finalizers" not in api.get("conversionjobs", "holiday")["metadata"]
 
 
-async def test_limit_and_order(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_three_run_at_a_time_in_the_order_of_the_queue(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     names = [f"c{n}" for n in range(7)]
     world.default = succeed(hold=True)
     async with running(api, tmp_path):
@@ -39,9 +41,7 @@ async def test_limit_and_order(api: FakeApi, world: World, tmp_path: Path) -> No
         await api.until(lambda: all(phase_of(api, n) == "Succeeded" for n in names))
 
 
-async def test_a_fault_of_the_file_is_not_retried(
-    api: FakeApi, world: World, tmp_path: Path
-) -> None:
+async def test_a_faulty_input_is_not_retried(api: FakeApi, world: World, tmp_path: Path) -> None:
     world.script("bad", fail("InputEmpty"))
     async with running(api, tmp_path):
         api.create(conversion_job("bad"))
@@ -50,7 +50,7 @@ async def test_a_fault_of_the_file_is_not_retried(
     assert api.audit.count(verb="create", resource="jobs") == 1
 
 
-async def test_out_of_memory_gets_twice_the_memory(
+async def test_out_of_memory_is_retried_with_twice_the_memory(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
     world.script("big", oom_killed(), succeed())
@@ -64,7 +64,9 @@ async def test_out_of_memory_gets_twice_the_memory(
     assert limits == ["1Gi", str(2 * 1024**3)]
 
 
-async def test_image_that_is_then_fixed(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_conversion_recovers_when_its_image_is_fixed(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     world.script("c", image_pull(), succeed())
     async with running(api, tmp_path, converter_image="wrong:1") as op:
         api.create(conversion_job("c"))
@@ -73,7 +75,9 @@ async def test_image_that_is_then_fixed(api: FakeApi, world: World, tmp_path: Pa
         await api.until(lambda: phase_of(api, "c") == "Succeeded")
 
 
-async def test_cancel_running(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_cancelling_a_running_conversion_deletes_its_pod(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     world.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
@@ -83,7 +87,9 @@ async def test_cancel_running(api: FakeApi, world: World, tmp_path: Path) -> Non
         assert world.pods("c") == []
 
 
-async def test_cancel_queued(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_cancelling_a_queued_conversion_creates_no_job(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     async with running(api, tmp_path, converter_max_parallel=0):
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") == "Queued")
@@ -92,7 +98,9 @@ async def test_cancel_queued(api: FakeApi, world: World, tmp_path: Path) -> None
     assert api.audit.count(verb="create", resource="jobs") == 0
 
 
-async def test_pause_and_resume(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_conversions_wait_while_the_operator_is_paused(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     async with running(api, tmp_path, converter_enabled="false") as op:
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "Paused")
@@ -100,7 +108,9 @@ async def test_pause_and_resume(api: FakeApi, world: World, tmp_path: Path) -> N
         await api.until(lambda: phase_of(api, "c") == "Succeeded")
 
 
-async def test_missing_claim(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_conversion_waits_for_its_missing_claim(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     api.delete("persistentvolumeclaims", CLAIM)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
@@ -109,7 +119,9 @@ async def test_missing_claim(api: FakeApi, world: World, tmp_path: Path) -> None
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
 
 
-async def test_a_malformed_object_stops_nobody(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_an_invalid_object_does_not_stop_the_others(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     odd = conversion_job("odd")
     odd["spec"] = {"conversionType": "nonsense", "inputFile": 7}
     async with running(api, tmp_path):
@@ -120,7 +132,7 @@ async def test_a_malformed_object_stops_nobody(api: FakeApi, world: World, tmp_p
     assert status_of(api, "odd")["reason"] == "InvalidSpec"
 
 
-async def test_writes_per_conversion(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_conversion_needs_few_writes(api: FakeApi, world: World, tmp_path: Path) -> None:
     async with running(api, tmp_path) as op:
         await api.until(lambda: op.operator.health.ready)
         mark = api.audit.mark()
@@ -129,5 +141,5 @@ async def test_writes_per_conversion(api: FakeApi, world: World, tmp_path: Path)
         writes = api.audit.writes(since=mark, resource="jobs") + api.audit.writes(
             since=mark, resource="conversionjobs"
         )
-        # One create, Starting or Running, Succeeded; the deletion of the Job comes later.
+        # One create, Starting or Running, Succeeded. The Job is deleted later.
         assert len(writes) <= 4

@@ -1,4 +1,4 @@
-"""What others do to Jobs, pods, nodes and objects. Nothing is lost, doubled or left over."""
+"""Changes by others to Jobs, pods, nodes and objects lose, repeat and leave behind nothing."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ STATUS: dict[str, Any] = {
 
 @pytest.mark.parametrize("propagation", ["Background", "Foreground", "Orphan"])
 @pytest.mark.parametrize("operator_up", [True, False])
-async def test_job_deleted_by_hand(
+async def test_a_conversion_recovers_when_its_job_is_deleted(
     api: FakeApi, world: World, tmp_path: Path, propagation: str, operator_up: bool
 ) -> None:
-    """F7: a named loss, also if it happened while the operator was down."""
+    """F7: also if the Job was deleted while the operator was down."""
     world.script("c", succeed(hold=True), succeed())
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
@@ -70,7 +70,7 @@ async def test_job_deleted_by_hand(
     ],
     ids=["evicted", "preempted", "drained", "start error"],
 )
-async def test_disruptions_are_retried_free(
+async def test_disruptions_use_no_retries(
     api: FakeApi, world: World, tmp_path: Path, script: Any, reason: str
 ) -> None:
     """F8."""
@@ -83,7 +83,9 @@ async def test_disruptions_are_retried_free(
 
 
 @pytest.mark.parametrize("force", [True, False])
-async def test_pod_deleted_by_hand(api: FakeApi, world: World, tmp_path: Path, force: bool) -> None:
+async def test_a_conversion_recovers_when_its_pod_is_deleted(
+    api: FakeApi, world: World, tmp_path: Path, force: bool
+) -> None:
     world.script("c", succeed(hold=True), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
@@ -94,8 +96,10 @@ async def test_pod_deleted_by_hand(api: FakeApi, world: World, tmp_path: Path, f
     check_all(api, limit=3)
 
 
-async def test_node_lost(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F10: no second attempt while the pod may run; failed in the end, and the slot is free."""
+async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """F10: there is no second attempt, because the pod may still run."""
     world.script("c", succeed(hold=True))
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("c"))
@@ -124,10 +128,10 @@ async def test_node_lost(api: FakeApi, world: World, tmp_path: Path) -> None:
     ],
     ids=["image", "unschedulable", "quota"],
 )
-async def test_one_that_cannot_start(
+async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
     api: FakeApi, world: World, tmp_path: Path, script: Any, reason: str
 ) -> None:
-    """F12, F20: says why, gives its slot away after the start timeout, and recovers by itself."""
+    """F12, F20: the status says why, and the slot is released after the start timeout."""
     world.script("c", script, succeed())
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("c"))
@@ -147,8 +151,10 @@ async def test_one_that_cannot_start(
     check_all(api, limit=1)
 
 
-async def test_a_webhook_that_refuses_the_job(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F20: its words are in the status, others go on, and it recovers by itself."""
+async def test_a_job_refused_by_a_webhook_is_retried(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """F20: the webhook's message is in the status, and other conversions go on."""
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.admission_denied("no conversions on Mondays", resource="jobs") as denied:
             api.create(conversion_job("c"))
@@ -164,54 +170,58 @@ async def test_a_webhook_that_refuses_the_job(api: FakeApi, world: World, tmp_pa
     check_all(api, limit=1)
 
 
-async def test_deleted_and_created_anew_under_the_same_name(
+async def test_a_recreated_conversion_starts_from_scratch(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
-    """F14: nothing of the former shows in the latter."""
+    """F14: the new ConversionJob has the same name and nothing else of the old one."""
     world.script("c", succeed(hold=True), succeed(size=77))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") == "Running")
-        former = status_of(api, "c")["podName"]
+        old_pod = status_of(api, "c")["podName"]
         api.delete("conversionjobs", "c")
         api.create(conversion_job("c"))
         world.default = succeed(size=77)
         await api.until(lambda: phase_of(api, "c") in ("Running", "Succeeded"), 20)
-        assert status_of(api, "c")["podName"] != former
-        await api.until(lambda: api.find("pods", former) is None, 20)
+        assert status_of(api, "c")["podName"] != old_pod
+        await api.until(lambda: api.find("pods", old_pod) is None, 20)
 
 
-async def test_a_status_does_not_go_to_a_namesake(
+async def test_a_late_status_is_not_written_to_a_recreated_conversion(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
-    """F14: it is made anew between the look at the former and the write of what became of that."""
+    """F14: the ConversionJob is recreated between the decision and the write of its status."""
     world.script("c", succeed(hold=True))
     world.default = succeed(hold=True)
 
-    def make_anew(_: Any) -> None:
+    def recreate(_: Any) -> None:
         api.delete("conversionjobs", "c")
         api.create(conversion_job("c"))
 
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") == "Running")
-        former = status_of(api, "c")["podName"]
-        with api.faults.tap(on_arrival=make_anew, times=1, **STATUS) as write:
+        old_pod = status_of(api, "c")["podName"]
+        with api.faults.tap(on_arrival=recreate, times=1, **STATUS) as write:
             world.finish("c")
             await write.wait_hit()
         await api.until(lambda: phase_of(api, "c") == "Running", 20)
         uid = api.get("conversionjobs", "c")["metadata"]["uid"]
         phases = History(api.storage).phases(uid)
-        assert phases[-1] == "Running", "the end of the former was written to the latter"
+        assert phases[-1] == "Running", (
+            "the status of the old conversion was written to the new one"
+        )
         assert "Succeeded" not in phases
-        assert status_of(api, "c")["podName"] != former
+        assert status_of(api, "c")["podName"] != old_pod
         world.finish("c")
         await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-async def test_clock_off_by_an_hour(api: FakeApi, world: World, tmp_path: Path, hours: int) -> None:
-    """F16: the API server's clock, not ours, decides on timeouts and time to live."""
+async def test_time_limits_use_the_clock_of_the_api_server(
+    api: FakeApi, world: World, tmp_path: Path, hours: int
+) -> None:
+    """F16: timeouts and time to live do not use the operator's own clock."""
     api.clock.advance(timedelta(hours=hours).total_seconds())
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c", ttlSecondsAfterFinished=1800))
@@ -225,8 +235,10 @@ async def test_clock_off_by_an_hour(api: FakeApi, world: World, tmp_path: Path, 
         await api.until(lambda: api.find("conversionjobs", "c") is None, 30)
 
 
-async def test_two_operators(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F17: one leads; the other takes over at once when it is told to stop."""
+async def test_the_second_operator_takes_over_when_the_leader_stops(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """F17: the leader releases the Lease when it stops."""
     world.default = succeed(hold=True)
     second = await api.add_endpoint("b")
     async with running(api, tmp_path / "b", "op-b", second, converter_max_parallel=2):
@@ -241,7 +253,9 @@ async def test_two_operators(api: FakeApi, world: World, tmp_path: Path) -> None
     check_all(api, limit=2)
 
 
-async def test_a_job_of_a_stranger_has_the_name(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_foreign_job_with_our_name_is_not_adopted(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     async with running(api, tmp_path, converter_max_parallel=0) as op:
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") == "Queued")
@@ -271,11 +285,13 @@ async def test_a_job_of_a_stranger_has_the_name(api: FakeApi, world: World, tmp_
         b"\r".join(b"frame %d" % n for n in range(100_000)),
         b"\x00\xff\xfe\x1b[31m" * 10_000,
         "é😀<&>".encode() * 50_000,
-        b"<" * 1_000_000,  # six bytes each where kubectl prints it
+        b"<" * 1_000_000,  # kubectl prints each as six bytes
     ],
     ids=["one line", "carriage returns", "binary", "wide", "signs"],
 )
-async def test_status_stays_small(api: FakeApi, world: World, tmp_path: Path, log: bytes) -> None:
+async def test_a_status_stays_small_whatever_the_log(
+    api: FakeApi, world: World, tmp_path: Path, log: bytes
+) -> None:
     """F19."""
     world.script("c", succeed(tail=log.decode(errors="replace")[-20_000:], hold=True))
     async with running(api, tmp_path):
@@ -290,12 +306,14 @@ async def test_status_stays_small(api: FakeApi, world: World, tmp_path: Path, lo
 
 
 def _printed_size(status: dict[str, Any]) -> int:
-    """Its bytes as kubectl prints it."""
+    """The size of a status as kubectl prints it."""
     text = json.dumps(status, ensure_ascii=False)
     return len(re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", text).encode())
 
 
-async def test_cancel_at_any_moment(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_cancelling_at_any_moment_leaves_nothing_behind(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
     async with running(api, tmp_path, converter_max_parallel=3):
         for n in range(12):
             api.create(conversion_job(f"c{n}"))

@@ -1,4 +1,4 @@
-"""Faults between the operator and the cluster. Afterwards nothing is lost, doubled or left over."""
+"""Faults between the operator and the cluster lose, repeat and leave behind nothing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from conversion_operator.controller import admitter
 from tests.component.running import attempts_of, phase_of, running, status_of
 from tests.component.support import FakeApi, World
 from tests.component.support.invariants import check_all
-from tests.component.support.scripts import (
-    succeed,
-)
+from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
 
 STATUS: dict[str, Any] = {
@@ -27,10 +25,10 @@ RENEWAL: dict[str, Any] = {"verb": "update", "resource": "leases"}
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])
 @pytest.mark.parametrize("moment", ["create", "first status", "last status"])
-async def test_killed_at_a_write(
+async def test_an_operator_killed_at_a_write_loses_nothing(
     api: FakeApi, world: World, tmp_path: Path, moment: str, carried_out: bool
 ) -> None:
-    """F1: the process dies at a write, which may or may not have arrived."""
+    """F1: the operator is killed at a write, which may or may not have arrived."""
     fault = api.faults.drop_answer if carried_out else api.faults.black_hole
     write = CREATE if moment == "create" else STATUS
     world.script("c", succeed(hold=True))
@@ -55,7 +53,7 @@ async def test_killed_at_a_write(
     check_all(api, limit=3)
 
 
-async def test_answer_of_a_create_lost_and_operator_alive(
+async def test_a_lost_answer_causes_no_second_job(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
     with api.faults.drop_answer(times=3, **CREATE):
@@ -68,10 +66,10 @@ async def test_answer_of_a_create_lost_and_operator_alive(
     check_all(api, limit=1)
 
 
-async def test_a_create_without_an_answer_keeps_its_slot_though_nobody_wants_it_any_more(
+async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
     api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be carried out yet, as it is here."""
+    """The request may still be carried out, as here."""
     monkeypatch.setattr(admitter, "_LATE_CREATE", 12.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.hold(times=1, **CREATE) as late:
@@ -92,10 +90,10 @@ async def test_a_create_without_an_answer_keeps_its_slot_though_nobody_wants_it_
     check_all(api, limit=1)
 
 
-async def test_a_create_without_an_answer_is_given_up_in_the_end(
+async def test_an_unanswered_create_releases_its_slot_in_the_end(
     api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No request is carried out later than that: the slot is not kept for one for ever."""
+    """A request is never carried out so late, so its slot is free again."""
     monkeypatch.setattr(admitter, "_LATE_CREATE", 3.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.black_hole(times=1, **CREATE) as lost:
@@ -107,8 +105,10 @@ async def test_a_create_without_an_answer_is_given_up_in_the_end(
     check_all(api, limit=1)
 
 
-async def test_api_server_away(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F2: it resumes by itself."""
+async def test_the_operator_resumes_after_an_outage_of_the_api_server(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """F2."""
     world.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
@@ -121,10 +121,10 @@ async def test_api_server_away(api: FakeApi, world: World, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("how", ["close", "abort", "expire"])
 @pytest.mark.parametrize("resource", ["jobs", "pods", "conversionjobs"])
-async def test_watch_ends(
+async def test_changes_during_a_broken_watch_are_seen(
     api: FakeApi, world: World, tmp_path: Path, resource: str, how: str
 ) -> None:
-    """F3: what changed while a watch was broken is seen afterwards."""
+    """F3."""
     world.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
@@ -136,8 +136,10 @@ async def test_watch_ends(
     check_all(api, limit=3)
 
 
-async def test_one_namespace_is_forbidden(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """I6: the others are served all the same."""
+async def test_a_forbidden_namespace_does_not_stop_the_others(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """I6."""
     with api.faults.forbid(namespace="theirs"):
         async with running(api, tmp_path, watch_namespaces="my-network,theirs") as op:
             api.create(conversion_job("c"))
@@ -145,10 +147,10 @@ async def test_one_namespace_is_forbidden(api: FakeApi, world: World, tmp_path: 
             assert not op.task.done()
 
 
-async def test_the_pods_watch_lags_behind_that_of_jobs(
+async def test_a_late_pod_watch_causes_no_second_attempt(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
-    """F4: a finished Job whose pod is not seen yet is asked for its word, not converted again."""
+    """F4: the operator gets the pod of a finished Job if its watch has not shown it yet."""
     world.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
@@ -160,8 +162,8 @@ async def test_the_pods_watch_lags_behind_that_of_jobs(
     check_all(api, limit=3)
 
 
-async def test_kopf_gives_up(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F3: kopf ends as a whole over a watch that is answered 410; the operator goes on."""
+async def test_kopf_is_restarted_when_it_stops(api: FakeApi, world: World, tmp_path: Path) -> None:
+    """F3: kopf stops when a watch gets 410. The operator starts it again."""
     world.default = succeed(hold=True)
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
@@ -180,8 +182,10 @@ async def test_kopf_gives_up(api: FakeApi, world: World, tmp_path: Path) -> None
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("resource", ["pods", "conversionjobs"])
-async def test_watch_goes_silent(api: FakeApi, world: World, tmp_path: Path, resource: str) -> None:
-    """F3: a watch that says nothing and does not close is repaired within 90 s."""
+async def test_a_silent_watch_is_replaced_within_90_seconds(
+    api: FakeApi, world: World, tmp_path: Path, resource: str
+) -> None:
+    """F3: the watch sends nothing and does not close."""
     world.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
@@ -195,8 +199,8 @@ async def test_watch_goes_silent(api: FakeApi, world: World, tmp_path: Path, res
         world.finish("d")
 
 
-async def test_old_versions_replayed(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F4: an end does not go back, and nothing is created again."""
+async def test_replayed_versions_change_nothing(api: FakeApi, world: World, tmp_path: Path) -> None:
+    """F4: a terminal phase stays, and no Job is created again."""
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") == "Succeeded")
@@ -211,8 +215,10 @@ async def test_old_versions_replayed(api: FakeApi, world: World, tmp_path: Path)
     check_all(api, limit=3)
 
 
-async def test_delayed_watches(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F4: acting on what is old news neither doubles nor over-admits."""
+async def test_delayed_watches_cause_no_extra_jobs(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """F4: outdated information causes no second attempt and exceeds no limit."""
     with api.faults.delay_watches(1.0):
         async with running(api, tmp_path, converter_max_parallel=2):
             for n in range(6):
@@ -224,12 +230,12 @@ async def test_delayed_watches(api: FakeApi, world: World, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("code", [409, 422, 429, 500, 503])
-async def test_a_fifth_of_the_writes_fails(
+async def test_all_conversions_succeed_when_a_fifth_of_the_writes_fails(
     api: FakeApi, world: World, tmp_path: Path, code: int
 ) -> None:
     """F5."""
-    # A Job that is refused as invalid waits half a minute, then a whole one and so on, which is
-    # test_a_webhook_that_refuses_the_job's: twice in a row would be more than this test waits.
+    # A Job that is refused as invalid is retried after half a minute, then after a minute. Two
+    # refusals in a row would take longer than this test waits.
     verbs = ("patch", "delete") if code == 422 else ("create", "patch", "delete")
     with api.faults.status(code, share=0.2, seed=code, verb=verbs):
         async with running(api, tmp_path, converter_max_parallel=2):

@@ -1,4 +1,4 @@
-"""The operator through a proxy that does harm. Afterwards nothing is lost, doubled or left over."""
+"""Faults of the operator's connections lose, repeat and leave behind nothing."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ async def proxy(api: FakeApi) -> AsyncIterator[Proxy]:
         await proxy.stop()
 
 
-async def test_black_hole(api: FakeApi, world: World, proxy: Proxy, tmp_path: Path) -> None:
-    """A create that goes nowhere is given up by the client's own time limit, and repeated."""
+async def test_an_unanswered_create_is_repeated(
+    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+) -> None:
+    """The client's time limit ends the request."""
     async with running(api, tmp_path, url=await proxy.start()):
         with proxy.black_hole(JOBS, verb="create", times=1) as fault:
             api.create(conversion_job("c"))
@@ -40,10 +42,10 @@ async def test_black_hole(api: FakeApi, world: World, proxy: Proxy, tmp_path: Pa
 
 
 @pytest.mark.timeout(150)
-async def test_black_hole_for_everything(
+async def test_silent_connections_are_replaced_within_90_seconds(
     api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
 ) -> None:
-    """Requests and open watches go silent together; it is noticed and repaired within 90 s."""
+    """All requests and all open watches hang."""
     world.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()):
         api.create(conversion_job("c"))
@@ -63,7 +65,7 @@ async def test_black_hole_for_everything(
 @pytest.mark.parametrize(
     ("verb", "path"), [("create", JOBS), ("patch", STATUS)], ids=["create", "status"]
 )
-async def test_answer_dropped_after_forwarding(
+async def test_dropped_answers_cause_no_second_attempt(
     api: FakeApi, world: World, proxy: Proxy, tmp_path: Path, verb: str, path: str
 ) -> None:
     with proxy.drop_answer(path, verb=verb, times=2) as fault:
@@ -79,7 +81,7 @@ async def test_answer_dropped_after_forwarding(
 
 
 @pytest.mark.parametrize("code", [429, 500, 503, 504])
-async def test_error_codes(
+async def test_server_errors_are_retried(
     api: FakeApi, world: World, proxy: Proxy, tmp_path: Path, code: int
 ) -> None:
     with (
@@ -94,7 +96,7 @@ async def test_error_codes(
     check_all(api, limit=3)
 
 
-async def test_delayed_watch_lines(
+async def test_delayed_watch_lines_cause_no_extra_jobs(
     api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
 ) -> None:
     with proxy.delay_watches(1.5) as fault:
@@ -108,10 +110,10 @@ async def test_delayed_watch_lines(
     check_all(api, limit=2)
 
 
-async def test_expired_in_mid_stream(
+async def test_changes_during_a_relist_are_seen(
     api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
 ) -> None:
-    """What changes while the operator lists again is not lost."""
+    """All watches end with a 410."""
     world.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()) as op:
         api.create(conversion_job("c"))
@@ -127,7 +129,9 @@ async def test_expired_in_mid_stream(
     check_all(api, limit=3)
 
 
-async def test_connections_cut(api: FakeApi, world: World, proxy: Proxy, tmp_path: Path) -> None:
+async def test_the_operator_resumes_after_cut_connections(
+    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+) -> None:
     world.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()):
         api.create(conversion_job("c"))

@@ -1,4 +1,4 @@
-"""F18: ten thousand ConversionJobs, most of them finished, and an operator that has just begun."""
+"""F18: an operator starts with ten thousand ConversionJobs, most of them finished."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_ten_thousand_conversions(api: FakeApi, world: World, tmp_path: Pa
 
 
 def _finish(api: FakeApi, name: str) -> Callable[[dict[str, Any]], None]:
-    """As the operator leaves one behind, with its output and the tail of its log."""
+    """Sets the status of a finished conversion, with its output and the tail of its log."""
     stamp = api.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     ended = {"reason": "Completed", "message": "converted", "lastTransitionTime": stamp}
     status = {
@@ -99,11 +99,11 @@ async def _ready(port: int) -> bool:
             async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
                 return answer.status == 200
         except aiohttp.ClientError:
-            return False  # it does not serve yet
+            return False  # the probes are not served yet
 
 
 def _peak_memory(pid: int) -> float:
-    """The most it ever had, in MiB."""
+    """The peak memory of a process in MiB."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     assert found

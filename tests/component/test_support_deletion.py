@@ -1,4 +1,4 @@
-"""Deletion in the in-process API server: policies, finalizers, grace, the collector."""
+"""Deletion in the API server: policies, finalizers, grace periods, garbage collection."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def job(name: str, owner: Obj | None = None, *, blocks: bool = True) -> Obj:
 
 
 async def running_job(api: FakeApi, world: World, name: str = "a") -> Obj:
-    """A Job by hand whose pod runs, in manual mode."""
+    """A Job whose pod runs. Stops automatic mode."""
     await api.manual()
     world.script(name, succeed(hold=True))
     api.create(job(name))
@@ -61,7 +61,7 @@ async def test_a_job_deleted_without_a_policy_leaves_its_pods(api: FakeApi, worl
     assert "finalizers" not in pod["metadata"]
 
 
-async def test_background_takes_the_job_first(api: FakeApi, world: World) -> None:
+async def test_background_deletion_removes_the_job_first(api: FakeApi, world: World) -> None:
     await running_job(api, world)
     api.gc.paused = True
     status = await delete_job(api, propagation_policy="Background")
@@ -74,7 +74,7 @@ async def test_background_takes_the_job_first(api: FakeApi, world: World) -> Non
     assert api.objects("pods") == []
 
 
-async def test_foreground_takes_the_job_last(api: FakeApi, world: World) -> None:
+async def test_foreground_deletion_removes_the_job_last(api: FakeApi, world: World) -> None:
     await running_job(api, world)
     await delete_job(api, propagation_policy="Foreground")
     (left,) = api.objects("jobs")
@@ -86,7 +86,7 @@ async def test_foreground_takes_the_job_last(api: FakeApi, world: World) -> None
     assert deleted == ["pods", "jobs"]
 
 
-async def test_foreground_waits_for_a_pod_that_takes_its_time(api: FakeApi, world: World) -> None:
+async def test_foreground_deletion_waits_for_a_slow_pod(api: FakeApi, world: World) -> None:
     await api.manual()
     api.clock.freeze()
     world.script("a", succeed(hold=True, stop_seconds=20))
@@ -103,7 +103,9 @@ async def test_foreground_waits_for_a_pod_that_takes_its_time(api: FakeApi, worl
     assert api.objects("jobs") == api.objects("pods") == []
 
 
-async def test_foreground_does_not_wait_for_what_does_not_block(api: FakeApi) -> None:
+async def test_foreground_deletion_does_not_wait_for_dependents_that_do_not_block(
+    api: FakeApi,
+) -> None:
     await api.manual()
     owner = api.create(conversion_job("a"))
     api.create(job("child", owner, blocks=False))
@@ -114,7 +116,7 @@ async def test_foreground_does_not_wait_for_what_does_not_block(api: FakeApi) ->
     assert "deletionTimestamp" in api.get("jobs", "child")["metadata"]
 
 
-async def test_what_loses_its_owner_goes(api: FakeApi, world: World) -> None:
+async def test_dependents_of_a_deleted_owner_are_deleted(api: FakeApi, world: World) -> None:
     await api.manual()
     world.default = succeed(hold=True)
     owner = api.create(conversion_job("a"))
@@ -172,7 +174,7 @@ async def test_preconditions(api: FakeApi, key: str) -> None:
     assert api.objects("jobs") == []
 
 
-async def test_a_policy_that_does_not_exist(api: FakeApi) -> None:
+async def test_an_unknown_propagation_policy_is_refused(api: FakeApi) -> None:
     await api.manual()
     api.create(job("a"))
     with pytest.raises(ApiException) as caught:
@@ -180,7 +182,7 @@ async def test_a_policy_that_does_not_exist(api: FakeApi) -> None:
     assert caught.value.status == 422
 
 
-async def test_a_pod_is_given_its_grace(api: FakeApi, world: World) -> None:
+async def test_a_deleted_pod_keeps_its_grace_period(api: FakeApi, world: World) -> None:
     pod = await running_job(api, world)
     async with client(api.url) as http:
         core = CoreV1Api(http)
@@ -196,7 +198,7 @@ async def test_a_pod_is_given_its_grace(api: FakeApi, world: World) -> None:
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Succeeded"])
-async def test_a_pod_that_runs_nowhere_needs_no_grace(api: FakeApi, phase: str) -> None:
+async def test_a_pod_that_does_not_run_is_deleted_at_once(api: FakeApi, phase: str) -> None:
     await api.manual()
     container = {"name": "c", "image": "i:1"}
     meta = {"name": "a", "namespace": NAMESPACE}
@@ -220,7 +222,7 @@ async def test_delete_collection_by_label(api: FakeApi) -> None:
     assert [left["metadata"]["name"] for left in api.objects("jobs")] == ["b"]
 
 
-async def test_a_namespace_takes_everything_with_it(api: FakeApi, world: World) -> None:
+async def test_deleting_a_namespace_deletes_everything_in_it(api: FakeApi, world: World) -> None:
     await running_job(api, world)
     api.create(conversion_job("a"))
     api.delete_namespace()

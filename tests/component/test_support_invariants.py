@@ -1,4 +1,4 @@
-"""Every check is green for what is right and red for what it guards against."""
+"""Every check passes for a good scenario, and fails for its violation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def attempt(owner: Obj, number: int = 1, name: str | None = None) -> Obj:
 
 
 async def convert(api: FakeApi, world: World, name: str, script: Script | None = None) -> Obj:
-    """A conversion whose first attempt has come to rest."""
+    """A conversion whose first attempt has settled."""
     owner = api.create(conversion_job(name))
     if script is not None:
         world.script(name, script)
@@ -88,7 +88,7 @@ async def test_a_good_scenario(api: FakeApi, world: World) -> None:
     check_no_leaks(api, jobs=2)
 
 
-async def test_i1_two_pods_of_one_conversion(api: FakeApi, world: World) -> None:
+async def test_i1_forbids_two_pods_of_one_conversion(api: FakeApi, world: World) -> None:
     world.default = succeed(hold=True)
     owner = await convert(api, world, "a")
     check_one_live_pod_each(api)
@@ -99,7 +99,7 @@ async def test_i1_two_pods_of_one_conversion(api: FakeApi, world: World) -> None
     check_one_live_pod_each(api, excluding={lost})
 
 
-async def test_i1_one_after_the_other_is_right(api: FakeApi, world: World) -> None:
+async def test_i1_allows_one_pod_after_the_other(api: FakeApi, world: World) -> None:
     owner = await convert(api, world, "a", fail())
     api.create(attempt(owner, 2))
     await world.settle()
@@ -107,7 +107,7 @@ async def test_i1_one_after_the_other_is_right(api: FakeApi, world: World) -> No
     check_parallel_limit(api, limit=1)
 
 
-async def test_i1_an_orphan_is_still_its_conversions_pod(api: FakeApi, world: World) -> None:
+async def test_i1_counts_an_orphan_for_its_conversion(api: FakeApi, world: World) -> None:
     world.default = succeed(hold=True)
     owner = await convert(api, world, "a")
     api.delete("jobs", "a-1", propagation="Orphan")
@@ -117,7 +117,7 @@ async def test_i1_an_orphan_is_still_its_conversions_pod(api: FakeApi, world: Wo
     assert "had 2 live pods" in violated(check_one_live_pod_each, api)
 
 
-async def test_i2_by_pods_that_existed_only_for_a_moment(api: FakeApi, world: World) -> None:
+async def test_i2_counts_short_lived_pods(api: FakeApi, world: World) -> None:
     world.default = succeed(hold=True)
     for name in "abc":
         await convert(api, world, name)
@@ -127,7 +127,9 @@ async def test_i2_by_pods_that_existed_only_for_a_moment(api: FakeApi, world: Wo
     assert "3 live pods" in violated(check_parallel_limit, api, limit=2)
 
 
-async def test_i2_by_a_job_made_when_all_slots_were_held(api: FakeApi, world: World) -> None:
+async def test_i2_forbids_a_job_created_while_all_slots_are_held(
+    api: FakeApi, world: World
+) -> None:
     owners = [api.create(conversion_job(name)) for name in "ab"]
     world.forbid_pods(NAMESPACE, "no")
     for owner in owners:
@@ -159,7 +161,7 @@ async def test_i2_counts_a_terminating_pod(api: FakeApi, world: World) -> None:
     assert "2 live pods" in violated(check_parallel_limit, api, limit=1)
 
 
-async def test_one_job_per_attempt_sees_those_that_are_gone(api: FakeApi, world: World) -> None:
+async def test_one_job_per_attempt_counts_deleted_jobs(api: FakeApi, world: World) -> None:
     owner = await convert(api, world, "a")
     api.delete("jobs", "a-1")
     await world.settle()
@@ -168,7 +170,7 @@ async def test_one_job_per_attempt_sees_those_that_are_gone(api: FakeApi, world:
     assert "more than once" in violated(check_one_job_per_attempt, api)
 
 
-async def test_i3(api: FakeApi) -> None:
+async def test_i3_needs_a_terminal_phase_and_its_conditions(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     assert "a is None" in violated(check_all_finished, api)
     write(api, "a", "Running")
@@ -179,7 +181,7 @@ async def test_i3(api: FakeApi) -> None:
     assert "no condition Finished" in violated(check_all_finished, api)
 
 
-async def test_final(api: FakeApi) -> None:
+async def test_a_change_after_the_end_is_noticed(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     for phase in ("Queued", "Running", "Failed"):
         write(api, "a", phase)
@@ -193,7 +195,7 @@ async def test_final(api: FakeApi) -> None:
     assert "written after its end" in violated(check_final, api)
 
 
-async def test_leaks(api: FakeApi, world: World) -> None:
+async def test_leaks_are_noticed(api: FakeApi, world: World) -> None:
     world.default = succeed(hold=True)
     await convert(api, world, "a")
     text = violated(check_no_leaks, api)
@@ -221,7 +223,9 @@ async def test_leaks(api: FakeApi, world: World) -> None:
         (succeed(size=5, hold=True), False),
     ],
 )
-async def test_i5(api: FakeApi, world: World, script: Script, good: bool) -> None:
+async def test_i5_needs_a_pod_with_the_same_output(
+    api: FakeApi, world: World, script: Script, good: bool
+) -> None:
     await convert(api, world, "a", script)
     write(api, "a", "Succeeded", outputSize=5, output={"sha256": SHA256})
     if good:
@@ -238,7 +242,7 @@ async def test_i5_an_output_that_comes_later_does_not_count(api: FakeApi, world:
     assert "a says" in violated(check_outputs, api)
 
 
-async def test_statuses(api: FakeApi) -> None:
+async def test_a_status_that_is_too_large_is_noticed(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     write(api, "a", "Running", logs="x" * 2048)
     check_statuses(api)

@@ -1,4 +1,4 @@
-"""The world around the API server: what Jobs and pods go through, step by step."""
+"""Jobs, pods and nodes of the simulated cluster behave like real ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def _by_hand(api: FakeApi, world: World) -> None:
 
 
 async def play(api: FakeApi, world: World, script: Script, **spec: Any) -> Obj:
-    """The pod of a Job ``a`` when nothing more happens by itself."""
+    """The pod of a Job ``a`` after everything has settled."""
     world.script("a", script)
     body = job("a")
     body["spec"] |= spec
@@ -69,7 +69,7 @@ def events(api: FakeApi, reason: str) -> list[str]:
     return [event["message"] for event in api.objects("events", fields=f"reason={reason}")]
 
 
-# A life in steps
+# Steps of a pod
 
 
 async def test_a_pod_takes_one_step_at_a_time(api: FakeApi, world: World) -> None:
@@ -216,7 +216,7 @@ async def test_attempts_take_one_script_each(api: FakeApi, world: World) -> None
     assert reasons == ["Error", "OOMKilled", "Completed", "Completed"]
 
 
-# What keeps a pod from starting
+# Obstacles to the start
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ async def test_attempts_take_one_script_each(api: FakeApi, world: World) -> None
         (stuck_mount(), "ContainerCreating"),
     ],
 )
-async def test_a_container_that_waits(
+async def test_a_waiting_container_starts_once_fixed(
     api: FakeApi, world: World, script: Script, reason: str
 ) -> None:
     pod = await play(api, world, script)
@@ -311,7 +311,7 @@ async def test_pods_forbidden_in_a_namespace(api: FakeApi, world: World) -> None
     assert conditions(api)[-1] == "Complete"
 
 
-async def test_everything_is_put_right_at_once(api: FakeApi, world: World) -> None:
+async def test_fix_all_removes_every_obstacle(api: FakeApi, world: World) -> None:
     world.default = image_pull()
     world.script("b", unschedulable())
     world.script("later", image_pull())
@@ -330,7 +330,9 @@ async def test_everything_is_put_right_at_once(api: FakeApi, world: World) -> No
 
 
 @pytest.mark.parametrize("phase", ["", "Pending"])
-async def test_a_claim_that_is_missing_or_unbound(api: FakeApi, world: World, phase: str) -> None:
+async def test_a_pod_waits_for_a_missing_or_unbound_claim(
+    api: FakeApi, world: World, phase: str
+) -> None:
     api.delete("persistentvolumeclaims", CLAIM)
     if phase:
         api.add_claim(phase=phase)
@@ -355,7 +357,7 @@ async def test_a_claim_that_is_missing_or_unbound(api: FakeApi, world: World, ph
 # Deleting and stopping
 
 
-async def test_a_deleted_job_takes_a_running_pod_with_sigterm(api: FakeApi, world: World) -> None:
+async def test_deleting_a_job_sends_sigterm_to_its_pod(api: FakeApi, world: World) -> None:
     await play(api, world, succeed(hold=True, stop_seconds=3))
     api.delete("jobs", "a")
     await world.settle()
@@ -368,7 +370,7 @@ async def test_a_deleted_job_takes_a_running_pod_with_sigterm(api: FakeApi, worl
     assert ended(last)["exitCode"] == 143
 
 
-async def test_who_does_not_stop_is_killed_when_the_grace_is_over(
+async def test_a_pod_that_does_not_stop_is_killed_after_its_grace_period(
     api: FakeApi, world: World
 ) -> None:
     await play(api, world, succeed(hold=True, stop_seconds=1000))
@@ -424,7 +426,7 @@ async def test_ttl_of_a_job(api: FakeApi, world: World) -> None:
     assert api.objects("jobs") == api.objects("pods") == []
 
 
-async def test_what_the_world_does_not_model_is_an_error(api: FakeApi, world: World) -> None:
+async def test_an_unsupported_field_is_an_error(api: FakeApi, world: World) -> None:
     body = job("a")
     body["spec"]["activeDeadlineSeconds"] = 5
     api.create(body)
@@ -432,9 +434,7 @@ async def test_what_the_world_does_not_model_is_an_error(api: FakeApi, world: Wo
         await world.settle()
 
 
-async def test_a_test_that_waits_in_vain_says_where_things_stand(
-    api: FakeApi, world: World
-) -> None:
+async def test_a_timeout_describes_the_state_of_the_cluster(api: FakeApi, world: World) -> None:
     await play(api, world, succeed(hold=True))
     with pytest.raises(AssertionError, match="timed out") as caught:
         await api.until(lambda: api.objects("leases"), seconds=0.01)
@@ -442,7 +442,7 @@ async def test_a_test_that_waits_in_vain_says_where_things_stand(
     assert "Running" in str(caught.value)
 
 
-async def test_an_error_of_the_world_fails_the_test_that_waits(api: FakeApi, world: World) -> None:
+async def test_an_error_of_the_simulation_fails_a_waiting_test(api: FakeApi, world: World) -> None:
     body = job("a")
     body["spec"]["activeDeadlineSeconds"] = 5
     api.simulation.start()
@@ -480,7 +480,7 @@ async def test_a_lost_node_keeps_its_pod(api: FakeApi, world: World) -> None:
     assert world.pods("a") == []
 
 
-async def test_a_toleration_says_how_long(api: FakeApi, world: World) -> None:
+async def test_a_toleration_sets_the_time_until_eviction(api: FakeApi, world: World) -> None:
     world.script("a", succeed(hold=True, node="node-1"))
     body = job("a")
     body["spec"]["template"]["spec"]["tolerations"] = [
@@ -499,7 +499,7 @@ async def test_a_toleration_says_how_long(api: FakeApi, world: World) -> None:
     assert "deletionTimestamp" in world.pods("a")[0]["metadata"]
 
 
-async def test_a_node_that_comes_back_in_time(api: FakeApi, world: World) -> None:
+async def test_a_node_that_comes_back_in_time_keeps_its_pod(api: FakeApi, world: World) -> None:
     await play(api, world, succeed(hold=True, node="node-1"))
     world.lose_node("node-1")
     await world.settle()
@@ -514,7 +514,7 @@ async def test_a_node_that_comes_back_in_time(api: FakeApi, world: World) -> Non
     assert conditions(api)[-1] == "Complete"
 
 
-async def test_a_zombie_reports_late(api: FakeApi, world: World) -> None:
+async def test_a_lost_pod_reports_its_end_when_its_node_is_back(api: FakeApi, world: World) -> None:
     await play(api, world, succeed(hold=True, node="node-1"))
     world.lose_node("node-1")
     await world.settle()

@@ -1,4 +1,4 @@
-"""After a last attempt that died where it stood, one Job removes what it left."""
+"""A sweep removes the temporary file of a last attempt that was killed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ def ended(job: dict[str, Any] | None) -> bool:
     return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
 
 
-async def test_swept_once_and_in_its_turn(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """Whoever waits comes first; the result stays; the Job goes after an hour."""
+async def test_one_sweep_runs_after_the_waiting_conversions(
+    api: FakeApi, world: World, tmp_path: Path
+) -> None:
+    """The sweep changes no status, and its Job is deleted after an hour."""
     world.script("c", oom_killed(), succeed())
     world.script("d", succeed(hold=True))
     async with running(api, tmp_path, converter_max_parallel=1) as op:

@@ -1,4 +1,4 @@
-"""F17: operators that do not know of each other's end. One slot is never given to two."""
+"""F17: two operators never give one slot to two conversions."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def holder(api: FakeApi) -> str | None:
     return name
 
 
-def listed(api: FakeApi) -> dict[str, int]:
+def admissions(api: FakeApi) -> dict[str, int]:
     annotations = lease(api).get("metadata", {}).get("annotations") or {}
     return parse_admissions(annotations.get(ANNOTATION))
 
 
 def expire(api: FakeApi) -> None:
-    """Whoever watches the Lease from now on waits a second for its holder, not half a minute."""
+    """Other operators now wait one second for the holder of the Lease, not half a minute."""
     api.mutate("leases", NAME, lambda body: body["spec"].update(leaseDurationSeconds=1))
 
 
-async def test_one_is_frozen_just_before_it_creates(
+async def test_a_create_delayed_past_a_takeover_does_not_exceed_the_limit(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
-    """Its Job comes when the other has long taken over and would rather have begun another."""
+    """The old leader's Job arrives after the new leader has found a more urgent conversion."""
     world.default = succeed(hold=True)
     first, second = await api.add_endpoint("a"), await api.add_endpoint("b")
     async with running(api, tmp_path / "a", "op-a", first, converter_max_parallel=1) as a:
@@ -69,7 +69,7 @@ async def test_one_is_frozen_just_before_it_creates(
     check_all(api, limit=1)
 
 
-async def test_an_admission_is_on_the_lease_before_its_job(
+async def test_an_admission_is_on_the_lease_before_its_job_exists(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
     world.default = succeed(hold=True)
@@ -77,25 +77,27 @@ async def test_an_admission_is_on_the_lease_before_its_job(
         with api.faults.hold(**CREATE) as held:
             made = [api.create(conversion_job(f"c{n}")) for n in range(3)]
             await held.wait_hit(3)
-            assert listed(api) == {body["metadata"]["uid"]: 1 for body in made}
+            assert admissions(api) == {body["metadata"]["uid"]: 1 for body in made}
         for n in range(3):
             await api.until(lambda n=n: phase_of(api, f"c{n}") == "Running")  # type: ignore[misc]
             world.finish(f"c{n}")
-        await api.until(lambda: not listed(api), 20, "what is settled leaves the Lease")
+        await api.until(
+            lambda: not admissions(api), 20, "the removal of settled admissions from the Lease"
+        )
     check_all(api, limit=3)
 
 
-async def test_a_lease_that_another_wrote_stops_admission(
+async def test_nothing_is_admitted_after_another_operator_wrote_the_lease(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
-    """The write of the admissions conflicts, and nothing is created until it leads again."""
+    """The write of admissions conflicts. No Job is created until the operator leads again."""
     async with running(api, tmp_path) as op:
         await api.until(lambda: op.operator.health.ready and holder(api) == "op-a")
 
-        def usurp(body: dict[str, Any]) -> None:
-            body["spec"].update(holderIdentity="somebody", leaseDurationSeconds=3)
+        def take_over(body: dict[str, Any]) -> None:
+            body["spec"].update(holderIdentity="another", leaseDurationSeconds=3)
 
-        api.mutate("leases", NAME, usurp)
+        api.mutate("leases", NAME, take_over)
         api.create(conversion_job("c"))
         await api.until(lambda: op.metric("converter_leading") == 0)
         assert not api.objects("jobs")
@@ -104,7 +106,7 @@ async def test_a_lease_that_another_wrote_stops_admission(
     check_all(api, limit=3)
 
 
-async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: FakeApi) -> None:
+async def test_an_admission_settled_during_a_failed_write_leaves_the_lease(api: FakeApi) -> None:
     cluster = Cluster(configuration(api.url), "op-a")
     lead = Leadership(cluster, NAMESPACE, "op-a", cluster.now, lambda _: None)
     running_lead = asyncio.create_task(lead.run())
@@ -117,7 +119,7 @@ async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: Fa
             api.faults.status(503, **update),
         ):
             assert not await lead.commit({"b": 1}, lead.term)
-        await api.until(lambda: not listed(api), 15, "neither of the two is on the Lease")
+        await api.until(lambda: not admissions(api), 15, "an empty list of admissions on the Lease")
     finally:
         running_lead.cancel()
         await asyncio.gather(running_lead, return_exceptions=True)
@@ -128,14 +130,14 @@ async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: Fa
 async def test_the_next_leader_starts_what_was_admitted(
     api: FakeApi, world: World, tmp_path: Path, carried_out: bool
 ) -> None:
-    """Killed between the Lease and the Job: its admission is kept, be there a Job or not."""
+    """The leader is killed between its writes of the Lease and of the Job."""
     fault = api.faults.drop_answer if carried_out else api.faults.black_hole
     async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
         await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
         with fault(**CREATE) as struck:
             early = api.create(conversion_job("early"))
             await struck.wait_hit()
-            assert listed(api) == {early["metadata"]["uid"]: 1}
+            assert admissions(api) == {early["metadata"]["uid"]: 1}
             await a.kill()
         expire(api)
     api.create(conversion_job("urgent", priority=100))
@@ -147,10 +149,10 @@ async def test_the_next_leader_starts_what_was_admitted(
     check_all(api, limit=1)
 
 
-async def test_nothing_is_admitted_before_all_is_listed(
+async def test_nothing_is_admitted_before_everything_is_listed(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
-    """One that has just begun does not take what it has not seen yet for absent."""
+    """A new operator does not treat unlisted Jobs and pods as absent."""
     world.default = succeed(hold=True)
     async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
         api.create(conversion_job("c"))
@@ -175,10 +177,10 @@ async def test_nothing_is_admitted_before_all_is_listed(
     check_all(api, limit=1)
 
 
-async def test_a_slot_is_taken_before_its_job_is_seen(
+async def test_a_slot_is_reserved_before_its_job_is_seen(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
-    """While a request is under way, the next in the queue does not get the same slot."""
+    """The next conversion does not get the slot while the create request is unanswered."""
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.hold(**CREATE) as held:
             api.create(conversion_job("c"))

@@ -1,4 +1,4 @@
-"""What the API server makes of manifests: it explains, and refuses what is wrong by its name."""
+"""The API server validates manifests with the CRD, and explains every field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize",
 
 
 def refusal(kubectl: Kubectl, body: Any) -> str:
-    """What `kubectl create` says against a manifest; "" if it is accepted."""
+    """The error of `kubectl create` for a manifest; "" if it is accepted."""
     done = kubectl.attempt("create", "--dry-run=server", "-f", "-", text=json.dumps(body))
     return done.err if done.code else ""
 
@@ -76,13 +76,13 @@ def refusal(kubectl: Kubectl, body: Any) -> str:
         (VIDEO, {"notify": {"url": "ftp://a/"}}, "must begin with http:// or https://"),
         (VIDEO, {"notify": {"url": "https://u:p@a/"}}, "must not hold a user name"),
         (VIDEO, {"notify": {"url": "https://a/ b"}}, "spec.notify.url"),
-        # kubectl validates strictly: what is misspelt is not dropped in silence.
+        # kubectl validates strictly: a misspelt field is an error.
         (VIDEO, {"prioritty": 5}, 'unknown field "spec.prioritty"'),
         (VIDEO, {"options": {"qualty": "low"}}, 'unknown field "spec.options.qualty"'),
         (VIDEO, {"podTemplate": {}}, 'unknown field "spec.podTemplate"'),
     ],
 )
-def test_a_bad_manifest_is_refused_by_name(
+def test_an_invalid_manifest_is_refused_with_the_name_of_its_field(
     kubectl: Kubectl, kind: str, spec: dict[str, Any], said: str
 ) -> None:
     body = manifest("bad", kind)
@@ -99,7 +99,7 @@ def test_a_bad_manifest_is_refused_by_name(
         (THUMBNAIL, {"time": "00:00:03.250", "size": "1x1", "quality": 1}),
     ],
 )
-def test_a_good_one_is_not(kubectl: Kubectl, kind: str, options: dict[str, Any]) -> None:
+def test_a_valid_manifest_is_accepted(kubectl: Kubectl, kind: str, options: dict[str, Any]) -> None:
     assert refusal(kubectl, manifest("good", kind, options=options)) == ""
 
 
@@ -107,7 +107,7 @@ def test_a_good_one_is_not(kubectl: Kubectl, kind: str, options: dict[str, Any])
 def stored(
     kubectl: Kubectl, watches: Watches, volume: Any, run_folder: str
 ) -> Iterator[Conversion]:
-    """A conversion with every field set, which has succeeded."""
+    """A successful conversion with every field set."""
     conversions = Conversions(kubectl, watches, volume, run_folder)
     conversion = conversions.make(
         "stored",
@@ -120,7 +120,9 @@ def stored(
         notify={"url": "http://not-allowed.example/"},
     )
     conversion.succeeded()
-    conversion.until(lambda s: s.get("notify", {}).get("state") == "GaveUp", "done with callbacks")
+    conversion.until(
+        lambda s: s.get("notify", {}).get("state") == "GaveUp", "finished with callbacks"
+    )
     yield conversion
     conversions.remove()
 
@@ -150,7 +152,7 @@ def patched(conversion: Conversion, kind: str, patch: object, *flags: str) -> Re
         ("notify", None),
     ],
 )
-def test_what_is_asked_for_cannot_be_changed(stored: Conversion, field: str, value: object) -> None:
+def test_most_of_the_spec_is_immutable(stored: Conversion, field: str, value: object) -> None:
     done = patched(stored, "merge", {"spec": {field: value}})
     assert done.code
     assert f"{field} is immutable" in done.err
@@ -159,11 +161,11 @@ def test_what_is_asked_for_cannot_be_changed(stored: Conversion, field: str, val
 @pytest.mark.parametrize(
     "spec", [{"priority": 9}, {"ttlSecondsAfterFinished": 1}, {"cancel": True}]
 )
-def test_but_for_three_fields(stored: Conversion, spec: dict[str, object]) -> None:
+def test_three_fields_of_the_spec_are_mutable(stored: Conversion, spec: dict[str, object]) -> None:
     assert patched(stored, "merge", {"spec": spec}).code == 0
 
 
-def test_a_cancel_is_not_taken_back(conversions: Conversions) -> None:
+def test_a_cancel_cannot_be_undone(conversions: Conversions) -> None:
     done = conversions.make("cancelled-after-the-end", cancel=True)
     done.until_phase("Cancelled")
     for value in (False, None):
@@ -182,15 +184,15 @@ def test_a_cancel_is_not_taken_back(conversions: Conversions) -> None:
         ("merge", {"status": {"notify": {"state": "Pending"}}}, "state may not change once it is"),
     ],
 )
-def test_an_end_is_an_end(stored: Conversion, kind: str, patch: object, said: str) -> None:
+def test_the_end_of_a_conversion_is_immutable(
+    stored: Conversion, kind: str, patch: object, said: str
+) -> None:
     done = patched(stored, kind, patch, "--subresource=status")
     assert done.code
     assert said in done.err
 
 
-def test_server_side_apply_of_the_same_again_changes_nothing(
-    stored: Conversion, kubectl: Kubectl
-) -> None:
+def test_a_repeated_server_side_apply_changes_nothing(stored: Conversion, kubectl: Kubectl) -> None:
     spec = stored.body["spec"]
     body = {key: stored.body[key] for key in ("apiVersion", "kind")} | {
         "metadata": {"name": stored.name, "namespace": stored.namespace},

@@ -1,4 +1,4 @@
-"""The four conversions, from the samples as they ship, each output probed by other programs."""
+"""The samples convert, and other programs probe their outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLES = ROOT / "deploy/samples"
 
 @pytest.fixture(scope="module")
 def samples(kubectl: Kubectl, watches: Watches, volume: Path) -> Iterator[dict[str, Conversion]]:
-    """The samples, applied as the demo does, by their conversionType."""
+    """The samples, applied as in the demo, by their conversionType."""
     conversions = Conversions(kubectl, watches, volume, "output")
     kubectl("apply", "-f", str(SAMPLES))
     made = {}
@@ -33,7 +33,7 @@ def samples(kubectl: Kubectl, watches: Watches, volume: Path) -> Iterator[dict[s
 
 
 def shared(status: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """What the status says of the things that were probed."""
+    """The probed facts as the status has them."""
     return {name: status["output"].get(name) for name in facts}
 
 
@@ -79,7 +79,7 @@ def test_extract_thumbnail(samples: dict[str, Conversion], volume: Path) -> None
     assert facts == shared(status, facts) == {"width": 320, "height": 180}
 
 
-def test_people_see_what_became_of_them(samples: dict[str, Conversion], kubectl: Kubectl) -> None:
+def test_kubectl_get_shows_the_results(samples: dict[str, Conversion], kubectl: Kubectl) -> None:
     for sample in samples.values():
         sample.succeeded()
     table = kubectl("-n", "my-network", "get", "convjob", "-o", "wide").splitlines()

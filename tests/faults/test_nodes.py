@@ -17,7 +17,7 @@ from tests.faults.conftest import CLUSTER
 FIRST, SECOND = f"{CLUSTER}-worker", f"{CLUSTER}-worker2"
 
 
-def test_a_node_is_drained(
+def test_a_conversion_moves_when_its_node_is_drained(
     conversions: Conversions, kubectl: Kubectl, watches: Watches, changes: AuditLog
 ) -> None:
     """F8: the conversion succeeds on the other node, and uses none of its retries."""
@@ -38,7 +38,7 @@ def test_a_node_is_drained(
     changes.check()
 
 
-def test_a_node_is_lost(
+def test_conversions_on_a_lost_node_fail_and_free_their_slots(
     conversions: Conversions, kubectl: Kubectl, operator: OperatorInCluster, watches: Watches
 ) -> None:
     """F10: a lost pod may still run, so its conversion is not retried and fails in the end.

@@ -174,9 +174,8 @@ class OperatorInCluster:
     def requests(self, since: str = "") -> list[Any]:
         """Its requests in the audit log, since a time or since it was installed."""
         since = since or self._kubectl.get("namespace", NAMESPACE)["metadata"]["creationTimestamp"]
-        since = since.removesuffix(
-            "Z"
-        )  # stamps in the log have fractions of seconds, which sort after it
+        # Stamps in the log have fractions of seconds. Without the Z, this one sorts before them.
+        since = since.removesuffix("Z")
         node = self.pod()["spec"]["nodeName"]
         text = must("docker", "exec", node, "cat", AUDIT_LOG)
         records = (json.loads(line) for line in text.splitlines() if ACCOUNT in line)

@@ -1,4 +1,4 @@
-"""What the operator asks of the API server: bounded for each conversion, nothing when idle."""
+"""The operator sends few requests per conversion, and no writes when idle."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ WATCHED = ("conversionjobs", "jobs", "pods")
 COUNTED = ("conversionjobs", "jobs", "pods", "events")
 
 
-async def test_writes_and_events_of_a_whole_life(
+async def test_a_conversion_needs_few_writes_and_events(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
-    """From the queue to the removal of the Job, its part in the writes of the Lease included."""
+    """Counts from the queue to the deletion of the Job, with the writes of the Lease."""
     names = [f"c{n}" for n in range(6)]
     world.default = succeed(hold=True)
     async with running(api, tmp_path, converter_max_parallel=1) as op:
@@ -30,16 +30,16 @@ async def test_writes_and_events_of_a_whole_life(
             world.finish(name)
             await api.until(lambda n=name: phase_of(api, n) == "Succeeded")  # type: ignore[misc]
         api.clock.advance(130)
-        await _cleared(api, op, 0)
+        await _jobs_deleted(api, op, 0)
     per_conversion = api.audit.writes_per_conversion(History(api.storage).owners)
     assert len(per_conversion) == len(names)
-    # One of the six is left for the admission on the Lease, which those of a batch share.
+    # The sixth write is the admission on the Lease, which the conversions of a batch share.
     check_writes(api, most=5)
     check_events(api, most=6)
     check_all(api, limit=1)
 
 
-async def test_events_of_one_that_has_a_hard_life(
+async def test_a_conversion_with_many_attempts_has_few_events(
     api: FakeApi, world: World, tmp_path: Path
 ) -> None:
     world.script("c", oom_killed(), fail("DiskFull"), succeed())
@@ -53,8 +53,8 @@ async def test_events_of_one_that_has_a_hard_life(
     check_all(api, limit=3)
 
 
-async def test_ten_idle_minutes(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """500 that are over and 20 that run without progress cost no write, whatever comes again."""
+async def test_ten_idle_minutes_need_no_write(api: FakeApi, world: World, tmp_path: Path) -> None:
+    """500 finished and 20 running conversions need no write, although the watches restart."""
     async with running(api, tmp_path / "before"):
         api.create(conversion_job("done"))
         await api.until(lambda: phase_of(api, "done") == "Succeeded")
@@ -67,10 +67,10 @@ async def test_ten_idle_minutes(api: FakeApi, world: World, tmp_path: Path) -> N
             api.create(conversion_job(f"runs-{n:02}"))
         await api.until(lambda: _phases(api)["Running"] == 20)
         api.clock.advance(130)
-        await _cleared(api, op, 20)
+        await _jobs_deleted(api, op, 20)
         mark = 0
         for minute in range(11):
-            if minute == 1:  # after the first, what was still under way is over
+            if minute == 1:  # unfinished work is done after the first minute
                 mark = api.audit.mark()
             api.clock.advance(60)
             await op.reconcile_all()
@@ -82,7 +82,7 @@ async def test_ten_idle_minutes(api: FakeApi, world: World, tmp_path: Path) -> N
             await api.until(
                 lambda seen=lists: api.audit.count(verb="list", resource="jobs") > seen  # type: ignore[misc]
             )
-        # The reading of progress goes on, every ten seconds of real time: nothing is merely stuck.
+        # The operator still reads progress every ten seconds of real time, so it does not hang.
         await api.until(
             lambda: api.audit.count(since=mark, verb="get", subresource="log") >= 20, 30
         )
@@ -93,10 +93,10 @@ async def test_ten_idle_minutes(api: FakeApi, world: World, tmp_path: Path) -> N
         await api.until(lambda: _phases(api)["Succeeded"] == 520, 60)
 
 
-async def _cleared(api: FakeApi, op: Running, left: int) -> None:
+async def _jobs_deleted(api: FakeApi, op: Running, left: int) -> None:
     await op.reconcile_all()
     await api.until(
-        lambda: len(api.objects("jobs")) == left, 60, "the finished Jobs are cleared away"
+        lambda: len(api.objects("jobs")) == left, 60, "the deletion of the finished Jobs"
     )
 
 
