@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.component.running import phase_of, running, status_of
+from tests.component.running import phase_of, running, status_of, until_phase
 from tests.component.support import CLAIM, FakeApi, World
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed
 from tests.component.support.tools import conversion_job
@@ -14,7 +14,7 @@ async def test_a_conversion_succeeds(api: FakeApi, world: World, tmp_path: Path)
     world.script("holiday", succeed(size=12345))
     async with running(api, tmp_path):
         api.create(conversion_job("holiday"))
-        await api.until(lambda: phase_of(api, "holiday") == "Succeeded")
+        await until_phase(api, "holiday", "Succeeded")
     stored = status_of(api, "holiday")
     assert stored["outputSize"] == 12345
     assert stored["reason"] == "Completed"
@@ -36,7 +36,7 @@ async def test_three_run_at_a_time_in_the_order_of_the_queue(
         assert [status_of(api, n)["queuePosition"] for n in names[3:]] == [1, 2, 3, 4]
         assert len(api.objects("jobs")) == 3
         for name in names:
-            await api.until(lambda n=name: phase_of(api, n) == "Running")  # type: ignore[misc]
+            await until_phase(api, name, "Running")
             world.finish(name)
         await api.until(lambda: all(phase_of(api, n) == "Succeeded" for n in names))
 
@@ -45,7 +45,7 @@ async def test_a_faulty_input_is_not_retried(api: FakeApi, world: World, tmp_pat
     world.script("bad", fail("InputEmpty"))
     async with running(api, tmp_path):
         api.create(conversion_job("bad"))
-        await api.until(lambda: phase_of(api, "bad") == "Failed")
+        await until_phase(api, "bad", "Failed")
     assert status_of(api, "bad")["reason"] == "InputEmpty"
     assert api.audit.count(verb="create", resource="jobs") == 1
 
@@ -56,7 +56,7 @@ async def test_out_of_memory_is_retried_with_twice_the_memory(
     world.script("big", oom_killed(), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("big"))
-        await api.until(lambda: phase_of(api, "big") == "Succeeded")
+        await until_phase(api, "big", "Succeeded")
     limits = [
         job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
         for job in sorted(api.objects("jobs"), key=lambda j: j["metadata"]["name"])
@@ -72,7 +72,7 @@ async def test_a_conversion_recovers_when_its_image_is_fixed(
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "ImagePullFailed")
         op.configure(converter_image="right:1")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await until_phase(api, "c", "Succeeded")
 
 
 async def test_cancelling_a_running_conversion_deletes_its_pod(
@@ -81,9 +81,9 @@ async def test_cancelling_a_running_conversion_deletes_its_pod(
     world.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
-        await api.until(lambda: phase_of(api, "c") == "Cancelled")
+        await until_phase(api, "c", "Cancelled")
         assert world.pods("c") == []
 
 
@@ -92,9 +92,9 @@ async def test_cancelling_a_queued_conversion_creates_no_job(
 ) -> None:
     async with running(api, tmp_path, converter_max_parallel=0):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Queued")
+        await until_phase(api, "c", "Queued")
         api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
-        await api.until(lambda: phase_of(api, "c") == "Cancelled")
+        await until_phase(api, "c", "Cancelled")
     assert api.audit.count(verb="create", resource="jobs") == 0
 
 
@@ -105,7 +105,7 @@ async def test_conversions_wait_while_the_operator_is_paused(
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "Paused")
         op.configure(converter_enabled="true")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await until_phase(api, "c", "Succeeded")
 
 
 async def test_a_conversion_waits_for_its_missing_claim(
@@ -116,7 +116,7 @@ async def test_a_conversion_waits_for_its_missing_claim(
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "ClaimMissing")
         api.add_claim()
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
 
 
 async def test_an_invalid_object_does_not_stop_the_others(
@@ -127,8 +127,8 @@ async def test_an_invalid_object_does_not_stop_the_others(
     async with running(api, tmp_path):
         api.create(odd, check=False)
         api.create(conversion_job("good"))
-        await api.until(lambda: phase_of(api, "good") == "Succeeded")
-        await api.until(lambda: phase_of(api, "odd") == "Failed")
+        await until_phase(api, "good", "Succeeded")
+        await until_phase(api, "odd", "Failed")
     assert status_of(api, "odd")["reason"] == "InvalidSpec"
 
 
@@ -137,7 +137,7 @@ async def test_a_conversion_needs_few_writes(api: FakeApi, world: World, tmp_pat
         await api.until(lambda: op.operator.health.ready)
         mark = api.audit.mark()
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await until_phase(api, "c", "Succeeded")
         writes = api.audit.writes(since=mark, resource="jobs") + api.audit.writes(
             since=mark, resource="conversionjobs"
         )

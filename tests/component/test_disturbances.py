@@ -12,7 +12,7 @@ import pytest
 
 from conversion_operator.core.naming import job_name
 from conversion_operator.core.statuses import STATUS_MAX_BYTES
-from tests.component.running import attempts_of, phase_of, running, status_of
+from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import FakeApi, World
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all
@@ -44,17 +44,17 @@ async def test_a_conversion_recovers_when_its_job_is_deleted(
     world.script("c", succeed(hold=True), succeed())
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         if not operator_up:
             await op.kill()
         api.delete("jobs", status_of(api, "c")["jobName"], propagation=propagation)
         if propagation == "Orphan":
             world.finish("c")
         if operator_up:
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            await until_phase(api, "c", "Succeeded", 20)
     if not operator_up:
         async with running(api, tmp_path):
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            await until_phase(api, "c", "Succeeded", 20)
     lost = ["Completed"] if propagation == "Orphan" else ["JobDeleted", "Completed"]
     assert attempts_of(api, "c") == lost
     check_all(api, limit=3)
@@ -77,7 +77,7 @@ async def test_disruptions_use_no_retries(
     world.script("c", script, script, succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("c", maxRetries=0))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
     assert attempts_of(api, "c") == [reason, reason, "Completed"]
     check_all(api, limit=3)
 
@@ -89,9 +89,9 @@ async def test_a_conversion_recovers_when_its_pod_is_deleted(
     world.script("c", succeed(hold=True), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         world.delete_pods("c", force=force)
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
     assert attempts_of(api, "c") == ["PodDeleted", "Completed"]
     check_all(api, limit=3)
 
@@ -103,9 +103,9 @@ async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
     world.script("c", succeed(hold=True))
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Queued")
+        await until_phase(api, "d", "Queued")
         world.lose_node(status_of(api, "c")["nodeName"])
         world.delete_pods("c")
         api.clock.advance(120)
@@ -114,9 +114,9 @@ async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
         assert phase_of(api, "d") == "Queued"
         api.clock.advance(900)
         await op.reconcile_all()
-        await api.until(lambda: phase_of(api, "c") == "Failed", 20)
+        await until_phase(api, "c", "Failed", 20)
         assert status_of(api, "c")["reason"] == "NodeLost"
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
         await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == reason, 30)
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Queued")
+        await until_phase(api, "d", "Queued")
         api.clock.advance(300)
         await op.reconcile_all()
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
         assert (phase_of(api, "c"), status_of(api, "c")["reason"]) == ("Queued", reason)
         api.clock.advance(60)
         await op.reconcile_all()
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
     check_all(api, limit=1)
 
 
@@ -163,9 +163,9 @@ async def test_a_job_refused_by_a_webhook_is_retried(
             assert "no conversions on Mondays" in status_of(api, "c")["message"]
             assert phase_of(api, "c") == "Queued"
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 10)
+        await until_phase(api, "d", "Succeeded", 10)
         assert phase_of(api, "c") == "Queued"
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 40)
+        await until_phase(api, "c", "Succeeded", 40)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=1)
 
@@ -177,7 +177,7 @@ async def test_a_recreated_conversion_starts_from_scratch(
     world.script("c", succeed(hold=True), succeed(size=77))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         old_pod = status_of(api, "c")["podName"]
         api.delete("conversionjobs", "c")
         api.create(conversion_job("c"))
@@ -200,12 +200,12 @@ async def test_a_late_status_is_not_written_to_a_recreated_conversion(
 
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         old_pod = status_of(api, "c")["podName"]
         with api.faults.tap(on_arrival=recreate, times=1, **STATUS) as write:
             world.finish("c")
             await write.wait_hit()
-        await api.until(lambda: phase_of(api, "c") == "Running", 20)
+        await until_phase(api, "c", "Running", 20)
         uid = api.get("conversionjobs", "c")["metadata"]["uid"]
         phases = History(api.storage).phases(uid)
         assert phases[-1] == "Running", (
@@ -214,7 +214,7 @@ async def test_a_late_status_is_not_written_to_a_recreated_conversion(
         assert "Succeeded" not in phases
         assert status_of(api, "c")["podName"] != old_pod
         world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 20)
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -225,10 +225,10 @@ async def test_time_limits_use_the_clock_of_the_api_server(
     api.clock.advance(timedelta(hours=hours).total_seconds())
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c", ttlSecondsAfterFinished=1800))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 20)
         await op.reconcile_all()
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
         assert phase_of(api, "c") == "Succeeded"
         api.clock.advance(1800)
         await op.reconcile_all()
@@ -247,7 +247,7 @@ async def test_the_second_operator_takes_over_when_the_leader_stops(
                 api.create(conversion_job(f"c{n}"))
             await api.until(lambda: sum(phase_of(api, f"c{n}") == "Running" for n in range(4)) == 2)
         for n in range(4):
-            await api.until(lambda n=n: phase_of(api, f"c{n}") == "Running", 20)  # type: ignore[misc]
+            await until_phase(api, f"c{n}", "Running", 20)
             world.finish(f"c{n}")
         await api.until(lambda: all(phase_of(api, f"c{n}") == "Succeeded" for n in range(4)), 20)
     check_all(api, limit=2)
@@ -258,7 +258,7 @@ async def test_a_foreign_job_with_our_name_is_not_adopted(
 ) -> None:
     async with running(api, tmp_path, converter_max_parallel=0) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Queued")
+        await until_phase(api, "c", "Queued")
         uid = api.get("conversionjobs", "c")["metadata"]["uid"]
         container = {"name": "x", "image": "x"}
         api.create(
@@ -275,7 +275,7 @@ async def test_a_foreign_job_with_our_name_is_not_adopted(
         op.configure(converter_max_parallel=3)
         await api.until(lambda: status_of(api, "c").get("reason") == "JobNameTaken", 20)
         api.delete("jobs", job_name(uid, 1))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 60)
+        await until_phase(api, "c", "Succeeded", 60)
 
 
 @pytest.mark.parametrize(
@@ -296,10 +296,10 @@ async def test_a_status_stays_small_whatever_the_log(
     world.script("c", succeed(tail=log.decode(errors="replace")[-20_000:], hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         world.log("c", log)
         world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 20)
     statuses = History(api.storage).statuses(api.get("conversionjobs", "c")["metadata"]["uid"])
     assert max(map(_printed_size, statuses)) <= STATUS_MAX_BYTES
     check_all(api, limit=3)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.controller import admitter
-from tests.component.running import attempts_of, phase_of, running, status_of
+from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import FakeApi, World
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
@@ -36,7 +36,7 @@ async def test_an_operator_killed_at_a_write_loses_nothing(
         await api.until(lambda: op.operator.health.ready)
         if moment == "last status":
             api.create(conversion_job("c"))
-            await api.until(lambda: phase_of(api, "c") == "Running")
+            await until_phase(api, "c", "Running")
         with fault(**write) as struck:
             if moment == "last status":
                 world.finish("c")
@@ -46,9 +46,9 @@ async def test_an_operator_killed_at_a_write_loses_nothing(
             await op.kill()
     async with running(api, tmp_path):
         if moment != "last status":
-            await api.until(lambda: phase_of(api, "c") == "Running", 20)
+            await until_phase(api, "c", "Running", 20)
             world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 20)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
@@ -77,7 +77,7 @@ async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
             await late.wait_hit()
             api.create(conversion_job("d"))
             api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
-            await api.until(lambda: phase_of(api, "c") == "Cancelled", 20)
+            await until_phase(api, "c", "Cancelled", 20)
             (request,) = api.audit.matching(**CREATE)
             await api.until(lambda: request.outcome == "client disconnected", 20)
             renewals = api.audit.count(**RENEWAL)
@@ -85,7 +85,7 @@ async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
             assert api.audit.matching(**CREATE) == [request]
             late.release()
             await api.until(lambda: request.code == 201)
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 40)
+        await until_phase(api, "d", "Succeeded", 40)
         await api.until(lambda: not world.jobs("c"), 20)
     check_all(api, limit=1)
 
@@ -101,7 +101,7 @@ async def test_an_unanswered_create_releases_its_slot_in_the_end(
             await lost.wait_hit()
             api.create(conversion_job("d"))
             api.delete("conversionjobs", "c")
-            await api.until(lambda: phase_of(api, "d") == "Succeeded", 40)
+            await until_phase(api, "d", "Succeeded", 40)
     check_all(api, limit=1)
 
 
@@ -112,10 +112,10 @@ async def test_the_operator_resumes_after_an_outage_of_the_api_server(
     world.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         async with api.down():
             world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
     check_all(api, limit=3)
 
 
@@ -128,11 +128,11 @@ async def test_changes_during_a_broken_watch_are_seen(
     world.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         for watch in api.watches(resource=resource):
             getattr(watch, how)()
         world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 20)
     check_all(api, limit=3)
 
 
@@ -143,7 +143,7 @@ async def test_a_forbidden_namespace_does_not_stop_the_others(
     with api.faults.forbid(namespace="theirs"):
         async with running(api, tmp_path, watch_namespaces="my-network,theirs") as op:
             api.create(conversion_job("c"))
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            await until_phase(api, "c", "Succeeded", 20)
             assert not op.task.done()
 
 
@@ -154,10 +154,10 @@ async def test_a_late_pod_watch_causes_no_second_attempt(
     world.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         with api.faults.hold_watches(resource="pods"):
             world.finish("c")
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            await until_phase(api, "c", "Succeeded", 20)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
@@ -167,17 +167,17 @@ async def test_kopf_is_restarted_when_it_stops(api: FakeApi, world: World, tmp_p
     world.default = succeed(hold=True)
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         with api.faults.status(410, times=1, verb="watch", resource="conversionjobs") as struck:
             for watch in api.watches(resource="conversionjobs"):
                 watch.close()
             await struck.wait_hit()
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Running", 20)
+        await until_phase(api, "d", "Running", 20)
         assert not op.task.done()
         world.finish("c")
         world.finish("d")
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
 
 
 @pytest.mark.timeout(120)
@@ -189,13 +189,13 @@ async def test_a_silent_watch_is_replaced_within_90_seconds(
     world.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         for watch in api.watches(resource=resource):
             watch.stall()
         world.finish("c")
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 90)
-        await api.until(lambda: phase_of(api, "d") == "Running", 90)
+        await until_phase(api, "c", "Succeeded", 90)
+        await until_phase(api, "d", "Running", 90)
         world.finish("d")
 
 
@@ -203,13 +203,13 @@ async def test_replayed_versions_change_nothing(api: FakeApi, world: World, tmp_
     """F4: a terminal phase stays, and no Job is created again."""
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await until_phase(api, "c", "Succeeded")
         created = api.audit.count(**CREATE)
         name = status_of(api, "c")["jobName"]
         api.replay("conversionjobs", "c")
         api.replay("jobs", name)
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Succeeded")
+        await until_phase(api, "d", "Succeeded")
         assert phase_of(api, "c") == "Succeeded"
         assert api.audit.count(**CREATE) == created + 1
     check_all(api, limit=3)

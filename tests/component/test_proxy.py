@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.component.running import attempts_of, phase_of, running
+from tests.component.running import attempts_of, phase_of, running, until_phase
 from tests.component.support import FakeApi, World
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
@@ -36,7 +36,7 @@ async def test_an_unanswered_create_is_repeated(
             api.create(conversion_job("c"))
             await fault.wait_hit()
             assert api.audit.count(verb="create", resource="jobs") == 0
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+            await until_phase(api, "c", "Succeeded")
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
@@ -49,16 +49,16 @@ async def test_silent_connections_are_replaced_within_90_seconds(
     world.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         with proxy.black_hole() as fault:
             assert fault.hits >= 3  # the watches
             world.finish("c")
             api.create(conversion_job("d"))
             await fault.wait_hit(more_than=fault.hits)
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 90)
-        await api.until(lambda: phase_of(api, "d") == "Running", 90)
+        await until_phase(api, "c", "Succeeded", 90)
+        await until_phase(api, "d", "Running", 90)
         world.finish("d")
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)
 
 
@@ -90,7 +90,7 @@ async def test_server_errors_are_retried(
     ):
         async with running(api, tmp_path, url=await proxy.start()):
             api.create(conversion_job("c"))
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 40)
+            await until_phase(api, "c", "Succeeded", 40)
     assert (creates.hits, patches.hits) == (2, 2)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
@@ -117,15 +117,15 @@ async def test_changes_during_a_relist_are_seen(
     world.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         assert proxy.expire_watches() >= 3
         world.finish("c")
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
-        await api.until(lambda: phase_of(api, "d") == "Running", 20)
+        await until_phase(api, "c", "Succeeded", 20)
+        await until_phase(api, "d", "Running", 20)
         assert not op.task.done()
         world.finish("d")
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)
 
 
@@ -135,12 +135,12 @@ async def test_the_operator_resumes_after_cut_connections(
     world.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         assert proxy.cut() >= 3
         world.finish("c")
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
-        await api.until(lambda: phase_of(api, "d") == "Running", 20)
+        await until_phase(api, "c", "Succeeded", 20)
+        await until_phase(api, "d", "Running", 20)
         world.finish("d")
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)

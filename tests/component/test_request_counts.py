@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from tests.component.running import Running, phase_of, running, status_of
+from tests.component.running import Running, running, status_of, until_phase
 from tests.component.support import FakeApi, World
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all, check_events, check_writes
@@ -26,9 +26,9 @@ async def test_a_conversion_needs_few_writes_and_events(
         for name in names:
             api.create(conversion_job(name))
         for name in names:
-            await api.until(lambda n=name: phase_of(api, n) == "Running")  # type: ignore[misc]
+            await until_phase(api, name, "Running")
             world.finish(name)
-            await api.until(lambda n=name: phase_of(api, n) == "Succeeded")  # type: ignore[misc]
+            await until_phase(api, name, "Succeeded")
         api.clock.advance(130)
         await _jobs_deleted(api, op, 0)
     per_conversion = api.audit.writes_per_conversion(History(api.storage).owners)
@@ -48,7 +48,7 @@ async def test_a_conversion_with_many_attempts_has_few_events(
         for _ in range(3):
             api.clock.advance(30)
             await op.reconcile_all()
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
     check_events(api, most=6)
     check_all(api, limit=3)
 
@@ -57,7 +57,7 @@ async def test_ten_idle_minutes_need_no_write(api: FakeApi, world: World, tmp_pa
     """500 finished and 20 running conversions need no write, although the watches restart."""
     async with running(api, tmp_path / "before"):
         api.create(conversion_job("done"))
-        await api.until(lambda: phase_of(api, "done") == "Succeeded")
+        await until_phase(api, "done", "Succeeded")
     for n in range(499):
         api.create(conversion_job(f"done-{n}"))
         api.mutate("conversionjobs", f"done-{n}", lambda c: c.update(status=status_of(api, "done")))

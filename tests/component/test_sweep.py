@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion_operator.core.naming import sweep_name
-from tests.component.running import attempts_of, phase_of, running, status_of
+from tests.component.running import attempts_of, running, status_of, until_phase
 from tests.component.support import FakeApi, World
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import oom_killed, succeed
@@ -31,7 +31,7 @@ async def test_one_sweep_runs_after_the_waiting_conversions(
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         made = api.create(conversion_job("c", maxRetries=0))
         api.create(conversion_job("d", priority=-1))
-        await api.until(lambda: phase_of(api, "d") == "Running")
+        await until_phase(api, "d", "Running")
         assert status_of(api, "c")["reason"] == "OutOfMemory"
         assert sweep_of(api, made) is None
         before = status_of(api, "c")
@@ -40,7 +40,7 @@ async def test_one_sweep_runs_after_the_waiting_conversions(
         api.clock.advance(600)
         await op.reconcile_all()
         api.create(conversion_job("e"))
-        await api.until(lambda: phase_of(api, "e") == "Succeeded", 20)
+        await until_phase(api, "e", "Succeeded", 20)
         assert sweep_of(api, made)
         api.clock.advance(3600)
         await op.reconcile_all()

@@ -11,7 +11,7 @@ import pytest
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.controller.leadership import NAME, Leadership
 from conversion_operator.core.fence import ANNOTATION, parse_admissions
-from tests.component.running import phase_of, running
+from tests.component.running import running, until_phase
 from tests.component.support import NAMESPACE, FakeApi, World
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
@@ -63,9 +63,9 @@ async def test_a_create_delayed_past_a_takeover_does_not_exceed_the_limit(
                     )
                     await a.kill()
                     for name in ("early", "urgent"):
-                        await api.until(lambda n=name: phase_of(api, n) == "Running", 20)  # type: ignore[misc]
+                        await until_phase(api, name, "Running", 20)
                         world.finish(name)
-                        await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 20)  # type: ignore[misc]
+                        await until_phase(api, name, "Succeeded", 20)
     check_all(api, limit=1)
 
 
@@ -79,7 +79,7 @@ async def test_an_admission_is_on_the_lease_before_its_job_exists(
             await held.wait_hit(3)
             assert admissions(api) == {body["metadata"]["uid"]: 1 for body in made}
         for n in range(3):
-            await api.until(lambda n=n: phase_of(api, f"c{n}") == "Running")  # type: ignore[misc]
+            await until_phase(api, f"c{n}", "Running")
             world.finish(f"c{n}")
         await api.until(
             lambda: not admissions(api), 20, "the removal of settled admissions from the Lease"
@@ -101,7 +101,7 @@ async def test_nothing_is_admitted_after_another_operator_wrote_the_lease(
         api.create(conversion_job("c"))
         await api.until(lambda: op.metric("converter_leading") == 0)
         assert not api.objects("jobs")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
         assert holder(api) == "op-a"
     check_all(api, limit=3)
 
@@ -143,7 +143,7 @@ async def test_the_next_leader_starts_what_was_admitted(
     api.create(conversion_job("urgent", priority=100))
     async with running(api, tmp_path / "b", "op-b", converter_max_parallel=1):
         for name in ("early", "urgent"):
-            await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 30)  # type: ignore[misc]
+            await until_phase(api, name, "Succeeded")
     owners = [request.owner for request in api.audit.matching(code=201, **CREATE)]
     assert owners[0] == early["metadata"]["uid"]
     check_all(api, limit=1)
@@ -156,7 +156,7 @@ async def test_nothing_is_admitted_before_everything_is_listed(
     world.default = succeed(hold=True)
     async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         await a.kill()
     expire(api)
     with api.faults.hold(verb=("list", "get"), resource=("jobs", "pods")) as held:
@@ -171,9 +171,9 @@ async def test_nothing_is_admitted_before_everything_is_listed(
             assert len(api.objects("jobs")) == 1
             held.release()
             for name in ("c", "urgent"):
-                await api.until(lambda n=name: phase_of(api, n) == "Running", 20)  # type: ignore[misc]
+                await until_phase(api, name, "Running", 20)
                 world.finish(name)
-                await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 20)  # type: ignore[misc]
+                await until_phase(api, name, "Succeeded", 20)
     check_all(api, limit=1)
 
 
@@ -186,11 +186,11 @@ async def test_a_slot_is_reserved_before_its_job_is_seen(
             api.create(conversion_job("c"))
             await held.wait_hit()
             api.create(conversion_job("d"))
-            await api.until(lambda: phase_of(api, "d") == "Queued")
+            await until_phase(api, "d", "Queued")
             renewals = api.audit.count(verb="update", resource="leases")
             await api.until(
                 lambda: api.audit.count(verb="update", resource="leases") > renewals, 20
             )
             assert len({request.body for request in api.audit.matching(**CREATE)}) == 1
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=1)
