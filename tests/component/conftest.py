@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 
 
 @pytest.fixture
@@ -21,6 +21,6 @@ async def api() -> AsyncIterator[FakeApi]:
 
 
 @pytest.fixture
-def world(api: FakeApi) -> World:
+def cluster(api: FakeApi) -> FakeCluster:
     """The Job controller, scheduler, kubelets and nodes for ``api``."""
-    return World(api.storage, api.clock, api.simulation, api.pod_logs)
+    return FakeCluster(api.storage, api.clock, api.simulation, api.pod_logs)

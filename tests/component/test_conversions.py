@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.component.running import phase_of, running, status_of, until_phase
-from tests.component.support import CLAIM, FakeApi, World
+from tests.component.support import CLAIM, FakeApi, FakeCluster
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed
 from tests.component.support.tools import conversion_job
 
 
-async def test_a_conversion_succeeds(api: FakeApi, world: World, tmp_path: Path) -> None:
-    world.script("holiday", succeed(size=12345))
+async def test_a_conversion_succeeds(api: FakeApi, cluster: FakeCluster, tmp_path: Path) -> None:
+    cluster.script("holiday", succeed(size=12345))
     async with running(api, tmp_path):
         api.create(conversion_job("holiday"))
         await until_phase(api, "holiday", "Succeeded")
@@ -24,10 +24,10 @@ async def test_a_conversion_succeeds(api: FakeApi, world: World, tmp_path: Path)
 
 
 async def test_three_run_at_a_time_in_the_order_of_the_queue(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     names = [f"c{n}" for n in range(7)]
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         for name in names:
             api.create(conversion_job(name))
@@ -37,12 +37,14 @@ async def test_three_run_at_a_time_in_the_order_of_the_queue(
         assert len(api.objects("jobs")) == 3
         for name in names:
             await until_phase(api, name, "Running")
-            world.finish(name)
+            cluster.finish(name)
         await api.until(lambda: all(phase_of(api, n) == "Succeeded" for n in names))
 
 
-async def test_a_faulty_input_is_not_retried(api: FakeApi, world: World, tmp_path: Path) -> None:
-    world.script("bad", fail("InputEmpty"))
+async def test_a_faulty_input_is_not_retried(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    cluster.script("bad", fail("InputEmpty"))
     async with running(api, tmp_path):
         api.create(conversion_job("bad"))
         await until_phase(api, "bad", "Failed")
@@ -51,9 +53,9 @@ async def test_a_faulty_input_is_not_retried(api: FakeApi, world: World, tmp_pat
 
 
 async def test_out_of_memory_is_retried_with_twice_the_memory(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    world.script("big", oom_killed(), succeed())
+    cluster.script("big", oom_killed(), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("big"))
         await until_phase(api, "big", "Succeeded")
@@ -65,9 +67,9 @@ async def test_out_of_memory_is_retried_with_twice_the_memory(
 
 
 async def test_a_conversion_recovers_when_its_image_is_fixed(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    world.script("c", image_pull(), succeed())
+    cluster.script("c", image_pull(), succeed())
     async with running(api, tmp_path, converter_image="wrong:1") as op:
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "ImagePullFailed")
@@ -76,19 +78,19 @@ async def test_a_conversion_recovers_when_its_image_is_fixed(
 
 
 async def test_cancelling_a_running_conversion_deletes_its_pod(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    world.script("c", succeed(hold=True))
+    cluster.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
         await until_phase(api, "c", "Cancelled")
-        assert world.pods("c") == []
+        assert cluster.pods("c") == []
 
 
 async def test_cancelling_a_queued_conversion_creates_no_job(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     async with running(api, tmp_path, converter_max_parallel=0):
         api.create(conversion_job("c"))
@@ -99,7 +101,7 @@ async def test_cancelling_a_queued_conversion_creates_no_job(
 
 
 async def test_conversions_wait_while_the_operator_is_paused(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     async with running(api, tmp_path, converter_enabled="false") as op:
         api.create(conversion_job("c"))
@@ -109,7 +111,7 @@ async def test_conversions_wait_while_the_operator_is_paused(
 
 
 async def test_a_conversion_waits_for_its_missing_claim(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     api.delete("persistentvolumeclaims", CLAIM)
     async with running(api, tmp_path):
@@ -120,7 +122,7 @@ async def test_a_conversion_waits_for_its_missing_claim(
 
 
 async def test_an_invalid_object_does_not_stop_the_others(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     odd = conversion_job("odd")
     odd["spec"] = {"conversionType": "nonsense", "inputFile": 7}
@@ -132,7 +134,9 @@ async def test_an_invalid_object_does_not_stop_the_others(
     assert status_of(api, "odd")["reason"] == "InvalidSpec"
 
 
-async def test_a_conversion_needs_few_writes(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_conversion_needs_few_writes(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     async with running(api, tmp_path) as op:
         await api.until(lambda: op.operator.health.ready)
         mark = api.audit.mark()

@@ -13,7 +13,7 @@ import pytest
 from conversion_operator.core.naming import job_name
 from conversion_operator.core.statuses import STATUS_MAX_BYTES
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import (
@@ -38,10 +38,10 @@ STATUS: dict[str, Any] = {
 @pytest.mark.parametrize("propagation", ["Background", "Foreground", "Orphan"])
 @pytest.mark.parametrize("operator_up", [True, False])
 async def test_a_conversion_recovers_when_its_job_is_deleted(
-    api: FakeApi, world: World, tmp_path: Path, propagation: str, operator_up: bool
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, propagation: str, operator_up: bool
 ) -> None:
     """F7: also if the Job was deleted while the operator was down."""
-    world.script("c", succeed(hold=True), succeed())
+    cluster.script("c", succeed(hold=True), succeed())
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
@@ -49,7 +49,7 @@ async def test_a_conversion_recovers_when_its_job_is_deleted(
             await op.kill()
         api.delete("jobs", status_of(api, "c")["jobName"], propagation=propagation)
         if propagation == "Orphan":
-            world.finish("c")
+            cluster.finish("c")
         if operator_up:
             await until_phase(api, "c", "Succeeded", 20)
     if not operator_up:
@@ -71,10 +71,10 @@ async def test_a_conversion_recovers_when_its_job_is_deleted(
     ids=["evicted", "preempted", "drained", "start error"],
 )
 async def test_disruptions_use_no_retries(
-    api: FakeApi, world: World, tmp_path: Path, script: Any, reason: str
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, script: Any, reason: str
 ) -> None:
     """F8."""
-    world.script("c", script, script, succeed())
+    cluster.script("c", script, script, succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("c", maxRetries=0))
         await until_phase(api, "c", "Succeeded")
@@ -84,30 +84,30 @@ async def test_disruptions_use_no_retries(
 
 @pytest.mark.parametrize("force", [True, False])
 async def test_a_conversion_recovers_when_its_pod_is_deleted(
-    api: FakeApi, world: World, tmp_path: Path, force: bool
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, force: bool
 ) -> None:
-    world.script("c", succeed(hold=True), succeed())
+    cluster.script("c", succeed(hold=True), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
-        world.delete_pods("c", force=force)
+        cluster.delete_pods("c", force=force)
         await until_phase(api, "c", "Succeeded")
     assert attempts_of(api, "c") == ["PodDeleted", "Completed"]
     check_all(api, limit=3)
 
 
 async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F10: there is no second attempt, because the pod may still run."""
-    world.script("c", succeed(hold=True))
+    cluster.script("c", succeed(hold=True))
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         api.create(conversion_job("d"))
         await until_phase(api, "d", "Queued")
-        world.lose_node(status_of(api, "c")["nodeName"])
-        world.delete_pods("c")
+        cluster.lose_node(status_of(api, "c")["nodeName"])
+        cluster.delete_pods("c")
         api.clock.advance(120)
         await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == "NodeUnreachable", 20)
@@ -129,10 +129,10 @@ async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
     ids=["image", "unschedulable", "quota"],
 )
 async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
-    api: FakeApi, world: World, tmp_path: Path, script: Any, reason: str
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, script: Any, reason: str
 ) -> None:
     """F12, F20: the status says why, and the slot is released after the start timeout."""
-    world.script("c", script, succeed())
+    cluster.script("c", script, succeed())
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") is not None)
@@ -152,7 +152,7 @@ async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
 
 
 async def test_a_job_refused_by_a_webhook_is_retried(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F20: the webhook's message is in the status, and other conversions go on."""
     async with running(api, tmp_path, converter_max_parallel=1):
@@ -171,28 +171,28 @@ async def test_a_job_refused_by_a_webhook_is_retried(
 
 
 async def test_a_recreated_conversion_starts_from_scratch(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F14: the new ConversionJob has the same name and nothing else of the old one."""
-    world.script("c", succeed(hold=True), succeed(size=77))
+    cluster.script("c", succeed(hold=True), succeed(size=77))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         old_pod = status_of(api, "c")["podName"]
         api.delete("conversionjobs", "c")
         api.create(conversion_job("c"))
-        world.default = succeed(size=77)
+        cluster.default = succeed(size=77)
         await api.until(lambda: phase_of(api, "c") in ("Running", "Succeeded"), 20)
         assert status_of(api, "c")["podName"] != old_pod
         await api.until(lambda: api.find("pods", old_pod) is None, 20)
 
 
 async def test_a_late_status_is_not_written_to_a_recreated_conversion(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F14: the ConversionJob is recreated between the decision and the write of its status."""
-    world.script("c", succeed(hold=True))
-    world.default = succeed(hold=True)
+    cluster.script("c", succeed(hold=True))
+    cluster.default = succeed(hold=True)
 
     def recreate(_: Any) -> None:
         api.delete("conversionjobs", "c")
@@ -203,7 +203,7 @@ async def test_a_late_status_is_not_written_to_a_recreated_conversion(
         await until_phase(api, "c", "Running")
         old_pod = status_of(api, "c")["podName"]
         with api.faults.tap(on_arrival=recreate, times=1, **STATUS) as write:
-            world.finish("c")
+            cluster.finish("c")
             await write.wait_hit()
         await until_phase(api, "c", "Running", 20)
         uid = api.get("conversionjobs", "c")["metadata"]["uid"]
@@ -213,13 +213,13 @@ async def test_a_late_status_is_not_written_to_a_recreated_conversion(
         )
         assert "Succeeded" not in phases
         assert status_of(api, "c")["podName"] != old_pod
-        world.finish("c")
+        cluster.finish("c")
         await until_phase(api, "c", "Succeeded", 20)
 
 
 @pytest.mark.parametrize("hours", [1, -1])
 async def test_time_limits_use_the_clock_of_the_api_server(
-    api: FakeApi, world: World, tmp_path: Path, hours: int
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, hours: int
 ) -> None:
     """F16: timeouts and time to live do not use the operator's own clock."""
     api.clock.advance(timedelta(hours=hours).total_seconds())
@@ -236,10 +236,10 @@ async def test_time_limits_use_the_clock_of_the_api_server(
 
 
 async def test_the_second_operator_takes_over_when_the_leader_stops(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F17: the leader releases the Lease when it stops."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     second = await api.add_endpoint("b")
     async with running(api, tmp_path / "b", "op-b", second, converter_max_parallel=2):
         async with running(api, tmp_path / "a", "op-a", converter_max_parallel=2):
@@ -248,13 +248,13 @@ async def test_the_second_operator_takes_over_when_the_leader_stops(
             await api.until(lambda: sum(phase_of(api, f"c{n}") == "Running" for n in range(4)) == 2)
         for n in range(4):
             await until_phase(api, f"c{n}", "Running", 20)
-            world.finish(f"c{n}")
+            cluster.finish(f"c{n}")
         await api.until(lambda: all(phase_of(api, f"c{n}") == "Succeeded" for n in range(4)), 20)
     check_all(api, limit=2)
 
 
 async def test_a_foreign_job_with_our_name_is_not_adopted(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     async with running(api, tmp_path, converter_max_parallel=0) as op:
         api.create(conversion_job("c"))
@@ -290,15 +290,15 @@ async def test_a_foreign_job_with_our_name_is_not_adopted(
     ids=["one line", "carriage returns", "binary", "wide", "signs"],
 )
 async def test_a_status_stays_small_whatever_the_log(
-    api: FakeApi, world: World, tmp_path: Path, log: bytes
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, log: bytes
 ) -> None:
     """F19."""
-    world.script("c", succeed(tail=log.decode(errors="replace")[-20_000:], hold=True))
+    cluster.script("c", succeed(tail=log.decode(errors="replace")[-20_000:], hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
-        world.log("c", log)
-        world.finish("c")
+        cluster.log("c", log)
+        cluster.finish("c")
         await until_phase(api, "c", "Succeeded", 20)
     statuses = History(api.storage).statuses(api.get("conversionjobs", "c")["metadata"]["uid"])
     assert max(map(_printed_size, statuses)) <= STATUS_MAX_BYTES
@@ -312,7 +312,7 @@ def _printed_size(status: dict[str, Any]) -> int:
 
 
 async def test_cancelling_at_any_moment_leaves_nothing_behind(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     async with running(api, tmp_path, converter_max_parallel=3):
         for n in range(12):

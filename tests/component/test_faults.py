@@ -9,7 +9,7 @@ import pytest
 
 from conversion_operator.controller import admitter
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
@@ -26,12 +26,12 @@ RENEWAL: dict[str, Any] = {"verb": "update", "resource": "leases"}
 @pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])
 @pytest.mark.parametrize("moment", ["create", "first status", "last status"])
 async def test_an_operator_killed_at_a_write_loses_nothing(
-    api: FakeApi, world: World, tmp_path: Path, moment: str, carried_out: bool
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, moment: str, carried_out: bool
 ) -> None:
     """F1: the operator is killed at a write, which may or may not have arrived."""
     fault = api.faults.drop_answer if carried_out else api.faults.black_hole
     write = CREATE if moment == "create" else STATUS
-    world.script("c", succeed(hold=True))
+    cluster.script("c", succeed(hold=True))
     async with running(api, tmp_path) as op:
         await api.until(lambda: op.operator.health.ready)
         if moment == "last status":
@@ -39,7 +39,7 @@ async def test_an_operator_killed_at_a_write_loses_nothing(
             await until_phase(api, "c", "Running")
         with fault(**write) as struck:
             if moment == "last status":
-                world.finish("c")
+                cluster.finish("c")
             else:
                 api.create(conversion_job("c"))
             await struck.wait_hit()
@@ -47,14 +47,14 @@ async def test_an_operator_killed_at_a_write_loses_nothing(
     async with running(api, tmp_path):
         if moment != "last status":
             await until_phase(api, "c", "Running", 20)
-            world.finish("c")
+            cluster.finish("c")
         await until_phase(api, "c", "Succeeded", 20)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
 
 async def test_a_lost_answer_causes_no_second_job(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     with api.faults.drop_answer(times=3, **CREATE):
         async with running(api, tmp_path, converter_max_parallel=1):
@@ -67,7 +67,7 @@ async def test_a_lost_answer_causes_no_second_job(
 
 
 async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
-    api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request may still be carried out, as here."""
     monkeypatch.setattr(admitter, "_LATE_CREATE", 12.0)  # 75 s
@@ -86,12 +86,12 @@ async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
             late.release()
             await api.until(lambda: request.code == 201)
         await until_phase(api, "d", "Succeeded", 40)
-        await api.until(lambda: not world.jobs("c"), 20)
+        await api.until(lambda: not cluster.jobs("c"), 20)
     check_all(api, limit=1)
 
 
 async def test_an_unanswered_create_releases_its_slot_in_the_end(
-    api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request is never carried out so late, so its slot is free again."""
     monkeypatch.setattr(admitter, "_LATE_CREATE", 3.0)  # 75 s
@@ -106,15 +106,15 @@ async def test_an_unanswered_create_releases_its_slot_in_the_end(
 
 
 async def test_the_operator_resumes_after_an_outage_of_the_api_server(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F2."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         async with api.down():
-            world.finish("c")
+            cluster.finish("c")
         await until_phase(api, "c", "Succeeded")
     check_all(api, limit=3)
 
@@ -122,22 +122,22 @@ async def test_the_operator_resumes_after_an_outage_of_the_api_server(
 @pytest.mark.parametrize("how", ["close", "abort", "expire"])
 @pytest.mark.parametrize("resource", ["jobs", "pods", "conversionjobs"])
 async def test_changes_during_a_broken_watch_are_seen(
-    api: FakeApi, world: World, tmp_path: Path, resource: str, how: str
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, resource: str, how: str
 ) -> None:
     """F3."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         for watch in api.watches(resource=resource):
             getattr(watch, how)()
-        world.finish("c")
+        cluster.finish("c")
         await until_phase(api, "c", "Succeeded", 20)
     check_all(api, limit=3)
 
 
 async def test_a_forbidden_namespace_does_not_stop_the_others(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """I6."""
     with api.faults.forbid(namespace="theirs"):
@@ -148,23 +148,25 @@ async def test_a_forbidden_namespace_does_not_stop_the_others(
 
 
 async def test_a_late_pod_watch_causes_no_second_attempt(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F4: the operator gets the pod of a finished Job if its watch has not shown it yet."""
-    world.script("c", succeed(hold=True))
+    cluster.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         with api.faults.hold_watches(resource="pods"):
-            world.finish("c")
+            cluster.finish("c")
             await until_phase(api, "c", "Succeeded", 20)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
 
-async def test_kopf_is_restarted_when_it_stops(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_kopf_is_restarted_when_it_stops(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     """F3: kopf stops when a watch gets 410. The operator starts it again."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
@@ -175,31 +177,33 @@ async def test_kopf_is_restarted_when_it_stops(api: FakeApi, world: World, tmp_p
         api.create(conversion_job("d"))
         await until_phase(api, "d", "Running", 20)
         assert not op.task.done()
-        world.finish("c")
-        world.finish("d")
+        cluster.finish("c")
+        cluster.finish("d")
         await until_phase(api, "d", "Succeeded", 20)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("resource", ["pods", "conversionjobs"])
 async def test_a_silent_watch_is_replaced_within_90_seconds(
-    api: FakeApi, world: World, tmp_path: Path, resource: str
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, resource: str
 ) -> None:
     """F3: the watch sends nothing and does not close."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         for watch in api.watches(resource=resource):
             watch.stall()
-        world.finish("c")
+        cluster.finish("c")
         api.create(conversion_job("d"))
         await until_phase(api, "c", "Succeeded", 90)
         await until_phase(api, "d", "Running", 90)
-        world.finish("d")
+        cluster.finish("d")
 
 
-async def test_replayed_versions_change_nothing(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_replayed_versions_change_nothing(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     """F4: a terminal phase stays, and no Job is created again."""
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
@@ -216,7 +220,7 @@ async def test_replayed_versions_change_nothing(api: FakeApi, world: World, tmp_
 
 
 async def test_delayed_watches_cause_no_extra_jobs(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F4: outdated information causes no second attempt and exceeds no limit."""
     with api.faults.delay_watches(1.0):
@@ -231,7 +235,7 @@ async def test_delayed_watches_cause_no_extra_jobs(
 
 @pytest.mark.parametrize("code", [409, 422, 429, 500, 503])
 async def test_all_conversions_succeed_when_a_fifth_of_the_writes_fails(
-    api: FakeApi, world: World, tmp_path: Path, code: int
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, code: int
 ) -> None:
     """F5."""
     # A Job that is refused as invalid is retried after half a minute, then after a minute. Two

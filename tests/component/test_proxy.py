@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.component.running import attempts_of, phase_of, running, until_phase
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
@@ -28,7 +28,7 @@ async def proxy(api: FakeApi) -> AsyncIterator[Proxy]:
 
 
 async def test_an_unanswered_create_is_repeated(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
 ) -> None:
     """The client's time limit ends the request."""
     async with running(api, tmp_path, url=await proxy.start()):
@@ -43,21 +43,21 @@ async def test_an_unanswered_create_is_repeated(
 
 @pytest.mark.timeout(150)
 async def test_silent_connections_are_replaced_within_90_seconds(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
 ) -> None:
     """All requests and all open watches hang."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         with proxy.black_hole() as fault:
             assert fault.hits >= 3  # the watches
-            world.finish("c")
+            cluster.finish("c")
             api.create(conversion_job("d"))
             await fault.wait_hit(more_than=fault.hits)
         await until_phase(api, "c", "Succeeded", 90)
         await until_phase(api, "d", "Running", 90)
-        world.finish("d")
+        cluster.finish("d")
         await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)
 
@@ -66,7 +66,7 @@ async def test_silent_connections_are_replaced_within_90_seconds(
     ("verb", "path"), [("create", JOBS), ("patch", STATUS)], ids=["create", "status"]
 )
 async def test_dropped_answers_cause_no_second_attempt(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path, verb: str, path: str
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path, verb: str, path: str
 ) -> None:
     with proxy.drop_answer(path, verb=verb, times=2) as fault:
         async with running(api, tmp_path, url=await proxy.start(), converter_max_parallel=1):
@@ -82,7 +82,7 @@ async def test_dropped_answers_cause_no_second_attempt(
 
 @pytest.mark.parametrize("code", [429, 500, 503, 504])
 async def test_server_errors_are_retried(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path, code: int
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path, code: int
 ) -> None:
     with (
         proxy.status(code, JOBS, verb="create", times=2) as creates,
@@ -97,7 +97,7 @@ async def test_server_errors_are_retried(
 
 
 async def test_delayed_watch_lines_cause_no_extra_jobs(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
 ) -> None:
     with proxy.delay_watches(1.5) as fault:
         async with running(api, tmp_path, url=await proxy.start(), converter_max_parallel=2):
@@ -111,36 +111,36 @@ async def test_delayed_watch_lines_cause_no_extra_jobs(
 
 
 async def test_changes_during_a_relist_are_seen(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
 ) -> None:
     """All watches end with a 410."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()) as op:
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         assert proxy.expire_watches() >= 3
-        world.finish("c")
+        cluster.finish("c")
         api.create(conversion_job("d"))
         await until_phase(api, "c", "Succeeded", 20)
         await until_phase(api, "d", "Running", 20)
         assert not op.task.done()
-        world.finish("d")
+        cluster.finish("d")
         await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)
 
 
 async def test_the_operator_resumes_after_cut_connections(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
 ) -> None:
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
         assert proxy.cut() >= 3
-        world.finish("c")
+        cluster.finish("c")
         api.create(conversion_job("d"))
         await until_phase(api, "c", "Succeeded", 20)
         await until_phase(api, "d", "Running", 20)
-        world.finish("d")
+        cluster.finish("d")
         await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.component.running import Running, running, status_of, until_phase
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all, check_events, check_writes
 from tests.component.support.scripts import fail, oom_killed, succeed
@@ -17,17 +17,17 @@ COUNTED = ("conversionjobs", "jobs", "pods", "events")
 
 
 async def test_a_conversion_needs_few_writes_and_events(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """Counts from the queue to the deletion of the Job, with the writes of the Lease."""
     names = [f"c{n}" for n in range(6)]
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         for name in names:
             api.create(conversion_job(name))
         for name in names:
             await until_phase(api, name, "Running")
-            world.finish(name)
+            cluster.finish(name)
             await until_phase(api, name, "Succeeded")
         api.clock.advance(130)
         await _jobs_deleted(api, op, 0)
@@ -40,9 +40,9 @@ async def test_a_conversion_needs_few_writes_and_events(
 
 
 async def test_a_conversion_with_many_attempts_has_few_events(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    world.script("c", oom_killed(), fail("DiskFull"), succeed())
+    cluster.script("c", oom_killed(), fail("DiskFull"), succeed())
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
         for _ in range(3):
@@ -53,7 +53,9 @@ async def test_a_conversion_with_many_attempts_has_few_events(
     check_all(api, limit=3)
 
 
-async def test_ten_idle_minutes_need_no_write(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_ten_idle_minutes_need_no_write(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     """500 finished and 20 running conversions need no write, although the watches restart."""
     async with running(api, tmp_path / "before"):
         api.create(conversion_job("done"))
@@ -62,7 +64,7 @@ async def test_ten_idle_minutes_need_no_write(api: FakeApi, world: World, tmp_pa
         api.create(conversion_job(f"done-{n}"))
         api.mutate("conversionjobs", f"done-{n}", lambda c: c.update(status=status_of(api, "done")))
     async with running(api, tmp_path, converter_max_parallel=20) as op:
-        world.default = succeed(hold=True)
+        cluster.default = succeed(hold=True)
         for n in range(20):
             api.create(conversion_job(f"runs-{n:02}"))
         await api.until(lambda: _phases(api)["Running"] == 20)
@@ -89,7 +91,7 @@ async def test_ten_idle_minutes_need_no_write(api: FakeApi, world: World, tmp_pa
         writes = api.audit.writes(since=mark, resource=COUNTED)
         assert not writes, [str(request) for request in writes]
         for n in range(20):
-            world.finish(f"runs-{n:02}")
+            cluster.finish(f"runs-{n:02}")
         await api.until(lambda: _phases(api)["Succeeded"] == 520, 60)
 
 

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from tests.component.running import phase_of
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_one_live_pod_each, check_parallel_limit
 from tests.component.support.tools import conversion_job
 from tests.support.operator_process import operator_process
@@ -27,7 +27,7 @@ MEBIBYTES = 512
 
 
 @pytest.mark.timeout(300)
-async def test_ten_thousand_conversions(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_ten_thousand_conversions(api: FakeApi, cluster: FakeCluster, tmp_path: Path) -> None:
     for number in range(FINISHED):
         name = f"done-{number:05}"
         api.create(conversion_job(name), check=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from conversion_operator.core.naming import sweep_name
 from tests.component.running import attempts_of, running, status_of, until_phase
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import oom_killed, succeed
 from tests.component.support.tools import conversion_job
@@ -23,11 +23,11 @@ def ended(job: dict[str, Any] | None) -> bool:
 
 
 async def test_one_sweep_runs_after_the_waiting_conversions(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """The sweep changes no status, and its Job is deleted after an hour."""
-    world.script("c", oom_killed(), succeed())
-    world.script("d", succeed(hold=True))
+    cluster.script("c", oom_killed(), succeed())
+    cluster.script("d", succeed(hold=True))
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         made = api.create(conversion_job("c", maxRetries=0))
         api.create(conversion_job("d", priority=-1))
@@ -35,7 +35,7 @@ async def test_one_sweep_runs_after_the_waiting_conversions(
         assert status_of(api, "c")["reason"] == "OutOfMemory"
         assert sweep_of(api, made) is None
         before = status_of(api, "c")
-        world.finish("d")
+        cluster.finish("d")
         await api.until(lambda: ended(sweep_of(api, made)), 20)
         api.clock.advance(600)
         await op.reconcile_all()

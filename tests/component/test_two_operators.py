@@ -12,7 +12,7 @@ from conversion_operator.cluster.client import Cluster
 from conversion_operator.controller.leadership import NAME, Leadership
 from conversion_operator.core.fence import ANNOTATION, parse_admissions
 from tests.component.running import running, until_phase
-from tests.component.support import NAMESPACE, FakeApi, World
+from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import configuration, conversion_job
@@ -41,10 +41,10 @@ def expire(api: FakeApi) -> None:
 
 
 async def test_a_create_delayed_past_a_takeover_does_not_exceed_the_limit(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """The old leader's Job arrives after the new leader has found a more urgent conversion."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     first, second = await api.add_endpoint("a"), await api.add_endpoint("b")
     async with running(api, tmp_path / "a", "op-a", first, converter_max_parallel=1) as a:
         await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
@@ -64,15 +64,15 @@ async def test_a_create_delayed_past_a_takeover_does_not_exceed_the_limit(
                     await a.kill()
                     for name in ("early", "urgent"):
                         await until_phase(api, name, "Running", 20)
-                        world.finish(name)
+                        cluster.finish(name)
                         await until_phase(api, name, "Succeeded", 20)
     check_all(api, limit=1)
 
 
 async def test_an_admission_is_on_the_lease_before_its_job_exists(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         with api.faults.hold(**CREATE) as held:
             made = [api.create(conversion_job(f"c{n}")) for n in range(3)]
@@ -80,7 +80,7 @@ async def test_an_admission_is_on_the_lease_before_its_job_exists(
             assert admissions(api) == {body["metadata"]["uid"]: 1 for body in made}
         for n in range(3):
             await until_phase(api, f"c{n}", "Running")
-            world.finish(f"c{n}")
+            cluster.finish(f"c{n}")
         await api.until(
             lambda: not admissions(api), 20, "the removal of settled admissions from the Lease"
         )
@@ -88,7 +88,7 @@ async def test_an_admission_is_on_the_lease_before_its_job_exists(
 
 
 async def test_nothing_is_admitted_after_another_operator_wrote_the_lease(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """The write of admissions conflicts. No Job is created until the operator leads again."""
     async with running(api, tmp_path) as op:
@@ -107,8 +107,8 @@ async def test_nothing_is_admitted_after_another_operator_wrote_the_lease(
 
 
 async def test_an_admission_settled_during_a_failed_write_leaves_the_lease(api: FakeApi) -> None:
-    cluster = Cluster(configuration(api.url), "op-a")
-    lead = Leadership(cluster, NAMESPACE, "op-a", cluster.now, lambda _: None)
+    client = Cluster(configuration(api.url), "op-a")
+    lead = Leadership(client, NAMESPACE, "op-a", client.now, lambda _: None)
     running_lead = asyncio.create_task(lead.run())
     try:
         await api.until(lambda: lead.leads() and holder(api) == "op-a")
@@ -123,12 +123,12 @@ async def test_an_admission_settled_during_a_failed_write_leaves_the_lease(api: 
     finally:
         running_lead.cancel()
         await asyncio.gather(running_lead, return_exceptions=True)
-        await cluster.close()
+        await client.close()
 
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])
 async def test_the_next_leader_starts_what_was_admitted(
-    api: FakeApi, world: World, tmp_path: Path, carried_out: bool
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, carried_out: bool
 ) -> None:
     """The leader is killed between its writes of the Lease and of the Job."""
     fault = api.faults.drop_answer if carried_out else api.faults.black_hole
@@ -150,10 +150,10 @@ async def test_the_next_leader_starts_what_was_admitted(
 
 
 async def test_nothing_is_admitted_before_everything_is_listed(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """A new operator does not treat unlisted Jobs and pods as absent."""
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
@@ -172,13 +172,13 @@ async def test_nothing_is_admitted_before_everything_is_listed(
             held.release()
             for name in ("c", "urgent"):
                 await until_phase(api, name, "Running", 20)
-                world.finish(name)
+                cluster.finish(name)
                 await until_phase(api, name, "Succeeded", 20)
     check_all(api, limit=1)
 
 
 async def test_a_slot_is_reserved_before_its_job_is_seen(
-    api: FakeApi, world: World, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """The next conversion does not get the slot while the create request is unanswered."""
     async with running(api, tmp_path, converter_max_parallel=1):

@@ -7,8 +7,8 @@ storage of its own.
 
 ::
 
-    async def test_a_conversion_succeeds(api: FakeApi, world: World) -> None:
-        world.script("holiday", evicted(), succeed(size=12))
+    async def test_a_conversion_succeeds(api: FakeApi, cluster: FakeCluster) -> None:
+        cluster.script("holiday", evicted(), succeed(size=12))
         api.create(conversion_job("holiday"))
         async with running_operator(api.url):
             await api.until(lambda: phase(api, "holiday") == "Succeeded")
@@ -20,6 +20,7 @@ fails the test. It never succeeds silently.
 """
 
 from tests.component.support.api import CLAIM, NAMESPACE, FakeApi
+from tests.component.support.cluster import FakeCluster
 from tests.component.support.invariants import (
     check_all,
     check_all_finished,
@@ -33,13 +34,12 @@ from tests.component.support.invariants import (
     check_statuses,
     check_writes,
 )
-from tests.component.support.world import World
 
 __all__ = [
     "CLAIM",
     "NAMESPACE",
     "FakeApi",
-    "World",
+    "FakeCluster",
     "check_all",
     "check_all_finished",
     "check_events",

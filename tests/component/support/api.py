@@ -93,11 +93,11 @@ class FakeApi:
         await self.simulation.stop()
 
     async def manual(self) -> None:
-        """From now on, controllers and the world only act when the test tells them to."""
+        """From now on, the cluster only acts when the test tells it to."""
         await self.simulation.stop()
 
     async def settle(self) -> None:
-        """Lets controllers and the world do everything that they can do at this moment."""
+        """Lets the cluster do everything that it can do at the current time."""
         await self.simulation.settle()
 
     async def add_endpoint(self, name: str) -> str:

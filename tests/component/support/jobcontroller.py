@@ -20,7 +20,7 @@ from tests.component.support.storage import Key, ObjectStorage
 from tests.component.support.strategies import TRACKING_FINALIZER
 
 if TYPE_CHECKING:
-    from tests.component.support.world import World
+    from tests.component.support.cluster import FakeCluster
 
 _COMPONENT: Final = "job-controller"
 _UNMODELLED: Final = ("podFailurePolicy", "successPolicy", "activeDeadlineSeconds", "managedBy")
@@ -37,12 +37,12 @@ class JobController:
     """Does one step for one Job at a time."""
 
     def __init__(
-        self, storage: ObjectStorage, clock: ServerClock, recorder: Recorder, world: World
+        self, storage: ObjectStorage, clock: ServerClock, recorder: Recorder, cluster: FakeCluster
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._recorder = recorder
-        self._world = world
+        self._cluster = cluster
         self._retries: dict[str, tuple[datetime, float]] = {}
 
     def retry_now(self, uid: str) -> None:
@@ -93,7 +93,7 @@ class JobController:
         if spec["parallelism"] != 1 or spec["completions"] != 1:
             used.append("parallelism")
         if used:
-            raise NotImplementedError(f"the world does not model {', '.join(used)} of a Job")
+            raise NotImplementedError(f"the simulation does not model {', '.join(used)} of a Job")
 
     def _counts(self, job: Obj, pod: Obj) -> bool:
         """Whether the Job counts the pod as ended."""
@@ -151,8 +151,8 @@ class JobController:
         due, _ = self._retries.get(job["metadata"]["uid"], (self._clock.now(), 0.0))
         if self._clock.now() < due:
             return
-        why = self._world.pod_refusal(job)
-        obstacle = self._world.script_of(job).obstacle
+        why = self._cluster.pod_refusal(job)
+        obstacle = self._cluster.script_of(job).obstacle
         if why is None and obstacle is not None and obstacle.stage is Stage.NO_POD:
             why = obstacle.message
         if why is None:
@@ -180,7 +180,7 @@ class JobController:
         seconds = min(2 * before, _LAST_RETRY)
         due = self._clock.now() + timedelta(seconds=seconds)
         self._retries[uid] = (due, seconds)
-        self._world.wake_at(JOBS, key, due)
+        self._cluster.wake_at(JOBS, key, due)
 
     def _expire(self, key: Key, job: Obj) -> None:
         ttl = job["spec"].get("ttlSecondsAfterFinished")
@@ -192,7 +192,7 @@ class JobController:
         if self._clock.now() >= due:
             self._storage.delete(JOBS, *key, DeleteOptions(propagation="Foreground"), ACTOR)
         else:
-            self._world.wake_at(JOBS, key, due)
+            self._cluster.wake_at(JOBS, key, due)
 
     def _write(self, key: Key, status: Obj) -> None:
         self._storage.mutate(JOBS, *key, lambda job: job.update(status=status), ACTOR)

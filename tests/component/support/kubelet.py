@@ -18,7 +18,7 @@ from tests.component.support.scripts import Ending, Script, Stage
 from tests.component.support.storage import Key, ObjectStorage
 
 if TYPE_CHECKING:
-    from tests.component.support.world import World
+    from tests.component.support.cluster import FakeCluster
 
 _UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 _TOLERATION_SECONDS: Final = 300.0
@@ -34,7 +34,7 @@ _DEADLINE: Final = Ending(
 
 @dataclass(slots=True)
 class Run:
-    """What the world knows about one pod beyond its object. Times are the server clock's.
+    """The state of one pod beyond its object. Times are the server clock's.
 
     ``late_ending`` is how the container ended while its node was lost.
     """
@@ -52,20 +52,20 @@ class Kubelet:
     """Does one step for one pod at a time."""
 
     def __init__(
-        self, storage: ObjectStorage, clock: ServerClock, recorder: Recorder, world: World
+        self, storage: ObjectStorage, clock: ServerClock, recorder: Recorder, cluster: FakeCluster
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._recorder = recorder
-        self._world = world
+        self._cluster = cluster
 
     def sync(self, key: Key, pod: Obj, run: Run) -> None:
         """One step of the pod at ``key``."""
         node = pod["spec"].get("nodeName")
         deleting = "deletionTimestamp" in pod["metadata"]
-        if node and not self._world.has_node(node):
+        if node and not self._cluster.has_node(node):
             self._collect(key, pod)
-        elif node and self._world.is_lost(node):
+        elif node and self._cluster.is_lost(node):
             self._lose(key, pod, run)
         elif podstatus.is_terminal(pod):
             run.log.close()
@@ -98,7 +98,7 @@ class Kubelet:
         obstacle = run.script.obstacle
         if why is None and obstacle is not None and obstacle.stage is Stage.UNSCHEDULED:
             why = obstacle.message if self._obstructed(key, run) else None
-        node = self._world.pick_node(run.script) if why is None else None
+        node = self._cluster.pick_node(run.script) if why is None else None
         if why is None and node is None:
             why = "0/2 nodes are available: 2 node(s) were unschedulable."
         if node is None:
@@ -255,7 +255,7 @@ class Kubelet:
     def _due(self, key: Key, moment: datetime) -> bool:
         if self._clock.now() >= moment:
             return True
-        self._world.wake_at(PODS, key, moment)
+        self._cluster.wake_at(PODS, key, moment)
         return False
 
     def _change(self, key: Key, change: Callable[[Obj], None]) -> None:

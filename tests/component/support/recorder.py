@@ -7,7 +7,7 @@ from tests.component.support.errors import Obj, StatusError
 from tests.component.support.kinds import EVENTS
 from tests.component.support.storage import ObjectStorage
 
-ACTOR = "world"
+ACTOR = "cluster"
 
 
 class Recorder:

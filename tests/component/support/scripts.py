@@ -2,9 +2,9 @@
 
 ::
 
-    world.script("holiday", fail(Reason.DISK_FULL), succeed(size=12))   # 1st and 2nd attempt
-    world.script("late", image_pull(then=succeed()))                    # until world.fix("late")
-    world.script("long", succeed(hold=True))                            # until world.finish("long")
+    cluster.script("holiday", fail(Reason.DISK_FULL), succeed(size=12))  # 1st and 2nd attempt
+    cluster.script("late", image_pull(then=succeed()))  # until cluster.fix("late")
+    cluster.script("long", succeed(hold=True))  # until cluster.finish("long")
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Script:
     """What happens to one pod.
 
     The pod runs for ``run_seconds`` of the server's clock, or with ``hold`` until
-    ``world.finish``. ``stop_seconds`` is how long it takes to stop after SIGTERM, at most the
+    ``cluster.finish``. ``stop_seconds`` is how long it takes to stop after SIGTERM, at most the
     grace period, and ``on_sigterm`` is how it ends then. ``node`` is the node that it must run on.
     """
 

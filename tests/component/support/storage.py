@@ -60,7 +60,7 @@ class Version:
 class StoredChange:
     """One write that changed an object. ``type`` is ADDED, MODIFIED or DELETED.
 
-    ``at`` is the server's time. ``actor`` is who wrote: the endpoint of a request, or ``world``,
+    ``at`` is the server's time. ``actor`` is who wrote: the endpoint of a request, or ``cluster``,
     ``gc`` or ``test`` for writes without a request.
     """
 

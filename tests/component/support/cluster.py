@@ -3,12 +3,12 @@
 Every Job gets a pod, and every pod follows a script (``scripts``). Each Job of a conversion takes
 the next script of its name. The last script repeats::
 
-    world.script("holiday", evicted(), succeed(size=12))
-    world.default = succeed(run_seconds=5)
+    cluster.script("holiday", evicted(), succeed(size=12))
+    cluster.default = succeed(run_seconds=5)
 
-Time is the server's clock. In automatic mode (the default of the ``api`` fixture) the world reacts
-to writes of clients. After ``await api.manual()`` it only acts in ``world.step()``, ``await
-world.settle()`` and ``await world.advance(seconds)``.
+Time is the server's clock. In automatic mode (the default of the ``api`` fixture) the cluster
+reacts to writes of clients. After ``await api.manual()`` it only acts in ``cluster.step()``,
+``await cluster.settle()`` and ``await cluster.advance(seconds)``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Alarm:
     key: Key = field(compare=False)
 
 
-class World:
+class FakeCluster:
     """Runs Jobs and pods. ``name`` is the name of a ConversionJob, Job or pod."""
 
     def __init__(
