@@ -129,7 +129,9 @@ async def test_changes_during_a_broken_watch_are_seen(
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
-        for watch in api.watches(resource=resource):
+        watches = api.watches(resource=resource)
+        assert watches
+        for watch in watches:
             getattr(watch, how)()
         cluster.finish("c")
         await until_phase(api, "c", "Succeeded", 20)
@@ -192,7 +194,9 @@ async def test_a_silent_watch_is_replaced_within_90_seconds(
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
-        for watch in api.watches(resource=resource):
+        watches = api.watches(resource=resource)
+        assert watches
+        for watch in watches:
             watch.stall()
         cluster.finish("c")
         api.create(conversion_job("d"))

@@ -349,6 +349,6 @@ async def test_a_list_can_show_exactly_one_version(api: FakeApi) -> None:
             ("", "Exact", 400),
             (third, "NotOlderThan", 501),
         ):
-            with pytest.raises(ApiException) as told:
+            with pytest.raises(ApiException) as caught:
                 await at(version, match)
-            assert told.value.status == code
+            assert caught.value.status == code

@@ -210,12 +210,12 @@ def test_every_field_is_explained(kubectl: Kubectl) -> None:
     schema = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["versions"][0]["schema"]
     properties = schema["openAPIV3Schema"]["properties"]
     for part in ("spec", "status"):
-        told = kubectl("explain", f"convjob.{part}", "--recursive=false")
-        assert properties[part]["description"].split()[0] in told
+        text = kubectl("explain", f"convjob.{part}", "--recursive=false")
+        assert properties[part]["description"].split()[0] in text
         for name, field in properties[part]["properties"].items():
-            assert f"  {name}\t" in told
+            assert f"  {name}\t" in text
             words = field["description"].split()
-            assert " ".join(words[:3]) in " ".join(told.split()), name
+            assert " ".join(words[:3]) in " ".join(text.split()), name
     assert "one step is worth a minute" in " ".join(kubectl("explain", "convjob.spec").split())
 
 

@@ -212,9 +212,11 @@ class FakeApi:
     ) -> None:
         """Sends the oldest version that ``chosen`` accepts again, as MODIFIED."""
         kind = kinds.by_plural(resource)
+        watches = self.watches(resource=kind.plural)
+        assert watches, f"no watch of {kind} is open"
         for change in self.storage.tables[kind].log:
             if change.key == (namespace, name) and chosen(change.new.obj):
-                for watch in self.watches(resource=kind.plural):
+                for watch in watches:
                     watch.inject("MODIFIED", change.new.obj)
                 return
         raise LookupError(f"no version of {kind} {namespace}/{name} fits")
