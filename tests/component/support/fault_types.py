@@ -1,4 +1,4 @@
-"""What each fault does to a request or a watch; ``faults`` is how tests switch them on."""
+"""The effect of each fault on a request or a watch. Tests use ``faults`` to enable them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.component.support import errors
 from tests.component.support.audit import Match, Request
 from tests.component.support.clock import Signal
-from tests.component.support.errors import ApiError
+from tests.component.support.errors import StatusError
 
 if TYPE_CHECKING:
     from tests.component.support.watch import Watch
@@ -21,9 +21,9 @@ Hook = Callable[[Request], Awaitable[None] | None]
 
 @dataclass(eq=False)
 class Fault:
-    """One fault. ``skip`` matching requests pass first, then ``times`` are hit, or all.
+    """One fault. It skips ``skip`` matching requests, then hits ``times`` of them, or all.
 
-    ``share`` hits only that part of them by chance, ``seed`` makes it the same chance again.
+    ``share`` is the probability of a hit. The same ``seed`` hits the same requests again.
     """
 
     match: Match
@@ -51,21 +51,21 @@ class Fault:
         return True
 
     async def wait_hit(self, count: int = 1, seconds: float = 30) -> None:
-        """Returns once it has struck ``count`` times."""
+        """Waits until it has hit ``count`` times."""
         async with asyncio.timeout(seconds):
             while self.hits < count:
                 await self.hit.wait()
 
     async def before(self, request: Request) -> None:
-        """Runs before the request is carried out; may raise, wait, or never return."""
+        """Runs before the request is carried out. It may raise, wait, or never return."""
 
     async def after(self, request: Request) -> None:
-        """Runs after it was carried out; may raise another answer, or set ``outcome``."""
+        """Runs after the request was carried out. It may raise an error or set ``outcome``."""
 
 
 @dataclass(eq=False)
 class Refusal(Fault):
-    make: Callable[[Request], ApiError] = field(default=lambda _: errors.no_such_path())
+    make: Callable[[Request], StatusError] = field(default=lambda _: errors.no_such_path())
     carried_out: bool = False
 
     async def before(self, request: Request) -> None:
@@ -123,7 +123,7 @@ class SwallowedAnswer(Fault):
 
 @dataclass(eq=False)
 class Hold(Fault):
-    """Requests wait on the way, and are carried out late, even when their client has given up."""
+    """Requests wait, and are carried out late, even if their client has given up."""
 
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -131,13 +131,13 @@ class Hold(Fault):
         await self.gate.wait()
 
     def release(self) -> None:
-        """Lets those through that wait now, and all later ones."""
+        """Lets all requests through from now on."""
         self.gate.set()
 
 
 @dataclass(eq=False)
 class StreamFault:
-    """A fault of watches: hits those open now and those opened while it is on."""
+    """A fault of watches. It hits open watches and those that open while it is enabled."""
 
     match: Match
     delay: float = 0.0
@@ -146,6 +146,6 @@ class StreamFault:
     watches: list[Watch] = field(default_factory=list)
 
     def release(self) -> None:
-        """Delivers what was held back; later events are held again."""
+        """Delivers the events held back. Later events are held again."""
         for watch in self.watches:
             watch.release()

@@ -1,7 +1,7 @@
-"""The objects of the in-process API server: versions, preconditions, finalizers, the change log.
+"""The object storage of the API server: versions, preconditions, finalizers, the log of changes.
 
-Synchronous and free of I/O: one call is one transaction. Stored objects are never changed in place;
-callers get the stored dictionaries and must copy before they change one (``patching.copy``).
+It is synchronous and does no I/O: one call is one transaction. Stored objects are never changed in
+place. Callers get the stored dictionaries and must copy one (``patching.copy``) to change it.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Change:
-    """One write that changed something. ``type`` is ADDED, MODIFIED or DELETED.
+class StoredChange:
+    """One write that changed an object. ``type`` is ADDED, MODIFIED or DELETED.
 
-    ``at`` is the server's clock, ``actor`` who wrote: the client's front for requests,
-    ``world`` or ``test`` for what did not come over HTTP.
+    ``at`` is the server's time. ``actor`` is who wrote: the endpoint of a request, or ``cluster``,
+    ``gc`` or ``test`` for writes without a request.
     """
 
     rv: int
@@ -80,20 +80,20 @@ class Table:
     """All objects of one kind and the log of their changes."""
 
     live: dict[Key, Version] = field(default_factory=dict)
-    log: list[Change] = field(default_factory=list)
+    log: list[StoredChange] = field(default_factory=list)
     compacted: int = 0
 
 
-class Store:
-    """Objects of every kind, with one version counter as etcd has it."""
+class ObjectStorage:
+    """Objects of every kind, with one version counter, as in etcd."""
 
     def __init__(self, clock: ServerClock, strategy: Strategy) -> None:
         self.clock = clock
         self.strategy = strategy
         self.tables: dict[Kind, Table] = {kind: Table() for kind in STORED}
-        self.changes: list[Change] = []
+        self.changes: list[StoredChange] = []
         self.dependents: dict[str, set[tuple[Kind, Key]]] = {}
-        self.listeners: list[Callable[[Change], None]] = []
+        self.listeners: list[Callable[[StoredChange], None]] = []
         self.changed = Signal()
         self.rv = 0
         self._names = 0
@@ -110,19 +110,19 @@ class Store:
         return version
 
     def objects(self, kind: Kind, namespace: str | None = None) -> list[Version]:
-        """In the order of the keys; ``namespace`` None means all of them."""
+        """Objects in the order of their keys. ``namespace`` None means all namespaces."""
         live = self.tables[kind].live
         return [live[key] for key in sorted(live) if namespace is None or key[0] == namespace]
 
-    def since(self, kind: Kind, rv: int) -> list[Change]:
-        """Changes after version ``rv``; 410 if they are no longer kept."""
+    def since(self, kind: Kind, rv: int) -> list[StoredChange]:
+        """Changes after version ``rv``. Raises 410 if they are compacted."""
         table = self.tables[kind]
         if rv < table.compacted:
             raise errors.expired(rv, self.rv)
         return table.log[bisect_right(table.log, rv, key=lambda change: change.rv) :]
 
     def objects_at(self, kind: Kind, rv: int, namespace: str | None = None) -> list[Version]:
-        """As ``objects`` was at version ``rv``; 410 if that is no longer kept."""
+        """The objects at version ``rv``. Raises 410 if it is compacted."""
         later = self.since(kind, rv)
         live = dict(self.tables[kind].live)
         for change in reversed(later):
@@ -133,7 +133,7 @@ class Store:
         return [live[key] for key in sorted(live) if namespace is None or key[0] == namespace]
 
     def compact(self, kinds: Iterable[Kind] = STORED) -> None:
-        """Forgets history: whoever watches from a version before now gets 410."""
+        """Forgets history: watches from an earlier version get 410."""
         for kind in kinds:
             self.tables[kind].compacted = self.rv + 1
         # Otherwise a list taken now would already be too old to watch from.
@@ -144,7 +144,7 @@ class Store:
     def create(
         self, kind: Kind, namespace: str, obj: Obj, actor: str, *, check: bool = True
     ) -> Version:
-        """``check=False`` stores what today's rules refuse, as an older CRD let it in."""
+        """Stores a new object. ``check=False`` skips validation, as under an older CRD."""
         obj = patching.copy(obj)
         meta: Obj = obj["metadata"]
         if meta.get("resourceVersion"):
@@ -172,7 +172,7 @@ class Store:
     def update(
         self, kind: Kind, namespace: str, name: str, new: Obj, actor: str, subresource: str = ""
     ) -> Version:
-        """A PUT, or what a PATCH made of the object."""
+        """Replaces an object: a PUT, or the result of a PATCH."""
         old = self.get(kind, namespace, name)
         self._check_version(kind, new, old)
         new = patching.copy(self.strategy.prepare_update(kind, new, old.obj, subresource))
@@ -185,9 +185,9 @@ class Store:
     def mutate(
         self, kind: Kind, namespace: str, name: str, change: Callable[[Obj], Any], actor: str
     ) -> Version:
-        """Changes a copy of the object in place of a client; for controllers and tests.
+        """Changes an object without validation; for controllers and tests.
 
-        Goes past validation and past the split of status and spec.
+        It may change spec and status together.
         """
         old = self.get(kind, namespace, name)
         new = patching.copy(old.obj)
@@ -197,7 +197,7 @@ class Store:
     def delete(
         self, kind: Kind, namespace: str, name: str, options: DeleteOptions, actor: str
     ) -> tuple[Version, bool]:
-        """The object as it was left, and whether it is gone."""
+        """Deletes an object. Returns its last state, and whether it is removed already."""
         old = self.get(kind, namespace, name)
         lifecycle.check_preconditions(kind, old.obj, options)
         if kind is NAMESPACES:
@@ -225,7 +225,7 @@ class Store:
     def remove(
         self, kind: Kind, namespace: str, name: str, actor: str, last: Obj | None = None
     ) -> Version:
-        """Takes the object away at once, whatever its finalizers."""
+        """Removes an object at once, whatever its finalizers."""
         old = self.get(kind, namespace, name)
         key = (namespace if kind.namespaced else "", name)
         return self._write("DELETED", kind, key, patching.copy(last or old.obj), old, actor)
@@ -241,7 +241,7 @@ class Store:
         meta = new["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
         released = "deletionTimestamp" in meta and not meta.get("finalizers")
-        # A pod with a grace period left stays until its kubelet says that it has stopped.
+        # A pod in its grace period stays until its kubelet reports that it has stopped.
         if released and not meta.get("deletionGracePeriodSeconds") and kind is not NAMESPACES:
             return self._write("DELETED", kind, key, new, old, actor)
         return self._write("MODIFIED", kind, key, new, old, actor)
@@ -253,7 +253,7 @@ class Store:
         obj["metadata"]["resourceVersion"] = str(self.rv + 1)
         version = Version(kind, obj, self.rv + 1)
         if len(version.raw) > _MAX_OBJECT:
-            raise errors.ApiError(500, "InternalError", "etcdserver: request is too large")
+            raise errors.StatusError(500, "InternalError", "etcdserver: request is too large")
         self.rv += 1
         table = self.tables[kind]
         if event == "DELETED":
@@ -262,7 +262,7 @@ class Store:
             table.live[key] = version
         self._index(kind, key, old if old else None, None if event == "DELETED" else version)
         uid = obj["metadata"]["uid"]
-        change = Change(self.rv, self.clock.now(), event, kind, key, uid, old, version, actor)
+        change = StoredChange(self.rv, self.clock.now(), event, kind, key, uid, old, version, actor)
         table.log.append(change)
         self.changes.append(change)
         for listener in list(self.listeners):

@@ -1,4 +1,4 @@
-"""Drives what works on the objects besides the clients: controllers, kubelets, the collector."""
+"""Runs the simulated controllers, kubelets and garbage collectors."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from datetime import datetime
 from typing import Protocol
 
 from tests.component.support.clock import ServerClock, Signal
-from tests.component.support.store import Store
+from tests.component.support.storage import ObjectStorage
 
 _MOST_ROUNDS = 10_000
 
 
 class Stepper(Protocol):
-    """Something that does one round of work at a time."""
+    """A simulated component that does one round of work at a time."""
 
     def step(self) -> int:
-        """Does what can be done now; returns how much was done, 0 when there is nothing to do."""
+        """Does one round. Returns the number of writes; 0 means that nothing is left to do."""
 
     def next_due(self) -> datetime | None:
-        """When there will be something to do by the clock alone."""
+        """When the clock alone will give it work; None if only changes can."""
 
 
-class Machinery:
-    """Runs steppers: by itself as things change, or only when a test says so.
+class Simulation:
+    """Runs the steppers after every change (automatic mode), or only when a test says so.
 
-    In automatic mode (``start``) each round is followed by a pause of ``pace`` seconds, so that
-    clients can see the states between. ``settle`` runs rounds until nothing is left to do; the
-    clock does not move meanwhile.
+    In automatic mode (``start``) a pause of ``pace`` seconds follows each round, so that clients
+    can see the states in between. ``settle`` runs rounds until nothing is left to do. The clock
+    does not move meanwhile.
     """
 
-    def __init__(self, store: Store, clock: ServerClock) -> None:
-        self._store = store
+    def __init__(self, storage: ObjectStorage, clock: ServerClock) -> None:
+        self._storage = storage
         self._clock = clock
         self._wake = Signal()
         self._task: asyncio.Task[None] | None = None
         self.steppers: list[Stepper] = []
         self.pace = 0.0
-        store.listeners.append(lambda _: self._wake.fire())
+        storage.listeners.append(lambda _: self._wake.fire())
         clock.listeners.append(self._wake.fire)
 
     @property
@@ -47,12 +47,12 @@ class Machinery:
     def start(self) -> None:
         """Automatic mode."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="machinery")
-            # Whoever waits for a change that will now never come is to see the error.
-            self._task.add_done_callback(lambda _: self._store.changed.fire())
+            self._task = asyncio.create_task(self._run(), name="simulation")
+            # Wakes tests that wait for a change that will not come, so that they see the error.
+            self._task.add_done_callback(lambda _: self._storage.changed.fire())
 
     async def stop(self) -> None:
-        """Back to steps by hand; raises what went wrong in automatic mode."""
+        """Ends automatic mode. Raises the error that stopped it, if any."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -64,12 +64,12 @@ class Machinery:
                 raise
 
     def check(self) -> None:
-        """Raises what has ended automatic mode, if something has."""
+        """Raises the error that stopped automatic mode, if any."""
         if self._task is not None and self._task.done():
             self._task.result()
 
     def wake(self) -> None:
-        """To be called when there is work that no change of an object tells of."""
+        """Runs another round although no object has changed."""
         self._wake.fire()
 
     def step(self) -> int:
@@ -77,12 +77,12 @@ class Machinery:
         return sum(stepper.step() for stepper in self.steppers)
 
     async def settle(self) -> None:
-        """Rounds until there is nothing to do, with a turn for everyone else between them."""
+        """Runs rounds until nothing is left to do. Other tasks get a turn after each."""
         for _ in range(_MOST_ROUNDS):
             if not self.step():
                 return
             await asyncio.sleep(0)
-        raise AssertionError("the world does not come to rest")
+        raise AssertionError("the simulation does not settle")
 
     async def _run(self) -> None:
         while True:
@@ -92,7 +92,7 @@ class Machinery:
                 await self._wake.wait(self._pause())
 
     def _pause(self) -> float | None:
-        """Seconds until a stepper is due; None while the clock stands still."""
+        """Seconds until a stepper is due; None while the clock is stopped."""
         dues = [due for stepper in self.steppers if (due := stepper.next_due()) is not None]
         if not dues or self._clock.frozen:
             return None

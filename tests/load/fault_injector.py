@@ -1,4 +1,4 @@
-"""What is done to a cluster in a chaos run, at random and from a seed."""
+"""Injects random faults into a cluster, reproducibly from a seed."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from conversion_operator.api import names
-from tests.e2e.support.commands import Done, Kubectl, run
-from tests.e2e.support.operator import NAME
+from tests.e2e.support.commands import Kubectl, Result, run
+from tests.e2e.support.operator import NAME, PROCESS
 from tests.e2e.support.operator import NAMESPACE as OPERATOR_NAMESPACE
-from tests.e2e.support.world import live
+from tests.e2e.support.watches import live
 from tests.load.media import LONG, NAMESPACE
 
 _OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 _OPERATOR: Final = f"app.kubernetes.io/name={NAME}"
-_PROCESS: Final = "python3 -m conversion_operator"
 _CUT: Final = ("-j", "REJECT", "--reject-with", "tcp-reset")
 _SWALLOW: Final = ("-j", "DROP")
 _MOST: Final = {"pause a node": 2, "kill the API server": 2}
 _PAUSE: Final = (0.3, 0.7)
-"""Nodes are paused in the middle of the run, as parts of it: then there is something to hit."""
+"""Nodes are paused in this part of the run, because conversions run on them then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What ends a fault, and when, by the monotonic clock. ``node`` is the one that is paused."""
+    """How and when to end a fault, by the monotonic clock. ``node`` is the paused node."""
 
     at: float
     command: tuple[str, ...]
@@ -36,8 +35,8 @@ class Repair:
 
 
 @dataclass
-class Saboteur:
-    """Chooses and does; ``done`` counts what had an effect, by kind."""
+class FaultInjector:
+    """Chooses faults and injects them. ``done`` counts those that had an effect, by kind."""
 
     kubectl: Kubectl
     cluster: str
@@ -45,11 +44,14 @@ class Saboteur:
     done: Counter[str] = field(default_factory=Counter)
     cancelled: set[str] = field(default_factory=set)
     last: float = 0.0
-    """When the last fault began or was over, by the monotonic clock."""
+    """When the last fault started or ended, by the monotonic clock."""
     _repairs: list[Repair] = field(default_factory=list)
 
     def strike(self, share: float) -> str:
-        """One fault; ``share`` is how much of the time is over. Returns what was done, or ""."""
+        """Inject one fault, and return its name; "" if it had no effect.
+
+        ``share`` is the part of the run that is over, from 0 to 1.
+        """
         kinds: dict[str, tuple[int, Callable[[], bool]]] = {
             "delete the operator's pod": (4, lambda: self._delete_operator(force=False)),
             "delete the operator's pod at once": (4, lambda: self._delete_operator(force=True)),
@@ -73,7 +75,7 @@ class Saboteur:
         return kind
 
     def repair(self, *, all_of_them: bool = False) -> None:
-        """End the faults whose time has come."""
+        """End the faults that are due."""
         now = time.monotonic()
         for fault in [r for r in self._repairs if all_of_them or r.at <= now]:
             run(*fault.command, limit=30)
@@ -84,17 +86,17 @@ class Saboteur:
         return {repair.node for repair in self._repairs}
 
     def _items(self, *arguments: str) -> list[Any]:
-        """Objects, in the order of their names; none while the API server is away."""
+        """Objects in the order of their names; none while the API server is unavailable."""
         try:
             return list(self.kubectl.get(*arguments, "--request-timeout=5s")["items"])
-        except Exception:  # whatever the API server's absence looks like
+        except Exception:  # an unavailable API server causes many kinds of errors
             return []
 
-    def _worked(self, done: Done) -> bool:
+    def _worked(self, done: Result) -> bool:
         return done.code == 0
 
     def _operator(self) -> Any | None:
-        """Its pod, unless it is away or stands on a node that is paused."""
+        """The operator's pod; None if there is none or its node is paused."""
         pods = self._items("-n", OPERATOR_NAMESPACE, "pods", "-l", _OPERATOR)
         there = [
             pod
@@ -124,10 +126,10 @@ class Saboteur:
         if pod is None:
             return False
         node = pod["spec"]["nodeName"]
-        return self._worked(run("docker", "exec", node, "pkill", "-KILL", "-f", _PROCESS))
+        return self._worked(run("docker", "exec", node, "pkill", "-KILL", "-f", PROCESS))
 
     def _victim(self) -> Any | None:
-        """A converter pod that lives: mostly a long one, as short ones are over before the blow."""
+        """A live converter pod. Mostly a long one, because short ones end before the fault."""
         pods = [pod for pod in self._items("-n", NAMESPACE, "pods", "-l", _OURS) if live(pod)]
         long = [
             pod
@@ -152,7 +154,7 @@ class Saboteur:
         return job is not None and self._delete(NAMESPACE, "job", job, force=False)
 
     def _block(self, how: tuple[str, ...], shortest: float, longest: float) -> bool:
-        """Nothing from the operator's pod reaches the API server for a while."""
+        """Block the operator's packets to the API server for a while."""
         pod = self._operator()
         address = (pod or {}).get("status", {}).get("podIP")
         if pod is None or not address:
@@ -167,13 +169,13 @@ class Saboteur:
         return True
 
     def _kill_api(self) -> bool:
-        # Told to stop it would take a minute for its farewells; killed it is back within seconds.
+        # A graceful stop takes a minute. After SIGKILL it is back within seconds.
         node = f"{self.cluster}-control-plane"
         return self._worked(run("docker", "exec", node, "pkill", "-KILL", "-x", "kube-apiserver"))
 
     def _pause(self) -> bool:
-        """A node stands still. It may be longer than the cluster waits for a lost one."""
-        if self._repairs:  # those need a node that answers
+        """Pause a node, possibly for so long that the cluster considers it lost."""
+        if self._repairs:  # ending the other faults needs a node that answers
             return False
         nodes = (f"{self.cluster}-worker", f"{self.cluster}-worker2")
         node = self.dice.choice(nodes)
@@ -192,7 +194,7 @@ class Saboteur:
         if not there or len(self.cancelled) >= 20:
             return False
         name = self.dice.choice(there)
-        # Whether or not the answer arrives: the request may have been carried out.
+        # The request may be carried out even if it fails here.
         self.cancelled.add(name)
         return self._worked(
             self.kubectl.attempt(

@@ -1,14 +1,14 @@
-"""The world around the API server: Job controller, scheduler, kubelets, and what goes wrong there.
+"""The rest of the cluster around the API server: Job controller, scheduler, kubelets and nodes.
 
-Every Job gets a pod, and every pod lives by a script (``scripts``). The next script of a
-conversion's name is taken for each further Job of it, the last one for all that follow::
+Every Job gets a pod, and every pod follows a script (``scripts``). Each Job of a conversion takes
+the next script of its name. The last script repeats::
 
-    world.script("holiday", evicted(), succeed(size=12))
-    world.default = succeed(run_seconds=5)
+    cluster.script("holiday", evicted(), succeed(size=12))
+    cluster.default = succeed(run_seconds=5)
 
-Time is the server's clock. In automatic mode (the ``api`` fixture's default) the world goes on by
-itself as clients write; ``await api.manual()`` leaves it to ``world.step()``, ``await
-world.settle()`` and ``await world.advance(seconds)``.
+Time is the server's clock. In automatic mode (the default of the ``api`` fixture) the cluster
+reacts to writes of clients. After ``await api.manual()`` it only acts in ``cluster.step()``,
+``await cluster.settle()`` and ``await cluster.advance(seconds)``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tests.component.support.kinds import CLAIMS, JOBS, NODES, PODS, Kind
 from tests.component.support.kubelet import Kubelet, Run
 from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.logs import PodLog
-from tests.component.support.machinery import Machinery
 from tests.component.support.recorder import ACTOR, Recorder
 from tests.component.support.scripts import Ending, Script, Stage, drained, succeed
-from tests.component.support.store import Change, Key, Store
+from tests.component.support.simulation import Simulation
+from tests.component.support.storage import Key, ObjectStorage, StoredChange
 
 
 @dataclass(order=True, slots=True)
@@ -39,25 +39,25 @@ class _Alarm:
     key: Key = field(compare=False)
 
 
-class World:
-    """Makes Jobs and pods live. A name below is that of a ConversionJob, Job or pod."""
+class FakeCluster:
+    """Runs Jobs and pods. ``name`` is the name of a ConversionJob, Job or pod."""
 
     def __init__(
         self,
-        store: Store,
+        storage: ObjectStorage,
         clock: ServerClock,
-        machinery: Machinery,
+        simulation: Simulation,
         pod_logs: dict[str, PodLog],
         nodes: tuple[str, ...] = ("node-1", "node-2"),
     ) -> None:
         self._default = succeed()
-        self.store = store
+        self.storage = storage
         self._clock = clock
-        self._machinery = machinery
+        self._simulation = simulation
         self._logs = pod_logs
-        self._recorder = Recorder(store, clock)
-        self._jobs = JobController(store, clock, self._recorder, self)
-        self._kubelet = Kubelet(store, clock, self._recorder, self)
+        self._recorder = Recorder(storage, clock)
+        self._jobs = JobController(storage, clock, self._recorder, self)
+        self._kubelet = Kubelet(storage, clock, self._recorder, self)
         self._dirty: dict[tuple[Kind, Key], None] = {}
         self._alarms: list[_Alarm] = []
         self._alarm_number = 0
@@ -69,14 +69,14 @@ class World:
         self._next_node = 0
         for name in nodes:
             self.add_node(name)
-        store.listeners.append(self._on_change)
-        machinery.steppers.append(self)
+        storage.listeners.append(self._on_change)
+        simulation.steppers.append(self)
 
     # Scripts
 
     @property
     def default(self) -> Script:
-        """What happens to conversions that have no script of their own."""
+        """The script of conversions that have none of their own."""
         return self._default
 
     @default.setter
@@ -86,7 +86,7 @@ class World:
         self._default = script
 
     def script(self, name: str, *scripts: Script) -> None:
-        """What happens to this conversion's pods, attempt by attempt; the last one repeats."""
+        """Sets the scripts of a conversion's pods, one per attempt. The last one repeats."""
         self._scripts[name] = list(scripts)
 
     def script_of(self, job: Obj) -> Script:
@@ -100,7 +100,7 @@ class World:
         return self._by_job[uid]
 
     def fix(self, name: str) -> None:
-        """Takes away what keeps this conversion's present pod from starting."""
+        """Removes the obstacle that prevents the conversion's current pod from starting."""
         for job in self.jobs(name):
             uid = job["metadata"]["uid"]
             self._by_job[uid] = replace(self.script_of(job), obstacle=None)
@@ -112,16 +112,16 @@ class World:
             self._mark(PODS, pod)
 
     def fix_all(self) -> None:
-        """Takes away every obstacle there is, and those of scripts to come."""
+        """Removes every obstacle, those of future scripts included."""
         for scripts in self._scripts.values():
             scripts[:] = [replace(script, obstacle=None) for script in scripts]
         self.default = replace(self.default, obstacle=None)
         self._refusals.clear()
-        for version in self.store.objects(JOBS):
+        for version in self.storage.objects(JOBS):
             self.fix(version.obj["metadata"]["name"])
 
     def finish(self, name: str, how: Script | Ending | None = None) -> None:
-        """Ends this conversion's running pods now; without ``how`` as their script says."""
+        """Ends the conversion's running pods now, by default as their script says."""
         for pod in self.pods(name):
             if podstatus.is_terminal(pod):
                 continue
@@ -131,44 +131,46 @@ class World:
             self._kubelet.finish(_key(pod), ending, run)
 
     def log(self, name: str, data: bytes) -> None:
-        """This conversion's live pods print ``data``."""
+        """The conversion's live pods write ``data`` to their logs."""
         for pod in self.pods(name):
             if not podstatus.is_terminal(pod):
                 self._run_of(pod).log.write(self._clock.now(), data)
 
     def delete_pods(self, name: str, *, force: bool = False) -> None:
-        """As ``kubectl delete pod`` does by hand; ``force`` is --force --grace-period=0."""
+        """Like ``kubectl delete pod``. ``force`` is --force --grace-period=0."""
         options = DeleteOptions(grace=0 if force else None)
         for pod in self.pods(name):
-            self.store.delete(PODS, *_key(pod), options, "test")
+            self.storage.delete(PODS, *_key(pod), options, "test")
 
     # Nodes and namespaces
 
     def add_node(self, name: str) -> None:
         node: Obj = {"metadata": {"name": name}, "status": {}}
-        self.store.create(NODES, "", node, ACTOR)
+        self.storage.create(NODES, "", node, ACTOR)
         self._set_node(name, "True", "KubeletReady")
 
     def lose_node(self, name: str) -> None:
-        """The node stops answering: its pods become unready and, after their toleration,
-        Terminating, and stay so until ``restore_node``."""
+        """The node stops answering until ``restore_node``.
+
+        Its pods become unready and, after their toleration, Terminating.
+        """
         self._lost.add(name)
         self._set_node(name, "Unknown", "NodeStatusUnknown")
         self._mark_node(name)
 
     def restore_node(self, name: str, ending: Ending | Script | None = None) -> None:
-        """The node is back and reports; ``ending`` is how its pods have ended meanwhile."""
+        """The node answers again. ``ending`` is how its pods have ended meanwhile."""
         self._lost.discard(name)
         self._set_node(name, "True", "KubeletReady")
-        found = ending.ending if isinstance(ending, Script) else ending
+        late_ending = ending.ending if isinstance(ending, Script) else ending
         for pod in self._pods_on(name):
             run = self._run_of(pod)
-            run.lost_at, run.found = None, found
+            run.lost_at, run.late_ending = None, late_ending
         self._mark_node(name)
 
     def delete_node(self, name: str) -> None:
-        """Removes the Node object, upon which the pod collector takes its pods."""
-        self.store.remove(NODES, "", name, ACTOR)
+        """Removes the Node object. The pod garbage collector then removes its pods."""
+        self.storage.remove(NODES, "", name, ACTOR)
         self._mark_node(name)
 
     def drain(self, name: str) -> None:
@@ -177,25 +179,28 @@ class World:
         def cordon(node: Obj) -> None:
             node.setdefault("spec", {})["unschedulable"] = True
 
-        self.store.mutate(NODES, "", name, cordon, ACTOR)
+        self.storage.mutate(NODES, "", name, cordon, ACTOR)
         for pod in self._pods_on(name):
             if not podstatus.is_terminal(pod):
                 self._kubelet.finish(_key(pod), drained().ending, self._run_of(pod))
 
     def forbid_pods(self, namespace: str, why: str) -> None:
-        """No pod can be created in the namespace; ``why`` in the admission plugin's words."""
+        """Refuses all pods in the namespace, with ``why`` as the admission plugin's message."""
         self._refusals[namespace] = why
 
     def allow_pods(self, namespace: str) -> None:
-        """Takes ``forbid_pods`` back. The Job controller learns it at its next try, up to a
-        minute later; ``fix`` makes it try at once."""
+        """Ends ``forbid_pods``.
+
+        The Job controller notices at its next try, up to a minute later. ``fix`` makes it try
+        at once.
+        """
         self._refusals.pop(namespace, None)
 
     # Time
 
     def step(self) -> int:
-        """Every Job and pod with something to do does one step; the number of writes."""
-        before = self.store.rv
+        """Does one step for every Job and pod that has work. Returns the number of writes."""
+        before = self.storage.rv
         dirty, self._dirty = self._dirty, {}
         now = self._clock.now()
         while self._alarms and self._alarms[0].moment <= now:
@@ -206,31 +211,31 @@ class World:
                 self._jobs.sync(key)
             elif kind is PODS:
                 self._sync_pod(key)
-        return self.store.rv - before
+        return self.storage.rv - before
 
     def next_due(self) -> datetime | None:
         return self._alarms[0].moment if self._alarms else None
 
     async def settle(self) -> None:
-        """Steps until the world has nothing to do at this moment of the clock."""
-        await self._machinery.settle()
+        """Does steps until nothing is left to do at the current time."""
+        await self._simulation.settle()
 
     async def advance(self, seconds: float) -> None:
-        """Moves the clock on, and lets the world do what has come due."""
+        """Advances the clock, and does everything that is due then."""
         self._clock.advance(seconds)
-        await self._machinery.settle()
+        await self._simulation.settle()
 
-    # What there is
+    # Jobs and pods
 
     def jobs(self, name: str) -> list[Obj]:
-        """Jobs of this conversion, or of this name."""
-        found = [version.obj for version in self.store.objects(JOBS)]
+        """The Jobs of a conversion, or the Job of this name."""
+        found = [version.obj for version in self.storage.objects(JOBS)]
         return [job for job in found if name in (job["metadata"]["name"], _owner_name(job))]
 
     def pods(self, name: str) -> list[Obj]:
-        """Pods of this conversion, Job or name."""
+        """The pods of a conversion or Job, or the pod of this name."""
         jobs = {job["metadata"]["uid"] for job in self.jobs(name)}
-        found = [version.obj for version in self.store.objects(PODS)]
+        found = [version.obj for version in self.storage.objects(PODS)]
         return [
             pod
             for pod in found
@@ -238,13 +243,13 @@ class World:
             or (metadata.controller_of(pod) or {}).get("uid") in jobs
         ]
 
-    # What its parts ask for
+    # For the Job controller and the kubelets
 
     def pod_refusal(self, job: Obj) -> str | None:
         return self._refusals.get(job["metadata"]["namespace"])
 
     def pick_node(self, script: Script) -> str | None:
-        nodes = [version.obj for version in self.store.objects(NODES)]
+        nodes = [version.obj for version in self.storage.objects(NODES)]
         free = [
             node["metadata"]["name"]
             for node in nodes
@@ -260,7 +265,7 @@ class World:
         return node in self._lost
 
     def has_node(self, node: str) -> bool:
-        return self.store.find(NODES, "", node) is not None
+        return self.storage.find(NODES, "", node) is not None
 
     def wake_at(self, kind: Kind, key: Key, moment: datetime) -> None:
         self._alarm_number += 1
@@ -268,7 +273,7 @@ class World:
 
     # Inside
 
-    def _on_change(self, change: Change) -> None:
+    def _on_change(self, change: StoredChange) -> None:
         if change.kind is PODS:
             self._dirty[PODS, change.key] = None
             owner = metadata.controller_of(change.new.obj)
@@ -277,22 +282,22 @@ class World:
             if change.type == "DELETED" and change.uid in self._runs:
                 self._runs.pop(change.uid).log.close()
         elif change.kind in (CLAIMS, NODES):
-            # What has no node yet is tried again.
-            for version in self.store.objects(PODS):
+            # The scheduler tries pods without a node again.
+            for version in self.storage.objects(PODS):
                 if not version.obj["spec"].get("nodeName"):
                     self._mark(PODS, version.obj)
         elif change.kind is JOBS:
             self._dirty[JOBS, change.key] = None
             if change.type == "DELETED":
-                dependents = self.store.dependents.get(change.uid, ())
+                dependents = self.storage.dependents.get(change.uid, ())
                 self._dirty |= dict.fromkeys(sorted(dependents, key=lambda d: d[1]))
 
     def _sync_pod(self, key: Key) -> None:
-        version = self.store.find(PODS, *key)
+        version = self.storage.find(PODS, *key)
         if version is None:
             return
         self._jobs.release_orphan(version.obj)
-        version = self.store.find(PODS, *key)
+        version = self.storage.find(PODS, *key)
         if version is not None:
             self._kubelet.sync(key, version.obj, self._run_of(version.obj))
 
@@ -301,7 +306,7 @@ class World:
         if uid not in self._runs:
             owner = metadata.controller_of(pod)
             namespace = pod["metadata"]["namespace"]
-            job = self.store.find(JOBS, namespace, owner["name"]) if owner else None
+            job = self.storage.find(JOBS, namespace, owner["name"]) if owner else None
             script = self.default if job is None else self.script_of(job.obj)
             obstacle = script.obstacle
             if obstacle is not None and obstacle.stage is Stage.NO_POD:
@@ -311,12 +316,12 @@ class World:
         return self._runs[uid]
 
     def _pods_on(self, node: str) -> list[Obj]:
-        pods = [version.obj for version in self.store.objects(PODS)]
+        pods = [version.obj for version in self.storage.objects(PODS)]
         return [pod for pod in pods if pod["spec"].get("nodeName") == node]
 
     def _mark(self, kind: Kind, obj: Obj) -> None:
         self._dirty[kind, _key(obj)] = None
-        self._machinery.wake()
+        self._simulation.wake()
 
     def _mark_node(self, name: str) -> None:
         for pod in self._pods_on(name):
@@ -328,7 +333,7 @@ class World:
         def change(node: Obj) -> None:
             podstatus.set_condition(node.setdefault("status", {}), "Ready", ready, stamp, reason)
 
-        self.store.mutate(NODES, "", name, change, ACTOR)
+        self.storage.mutate(NODES, "", name, change, ACTOR)
 
 
 def _key(obj: Obj) -> Key:

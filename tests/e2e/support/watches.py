@@ -1,7 +1,7 @@
-"""All that happens to conversions, their Jobs and pods, from watches kept for the whole run.
+"""The history of all conversions, Jobs and pods, from watches that last for the whole run.
 
-A watch misses no state an object is ever stored in, so what is computed from these histories is
-exact: nothing that lived for a short while between two looks is overlooked.
+A watch sees every stored state of an object. So results from these histories are exact: no
+short-lived object is missed, as it could be between two polls.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _PATHS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class WatchEvent:
     """One event of a watch; ``at`` is when it arrived, by the monotonic clock."""
 
-    kind: str
+    type: str
     body: Body
     at: float
 
@@ -45,38 +45,38 @@ class Event:
 
 
 @dataclass
-class History:
-    """All events of one resource, and what there is of it now, by uid."""
+class ResourceHistory:
+    """All events of one resource, and its current objects by uid."""
 
-    events: list[Event] = field(default_factory=list)
+    events: list[WatchEvent] = field(default_factory=list)
     current: dict[str, Body] = field(default_factory=dict)
 
-    def add(self, event: Event) -> None:
+    def add(self, event: WatchEvent) -> None:
         self.events.append(event)
-        if event.kind == "DELETED":
+        if event.type == "DELETED":
             self.current.pop(event.uid, None)
         else:
             self.current[event.uid] = event.body
 
-    def of(self, uid: str) -> list[Event]:
+    def of(self, uid: str) -> list[WatchEvent]:
         """The events of one object."""
         return [event for event in self.events if event.uid == uid]
 
 
-class World:
-    """One watch for each resource, on a thread of its own. Use as a context manager."""
+class Watches:
+    """One watch per resource, each in its own thread. Use it as a context manager."""
 
     def __init__(self, kubectl: Kubectl) -> None:
-        self.conversions, self.jobs = History(), History()
-        self.pods, self.events = History(), History()
-        self.operators = History()
+        self.conversions, self.jobs = ResourceHistory(), ResourceHistory()
+        self.pods, self.events = ResourceHistory(), ResourceHistory()
+        self.operators = ResourceHistory()
         self._kubectl = kubectl
         self._changed = threading.Condition()
         self._broken: str | None = None
         self._processes: list[subprocess.Popen[str]] = []
         self._threads: list[threading.Thread] = []
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Watches:
         for name, path in _PATHS.items():
             watch = subprocess.Popen(
                 self._kubectl.command("get", "--raw", f"{path}watch=true&timeoutSeconds=7200"),
@@ -97,35 +97,35 @@ class World:
             thread.join()
 
     def _follow(self, name: str, lines: IO[str]) -> None:
-        history: History = getattr(self, name)
+        history: ResourceHistory = getattr(self, name)
         with lines:
             for line in lines:
                 event = json.loads(line)
                 with self._changed:
-                    history.add(Event(event["type"], event["object"], time.monotonic()))
+                    history.add(WatchEvent(event["type"], event["object"], time.monotonic()))
                     self._changed.notify_all()
         with self._changed:
             self._broken = name
             self._changed.notify_all()
 
     def until(self, probe: Callable[[], T], what: str, seconds: float = 60) -> T:
-        """The first true value of ``probe``, which is asked again after each event."""
+        """Wait for the first true value of ``probe``, which is called after each event."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while not (found := probe()):
                 left = deadline - time.monotonic()
-                assert left > 0, f"not within {seconds:.0f} s: {what}"
+                assert left > 0, f"timed out after {seconds:.0f} s: {what}"
                 assert self._broken is None, f"the watch of {self._broken} ended"
                 self._changed.wait(left)
             return found
 
-    def snapshot(self, name: str) -> list[Event]:
+    def snapshot(self, name: str) -> list[WatchEvent]:
         """The events of a resource so far."""
         with self._changed:
             return list(getattr(self, name).events)
 
     def pods_of(self, conversion_uid: str) -> list[Body]:
-        """The pods there are of a conversion."""
+        """The current pods of a conversion."""
         return [p for p in tuple(self.pods.current.values()) if owner(p) == conversion_uid]
 
 
@@ -135,22 +135,24 @@ def owner(child: Body) -> str:
 
 
 def live(pod: Body) -> bool:
-    """True until a pod has ended: it may run, or be about to, or not have stopped yet."""
+    """True until the pod has ended: it may run now or later."""
     return pod["status"].get("phase") not in ("Succeeded", "Failed")
 
 
 def runs(pod: Body) -> bool:
-    """True while its container runs."""
+    """True while the pod's container runs."""
     states = pod["status"].get("containerStatuses") or [{}]
     return live(pod) and "running" in states[0].get("state", {})
 
 
-def together(events: list[Event], counts: Callable[[Body], bool]) -> Iterator[dict[str, str]]:
-    """After each event, the objects for which ``counts`` holds: uid → uid of the conversion."""
-    there: dict[str, str] = {}
+def matching_over_time(
+    events: list[WatchEvent], matches: Callable[[Body], bool]
+) -> Iterator[dict[str, str]]:
+    """The objects for which ``matches`` holds after each event: uid → uid of the conversion."""
+    matching: dict[str, str] = {}
     for event in events:
-        if event.kind != "DELETED" and counts(event.body):
-            there[event.uid] = owner(event.body)
+        if event.type != "DELETED" and matches(event.body):
+            matching[event.uid] = owner(event.body)
         else:
-            there.pop(event.uid, None)
-        yield there
+            matching.pop(event.uid, None)
+        yield matching
