@@ -19,7 +19,8 @@ from conversion_operator.core.plan import (
     Plan,
 )
 from conversion_operator.core.reconcile import decide, decide_ownerless
-from media_converter.contract import EXIT_CODES, Progress
+from conversion_operator.core.transitions import fit
+from media_converter.contract import EXIT_CODES, Progress, Report, dump_report
 from media_converter.contract import Reason as ConverterReason
 from tests.unit.operator.builders import (
     POLICY,
@@ -253,6 +254,15 @@ class TestRetry:
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InputEmpty")
         assert status(subject).message == "because"
 
+    def test_a_long_log_is_shortened_before_the_status_is_written(self) -> None:
+        report = Report(True, ConverterReason.INPUT_DAMAGED, "m", logs="<" * 2048)
+        end = ended(
+            EXIT_CODES[ConverterReason.INPUT_DAMAGED], "Error", dump_report(report).decode()
+        )
+        stored = status(step(is_running(), children(job(), end), 12)[1])
+        assert stored == fit(stored)
+        assert 0 < len(stored.logs or "") < 2048
+
     def test_other_failures_are_retried(self) -> None:
         subject = failed_once()
         assert (status(subject).phase, status(subject).reason) == (Phase.QUEUED, "RetryBackoff")
@@ -367,6 +377,21 @@ class TestCancel:
         _, subject = step(self.cancel(failed_once()), NONE, 13)
         assert status(subject).phase is Phase.CANCELLED
         assert [a.reason for a in status(subject).attempts or []] == ["DiskFull"]
+
+    def test_an_orphan_job_is_stopped_before_a_waiting_conversion_is_cancelled(self) -> None:
+        subject = self.cancel(failed_once())
+        plan, subject = step(subject, children(job()), 41)
+        assert (plan.actions, plan.status) == ((DeleteJob(job(), foreground=True),), None)
+        assert plan.requeue_after == timedelta(seconds=60)
+        assert status(step(subject, NONE, 42)[1]).phase is Phase.CANCELLED
+
+    def test_the_job_of_a_container_that_ended_is_stopped_first(self) -> None:
+        end = ended(42, "Error", bad_report(ConverterReason.DISK_FULL))
+        plan, subject = step(self.cancel(is_running()), children(job(), end), 12)
+        assert plan.actions == (DeleteJob(job(), foreground=True),)
+        assert status(subject).reason == Reason.CANCELLING
+        finished = children(job(finished="Failed"), end)
+        assert status(step(subject, finished, 13)[1]).phase is Phase.CANCELLED
 
     def test_after_the_end(self) -> None:
         done = step(is_running(), children(job(), succeeded()), 12)[1]
