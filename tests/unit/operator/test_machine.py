@@ -276,6 +276,16 @@ class Machine(RuleBasedStateMachine):
             "ADDED",
         )
 
+    def forget_unobserved(self, job: Body) -> None:
+        """Allow the Job again if its create got no answer and the operator has not observed it.
+
+        Nothing tells the operator that this Job existed, so it repeats the create.
+        """
+        uid, name = job["metadata"]["labels"][names.UID_LABEL], job["metadata"]["name"]
+        observed = {known.name for known in self.store.children(uid).jobs}
+        if uid in self.reserved and name not in observed and (uid, name) in self.server.jobs_made:
+            self.server.jobs_made.remove((uid, name))
+
     @rule(data=st.data(), what=st.sampled_from(["cancel", "delete", "job", "pod", "background"]))
     def interfere(self, data: st.DataObject, what: str) -> None:
         kinds = {"job": Resource.JOBS, "background": Resource.JOBS, "pod": Resource.PODS}
@@ -284,6 +294,8 @@ class Machine(RuleBasedStateMachine):
             return
         name = data.draw(st.sampled_from(sorted(self.server.objects[resource])))
         found = self.server.objects[resource][name]
+        if resource is Resource.JOBS:
+            self.forget_unobserved(found)
         if what == "cancel":
             found["spec"]["cancel"] = True
             self.server.put(resource, found)
