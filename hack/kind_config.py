@@ -1,4 +1,4 @@
-"""Prints the kind configuration of one cluster: kind-config.yaml, and what is its own."""
+"""Prints the kind configuration of one cluster: kind-config.yaml, then what differs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 AUDIT_POLICY = "/etc/kubernetes/audit/policy.yaml"
 AUDIT_LOG = "/var/log/kubernetes/audit.log"
 
-# A JSON patch, because extraArgs is a list since kubeadm's v1beta4 and kind has its own entries.
+# A JSON patch: extraArgs is a list since kubeadm's v1beta4, and kind has entries of its own in it.
 AUDIT_PATCH = f"""\
 - op: add
   path: /apiServer/extraArgs/-
@@ -37,7 +37,7 @@ def cluster_config(
 ) -> dict[str, Any]:
     """The configuration `base` for a cluster `name` whose nodes mount the host folder `volume`.
 
-    With `audit`, the API server writes AUDIT_LOG on its node, as hack/audit-policy.yaml says.
+    With `audit`, the API server writes AUDIT_LOG on its node, according to hack/audit-policy.yaml.
     """
     config = copy.deepcopy(base)
     config["name"] = name

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What the scripts of hack/ share. Progress goes to stderr, one line a step with the seconds since
-# the first script of a run began; stdout is for results (a path, an image name).
+# Functions that the scripts in hack/ share. Progress goes to stderr, one line per step, with the
+# seconds since the first script of the run started. stdout is for results (a path, an image name).
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TOOLS=$ROOT/.tools
-# Builds and downloads are kept per user, under names made of their inputs' hash, so that every
-# clone on a machine finds them; .tools holds links into it and what belongs to one clone.
+# Builds and downloads are cached per user, under names that contain the hash of their inputs, so
+# that all clones on a machine share them. .tools has links to them, and the files of one clone.
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/mynetwork-converter
 LOGS=$TOOLS/logs
 export HACK_STARTED=${HACK_STARTED:-$(date +%s)}
@@ -14,7 +14,7 @@ export PATH=$TOOLS/bin:$PATH
 mkdir -p "$TOOLS/bin" "$TOOLS/kube" "$LOGS" "$CACHE"
 
 BASE_IMAGE=debian:trixie-slim
-# shellcheck disable=SC2034 # used by those who include this
+# shellcheck disable=SC2034 # used by the scripts that source this file
 KUBERNETES_VERSION=v1.37.2
 
 step() { printf '[%4ds] %s\n' "$(($(date +%s) - HACK_STARTED))" "$*" >&2; }
@@ -24,28 +24,28 @@ die() {
   exit 1
 }
 
-# run_logged NAME COMMAND…: its output goes to .tools/logs/NAME.log, and to the reader if it fails.
+# run_logged NAME COMMAND…: writes the output to .tools/logs/NAME.log; on error also to stderr.
 run_logged() {
   local log=$LOGS/$1.log
   shift
   "$@" >"$log" 2>&1 || {
     local code=$?
     tail -n 40 "$log" >&2
-    die "\`$*\` failed with exit code $code; all of its output is in $log"
+    die "\`$*\` failed with exit code $code; its whole output is in $log"
   }
 }
 
-# thrice COMMAND…: for what asks a container that has only just started. An exec fails now and then
-# there, with `read init-p: connection reset by peer`.
+# thrice COMMAND…: tries a command up to three times. An exec into a container that has just
+# started sometimes fails with `read init-p: connection reset by peer`.
 thrice() {
   "$@" || { sleep 1 && "$@"; } || { sleep 5 && "$@"; }
 }
 
-# hash_of WORD…: 16 digits over the words on the command line and standard input.
-# shellcheck disable=SC2120 # there may be no words
+# hash_of WORD…: prints 16 digits of the hash of its arguments and standard input.
+# shellcheck disable=SC2120 # the words are optional
 hash_of() { { printf '%s\n' "$@" && cat; } | sha256sum | cut -c1-16; }
 
-# locked NAME COMMAND…: one at a time over all clones of this user.
+# locked NAME COMMAND…: runs one such command at a time, over all clones of this user.
 locked() {
   local what=$1
   shift
@@ -62,7 +62,7 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 is_debian_like() { command -v apt-get >/dev/null && [ -e /etc/debian_version ]; }
 
-# apt_install PACKAGE…: only those that are missing; the caller has made sure of root and Debian.
+# apt_install PACKAGE…: installs missing packages. The caller has checked for root and Debian.
 apt_install() {
   local missing=() package
   for package in "$@"; do
@@ -76,34 +76,34 @@ apt_install() {
     apt-get install -y --no-install-recommends "${missing[@]}"
 }
 
-# The mirror this machine's own apt is set up with.
+# Prints the mirror that this machine's apt uses.
 debian_mirror() {
   local mirror
   # shellcheck disable=SC2016 # apt's own variables
   mirror=$(apt-get indextargets --format '$(REPO_URI)' \
     'Created-By: Packages' 'Component: main' 2>/dev/null |
     awk '/\/debian\/?$/ && !found { found = $0 } END { print found }')
-  [ -n "$mirror" ] || die "apt knows no Debian mirror on this machine (see /etc/apt/sources.list.d)"
+  [ -n "$mirror" ] || die "apt has no Debian mirror on this machine (see /etc/apt/sources.list.d)"
   printf '%s\n' "$mirror"
 }
 
-# Whether a container registry can be used. Asked once, for ten minutes: a run must not pay a
-# time-out for every image, nor mix pulled and built ones.
+# Succeeds if a container registry answers. The answer is kept for ten minutes, so that a run does
+# not wait for a timeout at every image, and does not mix pulled and built images.
 registry_answers() {
   local verdict=$TOOLS/registry
   if [ -z "$(find "$verdict" -mmin -10 2>/dev/null)" ]; then
     if timeout 5 docker manifest inspect "$BASE_IMAGE" >/dev/null 2>&1; then
       echo yes >"$verdict"
-      step "a container registry answers: published images are used"
+      step "a container registry answers: using published images"
     else
       echo no >"$verdict"
-      step "no container registry answers: images are built from Debian packages and Go modules"
+      step "no container registry answers: building images from Debian packages and Go modules"
     fi
   fi
   [ "$(cat "$verdict")" = yes ]
 }
 
-# kind_clusters PATTERN: the names of kind's clusters that match, half-deleted ones included.
+# kind_clusters PATTERN: prints the names of matching kind clusters, including half-deleted ones.
 kind_clusters() {
   docker ps --all --format '{{.Label "io.x-k8s.kind.cluster"}}' 2>/dev/null |
     sort -u | grep -xE "$1" || true

@@ -1,8 +1,8 @@
-"""Copies the files the converter needs, and no others, into a folder, when the image is built.
+"""Copies the files that the converter needs, and no others, into a folder during the image build.
 
-Programs and plug-ins bring the libraries ldd names, the package brings the modules it imports.
-Every Debian package a file comes from leaves its status entry (scanners look for it there) and its
-copyright file.
+These are the programs and plug-ins with the libraries that ldd lists, and the Python modules that
+the package imports. For each Debian package that a file belongs to, copies the status entry, which
+scanners read, and the copyright file.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PROGRAMS = (
     "/usr/bin/vipsheader",
     "/usr/bin/setpriv",
 )
-# Of libvips' modules only HEIF: the others read formats that are refused.
+# Of libvips' modules only HEIF: the others read formats that the converter refuses.
 PLUGINS = ("vips-modules-*/vips-heif.so", "libheif/plugins/*.so")
 CONVERTER = pathlib.Path("/opt/converter")
-# Modules the interpreter imports by itself, beside those the converter names.
+# Modules that the interpreter imports in addition to those that the converter names.
 MORE_MODULES = ("encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8")
 FOLDERS = ("tmp", "workspace", "proc", "sys", "dev", "etc")
 
@@ -60,13 +60,13 @@ def main(image: pathlib.Path) -> None:
 
 
 def imported_modules(interpreter: str) -> set[str]:
-    """The standard library's files behind ``python3 -I -S /opt/converter``."""
+    """The files of the standard library that the converter's modules import."""
     code = (
         "import sys, importlib, pkgutil\n"
         f"sys.path.insert(0, {str(CONVERTER)!r})\n"
         "import media_converter\n"
-        "for m in pkgutil.iter_modules(media_converter.__path__):\n"
-        "    m.name == '__main__' or importlib.import_module('media_converter.' + m.name)\n"
+        "for m in pkgutil.walk_packages(media_converter.__path__, 'media_converter.'):\n"
+        "    importlib.import_module(m.name)\n"
         f"for name in {MORE_MODULES!r}: importlib.import_module(name)\n"
         "for m in list(sys.modules.values()):\n"
         "    if getattr(m, '__file__', None): print(m.__file__)\n"
@@ -78,7 +78,7 @@ def imported_modules(interpreter: str) -> set[str]:
 
 
 def libraries(files: set[str]) -> set[str]:
-    """Every library the dynamic loader brings for ``files``, and the loader itself."""
+    """Every library that the dynamic loader loads for ``files``, and the loader itself."""
     found = set()
     for name in files:
         printed = subprocess.run(["ldd", name], capture_output=True, text=True, check=False).stdout
@@ -89,7 +89,7 @@ def libraries(files: set[str]) -> set[str]:
 
 
 def copy(path: pathlib.Path, image: pathlib.Path) -> None:
-    """Copy a file to the same place in ``image``, and with a link also what it leads to."""
+    """Copy a file to the same place in ``image``. For a link, also copy its target."""
     place = path.parent.resolve() / path.name
     target = image / place.relative_to("/")
     if target.exists() or target.is_symlink():
@@ -103,7 +103,7 @@ def copy(path: pathlib.Path, image: pathlib.Path) -> None:
 
 
 def compile_all(image: pathlib.Path) -> None:
-    """Byte-compile every module: the image is read-only, so Python could not keep what it makes."""
+    """Byte-compile every module: Python cannot write byte code into the read-only image."""
     for source in image.rglob("*.py"):
         py_compile.compile(
             str(source),
@@ -114,7 +114,7 @@ def compile_all(image: pathlib.Path) -> None:
 
 
 def describe(files: set[str], image: pathlib.Path) -> None:
-    """Status entry and copyright file of every Debian package that ``files`` come from."""
+    """Copy status entry and copyright file of every Debian package that ``files`` belong to."""
     owners = {
         line: listing.stem
         for listing in pathlib.Path("/var/lib/dpkg/info").glob("*.list")

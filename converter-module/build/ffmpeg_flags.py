@@ -1,12 +1,12 @@
-"""Prints the configure flags of the image's ffmpeg, one a line. Runs while the image is built."""
+"""Prints the configure flags of the image's ffmpeg, one per line, during the image build."""
 
 from __future__ import annotations
 
 import sys
 
-from media_converter.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
+from media_converter.probing.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
 
-# Where configure's name of a decoder is not the name of its codec.
+# Decoders whose name in configure is not the name of their codec.
 DECODER_NAMES = {
     "amr_nb": ("amrnb",),
     "amr_wb": ("amrwb",),
@@ -18,7 +18,7 @@ DECODER_NAMES = {
     "mp3": ("mp3float",),
     "musepack7": ("mpc7",),
     "musepack8": ("mpc8",),
-    # Two each: ffmpeg's own are faster, only libvpx sees the transparency.
+    # Two each: ffmpeg's own are faster, but only libvpx decodes the alpha channel.
     "vp8": ("vp8", "libvpx_vp8"),
     "vp9": ("vp9", "libvpx_vp9"),
 }
@@ -42,7 +42,7 @@ LIBRARIES = ("libaom", "libdav1d", "libmp3lame", "libvpx", "libwebp", "libx264",
 
 
 def flags() -> list[str]:
-    """Everything off, then what the converter uses. No network, no devices, no playlists."""
+    """Disable everything, then enable what the converter uses: no network, devices or playlists."""
     decoders = [
         name
         for codec in sorted(VIDEO_DECODERS | AUDIO_DECODERS)

@@ -1,6 +1,6 @@
-"""What the converter image and the operator have agreed on: types, reasons, exit codes, the report.
+"""The contract of converter and operator: conversion types, exit reasons, exit codes, the report.
 
-Both sides import this module, so the table exists once. It does no I/O.
+Both sides import this module, so each table exists once. It does no I/O.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 REPORT_MAX_BYTES: Final = 3072
-"""Most bytes of a report. The kubelet keeps 4096 per container and cuts the rest off."""
+"""Maximum size of a report. The kubelet keeps 4096 bytes per container and drops the rest."""
 
 PROGRESS_KEY: Final = "progress"
-"""First key of a progress line on standard output, which tells it from human log lines."""
+"""The first key of a progress line on standard output. Log lines for people do not have it."""
 
 
 class ConversionType(StrEnum):
@@ -26,11 +26,11 @@ class ConversionType(StrEnum):
     EXTRACT_THUMBNAIL = "extract_thumbnail"
 
 
-class Reason(StrEnum):
-    """How a run of the converter ended. Closed: every end has exactly one of these."""
+class ExitReason(StrEnum):
+    """Why a run of the converter ended. The list is closed: each run has exactly one reason."""
 
     COMPLETED = "Completed"
-    # The file's, or the request's, own fault: the same run would end the same way.
+    # The file or the request is at fault. Another run would end the same way.
     INPUT_NOT_FOUND = "InputNotFound"
     INPUT_EMPTY = "InputEmpty"
     INPUT_NOT_REGULAR = "InputNotRegular"
@@ -45,7 +45,7 @@ class Reason(StrEnum):
     OUTPUT_IS_INPUT = "OutputIsInput"
     INVALID_OPTIONS = "InvalidOptions"
     NEEDS_MEMORY = "NeedsMemory"
-    # The surroundings': another run may end well.
+    # The environment is at fault. Another run may succeed.
     INPUT_UNREADABLE = "InputUnreadable"
     OUTPUT_NOT_WRITABLE = "OutputNotWritable"
     DISK_FULL = "DiskFull"
@@ -59,48 +59,47 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "InternalError"
 
 
-# 1 and 2 belong to the interpreter, 125 and up to the container runtime and to signals.
+# The interpreter uses 1 and 2. The container runtime and signals use 125 and up.
 EXIT_CODES: Final = MappingProxyType(
     {
-        Reason.COMPLETED: 0,
-        Reason.INPUT_NOT_FOUND: 10,
-        Reason.INPUT_EMPTY: 11,
-        Reason.INPUT_NOT_REGULAR: 12,
-        Reason.PATH_NOT_ALLOWED: 13,
-        Reason.UNSUPPORTED_FORMAT: 14,
-        Reason.NO_VIDEO_STREAM: 15,
-        Reason.NO_AUDIO_STREAM: 16,
-        Reason.INPUT_TRUNCATED: 17,
-        Reason.INPUT_DAMAGED: 18,
-        Reason.INPUT_TOO_LARGE: 19,
-        Reason.NOTHING_IN_RANGE: 20,
-        Reason.OUTPUT_IS_INPUT: 21,
-        Reason.INVALID_OPTIONS: 22,
-        Reason.NEEDS_MEMORY: 23,
-        Reason.INPUT_UNREADABLE: 40,
-        Reason.OUTPUT_NOT_WRITABLE: 41,
-        Reason.DISK_FULL: 42,
-        Reason.INPUT_CHANGED: 43,
-        Reason.OUT_OF_MEMORY: 44,
-        Reason.STALLED: 45,
-        Reason.DEADLINE_EXCEEDED: 46,
-        Reason.TERMINATED: 47,
-        Reason.IO_ERROR: 48,
-        Reason.VERIFICATION_FAILED: 49,
-        Reason.INTERNAL_ERROR: 50,
+        ExitReason.COMPLETED: 0,
+        ExitReason.INPUT_NOT_FOUND: 10,
+        ExitReason.INPUT_EMPTY: 11,
+        ExitReason.INPUT_NOT_REGULAR: 12,
+        ExitReason.PATH_NOT_ALLOWED: 13,
+        ExitReason.UNSUPPORTED_FORMAT: 14,
+        ExitReason.NO_VIDEO_STREAM: 15,
+        ExitReason.NO_AUDIO_STREAM: 16,
+        ExitReason.INPUT_TRUNCATED: 17,
+        ExitReason.INPUT_DAMAGED: 18,
+        ExitReason.INPUT_TOO_LARGE: 19,
+        ExitReason.NOTHING_IN_RANGE: 20,
+        ExitReason.OUTPUT_IS_INPUT: 21,
+        ExitReason.INVALID_OPTIONS: 22,
+        ExitReason.NEEDS_MEMORY: 23,
+        ExitReason.INPUT_UNREADABLE: 40,
+        ExitReason.OUTPUT_NOT_WRITABLE: 41,
+        ExitReason.DISK_FULL: 42,
+        ExitReason.INPUT_CHANGED: 43,
+        ExitReason.OUT_OF_MEMORY: 44,
+        ExitReason.STALLED: 45,
+        ExitReason.DEADLINE_EXCEEDED: 46,
+        ExitReason.TERMINATED: 47,
+        ExitReason.IO_ERROR: 48,
+        ExitReason.VERIFICATION_FAILED: 49,
+        ExitReason.INTERNAL_ERROR: 50,
     }
 )
 REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in EXIT_CODES.items()})
 
 FILE_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 10 <= code < 40)
-"""Ends that a retry cannot cure: the input or the request itself is at fault."""
+"""Reasons that a retry cannot cure: the input or the request is at fault."""
 
 
 class Output(NamedTuple):
     """Facts about the output file, probed after it was written.
 
-    ``width`` and ``height`` are displayed pixels, ``duration_seconds`` is seconds; what a format
-    does not have is None.
+    ``width`` and ``height`` are in displayed pixels. Properties that the format lacks are None.
     """
 
     sha256: str
@@ -113,9 +112,9 @@ class Output(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run is. ``percent`` is 0 to 100 or None where the length is unknown.
+    """How far a run is. ``percent`` is 0 to 100; None if the duration is unknown.
 
-    ``speed`` is media seconds per second of wall time, ``eta_seconds`` whole seconds.
+    ``speed`` is media seconds per second of wall time. ``eta_seconds`` is in whole seconds.
     """
 
     percent: int | None = None
@@ -124,14 +123,14 @@ class Progress(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a run has to say. Success requires ``final`` and reason Completed.
+    """The termination message of a run. Success requires ``final`` and the reason Completed.
 
-    A report that is not final was written by a run that died before its end: ``logs`` and
-    ``progress`` are then the last that is known of it.
+    If a report is not final, the run was killed before it could write another one. Then ``logs``
+    and ``progress`` are its last known state.
     """
 
     final: bool
-    reason: Reason | None = None
+    reason: ExitReason | None = None
     message: str = ""
     output_size: int | None = None
     output: Output | None = None
@@ -157,9 +156,9 @@ def _to_json(value: object, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]
 
 
 def dump_report(report: Report) -> bytes:
-    """One JSON object in at most REPORT_MAX_BYTES bytes of ASCII.
+    """The report as one JSON object of at most REPORT_MAX_BYTES bytes of ASCII.
 
-    The log tail is shortened from its start until the whole fits: the end of a log says why.
+    Drops log lines from the start until the report fits: the end of a log says why a run failed.
     """
     message, logs = report.message, report.logs
     while True:
@@ -176,7 +175,7 @@ def dump_report(report: Report) -> bytes:
         excess = len(text) - REPORT_MAX_BYTES
         if excess <= 0:
             return text.encode("ascii")
-        # An escaped character takes up to twelve bytes; cutting too little only loops again.
+        # An escaped character takes up to twelve bytes. If the cut is too small, the loop repeats.
         cut = max(1, excess // 12)
         if logs:
             logs = logs[cut:]
@@ -185,10 +184,10 @@ def dump_report(report: Report) -> bytes:
 
 
 def parse_report(text: str) -> Report | None:
-    """The report in a termination message or a last line of output; None if there is none.
+    """Parse a termination message or the last line of output. None if it is not a report.
 
-    Never raises: the text comes from a container that may have been killed half-way through
-    writing, or from the kubelet's fallback to the log's tail.
+    Never raises: the container may have been killed while it wrote the text, or the text may be
+    the end of the log, which the kubelet uses as a fallback.
     """
     try:
         body = json.loads(text)
@@ -198,7 +197,7 @@ def parse_report(text: str) -> Report | None:
         progress = body.get("progress") or {}
         return Report(
             final=body["final"],
-            reason=Reason(body["reason"]) if body.get("reason") else None,
+            reason=ExitReason(body["reason"]) if body.get("reason") else None,
             message=str(body.get("message", "")),
             output_size=_whole(body.get("outputSize")),
             output=_parse_output(output) if output else None,
@@ -214,12 +213,12 @@ def parse_report(text: str) -> Report | None:
 
 
 def dump_progress(progress: Progress) -> str:
-    """A progress line for standard output, without its line end."""
+    """A progress line for standard output, without the line break."""
     return json.dumps({PROGRESS_KEY: _to_json(progress, _PROGRESS_KEYS)}, separators=(",", ":"))
 
 
 def parse_progress(line: str) -> Progress | None:
-    """The progress in one line of a container's log; None for a human log line."""
+    """Parse one line of a container's log. None if it is not a progress line."""
     if not line.startswith('{"' + PROGRESS_KEY + '"'):
         return None
     try:

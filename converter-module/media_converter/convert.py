@@ -1,4 +1,4 @@
-"""One conversion from start to end: the order of things, and which failure has which reason."""
+"""Runs one conversion from start to end: open, probe, plan, run, verify, commit."""
 
 from __future__ import annotations
 
@@ -7,105 +7,116 @@ import os
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from media_converter import (
-    paths,
-    plan_audio,
-    plan_image,
-    plan_thumbnail,
-    plan_video,
-    probe,
-    probe_image,
-    still,
-    structure,
-    temporary,
-    verify,
-)
-from media_converter.contract import FILE_FAULTS, Output, Progress, Reason
+from media_converter.contract import FILE_FAULTS, ExitReason, Output, Progress
 from media_converter.errors import ConversionError
-from media_converter.failures import explain, is_too_large
-from media_converter.job import Job
+from media_converter.files import paths, still, structure, temporary
+from media_converter.files.paths import Input, Target
+from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
-from media_converter.media import MediaInfo
 from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
-from media_converter.paths import Input, Target
-from media_converter.plan import Plan
-from media_converter.process import Ended, Files, Runner, Step
-from media_converter.progress import Meter, longest
-from media_converter.temporary import Temporary
+from media_converter.planning.audio import cover_step, plan_audio
+from media_converter.planning.image import plan_image
+from media_converter.planning.plan import ConversionPlan
+from media_converter.planning.thumbnail import (
+    ThumbnailRequest,
+    candidate_times,
+    is_dark,
+    plan_last_frame,
+    plan_thumbnail,
+)
+from media_converter.planning.video import choose_video, plan_video, refuse_undisplayable
+from media_converter.probing import ffprobe, vipsheader
+from media_converter.probing.media import MediaInfo
+from media_converter.running import verify
+from media_converter.running.failures import explain, is_too_large
+from media_converter.running.process import Files, ProcessResult, Runner
+from media_converter.running.progress import Meter, max_duration
+from media_converter.step import Step
+from media_converter.task import Task
 
 _HASH_CHUNK: Final = 1 << 20
 
 
 class Result(NamedTuple):
-    """A finished output: its size in bytes and what was found in it."""
+    """A finished output: its size in bytes and the facts that were probed from it."""
 
     size: int
     output: Output
 
 
-class Context(NamedTuple):
-    """What every conversion is handed."""
+class Run(NamedTuple):
+    """One run of the converter: the task, and what every conversion needs for it."""
 
-    job: Job
+    task: Task
     limits: Limits
     runner: Runner
     source: Input
     make_temporary: Callable[[], Temporary]
     log: Callable[[str], None]
-    show: Callable[[Progress], None]
+    on_progress: Callable[[Progress], None]
 
-    def tool(self, step: Step, files: Files | None = None, meter: Meter | None = None) -> Ended:
-        """Run a tool, on the input alone by default; raises OutOfMemory if it was killed."""
-        handed = files or Files(self.source.fd)
+    def run_tool(
+        self, step: Step, files: Files | None = None, meter: Meter | None = None
+    ) -> ProcessResult:
+        """Run a tool, by default on the input alone. Raises OutOfMemory if it was killed."""
+        files = files or Files(self.source.fd)
+        output = files.output
         kills = oom_kills()
-        ended = self.runner.run(
+        result = self.runner.run(
             step,
-            files=handed,
+            files=files,
             on_line=meter.line if meter else None,
-            activity=(lambda: (meter.state, _modified(handed.output))) if meter else None,
+            activity=(lambda: (meter.state, _modified(output))) if meter else None,
         )
-        for line in ended.stderr.splitlines()[:20]:
+        for line in result.stderr.splitlines()[:20]:
             self.log(f"{step.name}: {line}")
-        if ended.code == -9 or oom_kills() > kills:
+        if result.exit_code == -9 or oom_kills() > kills:
             raise ConversionError(
-                Reason.OUT_OF_MEMORY,
+                ExitReason.OUT_OF_MEMORY,
                 f"the {step.name} step needed more memory than the limit allows",
             )
-        return ended
+        return result
 
-    def fail(self, step: Step, ended: Ended) -> ConversionError:
+    def explain_failure(self, step: Step, result: ProcessResult) -> ConversionError:
         """Why a tool failed on the input."""
         self.source.check_unchanged()
-        read = structure.reader(self.source.fd)
-        missing = structure.missing_bytes(read, self.source.size)
-        # A video handed to image_resize is no damaged picture, it is none.
-        pictures_only = isinstance(self.job.options, ImageOptions)
-        known = structure.looks_like_picture if pictures_only else structure.looks_like_media
-        return explain(step.name, ended, missing, known(read))
+        # For image_resize, a video is not a damaged image but an unsupported format.
+        only_images = isinstance(self.task.options, ImageOptions)
+        looks_known = structure.looks_like_image if only_images else structure.looks_like_media
+        return explain(step.name, result, self.missing_bytes(), looks_known(self.read))
+
+    @property
+    def read(self) -> structure.ReadAt:
+        """Reads the input at an offset."""
+        return structure.reader(self.source.fd)
+
+    def missing_bytes(self) -> int:
+        """How many bytes the input's structure promises beyond its end."""
+        return structure.missing_bytes(self.read, self.source.size)
 
 
-def run(
-    job: Job,
+def convert_file(
+    task: Task,
     limits: Limits,
     runner: Runner,
     workspace: str,
     log: Callable[[str], None],
-    show: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None],
 ) -> Result:
-    """Convert. Raises ConversionError; then nothing is at the output path that was not before."""
+    """Convert one file. If it raises ConversionError, the output path is left as it was."""
     root = paths.open_root(workspace)
-    source = paths.open_input(root, job.input_file)
-    paths.check_not_input(root, job.output_file, source)
+    source = paths.open_input(root, task.input_file)
+    paths.check_not_input(root, task.output_file, source)
     made: list[Temporary] = []
 
     def make_temporary() -> Temporary:
         if not made:
-            made.append(_temporary(paths.open_target(root, job.output_file, source), log))
+            made.append(_temporary(paths.open_target(root, task.output_file, source), log))
         return made[0]
 
-    context = Context(job, limits, runner, source, make_temporary, log, show)
+    run = Run(task, limits, runner, source, make_temporary, log, on_progress)
     try:
-        output = _convert(context)
+        output = _convert(run)
         source.check_unchanged()
         size = os.fstat(made[0].fd).st_size
         made[0].commit()
@@ -118,177 +129,164 @@ def run(
 
 def _temporary(target: Target, log: Callable[[str], None]) -> Temporary:
     for name in temporary.sweep(target.folder):
-        log(f"removed {name}, left by a run that was killed")
+        log(f"removed {name}, which a killed run had left")
     return temporary.create(target)
 
 
-def _convert(context: Context) -> Output:
-    match context.job.options:
+def _convert(run: Run) -> Output:
+    match run.task.options:
         case VideoOptions() as options:
-            return _video(context, options)
+            return _video(run, options)
         case AudioOptions() as options:
-            return _audio(context, options)
+            return _audio(run, options)
         case ImageOptions() as options:
-            return _image(context, options)
+            return _image(run, options)
         case ThumbnailOptions() as options:
-            return _thumbnail(context, options)
+            return _thumbnail(run, options)
 
 
-def _video(context: Context, options: VideoOptions) -> Output:
-    info = _probe(context)
-    return _transcode(
-        context, plan_video.plan(info, options, context.limits, context.job.background)
-    )
+def _video(run: Run, options: VideoOptions) -> Output:
+    info = _probe(run)
+    return _transcode(run, plan_video(info, options, run.limits, run.task.background))
 
 
-def _audio(context: Context, options: AudioOptions) -> Output:
-    info = _probe(context)
-    cover = _cover(context, info)
-    plan = plan_audio.plan(info, options, context.limits, cover is not None)
-    return _transcode(context, plan, cover)
+def _audio(run: Run, options: AudioOptions) -> Output:
+    info = _probe(run)
+    cover = _cover(run, info)
+    return _transcode(run, plan_audio(info, options, run.limits, cover is not None), cover)
 
 
-def _cover(context: Context, info: MediaInfo) -> int | None:
+def _cover(run: Run, info: MediaInfo) -> int | None:
     """A JPEG of the attached picture, in a file that exists only in memory."""
-    step = plan_audio.cover_step(info, context.limits)
+    step = cover_step(info, run.limits)
     if step is None:
         return None
     cover = os.memfd_create("cover", os.MFD_CLOEXEC)
-    ended = context.tool(step, Files(context.source.fd, cover))
-    if ended.code == 0 and os.fstat(cover).st_size:
+    result = run.run_tool(step, Files(run.source.fd, cover))
+    if result.exit_code == 0 and os.fstat(cover).st_size:
         return cover
-    context.log("the cover cannot be read and is left out")
+    run.log("the cover cannot be decoded; the output has none")
     return None
 
 
-def _transcode(context: Context, plan: Plan, cover: int | None = None) -> Output:
-    context.log(plan.note)
-    output = context.make_temporary()
-    most = longest(plan.length, context.source.size)
-    meter = Meter(plan.length, context.show, most)
-    ended = context.tool(plan.step, Files(context.source.fd, output.fd, cover), meter)
-    if ended.code != 0:
-        raise context.fail(plan.step, ended)
-    if not os.fstat(output.fd).st_size:
+def _transcode(run: Run, plan: ConversionPlan, cover: int | None = None) -> Output:
+    run.log(plan.summary)
+    output = run.make_temporary()
+    meter = Meter(plan.duration, run.on_progress, max_duration(plan.duration, run.source.size))
+    result = run.run_tool(plan.step, Files(run.source.fd, output.fd, cover), meter)
+    if result.exit_code != 0:
+        raise run.explain_failure(plan.step, result)
+    size = os.fstat(output.fd).st_size
+    if not size:
         raise ConversionError(
-            Reason.NOTHING_IN_RANGE, "nothing could be read in the part that was asked for"
+            ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range"
         )
-    read = structure.reader(context.source.fd)
-    found = _read_back(context, output.fd)
+    found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
     if plan.expected.container == "mp3" and (found is None or not found.duration):
-        raise ConversionError(Reason.INPUT_DAMAGED, "not one sample of the sound can be decoded")
-    found = verify.check_media(
-        found,
-        plan.expected,
-        structure.missing_bytes(read, context.source.size),
-        ended.stderr,
-    )
+        raise ConversionError(ExitReason.INPUT_DAMAGED, "no audio sample can be decoded")
+    found = verify.check_media(found, plan.expected, run.missing_bytes(), result.stderr)
     if plan.expected.container == "mp4":
-        size = os.fstat(output.fd).st_size
-        verify.check_index(structure.is_index_first(structure.reader(output.fd), size))
+        verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size))
     return _describe(plan, found, _sha256(output.fd))
 
 
-def _thumbnail(context: Context, options: ThumbnailOptions) -> Output:
-    form = context.job.form
-    info = _probe(context)
-    # A song has no video, but its cover is what a viewer expects to see.
-    video = info.pictures[0] if info.pictures and not info.video else plan_video.choose_video(info)
-    plan_video.refuse_undisplayable(video)
-    output = context.make_temporary()
-    ground = context.job.background
-    request = plan_thumbnail.Request(info, video, options, context.limits, form, ground)
-    plan = _take_picture(context, request, output.fd)
-    return _describe_picture(plan, output.fd)
+def _thumbnail(run: Run, options: ThumbnailOptions) -> Output:
+    info = _probe(run)
+    # A song has no video. Viewers expect to see its cover.
+    cover = None if info.video else next(iter(info.attached_pics), None)
+    video = cover or choose_video(info)
+    refuse_undisplayable(video)
+    output = run.make_temporary()
+    request = ThumbnailRequest(
+        info, video, options, run.limits, run.task.format, run.task.background
+    )
+    return _describe_image(_extract_bright_frame(run, request, output.fd), output.fd)
 
 
-def _take_picture(context: Context, request: plan_thumbnail.Request, output: int) -> Plan:
-    """Write the first moment's picture that is not black, or the brightest there is."""
-    brightest: tuple[float, Plan] | None = None
-    written: Plan | None = None
-    for moment in plan_thumbnail.moments(request):
-        plan = plan_thumbnail.plan(request, moment)
-        light = _extract(context, plan, output)
-        if light is None:
+def _extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> ConversionPlan:
+    """Write the first candidate frame that is not dark, or else the brightest one."""
+    brightest: tuple[float, ConversionPlan] | None = None
+    written: ConversionPlan | None = None
+    for time in candidate_times(request):
+        plan = plan_thumbnail(request, time)
+        mean_luma = _extract(run, plan, output)
+        if mean_luma is None:
             continue
         written = plan
-        if request.options.time is not None or not plan_thumbnail.is_dark(light):
-            context.log(f"{plan.note} at {moment:g} s")
+        if request.options.time is not None or not is_dark(mean_luma):
+            run.log(f"{plan.summary}, at {time:g} s")
             return plan
-        if brightest is None or light > brightest[0]:
-            brightest = (light, plan)
+        if brightest is None or mean_luma > brightest[0]:
+            brightest = (mean_luma, plan)
     if brightest is None:
-        plan = plan_thumbnail.plan_last(request)
-        ended = context.tool(plan.step, Files(context.source.fd, output))
-        if not os.fstat(output).st_size:
-            raise context.fail(plan.step, ended)
-        context.log(f"{plan.note}: the last picture")
-        return plan
+        return _extract_last_frame(run, request, output)
     if written is not brightest[1]:
-        _extract(context, brightest[1], output)
-    context.log(f"{brightest[1].note}: black throughout")
+        _extract(run, brightest[1], output)
+    run.log(f"{brightest[1].summary}, dark everywhere")
     return brightest[1]
 
 
-def _extract(context: Context, plan: Plan, output: int) -> float | None:
-    """Write a picture; its mean light from 0 to 255, or None if there is none at that moment."""
-    ended = context.tool(plan.step, Files(context.source.fd, output))
-    if ended.code == 0 and ended.stdout and os.fstat(output).st_size:
-        return sum(ended.stdout) / len(ended.stdout)
-    failure = context.fail(plan.step, ended)
+def _extract(run: Run, plan: ConversionPlan, output: int) -> float | None:
+    """Write a frame. Returns its mean luma, 0 to 255; None if there is no frame at that time."""
+    result = run.run_tool(plan.step, Files(run.source.fd, output))
+    if result.exit_code == 0 and result.stdout and os.fstat(output).st_size:
+        return sum(result.stdout) / len(result.stdout)
+    failure = run.explain_failure(plan.step, result)
     if failure.reason in FILE_FAULTS:
         return None
     raise failure
 
 
-def _image(context: Context, options: ImageOptions) -> Output:
-    form = context.job.form
-    _refuse_known(context)
-    step = probe_image.step()
-    ended = context.tool(step)
-    canvas = structure.gif_canvas(structure.reader(context.source.fd))
-    info = probe_image.parse(ended.stdout, canvas) if ended.code == 0 else None
+def _extract_last_frame(run: Run, request: ThumbnailRequest, output: int) -> ConversionPlan:
+    plan = plan_last_frame(request)
+    result = run.run_tool(plan.step, Files(run.source.fd, output))
+    if not os.fstat(output).st_size:
+        raise run.explain_failure(plan.step, result)
+    run.log(f"{plan.summary}, the last frame")
+    return plan
+
+
+def _image(run: Run, options: ImageOptions) -> Output:
+    _refuse_known(run)
+    step = vipsheader.step()
+    result = run.run_tool(step)
+    canvas = structure.gif_canvas(run.read)
+    info = vipsheader.parse(result.stdout, canvas) if result.exit_code == 0 else None
     if info is None:
-        raise context.fail(step, ended)
-    plan = plan_image.plan(info, options, form, context.job.background, context.limits)
-    context.log(plan.note)
-    output = context.make_temporary()
-    ended = context.tool(plan.step, Files(context.source.fd, output.fd))
-    if ended.code != 0:
-        raise context.fail(plan.step, ended)
-    return _describe_picture(plan, output.fd)
+        raise run.explain_failure(step, result)
+    plan = plan_image(info, options, run.task.format, run.task.background, run.limits)
+    run.log(plan.summary)
+    output = run.make_temporary()
+    result = run.run_tool(plan.step, Files(run.source.fd, output.fd))
+    if result.exit_code != 0:
+        raise run.explain_failure(plan.step, result)
+    return _describe_image(plan, output.fd)
 
 
-def _probe(context: Context) -> MediaInfo:
-    _refuse_known(context)
-    kind = structure.still_kind(structure.reader(context.source.fd))
+def _probe(run: Run) -> MediaInfo:
+    _refuse_known(run)
+    kind = structure.still_image_kind(run.read)
     if kind:
         raise ConversionError(
-            Reason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for pictures"
+            ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
         )
-    step = probe.step()
-    ended = context.tool(step)
-    info = probe.parse(ended.stdout) if ended.code == 0 else None
-    # A frame too large to decode has no size at all in what ffprobe prints.
-    if info is None or (not info.video and is_too_large(ended.stderr)):
-        raise context.fail(step, ended)
-    return verify.with_missing(
-        info, structure.missing_bytes(structure.reader(context.source.fd), context.source.size)
-    )
+    step = ffprobe.step()
+    result = run.run_tool(step)
+    info = ffprobe.parse(result.stdout) if result.exit_code == 0 else None
+    # ffprobe prints no size for a frame that is too large to decode.
+    if info is None or (not info.video and is_too_large(result.stderr)):
+        raise run.explain_failure(step, result)
+    return verify.with_full_duration(info, run.missing_bytes())
 
 
-def _refuse_known(context: Context) -> None:
-    kind = structure.refused_kind(structure.reader(context.source.fd))
+def _refuse_known(run: Run) -> None:
+    kind = structure.refused_kind(run.read)
     if kind:
-        raise ConversionError(Reason.UNSUPPORTED_FORMAT, f"the input is {kind}; that is refused")
-
-
-def _read_back(context: Context, output: int) -> MediaInfo | None:
-    return probe.parse(context.tool(probe.step(), Files(output)).stdout)
+        raise ConversionError(ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input")
 
 
 def _modified(fd: int | None) -> int:
-    """Moving the index to the front shows only here, in the time the output was last written."""
+    """When the output was last written. Moving the moov box to the front shows only here."""
     return 0 if fd is None else os.fstat(fd).st_mtime_ns
 
 
@@ -301,8 +299,8 @@ def _sha256(fd: int) -> str:
     return digest.hexdigest()
 
 
-def _describe(plan: Plan, found: MediaInfo, sha256: str) -> Output:
-    """The output's facts as they were read back."""
+def _describe(plan: ConversionPlan, found: MediaInfo, sha256: str) -> Output:
+    """The facts of the output, as probed."""
     video = found.video[0] if found.video else None
     return Output(
         sha256=sha256,
@@ -315,7 +313,7 @@ def _describe(plan: Plan, found: MediaInfo, sha256: str) -> Output:
     )
 
 
-def _describe_picture(plan: Plan, fd: int) -> Output:
+def _describe_image(plan: ConversionPlan, fd: int) -> Output:
     data = os.pread(fd, os.fstat(fd).st_size, 0)
     found = verify.check_image(still.measure(data), plan.expected)
     return Output(

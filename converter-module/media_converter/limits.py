@@ -1,7 +1,7 @@
-"""What this container may use: CPUs and memory from its control group, version 1 or 2.
+"""Reads the CPU and memory limits of this container from its control group, version 1 or 2.
 
-Tools size themselves by the host's cores; a pod of one CPU on a host of 64 would run 64 encoder
-threads and be killed for their memory. So every tool is told its threads from here.
+By default tools start one thread per core of the host. A pod of one CPU on a host with 64 cores
+would run 64 encoder threads and be killed for their memory. So every tool gets a thread count.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 MAX_THREADS: Final = 16
-"""More threads than this make an encoder worse, not faster."""
+"""More threads make the encoder's output worse without making it faster."""
 
-# Version 1 writes a number near 2**63 where there is no limit.
+# Version 1 writes a number near 2**63 if there is no limit.
 _NO_LIMIT: Final = 1 << 60
 
 ReadText = Callable[[str], str | None]
 
 
 class Limits(NamedTuple):
-    """``threads`` to run, ``memory`` in bytes or None where it is not limited."""
+    """``threads`` is how many to run. ``memory`` is in bytes; None if it is not limited."""
 
     threads: int
     memory: int | None
 
 
 def read_text(path: str) -> str | None:
-    """The text of a small file, None if it cannot be read."""
+    """The text of a small file; None if it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -42,7 +42,7 @@ def read_text(path: str) -> str | None:
 
 
 def read_limits(read: ReadText = read_text, cpus: int | None = None) -> Limits:
-    """The limits in force; ``cpus`` are those this process may be scheduled on."""
+    """The limits in force. ``cpus`` is the number of CPUs this process may run on."""
     available = cpus or len(os.sched_getaffinity(0))
     quota = _quota(read)
     threads = available if quota is None else min(available, math.ceil(quota))
@@ -50,7 +50,7 @@ def read_limits(read: ReadText = read_text, cpus: int | None = None) -> Limits:
 
 
 def oom_kills(read: ReadText = read_text) -> int:
-    """How many processes of this container the kernel killed for lack of memory."""
+    """How many processes of this container the kernel has killed for lack of memory."""
     text = read("/sys/fs/cgroup/memory.events") or read("/sys/fs/cgroup/memory/memory.oom_control")
     for line in (text or "").splitlines():
         key, _, value = line.partition(" ")
@@ -77,6 +77,6 @@ def _memory(read: ReadText) -> int | None:
 
 
 def _number(text: str) -> int | None:
-    """A whole number; None for ``max``, -1 (both: no limit) and for what is no number."""
+    """A whole number. None for ``max`` and -1, which mean no limit, and for anything else."""
     stripped = text.strip()
     return int(stripped) if stripped.isdigit() else None

@@ -1,4 +1,4 @@
-"""The converter's process: environment in, exit code and report out."""
+"""The converter's process: reads the environment, writes the report, returns an exit code."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from media_converter import convert, job, paths, temporary
-from media_converter.contract import EXIT_CODES, Progress, Reason, Report
+from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report
+from media_converter.convert import convert_file
 from media_converter.errors import ConversionError, from_os_error
+from media_converter.files import paths, temporary
 from media_converter.limits import Limits, read_limits
-from media_converter.process import Bounds, Runner, Signals, reserve_descriptors
-from media_converter.report import Reporter
+from media_converter.running.process import Runner, Signals, TimeLimits, reserve_descriptors
+from media_converter.running.report import Reporter
+from media_converter.task import DEFAULT_TERMINATION_LOG, read_task
 
 WORKSPACE: Final = "/workspace"
 SWEEP: Final = "sweep"
-"""The one argument: only remove what killed runs left in the output's folder, then end."""
+"""The only argument: remove the temporary files that killed runs left, and do nothing else."""
 
 
 def main() -> int:
-    """Run one conversion; the exit code is the one of its reason in contract.EXIT_CODES."""
-    began = time.monotonic()
+    """Run one conversion and return the exit code of its reason, from contract.EXIT_CODES."""
+    started = time.monotonic()
     reserve_descriptors()
     signals = Signals()
-    reporter = Reporter(os.environ.get("TERMINATION_LOG") or job.DEFAULT_TERMINATION_LOG)
+    reporter = Reporter(os.environ.get("TERMINATION_LOG") or DEFAULT_TERMINATION_LOG)
     try:
-        report = _sweep(reporter) if sys.argv[1:] == [SWEEP] else _convert(began, signals, reporter)
+        report = (
+            _sweep(reporter) if sys.argv[1:] == [SWEEP] else _convert(started, signals, reporter)
+        )
     except ConversionError as error:
         report = Report(final=True, reason=error.reason, message=error.message)
     except OSError as error:
@@ -37,29 +41,31 @@ def main() -> int:
         reporter.log(_where(error))
         report = Report(
             final=True,
-            reason=Reason.INTERNAL_ERROR,
+            reason=ExitReason.INTERNAL_ERROR,
             message=f"{type(error).__name__}: {error}",
         )
-    reason = report.reason or Reason.INTERNAL_ERROR
+    reason = report.reason or ExitReason.INTERNAL_ERROR
     reporter.log(f"{reason}: {report.message}" if report.message else str(reason))
     reporter.finish(report)
     return EXIT_CODES[reason]
 
 
-def _convert(began: float, signals: Signals, reporter: Reporter) -> Report:
-    task = job.read(os.environ)
+def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
+    task = read_task(os.environ)
     limits = read_limits()
-    reporter.log(f"{task.conversion_type} {task.input_file} to {task.output_file} ({task.id})")
-    bounds = Bounds(began + task.timeout_seconds, task.timeout_seconds, task.stall_seconds)
-    runner = Runner(signals, bounds, tool_environment(limits), reporter.tick)
+    reporter.log(f"{task.conversion_type} {task.input_file} -> {task.output_file} ({task.id})")
+    time_limits = TimeLimits(
+        started + task.timeout_seconds, task.timeout_seconds, task.stall_seconds
+    )
+    runner = Runner(signals, time_limits, tool_environment(limits), reporter.tick)
 
-    def show(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         reporter.progress = progress
 
-    result = convert.run(task, limits, runner, WORKSPACE, reporter.log, show)
+    result = convert_file(task, limits, runner, WORKSPACE, reporter.log, on_progress)
     reporter.progress = Progress(percent=100, eta_seconds=0)
     return Report(
-        final=True, reason=Reason.COMPLETED, output_size=result.size, output=result.output
+        final=True, reason=ExitReason.COMPLETED, output_size=result.size, output=result.output
     )
 
 
@@ -70,26 +76,26 @@ def _sweep(reporter: Reporter) -> Report:
     for name in names:
         reporter.log(f"removed {name}")
     return Report(
-        final=True, reason=Reason.COMPLETED, message=f"{len(names)} temporary files removed"
+        final=True, reason=ExitReason.COMPLETED, message=f"{len(names)} temporary files removed"
     )
 
 
 def tool_environment(limits: Limits) -> Mapping[str, str]:
-    """All the environment variables a tool is given."""
+    """All environment variables that a tool gets."""
     return {
         "PATH": "/opt/ffmpeg/bin:/usr/bin",
         "HOME": "/tmp",  # noqa: S108
         "LANG": "C.UTF-8",
-        # Keeps glibc from one memory pool a thread.
+        # Keeps glibc from creating one memory pool per thread.
         "MALLOC_ARENA_MAX": "2",
-        # Loaders that libvips itself does not trust with files from strangers.
+        # Turns off the loaders that libvips considers unsafe for untrusted files.
         "VIPS_BLOCK_UNTRUSTED": "1",
         "VIPS_CONCURRENCY": str(limits.threads),
     }
 
 
 def _where(error: BaseException) -> str:
-    """Where an unforeseen error was raised, without the cost of importing traceback."""
+    """Where an unexpected error was raised, without the cost of importing traceback."""
     trace, places = error.__traceback__, []
     while trace:
         code = trace.tb_frame.f_code

@@ -1,4 +1,4 @@
-"""Fixtures of the component tests: an API server in this process and a world around it."""
+"""Fixtures of the component tests: an API server in this process and the cluster around it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 
 
 @pytest.fixture
 async def api() -> AsyncIterator[FakeApi]:
-    """A fresh API server with namespace my-network and its claim, in automatic mode."""
+    """A new API server in automatic mode, with the namespace my-network and its claim."""
     server = FakeApi()
     await server.start()
     try:
@@ -21,6 +21,6 @@ async def api() -> AsyncIterator[FakeApi]:
 
 
 @pytest.fixture
-def world(api: FakeApi) -> World:
-    """Job controller, scheduler and kubelets for ``api``."""
-    return World(api.store, api.clock, api.machinery, api.pod_logs)
+def cluster(api: FakeApi) -> FakeCluster:
+    """The Job controller, scheduler, kubelets and nodes for ``api``."""
+    return FakeCluster(api.storage, api.clock, api.simulation, api.pod_logs)

@@ -105,6 +105,11 @@ def phase_of(api: FakeApi, name: str) -> str | None:
     return status_of(api, name).get("phase")
 
 
+async def until_phase(api: FakeApi, name: str, phase: str, seconds: float = 30) -> None:
+    """Wait until the stored phase of a ConversionJob is ``phase``."""
+    await api.until(lambda: phase_of(api, name) == phase, seconds, f"{name} to be {phase}")
+
+
 def attempts_of(api: FakeApi, name: str) -> list[str | None]:
     """How each attempt that is kept ended, oldest first."""
     return [attempt.get("reason") for attempt in status_of(api, name).get("attempts", [])]

@@ -21,7 +21,7 @@ from tests.component.receiver import (
     receiving,
 )
 from tests.component.running import Running, phase_of, running, status_of
-from tests.component.support import FakeApi, World
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all, check_statuses, check_writes
 from tests.component.support.scripts import fail, succeed
 from tests.component.support.tools import conversion_job
@@ -64,15 +64,15 @@ async def go_to(api: FakeApi, op: Running, moment: str) -> None:
 
 @pytest.fixture
 async def receiver(api: FakeApi) -> Any:
-    async with receiving(api.store.changed.fire) as made:
+    async with receiving(api.storage.changed.fire) as made:
         yield made
 
 
 @pytest.mark.parametrize("end", ["Succeeded", "Failed", "Cancelled"])
 async def test_each_end_is_told_once(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver, end: str
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver, end: str
 ) -> None:
-    world.script("c", fail("InputDamaged") if end == "Failed" else succeed(hold=True))
+    cluster.script("c", fail("InputDamaged") if end == "Failed" else succeed(hold=True))
     notes = {
         "converter.mynetwork.io/content-id": "film-17",
         "converter.mynetwork.io/caller-input-file": "/storage/in/c.mov",
@@ -87,7 +87,7 @@ async def test_each_end_is_told_once(
         if end == "Cancelled":
             api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
         elif end == "Succeeded":
-            world.finish("c")
+            cluster.finish("c")
         await api.until(lambda: state_of(api, "c") == "Delivered")
         mark = api.audit.mark()
         for _ in range(3):
@@ -130,7 +130,7 @@ async def test_each_end_is_told_once(
 
 
 async def test_a_receiver_that_fails_is_called_again_with_the_same(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """404 may be a receiver that is just being installed; 503 may say when to come again."""
     busy = web.Response(status=503, headers={"Retry-After": "200"})
@@ -157,7 +157,7 @@ async def test_a_receiver_that_fails_is_called_again_with_the_same(
 
 
 async def test_a_receiver_that_is_silent_holds_nobody_up(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     slow = [f"s{n}" for n in range(PER_HOST + 3)]
     async with running(
@@ -177,7 +177,7 @@ async def test_a_receiver_that_is_silent_holds_nobody_up(
 
 
 async def test_killed_between_the_callback_and_the_word_of_it(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """It comes again, under the same id."""
     async with running(
@@ -205,7 +205,7 @@ async def test_killed_between_the_callback_and_the_word_of_it(
 
 
 async def test_a_word_that_cannot_be_stored_is_not_sent_again_for_that(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     async with running(
         api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
@@ -221,7 +221,7 @@ async def test_a_word_that_cannot_be_stored_is_not_sent_again_for_that(
 
 
 async def test_the_next_leader_goes_on(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """It counts on from what is stored, and one that does not lead sends nothing."""
     receiver.answers = [500]
@@ -248,7 +248,7 @@ async def test_the_next_leader_goes_on(
 
 @pytest.mark.parametrize("end", ["Delivered", "GaveUp"])
 async def test_one_that_is_not_told_of_yet_is_not_deleted(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver, end: str
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver, end: str
 ) -> None:
     receiver.answers = [500, 200 if end == "Delivered" else 410]
     async with running(
@@ -267,7 +267,7 @@ async def test_one_that_is_not_told_of_yet_is_not_deleted(
 
 
 async def test_given_up_after_an_hour(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     receiver.answers = [500] * 100
     async with running(
@@ -289,7 +289,7 @@ async def test_given_up_after_an_hour(
 
 
 async def test_after_hours_without_an_operator_it_is_tried_once(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     receiver.answers = [500, 500]
     async with running(
@@ -314,7 +314,7 @@ async def test_after_hours_without_an_operator_it_is_tried_once(
 
 
 async def test_a_host_that_is_not_on_the_list_is_never_called(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     async with running(
         api,
@@ -333,7 +333,7 @@ async def test_a_host_that_is_not_on_the_list_is_never_called(
 
 
 async def test_an_address_that_is_refused_is_never_connected_to(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """With the operator's own check, which no loopback address passes."""
     made = callback_config(tmp_path / "s", check=may_connect)
@@ -345,7 +345,7 @@ async def test_an_address_that_is_refused_is_never_connected_to(
 
 
 async def test_nothing_is_sent_unsigned(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """It waits for the Secret, which may come late, and says so, once."""
     made = callback_config(tmp_path / "s", secret=None)
@@ -370,7 +370,7 @@ async def test_nothing_is_sent_unsigned(
 
 
 async def test_a_late_write_of_the_end_does_not_take_the_callback_back(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """The worker writes the end again, having had no answer, while it is told already."""
     ends: dict[str, Any] = {
@@ -381,7 +381,7 @@ async def test_a_late_write_of_the_end_does_not_take_the_callback_back(
         ),
     }
     told = {"state": "Delivered", "attempts": 1, "lastAttemptTime": "2026-01-01T00:00:00Z"}
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     made = callback_config(tmp_path / "s")
     async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS):
         api.create(wanting("c", receiver.url()))
@@ -390,7 +390,7 @@ async def test_a_late_write_of_the_end_does_not_take_the_callback_back(
             api.faults.hold_watches(resource="conversionjobs"),
             api.faults.drop_answer(times=1, **ends) as dropped,
         ):
-            world.finish("c")
+            cluster.finish("c")
             await dropped.wait_hit()
             await api.until(lambda: phase_of(api, "c") == "Succeeded")
             api.mutate("conversionjobs", "c", lambda c: c["status"].update(notify=told))
@@ -402,7 +402,7 @@ async def test_a_late_write_of_the_end_does_not_take_the_callback_back(
 
 
 async def test_one_that_is_deleted_is_not_told_of(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """Neither again, nor does it hold up anything that it went while it was being told of."""
     receiver.answers = [500]
@@ -424,7 +424,7 @@ async def test_one_that_is_deleted_is_not_told_of(
 
 
 async def test_the_default_is_for_what_ends_from_now_on(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     made = callback_config(tmp_path / "s")
     async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS) as op:
@@ -443,7 +443,7 @@ async def test_the_default_is_for_what_ends_from_now_on(
 
 
 async def test_what_another_leader_has_written_stays(
-    api: FakeApi, world: World, tmp_path: Path, receiver: Receiver
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """One that was paused while it sent does not write over what came of it since."""
     theirs = {"state": "Pending", "attempts": 1, "nextAttemptTime": "2100-01-01T00:00:00Z"}

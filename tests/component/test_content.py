@@ -12,7 +12,7 @@ import pytest
 from converter_gateway.content_routes import ContentStatus
 from converter_gateway.rules import BUILT_IN, RulesError
 from tests.component.support import FakeApi
-from tests.component.support.faulttypes import Hold
+from tests.component.support.fault_types import Hold
 from tests.component.test_gateway import gateway
 
 BASE = "/api/v1/content"

@@ -1,20 +1,20 @@
-"""Whole conversions against the API server: what users see and what is asked of the server."""
+"""Whole conversions: the statuses that users see, and the requests to the API server."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.component.running import phase_of, running, status_of
-from tests.component.support import CLAIM, FakeApi, World
+from tests.component.running import phase_of, running, status_of, until_phase
+from tests.component.support import CLAIM, FakeApi, FakeCluster
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed
 from tests.component.support.tools import conversion_job
 
 
-async def test_one_success(api: FakeApi, world: World, tmp_path: Path) -> None:
-    world.script("holiday", succeed(size=12345))
+async def test_a_conversion_succeeds(api: FakeApi, cluster: FakeCluster, tmp_path: Path) -> None:
+    cluster.script("holiday", succeed(size=12345))
     async with running(api, tmp_path):
         api.create(conversion_job("holiday"))
-        await api.until(lambda: phase_of(api, "holiday") == "Succeeded")
+        await until_phase(api, "holiday", "Succeeded")
     stored = status_of(api, "holiday")
     assert stored["outputSize"] == 12345
     assert stored["reason"] == "Completed"
@@ -23,9 +23,11 @@ async def test_one_success(api: FakeApi, world: World, tmp_path: Path) -> None:
     assert "finalizers" not in api.get("conversionjobs", "holiday")["metadata"]
 
 
-async def test_limit_and_order(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_three_run_at_a_time_in_the_order_of_the_queue(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     names = [f"c{n}" for n in range(7)]
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         for name in names:
             api.create(conversion_job(name))
@@ -34,29 +36,29 @@ async def test_limit_and_order(api: FakeApi, world: World, tmp_path: Path) -> No
         assert [status_of(api, n)["queuePosition"] for n in names[3:]] == [1, 2, 3, 4]
         assert len(api.objects("jobs")) == 3
         for name in names:
-            await api.until(lambda n=name: phase_of(api, n) == "Running")  # type: ignore[misc]
-            world.finish(name)
+            await until_phase(api, name, "Running")
+            cluster.finish(name)
         await api.until(lambda: all(phase_of(api, n) == "Succeeded" for n in names))
 
 
-async def test_a_fault_of_the_file_is_not_retried(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_a_faulty_input_is_not_retried(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    world.script("bad", fail("InputEmpty"))
+    cluster.script("bad", fail("InputEmpty"))
     async with running(api, tmp_path):
         api.create(conversion_job("bad"))
-        await api.until(lambda: phase_of(api, "bad") == "Failed")
+        await until_phase(api, "bad", "Failed")
     assert status_of(api, "bad")["reason"] == "InputEmpty"
     assert api.audit.count(verb="create", resource="jobs") == 1
 
 
-async def test_out_of_memory_gets_twice_the_memory(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_out_of_memory_is_retried_with_twice_the_memory(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    world.script("big", oom_killed(), succeed())
+    cluster.script("big", oom_killed(), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("big"))
-        await api.until(lambda: phase_of(api, "big") == "Succeeded")
+        await until_phase(api, "big", "Succeeded")
     limits = [
         job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
         for job in sorted(api.objects("jobs"), key=lambda j: j["metadata"]["name"])
@@ -64,70 +66,84 @@ async def test_out_of_memory_gets_twice_the_memory(
     assert limits == ["1Gi", str(2 * 1024**3)]
 
 
-async def test_image_that_is_then_fixed(api: FakeApi, world: World, tmp_path: Path) -> None:
-    world.script("c", image_pull(), succeed())
+async def test_a_conversion_recovers_when_its_image_is_fixed(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    cluster.script("c", image_pull(), succeed())
     async with running(api, tmp_path, converter_image="wrong:1") as op:
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "ImagePullFailed")
         op.configure(converter_image="right:1")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await until_phase(api, "c", "Succeeded")
 
 
-async def test_cancel_running(api: FakeApi, world: World, tmp_path: Path) -> None:
-    world.script("c", succeed(hold=True))
+async def test_cancelling_a_running_conversion_deletes_its_pod(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    cluster.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
-        await api.until(lambda: phase_of(api, "c") == "Cancelled")
-        assert world.pods("c") == []
+        await until_phase(api, "c", "Cancelled")
+        assert cluster.pods("c") == []
 
 
-async def test_cancel_queued(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_cancelling_a_queued_conversion_creates_no_job(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     async with running(api, tmp_path, converter_max_parallel=0):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Queued")
+        await until_phase(api, "c", "Queued")
         api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
-        await api.until(lambda: phase_of(api, "c") == "Cancelled")
+        await until_phase(api, "c", "Cancelled")
     assert api.audit.count(verb="create", resource="jobs") == 0
 
 
-async def test_pause_and_resume(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_conversions_wait_while_the_operator_is_paused(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     async with running(api, tmp_path, converter_enabled="false") as op:
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "Paused")
         op.configure(converter_enabled="true")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await until_phase(api, "c", "Succeeded")
 
 
-async def test_missing_claim(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_conversion_waits_for_its_missing_claim(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     api.delete("persistentvolumeclaims", CLAIM)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "ClaimMissing")
         api.add_claim()
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
 
 
-async def test_a_malformed_object_stops_nobody(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_an_invalid_object_does_not_stop_the_others(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     odd = conversion_job("odd")
     odd["spec"] = {"conversionType": "nonsense", "inputFile": 7}
     async with running(api, tmp_path):
         api.create(odd, check=False)
         api.create(conversion_job("good"))
-        await api.until(lambda: phase_of(api, "good") == "Succeeded")
-        await api.until(lambda: phase_of(api, "odd") == "Failed")
+        await until_phase(api, "good", "Succeeded")
+        await until_phase(api, "odd", "Failed")
     assert status_of(api, "odd")["reason"] == "InvalidSpec"
 
 
-async def test_writes_per_conversion(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_conversion_needs_few_writes(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     async with running(api, tmp_path) as op:
         await api.until(lambda: op.operator.health.ready)
         mark = api.audit.mark()
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await until_phase(api, "c", "Succeeded")
         writes = api.audit.writes(since=mark, resource="jobs") + api.audit.writes(
             since=mark, resource="conversionjobs"
         )
-        # One create, Starting or Running, Succeeded; the deletion of the Job comes later.
+        # One create, Starting or Running, Succeeded. The Job is deleted later.
         assert len(writes) <= 4

@@ -1,4 +1,4 @@
-"""What others do to Jobs, pods, nodes and objects. Nothing is lost, doubled or left over."""
+"""Changes by others to Jobs, pods, nodes and objects lose, repeat and leave behind nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from conversion_operator.core.manifest import job_name
 from conversion_operator.core.transitions import STATUS_MAX_BYTES
-from tests.component.running import attempts_of, phase_of, running, status_of
-from tests.component.support import FakeApi, World
+from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import (
@@ -37,24 +37,24 @@ STATUS: dict[str, Any] = {
 
 @pytest.mark.parametrize("propagation", ["Background", "Foreground", "Orphan"])
 @pytest.mark.parametrize("operator_up", [True, False])
-async def test_job_deleted_by_hand(
-    api: FakeApi, world: World, tmp_path: Path, propagation: str, operator_up: bool
+async def test_a_conversion_recovers_when_its_job_is_deleted(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, propagation: str, operator_up: bool
 ) -> None:
-    """F7: a named loss, also if it happened while the operator was down."""
-    world.script("c", succeed(hold=True), succeed())
+    """F7: also if the Job was deleted while the operator was down."""
+    cluster.script("c", succeed(hold=True), succeed())
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         if not operator_up:
             await op.kill()
         api.delete("jobs", status_of(api, "c")["jobName"], propagation=propagation)
         if propagation == "Orphan":
-            world.finish("c")
+            cluster.finish("c")
         if operator_up:
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            await until_phase(api, "c", "Succeeded", 20)
     if not operator_up:
         async with running(api, tmp_path):
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            await until_phase(api, "c", "Succeeded", 20)
     lost = ["Completed"] if propagation == "Orphan" else ["JobDeleted", "Completed"]
     assert attempts_of(api, "c") == lost
     check_all(api, limit=3)
@@ -70,49 +70,53 @@ async def test_job_deleted_by_hand(
     ],
     ids=["evicted", "preempted", "drained", "start error"],
 )
-async def test_disruptions_are_retried_free(
-    api: FakeApi, world: World, tmp_path: Path, script: Any, reason: str
+async def test_disruptions_use_no_retries(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, script: Any, reason: str
 ) -> None:
     """F8."""
-    world.script("c", script, script, succeed())
+    cluster.script("c", script, script, succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("c", maxRetries=0))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
     assert attempts_of(api, "c") == [reason, reason, "Completed"]
     check_all(api, limit=3)
 
 
 @pytest.mark.parametrize("force", [True, False])
-async def test_pod_deleted_by_hand(api: FakeApi, world: World, tmp_path: Path, force: bool) -> None:
-    world.script("c", succeed(hold=True), succeed())
+async def test_a_conversion_recovers_when_its_pod_is_deleted(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, force: bool
+) -> None:
+    cluster.script("c", succeed(hold=True), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
-        world.delete_pods("c", force=force)
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Running")
+        cluster.delete_pods("c", force=force)
+        await until_phase(api, "c", "Succeeded")
     assert attempts_of(api, "c") == ["PodDeleted", "Completed"]
     check_all(api, limit=3)
 
 
-async def test_node_lost(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F10: no second attempt while the pod may run; failed in the end, and the slot is free."""
-    world.script("c", succeed(hold=True))
+async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F10: there is no second attempt, because the pod may still run."""
+    cluster.script("c", succeed(hold=True))
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Queued")
-        world.lose_node(status_of(api, "c")["nodeName"])
-        world.delete_pods("c")
+        await until_phase(api, "d", "Queued")
+        cluster.lose_node(status_of(api, "c")["nodeName"])
+        cluster.delete_pods("c")
         api.clock.advance(120)
         await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == "NodeUnreachable", 20)
         assert phase_of(api, "d") == "Queued"
         api.clock.advance(900)
         await op.reconcile_all()
-        await api.until(lambda: phase_of(api, "c") == "Failed", 20)
+        await until_phase(api, "c", "Failed", 20)
         assert status_of(api, "c")["reason"] == "NodeLost"
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +128,11 @@ async def test_node_lost(api: FakeApi, world: World, tmp_path: Path) -> None:
     ],
     ids=["image", "unschedulable", "quota"],
 )
-async def test_one_that_cannot_start(
-    api: FakeApi, world: World, tmp_path: Path, script: Any, reason: str
+async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, script: Any, reason: str
 ) -> None:
-    """F12, F20: says why, gives its slot away after the start timeout, and recovers by itself."""
-    world.script("c", script, succeed())
+    """F12, F20: the status says why, and the slot is released after the start timeout."""
+    cluster.script("c", script, succeed())
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("c"))
         await api.until(lambda: phase_of(api, "c") is not None)
@@ -136,19 +140,21 @@ async def test_one_that_cannot_start(
         await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == reason, 30)
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Queued")
+        await until_phase(api, "d", "Queued")
         api.clock.advance(300)
         await op.reconcile_all()
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
         assert (phase_of(api, "c"), status_of(api, "c")["reason"]) == ("Queued", reason)
         api.clock.advance(60)
         await op.reconcile_all()
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
     check_all(api, limit=1)
 
 
-async def test_a_webhook_that_refuses_the_job(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F20: its words are in the status, others go on, and it recovers by itself."""
+async def test_a_job_refused_by_a_webhook_is_retried(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F20: the webhook's message is in the status, and other conversions go on."""
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.admission_denied("no conversions on Mondays", resource="jobs") as denied:
             api.create(conversion_job("c"))
@@ -157,94 +163,102 @@ async def test_a_webhook_that_refuses_the_job(api: FakeApi, world: World, tmp_pa
             assert "no conversions on Mondays" in status_of(api, "c")["message"]
             assert phase_of(api, "c") == "Queued"
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 10)
+        await until_phase(api, "d", "Succeeded", 10)
         assert phase_of(api, "c") == "Queued"
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 40)
+        await until_phase(api, "c", "Succeeded", 40)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=1)
 
 
-async def test_deleted_and_created_anew_under_the_same_name(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_a_recreated_conversion_starts_from_scratch(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """F14: nothing of the former shows in the latter."""
-    world.script("c", succeed(hold=True), succeed(size=77))
+    """F14: the new ConversionJob has the same name and nothing else of the old one."""
+    cluster.script("c", succeed(hold=True), succeed(size=77))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
-        former = status_of(api, "c")["podName"]
+        await until_phase(api, "c", "Running")
+        old_pod = status_of(api, "c")["podName"]
         api.delete("conversionjobs", "c")
         api.create(conversion_job("c"))
-        world.default = succeed(size=77)
+        cluster.default = succeed(size=77)
         await api.until(lambda: phase_of(api, "c") in ("Running", "Succeeded"), 20)
-        assert status_of(api, "c")["podName"] != former
-        await api.until(lambda: api.find("pods", former) is None, 20)
+        assert status_of(api, "c")["podName"] != old_pod
+        await api.until(lambda: api.find("pods", old_pod) is None, 20)
 
 
-async def test_a_status_does_not_go_to_a_namesake(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_a_late_status_is_not_written_to_a_recreated_conversion(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """F14: it is made anew between the look at the former and the write of what became of that."""
-    world.script("c", succeed(hold=True))
-    world.default = succeed(hold=True)
+    """F14: the ConversionJob is recreated between the decision and the write of its status."""
+    cluster.script("c", succeed(hold=True))
+    cluster.default = succeed(hold=True)
 
-    def make_anew(_: Any) -> None:
+    def recreate(_: Any) -> None:
         api.delete("conversionjobs", "c")
         api.create(conversion_job("c"))
 
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
-        former = status_of(api, "c")["podName"]
-        with api.faults.tap(on_arrival=make_anew, times=1, **STATUS) as write:
-            world.finish("c")
+        await until_phase(api, "c", "Running")
+        old_pod = status_of(api, "c")["podName"]
+        with api.faults.tap(on_arrival=recreate, times=1, **STATUS) as write:
+            cluster.finish("c")
             await write.wait_hit()
-        await api.until(lambda: phase_of(api, "c") == "Running", 20)
+        await until_phase(api, "c", "Running", 20)
         uid = api.get("conversionjobs", "c")["metadata"]["uid"]
-        phases = History(api.store).phases(uid)
-        assert phases[-1] == "Running", "the end of the former was written to the latter"
+        phases = History(api.storage).phases(uid)
+        assert phases[-1] == "Running", (
+            "the status of the old conversion was written to the new one"
+        )
         assert "Succeeded" not in phases
-        assert status_of(api, "c")["podName"] != former
-        world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        assert status_of(api, "c")["podName"] != old_pod
+        cluster.finish("c")
+        await until_phase(api, "c", "Succeeded", 20)
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-async def test_clock_off_by_an_hour(api: FakeApi, world: World, tmp_path: Path, hours: int) -> None:
-    """F16: the API server's clock, not ours, decides on timeouts and time to live."""
+async def test_time_limits_use_the_clock_of_the_api_server(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, hours: int
+) -> None:
+    """F16: timeouts and time to live do not use the operator's own clock."""
     api.clock.advance(timedelta(hours=hours).total_seconds())
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c", ttlSecondsAfterFinished=1800))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 20)
         await op.reconcile_all()
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
         assert phase_of(api, "c") == "Succeeded"
         api.clock.advance(1800)
         await op.reconcile_all()
         await api.until(lambda: api.find("conversionjobs", "c") is None, 30)
 
 
-async def test_two_operators(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F17: one leads; the other takes over at once when it is told to stop."""
-    world.default = succeed(hold=True)
-    second = await api.front("b")
+async def test_the_second_operator_takes_over_when_the_leader_stops(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F17: the leader releases the Lease when it stops."""
+    cluster.default = succeed(hold=True)
+    second = await api.add_endpoint("b")
     async with running(api, tmp_path / "b", "op-b", second, converter_max_parallel=2):
         async with running(api, tmp_path / "a", "op-a", converter_max_parallel=2):
             for n in range(4):
                 api.create(conversion_job(f"c{n}"))
             await api.until(lambda: sum(phase_of(api, f"c{n}") == "Running" for n in range(4)) == 2)
         for n in range(4):
-            await api.until(lambda n=n: phase_of(api, f"c{n}") == "Running", 20)  # type: ignore[misc]
-            world.finish(f"c{n}")
+            await until_phase(api, f"c{n}", "Running", 20)
+            cluster.finish(f"c{n}")
         await api.until(lambda: all(phase_of(api, f"c{n}") == "Succeeded" for n in range(4)), 20)
     check_all(api, limit=2)
 
 
-async def test_a_job_of_a_stranger_has_the_name(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_a_foreign_job_with_our_name_is_not_adopted(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     async with running(api, tmp_path, converter_max_parallel=0) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Queued")
+        await until_phase(api, "c", "Queued")
         uid = api.get("conversionjobs", "c")["metadata"]["uid"]
         container = {"name": "x", "image": "x"}
         api.create(
@@ -261,7 +275,7 @@ async def test_a_job_of_a_stranger_has_the_name(api: FakeApi, world: World, tmp_
         op.configure(converter_max_parallel=3)
         await api.until(lambda: status_of(api, "c").get("reason") == "JobNameTaken", 20)
         api.delete("jobs", job_name(uid, 1))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 60)
+        await until_phase(api, "c", "Succeeded", 60)
 
 
 @pytest.mark.parametrize(
@@ -271,31 +285,35 @@ async def test_a_job_of_a_stranger_has_the_name(api: FakeApi, world: World, tmp_
         b"\r".join(b"frame %d" % n for n in range(100_000)),
         b"\x00\xff\xfe\x1b[31m" * 10_000,
         "é😀<&>".encode() * 50_000,
-        b"<" * 1_000_000,  # six bytes each where kubectl prints it
+        b"<" * 1_000_000,  # kubectl prints each as six bytes
     ],
     ids=["one line", "carriage returns", "binary", "wide", "signs"],
 )
-async def test_status_stays_small(api: FakeApi, world: World, tmp_path: Path, log: bytes) -> None:
+async def test_a_status_stays_small_whatever_the_log(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, log: bytes
+) -> None:
     """F19."""
-    world.script("c", succeed(tail=log.decode(errors="replace")[-20_000:], hold=True))
+    cluster.script("c", succeed(tail=log.decode(errors="replace")[-20_000:], hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
-        world.log("c", log)
-        world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
-    statuses = History(api.store).statuses(api.get("conversionjobs", "c")["metadata"]["uid"])
+        await until_phase(api, "c", "Running")
+        cluster.log("c", log)
+        cluster.finish("c")
+        await until_phase(api, "c", "Succeeded", 20)
+    statuses = History(api.storage).statuses(api.get("conversionjobs", "c")["metadata"]["uid"])
     assert max(map(_printed_size, statuses)) <= STATUS_MAX_BYTES
     check_all(api, limit=3)
 
 
 def _printed_size(status: dict[str, Any]) -> int:
-    """Its bytes as kubectl prints it."""
+    """The size of a status as kubectl prints it."""
     text = json.dumps(status, ensure_ascii=False)
     return len(re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", text).encode())
 
 
-async def test_cancel_at_any_moment(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_cancelling_at_any_moment_leaves_nothing_behind(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
     async with running(api, tmp_path, converter_max_parallel=3):
         for n in range(12):
             api.create(conversion_job(f"c{n}"))

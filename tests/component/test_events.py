@@ -56,7 +56,7 @@ TOLD = [
 async def test_a_life_is_told_once_and_in_order(api: FakeApi) -> None:
     async with serving(api) as client, listening(client) as listener:
         (first, last) = await listener.begun()
-        assert (first.retry.isdecimal(), last.id) == (True, str(api.store.rv))
+        assert (first.retry.isdecimal(), last.id) == (True, str(api.storage.rv))
         ids = await live(api)
         blocks = [await listener.event() for _ in TOLD]
         assert [block.told for block in blocks] == TOLD
@@ -68,7 +68,7 @@ async def test_a_life_is_told_once_and_in_order(api: FakeApi) -> None:
 
 async def test_every_id_is_good_at_every_replica(api: FakeApi) -> None:
     """Also at one that has just started, and never heard of it."""
-    begin = str(api.store.rv)
+    begin = str(api.storage.rv)
     ids = await live(api)
     for known, last in enumerate([begin, *ids]):
         async with serving(api) as client, listening(client, last) as listener:
@@ -78,7 +78,7 @@ async def test_every_id_is_good_at_every_replica(api: FakeApi) -> None:
 
 
 async def test_listeners_share_a_watch_which_reaches_back_for_who_comes_late(api: FakeApi) -> None:
-    begin = str(api.store.rv)
+    begin = str(api.storage.rv)
     ids = await live(api)
     settings: dict[str, Any] = {"gateway_max_streams_per_address": 100}
     async with serving(api, **settings) as client, AsyncExitStack() as stack:
@@ -104,7 +104,7 @@ async def test_listeners_share_a_watch_which_reaches_back_for_who_comes_late(api
 @pytest.mark.parametrize("last", ["expired", "99999999", "0", "nonsense", "-1", "1 2"])
 async def test_an_id_that_is_no_good_resets_and_no_end_is_missed(api: FakeApi, last: str) -> None:
     api.create(conversion_job("x"))
-    begin = str(api.store.rv)
+    begin = str(api.storage.rv)
     await live(api)
     if last == "expired":
         api.compact(CJ)
@@ -124,7 +124,7 @@ async def test_an_id_that_is_no_good_resets_and_no_end_is_missed(api: FakeApi, l
 
 async def test_a_server_that_lists_another_version_than_asked_for(api: FakeApi) -> None:
     """As servers do that do not know resourceVersionMatch."""
-    begin = str(api.store.rv)
+    begin = str(api.storage.rv)
     await live(api)
 
     def forget(request: Request) -> None:
@@ -190,7 +190,7 @@ async def test_a_watch_that_expires_resets_the_stream(api: FakeApi) -> None:
 
 async def test_an_id_the_watch_no_longer_knows_though_the_list_does(api: FakeApi) -> None:
     """The API server's lists reach back further than its watches. Others are not disturbed."""
-    begin = str(api.store.rv)
+    begin = str(api.storage.rv)
     await live(api)
     async with serving(api) as client, listening(client) as other:
         await other.begun()
@@ -237,8 +237,8 @@ async def test_a_heartbeat_keeps_the_id_fresh_and_a_life_has_an_end(api: FakeApi
         await listener.begun()
         api.add_namespace("elsewhere")  # the version grows, and nothing happens here
         blocks = await listener.rest()
-        assert str(api.store.rv) in [b.id for b in blocks if b.comment == "heartbeat"]
-        assert (blocks[-1].comment, blocks[-1].id) == ("reconnect", str(api.store.rv))
+        assert str(api.storage.rv) in [b.id for b in blocks if b.comment == "heartbeat"]
+        assert (blocks[-1].comment, blocks[-1].id) == ("reconnect", str(api.storage.rv))
     await api.until(lambda: not api.watches(resource=CJ))
 
 

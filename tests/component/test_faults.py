@@ -1,4 +1,4 @@
-"""Faults between the operator and the cluster. Afterwards nothing is lost, doubled or left over."""
+"""Faults between the operator and the cluster lose, repeat and leave behind nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from conversion_operator.controller import admitter
-from tests.component.running import attempts_of, phase_of, running, status_of
-from tests.component.support import FakeApi, World
+from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
-from tests.component.support.scripts import (
-    succeed,
-)
+from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
 
 STATUS: dict[str, Any] = {
@@ -27,36 +25,36 @@ RENEWAL: dict[str, Any] = {"verb": "update", "resource": "leases"}
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])
 @pytest.mark.parametrize("moment", ["create", "first status", "last status"])
-async def test_killed_at_a_write(
-    api: FakeApi, world: World, tmp_path: Path, moment: str, carried_out: bool
+async def test_an_operator_killed_at_a_write_loses_nothing(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, moment: str, carried_out: bool
 ) -> None:
-    """F1: the process dies at a write, which may or may not have arrived."""
+    """F1: the operator is killed at a write, which may or may not have arrived."""
     fault = api.faults.drop_answer if carried_out else api.faults.black_hole
     write = CREATE if moment == "create" else STATUS
-    world.script("c", succeed(hold=True))
+    cluster.script("c", succeed(hold=True))
     async with running(api, tmp_path) as op:
         await api.until(lambda: op.operator.health.ready)
         if moment == "last status":
             api.create(conversion_job("c"))
-            await api.until(lambda: phase_of(api, "c") == "Running")
+            await until_phase(api, "c", "Running")
         with fault(**write) as struck:
             if moment == "last status":
-                world.finish("c")
+                cluster.finish("c")
             else:
                 api.create(conversion_job("c"))
             await struck.wait_hit()
             await op.kill()
     async with running(api, tmp_path):
         if moment != "last status":
-            await api.until(lambda: phase_of(api, "c") == "Running", 20)
-            world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            await until_phase(api, "c", "Running", 20)
+            cluster.finish("c")
+        await until_phase(api, "c", "Succeeded", 20)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
 
-async def test_answer_of_a_create_lost_and_operator_alive(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_a_lost_answer_causes_no_second_job(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     with api.faults.drop_answer(times=3, **CREATE):
         async with running(api, tmp_path, converter_max_parallel=1):
@@ -68,10 +66,10 @@ async def test_answer_of_a_create_lost_and_operator_alive(
     check_all(api, limit=1)
 
 
-async def test_a_create_without_an_answer_keeps_its_slot_though_nobody_wants_it_any_more(
-    api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be carried out yet, as it is here."""
+    """The request may still be carried out, as here."""
     monkeypatch.setattr(admitter, "_LATE_CREATE_SECONDS", 12.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.hold(times=1, **CREATE) as late:
@@ -79,23 +77,23 @@ async def test_a_create_without_an_answer_keeps_its_slot_though_nobody_wants_it_
             await late.wait_hit()
             api.create(conversion_job("d"))
             api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
-            await api.until(lambda: phase_of(api, "c") == "Cancelled", 20)
+            await until_phase(api, "c", "Cancelled", 20)
             (request,) = api.audit.matching(**CREATE)
-            await api.until(lambda: request.outcome == "client gone", 20)
+            await api.until(lambda: request.outcome == "client disconnected", 20)
             renewals = api.audit.count(**RENEWAL)
             await api.until(lambda: api.audit.count(**RENEWAL) > renewals + 1, 20)
             assert api.audit.matching(**CREATE) == [request]
             late.release()
             await api.until(lambda: request.code == 201)
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 40)
-        await api.until(lambda: not world.jobs("c"), 20)
+        await until_phase(api, "d", "Succeeded", 40)
+        await api.until(lambda: not cluster.jobs("c"), 20)
     check_all(api, limit=1)
 
 
-async def test_a_create_without_an_answer_is_given_up_in_the_end(
-    api: FakeApi, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_an_unanswered_create_releases_its_slot_in_the_end(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No request is carried out later than that: the slot is not kept for one for ever."""
+    """A request is never carried out so late, so its slot is free again."""
     monkeypatch.setattr(admitter, "_LATE_CREATE_SECONDS", 3.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.black_hole(times=1, **CREATE) as lost:
@@ -103,116 +101,132 @@ async def test_a_create_without_an_answer_is_given_up_in_the_end(
             await lost.wait_hit()
             api.create(conversion_job("d"))
             api.delete("conversionjobs", "c")
-            await api.until(lambda: phase_of(api, "d") == "Succeeded", 40)
+            await until_phase(api, "d", "Succeeded", 40)
     check_all(api, limit=1)
 
 
-async def test_api_server_away(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F2: it resumes by itself."""
-    world.default = succeed(hold=True)
+async def test_the_operator_resumes_after_an_outage_of_the_api_server(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F2."""
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         async with api.down():
-            world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+            cluster.finish("c")
+        await until_phase(api, "c", "Succeeded")
     check_all(api, limit=3)
 
 
 @pytest.mark.parametrize("how", ["close", "abort", "expire"])
 @pytest.mark.parametrize("resource", ["jobs", "pods", "conversionjobs"])
-async def test_watch_ends(
-    api: FakeApi, world: World, tmp_path: Path, resource: str, how: str
+async def test_changes_during_a_broken_watch_are_seen(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, resource: str, how: str
 ) -> None:
-    """F3: what changed while a watch was broken is seen afterwards."""
-    world.default = succeed(hold=True)
+    """F3."""
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
-        for watch in api.watches(resource=resource):
+        await until_phase(api, "c", "Running")
+        watches = api.watches(resource=resource)
+        assert watches
+        for watch in watches:
             getattr(watch, how)()
-        world.finish("c")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+        cluster.finish("c")
+        await until_phase(api, "c", "Succeeded", 20)
     check_all(api, limit=3)
 
 
-async def test_one_namespace_is_forbidden(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """I6: the others are served all the same."""
+async def test_a_forbidden_namespace_does_not_stop_the_others(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """I6."""
     with api.faults.forbid(namespace="theirs"):
         async with running(api, tmp_path, watch_namespaces="my-network,theirs") as op:
             api.create(conversion_job("c"))
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            await until_phase(api, "c", "Succeeded", 20)
             assert not op.task.done()
 
 
-async def test_the_pods_watch_lags_behind_that_of_jobs(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_a_late_pod_watch_causes_no_second_attempt(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """F4: a finished Job whose pod is not seen yet is asked for its word, not converted again."""
-    world.script("c", succeed(hold=True))
+    """F4: the operator gets the pod of a finished Job if its watch has not shown it yet."""
+    cluster.script("c", succeed(hold=True))
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         with api.faults.hold_watches(resource="pods"):
-            world.finish("c")
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
+            cluster.finish("c")
+            await until_phase(api, "c", "Succeeded", 20)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
 
-async def test_kopf_gives_up(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F3: kopf ends as a whole over a watch that is answered 410; the operator goes on."""
-    world.default = succeed(hold=True)
+async def test_kopf_is_restarted_when_it_stops(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F3: kopf stops when a watch gets 410. The operator starts it again."""
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         with api.faults.status(410, times=1, verb="watch", resource="conversionjobs") as struck:
             for watch in api.watches(resource="conversionjobs"):
                 watch.close()
             await struck.wait_hit()
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Running", 20)
+        await until_phase(api, "d", "Running", 20)
         assert not op.task.done()
-        world.finish("c")
-        world.finish("d")
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        cluster.finish("c")
+        cluster.finish("d")
+        await until_phase(api, "d", "Succeeded", 20)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("resource", ["pods", "conversionjobs"])
-async def test_watch_goes_silent(api: FakeApi, world: World, tmp_path: Path, resource: str) -> None:
-    """F3: a watch that says nothing and does not close is repaired within 90 s."""
-    world.default = succeed(hold=True)
+async def test_a_silent_watch_is_replaced_within_90_seconds(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, resource: str
+) -> None:
+    """F3: the watch sends nothing and does not close."""
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
-        for watch in api.watches(resource=resource):
+        await until_phase(api, "c", "Running")
+        watches = api.watches(resource=resource)
+        assert watches
+        for watch in watches:
             watch.stall()
-        world.finish("c")
+        cluster.finish("c")
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 90)
-        await api.until(lambda: phase_of(api, "d") == "Running", 90)
-        world.finish("d")
+        await until_phase(api, "c", "Succeeded", 90)
+        await until_phase(api, "d", "Running", 90)
+        cluster.finish("d")
 
 
-async def test_old_versions_replayed(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F4: an end does not go back, and nothing is created again."""
+async def test_replayed_versions_change_nothing(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F4: a terminal phase stays, and no Job is created again."""
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await until_phase(api, "c", "Succeeded")
         created = api.audit.count(**CREATE)
         name = status_of(api, "c")["jobName"]
         api.replay("conversionjobs", "c")
         api.replay("jobs", name)
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "d") == "Succeeded")
+        await until_phase(api, "d", "Succeeded")
         assert phase_of(api, "c") == "Succeeded"
         assert api.audit.count(**CREATE) == created + 1
     check_all(api, limit=3)
 
 
-async def test_delayed_watches(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """F4: acting on what is old news neither doubles nor over-admits."""
+async def test_delayed_watches_cause_no_extra_jobs(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F4: outdated information causes no second attempt and exceeds no limit."""
     with api.faults.delay_watches(1.0):
         async with running(api, tmp_path, converter_max_parallel=2):
             for n in range(6):
@@ -224,12 +238,12 @@ async def test_delayed_watches(api: FakeApi, world: World, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("code", [409, 422, 429, 500, 503])
-async def test_a_fifth_of_the_writes_fails(
-    api: FakeApi, world: World, tmp_path: Path, code: int
+async def test_all_conversions_succeed_when_a_fifth_of_the_writes_fails(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, code: int
 ) -> None:
     """F5."""
-    # A Job that is refused as invalid waits half a minute, then a whole one and so on, which is
-    # test_a_webhook_that_refuses_the_job's: twice in a row would be more than this test waits.
+    # A Job that is refused as invalid is retried after half a minute, then after a minute. Two
+    # refusals in a row would take longer than this test waits.
     verbs = ("patch", "delete") if code == 422 else ("create", "patch", "delete")
     with api.faults.status(code, share=0.2, seed=code, verb=verbs):
         async with running(api, tmp_path, converter_max_parallel=2):

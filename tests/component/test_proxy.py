@@ -1,4 +1,4 @@
-"""The operator through a proxy that does harm. Afterwards nothing is lost, doubled or left over."""
+"""Faults of the operator's connections lose, repeat and leave behind nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.component.running import attempts_of, phase_of, running
-from tests.component.support import FakeApi, World
+from tests.component.running import attempts_of, phase_of, running, until_phase
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
@@ -27,44 +27,46 @@ async def proxy(api: FakeApi) -> AsyncIterator[Proxy]:
         await proxy.stop()
 
 
-async def test_black_hole(api: FakeApi, world: World, proxy: Proxy, tmp_path: Path) -> None:
-    """A create that goes nowhere is given up by the client's own time limit, and repeated."""
+async def test_an_unanswered_create_is_repeated(
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
+) -> None:
+    """The client's time limit ends the request."""
     async with running(api, tmp_path, url=await proxy.start()):
         with proxy.black_hole(JOBS, verb="create", times=1) as fault:
             api.create(conversion_job("c"))
             await fault.wait_hit()
             assert api.audit.count(verb="create", resource="jobs") == 0
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+            await until_phase(api, "c", "Succeeded")
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
 
 @pytest.mark.timeout(150)
-async def test_black_hole_for_everything(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+async def test_silent_connections_are_replaced_within_90_seconds(
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
 ) -> None:
-    """Requests and open watches go silent together; it is noticed and repaired within 90 s."""
-    world.default = succeed(hold=True)
+    """All requests and all open watches hang."""
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         with proxy.black_hole() as fault:
             assert fault.hits >= 3  # the watches
-            world.finish("c")
+            cluster.finish("c")
             api.create(conversion_job("d"))
             await fault.wait_hit(more_than=fault.hits)
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 90)
-        await api.until(lambda: phase_of(api, "d") == "Running", 90)
-        world.finish("d")
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 90)
+        await until_phase(api, "d", "Running", 90)
+        cluster.finish("d")
+        await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)
 
 
 @pytest.mark.parametrize(
     ("verb", "path"), [("create", JOBS), ("patch", STATUS)], ids=["create", "status"]
 )
-async def test_answer_dropped_after_forwarding(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path, verb: str, path: str
+async def test_dropped_answers_cause_no_second_attempt(
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path, verb: str, path: str
 ) -> None:
     with proxy.drop_answer(path, verb=verb, times=2) as fault:
         async with running(api, tmp_path, url=await proxy.start(), converter_max_parallel=1):
@@ -79,8 +81,8 @@ async def test_answer_dropped_after_forwarding(
 
 
 @pytest.mark.parametrize("code", [429, 500, 503, 504])
-async def test_error_codes(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path, code: int
+async def test_server_errors_are_retried(
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path, code: int
 ) -> None:
     with (
         proxy.status(code, JOBS, verb="create", times=2) as creates,
@@ -88,14 +90,14 @@ async def test_error_codes(
     ):
         async with running(api, tmp_path, url=await proxy.start()):
             api.create(conversion_job("c"))
-            await api.until(lambda: phase_of(api, "c") == "Succeeded", 40)
+            await until_phase(api, "c", "Succeeded", 40)
     assert (creates.hits, patches.hits) == (2, 2)
     assert attempts_of(api, "c") == ["Completed"]
     check_all(api, limit=3)
 
 
-async def test_delayed_watch_lines(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+async def test_delayed_watch_lines_cause_no_extra_jobs(
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
 ) -> None:
     with proxy.delay_watches(1.5) as fault:
         async with running(api, tmp_path, url=await proxy.start(), converter_max_parallel=2):
@@ -108,35 +110,37 @@ async def test_delayed_watch_lines(
     check_all(api, limit=2)
 
 
-async def test_expired_in_mid_stream(
-    api: FakeApi, world: World, proxy: Proxy, tmp_path: Path
+async def test_changes_during_a_relist_are_seen(
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
 ) -> None:
-    """What changes while the operator lists again is not lost."""
-    world.default = succeed(hold=True)
+    """All watches end with a 410."""
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()) as op:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         assert proxy.expire_watches() >= 3
-        world.finish("c")
+        cluster.finish("c")
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
-        await api.until(lambda: phase_of(api, "d") == "Running", 20)
+        await until_phase(api, "c", "Succeeded", 20)
+        await until_phase(api, "d", "Running", 20)
         assert not op.task.done()
-        world.finish("d")
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        cluster.finish("d")
+        await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)
 
 
-async def test_connections_cut(api: FakeApi, world: World, proxy: Proxy, tmp_path: Path) -> None:
-    world.default = succeed(hold=True)
+async def test_the_operator_resumes_after_cut_connections(
+    api: FakeApi, cluster: FakeCluster, proxy: Proxy, tmp_path: Path
+) -> None:
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path, url=await proxy.start()):
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         assert proxy.cut() >= 3
-        world.finish("c")
+        cluster.finish("c")
         api.create(conversion_job("d"))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 20)
-        await api.until(lambda: phase_of(api, "d") == "Running", 20)
-        world.finish("d")
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 20)
+        await until_phase(api, "d", "Running", 20)
+        cluster.finish("d")
+        await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=3)

@@ -1,15 +1,12 @@
-"""F18: ten thousand ConversionJobs, most of them finished, and an operator that has just begun."""
+"""F18: an operator starts with ten thousand ConversionJobs, most of them finished."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,10 @@ import aiohttp
 import pytest
 
 from tests.component.running import phase_of
-from tests.component.support import FakeApi, World
-from tests.component.support.invariants import check_i1, check_i2
-from tests.component.support.tools import conversion_job, write_kubeconfig
+from tests.component.support import FakeApi, FakeCluster
+from tests.component.support.invariants import check_one_live_pod_each, check_parallel_limit
+from tests.component.support.tools import conversion_job
+from tests.support.operator_process import operator_process
 
 FINISHED = 9_950
 WAITING = 50
@@ -27,11 +25,9 @@ SECONDS_UNTIL_READY = 60
 MEBIBYTES = 512
 """The operator's memory limit in deploy/base."""
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.timeout(300)
-async def test_ten_thousand_conversions(api: FakeApi, world: World, tmp_path: Path) -> None:
+async def test_ten_thousand_conversions(api: FakeApi, cluster: FakeCluster, tmp_path: Path) -> None:
     for number in range(FINISHED):
         name = f"done-{number:05}"
         api.create(conversion_job(name), check=False)
@@ -40,7 +36,9 @@ async def test_ten_thousand_conversions(api: FakeApi, world: World, tmp_path: Pa
         api.create(conversion_job(f"waits-{number:02}"))
     started = time.monotonic()
     port = _free_port()
-    async with _process(api.url, tmp_path, port) as process:
+    environment = {"PROBE_PORT": str(port), "POD_NAMESPACE": "my-network", "POD_NAME": "alone"}
+    # In a process of its own, so that its memory can be measured.
+    async with operator_process(api.url, tmp_path, **environment) as process:
         while not await _ready(port):
             assert time.monotonic() - started < SECONDS_UNTIL_READY
             await asyncio.sleep(0.1)
@@ -53,12 +51,12 @@ async def test_ten_thousand_conversions(api: FakeApi, world: World, tmp_path: Pa
     print(f"ready after {ready:.1f} s, all ended after {ended:.1f} s, at most {memory:.0f} MiB")
     assert memory < MEBIBYTES
     assert not [r for r in api.audit.writes(resource="conversionjobs") if "done-" in r.name]
-    check_i1(api)
-    check_i2(api, 3)
+    check_one_live_pod_each(api)
+    check_parallel_limit(api, 3)
 
 
 def _finish(api: FakeApi, name: str) -> Callable[[dict[str, Any]], None]:
-    """As the operator leaves one behind, with its output and the tail of its log."""
+    """Sets the status of a finished conversion, with its output and the tail of its log."""
     stamp = api.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     ended = {"reason": "Completed", "message": "converted", "lastTransitionTime": stamp}
     status = {
@@ -89,32 +87,6 @@ def _finish(api: FakeApi, name: str) -> Callable[[dict[str, Any]], None]:
     return lambda body: body.update(status=status)
 
 
-@asynccontextmanager
-async def _process(url: str, folder: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The operator as a process of its own: its memory is its alone."""
-    environment = os.environ | {
-        "KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", url)),
-        "PYTHONPATH": os.pathsep.join(
-            str(ROOT / part) for part in ("operator", "converter-module")
-        ),
-        "PROBE_PORT": str(port),
-        "POD_NAMESPACE": "my-network",
-        "POD_NAME": "alone",
-    }
-    with (folder / "operator.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "conversion_operator"),
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 30)
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -127,11 +99,11 @@ async def _ready(port: int) -> bool:
             async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
                 return answer.status == 200
         except aiohttp.ClientError:
-            return False  # it does not serve yet
+            return False  # the probes are not served yet
 
 
 def _peak_memory(pid: int) -> float:
-    """The most it ever had, in MiB."""
+    """The peak memory of a process in MiB."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     assert found

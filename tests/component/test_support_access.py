@@ -1,4 +1,4 @@
-"""Tokens, rights and reviews of the in-process API server."""
+"""Tokens, permissions and review APIs of the in-process API server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kubernetes.aio.client import (
 )
 
 from tests.component.support import NAMESPACE, FakeApi
-from tests.component.support.access import Rule
+from tests.component.support.access import PolicyRule
 from tests.component.support.tools import client
 
 RULES = [
@@ -39,7 +39,7 @@ async def code(call: Any) -> int:
     return 200
 
 
-async def test_without_a_token_nothing_goes_but_health(api: FakeApi) -> None:
+async def test_only_health_checks_need_no_token(api: FakeApi) -> None:
     async with aiohttp.ClientSession() as session:
         codes = []
         for path in ("/readyz", "/version", "/api/v1/pods"):
@@ -48,7 +48,7 @@ async def test_without_a_token_nothing_goes_but_health(api: FakeApi) -> None:
     assert codes == [200, 401, 401]
 
 
-async def test_rights(api: FakeApi) -> None:
+async def test_rbac_rules_are_enforced(api: FakeApi) -> None:
     async with client(api.url, "good") as http:
         batch, core = BatchV1Api(http), CoreV1Api(http)
         assert await code(batch.list_namespaced_job(NAMESPACE)) == 200
@@ -65,10 +65,10 @@ async def test_rights(api: FakeApi) -> None:
         f'jobs.batch is forbidden: User \\"{OPERATOR}\\" cannot list resource \\"jobs\\" in API '
         'group \\"batch\\" in the namespace \\"default\\"'
     ) in str(caught.value.body)
-    assert api.access.unused("good") == [Rule(NAMESPACE, "batch", "jobs", "create")]
+    assert api.access.unused("good") == [PolicyRule(NAMESPACE, "batch", "jobs", "create")]
 
 
-async def test_rotation(api: FakeApi) -> None:
+async def test_a_rotated_token_replaces_the_old_one(api: FakeApi) -> None:
     async with client(api.url, "good") as old, client(api.url, "new") as new:
         assert await code(BatchV1Api(new).list_namespaced_job(NAMESPACE)) == 401
         api.access.replace("good", "new")
@@ -79,7 +79,7 @@ async def test_rotation(api: FakeApi) -> None:
         assert await code(BatchV1Api(new).list_namespaced_job(NAMESPACE)) == 401
 
 
-async def test_reviews(api: FakeApi) -> None:
+async def test_review_apis_answer_for_tokens_and_users(api: FakeApi) -> None:
     api.access.grant("gateway", "system:serviceaccount:ops:gateway")
     api.access.grant("caller", "system:serviceaccount:web:caller", audiences=("converter",))
     async with client(api.url, "gateway") as http:

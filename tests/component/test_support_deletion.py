@@ -1,4 +1,4 @@
-"""Deletion in the in-process API server: policies, finalizers, grace, the collector."""
+"""Deletion in the API server: policies, finalizers, grace periods, garbage collection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kubernetes.aio.client import ApiException, BatchV1Api, CoreV1Api, CustomObjectsApi
 
-from tests.component.support import NAMESPACE, FakeApi, World
+from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.errors import Obj
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import client, conversion_job
@@ -34,13 +34,13 @@ def job(name: str, owner: Obj | None = None, *, blocks: bool = True) -> Obj:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
 
 
-async def running_job(api: FakeApi, world: World, name: str = "a") -> Obj:
-    """A Job by hand whose pod runs, in manual mode."""
+async def running_job(api: FakeApi, cluster: FakeCluster, name: str = "a") -> Obj:
+    """A Job whose pod runs. Stops automatic mode."""
     await api.manual()
-    world.script(name, succeed(hold=True))
+    cluster.script(name, succeed(hold=True))
     api.create(job(name))
-    await world.settle()
-    (pod,) = world.pods(name)
+    await cluster.settle()
+    (pod,) = cluster.pods(name)
     assert pod["status"]["phase"] == "Running"
     return pod
 
@@ -50,10 +50,12 @@ async def delete_job(api: FakeApi, name: str = "a", **options: Any) -> Any:
         return await BatchV1Api(http).delete_namespaced_job(name, NAMESPACE, **options)
 
 
-async def test_a_job_deleted_without_a_policy_leaves_its_pods(api: FakeApi, world: World) -> None:
-    await running_job(api, world)
+async def test_a_job_deleted_without_a_policy_leaves_its_pods(
+    api: FakeApi, cluster: FakeCluster
+) -> None:
+    await running_job(api, cluster)
     await delete_job(api)
-    await world.settle()
+    await cluster.settle()
     assert api.objects("jobs") == []
     (pod,) = api.objects("pods")
     assert pod["status"]["phase"] == "Running"
@@ -61,49 +63,53 @@ async def test_a_job_deleted_without_a_policy_leaves_its_pods(api: FakeApi, worl
     assert "finalizers" not in pod["metadata"]
 
 
-async def test_background_takes_the_job_first(api: FakeApi, world: World) -> None:
-    await running_job(api, world)
+async def test_background_deletion_removes_the_job_first(
+    api: FakeApi, cluster: FakeCluster
+) -> None:
+    await running_job(api, cluster)
     api.gc.paused = True
     status = await delete_job(api, propagation_policy="Background")
     assert status["status"] == "Success"
-    await world.settle()
+    await cluster.settle()
     assert api.objects("jobs") == []
     assert len(api.objects("pods")) == 1
     api.gc.paused = False
-    await world.settle()
+    await cluster.settle()
     assert api.objects("pods") == []
 
 
-async def test_foreground_takes_the_job_last(api: FakeApi, world: World) -> None:
-    await running_job(api, world)
+async def test_foreground_deletion_removes_the_job_last(api: FakeApi, cluster: FakeCluster) -> None:
+    await running_job(api, cluster)
     await delete_job(api, propagation_policy="Foreground")
     (left,) = api.objects("jobs")
     assert left["metadata"]["finalizers"] == ["foregroundDeletion"]
     assert "deletionTimestamp" in left["metadata"]
-    before = api.store.rv
-    await world.settle()
-    deleted = [c.kind.plural for c in api.store.changes if c.rv > before and c.type == "DELETED"]
+    before = api.storage.rv
+    await cluster.settle()
+    deleted = [c.kind.plural for c in api.storage.changes if c.rv > before and c.type == "DELETED"]
     assert deleted == ["pods", "jobs"]
 
 
-async def test_foreground_waits_for_a_pod_that_takes_its_time(api: FakeApi, world: World) -> None:
+async def test_foreground_deletion_waits_for_a_slow_pod(api: FakeApi, cluster: FakeCluster) -> None:
     await api.manual()
     api.clock.freeze()
-    world.script("a", succeed(hold=True, stop_seconds=20))
+    cluster.script("a", succeed(hold=True, stop_seconds=20))
     api.create(job("a"))
-    await world.settle()
+    await cluster.settle()
     await delete_job(api, propagation_policy="Foreground")
-    await world.settle()
+    await cluster.settle()
     (pod,) = api.objects("pods")
     assert pod["metadata"]["deletionGracePeriodSeconds"] == 30
     assert pod["status"]["phase"] == "Running"
-    await world.advance(19)
+    await cluster.advance(19)
     assert len(api.objects("jobs")) == 1
-    await world.advance(1)
+    await cluster.advance(1)
     assert api.objects("jobs") == api.objects("pods") == []
 
 
-async def test_foreground_does_not_wait_for_what_does_not_block(api: FakeApi) -> None:
+async def test_foreground_deletion_does_not_wait_for_dependents_that_do_not_block(
+    api: FakeApi,
+) -> None:
     await api.manual()
     owner = api.create(conversion_job("a"))
     api.create(job("child", owner, blocks=False))
@@ -114,16 +120,18 @@ async def test_foreground_does_not_wait_for_what_does_not_block(api: FakeApi) ->
     assert "deletionTimestamp" in api.get("jobs", "child")["metadata"]
 
 
-async def test_what_loses_its_owner_goes(api: FakeApi, world: World) -> None:
+async def test_dependents_of_a_deleted_owner_are_deleted(
+    api: FakeApi, cluster: FakeCluster
+) -> None:
     await api.manual()
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     owner = api.create(conversion_job("a"))
     api.create(job("child", owner))
-    await world.settle()
+    await cluster.settle()
     assert len(api.objects("pods")) == 1
     async with client(api.url) as http:
         await CustomObjectsApi(http).delete_namespaced_custom_object(*CJ, "a")
-    await world.settle()
+    await cluster.settle()
     assert api.objects("jobs") == api.objects("pods") == []
 
 
@@ -155,7 +163,7 @@ async def test_a_finalizer_holds_an_object(api: FakeApi) -> None:
         assert caught.value.status == 422
         await custom.patch_namespaced_custom_object(*CJ, "a", {"metadata": {"finalizers": None}})
     assert api.find("conversionjobs", "a") is None
-    assert api.store.changes[-1].type == "DELETED"
+    assert api.storage.changes[-1].type == "DELETED"
 
 
 @pytest.mark.parametrize("key", ["uid", "resourceVersion"])
@@ -172,7 +180,7 @@ async def test_preconditions(api: FakeApi, key: str) -> None:
     assert api.objects("jobs") == []
 
 
-async def test_a_policy_that_does_not_exist(api: FakeApi) -> None:
+async def test_an_unknown_propagation_policy_is_refused(api: FakeApi) -> None:
     await api.manual()
     api.create(job("a"))
     with pytest.raises(ApiException) as caught:
@@ -180,8 +188,8 @@ async def test_a_policy_that_does_not_exist(api: FakeApi) -> None:
     assert caught.value.status == 422
 
 
-async def test_a_pod_is_given_its_grace(api: FakeApi, world: World) -> None:
-    pod = await running_job(api, world)
+async def test_a_deleted_pod_keeps_its_grace_period(api: FakeApi, cluster: FakeCluster) -> None:
+    pod = await running_job(api, cluster)
     async with client(api.url) as http:
         core = CoreV1Api(http)
         name = pod["metadata"]["name"]
@@ -196,7 +204,7 @@ async def test_a_pod_is_given_its_grace(api: FakeApi, world: World) -> None:
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Succeeded"])
-async def test_a_pod_that_runs_nowhere_needs_no_grace(api: FakeApi, phase: str) -> None:
+async def test_a_pod_that_does_not_run_is_deleted_at_once(api: FakeApi, phase: str) -> None:
     await api.manual()
     container = {"name": "c", "image": "i:1"}
     meta = {"name": "a", "namespace": NAMESPACE}
@@ -220,11 +228,13 @@ async def test_delete_collection_by_label(api: FakeApi) -> None:
     assert [left["metadata"]["name"] for left in api.objects("jobs")] == ["b"]
 
 
-async def test_a_namespace_takes_everything_with_it(api: FakeApi, world: World) -> None:
-    await running_job(api, world)
+async def test_deleting_a_namespace_deletes_everything_in_it(
+    api: FakeApi, cluster: FakeCluster
+) -> None:
+    await running_job(api, cluster)
     api.create(conversion_job("a"))
     api.delete_namespace()
-    await world.settle()
+    await cluster.settle()
     assert api.find("namespaces", NAMESPACE) is None
     for resource in ("conversionjobs", "jobs", "pods", "events", "persistentvolumeclaims"):
         assert api.objects(resource, NAMESPACE) == []

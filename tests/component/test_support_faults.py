@@ -1,4 +1,4 @@
-"""Every fault does what it says, to those it is meant for, and ends."""
+"""Every fault has its effect on matching requests, and ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.component.support.tools import conversion_job
 from tests.component.test_support_watch import PATH, get, version, watching
 
 QUIET = 0.2
-"""Seconds within which nothing may come. A wrong test is green for this, never red."""
+"""Seconds to wait for silence. If they are too short, a test may wrongly pass, but not fail."""
 
 
 async def create(url: str, name: str = "a") -> tuple[int, Any]:
@@ -27,7 +27,7 @@ async def create(url: str, name: str = "a") -> tuple[int, Any]:
 
 
 async def is_silent(call: Awaitable[Any]) -> bool:
-    """Whether nothing comes within a short time."""
+    """Whether a call does not end within a short time."""
     try:
         async with asyncio.timeout(QUIET):
             await call
@@ -59,7 +59,7 @@ async def test_retry_after(api: FakeApi) -> None:
     assert status["reason"] == "TooManyRequests"
 
 
-async def test_an_error_after_the_deed(api: FakeApi) -> None:
+async def test_an_error_after_the_request_was_carried_out(api: FakeApi) -> None:
     with api.faults.status(504, carried_out=True, verb="create", times=1):
         assert (await create(api.url))[0] == 504
         assert (await create(api.url))[0] == 409
@@ -87,7 +87,7 @@ async def test_tap(api: FakeApi) -> None:
     assert seen == [("arrived", 1), ("answered", 2), ("arrived", 2), ("answered", 3)]
 
 
-async def test_share_hits_a_part_and_the_same_part_again(api: FakeApi) -> None:
+async def test_share_hits_the_same_part_with_the_same_seed(api: FakeApi) -> None:
     async def codes() -> list[int]:
         with api.faults.status(500, share=0.3, seed=4, verb="list"):
             return [(await get(api.url))[0] for _ in range(40)]
@@ -97,7 +97,7 @@ async def test_share_hits_a_part_and_the_same_part_again(api: FakeApi) -> None:
     assert await codes() == first
 
 
-async def test_words_of_the_server(api: FakeApi) -> None:
+async def test_faults_use_the_messages_of_the_real_server(api: FakeApi) -> None:
     for fault, code, words in (
         (
             api.faults.quota(),
@@ -124,19 +124,21 @@ async def test_words_of_the_server(api: FakeApi) -> None:
         ({"verb": ("create", "list")}, True),
         ({"namespace": "elsewhere"}, False),
         ({"path": r"/conversionjobs$"}, True),
-        ({"front": "other"}, False),
+        ({"endpoint": "other"}, False),
         ({"user_agent": "Python"}, True),
         ({"user_agent": "kubectl"}, False),
         ({"where": lambda r: b'"a"' in r.body}, True),
         ({"subresource": "status"}, False),
     ],
 )
-async def test_whom_a_fault_hits(api: FakeApi, match: dict[str, Any], hit: bool) -> None:
+async def test_a_fault_hits_only_matching_requests(
+    api: FakeApi, match: dict[str, Any], hit: bool
+) -> None:
     with api.faults.status(500, **match):
         assert (await create(api.url))[0] == (500 if hit else 201)
 
 
-# Answers that do not come
+# Missing answers
 
 
 async def test_black_hole(api: FakeApi) -> None:
@@ -149,7 +151,7 @@ async def test_black_hole(api: FakeApi) -> None:
     assert (await create(api.url))[0] == 201
 
 
-async def test_what_a_black_hole_swallowed_stays_swallowed(api: FakeApi) -> None:
+async def test_a_request_in_a_black_hole_is_never_answered(api: FakeApi) -> None:
     with api.faults.black_hole(verb="create") as fault:
         task = asyncio.create_task(create(api.url))
         await fault.wait_hit()
@@ -182,11 +184,11 @@ async def test_latency(api: FakeApi) -> None:
         assert (await create(api.url))[0] == 201
 
 
-async def test_a_held_request_arrives_after_its_client_has_gone(api: FakeApi) -> None:
+async def test_a_held_request_arrives_after_its_client_has_disconnected(api: FakeApi) -> None:
     with api.faults.hold(verb="create") as fault:
         assert await is_silent(create(api.url))
         assert api.objects("conversionjobs") == []
-        await api.until(lambda: api.audit.requests[-1].outcome == "client gone")
+        await api.until(lambda: api.audit.requests[-1].outcome == "client disconnected")
         fault.release()
         await api.until(lambda: api.find("conversionjobs", "a"))
     (request,) = api.audit.writes()
@@ -212,7 +214,9 @@ async def test_delay_watches(api: FakeApi) -> None:
         with api.faults.delay_watches(0.05):
             for name in "abc":
                 api.create(conversion_job(name))
-            assert [await lines.told() for _ in range(3)] == [("ADDED", name) for name in "abc"]
+            assert [await lines.next_change() for _ in range(3)] == [
+                ("ADDED", name) for name in "abc"
+            ]
         with api.faults.delay_watches(600):
             api.delete("conversionjobs", "a")
             async with watching(api.url, resourceVersion=since) as late:
@@ -228,11 +232,11 @@ async def test_hold_watches(api: FakeApi) -> None:
             with pytest.raises(TimeoutError):
                 await lines.next(QUIET)
             hold.release()
-            assert await lines.told() == ("ADDED", "a")
+            assert await lines.next_change() == ("ADDED", "a")
             api.create(conversion_job("b"))
             with pytest.raises(TimeoutError):
                 await lines.next(QUIET)
-        assert await lines.told() == ("ADDED", "b")
+        assert await lines.next_change() == ("ADDED", "b")
 
 
 async def test_stall_watches(api: FakeApi) -> None:
@@ -254,7 +258,7 @@ async def test_stall_watches(api: FakeApi) -> None:
         else:
             pytest.fail("the watch never went silent")
         async with watching(api.url, resourceVersion=since) as replaced:
-            assert await replaced.told() == ("ADDED", "a")
+            assert await replaced.next_change() == ("ADDED", "a")
 
 
 async def test_a_stall_hits_only_its_resource(api: FakeApi) -> None:
@@ -262,18 +266,18 @@ async def test_a_stall_hits_only_its_resource(api: FakeApi) -> None:
     with api.faults.stall_watches(resource="jobs"):
         async with watching(api.url, resourceVersion=since) as lines:
             api.create(conversion_job("a"))
-            assert await lines.told() == ("ADDED", "a")
+            assert await lines.next_change() == ("ADDED", "a")
 
 
 async def test_partition(api: FakeApi) -> None:
-    cut = await api.front("cut")
+    cut = await api.add_endpoint("cut")
     async with watching(cut, resourceVersion=await version(api)) as lines:
         with api.faults.partition("cut"):
             assert await is_silent(create(cut))
             assert (await create(api.url, "b"))[0] == 201
             with pytest.raises(TimeoutError):
                 await lines.next(QUIET)
-        assert await lines.told() == ("ADDED", "b")
+        assert await lines.next_change() == ("ADDED", "b")
     assert (await get(cut))[0] == 200
     assert api.find("conversionjobs", "a", NAMESPACE) is None
 

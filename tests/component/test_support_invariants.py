@@ -1,4 +1,4 @@
-"""Every check is green for what is right and red for what it guards against."""
+"""Every check passes for a good scenario, and fails for its violation."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from kubernetes.aio.client import BatchV1Api, CustomObjectsApi
 from tests.component.support import (
     NAMESPACE,
     FakeApi,
-    World,
+    FakeCluster,
     check_all,
+    check_all_finished,
     check_events,
     check_final,
-    check_i1,
-    check_i2,
-    check_i3,
-    check_i5,
     check_no_leaks,
     check_one_job_per_attempt,
+    check_one_live_pod_each,
+    check_outputs,
+    check_parallel_limit,
     check_statuses,
     check_writes,
 )
@@ -32,7 +32,7 @@ from tests.component.test_support_deletion import job
 
 
 @pytest.fixture(autouse=True)
-async def _by_hand(api: FakeApi, world: World) -> None:
+async def _by_hand(api: FakeApi, cluster: FakeCluster) -> None:
     await api.manual()
     api.clock.freeze()
 
@@ -63,13 +63,15 @@ def attempt(owner: Obj, number: int = 1, name: str | None = None) -> Obj:
     return made
 
 
-async def convert(api: FakeApi, world: World, name: str, script: Script | None = None) -> Obj:
-    """A conversion whose first attempt has come to rest."""
+async def convert(
+    api: FakeApi, cluster: FakeCluster, name: str, script: Script | None = None
+) -> Obj:
+    """A conversion whose first attempt has settled."""
     owner = api.create(conversion_job(name))
     if script is not None:
-        world.script(name, script)
+        cluster.script(name, script)
     api.create(attempt(owner))
-    await world.settle()
+    await cluster.settle()
     return owner
 
 
@@ -79,112 +81,114 @@ def violated(check: Callable[..., None], *args: Any, **kwargs: Any) -> str:
     return str(caught.value)
 
 
-async def test_a_good_scenario(api: FakeApi, world: World) -> None:
+async def test_a_good_scenario(api: FakeApi, cluster: FakeCluster) -> None:
     for name in ("a", "b"):
-        await convert(api, world, name, succeed(size=5))
+        await convert(api, cluster, name, succeed(size=5))
         write(api, name, "Running")
         write(api, name, "Succeeded", outputSize=5, output={"sha256": SHA256})
     check_all(api, limit=1)
     check_no_leaks(api, jobs=2)
 
 
-async def test_i1_two_pods_of_one_conversion(api: FakeApi, world: World) -> None:
-    world.default = succeed(hold=True)
-    owner = await convert(api, world, "a")
-    check_i1(api)
+async def test_i1_forbids_two_pods_of_one_conversion(api: FakeApi, cluster: FakeCluster) -> None:
+    cluster.default = succeed(hold=True)
+    owner = await convert(api, cluster, "a")
+    check_one_live_pod_each(api)
     api.create(attempt(owner, 2))
-    await world.settle()
-    assert "had 2 live pods" in violated(check_i1, api)
-    lost = world.pods("a-1")[0]["metadata"]["uid"]
-    check_i1(api, excluding={lost})
+    await cluster.settle()
+    assert "had 2 live pods" in violated(check_one_live_pod_each, api)
+    lost = cluster.pods("a-1")[0]["metadata"]["uid"]
+    check_one_live_pod_each(api, excluding={lost})
 
 
-async def test_i1_one_after_the_other_is_right(api: FakeApi, world: World) -> None:
-    owner = await convert(api, world, "a", fail())
+async def test_i1_allows_one_pod_after_the_other(api: FakeApi, cluster: FakeCluster) -> None:
+    owner = await convert(api, cluster, "a", fail())
     api.create(attempt(owner, 2))
-    await world.settle()
-    check_i1(api)
-    check_i2(api, limit=1)
+    await cluster.settle()
+    check_one_live_pod_each(api)
+    check_parallel_limit(api, limit=1)
 
 
-async def test_i1_an_orphan_is_still_its_conversions_pod(api: FakeApi, world: World) -> None:
-    world.default = succeed(hold=True)
-    owner = await convert(api, world, "a")
+async def test_i1_counts_an_orphan_for_its_conversion(api: FakeApi, cluster: FakeCluster) -> None:
+    cluster.default = succeed(hold=True)
+    owner = await convert(api, cluster, "a")
     api.delete("jobs", "a-1", propagation="Orphan")
-    await world.settle()
+    await cluster.settle()
     api.create(attempt(owner, 2))
-    await world.settle()
-    assert "had 2 live pods" in violated(check_i1, api)
+    await cluster.settle()
+    assert "had 2 live pods" in violated(check_one_live_pod_each, api)
 
 
-async def test_i2_by_pods_that_existed_only_for_a_moment(api: FakeApi, world: World) -> None:
-    world.default = succeed(hold=True)
+async def test_i2_counts_short_lived_pods(api: FakeApi, cluster: FakeCluster) -> None:
+    cluster.default = succeed(hold=True)
     for name in "abc":
-        await convert(api, world, name)
-    world.finish("b")
-    await world.settle()
-    check_i2(api, limit=3)
-    assert "3 live pods" in violated(check_i2, api, limit=2)
+        await convert(api, cluster, name)
+    cluster.finish("b")
+    await cluster.settle()
+    check_parallel_limit(api, limit=3)
+    assert "3 live pods" in violated(check_parallel_limit, api, limit=2)
 
 
-async def test_i2_by_a_job_made_when_all_slots_were_held(api: FakeApi, world: World) -> None:
+async def test_i2_forbids_a_job_created_while_all_slots_are_held(
+    api: FakeApi, cluster: FakeCluster
+) -> None:
     owners = [api.create(conversion_job(name)) for name in "ab"]
-    world.forbid_pods(NAMESPACE, "no")
+    cluster.forbid_pods(NAMESPACE, "no")
     for owner in owners:
         api.create(attempt(owner))
-        await world.settle()
+        await cluster.settle()
     assert api.objects("pods") == []
-    check_i2(api, limit=2)
-    assert "was made" in violated(check_i2, api, limit=1)
+    check_parallel_limit(api, limit=2)
+    assert "was made" in violated(check_parallel_limit, api, limit=1)
 
 
-async def test_i2_counts_a_pod_without_a_job(api: FakeApi, world: World) -> None:
-    world.default = succeed(hold=True)
-    await convert(api, world, "a")
+async def test_i2_counts_a_pod_without_a_job(api: FakeApi, cluster: FakeCluster) -> None:
+    cluster.default = succeed(hold=True)
+    await convert(api, cluster, "a")
     api.delete("jobs", "a-1", propagation="Orphan")
-    await world.settle()
-    world.forbid_pods(NAMESPACE, "no")
-    await convert(api, world, "b")
+    await cluster.settle()
+    cluster.forbid_pods(NAMESPACE, "no")
+    await convert(api, cluster, "b")
     assert len(api.objects("pods")) == 1
-    assert "was made" in violated(check_i2, api, limit=1)
-    check_i2(api, limit=2)
+    assert "was made" in violated(check_parallel_limit, api, limit=1)
+    check_parallel_limit(api, limit=2)
 
 
-async def test_i2_counts_a_terminating_pod(api: FakeApi, world: World) -> None:
-    world.default = succeed(hold=True, stop_seconds=20)
-    await convert(api, world, "a")
+async def test_i2_counts_a_terminating_pod(api: FakeApi, cluster: FakeCluster) -> None:
+    cluster.default = succeed(hold=True, stop_seconds=20)
+    await convert(api, cluster, "a")
     api.delete("jobs", "a-1")
-    await world.settle()
-    await convert(api, world, "b")
-    assert "2 live pods" in violated(check_i2, api, limit=1)
+    await cluster.settle()
+    await convert(api, cluster, "b")
+    assert "2 live pods" in violated(check_parallel_limit, api, limit=1)
 
 
-async def test_one_job_per_attempt_sees_those_that_are_gone(api: FakeApi, world: World) -> None:
-    owner = await convert(api, world, "a")
+async def test_one_job_per_attempt_counts_deleted_jobs(api: FakeApi, cluster: FakeCluster) -> None:
+    owner = await convert(api, cluster, "a")
     api.delete("jobs", "a-1")
-    await world.settle()
+    await cluster.settle()
     check_one_job_per_attempt(api)
     api.create(attempt(owner, 1, name="other"))
     assert "more than once" in violated(check_one_job_per_attempt, api)
 
 
-async def test_i3(api: FakeApi) -> None:
+async def test_i3_needs_a_terminal_phase_and_its_conditions(api: FakeApi) -> None:
     api.create(conversion_job("a"))
-    assert "a is None" in violated(check_i3, api)
+    assert "a is None" in violated(check_all_finished, api)
     write(api, "a", "Running")
-    assert "a is Running" in violated(check_i3, api)
+    assert "a is Running" in violated(check_all_finished, api)
     write(api, "a", "Failed")
-    check_i3(api)
+    check_all_finished(api)
     api.mutate("conversionjobs", "a", lambda o: o["status"].update(conditions=[]))
-    assert "no condition Finished" in violated(check_i3, api)
+    assert "no condition Finished" in violated(check_all_finished, api)
 
 
-async def test_final(api: FakeApi) -> None:
+async def test_a_change_after_the_end_is_noticed(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     for phase in ("Queued", "Running", "Failed"):
         write(api, "a", phase)
     check_final(api)
-    assert History(api.store).phases(api.get("conversionjobs", "a")["metadata"]["uid"]) == [
+    assert History(api.storage).phases(api.get("conversionjobs", "a")["metadata"]["uid"]) == [
         "Queued",
         "Running",
         "Failed",
@@ -193,14 +197,14 @@ async def test_final(api: FakeApi) -> None:
     assert "written after its end" in violated(check_final, api)
 
 
-async def test_leaks(api: FakeApi, world: World) -> None:
-    world.default = succeed(hold=True)
-    await convert(api, world, "a")
+async def test_leaks_are_noticed(api: FakeApi, cluster: FakeCluster) -> None:
+    cluster.default = succeed(hold=True)
+    await convert(api, cluster, "a")
     text = violated(check_no_leaks, api)
     assert "live pod" in text
     assert "unfinished Job a-1" in text
-    world.finish("a")
-    await world.settle()
+    cluster.finish("a")
+    await cluster.settle()
     check_no_leaks(api)
     assert "1 Jobs" in violated(check_no_leaks, api, jobs=0)
     api.gc.paused = True
@@ -221,24 +225,28 @@ async def test_leaks(api: FakeApi, world: World) -> None:
         (succeed(size=5, hold=True), False),
     ],
 )
-async def test_i5(api: FakeApi, world: World, script: Script, good: bool) -> None:
-    await convert(api, world, "a", script)
+async def test_i5_needs_a_pod_with_the_same_output(
+    api: FakeApi, cluster: FakeCluster, script: Script, good: bool
+) -> None:
+    await convert(api, cluster, "a", script)
     write(api, "a", "Succeeded", outputSize=5, output={"sha256": SHA256})
     if good:
-        check_i5(api)
+        check_outputs(api)
     else:
-        assert "a says" in violated(check_i5, api)
+        assert "a says" in violated(check_outputs, api)
 
 
-async def test_i5_an_output_that_comes_later_does_not_count(api: FakeApi, world: World) -> None:
-    await convert(api, world, "a", succeed(size=5, hold=True))
+async def test_i5_an_output_that_comes_later_does_not_count(
+    api: FakeApi, cluster: FakeCluster
+) -> None:
+    await convert(api, cluster, "a", succeed(size=5, hold=True))
     write(api, "a", "Succeeded", outputSize=5, output={"sha256": SHA256})
-    world.finish("a")
-    await world.settle()
-    assert "a says" in violated(check_i5, api)
+    cluster.finish("a")
+    await cluster.settle()
+    assert "a says" in violated(check_outputs, api)
 
 
-async def test_statuses(api: FakeApi) -> None:
+async def test_a_status_that_is_too_large_is_noticed(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     write(api, "a", "Running", logs="x" * 2048)
     check_statuses(api)
@@ -247,7 +255,7 @@ async def test_statuses(api: FakeApi) -> None:
     assert "bytes" in violated(check_statuses, api)
 
 
-async def test_writes_are_counted_by_conversion(api: FakeApi, world: World) -> None:
+async def test_writes_are_counted_by_conversion(api: FakeApi, cluster: FakeCluster) -> None:
     cj = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
     owner = api.create(conversion_job("a"))
     async with client(api.url) as http:

@@ -22,22 +22,22 @@ Seen = list[tuple[str | None, str, str]]
 
 
 class Operator:
-    """What an on.event handler has been told."""
+    """The calls of an on.event handler."""
 
     def __init__(self) -> None:
         self.seen: Seen = []
-        self.told = Signal()
+        self.called = Signal()
         self.task: asyncio.Task[None]
 
     async def wait(self, *expected: tuple[str | None, str]) -> None:
         async with asyncio.timeout(30):
             while not set(expected) <= {(kind, name) for kind, name, _ in self.seen}:
-                await self.told.wait()
+                await self.called.wait()
 
 
 @asynccontextmanager
 async def operating(api: FakeApi, token: list[str] | None = None) -> AsyncIterator[Operator]:
-    """An operator with one handler; ``token`` holds what it logs in with each time."""
+    """An operator with one handler. ``token`` holds the token of its next login."""
     registry, operator = kopf.OperatorRegistry(), Operator()
 
     @kopf.on.login(registry=registry)
@@ -54,7 +54,7 @@ async def operating(api: FakeApi, token: list[str] | None = None) -> AsyncIterat
     def on_event(event: Any, name: str | None, **_: Any) -> None:
         version = event["object"]["metadata"]["resourceVersion"]
         operator.seen.append((event["type"], name or "", version))
-        operator.told.fire()
+        operator.called.fire()
 
     stop, ready = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(
@@ -91,7 +91,7 @@ async def test_kopf_lists_and_watches(api: FakeApi) -> None:
     assert {r.code for r in api.audit} == {200}
 
 
-async def test_kopf_sees_its_namespace_only(api: FakeApi) -> None:
+async def test_kopf_sees_only_its_namespace(api: FakeApi) -> None:
     api.add_namespace("other")
     api.create(conversion_job("far", namespace="other"))
     api.create(conversion_job("near"))
@@ -102,7 +102,7 @@ async def test_kopf_sees_its_namespace_only(api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
-async def test_kopf_goes_on_where_a_watch_ended(api: FakeApi, how: str) -> None:
+async def test_kopf_continues_where_a_watch_ended(api: FakeApi, how: str) -> None:
     api.create(conversion_job("a"))
     async with operating(api) as operator:
         await operator.wait((None, "a"))
@@ -125,12 +125,12 @@ async def test_kopf_lists_again_after_410(api: FakeApi) -> None:
             watch.abort()
         await operator.wait((None, "b"))
         assert api.audit.count(verb="list", resource="conversionjobs") == 2
-    # The reason why the operator lists for itself: nobody is told of the deletion.
+    # kopf does not report the deletion. Therefore our operator lists for itself.
     assert ("DELETED", "a") not in {(kind, name) for kind, name, _ in operator.seen}
 
 
 async def test_kopf_stops_at_a_410_that_is_a_status(api: FakeApi) -> None:
-    """Known of kopf 1.45: whoever runs it has to start it again."""
+    """kopf 1.45 stops as a whole, so our operator has to start it again."""
     async with operating(api) as operator:
         (watch,) = await api.until(lambda: api.watches(resource="conversionjobs"))
         api.compact("conversionjobs", as_status=True)
@@ -139,7 +139,7 @@ async def test_kopf_stops_at_a_410_that_is_a_status(api: FakeApi) -> None:
             await operator.task
 
 
-async def test_kopf_outlives_a_server_that_is_down(api: FakeApi) -> None:
+async def test_kopf_survives_an_outage_of_the_server(api: FakeApi) -> None:
     async with operating(api) as operator:
         await api.until(lambda: api.watches(resource="conversionjobs"))
         with api.faults.status(503, verb="watch", times=2) as fault:
@@ -149,7 +149,7 @@ async def test_kopf_outlives_a_server_that_is_down(api: FakeApi) -> None:
             assert fault.hits == 2
 
 
-async def test_kopf_takes_a_replayed_version_for_news(api: FakeApi) -> None:
+async def test_kopf_reports_a_replayed_version_as_a_change(api: FakeApi) -> None:
     first = api.create(conversion_job("a"))
     async with operating(api) as operator:
         await operator.wait((None, "a"))

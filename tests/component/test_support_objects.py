@@ -18,7 +18,7 @@ from kubernetes.aio.client import (
 )
 
 from tests.component.support import NAMESPACE, FakeApi
-from tests.component.support.errors import ApiError
+from tests.component.support.errors import StatusError
 from tests.component.support.tools import client, conversion_job
 
 CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
@@ -49,7 +49,7 @@ def core(http: ApiClient) -> CoreV1Api:
 
 
 def job(name: str = "a", **spec: Any) -> Any:
-    """A Job. Its type is left open: the client takes dictionaries but does not say so."""
+    """A Job. Its type is Any, because the client accepts dictionaries but does not declare it."""
     container = {"name": "converter", "image": "my-converter:latest"}
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
     body = {"backoffLimit": 0, "template": template} | spec
@@ -66,7 +66,7 @@ def status(phase: str, **more: Any) -> dict[str, Any]:
 
 
 async def refused(call: Any) -> ApiException:
-    """The error a call ends in."""
+    """The error that a call raises."""
     with pytest.raises(ApiException) as caught:
         await call
     return caught.value
@@ -88,9 +88,7 @@ async def test_names_are_dns_subdomains(custom: CustomObjectsApi, name: str, cod
 
 
 @pytest.mark.parametrize(("length", "good"), [(63, True), (64, False)])
-async def test_a_job_is_named_so_that_its_name_fits_a_label(
-    batch: BatchV1Api, length: int, good: bool
-) -> None:
+async def test_a_job_name_must_fit_a_label(batch: BatchV1Api, length: int, good: bool) -> None:
     call = batch.create_namespaced_job(NAMESPACE, job("a" * length))
     if good:
         await call
@@ -149,7 +147,7 @@ async def test_create_twice(custom: CustomObjectsApi) -> None:
     assert '"reason":"AlreadyExists"' in str(error.body)
 
 
-async def test_create_in_a_namespace_that_is_not_there_or_going(
+async def test_create_in_a_missing_or_terminating_namespace_is_refused(
     api: FakeApi, batch: BatchV1Api
 ) -> None:
     body: Any = job() | {"metadata": {"name": "a"}}
@@ -225,7 +223,7 @@ async def raw(
     body: Any = None,
     content_type: str = "application/json",
 ) -> tuple[int, str]:
-    """Status and text of a request that is sent as it is."""
+    """The status code and text of a raw request."""
     rest = http.rest_client
     headers = {"Content-Type": content_type, "Accept": "application/json"}
     response = await rest.request(method, http.configuration.host + path, headers, body)
@@ -235,7 +233,7 @@ async def raw(
 # The schema of the custom resource
 
 
-async def test_unknown_fields_are_pruned_and_told(http: ApiClient) -> None:
+async def test_unknown_fields_are_pruned_or_refused(http: ApiClient) -> None:
     path = f"/apis/{CJ[0]}/{CJ[1]}/namespaces/{NAMESPACE}/{CJ[3]}"
     body = conversion_job("a", prioritty=5)
     code, text = await raw(http, "POST", path, body)
@@ -258,7 +256,7 @@ async def test_unknown_fields_are_pruned_and_told(http: ApiClient) -> None:
         ({"inputFile": ""}, "spec.inputFile"),
     ],
 )
-async def test_the_schema_is_held(
+async def test_the_schema_is_enforced(
     custom: CustomObjectsApi, spec: dict[str, Any], field: str
 ) -> None:
     error = await refused(custom.create_namespaced_custom_object(*CJ, conversion_job("a", **spec)))
@@ -281,7 +279,7 @@ async def test_a_missing_required_field(custom: CustomObjectsApi) -> None:
     assert "spec.inputFile: Required value" in str(error.body)
 
 
-async def test_a_condition_is_there_once(api: FakeApi, custom: CustomObjectsApi) -> None:
+async def test_duplicate_conditions_are_refused(api: FakeApi, custom: CustomObjectsApi) -> None:
     api.create(conversion_job("a"))
     condition = {
         "type": "Finished",
@@ -303,7 +301,7 @@ async def test_a_condition_is_there_once(api: FakeApi, custom: CustomObjectsApi)
     assert "status.conditions[0].lastTransitionTime" in str(error.body)
 
 
-async def test_what_was_wrong_before_does_not_block_a_status(
+async def test_an_old_invalid_field_does_not_block_a_status(
     api: FakeApi, custom: CustomObjectsApi
 ) -> None:
     api.create(conversion_job("old", conversionType="video_to_gif"), check=False)
@@ -343,7 +341,7 @@ async def test_only_some_of_the_spec_may_change(
         assert (await refused(call)).status == code
 
 
-async def test_an_end_is_an_end(api: FakeApi, custom: CustomObjectsApi) -> None:
+async def test_a_terminal_phase_never_changes(api: FakeApi, custom: CustomObjectsApi) -> None:
     api.create(conversion_job("a"))
 
     async def write(new: Any) -> int:
@@ -366,7 +364,7 @@ async def test_an_end_is_an_end(api: FakeApi, custom: CustomObjectsApi) -> None:
 # Updates
 
 
-async def test_main_and_status_endpoint_write_their_own_part(
+async def test_each_subresource_writes_only_its_own_part(
     api: FakeApi, custom: CustomObjectsApi
 ) -> None:
     before = api.create(conversion_job("a"))
@@ -392,7 +390,7 @@ async def test_main_and_status_endpoint_write_their_own_part(
     assert "labels" not in made["metadata"]
 
 
-async def test_a_foreign_uid(api: FakeApi, custom: CustomObjectsApi) -> None:
+async def test_a_write_with_a_wrong_uid_is_refused(api: FakeApi, custom: CustomObjectsApi) -> None:
     made = api.create(conversion_job("a"))
     patch = {"metadata": {"uid": "foreign"}}
     error = await refused(
@@ -413,7 +411,9 @@ async def test_a_foreign_uid(api: FakeApi, custom: CustomObjectsApi) -> None:
     assert "status" not in api.get("conversionjobs", "a")
 
 
-async def test_json_patch_with_a_good_test(api: FakeApi, custom: CustomObjectsApi) -> None:
+async def test_a_json_patch_applies_if_its_test_passes(
+    api: FakeApi, custom: CustomObjectsApi
+) -> None:
     uid = api.create(conversion_job("a"))["metadata"]["uid"]
     operations: Any = [
         {"op": "test", "path": "/metadata/uid", "value": uid},
@@ -433,12 +433,12 @@ async def test_a_write_that_changes_nothing_is_no_write(
     api: FakeApi, custom: CustomObjectsApi
 ) -> None:
     made = api.create(conversion_job("a"))
-    rv = api.store.rv
+    rv = api.storage.rv
     again: Any = await custom.patch_namespaced_custom_object(
         *CJ, "a", {"spec": {"conversionType": "video_to_mp4"}}, _content_type=MERGE_PATCH
     )
     assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
-    assert api.store.rv == rv
+    assert api.storage.rv == rv
     assert [r.changed for r in api.audit.writes()] == [False]
 
 
@@ -477,7 +477,7 @@ async def test_a_jobs_template_is_immutable(api: FakeApi, batch: BatchV1Api) -> 
     assert (await refused(batch.replace_namespaced_job("a", NAMESPACE, made))).status == 422
 
 
-async def test_a_job_is_completed_by_the_server(api: FakeApi, batch: BatchV1Api) -> None:
+async def test_the_server_sets_the_defaults_of_a_job(api: FakeApi, batch: BatchV1Api) -> None:
     await batch.create_namespaced_job(NAMESPACE, job())
     made = api.get("jobs", "a")
     labels = made["spec"]["template"]["metadata"]["labels"]
@@ -502,7 +502,7 @@ async def test_a_lease_needs_microseconds(http: ApiClient, stamp: str, code: int
     assert (await raw(http, "POST", path, lease))[0] == code
 
 
-async def test_a_lease_is_won_once(api: FakeApi, http: ApiClient) -> None:
+async def test_only_one_of_two_updates_of_a_lease_wins(api: FakeApi, http: ApiClient) -> None:
     leases = CoordinationV1Api(http)
     bare: Any = {"metadata": {"name": "a"}, "spec": {"holderIdentity": "z"}}
     made = await leases.create_namespaced_lease(NAMESPACE, bare)
@@ -528,7 +528,7 @@ async def test_both_event_apis_show_the_same_events(
     await core.create_namespaced_event(NAMESPACE, old)
     new: Any = {
         "metadata": {"name": "new", "namespace": NAMESPACE},
-        # With whole seconds the official client leaves the fraction out, which no server takes.
+        # For whole seconds the official client omits the fraction, and the server refuses that.
         "eventTime": "2026-01-01T00:00:00.000001Z",
         "reportingController": "converter.mynetwork.io/operator",
         "reportingInstance": "pod",
@@ -567,7 +567,7 @@ async def test_an_event_is_about_its_own_namespace(http: ApiClient) -> None:
     assert "does not match event.namespace" in text
 
 
-# Around the objects
+# Paths, headers and the audit log
 
 
 @pytest.mark.parametrize(
@@ -603,7 +603,7 @@ async def test_the_date_header_goes_by_the_servers_clock(api: FakeApi, core: Cor
 
 
 async def test_the_audit_log_knows_who_did_what(api: FakeApi, http: ApiClient) -> None:
-    other = await api.front("other")
+    other = await api.add_endpoint("other")
     http.set_default_header("User-Agent", "converter-operator/1")
     await BatchV1Api(http).create_namespaced_job(NAMESPACE, job())
     async with client(other) as second:
@@ -612,13 +612,13 @@ async def test_the_audit_log_knows_who_did_what(api: FakeApi, http: ApiClient) -
     assert (first.verb, first.plural, first.name, first.code) == ("create", "jobs", "a", 201)
     assert first.user_agent == "converter-operator/1"
     assert first.uid == api.get("jobs", "a")["metadata"]["uid"]
-    assert (last.front, last.code, last.changed) == ("other", 409, False)
-    assert api.audit.count(front="other") == 1
+    assert (last.endpoint, last.code, last.changed) == ("other", 409, False)
+    assert api.audit.count(endpoint="other") == 1
     assert api.audit.writes_per_object() == {("jobs", NAMESPACE, "a"): 2}
 
 
-async def test_an_object_too_large_for_etcd(api: FakeApi) -> None:
+async def test_an_object_that_is_too_large_is_refused(api: FakeApi) -> None:
     api.create(conversion_job("a"))
-    with pytest.raises(ApiError, match="etcdserver: request is too large"):
+    with pytest.raises(StatusError, match="etcdserver: request is too large"):
         api.mutate("conversionjobs", "a", lambda obj: obj.update(status={"logs": "y" * 1_600_000}))
     assert "status" not in api.get("conversionjobs", "a")

@@ -21,7 +21,7 @@ CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
 
 
 class Lines:
-    """The events of one watch, one at a time."""
+    """Reads the events of one watch."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
@@ -34,8 +34,8 @@ class Lines:
         event: dict[str, Any] = json.loads(line)
         return event
 
-    async def told(self) -> tuple[str, str]:
-        """Type and object name of the next event."""
+    async def next_change(self) -> tuple[str, str]:
+        """The type and the object's name of the next event."""
         event = await self.next()
         return event["type"], event["object"]["metadata"].get("name", "")
 
@@ -68,7 +68,7 @@ async def version(api: FakeApi) -> str:
 # Lists
 
 
-async def test_a_list_in_pieces_is_one_moment(api: FakeApi) -> None:
+async def test_all_pages_of_a_list_show_the_same_moment(api: FakeApi) -> None:
     for name in "abcde":
         api.create(conversion_job(name))
     _, first = await get(api.url, limit="2")
@@ -83,7 +83,7 @@ async def test_a_list_in_pieces_is_one_moment(api: FakeApi) -> None:
     assert second["metadata"]["remainingItemCount"] == 1
 
 
-async def test_a_list_in_pieces_expires(api: FakeApi) -> None:
+async def test_a_continue_token_expires(api: FakeApi) -> None:
     for name in "ab":
         api.create(conversion_job(name))
     _, first = await get(api.url, limit="1")
@@ -133,7 +133,7 @@ async def test_lists_of_one_and_of_all_namespaces(api: FakeApi) -> None:
     assert [len(one["items"]), len(every["items"])] == [1, 2]
 
 
-async def test_a_version_of_the_future(api: FakeApi) -> None:
+async def test_a_future_version_is_refused(api: FakeApi) -> None:
     code, status = await get(api.url, resourceVersion="999999")
     assert (code, status["reason"]) == (504, "Timeout")
 
@@ -141,7 +141,7 @@ async def test_a_version_of_the_future(api: FakeApi) -> None:
 # Watches
 
 
-async def test_a_watch_goes_on_from_a_list(api: FakeApi) -> None:
+async def test_a_watch_continues_from_a_list(api: FakeApi) -> None:
     api.create(conversion_job("before"))
     since = await version(api)
     api.create(conversion_job("between"))
@@ -149,7 +149,7 @@ async def test_a_watch_goes_on_from_a_list(api: FakeApi) -> None:
         api.create(conversion_job("after"))
         api.patch("conversionjobs", "before", {"spec": {"priority": 1}})
         api.delete("conversionjobs", "between")
-        assert [await lines.told() for _ in range(4)] == [
+        assert [await lines.next_change() for _ in range(4)] == [
             ("ADDED", "between"),
             ("ADDED", "after"),
             ("MODIFIED", "before"),
@@ -158,12 +158,14 @@ async def test_a_watch_goes_on_from_a_list(api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize("since", ["", "0"])
-async def test_a_watch_without_version_begins_with_what_there_is(api: FakeApi, since: str) -> None:
+async def test_a_watch_without_version_starts_with_the_current_objects(
+    api: FakeApi, since: str
+) -> None:
     api.create(conversion_job("a"))
     async with watching(api.url, resourceVersion=since) as lines:
-        assert await lines.told() == ("ADDED", "a")
+        assert await lines.next_change() == ("ADDED", "a")
         api.create(conversion_job("b"))
-        assert await lines.told() == ("ADDED", "b")
+        assert await lines.next_change() == ("ADDED", "b")
 
 
 async def test_a_deletion_carries_a_version_of_its_own(api: FakeApi) -> None:
@@ -177,14 +179,14 @@ async def test_a_deletion_carries_a_version_of_its_own(api: FakeApi) -> None:
     )
 
 
-async def test_coming_into_and_going_out_of_a_selection(api: FakeApi) -> None:
+async def test_objects_that_start_or_stop_matching_are_added_or_deleted(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     since = await version(api)
     async with watching(api.url, resourceVersion=since, labelSelector="x=1") as lines:
         for labels in ({"x": "1"}, {"x": "1", "y": "1"}, {"x": None}, {"z": "1"}):
             api.patch("conversionjobs", "a", {"metadata": {"labels": labels}})
         api.create(conversion_job("b", metadata={"labels": {"x": "1"}}))
-        assert [await lines.told() for _ in range(4)] == [
+        assert [await lines.next_change() for _ in range(4)] == [
             ("ADDED", "a"),
             ("MODIFIED", "a"),
             ("DELETED", "a"),
@@ -202,8 +204,8 @@ async def test_a_watch_of_one_namespace_and_of_all(api: FakeApi) -> None:
     ):
         api.create(conversion_job("far", namespace="other"))
         api.create(conversion_job("near"))
-        assert await one.told() == ("ADDED", "near")
-        assert [await both.told() for _ in range(2)] == [("ADDED", "far"), ("ADDED", "near")]
+        assert await one.next_change() == ("ADDED", "near")
+        assert [await both.next_change() for _ in range(2)] == [("ADDED", "far"), ("ADDED", "near")]
 
 
 async def test_timeout_seconds_end_a_watch(api: FakeApi) -> None:
@@ -212,7 +214,7 @@ async def test_timeout_seconds_end_a_watch(api: FakeApi) -> None:
             await lines.next()
 
 
-async def test_bookmarks_only_for_those_who_ask(api: FakeApi) -> None:
+async def test_only_watches_that_ask_for_bookmarks_get_them(api: FakeApi) -> None:
     api.server.bookmark_seconds = 0.05
     since = await version(api)
     async with (
@@ -221,12 +223,12 @@ async def test_bookmarks_only_for_those_who_ask(api: FakeApi) -> None:
     ):
         api.add_claim(name="elsewhere")
         event = await asked.next()
-        while event["object"]["metadata"]["resourceVersion"] != str(api.store.rv):
+        while event["object"]["metadata"]["resourceVersion"] != str(api.storage.rv):
             event = await asked.next()
         for _ in range(3):
             assert (await asked.next())["type"] == "BOOKMARK"
         api.create(conversion_job("a"))
-        assert await silent.told() == ("ADDED", "a")
+        assert await silent.next_change() == ("ADDED", "a")
 
 
 async def test_410_in_the_stream(api: FakeApi) -> None:
@@ -240,7 +242,7 @@ async def test_410_in_the_stream(api: FakeApi) -> None:
             await lines.next()
     async with watching(api.url, resourceVersion=await version(api)) as lines:
         api.create(conversion_job("a"))
-        assert await lines.told() == ("ADDED", "a")
+        assert await lines.next_change() == ("ADDED", "a")
 
 
 async def test_410_as_status(api: FakeApi) -> None:
@@ -286,7 +288,7 @@ async def test_the_official_watch_follows(api: FakeApi) -> None:
         await watch.close()
 
 
-async def test_what_is_not_modelled_says_so(api: FakeApi) -> None:
+async def test_an_unsupported_parameter_gets_501(api: FakeApi) -> None:
     code, _ = await get(api.url, watch="true", sendInitialEvents="true")
     assert code == 501
 
@@ -294,7 +296,7 @@ async def test_what_is_not_modelled_says_so(api: FakeApi) -> None:
 # What a test may do to a watch
 
 
-async def test_close_abort_expire_inject(api: FakeApi) -> None:
+async def test_a_test_can_inject_into_close_expire_and_abort_a_watch(api: FakeApi) -> None:
     old = api.create(conversion_job("a"))
     api.patch("conversionjobs", "a", {"spec": {"priority": 1}})
     since = await version(api)
@@ -324,7 +326,7 @@ async def test_close_abort_expire_inject(api: FakeApi) -> None:
     assert api.watches() == []
 
 
-async def test_a_list_of_one_version_exactly(api: FakeApi) -> None:
+async def test_a_list_can_show_exactly_one_version(api: FakeApi) -> None:
     async with client(api.url) as made:
         custom = CustomObjectsApi(made)
 
@@ -336,7 +338,7 @@ async def test_a_list_of_one_version_exactly(api: FakeApi) -> None:
         first = api.create(conversion_job("a"))["metadata"]["resourceVersion"]
         second = api.create(conversion_job("b"))["metadata"]["resourceVersion"]
         api.delete("conversionjobs", "a")
-        third = str(api.store.rv)
+        third = str(api.storage.rv)
         versions = (first, second, third)
         assert [await at(version) for version in versions] == [["a"], ["a", "b"], ["b"]]
         api.compact("conversionjobs")
@@ -347,6 +349,6 @@ async def test_a_list_of_one_version_exactly(api: FakeApi) -> None:
             ("", "Exact", 400),
             (third, "NotOlderThan", 501),
         ):
-            with pytest.raises(ApiException) as told:
+            with pytest.raises(ApiException) as caught:
                 await at(version, match)
-            assert told.value.status == code
+            assert caught.value.status == code

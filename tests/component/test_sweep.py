@@ -1,4 +1,4 @@
-"""After a last attempt that died where it stood, one Job removes what it left."""
+"""A sweep removes the temporary file of a last attempt that was killed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from conversion_operator.core.manifest import sweep_name
-from tests.component.running import attempts_of, phase_of, running, status_of
-from tests.component.support import FakeApi, World
+from tests.component.running import attempts_of, running, status_of, until_phase
+from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import oom_killed, succeed
 from tests.component.support.tools import conversion_job
@@ -22,23 +22,25 @@ def ended(job: dict[str, Any] | None) -> bool:
     return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
 
 
-async def test_swept_once_and_in_its_turn(api: FakeApi, world: World, tmp_path: Path) -> None:
-    """Whoever waits comes first; the result stays; the Job goes after an hour."""
-    world.script("c", oom_killed(), succeed())
-    world.script("d", succeed(hold=True))
+async def test_one_sweep_runs_after_the_waiting_conversions(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """The sweep changes no status, and its Job is deleted after an hour."""
+    cluster.script("c", oom_killed(), succeed())
+    cluster.script("d", succeed(hold=True))
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         made = api.create(conversion_job("c", maxRetries=0))
         api.create(conversion_job("d", priority=-1))
-        await api.until(lambda: phase_of(api, "d") == "Running")
+        await until_phase(api, "d", "Running")
         assert status_of(api, "c")["reason"] == "OutOfMemory"
         assert sweep_of(api, made) is None
         before = status_of(api, "c")
-        world.finish("d")
+        cluster.finish("d")
         await api.until(lambda: ended(sweep_of(api, made)), 20)
         api.clock.advance(600)
         await op.reconcile_all()
         api.create(conversion_job("e"))
-        await api.until(lambda: phase_of(api, "e") == "Succeeded", 20)
+        await until_phase(api, "e", "Succeeded", 20)
         assert sweep_of(api, made)
         api.clock.advance(3600)
         await op.reconcile_all()

@@ -1,4 +1,4 @@
-"""F17: operators that do not know of each other's end. One slot is never given to two."""
+"""F17: two operators never give one slot to two conversions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.controller.leadership import NAME, Leadership
-from tests.component.running import phase_of, running
-from tests.component.support import NAMESPACE, FakeApi, World
+from tests.component.running import running, until_phase
+from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import configuration, conversion_job
@@ -30,28 +30,28 @@ def holder(api: FakeApi) -> str | None:
     return name
 
 
-def listed(api: FakeApi) -> dict[str, int]:
+def admissions(api: FakeApi) -> dict[str, int]:
     annotations = lease(api).get("metadata", {}).get("annotations") or {}
     return parse_admissions(annotations.get(ANNOTATION))
 
 
 def expire(api: FakeApi) -> None:
-    """Whoever watches the Lease from now on waits a second for its holder, not half a minute."""
+    """Other operators now wait one second for the holder of the Lease, not half a minute."""
     api.mutate("leases", NAME, lambda body: body["spec"].update(leaseDurationSeconds=1))
 
 
-async def test_one_is_frozen_just_before_it_creates(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_a_create_delayed_past_a_takeover_does_not_exceed_the_limit(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """Its Job comes when the other has long taken over and would rather have begun another."""
-    world.default = succeed(hold=True)
-    first, second = await api.front("a"), await api.front("b")
+    """The old leader's Job arrives after the new leader has found a more urgent conversion."""
+    cluster.default = succeed(hold=True)
+    first, second = await api.add_endpoint("a"), await api.add_endpoint("b")
     async with running(api, tmp_path / "a", "op-a", first, converter_max_parallel=1) as a:
         await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
-        with api.faults.hold(front="a", **CREATE) as frozen:
+        with api.faults.hold(endpoint="a", **CREATE) as frozen:
             api.create(conversion_job("early"))
             await frozen.wait_hit()
-            with api.faults.black_hole(front="a", resource="leases"):
+            with api.faults.black_hole(endpoint="a", resource="leases"):
                 expire(api)
                 api.create(conversion_job("urgent", priority=100))
                 async with running(api, tmp_path / "b", "op-b", second, converter_max_parallel=1):
@@ -59,54 +59,56 @@ async def test_one_is_frozen_just_before_it_creates(
                     await api.until(lambda: len(api.objects("jobs")) == 1, 20)
                     frozen.release()
                     await api.until(
-                        lambda: api.audit.matching(front="a", **CREATE)[0].code is not None, 20
+                        lambda: api.audit.matching(endpoint="a", **CREATE)[0].code is not None, 20
                     )
                     await a.kill()
                     for name in ("early", "urgent"):
-                        await api.until(lambda n=name: phase_of(api, n) == "Running", 20)  # type: ignore[misc]
-                        world.finish(name)
-                        await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 20)  # type: ignore[misc]
+                        await until_phase(api, name, "Running", 20)
+                        cluster.finish(name)
+                        await until_phase(api, name, "Succeeded", 20)
     check_all(api, limit=1)
 
 
-async def test_an_admission_is_on_the_lease_before_its_job(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_an_admission_is_on_the_lease_before_its_job_exists(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    world.default = succeed(hold=True)
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path):
         with api.faults.hold(**CREATE) as held:
             made = [api.create(conversion_job(f"c{n}")) for n in range(3)]
             await held.wait_hit(3)
-            assert listed(api) == {body["metadata"]["uid"]: 1 for body in made}
+            assert admissions(api) == {body["metadata"]["uid"]: 1 for body in made}
         for n in range(3):
-            await api.until(lambda n=n: phase_of(api, f"c{n}") == "Running")  # type: ignore[misc]
-            world.finish(f"c{n}")
-        await api.until(lambda: not listed(api), 20, "what is settled leaves the Lease")
+            await until_phase(api, f"c{n}", "Running")
+            cluster.finish(f"c{n}")
+        await api.until(
+            lambda: not admissions(api), 20, "the removal of settled admissions from the Lease"
+        )
     check_all(api, limit=3)
 
 
-async def test_a_lease_that_another_wrote_stops_admission(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_nothing_is_admitted_after_another_operator_wrote_the_lease(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """The write of the admissions conflicts, and nothing is created until it leads again."""
+    """The write of admissions conflicts. No Job is created until the operator leads again."""
     async with running(api, tmp_path) as op:
         await api.until(lambda: op.operator.health.ready and holder(api) == "op-a")
 
-        def usurp(body: dict[str, Any]) -> None:
-            body["spec"].update(holderIdentity="somebody", leaseDurationSeconds=3)
+        def take_over(body: dict[str, Any]) -> None:
+            body["spec"].update(holderIdentity="another", leaseDurationSeconds=3)
 
-        api.mutate("leases", NAME, usurp)
+        api.mutate("leases", NAME, take_over)
         api.create(conversion_job("c"))
         await api.until(lambda: op.metric("converter_leading") == 0)
         assert not api.objects("jobs")
-        await api.until(lambda: phase_of(api, "c") == "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded")
         assert holder(api) == "op-a"
     check_all(api, limit=3)
 
 
-async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: FakeApi) -> None:
-    cluster = Cluster(configuration(api.url), "op-a")
-    lead = Leadership(cluster, NAMESPACE, "op-a", lambda _: None)
+async def test_an_admission_settled_during_a_failed_write_leaves_the_lease(api: FakeApi) -> None:
+    client = Cluster(configuration(api.url), "op-a")
+    lead = Leadership(client, NAMESPACE, "op-a", lambda _: None)
     running_lead = asyncio.create_task(lead.run())
     try:
         await api.until(lambda: lead.leads() and holder(api) == "op-a")
@@ -117,44 +119,44 @@ async def test_what_is_settled_while_an_admission_fails_leaves_the_lease(api: Fa
             api.faults.status(503, **update),
         ):
             assert not await lead.record_admissions({"b": 1}, lead.term)
-        await api.until(lambda: not listed(api), 15, "neither of the two is on the Lease")
+        await api.until(lambda: not admissions(api), 15, "an empty list of admissions on the Lease")
     finally:
         running_lead.cancel()
         await asyncio.gather(running_lead, return_exceptions=True)
-        await cluster.close()
+        await client.close()
 
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])
 async def test_the_next_leader_starts_what_was_admitted(
-    api: FakeApi, world: World, tmp_path: Path, carried_out: bool
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, carried_out: bool
 ) -> None:
-    """Killed between the Lease and the Job: its admission is kept, be there a Job or not."""
+    """The leader is killed between its writes of the Lease and of the Job."""
     fault = api.faults.drop_answer if carried_out else api.faults.black_hole
     async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
         await api.until(lambda: a.operator.health.ready and holder(api) == "op-a")
         with fault(**CREATE) as struck:
             early = api.create(conversion_job("early"))
             await struck.wait_hit()
-            assert listed(api) == {early["metadata"]["uid"]: 1}
+            assert admissions(api) == {early["metadata"]["uid"]: 1}
             await a.kill()
         expire(api)
     api.create(conversion_job("urgent", priority=100))
     async with running(api, tmp_path / "b", "op-b", converter_max_parallel=1):
         for name in ("early", "urgent"):
-            await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 30)  # type: ignore[misc]
+            await until_phase(api, name, "Succeeded")
     owners = [request.owner for request in api.audit.matching(code=201, **CREATE)]
     assert owners[0] == early["metadata"]["uid"]
     check_all(api, limit=1)
 
 
-async def test_nothing_is_admitted_before_all_is_listed(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_nothing_is_admitted_before_everything_is_listed(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """One that has just begun does not take what it has not seen yet for absent."""
-    world.default = succeed(hold=True)
+    """A new operator does not treat unlisted Jobs and pods as absent."""
+    cluster.default = succeed(hold=True)
     async with running(api, tmp_path / "a", "op-a", converter_max_parallel=1) as a:
         api.create(conversion_job("c"))
-        await api.until(lambda: phase_of(api, "c") == "Running")
+        await until_phase(api, "c", "Running")
         await a.kill()
     expire(api)
     with api.faults.hold(verb=("list", "get"), resource=("jobs", "pods")) as held:
@@ -169,26 +171,26 @@ async def test_nothing_is_admitted_before_all_is_listed(
             assert len(api.objects("jobs")) == 1
             held.release()
             for name in ("c", "urgent"):
-                await api.until(lambda n=name: phase_of(api, n) == "Running", 20)  # type: ignore[misc]
-                world.finish(name)
-                await api.until(lambda n=name: phase_of(api, n) == "Succeeded", 20)  # type: ignore[misc]
+                await until_phase(api, name, "Running", 20)
+                cluster.finish(name)
+                await until_phase(api, name, "Succeeded", 20)
     check_all(api, limit=1)
 
 
-async def test_a_slot_is_taken_before_its_job_is_seen(
-    api: FakeApi, world: World, tmp_path: Path
+async def test_a_slot_is_reserved_before_its_job_is_seen(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """While a request is under way, the next in the queue does not get the same slot."""
+    """The next conversion does not get the slot while the create request is unanswered."""
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.hold(**CREATE) as held:
             api.create(conversion_job("c"))
             await held.wait_hit()
             api.create(conversion_job("d"))
-            await api.until(lambda: phase_of(api, "d") == "Queued")
+            await until_phase(api, "d", "Queued")
             renewals = api.audit.count(verb="update", resource="leases")
             await api.until(
                 lambda: api.audit.count(verb="update", resource="leases") > renewals, 20
             )
             assert len({request.body for request in api.audit.matching(**CREATE)}) == 1
-        await api.until(lambda: phase_of(api, "d") == "Succeeded", 20)
+        await until_phase(api, "d", "Succeeded", 20)
     check_all(api, limit=1)

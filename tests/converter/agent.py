@@ -1,10 +1,9 @@
 """Runs commands inside a container for the tests: JSON lines in, JSON lines out.
 
-Started as the main process of a long-lived container, so that a case costs the run under test and
-no container start. It measures what only a process inside can measure: the time from start to exit,
-the memory and the tasks of everything the command started, and what it left behind. Standard
-library only: it runs with the Python of whichever image it is put into, and with the modules that
-PYTHONPATH names; the commands it starts see none of these settings.
+Starts as the main process of a long-lived container, so that a case does not cost a container
+start. Measures what only a process inside can measure: the time from start to exit, memory and
+tasks of everything that the command starts, and the processes it leaves. Imports the standard
+library only, from the image's Python and from PYTHONPATH. The commands do not inherit PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def parents() -> dict[int, int]:
 
 
 def descendants(root: int) -> list[int]:
-    """The process and everything below it."""
+    """The process and all its descendants."""
     tree = parents()
     family = [root]
     for pid in family:
@@ -76,7 +75,7 @@ def tasks(pid: int) -> int:
 
 
 def command_lines() -> dict[int, str]:
-    """What runs in the container beside this agent, zombies left out."""
+    """The processes in the container other than this agent, without zombies."""
     lines = {}
     for pid in parents():
         with contextlib.suppress(OSError):
@@ -87,7 +86,7 @@ def command_lines() -> dict[int, str]:
 
 
 class Server:
-    """One thread a request, so that a run can be signalled while it is under way."""
+    """One thread per request, so that a run can be signalled before it ends."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -165,7 +164,7 @@ def encoded(descriptor: int) -> str:
 def main() -> None:
     worker = os.fork()
     if worker:
-        # The first process of a container has to collect what others leave behind.
+        # The first process of a container must reap orphans.
         while os.wait()[0] != worker:
             pass
         return

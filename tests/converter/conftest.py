@@ -1,4 +1,4 @@
-"""What the tests of the image share. Without docker or the image they fail, they do not skip."""
+"""Fixtures of the image's tests. Without docker or the image they fail instead of skipping."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ AGENT = Path(__file__).with_name("agent.py")
 TOOLS = "converter-test-tools:latest"
 TOOLS_FOLDER = Path(__file__).with_name("tools")
 MODULES = "/agent/modules"
-"""Where the agent finds its own modules: the shipped image has only those the converter uses."""
+"""Where the agent's modules are: the shipped image has only those that the converter uses."""
 MODULES_PATH = f"{MODULES}:{MODULES}/lib-dynload"
 RESTRICTED = (
     "--network=none",
@@ -31,11 +31,11 @@ RESTRICTED = (
     "--cpus=1",
     "--tmpfs=/tmp",
 )
-"""The flags a conversion runs under: as in the cluster, no network, no root, 1 CPU and 1 GiB."""
+"""The restrictions of a conversion, as in the cluster: no network, no root, 1 CPU and 1 GiB."""
 
 
 class DockerError(Exception):
-    """A docker command that has to work did not."""
+    """A docker command failed that must not fail."""
 
 
 def docker(*arguments: str, limit: float = 120, text: str | None = None) -> str:
@@ -54,13 +54,13 @@ def docker(*arguments: str, limit: float = 120, text: str | None = None) -> str:
 
 
 def build_tools() -> str:
-    """The name of the image that makes inputs and probes outputs, built unless it is unchanged."""
+    """Build the image that makes inputs and probes outputs, if it has changed. Returns its name."""
     docker("build", "--network=host", "-q", "-t", TOOLS, str(TOOLS_FOLDER), limit=900)
     return TOOLS
 
 
 def export_modules(folder: Path) -> Path:
-    """Python's standard library out of the image of the tools, into a new folder."""
+    """Copy Python's standard library from the tools' image into a new folder."""
     name = f"converter-test-{uuid.uuid4().hex[:12]}"
     docker("create", f"--name={name}", TOOLS)
     try:
@@ -76,7 +76,7 @@ def export_modules(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of an image without running it, and the modules its agent needs."""
+    """Facts about an image, and the modules that its agent needs."""
 
     name: str
     entrypoint: tuple[str, ...]
@@ -92,7 +92,7 @@ class Image:
 
 
 def inspect_image(name: str, modules: Path) -> Image:
-    """Facts about a local image; DockerError if docker or the image is missing."""
+    """Facts about a local image. Raises DockerError if docker or the image is missing."""
     body = json.loads(docker("image", "inspect", name))[0]
     config = body["Config"]
     return Image(
@@ -107,10 +107,10 @@ def inspect_image(name: str, modules: Path) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How one command inside a container ended, and what it took.
+    """How a command inside a container ended, and what it used.
 
-    Memory is KiB of resident pages: ``largest_kib`` of the largest single process, ``peak_kib``
-    of all together (sampled, only where asked for). ``wall`` and ``cpu`` are seconds.
+    Memory is KiB of resident pages: ``largest_kib`` of the largest process, ``peak_kib`` of all
+    together, if sampled. ``wall`` and ``cpu`` are seconds.
     """
 
     code: int
@@ -125,7 +125,7 @@ class Ended:
 
 
 class Command:
-    """A command that is under way inside a container."""
+    """A running command inside a container."""
 
     def __init__(self, agent: Agent, number: int) -> None:
         self._agent = agent
@@ -134,7 +134,7 @@ class Command:
         self.ended: Future[dict[str, Any]] = Future()
 
     def signal(self, number: int, *, children: bool = False) -> None:
-        """Send a signal to the command, or to everything below it."""
+        """Send a signal to the command, or to all its descendants."""
         self._agent.ask(op="signal", target=self._number, signal=number, children=children)
 
     @property
@@ -238,7 +238,7 @@ class Agent:
         return self._send(**body).ended.result(timeout=60)
 
     def processes(self) -> dict[int, str]:
-        """Command lines of what runs in the container beside the agent, by process id."""
+        """Command lines of the processes in the container other than the agent, by process id."""
         return {int(pid): text for pid, text in self.ask(op="processes")["processes"].items()}
 
     def start(
@@ -250,7 +250,7 @@ class Agent:
         limit: float = 120,
         sample: bool = False,
     ) -> Command:
-        """Start a command; it is killed after ``limit`` seconds."""
+        """Start a command. It is killed after ``limit`` seconds."""
         command = self._send(
             op="run", argv=list(argv), env=dict(env or {}), cwd=cwd, limit=limit, sample=sample
         )
@@ -258,7 +258,7 @@ class Agent:
         return command
 
     def run(self, argv: Sequence[str], *, cwd: str = "/", limit: float = 120) -> bytes:
-        """Standard output of a command that has to work."""
+        """Standard output of a command that must succeed."""
         ended = self.start(argv, cwd=cwd, limit=limit).result()
         if ended.code:
             text = ended.stderr.decode(errors="replace")[-1500:]
@@ -266,7 +266,7 @@ class Agent:
         return ended.stdout
 
     def python(self, script: str, *arguments: str) -> str:
-        """What a script prints that runs inside the container."""
+        """Standard output of a script that runs inside the container."""
         argv = ["python3", "-c", script, *arguments]
         ended = self.start(argv, {"PYTHONPATH": MODULES_PATH}).result()
         if ended.code:

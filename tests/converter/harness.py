@@ -1,8 +1,8 @@
-"""The converter as a black box: a Case goes in, a Run comes out, and what holds always is checked.
+"""The converter as a black box: a Case goes in, a Run comes out.
 
-Every run is checked against the contract of the image, whatever it was for: the exit code is in the
-table, the report is whole and agrees with it, success means that the file is there with that size
-and hash, and every other end leaves the folder as it was.
+Checks every run against the contract of the image: the exit code is in the table, the report is
+complete and agrees with it, the output of a success exists with that size and hash, and any other
+run leaves the folder as it was.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from media_converter.contract import (
     EXIT_CODES,
     REPORT_MAX_BYTES,
     ConversionType,
+    ExitReason,
     Progress,
-    Reason,
     Report,
     parse_progress,
     parse_report,
@@ -37,7 +37,7 @@ UID = 65532
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request to the converter. Paths are as its user writes them, from the volume's root."""
+    """One request to the converter. Paths are as users write them, from the volume's root."""
 
     kind: ConversionType
     source: str
@@ -66,12 +66,12 @@ class Case:
 class Run:
     """What one run of the converter did.
 
-    ``output`` is None unless it ended Completed. ``wall`` is seconds; memory is KiB as in Ended.
+    ``output`` is None unless the reason is Completed. ``wall`` is seconds.
     """
 
     case: Case
     ended: Ended
-    reason: Reason
+    reason: ExitReason
     report: Report
     report_bytes: bytes
     output: Path | None
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """The output, of a run that is expected to have made one."""
+        """The output of a run that must have one."""
         assert self.output, f"ended {self.reason}: {self.report.message}\n{self.report.logs}"
         return self.output
 
@@ -122,7 +122,7 @@ class Workspace:
         return path
 
     def scratch(self, prefix: str = "case") -> str:
-        """A fresh folder beneath out/, as a path from the volume's root without a slash."""
+        """A new folder in out/, as a path from the volume's root without a slash."""
         name = f"out/{prefix}-{uuid.uuid4().hex[:10]}"
         self.folder(name)
         return name
@@ -132,15 +132,15 @@ class Workspace:
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Poll for something that another process brings about."""
+    """Poll for something that another process does."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never happened"
+        assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
 
 
 class Conversion:
-    """A run of the converter that is under way."""
+    """A run of the converter that has not ended."""
 
     def __init__(
         self, converter: Converter, case: Case, report_name: str, command: Command
@@ -151,7 +151,7 @@ class Conversion:
         self.command = command
 
     def report_now(self) -> bytes:
-        """The termination file as it is at this moment, as a kill would leave it."""
+        """The termination file at this moment, as a kill would leave it."""
         return self._report.read_bytes()
 
     def end(self, limit: float = 300) -> Run:
@@ -161,14 +161,14 @@ class Conversion:
         return run
 
     def killed(self, limit: float = 60) -> Ended:
-        """The end of a run that could not say anything any more."""
+        """The end of a run that was killed before it could write a report."""
         ended = self.command.result(limit)
         self._report.unlink()
         return ended
 
 
 def judge(case: Case, ended: Ended, report_bytes: bytes, workspace: Workspace) -> Run:
-    """The run's meaning, after a check of all that holds for every end."""
+    """Check what holds for every run, and return the Run."""
     context = (
         f"{case}\nexit {ended.code}\n{report_bytes.decode(errors='replace')}\n"
         + (ended.stderr.decode(errors="replace")[-3000:])
@@ -180,10 +180,10 @@ def judge(case: Case, ended: Ended, report_bytes: bytes, workspace: Workspace) -
     assert len(report_bytes) <= REPORT_MAX_BYTES, context
     report = parse_report(report_bytes.decode())
     assert report, f"no report: {context}"
-    assert report.final, f"report is not final: {context}"
+    assert report.final, f"the report is not final: {context}"
     assert report.reason == reason, f"report and exit code differ: {context}"
-    assert "\n" not in report.message, f"reason in more than one line: {context}"
-    assert reason is Reason.COMPLETED or report.message, f"no message: {context}"
+    assert "\n" not in report.message, f"the message has more than one line: {context}"
+    assert reason is ExitReason.COMPLETED or report.message, f"no message: {context}"
     progress = tuple(
         found
         for line in ended.stdout.decode().splitlines()
@@ -191,7 +191,7 @@ def judge(case: Case, ended: Ended, report_bytes: bytes, workspace: Workspace) -
     )
     assert all(p.percent is None or 0 <= p.percent <= 100 for p in progress), context
     output = None
-    if reason is Reason.COMPLETED:
+    if reason is ExitReason.COMPLETED:
         output = workspace.path(case.target)
         assert output.is_file(), f"Completed without an output: {context}"
         assert not output.is_symlink(), context
@@ -237,7 +237,7 @@ class Converter:
         limit: float = 120,
         sample: bool = False,
     ) -> Run:
-        """One conversion from start to end, its input and its surroundings checked as well."""
+        """Run one conversion. Checks that input and neighbouring files stay unchanged."""
         source = self.workspace.path(case.source)
         folder = self.workspace.path(case.target).parent
         before = source.stat() if source.exists() else None
@@ -265,14 +265,14 @@ class Converter:
         target: str,
         **options: object,
     ) -> Run:
-        """A conversion of a file of the volume into a fresh folder."""
+        """Convert a file of the volume into a new folder."""
         folder = self.workspace.scratch(str(kind))
         return self.run(Case(kind, f"/{source}", f"/{folder}/{target}", options))
 
     def refused(
-        self, kind: ConversionType, source: str, target: str, reason: Reason, **options: object
+        self, kind: ConversionType, source: str, target: str, reason: ExitReason, **options: object
     ) -> Run:
-        """A conversion that has to end with this reason and without an output."""
+        """Run a conversion that must fail with this reason and without an output."""
         run = self.convert(kind, source, target, **options)
         assert run.reason is reason, (
             f"{run.reason} instead of {reason}: {run.report.message}\n{run.report.logs}"

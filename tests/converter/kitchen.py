@@ -1,4 +1,4 @@
-"""Makes the inputs: small files of every kind, each made once a session and kept in media/."""
+"""Makes the inputs: small files of every kind, each made once per session, in media/."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ AAC = ("-c:a", "aac")
 
 
 def video(size: str = "320x180", rate: float = 25, seconds: float = 3) -> tuple[str, ...]:
-    """Arguments for a moving test picture as the next input."""
+    """Arguments for a test video as the next input."""
     return ("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}")
 
 
 def colour(
     name: str, size: str = "320x180", rate: float = 25, seconds: float = 2
 ) -> tuple[str, ...]:
-    """Arguments for a plain picture as the next input."""
+    """Arguments for a video of one colour as the next input."""
     return ("-f", "lavfi", "-i", f"color={name}:s={size}:r={rate}:d={seconds}")
 
 
@@ -44,9 +44,9 @@ class Kitchen:
         return self.path(name).read_bytes()
 
     def make(self, name: str, recipe: Callable[[str], object]) -> str:
-        """The file of that name, made by the recipe unless it exists already.
+        """The file of that name. Calls the recipe if it does not exist.
 
-        The recipe is given the path to write as the container sees it.
+        The recipe gets the path to write as the container sees it.
         """
         place = f"media/{name}"
         path = self.path(place)
@@ -58,13 +58,13 @@ class Kitchen:
         return place
 
     def ffmpeg(self, name: str, *arguments: str) -> str:
-        """A file made by ffmpeg; other inputs are named media/… in the arguments."""
+        """Make a file with ffmpeg. The arguments name other inputs as media/…"""
         return self.make(name, lambda out: self.run("ffmpeg", *FFMPEG, *arguments, out))
 
     def vips(self, name: str, operation: str, *arguments: str, save: str = "") -> str:
-        """A file made by one vips operation whose output is its last argument.
+        """Make a file with one vips operation. The output becomes its last argument.
 
-        Arguments that follow the output are given after ``--``.
+        Arguments after ``--`` follow the output.
         """
         head = arguments
         tail: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Kitchen:
         return self.make(name, lambda out: self.run("vips", operation, *head, out + save, *tail))
 
     def write(self, name: str, content: bytes) -> str:
-        """A file with this content."""
+        """Make a file with this content."""
         place = f"media/{name}"
         path = self.path(place)
         if not path.exists() or path.read_bytes() != content:
@@ -84,7 +84,7 @@ class Kitchen:
         return place
 
     def edit(self, name: str, source: str, change: Callable[[bytes], bytes]) -> str:
-        """A changed copy of another file; the change has to change something."""
+        """Make a changed copy of another file. The change must have an effect."""
         before = self.read(source)
         after = change(before)
         assert after != before, f"the recipe for {name} changed nothing"
@@ -94,7 +94,7 @@ class Kitchen:
         return self.agent.run(argv, cwd="/workspace", limit=limit)
 
     def base(self) -> str:
-        """The plain good video: 320x180, 25 frames a second, 3 s, H.264 and a 440 Hz tone."""
+        """The plain good video: 320x180, 25 frames per second, 3 s, H.264 and a 440 Hz tone."""
         return self.ffmpeg("base.mp4", *video(), *tone(), *X264, *AAC)
 
 

@@ -1,4 +1,4 @@
-"""Looks at outputs with tools that are not the ones under test."""
+"""Probes outputs with tools other than those under test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.converter.containers import Agent
 from tests.converter.harness import Workspace
-from tests.converter.probing import Media, Picture
+from tests.converter.probing import Bitmap, Media
 
 
 class Lab:
@@ -20,13 +20,13 @@ class Lab:
         self.workspace = workspace
 
     def inside(self, path: Path | str) -> str:
-        """The file as the container names it."""
+        """The path of the file in the container."""
         if isinstance(path, Path):
             return f"/workspace/{path.relative_to(self.workspace.root)}"
         return f"/workspace/{path.lstrip('/')}"
 
     def media(self, path: Path | str, *, count: bool = False) -> Media:
-        """Streams and format of a file, with every frame counted where asked for."""
+        """Streams and format of a file. ``count`` also counts every frame."""
         counting = ("-count_frames",) if count else ()
         out = self.agent.run(
             (
@@ -45,14 +45,14 @@ class Lab:
         return Media(json.loads(out))
 
     def frames(self, path: Path | str) -> int:
-        """Frames of the only video stream, by decoding it."""
+        """Number of frames of the only video stream, by decoding it."""
         return int(self.media(path, count=True).video["nb_read_frames"])
 
-    def frame(self, path: Path | str, at: float = 0, *, decoder: str = "") -> Picture:
-        """One frame as it is stored: not turned, not stretched."""
+    def frame(self, path: Path | str, at: float = 0, *, decoder: str = "") -> Bitmap:
+        """One frame as it is stored: not rotated, not scaled."""
         size = self.media(path).streams("video")[0]
         chosen = ("-c:v", decoder) if decoder else ()
-        # A cover is at no time at all: only a real moment is sought.
+        # A cover has no time, so seek only if there is one.
         moment = ("-ss", str(at)) if at else ()
         raw = self.agent.run(
             (
@@ -78,10 +78,10 @@ class Lab:
         )
         width, height = int(size["width"]), int(size["height"])
         assert len(raw) == 3 * width * height, f"no frame at {at} s"
-        return Picture(width, height, raw)
+        return Bitmap(width, height, raw)
 
-    def image(self, path: Path | str, *, page: int = 0) -> Picture:
-        """A picture's pixels by libvips, as they are stored, alpha put on a green ground."""
+    def image(self, path: Path | str, *, page: int = 0) -> Bitmap:
+        """The stored pixels of an image, by libvips, on a green background."""
         name = self.inside(path)
         fields = self.header(path)
         width = int(fields["width"])
@@ -106,10 +106,10 @@ class Lab:
         pixels = place.read_bytes()
         place.unlink()
         assert len(pixels) == 3 * width * height, f"{len(pixels)} bytes for {width}x{height}"
-        return Picture(width, height, pixels)
+        return Bitmap(width, height, pixels)
 
     def header(self, path: Path | str, load: str = "") -> dict[str, str]:
-        """Fields of a picture's header by libvips; ``load`` are options of the loader."""
+        """Fields of an image's header, by libvips. ``load`` are options of the loader."""
         name = self.inside(path) + load
         text = self.agent.run(("vipsheader", "-a", name)).decode(errors="replace")
         pairs = (line.partition(": ") for line in text.splitlines()[1:])
@@ -122,7 +122,7 @@ class Lab:
         return dict(found)
 
     def loudness(self, path: Path | str, filters: str = "anull") -> tuple[float, float]:
-        """Mean and peak volume of the first audio stream behind a filter, in dB."""
+        """Mean and peak volume of the first audio stream after a filter, in dB."""
         text = self._measured(path, f"{filters},volumedetect")
         mean = re.findall(r"mean_volume: (-?[\d.]+|-inf) dB", text)
         peak = re.findall(r"max_volume: (-?[\d.]+|-inf) dB", text)
@@ -130,7 +130,7 @@ class Lab:
         return float(mean[-1]), float(peak[-1])
 
     def silences(self, path: Path | str) -> list[tuple[float, float]]:
-        """Start and end of each stretch of silence, seconds; an open end is infinite."""
+        """Start and end of each silence in seconds. An open end is infinite."""
         text = self._measured(path, "silencedetect=n=-50dB:d=0.1")
         starts = [float(v) for v in re.findall(r"silence_start: (-?[\d.]+)", text)]
         ends = [float(v) for v in re.findall(r"silence_end: (-?[\d.]+)", text)]
@@ -159,7 +159,7 @@ class Lab:
         return ended.stderr.decode(errors="replace")
 
     def seconds(self, path: Path | str) -> float:
-        """True length of the first audio stream, by decoding it."""
+        """Actual duration of the first audio stream, by decoding it."""
         raw = self.agent.run(
             (
                 "ffmpeg",
@@ -190,13 +190,13 @@ class Lab:
         return max(levels, key=lambda tone: levels[tone])
 
     def pixels(self, path: Path | str) -> str:
-        """Hash of every decoded pixel: equal before and after a remux, of nothing else."""
+        """Hash of all decoded pixels. Equal only before and after a remux."""
         source = ("-i", f"file:{self.inside(path)}", "-map", "0:v:0")
         sink = ("-fps_mode", "passthrough", "-f", "streamhash", "-hash", "md5", "pipe:1")
         return self.agent.run(("ffmpeg", "-nostdin", "-v", "error", *source, *sink)).decode()
 
     def similarity(self, path: Path | str, source: Path | str, *, scale: str = "") -> float:
-        """SSIM of all planes of two videos or pictures, the first scaled as told."""
+        """SSIM of all planes of two videos or images, the first one scaled."""
         prepared = f"[0:v:0]{scale or 'null'}[a];[1:v:0]{scale or 'null'}[b];[a][b]ssim"
         ended = self.agent.start(
             (

@@ -1,4 +1,4 @@
-"""What is known of a file once it was looked at: facts, pixels, boxes."""
+"""What probing a file finds: facts, pixels, boxes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Media:
-    """What ffprobe says of a file."""
+    """What ffprobe prints about a file."""
 
     body: dict[str, Any]
 
@@ -22,7 +22,7 @@ class Media:
         return [s for s in self.body["streams"] if s.get("codec_type") == kind]
 
     @property
-    def pictures(self) -> list[dict[str, Any]]:
+    def attached_pics(self) -> list[dict[str, Any]]:
         return [s for s in self.streams("video") if s["disposition"]["attached_pic"]]
 
     @property
@@ -54,8 +54,8 @@ class Media:
         return float(self.body["format"].get("start_time", 0))
 
     @property
-    def turned(self) -> bool:
-        """Whether any stream asks the player to turn or mirror it."""
+    def rotated(self) -> bool:
+        """Whether a stream tells the player to rotate or mirror it."""
         return any(
             "rotation" in data or "displaymatrix" in data
             for stream in self.body["streams"]
@@ -70,7 +70,7 @@ class Media:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Bitmap:
     """Decoded pixels, 8 bits each of red, green and blue."""
 
     width: int
@@ -82,7 +82,7 @@ class Picture:
         return self.width, self.height
 
     def at(self, x: float, y: float) -> Rgb:
-        """The pixel at a place given as fractions of width and height."""
+        """The pixel at fractions of width and height."""
         column = min(self.width - 1, int(x * self.width))
         row = min(self.height - 1, int(y * self.height))
         place = 3 * (row * self.width + column)
@@ -112,7 +112,7 @@ class Picture:
         return red, green, blue
 
     def share(self, wanted: Rgb, tolerance: int) -> float:
-        """Part of the pixels that are that colour, 0 to 1."""
+        """The share of pixels with that colour, 0 to 1."""
         bands = [self.pixels[band::3] for band in range(3)]
         hits = sum(
             all(abs(value - want) <= tolerance for value, want in zip(pixel, wanted, strict=True))
@@ -122,7 +122,7 @@ class Picture:
 
     @property
     def commonest_share(self) -> float:
-        """Part of the pixels taken by the commonest colour, in steps of 16."""
+        """The share of pixels with the commonest colour, in steps of 16."""
         counts: dict[tuple[int, ...], int] = {}
         for pixel in zip(*(self.pixels[band::3] for band in range(3)), strict=True):
             key = tuple(value // 16 for value in pixel)
@@ -131,14 +131,14 @@ class Picture:
 
 
 def near(pixel: Rgb, wanted: Rgb, tolerance: int = 40) -> bool:
-    """Whether two colours are the same to the eye of a lossy codec."""
+    """Whether two colours are the same within the error of a lossy codec."""
     return all(abs(a - b) <= tolerance for a, b in zip(pixel, wanted, strict=True))
 
 
-def red_corner(picture: Picture) -> str:
+def red_corner(bitmap: Bitmap) -> str:
     """The one corner that is red."""
-    found = [name for name, pixel in picture.corners.items() if near(pixel, (254, 0, 0), 60)]
-    assert len(found) == 1, f"red in {found}: {picture.corners}"
+    found = [name for name, pixel in bitmap.corners.items() if near(pixel, (254, 0, 0), 60)]
+    assert len(found) == 1, f"red in {found}: {bitmap.corners}"
     return found[0]
 
 
@@ -155,7 +155,7 @@ def boxes(data: bytes) -> Iterator[tuple[str, int]]:
         offset += size
 
 
-def index_first(path: Path) -> bool:
-    """Whether an mp4 can be played before it is there as a whole."""
+def has_faststart(path: Path) -> bool:
+    """Whether an MP4 can be played before it is complete."""
     places = dict(boxes(path.read_bytes()))
     return places["moov"] < places["mdat"]

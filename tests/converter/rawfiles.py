@@ -1,4 +1,4 @@
-"""Files built byte by byte: what no encoder would write, and what needs no encoder."""
+"""Builds files byte by byte: those that no encoder writes, and those that need no encoder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def png(
     extra: bytes = b"",
     claimed: tuple[int, int] | None = None,
 ) -> bytes:
-    """A PNG whose every scan line is ``row``; ``claimed`` is the size its header lies about."""
+    """A PNG of which every scan line is ``row``. ``claimed`` is a wrong size for its header."""
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(b"\0" + row) for _ in range(height)) + packer.flush()
     shown = claimed or (width, height)
@@ -49,19 +49,19 @@ def segments(data: bytes) -> list[tuple[int, int]]:
 
 
 def jpeg_segment(data: bytes, marker: int, body: bytes) -> bytes:
-    """A JPEG with one more segment, behind its first ones."""
+    """A JPEG with one more segment, after its first ones."""
     at = next((o for m, o in segments(data) if m not in {0xE0}), 2)
     return data[:at] + bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body + data[at:]
 
 
 def jpeg_claiming(data: bytes, width: int, height: int) -> bytes:
-    """A JPEG whose header says another size."""
+    """A JPEG with a wrong size in its header."""
     at = next(o for m, o in segments(data) if m in {0xC0, 0xC2})
     return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
 
 
 def exif(orientation: int | None = None, *, place: bool = False, maker: str = "") -> bytes:
-    """A TIFF block as Exif has it, without the name in front."""
+    """An Exif TIFF block, without the leading name."""
     entries: list[tuple[int, int, int, bytes]] = []
     if maker:
         text = maker.encode() + b"\0"
@@ -101,7 +101,7 @@ def svg(inner: str, width: int = 64, height: int = 64) -> bytes:
 
 
 def webp_claiming(width: int, height: int) -> bytes:
-    """A lossless WebP of a few bytes that claims a size of up to 16384x16384."""
+    """A lossless WebP of a few bytes that claims up to 16384x16384 pixels."""
     bits = (width - 1) | (height - 1) << 14
     body = b"\x2f" + struct.pack("<I", bits) + b"\x88\x88\x08\0\0"
     body += bytes(len(body) % 2)

@@ -1,4 +1,4 @@
-"""Inputs that several test modules use, and files that lead elsewhere."""
+"""Inputs that several test modules use, and files that refer to other files."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def covered(kitchen: Kitchen, name: str) -> str:
 
 
 def photo(kitchen: Kitchen, name: str, size: str = "400x300", *save: str) -> str:
-    """A busy picture in the format that the name says."""
+    """A noisy image in the format of the name's extension."""
     png_name = kitchen.ffmpeg(
         f"photo-{size}.png", *video(size), "-vf", "noise=alls=20,format=rgb24", "-frames:v", "1"
     )
     return kitchen.vips(name, "copy", png_name, save=f"[{','.join(save)}]" if save else "")
 
 
-def long_film(kitchen: Kitchen) -> str:
-    """A few seconds that take longer to encode than they last."""
+def long_video(kitchen: Kitchen) -> str:
+    """A few seconds that take longer to encode than to play."""
     return kitchen.ffmpeg(
-        "long-film.mkv", *video("1280x720", seconds=5), *tone(seconds=5),
+        "long-video.mkv", *video("1280x720", seconds=5), *tone(seconds=5),
         "-c:v", "mpeg4", "-q:v", "4", "-c:a", "flac",
     )  # fmt: skip
 
 
-def looped_film(kitchen: Kitchen) -> str:
-    """Four minutes: a fast machine encoded one of a minute before a test had looked three times."""
+def looped_video(kitchen: Kitchen) -> str:
+    """Four minutes: a fast machine encodes one minute before a test has polled three times."""
     return kitchen.ffmpeg(
-        "looped-film.mkv", "-stream_loop", "47", "-i", long_film(kitchen), "-c", "copy"
+        "looped-video.mkv", "-stream_loop", "47", "-i", long_video(kitchen), "-c", "copy"
     )

@@ -1,4 +1,4 @@
-"""Sound to MP3: rates, layouts, lengths, covers, previews."""
+"""Audio to MP3: rates, layouts, durations, covers, previews."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, Converter
 from tests.converter.kitchen import X264, Kitchen, tone, video
 from tests.converter.lab import Lab
@@ -18,7 +18,7 @@ RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000}
 
 
 def header_seconds(path: Path) -> float:
-    """The length that the Xing or Info header promises, from its frame count."""
+    """The duration that the Xing or Info header states, from its frame count."""
     data = path.read_bytes()
     at = max(data.find(b"Xing"), data.find(b"Info"))
     assert at > 0, "no length header"
@@ -33,7 +33,7 @@ def header_seconds(path: Path) -> float:
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000])
-def test_every_rate_becomes_one_that_mp3_holds(
+def test_every_sample_rate_becomes_one_of_mp3(
     kitchen: Kitchen, converter: Converter, lab: Lab, rate: int
 ) -> None:
     source = kitchen.ffmpeg(f"r{rate}.wav", *tone(rate=rate), "-ac", "1", "-c:a", "pcm_s24le")
@@ -46,7 +46,7 @@ def test_every_rate_becomes_one_that_mp3_holds(
 
 
 @pytest.mark.parametrize("bitrate", ["32k", "64k", "128k", "192k", "320k", "128", 96])
-def test_the_bitrate_asked_for_is_the_one_delivered(
+def test_the_requested_bitrate_is_delivered(
     kitchen: Kitchen, converter: Converter, lab: Lab, bitrate: object
 ) -> None:
     source = kitchen.ffmpeg("stereo.wav", *tone(seconds=6), "-ac", "2", "-ar", "44100")
@@ -55,7 +55,7 @@ def test_the_bitrate_asked_for_is_the_one_delivered(
     assert int(lab.media(run.path).audio["bit_rate"]) == pytest.approx(wanted, rel=0.05)
 
 
-def test_a_high_bitrate_of_a_low_rate_is_not_made_smaller(
+def test_a_high_bitrate_at_a_low_sample_rate_is_kept(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg("r8000.wav", *tone(rate=8000), "-ac", "1", "-c:a", "pcm_s24le")
@@ -89,7 +89,7 @@ def test_speech_survives_every_layout(
     run = converter.convert(AUDIO, source, "out.mp3")
     found = lab.media(run.path).audio
     assert found["channels"] in {1, 2}
-    # The loudest side, against the tone as it was: a centre is shared between two sides.
+    # Compare the louder side with the original tone: a centre channel goes to both sides.
     one = lab.loudness(kitchen.ffmpeg("tone.wav", *tone()))[0]
     sides = [lab.loudness(run.path, f"pan=mono|c0=c{side}")[0] for side in range(found["channels"])]
     assert max(sides) > one - 12
@@ -141,16 +141,16 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_told_by_its_content(
+def test_every_format_is_recognised_by_its_content(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
     if name == "amr":
-        # No encoder is free to ship: silence in AMR is the same frame over and over.
+        # There is no free encoder. Silence in AMR is one frame, repeated.
         frame = bytes([0x3C]) + bytes(31)
-        source = kitchen.write("sound.upload-amr", b"#!AMR\n" + frame * 150)
+        source = kitchen.write("audio.upload-amr", b"#!AMR\n" + frame * 150)
     else:
-        made = kitchen.ffmpeg(f"sound.{name}", *tone(), "-ac", "2", "-c:a", *FORMATS[name])
-        source = kitchen.write(f"sound-{name}.upload", kitchen.read(made))
+        made = kitchen.ffmpeg(f"audio.{name}", *tone(), "-ac", "2", "-c:a", *FORMATS[name])
+        source = kitchen.write(f"audio-{name}.upload", kitchen.read(made))
     run = converter.convert(AUDIO, source, "out.mp3")
     found = lab.media(run.path)
     assert found.kinds == ["audio"]
@@ -163,7 +163,7 @@ def test_every_format_is_told_by_its_content(
 
 
 @pytest.mark.parametrize("bitrate", ["32k", "192k"])
-def test_the_header_tells_the_right_length(
+def test_the_header_states_the_right_duration(
     kitchen: Kitchen, converter: Converter, lab: Lab, bitrate: str
 ) -> None:
     source = kitchen.ffmpeg("long-ish.flac", *tone(seconds=61))
@@ -175,9 +175,7 @@ def test_the_header_tells_the_right_length(
     assert run.report.output.duration_seconds == pytest.approx(61, abs=0.1)
 
 
-def test_headers_that_lie_about_good_files(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_wrong_headers_of_good_files(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     wav = kitchen.ffmpeg("tone-s16.wav", *tone(), "-c:a", "pcm_s16le")
 
     def sizes(riff: int, data: int) -> bytes:
@@ -187,16 +185,16 @@ def test_headers_that_lie_about_good_files(
         body[at + 4 : at + 8] = struct.pack("<I", data)
         return bytes(body)
 
-    # What a recorder writes that cannot go back to its header: no size, or the largest one.
+    # A recorder that cannot seek back to its header writes no size, or the largest one.
     streamed = kitchen.write("streamed.wav", sizes(0xFFFFFFFF, 0xFFFFFFFF))
     unset = kitchen.write("unset.wav", sizes(0, 0))
-    # Variable bitrate without a length header: the estimate from the first frame is far off.
+    # Variable bit rate without a length header: the estimate from the first frame is far off.
     vbr = kitchen.ffmpeg(
         "vbr.mp3", *tone(seconds=2), "-f", "lavfi", "-i", "anoisesrc=d=6:r=48000:a=0.5",
         "-filter_complex", "[0][1]concat=n=2:v=0:a=1", "-c:a", "libmp3lame", "-q:a", "0",
         "-write_xing", "0",
     )  # fmt: skip
-    assert abs(lab.media(vbr).duration - 8) > 0.5, "the recipe's header does not lie"
+    assert abs(lab.media(vbr).duration - 8) > 0.5, "the recipe's header is not wrong"
     adts = kitchen.ffmpeg(
         "vbr.aac", *tone(seconds=2), "-f", "lavfi", "-i", "anoisesrc=d=6:r=48000:a=0.5",
         "-filter_complex", "[0][1]concat=n=2:v=0:a=1", "-c:a", "aac",
@@ -230,11 +228,11 @@ def test_cover_art_stays_cover_art(
 
 def test_a_preview_keeps_the_cover_too(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     run = converter.convert(AUDIO, covered(kitchen, "cov.m4a"), "out.mp3", duration=1)
-    assert len(lab.media(run.path).pictures) == 1
+    assert len(lab.media(run.path).attached_pics) == 1
     assert lab.seconds(run.path) == pytest.approx(1, abs=0.1)
 
 
-def test_a_damaged_cover_does_not_cost_the_song(
+def test_a_damaged_cover_does_not_fail_the_conversion(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.edit(
@@ -247,7 +245,7 @@ def test_a_damaged_cover_does_not_cost_the_song(
     assert lab.seconds(run.path) == pytest.approx(3, abs=0.1)
 
 
-def test_the_sound_of_a_film(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_the_audio_of_a_video(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     run = converter.convert(AUDIO, kitchen.base(), "out.mp3")
     assert lab.media(run.path).kinds == ["audio"]
     assert lab.hertz(run.path, (440, 900)) == 440
@@ -284,7 +282,9 @@ def test_start_and_duration(
     assert header_seconds(run.path) == pytest.approx(wanted, abs=0.1)
 
 
-def test_a_start_is_where_it_says(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_the_output_starts_at_the_requested_time(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     source = kitchen.ffmpeg(
         "two-tones.ogg", *tone(440, seconds=2), *tone(900, seconds=2), "-filter_complex",
         "[0][1]concat=n=2:v=0:a=1", "-c:a", "libvorbis",
@@ -295,9 +295,9 @@ def test_a_start_is_where_it_says(kitchen: Kitchen, converter: Converter, lab: L
     assert lab.hertz(early.path, (440, 900)) == 440
 
 
-def test_a_start_behind_the_end(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_start_after_the_end(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg("tone.flac", *tone())
-    converter.refused(AUDIO, source, "out.mp3", Reason.NOTHING_IN_RANGE, start=10)
+    converter.refused(AUDIO, source, "out.mp3", ExitReason.NOTHING_IN_RANGE, start=10)
 
 
 @pytest.mark.parametrize("name", ["hour.flac", "hour.mp3", "hour.m4a", "hour.ogg"])
@@ -311,20 +311,24 @@ def test_a_preview_does_not_read_the_whole_file(
     source = kitchen.ffmpeg(name, "-stream_loop", "59", "-i", minutes, "-c", "copy")
     run = converter.convert(AUDIO, source, "out.mp3", duration="30", bitrate="128k")
     assert lab.seconds(run.path) == pytest.approx(30, abs=0.1)
-    # Decoding the hour takes several seconds of processor time; thirty seconds of it a third.
+    # Decoding the hour takes several seconds of CPU time, thirty seconds of it a third of one.
     assert run.ended.cpu < 2
 
 
-def test_a_sound_without_samples(kitchen: Kitchen, converter: Converter) -> None:
+def test_audio_without_samples(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.write(
         "nothing.wav",
         b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x44\xac\0\0\x88\x58\1\0\2\0\x10\0data\0\0\0\0",
     )
     run = converter.convert(AUDIO, source, "out.mp3")
-    assert run.reason in {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED, Reason.NO_AUDIO_STREAM}
+    assert run.reason in {
+        ExitReason.INPUT_DAMAGED,
+        ExitReason.INPUT_TRUNCATED,
+        ExitReason.NO_AUDIO_STREAM,
+    }
 
 
-def test_the_place_of_a_recording_is_forgotten(
+def test_the_place_of_a_recording_is_removed(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg("located.m4a", *tone(), "-metadata", "location=+48.8577+002.2950/")
@@ -332,11 +336,9 @@ def test_the_place_of_a_recording_is_forgotten(
     assert b"48.8577" not in converter.convert(AUDIO, source, "out.mp3").path.read_bytes()
 
 
-def test_a_video_without_a_picture_track_of_its_own(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
-    # Two seconds of picture, three of sound: the sound is what counts.
-    source = kitchen.ffmpeg("short-picture.mkv", *video(seconds=2), *tone(), *X264, "-c:a", "flac")
+def test_a_video_without_a_video_track(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    # Two seconds of video, three of audio: the audio counts.
+    source = kitchen.ffmpeg("short-video.mkv", *video(seconds=2), *tone(), *X264, "-c:a", "flac")
     run = converter.convert(AUDIO, source, "out.mp3")
     assert lab.seconds(run.path) == pytest.approx(3, abs=0.1)
     assert not lab.media(run.path).streams("video")

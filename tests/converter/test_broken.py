@@ -1,4 +1,4 @@
-"""Empty, cut, damaged and hostile files: refused quickly, by a reason that says what is wrong."""
+"""Empty, truncated, damaged and hostile files fail quickly, with the right reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter, Run
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
 from tests.converter.lab import Lab
@@ -23,7 +23,7 @@ from tests.converter.rawfiles import (
 from tests.converter.recipes import PLAYLISTS, photo
 
 TARGETS = {VIDEO: "out.mp4", AUDIO: "out.mp3", IMAGE: "out.jpg", THUMB: "out.jpg"}
-BROKEN = {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED, Reason.UNSUPPORTED_FORMAT}
+BROKEN = {ExitReason.INPUT_DAMAGED, ExitReason.INPUT_TRUNCATED, ExitReason.UNSUPPORTED_FORMAT}
 
 
 def quick(run: Run) -> None:
@@ -32,12 +32,10 @@ def quick(run: Run) -> None:
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_an_empty_file_is_called_empty(
-    kitchen: Kitchen, converter: Converter, kind: ConversionType
-) -> None:
+def test_an_empty_file(kitchen: Kitchen, converter: Converter, kind: ConversionType) -> None:
     for name in ("z.mp4", "z.jpg", "z.mp3", "z"):
         source = kitchen.write(name, b"")
-        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_EMPTY)
+        run = converter.refused(kind, source, TARGETS[kind], ExitReason.INPUT_EMPTY)
         assert "empty" in run.report.message.lower()
         quick(run)
 
@@ -64,12 +62,12 @@ def test_noise_is_not_media(kitchen: Kitchen, converter: Converter, kind: Conver
 
 
 @pytest.mark.parametrize("kind", [VIDEO, AUDIO, THUMB])
-def test_a_recording_without_its_index(
+def test_a_recording_without_a_moov_box(
     kitchen: Kitchen, converter: Converter, kind: ConversionType
 ) -> None:
     source = kitchen.edit("nomoov.mp4", kitchen.base(), lambda data: data[:20000])
     run = converter.convert(kind, source, TARGETS[kind])
-    assert run.reason in {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED}
+    assert run.reason in {ExitReason.INPUT_DAMAGED, ExitReason.INPUT_TRUNCATED}
     assert "index" in run.report.message.lower() or "moov" in run.report.message.lower()
     quick(run)
 
@@ -80,7 +78,7 @@ def test_a_video_without_its_codec_settings(
 ) -> None:
     source = kitchen.edit("nocfg.mp4", kitchen.base(), lambda data: data.replace(b"avcC", b"xxxC"))
     run = converter.convert(kind, source, TARGETS[kind])
-    assert run.reason in {Reason.INPUT_DAMAGED, Reason.NO_VIDEO_STREAM}
+    assert run.reason in {ExitReason.INPUT_DAMAGED, ExitReason.NO_VIDEO_STREAM}
     quick(run)
 
 
@@ -103,15 +101,15 @@ def test_half_a_video_is_not_a_success(
 ) -> None:
     whole = full(kitchen, extension)
     half = kitchen.edit(f"half.{extension}", whole, lambda data: data[: len(data) // 2])
-    run = converter.refused(VIDEO, half, "out.mp4", Reason.INPUT_TRUNCATED, **options)
+    run = converter.refused(VIDEO, half, "out.mp4", ExitReason.INPUT_TRUNCATED, **options)
     assert "truncated" in run.report.message.lower() or "cut" in run.report.message.lower()
 
 
 @pytest.mark.parametrize("part", [0.9, 0.97])
-def test_a_little_missing_is_missing(kitchen: Kitchen, converter: Converter, part: float) -> None:
+def test_a_little_missing_is_noticed(kitchen: Kitchen, converter: Converter, part: float) -> None:
     whole = full(kitchen, "mp4")
     cut = kitchen.edit(f"cut{part}.mp4", whole, lambda data: data[: int(len(data) * part)])
-    converter.refused(VIDEO, cut, "out.mp4", Reason.INPUT_TRUNCATED)
+    converter.refused(VIDEO, cut, "out.mp4", ExitReason.INPUT_TRUNCATED)
 
 
 @pytest.mark.parametrize("name", ["half.flac", "half.m4a", "half.wav", "half.mp3", "half.ogg"])
@@ -124,14 +122,16 @@ def test_half_a_song_is_not_a_success(kitchen: Kitchen, converter: Converter, na
     source = kitchen.edit(name, whole, lambda data: data[: len(data) // 2])
     run = converter.convert(AUDIO, source, "out.mp3")
     if extension == "ogg":
-        # Ogg says nowhere how long it is: what is there is all that was promised.
-        assert run.reason in {Reason.COMPLETED, Reason.INPUT_TRUNCATED}
+        # Ogg states no duration, so a truncated file is complete as far as anyone can tell.
+        assert run.reason in {ExitReason.COMPLETED, ExitReason.INPUT_TRUNCATED}
     else:
-        # What is missing at the end and what cannot be read look alike in some formats.
-        assert run.reason in {Reason.INPUT_TRUNCATED, Reason.INPUT_DAMAGED}, run.report.message
+        # In some formats missing bytes and unreadable ones look the same.
+        assert run.reason in {ExitReason.INPUT_TRUNCATED, ExitReason.INPUT_DAMAGED}, (
+            run.report.message
+        )
 
 
-def test_a_part_that_is_there_can_still_be_had(
+def test_an_intact_part_of_a_truncated_file_can_be_converted(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     half = kitchen.edit("half.mp4", full(kitchen, "mp4"), lambda data: data[: len(data) // 2])
@@ -153,7 +153,7 @@ def test_bit_rot_in_the_middle(kitchen: Kitchen, converter: Converter, lab: Lab)
             if run.output:
                 assert lab.media(run.path).duration == pytest.approx(20, abs=0.5)
             else:
-                assert run.reason in {Reason.INPUT_DAMAGED, Reason.INPUT_TRUNCATED}
+                assert run.reason in {ExitReason.INPUT_DAMAGED, ExitReason.INPUT_TRUNCATED}
 
 
 def noisy_jpeg(kitchen: Kitchen, *save: str) -> bytes:
@@ -162,16 +162,16 @@ def noisy_jpeg(kitchen: Kitchen, *save: str) -> bytes:
 
 
 @pytest.mark.parametrize("part", [0.3, 0.5, 0.9])
-def test_a_cut_jpeg_is_truncated(kitchen: Kitchen, converter: Converter, part: float) -> None:
+def test_a_truncated_jpeg(kitchen: Kitchen, converter: Converter, part: float) -> None:
     whole = noisy_jpeg(kitchen)
     source = kitchen.write(f"cut{part}.jpg", whole[: int(len(whole) * part)])
     for options in ({}, {"size": "40x40"}):
-        run = converter.refused(IMAGE, source, "out.jpg", Reason.INPUT_TRUNCATED, **options)
+        run = converter.refused(IMAGE, source, "out.jpg", ExitReason.INPUT_TRUNCATED, **options)
         assert "truncated" in run.report.message.lower() or "cut" in run.report.message.lower()
-        assert "WARNING" not in run.report.message, "a message for people, not for a log"
+        assert "WARNING" not in run.report.message, "a message for people, not a log line"
     progressive = noisy_jpeg(kitchen, "interlace")
     source = kitchen.write(f"cutp{part}.jpg", progressive[: int(len(progressive) * part)])
-    converter.refused(IMAGE, source, "out.jpg", Reason.INPUT_TRUNCATED)
+    converter.refused(IMAGE, source, "out.jpg", ExitReason.INPUT_TRUNCATED)
 
 
 def test_sloppy_jpegs_are_accepted(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -190,31 +190,29 @@ def test_sloppy_jpegs_are_accepted(kitchen: Kitchen, converter: Converter, lab: 
         "restart.jpg": noisy_jpeg(kitchen, "restart-interval=4"),
     }.items():
         run = converter.convert(IMAGE, kitchen.write(name, data), "out.jpg")
-        picture = lab.image(run.path)
-        assert picture.size == (400, 300), name
-        assert picture.luma == pytest.approx(reference, abs=4), name
+        bitmap = lab.image(run.path)
+        assert bitmap.size == (400, 300), name
+        assert bitmap.luma == pytest.approx(reference, abs=4), name
 
 
 @pytest.mark.parametrize("extension", ["png", "webp", "gif", "tif", "avif"])
-def test_other_pictures_cut_in_half(kitchen: Kitchen, converter: Converter, extension: str) -> None:
+def test_other_images_cut_in_half(kitchen: Kitchen, converter: Converter, extension: str) -> None:
     whole = kitchen.read(photo(kitchen, f"photo.{extension}"))
     source = kitchen.write(f"cut.{extension}", whole[: len(whole) // 2])
     run = converter.convert(IMAGE, source, "out.jpg")
-    assert run.reason in {Reason.INPUT_TRUNCATED, Reason.INPUT_DAMAGED}, run.report.message
+    assert run.reason in {ExitReason.INPUT_TRUNCATED, ExitReason.INPUT_DAMAGED}, run.report.message
     quick(run)
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "webp", "gif", "tif", "avif"])
-def test_damaged_headers_of_pictures(
-    kitchen: Kitchen, converter: Converter, extension: str
-) -> None:
+def test_damaged_headers_of_images(kitchen: Kitchen, converter: Converter, extension: str) -> None:
     whole = kitchen.read(photo(kitchen, f"photo.{extension}"))
     source = kitchen.write(f"head.{extension}", whole[:4] + b"\xff" * 60 + whole[64:])
     run = converter.convert(IMAGE, source, "out.jpg")
-    # A GIF says everything again before each of its frames.
-    wanted = {*BROKEN, Reason.INPUT_TOO_LARGE}
+    # A GIF repeats its settings before each frame.
+    wanted = {*BROKEN, ExitReason.INPUT_TOO_LARGE}
     if extension == "gif":
-        wanted.add(Reason.COMPLETED)
+        wanted.add(ExitReason.COMPLETED)
     assert run.reason in wanted, run.report.message
     quick(run)
 
@@ -239,15 +237,15 @@ def test_bombs_of_pixels_and_of_frames(kitchen: Kitchen, converter: Converter, n
     source = kitchen.write(name, bombs(kitchen)[name])
     for target in ("out.jpg", "out.gif", "out.webp") if "gif" in name else ("out.jpg",):
         run = converter.convert(IMAGE, source, target)
-        if run.reason is Reason.COMPLETED:
-            # One frame of many is no bomb.
+        if run.reason is ExitReason.COMPLETED:
+            # One frame of many is not a bomb.
             assert (name, target) in {("frames.gif", "out.jpg"), ("many.gif", "out.jpg")}
         else:
-            # A size that no decoder believes may be called damage instead.
+            # A size that no decoder accepts may count as damage instead.
             liar = name in {"b3.png", "b4.webp"}
-            wanted = {Reason.INPUT_TOO_LARGE} | ({Reason.INPUT_DAMAGED} if liar else set())
+            wanted = {ExitReason.INPUT_TOO_LARGE} | ({ExitReason.INPUT_DAMAGED} if liar else set())
             assert run.reason in wanted, run.report.message
-            if run.reason is Reason.INPUT_TOO_LARGE:
+            if run.reason is ExitReason.INPUT_TOO_LARGE:
                 assert "x" in run.report.message
                 assert "limit" in run.report.message
         assert run.wall < 2
@@ -258,14 +256,14 @@ def test_a_target_as_large_as_a_bomb(kitchen: Kitchen, converter: Converter, lab
     source = kitchen.write("small.png", png(100, 50, 8, RGB, b"\xff\0\0" * 100))
     for size in ("100000x100000", "65536x65536"):
         run = converter.convert(IMAGE, source, "out.jpg", size=size)
-        # Nothing is ever enlarged, so the target may also be harmless.
+        # Images are never enlarged, so the target may also be harmless.
         if run.output:
             assert lab.image(run.path).size == (100, 50)
         else:
-            assert run.reason is Reason.INVALID_OPTIONS
+            assert run.reason is ExitReason.INVALID_OPTIONS
 
 
-def test_a_large_photo_is_no_bomb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_large_photo_is_not_a_bomb(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     small = photo(kitchen, "photo-2000.png", "2000x1500")
     source = kitchen.vips("48mp.jpg", "replicate", small, "--", "4", "4")
     assert (lab.header(source)["width"], lab.header(source)["height"]) == ("8000", "6000")
@@ -281,8 +279,8 @@ def test_playlists_are_not_followed(
 ) -> None:
     kitchen.write("other.mp4", kitchen.read(kitchen.base()))
     source = kitchen.write(name, PLAYLISTS[name])
-    run = converter.refused(kind, source, TARGETS[kind], Reason.UNSUPPORTED_FORMAT)
-    # By its content, before a reader sees it: that none is built in is the second reason.
+    run = converter.refused(kind, source, TARGETS[kind], ExitReason.UNSUPPORTED_FORMAT)
+    # Refused by its content, before a demuxer sees it. In addition, ffmpeg has no such demuxer.
     assert CALLED.get(name, "") in run.report.message
     quick(run)
 
@@ -295,10 +293,10 @@ CALLED = {
 }
 
 
-def test_a_film_that_refers_to_other_files_reads_none_of_them(
+def test_a_video_that_refers_to_other_files_reads_none_of_them(
     kitchen: Kitchen, converter: Converter
 ) -> None:
-    # QuickTime may keep its media in another file, named in a data reference.
+    # QuickTime may keep its media in another file, which a data reference names.
     plain = kitchen.ffmpeg("reference-plain.mov", *video(), *X264)
     data = kitchen.read(plain)
     at = data.index(b"dref") - 4
@@ -314,7 +312,7 @@ def test_a_film_that_refers_to_other_files_reads_none_of_them(
         grown[place : place + 4] = (old + len(box) - size).to_bytes(4, "big")
     source = kitchen.write("reference.mov", bytes(grown))
     run = converter.convert(VIDEO, source, "out.mp4")
-    assert run.reason in {Reason.COMPLETED, *BROKEN, Reason.NO_VIDEO_STREAM}
+    assert run.reason in {ExitReason.COMPLETED, *BROKEN, ExitReason.NO_VIDEO_STREAM}
 
 
 DRAWINGS = {
@@ -334,13 +332,13 @@ def test_drawings_are_refused(kitchen: Kitchen, converter: Converter, name: str)
     for file_name in (name, f"{name}.jpg"):
         source = kitchen.write(file_name, DRAWINGS[name])
         for kind in (IMAGE, THUMB, VIDEO):
-            run = converter.refused(kind, source, TARGETS[kind], Reason.UNSUPPORTED_FORMAT)
+            run = converter.refused(kind, source, TARGETS[kind], ExitReason.UNSUPPORTED_FORMAT)
             assert "an SVG drawing" in run.report.message
             quick(run)
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_what_is_no_regular_file(
+def test_inputs_that_are_not_regular_files(
     kitchen: Kitchen, converter: Converter, kind: ConversionType
 ) -> None:
     folder = kitchen.workspace.folder("media/a-folder.mp4")
@@ -354,12 +352,12 @@ def test_what_is_no_regular_file(
         device.chmod(0o666)
     for path in (folder, pipe, device):
         source = str(path.relative_to(kitchen.workspace.root))
-        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_NOT_REGULAR)
+        run = converter.refused(kind, source, TARGETS[kind], ExitReason.INPUT_NOT_REGULAR)
         quick(run)
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_what_is_not_there(converter: Converter, kind: ConversionType) -> None:
+def test_missing_inputs(converter: Converter, kind: ConversionType) -> None:
     for source in ("media/never-made.mp4", "nowhere/x.mp4", "media/base.mp4/x.mp4"):
-        run = converter.refused(kind, source, TARGETS[kind], Reason.INPUT_NOT_FOUND)
+        run = converter.refused(kind, source, TARGETS[kind], ExitReason.INPUT_NOT_FOUND)
         assert run.wall < 1

@@ -1,4 +1,4 @@
-"""The image as it is shipped, and the contract seen through plain ``docker run``."""
+"""The shipped image, and the contract through plain ``docker run``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 
 import pytest
 
-from media_converter.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
 from media_converter.contract import (
     EXIT_CODES,
     ConversionType,
+    ExitReason,
     Progress,
-    Reason,
     Report,
     parse_progress,
     parse_report,
 )
+from media_converter.probing.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
 from tests.converter.containers import RESTRICTED, Agent, Image, docker
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Workspace, until
 from tests.converter.kitchen import X264, Kitchen, tone, video
 from tests.converter.lab import Lab
-from tests.converter.recipes import long_film, looped_film
+from tests.converter.recipes import long_video, looped_video
 
 RULE = re.compile(r" ?-+$")
 
@@ -103,11 +103,11 @@ def test_docker_run(kitchen: Kitchen, image: Image, lab: Lab, kind: ConversionTy
 
 
 @pytest.mark.parametrize("user", ["12345:23456", "0"])
-def test_any_user_will_do(kitchen: Kitchen, image: Image, user: str) -> None:
+def test_any_user_can_run_it(kitchen: Kitchen, image: Image, user: str) -> None:
     case = request(kitchen, IMAGE)
     kitchen.workspace.path(case.target).parent.chmod(0o777)
     run = plain(image, kitchen.workspace, case, f"--user={user}")
-    assert run.report.reason is Reason.COMPLETED
+    assert run.report.reason is ExitReason.COMPLETED
     owner = kitchen.workspace.path(case.target).stat().st_uid
     assert str(owner) == user.partition(":")[0]
 
@@ -116,19 +116,19 @@ def test_a_refusal_says_why_in_the_last_line(kitchen: Kitchen, image: Image) -> 
     silent = kitchen.ffmpeg("silent.mp4", *video(), *X264)
     folder = kitchen.workspace.scratch("plain")
     run = plain(image, kitchen.workspace, Case(AUDIO, silent, f"{folder}/out.mp3"))
-    assert run.report.reason is Reason.NO_AUDIO_STREAM
+    assert run.report.reason is ExitReason.NO_AUDIO_STREAM
     assert not list(kitchen.workspace.path(folder).iterdir())
 
 
-def test_without_anything_it_says_what_is_missing(image: Image, workspace: Workspace) -> None:
+def test_without_environment_it_names_what_is_missing(image: Image, workspace: Workspace) -> None:
     done = subprocess.run(
         ["docker", "run", "--rm", *RESTRICTED, image.name],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     report = parse_report(done.stdout.splitlines()[-1])
     assert report
-    assert report.reason is Reason.INVALID_OPTIONS
-    assert done.returncode == EXIT_CODES[Reason.INVALID_OPTIONS]
+    assert report.reason is ExitReason.INVALID_OPTIONS
+    assert done.returncode == EXIT_CODES[ExitReason.INVALID_OPTIONS]
     assert "CONVERSION_TYPE" in report.message or "INPUT_FILE" in report.message
     assert workspace.root.is_dir()
 
@@ -142,12 +142,12 @@ def test_without_a_volume(image: Image) -> None:
     )  # fmt: skip
     report = parse_report(done.stdout.splitlines()[-1])
     assert report
-    assert report.reason in {Reason.INPUT_NOT_FOUND, Reason.IO_ERROR}
+    assert report.reason in {ExitReason.INPUT_NOT_FOUND, ExitReason.IO_ERROR}
 
 
 def test_docker_stop_ends_within_five_seconds(kitchen: Kitchen, image: Image) -> None:
     folder = kitchen.workspace.scratch("stop")
-    case = Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", {"quality": "high"})
+    case = Case(VIDEO, looped_video(kitchen), f"{folder}/out.mp4", {"quality": "high"})
     name = f"converter-test-{uuid.uuid4().hex[:8]}"
     env = [f"--env={key}={value}" for key, value in case.env().items()]
     volume = f"--volume={kitchen.workspace.root}:/workspace"
@@ -161,16 +161,16 @@ def test_docker_stop_ends_within_five_seconds(kitchen: Kitchen, image: Image) ->
         last = docker("logs", name).splitlines()[-1]
     finally:
         docker("rm", "-f", name)
-    assert int(state) == EXIT_CODES[Reason.TERMINATED]
+    assert int(state) == EXIT_CODES[ExitReason.TERMINATED]
     report = parse_report(last)
     assert report
-    assert report.reason is Reason.TERMINATED
+    assert report.reason is ExitReason.TERMINATED
     assert not list(place.iterdir())
 
 
 def test_docker_kill_leaves_no_output(kitchen: Kitchen, image: Image) -> None:
     folder = kitchen.workspace.scratch("kill")
-    case = Case(VIDEO, long_film(kitchen), f"{folder}/out.mp4", {"quality": "high"})
+    case = Case(VIDEO, long_video(kitchen), f"{folder}/out.mp4", {"quality": "high"})
     name = f"converter-test-{uuid.uuid4().hex[:8]}"
     env = [f"--env={key}={value}" for key, value in case.env().items()]
     volume = f"--volume={kitchen.workspace.root}:/workspace"
@@ -201,13 +201,13 @@ def test_the_image_is_small(image: Image) -> None:
     assert image.size <= 400_000_000
 
 
-def test_the_image_runs_as_nobody_special(image: Image) -> None:
+def test_the_image_runs_as_an_unprivileged_user(image: Image) -> None:
     assert image.user.partition(":")[0] == "65532"
     assert image.config["Entrypoint"]
     assert "sh" not in image.config["Entrypoint"][0].rpartition("/")[2]
 
 
-def test_nothing_in_the_image_gains_rights(restricted: Agent) -> None:
+def test_nothing_in_the_image_gains_privileges(restricted: Agent) -> None:
     script = (
         "import os,stat\n"
         "for top,dirs,files in os.walk('/'):\n"
@@ -246,12 +246,12 @@ def test_ffmpeg_opens_and_decodes_what_the_list_names(restricted: Agent) -> None
     demuxers = listed("-demuxers", "D")
     assert len(demuxers) == len(DEMUXERS)
     names = {name for found in demuxers for name in found.split(",")}
-    # What reads other files or the network on behalf of a file.
+    # Demuxers that read other files or the network on behalf of a file.
     assert not names & {"hls", "dash", "concat", "image2", "sdp", "rtsp", "imf", "lavfi", "nsv"}
 
 
-def test_no_loader_of_risky_formats_is_there(restricted: Agent) -> None:
-    # What libvips itself marks as untrusted is compiled into it and switched off at run time.
+def test_the_image_has_no_loader_of_risky_formats(restricted: Agent) -> None:
+    # Loaders that libvips marks as untrusted are compiled in and rotated off at run time.
     loaders = restricted.run(("vips", "-l", "foreign")).decode().lower().splitlines()
     for name in ("magick", "pdfload", "svgload", "openslide", "jxl", "matload", "openexr", "nifti"):
         live = [line for line in loaders if name in line and "untrusted" not in line]

@@ -1,4 +1,4 @@
-"""Every way a run can end that is not the file's fault, and what it leaves behind: nothing."""
+"""Every way a run can end that is not the file's fault. None of them leaves anything behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from media_converter.contract import (
     REPORT_MAX_BYTES,
     ConversionType,
-    Reason,
+    ExitReason,
     parse_progress,
     parse_report,
 )
@@ -32,13 +32,13 @@ from tests.converter.harness import (
 from tests.converter.kitchen import Kitchen, tone
 from tests.converter.lab import Lab
 from tests.converter.rawfiles import RGB, png
-from tests.converter.recipes import long_film, looped_film
+from tests.converter.recipes import long_video, looped_video
 
 SLOW: dict[str, object] = {"quality": "high"}
 
 
 def under_way(converter: Converter, folder: str) -> Callable[[], bool]:
-    """Whether the temporary output has some content already."""
+    """Whether the temporary file has some content."""
     place = converter.workspace.path(folder)
     return lambda: any(
         size > 1000 for name, (_, size, _) in listing(place).items() if name != "out.mp4"
@@ -46,7 +46,7 @@ def under_way(converter: Converter, folder: str) -> Callable[[], bool]:
 
 
 def start_slow(kitchen: Kitchen, converter: Converter, folder: str, **limits: int) -> Conversion:
-    case = Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", SLOW, **limits)
+    case = Case(VIDEO, looped_video(kitchen), f"{folder}/out.mp4", SLOW, **limits)
     conversion = converter.start(case)
     until(under_way(converter, folder))
     return conversion
@@ -63,10 +63,10 @@ def test_sigterm_ends_within_five_seconds_and_leaves_nothing(
     conversion.command.signal(signal.SIGTERM)
     run = conversion.end()
     assert time.monotonic() - began < 5
-    assert run.reason is Reason.TERMINATED
+    assert run.reason is ExitReason.TERMINATED
     assert old.read_bytes() == b"the old one"
     assert list(listing(old.parent)) == ["out.mp4"]
-    assert not converter.agent.processes(), "a child process lives on"
+    assert not converter.agent.processes(), "a child process still runs"
 
 
 @pytest.mark.parametrize("kind", [AUDIO, THUMB, IMAGE])
@@ -75,7 +75,7 @@ def test_sigterm_in_the_other_conversions(
 ) -> None:
     source = {
         AUDIO: kitchen.ffmpeg("long.flac", *tone(seconds=1800)),
-        THUMB: looped_film(kitchen),
+        THUMB: looped_video(kitchen),
         IMAGE: kitchen.write("wide.png", png(7000, 7000, 8, RGB, bytes(range(250)) * 84)),
     }[kind]
     folder = converter.workspace.scratch("term")
@@ -86,24 +86,24 @@ def test_sigterm_in_the_other_conversions(
     with contextlib.suppress(Exception):
         conversion.command.signal(signal.SIGTERM)
     run = conversion.end()
-    # It may have been faster than the signal; then it is complete.
-    assert run.reason in {Reason.TERMINATED, Reason.COMPLETED}
-    assert len(listing(converter.workspace.path(folder))) == (run.reason is Reason.COMPLETED)
+    # If it was faster than the signal, it is complete.
+    assert run.reason in {ExitReason.TERMINATED, ExitReason.COMPLETED}
+    assert len(listing(converter.workspace.path(folder))) == (run.reason is ExitReason.COMPLETED)
     assert not converter.agent.processes()
 
 
 def test_a_signal_to_the_whole_group_is_the_same(kitchen: Kitchen, converter: Converter) -> None:
-    # The kubelet and a terminal signal every process of a container, the encoder as well.
+    # The kubelet and a terminal signal every process of a container, including the encoder.
     folder = converter.workspace.scratch("group")
     conversion = start_slow(kitchen, converter, folder)
     conversion.command.signal(signal.SIGTERM, children=True)
     conversion.command.signal(signal.SIGTERM)
     run = conversion.end()
-    assert run.reason is Reason.TERMINATED
+    assert run.reason is ExitReason.TERMINATED
     assert not listing(converter.workspace.path(folder))
 
 
-def test_a_kill_leaves_the_old_output_and_the_next_run_clears_up(
+def test_a_kill_leaves_the_old_output_and_the_next_run_cleans_up(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     folder = converter.workspace.scratch("kill")
@@ -143,7 +143,7 @@ def test_a_file_in_use_is_not_swept_away(kitchen: Kitchen, converter: Converter)
     assert other.output
     assert busy <= set(listing(converter.workspace.path(folder)))
     conversion.command.signal(signal.SIGTERM)
-    assert conversion.end().reason is Reason.TERMINATED
+    assert conversion.end().reason is ExitReason.TERMINATED
     assert set(listing(converter.workspace.path(folder))) == {"other.mp4"}
 
 
@@ -159,51 +159,51 @@ def test_two_runs_for_one_output(kitchen: Kitchen, converter: Converter, lab: La
 
 def test_an_input_that_grows_while_it_is_read(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("growing")
-    source = converter.workspace.path(f"{folder}/film.mp4")
-    shutil.copy(kitchen.path(long_film(kitchen)), source)
+    source = converter.workspace.path(f"{folder}/video.mp4")
+    shutil.copy(kitchen.path(long_video(kitchen)), source)
     output = converter.workspace.scratch("growing")
-    conversion = converter.start(Case(VIDEO, f"{folder}/film.mp4", f"{output}/out.mp4", SLOW))
+    conversion = converter.start(Case(VIDEO, f"{folder}/video.mp4", f"{output}/out.mp4", SLOW))
     until(under_way(converter, output))
     with source.open("ab") as stream:
         stream.write(bytes(100_000))
     run = conversion.end()
-    assert run.reason is Reason.INPUT_CHANGED
+    assert run.reason is ExitReason.INPUT_CHANGED
     assert not listing(converter.workspace.path(output))
 
 
-def test_an_input_that_is_written_over_while_it_is_read(
+def test_an_input_that_is_overwritten_while_it_is_read(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("changing")
-    source = converter.workspace.path(f"{folder}/film.mp4")
-    shutil.copy(kitchen.path(long_film(kitchen)), source)
+    source = converter.workspace.path(f"{folder}/video.mp4")
+    shutil.copy(kitchen.path(long_video(kitchen)), source)
     output = converter.workspace.scratch("changing")
-    conversion = converter.start(Case(VIDEO, f"{folder}/film.mp4", f"{output}/out.mp4", SLOW))
+    conversion = converter.start(Case(VIDEO, f"{folder}/video.mp4", f"{output}/out.mp4", SLOW))
     until(under_way(converter, output))
     with source.open("r+b") as stream:
         stream.seek(-1000, os.SEEK_END)
         stream.write(bytes(500))
-    assert conversion.end().reason is Reason.INPUT_CHANGED
+    assert conversion.end().reason is ExitReason.INPUT_CHANGED
 
 
-def test_a_time_limit_of_the_run(kitchen: Kitchen, converter: Converter) -> None:
+def test_the_time_limit_of_a_run(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("deadline")
-    case = Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", SLOW, timeout_seconds=2)
+    case = Case(VIDEO, looped_video(kitchen), f"{folder}/out.mp4", SLOW, timeout_seconds=2)
     run = converter.run(case)
-    assert run.reason is Reason.DEADLINE_EXCEEDED
+    assert run.reason is ExitReason.DEADLINE_EXCEEDED
     assert 2 <= run.wall < 7
     assert "2" in run.report.message
     assert not listing(converter.workspace.path(folder))
     assert not converter.agent.processes()
 
 
-def test_standing_still_is_noticed(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_stall_is_noticed(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("stall")
     conversion = start_slow(kitchen, converter, folder, stall_seconds=3)
     began = time.monotonic()
     conversion.command.signal(signal.SIGSTOP, children=True)
     run = conversion.end()
-    assert run.reason is Reason.STALLED
+    assert run.reason is ExitReason.STALLED
     assert 2.5 <= time.monotonic() - began < 9
     assert not listing(converter.workspace.path(folder))
     assert not converter.agent.processes()
@@ -211,21 +211,21 @@ def test_standing_still_is_noticed(kitchen: Kitchen, converter: Converter) -> No
 
 def test_work_that_is_slow_but_moves_does_not_stall(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("moving")
-    case = Case(VIDEO, long_film(kitchen), f"{folder}/out.mp4", SLOW, stall_seconds=2)
-    assert converter.run(case).reason is Reason.COMPLETED
+    case = Case(VIDEO, long_video(kitchen), f"{folder}/out.mp4", SLOW, stall_seconds=2)
+    assert converter.run(case).reason is ExitReason.COMPLETED
 
 
-def test_an_encoder_that_is_killed_is_no_success(kitchen: Kitchen, converter: Converter) -> None:
-    # What the kernel does on the first kind of cgroup: it kills the largest process alone.
+def test_a_killed_encoder_is_not_a_success(kitchen: Kitchen, converter: Converter) -> None:
+    # With control groups version 1 the kernel kills only the largest process.
     folder = converter.workspace.scratch("oom")
     conversion = start_slow(kitchen, converter, folder)
     conversion.command.signal(signal.SIGKILL, children=True)
     run = conversion.end()
-    assert run.reason in {Reason.OUT_OF_MEMORY, Reason.TERMINATED}
+    assert run.reason in {ExitReason.OUT_OF_MEMORY, ExitReason.TERMINATED}
     assert not listing(converter.workspace.path(folder))
 
 
-def test_progress_is_told_and_the_report_is_there_at_every_moment(
+def test_progress_is_printed_and_the_report_is_always_complete(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("report")
@@ -252,18 +252,18 @@ def test_progress_is_told_and_the_report_is_there_at_every_moment(
     assert not last.final
     assert last.progress.percent is not None
     lines = [parse_progress(line) for line in ended.stdout.decode().splitlines()]
-    told = [line for line in lines if line]
-    assert took / 8 <= len(told) <= took + 3, "every few seconds"
-    shares = [progress.percent for progress in told if progress.percent is not None]
+    printed = [line for line in lines if line]
+    assert took / 8 <= len(printed) <= took + 3, "every few seconds"
+    shares = [progress.percent for progress in printed if progress.percent is not None]
     assert len(shares) >= 2
     assert shares == sorted(shares)
     assert all(0 <= share <= 100 for share in shares)
-    assert any(progress.speed for progress in told)
-    assert any(progress.eta_seconds is not None for progress in told)
+    assert any(progress.speed for progress in printed)
+    assert any(progress.eta_seconds is not None for progress in printed)
     until(lambda: not converter.agent.processes())
 
 
-def test_a_sweep_removes_what_a_dead_run_left_and_nothing_else(
+def test_a_sweep_removes_only_what_a_killed_run_left(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("sweep")
@@ -276,8 +276,8 @@ def test_a_sweep_removes_what_a_dead_run_left_and_nothing_else(
     assert len(left) == 1
     (place / "out.mp4").write_bytes(b"another's output")
     (place / ".converter-notes.part").write_bytes(b"not a temporary file of a converter")
-    alive = converter.start(Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", SLOW))
-    # A run sweeps its folder as well, so the dead one's file may be gone before the sweep.
+    alive = converter.start(Case(VIDEO, looped_video(kitchen), f"{folder}/out.mp4", SLOW))
+    # A run also sweeps its folder, so the killed run's file may not exist any more.
     until(lambda: any(name not in left for name in listing(place) if name.startswith(".converter-")
                       and name != ".converter-notes.part"))  # fmt: skip
     sweep = converter.agent.start(
@@ -286,9 +286,9 @@ def test_a_sweep_removes_what_a_dead_run_left_and_nothing_else(
     assert sweep.code == 0
     names = set(listing(place))
     assert not names & left
-    assert {"out.mp4", ".converter-notes.part"} < names, "the file in use has to stay"
+    assert {"out.mp4", ".converter-notes.part"} < names, "the file in use must stay"
     alive.command.signal(signal.SIGTERM)
-    assert alive.end().reason is Reason.TERMINATED
+    assert alive.end().reason is ExitReason.TERMINATED
     assert set(listing(place)) == {"out.mp4", ".converter-notes.part"}
     missing = converter.agent.start(
         [*converter.argv, "sweep"], {"OUTPUT_FILE": "/never/made/out.mp4", "JOB_ID": "sweep"}

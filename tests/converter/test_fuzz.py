@@ -1,9 +1,8 @@
 """Files with damaged headers, of every supported format, through the whole image.
 
-Each ends with an exit code of the table and never with InternalError, in less than ten seconds of
-the processor, within its memory and without a file left behind. The files are the same on every
-run of the same seed: ``CONVERTER_FUZZ_FILES`` (300) says how many, ``CONVERTER_FUZZ_SEED`` (1)
-which ones.
+Each run ends with an exit code of the table other than InternalError, within ten seconds of CPU
+time, within its memory and without leaving a file. The same seed gives the same files.
+``CONVERTER_FUZZ_FILES`` (300) sets how many, ``CONVERTER_FUZZ_SEED`` (1) which ones.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import Kitchen, tone, video
@@ -30,7 +29,7 @@ MAX_KIB = 800 * 1024
 
 EXACT = ("-fflags", "+bitexact", "-flags", "+bitexact")
 QUICK = ("-preset", "ultrafast", "-pix_fmt", "yuv420p")
-FILMS: dict[str, tuple[str, ...]] = {
+VIDEOS: dict[str, tuple[str, ...]] = {
     "mp4": ("-c:v", "libx264", *QUICK, "-c:a", "aac"),
     "front.mp4": ("-c:v", "libx264", *QUICK, "-c:a", "aac", "-movflags", "+faststart"),
     "frag.mp4": ("-c:v", "libx264", *QUICK, "-an", "-movflags", "frag_keyframe+empty_moov"),
@@ -50,27 +49,27 @@ FILMS: dict[str, tuple[str, ...]] = {
     "ogv": ("-c:v", "libtheora", "-c:a", "libvorbis"),
     "gif": ("-an",),
 }  # fmt: skip
-SOUNDS = {
+AUDIO_CODECS = {
     "mp3": "libmp3lame", "aac": "aac", "m4a": "aac", "flac": "flac", "ogg": "libvorbis",
     "opus": "libopus", "wma": "wmav2", "aiff": "pcm_s16be", "caf": "pcm_s16le", "ac3": "ac3",
     "wav": "pcm_s16le", "w64": "pcm_s16le", "alac.m4a": "alac",
 }  # fmt: skip
-PICTURES = ("jpg", "png", "still.gif", "webp", "tif", "avif", "heic", "amr")
-SEEDS = (*FILMS, *SOUNDS, *PICTURES)
+IMAGES = ("jpg", "png", "still.gif", "webp", "tif", "avif", "heic", "amr")
+SEEDS = (*VIDEOS, *AUDIO_CODECS, *IMAGES)
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 def seed_file(kitchen: Kitchen, name: str) -> str:
     """A small good file of that format."""
     size, length = "64x48", 0.6
-    if name in FILMS:
+    if name in VIDEOS:
         if name in {"flv", "mpg", "ts", "m2v"}:
             size = "128x96"
         return kitchen.ffmpeg(
-            f"fuzz.{name}", *video(size, 25, length), *tone(seconds=length), *FILMS[name], *EXACT
+            f"fuzz.{name}", *video(size, 25, length), *tone(seconds=length), *VIDEOS[name], *EXACT
         )
-    if name in SOUNDS:
-        return kitchen.ffmpeg(f"fuzz.{name}", *tone(seconds=2), "-c:a", SOUNDS[name], *EXACT)
+    if name in AUDIO_CODECS:
+        return kitchen.ffmpeg(f"fuzz.{name}", *tone(seconds=2), "-c:a", AUDIO_CODECS[name], *EXACT)
     if name == "amr":
         return kitchen.write("fuzz.amr", b"#!AMR\n" + (bytes([0x3C]) + bytes(31)) * 60)
     if name == "heic":
@@ -82,7 +81,7 @@ def seed_file(kitchen: Kitchen, name: str) -> str:
 
 
 def position(rng: random.Random, data: bytearray) -> int:
-    """Mostly in a header: at the start, in the index of an mp4, or at the end."""
+    """Mostly in a header: at the start, in the moov box of an MP4, or at the end."""
     zone = rng.random()
     index = data.find(b"moov")
     if index >= 0 and zone < 0.5:
@@ -102,7 +101,7 @@ def number(rng: random.Random) -> bytes:
 
 
 def damage(rng: random.Random, data: bytearray, other: bytes) -> None:
-    """One change: a bit, a byte, a number, or a part cut, doubled, zeroed or foreign."""
+    """One change: a bit, a byte, a number, or a part removed, doubled, zeroed or replaced."""
     at = position(rng, data)
     length = rng.choice((1, 4, 64, 1000))
     match rng.randrange(9):
@@ -125,7 +124,7 @@ def damage(rng: random.Random, data: bytearray, other: bytes) -> None:
 
 
 def mutate(rng: random.Random, original: bytes, other: bytes) -> bytes:
-    """A copy damaged in one to sixteen places, some also cut short."""
+    """A copy damaged in one to sixteen places. Some are also truncated."""
     data = bytearray(original)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         damage(rng, data, other)
@@ -147,13 +146,13 @@ def converters(image: Image, kitchen: Kitchen) -> Iterator[list[Converter]]:
 
 
 def kind_of(name: str, number: int) -> tuple[ConversionType, str]:
-    if name in FILMS:
+    if name in VIDEOS:
         if name == "gif" and number % 3 == 2:
             return IMAGE, "out.gif"
         return ((VIDEO, "out.mp4"), (THUMB, "out.jpg"), (AUDIO, "out.mp3"))[
             (0, 1, 0, 2)[number % 4]
         ]
-    if name in SOUNDS or name == "amr":
+    if name in AUDIO_CODECS or name == "amr":
         return (THUMB, "out.jpg") if number % 8 == 7 else (AUDIO, "out.mp3")
     return IMAGE, ("out.jpg", "out.webp", "out.png")[number % 3]
 
@@ -174,10 +173,10 @@ def test_damaged_headers(kitchen: Kitchen, converters: list[Converter], name: st
         folder = converter.workspace.scratch("fuzz")
         run = converter.run(Case(kind, source, f"{folder}/{target}"), limit=3 * MAX_SECONDS)
         context = f"{kitchen.path(source)} {kind}: {run.reason} {run.report.message}"
-        assert run.reason not in {Reason.INTERNAL_ERROR, Reason.OUT_OF_MEMORY}, (
+        assert run.reason not in {ExitReason.INTERNAL_ERROR, ExitReason.OUT_OF_MEMORY}, (
             f"{context}\n{run.report.logs}"
         )
-        # Of the processor: how long it waits for one depends on what else runs on this machine.
+        # CPU time: wall time depends on what else runs on this machine.
         assert run.ended.cpu < MAX_SECONDS, f"{run.ended.cpu} s: {context}"
         assert run.ended.largest_kib < MAX_KIB, f"{run.ended.largest_kib} KiB: {context}"
         kitchen.path(source).unlink()

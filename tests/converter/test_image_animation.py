@@ -1,4 +1,4 @@
-"""Animations: all frames at their speed where the output can hold them, else the first one."""
+"""Animations keep frames and speed if the output format can. Otherwise the first frame remains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def delays(lab: Lab, path: object) -> list[int]:
 
 
 @pytest.mark.parametrize("target", ["out.gif", "out.webp"])
-def test_an_animation_stays_one(
+def test_an_animated_gif_stays_animated(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     run = converter.convert(IMAGE, gif(kitchen), target, size="100x100")
@@ -55,7 +55,7 @@ def test_a_still_output_holds_the_first_frame(
 
 
 @pytest.mark.parametrize("target", ["out.gif", "out.webp"])
-def test_an_animated_webp_stays_one(
+def test_an_animated_webp_stays_animated(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -67,7 +67,7 @@ def test_an_animated_webp_stays_one(
     assert all(abs(int(part) - 200) <= 10 for part in header["delay"].split())
 
 
-def test_uneven_delays_and_a_count_of_loops_are_kept(
+def test_uneven_delays_and_the_loop_count_are_kept(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.make(
@@ -88,20 +88,20 @@ def test_uneven_delays_and_a_count_of_loops_are_kept(
 
 
 def test_partial_frames_are_put_together(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
-    # Only a small moving box changes: the encoder stores parts of frames with see-through pixels.
+    # Only a small moving box changes, so the encoder stores partial frames with transparent pixels.
     source = kitchen.ffmpeg(
         "partial.gif", *colour("white", "120x60", rate=10, seconds=0.5), *colour("blue", "20x20"),
         "-filter_complex", "[0][1]overlay=x='t*200':y=20:shortest=1",
     )  # fmt: skip
     run = converter.convert(IMAGE, source, "out.gif", size="60x60")
     for page in range(5):
-        picture = lab.image(run.path, page=page)
-        assert picture.size == (60, 30)
-        assert near(picture.at((page * 20 + 10) / 120, 0.5), (0, 0, 254), 60)
-        assert picture.share((255, 255, 255), 40) > 0.7
+        bitmap = lab.image(run.path, page=page)
+        assert bitmap.size == (60, 30)
+        assert near(bitmap.at((page * 20 + 10) / 120, 0.5), (0, 0, 254), 60)
+        assert bitmap.share((255, 255, 255), 40) > 0.7
 
 
-def test_animated_png_is_never_halfway(kitchen: Kitchen, converter: Converter) -> None:
+def test_animated_png_is_complete_or_refused(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg(
         "anim5.png", *video("100x100", rate=5, seconds=1), "-plays", "0", "-f", "apng"
     )

@@ -1,4 +1,4 @@
-"""Colour of pictures: profiles, CMYK, deep and grey, transparency."""
+"""Colours of images: profiles, CMYK, deep and grey, transparency."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.converter.recipes import photo
 
 
 def swapped(kitchen: Kitchen) -> str:
-    """A red JPEG whose profile says that red is what others call green."""
+    """A red JPEG with a profile that swaps red and green."""
     flat = kitchen.write("red.png", png(64, 64, 8, RGB, b"\xff\0\0" * 64))
     with_profile = kitchen.vips("red-srgb.tif", "copy", flat, save="[profile=srgb]")
     srgb = kitchen.write("srgb.icc", kitchen.run("exiftool", "-b", "-icc_profile", with_profile))
@@ -46,12 +46,12 @@ def swapped(kitchen: Kitchen) -> str:
 
 
 @pytest.mark.parametrize("target", ["out.jpg", "out.png", "out.webp", "out.avif", "out.gif"])
-def test_a_foreign_profile_is_applied(
+def test_an_embedded_profile_is_applied(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     run = converter.convert(IMAGE, swapped(kitchen), target)
     red, green, _ = lab.image(run.path).at(0.5, 0.5)
-    assert "icc-profile-data" not in lab.header(run.path), "converted pixels carry no old profile"
+    assert "icc-profile-data" not in lab.header(run.path), "converted pixels have no old profile"
     assert green > red + 100
 
 
@@ -59,9 +59,9 @@ def test_display_p3_becomes_srgb(kitchen: Kitchen, converter: Converter, lab: La
     flat = kitchen.write("orange.png", png(64, 64, 8, RGB, bytes([234, 51, 35]) * 64))
     source = kitchen.vips("p3.jpg", "copy", flat, save="[Q=95,profile=p3]")
     assert "icc-profile-data" in lab.header(source)
-    picture = lab.image(converter.convert(IMAGE, source, "out.png").path)
+    bitmap = lab.image(converter.convert(IMAGE, source, "out.png").path)
     # P3 (234, 51, 35) is the red primary of sRGB.
-    assert near(picture.at(0.5, 0.5), (255, 0, 0), 12), picture.at(0.5, 0.5)
+    assert near(bitmap.at(0.5, 0.5), (255, 0, 0), 12), bitmap.at(0.5, 0.5)
 
 
 def test_a_broken_profile_does_not_fail(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -90,7 +90,7 @@ def test_cmyk_becomes_rgb(kitchen: Kitchen, converter: Converter, lab: Lab) -> N
         header = lab.header(run.path)
         assert header["bands"] == "3"
         assert header["interpretation"] == "srgb"
-        # Without a profile only a rough rendering can be had.
+        # Without a profile the colours can only be approximate.
         tolerance = 45 if source == bare else 24
         found = lab.image(run.path).at(0.5, 0.5)
         assert near(found, (40, 120, 120), tolerance), (source, found)
@@ -110,19 +110,19 @@ def test_sixteen_bits_become_eight(
 def test_grey_of_every_depth(kitchen: Kitchen, converter: Converter, lab: Lab, depth: int) -> None:
     row = b"\xff" * (64 * depth // 16) + b"\0" * (64 * depth // 16)
     source = kitchen.write(f"grey{depth}.png", png(64, 64, depth, GREY, row))
-    picture = lab.image(converter.convert(IMAGE, source, "out.jpg").path)
-    assert near(picture.at(0.2, 0.5), (255, 255, 255), 6)
-    assert near(picture.at(0.8, 0.5), (0, 0, 0), 6)
+    bitmap = lab.image(converter.convert(IMAGE, source, "out.jpg").path)
+    assert near(bitmap.at(0.2, 0.5), (255, 255, 255), 6)
+    assert near(bitmap.at(0.8, 0.5), (0, 0, 0), 6)
 
 
 @pytest.mark.parametrize("target", ["out.jpg", "out.jpeg"])
-def test_see_through_parts_become_white_in_jpeg(
+def test_transparent_parts_become_white_in_jpeg(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     half = kitchen.write("t.png", png(64, 64, 8, RGBA, b"\xff\0\0\0" * 32 + b"\xff\0\0\x80" * 32))
-    picture = lab.image(converter.convert(IMAGE, half, target, quality=95).path)
-    assert min(picture.at(0.1, 0.5)) >= 250
-    assert near(picture.at(0.85, 0.5), (255, 127, 127), 5), picture.at(0.85, 0.5)
+    bitmap = lab.image(converter.convert(IMAGE, half, target, quality=95).path)
+    assert min(bitmap.at(0.1, 0.5)) >= 250
+    assert near(bitmap.at(0.85, 0.5), (255, 127, 127), 5), bitmap.at(0.85, 0.5)
     grey = kitchen.write("ga.png", png(64, 64, 8, GREY_ALPHA, b"\0\0" * 64))
     assert min(lab.image(converter.convert(IMAGE, grey, target).path).at(0.5, 0.5)) >= 250
     palette = kitchen.write(
@@ -130,49 +130,47 @@ def test_see_through_parts_become_white_in_jpeg(
         png(64, 64, 8, PALETTE, b"\0" * 32 + b"\1" * 32,
             extra=chunk(b"PLTE", b"\xff\0\0\0\0\xff") + chunk(b"tRNS", b"\0\xff")),
     )  # fmt: skip
-    picture = lab.image(converter.convert(IMAGE, palette, target, quality=95).path)
-    assert min(picture.at(0.1, 0.5)) >= 250
-    assert near(picture.at(0.9, 0.5), (0, 0, 254), 12)
+    bitmap = lab.image(converter.convert(IMAGE, palette, target, quality=95).path)
+    assert min(bitmap.at(0.1, 0.5)) >= 250
+    assert near(bitmap.at(0.9, 0.5), (0, 0, 254), 12)
     deep = kitchen.write("deepalpha.png", png(64, 64, 16, RGBA, b"\xff\xff\0\0\0\0\0\0" * 64))
     assert min(lab.image(converter.convert(IMAGE, deep, target).path).at(0.5, 0.5)) >= 250
 
 
-def test_no_dark_fringe_around_see_through_parts(
+def test_no_dark_fringe_around_transparent_parts(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    # Black under the see-through half shows at the edge when alpha is not premultiplied.
+    # Black under the transparent half shows at the edge if alpha is not premultiplied.
     row = b"\0\0\0\0" * 301 + b"\xff\xff\xff\xff" * 299
     source = kitchen.write("fringe.png", png(600, 60, 8, RGBA, row))
-    picture = lab.image(converter.convert(IMAGE, source, "out.jpg", size="97x97", quality=100).path)
-    darkest = min(min(picture.at(x / 97, 0.5)) for x in range(97))
+    bitmap = lab.image(converter.convert(IMAGE, source, "out.jpg", size="97x97", quality=100).path)
+    darkest = min(min(bitmap.at(x / 97, 0.5)) for x in range(97))
     assert darkest > 245
 
 
 @pytest.mark.parametrize("target", ["out.png", "out.webp", "out.avif"])
-def test_transparency_is_kept_where_the_format_has_it(
+def test_transparency_is_kept_if_the_format_has_it(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     half = kitchen.write("t.png", png(64, 64, 8, RGBA, b"\xff\0\0\0" * 32 + b"\xff\0\0\x80" * 32))
     run = converter.convert(IMAGE, half, target)
     assert lab.header(run.path)["bands"] == "4"
-    # The laboratory puts pictures on green ground.
-    picture = lab.image(run.path)
-    assert near(picture.at(0.1, 0.5), (0, 255, 0), 12)
-    assert near(picture.at(0.85, 0.5), (128, 127, 0), 12)
+    # Lab shows images on a green background.
+    bitmap = lab.image(run.path)
+    assert near(bitmap.at(0.1, 0.5), (0, 255, 0), 12)
+    assert near(bitmap.at(0.85, 0.5), (128, 127, 0), 12)
 
 
-def test_the_ground_under_see_through_parts_can_be_chosen(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_the_background_can_be_chosen(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.write("clear.png", png(64, 64, 8, RGBA, b"\xff\0\0\0" * 64))
-    folder = converter.workspace.scratch("ground")
+    folder = converter.workspace.scratch("background")
     case = Case(IMAGE, source, f"{folder}/out.jpg")
-    picture = lab.image(converter.run(case, env={"BACKGROUND": "0040FF"}).path)
-    assert near(picture.at(0.5, 0.5), (0, 64, 255), 6)
+    bitmap = lab.image(converter.run(case, env={"BACKGROUND": "0040FF"}).path)
+    assert near(bitmap.at(0.5, 0.5), (0, 64, 255), 6)
 
 
 @pytest.mark.parametrize(("mode", "chroma"), [("off", "4:4:4"), ("on", "4:2:0")])
-def test_the_colour_of_a_jpeg_stays_as_sharp_as_it_is(
+def test_the_colours_of_a_jpeg_stay_sharp(
     kitchen: Kitchen, converter: Converter, lab: Lab, mode: str, chroma: str
 ) -> None:
     plain = photo(kitchen, "photo.jpg")

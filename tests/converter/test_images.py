@@ -1,4 +1,4 @@
-"""Pictures: directions, profiles, transparency, sizes, formats, metadata."""
+"""Images: orientations, profiles, transparency, sizes, formats, metadata."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import IMAGE, Converter
 from tests.converter.kitchen import Kitchen, colour
 from tests.converter.lab import Lab
@@ -49,30 +49,30 @@ def oriented(kitchen: Kitchen, orientation: int, extension: str) -> str:
 
 @pytest.mark.parametrize("orientation", WHERE)
 @pytest.mark.parametrize("extension", ["jpg", "webp", "png", "tif"])
-def test_all_eight_directions(
+def test_all_eight_orientations(
     kitchen: Kitchen, converter: Converter, lab: Lab, orientation: int, extension: str
 ) -> None:
     source = oriented(kitchen, orientation, extension)
     run = converter.convert(IMAGE, source, "out.jpg", size="40x40", quality=95)
-    picture = lab.image(run.path)
-    assert picture.size == ((40, 20) if orientation <= 4 else (20, 40))
-    assert red_corner(picture) == WHERE[orientation]
+    bitmap = lab.image(run.path)
+    assert bitmap.size == ((40, 20) if orientation <= 4 else (20, 40))
+    assert red_corner(bitmap) == WHERE[orientation]
     assert lab.exif(run.path).get("IFD0:Orientation", 1) == 1
 
 
 @pytest.mark.parametrize("target", ["out.png", "out.webp", "out.avif", "out.gif"])
-def test_a_direction_is_gone_in_every_output(
+def test_no_output_has_an_orientation(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     run = converter.convert(IMAGE, oriented(kitchen, 6, "jpg"), target, size="40x40")
-    picture = lab.image(run.path)
-    assert picture.size == (20, 40)
-    assert red_corner(picture) == "TR"
+    bitmap = lab.image(run.path)
+    assert bitmap.size == (20, 40)
+    assert red_corner(bitmap) == "TR"
     assert lab.exif(run.path).get("IFD0:Orientation", 1) == 1
 
 
-def test_a_turned_heif_is_turned_once(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
-    # irot 1 turns a quarter anticlockwise: the red top left ends up bottom left.
+def test_a_rotated_heif_is_rotated_once(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    # irot 1 rotates 90 degrees anticlockwise: the red top left corner moves to the bottom left.
     source = kitchen.make(
         "irot.avif",
         lambda out: kitchen.run(
@@ -84,9 +84,9 @@ def test_a_turned_heif_is_turned_once(kitchen: Kitchen, converter: Converter, la
         lambda out: kitchen.run("exiftool", "-q", "-n", "-IFD0:Orientation=8", "-o", out, source),
     )
     for path in (source, both):
-        picture = lab.image(converter.convert(IMAGE, path, "out.jpg", size="40x40").path)
-        assert picture.size == (20, 40)
-        assert red_corner(picture) == "BL"
+        bitmap = lab.image(converter.convert(IMAGE, path, "out.jpg", size="40x40").path)
+        assert bitmap.size == (20, 40)
+        assert red_corner(bitmap) == "BL"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_turned_heif_is_turned_once(kitchen: Kitchen, converter: Converter, la
         ((300, 200), "300x100", (150, 100)),
     ],
 )
-def test_a_picture_fits_its_box_and_never_grows(
+def test_an_image_fits_its_box_and_is_never_enlarged(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -152,9 +152,9 @@ def test_every_input_format_into_every_output_format(
     assert data.startswith(MAGIC[into])
     assert into != "avif" or data[4:12] == b"ftypavif"
     assert into != "webp" or data[8:12] == b"WEBP"
-    picture = lab.image(run.path)
-    assert picture.size == (200, 150)
-    assert picture.luma == pytest.approx(lab.image(photo(kitchen, "photo.png")).luma, abs=4)
+    bitmap = lab.image(run.path)
+    assert bitmap.size == (200, 150)
+    assert bitmap.luma == pytest.approx(lab.image(photo(kitchen, "photo.png")).luma, abs=4)
 
 
 def test_the_extension_may_be_in_capitals(kitchen: Kitchen, converter: Converter) -> None:
@@ -162,7 +162,7 @@ def test_the_extension_may_be_in_capitals(kitchen: Kitchen, converter: Converter
     assert run.path.read_bytes().startswith(MAGIC["jpg"])
 
 
-def test_quality_is_heard(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_quality_is_applied(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = photo(kitchen, "photo.png")
     for target in ("out.jpg", "out.webp", "out.avif"):
         sizes = [
@@ -176,7 +176,7 @@ def test_quality_is_heard(kitchen: Kitchen, converter: Converter, lab: Lab) -> N
     assert default == asked
 
 
-def test_place_and_device_are_forgotten(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_place_and_device_are_removed(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>SecretPlace 48.8577</x:xmpmeta>"
     block = exif(6, place=True, maker="SecretMaker")
 
@@ -193,7 +193,7 @@ def test_place_and_device_are_forgotten(kitchen: Kitchen, converter: Converter, 
         tags = lab.exif(run.path)
         assert not [t for t in tags if t.startswith(("GPS:", "XMP", "IPTC", "Photoshop:"))]
         assert b"Secret" not in run.path.read_bytes()
-        assert lab.image(run.path).size == (300, 400), "the direction has to be applied first"
+        assert lab.image(run.path).size == (300, 400), "the orientation must be applied first"
 
 
 def secretly(kitchen: Kitchen, plain: str, out: str) -> None:
@@ -203,7 +203,7 @@ def secretly(kitchen: Kitchen, plain: str, out: str) -> None:
     )  # fmt: skip
 
 
-def test_places_in_other_formats_are_forgotten(
+def test_places_in_other_formats_are_removed(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     for extension in ("png", "webp", "tif", "avif"):
@@ -218,9 +218,7 @@ def test_places_in_other_formats_are_forgotten(
         assert b"Secret" not in run.path.read_bytes()
 
 
-def test_tall_heif_and_grids_come_out_whole(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_tall_heif_and_grids_are_complete(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     large = photo(kitchen, "large.png", "2048x1536")
     grid = kitchen.make(
         "grid.avif",
@@ -234,10 +232,10 @@ def test_tall_heif_and_grids_come_out_whole(
     )
     for source in (grid, tiled):
         run = converter.convert(IMAGE, source, "out.jpg", size="1024x1024")
-        picture = lab.image(run.path)
-        assert picture.size == (1024, 768)
+        bitmap = lab.image(run.path)
+        assert bitmap.size == (1024, 768)
         small = lab.image(converter.convert(IMAGE, large, "out.jpg", size="1024x1024").path)
-        assert picture.luma == pytest.approx(small.luma, abs=3)
+        assert bitmap.luma == pytest.approx(small.luma, abs=3)
 
 
 def test_the_first_page_of_many(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -247,12 +245,12 @@ def test_the_first_page_of_many(kitchen: Kitchen, converter: Converter, lab: Lab
     source = kitchen.vips("pages.tif", "copy", joined, save="[page-height=48]")
     assert lab.header(source)["n-pages"] == "2"
     for target in ("out.jpg", "out.png", "out.gif", "out.webp"):
-        picture = lab.image(converter.convert(IMAGE, source, target).path)
-        assert picture.size == (64, 48)
-        assert near(picture.at(0.5, 0.5), (254, 0, 0), 12)
+        bitmap = lab.image(converter.convert(IMAGE, source, target).path)
+        assert bitmap.size == (64, 48)
+        assert near(bitmap.at(0.5, 0.5), (254, 0, 0), 12)
 
 
-def test_formats_outside_of_the_list_are_refused(kitchen: Kitchen, converter: Converter) -> None:
+def test_formats_that_are_not_listed_are_refused(kitchen: Kitchen, converter: Converter) -> None:
     for name, content in {
         "doc.pdf": b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n",
         "pic.ps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
@@ -266,4 +264,4 @@ def test_formats_outside_of_the_list_are_refused(kitchen: Kitchen, converter: Co
         "pic.txt": b"just a text\n",
     }.items():
         renamed = kitchen.write(f"{name}.jpg", content)
-        converter.refused(IMAGE, renamed, "out.jpg", Reason.UNSUPPORTED_FORMAT)
+        converter.refused(IMAGE, renamed, "out.jpg", ExitReason.UNSUPPORTED_FORMAT)

@@ -1,4 +1,4 @@
-"""Threads, memory and time stay within what the container was given, whatever the machine has."""
+"""Threads, memory and time stay within the limits of the container, whatever the machine has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.containers import MODULES_PATH, RESTRICTED, Agent, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter, Run
 from tests.converter.kitchen import Kitchen, tone, video
@@ -33,7 +33,9 @@ def half_gib(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
 def measured(converter: Converter, case: Case, tasks: int = 16) -> Run:
     run = converter.run(case, sample=True)
     assert run.ended.peak_tasks is not None
-    assert run.ended.peak_tasks <= tasks, "threads are counted by the machine, not by the limit"
+    assert run.ended.peak_tasks <= tasks, (
+        "the thread count depends on the machine, not on the limit"
+    )
     return run
 
 
@@ -69,8 +71,8 @@ def test_a_hundred_megapixels_in_half_a_gib(
     source = kitchen.vips("108mp.jpg", "replicate", tile, "--", "8", "6")
     folder = half_gib.workspace.scratch("108mp")
     run = measured(half_gib, Case(IMAGE, source, f"{folder}/out.jpg"))
-    # Over the limit of 50 megapixels or done: but never killed, and never large.
-    assert run.reason in {Reason.COMPLETED, Reason.INPUT_TOO_LARGE}
+    # Either refused (over 50 megapixels) or converted, but never killed and never large.
+    assert run.reason in {ExitReason.COMPLETED, ExitReason.INPUT_TOO_LARGE}
     assert peak_mib(run) < 400
     if run.output:
         assert lab.image(run.path).size == (800, 600)
@@ -111,24 +113,28 @@ def test_four_k_in_and_four_k_out_within_a_gib(kitchen: Kitchen, image: Image, l
         run = measured(converter, Case(VIDEO, uhd(kitchen), f"{folder}/out.mp4"))
         assert run.output, run.report.message
         assert peak_mib(run) < 950
-        assert lab.media(run.path).size == (3840, 2160), "the size is never lowered for memory"
+        assert lab.media(run.path).size == (3840, 2160), "the size is never reduced to save memory"
         assert lab.frames(run.path) == 25
 
 
-def test_a_limit_that_no_plan_fits_is_named_beforehand(kitchen: Kitchen, image: Image) -> None:
+def test_a_video_that_no_plan_fits_is_refused_with_the_limit_it_needs(
+    kitchen: Kitchen, image: Image
+) -> None:
     with limited(image, kitchen, "128m") as agent:
         converter = Converter(agent, kitchen.workspace, image.entrypoint)
         folder = converter.workspace.scratch("needs")
         run = converter.run(Case(VIDEO, uhd(kitchen), f"{folder}/out.mp4"))
-        assert run.reason is Reason.NEEDS_MEMORY, run.report.message
+        assert run.reason is ExitReason.NEEDS_MEMORY, run.report.message
         assert any(word.strip(".,;").isdigit() for word in run.report.message.split())
         assert run.wall < 5
-        # What is small still goes through in the same container.
+        # A small video is still converted in the same container.
         small = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/small.mp4"))
         assert small.output, small.report.message
 
 
-def test_a_picture_that_no_limit_fits_is_named_beforehand(kitchen: Kitchen, image: Image) -> None:
+def test_an_image_that_does_not_fit_is_refused_with_the_limit_it_needs(
+    kitchen: Kitchen, image: Image
+) -> None:
     tile = photo(kitchen, "photo-2000.png", "2000x1500")
     source = kitchen.make(
         "48mp-i.png",
@@ -137,9 +143,9 @@ def test_a_picture_that_no_limit_fits_is_named_beforehand(kitchen: Kitchen, imag
     case = Case(IMAGE, source, f"{kitchen.workspace.scratch('needs')}/out.jpg")
     with limited(image, kitchen, "128m") as agent:
         run = Converter(agent, kitchen.workspace, image.entrypoint).run(case)
-    assert run.reason is Reason.NEEDS_MEMORY, run.report.message
+    assert run.reason is ExitReason.NEEDS_MEMORY, run.report.message
     (enough,) = re.findall(r"limit of (\d+) MiB", run.report.message)
-    # And what it names is enough.
+    # The limit that it names is enough.
     with limited(image, kitchen, f"{enough}m") as agent:
         assert Converter(agent, kitchen.workspace, image.entrypoint).run(case).output
 
@@ -148,20 +154,20 @@ def test_small_things_in_little_memory(kitchen: Kitchen, image: Image) -> None:
     with limited(image, kitchen, "192m") as agent:
         converter = Converter(agent, kitchen.workspace, image.entrypoint)
         folder = converter.workspace.scratch("small")
-        sound = kitchen.ffmpeg("tone.flac", *tone())
+        audio = kitchen.ffmpeg("tone.flac", *tone())
         for kind, source, target in (
-            (AUDIO, sound, "out.mp3"),
+            (AUDIO, audio, "out.mp3"),
             (IMAGE, photo(kitchen, "photo.jpg"), "out.jpg"),
             (THUMB, kitchen.base(), "thumb.jpg"),
             (VIDEO, hd(kitchen), "out.mp4"),
         ):
             options = {"resolution": "240p"} if kind is VIDEO else {}
             run = measured(converter, Case(kind, source, f"{folder}/{target}", options))
-            assert run.reason in {Reason.COMPLETED, Reason.NEEDS_MEMORY}, run.report.message
+            assert run.reason in {ExitReason.COMPLETED, ExitReason.NEEDS_MEMORY}, run.report.message
             assert kind is VIDEO or run.output
 
 
-def test_two_processors_are_used_when_they_are_given(
+def test_two_processors_are_used_if_available(
     kitchen: Kitchen, image: Image, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("two")
@@ -177,13 +183,14 @@ def test_two_processors_are_used_when_they_are_given(
 CHATTY = """
 import json, sys, time
 sys.path.insert(0, "/opt/converter")
-from media_converter.process import Bounds, Files, Runner, Signals, Stdout, Step
-from media_converter.process import reserve_descriptors
+from media_converter.running.process import Files, Runner, Signals, TimeLimits
+from media_converter.running.process import reserve_descriptors
+from media_converter.step import Stdout, Step
 
 reserve_descriptors()
 source = open("/proc/self/exe", "rb")
-bounds = Bounds(time.monotonic() + 60, 60, 60)
-runner = Runner(Signals(), bounds, {"PYTHONPATH": sys.argv[1]}, lambda: None)
+time_limits = TimeLimits(time.monotonic() + 60, 60, 60)
+runner = Runner(Signals(), time_limits, {"PYTHONPATH": sys.argv[1]}, lambda: None)
 noise = (
     "import sys; print('first', file=sys.{0});"
     "[sys.{0}.write('x' * 100 + {1}) for _ in range(200_000)]; print('last', file=sys.{0})"
@@ -196,18 +203,18 @@ def run(stream, end, stdout):
     )
 
 lines = []
-told = run("stderr", chr(10), Stdout.CAPTURE).stderr
+printed = run("stderr", chr(10), Stdout.CAPTURE).stderr
 captured = run("stdout", chr(10), Stdout.CAPTURE).stdout
 run("stdout", "", Stdout.PROGRESS)
 print(json.dumps({
-    "stderr": len(told), "ends": [told.split()[0], told.split()[-1]],
+    "stderr": len(printed), "ends": [printed.split()[0], printed.split()[-1]],
     "captured": len(captured), "line": max(map(len, lines)),
 }))
 """
 
 
-def test_what_a_tool_prints_without_end_is_cut(converter: Converter) -> None:
-    # 20 MB each: as errors, as a result, and as one line of progress.
+def test_endless_output_of_a_tool_is_cut(converter: Converter) -> None:
+    # 20 MB each: as errors, as a result, and as one progress line.
     kept = json.loads(converter.agent.python(CHATTY, MODULES_PATH))
     assert kept["ends"] == ["first", "last"], "the cause comes first, the effect last"
     assert kept["stderr"] < 100_000
@@ -219,28 +226,26 @@ def test_what_a_tool_prints_without_end_is_cut(converter: Converter) -> None:
 def test_start_up_is_quick(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.write("dot.png", png(1, 1, 8, RGB, b"\xff\0\0"))
     walls = [converter.convert(IMAGE, source, "out.png").wall for _ in range(9)]
-    # The least of many: the others waited for whatever else the machine does.
+    # The least of nine: the others may have waited for other processes.
     assert min(walls) <= 0.25, walls
 
 
 def damaged_caf(kitchen: Kitchen, name: str, offset: int, content: bytes) -> str:
-    """A Core Audio file with other bytes at an offset of its description."""
-    sound = kitchen.ffmpeg("sound.caf", *tone(seconds=2), "-c:a", "pcm_s16le")
+    """A Core Audio file with other bytes at an offset of its header."""
+    audio = kitchen.ffmpeg("audio.caf", *tone(seconds=2), "-c:a", "pcm_s16le")
     end = offset + len(content)
-    return kitchen.edit(name, sound, lambda data: data[:offset] + content + data[end:])
+    return kitchen.edit(name, audio, lambda data: data[:offset] + content + data[end:])
 
 
-def test_a_file_that_does_not_come_to_an_end_is_given_up(
-    kitchen: Kitchen, converter: Converter
-) -> None:
-    """Each of its packets claims to be a minute and a half long."""
+def test_a_file_that_never_ends_fails(kitchen: Kitchen, converter: Converter) -> None:
+    """Each packet claims to be a minute and a half long."""
     source = damaged_caf(kitchen, "endless.caf", 0x28, (0x400001).to_bytes(4, "big"))
-    run = converter.refused(AUDIO, source, "out.mp3", Reason.INPUT_DAMAGED)
-    assert "does not come to an end" in run.report.message
+    run = converter.refused(AUDIO, source, "out.mp3", ExitReason.INPUT_DAMAGED)
+    assert "never ends" in run.report.message
 
 
-def test_no_resampler_is_made_for_a_rate_that_cannot_be(
+def test_an_impossible_sample_rate_creates_no_resampler(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     source = damaged_caf(kitchen, "rate.caf", 0x14, struct.pack(">d", 7e8))
-    converter.refused(AUDIO, source, "out.mp3", Reason.NO_AUDIO_STREAM)
+    converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)

@@ -1,4 +1,4 @@
-"""No packet leaves a conversion, whatever the file asks for."""
+"""A conversion sends no packet, whatever the file refers to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.converter.recipes import PLAYLISTS
 
 
 class Listener:
-    """Counts what arrives at a port of this machine, by TCP and by UDP."""
+    """Counts TCP connections and UDP packets at a port of this machine."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -68,15 +68,15 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture(scope="module")
 def connected(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
-    """The converter with the host's whole network: what it tries would succeed."""
+    """The converter on the host's network, where connections would succeed."""
     flags = [flag for flag in RESTRICTED if not flag.startswith("--network")]
     volume = f"--volume={kitchen.workspace.root}:/workspace"
     with image.agent(*flags, "--network=host", volume) as agent:
         yield Converter(agent, kitchen.workspace, image.entrypoint)
 
 
-def test_the_listener_hears(listener: Listener, connected: Converter) -> None:
-    # The counter-proof: from that container the listener can be reached.
+def test_the_listener_receives_packets(listener: Listener, connected: Converter) -> None:
+    # Proves that the container can reach the listener.
     script = "import socket; socket.create_connection(('127.0.0.1', %d)).sendall(b'hi')"
     connected.agent.python(script % listener.port)
     for _ in range(100):
@@ -87,7 +87,9 @@ def test_the_listener_hears(listener: Listener, connected: Converter) -> None:
     listener.heard.clear()
 
 
-def test_nothing_is_even_tried(kitchen: Kitchen, connected: Converter, listener: Listener) -> None:
+def test_no_connection_is_attempted(
+    kitchen: Kitchen, connected: Converter, listener: Listener
+) -> None:
     port = str(listener.port).encode()
     files = {
         name: re.sub(rb"127\.0\.0\.1:9999", b"127.0.0.1:" + port, content).replace(
@@ -120,7 +122,7 @@ def test_nothing_is_even_tried(kitchen: Kitchen, connected: Converter, listener:
 
 
 def reference_movie(address: bytes) -> bytes:
-    """A QuickTime reference movie: nothing but the address of another one."""
+    """A QuickTime reference movie, which only holds the address of another one."""
     text = b"\0\0\0\0url " + (len(address) + 1).to_bytes(4, "big") + address + b"\0"
     inner = (8 + len(text)).to_bytes(4, "big") + b"rdrf" + text
     for name in (b"rmda", b"rmra", b"moov"):
@@ -129,7 +131,7 @@ def reference_movie(address: bytes) -> bytes:
 
 
 def test_no_packet_was_sent_by_any_conversion(kitchen: Kitchen, converter: Converter) -> None:
-    # The container that serves the other tests has no interface but its own loopback.
+    # The only interface of the container for the other tests is its loopback.
     for name, content in PLAYLISTS.items():
         converter.convert(VIDEO, kitchen.write(name, content), "out.mp4")
     lines = converter.agent.read("/proc/net/dev").splitlines()[2:]

@@ -1,4 +1,4 @@
-"""Nothing outside of the volume can be read or written, however the paths are made up."""
+"""Nothing outside of the volume can be read or written, whatever the paths are."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import IMAGE, UID, VIDEO, Case, Converter, Workspace
 from tests.converter.kitchen import Kitchen
 from tests.converter.lab import Lab
 from tests.converter.probing import near
 from tests.converter.rawfiles import RGB, png
-from tests.converter.recipes import looped_film
+from tests.converter.recipes import looped_video
 
 REFUSALS = {
-    Reason.PATH_NOT_ALLOWED,
-    Reason.INPUT_NOT_FOUND,
-    Reason.INPUT_NOT_REGULAR,
-    Reason.OUTPUT_NOT_WRITABLE,
-    Reason.OUTPUT_IS_INPUT,
+    ExitReason.PATH_NOT_ALLOWED,
+    ExitReason.INPUT_NOT_FOUND,
+    ExitReason.INPUT_NOT_REGULAR,
+    ExitReason.OUTPUT_NOT_WRITABLE,
+    ExitReason.OUTPUT_IS_INPUT,
 }
 SECRET = (255, 0, 0)
 OWN = (0, 0, 255)
@@ -35,10 +35,10 @@ OWN = (0, 0, 255)
 
 @dataclass(frozen=True)
 class Borders:
-    """A volume, and beside it a folder that a conversion has no business with.
+    """A volume, and next to it a folder that a conversion must not touch.
 
-    The container has both, the outer one as /outside and writable: only the converter itself
-    keeps it out.
+    The container mounts both, the outer one as /outside and writable. Only the converter itself
+    prevents access.
     """
 
     converter: Converter
@@ -61,11 +61,11 @@ def borders(
 ) -> Iterator[Borders]:
     inner = Workspace(tmp_path_factory.mktemp("inner"))
     outer = tmp_path_factory.mktemp("outer")
-    film = kitchen.read(kitchen.base())
+    movie = kitchen.read(kitchen.base())
     for root, pixel in ((inner.root, OWN), (outer, SECRET)):
         for name, content in (
             ("pic.png", png(32, 32, 8, RGB, bytes(pixel) * 32)),
-            ("film.mp4", film),
+            ("video.mp4", movie),
             ("victim.jpg", b"old content"),
         ):
             (root / name).write_bytes(content)
@@ -88,7 +88,7 @@ def link(target: str) -> Callable[[Path], None]:
     return make
 
 
-# What is put at the place, and the input path that the request then names.
+# What is created, and the input path of the request.
 INPUTS: dict[str, tuple[str, Callable[[Path], None] | None, str]] = {
     "parent": ("", None, "/../outside/pic.png"),
     "parents": ("", None, "../../../../../../outside/pic.png"),
@@ -101,8 +101,8 @@ INPUTS: dict[str, tuple[str, Callable[[Path], None] | None, str]] = {
     "backslash": ("", None, "..\\outside\\pic.png"),
     "encoded": ("", None, "/%2e%2e/outside/pic.png"),
     "file address": ("", None, "file:///outside/pic.png"),
-    "protocol": ("", None, "concat:/outside/film.mp4|/outside/film.mp4"),
-    "subfile": ("", None, "subfile,,start,0,end,0,,:/outside/film.mp4"),
+    "protocol": ("", None, "concat:/outside/video.mp4|/outside/video.mp4"),
+    "subfile": ("", None, "subfile,,start,0,end,0,,:/outside/video.mp4"),
     "data": ("", None, "data:image/png;base64,AAAA"),
     "pipe": ("", None, "pipe:0"),
     "http": ("", None, "http://127.0.0.1:9999/x.mp4"),
@@ -134,13 +134,13 @@ def test_nothing_outside_is_read(borders: Borders, name: str, kind: ConversionTy
     if make:
         make(borders.root / place)
     if kind is VIDEO:
-        source = source.replace("pic.png", "film.mp4")
+        source = source.replace("pic.png", "video.mp4")
     before = borders.state()
     target = f"/{borders.converter.workspace.scratch()}/out.{'jpg' if kind is IMAGE else 'mp4'}"
     run = borders.converter.start(Case(kind, source, target)).end()
     assert run.reason in REFUSALS, f"{run.reason}: {run.report.message}"
     if make or ".." in source.split("/"):
-        assert run.reason is Reason.PATH_NOT_ALLOWED
+        assert run.reason is ExitReason.PATH_NOT_ALLOWED
     assert not borders.converter.workspace.path(target).exists()
     assert borders.state() == before
     assert "root:" not in run.report.logs
@@ -176,7 +176,9 @@ def test_nothing_outside_is_written(borders: Borders, name: str) -> None:
         make(borders.root / place)
     before = borders.state()
     run = borders.converter.start(Case(IMAGE, "/pic.png", target)).end()
-    assert run.reason in {*REFUSALS, Reason.INVALID_OPTIONS}, f"{run.reason}: {run.report.message}"
+    assert run.reason in {*REFUSALS, ExitReason.INVALID_OPTIONS}, (
+        f"{run.reason}: {run.report.message}"
+    )
     assert borders.state() == before
 
 
@@ -196,12 +198,12 @@ def test_a_link_at_the_output_is_never_written_through(
     folder = borders.converter.workspace.scratch("links")
     place = borders.root / folder / "out.jpg"
     place.symlink_to(target)
-    before, picture = borders.state(), (borders.root / "pic.png").read_bytes()
+    before, bitmap = borders.state(), (borders.root / "pic.png").read_bytes()
     run = borders.converter.start(Case(IMAGE, "/pic.png", f"/{folder}/out.jpg")).end()
     assert borders.state() == before, name
-    assert (borders.root / "pic.png").read_bytes() == picture
-    wanted = Reason.OUTPUT_IS_INPUT if name == "own input" else Reason.PATH_NOT_ALLOWED
-    assert run.reason is wanted, "a link may be somebody's own, and is not replaced"
+    assert (borders.root / "pic.png").read_bytes() == bitmap
+    wanted = ExitReason.OUTPUT_IS_INPUT if name == "own input" else ExitReason.PATH_NOT_ALLOWED
+    assert run.reason is wanted, "a link may be intended, so it is not replaced"
     assert place.is_symlink()
 
 
@@ -227,15 +229,15 @@ def test_an_output_that_is_a_folder(borders: Borders) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
-def test_what_cannot_be_replaced_is_told_before_the_work(
+def test_an_output_that_cannot_be_replaced_is_refused_before_the_conversion(
     kitchen: Kitchen, converter: Converter, make: Callable[[Path], None]
 ) -> None:
     folder = converter.workspace.scratch("special")
     make(converter.workspace.path(f"{folder}/out.mp4"))
-    # Of a film that takes minutes: a rename would fail as well, but only after them.
-    case = Case(VIDEO, looped_film(kitchen), f"{folder}/out.mp4", {"quality": "high"})
+    # A video that takes minutes: a rename would fail too, but only after them.
+    case = Case(VIDEO, looped_video(kitchen), f"{folder}/out.mp4", {"quality": "high"})
     run = converter.run(case)
-    assert run.reason is Reason.OUTPUT_NOT_WRITABLE
+    assert run.reason is ExitReason.OUTPUT_NOT_WRITABLE
     assert run.ended.cpu < 5
 
 
@@ -257,18 +259,18 @@ print(turns)
 
 @contextmanager
 def swapping(place: Path, outside: str) -> Iterator[None]:
-    """Exchange one name for a link to the outside and back, as fast as it can be done.
+    """Exchange a name with a link to the outside and back, as fast as possible.
 
-    The exchange is atomic: the name is there at every moment, which is what a check that comes
-    before a use would need to be fooled. In a process of its own: a thread would take this one's
-    time, and be slower.
+    The exchange is atomic: the name always exists, which is needed to fool a check that comes
+    before the use. This runs in a process of its own, because a thread would be slower and would
+    slow down this process.
     """
     link_place = place.with_name(f"{place.name}.link")
     link_place.symlink_to(outside)
     command = [sys.executable, "-c", SWAP, str(place), str(link_place)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
         yield
-        # The end of its input ends it.
+        # It exits at the end of its input.
         turns = it.communicate(timeout=30)[0]
     assert int(turns) > 200
 
@@ -281,16 +283,16 @@ def test_a_folder_swapped_for_a_link_while_the_output_is_written(borders: Border
     with swapping(folder / "d", "/outside/folder"):
         target = f"/{folder.relative_to(borders.root)}/d/out.jpg"
         for _ in range(25):
-            # Judged by what is outside: the place of the output itself comes and goes.
+            # Check only the outside: the output's own folder comes and goes.
             start = borders.converter.start(Case(IMAGE, "/pic.png", target))
             start.killed()
             assert borders.state() == before
 
 
-def assert_own(lab: Lab, pictures: set[bytes]) -> None:
-    """Outputs made of the volume's own picture: there were some, and most are the same bytes."""
-    assert pictures
-    for content in pictures:
+def assert_own(lab: Lab, outputs: set[bytes]) -> None:
+    """Check outputs made from the volume's own image: there are some, and most are equal."""
+    assert outputs
+    for content in outputs:
         copied = lab.workspace.path(f"out/race-{hashlib.sha256(content).hexdigest()}.png")
         copied.write_bytes(content)
         assert near(lab.image(copied).at(0.5, 0.5), OWN, 12), "the outside was read"
@@ -301,15 +303,15 @@ def test_a_folder_swapped_for_a_link_while_the_input_is_read(borders: Borders, l
     (folder / "d").mkdir()
     (folder / "d" / "pic.png").write_bytes((borders.root / "pic.png").read_bytes())
     name = folder.relative_to(borders.root)
-    pictures: set[bytes] = set()
+    outputs: set[bytes] = set()
     with swapping(folder / "d", "/outside"):
-        for turn in range(25):
-            target = f"/{name}/out{turn}.png"
+        for attempt in range(25):
+            target = f"/{name}/out{attempt}.png"
             borders.converter.start(Case(IMAGE, f"/{name}/d/pic.png", target)).killed()
             output = borders.converter.workspace.path(target)
             if output.exists():
-                pictures.add(output.read_bytes())
-    assert_own(lab, pictures)
+                outputs.add(output.read_bytes())
+    assert_own(lab, outputs)
 
 
 def test_a_file_swapped_for_a_link_while_it_is_opened(borders: Borders, lab: Lab) -> None:
@@ -317,39 +319,39 @@ def test_a_file_swapped_for_a_link_while_it_is_opened(borders: Borders, lab: Lab
     real = folder / "pic.png"
     real.write_bytes((borders.root / "pic.png").read_bytes())
     name = folder.relative_to(borders.root)
-    pictures: set[bytes] = set()
+    outputs: set[bytes] = set()
     with swapping(real, "/outside/pic.png"):
-        for turn in range(25):
-            target = f"/{name}/out{turn}.png"
+        for attempt in range(25):
+            target = f"/{name}/out{attempt}.png"
             borders.converter.start(Case(IMAGE, f"/{name}/pic.png", target)).killed()
             output = borders.converter.workspace.path(target)
             if output.exists():
-                pictures.add(output.read_bytes())
-    assert_own(lab, pictures)
+                outputs.add(output.read_bytes())
+    assert_own(lab, outputs)
 
 
 def test_the_output_is_the_input(kitchen: Kitchen, converter: Converter) -> None:
     plain = kitchen.read(kitchen.base())
     folder = converter.workspace.scratch("same")
-    place = converter.workspace.path(f"{folder}/film.mp4")
+    place = converter.workspace.path(f"{folder}/video.mp4")
     place.write_bytes(plain)
     os.chown(place, UID, UID)
-    for target in (f"/{folder}/film.mp4", f"{folder}/film.mp4", f"//{folder}//film.mp4"):
-        run = converter.start(Case(VIDEO, f"/{folder}/film.mp4", target)).end()
-        assert run.reason is Reason.OUTPUT_IS_INPUT
+    for target in (f"/{folder}/video.mp4", f"{folder}/video.mp4", f"//{folder}//video.mp4"):
+        run = converter.start(Case(VIDEO, f"/{folder}/video.mp4", target)).end()
+        assert run.reason is ExitReason.OUTPUT_IS_INPUT
         assert run.wall < 5
         assert place.read_bytes() == plain
     hard = converter.workspace.path(f"{folder}/hard.mp4")
     os.link(place, hard)
-    run = converter.start(Case(VIDEO, f"/{folder}/film.mp4", f"/{folder}/hard.mp4")).end()
-    assert run.reason is Reason.OUTPUT_IS_INPUT
+    run = converter.start(Case(VIDEO, f"/{folder}/video.mp4", f"/{folder}/hard.mp4")).end()
+    assert run.reason is ExitReason.OUTPUT_IS_INPUT
     soft = converter.workspace.path(f"{folder}/soft.mp4")
-    soft.symlink_to("film.mp4")
-    for source, target in (("film.mp4", "soft.mp4"), ("soft.mp4", "film.mp4")):
+    soft.symlink_to("video.mp4")
+    for source, target in (("video.mp4", "soft.mp4"), ("soft.mp4", "video.mp4")):
         run = converter.start(Case(VIDEO, f"/{folder}/{source}", f"/{folder}/{target}")).end()
         assert run.reason in REFUSALS
     assert place.read_bytes() == plain
-    assert sorted(p.name for p in place.parent.iterdir()) == ["film.mp4", "hard.mp4", "soft.mp4"]
+    assert sorted(p.name for p in place.parent.iterdir()) == ["video.mp4", "hard.mp4", "soft.mp4"]
 
 
 def test_an_existing_output_is_replaced_at_once(kitchen: Kitchen, converter: Converter) -> None:
@@ -361,13 +363,13 @@ def test_an_existing_output_is_replaced_at_once(kitchen: Kitchen, converter: Con
     run = converter.run(Case(VIDEO, f"/{kitchen.base()}", f"/{folder}/out.mp4"))
     assert run.path.stat().st_ino != inode
     refused = converter.run(
-        Case(VIDEO, f"/{kitchen.write('broken.mp4', b'no film')}", f"/{folder}/out.mp4")
+        Case(VIDEO, f"/{kitchen.write('broken.mp4', b'no video')}", f"/{folder}/out.mp4")
     )
-    assert refused.reason is Reason.UNSUPPORTED_FORMAT
+    assert refused.reason is ExitReason.UNSUPPORTED_FORMAT
     assert place.read_bytes() == run.path.read_bytes()
 
 
-def test_missing_folders_are_made(kitchen: Kitchen, converter: Converter) -> None:
+def test_missing_folders_are_created(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("new")
     run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/one/two/Ünï/three/out.mp4"))
     assert run.path.is_file()

@@ -1,4 +1,4 @@
-"""Requests that make no sense: refused at once, by the name of what is wrong with them."""
+"""Invalid requests fail at once, with a message that names what is wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from media_converter.contract import (
     ConversionType,
-    Reason,
+    ExitReason,
 )
 from tests.converter.harness import (
     AUDIO,
@@ -50,27 +50,27 @@ INVALID: tuple[tuple[ConversionType, dict[str, object]], ...] = (
 
 
 @pytest.mark.parametrize(("kind", "options"), INVALID, ids=[str(o) for _, o in INVALID])
-def test_options_that_make_no_sense(
+def test_invalid_options(
     kitchen: Kitchen, converter: Converter, kind: ConversionType, options: dict[str, object]
 ) -> None:
     source = kitchen.base()
     target = {VIDEO: "out.mp4", AUDIO: "out.mp3"}.get(kind, "out.jpg")
-    run = converter.refused(kind, source, target, Reason.INVALID_OPTIONS, **options)
+    run = converter.refused(kind, source, target, ExitReason.INVALID_OPTIONS, **options)
     (name,) = options
     assert name in run.report.message
     assert run.wall < 1
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"low"', "12", "null,", '{"quality": NaN}', " "])
-def test_options_that_are_no_object(kitchen: Kitchen, converter: Converter, text: str) -> None:
+def test_options_that_are_not_an_object(kitchen: Kitchen, converter: Converter, text: str) -> None:
     folder = converter.workspace.scratch("options")
     run = converter.run(
         Case(VIDEO, kitchen.base(), f"{folder}/out.mp4"), env={"CONVERSION_OPTIONS": text}
     )
     if text.strip():
-        assert run.reason is Reason.INVALID_OPTIONS
+        assert run.reason is ExitReason.INVALID_OPTIONS
     else:
-        assert run.reason in {Reason.INVALID_OPTIONS, Reason.COMPLETED}
+        assert run.reason in {ExitReason.INVALID_OPTIONS, ExitReason.COMPLETED}
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,19 @@ def test_options_that_are_no_object(kitchen: Kitchen, converter: Converter, text
         (THUMB, ".jpg"),
     ],
 )  # fmt: skip
-def test_an_extension_that_does_not_fit(
+def test_an_extension_of_another_type(
     kitchen: Kitchen, converter: Converter, kind: ConversionType, target: str
 ) -> None:
     folder = converter.workspace.scratch("extension")
     run = converter.run(Case(kind, kitchen.base(), f"{folder}/{target}"))
     if target == ".jpg":
-        assert run.reason in {Reason.COMPLETED, Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
+        assert run.reason in {
+            ExitReason.COMPLETED,
+            ExitReason.INVALID_OPTIONS,
+            ExitReason.PATH_NOT_ALLOWED,
+        }
     else:
-        assert run.reason in {Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
+        assert run.reason in {ExitReason.INVALID_OPTIONS, ExitReason.PATH_NOT_ALLOWED}
         assert "." in run.report.message
 
 
@@ -108,11 +112,9 @@ def test_an_extension_that_does_not_fit(
     ],
     ids=str,
 )
-def test_a_request_that_is_not_whole(
-    kitchen: Kitchen, converter: Converter, env: dict[str, str]
-) -> None:
+def test_an_incomplete_request(kitchen: Kitchen, converter: Converter, env: dict[str, str]) -> None:
     folder = converter.workspace.scratch("request")
     run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/out.mp4"), env=env)
-    assert run.reason in {Reason.INVALID_OPTIONS, Reason.PATH_NOT_ALLOWED}
+    assert run.reason in {ExitReason.INVALID_OPTIONS, ExitReason.PATH_NOT_ALLOWED}
     (name,) = env
     assert name in run.report.message

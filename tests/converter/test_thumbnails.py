@@ -1,10 +1,10 @@
-"""Thumbnails: any time in any clip, no black tiles, covers, 4K within memory."""
+"""Thumbnails: any time in any video, no black frames, covers, 4K within memory."""
 
 from __future__ import annotations
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import THUMB, Case, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -21,18 +21,18 @@ SHORT = {
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_a_clip_shorter_than_the_default_time(
+def test_a_video_shorter_than_the_default_time(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
     for extension, codec in (("mp4", X264), ("webm", ("-c:v", "libvpx")), ("ts", X264)):
         source = kitchen.ffmpeg(f"short-{name}.{extension}", *SHORT[name], *codec)
-        picture = lab.image(converter.convert(THUMB, source, "out.jpg").path)
-        assert picture.size == (320, 180)
-        assert picture.commonest_share < 0.5
+        bitmap = lab.image(converter.convert(THUMB, source, "out.jpg").path)
+        assert bitmap.size == (320, 180)
+        assert bitmap.commonest_share < 0.5
 
 
 def stripes(kitchen: Kitchen) -> str:
-    """Red for a second, then green, then blue; key frames are rare."""
+    """Red for a second, then green, then blue, with few key frames."""
     return kitchen.ffmpeg(
         "stripes.mp4", *colour("red", seconds=3), "-vf",
         "drawbox=color=0x00FF00:t=fill:enable='gte(t,1)',"
@@ -53,7 +53,7 @@ def stripes(kitchen: Kitchen) -> str:
         (2, (0, 0, 254)),
     ],
 )
-def test_any_time_in_the_clip(
+def test_any_time_in_the_video(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -67,18 +67,18 @@ def test_any_time_in_the_clip(
 
 
 @pytest.mark.parametrize("time", [10, "01:00:00", 3])
-def test_a_time_behind_the_end_gives_the_last_frame(
+def test_a_time_after_the_end_gives_the_last_frame(
     kitchen: Kitchen, converter: Converter, lab: Lab, time: object
 ) -> None:
     run = converter.convert(THUMB, stripes(kitchen), "out.png", time=time)
     assert near(lab.image(run.path).at(0.5, 0.5), (0, 0, 254), 12)
 
 
-def test_sound_longer_than_the_picture(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_audio_longer_than_the_video(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg("song.mp4", *colour("blue", seconds=1), *tone(seconds=6), *X264, *AAC)
     for options in ({}, {"time": 4}, {"time": 0}):
-        picture = lab.image(converter.convert(THUMB, source, "out.png", **options).path)
-        assert near(picture.at(0.5, 0.5), (0, 0, 254), 12)
+        bitmap = lab.image(converter.convert(THUMB, source, "out.png", **options).path)
+        assert near(bitmap.at(0.5, 0.5), (0, 0, 254), 12)
 
 
 def dark(kitchen: Kitchen, name: str, seconds: float) -> str:
@@ -88,25 +88,21 @@ def dark(kitchen: Kitchen, name: str, seconds: float) -> str:
     )  # fmt: skip
 
 
-def test_a_fade_in_from_black_is_passed_over(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_a_fade_in_from_black_is_skipped(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = dark(kitchen, "black2.mp4", 2)
     assert lab.image(converter.convert(THUMB, source, "out.jpg").path).luma > 30
     longer = dark(kitchen, "black4.mp4", 4)
     assert lab.image(converter.convert(THUMB, longer, "out.jpg").path).luma > 30
 
 
-def test_black_that_was_asked_for_is_black(
-    kitchen: Kitchen, converter: Converter, lab: Lab
-) -> None:
+def test_a_requested_time_may_be_black(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = dark(kitchen, "black2.mp4", 2)
     for time in (0, 1):
         run = converter.convert(THUMB, source, "out.jpg", time=time)
         assert lab.image(run.path).luma < 20
 
 
-def test_a_film_that_is_black_throughout(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_video_that_is_black_throughout(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg("night.mp4", *colour("black", seconds=60), *X264)
     run = converter.convert(THUMB, source, "out.jpg")
     assert lab.image(run.path).size == (320, 180)
@@ -129,7 +125,7 @@ def test_the_extension_chooses_the_format(
     assert near(lab.image(run.path).at(0.5, 0.5), (254, 0, 0), 20)
 
 
-def test_quality_is_heard(kitchen: Kitchen, converter: Converter) -> None:
+def test_quality_is_applied(kitchen: Kitchen, converter: Converter) -> None:
     sizes = [
         converter.convert(THUMB, kitchen.base(), "out.jpg", quality=q).path.stat().st_size
         for q in (5, 50, "95")
@@ -142,9 +138,9 @@ def test_quality_is_heard(kitchen: Kitchen, converter: Converter) -> None:
 def test_the_cover_is_the_thumbnail_of_a_song(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
-    picture = lab.image(converter.convert(THUMB, covered(kitchen, name), "out.jpg").path)
-    assert picture.size == (64, 64)
-    assert near(picture.at(0.5, 0.5), (254, 0, 0), 20)
+    bitmap = lab.image(converter.convert(THUMB, covered(kitchen, name), "out.jpg").path)
+    assert bitmap.size == (64, 64)
+    assert near(bitmap.at(0.5, 0.5), (254, 0, 0), 20)
 
 
 def test_four_k_within_memory(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -157,7 +153,7 @@ def test_four_k_within_memory(kitchen: Kitchen, converter: Converter, lab: Lab) 
     assert run.ended.peak_kib < 400 * 1024
 
 
-def test_far_into_a_long_film_is_as_quick_as_at_its_start(
+def test_far_into_a_long_video_is_as_fast_as_at_its_start(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     minute = kitchen.ffmpeg("minute.mp4", *video(seconds=60), *X264, "-g", "50")
@@ -167,6 +163,6 @@ def test_far_into_a_long_film_is_as_quick_as_at_its_start(
     assert run.wall < 2
 
 
-def test_a_file_without_any_picture(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_file_without_video_or_cover(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg("tone.flac", *tone())
-    converter.refused(THUMB, source, "out.jpg", Reason.NO_VIDEO_STREAM)
+    converter.refused(THUMB, source, "out.jpg", ExitReason.NO_VIDEO_STREAM)

@@ -1,4 +1,4 @@
-"""Colour of video: HDR, deep and full chroma, full range, transparency, comb lines."""
+"""Colours of video: HDR, deep and full chroma, full range, transparency, comb lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from media_converter.contract import ConversionType, Reason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import THUMB, VIDEO, Case, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -16,7 +16,7 @@ from tests.converter.probing import near
 HDR = {
     "pq": "color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc",
     "hlg": "color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc",
-    # Fields left unset: what a tone mapper refuses with "no path between colorspaces".
+    # Unset fields, which a tone mapper refuses with "no path between colorspaces".
     "pq-bare": "color_trc=smpte2084",
     "hlg-bare": "color_trc=arib-std-b67",
 }
@@ -37,11 +37,11 @@ def test_hdr_becomes_sdr(kitchen: Kitchen, converter: Converter, lab: Lab, name:
     assert found["color_transfer"] == "bt709"
     assert found["color_primaries"] == "bt709"
     assert found["color_space"] == "bt709"
-    picture = lab.frame(run.path, 0.4)
-    assert 30 < picture.luma < 225
-    # The bars of the test picture must still be of many colours: neither grey nor one flat neon.
-    assert picture.commonest_share < 0.5
-    assert max(picture.mean) - min(picture.mean) < 120
+    bitmap = lab.frame(run.path, 0.4)
+    assert 30 < bitmap.luma < 225
+    # The bars of the test image must still have many colours: neither grey nor one flat neon.
+    assert bitmap.commonest_share < 0.5
+    assert max(bitmap.mean) - min(bitmap.mean) < 120
 
 
 def test_a_tone_mapped_white_is_white_and_grey_stays_grey(
@@ -54,8 +54,8 @@ def test_a_tone_mapped_white_is_white_and_grey_stays_grey(
         "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc:range=tv",
         "-c:v", "libx264", "-preset", "ultrafast",
     )  # fmt: skip
-    picture = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
-    bright, dark = picture.at(0.25, 0.5), picture.at(0.75, 0.5)
+    bitmap = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
+    bright, dark = bitmap.at(0.25, 0.5), bitmap.at(0.75, 0.5)
     assert max(bright) - min(bright) <= 6
     assert max(dark) - min(dark) <= 6
     assert 140 <= bright[0] <= 255, bright
@@ -68,9 +68,9 @@ def test_the_thumbnail_of_hdr_is_sdr(
 ) -> None:
     run = converter.convert(THUMB, hdr(kitchen, name), "out.jpg", time=0.4)
     as_video = lab.frame(converter.convert(VIDEO, hdr(kitchen, name), "out.mp4").path, 0.4)
-    picture = lab.image(run.path)
-    assert picture.luma == pytest.approx(as_video.luma, abs=12)
-    assert picture.commonest_share < 0.5
+    bitmap = lab.image(run.path)
+    assert bitmap.luma == pytest.approx(as_video.luma, abs=12)
+    assert bitmap.commonest_share < 0.5
 
 
 def test_sdr_keeps_its_brightness(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -101,7 +101,7 @@ def test_dolby_vision_without_a_compatible_base_is_refused(
 
     source = kitchen.edit("dovi5.mp4", plain, profile_5)
     for kind, target in ((VIDEO, "out.mp4"), (THUMB, "out.jpg")):
-        run = converter.refused(kind, source, target, Reason.UNSUPPORTED_FORMAT)
+        run = converter.refused(kind, source, target, ExitReason.UNSUPPORTED_FORMAT)
         assert "Dolby Vision" in run.report.message
 
 
@@ -141,26 +141,26 @@ def test_every_pixel_format_becomes_one_that_browsers_play(
 def test_full_range_keeps_its_black_and_white(
     kitchen: Kitchen, converter: Converter, lab: Lab, pixels: str
 ) -> None:
-    # Black, white and a grey that is off by 16 levels when the range is read wrongly.
+    # Black, white and a grey that is off by 16 levels if the range is misread.
     source = kitchen.ffmpeg(
         f"{pixels}.mp4", *colour("black", seconds=1), "-vf",
         "drawbox=0:0:iw/3:ih:white:fill,drawbox=iw/3:0:iw/3:ih:0x404040:fill,scale=out_range=full",
         "-c:v", "libx264", "-preset", "ultrafast", "-crf", "5", "-pix_fmt", pixels,
         "-color_range", "pc",
     )  # fmt: skip
-    for picture in (
+    for bitmap in (
         lab.frame(converter.convert(VIDEO, source, "out.mp4").path),
         lab.image(converter.convert(THUMB, source, "out.jpg", time=0).path),
     ):
-        assert near(picture.at(0.16, 0.5), (255, 255, 255), 3), picture.at(0.16, 0.5)
-        assert near(picture.at(0.5, 0.5), (64, 64, 64), 3), picture.at(0.5, 0.5)
-        assert near(picture.at(0.9, 0.5), (0, 0, 0), 3), picture.at(0.9, 0.5)
+        assert near(bitmap.at(0.16, 0.5), (255, 255, 255), 3), bitmap.at(0.16, 0.5)
+        assert near(bitmap.at(0.5, 0.5), (64, 64, 64), 3), bitmap.at(0.5, 0.5)
+        assert near(bitmap.at(0.9, 0.5), (0, 0, 0), 3), bitmap.at(0.9, 0.5)
 
 
 def test_standard_definition_colours_survive(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    # BT.601 read as BT.709 turns pure green into another green by more than 20 levels.
+    # Reading BT.601 as BT.709 changes pure green by more than 20 levels.
     source = kitchen.ffmpeg(
         "bt601.mkv", *colour("0x00C000", "720x576", seconds=1), "-vf",
         "scale=out_color_matrix=smpte170m:out_range=tv,format=yuv420p",
@@ -181,8 +181,8 @@ TRANSPARENT = {
 }
 
 
-def half_clear(kitchen: Kitchen, name: str) -> str:
-    """A video whose left half is see-through red, the right half solid blue."""
+def half_transparent(kitchen: Kitchen, name: str) -> str:
+    """A video with a transparent red left half and an opaque blue right half."""
     extension, codec, pixels = TRANSPARENT[name]
     return kitchen.ffmpeg(
         f"alpha-{name}.{extension}", *colour("red", seconds=0.6), "-filter_complex",
@@ -194,35 +194,35 @@ def half_clear(kitchen: Kitchen, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", TRANSPARENT)
-def test_see_through_parts_become_white(
+def test_transparent_parts_become_white(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
-    source = half_clear(kitchen, name)
-    for picture in (
+    source = half_transparent(kitchen, name)
+    for bitmap in (
         lab.frame(converter.convert(VIDEO, source, "out.mp4").path),
         lab.image(converter.convert(THUMB, source, "out.jpg", time=0).path),
     ):
-        assert near(picture.at(0.25, 0.5), (255, 255, 255), 6), picture.at(0.25, 0.5)
-        assert near(picture.at(0.75, 0.5), (0, 0, 254), 12), picture.at(0.75, 0.5)
-        assert picture.share((254, 0, 0), 60) == 0
+        assert near(bitmap.at(0.25, 0.5), (255, 255, 255), 6), bitmap.at(0.25, 0.5)
+        assert near(bitmap.at(0.75, 0.5), (0, 0, 254), 12), bitmap.at(0.75, 0.5)
+        assert bitmap.share((254, 0, 0), 60) == 0
 
 
 @pytest.mark.parametrize(("kind", "target"), [(VIDEO, "out.mp4"), (THUMB, "out.png")])
-def test_the_ground_under_see_through_parts_can_be_chosen(
+def test_the_background_can_be_chosen(
     kitchen: Kitchen, converter: Converter, lab: Lab, kind: ConversionType, target: str
 ) -> None:
-    source = half_clear(kitchen, "png")
-    folder = converter.workspace.scratch("ground")
+    source = half_transparent(kitchen, "png")
+    folder = converter.workspace.scratch("background")
     case = Case(kind, source, f"{folder}/{target}", {"time": 0} if kind is THUMB else {})
     path = converter.run(case, env={"BACKGROUND": "0040FF"}).path
-    picture = lab.frame(path) if kind is VIDEO else lab.image(path)
-    assert near(picture.at(0.25, 0.5), (0, 64, 255), 12), picture.at(0.25, 0.5)
-    assert near(picture.at(0.75, 0.5), (0, 0, 254), 12), picture.at(0.75, 0.5)
+    bitmap = lab.frame(path) if kind is VIDEO else lab.image(path)
+    assert near(bitmap.at(0.25, 0.5), (0, 64, 255), 12), bitmap.at(0.25, 0.5)
+    assert near(bitmap.at(0.75, 0.5), (0, 0, 254), 12), bitmap.at(0.75, 0.5)
 
 
 @pytest.mark.parametrize("name", ["red", "lime", "blue"])
 @pytest.mark.parametrize("size", ["5x3", "1x1", "33x16"])
-def test_rgb_of_odd_width_has_its_colour_to_the_last_column(
+def test_rgb_of_odd_width_keeps_its_colour_to_the_last_column(
     kitchen: Kitchen, converter: Converter, lab: Lab, size: str, name: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -232,12 +232,12 @@ def test_rgb_of_odd_width_has_its_colour_to_the_last_column(
     wanted = {"red": (254, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 254)}[name]
     video_frame = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
     thumbnail = lab.image(converter.convert(THUMB, source, "out.jpg", time=0).path)
-    for picture in (video_frame, thumbnail):
-        assert picture.share(wanted, 16) == 1, picture.pixels[:99].hex(" ", 3)
+    for bitmap in (video_frame, thumbnail):
+        assert bitmap.share(wanted, 16) == 1, bitmap.pixels[:99].hex(" ", 3)
 
 
 def combed(lab: Lab, path: str) -> float:
-    """Part of the frames that look interlaced, 0 to 1."""
+    """The share of frames that look interlaced, 0 to 1."""
     ended = lab.agent.start(
         (
             "ffmpeg",
@@ -274,7 +274,9 @@ INTERLACED = {
 
 
 @pytest.mark.parametrize("name", INTERLACED)
-def test_comb_lines_go(kitchen: Kitchen, converter: Converter, lab: Lab, name: str) -> None:
+def test_comb_lines_are_removed(
+    kitchen: Kitchen, converter: Converter, lab: Lab, name: str
+) -> None:
     extension, weave, field, codec = INTERLACED[name]
     source = kitchen.ffmpeg(
         f"il-{name}.{extension}", *video("720x576", rate=50, seconds=2), "-vf",
@@ -301,21 +303,21 @@ def test_progressive_video_is_not_touched_by_a_deinterlacer(
 def test_the_thumbnail_of_interlaced_video_has_no_comb(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    # Two fields of two colours: a weave of both shows as lines of either colour.
+    # Two fields of two colours: weaving them gives lines of both colours.
     source = kitchen.ffmpeg(
         "il-flash.mp4", *colour("red", "720x576", 50, 1), *colour("blue", "720x576", 50, 1),
         "-filter_complex", "[0][1]interleave,tinterlace=interleave_top,setfield=tff",
         *X264, "-flags", "+ilme+ildct",
     )  # fmt: skip
-    picture = lab.image(converter.convert(THUMB, source, "out.png", time=0.4).path)
-    rows = [picture.at(0.5, (row + 0.5) / picture.height) for row in range(100, 140)]
+    bitmap = lab.image(converter.convert(THUMB, source, "out.png", time=0.4).path)
+    rows = [bitmap.at(0.5, (row + 0.5) / bitmap.height) for row in range(100, 140)]
     jumps = [abs(a[0] - b[0]) for a, b in itertools.pairwise(rows)]
     assert max(jumps) < 60, "comb lines in the thumbnail"
 
 
-def test_audio_comes_along(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_the_audio_is_kept(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg(
-        "pq-sound.mp4", "-i", hdr(kitchen, "pq"), *tone(seconds=1), "-map", "0:v", "-map", "1:a",
+        "pq-audio.mp4", "-i", hdr(kitchen, "pq"), *tone(seconds=1), "-map", "0:v", "-map", "1:a",
         "-c:v", "copy", *AAC,
     )  # fmt: skip
     found = lab.media(converter.convert(VIDEO, source, "out.mp4").path)

@@ -1,18 +1,18 @@
-"""Sizes and directions of video and of its thumbnails: turned, mirrored, odd, stretched, thin."""
+"""Sizes and rotations of video and thumbnails: rotated, mirrored, odd, non-square, thin."""
 
 from __future__ import annotations
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import red_corner
 
 CORNER = "drawbox=0:0:iw/4:ih/4:red:fill"
-TURNS = (
-    # display matrix, displayed size of a 640x360 clip, corner where its red top left ends up
+ROTATIONS = (
+    # display matrix, displayed size of a 640x360 video, corner to which its red top left moves
     (("-display_rotation", "-90"), (360, 640), "TR"),
     (("-display_rotation", "90"), (360, 640), "BL"),
     (("-display_rotation", "180"), (640, 360), "BR"),
@@ -20,7 +20,7 @@ TURNS = (
     (("-display_vflip",), (640, 360), "BL"),
     (("-display_rotation", "90", "-display_hflip"), (360, 640), "BR"),
 )
-TURN_IDS = ["-".join(part.strip("-") for part in turn[0]) for turn in TURNS]
+ROTATION_IDS = ["-".join(part.strip("-") for part in rotation[0]) for rotation in ROTATIONS]
 
 
 def upright(kitchen: Kitchen, size: str = "640x360") -> str:
@@ -35,13 +35,13 @@ def upright(kitchen: Kitchen, size: str = "640x360") -> str:
     )
 
 
-def turned(kitchen: Kitchen, flags: tuple[str, ...], extension: str = "mp4") -> str:
-    name = f"turned{''.join(flags)}.{extension}"
+def rotated(kitchen: Kitchen, flags: tuple[str, ...], extension: str = "mp4") -> str:
+    name = f"rotated{''.join(flags)}.{extension}"
     return kitchen.ffmpeg(name, *flags, "-i", upright(kitchen), "-c", "copy")
 
 
-@pytest.mark.parametrize(("flags", "size", "corner"), TURNS, ids=TURN_IDS)
-def test_a_turned_video_stands_upright(
+@pytest.mark.parametrize(("flags", "size", "corner"), ROTATIONS, ids=ROTATION_IDS)
+def test_a_rotated_video_becomes_upright(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -49,18 +49,18 @@ def test_a_turned_video_stands_upright(
     size: tuple[int, int],
     corner: str,
 ) -> None:
-    run = converter.convert(VIDEO, turned(kitchen, flags), "out.mp4")
+    run = converter.convert(VIDEO, rotated(kitchen, flags), "out.mp4")
     found = lab.media(run.path)
     assert found.size == size
     assert found.video.get("sample_aspect_ratio", "1:1") == "1:1"
-    assert not found.turned
+    assert not found.rotated
     assert red_corner(lab.frame(run.path, 0.4)) == corner
     assert run.report.output
     assert (run.report.output.width, run.report.output.height) == size
 
 
-@pytest.mark.parametrize(("flags", "size", "corner"), TURNS, ids=TURN_IDS)
-def test_the_thumbnail_of_a_turned_video_stands_upright(
+@pytest.mark.parametrize(("flags", "size", "corner"), ROTATIONS, ids=ROTATION_IDS)
+def test_the_thumbnail_of_a_rotated_video_is_upright(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -68,24 +68,24 @@ def test_the_thumbnail_of_a_turned_video_stands_upright(
     size: tuple[int, int],
     corner: str,
 ) -> None:
-    run = converter.convert(THUMB, turned(kitchen, flags), "out.jpg", time=0.4)
-    picture = lab.image(run.path)
-    assert picture.size == size
-    assert red_corner(picture) == corner
+    run = converter.convert(THUMB, rotated(kitchen, flags), "out.jpg", time=0.4)
+    bitmap = lab.image(run.path)
+    assert bitmap.size == size
+    assert red_corner(bitmap) == corner
 
 
 @pytest.mark.parametrize("kind", [VIDEO, THUMB])
-def test_a_turn_that_only_the_coded_stream_tells_is_applied(
+def test_a_rotation_in_the_bit_stream_is_applied(
     kitchen: Kitchen, converter: Converter, lab: Lab, kind: str
 ) -> None:
     source = kitchen.ffmpeg(
-        "turned-sei.mp4", "-i", upright(kitchen), "-c", "copy", "-bsf:v",
+        "rotated-sei.mp4", "-i", upright(kitchen), "-c", "copy", "-bsf:v",
         "h264_metadata=display_orientation=insert:rotate=90",
     )  # fmt: skip
     if kind == VIDEO:
         run = converter.convert(VIDEO, source, "out.mp4")
-        picture = lab.frame(run.path, 0.4)
-        # Players that read the coded stream must not turn it a second time.
+        bitmap = lab.frame(run.path, 0.4)
+        # Players that read the bit stream must not rotate it a second time.
         stripped = kitchen.agent.run(
             (
                 "ffprobe",
@@ -101,12 +101,12 @@ def test_a_turn_that_only_the_coded_stream_tells_is_applied(
         )
         assert b"rotation" not in stripped
     else:
-        picture = lab.image(converter.convert(THUMB, source, "out.jpg", time=0.4).path)
-    assert picture.size == (360, 640)
-    assert red_corner(picture) == "BL"
+        bitmap = lab.image(converter.convert(THUMB, source, "out.jpg", time=0.4).path)
+    assert bitmap.size == (360, 640)
+    assert red_corner(bitmap) == "BL"
 
 
-def test_a_turned_quicktime_hevc_stands_upright(
+def test_a_rotated_quicktime_hevc_becomes_upright(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     plain = kitchen.ffmpeg(
@@ -155,11 +155,11 @@ def test_resolution_is_the_short_side_and_never_enlarges(
     assert all(side % 2 == 0 for side in found)
 
 
-def test_resolution_is_taken_after_the_turn(
+def test_resolution_applies_after_the_rotation(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg(
-        "hd-turned.mp4", "-display_rotation", "-90", "-i", upright(kitchen, "1280x720"),
+        "hd-rotated.mp4", "-display_rotation", "-90", "-i", upright(kitchen, "1280x720"),
         "-c", "copy",
     )  # fmt: skip
     run = converter.convert(VIDEO, source, "out.mp4", resolution="480p")
@@ -170,7 +170,7 @@ def test_resolution_is_taken_after_the_turn(
 
 
 @pytest.mark.parametrize("size", ["321x243", "1x1", "3x5", "1x64", "64x1", "101x75"])
-def test_odd_sides_become_even_without_being_lost(
+def test_odd_sides_become_even_without_losing_content(
     kitchen: Kitchen, converter: Converter, lab: Lab, size: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -187,7 +187,7 @@ def test_odd_sides_become_even_without_being_lost(
         assert lab.frame(run.path).share((254, 0, 0), 12) > 0.95
 
 
-def test_odd_h264_in_full_chroma_and_odd_after_the_turn(
+def test_odd_h264_in_full_chroma_and_odd_after_the_rotation(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     plain = kitchen.ffmpeg(
@@ -215,7 +215,7 @@ def test_odd_h264_in_full_chroma_and_odd_after_the_turn(
         ("1440x1080", "4/3", (1920, 1080)),
     ],
 )
-def test_stretched_pixels_become_square(
+def test_non_square_pixels_become_square(
     kitchen: Kitchen,
     converter: Converter,
     lab: Lab,
@@ -234,7 +234,7 @@ def test_stretched_pixels_become_square(
     assert thumb.width / thumb.height == pytest.approx(shown[0] / shown[1], rel=0.01)
 
 
-def test_stretched_and_turned(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_non_square_pixels_and_rotation(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     plain = kitchen.ffmpeg(
         "dv.mp4",
         *colour("0x3050A0", "720x576", seconds=0.4),
@@ -284,15 +284,13 @@ def test_a_thin_video_keeps_its_sides(kitchen: Kitchen, converter: Converter, la
     assert lab.media(converter.convert(VIDEO, tall, "out.mp4").path).size == (8, 1000)
 
 
-def test_a_video_too_large_to_decode_is_refused_by_its_size(
-    kitchen: Kitchen, converter: Converter
-) -> None:
-    # A few kilobytes that become a gigabyte when they are decoded.
+def test_a_video_too_large_to_decode_is_refused(kitchen: Kitchen, converter: Converter) -> None:
+    # A few kilobytes that decode to a gigabyte.
     source = kitchen.ffmpeg(
         "huge.mkv", *colour("red", "16000x16000", rate=1, seconds=1), "-c:v", "png",
         "-pix_fmt", "monob",
     )  # fmt: skip
-    run = converter.refused(VIDEO, source, "out.mp4", Reason.INPUT_TOO_LARGE)
+    run = converter.refused(VIDEO, source, "out.mp4", ExitReason.INPUT_TOO_LARGE)
     assert "16000" in run.report.message
     assert run.wall < 5
-    converter.refused(THUMB, source, "out.jpg", Reason.INPUT_TOO_LARGE)
+    converter.refused(THUMB, source, "out.jpg", ExitReason.INPUT_TOO_LARGE)

@@ -1,4 +1,4 @@
-"""A file that already is what was asked for is copied, not encoded again; any other is encoded."""
+"""A video that meets the request is stream-copied. Any other video is encoded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import pytest
 from tests.converter.harness import VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
 from tests.converter.lab import Lab
-from tests.converter.probing import index_first
+from tests.converter.probing import has_faststart
 
 
-def test_what_fits_is_copied(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_video_that_fits_is_stream_copied(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     for name, arguments in {
         "base.mp4": None,
         "fits.mkv": (*video(), *tone(), *X264, *AAC),
@@ -22,11 +24,11 @@ def test_what_fits_is_copied(kitchen: Kitchen, converter: Converter, lab: Lab) -
         for options in ({}, {"resolution": "720p"}):
             run = converter.convert(VIDEO, source, "out.mp4", **options)
             assert lab.pixels(run.path) == lab.pixels(source), f"{name} was encoded again"
-            assert index_first(run.path)
+            assert has_faststart(run.path)
 
 
 MISFITS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
-    # name: how its video or its audio differs from what was asked for, and the options
+    # name: how its video or audio differs from the request, and the options
     "ten-bit": ((*video(), "-c:v", "libx264", "-pix_fmt", "yuv420p10le"), {}),
     "full-chroma": ((*video(), "-c:v", "libx264", "-pix_fmt", "yuv444p"), {}),
     "too-high": ((*video("640x360"), *X264), {"resolution": "240p"}),
@@ -53,7 +55,7 @@ MISFITS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_what_does_not_fit_in_one_property_is_encoded(
+def test_a_video_that_does_not_fit_in_one_property_is_encoded(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
     arguments, options = MISFITS[name]
@@ -65,7 +67,7 @@ def test_what_does_not_fit_in_one_property_is_encoded(
         assert lab.pixels(run.path) != lab.pixels(source)
 
 
-SOUNDS = {
+AUDIO_CODECS = {
     "opus": ("libopus", 2),
     "mp3": ("libmp3lame", 2),
     "ac3": ("ac3", 2),
@@ -74,13 +76,13 @@ SOUNDS = {
 }
 
 
-@pytest.mark.parametrize("name", SOUNDS)
-def test_only_the_sound_does_not_fit(
+@pytest.mark.parametrize("name", AUDIO_CODECS)
+def test_only_the_audio_does_not_fit(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str
 ) -> None:
-    codec, channels = SOUNDS[name]
+    codec, channels = AUDIO_CODECS[name]
     source = kitchen.ffmpeg(
-        f"sound-{name}.mkv", *video(), *tone(), *X264, "-c:a", codec, "-ac", str(channels)
+        f"audio-{name}.mkv", *video(), *tone(), *X264, "-c:a", codec, "-ac", str(channels)
     )
     run = converter.convert(VIDEO, source, "out.mp4")
     found = lab.media(run.path)
@@ -90,8 +92,8 @@ def test_only_the_sound_does_not_fit(
     assert lab.loudness(run.path)[0] > -35
 
 
-def test_a_copy_is_whole(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
-    # Frames that are shown in another order than they are coded, and a first one before zero.
+def test_a_stream_copy_is_complete(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    # Frames in another display order than coding order, and a first frame before zero.
     source = kitchen.ffmpeg(
         "b-frames.mkv", *video(), *tone(), "-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p",
         *AAC,
@@ -103,7 +105,7 @@ def test_a_copy_is_whole(kitchen: Kitchen, converter: Converter, lab: Lab) -> No
     assert lab.similarity(run.path, source) > 0.999
 
 
-def test_a_quality_that_was_asked_for_is_not_a_reason_to_grow(
+def test_a_requested_quality_does_not_enlarge_the_file(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     source = kitchen.ffmpeg(

@@ -1,4 +1,4 @@
-"""Every container that is accepted, told by content and not by name; animations; refusals."""
+"""Every accepted container, recognised by content and not by name; animations; refusals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
@@ -28,7 +28,7 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("extension", CONTAINERS)
-def test_every_container_is_told_by_its_content(
+def test_every_container_is_recognised_by_its_content(
     kitchen: Kitchen, converter: Converter, lab: Lab, extension: str
 ) -> None:
     made = kitchen.ffmpeg(
@@ -47,7 +47,7 @@ def test_every_container_is_told_by_its_content(
 
 
 @pytest.mark.parametrize("codec", ["av1", "hevc", "vp9", "mjpeg", "h263p", "msmpeg4v3", "wmv1"])
-def test_codecs_of_today_and_of_long_ago(
+def test_current_and_old_codecs(
     kitchen: Kitchen, converter: Converter, lab: Lab, codec: str
 ) -> None:
     encoder = {
@@ -69,7 +69,7 @@ def gif(kitchen: Kitchen, name: str = "g.gif", *extra: str) -> str:
     return kitchen.ffmpeg(name, *video("101x75", rate=10, seconds=1), *extra)
 
 
-def test_a_gif_plays_at_its_speed(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_gif_keeps_its_speed(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     run = converter.convert(VIDEO, gif(kitchen), "out.mp4")
     found = lab.media(run.path, count=True)
     assert found.duration == pytest.approx(1, abs=0.1)
@@ -102,16 +102,16 @@ def test_a_gif_of_one_frame(kitchen: Kitchen, converter: Converter, lab: Lab) ->
     assert lab.media(converter.convert(VIDEO, small, "out.mp4").path).size == (2, 2)
 
 
-def test_a_see_through_gif_becomes_white(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_transparent_gif_becomes_white(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg(
         "clear.gif", *colour("black", "64x64", rate=10, seconds=0.5), "-vf",
         "format=rgba,colorchannelmixer=aa=0,"
         "drawbox=x=32:y=0:w=32:h=64:color=blue@1:t=fill:replace=1,split[a][b];"
         "[a]palettegen[p];[b][p]paletteuse",
     )  # fmt: skip
-    picture = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
-    assert min(picture.at(0.2, 0.5)) > 240
-    assert picture.at(0.8, 0.5)[2] > 200
+    bitmap = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
+    assert min(bitmap.at(0.2, 0.5)) > 240
+    assert bitmap.at(0.8, 0.5)[2] > 200
 
 
 def test_a_gif_has_a_thumbnail(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -120,7 +120,7 @@ def test_a_gif_has_a_thumbnail(kitchen: Kitchen, converter: Converter, lab: Lab)
     assert abs(height - 75) <= 1
 
 
-def test_animated_webp_is_whole_or_refused(
+def test_animated_webp_is_complete_or_refused(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg(
@@ -131,11 +131,13 @@ def test_animated_webp_is_whole_or_refused(
         assert lab.frames(run.path) == 5
         assert lab.media(run.path).duration == pytest.approx(1, abs=0.1)
     else:
-        assert run.reason is Reason.UNSUPPORTED_FORMAT
+        assert run.reason is ExitReason.UNSUPPORTED_FORMAT
         assert "webp" in run.report.message.lower()
 
 
-def test_animated_png_is_whole_or_refused(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_animated_png_is_complete_or_refused(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     source = kitchen.ffmpeg(
         "anim.png", *video("100x100", rate=5, seconds=1), "-plays", "0", "-f", "apng"
     )
@@ -143,17 +145,17 @@ def test_animated_png_is_whole_or_refused(kitchen: Kitchen, converter: Converter
     if run.output:
         assert lab.frames(run.path) == 5
     else:
-        assert run.reason in {Reason.UNSUPPORTED_FORMAT, Reason.NO_VIDEO_STREAM}
+        assert run.reason in {ExitReason.UNSUPPORTED_FORMAT, ExitReason.NO_VIDEO_STREAM}
 
 
-def test_a_still_picture_is_neither_sound_nor_video(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_still_image_is_neither_audio_nor_video(kitchen: Kitchen, converter: Converter) -> None:
     still = kitchen.ffmpeg("still.jpg", *colour("red", "64x64"), "-frames:v", "1")
     for kind, target in ((AUDIO, "out.mp3"), (VIDEO, "out.mp4"), (THUMB, "out.jpg")):
-        run = converter.refused(kind, still, target, Reason.UNSUPPORTED_FORMAT)
+        run = converter.refused(kind, still, target, ExitReason.UNSUPPORTED_FORMAT)
         assert "image_resize" in run.report.message
 
 
-def test_a_video_is_no_picture(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_video_is_not_an_image(kitchen: Kitchen, converter: Converter) -> None:
     renamed = kitchen.write("video.jpg", kitchen.read(kitchen.base()))
     for source in (kitchen.base(), renamed):
-        converter.refused(IMAGE, source, "out.jpg", Reason.UNSUPPORTED_FORMAT)
+        converter.refused(IMAGE, source, "out.jpg", ExitReason.UNSUPPORTED_FORMAT)

@@ -1,4 +1,4 @@
-"""Time in video: odd rates, unknown and lying durations, streams that start late, cuts."""
+"""Time in video: odd rates, unknown and wrong durations, streams that start late, cuts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import re
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import near
 
 
-def test_a_varying_rate_does_not_explode(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_a_variable_frame_rate_stays_variable(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     source = kitchen.ffmpeg(
         "vfr.mp4", *video(rate=240), "-vf", "select='lt(n,24)+not(mod(n,8))'",
         "-fps_mode", "vfr", *X264, "-video_track_timescale", "90000",
@@ -30,7 +32,7 @@ def test_a_varying_rate_does_not_explode(kitchen: Kitchen, converter: Converter,
 def test_a_screen_recording_with_few_frames_stays_small(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    # Matroska counts in milliseconds: such files are probed as 1000 frames a second.
+    # Matroska counts in milliseconds, so ffprobe reports 1000 frames per second.
     source = kitchen.ffmpeg(
         "screen.mkv", *video(rate=100), "-vf", "select='not(mod(n,37))+eq(n,299)'",
         "-fps_mode", "vfr", *X264,
@@ -42,7 +44,7 @@ def test_a_screen_recording_with_few_frames_stays_small(
 
 
 @pytest.mark.parametrize("rate", ["60.02", "120", "1000"])
-def test_fast_rates_are_brought_to_sixty(
+def test_high_frame_rates_are_limited_to_sixty(
     kitchen: Kitchen, converter: Converter, lab: Lab, rate: str
 ) -> None:
     source = kitchen.ffmpeg(
@@ -54,7 +56,7 @@ def test_fast_rates_are_brought_to_sixty(
 
 
 @pytest.mark.parametrize("rate", ["24000/1001", "25", "30", "50", "12", "1"])
-def test_ordinary_rates_are_kept(
+def test_ordinary_frame_rates_are_kept(
     kitchen: Kitchen, converter: Converter, lab: Lab, rate: str
 ) -> None:
     seconds = 4 if rate == "1" else 2
@@ -110,7 +112,7 @@ def transport(kitchen: Kitchen, name: str = "big.ts") -> str:
 
 
 def rising(lab: Lab, path: str) -> bool:
-    """Whether decoding times of every stream strictly rise."""
+    """Whether the decoding timestamps of every stream strictly increase."""
     out = lab.agent.run(
         (
             "ffprobe",
@@ -139,7 +141,7 @@ def test_a_transport_stream_that_starts_at_hours(
     found = lab.media(converter.convert(VIDEO, source, "out.mp4").path)
     assert found.start < 0.1
     assert found.duration == pytest.approx(3, abs=0.15)
-    # The second asked for is counted from the start of the clip, not of the clock.
+    # Times count from the start of the video, not from timestamp zero.
     thumb = lab.image(converter.convert(THUMB, source, "out.png", time=2).path)
     reference = lab.frame(kitchen.base(), 2)
     assert abs(thumb.luma - reference.luma) < 6
@@ -159,9 +161,9 @@ def test_a_stream_cut_in_the_middle_of_a_group(
 ) -> None:
     source = kitchen.edit("midgop.ts", transport(kitchen), lambda data: data[40000:])
     for options in ({}, {"time": 0}, {"time": 0.2}):
-        picture = lab.image(converter.convert(THUMB, source, "out.png", **options).path)
-        assert picture.commonest_share < 0.5, "a grey broken frame"
-        assert abs(picture.luma - lab.frame(kitchen.base(), 2).luma) < 15
+        bitmap = lab.image(converter.convert(THUMB, source, "out.png", **options).path)
+        assert bitmap.commonest_share < 0.5, "a grey broken frame"
+        assert abs(bitmap.luma - lab.frame(kitchen.base(), 2).luma) < 15
     run = converter.convert(VIDEO, source, "out.mp4")
     assert lab.frame(run.path).commonest_share < 0.5
     assert rising(lab, lab.inside(run.path))
@@ -176,7 +178,7 @@ def test_program_streams_and_disc_files(kitchen: Kitchen, converter: Converter, 
     assert lab.media(run.path).kinds == ["video", "audio"]
 
 
-def test_sound_that_starts_late_stays_late(
+def test_audio_that_starts_late_stays_late(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     for name in ("late.mkv", "late.mp4", "late.ts"):
@@ -194,12 +196,12 @@ def test_sound_that_starts_late_stays_late(
             assert found.duration == pytest.approx(3, abs=0.1)
 
 
-def test_a_picture_that_starts_late_stays_late(
+def test_video_that_starts_late_stays_late(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    # A white flash in the picture and the end of the silence are at the same moment.
+    # A white flash in the video and the end of the silence are at the same time.
     source = kitchen.ffmpeg(
-        "late-picture.mkv", "-itsoffset", "0.8", *colour("black"), *tone(seconds=3),
+        "late-video.mkv", "-itsoffset", "0.8", *colour("black"), *tone(seconds=3),
         "-filter_complex", "[0:v]drawbox=color=white:t=fill:enable='gte(t,1.4)'[v];"
         "[1:a]volume=0:enable='lt(t,1.4)'[a]",
         "-map", "[v]", "-map", "[a]", *X264, *AAC,
@@ -251,7 +253,7 @@ def test_start_and_duration(
     assert lab.media(run.path).duration == pytest.approx(wanted, abs=0.1)
 
 
-def test_a_cut_begins_with_the_frame_asked_for(
+def test_a_cut_starts_with_the_requested_frame(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.ffmpeg(
@@ -265,20 +267,18 @@ def test_a_cut_begins_with_the_frame_asked_for(
     assert near(lab.frame(early.path, 0.6).at(0.5, 0.5), (0, 0, 254))
 
 
-def test_a_start_behind_the_end_has_nothing_in_range(
-    kitchen: Kitchen, converter: Converter
-) -> None:
+def test_a_start_after_the_end_has_nothing_in_range(kitchen: Kitchen, converter: Converter) -> None:
     for start in (3.5, 60, "01:00:00"):
         run = converter.refused(
-            VIDEO, kitchen.base(), "out.mp4", Reason.NOTHING_IN_RANGE, start=start
+            VIDEO, kitchen.base(), "out.mp4", ExitReason.NOTHING_IN_RANGE, start=start
         )
         assert run.wall < 5
 
 
-def test_sound_longer_than_the_picture_and_the_other_way_round(
+def test_audio_longer_than_the_video_and_vice_versa(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    for name, seen, heard in (("long-sound.mp4", 1, 4), ("long-picture.mp4", 4, 1)):
+    for name, seen, heard in (("long-audio.mp4", 1, 4), ("long-video.mp4", 4, 1)):
         source = kitchen.ffmpeg(name, *video(seconds=seen), *tone(seconds=heard), *X264, *AAC)
         for options in ({}, {"resolution": "240p", "quality": "low"}):
             found = lab.media(converter.convert(VIDEO, source, "out.mp4", **options).path)
@@ -290,7 +290,7 @@ def test_sound_longer_than_the_picture_and_the_other_way_round(
 def test_a_header_that_promises_more_than_the_streams_hold(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    # Many recorders write the length they planned: a good file with a lying header.
+    # Many recorders write the planned duration: a good file with a wrong header.
     plain = kitchen.ffmpeg("plain.mkv", *video(), *tone(), *X264, *AAC)
     at = kitchen.read(plain).index(b"\x44\x89")
 

@@ -1,14 +1,14 @@
-"""Which tracks get into the mp4, what is left behind, and where the index is."""
+"""Which tracks the MP4 has, which are dropped, and faststart."""
 
 from __future__ import annotations
 
 import pytest
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
-from tests.converter.probing import index_first, near
+from tests.converter.probing import has_faststart, near
 from tests.converter.recipes import covered
 
 ONE_EACH = ["video", "audio"]
@@ -23,7 +23,7 @@ def test_the_plain_good_video(kitchen: Kitchen, converter: Converter, lab: Lab) 
     assert found.video["nb_read_frames"] == "75"
     assert found.audio["codec_name"] == "aac"
     assert found.duration == pytest.approx(3, abs=0.1)
-    assert index_first(run.path)
+    assert has_faststart(run.path)
     output = run.report.output
     assert output
     assert (output.width, output.height) == (320, 180)
@@ -51,7 +51,7 @@ def test_quality_words_order_size_and_likeness(
     assert likeness[0] < likeness[2] - 0.01
 
 
-def test_timecode_and_data_tracks_stay_behind(
+def test_timecode_and_data_tracks_are_dropped(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     timecode = kitchen.ffmpeg("tc.mov", *video(), *tone(), *X264, *AAC, "-timecode", "01:00:00:00")
@@ -60,7 +60,7 @@ def test_timecode_and_data_tracks_stay_behind(
         found = lab.media(converter.convert(VIDEO, timecode, "out.mp4", **options).path)
         assert found.kinds == ONE_EACH
         assert "timecode" not in found.tags
-    # Telemetry as cameras write it: a data track whose codec nobody knows.
+    # Telemetry, as cameras write it: a data track with an unknown codec.
     unknown = kitchen.edit("gpmd.mov", timecode, lambda data: data.replace(b"tmcd", b"gpmd"))
     assert lab.media(converter.convert(VIDEO, unknown, "out.mp4").path).kinds == ONE_EACH
 
@@ -72,7 +72,7 @@ def subtitles(kitchen: Kitchen) -> str:
     )
 
 
-def test_subtitles_of_every_sort_stay_behind(
+def test_subtitles_of_every_kind_are_dropped(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     plain = subtitles(kitchen)
@@ -83,7 +83,7 @@ def test_subtitles_of_every_sort_stay_behind(
         assert lab.media(converter.convert(VIDEO, source, "out.mp4").path).kinds == ["video"]
 
 
-def test_attachments_and_chapters_stay_behind(
+def test_attachments_and_chapters_are_dropped(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     chapters = kitchen.write(
@@ -103,7 +103,7 @@ def test_attachments_and_chapters_stay_behind(
     assert b"secret one" not in run.path.read_bytes()
 
 
-def test_an_undecodable_second_audio_track_is_no_obstacle(
+def test_an_undecodable_second_audio_track_is_ignored(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     two = kitchen.ffmpeg(
@@ -118,9 +118,9 @@ def test_an_undecodable_second_audio_track_is_no_obstacle(
         data[settings : settings + 4] = b"xsds"
         return bytes(data)
 
-    film = kitchen.read(two)
-    second = kitchen.write("apac.mp4", rename(film.rindex(b"mp4a")))
-    first = kitchen.write("apac-first.mp4", rename(film.index(b"mp4a")))
+    movie = kitchen.read(two)
+    second = kitchen.write("apac.mp4", rename(movie.rindex(b"mp4a")))
+    first = kitchen.write("apac-first.mp4", rename(movie.index(b"mp4a")))
     for source, hertz in ((second, 440), (first, 900)):
         for kind, target in ((VIDEO, "out.mp4"), (AUDIO, "out.mp3")):
             run = converter.convert(kind, source, target)
@@ -133,7 +133,9 @@ def test_an_undecodable_second_audio_track_is_no_obstacle(
         )
 
 
-def test_the_default_audio_track_is_taken(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_the_default_audio_track_is_chosen(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
     def source(name: str, *marks: str) -> str:
         return kitchen.ffmpeg(
             name, *video(), *tone(440), *tone(900), "-map", "0", "-map", "1", "-map", "2",
@@ -148,7 +150,7 @@ def test_the_default_audio_track_is_taken(kitchen: Kitchen, converter: Converter
             assert lab.hertz(run.path, (440, 900)) == hertz
 
 
-def test_only_undecodable_audio_still_makes_a_video(
+def test_undecodable_audio_alone_does_not_fail_the_video(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     source = kitchen.edit(
@@ -158,7 +160,7 @@ def test_only_undecodable_audio_still_makes_a_video(
     )
     run = converter.convert(VIDEO, source, "out.mp4")
     assert lab.media(run.path).kinds == ["video"]
-    converter.refused(AUDIO, source, "out.mp3", Reason.NO_AUDIO_STREAM)
+    converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
 
 
 def test_no_audio_at_all(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
@@ -167,26 +169,26 @@ def test_no_audio_at_all(kitchen: Kitchen, converter: Converter, lab: Lab) -> No
     assert lab.media(run.path).kinds == ["video"]
     assert run.report.output
     assert run.report.output.audio_codec is None
-    refused = converter.refused(AUDIO, source, "out.mp3", Reason.NO_AUDIO_STREAM)
+    refused = converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
     assert "no audio stream" in refused.report.message.lower()
 
 
 @pytest.mark.parametrize("name", ["a.m4a", "a.mp4", "a.webm", "a.ogg", "a.wav", "a.flac"])
-def test_sound_only_in_a_video_box(kitchen: Kitchen, converter: Converter, name: str) -> None:
+def test_audio_only_in_a_video_container(kitchen: Kitchen, converter: Converter, name: str) -> None:
     codec = {"webm": ("-c:a", "libopus"), "ogg": ("-c:a", "libvorbis")}
     source = kitchen.ffmpeg(name, *tone(), *codec.get(name.partition(".")[2], ()))
     for kind, target in ((VIDEO, "out.mp4"), (THUMB, "out.jpg")):
-        run = converter.refused(kind, source, target, Reason.NO_VIDEO_STREAM)
+        run = converter.refused(kind, source, target, ExitReason.NO_VIDEO_STREAM)
         assert "no video stream" in run.report.message.lower()
 
 
-def test_cover_art_is_no_video(kitchen: Kitchen, converter: Converter) -> None:
+def test_cover_art_is_not_a_video(kitchen: Kitchen, converter: Converter) -> None:
     for name in ("cov.mp3", "cov.m4a", "cov.flac"):
         source = covered(kitchen, name)
-        converter.refused(VIDEO, source, "out.mp4", Reason.NO_VIDEO_STREAM)
+        converter.refused(VIDEO, source, "out.mp4", ExitReason.NO_VIDEO_STREAM)
 
 
-def test_a_cover_before_the_film_is_passed_over(
+def test_a_cover_before_the_video_is_ignored(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     cover = kitchen.ffmpeg("cover.jpg", *colour("red", "64x64", seconds=1), "-frames:v", "1")
@@ -204,9 +206,9 @@ def test_a_cover_before_the_film_is_passed_over(
     assert not near(thumb.at(0.5, 0.5), (254, 0, 0), 30)
 
 
-def test_two_films_in_one_file(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+def test_two_videos_in_one_file(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg(
-        "two-films.mkv", *video(), *colour("blue", "160x120", seconds=3), *tone(),
+        "two-videos.mkv", *video(), *colour("blue", "160x120", seconds=3), *tone(),
         "-map", "0", "-map", "1", "-map", "2", *X264, *AAC,
     )  # fmt: skip
     found = lab.media(converter.convert(VIDEO, source, "out.mp4").path)
@@ -215,10 +217,10 @@ def test_two_films_in_one_file(kitchen: Kitchen, converter: Converter, lab: Lab)
 
 
 @pytest.mark.parametrize("layout", ["mono", "5.1", "7.1", "quad"])
-def test_film_sound_of_any_layout_becomes_stereo_or_mono(
+def test_audio_of_any_layout_becomes_stereo_or_mono(
     kitchen: Kitchen, converter: Converter, lab: Lab, layout: str
 ) -> None:
-    # Speech sits in the centre alone.
+    # Speech is in the centre channel only.
     centre = {"5.1": "FC", "7.1": "FC", "quad": "FL", "mono": "FC"}[layout]
     source = kitchen.ffmpeg(
         f"layout-{layout}.mkv", *video(), *tone(), "-filter_complex",
@@ -233,7 +235,7 @@ def test_film_sound_of_any_layout_becomes_stereo_or_mono(
     assert lab.loudness(run.path)[0] > before - 12
 
 
-def test_the_index_is_at_the_start(kitchen: Kitchen, converter: Converter) -> None:
+def test_faststart(kitchen: Kitchen, converter: Converter) -> None:
     encoded = kitchen.ffmpeg("to-encode.avi", *video(), *tone(), "-c:v", "mpeg4", "-c:a", "mp3")
     for source, options in (
         (kitchen.base(), {}),
@@ -241,7 +243,7 @@ def test_the_index_is_at_the_start(kitchen: Kitchen, converter: Converter) -> No
         (encoded, {}),
         (encoded, {"duration": 1}),
     ):
-        assert index_first(converter.convert(VIDEO, source, "out.mp4", **options).path)
+        assert has_faststart(converter.convert(VIDEO, source, "out.mp4", **options).path)
 
 
 LOCATED = {
@@ -262,7 +264,7 @@ LOCATED = {
 
 @pytest.mark.parametrize("name", LOCATED)
 @pytest.mark.parametrize("options", [{}, {"quality": "low"}], ids=["default", "encoded"])
-def test_place_and_device_are_forgotten(
+def test_place_and_device_are_removed(
     kitchen: Kitchen, converter: Converter, lab: Lab, name: str, options: dict[str, object]
 ) -> None:
     source = kitchen.ffmpeg(name, "-i", kitchen.base(), "-c", "copy", *LOCATED[name])
@@ -279,8 +281,8 @@ def test_place_and_device_are_forgotten(
         assert b"SecretM" not in data
 
 
-def test_a_place_hidden_in_a_side_box_is_forgotten(kitchen: Kitchen, converter: Converter) -> None:
-    # Cameras put XMP and maker notes into uuid boxes that no probe lists.
+def test_a_place_in_a_side_box_is_removed(kitchen: Kitchen, converter: Converter) -> None:
+    # Cameras put XMP and maker notes into uuid boxes, which ffprobe does not list.
     secret = b"<x:xmpmeta>GPSLatitude 48.8577</x:xmpmeta>"
     box = (len(secret) + 24).to_bytes(4, "big") + b"uuid" + bytes(range(16)) + secret
     source = kitchen.edit("uuid.mp4", kitchen.base(), lambda data: data + box)

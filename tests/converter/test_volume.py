@@ -1,4 +1,4 @@
-"""Full disks, folders that cannot be written, inputs that cannot be read."""
+"""Full disks, folders without write permission, inputs without read permission."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from media_converter.contract import (
     ConversionType,
-    Reason,
+    ExitReason,
     parse_report,
 )
 from tests.converter.containers import RESTRICTED, Image, docker
@@ -30,12 +30,12 @@ from tests.converter.harness import (
 )
 from tests.converter.kitchen import Kitchen, tone, video
 from tests.converter.rawfiles import RGB, png
-from tests.converter.recipes import long_film
+from tests.converter.recipes import long_video
 
 
 @pytest.fixture(scope="module")
 def small_disk(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
-    """A volume of 24 MiB on which a converter runs; the inputs are on another one."""
+    """A volume of 24 MiB for the output. The inputs are on another volume."""
     name = f"converter-test-{uuid.uuid4().hex[:8]}"
     docker(
         "volume", "create", "--driver=local", "--opt=type=tmpfs", "--opt=device=tmpfs",
@@ -52,7 +52,7 @@ def small_disk(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
 
 
 def report_elsewhere(kitchen: Kitchen) -> tuple[Path, str]:
-    """A termination file on another volume: its place here, and in the container."""
+    """A termination file on another volume: its path here, and in the container."""
     path = kitchen.workspace.root / "reports" / uuid.uuid4().hex
     path.touch()
     os.chown(path, UID, UID)
@@ -60,7 +60,7 @@ def report_elsewhere(kitchen: Kitchen) -> tuple[Path, str]:
 
 
 def filled(converter: Converter, leave: int) -> Path:
-    """Fill the volume up to so many bytes."""
+    """Fill the volume until this many bytes are free."""
     ballast = converter.workspace.root / "ballast"
     ballast.unlink(missing_ok=True)
     state = os.statvfs(converter.workspace.root)
@@ -76,12 +76,12 @@ def test_a_full_disk(
     kitchen: Kitchen, small_disk: Converter, kind: ConversionType, leave: int
 ) -> None:
     source = {
-        VIDEO: long_film(kitchen),
+        VIDEO: long_video(kitchen),
         AUDIO: kitchen.ffmpeg("minute.ogg", *tone(seconds=60), "-c:a", "libvorbis", "-q:a", "0"),
         IMAGE: kitchen.ffmpeg(
             "noise.jpg", *video("1200x900"), "-vf", "noise=alls=90", "-frames:v", "1", "-q:v", "9"
         ),
-        THUMB: long_film(kitchen),
+        THUMB: long_video(kitchen),
     }[kind]
     root = small_disk.workspace.root
     copied = root / "media" / Path(source).name
@@ -101,7 +101,7 @@ def test_a_full_disk(
     report = parse_report(text.read_text())
     assert report, ended.stderr[-2000:]
     assert report.final
-    assert (ended.code, report.reason) == (42, Reason.DISK_FULL), report.message
+    assert (ended.code, report.reason) == (42, ExitReason.DISK_FULL), report.message
     assert old.read_bytes() == b"old"
     assert [p.name for p in folder.iterdir()] == [target]
     old.unlink()
@@ -120,31 +120,31 @@ def test_a_folder_that_cannot_be_written(
     for target in (f"{name}/out.mp4", f"{name}/new/out.mp4"):
         wanted = target if kind is VIDEO else target.replace("mp4", "jpg")
         run = converter.run(Case(kind, source, wanted))
-        assert run.reason is Reason.OUTPUT_NOT_WRITABLE
+        assert run.reason is ExitReason.OUTPUT_NOT_WRITABLE
         assert run.wall < 1.5
     assert not listing(folder)
 
 
-def test_a_file_in_the_way_of_a_folder(kitchen: Kitchen, converter: Converter) -> None:
+def test_a_file_where_a_folder_is_needed(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("way")
     converter.workspace.path(f"{folder}/file").write_bytes(b"x")
     run = converter.run(Case(VIDEO, kitchen.base(), f"{folder}/file/out.mp4"))
-    assert run.reason in {Reason.OUTPUT_NOT_WRITABLE, Reason.PATH_NOT_ALLOWED}
+    assert run.reason in {ExitReason.OUTPUT_NOT_WRITABLE, ExitReason.PATH_NOT_ALLOWED}
 
 
 def test_an_input_that_cannot_be_read(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("locked")
-    source = converter.workspace.path(f"{folder}/film.mp4")
+    source = converter.workspace.path(f"{folder}/video.mp4")
     shutil.copy(kitchen.path(kitchen.base()), source)
     source.chmod(0o000)
     os.chown(source, 0, 0)
-    run = converter.run(Case(VIDEO, f"{folder}/film.mp4", f"{folder}/out.mp4"))
-    assert run.reason is Reason.INPUT_UNREADABLE
+    run = converter.run(Case(VIDEO, f"{folder}/video.mp4", f"{folder}/out.mp4"))
+    assert run.reason is ExitReason.INPUT_UNREADABLE
     closed = converter.workspace.path(f"{folder}/closed")
     closed.mkdir(mode=0o700)
-    shutil.copy(kitchen.path(kitchen.base()), closed / "film.mp4")
-    run = converter.run(Case(VIDEO, f"{folder}/closed/film.mp4", f"{folder}/out.mp4"))
-    assert run.reason is Reason.INPUT_UNREADABLE
+    shutil.copy(kitchen.path(kitchen.base()), closed / "video.mp4")
+    run = converter.run(Case(VIDEO, f"{folder}/closed/video.mp4", f"{folder}/out.mp4"))
+    assert run.reason is ExitReason.INPUT_UNREADABLE
 
 
 def test_a_volume_that_is_mounted_read_only(kitchen: Kitchen, image: Image) -> None:
@@ -159,4 +159,4 @@ def test_a_volume_that_is_mounted_read_only(kitchen: Kitchen, image: Image) -> N
         report = parse_report(text.read_text())
     assert report
     assert ended.code == 41
-    assert report.reason is Reason.OUTPUT_NOT_WRITABLE
+    assert report.reason is ExitReason.OUTPUT_NOT_WRITABLE

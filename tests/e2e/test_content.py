@@ -14,7 +14,7 @@ from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
 from tests.e2e.support.operator import NAMESPACE as OPERATORS
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.probing import probe_media, probe_picture
+from tests.e2e.support.probing import probe_image, probe_media
 
 SCRIPTS: Final = ROOT / "tests/e2e/scripts"
 SECRET: Final = "correct horse battery staple"  # noqa: S105  the test's own
@@ -78,4 +78,4 @@ def test_an_upload(
     # The source is smaller than 720p, and nothing is ever enlarged.
     source = probe_media(volume, "storage/4711/my.holiday.mov")
     assert (media["videoCodec"], media["height"]) == ("h264", min(720, source["height"]))
-    assert probe_picture(volume, "storage/4711/my.holiday_thumb.jpg")["loader"] == "jpegload"
+    assert probe_image(volume, "storage/4711/my.holiday_thumb.jpg")["loader"] == "jpegload"

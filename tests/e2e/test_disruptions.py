@@ -1,4 +1,4 @@
-"""The cluster takes pods away, refuses them, or has no room for what they write."""
+"""The cluster evicts pods, refuses them, or has no space for their output."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ NAMESPACE = "my-network"
 _NODE = f"{CLUSTER}-control-plane"
 
 
-def test_one_that_is_evicted_is_tried_again_free(
-    conversions: Conversions, kubectl: Kubectl
-) -> None:
+def test_an_eviction_uses_no_retry(conversions: Conversions, kubectl: Kubectl) -> None:
     evicted = conversions.make(
         "evicted",
         "video_to_mp4",
@@ -43,7 +41,7 @@ def test_one_that_is_evicted_is_tried_again_free(
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A small disk at a folder of the volume, as the node sees it."""
+    """A small disk that the node mounts at a folder of the volume."""
 
     folder: str
 
@@ -57,11 +55,11 @@ class Disk:
         must("docker", "exec", _NODE, "mount", "-t", "tmpfs", "-o", options, "small", self._path)
 
     def files(self) -> list[str]:
-        """All that lies on it."""
+        """The files on the disk."""
         return must("docker", "exec", _NODE, "ls", "-A", self._path).split()
 
     def unmount(self) -> bool:
-        """There is room again in the folder: that of the volume. False if it was so before."""
+        """Unmount the disk, so that the folder has the space of the volume. False if unmounted."""
         return run("docker", "exec", _NODE, "umount", self._path).code == 0
 
 
@@ -73,7 +71,9 @@ def small_disk(run_folder: str) -> Iterator[Disk]:
     disk.unmount()
 
 
-def test_a_full_disk_that_then_has_room(conversions: Conversions, small_disk: Disk) -> None:
+def test_a_conversion_recovers_when_a_full_disk_has_room_again(
+    conversions: Conversions, small_disk: Disk
+) -> None:
     waiting = conversions.make(
         "too-large",
         "video_to_mp4",
@@ -83,7 +83,7 @@ def test_a_full_disk_that_then_has_room(conversions: Conversions, small_disk: Di
     status = waiting.until_reason("RetryBackoff")
     assert status["attempts"][0]["reason"] == "DiskFull"
     assert "DiskFull" in status["message"]
-    assert small_disk.files() == [], "half a result was left on the full disk"
+    assert small_disk.files() == [], "a partial output was left on the full disk"
     conversions.make("not-concerned").succeeded()
     assert small_disk.unmount()
     status = waiting.succeeded()
@@ -94,7 +94,7 @@ def test_a_full_disk_that_then_has_room(conversions: Conversions, small_disk: Di
 
 @pytest.fixture
 def quota(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A ResourceQuota, in force, that leaves nothing of a resource."""
+    """The name of a ResourceQuota that allows none of a resource, and is in force."""
     name = "nothing-left"
     body = {
         "apiVersion": "v1",
@@ -109,10 +109,10 @@ def quota(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("quota", ["pods", "count/jobs.batch"], indirect=True)
-def test_a_quota_that_is_then_raised(
+def test_a_conversion_recovers_when_its_quota_is_removed(
     conversions: Conversions, kubectl: Kubectl, quota: str, request: pytest.FixtureRequest
 ) -> None:
-    """Of pods, which the Job's events tell of, or of Jobs, which the create request is told."""
+    """A quota of pods appears in the Job's Events, and a quota of Jobs in the create answer."""
     waiting = conversions.make(f"no-quota-{request.node.callspec.indices['quota']}")
     status = waiting.until_reason("QuotaExceeded", seconds=30)
     assert status["phase"] in ("Queued", "Starting")

@@ -1,4 +1,4 @@
-"""Ends that are not success, each with its reason and no more attempts than it deserves."""
+"""Failures have the right reason and number of attempts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from conversion_operator.core.manifest import parse_quantity
-from tests.e2e.support.commands import Done, Kubectl
+from tests.e2e.support.commands import Kubectl, Result
 from tests.e2e.support.conversions import Conversions
-from tests.e2e.support.world import World, owner
+from tests.e2e.support.watches import Watches, owner
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from tests.e2e.support.world import World, owner
         ("letter.jpg", b"Dear Sir or Madam,\n" * 100, "UnsupportedFormat"),
     ],
 )
-def test_a_fault_of_the_file_is_told_and_not_tried_again(
+def test_a_faulty_input_is_reported_and_not_retried(
     conversions: Conversions, volume: Path, name: str, content: bytes | None, reason: str
 ) -> None:
     if content is not None:
@@ -30,24 +30,24 @@ def test_a_fault_of_the_file_is_told_and_not_tried_again(
     status = failing.until_phase("Failed")
     assert status["reason"] == reason
     assert name in status["message"] or name in status["logs"]
-    assert failing.tries() == 1
+    assert failing.jobs_that_ran() == 1
     assert not failing.output.exists()
 
 
-def test_what_takes_too_long_is_ended(conversions: Conversions) -> None:
+def test_a_conversion_over_its_time_limit_fails(conversions: Conversions) -> None:
     slow = conversions.long("slow", timeoutSeconds=4)
     status = slow.until_phase("Failed")
     assert status["reason"] == "DeadlineExceeded"
     assert 4 <= status["durationSeconds"] < 30
-    assert slow.tries() == 1
+    assert slow.jobs_that_ran() == 1
     assert not slow.output.exists()
 
 
 @pytest.mark.parametrize(("mebibytes", "phase"), [(28, "Succeeded"), (14, "Failed")])
-def test_out_of_memory_is_tried_once_more_with_twice_as_much(
-    conversions: Conversions, world: World, mebibytes: int, phase: str
+def test_out_of_memory_is_retried_once_with_twice_the_memory(
+    conversions: Conversions, watches: Watches, mebibytes: int, phase: str
 ) -> None:
-    """An AVIF of the sample takes about 36 MiB. For a video the converter would refuse to begin."""
+    """An AVIF of the sample needs about 36 MiB. A video would be refused at the start."""
     hungry = conversions.make(
         f"hungry-{mebibytes}",
         inputFile="input/hubble-deep-field.jpg",
@@ -63,8 +63,8 @@ def test_out_of_memory_is_tried_once_more_with_twice_as_much(
         int(parse_quantity(container["resources"]["limits"]["memory"]))
         for container in (
             event.body["spec"]["template"]["spec"]["containers"][0]
-            for event in world.snapshot("jobs")
-            if event.kind == "ADDED"
+            for event in watches.snapshot("jobs")
+            if event.type == "ADDED"
             and owner(event.body) == hungry.uid
             and not event.body["metadata"]["name"].endswith("-sweep")
         )
@@ -73,22 +73,24 @@ def test_out_of_memory_is_tried_once_more_with_twice_as_much(
     assert hungry.output.exists() == (phase == "Succeeded")
 
 
-def test_an_ended_one_is_removed_after_its_time_and_its_output_stays(
-    conversions: Conversions, world: World
+def test_a_finished_conversion_is_deleted_after_its_ttl_and_its_output_stays(
+    conversions: Conversions, watches: Watches
 ) -> None:
     short = conversions.make("short-lived", ttlSecondsAfterFinished=2)
     short.succeeded()
-    world.until(lambda: short.uid not in world.conversions.current, "it is removed", 30)
+    watches.until(lambda: short.uid not in watches.conversions.current, "it is deleted", 30)
     assert short.output.exists()
 
 
-def test_kubectl_wait_returns_on_every_end(conversions: Conversions, kubectl: Kubectl) -> None:
+def test_kubectl_wait_returns_in_every_terminal_phase(
+    conversions: Conversions, kubectl: Kubectl
+) -> None:
     made = [
         conversions.make("will-succeed"),
         conversions.make("will-fail", inputFile="input/not-there.jpg"),
         conversions.long("will-be-cancelled"),
     ]
-    ends: dict[str, Done] = {}
+    ends: dict[str, Result] = {}
 
     def wait(name: str) -> None:
         ends[name] = kubectl.attempt(

@@ -13,7 +13,7 @@ from tests.e2e.support.caller import BASE_URL, TOKEN_FILE, Caller
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
 from tests.e2e.support.readme import Block, python_blocks
-from tests.e2e.support.world import World, runs
+from tests.e2e.support.watches import Watches, runs
 
 DEPLOYMENT: Final = ("-n", "my-network-converter", "rollout")
 GATEWAY: Final = "deployment/my-network-converter-gateway"
@@ -123,12 +123,12 @@ def test_the_programs_of_the_guide_work(block: Block, app: Caller, kubectl: Kube
 
 
 def test_events_go_on_while_every_replica_is_replaced(
-    app: Caller, conversions: Conversions, kubectl: Kubectl, world: World
+    app: Caller, conversions: Conversions, kubectl: Kubectl, watches: Watches
 ) -> None:
     with ThreadPoolExecutor() as threads:
         listening = threads.submit(app.ask, LISTEN, BASE_URL, TOKEN_FILE)
-        pods = world.pods.current
-        world.until(lambda: any(runs(pod) for pod in tuple(pods.values())), "it runs", 60)
+        pods = watches.pods.current
+        watches.until(lambda: any(runs(pod) for pod in tuple(pods.values())), "it runs", 60)
         _replace(kubectl)
         told = listening.result()
     conversions.adopt(kubectl.get("-n", NAMESPACE, "convjob", told["job"])).succeeded()

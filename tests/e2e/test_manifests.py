@@ -1,4 +1,4 @@
-"""What the API server makes of manifests: it explains, and refuses what is wrong by its name."""
+"""The API server validates manifests with the CRD, and explains every field."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.support.commands import ROOT, Done, Kubectl
+from tests.e2e.support.commands import ROOT, Kubectl, Result
 from tests.e2e.support.conversions import NAMESPACE, Conversion, Conversions, manifest
-from tests.e2e.support.world import World
+from tests.e2e.support.watches import Watches
 from tests.support.option_values import CASES, CONVERTER_ONLY
 
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
 
 def refusal(kubectl: Kubectl, body: Any) -> str:
-    """What `kubectl create` says against a manifest; "" if it is accepted."""
+    """The error of `kubectl create` for a manifest; "" if it is accepted."""
     done = kubectl.attempt("create", "--dry-run=server", "-f", "-", text=json.dumps(body))
     return done.err if done.code else ""
 
@@ -78,13 +78,13 @@ def refusal(kubectl: Kubectl, body: Any) -> str:
         (VIDEO, {"notify": {"url": "ftp://a/"}}, "must begin with http:// or https://"),
         (VIDEO, {"notify": {"url": "https://u:p@a/"}}, "must not hold a user name"),
         (VIDEO, {"notify": {"url": "https://a/ b"}}, "spec.notify.url"),
-        # kubectl validates strictly: what is misspelt is not dropped in silence.
+        # kubectl validates strictly: a misspelt field is an error.
         (VIDEO, {"prioritty": 5}, 'unknown field "spec.prioritty"'),
         (VIDEO, {"options": {"qualty": "low"}}, 'unknown field "spec.options.qualty"'),
         (VIDEO, {"podTemplate": {}}, 'unknown field "spec.podTemplate"'),
     ],
 )
-def test_a_bad_manifest_is_refused_by_name(
+def test_an_invalid_manifest_is_refused_with_the_name_of_its_field(
     kubectl: Kubectl, kind: str, spec: dict[str, Any], said: str
 ) -> None:
     body = manifest("bad", kind)
@@ -101,7 +101,7 @@ def test_a_bad_manifest_is_refused_by_name(
         (THUMBNAIL, {"time": "00:00:03.250", "size": "1x1", "quality": 1}),
     ],
 )
-def test_a_good_one_is_not(kubectl: Kubectl, kind: str, options: dict[str, Any]) -> None:
+def test_a_valid_manifest_is_accepted(kubectl: Kubectl, kind: str, options: dict[str, Any]) -> None:
     assert refusal(kubectl, manifest("good", kind, options=options)) == ""
 
 
@@ -119,9 +119,11 @@ def test_every_option_at_its_bounds(kubectl: Kubectl) -> None:
 
 
 @pytest.fixture(scope="module")
-def stored(kubectl: Kubectl, world: World, volume: Any, run_folder: str) -> Iterator[Conversion]:
-    """A conversion with every field set, which has succeeded."""
-    conversions = Conversions(kubectl, world, volume, run_folder)
+def stored(
+    kubectl: Kubectl, watches: Watches, volume: Any, run_folder: str
+) -> Iterator[Conversion]:
+    """A successful conversion with every field set."""
+    conversions = Conversions(kubectl, watches, volume, run_folder)
     conversion = conversions.make(
         "stored",
         options={"quality": 80},
@@ -133,12 +135,14 @@ def stored(kubectl: Kubectl, world: World, volume: Any, run_folder: str) -> Iter
         notify={"url": "http://not-allowed.example/"},
     )
     conversion.succeeded()
-    conversion.until(lambda s: s.get("notify", {}).get("state") == "GaveUp", "done with callbacks")
+    conversion.until(
+        lambda s: s.get("notify", {}).get("state") == "GaveUp", "finished with callbacks"
+    )
     yield conversion
     conversions.remove()
 
 
-def patched(conversion: Conversion, kind: str, patch: object, *flags: str) -> Done:
+def patched(conversion: Conversion, kind: str, patch: object, *flags: str) -> Result:
     return conversion.kubectl.attempt(
         *("-n", conversion.namespace, "patch", "convjob", conversion.name, "--dry-run=server"),
         *(f"--type={kind}", "-p", json.dumps(patch), *flags),
@@ -163,7 +167,7 @@ def patched(conversion: Conversion, kind: str, patch: object, *flags: str) -> Do
         ("notify", None),
     ],
 )
-def test_what_is_asked_for_cannot_be_changed(stored: Conversion, field: str, value: object) -> None:
+def test_most_of_the_spec_is_immutable(stored: Conversion, field: str, value: object) -> None:
     done = patched(stored, "merge", {"spec": {field: value}})
     assert done.code
     assert f"{field} is immutable" in done.err
@@ -172,11 +176,11 @@ def test_what_is_asked_for_cannot_be_changed(stored: Conversion, field: str, val
 @pytest.mark.parametrize(
     "spec", [{"priority": 9}, {"ttlSecondsAfterFinished": 1}, {"cancel": True}]
 )
-def test_but_for_three_fields(stored: Conversion, spec: dict[str, object]) -> None:
+def test_three_fields_of_the_spec_are_mutable(stored: Conversion, spec: dict[str, object]) -> None:
     assert patched(stored, "merge", {"spec": spec}).code == 0
 
 
-def test_a_cancel_is_not_taken_back(conversions: Conversions) -> None:
+def test_a_cancel_cannot_be_undone(conversions: Conversions) -> None:
     done = conversions.make("cancelled-after-the-end", cancel=True)
     done.until_phase("Cancelled")
     for value in (False, None):
@@ -195,15 +199,15 @@ def test_a_cancel_is_not_taken_back(conversions: Conversions) -> None:
         ("merge", {"status": {"notify": {"state": "Pending"}}}, "state may not change once it is"),
     ],
 )
-def test_an_end_is_an_end(stored: Conversion, kind: str, patch: object, said: str) -> None:
+def test_the_end_of_a_conversion_is_immutable(
+    stored: Conversion, kind: str, patch: object, said: str
+) -> None:
     done = patched(stored, kind, patch, "--subresource=status")
     assert done.code
     assert said in done.err
 
 
-def test_server_side_apply_of_the_same_again_changes_nothing(
-    stored: Conversion, kubectl: Kubectl
-) -> None:
+def test_a_repeated_server_side_apply_changes_nothing(stored: Conversion, kubectl: Kubectl) -> None:
     spec = stored.body["spec"]
     body = {key: stored.body[key] for key in ("apiVersion", "kind")} | {
         "metadata": {"name": stored.name, "namespace": stored.namespace},
@@ -221,12 +225,12 @@ def test_every_field_is_explained(kubectl: Kubectl) -> None:
     schema = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["versions"][0]["schema"]
     properties = schema["openAPIV3Schema"]["properties"]
     for part in ("spec", "status"):
-        told = kubectl("explain", f"convjob.{part}", "--recursive=false")
-        assert properties[part]["description"].split()[0] in told
+        text = kubectl("explain", f"convjob.{part}", "--recursive=false")
+        assert properties[part]["description"].split()[0] in text
         for name, field in properties[part]["properties"].items():
-            assert f"  {name}\t" in told
+            assert f"  {name}\t" in text
             words = field["description"].split()
-            assert " ".join(words[:3]) in " ".join(told.split()), name
+            assert " ".join(words[:3]) in " ".join(text.split()), name
     assert "one step is worth a minute" in " ".join(kubectl("explain", "convjob.spec").split())
 
 

@@ -1,4 +1,4 @@
-"""What the operator tells of its work: structured logs, metrics, Events, and in few writes."""
+"""The operator reports its work in structured logs, metrics and Events, with few writes."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from typing import Any
 from tests.e2e.support.commands import Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.world import World
+from tests.e2e.support.watches import Watches
 
 
-def test_each_conversion_is_told_of_in_structured_logs(
+def test_each_conversion_is_logged_as_structured_records(
     conversions: Conversions, operator: OperatorInCluster
 ) -> None:
-    good = conversions.make("told-good", "audio_to_mp3")
-    bad = conversions.make("told-bad", inputFile="input/not-there.jpg")
-    gone = conversions.long("told-gone")
-    gone.until_phase("Running")
-    gone.cancel()
+    good = conversions.make("logged-good", "audio_to_mp3")
+    bad = conversions.make("logged-bad", inputFile="input/not-there.jpg")
+    cancelled = conversions.long("logged-cancelled")
+    cancelled.until_phase("Running")
+    cancelled.cancel()
     status = good.succeeded()
     bad.until_phase("Failed")
-    gone.until_phase("Cancelled")
+    cancelled.until_phase("Cancelled")
 
     def events(uid: str) -> list[Any]:
         return [record for record in operator.records() if record.get("uid") == uid]
 
-    for conversion, last in ((good, "job_completed"), (bad, "job_failed"), (gone, "job_cancelled")):
+    for conversion, last in (
+        (good, "job_completed"),
+        (bad, "job_failed"),
+        (cancelled, "job_cancelled"),
+    ):
         records = events(conversion.uid)
-        # A short one may be seen first when it has already ended.
+        # The operator may see a short conversion only after its end.
         assert [r["event"] for r in records if r["event"] != "job_retried"] in (
             ["job_started", last],
             [last],
@@ -44,7 +48,9 @@ def test_each_conversion_is_told_of_in_structured_logs(
     assert "not-there.jpg" in failed["detail"]
 
 
-def test_the_metrics_count_it(conversions: Conversions, operator: OperatorInCluster) -> None:
+def test_metrics_count_finished_conversions(
+    conversions: Conversions, operator: OperatorInCluster
+) -> None:
     before = operator.metrics()
     conversions.make("counted-1").succeeded()
     conversions.make("counted-2").succeeded()
@@ -64,7 +70,7 @@ def test_the_metrics_count_it(conversions: Conversions, operator: OperatorInClus
     assert after["converter_queued"][()] == 0
 
 
-def test_waiting_and_running_are_to_be_seen(
+def test_metrics_count_queued_and_running_conversions(
     conversions: Conversions, operator: OperatorInCluster
 ) -> None:
     running = [conversions.long(f"seen-{number}") for number in range(3)]
@@ -78,26 +84,28 @@ def test_waiting_and_running_are_to_be_seen(
     assert metrics["converter_queued"][()] == 2
 
 
-def test_events_tell_people_with_describe(
-    conversions: Conversions, kubectl: Kubectl, world: World
+def test_kubectl_describe_shows_the_reason(
+    conversions: Conversions, kubectl: Kubectl, watches: Watches
 ) -> None:
     failing = conversions.make("described", inputFile="input/not-there.jpg")
     failing.until_phase("Failed")
-    # Events are posted after the status is stored, and nothing waits for them.
-    world.until(
+    # The operator posts Events after it has stored the status, and does not wait for them.
+    watches.until(
         lambda: any(
             event["involvedObject"]["uid"] == failing.uid and event["reason"] == "InputNotFound"
-            for event in world.events.current.values()
+            for event in watches.events.current.values()
         ),
-        "an Event tells of it",
+        "an Event reports it",
         10,
     )
-    told = kubectl("-n", NAMESPACE, "describe", "convjob", failing.name)
-    assert "InputNotFound" in told
-    assert "not-there.jpg" in told
+    text = kubectl("-n", NAMESPACE, "describe", "convjob", failing.name)
+    assert "InputNotFound" in text
+    assert "not-there.jpg" in text
 
 
-def test_it_writes_little(conversions: Conversions, operator: OperatorInCluster) -> None:
+def test_a_conversion_needs_few_writes(
+    conversions: Conversions, operator: OperatorInCluster
+) -> None:
     conversion = conversions.make("few-writes")
     conversion.succeeded()
     conversions.make("after-it").succeeded()
@@ -107,7 +115,7 @@ def test_it_writes_little(conversions: Conversions, operator: OperatorInCluster)
         if request["objectRef"].get("name") == conversion.name
         and request["verb"] not in ("get", "list", "watch")
     ]
-    # Queued, starting if that lasts, running, and the end.
+    # Queued, Starting if it takes long, Running, and the end.
     assert set(writes) == {("patch", "status")}
-    assert conversion.tries() == 1
+    assert conversion.jobs_that_ran() == 1
     assert len(writes) <= 4 * len(conversion.jobs_made())

@@ -1,4 +1,4 @@
-"""The operator goes away in the middle of things: nothing is lost, repeated or over-admitted."""
+"""The loss of the operator loses and repeats nothing, and exceeds no limit."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import LIMIT
+from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import Conversion, Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.world import World
+from tests.e2e.support.watches import Watches
 
 SECOND = "my-network-second"
 OVERLAY = ROOT / "tests/e2e/overlay"
 _ORDER = ["Queued", "Starting", "Running", "Succeeded"]
 
 
-def test_killed_while_conversions_run(
-    conversions: Conversions, operator: OperatorInCluster, world: World
+def test_conversions_survive_a_killed_operator(
+    conversions: Conversions, operator: OperatorInCluster, watches: Watches
 ) -> None:
     made = [
         conversions.make(
@@ -30,21 +30,21 @@ def test_killed_while_conversions_run(
         )
         for number in range(2 * LIMIT)
     ]
-    world.until(lambda: _count(made, "Running") >= 2, "some are running")
+    watches.until(lambda: _count(made, "Running") >= 2, "some are running")
     operator.kill_process()
-    world.until(lambda: _count(made, "Succeeded") >= 2, "some are done", 90)
-    # Its successor has another name and must wait for the Lease to run out.
+    watches.until(lambda: _count(made, "Succeeded") >= 2, "some are done", 90)
+    # The new pod has another name, and must wait until the Lease expires.
     operator.delete_pod()
     for conversion in made:
         status = conversion.succeeded(seconds=150)
-        assert conversion.tries() == 1
+        assert conversion.jobs_that_ran() == 1
         phases = [status["phase"] for status in conversion.statuses()]
         assert len(status["attempts"]) > 1 or phases == sorted(phases, key=_ORDER.index)
     operator.until_ready()
 
 
-def test_what_ends_while_it_is_away_is_told_when_it_is_back(
-    conversions: Conversions, operator: OperatorInCluster, kubectl: Kubectl, world: World
+def test_a_restarted_operator_catches_up_with_pods_that_ended(
+    conversions: Conversions, operator: OperatorInCluster, kubectl: Kubectl, watches: Watches
 ) -> None:
     ends = conversions.make(
         "ends-alone",
@@ -58,18 +58,18 @@ def test_what_ends_while_it_is_away_is_told_when_it_is_back(
     operator.scale(0)
     (pod,) = dies.pods()
     kubectl("-n", "my-network", "delete", "pod", pod["metadata"]["name"])
-    world.until(ends.no_pod_lives, "the conversion has ended by itself")
+    watches.until(ends.no_pod_lives, "the conversion has ended")
     operator.scale(1)
     ends.succeeded()
-    assert ends.tries() == 1
-    # Its pod was taken away: the next attempt is on its way.
+    assert ends.jobs_that_ran() == 1
+    # Its pod was deleted, so the next attempt starts.
     status = dies.until(lambda status: len(status.get("attempts", ())) == 2, "tried again")
     assert status["attempts"][0]["reason"] == "PodDeleted"
 
 
 @pytest.fixture
 def second_namespace(kubectl: Kubectl, operator: OperatorInCluster) -> Iterator[str]:
-    """The second namespace with its claim; made anew after the test."""
+    """The second namespace with its claim. It is recreated after the test."""
     kubectl("apply", "-k", str(OVERLAY / "late-claim"))
     yield SECOND
     kubectl("delete", "-k", str(OVERLAY / "late-claim"), "--ignore-not-found", limit=120)
@@ -77,11 +77,11 @@ def second_namespace(kubectl: Kubectl, operator: OperatorInCluster) -> Iterator[
     operator.until_ready()
 
 
-def test_a_namespace_can_be_deleted_without_it(
+def test_a_namespace_can_be_deleted_while_the_operator_is_stopped(
     conversions: Conversions,
     operator: OperatorInCluster,
     kubectl: Kubectl,
-    world: World,
+    watches: Watches,
     second_namespace: str,
 ) -> None:
     conversions.make("finished", namespace=second_namespace).succeeded()
@@ -100,21 +100,21 @@ def test_a_namespace_can_be_deleted_without_it(
     conversions.make("goes-on").succeeded()
 
 
-def test_a_namespace_can_be_deleted_while_it_runs(
+def test_a_namespace_can_be_deleted_while_the_operator_runs(
     conversions: Conversions,
     operator: OperatorInCluster,
     kubectl: Kubectl,
     second_namespace: str,
 ) -> None:
-    """The operator's rights there go with it. That is nothing to the other namespaces."""
+    """The operator's permissions there are deleted too. The other namespaces are not affected."""
     running = conversions.long("goes-with-it", namespace=second_namespace)
     running.until_phase("Running")
     kubectl("delete", "namespace", second_namespace, "--timeout=60s", limit=70)
     conversions.make("not-concerned").succeeded()
-    # Nor does an operator that starts now wait for a namespace it may not look into.
+    # An operator that starts now does not wait for a namespace that it may not list.
     operator.delete_pod()
     conversions.make("not-concerned-either").succeeded()
-    # It is served again once its rights are back; its volume is not, it was released.
+    # With its permissions the namespace is served again, but its released volume is not back.
     kubectl("apply", "-k", str(OVERLAY))
     conversions.make("seen-again", namespace=second_namespace).until_reason("ClaimMissing")
 

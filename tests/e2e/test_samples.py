@@ -1,4 +1,4 @@
-"""The four conversions, from the samples as they ship, each output probed by other programs."""
+"""The samples convert, and other programs probe their outputs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import yaml
 
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import Conversion, Conversions
-from tests.e2e.support.probing import probe_media, probe_picture
-from tests.e2e.support.world import World
+from tests.e2e.support.probing import probe_image, probe_media
+from tests.e2e.support.watches import Watches
 
 SAMPLES = ROOT / "deploy/samples"
 
 
 @pytest.fixture(scope="module")
-def samples(kubectl: Kubectl, world: World, volume: Path) -> Iterator[dict[str, Conversion]]:
-    """The samples, applied as the demo does, by their conversionType."""
-    conversions = Conversions(kubectl, world, volume, "output")
+def samples(kubectl: Kubectl, watches: Watches, volume: Path) -> Iterator[dict[str, Conversion]]:
+    """The samples, applied as in the demo, by their conversionType."""
+    conversions = Conversions(kubectl, watches, volume, "output")
     kubectl("apply", "-f", str(SAMPLES))
     made = {}
     for path in SAMPLES.glob("*.yaml"):
@@ -33,7 +33,7 @@ def samples(kubectl: Kubectl, world: World, volume: Path) -> Iterator[dict[str, 
 
 
 def shared(status: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """What the status says of the things that were probed."""
+    """The probed facts as the status has them."""
     return {name: status["output"].get(name) for name in facts}
 
 
@@ -62,7 +62,7 @@ def test_audio_to_mp3(samples: dict[str, Conversion], volume: Path) -> None:
 def test_image_resize(samples: dict[str, Conversion], volume: Path) -> None:
     sample = samples["image_resize"]
     status = sample.succeeded()
-    facts = probe_picture(volume, sample.body["spec"]["outputFile"])
+    facts = probe_image(volume, sample.body["spec"]["outputFile"])
     assert facts.pop("loader") == "webpload"
     assert status["output"]["container"] == "webp"
     assert facts == shared(status, facts)
@@ -73,13 +73,13 @@ def test_image_resize(samples: dict[str, Conversion], volume: Path) -> None:
 def test_extract_thumbnail(samples: dict[str, Conversion], volume: Path) -> None:
     sample = samples["extract_thumbnail"]
     status = sample.succeeded()
-    facts = probe_picture(volume, sample.body["spec"]["outputFile"])
+    facts = probe_image(volume, sample.body["spec"]["outputFile"])
     assert facts.pop("loader") == "jpegload"
     assert status["output"]["container"] == "jpeg"
     assert facts == shared(status, facts) == {"width": 320, "height": 180}
 
 
-def test_people_see_what_became_of_them(samples: dict[str, Conversion], kubectl: Kubectl) -> None:
+def test_kubectl_get_shows_the_results(samples: dict[str, Conversion], kubectl: Kubectl) -> None:
     for sample in samples.values():
         sample.succeeded()
     table = kubectl("-n", "my-network", "get", "convjob", "-o", "wide").splitlines()

@@ -1,4 +1,4 @@
-"""What a converter pod cannot do, tried from inside of one, and what the operator may not."""
+"""The limits of converter pods, tried from inside one, and the permissions of the operator."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.unit.deploy.test_rights import IN_CONVERSIONS
 
 PYTHON: Final = ("/usr/bin/python3", "-I", "-S", "-c")
 
-# Writes down what the process may do, as the kernel has it.
-LOOK: Final = """
+# Prints the privileges of the process as the kernel reports them.
+INSPECT: Final = """
 import json, os
 def refused(path):
     try:
@@ -39,8 +39,8 @@ print(json.dumps({
 }))
 """
 
-# Tries to connect to each address it is given, and serves port 8000 itself until it is killed.
-TALK: Final = """
+# Tries to connect to each given address.
+CONNECT: Final = """
 import json, socket, sys
 def reach(target):
     host, port = target.rsplit(":", 1)
@@ -56,17 +56,17 @@ SERVE: Final = ("python3", "-m", "http.server", "8000", "--directory", "/var/emp
 
 @pytest.fixture
 def running(conversions: Conversions) -> Conversion:
-    """A conversion while it runs."""
+    """A running conversion."""
     conversion = conversions.long("looked-into")
     conversion.until_phase("Running")
     return conversion
 
 
-def test_a_converter_runs_with_nothing_but_its_volume(
+def test_a_converter_has_no_privileges_and_can_write_only_to_its_volumes(
     running: Conversion, kubectl: Kubectl
 ) -> None:
     pod = running.pods()[0]["metadata"]["name"]
-    found = json.loads(kubectl("-n", NAMESPACE, "exec", pod, "--", *PYTHON, LOOK))
+    found = json.loads(kubectl("-n", NAMESPACE, "exec", pod, "--", *PYTHON, INSPECT))
     assert (found["uid"], found["gid"]) == (65532, 65532)
     assert found["token"] is False
     assert found["root"] == found["program"] == "Read-only file system"
@@ -77,11 +77,11 @@ def test_a_converter_runs_with_nothing_but_its_volume(
         "NoNewPrivs": "1",
         "Seccomp": "2",
     }
-    # Those of the API server are in every pod's environment; no other service is.
+    # Every pod's environment has the API server; it has no other service.
     assert found["services"] == ["KUBERNETES_SERVICE_HOST"]
 
 
-def test_its_pod_asks_for_what_it_needs_and_no_more(running: Conversion) -> None:
+def test_a_converter_pod_requests_only_what_it_needs(running: Conversion) -> None:
     spec = running.pods()[0]["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert {tuple(set(volume) - {"name"}) for volume in spec["volumes"]} == {
@@ -95,7 +95,7 @@ def test_its_pod_asks_for_what_it_needs_and_no_more(running: Conversion) -> None
     }
 
 
-def test_pod_security_admits_our_jobs_without_a_warning_and_nothing_less_careful(
+def test_pod_security_admits_our_jobs_and_refuses_unrestricted_pods(
     running: Conversion, kubectl: Kubectl
 ) -> None:
     job = kubectl.get("-n", NAMESPACE, "job", running.jobs_made()[-1])
@@ -119,8 +119,8 @@ def test_pod_security_admits_our_jobs_without_a_warning_and_nothing_less_careful
     assert 'violates PodSecurity "restricted' in done.err
 
 
-def talker(name: str, labels: dict[str, str]) -> dict[str, Any]:
-    """A pod that serves a port, from the operator's image: the converter's knows no sockets."""
+def serving_pod(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    """A pod that serves a port, with the operator's image: the converter's has no sockets."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -135,7 +135,7 @@ def talker(name: str, labels: dict[str, str]) -> dict[str, Any]:
             },
             "containers": [
                 {
-                    "name": "talker",
+                    "name": "server",
                     "image": "my-converter-operator:latest",
                     "imagePullPolicy": "IfNotPresent",
                     "command": list(SERVE),
@@ -154,8 +154,8 @@ def talker(name: str, labels: dict[str, str]) -> dict[str, Any]:
 def addresses(kubectl: Kubectl) -> Iterator[dict[str, str]]:
     """The addresses of two pods, one with a converter's label and one without."""
     bodies = {
-        "converter-like": talker("converter-like", {names.NAME_LABEL: names.CONVERTER_NAME}),
-        "ordinary": talker("ordinary", {}),
+        "converter-like": serving_pod("converter-like", {names.NAME_LABEL: names.CONVERTER_NAME}),
+        "ordinary": serving_pod("ordinary", {}),
     }
     for body in bodies.values():
         kubectl.create(body)
@@ -178,7 +178,7 @@ def test_converter_pods_have_no_network_in_either_direction(
     kubectl: Kubectl, operator: OperatorInCluster, addresses: dict[str, str]
 ) -> None:
     def reached(pod: str, *targets: str) -> dict[str, str]:
-        answer = kubectl("-n", NAMESPACE, "exec", pod, "--", "python3", "-c", TALK, *targets)
+        answer = kubectl("-n", NAMESPACE, "exec", pod, "--", "python3", "-c", CONNECT, *targets)
         found: dict[str, str] = json.loads(answer)
         return found
 
@@ -193,7 +193,7 @@ def test_converter_pods_have_no_network_in_either_direction(
     assert reached("ordinary", converter)[converter] != "connected"
 
 
-def test_the_operator_may_do_what_its_roles_say_and_nothing_else(kubectl: Kubectl) -> None:
+def test_the_operator_has_exactly_the_permissions_of_its_roles(kubectl: Kubectl) -> None:
     def may(verb: str, group: str, resource: str, namespace: str) -> bool:
         resource, _, subresource = resource.partition("/")
         done = kubectl.attempt(
@@ -222,37 +222,37 @@ def test_the_operator_may_do_what_its_roles_say_and_nothing_else(kubectl: Kubect
     assert [case for case in refused if may(*case)] == []
 
 
-def test_it_never_asks_for_what_it_may_not_have(
+def test_the_operator_sends_no_forbidden_requests(
     conversions: Conversions, operator: OperatorInCluster
 ) -> None:
     conversions.make("audited").succeeded()
     requests = operator.requests()
-    # Reads are in the audit log too: else a refused one would not be seen.
+    # The audit log includes reads, so refused reads would be noticed.
     assert {"list", "watch", "create", "patch"} <= {request["verb"] for request in requests}
     decision = "authorization.k8s.io/decision"
     assert any(request.get("annotations", {}).get(decision) == "allow" for request in requests)
     refused = [
         (request["verb"], request["requestURI"])
         for request in requests
-        # A quota answers 403 as well, to a request that was allowed.
+        # A quota also answers 403, although the request is authorized.
         if request["responseStatus"]["code"] == 401
         or request.get("annotations", {}).get(decision) == "forbid"
-        # A namespace that a test deleted took the operator's rights there with it.
+        # Deleting a namespace also deletes the operator's permissions there.
         if request.get("objectRef", {}).get("namespace") in (NAMESPACE, op.NAMESPACE, None)
     ]
     assert refused == []
     lines = (json.dumps(record) for record in operator.records())
-    # Another test deletes a second namespace, and the operator's rights there with it.
-    # A quota is told in the same words.
+    # Another test deletes the second namespace with the operator's permissions there.
+    # The message of a quota has the word too.
     others = ("my-network-second", "exceeded quota")
     assert not [
         line for line in lines if "forbidden" in line and not any(other in line for other in others)
     ]
 
 
-def test_it_runs_restricted_itself(operator: OperatorInCluster, kubectl: Kubectl) -> None:
+def test_the_operator_runs_restricted(operator: OperatorInCluster, kubectl: Kubectl) -> None:
     pod = operator.pod()
-    look = LOOK.replace("/opt/converter/here", "/app/here").replace("/workspace/output", "/app")
+    look = INSPECT.replace("/opt/converter/here", "/app/here").replace("/workspace/output", "/app")
     answer = kubectl(
         "-n", op.NAMESPACE, "exec", pod["metadata"]["name"], "--", "python3", "-c", look
     )

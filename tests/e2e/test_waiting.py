@@ -1,4 +1,4 @@
-"""Conversions that cannot start yet: they say why, and start when the cause is gone."""
+"""Conversions that cannot start yet say why, and start when the cause is removed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.e2e.support.conversions import Conversions
 from tests.e2e.support.operator import OperatorInCluster
 
 SECOND = "my-network-second"
-# Nothing listens there: the answer comes at once, wherever the cluster runs.
+# Nothing listens there, so the pull fails at once, wherever the cluster runs.
 NO_IMAGE = "localhost:1/my-converter:none"
 
 
-def test_a_wrong_image_that_is_then_put_right(
+def test_a_conversion_recovers_when_its_image_is_fixed(
     conversions: Conversions, operator: OperatorInCluster
 ) -> None:
     right = operator.settings()["CONVERTER_IMAGE"]
@@ -25,25 +25,29 @@ def test_a_wrong_image_that_is_then_put_right(
         assert NO_IMAGE in status["message"]
     finally:
         operator.configure({"CONVERTER_IMAGE": right})
-    # Its Job names an image that is not wanted any more: given up, and tried again with the new.
+    # Its Job has the wrong image, so the attempt ends, and the next one has the right image.
     status = waiting.succeeded()
     assert status["attempts"][0]["reason"] == "ImageChanged"
     assert [phase for phase in _phases(waiting.statuses()) if phase == "Running"] == ["Running"]
 
 
-def test_a_missing_claim_that_is_then_made(conversions: Conversions, kubectl: Kubectl) -> None:
+def test_a_conversion_waits_for_its_missing_claim(
+    conversions: Conversions, kubectl: Kubectl
+) -> None:
     waiting = conversions.make("no-claim", namespace=SECOND)
     status = waiting.until_reason("ClaimMissing", seconds=30)
     assert status["phase"] == "Queued"
     assert "my-network-shared" in status["message"]
-    # It takes no slot and holds up nobody.
+    # It takes no slot and blocks no other conversion.
     conversions.make("elsewhere").succeeded()
     assert waiting.jobs_made() == []
     kubectl("apply", "-k", str(ROOT / "tests/e2e/overlay/late-claim"))
     waiting.succeeded()
 
 
-def test_a_pause_that_ends(conversions: Conversions, operator: OperatorInCluster) -> None:
+def test_conversions_wait_while_the_operator_is_paused(
+    conversions: Conversions, operator: OperatorInCluster
+) -> None:
     running = conversions.long("goes-on")
     running.until_phase("Running")
     operator.configure({"CONVERTER_ENABLED": "false"})
@@ -61,7 +65,9 @@ def test_a_pause_that_ends(conversions: Conversions, operator: OperatorInCluster
 
 
 @pytest.mark.parametrize("busy", ["output", "input"])
-def test_one_that_needs_the_file_of_an_older_one(conversions: Conversions, busy: str) -> None:
+def test_a_conversion_waits_for_an_older_one_that_uses_the_same_file(
+    conversions: Conversions, busy: str
+) -> None:
     older = conversions.make(f"older-{busy}", "video_to_mp4", options={"resolution": "240p"})
     path = older.body["spec"]["outputFile"]
     younger = (

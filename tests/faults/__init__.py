@@ -1,1 +1,1 @@
-"""Faults of nodes, operators and connections on a cluster of two workers (`make faults`)."""
+"""Faults of nodes, operators and connections, on a cluster with two workers (`make faults`)."""

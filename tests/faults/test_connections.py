@@ -1,22 +1,21 @@
-"""An operator of this source tree, outside of the cluster, and a proxy that does harm between."""
+"""A proxy injects faults between the operator, outside the cluster, and a real API server."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.component.support.tools import write_kubeconfig
-from tests.e2e.support.commands import ROOT, Kubectl
+from tests.e2e.support.cluster import LIMIT
+from tests.e2e.support.commands import Kubectl
 from tests.e2e.support.conversions import LONG_INPUT, Conversion, Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.world import World
-from tests.faults.conftest import LIMIT, AuditLog
+from tests.e2e.support.watches import Watches
+from tests.faults.audit_log import AuditLog
+from tests.support.operator_process import operator_process
 from tests.support.proxy import Proxy, upstream_of
 
 JOBS = r"/jobs$"
@@ -25,7 +24,7 @@ BLACK_HOLE_SECONDS = 60
 
 @pytest.fixture
 async def proxy(kubectl: Kubectl, operator: OperatorInCluster) -> AsyncIterator[Proxy]:
-    """In front of the cluster's API server; the operator in the cluster is away."""
+    """A proxy for the API server. The operator in the cluster is stopped."""
     await asyncio.to_thread(operator.scale, 0)
     proxy = Proxy(*upstream_of(kubectl.kubeconfig))
     yield proxy
@@ -34,35 +33,19 @@ async def proxy(kubectl: Kubectl, operator: OperatorInCluster) -> AsyncIterator[
 
 @asynccontextmanager
 async def outside(url: str, folder: Path) -> AsyncIterator[None]:
-    """An operator as a process of its own until the block ends. It must not end before."""
-    environment = os.environ | {
-        "KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", url)),
-        "PYTHONPATH": os.pathsep.join(
-            str(ROOT / part) for part in ("operator", "converter-module")
-        ),
-        "PROBE_PORT": "0",
-        "POD_NAME": "outside",
-    }
-    with (folder / "operator.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "conversion_operator"),
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-        try:
+    """An operator outside the cluster until the block ends. It must not end before."""
+    try:
+        async with operator_process(url, folder, PROBE_PORT="0", POD_NAME="outside") as process:
             yield
-            assert process.returncode is None, "the operator ended by itself"
-        finally:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 30)
-            print((folder / "operator.log").read_text(encoding="utf-8")[-20_000:])
+            assert process.returncode is None, "the operator ended before the test did"
+    finally:
+        print((folder / "operator.log").read_text(encoding="utf-8")[-20_000:])
 
 
-async def test_answers_lost_streams_expired_and_a_minute_of_silence(
-    conversions: Conversions, proxy: Proxy, world: World, changes: AuditLog, tmp_path: Path
+async def test_conversions_survive_lost_answers_expired_watches_and_a_silent_minute(
+    conversions: Conversions, proxy: Proxy, watches: Watches, changes: AuditLog, tmp_path: Path
 ) -> None:
-    """F1, F2, F3 between the operator and a real API server: all succeed, none of them twice."""
+    """F1, F2, F3: all conversions succeed, and none runs twice."""
     async with outside(await proxy.start(), tmp_path):
         with proxy.drop_answer(JOBS, verb="create", times=LIMIT) as dropped:
             first = await _make(conversions, "answer-lost", LIMIT)
@@ -70,17 +53,17 @@ async def test_answers_lost_streams_expired_and_a_minute_of_silence(
         assert dropped.hits == LIMIT
 
         second = await _make(conversions, "expired", 2 * LIMIT)
-        await _running(second, world)
+        await _running(second, watches)
         assert proxy.expire_watches() >= 3
-        await _running(second[LIMIT:], world)
+        await _running(second[LIMIT:], watches)
         assert proxy.expire_watches() >= 3
 
         with proxy.black_hole() as hole:
             third = await _make(conversions, "silence", LIMIT)
-            # The length of the fault: what runs meanwhile ends unseen.
+            # Conversions end during the fault, and the operator does not see it.
             await asyncio.sleep(BLACK_HOLE_SECONDS)
             assert hole.hits > 3
-        await _goes_on([*second, *third], world)
+        await _another_starts([*second, *third], watches)
         await _all_succeed([*second, *third])
     await asyncio.to_thread(changes.check)
 
@@ -99,24 +82,26 @@ async def _make(conversions: Conversions, name: str, count: int) -> list[Convers
     return await asyncio.to_thread(make)
 
 
-async def _running(some: list[Conversion], world: World) -> None:
-    """Until one of them runs."""
+async def _running(some: list[Conversion], watches: Watches) -> None:
+    """Wait until one of them runs."""
 
     def probe() -> bool:
         return any(conversion.phase == "Running" for conversion in some)
 
-    await asyncio.to_thread(world.until, probe, "one of them runs")
+    await asyncio.to_thread(watches.until, probe, "one of the conversions runs")
 
 
-async def _goes_on(some: list[Conversion], world: World) -> None:
-    """Until one more is begun, as soon as what hung on a request has given it up."""
+async def _another_starts(some: list[Conversion], watches: Watches) -> None:
+    """Wait until one more starts, after the operator's hanging requests have timed out."""
 
-    def begun() -> int:
+    def started() -> int:
         return sum(bool(conversion.jobs_made()) for conversion in some)
 
-    before = begun()
-    assert before < len(some), "nothing was left to go on with"
-    await asyncio.to_thread(world.until, lambda: begun() > before, "it goes on", 45)
+    before = started()
+    assert before < len(some), "all conversions had already started"
+    await asyncio.to_thread(
+        watches.until, lambda: started() > before, "another conversion starts", 45
+    )
 
 
 async def _all_succeed(some: list[Conversion]) -> None:

@@ -1,4 +1,4 @@
-"""F17: two operators, and the one that leads is frozen in the middle of its work."""
+"""F17: the leader of two operators is frozen while it works."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from conversion_operator.controller.leadership import NAME as LEASE
 from tests.e2e.support.commands import Kubectl, must
 from tests.e2e.support.conversions import LONG_INPUT, Conversions
 from tests.e2e.support.operator import NAME, NAMESPACE, OperatorInCluster
-from tests.e2e.support.world import World
-from tests.faults.conftest import AuditLog
+from tests.e2e.support.watches import Watches
+from tests.faults.audit_log import AuditLog
 
 COUNT = 24
 ROUNDS = 2
 
 
-class Frozen:
-    """Stops and wakes the processes of operators, from outside of their containers."""
+class Freezer:
+    """Freezes and resumes operator processes from outside their containers."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, watches: Watches) -> None:
+        self._watches = watches
         self._stopped: list[tuple[str, str]] = []
 
-    def stop(self, pod: str) -> None:
-        """SIGSTOP for the operator in this pod."""
+    def freeze(self, pod: str) -> None:
+        """Send SIGSTOP to the operator in this pod."""
         body = next(
             event.body
-            for event in reversed(self._world.snapshot("operators"))
+            for event in reversed(self._watches.snapshot("operators"))
             if event.body["metadata"]["name"] == pod
         )
         node = body["spec"]["nodeName"]
@@ -40,26 +40,26 @@ class Frozen:
         must("docker", "exec", node, "kill", "-STOP", process)
         self._stopped.append((node, process))
 
-    def wake(self) -> None:
-        """SIGCONT for all that were stopped."""
+    def resume(self) -> None:
+        """Send SIGCONT to all frozen operators."""
         while self._stopped:
             node, process = self._stopped.pop()
             must("docker", "exec", node, "kill", "-CONT", process)
 
 
 @pytest.fixture
-def frozen(world: World) -> Iterator[Frozen]:
-    frozen = Frozen(world)
-    yield frozen
-    frozen.wake()
+def freezer(watches: Watches) -> Iterator[Freezer]:
+    freezer = Freezer(watches)
+    yield freezer
+    freezer.resume()
 
 
-def test_the_leader_is_frozen_and_wakes_when_another_leads(
+def test_a_leader_that_resumes_after_losing_its_lease_starts_nothing_twice(
     conversions: Conversions,
     operator: OperatorInCluster,
-    frozen: Frozen,
+    freezer: Freezer,
     kubectl: Kubectl,
-    world: World,
+    watches: Watches,
     changes: AuditLog,
 ) -> None:
     operator.scale(2)
@@ -74,21 +74,21 @@ def test_the_leader_is_frozen_and_wakes_when_another_leads(
         for number in range(COUNT)
     ]
 
-    def begun() -> int:
+    def started() -> int:
         return sum(bool(conversion.jobs_made()) for conversion in made)
 
-    def until_one_more_begins() -> None:
-        before = begun()
-        world.until(lambda: begun() > before, "one more is admitted")
+    def until_one_more_starts() -> None:
+        before = started()
+        watches.until(lambda: started() > before, "another conversion starts")
 
     for _ in range(ROUNDS):
         leader = _holder(kubectl)
-        until_one_more_begins()
-        frozen.stop(leader)
+        until_one_more_starts()
+        freezer.freeze(leader)
         _until_another_leads(kubectl, leader)
-        until_one_more_begins()
-        frozen.wake()
-        assert begun() < COUNT, "nothing was left for the one that woke up"
+        until_one_more_starts()
+        freezer.resume()
+        assert started() < COUNT, "nothing was left for the resumed operator to start"
     for conversion in made:
         conversion.succeeded(seconds=180)
         assert len(conversion.status["attempts"]) == 1 + _not_started(conversion.status)
@@ -101,14 +101,14 @@ def _not_started(status: dict[str, list[dict[str, str]]]) -> int:
 
 
 def _holder(kubectl: Kubectl) -> str:
-    """The name of the pod that leads."""
+    """The name of the leader's pod."""
     return str(kubectl.get("-n", NAMESPACE, "lease", LEASE)["spec"]["holderIdentity"])
 
 
 def _until_another_leads(kubectl: Kubectl, former: str, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while _holder(kubectl) in (former, ""):
-        assert time.monotonic() < deadline, f"nobody took over from {former}"
+        assert time.monotonic() < deadline, f"no other operator took over from {former}"
         time.sleep(0.5)
 
 

@@ -1,4 +1,4 @@
-"""Nodes that are drained, and nodes that are lost."""
+"""F8 and F10: nodes are drained or lost."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conversion_operator.api import names
+from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.commands import Kubectl, must
 from tests.e2e.support.conversions import LONG_INPUT, Conversion, Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.world import World, live, owner, together
-from tests.faults.conftest import CLUSTER, LIMIT, AuditLog
+from tests.e2e.support.watches import Watches, live, matching_over_time, owner
+from tests.faults.audit_log import AuditLog
+from tests.faults.conftest import CLUSTER
 
 FIRST, SECOND = f"{CLUSTER}-worker", f"{CLUSTER}-worker2"
 
 
-def test_a_node_is_drained(
-    conversions: Conversions, kubectl: Kubectl, world: World, changes: AuditLog
+def test_a_conversion_moves_when_its_node_is_drained(
+    conversions: Conversions, kubectl: Kubectl, watches: Watches, changes: AuditLog
 ) -> None:
-    """F8: converted on the other node, and no retry of its own is used up."""
+    """F8: the conversion succeeds on the other node, and uses none of its retries."""
     with cordoned(kubectl, SECOND):
         moved = _half_a_minute(conversions, "moved", maxRetries=0)
         moved.until_phase("Running")
@@ -31,16 +33,19 @@ def test_a_node_is_drained(
         status = moved.succeeded()
     assert [attempt["reason"] for attempt in status["attempts"]] == ["Evicted", "Completed"]
     assert (status["retries"]["disruptions"], status["retries"]["failures"]) == (1, 0)
-    assert _nodes_of(moved, world) == [FIRST, SECOND]
+    assert _nodes_of(moved, watches) == [FIRST, SECOND]
     assert sorted(moved.output.parent.iterdir()) == [moved.output]
     changes.check()
 
 
-def test_a_node_is_lost(
-    conversions: Conversions, kubectl: Kubectl, operator: OperatorInCluster, world: World
+def test_conversions_on_a_lost_node_fail_and_free_their_slots(
+    conversions: Conversions, kubectl: Kubectl, operator: OperatorInCluster, watches: Watches
 ) -> None:
-    """F10: nobody takes its work while it may still do it; then its slots are freed, once."""
-    seen = len(world.snapshot("pods"))
+    """F10: a lost pod may still run, so its conversion is not retried and fails in the end.
+
+    Its slot is then freed exactly once.
+    """
+    seen = len(watches.snapshot("pods"))
     with cordoned(kubectl, SECOND):
         lost = [conversions.long("lost-long"), _half_a_minute(conversions, "lost-short")]
         for conversion in lost:
@@ -56,17 +61,17 @@ def test_a_node_is_lost(
             assert status["reason"] == "NodeLost"
         for conversion in others[1:LIMIT]:
             conversion.until_phase("Running")
-    # It is back, and ends what it had begun, well or not: nobody waits for it any more.
-    world.until(lambda: not any(c.pods() for c in lost), "the lost pods are gone", 180)
+    # The node is back, and its pods end. Nothing depends on their results any more.
+    watches.until(lambda: not any(c.pods() for c in lost), "the lost pods are deleted", 180)
     others.append(conversions.make("last"))
     assert others[-1].until_reason("WaitingForSlot")["queuePosition"] == 2
     assert [len(conversion.jobs_made()) for conversion in others] == [1, 1, 1, 0, 0]
     for conversion in lost:
         assert len(conversion.jobs_made()) == 1
         assert conversion.status["reason"] == "NodeLost"
-        # One pod's end is not lost on us: it did come back after it had been given up.
+        # The phase stays Failed after the node has come back.
         assert conversion.statuses()[-1]["phase"] == "Failed"
-    _check_slots(lost, world, seen)
+    _check_slots(lost, watches, seen)
     others[0].cancel()
     others[LIMIT].until_phase("Running")
 
@@ -76,38 +81,38 @@ def _half_a_minute(conversions: Conversions, name: str, **special: object) -> Co
     return conversions.make(name, "video_to_mp4", inputFile=LONG_INPUT, options=options, **special)
 
 
-def _nodes_of(conversion: Conversion, world: World) -> list[str]:
+def _nodes_of(conversion: Conversion, watches: Watches) -> list[str]:
     """The nodes its pods ran on, in order."""
     nodes = [
         event.body["spec"].get("nodeName")
-        for event in world.snapshot("pods")
+        for event in watches.snapshot("pods")
         if owner(event.body) == conversion.uid
     ]
     return [node for node in dict.fromkeys(nodes) if node]
 
 
-def _check_slots(lost: list[Conversion], world: World, since: int) -> None:
-    """I1 all the time; I2 with the lost ones until they are given up, and without them after."""
-    given_up = {conversion.uid: _version_of_end(conversion, world) for conversion in lost}
-    events = world.snapshot("pods")[since:]
-    for event, there in zip(events, together(events, live), strict=True):
+def _check_slots(lost: list[Conversion], watches: Watches, since: int) -> None:
+    """I1 always holds. I2 counts lost pods until their conversions fail, and then no longer."""
+    failed_at = {conversion.uid: _version_of_end(conversion, watches) for conversion in lost}
+    events = watches.snapshot("pods")[since:]
+    for event, alive in zip(events, matching_over_time(events, live), strict=True):
         now = int(event.body["metadata"]["resourceVersion"])
-        holding = [uid for uid in there.values() if given_up.get(uid, now + 1) > now]
+        holding = [uid for uid in alive.values() if failed_at.get(uid, now + 1) > now]
         assert len(holding) <= LIMIT, "more pods were alive than the limit allows"
-        assert len(set(there.values())) == len(there), "two pods of one conversion were alive"
+        assert len(set(alive.values())) == len(alive), "two pods of one conversion were alive"
 
 
-def _version_of_end(conversion: Conversion, world: World) -> int:
+def _version_of_end(conversion: Conversion, watches: Watches) -> int:
     return next(
         int(event.body["metadata"]["resourceVersion"])
-        for event in world.conversions.of(conversion.uid)
+        for event in watches.conversions.of(conversion.uid)
         if event.body.get("status", {}).get("phase") == "Failed"
     )
 
 
 @contextmanager
 def cordoned(kubectl: Kubectl, node: str) -> Iterator[None]:
-    """Nothing new is placed on the node."""
+    """No new pods are scheduled to the node."""
     kubectl("cordon", node)
     try:
         yield
@@ -117,7 +122,7 @@ def cordoned(kubectl: Kubectl, node: str) -> Iterator[None]:
 
 @contextmanager
 def paused(node: str) -> Iterator[None]:
-    """The node with all that runs on it stands still."""
+    """The node is frozen with everything that runs on it."""
     must("docker", "pause", node)
     try:
         yield

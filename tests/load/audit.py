@@ -1,7 +1,7 @@
-"""Which pods were alive together, and which Jobs were made, from the API server's audit log.
+"""Which pods were alive at the same time and which Jobs were created, from the audit log.
 
-The log has every change with the object as it was stored, so nothing that lived for a short while
-is overlooked, and resourceVersions give the exact order of changes.
+The log holds every change with the stored object, so no short-lived object is missed.
+resourceVersions give the exact order of changes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _ENDED: Final = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One pod: the version it was first stored at, and the one at which it ran no more.
+    """One pod, with the resourceVersions of its creation and its end.
 
-    ``ended`` is None where the log tells of no end; ``seen`` is its last version in the log.
+    ``ended`` is None if its end is not in the log. ``seen`` is its last version in the log.
     """
 
     uid: str
@@ -32,20 +32,20 @@ class Life:
 
     @property
     def until(self) -> int:
-        """The version at which it counts no more."""
+        """The version from which on the pod does not count."""
         return self.seen + 1 if self.ended is None else self.ended
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The largest number of pods alive together: in all, and of one conversion."""
+    """The largest number of pods alive at the same time: in all, and of one conversion."""
 
     pods: int
     of_one: int
 
 
 def changes(lines: Iterable[str]) -> Iterator[Any]:
-    """The records of changes that were made, of a log whose last line may be cut off."""
+    """The records of successful changes. The last line of the log may be incomplete."""
     for line in lines:
         try:
             record = json.loads(line)
@@ -68,7 +68,7 @@ def lives(records: Iterable[Any], namespace: str) -> list[Life]:
         conversion = body.get("metadata", {}).get("labels", {}).get(names.UID_LABEL)
         if body.get("kind") != "Pod" or conversion is None:
             continue
-        # The answer to the delete that removes an object has no version; the log's order places it.
+        # The answer to the final delete of an object has no version, so use its place in the log.
         latest = max(latest, int(body["metadata"].get("resourceVersion", 0)))
         uid = body["metadata"]["uid"]
         version = int(body["metadata"].get("resourceVersion", latest + 1))
@@ -81,7 +81,7 @@ def lives(records: Iterable[Any], namespace: str) -> list[Life]:
 
 
 def _over(pod: Mapping[str, Any]) -> bool:
-    """True if the pod has ended, or if this change took the last that kept it."""
+    """True if the pod has ended, or if this change removed it."""
     if pod.get("status", {}).get("phase") in _ENDED:
         return True
     meta = pod["metadata"]
@@ -89,7 +89,7 @@ def _over(pod: Mapping[str, Any]) -> bool:
 
 
 def peak(pods: Iterable[Life]) -> Peak:
-    """The most of them that were alive together."""
+    """The largest number of pods alive at the same time."""
     steps = [(life.made, 1, life.conversion) for life in pods]
     steps += [(life.until, -1, life.conversion) for life in pods]
     alive: Counter[str] = Counter()
@@ -102,10 +102,10 @@ def peak(pods: Iterable[Life]) -> Peak:
 
 
 def jobs_made(records: Iterable[Any], namespace: str) -> Counter[str]:
-    """How many Jobs of each name were made; a name stands for one attempt of one conversion.
+    """The number of Jobs created with each name. A name stands for one attempt.
 
-    A create whose client went away is logged as failed and may have been carried out nevertheless:
-    the owners of pods tell of those.
+    The log reports a create as failed if its client disconnected, but it may have been carried
+    out. The owners of pods show such Jobs.
     """
     created: Counter[str] = Counter()
     owners: dict[str, set[str]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""A chaos run on a cluster that is there: conversions under faults, then a table (hack/chaos)."""
+"""A chaos run on an existing cluster: conversions under faults, then a report (hack/chaos)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from rich.table import Table
 
 from conversion_operator.api import names
 from tests.e2e.support.commands import ROOT, TOOLS, Kubectl, must
-from tests.e2e.support.operator import AUDIT_LOG, OperatorInCluster
+from tests.e2e.support.operator import AUDIT_LOG, install
 from tests.load import audit, media
+from tests.load.fault_injector import FaultInjector
 from tests.load.findings import Row, finished, leftovers, rows, wrong
-from tests.load.saboteur import Saboteur
 
 LIMIT: Final = 5
 """CONVERTER_MAX_PARALLEL of tests/load/overlay."""
 
 _PAUSE: Final = (1.0, 8.0)
 _CONVERGE: Final = 900.0
-# Two minutes is how long the operator keeps a finished Job.
-_TIDY: Final = 240.0
+# The operator keeps a finished Job for two minutes.
+_CLEANUP: Final = 240.0
 _OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 _STARTED: Final = time.monotonic()
 
@@ -37,12 +37,12 @@ T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     print(f"[{time.monotonic() - _STARTED:4.0f}s] {text}", file=sys.stderr, flush=True)
 
 
-def persist(attempt: Callable[[], T], seconds: float = 180) -> T:
-    """The result of what fails while the API server is away."""
+def retry(attempt: Callable[[], T], seconds: float = 180) -> T:
+    """Retry a call that fails while the API server is unavailable."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -67,20 +67,16 @@ class Run:
     def install(self) -> None:
         """CRD, operator and inputs."""
         media.write_inputs(self.volume)
-        crds = str(ROOT / "crds")
-        self.kubectl("apply", "-f", crds)
-        self.kubectl.wait("condition=Established", "-f", crds, seconds=60)
-        self.kubectl("apply", "-k", str(ROOT / "tests/load/overlay"))
-        OperatorInCluster(self.kubectl).until_ready()
+        install(self.kubectl, ROOT / "tests/load/overlay")
 
     def submit(self, some: list[Any]) -> None:
-        """Create conversions; again if the answer was lost, which changes nothing."""
+        """Create conversions. A repeated request changes nothing if only its answer was lost."""
         if some:
             text = json.dumps({"apiVersion": "v1", "kind": "List", "items": some})
-            persist(lambda: self.kubectl("apply", "-f", "-", text=text, limit=90))
+            retry(lambda: self.kubectl("apply", "-f", "-", text=text, limit=90))
 
-    def hurt(self, saboteur: Saboteur, dice: random.Random) -> None:
-        """Half of the conversions at once, the others by and by, and faults all the time."""
+    def inject_faults(self, injector: FaultInjector, dice: random.Random) -> None:
+        """Inject faults. Half of the conversions start at once, the others one after another."""
         bodies = media.manifests(self.jobs, dice)
         sent = (len(bodies) + 1) // 2
         self.submit(bodies[:sent])
@@ -89,23 +85,23 @@ class Run:
             due = min(len(bodies), int(len(bodies) * (0.5 + 0.6 * share)))
             self.submit(bodies[sent:due])
             sent = max(sent, due)
-            saboteur.repair()
-            if what := saboteur.strike(share):
+            injector.repair()
+            if what := injector.strike(share):
                 say(what)
             time.sleep(dice.uniform(*_PAUSE))
         self.submit(bodies[sent:])
 
     def conversions(self) -> list[Any]:
-        """All of them."""
-        return list(persist(lambda: self.kubectl.get("-n", media.NAMESPACE, "convjob"))["items"])
+        """All conversions."""
+        return list(retry(lambda: self.kubectl.get("-n", media.NAMESPACE, "convjob"))["items"])
 
     def ours(self, kind: str) -> list[Any]:
-        """Jobs or pods of conversions."""
+        """The Jobs or pods of conversions."""
         arguments = ("-n", media.NAMESPACE, kind, "-l", _OURS)
-        return list(persist(lambda: self.kubectl.get(*arguments))["items"])
+        return list(retry(lambda: self.kubectl.get(*arguments))["items"])
 
     def until_finished(self) -> list[Any]:
-        """The conversions once all have ended, or when there is no more time."""
+        """Wait until all conversions have ended or time is up, and return them."""
         deadline = time.monotonic() + _CONVERGE
         said = -1
         while True:
@@ -118,9 +114,9 @@ class Run:
                 return all_of_them
             time.sleep(1)
 
-    def until_tidy(self) -> list[str]:
-        """What is left over when the operator has had its time to tidy up."""
-        deadline = time.monotonic() + _TIDY
+    def until_cleaned_up(self) -> list[str]:
+        """Give the operator time to clean up, and return what is left over."""
+        deadline = time.monotonic() + _CLEANUP
         while True:
             left = leftovers(self.ours("jobs"), self.ours("pods"), self.volume)
             if not left or time.monotonic() > deadline:
@@ -128,47 +124,47 @@ class Run:
             time.sleep(2)
 
     def log(self, since: str) -> list[Any]:
-        """The changes in the audit log since a time; a cluster may be used again."""
+        """The changes in the audit log since a time. Earlier runs may have used the cluster."""
         node = f"{self.cluster}-control-plane"
         text = must("docker", "exec", node, "cat", AUDIT_LOG, limit=120)
         changes = audit.changes(text.splitlines())
         return [record for record in changes if record["stageTimestamp"] >= since]
 
-    def go(self) -> int:
-        """The whole run. Returns the exit code."""
+    def run(self) -> int:
+        """Do the whole run, and return the exit code."""
         started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
         say("installing")
         self.install()
         dice = random.Random(self.seed)  # noqa: S311
-        saboteur = Saboteur(self.kubectl, self.cluster, dice)
+        injector = FaultInjector(self.kubectl, self.cluster, dice)
         say(f"{self.jobs} conversions, {self.seconds:.0f} s of faults, seed {self.seed}")
         try:
-            self.hurt(saboteur, dice)
+            self.inject_faults(injector, dice)
         finally:
-            saboteur.repair(all_of_them=True)
+            injector.repair(all_of_them=True)
         say("no more faults; waiting for all to finish")
         conversions = self.until_finished()
-        converged = time.monotonic() - saboteur.last
-        say("waiting for the operator to tidy up")
-        left = self.until_tidy()
-        faulty = [
-            text for item in conversions if (text := wrong(item, self.volume, saboteur.cancelled))
+        converged = time.monotonic() - injector.last
+        say("waiting for the operator to clean up")
+        left = self.until_cleaned_up()
+        wrong_results = [
+            text for item in conversions if (text := wrong(item, self.volume, injector.cancelled))
         ]
         log = self.log(started)
         table = [
             *rows(
-                *(conversions, faulty, audit.lives(log, media.NAMESPACE)),
+                *(conversions, wrong_results, audit.lives(log, media.NAMESPACE)),
                 *(audit.jobs_made(log, media.NAMESPACE), left),
                 limit=LIMIT,
                 wanted=self.jobs,
             ),
             Row("seconds from the last fault to the last end", f"{converged:.0f}"),
-            *(Row(f"fault: {kind}", str(count)) for kind, count in saboteur.done.most_common()),
+            *(Row(f"fault: {kind}", str(count)) for kind, count in injector.done.most_common()),
         ]
-        return self.report(table, faulty + left)
+        return self.report(table, wrong_results + left)
 
     def report(self, table: list[Row], details: list[str]) -> int:
-        """For people a table, for programs a file. 1 if anything is bad."""
+        """Print a table and write a JSON file. Returns 1 if there are violations."""
         title = f"{self.jobs} conversions, {self.seconds:.0f} s of faults, seed {self.seed}"
         shown = Table("what", "value", title=title)
         for row in table:
@@ -198,7 +194,7 @@ def main() -> int:
     seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**6))
     jobs = int(os.environ.get("CHAOS_JOBS") or 300)
     seconds = float(os.environ.get("CHAOS_SECONDS") or 600)
-    return Run(kubectl, cluster, Path(volume), seed, jobs, seconds).go()
+    return Run(kubectl, cluster, Path(volume), seed, jobs, seconds).run()
 
 
 if __name__ == "__main__":

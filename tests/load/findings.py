@@ -1,4 +1,4 @@
-"""What came of a chaos run: numbers, and which of them are violations. Pure but for the volume."""
+"""The findings of a chaos run, and which of them are violations. Reads only the volume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.load.audit import Life, peak
 from tests.load.media import BROKEN
 
 TEMPORARY: Final = (".converter-*.part", "*.part")
-_NOT_ITS_FAULT: Final = ("PodDeleted", "JobDeleted", "NodeLost", "Evicted", "StartError")
+_CAUSED_BY_FAULTS: Final = ("PodDeleted", "JobDeleted", "NodeLost", "Evicted", "StartError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Row:
 
 
 def finished(conversion: Any) -> bool:
-    """True once it has come to any end."""
+    """True if the conversion has finished."""
     return any(
         condition["type"] == "Finished" and condition["status"] == "True"
         for condition in conversion.get("status", {}).get("conditions", ())
@@ -34,7 +34,7 @@ def finished(conversion: Any) -> bool:
 
 
 def wrong(conversion: Any, volume: Path, cancelled: Iterable[str]) -> str:
-    """What is wrong with the end of a conversion; "" if nothing is."""
+    """What is wrong with the result of a conversion; "" if it is right."""
     name, status = conversion["metadata"]["name"], conversion.get("status", {})
     phase, reason = status.get("phase"), status.get("reason")
     file = volume / conversion["spec"]["outputFile"]
@@ -51,18 +51,18 @@ def wrong(conversion: Any, volume: Path, cancelled: Iterable[str]) -> str:
     if file.exists():
         return f"{name}: {phase} ({reason}), but its file is there"
     if phase == "Cancelled":
-        return "" if name in cancelled else f"{name}: Cancelled by nobody"
-    if not name.startswith(BROKEN) and reason not in _NOT_ITS_FAULT:
+        return "" if name in cancelled else f"{name}: Cancelled without a request"
+    if not name.startswith(BROKEN) and reason not in _CAUSED_BY_FAULTS:
         return f"{name}: {phase} ({reason}) without a cause: {status.get('message')}"
-    if name.startswith(BROKEN) and reason in _NOT_ITS_FAULT:
+    if name.startswith(BROKEN) and reason in _CAUSED_BY_FAULTS:
         return ""
     return "" if finished(conversion) else f"{name}: not finished ({phase}, {reason})"
 
 
 def leftovers(jobs: Iterable[Any], pods: Iterable[Any], volume: Path) -> list[str]:
-    """Jobs and pods that are still there, and temporary files.
+    """Jobs, pods and temporary files that still exist.
 
-    Not a sweep: its Job stays an hour on purpose, and says that there was one.
+    Sweeps do not count: their Jobs stay for an hour on purpose.
     """
     kinds = (("Job", jobs), ("pod", pods))
     named = [(kind, item["metadata"]["name"]) for kind, items in kinds for item in items]
@@ -74,7 +74,7 @@ def leftovers(jobs: Iterable[Any], pods: Iterable[Any], volume: Path) -> list[st
 
 def rows(
     conversions: list[Any],
-    faulty: list[str],
+    wrong_results: list[str],
     pods: list[Life],
     jobs: Counter[str],
     left: list[str],
@@ -82,7 +82,7 @@ def rows(
     limit: int,
     wanted: int,
 ) -> list[Row]:
-    """The table, less what took how long."""
+    """The rows of the table, except for durations and faults."""
     ends = Counter(str(item.get("status", {}).get("phase")) for item in conversions)
     done = sum(finished(item) for item in conversions)
     attempts = Counter(
@@ -97,7 +97,7 @@ def rows(
         Row("conversions finished", f"{done} of {wanted}", done != wanted),
         Row("their ends", _counts(ends)),
         Row("ends of the attempts kept", _counts(attempts)),
-        Row("results wrong", str(len(faulty)), bool(faulty)),
+        Row("results wrong", str(len(wrong_results)), bool(wrong_results)),
         Row("Jobs made", str(jobs.total())),
         Row("attempts with more than one Job", str(len(twice)), bool(twice)),
         Row("pods made", f"{len(pods)} ({unseen} whose end the audit log lacks)"),

@@ -27,14 +27,14 @@ _RATE: Final = 8000
 
 
 def write_inputs(volume: Path) -> None:
-    """Short sounds, small pictures, one damaged file and minutes of video in input/."""
+    """Write short audio files, small images, a damaged file and minutes of video to input/."""
     folder = volume / "input"
     for number in range(_KINDS):
         _tone(folder / f"tone-{number}.wav", 220 + 55 * number, seconds=1 + number % 3)
-        _picture(folder / f"picture-{number}.png", 64 + 16 * number)
+        _image(folder / f"image-{number}.png", 64 + 16 * number)
     (folder / "broken.wav").write_bytes(random.Random(1).randbytes(4096))  # noqa: S311
     shutil.copy(ROOT / "deploy/samples/media/big-buck-bunny.mov", folder)
-    must(  # copied, not encoded: minutes of real video in no time
+    must(  # stream copy: minutes of real video in no time
         *("docker", "run", "--rm", "--network=none", f"--volume={volume.resolve()}:/workspace"),
         *("--entrypoint=ffmpeg", IMAGE, "-v", "error", "-y", "-stream_loop", "30"),
         *("-i", "input/big-buck-bunny.mov", "-c", "copy", "input/long.mp4"),
@@ -43,7 +43,7 @@ def write_inputs(volume: Path) -> None:
 
 
 def manifests(count: int, dice: random.Random) -> list[dict[str, Any]]:
-    """``count`` ConversionJobs: one in eight runs for long, one in thirty has a damaged input."""
+    """``count`` ConversionJobs. One in eight runs long, one in thirty has a damaged input."""
     return [_manifest(number, dice) for number in range(count)]
 
 
@@ -57,7 +57,7 @@ def _manifest(number: int, dice: random.Random) -> dict[str, Any]:
     elif number % 2:
         name, spec = f"tone-{number:04}", _spec("audio_to_mp3", f"tone-{which}.wav", "mp3")
     else:
-        name, spec = f"picture-{number:04}", _spec("image_resize", f"picture-{which}.png", "png")
+        name, spec = f"image-{number:04}", _spec("image_resize", f"image-{which}.png", "png")
         spec["options"] = {"size": f"{dice.randint(16, 64)}x64"}
     spec["outputFile"] = f"{FOLDER}/{name}.{spec['outputFile']}"
     return {
@@ -83,7 +83,7 @@ def _tone(path: Path, hertz: int, seconds: int) -> None:
         out.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
 
 
-def _picture(path: Path, side: int) -> None:
+def _image(path: Path, side: int) -> None:
     """A PNG with a gradient."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,8 +1,8 @@
-"""A proxy between an operator and an API server that does harm on demand.
+"""A proxy between an operator and an API server that injects faults.
 
-It stands in front of any API server: the one in a component test's process, or a real cluster's
-(:func:`upstream_of` reads its kubeconfig), to which an operator outside of it is pointed. Every
-fault is a context manager, says whom it hits by verb and path, and counts its ``hits``::
+The API server is the one in a component test's process, or that of a real cluster
+(:func:`upstream_of` reads its kubeconfig). Every fault is a context manager. It selects requests by
+verb and path, and counts its ``hits``::
 
     proxy = Proxy(api.url)
     url = await proxy.start()
@@ -30,14 +30,14 @@ import yaml
 from aiohttp import web
 
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-# Those concern one connection and not what is said over it.
+# Headers of the connection, which a proxy must not forward.
 _HOP: Final = frozenset(
     {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "upgrade"}
 )
 
 
-class Kind(Enum):
-    """What a fault does."""
+class FaultKind(Enum):
+    """The effect of a fault."""
 
     BLACK_HOLE = auto()
     DROP_ANSWER = auto()
@@ -48,9 +48,9 @@ class Kind(Enum):
 
 @dataclass(eq=False)
 class Fault:
-    """One fault that is switched on. It hits ``times`` requests after the first ``skip``."""
+    """One enabled fault. It skips ``skip`` requests, then hits ``times`` of them, or all."""
 
-    kind: Kind
+    kind: FaultKind
     verb: str | None = None
     path: re.Pattern[str] = re.compile("")
     times: int | None = None
@@ -61,11 +61,11 @@ class Fault:
     _hit: asyncio.Event = field(default_factory=asyncio.Event)
 
     def matches(self, verb: str, path: str) -> bool:
-        """True if it concerns such a request. Does not count."""
+        """True if the fault applies to such a request. Does not count a hit."""
         return self.verb in (None, verb) and self.path.search(path) is not None
 
     def strikes(self, verb: str, path: str) -> bool:
-        """True if it hits this request, which is then counted."""
+        """True if the fault hits this request. Counts the hit."""
         if not self.matches(verb, path) or (self.times is not None and self.hits >= self.times):
             return False
         if self.skip:
@@ -76,7 +76,7 @@ class Fault:
         return True
 
     async def wait_hit(self, more_than: int = 0, seconds: float = 30.0) -> None:
-        """Until it has hit more than so often. Raises TimeoutError."""
+        """Wait until it has more hits than ``more_than``. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while self.hits <= more_than:
                 self._hit.clear()
@@ -85,7 +85,7 @@ class Fault:
 
 @dataclass(eq=False)
 class _Stream:
-    """A watch that is open, and the faults that reach into it."""
+    """An open watch and the faults in its stream."""
 
     verb: str
     path: str
@@ -94,7 +94,7 @@ class _Stream:
 
 
 class Proxy:
-    """Listens on a port of its own, in plain HTTP, and forwards to ``upstream``."""
+    """Listens on its own port with plain HTTP, and forwards to ``upstream``."""
 
     def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
         self._upstream, self._tls = upstream.rstrip("/"), tls
@@ -108,7 +108,7 @@ class Proxy:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> str:
-        """Listen; returns the URL."""
+        """Listen, and return the URL."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -129,7 +129,7 @@ class Proxy:
     # Faults
 
     @contextmanager
-    def _on(self, kind: Kind, path: str, **options: Any) -> Iterator[Fault]:
+    def _on(self, kind: FaultKind, path: str, **options: Any) -> Iterator[Fault]:
         fault = Fault(kind, path=re.compile(path), **options)
         self._faults.append(fault)
         try:
@@ -139,46 +139,46 @@ class Proxy:
 
     @contextmanager
     def black_hole(self, path: str = "", **options: Any) -> Iterator[Fault]:
-        """Requests go nowhere and are never answered; nothing closes.
+        """Requests are neither forwarded nor answered, and nothing closes.
 
-        Watches that are open fall silent, and stay so after the fault is over.
+        Open watches send nothing any more, even after the end of the fault.
         """
-        with self._on(Kind.BLACK_HOLE, path, **options) as fault:
+        with self._on(FaultKind.BLACK_HOLE, path, **options) as fault:
             for stream in self._streams:
                 stream.silent |= fault.strikes(stream.verb, stream.path)
             yield fault
 
     @contextmanager
     def drop_answer(self, path: str = "", **options: Any) -> Iterator[Fault]:
-        """Requests are carried out, then the connection breaks instead of an answer."""
-        with self._on(Kind.DROP_ANSWER, path, **options) as fault:
+        """Requests are carried out, then the connection breaks."""
+        with self._on(FaultKind.DROP_ANSWER, path, **options) as fault:
             yield fault
 
     @contextmanager
     def status(self, code: int, path: str = "", **options: Any) -> Iterator[Fault]:
-        """Requests are answered with this code and not carried out."""
-        with self._on(Kind.STATUS, path, code=code, **options) as fault:
+        """Requests get this code, and are not carried out."""
+        with self._on(FaultKind.STATUS, path, code=code, **options) as fault:
             yield fault
 
     @contextmanager
     def delay_watches(self, seconds: float, path: str = "", **options: Any) -> Iterator[Fault]:
-        """Lines of watches that begin now arrive late, in order."""
-        with self._on(Kind.DELAY, path, verb="watch", seconds=seconds, **options) as fault:
+        """New watches receive their lines late, in order."""
+        with self._on(FaultKind.DELAY, path, verb="watch", seconds=seconds, **options) as fault:
             yield fault
 
     def expire_watches(self, path: str = "") -> int:
-        """410 in the middle of the stream, as from a server that has forgotten the version.
+        """Send a 410 in the middle of the stream, as a server does for a compacted version.
 
-        Returns how many watches were hit.
+        Returns the number of watches hit.
         """
-        once = Fault(Kind.EXPIRE, "watch", re.compile(path))
+        once = Fault(FaultKind.EXPIRE, "watch", re.compile(path))
         for stream in self._streams:
             if once.strikes(stream.verb, stream.path):
                 stream.expire.set()
         return once.hits
 
     def cut(self) -> int:
-        """Break every connection. Returns how many there were."""
+        """Break every connection. Returns their number."""
         server = self._runner.server
         connections = list(server.connections) if server else []
         for connection in connections:
@@ -186,7 +186,7 @@ class Proxy:
                 connection.transport.abort()
         return len(connections)
 
-    def _struck(self, verb: str, path: str) -> dict[Kind, Fault]:
+    def _struck(self, verb: str, path: str) -> dict[FaultKind, Fault]:
         return {fault.kind: fault for fault in tuple(self._faults) if fault.strikes(verb, path)}
 
     # Requests
@@ -196,19 +196,22 @@ class Proxy:
         verb = "watch" if watch else _VERBS.get(request.method, "get")
         struck = self._struck(verb, request.path)
         body = await request.read()
-        if Kind.BLACK_HOLE in struck:
+        if FaultKind.BLACK_HOLE in struck:
             await asyncio.Event().wait()
-        if refusal := struck.get(Kind.STATUS):
+        if refusal := struck.get(FaultKind.STATUS):
             return web.json_response(_status(refusal.code), status=refusal.code)
         try:
             return await self._forward(request, verb, body, struck)
-        except (aiohttp.ClientError, ConnectionError):  # the server broke off, and so does this
+        except (
+            aiohttp.ClientError,
+            ConnectionError,
+        ):  # the server broke the connection, so the proxy does too
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
 
     async def _forward(
-        self, request: web.Request, verb: str, body: bytes, struck: Mapping[Kind, Fault]
+        self, request: web.Request, verb: str, body: bytes, struck: Mapping[FaultKind, Fault]
     ) -> web.StreamResponse:
         assert self._session is not None
         async with self._session.request(
@@ -218,7 +221,7 @@ class Proxy:
             data=body or None,
             allow_redirects=False,
         ) as answer:
-            if Kind.DROP_ANSWER in struck:
+            if FaultKind.DROP_ANSWER in struck:
                 await answer.read()
                 if request.transport is not None:
                     request.transport.abort()
@@ -228,7 +231,7 @@ class Proxy:
                 return web.Response(
                     status=answer.status, headers=_passed_on(answer.headers), body=content
                 )
-            delay = struck[Kind.DELAY].seconds if Kind.DELAY in struck else 0.0
+            delay = struck[FaultKind.DELAY].seconds if FaultKind.DELAY in struck else 0.0
             return await self._stream(request, answer, delay)
 
     async def _stream(
@@ -244,7 +247,7 @@ class Proxy:
                 if stream.silent:
                     await asyncio.Event().wait()
                 await response.write(line)
-            if stream.silent:  # nor is the end of it told
+            if stream.silent:  # the client does not see the end either
                 await asyncio.Event().wait()
             if stream.expire.is_set():
                 event = {"type": "ERROR", "object": _status(410)}
@@ -255,7 +258,7 @@ class Proxy:
 
 
 async def _late(lines: AsyncIterable[bytes], delay: float) -> AsyncIterator[bytes]:
-    """The lines, each ``delay`` seconds after it came; reading goes on meanwhile."""
+    """The lines, each ``delay`` seconds late. Reading continues meanwhile."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[tuple[float, bytes | BaseException | None]] = asyncio.Queue()
 
@@ -284,7 +287,7 @@ async def _late(lines: AsyncIterable[bytes], delay: float) -> AsyncIterator[byte
 
 
 async def _until(stop: asyncio.Event, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The lines until ``stop`` is set, also while none comes."""
+    """The lines until ``stop`` is set, even if it is set between two lines."""
     stopped = asyncio.ensure_future(stop.wait())
     following: asyncio.Future[bytes] | None = None
     try:
@@ -322,7 +325,7 @@ def _status(code: int) -> dict[str, Any]:
 
 
 def upstream_of(kubeconfig: Path) -> tuple[str, ssl.SSLContext]:
-    """URL of a real cluster, and TLS with the client certificate of its kubeconfig (kind's)."""
+    """The URL of a kind cluster, and TLS with the client certificate of its kubeconfig."""
     config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     authority = base64.b64decode(cluster["certificate-authority-data"]).decode()

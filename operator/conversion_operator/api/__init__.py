@@ -1,1 +1,4 @@
-"""What users see: the resource, its status, its reasons, and the CRD made from them. No I/O."""
+"""The public API: the ConversionJob, its status, its reasons, and the CRD generated from them.
+
+No I/O. May import ``contract`` and ``options`` of :mod:`media_converter` only.
+"""

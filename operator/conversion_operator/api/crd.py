@@ -1,6 +1,6 @@
-"""The CustomResourceDefinition, made from the pydantic models.
+"""Generates the CustomResourceDefinition from the pydantic models.
 
-``make crds`` writes it to crds/, and a test fails when what is committed differs. The operator
+``make crds`` writes it to crds/. A test fails when the committed file is out of date. The operator
 never installs it.
 """
 
@@ -34,7 +34,7 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
 
 
 def structural_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's JSON schema as a structural schema: no $ref, no null, int-or-string spelt out."""
+    """The structural schema of a model: without $ref and null, with int-or-string for unions."""
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
     converted: dict[str, Any] = _convert(schema, definitions)
@@ -64,7 +64,7 @@ def _convert(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 def _convert_union(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """``X | None`` is X that may be absent; ``int | str`` is Kubernetes' int-or-string."""
+    """The schema of a union: X for ``X | None``, Kubernetes' int-or-string for ``int | str``."""
     rest = {key: value for key, value in node.items() if key not in ("anyOf", *_DROPPED)}
     variants: list[dict[str, Any]] = [
         _convert(v, definitions) for v in node["anyOf"] if v != {"type": "null"}
@@ -74,14 +74,14 @@ def _convert_union(node: dict[str, Any], definitions: dict[str, Any]) -> dict[st
     by_type = {variant["type"]: variant for variant in variants}
     if set(by_type) != {"integer", "string"}:
         raise TypeError(f"a structural schema has no union of {sorted(by_type)}")
-    # Value validations of both types apply side by side: the API server checks a pattern on
-    # strings and a minimum on integers only.
+    # The validations of both types can be merged: the API server checks a pattern on strings only
+    # and a minimum on integers only.
     merged = {k: v for variant in variants for k, v in variant.items() if k != "type"}
     return {"x-kubernetes-int-or-string": True} | merged | rest
 
 
 def build_crd() -> dict[str, Any]:
-    """The CustomResourceDefinition as plain values."""
+    """The CustomResourceDefinition as a dictionary."""
     spec = structural_schema(ConversionJobSpec)
     spec["x-kubernetes-validations"] = _rules(spec_rules())
     status = structural_schema(ConversionJobStatus)
@@ -91,7 +91,7 @@ def build_crd() -> dict[str, Any]:
     }
     schema = {
         "type": "object",
-        "description": "One conversion of one media file on the shared volume.",
+        "description": "ConversionJob converts one media file on the shared volume.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
@@ -138,8 +138,8 @@ def _rules(rules: list[ValidationRule]) -> list[dict[str, str]]:
 
 
 def render_crd() -> str:
-    """The CRD as YAML, as it is committed."""
-    header = "# Made from operator/conversion_operator/api by `make crds`. Do not edit.\n"
-    # A round trip through JSON turns enums and tuples into what YAML can hold.
+    """The CRD as the YAML of crds/."""
+    header = "# Generated from operator/conversion_operator/api by `make crds`. Do not edit.\n"
+    # A round trip through JSON turns enums and tuples into strings and lists for YAML.
     plain = json.loads(json.dumps(build_crd()))
     return header + yaml.safe_dump(plain, sort_keys=False, width=100)

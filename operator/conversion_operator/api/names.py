@@ -18,7 +18,7 @@ CONVERTER_NAME: Final = "my-converter"
 UID_LABEL: Final = f"{GROUP}/conversion-uid"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 CONVERSION_ANNOTATION: Final = f"{GROUP}/conversion"
-"""The ConversionJob's name, for people. An annotation: a name may be longer than a label."""
+"""The ConversionJob's name, for people. A name may be too long for a label."""
 
 # What the HTTP API writes on the ConversionJobs that it creates.
 CALLER_INPUT_ANNOTATION: Final = f"{GROUP}/caller-input-file"

@@ -1,7 +1,7 @@
-"""The closed list of reasons in ``status.reason``, each with its meaning and its cure.
+"""The closed list of values of ``status.reason``, with the meaning and the cure of each.
 
-The converter's own reasons come from :mod:`media_converter.contract`; those of the operator are
-here. docs/reasons.md is made from ``REASONS``, and a test fails when the two differ.
+The operator's own reasons are defined here, the converter's in :mod:`media_converter.contract`.
+docs/reasons.md is generated from ``REASONS``. A test fails when the page is out of date.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import ExitReason
 
 
 class Reason(StrEnum):
-    """Reasons the operator gives by itself."""
+    """The reasons that the operator decides on. The converter reports the others."""
 
-    # Waiting, without a Job.
+    # Waiting: there is no Job yet.
     WAITING_FOR_SLOT = "WaitingForSlot"
     PAUSED = "Paused"
     PATH_BUSY = "PathBusy"
     CLAIM_MISSING = "ClaimMissing"
     RETRY_BACKOFF = "RetryBackoff"
-    # A Job exists, its container does not run yet.
+    # Starting: the Job exists, the container has not started.
     STARTING = "Starting"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     UNSCHEDULABLE = "Unschedulable"
@@ -32,7 +32,7 @@ class Reason(StrEnum):
     VOLUME_NOT_READY = "VolumeNotReady"
     CONTAINER_CONFIG_ERROR = "ContainerConfigError"
     IMAGE_CHANGED = "ImageChanged"
-    # Under way.
+    # Running.
     RUNNING = "Running"
     CANCELLING = "Cancelling"
     NODE_UNREACHABLE = "NodeUnreachable"
@@ -52,226 +52,306 @@ class Reason(StrEnum):
 
 
 class Explanation(NamedTuple):
-    """What a reason means and what to do about it, in the words of the person who reads it."""
+    """What a reason means and what to do about it, as Markdown for users.
+
+    ``cure`` says first whether the operator retries automatically.
+    """
 
     meaning: str
     cure: str
 
 
 _R = Reason
-_C = ConverterReason
+_C = ExitReason
+
+_START = "Retried automatically until `QueueTimeout`."
+_DISRUPTION = "Retried automatically, up to 10 times."
+_FAILURE = "Retried automatically, up to `spec.maxRetries` times."
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
     {
         _R.WAITING_FOR_SLOT: Explanation(
-            "The parallel limit is reached; the conversion waits for its turn.",
-            "Wait, raise spec.priority, or raise CONVERTER_MAX_PARALLEL.",
+            "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots.",
+            "Starts automatically. To start it earlier, raise `spec.priority` or "
+            "`CONVERTER_MAX_PARALLEL`.",
         ),
         _R.PAUSED: Explanation(
-            "CONVERTER_ENABLED is false: nothing new is started, what runs goes on.",
-            "Set CONVERTER_ENABLED to true in the operator's ConfigMap.",
+            "`CONVERTER_ENABLED` is false. Running conversions continue, but none starts.",
+            "Starts automatically after you set `CONVERTER_ENABLED` to `true` in the operator's "
+            "ConfigMap.",
         ),
         _R.PATH_BUSY: Explanation(
-            "An older unfinished conversion uses the same output, or the input depends on it.",
-            "Wait for it, cancel it, or choose another outputFile.",
+            "A conversion that comes before this one writes this input or output, or reads this "
+            "output.",
+            "Starts automatically when that conversion ends. `status.message` names it. To "
+            "start earlier, cancel that conversion.",
         ),
         _R.CLAIM_MISSING: Explanation(
-            "The namespace has no PersistentVolumeClaim of the configured name.",
-            "Create the claim (deploy/namespace); the conversion then starts by itself.",
+            "The namespace does not have the PersistentVolumeClaim that `SHARED_VOLUME_CLAIM` "
+            "names.",
+            "Starts automatically after you create the claim. Example: "
+            "`deploy/namespace/claim.yaml`.",
         ),
         _R.RETRY_BACKOFF: Explanation(
-            "The last attempt failed for a cause that a retry can cure; the next one is waiting.",
-            "Nothing to do; status.attempts has the cause of each attempt.",
+            "The last attempt failed. The next attempt starts after a pause.",
+            "Retried automatically. `status.attempts` shows why each attempt ended.",
         ),
         _R.STARTING: Explanation(
-            "The Job is created and its container is about to start.", "Wait."
+            "The Job exists. Its container has not started yet.",
+            f"{_START} No action is needed.",
         ),
         _R.IMAGE_PULL_FAILED: Explanation(
-            "The node cannot pull the converter image.",
-            "Correct CONVERTER_IMAGE or make the image available; the attempt is repeated.",
+            "The node cannot pull the image `CONVERTER_IMAGE`.",
+            f"{_START} Correct `CONVERTER_IMAGE`, or make the image available to the node.",
         ),
         _R.UNSCHEDULABLE: Explanation(
-            "No node has room, or none fits the pod's constraints.",
-            "Free resources, add a node, or lower spec.resources.requests.",
+            "No node has enough free resources, or none meets the constraints of the pod.",
+            f"{_START} Free resources or add a node. Or lower `spec.resources.requests` in a new "
+            "ConversionJob.",
         ),
         _R.QUOTA_EXCEEDED: Explanation(
-            "A ResourceQuota of the namespace refuses the pod.",
-            "Raise the quota or wait until other pods end; the attempt is repeated.",
+            "A ResourceQuota of the namespace does not allow the Job or its pod.",
+            "Retried automatically. Raise the quota, or wait until other pods end. Check: "
+            "`kubectl -n NAMESPACE describe quota`.",
         ),
         _R.POD_REJECTED: Explanation(
-            "The API server refuses the pod, for instance by Pod Security or a policy.",
-            "Read status.message and allow what the converter pod asks for.",
+            "The API server rejects the Job or its pod, for example because of Pod Security.",
+            "Retried automatically. `status.message` has the answer of the API server. Change "
+            "the policy that it names.",
         ),
         _R.VOLUME_NOT_READY: Explanation(
-            "The shared volume cannot be attached or mounted on the node.",
-            "Check the claim is bound and ReadWriteMany; describe the pod for its events.",
+            "The node cannot attach or mount the shared volume.",
+            f"{_START} Check that the claim is bound and ReadWriteMany: `kubectl -n NAMESPACE "
+            "get pvc`.",
         ),
         _R.CONTAINER_CONFIG_ERROR: Explanation(
-            "The kubelet cannot create the container from its configuration.",
-            "Read status.message; usually the image or a limit does not fit the node.",
+            "The kubelet cannot create the container.",
+            f"{_START} The usual cause is the image or a resource limit. Check: `kubectl -n "
+            "NAMESPACE describe pod POD`.",
         ),
         _R.IMAGE_CHANGED: Explanation(
-            "The attempt had not started when the configured image changed.",
-            "Nothing to do; it is repeated with the new image.",
+            "`CONVERTER_IMAGE` changed before the container started.",
+            "Retried automatically with the new image. No action is needed.",
         ),
-        _R.RUNNING: Explanation("The converter runs.", "Wait; status.progress says how far it is."),
+        _R.RUNNING: Explanation(
+            "The converter is running.",
+            "No action is needed. `status.progress` shows the progress.",
+        ),
         _R.CANCELLING: Explanation(
-            "A cancel was asked for; the converter is being stopped.", "Wait for it to end."
+            "`spec.cancel` is true. The converter is stopping.",
+            "No action is needed. The conversion ends when its pod has stopped.",
         ),
         _R.NODE_UNREACHABLE: Explanation(
-            "The node of the pod does not answer; the pod may or may not still run.",
-            "Bring the node back or delete it; no second attempt starts while the pod may run.",
+            "The node does not respond. The pod may still be running on it.",
+            "Retried automatically when the pod has certainly stopped. Restart the node, or "
+            "turn it off for good and run `kubectl delete node NODE`.",
         ),
         _R.CANCELLED: Explanation(
-            "Cancelled by spec.cancel before it was complete; no output was written.",
-            "Create a new ConversionJob to convert the file after all.",
+            "`spec.cancel` was set before the conversion was complete. No output was written.",
+            "Not retried. To convert the file, create a new ConversionJob.",
         ),
         _R.INVALID_SPEC: Explanation(
-            "The resource was stored before validation, or around it, and cannot be understood.",
-            "Read status.message, correct the manifest and create it anew.",
+            "The stored spec is invalid. It was not validated by the current CRD.",
+            "Not retried. Delete the ConversionJob and create it again without the error in "
+            "`status.message`.",
         ),
         _R.QUEUE_TIMEOUT: Explanation(
-            "The conversion could not be started within CONVERTER_QUEUE_TIMEOUT_SECONDS.",
-            "Cure the cause in status.message and create the ConversionJob anew.",
+            "No attempt could start its container within `CONVERTER_QUEUE_TIMEOUT_SECONDS`. "
+            "Waiting for a slot does not count.",
+            "Not retried. Remove the cause that `status.message` names, then create a new "
+            "ConversionJob.",
         ),
         _R.EVICTED: Explanation(
-            "The node evicted the pod, to drain or for lack of resources.",
-            "Retried by itself; if it ends so, look at the node's disk and memory.",
+            "The pod was evicted: its node was drained, shut down, or short of resources.",
+            f"{_DISRUPTION} If it still fails, check the node's disk and memory: `kubectl "
+            "describe node NODE`.",
         ),
         _R.PREEMPTED: Explanation(
-            "The scheduler removed the pod for one of higher priority.",
-            "Retried by itself; if it ends so, give the cluster room.",
+            "The scheduler removed the pod to make room for a pod of higher priority.",
+            f"{_DISRUPTION} If it still fails, add resources to the cluster.",
         ),
         _R.NODE_LOST: Explanation(
-            "The node went away with the pod and did not come back in time.",
-            "Retried by itself once the pod is gone; else create the ConversionJob anew.",
+            "The node stopped responding while the pod was running on it.",
+            "Retried automatically, up to 10 times, if the pod is deleted within "
+            "`CONVERTER_LOST_SECONDS`. Otherwise not retried: create a new ConversionJob.",
         ),
         _R.START_ERROR: Explanation(
-            "The node could not start the container; the converter never ran.",
-            "Retried by itself; if it ends so, look at the node's container runtime.",
+            "The node could not start the container. The converter did not run.",
+            f"{_DISRUPTION} If it still fails, check the node and its container runtime: "
+            "`kubectl describe node NODE`.",
         ),
         _R.POD_DELETED: Explanation(
-            "Somebody or something deleted the pod while it ran.",
-            "Retried by itself; set spec.cancel to stop a conversion for good.",
+            "The pod was deleted before the attempt ended.",
+            f"{_DISRUPTION} To stop a conversion, set `spec.cancel` instead of deleting its pod.",
         ),
         _R.JOB_DELETED: Explanation(
-            "Somebody or something deleted the Job while it ran.",
-            "Retried by itself; set spec.cancel to stop a conversion for good.",
+            "The Job was deleted before the attempt ended.",
+            f"{_DISRUPTION} To stop a conversion, set `spec.cancel` instead of deleting its Job.",
         ),
         _R.CONTAINER_KILLED: Explanation(
-            "The container was killed by a signal, or ended with an unknown exit code.",
-            "Retried; status.logs has what the converter wrote last.",
+            "A signal killed the container, or it ended with an unknown exit code.",
+            f"{_FAILURE} If it still fails, read the end of the log in `status.logs`.",
         ),
         _R.REPORT_MISSING: Explanation(
-            "The container ended with exit code 0 but left no final report.",
-            "Check that CONVERTER_IMAGE is the converter of this release.",
+            "The container ended with exit code 0, but it did not report a result.",
+            f"{_FAILURE} Check that `CONVERTER_IMAGE` is the converter of this release.",
         ),
         _R.JOB_NAME_TAKEN: Explanation(
-            "A Job that is not ours has the name this attempt needs.",
-            "Delete or rename that Job; the attempt is then repeated.",
+            "Another Job already has the name that this attempt needs.",
+            "Starts automatically after you delete that Job: `kubectl -n NAMESPACE delete job "
+            "JOB`. `status.message` names it.",
         ),
         _C.COMPLETED: Explanation(
-            "The output is complete, verified and in place.", "Nothing to do."
+            "The output is complete and verified.",
+            "No action is needed.",
         ),
         _C.INPUT_NOT_FOUND: Explanation(
-            "There is no file at inputFile on the shared volume.",
-            "Check the path: it is relative to the root of the volume.",
+            "There is no file at `spec.inputFile` on the shared volume.",
+            "Not retried. Check the path. It is relative to the root of the volume.",
         ),
-        _C.INPUT_EMPTY: Explanation("The input file has no bytes.", "Upload the file again."),
+        _C.INPUT_EMPTY: Explanation(
+            "The input file is empty.",
+            "Not retried. Upload the file again.",
+        ),
         _C.INPUT_NOT_REGULAR: Explanation(
-            "inputFile is a folder, device, pipe or socket.", "Name a regular file."
+            "`spec.inputFile` is a folder, device, pipe or socket.",
+            "Not retried. Use the path of a regular file.",
         ),
         _C.PATH_NOT_ALLOWED: Explanation(
-            "A path leaves the shared volume, goes through a symbolic link, or is too long.",
-            "Use a plain path beneath the root of the volume.",
+            "A path contains `.` or `..`, goes through a symbolic link, or is too long.",
+            "Not retried. Use the plain path from the root of the volume.",
         ),
         _C.UNSUPPORTED_FORMAT: Explanation(
-            "The content of the file is of no format the converter accepts.",
-            "Convert it to a common format first; playlists, SVG and PDF are refused on purpose.",
+            "The converter does not accept the format or codec of the input for this conversion "
+            "type.",
+            "Not retried. Convert the file to a common format first. Playlists, SVG and PDF are "
+            "never accepted.",
         ),
         _C.NO_VIDEO_STREAM: Explanation(
-            "The file has no video that can be decoded.", "For sound alone use audio_to_mp3."
+            "The file has no video stream.",
+            "Not retried. To convert its audio, use `audio_to_mp3`.",
         ),
         _C.NO_AUDIO_STREAM: Explanation(
-            "The file has no sound that can be decoded.", "Check the file with a player."
+            "The file has no audio stream that can be decoded.",
+            "Not retried. Play the file to check that it has audio.",
         ),
         _C.INPUT_TRUNCATED: Explanation(
-            "The file ends before its content does, as after a broken upload.",
-            "Upload the file again.",
+            "The file ends before its content does, for example after an interrupted upload.",
+            "Not retried. Upload the file again.",
         ),
         _C.INPUT_DAMAGED: Explanation(
-            "The content of the file cannot be decoded.", "Upload the file again, or repair it."
+            "The content of the file cannot be decoded.",
+            "Not retried. Repair the file or upload it again.",
         ),
         _C.INPUT_TOO_LARGE: Explanation(
-            "The picture has more pixels or frames than the converter accepts.",
-            "Reduce the picture first; status.message has its size and the limit.",
+            "The image or video has more pixels than the converter accepts. In an animation, "
+            "all frames count.",
+            "Not retried. Make the input smaller. `status.message` has its size and the limit.",
         ),
         _C.NOTHING_IN_RANGE: Explanation(
-            "start lies behind the end of the media.", "Choose a start within its duration."
+            "`options.start` is after the end of the input, or the selected range is empty.",
+            "Not retried. Choose an `options.start` before the end of the input.",
         ),
         _C.OUTPUT_IS_INPUT: Explanation(
-            "inputFile and outputFile are the same file.", "Choose another outputFile."
+            "`spec.inputFile` and `spec.outputFile` are the same file, for example through a link.",
+            "Not retried. Choose another `spec.outputFile`.",
         ),
         _C.INVALID_OPTIONS: Explanation(
-            "An option is unknown or out of range for this conversion type.",
-            "Correct the option that status.message names.",
+            "An option is unknown or out of range, or the extension of the output does not fit "
+            "the conversion type.",
+            "Not retried. Correct the option or extension that `status.message` names.",
         ),
         _C.NEEDS_MEMORY: Explanation(
-            "The conversion cannot fit in the memory limit.",
-            "Raise spec.resources.limits.memory to the figure in status.message.",
+            "The conversion does not fit into its memory limit. The converter calculates this "
+            "before it starts.",
+            "Not retried. Raise `spec.resources.limits.memory` to the value in "
+            "`status.message`, or choose a smaller output.",
         ),
         _C.INPUT_UNREADABLE: Explanation(
-            "The converter's user may not read the input file.",
-            "Make the file readable for uid 65532 or its group.",
+            "The converter is not allowed to read the input file.",
+            f"{_FAILURE} Make the file readable for the user `CONVERTER_RUN_AS_USER` or the "
+            "group `CONVERTER_RUN_AS_GROUP`.",
         ),
         _C.OUTPUT_NOT_WRITABLE: Explanation(
-            "The converter's user may not write in the output's folder.",
-            "Make the folder writable for uid 65532 or its group.",
+            "The converter is not allowed to write to the output's folder, or the output path "
+            "is not a regular file.",
+            f"{_FAILURE} Make the folder writable for the user `CONVERTER_RUN_AS_USER` or the "
+            "group `CONVERTER_RUN_AS_GROUP`.",
         ),
         _C.DISK_FULL: Explanation(
-            "The shared volume has no space left.", "Free space on it; the attempt is repeated."
+            "The shared volume is full.",
+            f"{_FAILURE} Free space on the volume.",
         ),
         _C.INPUT_CHANGED: Explanation(
-            "The input changed while it was read.",
-            "Create the ConversionJob only after the upload is complete.",
+            "The input changed while the converter read it.",
+            f"{_FAILURE} Create a ConversionJob only after the upload is complete.",
         ),
         _C.OUT_OF_MEMORY: Explanation(
             "The converter needed more memory than its limit.",
-            "Retried once with twice the memory; beyond that raise spec.resources.limits.memory.",
+            "Retried automatically, once, with up to twice the memory, unless `spec.maxRetries` "
+            "is 0. If it still fails, raise `spec.resources.limits.memory` in a new "
+            "ConversionJob.",
         ),
         _C.STALLED: Explanation(
-            "The converter made no progress for CONVERTER_STALL_SECONDS.",
-            "Check the file with a player and the volume's speed.",
+            "The converter made no progress for `CONVERTER_STALL_SECONDS`.",
+            f"{_FAILURE} If it still fails, check the speed of the volume, and play the file to "
+            "check it.",
         ),
         _C.DEADLINE_EXCEEDED: Explanation(
-            "The conversion ran longer than its time limit.",
-            "Raise spec.timeoutSeconds in a new ConversionJob, or choose a smaller resolution.",
+            "The attempt ran longer than its time limit.",
+            "Not retried. Raise `spec.timeoutSeconds` in a new ConversionJob, or choose a "
+            "smaller resolution.",
         ),
         _C.TERMINATED: Explanation(
-            "The converter was asked to stop before it was complete.",
-            "Retried by itself unless it was cancelled.",
+            "The container received SIGTERM, but neither its Job nor its pod was deleted.",
+            f"{_DISRUPTION} If it still fails, check the node: `kubectl describe node NODE`.",
         ),
         _C.IO_ERROR: Explanation(
-            "Reading or writing the shared volume failed.", "Check the volume; it is retried."
+            "The converter could not read from or write to the shared volume.",
+            f"{_FAILURE} Check the volume and the server behind it.",
         ),
         _C.VERIFICATION_FAILED: Explanation(
-            "The output did not pass its checks and was thrown away.",
-            "Retried; if it ends so, report the file with status.logs.",
+            "The output did not pass its checks and was deleted.",
+            f"{_FAILURE} If it still fails, report a bug with `status.logs`.",
         ),
         _C.INTERNAL_ERROR: Explanation(
-            "The converter met a case it does not know.",
-            "Retried; if it ends so, report the file with status.logs.",
+            "The converter met an unexpected error.",
+            f"{_FAILURE} If it still fails, report a bug with `status.logs`.",
         ),
     }
 )
 
+_PAGE = """\
+# Reasons
+
+`status.reason` says why a conversion is in its phase. This page lists all reasons. To see the
+reason and the message of a conversion:
+
+```sh
+kubectl -n NAMESPACE get convjob NAME -o jsonpath='{.status.reason}: {.status.message}{"\\n"}'
+```
+
+The last column says first what the operator does without your help:
+
+- **Starts automatically**: the conversion waits. It starts when the cause no longer exists.
+- **Retried automatically until `QueueTimeout`**: a container that does not start within
+  `CONVERTER_START_TIMEOUT_SECONDS` releases its slot. The next attempt follows after a pause.
+- **Retried automatically, up to `spec.maxRetries` times**: the attempt failed. The default is
+  `CONVERTER_MAX_RETRIES`.
+- **Retried automatically, up to 10 times**: the cluster ended the attempt. This does not count
+  against `spec.maxRetries`.
+- **Not retried**: the conversion has ended. Its spec cannot be changed, so remove the cause and
+  create a new ConversionJob.
+
+In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
+`status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).
+
+This page is generated from `operator/conversion_operator/api/reasons.py` by `make crds`.
+
+"""
+
 
 def render_reasons() -> str:
-    """docs/reasons.md: one row a reason, in the order of the list."""
+    """docs/reasons.md: one row per reason, in the order of ``REASONS``."""
     rows = "\n".join(f"| `{r}` | {e.meaning} | {e.cure} |" for r, e in REASONS.items())
-    return (
-        "# Reasons\n\n"
-        "Every value `status.reason` can have. This page is made from "
-        "`operator/conversion_operator/api/reasons.py` by `make crds`.\n\n"
-        "| reason | what it means | what to do |\n|---|---|---|\n" + rows + "\n"
-    )
+    return _PAGE + "| Reason | What it means | What to do |\n|---|---|---|\n" + rows + "\n"

@@ -1,7 +1,7 @@
-"""``spec`` of a ConversionJob. The descriptions are what ``kubectl explain`` prints.
+"""``spec`` of a ConversionJob. ``kubectl explain`` prints the docstrings of the fields.
 
-Aliases are the names users write. This module has what a schema can say of a single field; for the
-options that comes from GRAMMAR. :mod:`conversion_operator.api.validation` has the rest.
+The aliases are the names that users write. Rules about one field are here. Those of the options
+come from GRAMMAR. Rules about several fields are in :mod:`conversion_operator.api.validation`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from media_converter.options import GRAMMAR, MAX_LENGTH
 PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 URL_PATTERN: Final = r"^[!-\[\]-~]+$"
-"""Printable ASCII but for the space and the backslash, which readers of URLs disagree about."""
+"""Printable ASCII without the space and the backslash: URL parsers disagree about these two."""
 
 MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
@@ -56,51 +56,62 @@ Duration = Annotated[int, _integers("duration")] | Annotated[str, _strings("dura
 Time = Annotated[int, _integers("time")] | Annotated[str, _strings("time")]
 
 
+def _join_lines(schema: dict[str, Any]) -> None:
+    """Remove the line breaks of the fields' docstrings from the descriptions."""
+    for field in schema.get("properties", {}).values():
+        if "description" in field:
+            field["description"] = " ".join(field["description"].split())
+
+
 class ApiModel(BaseModel):
-    """A value as the API server stores it: camelCase names, unknown fields refused, immutable."""
+    """A frozen value as the API server stores it: camelCase names, unknown fields are errors."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra=_join_lines,
     )
 
 
 class ConversionOptions(ApiModel):
-    """Options of the conversion; which ones apply depends on conversionType. All are optional."""
+    """Options of the conversion. Each applies only to some conversion types."""
 
-    quality: Quality | None = Field(
-        None,
-        description="video_to_mp4: low, medium (default) or high. image_resize: 1 to 100, by "
-        "default 85. extract_thumbnail: 1 to 100, by default as good as the video.",
-    )
-    resolution: Annotated[str, _strings("resolution")] | None = Field(
-        None,
-        description="video_to_mp4: the largest short side, 240p to 2160p. Never enlarges. "
-        "Default: the size of the input.",
-    )
-    bitrate: Annotated[str, _strings("bitrate")] | None = Field(
-        None, description="audio_to_mp3: 32k to 320k, a bit rate MP3 has. Default: 192k."
-    )
-    start: Start | None = Field(
-        None,
-        description="video_to_mp4 and audio_to_mp3: where to begin, in seconds or as "
-        "HH:MM:SS.mmm. Default: the beginning.",
-    )
-    duration: Duration | None = Field(
-        None,
-        description="video_to_mp4 and audio_to_mp3: how much to convert, in seconds or as "
-        "HH:MM:SS.mmm. Default: all of it.",
-    )
-    size: Annotated[str, _strings("size")] | None = Field(
-        None,
-        description="image_resize and extract_thumbnail: the box WIDTHxHEIGHT in pixels the "
-        "picture is fitted into. Never enlarges. Default: 800x600 for image_resize, the size of "
-        "the video for extract_thumbnail.",
-    )
-    time: Time | None = Field(
-        None,
-        description="extract_thumbnail: the moment of the picture, in seconds or as "
-        "HH:MM:SS.mmm. Default: 1 second, or the middle of a shorter clip.",
-    )
+    quality: Quality | None = None
+    """Quality of the output. A higher quality makes a larger file. Allowed: low, medium or high for
+    video_to_mp4; 1 to 100 for image_resize and extract_thumbnail. Default: medium for video_to_mp4,
+    85 for image_resize, 94 for extract_thumbnail.
+    """
+    resolution: Annotated[str, _strings("resolution")] | None = None
+    """Maximum length of the short side of the output, for video_to_mp4. A smaller video is not
+    enlarged. Allowed: 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p. Default: the size of the
+    input.
+    """
+    bitrate: Annotated[str, _strings("bitrate")] | None = None
+    """Bit rate of the output, for audio_to_mp3. Allowed: 32k, 40k, 48k, 56k, 64k, 80k, 96k, 112k,
+    128k, 160k, 192k, 224k, 256k or 320k. Default: 192k.
+    """
+    start: Start | None = None
+    """Start of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: 0 to 604800
+    seconds, written as 90, "1.5" or HH:MM:SS.mmm. Default: 0.
+    """
+    duration: Duration | None = None
+    """Length of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: more than 0
+    and up to 604800 seconds, written as 90, "1.5" or HH:MM:SS.mmm. Default: up to the end of the
+    input.
+    """
+    size: Annotated[str, _strings("size")] | None = None
+    """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
+    ratio is kept, and a smaller image is not enlarged. Allowed: WIDTHxHEIGHT, each 1 to 16384.
+    Default: 800x600 for image_resize, the size of the video for extract_thumbnail.
+    """
+    time: Time | None = None
+    """Time of the frame in the video, for extract_thumbnail. Allowed: 0 to 604800 seconds,
+    written as 90, "1.5" or HH:MM:SS.mmm. Default: 1 second, or the middle of a shorter video. If
+    that frame is black, another one is used.
+    """
 
     @field_validator("quality", "start", "duration", "time", mode="before")
     @classmethod
@@ -110,82 +121,76 @@ class ConversionOptions(ApiModel):
 
 
 class ResourceList(ApiModel):
-    """Amounts of CPU and memory, as Kubernetes quantities."""
+    """CPU and memory as Kubernetes quantities."""
 
-    cpu: Quantity | None = Field(None, description="CPUs, for instance 500m or 1.")
-    memory: Quantity | None = Field(None, description="Memory, for instance 256Mi or 1Gi.")
+    cpu: Quantity | None = None
+    """CPUs, for example 500m or 1."""
+    memory: Quantity | None = None
+    """Memory, for example 256Mi or 1Gi."""
 
 
 class Resources(ApiModel):
-    """What the converter container asks for and what it may use at most."""
+    """Requests and limits of the converter container."""
 
-    requests: ResourceList | None = Field(
-        None, description="What the scheduler reserves. Default: cpu 100m, memory 256Mi."
-    )
-    limits: ResourceList | None = Field(
-        None,
-        description="What the container may use at most; the converter sizes its threads and "
-        'buffers by it. Default: cpu "1", memory 1Gi.',
-    )
+    requests: ResourceList | None = None
+    """CPU and memory that the scheduler reserves. A request above its limit is lowered to the
+    limit. Default: the settings CONVERTER_REQUESTS_CPU and CONVERTER_REQUESTS_MEMORY.
+    """
+    limits: ResourceList | None = None
+    """The most CPU and memory that the container may use. The converter adapts its threads and
+    buffers to them. Default: the settings CONVERTER_LIMITS_CPU and CONVERTER_LIMITS_MEMORY.
+    """
 
 
 class Notify(ApiModel):
-    """Who is told of the end."""
+    """The callback that the operator makes when the conversion ends."""
 
-    url: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=URL_PATTERN)] = (
-        Field(
-            description="Where the end is POSTed to as a signed CloudEvent; docs/callbacks.md "
-            "describes it. http or https, without user name or password, and a host on the "
-            "operator's list CONVERTER_CALLBACK_HOSTS."
-        )
-    )
+    url: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=URL_PATTERN)]
+    """URL that receives a signed CloudEvent, see docs/callbacks.md. Allowed: http and https URLs
+    without user name and password. The host must be in the setting CONVERTER_CALLBACK_HOSTS.
+    """
 
 
 class ConversionJobSpec(ApiModel):
-    """What to convert. Immutable but for cancel, priority and ttlSecondsAfterFinished."""
+    """What to convert. Only cancel, priority and ttlSecondsAfterFinished can be changed."""
 
-    conversion_type: ConversionType = Field(
-        description="What to make: video_to_mp4 (H.264 and AAC in MP4), audio_to_mp3, "
-        "image_resize, or extract_thumbnail (a picture from a video)."
-    )
-    input_file: Path = Field(
-        description="The file to convert, relative to the root of the shared volume. A leading / "
-        "means the same root. It is read in place and never changed."
-    )
-    output_file: Path = Field(
-        description="Where the result goes, relative to the root of the shared volume. Missing "
-        "folders are created; an existing file is replaced only when the result is complete. The "
-        "extension must fit conversionType."
-    )
-    options: ConversionOptions | None = Field(None, description="Options of the conversion.")
-    priority: Annotated[int, Field(ge=-100, le=100)] | None = Field(
-        None,
-        description="Higher starts first, from -100 to 100; one step is worth a minute of "
-        "waiting, so that nothing waits for ever. May be changed while waiting. Default: 0.",
-    )
-    cancel: bool | None = Field(
-        None, description="Set to true to stop the conversion. Once true it stays true."
-    )
-    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = Field(
-        None,
-        description="Longest time to run, in seconds; waiting does not count. Default: the "
-        "operator's CONVERTER_TIMEOUT_SECONDS.",
-    )
-    max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = Field(
-        None,
-        description="How often a failure that a retry can cure is retried. A fault of the file "
-        "never is; evictions and lost nodes do not count. Default: the operator's "
-        "CONVERTER_MAX_RETRIES.",
-    )
-    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = Field(
-        None,
-        description="How long to keep this resource after its end, in seconds. The output file "
-        "stays. May be changed. Default: the operator's CONVERTER_TTL_SECONDS.",
-    )
-    resources: Resources | None = Field(
-        None, description="CPU and memory of the converter container."
-    )
-    notify: Notify | None = Field(
-        None,
-        description="Who is told of the end. Default: the operator's CONVERTER_CALLBACK_URL.",
-    )
+    conversion_type: ConversionType
+    """Type of the conversion. video_to_mp4 makes an MP4 file with H.264 and AAC. audio_to_mp3 makes
+    an MP3 file. image_resize makes an image that fits a size. extract_thumbnail makes an image from
+    a frame of a video.
+    """
+    input_file: Path
+    """Path of the input file, relative to the root of the shared volume. A leading / makes no
+    difference. The file is never changed.
+    """
+    output_file: Path
+    """Path of the output file, relative to the root of the shared volume. A leading / makes no
+    difference. Missing folders are created. An existing file is replaced when the output is
+    complete, and kept if the conversion fails. The extension must fit conversionType.
+    """
+    options: ConversionOptions | None = None
+    """Options of the conversion. Each applies only to some conversion types."""
+    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
+    """Priority in the queue. A higher one starts earlier: one step is worth a minute of waiting.
+    Can be changed. Allowed: -100 to 100. Default: 0.
+    """
+    cancel: bool | None = None
+    """Set to true to cancel the conversion, at any time. It cannot be set back. Default: false."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
+    """Longest time that an attempt may run, in seconds. Waiting does not count. Allowed: 1 to
+    604800. Default: the setting CONVERTER_TIMEOUT_SECONDS.
+    """
+    max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = None
+    """How many times to retry after a failure. Faulty input files are not retried. Evictions and
+    lost nodes do not count. Allowed: 0 to 10. Default: the setting CONVERTER_MAX_RETRIES.
+    """
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
+    """How long to keep this resource after the conversion ends, in seconds. The output file is not
+    deleted. Can be changed. Allowed: 0 to 31536000. Default: the setting CONVERTER_TTL_SECONDS.
+    """
+    resources: Resources | None = None
+    """Requests and limits of the converter container."""
+    notify: Notify | None = None
+    """The callback that the operator makes when the conversion ends. Default: the setting
+    CONVERTER_CALLBACK_URL.
+    """

@@ -1,4 +1,4 @@
-"""``status`` of a ConversionJob, written by the operator alone and at most 8 KiB as a whole."""
+"""``status`` of a ConversionJob. Only the operator writes it. It has at most 8 KiB."""
 
 from __future__ import annotations
 
@@ -39,68 +39,82 @@ class Phase(StrEnum):
 
 
 class Condition(ApiModel):
-    """A condition as in the Kubernetes API conventions."""
+    """A condition of the conversion."""
 
-    type: Annotated[str, StringConstraints(max_length=64)] = Field(
-        description="Succeeded or Finished."
-    )
-    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
-    reason: ReasonText = Field(description="The reason in one word, as in status.reason.")
-    message: Message = Field(description="The reason in a sentence.")
-    last_transition_time: datetime = Field(description="When the status of it last changed.")
+    type: Annotated[str, StringConstraints(max_length=64)]
+    """Type of the condition: Succeeded or Finished."""
+    status: Literal["True", "False", "Unknown"]
+    """Status of the condition: True, False or Unknown."""
+    reason: ReasonText
+    """Reason of the condition, as in status.reason."""
+    message: Message
+    """Beginning of status.message."""
+    last_transition_time: datetime
+    """When the status of the condition last changed."""
 
 
 class Progress(ApiModel):
-    """How far the running attempt is."""
+    """Progress of the running attempt."""
 
-    percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
-        None, description="0 to 100; absent while the length is unknown."
-    )
-    speed: Annotated[str, StringConstraints(max_length=16)] | None = Field(
-        None, description="Seconds of media per second, for instance 2.31x."
-    )
-    eta_seconds: Count | None = Field(None, description="Estimated seconds to the end.")
+    percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Progress in percent. Absent while the length is unknown."""
+    speed: Annotated[str, StringConstraints(max_length=16)] | None = None
+    """Seconds of media converted per second, for example 2.31x."""
+    eta_seconds: Count | None = None
+    """Estimated time until the attempt ends, in seconds."""
 
 
 class Attempt(ApiModel):
-    """One try: one Job. Only the last few are kept."""
+    """One attempt: one Job."""
 
-    number: Annotated[int, Field(ge=1)] = Field(description="1 for the first attempt.")
-    reason: ReasonText | None = Field(None, description="How it ended; absent while under way.")
-    message: Annotated[str, StringConstraints(max_length=256)] | None = Field(
-        None, description="How it ended, in a sentence."
-    )
-    start_time: datetime = Field(description="When its Job was created.")
-    completion_time: datetime | None = Field(None, description="When it ended.")
+    number: Annotated[int, Field(ge=1)]
+    """Number of the attempt. The first is 1."""
+    reason: ReasonText | None = None
+    """Why the attempt ended, as in status.reason. Absent until it ends."""
+    message: Annotated[str, StringConstraints(max_length=256)] | None = None
+    """Why the attempt ended, in a sentence."""
+    start_time: datetime
+    """When the Job was created."""
+    completion_time: datetime | None = None
+    """When the attempt ended."""
 
 
 class Retries(ApiModel):
-    """How often attempts ended, by what the end counts as."""
+    """Number of attempts that ended without success, by cause."""
 
-    failures: Count = Field(0, description="Failures, counted against spec.maxRetries.")
-    disruptions: Count = Field(0, description="Evictions, lost nodes and the like; free.")
-    not_started: Count = Field(0, description="Attempts whose container never started.")
-    out_of_memory: Count = Field(0, description="Ends for lack of memory; the first is free.")
+    failures: Count = 0
+    """Failed attempts. They count against spec.maxRetries."""
+    disruptions: Count = 0
+    """Attempts that the cluster ended, for example by an eviction. At most 10 are retried."""
+    not_started: Count = 0
+    """Consecutive attempts whose container did not start."""
+    out_of_memory: Count = 0
+    """Attempts that ran out of memory. At most one is retried."""
 
 
 class OutputFacts(ApiModel):
-    """What the output file is, probed after it was written."""
+    """Facts about the output file, read from the file after it was written."""
 
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
-        description="SHA-256 of the file."
-    )
-    container: Codec = Field(description="File format, for instance mp4.")
-    video_codec: Codec | None = Field(None, description="Video or picture codec.")
-    audio_codec: Codec | None = Field(None, description="Audio codec.")
-    width: Count | None = Field(None, description="Displayed width in pixels.")
-    height: Count | None = Field(None, description="Displayed height in pixels.")
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the file, in hexadecimal."""
+    container: Codec
+    """Format of the file, for example mp4."""
+    video_codec: Codec | None = None
+    """Codec of the video or image."""
+    audio_codec: Codec | None = None
+    """Codec of the audio."""
+    width: Count | None = None
+    """Displayed width in pixels."""
+    height: Count | None = None
+    """Displayed height in pixels."""
     duration_seconds: (
         Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+\.[0-9]{3}$")] | None
-    ) = Field(None, description="Length in seconds, as a decimal with milliseconds.")
+    ) = None
+    """Duration in seconds, with three decimals."""
 
 
 class NotifyState(StrEnum):
-    """Where a callback stands."""
+    """State of a callback."""
 
     PENDING = "Pending"
     DELIVERED = "Delivered"
@@ -108,74 +122,79 @@ class NotifyState(StrEnum):
 
 
 class Notification(ApiModel):
-    """What became of the callback. It may change after the end; the rest of the status may not."""
+    """State of the callback. The only part of the status that changes after the conversion ends."""
 
-    state: NotifyState = Field(
-        description="Pending until the receiver has it (Delivered) or it is given up (GaveUp)."
-    )
-    attempts: Count = Field(description="How often it was sent, or tried to.")
-    last_attempt_time: datetime | None = Field(None, description="When it was last tried.")
-    next_attempt_time: datetime | None = Field(
-        None, description="When it is tried next; absent before the first time and at the end."
-    )
-    message: Annotated[str, StringConstraints(max_length=NOTIFY_MESSAGE_MAX_BYTES)] | None = Field(
-        None, description="What stands in the way, in a sentence."
-    )
+    state: NotifyState
+    """State of the callback. Pending: not delivered yet. Delivered: the receiver accepted it.
+    GaveUp: the operator does not send it again.
+    """
+    attempts: Count
+    """How many times the operator tried to send the callback."""
+    last_attempt_time: datetime | None = None
+    """When the operator last tried to send it."""
+    next_attempt_time: datetime | None = None
+    """When the operator tries next. Absent before the first try and after the last."""
+    message: Annotated[str, StringConstraints(max_length=NOTIFY_MESSAGE_MAX_BYTES)] | None = None
+    """Why the callback is not delivered."""
 
     def to_json(self) -> dict[str, object]:
-        """As it is stored, see ConversionJobStatus."""
+        """The notification as the API server stores it, see ConversionJobStatus."""
         return _whole_seconds(self.model_dump(mode="python", by_alias=True, exclude_none=True))
 
 
 class ConversionJobStatus(ApiModel):
-    """What became of the conversion."""
+    """State and outcome of the conversion. Only the operator writes it."""
 
-    phase: Phase = Field(
-        description="Queued, Starting, Running, Succeeded, Failed or Cancelled. For people; "
-        "programs wait for the condition Finished."
-    )
-    observed_generation: Count | None = Field(
-        None, description="The metadata.generation this status is about."
-    )
-    conditions: Annotated[list[Condition], Field(max_length=4)] = Field(
-        description="Succeeded (Unknown until the end) and Finished (True on every end)."
-    )
-    reason: ReasonText = Field(description="Why it stands there, from the list in docs/reasons.md.")
-    message: Message = Field(description="Why it stands there, and what to do, in a sentence.")
-    queue_position: Count | None = Field(
-        None, description="Place in the queue when last written; 1 is next."
-    )
-    progress: Progress | None = Field(None, description="How far the running attempt is.")
-    attempts: Annotated[list[Attempt], Field(max_length=ATTEMPTS_KEPT)] | None = Field(
-        None, description="The last few attempts, oldest first."
-    )
-    retries: Retries | None = Field(None, description="How often attempts ended without success.")
-    job_name: ObjectName | None = Field(None, description="The Job of the last attempt.")
-    pod_name: ObjectName | None = Field(None, description="The pod of the last attempt.")
-    node_name: ObjectName | None = Field(None, description="The node of the last attempt.")
-    start_time: datetime | None = Field(
-        None, description="When the converter of the last attempt started to run."
-    )
-    completion_time: datetime | None = Field(None, description="When the conversion ended.")
-    duration_seconds: Count | None = Field(
-        None, description="Running time of the last attempt in whole seconds."
-    )
-    output_size: Count | None = Field(None, description="Size of the output file in bytes.")
-    output: OutputFacts | None = Field(None, description="Facts about the output file.")
-    logs: Annotated[str, StringConstraints(max_length=LOGS_MAX_BYTES)] | None = Field(
-        None, description="The end of what the converter wrote, at most 2 KiB."
-    )
-    notify: Notification | None = Field(
-        None, description="What became of the callback; absent where none is wanted."
-    )
+    phase: Phase
+    """Phase of the conversion, for people: Queued, Starting, Running, Succeeded, Failed or
+    Cancelled. Programs wait for the condition Finished.
+    """
+    observed_generation: Count | None = None
+    """The metadata.generation that this status describes."""
+    conditions: Annotated[list[Condition], Field(max_length=4)]
+    """Finished is True when the conversion has ended, with or without success. Succeeded is Unknown
+    until then.
+    """
+    reason: ReasonText
+    """Why the conversion is in this phase. docs/reasons.md lists all reasons and what to do."""
+    message: Message
+    """Why the conversion is in this phase, in a sentence."""
+    queue_position: Count | None = None
+    """Position in the queue. 1 starts next. The operator does not write every change."""
+    progress: Progress | None = None
+    """Progress of the running attempt."""
+    attempts: Annotated[list[Attempt], Field(max_length=ATTEMPTS_KEPT)] | None = None
+    """The most recent attempts, oldest first."""
+    retries: Retries | None = None
+    """Number of attempts that ended without success, by cause."""
+    job_name: ObjectName | None = None
+    """Name of the Job of the last attempt."""
+    pod_name: ObjectName | None = None
+    """Name of the pod of the last attempt."""
+    node_name: ObjectName | None = None
+    """Name of the node of the last attempt."""
+    start_time: datetime | None = None
+    """When the container of the last attempt started."""
+    completion_time: datetime | None = None
+    """When the conversion ended."""
+    duration_seconds: Count | None = None
+    """How long the last attempt ran, in seconds."""
+    output_size: Count | None = None
+    """Size of the output file in bytes."""
+    output: OutputFacts | None = None
+    """Facts about the output file."""
+    logs: Annotated[str, StringConstraints(max_length=LOGS_MAX_BYTES)] | None = None
+    """The end of the converter's log, at most 2 KiB."""
+    notify: Notification | None = None
+    """State of the callback. Absent until the conversion ends, and if there is no callback."""
 
     def to_json(self) -> dict[str, object]:
-        """The status as the API server stores it: camelCase, times in whole seconds and Z."""
+        """The status as the API server stores it: camelCase, times in UTC in whole seconds."""
         return _whole_seconds(self.model_dump(mode="python", by_alias=True, exclude_none=True))
 
 
 def format_time(value: datetime) -> str:
-    """A metav1.Time: RFC 3339 in UTC with whole seconds."""
+    """A time as metav1.Time: RFC 3339 in UTC, in whole seconds."""
     return value.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,7 +1,7 @@
-"""CEL rules of the CRD: what the API server refuses at ``kubectl apply``, with its words.
+"""CEL rules of the CRD: what the API server refuses at ``kubectl apply``, and its messages.
 
-Each rule is guarded by has() where a field is optional. Immutability is laid on the spec as a
-whole: a rule on an optional field is skipped when that field appears or goes.
+Each rule on an optional field starts with has(). The immutability rules are on the spec as a
+whole, because the API server skips a rule on an optional field when the field is added or removed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from media_converter.options import (
 
 
 class ValidationRule(NamedTuple):
-    """One x-kubernetes-validations entry. ``field`` is the path the error points at."""
+    """One x-kubernetes-validations entry. ``field`` is the path that the error names."""
 
     rule: str
     message: str
     field: str | None = None
 
     def to_json(self) -> dict[str, str]:
-        """The entry as the CRD has it."""
+        """The entry in the CRD."""
         entry = {"rule": self.rule, "message": self.message}
         return entry | ({"fieldPath": self.field} if self.field else {})
 
@@ -50,7 +50,7 @@ def spec_rules() -> list[ValidationRule]:
 
 
 def root_rules() -> list[ValidationRule]:
-    """Rules on the whole object: an end is an end, whoever writes the status."""
+    """Rules on the whole object: no writer of the status can undo the end of a conversion."""
     return [
         ValidationRule("!has(oldSelf.status) || has(self.status)", "status may not be removed"),
         ValidationRule(
@@ -64,13 +64,13 @@ def root_rules() -> list[ValidationRule]:
 
 
 def _notify_rules() -> list[ValidationRule]:
-    """A late write of the end must not take back what has become of the callback meanwhile."""
+    """Rules that keep a late write of the terminal status from undoing newer callback progress."""
     noted = "!has(oldSelf.status) || !has(oldSelf.status.notify) || "
     kept = "(has(self.status) && has(self.status.notify) && "
     return [
         ValidationRule(
             noted + kept + "self.status.notify.attempts >= oldSelf.status.notify.attempts)",
-            "status.notify may not be removed, and its attempts not be counted down",
+            "status.notify may not be removed, and its attempts may not decrease",
         ),
         ValidationRule(
             noted
@@ -90,7 +90,7 @@ def _path_rules() -> list[ValidationRule]:
     rules = [
         ValidationRule(
             f"!self.{name}.split('/').exists(part, part == '..' || part == '.')",
-            f"{name} must not contain . or .. as a folder; write the plain path from the root of "
+            f"{name} must not contain . or .. as a folder; use the plain path from the root of "
             "the shared volume",
             f".{name}",
         )
@@ -99,7 +99,7 @@ def _path_rules() -> list[ValidationRule]:
     same = ValidationRule(
         "(self.inputFile.startsWith('/') ? self.inputFile : '/' + self.inputFile) != "
         "(self.outputFile.startsWith('/') ? self.outputFile : '/' + self.outputFile)",
-        "outputFile must not be the inputFile: the input is never changed",
+        "outputFile must not be the inputFile; the input is never changed",
         ".outputFile",
     )
     return [*rules, same]
@@ -184,7 +184,7 @@ def _url_rules() -> list[ValidationRule]:
 
 
 def _immutability_rules() -> list[ValidationRule]:
-    hint = "; only cancel, priority and ttlSecondsAfterFinished may change: create a new one"
+    hint = " (cancel, priority, ttlSecondsAfterFinished can change); create a new ConversionJob"
     required = [
         ValidationRule(f"self.{name} == oldSelf.{name}", f"{name} is immutable{hint}", f".{name}")
         for name in _IMMUTABLE_REQUIRED

@@ -1,7 +1,7 @@
-"""Reads settings from the environment, else from a mounted ConfigMap, else takes the defaults.
+"""Reads settings from environment variables, a mounted ConfigMap, or the defaults.
 
-A ConfigMap that is mounted as a folder has one file per key. The kubelet updates these files when
-the ConfigMap changes.
+An environment variable overrides the ConfigMap. A mounted ConfigMap is a folder with one file per
+key. The kubelet updates these files when the ConfigMap changes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LiveSettings(Generic[S]):
         try:
             fresh = read_settings(self._model, self._folder)
         except (OSError, ValueError) as error:  # ValidationError is a ValueError
-            logger.error("invalid settings, the previous settings stay in effect: %s", error)
+            logger.error("Invalid settings; keeping the previous ones: %s", error)
             return False
         changed, self.current = fresh != self.current, fresh
         return changed
@@ -48,7 +48,7 @@ class LiveSettings(Generic[S]):
 def render_table(model: type[BaseSettings]) -> str:
     """A Markdown table with one row per setting."""
     rows = "\n".join(
-        f"| `{name.upper()}` | `{field.default}` | {field.description} |"
+        f"| `{name.upper()}` | `{field.default}` | {' '.join((field.description or '').split())} |"
         for name, field in model.model_fields.items()
     )
     rows = rows.replace("`True`", "`true`").replace("``", "empty")

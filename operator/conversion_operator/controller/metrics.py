@@ -16,41 +16,43 @@ class Metrics:
         self.registry = registry
         self.finished = Counter(
             "converter_conversions_finished_total",
-            "Conversions that ended, by type, phase and reason.",
+            "Conversions that ended, by conversion type, phase and reason.",
             ("conversion_type", "phase", "reason"),
             registry=registry,
         )
         self.attempts = Counter(
             "converter_attempts_ended_total",
-            "Attempts that ended without success and were followed by another, by reason.",
+            "Attempts that ended without success and are retried, by conversion type and reason.",
             ("conversion_type", "reason"),
             registry=registry,
         )
         self.run_seconds = Histogram(
             "converter_run_seconds",
-            "Running time of conversions that ended, in seconds.",
+            "Running time of the last attempt of conversions that ended, in seconds.",
             ("conversion_type",),
             buckets=_RUN_BUCKETS,
             registry=registry,
         )
         self.wait_seconds = Histogram(
             "converter_wait_seconds",
-            "Time from creation to running, in seconds.",
+            "Time from the creation of a ConversionJob to the start of each attempt, in seconds.",
             ("conversion_type",),
             buckets=_RUN_BUCKETS,
             registry=registry,
         )
         self.queued = self._gauge("converter_queued", "Conversions that wait for a slot.")
         self.blocked = self._gauge(
-            "converter_blocked", "Conversions that wait for something else than a slot."
+            "converter_blocked", "Conversions that wait for something other than a slot."
         )
-        self.running = self._gauge("converter_running", "Slots taken.")
-        self.limit = self._gauge("converter_parallel_limit", "Slots there are.")
-        self.enabled = self._gauge("converter_enabled", "1 if new conversions are started.")
-        self.leading = self._gauge("converter_leading", "1 if this operator holds the Lease.")
+        self.running = self._gauge("converter_running", "Slots in use.")
+        self.limit = self._gauge("converter_parallel_limit", "Number of slots.")
+        self.enabled = self._gauge("converter_enabled", "1 if conversions may start, otherwise 0.")
+        self.leading = self._gauge(
+            "converter_leading", "1 if this operator is the leader, otherwise 0."
+        )
         self.errors = Counter(
             "converter_reconcile_errors_total",
-            "Reconciliations that failed and are repeated.",
+            "Reconciliations that failed. They are repeated.",
             registry=registry,
         )
         self.callbacks = Counter(
@@ -61,7 +63,7 @@ class Metrics:
         )
         self.callbacks_given_up = Counter(
             "converter_callbacks_given_up_total",
-            "Conversions whose callback was given up.",
+            "Callbacks that the operator gave up.",
             registry=registry,
         )
 
@@ -78,11 +80,12 @@ def render_metrics(metrics: Metrics) -> str:
     )
     return (
         "# Metrics\n\n"
-        "Served at `/metrics` on port 8080. Counters begin anew with the operator's process. "
-        "This page is made from `operator/conversion_operator/controller/metrics.py` by "
-        "`make crds`.\n\n| metric | type | meaning |\n|---|---|---|\n" + rows + "\n\n"
-        "What MY Network counts today, in PromQL:\n\n"
-        "| figure | query |\n|---|---|\n"
+        "The operator serves its metrics for Prometheus at `/metrics` on port 8080. Counters start "
+        "at 0\nwhen the operator restarts.\n\n"
+        "This page is generated from `operator/conversion_operator/controller/metrics.py` by\n"
+        "`make crds`.\n\n| Metric | Type | Meaning |\n|---|---|---|\n" + rows + "\n\n"
+        "PromQL queries for the figures that MY Network shows:\n\n"
+        "| Figure | Query |\n|---|---|\n"
         "| total | `sum(converter_conversions_finished_total)` |\n"
         '| successful | `sum(converter_conversions_finished_total{phase="Succeeded"})` |\n'
         '| failed | `sum(converter_conversions_finished_total{phase="Failed"})` |\n'

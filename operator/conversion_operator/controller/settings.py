@@ -16,7 +16,7 @@ from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import Policy
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
-"""The key that signs callbacks. Its Secret is optional."""
+"""The secret that signs callbacks. It comes from an optional Secret."""
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
@@ -29,9 +29,7 @@ def _quantity(text: str) -> str:
 
 def _url(text: str) -> str:
     if text and not (_TARGET.match(text) and re.fullmatch(URL_PATTERN.strip("^$"), text)):
-        raise ValueError(
-            "a URL for callbacks begins with http:// or https://, and has no user name"
-        )
+        raise ValueError("must start with http:// or https:// and must not contain a user name")
     return text
 
 
@@ -50,7 +48,7 @@ def _is_ipv6(text: str) -> bool:
 def _hosts(text: str) -> str:
     for name in _split(text):
         if not _HOST.fullmatch(name) and not _is_ipv6(name):
-            raise ValueError("names of hosts have neither a scheme nor a port nor wildcards")
+            raise ValueError(f"{name!r} is not a host name: no scheme, port or wildcard is allowed")
     return text
 
 
@@ -59,90 +57,93 @@ Seconds = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseSettings):
-    """One field per setting. The variable or file has the field's name in capitals."""
+    """One field per setting. The environment variable and the file have its name in capitals.
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    docs/settings.md prints the docstrings of the fields.
+    """
 
-    converter_enabled: bool = Field(
-        True, description="false: nothing new is started; what runs goes on."
-    )
-    converter_max_parallel: int = Field(
-        3, ge=0, description="How many conversions run at a time, over all namespaces."
-    )
-    converter_image: str = Field(
-        "my-converter:latest", min_length=1, description="Image of the converter."
-    )
-    shared_volume_claim: str = Field(
-        "my-network-shared",
-        min_length=1,
-        description="PersistentVolumeClaim of the shared volume, in the namespace of each "
-        "ConversionJob.",
-    )
-    watch_namespaces: Annotated[str, NoDecode] = Field(
-        "my-network", min_length=1, description="Namespaces to serve, separated by commas."
-    )
-    converter_timeout_seconds: Seconds = Field(
-        21600, description="Longest time a conversion may run, unless its spec says otherwise."
-    )
-    converter_stall_seconds: Seconds = Field(
-        300, description="A conversion without progress for that long is ended as Stalled."
-    )
-    converter_start_timeout_seconds: Seconds = Field(
-        300, description="A container that has not started by then gives its slot to others."
-    )
-    converter_queue_timeout_seconds: Seconds = Field(
-        86400, description="Tries to start are given up as QueueTimeout after that long."
-    )
-    converter_unreachable_seconds: Seconds = Field(
-        300, description="How long a node may be unreachable before its pods are evicted."
-    )
-    converter_lost_seconds: Seconds = Field(
-        900, description="How long to wait for a pod of a lost node before NodeLost."
-    )
-    converter_max_retries: int = Field(
-        2, ge=0, le=10, description="Retries of failures, unless the spec says otherwise."
-    )
-    converter_ttl_seconds: int = Field(
-        86400, ge=0, description="How long an ended ConversionJob is kept, unless its spec says."
-    )
-    converter_callback_url: Annotated[str, AfterValidator(_url)] = Field(
-        "",
-        description="Where the end of each conversion is POSTed to whose spec has no notify; "
-        "empty: nowhere. See callbacks.md.",
-    )
-    converter_callback_hosts: Annotated[str, NoDecode, AfterValidator(_hosts)] = Field(
-        "",
-        description="Hosts that callbacks may go to, exact names separated by commas; empty: "
-        "there are no callbacks.",
-    )
-    converter_max_memory: Quantity = Field(
-        "4Gi", description="Upper bound when memory is doubled after OutOfMemory."
-    )
-    converter_requests_cpu: Quantity = Field("100m", description="Default CPU request.")
-    converter_requests_memory: Quantity = Field("256Mi", description="Default memory request.")
-    converter_limits_cpu: Quantity = Field("1", description="Default CPU limit.")
-    converter_limits_memory: Quantity = Field("1Gi", description="Default memory limit.")
-    converter_run_as_user: int = Field(65532, ge=1, description="uid of the converter.")
-    converter_run_as_group: int = Field(65532, ge=1, description="gid of the converter.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe log messages to write."
-    )
-    probe_port: int = Field(
-        8080, ge=0, le=65535, description="Port of /metrics, /healthz and /readyz."
-    )
-    pod_namespace: str = Field(
-        "my-network-converter", description="Namespace of the operator, for its Lease."
-    )
-    pod_name: str = Field("", description="Name of the operator's pod, for its Lease.")
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    converter_enabled: bool = True
+    """Whether conversions start. If false, running ones continue. Allowed: true or false."""
+    converter_max_parallel: int = Field(3, ge=0)
+    """Number of slots: how many conversions run at the same time, in all namespaces together.
+    Allowed: 0 or more.
+    """
+    converter_image: str = Field("my-converter:latest", min_length=1)
+    """Image of the converter. After a change, attempts whose container has not started are repeated
+    with the new image.
+    """
+    shared_volume_claim: str = Field("my-network-shared", min_length=1)
+    """Name of the PersistentVolumeClaim of the shared volume. Each namespace of conversions has its
+    own.
+    """
+    watch_namespaces: Annotated[str, NoDecode] = Field("my-network", min_length=1)
+    """Namespaces whose ConversionJobs the operator serves, separated by commas."""
+    converter_timeout_seconds: Seconds = 21600
+    """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 or
+    more.
+    """
+    converter_stall_seconds: Seconds = 300
+    """An attempt ends as Stalled after this time without progress. Allowed: 1 or more."""
+    converter_start_timeout_seconds: Seconds = 300
+    """A container that has not started within this time releases its slot. The attempt is repeated
+    later. Allowed: 1 or more.
+    """
+    converter_queue_timeout_seconds: Seconds = 86400
+    """A conversion fails as QueueTimeout if its attempts cannot start a container within this time.
+    Waiting for a slot does not count. Allowed: 1 or more.
+    """
+    converter_unreachable_seconds: Seconds = 300
+    """How long a node may be unreachable before its converter pods are evicted. Allowed: 1 or more.
+    """
+    converter_lost_seconds: Seconds = 900
+    """How long to wait until an evicted pod on an unreachable node is deleted. Then the conversion
+    fails as NodeLost. Allowed: 1 or more.
+    """
+    converter_max_retries: int = Field(2, ge=0, le=10)
+    """Default of `spec.maxRetries`: how many times to retry after a failure. Allowed: 0 to 10."""
+    converter_ttl_seconds: int = Field(86400, ge=0)
+    """Default of `spec.ttlSecondsAfterFinished`: how long to keep a ConversionJob after it ends.
+    Allowed: 0 or more.
+    """
+    converter_callback_url: Annotated[str, AfterValidator(_url)] = ""
+    """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no call. See
+    [callbacks.md](callbacks.md).
+    """
+    converter_callback_hosts: Annotated[str, NoDecode, AfterValidator(_hosts)] = ""
+    """Hosts that callbacks may go to: exact names, separated by commas. Empty: no callbacks."""
+    converter_max_memory: Quantity = "4Gi"
+    """Highest memory limit that a retry after OutOfMemory gets."""
+    converter_requests_cpu: Quantity = "100m"
+    """Default of `spec.resources.requests.cpu`."""
+    converter_requests_memory: Quantity = "256Mi"
+    """Default of `spec.resources.requests.memory`."""
+    converter_limits_cpu: Quantity = "1"
+    """Default of `spec.resources.limits.cpu`."""
+    converter_limits_memory: Quantity = "1Gi"
+    """Default of `spec.resources.limits.memory`."""
+    converter_run_as_user: int = Field(65532, ge=1)
+    """User ID of the converter. Allowed: 1 or more."""
+    converter_run_as_group: int = Field(65532, ge=1)
+    """Group ID of the converter and `fsGroup` of its pod. Allowed: 1 or more."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level of the messages to log. Allowed: DEBUG, INFO, WARNING or ERROR."""
+    probe_port: int = Field(8080, ge=0, le=65535)
+    """Port of /metrics, /healthz and /readyz. Allowed: 0 to 65535. 0: any free port."""
+    pod_namespace: str = "my-network-converter"
+    """Namespace of the operator. Its Lease is there."""
+    pod_name: str = ""
+    """Name of the operator's pod, written to the Lease. Empty: the host name."""
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """The namespaces to serve, each once."""
+        """The namespaces to serve, without duplicates."""
         return _split(self.watch_namespaces)
 
     @property
     def callback_hosts(self) -> frozenset[str]:
-        """The hosts that callbacks may be sent to, in lower case."""
+        """The hosts that callbacks may go to, in lower case."""
         names = _split(self.converter_callback_hosts)
         return frozenset(name.lower().rstrip(".") for name in names)
 
@@ -173,15 +174,26 @@ class Settings(BaseSettings):
         )
 
 
+_PAGE: Final = """\
+# Settings
+
+The operator reads its settings from the ConfigMap `my-network-converter-operator` in its namespace.
+An environment variable of the same name overrides the ConfigMap.
+
+A change of the ConfigMap takes effect within about 90 seconds, when the kubelet has updated the
+mounted files. Running conversions are not interrupted. `WATCH_NAMESPACES`, `PROBE_PORT`,
+`LOG_LEVEL`, `POD_NAMESPACE` and `POD_NAME` take effect when the operator restarts. If a
+setting is invalid, the operator logs an error and keeps the previous settings. An operator that is
+starting exits with an error instead.
+
+Times are in seconds. CPU and memory are Kubernetes quantities.
+
+This page is generated by `make crds`. The first table comes from
+`operator/conversion_operator/controller/settings.py`.
+
+"""
+
+
 def render_settings() -> str:
     """docs/settings.md: one row per setting."""
-    return (
-        "# Settings\n\n"
-        "Keys of the ConfigMap `my-network-converter-operator`, or environment variables of the "
-        "operator, which override it. A change of the ConfigMap takes effect once the kubelet has "
-        "updated the mounted files, within about 90 seconds, and stops nothing that runs. "
-        "`WATCH_NAMESPACES`, `PROBE_PORT`, `LOG_LEVEL`, `POD_NAMESPACE` and `POD_NAME` are read at "
-        "the start only. "
-        "This page is made from `operator/conversion_operator/controller/settings.py` by "
-        "`make crds`.\n\n" + render_table(Settings)
-    )
+    return _PAGE + render_table(Settings)

@@ -14,7 +14,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import last_attempt
 from conversion_operator.core.model import Children, Conversion, Job, Policy
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import ExitReason
 
 SWEEP_ATTEMPT: Final = 0
 
@@ -25,7 +25,7 @@ long, as the record that there was one."""
 _KILLED: Final = frozenset(
     str(reason)
     for reason in (
-        ConverterReason.OUT_OF_MEMORY,
+        ExitReason.OUT_OF_MEMORY,
         Reason.NODE_LOST,
         Reason.POD_DELETED,
         Reason.JOB_DELETED,

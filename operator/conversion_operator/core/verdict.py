@@ -13,8 +13,13 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.model import Children, Job, Pod, Terminated
-from media_converter.contract import FILE_FAULTS, REASON_BY_EXIT_CODE, Report, parse_report
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import (
+    FILE_FAULTS,
+    REASON_BY_EXIT_CODE,
+    ExitReason,
+    Report,
+    parse_report,
+)
 
 _SIGKILL: Final = 137
 _SIGTERM: Final = 143
@@ -159,12 +164,12 @@ def _explain_end(
     if end.reason == "OOMKilled":
         return (
             Outcome.OUT_OF_MEMORY,
-            ConverterReason.OUT_OF_MEMORY,
+            ExitReason.OUT_OF_MEMORY,
             "the converter ran out of memory and was killed (OOMKilled)",
         )
     if end.exit_code == 0:
-        if report and report.final and report.reason is ConverterReason.COMPLETED:
-            return Outcome.SUCCESS, ConverterReason.COMPLETED, report.message or "converted"
+        if report and report.final and report.reason is ExitReason.COMPLETED:
+            return Outcome.SUCCESS, ExitReason.COMPLETED, report.message or "converted"
         return (
             Outcome.FAILURE,
             Reason.REPORT_MISSING,
@@ -175,13 +180,13 @@ def _explain_end(
     if pod.reason == "DeadlineExceeded":
         return (
             Outcome.FINAL,
-            ConverterReason.DEADLINE_EXCEEDED,
+            ExitReason.DEADLINE_EXCEEDED,
             "the pod ran longer than its activeDeadlineSeconds",
         )
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
         return Outcome.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
     known = REASON_BY_EXIT_CODE.get(end.exit_code)
-    if known is ConverterReason.TERMINATED or end.exit_code == _SIGTERM:
+    if known is ExitReason.TERMINATED or end.exit_code == _SIGTERM:
         return _explain_sigterm(pod, job)
     if known:
         message = report.message if report and report.message else known
@@ -196,10 +201,10 @@ def _explain_end(
     )
 
 
-def _outcome_of(reason: ConverterReason) -> Outcome:
-    if reason is ConverterReason.OUT_OF_MEMORY:
+def _outcome_of(reason: ExitReason) -> Outcome:
+    if reason is ExitReason.OUT_OF_MEMORY:
         return Outcome.OUT_OF_MEMORY
-    if reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED:
+    if reason in FILE_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED:
         return Outcome.FINAL
     return Outcome.FAILURE
 
@@ -213,7 +218,7 @@ def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Outcome, str, str]:
         return Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it was running"
     if pod.deleted_at or pod.deleted:
         return Outcome.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it was running"
-    return Outcome.DISRUPTION, ConverterReason.TERMINATED, "the container was stopped with SIGTERM"
+    return Outcome.DISRUPTION, ExitReason.TERMINATED, "the container was stopped with SIGTERM"
 
 
 def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
@@ -222,7 +227,7 @@ def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
     if pod.disruption in _REASON_BY_DISRUPTION:
         return Ended(Outcome.DISRUPTION, _REASON_BY_DISRUPTION[pod.disruption], message, pod)
     if pod.reason == "DeadlineExceeded":
-        return Ended(Outcome.FINAL, ConverterReason.DEADLINE_EXCEEDED, message, pod)
+        return Ended(Outcome.FINAL, ExitReason.DEADLINE_EXCEEDED, message, pod)
     if pod.reason == "Evicted":
         return Ended(Outcome.DISRUPTION, Reason.EVICTED, message, pod)
     if pod.deleted:
@@ -236,7 +241,7 @@ def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
 def _judge_job_end(job: Job) -> Ended:
     """The Job ended and no pod of it is known: the pod and its result were deleted."""
     if job.failure == "DeadlineExceeded":
-        return Ended(Outcome.FINAL, ConverterReason.DEADLINE_EXCEEDED, job.failure)
+        return Ended(Outcome.FINAL, ExitReason.DEADLINE_EXCEEDED, job.failure)
     return Ended(
         Outcome.DISRUPTION,
         Reason.POD_DELETED,

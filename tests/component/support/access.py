@@ -1,7 +1,7 @@
-"""Who may do what: tokens, RBAC rules, and the review APIs that ask about them.
+"""Tokens, RBAC rules, and the review APIs that ask about them.
 
-Off until a test gives the first token; from then on a request without a known token is answered
-401, and one without the right 403::
+Access control is off until a test grants the first token. From then on a request without a known
+token gets 401, and a request without permission gets 403::
 
     api.access.grant("token-1", "system:serviceaccount:ops:operator", rules, namespace="my-network")
 """
@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.component.support.audit import Request
-from tests.component.support.errors import ApiError, Obj, bad_request
+from tests.component.support.errors import Obj, StatusError, bad_request
 
 AUDIENCE: Final = "https://kubernetes.default.svc"
 _GROUPS: Final = ("system:authenticated",)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One right: verbs on a resource (``pods/log``) of a group, in one namespace or in all."""
+class PolicyRule:
+    """Permission for one verb on a resource (``pods/log``) of a group.
+
+    ``namespace`` None means all namespaces. Empty ``names`` mean all objects.
+    """
 
     namespace: str | None
     group: str
@@ -28,8 +31,8 @@ class Rule:
     verb: str
     names: tuple[str, ...] = ()
 
-    def allows(self, asked: Rule) -> bool:
-        """Whether a request for ``asked`` is within this right."""
+    def allows(self, asked: PolicyRule) -> bool:
+        """Whether this rule allows the request."""
         return (
             self.namespace in (None, asked.namespace)
             and self.group in ("*", asked.group)
@@ -41,17 +44,17 @@ class Rule:
 
 @dataclass(slots=True)
 class User:
-    """Who a token speaks for."""
+    """The user that a token belongs to."""
 
     name: str
     groups: tuple[str, ...] = _GROUPS
     audiences: tuple[str, ...] = (AUDIENCE,)
-    rules: list[Rule] = field(default_factory=list)
-    used: set[Rule] = field(default_factory=set)
+    rules: list[PolicyRule] = field(default_factory=list)
+    used: set[PolicyRule] = field(default_factory=set)
 
 
 class Access:
-    """The tokens that are valid now and what they give."""
+    """The valid tokens and their permissions."""
 
     def __init__(self) -> None:
         self.users: dict[str, User] = {}
@@ -64,11 +67,11 @@ class Access:
         namespace: str | None = None,
         audiences: tuple[str, ...] = (AUDIENCE,),
     ) -> User:
-        """Makes a token valid, or adds the ``rules`` of a Role (or ClusterRole) to it."""
+        """Makes a token valid, or adds the ``rules`` of a Role (or ClusterRole) to its user."""
         user = self.users.setdefault(token, User(name, audiences=audiences))
         for rule in rules or []:
             user.rules += [
-                Rule(namespace, group, resource, verb, tuple(rule.get("resourceNames", ())))
+                PolicyRule(namespace, group, resource, verb, tuple(rule.get("resourceNames", ())))
                 for group in rule.get("apiGroups", [])
                 for resource in rule.get("resources", [])
                 for verb in rule.get("verbs", [])
@@ -76,45 +79,45 @@ class Access:
         return user
 
     def revoke(self, token: str) -> None:
-        """The token is answered 401 from now on."""
+        """Makes a token invalid: its requests get 401 from now on."""
         del self.users[token]
 
     def replace(self, old: str, new: str) -> None:
-        """Token rotation: same user, another token."""
+        """Rotates a token: the user stays the same."""
         self.users[new] = self.users.pop(old)
 
     def check(self, request: Request) -> None:
-        """401 or 403, unless the request may be made."""
+        """Raises 401 or 403 if the request is not allowed."""
         if not self.users:
             return
         user = self.users.get(request.token or "")
         if user is None or AUDIENCE not in user.audiences:
-            raise ApiError(401, "Unauthorized", "Unauthorized")
+            raise StatusError(401, "Unauthorized", "Unauthorized")
         if request.kind is None:
             return
         resource = "/".join(filter(None, (request.kind.plural, request.subresource)))
         names = (request.name,) if request.name else ()
-        asked = Rule(request.namespace, request.kind.group, resource, request.verb, names)
+        asked = PolicyRule(request.namespace, request.kind.group, resource, request.verb, names)
         if not self.allows(user, asked):
             raise _refusal(user, asked, request.name)
 
-    def allows(self, user: User, asked: Rule) -> bool:
-        """Whether one of the user's rules allows it; notes which."""
+    def allows(self, user: User, asked: PolicyRule) -> bool:
+        """Whether one of the user's rules allows the request. Marks that rule as used."""
         for rule in user.rules:
             if rule.allows(asked):
                 user.used.add(rule)
                 return True
         return False
 
-    def unused(self, token: str) -> list[Rule]:
-        """Rights that no request has needed yet."""
+    def unused(self, token: str) -> list[PolicyRule]:
+        """Rules that no request has used yet."""
         user = self.users[token]
         return [rule for rule in user.rules if rule not in user.used]
 
     # The review APIs
 
     def review(self, path: str, body: Obj) -> Obj | None:
-        """The answer to a POST of a review; None if the path is none."""
+        """The answer to a POST of a review; None if the path is not that of a review."""
         answers = {
             "/apis/authentication.k8s.io/v1/tokenreviews": self._token_review,
             "/apis/authorization.k8s.io/v1/subjectaccessreviews": self._subject_review,
@@ -139,7 +142,7 @@ class Access:
         asked = spec.get("resourceAttributes") or {}
         name = asked.get("name")
         resource = "/".join(filter(None, (asked.get("resource"), asked.get("subresource"))))
-        rule = Rule(
+        rule = PolicyRule(
             asked.get("namespace") or None,
             asked.get("group", ""),
             resource,
@@ -150,7 +153,7 @@ class Access:
         return {"allowed": any(self.allows(user, rule) for user in users)}
 
 
-def _refusal(user: User, asked: Rule, name: str) -> ApiError:
+def _refusal(user: User, asked: PolicyRule, name: str) -> StatusError:
     resource, group = asked.resource, asked.group
     plural = resource.split("/")[0]
     qualified = f"{plural}.{group}" if group else plural
@@ -161,4 +164,4 @@ def _refusal(user: User, asked: Rule, name: str) -> ApiError:
         f'"{resource}" in API group "{group}"{where}'
     )
     details = {"name": name, "group": group, "kind": plural}
-    return ApiError(403, "Forbidden", message, details)
+    return StatusError(403, "Forbidden", message, details)

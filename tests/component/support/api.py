@@ -1,4 +1,4 @@
-"""The in-process API server as a test sees it."""
+"""The in-process API server, as tests use it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.component.support.kinds import (
     Kind,
 )
 from tests.component.support.lifecycle import DeleteOptions
-from tests.component.support.machinery import Machinery
 from tests.component.support.schema import CustomSchema
 from tests.component.support.selectors import compile_selectors
 from tests.component.support.server import HttpServer
-from tests.component.support.store import Store
+from tests.component.support.simulation import Simulation
+from tests.component.support.storage import ObjectStorage
 from tests.component.support.strategies import Strategy
 from tests.component.support.watch import Watch
 
@@ -43,10 +43,10 @@ _MOST_LINES: Final = 30
 
 
 class FakeApi:
-    """One API server with everything a test may do to it.
+    """One API server, with everything that a test may do to it.
 
-    What tests write goes straight into the store and is not in ``audit``, which holds requests
-    only. Objects that come out are copies.
+    Writes of a test go straight to the storage, so they are not in ``audit``, which holds HTTP
+    requests. All methods return copies of objects.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class FakeApi:
         if crd is not None and crd.exists():
             schema = CustomSchema.load(crd, CONVERSIONJOBS.version)
         self.clock = ServerClock()
-        self.store = Store(self.clock, Strategy(schema))
+        self.storage = ObjectStorage(self.clock, Strategy(schema))
         self.audit = AuditLog()
-        self.server = HttpServer(self.store, self.clock, self.audit)
-        self.machinery = Machinery(self.store, self.clock)
-        self.gc = GarbageCollector(self.store)
-        self.machinery.steppers += [self.gc, NamespaceController(self.store)]
+        self.server = HttpServer(self.storage, self.clock, self.audit)
+        self.simulation = Simulation(self.storage, self.clock)
+        self.gc = GarbageCollector(self.storage)
+        self.simulation.steppers += [self.gc, NamespaceController(self.storage)]
         for name in ("default", "kube-system", *namespaces):
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         for name in namespaces:
@@ -85,44 +85,44 @@ class FakeApi:
 
     async def start(self) -> None:
         await self.server.start()
-        self.machinery.start()
+        self.simulation.start()
 
     async def stop(self) -> None:
-        """Closes every connection; raises what went wrong in the world meanwhile."""
+        """Closes every connection. Raises the error that stopped the simulation, if any."""
         await self.server.stop()
-        await self.machinery.stop()
+        await self.simulation.stop()
 
     async def manual(self) -> None:
-        """From now on controllers and the world only move when the test says so."""
-        await self.machinery.stop()
+        """From now on, the cluster only acts when the test tells it to."""
+        await self.simulation.stop()
 
     async def settle(self) -> None:
-        """Everything that controllers and the world can do at this moment is done."""
-        await self.machinery.settle()
+        """Lets the cluster do everything that it can do at the current time."""
+        await self.simulation.settle()
 
-    async def front(self, name: str) -> str:
-        """A further door, with a URL of its own, that faults and the audit log know by name."""
-        return await self.server.add_front(name)
+    async def add_endpoint(self, name: str) -> str:
+        """Adds a URL. Faults and the audit log know its requests by ``name``."""
+        return await self.server.add_endpoint(name)
 
     def down(self) -> AbstractAsyncContextManager[None]:
-        """``async with api.down():`` - connections break and new ones are refused."""
+        """``async with api.down():`` breaks connections and refuses new ones."""
         return self.server.down()
 
     # Objects
 
     def create(self, obj: Obj, *, check: bool = True) -> Obj:
-        """Stores an object; with ``check=False`` also one that today's rules refuse."""
+        """Stores an object. ``check=False`` skips validation."""
         kind = kinds.of(obj)
-        decoded = self.store.strategy.decode(kind, obj)[0] if check else obj
+        decoded = self.storage.strategy.decode(kind, obj)[0] if check else obj
         namespace = obj["metadata"].get("namespace") or (NAMESPACE if kind.namespaced else "")
-        return _copy(self.store.create(kind, namespace, decoded, _TEST, check=check).obj)
+        return _copy(self.storage.create(kind, namespace, decoded, _TEST, check=check).obj)
 
     def find(self, resource: str | Kind, name: str, namespace: str = NAMESPACE) -> Obj | None:
-        version = self.store.find(kinds.by_plural(resource), namespace, name)
+        version = self.storage.find(kinds.by_plural(resource), namespace, name)
         return None if version is None else _copy(version.obj)
 
     def get(self, resource: str | Kind, name: str, namespace: str = NAMESPACE) -> Obj:
-        return _copy(self.store.get(kinds.by_plural(resource), namespace, name).obj)
+        return _copy(self.storage.get(kinds.by_plural(resource), namespace, name).obj)
 
     def objects(
         self,
@@ -131,10 +131,10 @@ class FakeApi:
         labels: str = "",
         fields: str = "",
     ) -> list[Obj]:
-        """Objects by the same selectors that a client has."""
+        """Objects that match selectors, which are the same as for a client."""
         kind = kinds.by_plural(resource)
         accepts = compile_selectors(kind, labels, fields)
-        found = self.store.objects(kind, namespace)
+        found = self.storage.objects(kind, namespace)
         return [_copy(version.obj) for version in found if accepts(version.obj)]
 
     def patch(
@@ -147,9 +147,9 @@ class FakeApi:
     ) -> Obj:
         """A merge patch, with all checks: ``api.patch("conversionjobs", "a", {"spec": …})``."""
         kind = kinds.by_plural(resource)
-        old = self.store.get(kind, namespace, name)
-        new = self.store.strategy.decode(kind, _copy(patching.merge(old.obj, patch)))[0]
-        return _copy(self.store.update(kind, namespace, name, new, _TEST, subresource).obj)
+        old = self.storage.get(kind, namespace, name)
+        new = self.storage.strategy.decode(kind, _copy(patching.merge(old.obj, patch)))[0]
+        return _copy(self.storage.update(kind, namespace, name, new, _TEST, subresource).obj)
 
     def mutate(
         self,
@@ -158,9 +158,9 @@ class FakeApi:
         change: Callable[[Obj], Any],
         namespace: str = NAMESPACE,
     ) -> Obj:
-        """Changes an object past all checks."""
+        """Changes an object without any checks."""
         kind = kinds.by_plural(resource)
-        return _copy(self.store.mutate(kind, namespace, name, change, _TEST).obj)
+        return _copy(self.storage.mutate(kind, namespace, name, change, _TEST).obj)
 
     def delete(
         self,
@@ -170,12 +170,12 @@ class FakeApi:
         propagation: str | None = "Background",
     ) -> None:
         kind = kinds.by_plural(resource)
-        self.store.delete(kind, namespace, name, DeleteOptions(propagation), _TEST)
+        self.storage.delete(kind, namespace, name, DeleteOptions(propagation), _TEST)
 
     def add_claim(
         self, namespace: str = NAMESPACE, name: str = CLAIM, phase: str = "Bound"
     ) -> None:
-        """A PersistentVolumeClaim in that phase."""
+        """Creates a PersistentVolumeClaim in the given phase."""
         claim = {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
@@ -194,12 +194,12 @@ class FakeApi:
         self.add_claim(name)
 
     def delete_namespace(self, name: str = NAMESPACE) -> None:
-        self.store.delete(NAMESPACES, "", name, DeleteOptions(), _TEST)
+        self.storage.delete(NAMESPACES, "", name, DeleteOptions(), _TEST)
 
     # Watches
 
     def watches(self, **match: Any) -> list[Watch]:
-        """Watches that are open now, by the parts of ``audit.Match``."""
+        """The open watches that match; the arguments are those of ``audit.Match``."""
         matches = Match(**match)
         return [watch for watch in self.server.open_watches() if matches(watch.request)]
 
@@ -210,32 +210,35 @@ class FakeApi:
         namespace: str = NAMESPACE,
         chosen: Callable[[Obj], bool] = lambda _: True,
     ) -> None:
-        """Sends the oldest version of an object that ``chosen`` accepts once more, as MODIFIED."""
+        """Sends the oldest version that ``chosen`` accepts again, as MODIFIED."""
         kind = kinds.by_plural(resource)
-        for change in self.store.tables[kind].log:
+        watches = self.watches(resource=kind.plural)
+        assert watches, f"no watch of {kind} is open"
+        for change in self.storage.tables[kind].log:
             if change.key == (namespace, name) and chosen(change.new.obj):
-                for watch in self.watches(resource=kind.plural):
+                for watch in watches:
                     watch.inject("MODIFIED", change.new.obj)
                 return
         raise LookupError(f"no version of {kind} {namespace}/{name} fits")
 
     def compact(self, *resources: str, as_status: bool = False) -> None:
-        """Forgets old versions: watches and lists that go on from one get 410.
+        """Forgets old versions: watches and lists that continue from one get 410.
 
-        As an ERROR event in the stream, as the real server does it, or as the HTTP status.
+        A watch gets it as an ERROR event in the stream, as from a real server, or with
+        ``as_status`` as the HTTP status.
         """
         chosen = [kinds.by_plural(resource) for resource in resources] or STORED
-        self.server.gone_as_status = as_status
+        self.server.expire_as_status = as_status
         self.server.handlers.expire_lists()
-        self.store.compact(chosen)
+        self.storage.compact(chosen)
 
     # Waiting
 
     def describe(self) -> str:
-        """Where things stand, for whoever reads a failed test."""
+        """The state of the cluster, for the message of a failed test."""
         lines = [f"server's clock {self.clock.stamp()}, {len(self.watches())} open watches"]
         for kind in (CONVERSIONJOBS, JOBS, PODS):
-            for version in self.store.objects(kind):
+            for version in self.storage.objects(kind):
                 status = version.obj.get("status", {})
                 ends = [c["type"] for c in status.get("conditions", []) if c["status"] == "True"]
                 state = f"{status.get('phase', '')} {status.get('reason', '')} {ends}"
@@ -245,18 +248,21 @@ class FakeApi:
     async def until(
         self, condition: Callable[[], T], seconds: float = 30.0, what: str = "the condition"
     ) -> T:
-        """The first true value of ``condition``, tried again after every write and request."""
+        """Waits for the first true value of ``condition``.
+
+        It is checked after every write and every request.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:
-            self.machinery.check()
+            self.simulation.check()
             if value := condition():
                 return value
-            if not await self.store.changed.wait(max(0.0, deadline - loop.time())):
+            if not await self.storage.changed.wait(max(0.0, deadline - loop.time())):
                 if value := condition():
                     return value
                 raise AssertionError(
-                    f"{what} did not come true within {seconds} s\n{self.describe()}"
+                    f"timed out after {seconds} s waiting for {what}\n{self.describe()}"
                 )
 
 

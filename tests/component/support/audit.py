@@ -1,4 +1,4 @@
-"""Every request the server saw, and what became of it."""
+"""The audit log: every request to the server, and how it ended."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollect
 class Request:
     """One request.
 
-    ``verb`` is the audit log's word (get, list, watch, create, update, patch, delete,
-    deletecollection), ``front`` the name of the door it came in by, ``code`` the status that was
-    sent or would have been. ``outcome``: ``answered``, ``dropped`` (carried out, answer thrown
-    away), ``hung`` (never answered) or ``client gone``. ``changed`` says that an object was
-    written; ``uid`` and ``owner`` are the written object's own UID and its controller's.
+    ``verb`` is one of get, list, watch, create, update, patch, delete and deletecollection.
+    ``endpoint`` is the name of the URL it came to. ``code`` is the status that was sent, or would
+    have been. ``outcome`` is ``answered``, ``dropped`` (carried out, answer discarded), ``hung``
+    (never answered) or ``client disconnected``. ``changed`` says that an object was written;
+    ``uid`` is the UID of that object, and ``owner`` the UID of its controller.
     """
 
     number: int
     at: datetime
-    front: str
+    endpoint: str
     user_agent: str
     method: str
     path: str
@@ -53,12 +53,12 @@ class Request:
     def __str__(self) -> str:
         target = "/".join(filter(None, (self.namespace, self.name, self.subresource)))
         what = f"{self.verb} {self.plural} {target}"
-        return f"#{self.number} {self.front} {what} {self.code} {self.outcome}"
+        return f"#{self.number} {self.endpoint} {what} {self.code} {self.outcome}"
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which requests: every given part must be equal. ``path`` is a regular expression."""
+    """Selects requests: every given field must be equal. ``path`` is a regular expression."""
 
     verb: str | tuple[str, ...] | None = None
     resource: str | tuple[str, ...] | None = None
@@ -66,7 +66,7 @@ class Match:
     name: str | None = None
     subresource: str | None = None
     path: str | None = None
-    front: str | None = None
+    endpoint: str | None = None
     user_agent: str | None = None
     code: int | None = None
     where: Callable[[Any], bool] | None = None
@@ -76,7 +76,7 @@ class Match:
             (self.namespace, request.namespace),
             (self.name, request.name),
             (self.subresource, request.subresource),
-            (self.front, request.front),
+            (self.endpoint, request.endpoint),
             (self.code, request.code),
         )
         if any(wanted is not None and wanted != actual for wanted, actual in pairs):
@@ -98,9 +98,9 @@ def _one_of(wanted: str | tuple[str, ...] | None, actual: str) -> bool:
 
 @dataclass(slots=True)
 class AuditLog:
-    """The requests in the order in which they came, with ways to count them.
+    """The requests in the order of their arrival.
 
-    Every counting method takes the parts of a ``Match``:
+    Every method that counts takes the fields of a ``Match``:
     ``audit.writes(resource="jobs", verb="create")``.
     """
 
@@ -120,7 +120,7 @@ class AuditLog:
         return len(self.matching(since, **match))
 
     def writes(self, since: int = 0, **match: Any) -> list[Request]:
-        """Requests that ask for a change, whether or not it was made."""
+        """Write requests, successful or not."""
         match.setdefault("verb", tuple(WRITES))
         return self.matching(since, **match)
 
@@ -133,7 +133,7 @@ class AuditLog:
         return Counter((r.plural, r.namespace or "", r.name) for r in self.writes(**match))
 
     def writes_per_conversion(self, jobs_of: dict[str, str]) -> dict[str, list[Request]]:
-        """Write requests but Events, by UID of the ConversionJob they serve.
+        """Write requests except those for Events, by UID of their ConversionJob.
 
         ``jobs_of`` maps the UID of a Job to its owner's: ``History.owners``.
         """

@@ -1,8 +1,8 @@
-"""Decoding of built-in objects: unknown fields and wrong types are refused.
+"""Decodes built-in objects, and refuses unknown fields and wrong types.
 
-The shapes are those of the official client's models, which are generated from the API server's own
-OpenAPI document. The real server only warns about an unknown field unless it is asked for
-``fieldValidation=Strict``; here it is always an error, because in a manifest of ours it is always a
+The types are the official client's models, which are generated from the API server's OpenAPI
+document. The real server only warns about an unknown field unless the request has
+``fieldValidation=Strict``. Here it is always an error, because in our manifests it is always a
 mistake.
 """
 
@@ -32,7 +32,7 @@ _QUANTITIES: Final = frozenset({"limits", "requests", "capacity", "allocatable",
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a field may hold: leaf types, one model, or a list or map of a further shape."""
+    """The type of a field: leaf types, one model, or a list or map of another shape."""
 
     leaves: tuple[type, ...] = ()
     model: type[BaseModel] | None = None
@@ -67,7 +67,7 @@ def _fields(model: type[BaseModel]) -> dict[str, _Shape]:
     }
 
 
-def _wrong_type(path: str, value: object, expected: str) -> errors.ApiError:
+def _wrong_type(path: str, value: object, expected: str) -> errors.StatusError:
     return errors.bad_request(
         f"json: cannot unmarshal {type(value).__name__} into Go struct field {path} of type "
         f"{expected}"
@@ -126,7 +126,7 @@ def _decode_model(model: type[BaseModel], value: Any, path: str) -> Obj:
 
 
 def decode(kind: Kind, obj: Obj) -> Obj:
-    """A copy of a built-in object without nulls; 400 for what the type does not have."""
+    """A copy of a built-in object without nulls. Raises 400 if a field does not fit its type."""
     if kind.model is None:
         raise TypeError(f"{kind} has no built-in type")
     return _decode_model(getattr(models, kind.model), obj, "")

@@ -1,4 +1,4 @@
-"""The API server's wall clock, which a test may shift, stop and push."""
+"""The API server's clock. A test may shift, stop and advance it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 
 class Signal:
-    """Wakes everyone who waits, once per ``fire``."""
+    """Wakes all waiters, once per ``fire``."""
 
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
@@ -35,11 +35,10 @@ class Signal:
 
 
 class ServerClock:
-    """Real time plus an offset, or a moment that only ``advance`` moves.
+    """Real time plus an offset, or a stopped time that only ``advance`` changes.
 
-    Everything the server and the world around it stamp or time by goes by this clock: timestamps
-    of objects, the Date header, run times of scripts, tolerations. Sockets and ``timeoutSeconds``
-    of a watch go by real time.
+    This clock sets the timestamps of objects, the Date header, the run times of scripts and the
+    times of tolerations. Sockets and the ``timeoutSeconds`` of a watch use real time.
     """
 
     def __init__(self) -> None:
@@ -60,19 +59,19 @@ class ServerClock:
             self._frozen += timedelta(seconds=seconds)
         else:
             self._offset += timedelta(seconds=seconds)
-        self._tell()
+        self._notify()
 
     def freeze(self, at: datetime | None = None) -> None:
         """Stops the clock, by default at the last whole second."""
         self._frozen = at or self.now().replace(microsecond=0)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for listener in self.listeners:
             listener()
 
     def stamp(self, shift: float = 0) -> str:
-        """Now as metav1.Time has it: whole seconds, UTC."""
+        """The time as metav1.Time: whole seconds, UTC."""
         return to_stamp(self.now() + timedelta(seconds=shift))
 
     def http_date(self) -> str:
@@ -84,7 +83,7 @@ def to_stamp(moment: datetime) -> str:
 
 
 def normalize(stamp: str, *, micro: bool = False) -> str:
-    """The same moment as the server writes it: UTC, whole seconds or microseconds."""
+    """The same time as the server writes it: UTC, whole seconds or microseconds."""
     moment = from_stamp(stamp).astimezone(UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if micro else to_stamp(moment)
 

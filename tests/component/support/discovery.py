@@ -1,4 +1,4 @@
-"""What /api, /apis and /version answer."""
+"""The answers of /api, /apis and /version."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _resources(kind: Kind) -> list[Obj]:
 
 
 def answer(path: str) -> Obj | None:
-    """The document at a discovery path; None where there is none."""
+    """The document at a discovery path; None for other paths."""
     groups = {kind.group: [k for k in SERVED if k.group == kind.group] for kind in SERVED}
     match [part for part in path.split("/") if part]:
         case ["version"]:

@@ -1,4 +1,4 @@
-"""The answers of an API server that refuses: Status objects, in kube-apiserver's words."""
+"""Errors of the API server: Status objects with the messages of kube-apiserver."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Obj = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 
-class ApiError(Exception):
-    """A request that is answered with a Status object of kind Failure.
+class StatusError(Exception):
+    """A request fails, and its answer is a Status object.
 
-    ``headers`` go out with the answer (Retry-After); ``details`` is the Status's field.
+    ``headers`` are sent with the answer (Retry-After). ``details`` is the field of the Status.
     """
 
     def __init__(
@@ -54,41 +54,41 @@ def _details(kind: Kind, name: str) -> Obj:
     return details
 
 
-def bad_request(message: str) -> ApiError:
-    return ApiError(400, "BadRequest", message)
+def bad_request(message: str) -> StatusError:
+    return StatusError(400, "BadRequest", message)
 
 
-def not_found(kind: Kind, name: str) -> ApiError:
-    return ApiError(404, "NotFound", f'{kind.resource} "{name}" not found', _details(kind, name))
+def not_found(kind: Kind, name: str) -> StatusError:
+    return StatusError(404, "NotFound", f'{kind.resource} "{name}" not found', _details(kind, name))
 
 
-def no_such_path() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+def no_such_path() -> StatusError:
+    return StatusError(404, "NotFound", "the server could not find the requested resource")
 
 
-def already_exists(kind: Kind, name: str) -> ApiError:
+def already_exists(kind: Kind, name: str) -> StatusError:
     message = f'{kind.resource} "{name}" already exists'
-    return ApiError(409, "AlreadyExists", message, _details(kind, name))
+    return StatusError(409, "AlreadyExists", message, _details(kind, name))
 
 
-def conflict(kind: Kind, name: str, why: str | None = None) -> ApiError:
+def conflict(kind: Kind, name: str, why: str | None = None) -> StatusError:
     why = why or (
         "the object has been modified; please apply your changes to the latest version and try "
         "again"
     )
     message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}'
-    return ApiError(409, "Conflict", message, _details(kind, name))
+    return StatusError(409, "Conflict", message, _details(kind, name))
 
 
-def forbidden(kind: Kind, name: str, why: str, causes: list[Obj] | None = None) -> ApiError:
+def forbidden(kind: Kind, name: str, why: str, causes: list[Obj] | None = None) -> StatusError:
     details = _details(kind, name)
     if causes:
         details["causes"] = causes
     named = f'{kind.resource} "{name}" is forbidden' if name else f"{kind.resource} is forbidden"
-    return ApiError(403, "Forbidden", f"{named}: {why}", details)
+    return StatusError(403, "Forbidden", f"{named}: {why}", details)
 
 
-def namespace_terminating(kind: Kind, name: str, namespace: str) -> ApiError:
+def namespace_terminating(kind: Kind, name: str, namespace: str) -> StatusError:
     why = f"unable to create new content in namespace {namespace} because it is being terminated"
     cause = {
         "reason": "NamespaceTerminating",
@@ -98,7 +98,7 @@ def namespace_terminating(kind: Kind, name: str, namespace: str) -> ApiError:
     return forbidden(kind, name, why, [cause])
 
 
-def invalid(kind: Kind, name: str, causes: list[tuple[str, str]]) -> ApiError:
+def invalid(kind: Kind, name: str, causes: list[tuple[str, str]]) -> StatusError:
     """422 with one cause for each (field, message)."""
     texts = [f"{field}: {message}" for field, message in causes]
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
@@ -113,45 +113,45 @@ def invalid(kind: Kind, name: str, causes: list[tuple[str, str]]) -> ApiError:
     }
     if kind.group:
         details["group"] = kind.group
-    return ApiError(422, "Invalid", f'{qualified} "{name}" is invalid: {text}', details)
+    return StatusError(422, "Invalid", f'{qualified} "{name}" is invalid: {text}', details)
 
 
-def patch_does_not_apply() -> ApiError:
-    """What a JSON Patch with a failed ``test`` or a missing path is answered with.
+def patch_does_not_apply() -> StatusError:
+    """The answer to a JSON Patch with a failed ``test`` or a missing path.
 
-    The real server, too, keeps to itself which operation it was.
+    The real server does not say which operation failed either.
     """
     message = "the server rejected our request due to an error in our request"
-    return ApiError(422, "Invalid", message)
+    return StatusError(422, "Invalid", message)
 
 
-def expired(since: int, current: int) -> ApiError:
-    """410: the version to watch or continue from is no longer kept."""
-    return ApiError(410, "Expired", f"too old resource version: {since} ({current})")
+def expired(since: int, current: int) -> StatusError:
+    """410: the version to watch or continue from is no longer stored."""
+    return StatusError(410, "Expired", f"too old resource version: {since} ({current})")
 
 
-def version_too_large(asked: int, current: int) -> ApiError:
+def version_too_large(asked: int, current: int) -> StatusError:
     message = f"Timeout: Too large resource version: {asked}, current: {current}"
     details = {
         "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
         "retryAfterSeconds": 1,
     }
-    return ApiError(504, "Timeout", message, details)
+    return StatusError(504, "Timeout", message, details)
 
 
-def method_not_allowed() -> ApiError:
+def method_not_allowed() -> StatusError:
     message = "the server does not allow this method on the requested resource"
-    return ApiError(405, "MethodNotAllowed", message)
+    return StatusError(405, "MethodNotAllowed", message)
 
 
-def unsupported_media_type(given: str, allowed: list[str]) -> ApiError:
+def unsupported_media_type(given: str, allowed: list[str]) -> StatusError:
     message = (
         f"the body of the request was in an unknown format - accepted media types include: "
         f"{', '.join(allowed)} (was {given!r})"
     )
-    return ApiError(415, "UnsupportedMediaType", message)
+    return StatusError(415, "UnsupportedMediaType", message)
 
 
-def unmodelled(what: str) -> ApiError:
-    """501: real servers can do it, this one does not. Loud, so that no test relies on it."""
-    return ApiError(501, "NotImplemented", f"the in-process API server does not model {what}")
+def unmodelled(what: str) -> StatusError:
+    """501 for a feature that this server does not have. No test can rely on it by accident."""
+    return StatusError(501, "NotImplemented", f"the in-process API server does not model {what}")

@@ -1,7 +1,7 @@
-"""Faults that a test switches on between a client and the in-process API server.
+"""Faults that a test enables between a client and the in-process API server.
 
-Every fault is a context manager, takes the parts of ``audit.Match`` to say whom it hits, and of
-``Fault`` (times, skip, share, seed) to say when, and counts its ``hits``::
+Every fault is a context manager. The fields of ``audit.Match`` select the requests it hits, and
+``times``, ``skip``, ``share`` and ``seed`` select how many of them. It counts its ``hits``::
 
     with api.faults.status(503, verb="create", resource="jobs", times=2):
         ...
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tests.component.support import errors
 from tests.component.support.audit import Match, Request
-from tests.component.support.errors import ApiError
-from tests.component.support.faulttypes import (
+from tests.component.support.errors import StatusError
+from tests.component.support.fault_types import (
     BlackHole,
     DroppedAnswer,
     Fault,
@@ -53,7 +53,7 @@ _WORDS: Final = {
 
 
 class Faults:
-    """What is switched on right now."""
+    """The faults that are enabled now."""
 
     def __init__(self, watches: Callable[[], list[Watch]]) -> None:
         self._watches = watches
@@ -61,15 +61,15 @@ class Faults:
         self.streams: list[StreamFault] = []
 
     def struck(self, request: Request) -> list[Fault]:
-        """The active faults that hit this request, in the order they were switched on."""
+        """The faults that hit this request, in the order in which they were enabled."""
         return [fault for fault in self.active if fault.strikes(request)]
 
     def on_stream(self, watch: Watch) -> None:
-        """Applies the active stream faults to a watch that opens."""
+        """Applies the enabled faults of watches to a watch that opens."""
         for fault in self.streams:
             if fault.match(watch.request):
                 fault.watches.append(watch)
-                watch.suffer(fault)
+                watch.add_fault(fault)
 
     @contextmanager
     def _on(self, fault: F) -> Iterator[F]:
@@ -85,13 +85,13 @@ class Faults:
         for watch in self._watches():
             if fault.match(watch.request):
                 fault.watches.append(watch)
-                watch.suffer(fault)
+                watch.add_fault(fault)
         try:
             yield fault
         finally:
             self.streams.remove(fault)
             for watch in fault.watches:
-                watch.recover(fault)
+                watch.remove_fault(fault)
 
     # Requests
 
@@ -105,25 +105,25 @@ class Faults:
         carried_out: bool = False,
         **options: Any,
     ) -> AbstractContextManager[Fault]:
-        """Requests are answered with ``code``; unless ``carried_out`` nothing is done.
+        """Requests get ``code``. They are not carried out, unless ``carried_out`` is set.
 
-        ``retry_after`` (seconds) becomes the header and the Status's field, as with a 429.
+        ``retry_after`` (seconds) sets the header and the field of the Status, as for a 429.
         """
 
-        def make(request: Request) -> ApiError:
+        def make(request: Request) -> StatusError:
             word, text = _WORDS.get(code, ("InternalError", "an error on the server"))
             details = {"retryAfterSeconds": retry_after} if retry_after is not None else {}
             headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
-            return ApiError(code, reason or word, message or text, details, headers)
+            return StatusError(code, reason or word, message or text, details, headers)
 
         return self._on(Refusal(**_split(options), make=make, carried_out=carried_out))
 
     def conflict(self, **options: Any) -> AbstractContextManager[Fault]:
-        """409 as a lost race for the object's version gives it."""
+        """409, as for an outdated resourceVersion."""
         return self._on(Refusal(**_split(options), make=_conflict))
 
     def quota(self, quota: str = "jobs", **options: Any) -> AbstractContextManager[Fault]:
-        """403 on create, in the words of the quota admission plugin."""
+        """403 on create, with the message of the quota admission plugin."""
         why = (
             f"exceeded quota: {quota}, requested: count/jobs.batch=1, used: count/jobs.batch=5, "
             "limited: count/jobs.batch=5"
@@ -133,19 +133,19 @@ class Faults:
     def admission_denied(
         self, message: str = "violates policy", **options: Any
     ) -> AbstractContextManager[Fault]:
-        """400 on create, in the words of a denying admission webhook."""
+        """400 on create, with the message of an admission webhook."""
         text = f'admission webhook "policy.example.com" denied the request: {message}'
         when = _split({"verb": "create"} | options)
-        return self._on(Refusal(**when, make=lambda _: ApiError(400, "BadRequest", text)))
+        return self._on(Refusal(**when, make=lambda _: StatusError(400, "BadRequest", text)))
 
     def pod_security(
         self, why: str = "allowPrivilegeEscalation != false", **options: Any
     ) -> AbstractContextManager[Fault]:
-        """403 on create, in the words of the PodSecurity admission plugin."""
+        """403 on create, with the message of the PodSecurity admission plugin."""
         return self._forbid(f'violates PodSecurity "restricted:latest": {why}', options)
 
     def forbid(self, **options: Any) -> AbstractContextManager[Fault]:
-        """403 as RBAC answers when a right is missing."""
+        """403 with the message of RBAC."""
         return self._on(Refusal(**_split(options), make=_no_right))
 
     def _forbid(self, why: str, options: dict[str, Any]) -> AbstractContextManager[Fault]:
@@ -153,18 +153,18 @@ class Faults:
         return self._on(Refusal(**when, make=lambda request: _forbidden(request, why)))
 
     def black_hole(self, **options: Any) -> AbstractContextManager[Fault]:
-        """Requests are accepted and never answered, nor carried out; the socket stays open.
+        """Requests are accepted, but neither carried out nor answered. The socket stays open.
 
-        Those that were swallowed stay so after the fault is over.
+        They are not answered after the end of the fault either.
         """
         return self._on(BlackHole(**_split(options)))
 
     def drop_answer(self, **options: Any) -> AbstractContextManager[Fault]:
-        """Requests are carried out, then the connection breaks instead of an answer."""
+        """Requests are carried out, then the connection breaks."""
         return self._on(DroppedAnswer(**_split(options)))
 
     def swallow_answer(self, **options: Any) -> AbstractContextManager[Fault]:
-        """Requests are carried out, then never answered; the socket stays open."""
+        """Requests are carried out, but never answered. The socket stays open."""
         return self._on(SwallowedAnswer(**_split(options)))
 
     def latency(self, seconds: float, **options: Any) -> AbstractContextManager[Fault]:
@@ -174,15 +174,17 @@ class Faults:
     def tap(
         self, on_arrival: Hook | None = None, on_answer: Hook | None = None, **options: Any
     ) -> AbstractContextManager[Fault]:
-        """Calls the test at an exact moment: before a request is carried out, or before its
-        answer goes out. ``skip=k, times=1`` makes a kill point of the k-th write."""
+        """Calls a function before a request is carried out, or before its answer is sent.
+
+        ``skip=k, times=1`` selects exactly one request, for example to kill the operator there.
+        """
         return self._on(Tap(**_split(options), on_arrival=on_arrival, on_answer=on_answer))
 
     @contextmanager
     def hold(self, **options: Any) -> Iterator[Hold]:
-        """Requests are on their way until ``release()``, or the end of the fault.
+        """Requests wait until ``release()``, or the end of the fault.
 
-        They are then carried out even if the client has given up: a late create.
+        They are then carried out, even if the client has given up.
         """
         with self._on(Hold(**_split(options))) as fault:
             try:
@@ -197,25 +199,25 @@ class Faults:
         return self._on_streams(StreamFault(_watching(match), delay=seconds))
 
     def hold_watches(self, **match: Any) -> AbstractContextManager[StreamFault]:
-        """Events are held back until ``release()`` or the end of the fault."""
+        """Events are held back until ``release()``, or the end of the fault."""
         return self._on_streams(StreamFault(_watching(match), hold=True))
 
     def stall_watches(self, **match: Any) -> AbstractContextManager[StreamFault]:
-        """Watches go silent without closing, bookmarks included. They never recover."""
+        """Watches stay open but send nothing any more, not even bookmarks. They never recover."""
         return self._on_streams(StreamFault(_watching(match), stall=True))
 
     @contextmanager
-    def partition(self, front: str) -> Iterator[None]:
-        """Nothing passes between the client at ``front`` and the server, and nothing closes.
+    def partition(self, endpoint: str) -> Iterator[None]:
+        """Nothing passes between the server and clients of ``endpoint``, and nothing closes.
 
-        Requests made meanwhile are lost; watches go on late with what they missed.
+        Requests made meanwhile are lost. Watches deliver the missed events afterwards.
         """
-        with self.black_hole(front=front), self.hold_watches(front=front):
+        with self.black_hole(endpoint=endpoint), self.hold_watches(endpoint=endpoint):
             yield
 
 
 def _split(options: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a Fault from those of a Match and of when it strikes."""
+    """Splits the options of a fault into its Match and its other arguments."""
     when = {key: options[key] for key in _WHEN if key in options}
     rest_of = {key: value for key, value in options.items() if key not in _WHEN}
     return {"match": Match(**rest_of)} | when
@@ -225,19 +227,19 @@ def _watching(match: dict[str, Any]) -> Match:
     return Match(verb="watch", **match)
 
 
-def _conflict(request: Request) -> ApiError:
+def _conflict(request: Request) -> StatusError:
     if request.kind is None:
-        return ApiError(409, "Conflict", "conflict")
+        return StatusError(409, "Conflict", "conflict")
     return errors.conflict(request.kind, request.name)
 
 
-def _forbidden(request: Request, why: str) -> ApiError:
+def _forbidden(request: Request, why: str) -> StatusError:
     if request.kind is None:
-        return ApiError(403, "Forbidden", f"forbidden: {why}")
+        return StatusError(403, "Forbidden", f"forbidden: {why}")
     return errors.forbidden(request.kind, request.name, why)
 
 
-def _no_right(request: Request) -> ApiError:
+def _no_right(request: Request) -> StatusError:
     user = "system:serviceaccount:my-network-converter:operator"
     why = f'User "{user}" cannot {request.verb} resource "{request.plural}"'
     if request.kind is not None:

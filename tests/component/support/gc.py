@@ -6,25 +6,25 @@ from tests.component.support import kinds
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import NAMESPACES, STORED, Kind
 from tests.component.support.lifecycle import FOREGROUND, ORPHAN, DeleteOptions
-from tests.component.support.store import Change, Key, Store, Version
+from tests.component.support.storage import Key, ObjectStorage, StoredChange, Version
 
 _ACTOR = "gc"
 
 
 class GarbageCollector:
-    """Deletes what has lost its owners, and does foreground and orphan deletion.
+    """Deletes objects whose owners are deleted, and does foreground and orphan deletion.
 
-    ``step`` does one pass over what has changed since the last; ``paused`` holds it back, as a
-    busy controller manager would.
+    ``step`` visits the objects that changed since the last step. ``paused`` makes it do nothing,
+    as if the controller manager were busy.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
         self._dirty: dict[tuple[Kind, Key], None] = {}
         self.paused = False
-        store.listeners.append(self._on_change)
+        storage.listeners.append(self._on_change)
 
-    def _on_change(self, change: Change) -> None:
+    def _on_change(self, change: StoredChange) -> None:
         self._dirty[change.kind, change.key] = None
         if change.type == "DELETED":
             self._dirty |= dict.fromkeys(self._dependents(change.uid))
@@ -35,22 +35,22 @@ class GarbageCollector:
                     self._dirty[kind, (namespace, owner["name"])] = None
 
     def _dependents(self, uid: str) -> list[tuple[Kind, Key]]:
-        return sorted(self._store.dependents.get(uid, ()), key=lambda d: (d[0].resource, d[1]))
+        return sorted(self._storage.dependents.get(uid, ()), key=lambda d: (d[0].resource, d[1]))
 
     def step(self) -> int:
         """Number of objects written."""
         if self.paused:
             return 0
         dirty, self._dirty = self._dirty, {}
-        before = self._store.rv
+        before = self._storage.rv
         for kind, key in dirty:
-            version = self._store.find(kind, *key)
+            version = self._storage.find(kind, *key)
             if version is not None:
                 self._collect(kind, key, version)
-        return self._store.rv - before
+        return self._storage.rv - before
 
     def next_due(self) -> None:
-        """Never: it only follows changes."""
+        """None: only changes give it work."""
 
     def _collect(self, kind: Kind, key: Key, version: Version) -> None:
         meta = version.obj["metadata"]
@@ -74,12 +74,12 @@ class GarbageCollector:
         if not blocking:
             self._release(kind, key, FOREGROUND)
         for dependent_kind, dependent in blocking:
-            version = self._store.get(dependent_kind, *dependent)
+            version = self._storage.get(dependent_kind, *dependent)
             if "deletionTimestamp" not in version.obj["metadata"]:
                 self._check_owners(dependent_kind, dependent, version)
 
     def _blocks(self, kind: Kind, key: Key, uid: str) -> bool:
-        owners = self._store.get(kind, *key).obj["metadata"]["ownerReferences"]
+        owners = self._storage.get(kind, *key).obj["metadata"]["ownerReferences"]
         return any(o["uid"] == uid and o.get("blockOwnerDeletion") for o in owners)
 
     def _check_owners(self, kind: Kind, key: Key, version: Version) -> None:
@@ -95,15 +95,15 @@ class GarbageCollector:
         foreground = waiting and any(self._blocks(k, d, meta["uid"]) for k, d in own)
         policy = "Foreground" if foreground else "Background"
         options = DeleteOptions(propagation=policy, uid=meta["uid"])
-        self._store.delete(kind, *key, options, _ACTOR)
+        self._storage.delete(kind, *key, options, _ACTOR)
 
     def _owner_state(self, namespace: str, reference: Obj) -> str:
         kind = kinds.by_type(reference["apiVersion"], reference["kind"])
         if kind is None:
-            return "solid"  # The real one cannot resolve the type either, and leaves the object.
-        owner = self._store.find(kind, namespace, reference["name"])
+            return "solid"  # The real collector cannot resolve the type either.
+        owner = self._storage.find(kind, namespace, reference["name"])
         if owner is None or owner.obj["metadata"]["uid"] != reference["uid"]:
-            return "gone"
+            return "absent"
         meta = owner.obj["metadata"]
         if "deletionTimestamp" in meta and FOREGROUND in (meta.get("finalizers") or []):
             return "waiting"
@@ -118,42 +118,42 @@ class GarbageCollector:
             else:
                 meta.pop("ownerReferences", None)
 
-        self._store.mutate(kind, *key, drop, _ACTOR)
+        self._storage.mutate(kind, *key, drop, _ACTOR)
 
     def _release(self, kind: Kind, key: Key, finalizer: str) -> None:
         def drop(obj: Obj) -> None:
             obj["metadata"]["finalizers"].remove(finalizer)
 
-        self._store.mutate(kind, *key, drop, _ACTOR)
+        self._storage.mutate(kind, *key, drop, _ACTOR)
 
 
 class NamespaceController:
     """Empties terminating namespaces, and removes them once they are empty."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
 
     def step(self) -> int:
         """Number of objects written."""
-        before = self._store.rv
-        for namespace in self._store.objects(NAMESPACES):
+        before = self._storage.rv
+        for namespace in self._storage.objects(NAMESPACES):
             if namespace.obj["status"]["phase"] == "Terminating":
                 self._empty(namespace.obj["metadata"]["name"])
-        return self._store.rv - before
+        return self._storage.rv - before
 
     def next_due(self) -> None:
-        """Never: it only follows changes."""
+        """None: only changes give it work."""
 
     def _empty(self, name: str) -> None:
         left = False
         for kind in STORED:
             if not kind.namespaced:
                 continue
-            for version in self._store.objects(kind, name):
+            for version in self._storage.objects(kind, name):
                 left = True
                 meta = version.obj["metadata"]
                 if "deletionTimestamp" not in meta:
                     options = DeleteOptions(propagation="Background")
-                    self._store.delete(kind, name, meta["name"], options, _ACTOR)
+                    self._storage.delete(kind, name, meta["name"], options, _ACTOR)
         if not left:
-            self._store.remove(NAMESPACES, "", name, _ACTOR)
+            self._storage.remove(NAMESPACES, "", name, _ACTOR)

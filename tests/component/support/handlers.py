@@ -1,4 +1,4 @@
-"""What each verb does, once it is known what the request is about."""
+"""Carries out the verbs: get, list, create, update, patch and delete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.component.support.audit import Request
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import EVENTS, NEW_EVENTS, Kind
 from tests.component.support.selectors import Predicate, compile_selectors
-from tests.component.support.store import Store, Version
+from tests.component.support.storage import ObjectStorage, Version
 from tests.component.support.strategies import event_from_new, event_to_new
 
 _SNAPSHOTS_KEPT = 32
@@ -29,7 +29,7 @@ class Answer:
 
 
 def selection(request: Request, kind: Kind) -> Predicate:
-    """Which objects a list or watch selects; by name, too, when the path has one."""
+    """The predicate for the objects that a list or watch selects."""
     query = request.query
     fields = query.get("fieldSelector", "")
     if request.name:
@@ -44,19 +44,19 @@ def selection(request: Request, kind: Kind) -> Predicate:
 
 
 def stored(kind: Kind) -> Kind:
-    """The kind whose objects a kind shows."""
+    """The kind that stores the objects of a kind: both Event APIs share theirs."""
     return EVENTS if kind is NEW_EVENTS else kind
 
 
 class Handlers:
-    """The verbs over a store."""
+    """The verbs, on one object storage."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._storage = storage
         self._snapshots: OrderedDict[str, list[Version]] = OrderedDict()
 
     def handle(self, request: Request, kind: Kind) -> Answer:
-        """Carries out any verb but watch."""
+        """Carries out any verb except watch."""
         if request.query.get("dryRun"):
             raise errors.unmodelled("dryRun")
         verbs = {
@@ -68,14 +68,14 @@ class Handlers:
             "delete": self._delete,
             "deletecollection": self._delete_collection,
         }
-        before = self._store.rv
+        before = self._storage.rv
         try:
             return verbs[request.verb](request, kind)
         finally:
-            request.changed = self._store.rv != before
+            request.changed = self._storage.rv != before
 
     def _get(self, request: Request, kind: Kind) -> Answer:
-        version = self._store.get(stored(kind), request.namespace or "", request.name)
+        version = self._storage.get(stored(kind), request.namespace or "", request.name)
         return Answer(200, self._raw(kind, version))
 
     def _list(self, request: Request, kind: Kind) -> Answer:
@@ -83,9 +83,9 @@ class Handlers:
         asked = query.get("resourceVersion", "")
         if asked and not asked.isdigit():
             raise errors.bad_request(f'strconv.ParseUint: parsing "{asked}": invalid syntax')
-        if asked and int(asked) > self._store.rv:
-            raise errors.version_too_large(int(asked), self._store.rv)
-        rv, rest_of = self._store.rv, None
+        if asked and int(asked) > self._storage.rv:
+            raise errors.version_too_large(int(asked), self._storage.rv)
+        rv, rest_of = self._storage.rv, None
         limit = int(query.get("limit") or 0)
         if token := query.get("continue"):
             rv, versions = self._continue(token)
@@ -93,9 +93,9 @@ class Handlers:
             accepts = selection(request, kind)
             if _is_exact(query):
                 rv = int(asked)
-                found = self._store.objects_at(stored(kind), rv, request.namespace)
+                found = self._storage.objects_at(stored(kind), rv, request.namespace)
             else:
-                found = self._store.objects(stored(kind), request.namespace)
+                found = self._storage.objects(stored(kind), request.namespace)
             versions = [version for version in found if accepts(version.obj)]
         if limit and len(versions) > limit:
             versions, rest_of = versions[:limit], versions[limit:]
@@ -127,11 +127,11 @@ class Handlers:
                 "The provided continue parameter is too old to display a consistent list result. "
                 "You can start a new list without the continue parameter."
             )
-            raise errors.ApiError(410, "Expired", message)
+            raise errors.StatusError(410, "Expired", message)
         return int(base64.urlsafe_b64decode(token).split(b":")[0]), rest_of
 
     def expire_lists(self) -> None:
-        """Makes every list that is under way go on with 410."""
+        """Makes every unfinished list continue with 410."""
         self._snapshots.clear()
 
     def _create(self, request: Request, kind: Kind) -> Answer:
@@ -144,7 +144,7 @@ class Handlers:
         if kind is NEW_EVENTS:
             obj = event_from_new(obj)
         namespace = request.namespace or ""
-        version = self._store.create(stored(kind), namespace, obj, request.front)
+        version = self._storage.create(stored(kind), namespace, obj, request.endpoint)
         request.name = version.obj["metadata"]["name"]
         return self._written(request, kind, version, 201, headers)
 
@@ -156,7 +156,7 @@ class Handlers:
         if kind is NEW_EVENTS:
             obj = event_from_new(obj)
         namespace = request.namespace or ""
-        old = self._store.get(stored(kind), namespace, request.name)
+        old = self._storage.get(stored(kind), namespace, request.name)
         uid = obj["metadata"].get("uid")
         if uid and uid != old.obj["metadata"]["uid"]:
             why = (
@@ -164,8 +164,8 @@ class Handlers:
                 f"{old.obj['metadata']['uid']}"
             )
             raise errors.conflict(kind, request.name, why)
-        version = self._store.update(
-            stored(kind), namespace, request.name, obj, request.front, request.subresource
+        version = self._storage.update(
+            stored(kind), namespace, request.name, obj, request.endpoint, request.subresource
         )
         return self._written(request, kind, version, 200, headers)
 
@@ -173,25 +173,25 @@ class Handlers:
         if kind is NEW_EVENTS:
             raise errors.unmodelled("patches of events.k8s.io")
         namespace = request.namespace or ""
-        old = self._store.get(kind, namespace, request.name)
+        old = self._storage.get(kind, namespace, request.name)
         content_type = request.content_type
         patched = patching.apply(content_type, old.obj, request.body, custom=kind.custom)
         rest.check_type(kind, patched)
         rest.check_names(request, patched)
         obj, headers = self._decode(request, kind, patched)
-        version = self._store.update(
-            kind, namespace, request.name, obj, request.front, request.subresource
+        version = self._storage.update(
+            kind, namespace, request.name, obj, request.endpoint, request.subresource
         )
         return self._written(request, kind, version, 200, headers)
 
     def _delete(self, request: Request, kind: Kind) -> Answer:
         options = rest.delete_options(request)
         namespace = request.namespace or ""
-        version, gone = self._store.delete(
-            stored(kind), namespace, request.name, options, request.front
+        version, deleted = self._storage.delete(
+            stored(kind), namespace, request.name, options, request.endpoint
         )
         self._note(request, version)
-        if gone and not kind.returns_deleted:
+        if deleted and not kind.returns_deleted:
             details = {"name": request.name, "kind": kind.plural, "uid": request.uid}
             if kind.group:
                 details["group"] = kind.group
@@ -208,18 +208,18 @@ class Handlers:
     def _delete_collection(self, request: Request, kind: Kind) -> Answer:
         options = rest.delete_options(request)
         accepts = selection(request, kind)
-        found = self._store.objects(stored(kind), request.namespace)
+        found = self._storage.objects(stored(kind), request.namespace)
         chosen = [version for version in found if accepts(version.obj)]
         for version in chosen:
             meta = version.obj["metadata"]
             namespace = meta.get("namespace", "")
-            self._store.delete(stored(kind), namespace, meta["name"], options, request.front)
+            self._storage.delete(stored(kind), namespace, meta["name"], options, request.endpoint)
         items = [version.obj for version in chosen]
         head = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": {}}
         return Answer(200, orjson.dumps(head | {"items": items}))
 
     def _decode(self, request: Request, kind: Kind, obj: Obj) -> tuple[Obj, dict[str, str]]:
-        decoded, dropped = self._store.strategy.decode(kind, obj)
+        decoded, dropped = self._storage.strategy.decode(kind, obj)
         mode = request.query.get("fieldValidation", "Warn")
         if dropped and mode == "Strict":
             names = ", ".join(f'unknown field "{path}"' for path in dropped)
@@ -248,7 +248,7 @@ class Handlers:
 
 
 def _is_exact(query: dict[str, str]) -> bool:
-    """Whether a list is asked for as it was at its resourceVersion."""
+    """Whether the request asks for the state at exactly its resourceVersion."""
     match = query.get("resourceVersionMatch", "")
     if not match:
         return False

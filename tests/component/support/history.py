@@ -1,6 +1,6 @@
-"""What happened, from the log of changes: which Jobs were ever made, which pods lived when.
+"""Which Jobs were created and when each pod was alive, from the log of changes.
 
-Nothing here polls: every write of every object is in the log, in order.
+The log holds every write of every object in order, so nothing short-lived is missed.
 """
 
 from __future__ import annotations
@@ -13,26 +13,29 @@ from tests.component.support import metadata, podstatus
 from tests.component.support.errors import Obj
 from tests.component.support.jobcontroller import finished
 from tests.component.support.kinds import CONVERSIONJOBS, JOBS, PODS, Kind
-from tests.component.support.store import Change, Store
+from tests.component.support.storage import ObjectStorage, StoredChange
 
 ATTEMPT_LABEL: Final = "converter.mynetwork.io/attempt"
 CONVERSION_LABEL: Final = "converter.mynetwork.io/conversion-uid"
 
 
 @dataclass(frozen=True, slots=True)
-class MadeJob:
-    """A Job that was created once. ``owner`` is the UID of its ConversionJob."""
+class CreatedJob:
+    """A created Job. ``owner`` is the UID of its ConversionJob."""
 
     uid: str
     name: str
     owner: str
     attempt: str
-    made: Change
+    created: StoredChange
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """From when to when something held a slot, in versions of the store; ``end`` None: it does."""
+    """The resourceVersions between which a Job or pod held a slot.
+
+    ``end`` is None while it still holds the slot.
+    """
 
     uid: str
     name: str
@@ -42,26 +45,26 @@ class Life:
     end: int | None
 
     def at(self, rv: int) -> bool:
-        """Whether it held a slot right after the write with this version."""
+        """Whether it held a slot right after the write with this resourceVersion."""
         return self.start <= rv and (self.end is None or rv < self.end)
 
 
 class History:
-    """A view of a store's log; make a new one after new changes."""
+    """The log of changes at one moment. Create another one to see later changes."""
 
-    def __init__(self, store: Store) -> None:
-        self._changes = list(store.changes)
+    def __init__(self, storage: ObjectStorage) -> None:
+        self._changes = list(storage.changes)
         self.jobs = [self._job(change) for change in self.of(JOBS) if change.type == "ADDED"]
         self.owners = {job.uid: job.owner for job in self.jobs if job.owner}
         self.pod_lives = self._lives(PODS, podstatus.is_terminal)
         self.job_lives = self._lives(JOBS, finished)
 
-    def of(self, kind: Kind, uid: str | None = None) -> list[Change]:
+    def of(self, kind: Kind, uid: str | None = None) -> list[StoredChange]:
         """Changes of one kind, or of one object."""
         return [c for c in self._changes if c.kind is kind and uid in (None, c.uid)]
 
     def statuses(self, uid: str) -> list[Obj]:
-        """Every status a ConversionJob ever had, in order, without repetitions."""
+        """All statuses of a ConversionJob in order, without repetitions."""
         found: list[Obj] = []
         for change in self.of(CONVERSIONJOBS, uid):
             status = change.new.obj.get("status")
@@ -70,7 +73,7 @@ class History:
         return found
 
     def phases(self, uid: str) -> list[str]:
-        """The phases a ConversionJob went through, without repetitions."""
+        """All phases of a ConversionJob in order, without repetitions."""
         found: list[str] = []
         for status in self.statuses(uid):
             phase = status.get("phase", "")
@@ -78,21 +81,21 @@ class History:
                 found.append(phase)
         return found
 
-    def slots_before(self, change: Change) -> int:
-        """Slots held just before a Job was made: unfinished Jobs, and live pods without one."""
+    def slots_before(self, change: StoredChange) -> int:
+        """Slots held just before a change: by unfinished Jobs and by live pods without a Job."""
         before = change.rv - 1
         jobs = {life.uid for life in self.job_lives if life.at(before)}
         pods = {life.job or life.uid for life in self.pod_lives if life.at(before)}
         return len(jobs | pods)
 
-    def _job(self, change: Change) -> MadeJob:
+    def _job(self, change: StoredChange) -> CreatedJob:
         job = change.new.obj
         meta = job["metadata"]
         attempt = (meta.get("labels") or {}).get(ATTEMPT_LABEL, meta["name"])
-        return MadeJob(change.uid, meta["name"], _owner(job), attempt, change)
+        return CreatedJob(change.uid, meta["name"], _owner(job), attempt, change)
 
     def _lives(self, kind: Kind, ended: Callable[[Obj], bool]) -> list[Life]:
-        starts: dict[str, Change] = {}
+        starts: dict[str, StoredChange] = {}
         ends: dict[str, int] = {}
         for change in self.of(kind):
             starts.setdefault(change.uid, change)
@@ -100,7 +103,7 @@ class History:
                 ends.setdefault(change.uid, change.rv)
         return [self._life(first, ends.get(uid)) for uid, first in starts.items()]
 
-    def _life(self, first: Change, end: int | None) -> Life:
+    def _life(self, first: StoredChange, end: int | None) -> Life:
         obj = first.new.obj
         job = _owner(obj) if first.kind is PODS else first.uid
         owner = self.owners.get(job) or (obj["metadata"].get("labels") or {}).get(
@@ -110,7 +113,7 @@ class History:
 
 
 def peak(lives: Iterable[Life]) -> tuple[int, int]:
-    """Most of these at the same time, and the version at which it was first so many."""
+    """The largest number held at the same time, and the first resourceVersion with it."""
     steps: list[tuple[int, int]] = []
     for life in lives:
         steps.append((life.start, 1))

@@ -1,6 +1,7 @@
-"""Checks to be made at the end of any scenario. Each raises AssertionError with what it found.
+"""Checks for the end of a scenario. Each raises AssertionError with the violation it found.
 
-``check_all`` makes those that hold for every scenario that has come to its end.
+``check_all`` holds for every scenario in which all conversions have finished. I1 to I5 are the
+invariants of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from media_converter.contract import Reason, parse_report
+from media_converter.contract import ExitReason, parse_report
 from tests.component.support import metadata, podstatus
 from tests.component.support.api import FakeApi
 from tests.component.support.errors import Obj
@@ -22,13 +23,13 @@ from tests.component.support.schema import TERMINAL_PHASES
 STATUS_MAX_BYTES: Final = 8192
 
 
-def check_i1(api: FakeApi, excluding: Collection[str] = ()) -> None:
-    """At most one live pod per ConversionJob, at every moment.
+def check_one_live_pod_each(api: FakeApi, excluding: Collection[str] = ()) -> None:
+    """At most one live pod per ConversionJob, at every moment (I1).
 
     ``excluding`` are UIDs of pods that were given up as lost with their node.
     """
     by_owner: dict[str, list[Life]] = defaultdict(list)
-    for life in History(api.store).pod_lives:
+    for life in History(api.storage).pod_lives:
         if life.uid not in excluding:
             by_owner[life.owner or life.uid].append(life)
     for owner, lives in by_owner.items():
@@ -37,31 +38,31 @@ def check_i1(api: FakeApi, excluding: Collection[str] = ()) -> None:
         assert most <= 1, f"ConversionJob {owner} had {most} live pods at version {rv}: {names}"
 
 
-def check_i2(api: FakeApi, limit: int, excluding: Collection[str] = ()) -> None:
-    """Never more live pods than ``limit``, nor a Job made while all slots were held."""
-    history = History(api.store)
+def check_parallel_limit(api: FakeApi, limit: int, excluding: Collection[str] = ()) -> None:
+    """Never more live pods than ``limit``, and no Job created while all slots were held (I2)."""
+    history = History(api.storage)
     lives = [life for life in history.pod_lives if life.uid not in excluding]
     most, rv = peak(lives)
     names = [life.name for life in lives if life.at(rv)]
     assert most <= limit, f"{most} live pods at version {rv}, the limit is {limit}: {names}"
     for job in history.jobs:
-        held = history.slots_before(job.made)
-        lost = sum(life.uid in excluding and life.at(job.made.rv) for life in history.pod_lives)
+        held = history.slots_before(job.created)
+        lost = sum(life.uid in excluding and life.at(job.created.rv) for life in history.pod_lives)
         assert held - lost < limit, (
-            f"Job {job.name} was made at version {job.made.rv} by {job.made.actor} while "
+            f"Job {job.name} was made at version {job.created.rv} by {job.created.actor} while "
             f"{held - lost} of {limit} slots were held"
         )
 
 
 def check_one_job_per_attempt(api: FakeApi) -> None:
-    """No Job was ever made twice for the same attempt, however short it lived."""
-    made = Counter((job.owner, job.attempt) for job in History(api.store).jobs)
+    """No attempt ever had a second Job, not even for a short time."""
+    made = Counter((job.owner, job.attempt) for job in History(api.storage).jobs)
     twice = {key: count for key, count in made.items() if count > 1}
     assert not twice, f"Jobs made more than once by (owner, attempt): {twice}"
 
 
-def check_i3(api: FakeApi) -> None:
-    """Every ConversionJob is Finished, with the conditions of its phase."""
+def check_all_finished(api: FakeApi) -> None:
+    """Every ConversionJob has finished, with the conditions of its phase (I3)."""
     for job in api.objects(CONVERSIONJOBS):
         name, status = job["metadata"]["name"], job.get("status", {})
         phase = status.get("phase")
@@ -76,9 +77,8 @@ def check_i3(api: FakeApi) -> None:
 
 
 def check_final(api: FakeApi) -> None:
-    """What has once ended never changed again: neither its phase nor anything else in its status
-    but what became of its callback."""
-    history = History(api.store)
+    """The status of a finished ConversionJob never changed again, except for its callback."""
+    history = History(api.storage)
     for uid in {change.uid for change in history.of(CONVERSIONJOBS)}:
         statuses = [_without_callback(status) for status in history.statuses(uid)]
         ends = [i for i, s in enumerate(statuses) if s.get("phase") in TERMINAL_PHASES]
@@ -91,10 +91,11 @@ def _without_callback(status: Obj) -> Obj:
 
 
 def check_no_leaks(api: FakeApi, *, jobs: int | None = None) -> None:
-    """Nothing is left that nobody will take away (I4).
+    """Nothing is left that will not be cleaned up (I4).
 
-    No live pods, no unfinished Jobs, none without their ConversionJob, no finalizer on a
-    ConversionJob. ``jobs`` is how many Jobs may still stand as tombstones; None for any number.
+    There are no live pods, no unfinished Jobs, no Jobs without their ConversionJob, and no
+    finalizers on ConversionJobs. ``jobs`` is how many finished Jobs may still exist as tombstones;
+    None for any number.
     """
     owners = {job["metadata"]["uid"] for job in api.objects(CONVERSIONJOBS)}
     left: list[str] = []
@@ -103,7 +104,7 @@ def check_no_leaks(api: FakeApi, *, jobs: int | None = None) -> None:
             left.append(f"live pod {pod['metadata']['name']}")
         if metadata.controller_of(pod) is None:
             left.append(f"ownerless pod {pod['metadata']['name']}")
-    history = History(api.store)
+    history = History(api.storage)
     unfinished = {life.uid for life in history.job_lives if life.end is None}
     standing = api.objects(JOBS)
     for job in standing:
@@ -120,13 +121,13 @@ def check_no_leaks(api: FakeApi, *, jobs: int | None = None) -> None:
     assert not left, f"left over: {', '.join(left)}"
 
 
-def check_i5(api: FakeApi) -> None:
-    """Whatever was Succeeded had, at that moment, a pod that ended well with that very output.
+def check_outputs(api: FakeApi) -> None:
+    """When a ConversionJob became Succeeded, one of its pods had written exactly this output (I5).
 
-    The termination message stands for the file: exit code 0, not OOMKilled, a final report with
-    the size and hash that the status gives.
+    The pod's termination message stands for the file: exit code 0, not OOMKilled, and a final
+    report with the size and hash of the status.
     """
-    history = History(api.store)
+    history = History(api.storage)
     for change in history.of(CONVERSIONJOBS):
         status = change.new.obj.get("status") or {}
         before = (change.old.obj.get("status") or {}) if change.old else {}
@@ -150,28 +151,28 @@ def _output(pod: Obj) -> tuple[int | None, str | None] | None:
     if not ended or ended["exitCode"] != 0 or ended["reason"] == "OOMKilled":
         return None
     made = parse_report(ended.get("message", ""))
-    if made is None or not made.final or made.reason is not Reason.COMPLETED:
+    if made is None or not made.final or made.reason is not ExitReason.COMPLETED:
         return None
     return made.output_size, made.output.sha256 if made.output else None
 
 
 def check_statuses(api: FakeApi) -> None:
-    """No status was ever larger than 8 KiB or anything but valid UTF-8."""
-    for change in History(api.store).of(CONVERSIONJOBS):
+    """Every status was at most 8 KiB of valid UTF-8."""
+    for change in History(api.storage).of(CONVERSIONJOBS):
         size = len(orjson.dumps(change.new.obj.get("status") or {}))
         assert size <= STATUS_MAX_BYTES, f"status of {change.key[1]} has {size} bytes"
 
 
 def check_writes(api: FakeApi, most: int = 6) -> None:
-    """No conversion took more write requests than that, Events not counted."""
-    per_conversion = api.audit.writes_per_conversion(History(api.store).owners)
+    """No conversion needed more than ``most`` write requests, not counting Events."""
+    per_conversion = api.audit.writes_per_conversion(History(api.storage).owners)
     for uid, requests in per_conversion.items():
         listed = "\n".join(str(request) for request in requests)
         assert len(requests) <= most, f"{len(requests)} writes for {uid}, most {most}:\n{listed}"
 
 
 def check_events(api: FakeApi, most: int = 6) -> None:
-    """No conversion has more Events than that, written by clients."""
+    """No conversion has more than ``most`` Events."""
     counted = Counter(
         event["involvedObject"]["uid"]
         for event in api.objects("events")
@@ -182,11 +183,11 @@ def check_events(api: FakeApi, most: int = 6) -> None:
 
 
 def check_all(api: FakeApi, limit: int, excluding: Collection[str] = ()) -> None:
-    """What holds at the end of every scenario in which every conversion has come to its end."""
-    check_i1(api, excluding)
-    check_i2(api, limit, excluding)
+    """The checks for every scenario in which all conversions have finished."""
+    check_one_live_pod_each(api, excluding)
+    check_parallel_limit(api, limit, excluding)
     check_one_job_per_attempt(api)
-    check_i3(api)
+    check_all_finished(api)
     check_final(api)
-    check_i5(api)
+    check_outputs(api)
     check_statuses(api)

@@ -1,41 +1,31 @@
-"""The Job controller: makes pods, counts them, writes Job status. As of Kubernetes 1.34.
+"""The Job controller of Kubernetes 1.34: creates pods, counts them, and writes the Job's status.
 
-Not modelled, and refused loudly: podFailurePolicy, successPolicy, indexed Jobs, parallelism above
-one and the Job's own activeDeadlineSeconds. None of them is used here.
+A Job with podFailurePolicy, successPolicy, indexes, a parallelism above one or an
+activeDeadlineSeconds of its own raises NotImplementedError. The operator uses none of them.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from tests.component.support import metadata, podstatus
 from tests.component.support.clock import ServerClock, from_stamp
-from tests.component.support.errors import ApiError, Obj
-from tests.component.support.kinds import JOBS, PODS, Kind
+from tests.component.support.errors import Obj, StatusError
+from tests.component.support.kinds import JOBS, PODS
 from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.recorder import ACTOR, Recorder
-from tests.component.support.scripts import Script, Stage
-from tests.component.support.store import Key, Store
+from tests.component.support.scripts import Stage
+from tests.component.support.storage import Key, ObjectStorage
 from tests.component.support.strategies import TRACKING_FINALIZER
+
+if TYPE_CHECKING:
+    from tests.component.support.cluster import FakeCluster
 
 _COMPONENT: Final = "job-controller"
 _UNMODELLED: Final = ("podFailurePolicy", "successPolicy", "activeDeadlineSeconds", "managedBy")
 _FIRST_RETRY: Final = 1.0
 _LAST_RETRY: Final = 60.0
-
-
-class Obstacles(Protocol):
-    """What the controller asks of the world."""
-
-    def script_of(self, job: Obj) -> Script:
-        """The script of this Job's pod."""
-
-    def pod_refusal(self, job: Obj) -> str | None:
-        """Why a pod may not be created now, in the server's words."""
-
-    def wake_at(self, kind: Kind, key: Key, moment: datetime) -> None:
-        """To be stepped again then."""
 
 
 def finished(job: Obj) -> bool:
@@ -44,30 +34,30 @@ def finished(job: Obj) -> bool:
 
 
 class JobController:
-    """Brings one Job a step forward at a time."""
+    """Does one step for one Job at a time."""
 
     def __init__(
-        self, store: Store, clock: ServerClock, recorder: Recorder, world: Obstacles
+        self, storage: ObjectStorage, clock: ServerClock, recorder: Recorder, cluster: FakeCluster
     ) -> None:
-        self._store = store
+        self._storage = storage
         self._clock = clock
         self._recorder = recorder
-        self._world = world
+        self._cluster = cluster
         self._retries: dict[str, tuple[datetime, float]] = {}
 
     def retry_now(self, uid: str) -> None:
-        """Forgets the back-off of a Job whose pod could not be made."""
+        """Resets the back-off of a Job whose pod could not be created."""
         self._retries.pop(uid, None)
 
     def pods_of(self, uid: str) -> list[Obj]:
         """Pods controlled by the Job with this UID."""
-        found = sorted(self._store.dependents.get(uid, ()), key=lambda d: d[1])
-        pods = [self._store.get(kind, *key).obj for kind, key in found if kind is PODS]
+        found = sorted(self._storage.dependents.get(uid, ()), key=lambda d: d[1])
+        pods = [self._storage.get(kind, *key).obj for kind, key in found if kind is PODS]
         return [p for p in pods if (metadata.controller_of(p) or {}).get("uid") == uid]
 
     def sync(self, key: Key) -> None:
         """One step of the Job at ``key``."""
-        version = self._store.find(JOBS, *key)
+        version = self._storage.find(JOBS, *key)
         if version is None:
             return
         job = version.obj
@@ -81,20 +71,20 @@ class JobController:
             return
         self._check_modelled(job)
         status = dict(job["status"])
-        gone = [pod for pod in pods if _tracked(pod) and self._counts(job, pod)]
-        self._account(status, gone)
+        ended = [pod for pod in pods if _tracked(pod) and self._counts(job, pod)]
+        self._account(status, ended)
         self._write(key, self._judge(job, status, pods))
-        self._untrack(gone)
+        self._untrack(ended)
         self._replace(key, pods)
 
     def release_orphan(self, pod: Obj) -> None:
-        """Takes the tracking finalizer off a pod whose Job is no longer there."""
+        """Removes the tracking finalizer from a pod whose Job no longer exists."""
         owner = metadata.controller_of(pod)
         if _tracked(pod) and not (owner and self._job(pod, owner)):
             self._untrack([pod])
 
     def _job(self, pod: Obj, owner: Obj) -> bool:
-        found = self._store.find(JOBS, pod["metadata"]["namespace"], owner["name"])
+        found = self._storage.find(JOBS, pod["metadata"]["namespace"], owner["name"])
         return found is not None and found.obj["metadata"]["uid"] == owner["uid"]
 
     def _check_modelled(self, job: Obj) -> None:
@@ -103,31 +93,31 @@ class JobController:
         if spec["parallelism"] != 1 or spec["completions"] != 1:
             used.append("parallelism")
         if used:
-            raise NotImplementedError(f"the world does not model {', '.join(used)} of a Job")
+            raise NotImplementedError(f"the simulation does not model {', '.join(used)} of a Job")
 
     def _counts(self, job: Obj, pod: Obj) -> bool:
-        """Whether the pod is over for this Job."""
+        """Whether the Job counts the pod as ended."""
         if podstatus.is_terminal(pod):
             return True
         if job["spec"]["podReplacementPolicy"] == "Failed":
             return False
         return "deletionTimestamp" in pod["metadata"]
 
-    def _account(self, status: Obj, gone: list[Obj]) -> None:
-        for pod in gone:
+    def _account(self, status: Obj, ended: list[Obj]) -> None:
+        for pod in ended:
             succeeded = pod["status"]["phase"] == "Succeeded"
             word = "succeeded" if succeeded else "failed"
             status[word] = status.get(word, 0) + 1
 
     def _judge(self, job: Obj, status: Obj, pods: list[Obj]) -> Obj:
-        """The status that follows from the pods."""
+        """The status of a Job with these pods."""
         stamp = self._clock.stamp()
         status["conditions"] = [dict(c) for c in status.get("conditions", [])]
         live = [pod for pod in pods if not podstatus.is_terminal(pod)]
-        going = [pod for pod in live if "deletionTimestamp" in pod["metadata"]]
-        ready = [p for p in live if _is_ready(p) and p not in going]
-        _set(status, "active", len(live) - len(going))
-        status["ready"], status["terminating"] = len(ready), len(going)
+        terminating = [pod for pod in live if "deletionTimestamp" in pod["metadata"]]
+        ready = [p for p in live if _is_ready(p) and p not in terminating]
+        _set(status, "active", len(live) - len(terminating))
+        status["ready"], status["terminating"] = len(ready), len(terminating)
         status["uncountedTerminatedPods"] = {}
         if not job["spec"]["suspend"]:
             status.setdefault("startTime", stamp)
@@ -151,8 +141,8 @@ class JobController:
         return status
 
     def _replace(self, key: Key, pods: list[Obj]) -> None:
-        """Makes the pod that is wanted."""
-        job = self._store.get(JOBS, *key).obj
+        """Creates a pod if the Job needs one."""
+        job = self._storage.get(JOBS, *key).obj
         status = job["status"]
         if job["spec"]["suspend"] or status.get("conditions") or status.get("succeeded"):
             return
@@ -161,21 +151,21 @@ class JobController:
         due, _ = self._retries.get(job["metadata"]["uid"], (self._clock.now(), 0.0))
         if self._clock.now() < due:
             return
-        why = self._world.pod_refusal(job)
-        obstacle = self._world.script_of(job).obstacle
+        why = self._cluster.pod_refusal(job)
+        obstacle = self._cluster.script_of(job).obstacle
         if why is None and obstacle is not None and obstacle.stage is Stage.NO_POD:
             why = obstacle.message
         if why is None:
             try:
                 self._create(job, key[0])
-            except ApiError as error:
+            except StatusError as error:
                 why = error.message
         if why is not None:
             self._refused(key, job, why)
 
     def _create(self, job: Obj, namespace: str) -> None:
         pod = podstatus.from_job(job, namespace)
-        made = self._store.create(PODS, namespace, pod, ACTOR)
+        made = self._storage.create(PODS, namespace, pod, ACTOR)
         name = made.obj["metadata"]["name"]
         self._recorder.record(job, _COMPONENT, "SuccessfulCreate", f"Created pod: {name}")
 
@@ -190,7 +180,7 @@ class JobController:
         seconds = min(2 * before, _LAST_RETRY)
         due = self._clock.now() + timedelta(seconds=seconds)
         self._retries[uid] = (due, seconds)
-        self._world.wake_at(JOBS, key, due)
+        self._cluster.wake_at(JOBS, key, due)
 
     def _expire(self, key: Key, job: Obj) -> None:
         ttl = job["spec"].get("ttlSecondsAfterFinished")
@@ -200,12 +190,12 @@ class JobController:
         ends = [c["lastTransitionTime"] for c in conditions if c["type"] in ("Complete", "Failed")]
         due = from_stamp(ends[0]) + timedelta(seconds=ttl)
         if self._clock.now() >= due:
-            self._store.delete(JOBS, *key, DeleteOptions(propagation="Foreground"), ACTOR)
+            self._storage.delete(JOBS, *key, DeleteOptions(propagation="Foreground"), ACTOR)
         else:
-            self._world.wake_at(JOBS, key, due)
+            self._cluster.wake_at(JOBS, key, due)
 
     def _write(self, key: Key, status: Obj) -> None:
-        self._store.mutate(JOBS, *key, lambda job: job.update(status=status), ACTOR)
+        self._storage.mutate(JOBS, *key, lambda job: job.update(status=status), ACTOR)
 
     def _untrack(self, pods: list[Obj]) -> None:
         def drop(pod: Obj) -> None:
@@ -213,8 +203,8 @@ class JobController:
 
         for pod in pods:
             meta = pod["metadata"]
-            if _tracked(pod) and self._store.find(PODS, meta["namespace"], meta["name"]):
-                self._store.mutate(PODS, meta["namespace"], meta["name"], drop, ACTOR)
+            if _tracked(pod) and self._storage.find(PODS, meta["namespace"], meta["name"]):
+                self._storage.mutate(PODS, meta["namespace"], meta["name"], drop, ACTOR)
 
 
 def _tracked(pod: Obj) -> bool:
@@ -227,7 +217,7 @@ def _is_ready(pod: Obj) -> bool:
 
 
 def _set(status: Obj, key: str, value: int) -> None:
-    """Numbers that are zero are left out, as Go's omitempty does."""
+    """Sets a number. Leaves it out if it is zero, as Go's omitempty does."""
     if value:
         status[key] = value
     else:

@@ -1,4 +1,4 @@
-"""The resources the in-process API server serves, and how each of them is treated."""
+"""The resource types that the in-process API server serves."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _fields(*paths: str, **renamed: str) -> dict[str, Path]:
 class Kind:
     """One resource type.
 
-    ``default_propagation`` is what a DELETE without propagationPolicy means: Jobs are the old
-    exception, which keep their pods. ``model`` is the type of kubernetes.aio that gives the
-    built-in schema; a custom resource has none.
+    ``default_propagation`` is the policy of a DELETE without propagationPolicy; Jobs keep their
+    pods for historical reasons. ``model`` is the type of kubernetes.aio that gives the built-in
+    schema. A custom resource has none.
     """
 
     group: str
@@ -201,7 +201,7 @@ STORED: Final = (
     LEASES,
     CONFIGMAPS,
 )
-"""Kinds with objects of their own; both Event kinds show the same ones."""
+"""Kinds with objects of their own. Both Event kinds serve the same objects."""
 
 SERVED: Final = (*STORED, NEW_EVENTS)
 

@@ -1,21 +1,24 @@
-"""Scheduler, kubelets, taint eviction and pod collector: one pod, one step."""
+"""The scheduler, the kubelets, taint eviction and the pod garbage collector."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from tests.component.support import podstatus
 from tests.component.support.clock import ServerClock, from_stamp
 from tests.component.support.errors import Obj
-from tests.component.support.kinds import CLAIMS, PODS, Kind
+from tests.component.support.kinds import CLAIMS, PODS
 from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.logs import PodLog
 from tests.component.support.recorder import ACTOR, Recorder
 from tests.component.support.scripts import Ending, Script, Stage
-from tests.component.support.store import Key, Store
+from tests.component.support.storage import Key, ObjectStorage
+
+if TYPE_CHECKING:
+    from tests.component.support.cluster import FakeCluster
 
 _UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 _TOLERATION_SECONDS: Final = 300.0
@@ -31,9 +34,9 @@ _DEADLINE: Final = Ending(
 
 @dataclass(slots=True)
 class Run:
-    """What the world knows of one pod beyond its object. Moments are the server clock's.
+    """The state of one pod beyond its object. Times are the server clock's.
 
-    ``found`` is how its container turns out to have ended when a lost node comes back.
+    ``late_ending`` is how the container ended while its node was lost.
     """
 
     script: Script
@@ -42,43 +45,27 @@ class Run:
     backing_off: bool = False
     deleted_at: datetime | None = None
     lost_at: datetime | None = None
-    found: Ending | None = None
-
-
-class Surroundings(Protocol):
-    """What scheduler and kubelets ask of the world."""
-
-    def pick_node(self, script: Script) -> str | None:
-        """A node that takes the pod."""
-
-    def is_lost(self, node: str) -> bool:
-        """Whether nobody hears of the node."""
-
-    def has_node(self, node: str) -> bool:
-        """Whether there is a Node object."""
-
-    def wake_at(self, kind: Kind, key: Key, moment: datetime) -> None:
-        """To be stepped again then."""
+    late_ending: Ending | None = None
 
 
 class Kubelet:
-    """Brings one pod a step forward at a time."""
+    """Does one step for one pod at a time."""
 
     def __init__(
-        self, store: Store, clock: ServerClock, recorder: Recorder, world: Surroundings
+        self, storage: ObjectStorage, clock: ServerClock, recorder: Recorder, cluster: FakeCluster
     ) -> None:
-        self._store = store
+        self._storage = storage
         self._clock = clock
         self._recorder = recorder
-        self._world = world
+        self._cluster = cluster
 
     def sync(self, key: Key, pod: Obj, run: Run) -> None:
         """One step of the pod at ``key``."""
         node = pod["spec"].get("nodeName")
         deleting = "deletionTimestamp" in pod["metadata"]
-        if node and not self._world.has_node(node):
+        if node and not self._cluster.has_node(node):
             self._collect(key, pod)
-        elif node and self._world.is_lost(node):
+        elif node and self._cluster.is_lost(node):
             self._lose(key, pod, run)
         elif podstatus.is_terminal(pod):
             run.log.close()
@@ -111,7 +98,7 @@ class Kubelet:
         obstacle = run.script.obstacle
         if why is None and obstacle is not None and obstacle.stage is Stage.UNSCHEDULED:
             why = obstacle.message if self._obstructed(key, run) else None
-        node = self._world.pick_node(run.script) if why is None else None
+        node = self._cluster.pick_node(run.script) if why is None else None
         if why is None and node is None:
             why = "0/2 nodes are available: 2 node(s) were unschedulable."
         if node is None:
@@ -129,7 +116,7 @@ class Kubelet:
     def _claim_problem(self, namespace: str, pod: Obj) -> str | None:
         for volume in pod["spec"].get("volumes") or []:
             name = volume.get("persistentVolumeClaim", {}).get("claimName")
-            claim = self._store.find(CLAIMS, namespace, name) if name else None
+            claim = self._storage.find(CLAIMS, namespace, name) if name else None
             if name and claim is None:
                 return f'persistentvolumeclaim "{name}" not found'
             if claim is not None and "deletionTimestamp" in claim.obj["metadata"]:
@@ -164,7 +151,7 @@ class Kubelet:
                 self._event(pod, "kubelet", obstacle.reason, obstacle.message, warning=True)
             run.backing_off = True
         elif obstacle.reason == "ImagePullBackOff" and not run.backing_off:
-            # The first try says what went wrong, only then the kubelet backs off.
+            # The kubelet reports the error of the first try, and backs off only then.
             run.backing_off = True
             text = f"{obstacle.message}: failed to resolve reference: not found"
             self._change(key, lambda p: podstatus.wait_for(p, "ErrImagePull", text))
@@ -174,7 +161,7 @@ class Kubelet:
             self._change(key, lambda p: podstatus.wait_for(p, reason, text))
 
     def _obstructed(self, key: Key, run: Run) -> bool:
-        """Whether the script's obstacle still stands; sets the alarm for when it goes."""
+        """Whether the script's obstacle is still there. Sets the alarm for its end."""
         obstacle = run.script.obstacle
         assert obstacle is not None
         now = self._clock.now()
@@ -192,8 +179,8 @@ class Kubelet:
                 self._event(pod, "kubelet", "DeadlineExceeded", _DEADLINE.pod_message)
                 self.finish(key, _DEADLINE, run)
                 return
-        if run.found is not None:
-            self.finish(key, run.found, run)
+        if run.late_ending is not None:
+            self.finish(key, run.late_ending, run)
             return
         ready = podstatus.condition(pod["status"], "Ready")
         if ready is not None and ready["status"] != "True":
@@ -220,12 +207,12 @@ class Kubelet:
         ending = run.script.on_sigterm or _SIGTERM
         if wanted > grace:
             ending = _SIGKILL
-        if run.found is not None:
-            ending = run.found
+        if run.late_ending is not None:
+            ending = run.late_ending
         self.finish(key, replace(ending, deletion=None), run)
 
     def _lose(self, key: Key, pod: Obj, run: Run) -> None:
-        """Nobody hears of the kubelet: the control plane can only mark and delete the object."""
+        """The kubelet does not answer: the control plane can only mark and delete the object."""
         stamp = self._clock.stamp()
         run.lost_at = run.lost_at or self._clock.now()
         if podstatus.is_terminal(pod) or "deletionTimestamp" in pod["metadata"]:
@@ -241,7 +228,7 @@ class Kubelet:
             self._delete(key, ending)
 
     def _collect(self, key: Key, pod: Obj) -> None:
-        """The pod collector takes what is bound to a node that no longer exists."""
+        """The pod garbage collector removes a pod whose node no longer exists."""
         if not podstatus.is_terminal(pod):
             message = "PodGC: node no longer exists"
             stamp = self._clock.stamp()
@@ -260,19 +247,19 @@ class Kubelet:
         if ending.deletion:
             reason, text, stamp = ending.deletion, ending.pod_message, self._clock.stamp()
             self._change(key, lambda p: podstatus.disrupt(p, reason, text, stamp))
-        self._store.delete(PODS, *key, DeleteOptions(), ACTOR)
+        self._storage.delete(PODS, *key, DeleteOptions(), ACTOR)
 
     def _remove(self, key: Key) -> None:
-        self._store.delete(PODS, *key, DeleteOptions(grace=0), ACTOR)
+        self._storage.delete(PODS, *key, DeleteOptions(grace=0), ACTOR)
 
     def _due(self, key: Key, moment: datetime) -> bool:
         if self._clock.now() >= moment:
             return True
-        self._world.wake_at(PODS, key, moment)
+        self._cluster.wake_at(PODS, key, moment)
         return False
 
     def _change(self, key: Key, change: Callable[[Obj], None]) -> None:
-        self._store.mutate(PODS, *key, change, ACTOR)
+        self._storage.mutate(PODS, *key, change, ACTOR)
 
     def _event(
         self, pod: Obj, component: str, reason: str, message: str, *, warning: bool = False
@@ -281,7 +268,7 @@ class Kubelet:
 
 
 def _toleration(pod: Obj) -> float | None:
-    """Seconds a pod stays bound to an unreachable node; None for ever."""
+    """How many seconds a pod stays on an unreachable node; None for ever."""
     for toleration in pod["spec"].get("tolerations") or []:
         if toleration.get("key") in (_UNREACHABLE, None) and toleration.get("effect") in (
             "NoExecute",

@@ -1,4 +1,4 @@
-"""What the server keeps in its own hands when an object is updated or deleted."""
+"""The metadata that only the server sets when an object is updated or deleted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEPT: Final = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation",
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """Of a DELETE: how far it goes and what must be true for it. ``grace`` is in seconds."""
+    """The options of a DELETE. ``grace`` is in seconds; ``uid`` and version are preconditions."""
 
     propagation: str | None = None
     grace: int | None = None
@@ -30,7 +30,7 @@ def _spec_part(obj: Obj) -> Obj:
 
 
 def keep_system_fields(kind: Kind, new: Obj, old: Obj) -> None:
-    """Puts back what no client writes, and counts the generation up, in place."""
+    """Restores the fields that clients cannot write, and increments the generation, in place."""
     meta, before = new["metadata"], old["metadata"]
     for key in ("uid", "creationTimestamp"):
         meta.setdefault(key, before[key])
@@ -44,7 +44,7 @@ def keep_system_fields(kind: Kind, new: Obj, old: Obj) -> None:
 
 
 def update_causes(new: Obj, old: Obj) -> Causes:
-    """What is wrong with an update of the metadata."""
+    """The errors in an update of the metadata."""
     meta, before = new["metadata"], old["metadata"]
     causes = [
         (f"metadata.{key}", f'Invalid value: "{meta[key]}": field is immutable')
@@ -62,7 +62,7 @@ def update_causes(new: Obj, old: Obj) -> Causes:
 
 
 def check_preconditions(kind: Kind, obj: Obj, options: DeleteOptions) -> None:
-    """409 unless the object is the one, and the version, that is meant."""
+    """Raises 409 unless the object has the UID and the version of the preconditions."""
     meta = obj["metadata"]
     for word, given, actual in (
         ("UID", options.uid, meta["uid"]),
@@ -77,7 +77,7 @@ def check_preconditions(kind: Kind, obj: Obj, options: DeleteOptions) -> None:
 
 
 def finalizers(kind: Kind, present: list[str], propagation: str | None) -> list[str]:
-    """An object's finalizers once it is deleted with this policy; None is the kind's default."""
+    """The finalizers of a deleted object. Policy None is the kind's default."""
     others = [name for name in present if name not in (FOREGROUND, ORPHAN)]
     if propagation is None:
         if len(others) != len(present):
@@ -88,11 +88,11 @@ def finalizers(kind: Kind, present: list[str], propagation: str | None) -> list[
 
 
 def grace(kind: Kind, obj: Obj, options: DeleteOptions) -> int:
-    """Seconds a deleted object is given to stop. Only pods are given any."""
+    """The grace period of a deleted object in seconds. Only pods have one."""
     if kind is not PODS:
         return 0
     spec, status = obj.get("spec", {}), obj.get("status", {})
-    # Nothing runs: there is no kubelet to wait for.
+    # Nothing runs, so there is no kubelet to wait for.
     if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
         return 0
     if options.grace is not None:

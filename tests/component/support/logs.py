@@ -16,7 +16,7 @@ from tests.component.support.rest import is_true
 
 @dataclass(slots=True)
 class PodLog:
-    """What one container wrote: (moment, line with its line end). ``closed`` once it has ended."""
+    """The output of one container: (time, line with its line end). ``closed`` when it has ended."""
 
     lines: list[tuple[datetime, bytes]] = field(default_factory=list)
     closed: bool = False
@@ -33,7 +33,7 @@ class PodLog:
 
 
 def check_readable(pod: Obj) -> None:
-    """400 in the kubelet's words while the container has not run."""
+    """Raises 400, with the kubelet's message, if the container has not run yet."""
     meta, status = pod["metadata"], pod.get("status", {})
     container = pod["spec"]["containers"][0]["name"]
     states = status.get("containerStatuses") or []
@@ -53,7 +53,7 @@ def _line(moment: datetime, line: bytes, *, timestamps: bool) -> bytes:
 
 
 def select(log: PodLog, query: dict[str, str], now: datetime) -> tuple[bytes, int]:
-    """The bytes asked for, and how many lines of the log they take one to."""
+    """The requested bytes, and the number of log lines up to their end."""
     since = datetime.min.replace(tzinfo=now.tzinfo)
     if "sinceTime" in query:
         since = from_stamp(query["sinceTime"])
@@ -74,7 +74,7 @@ def select(log: PodLog, query: dict[str, str], now: datetime) -> tuple[bytes, in
 async def stream(
     log: PodLog, request: Request, response: web.StreamResponse, clock: ServerClock
 ) -> None:
-    """Writes the log, and with ``follow`` what comes after until the container ends."""
+    """Writes the log. With ``follow``, also writes new lines until the container ends."""
     data, sent = select(log, request.query, clock.now())
     await response.write(data)
     timestamps = is_true(request.query, "timestamps")

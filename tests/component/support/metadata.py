@@ -1,4 +1,4 @@
-"""The rules of names, labels, annotations and owners, and what the server fills in itself."""
+"""Validation of names, labels, annotations and owners, and the fields that the server sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.component.support.errors import Obj
 from tests.component.support.kinds import Kind
 
 Causes = list[tuple[str, str]]
-"""Field and what is wrong with it."""
+"""Pairs of a field and its error."""
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -118,7 +118,7 @@ def _owner_causes(owners: Any) -> Causes:
 
 
 def causes(kind: Kind, obj: Obj) -> Causes:
-    """Everything that is wrong with an object's metadata."""
+    """The errors in an object's metadata."""
     meta = obj["metadata"]
     found: Causes = []
     if problem := name_error(meta.get("name", ""), dns_label=kind.dns_label):
@@ -133,7 +133,7 @@ def causes(kind: Kind, obj: Obj) -> Causes:
 
 
 def shape(kind: Kind, obj: Obj) -> Obj:
-    """The object with metadata cut to its known fields; 400 for metadata of a wrong type."""
+    """The object with only the known fields of its metadata. Raises 400 for wrong types."""
     meta = obj.get("metadata")
     if meta is None:
         meta = {}

@@ -38,7 +38,7 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def apply(content_type: str, old: Obj, body: bytes, *, custom: bool) -> Obj:
-    """The object after the patch; raises what the server answers when it does not apply."""
+    """The object after the patch. Raises the server's error if the patch does not apply."""
     allowed = [JSON, MERGE] if custom else [JSON, MERGE, STRATEGIC]
     if content_type == APPLY or (content_type == STRATEGIC and not custom):
         raise errors.unmodelled(f"patches of type {content_type}")
@@ -57,7 +57,7 @@ def apply(content_type: str, old: Obj, body: bytes, *, custom: bool) -> Obj:
         raise errors.bad_request("error decoding patch: a JSON patch is an array")
     if len(patch) > MAX_OPERATIONS:
         message = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}"
-        raise errors.ApiError(413, "RequestEntityTooLarge", message)
+        raise errors.StatusError(413, "RequestEntityTooLarge", message)
     return _json_patch(old, patch)
 
 

@@ -1,4 +1,4 @@
-"""What kube-apiserver checks and fills in of a pod, or of a Job's pod template."""
+"""Defaults and validation of the spec of a pod or of a Job's pod template."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPERATORS: Final = ("Exists", "Equal", "")
 
 
 def parse_quantity(text: str) -> Decimal | None:
-    """A resource quantity as a number of its base unit; None if it is none."""
+    """A resource quantity in its base unit; None if the text is not a quantity."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
         return None
@@ -121,7 +121,7 @@ def _volume_causes(volumes: list[Obj], field: str) -> Causes:
 
 
 def causes(spec: Obj, field: str) -> Causes:
-    """Everything that is wrong with a pod spec."""
+    """The errors in a pod spec."""
     found: Causes = []
     volumes: list[Obj] = spec.get("volumes") or []
     found += _volume_causes(volumes, f"{field}.volumes")
@@ -152,7 +152,7 @@ def causes(spec: Obj, field: str) -> Causes:
 
 
 def immutable_part(spec: Obj) -> Any:
-    """A pod's spec without what an update may change."""
+    """A pod's spec without the fields that an update may change."""
     kept = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")}
     kept["containers"] = [
         {k: v for k, v in c.items() if k != "image"} for c in spec.get("containers", [])

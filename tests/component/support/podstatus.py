@@ -1,4 +1,4 @@
-"""Pod objects and statuses as scheduler and kubelet write them."""
+"""Pod objects, and their statuses as the scheduler and the kubelet write them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_terminal(pod: Obj) -> bool:
 
 
 def from_job(job: Obj, namespace: str) -> Obj:
-    """The pod the Job controller makes."""
+    """The pod that the Job controller creates."""
     template = job["spec"]["template"]
     meta, name = template.get("metadata", {}), job["metadata"]["name"]
     return {
@@ -46,7 +46,7 @@ def from_job(job: Obj, namespace: str) -> Obj:
 def set_condition(
     holder: Obj, kind: str, status: str, stamp: str, reason: str = "", message: str = ""
 ) -> None:
-    """Sets one condition in ``holder["conditions"]``; its time moves only when it changes."""
+    """Sets one condition in ``holder["conditions"]``. Its time changes only with its status."""
     conditions: list[Obj] = holder.setdefault("conditions", [])
     found = next((c for c in conditions if c["type"] == kind), None)
     if found is None:
@@ -92,7 +92,7 @@ def refuse_schedule(pod: Obj, message: str, stamp: str) -> None:
 
 
 def accept(pod: Obj, stamp: str) -> None:
-    """The kubelet has seen the pod: ContainerCreating."""
+    """The kubelet has accepted the pod: ContainerCreating."""
     status = pod["status"]
     status["startTime"] = stamp
     status["hostIP"] = "10.0.0.1"
@@ -145,7 +145,7 @@ def terminate(pod: Obj, ending: Ending, stamp: str) -> None:
     status = pod["status"]
     began = started_at(pod)
     if began is None and ending.started:
-        # What was deleted before it ran: the kubelet has no container to ask.
+        # The pod was deleted before it ran, so the kubelet has no container to report on.
         ending = Ending(
             137,
             "ContainerStatusUnknown",

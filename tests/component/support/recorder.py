@@ -1,36 +1,36 @@
-"""Events of the controllers and kubelets around the API server."""
+"""Writes the Events of the simulated controllers and kubelets."""
 
 from __future__ import annotations
 
 from tests.component.support.clock import ServerClock
-from tests.component.support.errors import ApiError, Obj
+from tests.component.support.errors import Obj, StatusError
 from tests.component.support.kinds import EVENTS
-from tests.component.support.store import Store
+from tests.component.support.storage import ObjectStorage
 
-ACTOR = "world"
+ACTOR = "cluster"
 
 
 class Recorder:
-    """Writes core Events, and counts repeated ones up as client-go's correlator does."""
+    """Writes core Events. A repeated Event increments the count, as in client-go."""
 
-    def __init__(self, store: Store, clock: ServerClock) -> None:
-        self._store = store
+    def __init__(self, storage: ObjectStorage, clock: ServerClock) -> None:
+        self._storage = storage
         self._clock = clock
         self._names: dict[tuple[str, str, str], str] = {}
 
     def record(
         self, about: Obj, component: str, reason: str, message: str, *, warning: bool = False
     ) -> None:
-        """One Event about an object."""
+        """Writes one Event about an object."""
         meta = about["metadata"]
         namespace = meta.get("namespace", "default")
         key = (meta["uid"], reason, message)
         name = self._names.get(key)
-        if name is not None and self._store.find(EVENTS, namespace, name):
-            self._store.mutate(EVENTS, namespace, name, self._count, ACTOR)
+        if name is not None and self._storage.find(EVENTS, namespace, name):
+            self._storage.mutate(EVENTS, namespace, name, self._count, ACTOR)
             return
         stamp = self._clock.stamp()
-        self._names[key] = name = f"{meta['name']}.{self._store.rv:016x}"
+        self._names[key] = name = f"{meta['name']}.{self._storage.rv:016x}"
         event: Obj = {
             "metadata": {"name": name, "namespace": namespace},
             "involvedObject": {
@@ -52,9 +52,9 @@ class Recorder:
             "lastTimestamp": stamp,
         }
         try:
-            self._store.create(EVENTS, namespace, event, ACTOR)
-        except ApiError as error:
-            # A namespace that is going takes no Events; nobody misses them.
+            self._storage.create(EVENTS, namespace, event, ACTOR)
+        except StatusError as error:
+            # A terminating namespace accepts no Events. Nothing needs them.
             if error.code not in (403, 404):
                 raise
 

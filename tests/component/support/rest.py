@@ -1,4 +1,4 @@
-"""From a URL to what it asks for, and from a body to an object."""
+"""Parses URLs and bodies of requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROPAGATIONS = ("Background", "Foreground", "Orphan")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path names. ``parts`` is the rest of a discovery path."""
+    """The resource that a path names. ``namespace`` None means all namespaces."""
 
     kind: Kind
     namespace: str | None
@@ -29,7 +29,7 @@ class Target:
 
 
 def parse_path(path: str) -> Target | None:
-    """The resource a path names; None for discovery, health and unknown paths."""
+    """The resource that a path names; None for discovery, health and unknown paths."""
     parts = [part for part in path.split("/") if part]
     match parts:
         case ["api", version, *rest] if rest:
@@ -60,7 +60,7 @@ def is_true(query: dict[str, str], key: str) -> bool:
 
 
 def verb_of(method: str, target: Target, query: dict[str, str]) -> str:
-    """The verb RBAC and the audit log know the request by."""
+    """The verb of the request for RBAC and the audit log."""
     single = bool(target.name)
     if method == "GET":
         if is_true(query, "watch"):
@@ -80,7 +80,7 @@ def verb_of(method: str, target: Target, query: dict[str, str]) -> str:
 
 
 def name_in_body(body: bytes) -> str:
-    """The name an object to be created gives itself; empty if it gives none."""
+    """The name in the body of a create request; empty if there is none."""
     try:
         return str(orjson.loads(body)["metadata"].get("name", ""))
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
@@ -88,12 +88,12 @@ def name_in_body(body: bytes) -> str:
 
 
 def json_body(request: Request) -> Obj:
-    """The object in a body; 4xx if there is none."""
+    """The object in a body. Raises 4xx if the body holds no object."""
     if request.content_type not in ("application/json", "application/json; charset=utf-8", ""):
         raise errors.unsupported_media_type(request.content_type, ["application/json"])
     if len(request.body) > MAX_BODY:
         message = f"Request entity too large: limit is {MAX_BODY}"
-        raise errors.ApiError(413, "RequestEntityTooLarge", message)
+        raise errors.StatusError(413, "RequestEntityTooLarge", message)
     try:
         body = orjson.loads(request.body)
     except orjson.JSONDecodeError as error:
@@ -104,7 +104,7 @@ def json_body(request: Request) -> Obj:
 
 
 def check_type(kind: Kind, obj: Obj) -> None:
-    """400 if the body is of another type than the URL."""
+    """Raises 400 if the body is of another type than the URL."""
     given = obj.get("apiVersion", kind.api_version), obj.get("kind", kind.kind)
     if kind.custom and ("apiVersion" not in obj or "kind" not in obj):
         raise errors.bad_request("Object 'Kind' is missing")
@@ -116,7 +116,7 @@ def check_type(kind: Kind, obj: Obj) -> None:
 
 
 def check_names(request: Request, obj: Obj) -> None:
-    """400 if namespace or name in the body are not those of the URL."""
+    """Raises 400 if the namespace or name in the body differs from the URL."""
     meta: Any = obj.get("metadata") or {}
     namespace, name = meta.get("namespace"), meta.get("name")
     if request.namespace is not None and namespace and namespace != request.namespace:
@@ -130,7 +130,7 @@ def check_names(request: Request, obj: Obj) -> None:
 
 
 def delete_options(request: Request) -> DeleteOptions:
-    """Options of a DELETE from body and query."""
+    """The options of a DELETE, from its body and query."""
     body: Obj = json_body(request) if request.body else {}
     if body and body.get("kind") not in (None, "DeleteOptions"):
         raise errors.bad_request("expected DeleteOptions")
@@ -155,7 +155,7 @@ def delete_options(request: Request) -> DeleteOptions:
             f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: '
             f'"{propagation}": supported values: "Foreground", "Background", "Orphan"'
         )
-        raise errors.ApiError(422, "Invalid", message)
+        raise errors.StatusError(422, "Invalid", message)
     grace = body.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
     preconditions = body.get("preconditions") or {}
     return DeleteOptions(

@@ -1,9 +1,8 @@
-"""A CustomResourceDefinition's OpenAPI schema: pruning, validation, and a few of its rules.
+"""Pruning and validation with the OpenAPI schema of a CustomResourceDefinition.
 
-Pruning and validation go by the schema as the API server does it, ratcheting included (what was
-wrong before and is unchanged stays accepted). CEL is not evaluated: of the rules in the CRD only
-those in ``transition_causes`` are held, written out here. A test of another CEL rule belongs on a
-real cluster.
+They work as in the API server, ratcheting included: an unchanged invalid value stays accepted. CEL
+is not evaluated. Of the CEL rules in the CRD, ``transition_causes`` implements a few in Python.
+Tests of other CEL rules need a real cluster.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def _is_date_time(value: object) -> bool:
 
 def _translate_bounds(out: Obj) -> None:
     for bound in ("Minimum", "Maximum"):
-        # OpenAPI 3.0 marks a bound as exclusive, JSON Schema gives the bound itself.
+        # In OpenAPI 3.0 exclusiveMinimum is a flag; in JSON Schema it is the bound.
         if isinstance(out.get(f"exclusive{bound}"), bool):
             exclusive = out.pop(f"exclusive{bound}")
             if exclusive:
@@ -79,10 +78,10 @@ def _translate_type(schema: Obj, out: Obj) -> None:
 
 
 def _translate(schema: Obj) -> Obj:
-    """The JSON Schema (2020-12) that says the same as one node of an OpenAPI v3 schema."""
+    """The JSON Schema (2020-12) that is equivalent to one node of an OpenAPI v3 schema."""
     out: Obj = {key: schema[key] for key in _COPIED if key in schema}
     if out.get("pattern", "").endswith("$"):
-        # Python's $ lets a line end through, the server's RE2 does not.
+        # Python's $ also matches before a final line end; RE2 in the server does not.
         out["pattern"] = out["pattern"][:-1] + r"\Z"
     _translate_bounds(out)
     _translate_type(schema, out)
@@ -136,7 +135,7 @@ def _default(schema: Obj, value: Any) -> None:
 
 
 def _duplicates(schema: Obj, value: Any, path: str) -> Iterator[str]:
-    """Where a list that is a map or a set holds the same entry twice."""
+    """The paths of duplicate entries in lists of type map or set."""
     if isinstance(value, dict):
         for key, inner in schema.get("properties", {}).items():
             if key in value:
@@ -180,11 +179,11 @@ class CustomSchema:
     @classmethod
     @cache
     def load(cls, path: Path, version: str) -> CustomSchema:
-        """Read once a test run: every test has a server of its own."""
+        """Reads a CRD. Cached, because every test has a server of its own."""
         return cls(yaml.safe_load(path.read_text(encoding="utf-8")), version)
 
     def prune(self, obj: Obj) -> tuple[Obj, list[str]]:
-        """The object with defaults and without what the schema does not know; and those paths."""
+        """The object with defaults and without unknown fields, and the paths of those fields."""
         dropped: list[str] = []
         kept = {key: obj[key] for key in _KEPT if key in obj}
         body = {key: value for key, value in obj.items() if key not in _KEPT}
@@ -193,7 +192,7 @@ class CustomSchema:
         return kept | pruned, dropped
 
     def causes(self, obj: Obj, old: Obj | None = None) -> Causes:
-        """What the schema refuses in ``obj`` and did not already refuse, unchanged, in ``old``."""
+        """The errors in ``obj``, except those of values that are the same in ``old``."""
         found: Causes = []
         for error in self._validator.iter_errors(obj):
             path = tuple(error.absolute_path)
@@ -207,7 +206,7 @@ class CustomSchema:
             found.append((_dotted(path) or "<nil>", f"{word}: {error.message}"))
         for where in _duplicates(self.root, obj, ""):
             found.append((where, "Duplicate value"))
-        # jsonschema reports one error per missing key; each of them names all.
+        # jsonschema reports one error per missing key, and each error names all keys.
         return sorted(set(found))
 
 
@@ -217,7 +216,7 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 
 def transition_causes(old: Obj, new: Obj) -> Causes:
-    """The rules of the CRD over old and new that are held here in place of CEL."""
+    """The violations of the CRD's rules about changes, which are CEL in the real server."""
     causes: Causes = []
     old_spec, new_spec = old.get("spec", {}), new.get("spec", {})
     fixed = (set(old_spec) | set(new_spec)) - MUTABLE_SPEC

@@ -1,10 +1,10 @@
-"""What is to happen to the pod of a Job: scripts for the world around the API server.
+"""Scripts for pods: what happens to the pod of each attempt.
 
 ::
 
-    world.script("holiday", fail(Reason.DISK_FULL), succeed(size=12))   # 1st and 2nd attempt
-    world.script("late", image_pull(then=succeed()))                    # until world.fix("late")
-    world.script("long", succeed(hold=True))                            # until world.finish("long")
+    cluster.script("holiday", fail(ExitReason.DISK_FULL), succeed(size=12))  # 1st and 2nd attempt
+    cluster.script("late", image_pull(then=succeed()))  # until cluster.fix("late")
+    cluster.script("long", succeed(hold=True))  # until cluster.finish("long")
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from media_converter.contract import EXIT_CODES, Output, Reason, Report, dump_report
+from media_converter.contract import EXIT_CODES, ExitReason, Output, Report, dump_report
 
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
 class Stage(StrEnum):
-    """Where an obstacle stands."""
+    """The step of a pod's start that an obstacle prevents."""
 
     NO_POD = "no pod"
     UNSCHEDULED = "unscheduled"
@@ -30,8 +30,8 @@ class Stage(StrEnum):
 class Obstacle:
     """Something that keeps a pod from starting.
 
-    It goes by itself after ``seconds`` of the server's clock, or when the test fixes it.
-    ``reason`` is the waiting reason of the container, or that of the event.
+    It ends after ``seconds`` of the server's clock, or when the test fixes it. ``reason`` is the
+    waiting reason of the container, or the reason of the Event.
     """
 
     stage: Stage
@@ -42,10 +42,10 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a container ends, and what the pod then looks like.
+    """How a container ends, and the resulting state of its pod.
 
-    ``deletion`` says that the pod is not ended by itself but deleted, with that reason in its
-    DisruptionTarget condition (empty for a deletion by hand); the rest is then how it reacts.
+    If ``deletion`` is set, the pod is deleted, with this reason in its DisruptionTarget condition
+    (empty for a deletion by hand). The other fields then say how the container reacts.
     """
 
     exit_code: int = 0
@@ -61,11 +61,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The life of one pod.
+    """What happens to one pod.
 
-    ``run_seconds`` of the server's clock pass in Running; with ``hold`` it stays there until
-    ``world.finish``. ``stop_seconds`` is how long it takes to stop once told to, at most the
-    grace period. ``on_sigterm`` is how it ends then. ``node`` pins it.
+    The pod runs for ``run_seconds`` of the server's clock, or with ``hold`` until
+    ``cluster.finish``. ``stop_seconds`` is how long it takes to stop after SIGTERM, at most the
+    grace period, and ``on_sigterm`` is how it ends then. ``node`` is the node that it must run on.
     """
 
     ending: Ending = Ending()
@@ -79,7 +79,7 @@ class Script:
 
 
 def report(
-    reason: Reason = Reason.COMPLETED,
+    reason: ExitReason = ExitReason.COMPLETED,
     *,
     final: bool = True,
     size: int = 1024,
@@ -87,8 +87,8 @@ def report(
     message: str = "",
     logs: str = "",
 ) -> str:
-    """A converter's report as its termination message holds it."""
-    done = reason is Reason.COMPLETED and final
+    """The termination message with a converter's report."""
+    done = reason is ExitReason.COMPLETED and final
     output = Output(sha256=sha256, container="mp4", video_codec="h264", width=1280, height=720)
     made = Report(
         final=final,
@@ -102,14 +102,16 @@ def report(
 
 
 def succeed(size: int = 1024, sha256: str = SHA256, tail: str = "", **script: Any) -> Script:
-    """Ends with exit code 0 and a final report, whose log tail is ``tail``."""
+    """Ends with exit code 0 and a final report with the log tail ``tail``."""
     ending = Ending(message=report(size=size, sha256=sha256, logs=tail))
     return Script(ending, **script)
 
 
-def fail(reason: Reason | str = Reason.INTERNAL_ERROR, message: str = "", **script: Any) -> Script:
-    """Ends as the converter reports ``reason``."""
-    reason = Reason(reason)
+def fail(
+    reason: ExitReason | str = ExitReason.INTERNAL_ERROR, message: str = "", **script: Any
+) -> Script:
+    """Ends with the exit code and the report of ``reason``."""
+    reason = ExitReason(reason)
     text = report(reason, message=message or f"failed with {reason}")
     return Script(Ending(EXIT_CODES[reason], "Error", text), **script)
 
@@ -121,18 +123,18 @@ def exit_with(code: int, message: str = "", reason: str | None = None, **script:
 
 
 def oom_killed(exit_code: int = 137, message: str | None = None, **script: Any) -> Script:
-    """Ends by the OOM killer; with ``exit_code`` 0 only a child was killed."""
+    """Killed by the OOM killer. With ``exit_code`` 0 only a child process was killed."""
     text = report(final=False) if message is None else message
     return Script(Ending(exit_code, "OOMKilled", text), **script)
 
 
 def start_error(message: str = "runc create failed: exec: not found", **script: Any) -> Script:
-    """The container never ran: exit code 128, reason StartError."""
+    """The container never ran: exit code 128 and reason StartError."""
     return Script(Ending(128, "StartError", message, started=False), **script)
 
 
 def evicted(message: str = "The node was low on resource: memory. ", **script: Any) -> Script:
-    """Ended by the kubelet of a node short of something; the pod stays, Failed."""
+    """Evicted by the kubelet of a node under pressure. The pod stays, Failed."""
     ending = Ending(
         137,
         "Error",
@@ -144,7 +146,7 @@ def evicted(message: str = "The node was low on resource: memory. ", **script: A
 
 
 def preempted(**script: Any) -> Script:
-    """Deleted by the scheduler in favour of a more important pod."""
+    """Deleted by the scheduler in favour of a pod with a higher priority."""
     return Script(replace(_sigterm(), deletion="PreemptionByScheduler"), **script)
 
 
@@ -160,7 +162,7 @@ def pod_deleted(**script: Any) -> Script:
 
 def _sigterm() -> Ending:
     return Ending(
-        EXIT_CODES[Reason.TERMINATED], "Error", report(Reason.TERMINATED, message="SIGTERM")
+        EXIT_CODES[ExitReason.TERMINATED], "Error", report(ExitReason.TERMINATED, message="SIGTERM")
     )
 
 
@@ -202,7 +204,7 @@ def stuck_attach(
     then: Script | None = None,
     seconds: float | None = None,
 ) -> Script:
-    """ContainerCreating for ever; only a FailedAttachVolume event says why."""
+    """ContainerCreating for ever. Only a FailedAttachVolume Event says why."""
     return _after(then, Obstacle(Stage.CREATING, "FailedAttachVolume", message, seconds))
 
 
@@ -211,12 +213,12 @@ def stuck_mount(
     then: Script | None = None,
     seconds: float | None = None,
 ) -> Script:
-    """ContainerCreating for ever; only a FailedMount event says why."""
+    """ContainerCreating for ever. Only a FailedMount Event says why."""
     return _after(then, Obstacle(Stage.CREATING, "FailedMount", message, seconds))
 
 
 def slow_start(seconds: float | None = None, then: Script | None = None) -> Script:
-    """ContainerCreating for a while, for no reason given."""
+    """ContainerCreating for a while, without a reason."""
     return _after(then, Obstacle(Stage.CREATING, "", "", seconds))
 
 
@@ -234,5 +236,5 @@ def failed_create(
     then: Script | None = None,
     seconds: float | None = None,
 ) -> Script:
-    """The Job controller is not allowed to make the pod; an event on the Job says why."""
+    """The Job controller may not create the pod. An Event of the Job says why."""
     return _after(then, Obstacle(Stage.NO_POD, "FailedCreate", message, seconds))

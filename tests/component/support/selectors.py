@@ -75,6 +75,6 @@ def by_fields(kind: Kind, text: str) -> list[Predicate]:
 
 
 def compile_selectors(kind: Kind, label_selector: str, field_selector: str) -> Predicate:
-    """One predicate of both selectors; 400 on what the real server cannot select by."""
+    """One predicate for both selectors. Raises 400 for selectors that the server cannot use."""
     terms = [*by_labels(label_selector), *by_fields(kind, field_selector)]
     return lambda obj: all(term(obj) for term in terms)

@@ -1,4 +1,4 @@
-"""The HTTP side: sockets, the order of things in a request, watches and logs."""
+"""The HTTP server: endpoints, the steps of a request, watches and logs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.component.support import discovery, errors, logs, rest
 from tests.component.support.access import Access
 from tests.component.support.audit import AuditLog, Request
 from tests.component.support.clock import ServerClock
-from tests.component.support.errors import ApiError
+from tests.component.support.errors import StatusError
+from tests.component.support.fault_types import Hold
 from tests.component.support.faults import Faults
-from tests.component.support.faulttypes import Hold
 from tests.component.support.handlers import Answer, Handlers, selection, stored
 from tests.component.support.kinds import PODS, Kind
 from tests.component.support.logs import PodLog
-from tests.component.support.store import Change, Store
+from tests.component.support.storage import ObjectStorage, StoredChange
 from tests.component.support.watch import Watch
 
 _HOST: Final = "127.0.0.1"
@@ -28,24 +28,24 @@ _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 
 
 class HttpServer:
-    """Serves a store on any number of fronts: ports of their own, told apart by name.
+    """Serves an object storage on any number of endpoints, each with a name and a port.
 
-    Two operators are given two fronts, so that faults can hit one and the audit log tells whose
-    request it was.
+    Two operators use two endpoints. So faults can hit one of them, and the audit log shows which
+    operator sent a request.
     """
 
-    def __init__(self, store: Store, clock: ServerClock, audit: AuditLog) -> None:
-        self.store = store
+    def __init__(self, storage: ObjectStorage, clock: ServerClock, audit: AuditLog) -> None:
+        self.storage = storage
         self.clock = clock
         self.audit = audit
         self.access = Access()
         self.faults = Faults(self.open_watches)
-        self.handlers = Handlers(store)
+        self.handlers = Handlers(storage)
         self.pod_logs: dict[str, PodLog] = {}
-        self.gone_as_status = False
+        self.expire_as_status = False
         self.bookmark_seconds = 60.0
         self._watches: dict[Kind, list[Watch]] = {}
-        self._fronts: dict[str, tuple[int, web.TCPSite]] = {}
+        self._endpoints: dict[str, tuple[int, web.TCPSite]] = {}
         self._names: dict[int, str] = {}
         self._late: set[asyncio.Task[Answer]] = set()
         app = web.Application(client_max_size=2 * rest.MAX_BODY)
@@ -53,13 +53,13 @@ class HttpServer:
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=0.05
         )
-        store.listeners.append(self._on_change)
+        storage.listeners.append(self._on_change)
 
-    # Fronts
+    # Endpoints
 
     async def start(self) -> None:
         await self._runner.setup()
-        await self.add_front("default")
+        await self.add_endpoint("default")
 
     async def stop(self) -> None:
         for watch in self.open_watches():
@@ -68,23 +68,23 @@ class HttpServer:
             task.cancel()
         await self._runner.cleanup()
 
-    async def add_front(self, name: str, port: int = 0) -> str:
-        """Opens a further door; returns its URL."""
+    async def add_endpoint(self, name: str, port: int = 0) -> str:
+        """Adds an endpoint and returns its URL."""
         site = web.TCPSite(self._runner, _HOST, port, reuse_address=True)
         await site.start()
         assert site._server is not None
         port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-        self._fronts[name] = (port, site)
+        self._endpoints[name] = (port, site)
         self._names[port] = name
         return self.url(name)
 
-    def url(self, front: str = "default") -> str:
-        return f"http://{_HOST}:{self._fronts[front][0]}"
+    def url(self, endpoint: str = "default") -> str:
+        return f"http://{_HOST}:{self._endpoints[endpoint][0]}"
 
     @asynccontextmanager
     async def down(self) -> AsyncIterator[None]:
-        """The server is gone: connections break, new ones are refused. Objects stay."""
-        for _, site in self._fronts.values():
+        """The server is down: connections break and new ones are refused. Objects stay."""
+        for _, site in self._endpoints.values():
             await site.stop()
         for watch in self.open_watches():
             watch.abort()
@@ -95,15 +95,15 @@ class HttpServer:
         try:
             yield
         finally:
-            for name, (port, _) in list(self._fronts.items()):
-                await self.add_front(name, port)
+            for name, (port, _) in list(self._endpoints.items()):
+                await self.add_endpoint(name, port)
 
     # Watches
 
     def open_watches(self) -> list[Watch]:
         return [watch for watches in self._watches.values() for watch in watches]
 
-    def _on_change(self, change: Change) -> None:
+    def _on_change(self, change: StoredChange) -> None:
         for watch in self._watches.get(change.kind, ()):
             watch.deliver(change)
 
@@ -123,12 +123,12 @@ class HttpServer:
             if request.verb == "create":
                 request.name = rest.name_in_body(request.body)
             return await self._serve_target(web_request, request, target.kind)
-        except ApiError as error:
+        except StatusError as error:
             body = orjson.dumps(error.to_status())
             return self._respond(request, Answer(error.code, body, error.headers))
         except asyncio.CancelledError:
-            request.outcome = request.outcome or "client gone"
-            self.store.changed.fire()
+            request.outcome = request.outcome or "client disconnected"
+            self.storage.changed.fire()
             raise
 
     def _record(self, web_request: web.Request) -> Request:
@@ -139,7 +139,7 @@ class HttpServer:
         request = Request(
             number=len(self.audit),
             at=self.clock.now(),
-            front=self._names.get(socket_name[1] if socket_name else 0, ""),
+            endpoint=self._names.get(socket_name[1] if socket_name else 0, ""),
             user_agent=web_request.headers.get("User-Agent", ""),
             method=web_request.method,
             path=web_request.path,
@@ -151,7 +151,7 @@ class HttpServer:
         return request
 
     async def _serve_other(self, request: Request) -> web.StreamResponse:
-        """Health, discovery and reviews: what is not about stored objects."""
+        """Serves health, discovery and reviews."""
         request.verb = "create" if request.method == "POST" else "get"
         for fault in self.faults.struck(request):
             await fault.before(request)
@@ -182,7 +182,7 @@ class HttpServer:
                 await fault.before(request)
             try:
                 answer = self.handlers.handle(request, kind)
-            except ApiError as error:
+            except StatusError as error:
                 answer = Answer(error.code, orjson.dumps(error.to_status()), error.headers)
             for fault in struck:
                 request.code = answer.code
@@ -190,7 +190,7 @@ class HttpServer:
             return answer
 
         if any(isinstance(fault, Hold) for fault in struck):
-            # Its client may give up meanwhile; a request on its way arrives nevertheless.
+            # The request arrives even if its client gives up meanwhile.
             task = asyncio.create_task(carry_out())
             self._late.add(task)
             task.add_done_callback(self._late.discard)
@@ -204,8 +204,8 @@ class HttpServer:
     def _respond(self, request: Request, answer: Answer) -> web.Response:
         request.code = answer.code
         request.outcome = request.outcome or "answered"
-        # Tests also wait for requests and watches, which are no writes.
-        self.store.changed.fire()
+        # Tests also wait for requests and watches, not only for writes.
+        self.storage.changed.fire()
         headers = {"Date": self.clock.http_date(), **answer.headers}
         return web.Response(
             status=answer.code, body=answer.body, headers=headers, content_type="application/json"
@@ -219,7 +219,7 @@ class HttpServer:
         response.enable_chunked_encoding()
         await response.prepare(web_request)
         request.code, request.outcome = 200, "answered"
-        self.store.changed.fire()
+        self.storage.changed.fire()
         return response
 
     async def _watch(
@@ -235,8 +235,8 @@ class HttpServer:
         limit = float(query["timeoutSeconds"]) if query.get("timeoutSeconds") else None
         bookmarks = rest.is_true(query, "allowWatchBookmarks")
         watch = Watch(request, kind, selection(request, kind), bookmarks=bookmarks)
-        if self.gone_as_status and asked not in ("", "0"):
-            self.store.since(stored(kind), int(asked))
+        if self.expire_as_status and asked not in ("", "0"):
+            self.storage.since(stored(kind), int(asked))
         with self._registered(watch, stored(kind)):
             self._begin(watch, stored(kind), int(asked or 0))
             response = await self._open_stream(web_request, request, "application/json")
@@ -246,40 +246,40 @@ class HttpServer:
                     web_request.transport,
                     limit,
                     self.bookmark_seconds,
-                    lambda: self.store.rv,
+                    lambda: self.storage.rv,
                 )
             except ConnectionError:
-                request.outcome = "client gone"
+                request.outcome = "client disconnected"
         return response
 
     def _begin(self, watch: Watch, kind: Kind, since: int) -> None:
         if since == 0:
-            for version in self.store.objects(kind):
+            for version in self.storage.objects(kind):
                 watch.add(version)
             return
-        if since > self.store.rv:
-            watch.error(errors.version_too_large(since, self.store.rv))
+        if since > self.storage.rv:
+            watch.error(errors.version_too_large(since, self.storage.rv))
             return
         try:
-            for change in self.store.since(kind, since):
+            for change in self.storage.since(kind, since):
                 watch.deliver(change)
-        except ApiError as error:
+        except StatusError as error:
             watch.error(error)
 
     async def _log(self, web_request: web.Request, request: Request) -> web.StreamResponse:
-        pod = self.store.get(PODS, request.namespace or "", request.name).obj
+        pod = self.storage.get(PODS, request.namespace or "", request.name).obj
         logs.check_readable(pod)
         log = self.pod_logs.setdefault(pod["metadata"]["uid"], PodLog())
         response = await self._open_stream(web_request, request, "text/plain")
         try:
             await logs.stream(log, request, response, self.clock)
         except ConnectionError:
-            request.outcome = "client gone"
+            request.outcome = "client disconnected"
         return response
 
     @contextmanager
     def _registered(self, watch: Watch, kind: Kind) -> Iterator[None]:
-        """Keeps a watch among those that changes are delivered to, while it is open."""
+        """Delivers changes to a watch while it is open."""
         watches = self._watches.setdefault(kind, [])
         watches.append(watch)
         self.faults.on_stream(watch)

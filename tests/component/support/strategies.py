@@ -1,4 +1,4 @@
-"""What each resource's own strategy does to an object before it is stored."""
+"""Decoding, defaults and validation of each resource type, applied before objects are stored."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ TRACKING_FINALIZER: Final = "batch.kubernetes.io/job-tracking"
 
 
 class Strategy:
-    """Decoding, defaulting and validation, with the CRD's schema if there is one."""
+    """Decoding, defaults and validation, with the schema of the CRD if there is one."""
 
     def __init__(self, custom: schema.CustomSchema | None = None) -> None:
         self.custom = custom
 
     def decode(self, kind: Kind, obj: Obj) -> tuple[Obj, list[str]]:
-        """The object as its type knows it, and the paths that were dropped from it."""
+        """The object with the fields of its type only, and the paths of the dropped fields."""
         if not kind.custom:
             return metadata.shape(kind, builtin.decode(kind, obj)), []
         shaped = metadata.shape(kind, obj)
         return self.custom.prune(shaped) if self.custom else (shaped, [])
 
     def prepare_create(self, kind: Kind, obj: Obj) -> None:
-        """Fills in defaults, in place. The metadata the server sets is already there."""
+        """Sets defaults, in place. The server has already set its metadata."""
         if "status" in kind.subresources:
             obj.pop("status", None)
         if kind is JOBS:
@@ -53,25 +53,25 @@ class Strategy:
             obj["spec"] = {"finalizers": ["kubernetes"]}
             obj["status"] = {"phase": "Active"}
         elif kind is EVENTS:
-            # Go cannot leave this one out; clients must take the null.
+            # Go always writes this field, so clients must accept null.
             obj.setdefault("eventTime", None)
         elif kind is CLAIMS:
             obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
             obj["status"] = {"phase": "Pending"}
 
     def prepare_update(self, kind: Kind, new: Obj, old: Obj, subresource: str) -> Obj:
-        """The object to store: each endpoint changes its own part only."""
+        """The object to be stored. Each subresource changes only its own part."""
         if "status" not in kind.subresources:
             return new
         if subresource == "status":
-            # A custom resource's status endpoint changes nothing else, built-in ones let
-            # metadata through.
+            # The status subresource of a custom resource changes nothing else. That of a
+            # built-in resource also changes metadata.
             kept = old if kind.custom else old | {"metadata": new["metadata"]}
             return _with_status(kept, new)
         return _with_status(new, old)
 
     def causes(self, kind: Kind, obj: Obj, old: Obj | None = None) -> Causes:
-        """What the server refuses."""
+        """The errors for which the server refuses an object."""
         found = metadata.causes(kind, obj)
         if kind is CONVERSIONJOBS:
             if self.custom is not None:
@@ -117,7 +117,7 @@ def _default_job(job: Obj) -> None:
     labels = template.setdefault("metadata", {}).setdefault("labels", {})
     labels |= dict.fromkeys(JOB_UID_LABELS, uid) | dict.fromkeys(JOB_NAME_LABELS, name)
     spec["selector"] = {"matchLabels": {JOB_UID_LABELS[0]: uid}}
-    # An object's own labels default to its template's.
+    # A Job's labels default to those of its template.
     job["metadata"].setdefault("labels", dict(labels))
     podspec.set_defaults(template.setdefault("spec", {}))
     job["status"] = {}
@@ -213,7 +213,7 @@ _OLD_TO_NEW: Final = (
 
 
 def event_from_new(event: Obj) -> Obj:
-    """A core Event of an events.k8s.io one; both are views of the same object."""
+    """The core Event for an events.k8s.io Event; both are views of the same object."""
     names = {new: old for old, new in _OLD_TO_NEW}
     renamed = {names.get(key, key): value for key, value in event.items()}
     return renamed | {"apiVersion": EVENTS.api_version}

@@ -1,4 +1,4 @@
-"""Small things that most tests of the operator need."""
+"""ConversionJobs and clients for tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.component.support.errors import Obj
 
 
 def conversion_job(name: str, namespace: str = "my-network", **spec: Any) -> Obj:
-    """A ConversionJob; without more a small video_to_mp4. ``metadata`` may be among ``spec``."""
+    """A ConversionJob, by default a video_to_mp4. ``spec`` may also hold ``metadata``."""
     extra: Obj = spec.pop("metadata", {})
     body = {
         "conversionType": "video_to_mp4",
@@ -30,7 +30,7 @@ def conversion_job(name: str, namespace: str = "my-network", **spec: Any) -> Obj
 
 
 def configuration(url: str, token: str | None = None) -> Configuration:
-    """How the official client is told to talk to a front."""
+    """The configuration of the official client for an endpoint."""
     made = Configuration(host=url)
     if token is not None:
         made.api_key["BearerToken"] = f"Bearer {token}"
@@ -39,13 +39,13 @@ def configuration(url: str, token: str | None = None) -> Configuration:
 
 @asynccontextmanager
 async def client(url: str, token: str | None = None) -> AsyncIterator[ApiClient]:
-    """An official asyncio client for a front."""
+    """The official asyncio client for an endpoint."""
     async with ApiClient(configuration(url, token)) as made:
         yield made
 
 
 def write_kubeconfig(path: Path, url: str, token: str = "test") -> Path:  # noqa: S107
-    """A kubeconfig for a front, for operators that run as a process of their own."""
+    """Writes a kubeconfig for an endpoint, for operators in their own process."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",

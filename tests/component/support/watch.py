@@ -1,4 +1,4 @@
-"""One open watch: what it has to send, and what a test may do to it."""
+"""One open watch: the events it sends, and what a test may do to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aiohttp import web
 from tests.component.support import errors
 from tests.component.support.audit import Request
 from tests.component.support.clock import Signal
-from tests.component.support.errors import ApiError, Obj
-from tests.component.support.faulttypes import StreamFault
+from tests.component.support.errors import Obj, StatusError
+from tests.component.support.fault_types import StreamFault
 from tests.component.support.kinds import Kind
 from tests.component.support.selectors import Predicate
-from tests.component.support.store import Change, Version
+from tests.component.support.storage import StoredChange, Version
 from tests.component.support.strategies import event_to_new
 
 _PREFIX: Final = {
@@ -32,8 +32,8 @@ def encode(event: str, raw: bytes) -> bytes:
 class Watch:
     """The server's end of one watch request.
 
-    A test gets it from ``api.watches(...)`` and may ``close`` it cleanly, ``abort`` it, ``expire``
-    it with a 410 in mid-stream, ``stall`` it silently, or ``inject`` an event of its own.
+    A test gets it from ``api.watches(...)``. It may ``close`` the watch cleanly, ``abort`` it,
+    ``expire`` it with a 410 in mid-stream, ``stall`` it silently, or ``inject`` an event.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Watch:
     # What a test may do
 
     def close(self) -> None:
-        """Ends the stream as a server does whose time limit is reached."""
+        """Ends the stream cleanly, as a server does at the time limit."""
         self._end("closed")
 
     def abort(self) -> None:
@@ -65,26 +65,26 @@ class Watch:
         """Sends an ERROR event with code 410 and closes."""
         self.error(errors.expired(0, current))
 
-    def error(self, error: ApiError) -> None:
+    def error(self, error: StatusError) -> None:
         """Sends an ERROR event and closes."""
         self._push(orjson.dumps({"type": "ERROR", "object": error.to_status()}) + b"\n")
         self._end("closed")
 
     def stall(self) -> None:
-        """Sends nothing more, for ever, and leaves the connection open."""
+        """Stops sending for ever, and leaves the connection open."""
         self._stalled = True
 
     def inject(self, event: str, obj: Obj) -> None:
-        """Sends an event that no change stands behind: a stale or repeated one."""
+        """Sends an event without a change: an outdated or repeated one."""
         self._push(encode(event, orjson.dumps(obj)))
 
     # What the server does
 
-    def deliver(self, change: Change) -> None:
-        """Sends a change if it concerns the objects selected.
+    def deliver(self, change: StoredChange) -> None:
+        """Sends a change of a selected object.
 
-        An object that begins to match is ADDED and one that ceases to match is DELETED, for the
-        client sees its selection only.
+        An object that starts to match is ADDED, and an object that no longer matches is DELETED:
+        the client sees only its selection.
         """
         new = change.new if change.type != "DELETED" and self._matches(change.new) else None
         old = change.old if change.old is not None and self._matches(change.old) else None
@@ -94,7 +94,7 @@ class Watch:
             self._push(encode("DELETED", self._raw(change.new)))
 
     def add(self, version: Version) -> None:
-        """Sends a synthetic ADDED, as a watch without a version begins with."""
+        """Sends a synthetic ADDED. A watch without a version starts with them."""
         if self._matches(version):
             self._push(encode("ADDED", self._raw(version)))
 
@@ -104,11 +104,11 @@ class Watch:
         obj = {"kind": self.kind.kind, "apiVersion": self.kind.api_version, "metadata": meta}
         self._push(orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n")
 
-    def suffer(self, fault: StreamFault) -> None:
+    def add_fault(self, fault: StreamFault) -> None:
         self._faults.append(fault)
         self._stalled = self._stalled or fault.stall
 
-    def recover(self, fault: StreamFault) -> None:
+    def remove_fault(self, fault: StreamFault) -> None:
         self._faults.remove(fault)
         if not any(other.hold for other in self._faults):
             self.release()
@@ -126,7 +126,7 @@ class Watch:
         bookmark_every: float,
         current: Callable[[], int],
     ) -> None:
-        """Sends until the stream is ended, or for ``limit`` seconds."""
+        """Sends until the stream ends, or for ``limit`` seconds."""
         loop = asyncio.get_running_loop()
         deadline = None if limit is None else loop.time() + limit
         next_bookmark = loop.time() + bookmark_every

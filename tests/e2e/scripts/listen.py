@@ -1,4 +1,4 @@
-"""Listens to one conversion from its beginning to its end, then again from several ids.
+"""Listens to the stream events of one conversion, then again from several event ids.
 
 Runs in a pod: BASE_URL TOKEN_FILE as arguments. Writes one JSON object.
 """
@@ -21,7 +21,7 @@ with Client(base_url, token_file=Path(token_file)) as converter:
     first = next(identifier for _, identifier in heard if identifier)
     later = [(event.kind, event.id) for event in converter.events(job, last_event_id=first)]
     future = str(int(heard[-1][1]) + 10**9)
-    # One that is unknown begins anew, which ends with the end that is still known.
+    # A stream from an unknown id starts over. It ends with the end of the conversion.
     anew = {
         name: [event.kind for event in converter.events(job, last_event_id=identifier)]
         for name, identifier in (("past", "1"), ("future", future), ("garbage", "x"))

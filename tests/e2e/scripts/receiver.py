@@ -1,4 +1,4 @@
-"""Takes callbacks on port 8080 and shows what it got. Runs in a pod until it is killed."""
+"""Receives callbacks on port 8080 and shows them. Runs in a pod until it is killed."""
 
 import base64
 import json
@@ -8,10 +8,10 @@ RECEIVED: list[dict[str, object]] = []
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """POST: take a callback. GET: all of them, oldest first."""
+    """POST receives a callback. GET shows all of them, oldest first."""
 
     def do_POST(self) -> None:
-        """Keep the headers and the very bytes."""
+        """Keep the headers and the exact bytes."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         RECEIVED.append(
             {"headers": dict(self.headers.items()), "body": base64.b64encode(body).decode()}
@@ -20,7 +20,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
-        """Show them."""
+        """Show all callbacks."""
         answer = json.dumps(RECEIVED).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))

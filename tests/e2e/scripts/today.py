@@ -1,4 +1,4 @@
-"""The requests MY Network makes today, by its own means. Only the base URL is new, and a token.
+"""The requests that MY Network sends today. Only the base URL and a token are new.
 
 Runs in a pod: BASE_URL [TOKEN_FILE] as arguments. Writes every answer as one JSON object.
 """

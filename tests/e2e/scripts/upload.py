@@ -1,4 +1,4 @@
-"""An upload of a real video, as MY Network handles it: previews, and callbacks waited for.
+"""An upload of a real video, as MY Network handles it: previews, then waiting for callbacks.
 
 Runs in a pod: BASE_URL TOKEN_FILE RECEIVER_URL SECRET as arguments. Writes one JSON object.
 """

@@ -1,4 +1,4 @@
-"""Commands: kubectl on the tests' cluster, docker, and the scripts of hack/."""
+"""Runs commands: kubectl on the tests' cluster, docker, and the scripts of hack/."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ TOOLS: Final = ROOT / ".tools"
 
 
 class CommandFailed(Exception):
-    """A command that has to work did not; ``str()`` has what it wrote."""
+    """A command failed. ``str()`` includes its output."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended."""
+class Result:
+    """The result of a command."""
 
     code: int
     out: str
     err: str
 
 
-def run(*command: str, text: str | None = None, limit: float = 60) -> Done:
+def run(*command: str, text: str | None = None, limit: float = 60) -> Result:
     """Run a command to its end, within ``limit`` seconds."""
     done = subprocess.run(
         command, input=text, capture_output=True, text=True, timeout=limit, check=False
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def must(*command: str, text: str | None = None, limit: float = 60) -> str:
-    """What a command that has to work writes to standard output."""
+    """Run a command and return its standard output. Raises CommandFailed if it fails."""
     done = run(*command, text=text, limit=limit)
     if done.code:
         raise CommandFailed(f"{' '.join(command)}: {(done.err or done.out).strip()[-1500:]}")
@@ -44,7 +44,7 @@ def must(*command: str, text: str | None = None, limit: float = 60) -> str:
 
 
 def hack(script: str, *arguments: str, limit: float) -> None:
-    """Run a script of hack/; its progress lines go where those of the tests go."""
+    """Run a script of hack/. Its output goes to the output of the tests."""
     subprocess.run([str(ROOT / "hack" / script), *arguments], check=True, timeout=limit)
 
 
@@ -59,16 +59,16 @@ class Kubectl:
         return [str(self.program), f"--kubeconfig={self.kubeconfig}", *arguments]
 
     def environment(self) -> dict[str, str]:
-        """An environment in which plain ``kubectl`` is this one."""
+        """An environment in which ``kubectl`` is this kubectl on this cluster."""
         path = f"{self.program.parent}{os.pathsep}{os.environ['PATH']}"
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
 
-    def attempt(self, *arguments: str, text: str | None = None, limit: float = 60) -> Done:
-        """Run it, whatever comes of it."""
+    def attempt(self, *arguments: str, text: str | None = None, limit: float = 60) -> Result:
+        """Run kubectl, and return the result even if it fails."""
         return run(*self.command(*arguments), text=text, limit=limit)
 
     def __call__(self, *arguments: str, text: str | None = None, limit: float = 60) -> str:
-        """Run it; it has to work."""
+        """Run kubectl and return its standard output. Raises CommandFailed if it fails."""
         return must(*self.command(*arguments), text=text, limit=limit)
 
     def get(self, *arguments: str) -> Any:
@@ -80,7 +80,7 @@ class Kubectl:
         return self("get", "--raw", path)
 
     def create(self, body: Mapping[str, Any]) -> Any:
-        """Create one object; returns it as stored."""
+        """Create one object, and return it as stored."""
         return json.loads(self("create", "-f", "-", "-o", "json", text=json.dumps(body)))
 
     def wait(self, condition: str, *arguments: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""ConversionJobs as a test uses them: made by kubectl, followed by the world's watch."""
+"""ConversionJobs for tests: kubectl creates them, and watches follow them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from conversion_operator.api import names
 from tests.e2e.support.commands import Kubectl
-from tests.e2e.support.world import Body, World, live
+from tests.e2e.support.watches import Body, Watches, live
 
 NAMESPACE: Final = "my-network"
 TERMINAL: Final = ("Succeeded", "Failed", "Cancelled")
@@ -23,7 +23,7 @@ _ORDINARY: Final = {
     "extract_thumbnail": ("input/big-buck-bunny.mov", "jpg"),
 }
 LONG_INPUT: Final = "input/long.mp4"
-"""Minutes of video, for conversions that are to be met while they run."""
+"""Minutes of video, for conversions that must still run when the test looks at them."""
 
 
 def manifest(
@@ -33,7 +33,7 @@ def manifest(
     folder: str = "output",
     **spec: Any,
 ) -> dict[str, Any]:
-    """An ordinary ConversionJob of a type; ``spec`` says what is special about it."""
+    """A ConversionJob with the sample input of its type. ``spec`` overrides fields."""
     source, extension = _ORDINARY[kind]
     ordinary = {
         "conversionType": kind,
@@ -50,11 +50,11 @@ def manifest(
 
 @dataclass(frozen=True)
 class Conversion:
-    """One ConversionJob that exists, or did."""
+    """One ConversionJob, which may be deleted already."""
 
     body: Body
     kubectl: Kubectl
-    world: World
+    watches: Watches
     volume: Path
 
     @property
@@ -79,37 +79,39 @@ class Conversion:
 
     @property
     def status(self) -> Any:
-        """The status last seen; {} before the first."""
-        events = self.world.conversions.of(self.uid)
+        """The last status seen; {} before the first."""
+        events = self.watches.conversions.of(self.uid)
         return events[-1].body.get("status", {}) if events else {}
 
     @property
     def phase(self) -> str:
-        """The phase last seen; "" before the first."""
+        """The last phase seen; "" before the first."""
         return str(self.status.get("phase", ""))
 
     def statuses(self) -> list[Any]:
-        """Every status it ever had, in order."""
-        return [e.body["status"] for e in self.world.conversions.of(self.uid) if "status" in e.body]
+        """All its statuses, in order."""
+        return [
+            e.body["status"] for e in self.watches.conversions.of(self.uid) if "status" in e.body
+        ]
 
     def until(self, probe: Callable[[Any], object], what: str, seconds: float = 60) -> Any:
-        """The first of all its statuses for which ``probe`` is true, however short it lasted."""
+        """Wait for a status for which ``probe`` is true. Short-lived statuses count too."""
 
-        def look() -> Any:
+        def find() -> Any:
             return next((status for status in self.statuses() if probe(status)), None)
 
         try:
-            return self.world.until(look, f"{self.name} is {what}", seconds)
+            return self.watches.until(find, f"{self.name} is {what}", seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}; its status: {self.status}") from None
 
     def until_phase(self, *phases: str, seconds: float = 60) -> Any:
-        """The first status with one of these phases. Another end than these is an error."""
+        """The first status with one of these phases. Fails at any other terminal phase."""
 
         def probe(status: Any) -> bool:
             reached = status["phase"] in phases
             assert reached or status["phase"] not in TERMINAL, (
-                f"{self.name} ended otherwise: {status}"
+                f"{self.name} ended in another phase: {status}"
             )
             return reached
 
@@ -120,7 +122,7 @@ class Conversion:
         return self.until(lambda status: status["reason"] == reason, reason, seconds)
 
     def succeeded(self, seconds: float = 120) -> Any:
-        """The status of its success, with the output there as the status says (I5)."""
+        """Wait for success, check the output against the status (I5), and return the status."""
         status = self.until_phase("Succeeded", seconds=seconds)
         content = self.output.read_bytes()
         assert status["outputSize"] == len(content)
@@ -141,43 +143,43 @@ class Conversion:
         )
 
     def cancel(self) -> None:
-        """Ask for it to be stopped."""
+        """Set spec.cancel."""
         self.patch(cancel=True)
 
     def pods(self) -> list[Body]:
         """Its pods."""
-        return self.world.pods_of(self.uid)
+        return self.watches.pods_of(self.uid)
 
     def no_pod_lives(self) -> bool:
-        """True if no pod of it may still run."""
+        """True if none of its pods may still run."""
         return not any(live(pod) for pod in self.pods())
 
     def jobs_made(self) -> list[str]:
-        """The names of all Jobs ever made to convert it; a sweep converts nothing."""
+        """The names of all Jobs ever created for its attempts. Sweeps are not attempts."""
         label = names.UID_LABEL
         mine = [
             event.body["metadata"]["name"]
-            for event in self.world.snapshot("jobs")
+            for event in self.watches.snapshot("jobs")
             if event.body["metadata"]["labels"][label] == self.uid
         ]
         return [name for name in dict.fromkeys(mine) if not name.endswith("-sweep")]
 
-    def tries(self) -> int:
-        """How many Jobs were made for it, less those that the node could not even start."""
+    def jobs_that_ran(self) -> int:
+        """The number of its Jobs, without those whose container the node could not start."""
         reasons = [attempt.get("reason") for attempt in self.status.get("attempts", ())]
         return len(self.jobs_made()) - reasons.count("StartError")
 
 
 class Conversions:
-    """Makes ConversionJobs, and removes them at the end of the test with all that is theirs."""
+    """Creates ConversionJobs, and deletes them with their Jobs and pods after the test."""
 
-    def __init__(self, kubectl: Kubectl, world: World, volume: Path, folder: str) -> None:
-        self._kubectl, self._world, self._volume = kubectl, world, volume
+    def __init__(self, kubectl: Kubectl, watches: Watches, volume: Path, folder: str) -> None:
+        self._kubectl, self._watches, self._volume = kubectl, watches, volume
         self._folder = folder
         self._made: list[Conversion] = []
 
     def make(self, name: str, kind: str = "image_resize", **special: Any) -> Conversion:
-        """Create one; see :func:`manifest`."""
+        """Create a ConversionJob; see :func:`manifest`."""
         return self.adopt(self._kubectl.create(self.manifest(name, kind, **special)))
 
     def manifest(self, name: str, kind: str = "image_resize", **special: Any) -> dict[str, Any]:
@@ -185,33 +187,33 @@ class Conversions:
         return manifest(name, kind, folder=self._folder, **special)
 
     def long(self, name: str, **special: Any) -> Conversion:
-        """One that runs for minutes unless it is stopped."""
-        # Without a resolution a video that fits already would only be copied.
+        """Create a conversion that runs for minutes unless it is cancelled."""
+        # Without a resolution, the video streams would only be copied.
         options = {"resolution": "480p", "quality": "high"}
         return self.make(name, "video_to_mp4", inputFile=LONG_INPUT, options=options, **special)
 
     def adopt(self, body: Body) -> Conversion:
-        """Look after one that was made otherwise."""
-        conversion = Conversion(body, self._kubectl, self._world, self._volume)
+        """Take over a ConversionJob that the test created in another way."""
+        conversion = Conversion(body, self._kubectl, self._watches, self._volume)
         self._made.append(conversion)
         return conversion
 
     def remove(self) -> None:
-        """Delete all of them and wait until none of their Jobs and pods is left."""
+        """Delete all ConversionJobs, and wait until their Jobs and pods are deleted."""
         for namespace in {c.namespace for c in self._made}:
             mine = [c.name for c in self._made if c.namespace == namespace]
             self._kubectl(
                 "-n", namespace, "delete", "convjob", "--ignore-not-found", "--wait=false", *mine
             )
         uids = {c.uid for c in self._made}
-        self._world.until(
+        self._watches.until(
             lambda: (
-                not any(self._world.pods_of(uid) for uid in uids)
+                not any(self._watches.pods_of(uid) for uid in uids)
                 and not any(
                     job["metadata"]["labels"][names.UID_LABEL] in uids
-                    for job in self._world.jobs.current.values()
+                    for job in self._watches.jobs.current.values()
                 )
             ),
-            "the test's Jobs and pods are gone",
+            "the test's Jobs and pods are deleted",
             90,
         )

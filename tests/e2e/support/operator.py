@@ -1,4 +1,4 @@
-"""The operator in the cluster: its settings, its log, its metrics, and ways to hurt it."""
+"""The operator in the cluster: its settings, log and metrics, and ways to kill it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.support.commands import Kubectl, must
+from tests.e2e.support.commands import ROOT, Kubectl, must
 
 NAMESPACE: Final = "my-network-converter"
 NAME: Final = "my-network-converter-operator"
 ACCOUNT: Final = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 AUDIT_LOG: Final = "/var/log/kubernetes/audit.log"
+PROCESS: Final = "python3 -m conversion_operator"
 _SELECTOR: Final = f"app.kubernetes.io/name={NAME}"
 
 
 class Log:
-    """The operator's log from now on, line by line."""
+    """New lines of the operator's log."""
 
     def __init__(self, lines: queue.Queue[str | None]) -> None:
         self._lines = lines
 
     def until(self, wanted: Callable[[Any], object], what: str, seconds: float) -> Any:
-        """The first record for which ``wanted`` is true."""
+        """Wait for the first record for which ``wanted`` is true."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -71,7 +73,7 @@ class OperatorInCluster:
         )
 
     def scale(self, replicas: int) -> None:
-        """Stop it (0) or start it (1), and wait until that is done."""
+        """Scale the Deployment, and wait until the pods are ready or deleted."""
         self._kubectl("-n", NAMESPACE, "scale", f"deployment/{NAME}", f"--replicas={replicas}")
         if replicas:
             self.until_ready()
@@ -79,11 +81,11 @@ class OperatorInCluster:
             self._kubectl.wait("delete", "-n", NAMESPACE, "pod", "-l", _SELECTOR, seconds=60)
 
     def kill_process(self) -> None:
-        """SIGKILL, from outside of the container, as the kernel would."""
+        """Send SIGKILL from outside the container, as the OOM killer would."""
         pod = self.pod()
         before = pod["status"]["containerStatuses"][0]["restartCount"]
         name = pod["metadata"]["name"]
-        must("docker", "exec", pod["spec"]["nodeName"], "pkill", "-KILL", "-f", _PROCESS)
+        must("docker", "exec", pod["spec"]["nodeName"], "pkill", "-KILL", "-f", PROCESS)
         self._kubectl.wait(
             f"jsonpath={{.status.containerStatuses[0].restartCount}}={before + 1}",
             "-n",
@@ -93,13 +95,13 @@ class OperatorInCluster:
         )
 
     def delete_pod(self) -> None:
-        """Take its pod away without a farewell."""
+        """Delete its pod without a grace period."""
         name = self.pod()["metadata"]["name"]
         self._kubectl("-n", NAMESPACE, "delete", "pod", name, "--force", "--grace-period=0")
 
     @contextmanager
     def log(self, since: str = "1s") -> Iterator[Log]:
-        """What it logs from now on."""
+        """Follow its log from now on."""
         pod = self.pod()["metadata"]["name"]
         follow = subprocess.Popen(
             self._kubectl.command("-n", NAMESPACE, "logs", "-f", f"--since={since}", pod),
@@ -125,7 +127,7 @@ class OperatorInCluster:
             reader.join()
 
     def records(self) -> list[Any]:
-        """All that its present container has logged."""
+        """All log records of its current container."""
         text = self._kubectl("-n", NAMESPACE, "logs", self.pod()["metadata"]["name"])
         return [json.loads(line) for line in text.splitlines()]
 
@@ -135,15 +137,15 @@ class OperatorInCluster:
         return data
 
     def patch_settings(self, settings: Mapping[str, str]) -> None:
-        """Change the ConfigMap. The operator comes to know of it by itself."""
+        """Change the ConfigMap, and do not wait for the operator to notice."""
         patch = json.dumps({"data": settings})
         self._kubectl("-n", NAMESPACE, "patch", "configmap", NAME, "--type=merge", "-p", patch)
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Change the ConfigMap and wait until the operator has taken it over.
+        """Change the ConfigMap, and wait until the operator uses the new settings.
 
-        A kubelet looks after mounted ConfigMaps about once a minute. The pod is touched, which
-        makes it look at once.
+        The kubelet syncs mounted ConfigMaps about once a minute. A change of the pod's annotations
+        makes it sync at once.
         """
         with self.log() as log:
             self.patch_settings(settings)
@@ -160,7 +162,7 @@ class OperatorInCluster:
             )
 
     def metrics(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """name → label values in the order of their names → value."""
+        """The metrics: name → label values in the order of the label names → value."""
         service = f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}:metrics/proxy/metrics"
         result: dict[str, dict[tuple[str, ...], float]] = {}
         for family in text_string_to_metric_families(self._kubectl.raw(service)):
@@ -170,9 +172,10 @@ class OperatorInCluster:
         return result
 
     def requests(self, since: str = "") -> list[Any]:
-        """What it asked of the API server, from the audit log, since a time or its installation."""
+        """Its requests in the audit log, since a time or since it was installed."""
         since = since or self._kubectl.get("namespace", NAMESPACE)["metadata"]["creationTimestamp"]
-        since = since.removesuffix("Z")  # the log's have fractions of seconds, which sort after it
+        # Stamps in the log have fractions of seconds. Without the Z, this one sorts before them.
+        since = since.removesuffix("Z")
         node = self.pod()["spec"]["nodeName"]
         text = must("docker", "exec", node, "cat", AUDIT_LOG)
         records = (json.loads(line) for line in text.splitlines() if ACCOUNT in line)
@@ -183,4 +186,10 @@ class OperatorInCluster:
         ]
 
 
-_PROCESS: Final = "python3 -m conversion_operator"
+def install(kubectl: Kubectl, overlay: Path) -> None:
+    """Install the CRD and an overlay, and wait until the operator is ready."""
+    crds = str(ROOT / "crds")
+    kubectl("apply", "-f", crds)
+    kubectl.wait("condition=Established", "-f", crds, seconds=60)
+    kubectl("apply", "-k", str(overlay))
+    OperatorInCluster(kubectl).until_ready()

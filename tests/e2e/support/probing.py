@@ -1,4 +1,4 @@
-"""What a file is, told by the programs of the converter image and not by the converter."""
+"""Probes files with the programs of the converter image, independently of the converter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def in_image(volume: Path, program: str, *arguments: str) -> str:
 
 
 def probe_media(volume: Path, path: str) -> dict[str, Any]:
-    """Facts about a video or sound, by ffprobe, named as in status.output."""
+    """Facts about a video or audio file from ffprobe, named as in status.output."""
     answer = json.loads(
         in_image(
             *(volume, "ffprobe", "-v", "error", "-of", "json"),
@@ -40,8 +40,8 @@ def probe_media(volume: Path, path: str) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def probe_picture(volume: Path, path: str) -> dict[str, Any]:
-    """Facts about a picture, by vipsheader."""
+def probe_image(volume: Path, path: str) -> dict[str, Any]:
+    """Facts about an image from vipsheader."""
     loader, width, height = (
         in_image(volume, "vipsheader", "-f", field, path).strip()
         for field in ("vips-loader", "width", "height")

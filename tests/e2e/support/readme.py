@@ -1,4 +1,4 @@
-"""The commands of a Markdown page: what a reader would type, block by block."""
+"""Finds the commands in a Markdown page."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SESSIONS = ("console",)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block, as a script. ``line`` is its first in the page."""
+    """One code block as a script. ``line`` is its first line in the page."""
 
     line: int
     script: str
 
 
 def command_blocks(page: str) -> list[Block]:
-    """The indented blocks and those of ```sh and ```console, in order; others are no commands.
+    """The commands in indented blocks and in blocks of ```sh and ```console, in order.
 
-    In a console session a line after `$ ` is typed, with those that a backslash or a here-document
-    continues; the rest is what came of it.
+    In a console session, a command starts with `$ `. A backslash or a here-document continues it
+    on the next lines. All other lines are output.
     """
     blocks = []
     for token in MarkdownIt().parse(page):
@@ -48,7 +48,7 @@ def python_blocks(page: str) -> list[Block]:
 
 
 def commands_in_text(page: str) -> list[str]:
-    """What stands as `code` within sentences."""
+    """The inline `code` of the page's sentences."""
     inline = (token for token in MarkdownIt().parse(page) if token.type == "inline")
     return [
         child.content
@@ -79,6 +79,6 @@ def _typed(session: str) -> str:
 
 
 def without(script: str, lines: tuple[str, ...]) -> str:
-    """The script without lines that are run by other means; comments after them count as none."""
+    """The script without the given lines, whether or not a comment follows them."""
     kept = [line for line in script.splitlines() if line.split("#")[0].strip() not in lines]
     return "\n".join(kept) + "\n"

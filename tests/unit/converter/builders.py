@@ -1,31 +1,31 @@
-"""Values the tests start from: one plain video, one plain sound, ample limits."""
+"""Values the tests start from: a plain video, a plain audio stream, ample limits."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from media_converter.limits import Limits
-from media_converter.media import AudioStream, MediaInfo, VideoStream
+from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 
 GIB = 1 << 30
 LIMITS = Limits(threads=1, memory=GIB)
 WHITE = "FFFFFF"
 
 VIDEO = VideoStream(
-    number=0,
+    stream_index=0,
     codec="h264",
     width=1280,
     height=720,
     pixel_format="yuv420p",
     profile="High",
     level=31,
-    peak_rate=(25, 1),
-    mean_rate=(25, 1),
+    r_frame_rate=(25, 1),
+    avg_frame_rate=(25, 1),
     duration=10.0,
     bit_rate=2_000_000,
 )
 AUDIO = AudioStream(
-    number=1,
+    stream_index=1,
     codec="aac",
     sample_rate=48000,
     channels=2,

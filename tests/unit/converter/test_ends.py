@@ -1,4 +1,4 @@
-"""Reasons, reports, progress, limits, the job's environment, what ffprobe prints."""
+"""Exit reasons, reports, progress, limits, the task, ffprobe's output."""
 
 from __future__ import annotations
 
@@ -10,81 +10,83 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_converter import job, probe, verify
 from media_converter.contract import (
     REPORT_MAX_BYTES,
     ConversionType,
+    ExitReason,
     Progress,
-    Reason,
     Report,
     dump_report,
     parse_report,
 )
 from media_converter.errors import ConversionError, from_os_error
-from media_converter.failures import cause, explain
+from media_converter.files.still import Still
 from media_converter.limits import Limits, oom_kills, read_limits
 from media_converter.main import tool_environment
-from media_converter.plan import Expected
-from media_converter.process import Ended
-from media_converter.progress import Meter, longest
-from media_converter.report import Reporter
-from media_converter.still import Still
+from media_converter.planning.plan import Expected
+from media_converter.probing import ffprobe
+from media_converter.running import verify
+from media_converter.running.failures import cause, explain
+from media_converter.running.process import ProcessResult
+from media_converter.running.progress import Meter, max_duration
+from media_converter.running.report import Reporter
+from media_converter.task import DEFAULT_TIMEOUT_SECONDS, read_task
 from tests.unit.converter.builders import GIB, INFO, LIMITS
 
 
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (errno.ENOSPC, Reason.DISK_FULL),
-        (errno.EDQUOT, Reason.DISK_FULL),
-        (errno.EACCES, Reason.OUTPUT_NOT_WRITABLE),
-        (errno.EROFS, Reason.OUTPUT_NOT_WRITABLE),
-        (errno.ENOTDIR, Reason.OUTPUT_NOT_WRITABLE),
-        (errno.EIO, Reason.IO_ERROR),
-        (errno.ESTALE, Reason.IO_ERROR),
+        (errno.ENOSPC, ExitReason.DISK_FULL),
+        (errno.EDQUOT, ExitReason.DISK_FULL),
+        (errno.EACCES, ExitReason.OUTPUT_NOT_WRITABLE),
+        (errno.EROFS, ExitReason.OUTPUT_NOT_WRITABLE),
+        (errno.ENOTDIR, ExitReason.OUTPUT_NOT_WRITABLE),
+        (errno.EIO, ExitReason.IO_ERROR),
+        (errno.ESTALE, ExitReason.IO_ERROR),
     ],
 )
-def test_errors_of_a_file_system(number: int, reason: Reason) -> None:
+def test_errors_of_a_file_system(number: int, reason: ExitReason) -> None:
     assert from_os_error(OSError(number, "x"), "writing").reason is reason
 
 
 @pytest.mark.parametrize(
-    ("code", "stderr", "missing", "media", "reason"),
+    ("code", "stderr", "missing", "known_format", "reason"),
     [
-        (228, "", 0, True, Reason.DISK_FULL),
-        (1, "av_interleaved_write_frame(): No space left on device", 0, True, Reason.DISK_FULL),
-        (1, "moov atom not found", 0, True, Reason.INPUT_TRUNCATED),
-        (1, "Invalid data found", 5000, True, Reason.INPUT_TRUNCATED),
-        (1, "Invalid data found", 0, True, Reason.INPUT_DAMAGED),
-        (1, "Invalid data found", 0, False, Reason.UNSUPPORTED_FORMAT),
-        (1, "'x' is not a known file format", 0, False, Reason.UNSUPPORTED_FORMAT),
-        (1, "'x' is not a known file format", 0, True, Reason.INPUT_DAMAGED),
-        (1, "VipsJpeg: premature end of JPEG image", 0, True, Reason.INPUT_TRUNCATED),
-        (-11, "", 0, True, Reason.INPUT_DAMAGED),
+        (228, "", 0, True, ExitReason.DISK_FULL),
+        (1, "av_interleaved_write_frame(): No space left on device", 0, True, ExitReason.DISK_FULL),
+        (1, "moov atom not found", 0, True, ExitReason.INPUT_TRUNCATED),
+        (1, "Invalid data found", 5000, True, ExitReason.INPUT_TRUNCATED),
+        (1, "Invalid data found", 0, True, ExitReason.INPUT_DAMAGED),
+        (1, "Invalid data found", 0, False, ExitReason.UNSUPPORTED_FORMAT),
+        (1, "'x' is not a known file format", 0, False, ExitReason.UNSUPPORTED_FORMAT),
+        (1, "'x' is not a known file format", 0, True, ExitReason.INPUT_DAMAGED),
+        (1, "VipsJpeg: premature end of JPEG image", 0, True, ExitReason.INPUT_TRUNCATED),
+        (-11, "", 0, True, ExitReason.INPUT_DAMAGED),
     ],
 )  # fmt: skip
 def test_why_a_tool_failed(
-    code: int, stderr: str, missing: int, media: bool, reason: Reason
+    code: int, stderr: str, missing: int, known_format: bool, reason: ExitReason
 ) -> None:
-    found = explain("encode", Ended(code, b"", stderr), missing, media)
+    found = explain("encode", ProcessResult(code, b"", stderr), missing, known_format)
     assert found.reason is reason
     assert found.message
     assert "\n" not in found.message
 
 
-def test_the_cause_is_told_without_a_tools_own_words() -> None:
-    said = (
+def test_the_cause_is_named_without_the_tools_prefixes() -> None:
+    printed = (
         "[mov,mp4 @ 0x55] [error] moov atom not found\n"
         "[in#0 @ 0x56] [error] Error opening input: Invalid data"
     )
-    assert cause(said) == "moov atom not found"
+    assert cause(printed) == "moov atom not found"
     assert cause("file:/proc/self/fd/3: Invalid data") == "the file: Invalid data"
     vips = "(vips:15): VIPS-WARNING **: 02:51:37.943: error in tile 0 x 56\nVipsJpeg: premature end"
     assert cause(vips) == "VipsJpeg: premature end"
     assert cause("") == ""
 
 
-def short(missing: int, log: str) -> Reason | None:
+def short(missing: int, log: str) -> ExitReason | None:
     expected = Expected("mp4", "h264", "aac", (1280, 720), duration=20.0)
     try:
         verify.check_media(INFO, expected, missing, log)
@@ -93,19 +95,19 @@ def short(missing: int, log: str) -> Reason | None:
     return None
 
 
-def test_a_short_output_needs_a_witness_against_the_input() -> None:
-    assert short(0, "") is None, "a header that promised too much"
-    assert short(1000, "") is Reason.INPUT_TRUNCATED
-    assert short(0, "[mov @ 0x1] stream 0, offset 0x1: partial file") is Reason.INPUT_TRUNCATED
-    assert short(0, "[h264] error while decoding MB 1 1") is Reason.INPUT_DAMAGED
+def test_a_short_output_needs_evidence_against_the_input() -> None:
+    assert short(0, "") is None, "the header promised too much"
+    assert short(1000, "") is ExitReason.INPUT_TRUNCATED
+    assert short(0, "[mov @ 0x1] stream 0, offset 0x1: partial file") is ExitReason.INPUT_TRUNCATED
+    assert short(0, "[h264] error while decoding MB 1 1") is ExitReason.INPUT_DAMAGED
 
 
 @pytest.mark.parametrize(
-    ("there", "promised", "wanted"),
+    ("actual", "promised", "wanted"),
     [(9.6, 10, False), (9.4, 10, True), (98.1, 100, False), (97.9, 100, True), (11, 10, False)],
 )
-def test_short_is_more_than_rounding(there: float, promised: float, wanted: bool) -> None:
-    assert verify.is_short(there, promised) is wanted
+def test_short_is_more_than_rounding(actual: float, promised: float, wanted: bool) -> None:
+    assert verify.is_short(actual, promised) is wanted
 
 
 @pytest.mark.parametrize(
@@ -116,17 +118,17 @@ def test_short_is_more_than_rounding(there: float, promised: float, wanted: bool
         Expected("mp4", "h264", "mp3", (1280, 720)),
     ],
 )
-def test_another_output_than_planned_is_thrown_away(expected: Expected) -> None:
+def test_an_output_other_than_planned_is_discarded(expected: Expected) -> None:
     with pytest.raises(ConversionError) as refused:
         verify.check_media(INFO, expected, 0, "")
-    assert refused.value.reason is Reason.VERIFICATION_FAILED
+    assert refused.value.reason is ExitReason.VERIFICATION_FAILED
     with pytest.raises(ConversionError):
         verify.check_media(None, expected, 0, "")
     with pytest.raises(ConversionError):
         verify.check_media(INFO._replace(audio=()), expected, 0, "")
 
 
-PICTURE = Expected(container="webp", size=(800, 600), frames=10)
+IMAGE = Expected(container="webp", size=(800, 600), frames=10)
 
 
 @pytest.mark.parametrize(
@@ -138,60 +140,60 @@ PICTURE = Expected(container="webp", size=(800, 600), frames=10)
         Still("webp", 800, 600, 11),
     ],
 )
-def test_another_picture_than_planned_is_thrown_away(found: Still | None) -> None:
+def test_an_image_other_than_planned_is_discarded(found: Still | None) -> None:
     with pytest.raises(ConversionError) as refused:
-        verify.check_image(found, PICTURE)
-    assert refused.value.reason is Reason.VERIFICATION_FAILED
-    # A pixel of rounding, and equal frames joined into one, are right.
+        verify.check_image(found, IMAGE)
+    assert refused.value.reason is ExitReason.VERIFICATION_FAILED
+    # One pixel of rounding is fine, and so is merging equal frames.
     fine = Still("webp", 800, 599, 9)
-    assert verify.check_image(fine, PICTURE) is fine
+    assert verify.check_image(fine, IMAGE) is fine
 
 
-def test_an_index_at_the_end_is_thrown_away() -> None:
-    verify.check_index(True)
+def test_an_mp4_without_faststart_is_discarded() -> None:
+    verify.check_faststart(True)
     with pytest.raises(ConversionError) as refused:
-        verify.check_index(False)
-    assert refused.value.reason is Reason.VERIFICATION_FAILED
+        verify.check_faststart(False)
+    assert refused.value.reason is ExitReason.VERIFICATION_FAILED
 
 
 @pytest.mark.parametrize("text", ["x" * 9000, "\N{SNOWMAN}" * 9000, "\N{GRINNING FACE}" * 9000])
 def test_a_report_always_fits_and_keeps_the_end_of_the_log(text: str) -> None:
     for report in (
-        Report(final=True, reason=Reason.INPUT_DAMAGED, message="why", logs=text + "the end"),
-        Report(final=True, reason=Reason.INPUT_DAMAGED, message=text, logs=text),
+        Report(final=True, reason=ExitReason.INPUT_DAMAGED, message="why", logs=text + "the end"),
+        Report(final=True, reason=ExitReason.INPUT_DAMAGED, message=text, logs=text),
     ):
         data = dump_report(report)
         assert len(data) <= REPORT_MAX_BYTES
         kept = parse_report(data.decode())
         assert kept
-        assert kept.reason is Reason.INPUT_DAMAGED
+        assert kept.reason is ExitReason.INPUT_DAMAGED
         assert kept.message == "why" or not kept.logs
         assert kept.message != "why" or kept.logs.endswith("the end")
 
 
-def test_plain_sound_that_was_cut_off_promised_more() -> None:
+def test_truncated_plain_audio_has_its_full_duration() -> None:
     wav = INFO._replace(container="wav", size=1000, duration=10.0)
-    assert verify.with_missing(wav, 1000).duration == 20.0
-    assert verify.with_missing(wav, 0) == wav
-    assert verify.with_missing(INFO, 1000) == INFO
+    assert verify.with_full_duration(wav, 1000).duration == 20.0
+    assert verify.with_full_duration(wav, 0) == wav
+    assert verify.with_full_duration(INFO, 1000) == INFO
 
 
-def test_a_report_is_rewritten_in_place_and_never_half(tmp_path: Path) -> None:
+def test_a_report_is_rewritten_in_place_and_always_complete(tmp_path: Path) -> None:
     file = tmp_path / "report"
     file.write_text("left from before")
     reporter = Reporter(str(file))
     reporter.log("a\nname with \udc80 and \x1b[31m")
-    reporter.finish(Report(final=True, reason=Reason.INPUT_DAMAGED, message="x" * 2000))
+    reporter.finish(Report(final=True, reason=ExitReason.INPUT_DAMAGED, message="x" * 2000))
     first = file.read_bytes()
-    reporter.finish(Report(final=True, reason=Reason.COMPLETED))
+    reporter.finish(Report(final=True, reason=ExitReason.COMPLETED))
     assert len(file.read_bytes()) == len(first) <= REPORT_MAX_BYTES
     report = parse_report(file.read_text())
     assert report
-    assert report.reason is Reason.COMPLETED
+    assert report.reason is ExitReason.COMPLETED
     assert report.logs.count("\n") == 1
 
 
-def test_progress_never_runs_backwards_and_ends_below_100() -> None:
+def test_progress_never_goes_back_and_stays_below_100() -> None:
     seen: list[Progress] = []
     meter = Meter(10.0, seen.append)
     for done in ("N/A", "-1", "2000000", "1000000", "9990000", "12000000"):
@@ -205,25 +207,25 @@ def test_progress_never_runs_backwards_and_ends_below_100() -> None:
     assert seen[-1].percent is None
 
 
-def test_what_does_not_come_to_an_end_is_damaged() -> None:
-    meter = Meter(2.0, lambda progress: None, longest(2.0, 192_000))
+def test_media_that_never_ends_is_damaged() -> None:
+    meter = Meter(2.0, lambda progress: None, max_duration(2.0, 192_000))
     for done in (10, 1984):
         meter.line(f"out_time_us={done * 10**6}")
         meter.line("progress=continue")
     meter.line(f"out_time_us={1985 * 10**6}")
-    with pytest.raises(ConversionError, match="does not come to an end") as ended:
+    with pytest.raises(ConversionError, match="never ends") as ended:
         meter.line("progress=continue")
-    assert ended.value.reason is Reason.INPUT_DAMAGED
+    assert ended.value.reason is ExitReason.INPUT_DAMAGED
 
 
-def test_a_promise_may_be_wrong_by_much_before_it_is_not_believed() -> None:
+def test_a_duration_may_be_far_off_before_the_file_counts_as_damaged() -> None:
     # Ten minutes of speech at 6 kbit/s that promise a second; an hour of a slide without a length.
-    assert longest(1.0, 600 * 750) > 600
-    assert longest(None, 3600 * 10) > 3600
+    assert max_duration(1.0, 600 * 750) > 600
+    assert max_duration(None, 3600 * 10) > 3600
 
 
 @given(st.lists(st.text(max_size=20), max_size=20))
-def test_any_lines_are_no_obstacle(lines: list[str]) -> None:
+def test_any_lines_are_accepted(lines: list[str]) -> None:
     meter = Meter(1.0, lambda progress: None)
     for line in lines:
         meter.line(line)
@@ -275,16 +277,16 @@ ENVIRONMENT = {
 }
 
 
-def test_the_environment_is_the_request() -> None:
-    made = job.read(
+def test_the_task_is_read_from_the_environment() -> None:
+    made = read_task(
         {**ENVIRONMENT, "CONVERSION_OPTIONS": '{"size": "10x10"}', "BACKGROUND": "#0a141e"}
     )
     assert made.conversion_type is ConversionType.IMAGE_RESIZE
-    assert (made.form, made.background) == ("jpeg", "0A141E")
-    assert made.timeout_seconds == job.DEFAULT_TIMEOUT_SECONDS
+    assert (made.format, made.background) == ("jpeg", "0A141E")
+    assert made.timeout_seconds == DEFAULT_TIMEOUT_SECONDS
 
 
-def test_the_tools_environment_is_no_more_than_they_need() -> None:
+def test_tools_get_only_the_environment_they_need() -> None:
     found = dict(tool_environment(LIMITS))
     # Loaders of formats that libvips does not trust are compiled in; only this turns them off.
     assert found.pop("VIPS_BLOCK_UNTRUSTED") == "1"
@@ -310,10 +312,10 @@ def test_the_tools_environment_is_no_more_than_they_need() -> None:
         {"BACKGROUND": "white"},
     ],
 )
-def test_a_request_that_means_nothing_is_refused(change: dict[str, str]) -> None:
+def test_an_invalid_task_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(ConversionError) as refused:
-        job.read({**ENVIRONMENT, **change})
-    assert refused.value.reason is Reason.INVALID_OPTIONS
+        read_task({**ENVIRONMENT, **change})
+    assert refused.value.reason is ExitReason.INVALID_OPTIONS
 
 
 STREAM = {
@@ -329,16 +331,16 @@ def document(*streams: object, frames: object = ()) -> bytes:
     ).encode()
 
 
-def test_nonsense_in_a_header_is_no_reason_to_refuse() -> None:
-    found = probe.parse(document(STREAM))
+def test_nonsense_in_a_header_is_accepted() -> None:
+    found = ffprobe.parse(document(STREAM))
     assert found
     assert found.duration is None
-    assert found.video[0].peak_rate is None
-    assert found.video[0].sample_aspect == (1, 1)
+    assert found.video[0].r_frame_rate is None
+    assert found.video[0].sample_aspect_ratio == (1, 1)
     assert found.video[0].duration == 3.5
 
 
-def test_the_turn_is_found_in_the_stream_or_in_its_first_frame() -> None:
+def test_the_rotation_is_found_in_the_stream_or_in_its_first_frame() -> None:
     matrix = {"side_data_type": "Display Matrix", "rotation": -90, "displaymatrix": ""}
     frame = {
         "stream_index": 0,
@@ -348,14 +350,14 @@ def test_the_turn_is_found_in_the_stream_or_in_its_first_frame() -> None:
         document({**STREAM, "side_data_list": [matrix]}),
         document(STREAM, frames=[frame]),
     ):
-        found = probe.parse(made)
+        found = ffprobe.parse(made)
         assert found
         assert found.video[0].rotation == 90
         assert found.video[0].displayed == (360, 640)
 
 
-def test_covers_undecodable_and_nameless_streams_are_told_apart() -> None:
-    found = probe.parse(
+def test_covers_and_undecodable_and_unknown_streams_are_distinguished() -> None:
+    found = ffprobe.parse(
         document(
             {**STREAM, "disposition": {"attached_pic": 1}},
             {"index": 1, "codec_type": "audio", "sample_rate": "48000", "channels": 2},
@@ -368,8 +370,8 @@ def test_covers_undecodable_and_nameless_streams_are_told_apart() -> None:
     )  # fmt: skip
     assert found
     assert not found.video
-    assert [picture.number for picture in found.pictures] == [0]
-    assert [sound.number for sound in found.audio] == [3]
+    assert [pic.stream_index for pic in found.attached_pics] == [0]
+    assert [track.stream_index for track in found.audio] == [3]
     assert found.undecodable == ("audio unknown", "audio aac")
 
 
@@ -382,9 +384,9 @@ ODD: st.SearchStrategy[object] = (
 @given(st.dictionaries(FIELDS, ODD, max_size=6))
 def test_any_field_may_be_odd(fields: dict[str, object]) -> None:
     body = {**STREAM, **{k: v for k, v in fields.items() if k not in ("tags", "codec_type")}}
-    probe.parse(document(body))
+    ffprobe.parse(document(body))
 
 
 @given(st.binary(max_size=100))
-def test_what_is_no_description_is_none(data: bytes) -> None:
-    assert probe.parse(data) is None
+def test_output_that_is_not_a_description_is_none(data: bytes) -> None:
+    assert ffprobe.parse(data) is None

@@ -1,4 +1,4 @@
-"""Paths, temporary files, structures and pictures: on real files, without any tool."""
+"""Paths, temporary files, structures and images: on real files, without any tool."""
 
 from __future__ import annotations
 
@@ -13,98 +13,98 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_converter import paths, structure, temporary
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.still import Still, measure
+from media_converter.files import paths, structure, temporary
+from media_converter.files.still import Still, measure
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[int]:
     (tmp_path / "space" / "in").mkdir(parents=True)
-    (tmp_path / "space" / "in" / "film.mp4").write_bytes(b"film")
+    (tmp_path / "space" / "in" / "video.mp4").write_bytes(b"video")
     (tmp_path / "secret").write_bytes(b"secret")
     fd = paths.open_root(str(tmp_path / "space"))
     yield fd
     os.close(fd)
 
 
-def reason_of(root: int, path: str) -> Reason:
+def reason_of(root: int, path: str) -> ExitReason:
     with pytest.raises(ConversionError) as refused:
         paths.open_input(root, path)
     return refused.value.reason
 
 
-@pytest.mark.parametrize("path", ["in/film.mp4", "/in/film.mp4", "//in//film.mp4"])
+@pytest.mark.parametrize("path", ["in/video.mp4", "/in/video.mp4", "//in//video.mp4"])
 def test_paths_start_at_the_root_of_the_volume(root: int, path: str) -> None:
     found = paths.open_input(root, path)
-    assert os.read(found.fd, 10) == b"film"
+    assert os.read(found.fd, 10) == b"video"
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "", "/", "in/", "..", "../secret", "in/../../secret", "./in/film.mp4", "in/./film.mp4",
-        "in/film.mp4\0", "a" * 256, "/".join(["a"] * 3000), "link", "folder/film.mp4", "loop",
+        "", "/", "in/", "..", "../secret", "in/../../secret", "./in/video.mp4", "in/./video.mp4",
+        "in/video.mp4\0", "a" * 256, "/".join(["a"] * 3000), "link", "folder/video.mp4", "loop",
         "absolute", "in/out",
     ],
 )  # fmt: skip
 def test_no_path_leaves_the_volume(root: int, tmp_path: Path, path: str) -> None:
     space = tmp_path / "space"
-    (space / "link").symlink_to("in/film.mp4")
+    (space / "link").symlink_to("in/video.mp4")
     (space / "folder").symlink_to("in")
     (space / "loop").symlink_to("loop")
     (space / "absolute").symlink_to(tmp_path / "secret")
     (space / "in" / "out").symlink_to("../../secret")
-    assert reason_of(root, path) is Reason.PATH_NOT_ALLOWED
+    assert reason_of(root, path) is ExitReason.PATH_NOT_ALLOWED
 
 
-def test_what_is_no_file_with_content(root: int, tmp_path: Path) -> None:
+def test_only_regular_files_with_content_are_accepted(root: int, tmp_path: Path) -> None:
     space = tmp_path / "space"
     os.mkfifo(space / "pipe")
     (space / "empty").touch()
-    assert reason_of(root, "pipe") is Reason.INPUT_NOT_REGULAR
-    assert reason_of(root, "in") is Reason.INPUT_NOT_REGULAR
-    assert reason_of(root, "empty") is Reason.INPUT_EMPTY
-    assert reason_of(root, "in/film.mp4/x") is Reason.INPUT_NOT_FOUND
-    assert reason_of(root, "missing") is Reason.INPUT_NOT_FOUND
+    assert reason_of(root, "pipe") is ExitReason.INPUT_NOT_REGULAR
+    assert reason_of(root, "in") is ExitReason.INPUT_NOT_REGULAR
+    assert reason_of(root, "empty") is ExitReason.INPUT_EMPTY
+    assert reason_of(root, "in/video.mp4/x") is ExitReason.INPUT_NOT_FOUND
+    assert reason_of(root, "missing") is ExitReason.INPUT_NOT_FOUND
 
 
 @given(st.text(alphabet="ab./\0\n é", max_size=30))
 def test_any_path_is_split_or_refused(path: str) -> None:
-    reason: Reason | None = None
+    reason: ExitReason | None = None
     parts: tuple[str, ...] = ()
     try:
         parts = paths.split(path, "INPUT_FILE")
     except ConversionError as refused:
         reason = refused.reason
-    assert (reason is Reason.PATH_NOT_ALLOWED) == (not parts)
+    assert (reason is ExitReason.PATH_NOT_ALLOWED) == (not parts)
     assert all(part and part not in (".", "..") and "/" not in part for part in parts)
 
 
 def test_the_output_is_never_the_input(root: int, tmp_path: Path) -> None:
     space = tmp_path / "space"
-    os.link(space / "in" / "film.mp4", space / "hard.mp4")
-    (space / "soft.mp4").symlink_to("in/film.mp4")
-    source = paths.open_input(root, "in/film.mp4")
-    for path in ("in/film.mp4", "hard.mp4", "soft.mp4"):
+    os.link(space / "in" / "video.mp4", space / "hard.mp4")
+    (space / "soft.mp4").symlink_to("in/video.mp4")
+    source = paths.open_input(root, "in/video.mp4")
+    for path in ("in/video.mp4", "hard.mp4", "soft.mp4"):
         with pytest.raises(ConversionError) as refused:
             paths.check_not_input(root, path, source)
-        assert refused.value.reason is Reason.OUTPUT_IS_INPUT
+        assert refused.value.reason is ExitReason.OUTPUT_IS_INPUT
     paths.check_not_input(root, "not/there/yet.mp4", source)
 
 
 def test_an_input_that_changes_is_noticed(root: int, tmp_path: Path) -> None:
-    source = paths.open_input(root, "in/film.mp4")
+    source = paths.open_input(root, "in/video.mp4")
     source.check_unchanged()
-    with (tmp_path / "space" / "in" / "film.mp4").open("ab") as stream:
+    with (tmp_path / "space" / "in" / "video.mp4").open("ab") as stream:
         stream.write(b"more")
     with pytest.raises(ConversionError) as refused:
         source.check_unchanged()
-    assert refused.value.reason is Reason.INPUT_CHANGED
+    assert refused.value.reason is ExitReason.INPUT_CHANGED
 
 
-def test_an_output_is_whole_or_absent(root: int, tmp_path: Path) -> None:
+def test_an_output_is_complete_or_absent(root: int, tmp_path: Path) -> None:
     target = paths.open_target(root, "new/folder/out.mp4", None)
     folder = tmp_path / "space" / "new" / "folder"
     unfinished = temporary.create(target)
@@ -127,7 +127,7 @@ def test_a_temporary_that_was_swapped_is_not_put_in_place(root: int, tmp_path: P
     assert not (tmp_path / "space" / "out.mp4").exists()
 
 
-def test_only_temporaries_nobody_locks_are_swept(root: int, tmp_path: Path) -> None:
+def test_only_unlocked_temporary_files_are_swept(root: int, tmp_path: Path) -> None:
     space = tmp_path / "space"
     target = paths.open_target(root, "out.mp4", None)
     busy = temporary.create(target)
@@ -158,7 +158,7 @@ def missing(data: bytes) -> int:
     return structure.missing_bytes(reading(data), len(data))
 
 
-def test_bytes_that_a_structure_misses() -> None:
+def test_missing_bytes_are_counted_by_the_structure() -> None:
     mp4 = box(b"ftyp", b"isom") + box(b"moov", bytes(10)) + box(b"mdat", bytes(1000))
     riff = b"RIFF" + struct.pack("<I", 1000) + b"WAVE" + bytes(996)
     mkv = b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67" + b"\x43\xe8" + bytes(1000)
@@ -172,11 +172,11 @@ def test_bytes_that_a_structure_misses() -> None:
     assert missing(b"") == 0
 
 
-def test_an_index_that_comes_first() -> None:
+def test_faststart() -> None:
     first = box(b"ftyp", b"isom") + box(b"moov", b"") + box(b"mdat", b"x")
     last = box(b"ftyp", b"isom") + box(b"mdat", b"x") + box(b"moov", b"")
     for data, wanted in ((first, True), (last, False), (b"", False)):
-        assert structure.is_index_first(reading(data), len(data)) is wanted
+        assert structure.is_faststart(reading(data), len(data)) is wanted
 
 
 @pytest.mark.parametrize(
@@ -191,14 +191,14 @@ def test_an_index_that_comes_first() -> None:
         (b"<MPD ", "XML"),
     ],
 )
-def test_what_is_refused_on_purpose_is_named(data: bytes, wanted: str) -> None:
+def test_refused_kinds_are_named(data: bytes, wanted: str) -> None:
     kind = structure.refused_kind(reading(data))
     assert kind
     assert wanted in kind
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_break_a_structure(data: bytes) -> None:
+def test_any_bytes_are_accepted_as_a_structure(data: bytes) -> None:
     for start in (
         b"",
         b"\0\0\0\x08ftyp",
@@ -250,7 +250,7 @@ AVIF = box(b"ftyp", b"avif") + box(b"meta", box(b"ispe", bytes(4) + struct.pack(
         (AVIF, Still("avif", 64, 48)),
     ],
 )
-def test_a_picture_is_measured_only_when_it_is_whole(data: bytes, wanted: Still) -> None:
+def test_only_complete_images_are_measured(data: bytes, wanted: Still) -> None:
     assert measure(data) == wanted
     assert measure(data[:-1]) is None
     assert measure(data[: len(data) // 2]) is None

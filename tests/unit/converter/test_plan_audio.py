@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.media import AudioStream
 from media_converter.options import BITRATES, AudioOptions
-from media_converter.plan_audio import cover_step, plan
-from media_converter.sound import audio_filter, mp3_rate, output_channels
+from media_converter.planning.audio import cover_step, plan_audio
+from media_converter.planning.audio_filters import audio_filter, mp3_rate, output_channels
+from media_converter.probing.media import AudioStream
 from tests.unit.converter.builders import AUDIO, INFO, LIMITS, VIDEO, value_of
 
-SOUND = INFO._replace(container="flac", video=())
+SONG = INFO._replace(container="flac", video=())
 
 
 @pytest.mark.parametrize(
@@ -23,67 +23,67 @@ SOUND = INFO._replace(container="flac", video=())
         (96000, 48000), (176400, 44100), (192000, 48000), (37000, 48000),
     ],
 )  # fmt: skip
-def test_every_rate_becomes_one_that_players_have(rate: int, wanted: int) -> None:
+def test_every_sample_rate_becomes_one_that_players_support(rate: int, wanted: int) -> None:
     assert mp3_rate(rate) == wanted
 
 
 def test_a_preview_reads_only_its_part() -> None:
-    hour = SOUND._replace(duration=3600.0)
-    made = plan(hour, AudioOptions(start=60.0, duration=30.0), LIMITS, False)
+    hour = SONG._replace(duration=3600.0)
+    made = plan_audio(hour, AudioOptions(start=60.0, duration=30.0), LIMITS, False)
     argv = made.step.argv
     assert argv.index("-ss") < argv.index("-i")
     assert argv.index("-t") < argv.index("-i")
     assert made.expected.duration == 30.0
     with pytest.raises(ConversionError) as refused:
-        plan(SOUND, AudioOptions(start=10.0), LIMITS, False)
-    assert refused.value.reason is Reason.NOTHING_IN_RANGE
+        plan_audio(SONG, AudioOptions(start=10.0), LIMITS, False)
+    assert refused.value.reason is ExitReason.NOTHING_IN_RANGE
 
 
-def test_no_sound_and_no_decoder_are_told_apart() -> None:
+def test_no_audio_and_no_decoder_are_distinguished() -> None:
     for info, words in (
-        (SOUND._replace(audio=()), "no audio stream"),
-        (SOUND._replace(audio=(), undecodable=("audio apac",)), "apac"),
+        (SONG._replace(audio=()), "no audio stream"),
+        (SONG._replace(audio=(), undecodable=("audio apac",)), "apac"),
     ):
         with pytest.raises(ConversionError, match=words) as refused:
-            plan(info, AudioOptions(), LIMITS, False)
-        assert refused.value.reason is Reason.NO_AUDIO_STREAM
+            plan_audio(info, AudioOptions(), LIMITS, False)
+        assert refused.value.reason is ExitReason.NO_AUDIO_STREAM
 
 
-def test_an_mp3_of_the_asked_rate_is_taken_over() -> None:
+def test_an_mp3_with_the_requested_bit_rate_is_stream_copied() -> None:
     mp3 = AUDIO._replace(codec="mp3", bit_rate=192_000)
-    info = SOUND._replace(container="mp3", audio=(mp3,))
-    assert value_of(plan(info, AudioOptions(), LIMITS, False).step.argv, "-c:a") == "copy"
+    info = SONG._replace(container="mp3", audio=(mp3,))
+    assert value_of(plan_audio(info, AudioOptions(), LIMITS, False).step.argv, "-c:a") == "copy"
     for options in (AudioOptions(128), AudioOptions(start=1.0), AudioOptions(duration=1.0)):
-        assert value_of(plan(info, options, LIMITS, False).step.argv, "-c:a") == "libmp3lame"
+        assert value_of(plan_audio(info, options, LIMITS, False).step.argv, "-c:a") == "libmp3lame"
 
 
-def test_tags_of_a_listener_stay_and_others_go() -> None:
+def test_only_listed_tags_are_kept() -> None:
     tags = (
         ("title", "Song"),
         ("location", "+48.8577+002.2950/"),
         ("make", "Phone"),
         ("artist", ""),
     )
-    argv = plan(SOUND._replace(tags=tags), AudioOptions(), LIMITS, False).step.argv
+    argv = plan_audio(SONG._replace(tags=tags), AudioOptions(), LIMITS, False).step.argv
     assert "title=Song" in argv
     assert not any("48.8577" in word or "Phone" in word for word in argv)
     assert value_of(argv, "-map_metadata") == "-1"
 
 
-def test_a_cover_is_made_apart_and_attached() -> None:
-    assert cover_step(SOUND, LIMITS) is None
-    covered = SOUND._replace(pictures=(VIDEO._replace(number=2, codec="png"),))
+def test_a_cover_is_a_step_of_its_own_and_is_attached() -> None:
+    assert cover_step(SONG, LIMITS) is None
+    covered = SONG._replace(attached_pics=(VIDEO._replace(stream_index=2, codec="png"),))
     step = cover_step(covered, LIMITS)
     assert step
     assert value_of(step.argv, "-map") == "0:2"
-    argv = plan(covered, AudioOptions(), LIMITS, True).step.argv
+    argv = plan_audio(covered, AudioOptions(), LIMITS, True).step.argv
     assert "attached_pic" in argv
     assert argv.count("-i") == 2
 
 
-SOUNDS = st.builds(
+STREAMS = st.builds(
     AudioStream,
-    number=st.integers(0, 9),
+    stream_index=st.integers(0, 9),
     codec=st.sampled_from(("aac", "mp3", "pcm_s16le", "opus")),
     sample_rate=st.integers(1, 400_000),
     channels=st.integers(1, 64),
@@ -92,9 +92,9 @@ SOUNDS = st.builds(
 )
 
 
-@given(SOUNDS, st.sampled_from(BITRATES))
-def test_any_sound_becomes_stereo_or_mono_at_a_rate_mp3_has(audio: AudioStream, rate: int) -> None:
-    made = plan(SOUND._replace(audio=(audio,)), AudioOptions(rate), LIMITS, False)
+@given(STREAMS, st.sampled_from(BITRATES))
+def test_any_audio_becomes_stereo_or_mono_at_a_rate_of_mp3(audio: AudioStream, rate: int) -> None:
+    made = plan_audio(SONG._replace(audio=(audio,)), AudioOptions(rate), LIMITS, False)
     if value_of(made.step.argv, "-c:a") == "copy":
         assert audio.channels <= 2
         return
@@ -105,11 +105,11 @@ def test_any_sound_becomes_stereo_or_mono_at_a_rate_mp3_has(audio: AudioStream, 
     assert (output_channels(audio) == 1) == chain.endswith("mono")
 
 
-def test_sound_that_begins_later_than_the_picture_begins_with_silence() -> None:
-    assert ":first_pts=0" in audio_filter(AUDIO, 48000, with_picture=True)
-    assert ":first_pts=0" not in audio_filter(AUDIO, 48000, with_picture=False)
+def test_audio_that_starts_later_than_the_video_starts_with_silence() -> None:
+    assert ":first_pts=0" in audio_filter(AUDIO, 48000, with_video=True)
+    assert ":first_pts=0" not in audio_filter(AUDIO, 48000, with_video=False)
 
 
-def test_channels_without_a_layout_are_all_heard() -> None:
-    chain = audio_filter(AUDIO._replace(channels=12, layout=""), 48000, with_picture=False)
+def test_channels_without_a_layout_are_all_mixed() -> None:
+    chain = audio_filter(AUDIO._replace(channels=12, layout=""), 48000, with_video=False)
     assert all(f"*c{channel}" in chain for channel in range(12))

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_converter import memory
-from media_converter.codecs import VIDEO_DECODERS
-from media_converter.contract import FILE_FAULTS, Reason
+from media_converter.contract import FILE_FAULTS, ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.media import MediaInfo, VideoStream
 from media_converter.options import VideoOptions
-from media_converter.pictures import fit_box, fit_short_side
-from media_converter.plan_video import MAX_RATE, fits, output_size, plan
+from media_converter.planning import memory
+from media_converter.planning.filters import fit_box, fit_short_side
+from media_converter.planning.video import MAX_FRAME_RATE, fits, output_size, plan_video
+from media_converter.probing.codecs import VIDEO_DECODERS
+from media_converter.probing.media import MediaInfo, VideoStream
 from tests.unit.converter.builders import (
     AUDIO,
     GIB,
@@ -29,15 +29,15 @@ from tests.unit.converter.builders import (
 
 
 def copies(info: MediaInfo, options: VideoOptions | None = None) -> bool:
-    argv = plan(info, options or VideoOptions(), LIMITS, WHITE).step.argv
+    argv = plan_video(info, options or VideoOptions(), LIMITS, WHITE).step.argv
     return value_of(argv, "-c:v") == "copy"
 
 
-def test_what_fits_in_every_property_is_taken_over() -> None:
+def test_a_video_that_fits_is_stream_copied() -> None:
     assert copies(INFO)
     assert copies(INFO, VideoOptions(quality="high", resolution=720))
     assert copies(INFO._replace(container="matroska,webm"))
-    assert plan(INFO, VideoOptions(), LIMITS, WHITE).step.name == "remux"
+    assert plan_video(INFO, VideoOptions(), LIMITS, WHITE).step.name == "remux"
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_what_fits_in_every_property_is_taken_over() -> None:
         {"pixel_format": "yuv444p"},
         {"pixel_format": "yuvj420p", "full_range": True},
         {"full_range": True},
-        {"transfer": "smpte2084"},
-        {"primaries": "bt2020"},
-        {"order": "tt"},
-        {"order": "unknown"},
-        {"peak_rate": (120, 1)},
-        {"sample_aspect": (4, 3)},
+        {"color_transfer": "smpte2084"},
+        {"color_primaries": "bt2020"},
+        {"field_order": "tt"},
+        {"field_order": "unknown"},
+        {"r_frame_rate": (120, 1)},
+        {"sample_aspect_ratio": (4, 3)},
         {"rotation": 90},
         {"rotation": 180},
         {"mirrored": True},
@@ -62,7 +62,7 @@ def test_what_fits_in_every_property_is_taken_over() -> None:
         {"bit_rate": 50_000_000},
     ],
 )
-def test_what_does_not_fit_in_one_property_is_encoded(change: dict[str, object]) -> None:
+def test_a_video_that_does_not_fit_in_one_property_is_encoded(change: dict[str, object]) -> None:
     assert not copies(with_video(**change))
 
 
@@ -75,50 +75,52 @@ def test_what_does_not_fit_in_one_property_is_encoded(change: dict[str, object])
         VideoOptions(quality="low"),
     ],
 )
-def test_what_was_asked_for_is_a_property_too(options: VideoOptions) -> None:
+def test_a_video_that_does_not_fit_the_options_is_encoded(options: VideoOptions) -> None:
     heavy = with_video(bit_rate=5_000_000)
     assert copies(heavy)
     assert not copies(heavy, options)
 
 
-def test_only_the_sound_is_encoded_where_only_it_does_not_fit() -> None:
-    argv = plan(
+def test_only_the_audio_is_encoded_if_only_it_does_not_fit() -> None:
+    argv = plan_video(
         INFO._replace(audio=(AUDIO._replace(channels=6),)), VideoOptions(), LIMITS, WHITE
     ).step.argv
     assert value_of(argv, "-c:v") == "copy"
     assert value_of(argv, "-c:a") == "aac"
 
 
-def test_the_default_track_that_is_no_commentary_is_chosen() -> None:
-    commentary = AUDIO._replace(number=1, secondary=True)
-    plain = AUDIO._replace(number=2, default=False)
-    default = AUDIO._replace(number=3)
+def test_the_default_track_that_is_not_a_commentary_is_chosen() -> None:
+    commentary = AUDIO._replace(stream_index=1, secondary=True)
+    plain = AUDIO._replace(stream_index=2, default=False)
+    default = AUDIO._replace(stream_index=3)
     info = INFO._replace(audio=(commentary, plain, default))
-    argv = plan(info, VideoOptions(), LIMITS, WHITE).step.argv
+    argv = plan_video(info, VideoOptions(), LIMITS, WHITE).step.argv
     assert "0:3" in argv
 
 
 @pytest.mark.parametrize(
     ("info", "options", "reason"),
     [
-        (INFO._replace(video=()), VideoOptions(), Reason.NO_VIDEO_STREAM),
+        (INFO._replace(video=()), VideoOptions(), ExitReason.NO_VIDEO_STREAM),
         (
             INFO._replace(video=(), undecodable=("video vvc",)),
             VideoOptions(),
-            Reason.UNSUPPORTED_FORMAT,
+            ExitReason.UNSUPPORTED_FORMAT,
         ),
-        (INFO, VideoOptions(start=10.0), Reason.NOTHING_IN_RANGE),
+        (INFO, VideoOptions(start=10.0), ExitReason.NOTHING_IN_RANGE),
         (
             with_video(dolby_profile=5, dolby_compatible=False),
             VideoOptions(),
-            Reason.UNSUPPORTED_FORMAT,
+            ExitReason.UNSUPPORTED_FORMAT,
         ),
-        (with_video(width=16000, height=16000), VideoOptions(), Reason.INPUT_TOO_LARGE),
+        (with_video(width=16000, height=16000), VideoOptions(), ExitReason.INPUT_TOO_LARGE),
     ],
 )  # fmt: skip
-def test_what_cannot_be_converted(info: MediaInfo, options: VideoOptions, reason: Reason) -> None:
+def test_what_cannot_be_converted(
+    info: MediaInfo, options: VideoOptions, reason: ExitReason
+) -> None:
     with pytest.raises(ConversionError) as refused:
-        plan(info, options, LIMITS, WHITE)
+        plan_video(info, options, LIMITS, WHITE)
     assert refused.value.reason is reason
 
 
@@ -130,8 +132,8 @@ def test_what_cannot_be_converted(info: MediaInfo, options: VideoOptions, reason
         ({"width": 1, "height": 1}, None, (2, 2)),
         ({"width": 1920, "height": 1080}, 480, (854, 480)),
         ({"width": 1920, "height": 1080, "rotation": 90}, 720, (720, 1280)),
-        ({"width": 720, "height": 576, "sample_aspect": (64, 45)}, None, (1024, 576)),
-        ({"width": 720, "height": 480, "sample_aspect": (8, 9)}, None, (720, 540)),
+        ({"width": 720, "height": 576, "sample_aspect_ratio": (64, 45)}, None, (1024, 576)),
+        ({"width": 720, "height": 480, "sample_aspect_ratio": (8, 9)}, None, (720, 540)),
         ({"width": 2000, "height": 8}, 240, (2000, 8)),
     ],
 )
@@ -141,8 +143,8 @@ def test_sizes(change: dict[str, object], resolution: int | None, wanted: tuple[
 
 
 @pytest.mark.parametrize("info", [INFO, with_video(codec="hevc")], ids=["copied", "encoded"])
-def test_nothing_but_picture_and_sound_is_handed_on(info: MediaInfo) -> None:
-    argv = plan(info, VideoOptions(), LIMITS, WHITE).step.argv
+def test_the_output_has_only_video_and_audio(info: MediaInfo) -> None:
+    argv = plan_video(info, VideoOptions(), LIMITS, WHITE).step.argv
     assert value_of(argv, "-map_metadata") == value_of(argv, "-map_chapters") == "-1"
     assert value_of(argv, "-write_tmcd") == "0"
     assert {"-sn", "-dn"} <= set(argv)
@@ -150,20 +152,24 @@ def test_nothing_but_picture_and_sound_is_handed_on(info: MediaInfo) -> None:
     assert mapped == ["0:0", "0:1"]
 
 
-def test_4k_fits_a_gibibyte_and_less_is_named() -> None:
+def test_4k_fits_a_gibibyte_and_otherwise_the_needed_limit_is_named() -> None:
     uhd = with_video(width=3840, height=2160, codec="hevc")
-    argv = plan(uhd, VideoOptions(), LIMITS, WHITE).step.argv
+    argv = plan_video(uhd, VideoOptions(), LIMITS, WHITE).step.argv
     assert "scale=3840:2160" in value_of(argv, "-vf")
     deep = with_video(
-        width=3840, height=2160, codec="hevc", pixel_format="yuv420p10le", transfer="smpte2084"
+        width=3840,
+        height=2160,
+        codec="hevc",
+        pixel_format="yuv420p10le",
+        color_transfer="smpte2084",
     )
-    assert value_of(plan(deep, VideoOptions(), LIMITS, WHITE).step.argv, "-x264-params")
+    assert value_of(plan_video(deep, VideoOptions(), LIMITS, WHITE).step.argv, "-x264-params")
     with pytest.raises(ConversionError, match=r"memory limit of \d+ MiB") as refused:
-        plan(deep, VideoOptions(), Limits(threads=1, memory=GIB // 4), WHITE)
-    assert refused.value.reason is Reason.NEEDS_MEMORY
+        plan_video(deep, VideoOptions(), Limits(threads=1, memory=GIB // 4), WHITE)
+    assert refused.value.reason is ExitReason.NEEDS_MEMORY
 
 
-def test_the_named_memory_is_enough() -> None:
+def test_the_needed_limit_is_enough() -> None:
     deep = VIDEO._replace(width=3840, height=2160, pixel_format="yuv420p10le")
     for mebibytes in range(128, 2048, 64):
         limits = Limits(threads=2, memory=mebibytes << 20)
@@ -175,7 +181,7 @@ def test_the_named_memory_is_enough() -> None:
             assert needed > mebibytes
 
 
-def test_less_memory_never_buys_more() -> None:
+def test_less_memory_never_means_more_effort() -> None:
     frames = []
     for mebibytes in (2048, 1024, 800, 700):
         effort, threads = memory.choose(
@@ -199,7 +205,7 @@ def test_the_short_side_is_bounded_and_even(width: int, height: int, short: int 
 
 
 @given(SIDES, SIDES, SIDES, SIDES)
-def test_a_box_is_never_left_and_nothing_grows(w: int, h: int, bw: int, bh: int) -> None:
+def test_the_size_fits_the_box_and_is_never_enlarged(w: int, h: int, bw: int, bh: int) -> None:
     new = fit_box(w, h, (bw, bh))
     assert new[0] <= min(w, bw)
     assert new[1] <= min(h, bh)
@@ -209,7 +215,7 @@ def test_a_box_is_never_left_and_nothing_grows(w: int, h: int, bw: int, bh: int)
 
 STREAMS = st.builds(
     VideoStream,
-    number=st.integers(0, 9),
+    stream_index=st.integers(0, 9),
     codec=st.sampled_from(sorted(VIDEO_DECODERS)),
     width=SIDES,
     height=st.integers(1, 5000),
@@ -218,16 +224,16 @@ STREAMS = st.builds(
     ),
     profile=st.sampled_from(("High", "Main", "High 4:4:4 Predictive", "")),
     level=st.integers(-99, 62),
-    sample_aspect=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    sample_aspect_ratio=st.tuples(st.integers(1, 100), st.integers(1, 100)),
     rotation=st.sampled_from((0, 90, 180, 270)),
     mirrored=st.booleans(),
     full_range=st.booleans(),
-    matrix=st.sampled_from(("", "bt709", "bt2020nc", "gbr")),
-    primaries=st.sampled_from(("", "bt709", "bt2020")),
-    transfer=st.sampled_from(("", "bt709", "smpte2084", "arib-std-b67")),
-    order=st.sampled_from(("progressive", "tt", "bb", "unknown")),
-    peak_rate=st.none() | st.tuples(st.integers(1, 90000), st.integers(1, 1001)),
-    mean_rate=st.none() | st.tuples(st.integers(1, 90000), st.integers(1, 1001)),
+    color_space=st.sampled_from(("", "bt709", "bt2020nc", "gbr")),
+    color_primaries=st.sampled_from(("", "bt709", "bt2020")),
+    color_transfer=st.sampled_from(("", "bt709", "smpte2084", "arib-std-b67")),
+    field_order=st.sampled_from(("progressive", "tt", "bb", "unknown")),
+    r_frame_rate=st.none() | st.tuples(st.integers(1, 90000), st.integers(1, 1001)),
+    avg_frame_rate=st.none() | st.tuples(st.integers(1, 90000), st.integers(1, 1001)),
     duration=st.none() | st.floats(0.001, 1e5),
     bit_rate=st.none() | st.integers(0, 10**9),
     coded_alpha=st.booleans(),
@@ -235,13 +241,13 @@ STREAMS = st.builds(
 
 
 @given(STREAMS, st.sampled_from((None, 240, 720, 2160)), st.sampled_from((None, GIB, GIB // 2)))
-def test_every_stream_gets_a_plan_or_a_reason_of_the_files(
+def test_every_stream_gets_a_plan_or_a_file_fault(
     video: VideoStream, resolution: int | None, limit: int | None
 ) -> None:
     options = VideoOptions(resolution=resolution)
     info = INFO._replace(video=(video,))
     try:
-        made = plan(info, options, Limits(threads=2, memory=limit), WHITE)
+        made = plan_video(info, options, Limits(threads=2, memory=limit), WHITE)
     except ConversionError as error:
         refusal: ConversionError | None = error
     else:
@@ -267,8 +273,8 @@ def test_every_stream_gets_a_plan_or_a_reason_of_the_files(
 
 
 def test_the_rate_limit_keeps_its_own_frames() -> None:
-    fast = with_video(peak_rate=(120, 1), codec="vp9")
-    chain = value_of(plan(fast, VideoOptions(), LIMITS, WHITE).step.argv, "-vf")
+    fast = with_video(r_frame_rate=(120, 1), codec="vp9")
+    chain = value_of(plan_video(fast, VideoOptions(), LIMITS, WHITE).step.argv, "-vf")
     gap = float(chain.split("prev_selected_t,")[1].split(")")[0])
-    assert gap < 1 / MAX_RATE
-    assert math.isclose(gap, 1 / MAX_RATE, abs_tol=0.001)
+    assert gap < 1 / MAX_FRAME_RATE
+    assert math.isclose(gap, 1 / MAX_FRAME_RATE, abs_tol=0.001)

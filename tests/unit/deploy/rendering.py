@@ -1,4 +1,4 @@
-"""What `kubectl kustomize` makes of the overlays, as plain values."""
+"""Renders the overlays with `kubectl kustomize`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def render(overlay: str) -> tuple[dict[str, Any], ...]:
     """The objects of an overlay of deploy/overlays, or of a folder given by its path."""
     kubectl = shutil.which("kubectl", path=f"{ROOT / '.tools/bin'}{os.pathsep}{os.environ['PATH']}")
     if kubectl is None:
-        raise FileNotFoundError("there is no kubectl; `make tools` brings it")
+        raise FileNotFoundError("kubectl is missing; `make tools` installs it")
     done = subprocess.run(
         [kubectl, "kustomize", str(DEPLOY / "overlays" / overlay)],
         check=True,
@@ -36,7 +36,7 @@ def render(overlay: str) -> tuple[dict[str, Any], ...]:
 
 
 def of_kind(objects: Iterable[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """Those of one kind."""
+    """The objects of one kind."""
     return [item for item in objects if item["kind"] == kind]
 
 

@@ -1,4 +1,4 @@
-"""What the manifests of the HTTP API promise, held against the code they are for."""
+"""The manifests of the HTTP API agree with its code."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_stats_reads_the_operators_own_settings(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_content_rules_are_mounted_where_the_api_looks_for_them(overlay: str) -> None:
+def test_the_content_rules_are_mounted_where_the_api_reads_them(overlay: str) -> None:
     pod = deployment(overlay)["template"]["spec"]
     (container,) = pod["containers"]
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
@@ -66,7 +66,7 @@ def test_the_content_rules_are_mounted_where_the_api_looks_for_them(overlay: str
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_one_port_is_served_probed_and_let_through(overlay: str) -> None:
+def test_one_port_is_served_probed_and_allowed_by_the_network_policy(overlay: str) -> None:
     (container,) = deployment(overlay)["template"]["spec"]["containers"]
     (port,) = container["ports"]
     assert port["containerPort"] == GatewaySettings.model_fields["gateway_port"].default
@@ -80,7 +80,7 @@ def test_one_port_is_served_probed_and_let_through(overlay: str) -> None:
     assert probed == {p["targetPort"] for p in service["ports"]} == let_in == {port["name"]}
 
 
-def test_without_tokens_one_namespace_is_let_in_and_nobody_is_reviewed() -> None:
+def test_without_tokens_only_one_namespace_may_connect() -> None:
     settings = find(WITHOUT_TOKENS, "ConfigMap", GATEWAY)["data"]
     assert settings["GATEWAY_AUTH"] == "network"
     (rule,) = find(WITHOUT_TOKENS, "NetworkPolicy", GATEWAY)["spec"]["ingress"]
@@ -89,6 +89,6 @@ def test_without_tokens_one_namespace_is_let_in_and_nobody_is_reviewed() -> None
     assert not of_kind(render(WITHOUT_TOKENS), "ClusterRoleBinding")
 
 
-def test_with_tokens_callers_may_be_anywhere_in_the_cluster() -> None:
+def test_with_tokens_every_namespace_may_connect() -> None:
     (rule,) = find("kind", "NetworkPolicy", GATEWAY)["spec"]["ingress"]
     assert rule["from"] == [{"namespaceSelector": {}}]

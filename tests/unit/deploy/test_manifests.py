@@ -1,4 +1,4 @@
-"""What the manifests promise, held against the code they are for."""
+"""The manifests of the operator agree with its code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conversion_operator.core.model import Policy
 from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find, of_kind, render
 from tests.unit.operator.builders import conversion
 
-# What the pod itself knows, and the port that three other places in the manifests name.
+# The pod's own identity, and the port that three other places in the manifests name.
 NOT_IN_THE_CONFIG_MAP = {"POD_NAME", "POD_NAMESPACE", "PROBE_PORT"}
 
 
@@ -32,33 +32,33 @@ def converter_template() -> Any:
 
 
 def unrestricted(pod: Any) -> list[str]:
-    """What Pod Security `restricted` and a read-only root would have against a pod."""
+    """The violations of Pod Security `restricted` and of a read-only root by a pod."""
     security = pod.get("securityContext", {})
-    complaints = []
+    violations = []
     if not security.get("runAsNonRoot") or security.get("runAsUser") != 65532:
-        complaints.append("runs as root, or as nobody knows whom")
+        violations.append("may run as root")
     if security.get("seccompProfile") != {"type": "RuntimeDefault"}:
-        complaints.append("has no seccomp profile")
+        violations.append("has no seccomp profile")
     if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
-        complaints.append("shares a namespace of the host")
+        violations.append("shares a namespace of the host")
     allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
     volumes = pod.get("volumes", [])
     projected = [source for v in volumes for source in v.get("projected", {}).get("sources", [])]
     if any(set(volume) - {"name"} - allowed for volume in volumes) or any(
         set(source) != {"configMap"} for source in projected
     ):
-        complaints.append("mounts more than it may")
+        violations.append("mounts more than it may")
     for container in [*pod["containers"], *pod.get("initContainers", [])]:
         own = container.get("securityContext", {})
         if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
-            complaints.append("may gain privileges")
+            violations.append("may gain privileges")
         if own.get("capabilities") != {"drop": ["ALL"]}:
-            complaints.append("keeps capabilities")
+            violations.append("keeps capabilities")
         if own.get("readOnlyRootFilesystem") is not True:
-            complaints.append("may write to its root")
+            violations.append("may write to its root")
         if not {"requests", "limits"} <= set(container.get("resources", {})):
-            complaints.append("has no requests or no limits")
-    return complaints
+            violations.append("has no requests or no limits")
+    return violations
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -72,7 +72,7 @@ def test_every_pod_is_restricted(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_namespace_enforces_it(overlay: str) -> None:
+def test_every_namespace_enforces_the_restricted_standard(overlay: str) -> None:
     namespaces = of_kind(render(overlay), "Namespace")
     assert {n["metadata"]["name"] for n in namespaces} == {"my-network", "my-network-converter"}
     for namespace in namespaces:
@@ -80,17 +80,17 @@ def test_every_namespace_enforces_it(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_second_operator_is_never_started_beside_the_first(overlay: str) -> None:
+def test_an_update_stops_the_operator_before_it_starts_the_new_one(overlay: str) -> None:
     spec = find(overlay, "Deployment", OPERATOR)["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
-def test_what_hangs_is_restarted_within_three_minutes_and_what_is_busy_is_not() -> None:
+def test_a_hanging_operator_is_restarted_within_three_minutes_and_a_busy_one_is_not() -> None:
     probe = operator_pod("kind")["containers"][0]["livenessProbe"]
     patience = probe["failureThreshold"] * probe["periodSeconds"]
     noticed = max(health.LOOP_LIMIT_SECONDS, health.LIST_LIMIT_SECONDS)
     assert noticed + patience <= 180
-    # A loop that is busy for half a minute, and a probe that is not answered once, are no reason.
+    # Half a minute of a busy loop, or one unanswered probe, must not restart the operator.
     assert health.LOOP_LIMIT_SECONDS >= 60
     assert probe["failureThreshold"] >= 3
 
@@ -110,7 +110,7 @@ def test_the_config_map_has_every_setting_with_its_default(overlay: str) -> None
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_settings_are_mounted_where_they_change_while_it_runs(overlay: str) -> None:
+def test_mounted_settings_can_change_while_the_operator_runs(overlay: str) -> None:
     pod = operator_pod(overlay)
     (container,) = pod["containers"]
     settings, secret = container["volumeMounts"]
@@ -128,7 +128,7 @@ def test_the_settings_are_mounted_where_they_change_while_it_runs(overlay: str) 
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_one_port_is_served_probed_scraped_and_let_through(overlay: str) -> None:
+def test_one_port_is_served_probed_scraped_and_allowed_by_the_network_policy(overlay: str) -> None:
     (container,) = operator_pod(overlay)["containers"]
     (port,) = container["ports"]
     assert port["containerPort"] == Settings.model_fields["probe_port"].default
@@ -139,7 +139,7 @@ def test_one_port_is_served_probed_scraped_and_let_through(overlay: str) -> None
     assert [p["port"] for rule in policy for p in rule["ports"]] == [port["name"]]
 
 
-def test_on_kind_callbacks_are_let_out_to_one_namespace_and_port() -> None:
+def test_on_kind_callbacks_may_go_to_one_namespace_and_port() -> None:
     policy = find("kind", "NetworkPolicy", "my-network-converter-callbacks")
     (rule,) = policy["spec"]["egress"]
     pod = find("kind", "Deployment", OPERATOR)["spec"]["template"]["metadata"]["labels"]
@@ -169,14 +169,14 @@ def test_converter_pods_have_no_network_and_no_token(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_claim_is_the_one_the_operator_mounts(overlay: str) -> None:
+def test_the_claim_is_the_one_that_the_operator_mounts(overlay: str) -> None:
     (claim,) = of_kind(render(overlay), "PersistentVolumeClaim")
     assert claim["metadata"]["name"] == Settings.model_fields["shared_volume_claim"].default
     assert claim["metadata"]["namespace"] == "my-network"
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
-def test_on_kind_the_volume_is_the_folder_that_is_mounted_into_every_node() -> None:
+def test_on_kind_the_volume_is_the_folder_mounted_into_every_node() -> None:
     (volume,) = of_kind(render("kind"), "PersistentVolume")
     (claim,) = of_kind(render("kind"), "PersistentVolumeClaim")
     config = yaml.safe_load((ROOT / "kind-config.yaml").read_text(encoding="utf-8"))
@@ -190,7 +190,7 @@ def test_on_kind_the_volume_is_the_folder_that_is_mounted_into_every_node() -> N
     }
 
 
-def test_elsewhere_class_and_images_are_named_in_one_file() -> None:
+def test_the_storage_class_overlay_names_class_and_images_in_one_file() -> None:
     page = (ROOT / "deploy/overlays/storage-class/kustomization.yaml").read_text(encoding="utf-8")
     (claim,) = of_kind(render("storage-class"), "PersistentVolumeClaim")
     settings = find("storage-class", "ConfigMap", OPERATOR)["data"]
@@ -206,5 +206,5 @@ def test_elsewhere_class_and_images_are_named_in_one_file() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_removing_the_operator_removes_no_ones_conversions(overlay: str) -> None:
+def test_removing_the_operator_keeps_all_conversions(overlay: str) -> None:
     assert not of_kind(render(overlay), "CustomResourceDefinition")

@@ -1,4 +1,4 @@
-"""Which lines of a Markdown page are commands."""
+"""The commands in a Markdown page are found."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.e2e.support.readme import command_blocks, commands_in_text, without
         ("1. First\n\n   ```sh\n   ls\n   ```\n", ["ls\n"]),
     ],
 )
-def test_commands_of_a_page(page: str, scripts: list[str]) -> None:
+def test_commands_in_blocks_are_found(page: str, scripts: list[str]) -> None:
     assert [block.script for block in command_blocks(page)] == scripts
 
 
-def test_commands_in_a_sentence() -> None:
+def test_commands_in_a_sentence_are_found() -> None:
     assert commands_in_text("Then `make down`, or\n`make help`.\n\n```sh\nls\n```\n") == [
         "make down",
         "make help",
     ]
 
 
-def test_what_is_left_out() -> None:
+def test_excluded_lines_are_left_out() -> None:
     script = "make demo   # fresh machine\nmake help\nls # make demo\n"
     assert without(script, ("make demo",)) == "make help\nls # make demo\n"

@@ -38,11 +38,11 @@ def exists(test: str) -> bool:
 
 
 @pytest.mark.parametrize("test", NAMED)
-def test_it_exists(test: str) -> None:
+def test_a_test_named_on_the_page_exists(test: str) -> None:
     assert exists(test)
 
 
-def test_the_page_names_tests_and_a_wrong_name_is_noticed() -> None:
+def test_a_wrong_name_on_the_page_is_noticed() -> None:
     assert len(NAMED) > 30
     assert not exists("tests/unit/operator/test_machine.py::TestNothing")
     assert not exists("tests/unit/operator/test_absent.py::test_nothing")

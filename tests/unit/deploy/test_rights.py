@@ -1,4 +1,4 @@
-"""Who may do what: exactly what is listed here, and nobody else."""
+"""The roles grant exactly the permissions listed here."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def granted(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_in_a_namespace_of_conversions_the_operator_may_do_just_this(overlay: str) -> None:
+def test_the_permissions_of_the_operator_in_a_namespace_of_conversions(overlay: str) -> None:
     assert granted(find(overlay, "Role", OPERATOR, "my-network")) == IN_CONVERSIONS
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_in_its_own_namespace_it_may_only_keep_its_lease(overlay: str) -> None:
+def test_in_its_own_namespace_the_operator_may_only_use_its_lease(overlay: str) -> None:
     role = find(overlay, "Role", OPERATOR, OPERATOR_NAMESPACE)
     assert granted(role) == {("coordination.k8s.io", "leases"): {"create", "get", "update"}}
     named = [rule for rule in role["rules"] if rule["verbs"] != ["create"]]
@@ -48,7 +48,7 @@ def test_in_its_own_namespace_it_may_only_keep_its_lease(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_http_api_may_do_just_this(overlay: str) -> None:
+def test_the_permissions_of_the_http_api(overlay: str) -> None:
     conversions = find(overlay, "Role", GATEWAY, "my-network")
     assert granted(conversions) == {
         ("converter.mynetwork.io", "conversionjobs"): {"get", "list", "watch", "create", "patch"}
@@ -60,7 +60,7 @@ def test_the_http_api_may_do_just_this(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_these_roles_are_all_that_is_bound(overlay: str) -> None:
+def test_no_other_roles_are_bound(overlay: str) -> None:
     objects = render(overlay)
     bindings = [*of_kind(objects, "RoleBinding"), *of_kind(objects, "ClusterRoleBinding")]
     bound = {
@@ -84,7 +84,7 @@ def _account(name: str) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_roles_for_people_leave_the_status_to_the_operator(overlay: str) -> None:
+def test_the_roles_for_people_do_not_include_the_status(overlay: str) -> None:
     roles = [
         role
         for role in of_kind(render(overlay), "ClusterRole")

@@ -1,4 +1,4 @@
-"""The samples are of every type, valid, small, and credited."""
+"""The samples cover every type, and are valid, small and credited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CREDITS = MEDIA / "CREDITS.md"
 KIB = 1024
 
 
-def test_there_is_one_of_each_type_in_the_namespace_that_is_served() -> None:
+def test_there_is_one_sample_of_each_type() -> None:
     kinds = [sample["spec"]["conversionType"] for sample in samples()]
     assert sorted(kinds) == sorted(ConversionType)
     for sample in samples():
@@ -19,7 +19,7 @@ def test_there_is_one_of_each_type_in_the_namespace_that_is_served() -> None:
         assert sample["metadata"]["namespace"] == "my-network"
 
 
-def test_each_is_understood_and_finds_its_input() -> None:
+def test_each_sample_is_valid_and_has_its_input() -> None:
     outputs = set()
     for sample in samples():
         spec = ConversionJobSpec.model_validate(sample["spec"])

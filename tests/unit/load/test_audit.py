@@ -1,4 +1,4 @@
-"""What a chaos run reads from the audit log would show a violation."""
+"""The evaluation of the audit log notices violations."""
 
 from __future__ import annotations
 
@@ -47,50 +47,50 @@ def peak_of(*records: dict[str, Any]) -> Peak:
     return audit.peak(audit.lives(records, "n"))
 
 
-def test_a_successor_after_the_end_is_not_together_with_it() -> None:
+def test_a_pod_created_after_the_end_of_another_does_not_overlap_it() -> None:
     assert peak_of(pod("a", 1, "x"), pod("a", 2, "x", "Failed"), pod("b", 3, "x")) == Peak(1, 1)
 
 
-def test_two_of_one_conversion_show() -> None:
+def test_two_pods_of_one_conversion_are_noticed() -> None:
     assert peak_of(pod("a", 1, "x"), pod("b", 2, "x"), pod("a", 3, "x", "Failed")) == Peak(2, 2)
     assert peak_of(pod("a", 1, "x"), pod("b", 2, "y"), pod("a", 3, "x", "Failed")) == Peak(2, 1)
 
 
-def test_the_order_is_that_of_the_versions_and_not_of_the_lines() -> None:
+def test_records_are_ordered_by_version_not_by_line() -> None:
     assert peak_of(pod("b", 3, "x"), pod("a", 2, "x", "Failed"), pod("a", 1, "x")) == Peak(1, 1)
 
 
-def test_a_pod_lives_until_the_last_finalizer_of_a_forced_delete_is_gone() -> None:
+def test_a_force_deleted_pod_lives_until_its_last_finalizer_is_removed() -> None:
     held = pod("a", 2, "x", deletionGracePeriodSeconds=0, finalizers=["f"])
     freed = pod("a", 4, "x", deletionGracePeriodSeconds=0)
     assert peak_of(pod("a", 1, "x"), held, pod("b", 3, "x"), freed) == Peak(2, 2)
     assert peak_of(pod("a", 1, "x"), held, freed, pod("b", 5, "x")) == Peak(1, 1)
 
 
-def test_a_graceful_delete_ends_nothing() -> None:
+def test_a_graceful_delete_does_not_end_a_pod() -> None:
     asked = pod("a", 2, "x", deletionGracePeriodSeconds=10)
     assert peak_of(pod("a", 1, "x"), asked, pod("b", 3, "x"), pod("a", 4, "x")) == Peak(2, 2)
 
 
-def test_an_answer_without_version_stands_where_the_log_has_it() -> None:
-    gone = pod("a", None, "x", deletionGracePeriodSeconds=0)
-    assert peak_of(pod("a", 1, "x"), pod("c", 2, "y"), gone, pod("b", 3, "x")) == Peak(2, 1)
+def test_an_answer_without_version_is_ordered_by_its_place_in_the_log() -> None:
+    deleted = pod("a", None, "x", deletionGracePeriodSeconds=0)
+    assert peak_of(pod("a", 1, "x"), pod("c", 2, "y"), deleted, pod("b", 3, "x")) == Peak(2, 1)
 
 
-def test_a_pod_whose_end_is_not_in_the_log_is_known_by_it() -> None:
+def test_a_pod_whose_end_is_not_in_the_log_has_no_end() -> None:
     (life,) = audit.lives([pod("a", 1, "x"), pod("a", 5, "x")], "n")
     assert (life.ended, life.until) == (None, 6)
 
 
-def test_a_job_made_twice_shows() -> None:
+def test_a_job_created_twice_is_noticed() -> None:
     assert audit.jobs_made([job("j-1"), job("j-2"), job("j-1")], "n") == {"j-1": 2, "j-2": 1}
 
 
-def test_a_job_made_twice_shows_when_one_answer_was_lost() -> None:
+def test_a_job_created_twice_is_noticed_when_one_answer_was_lost() -> None:
     records = [pod("a", 1, "x", job=("j-1", "u1")), job("j-1"), pod("b", 2, "x", job=("j-1", "u2"))]
     assert audit.jobs_made(records, "n") == {"j-1": 2}
 
 
-def test_what_was_refused_or_cut_off_is_no_change() -> None:
+def test_refused_requests_and_incomplete_lines_are_not_changes() -> None:
     lines = [json.dumps(job("j-1", 409)), json.dumps(job("j-1")), json.dumps(job("j-2"))[:40]]
     assert list(audit.changes(lines)) == [job("j-1")]

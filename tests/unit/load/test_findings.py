@@ -1,4 +1,4 @@
-"""The checks of a chaos run's results see what is wrong."""
+"""The checks of a chaos run find wrong results and leftovers."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ def conversion(name: str, phase: str, reason: str = "", **status: Any) -> dict[s
         (conversion("tone", "Failed", "JobDeleted"), None, ""),
         (conversion("mine", "Cancelled"), None, ""),
         (conversion("mine", "Cancelled"), CONTENT, "its file is there"),
-        (conversion("tone", "Cancelled"), None, "by nobody"),
+        (conversion("tone", "Cancelled"), None, "without a request"),
         (conversion("tone", "Running", conditions=[]), None, "without a cause"),
         (conversion("broken-1", "Running", conditions=[]), None, "not finished"),
     ],
 )
-def test_wrong(tmp_path: Path, body: dict[str, Any], there: bytes | None, why: str) -> None:
+def test_wrong_results_are_found(
+    tmp_path: Path, body: dict[str, Any], there: bytes | None, why: str
+) -> None:
     (tmp_path / "output").mkdir()
     if there is not None:
         (tmp_path / "output/o").write_bytes(there)
@@ -54,7 +56,7 @@ def test_wrong(tmp_path: Path, body: dict[str, Any], there: bytes | None, why: s
     assert bool(found) == bool(why)
 
 
-def test_leftovers(tmp_path: Path) -> None:
+def test_leftovers_are_found(tmp_path: Path) -> None:
     folder = tmp_path / "output/deep"
     folder.mkdir(parents=True)
     assert leftovers([], [], tmp_path) == []

@@ -12,7 +12,7 @@ from conversion_operator.core.manifest import job_name
 from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy, Terminated
 from conversion_operator.core.plan import Plan, Snapshot
 from conversion_operator.core.reconcile import decide
-from media_converter.contract import Output, Progress, Reason, Report, dump_report
+from media_converter.contract import ExitReason, Output, Progress, Report, dump_report
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = Policy()
@@ -101,7 +101,7 @@ def ended(
 def good_report(**changes: Any) -> str:
     report = Report(
         final=True,
-        reason=Reason.COMPLETED,
+        reason=ExitReason.COMPLETED,
         message="converted",
         output_size=1234,
         output=Output("a" * 64, "mp4", "h264", "aac", 1280, 720, 5.28),
@@ -111,7 +111,7 @@ def good_report(**changes: Any) -> str:
     return dump_report(report._replace(**changes)).decode()
 
 
-def bad_report(reason: Reason, message: str = "because") -> str:
+def bad_report(reason: ExitReason, message: str = "because") -> str:
     return dump_report(Report(final=True, reason=reason, message=message, logs="tail")).decode()
 
 

@@ -24,7 +24,7 @@ from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion
 from conversion_operator.core.reconcile import callback_url, decide
 from conversion_operator.core.transitions import STATUS_MAX_BYTES, fit, owe_callback
-from media_converter.contract import Reason
+from media_converter.contract import ExitReason
 from tests.unit.operator.builders import (
     POLICY,
     at,
@@ -75,7 +75,7 @@ class TestOwed:
     @pytest.mark.parametrize(
         ("phase", "parts", "changes"),
         [
-            ("Failed", (job(), ended(4, "Error", bad_report(Reason.INPUT_DAMAGED))), {}),
+            ("Failed", (job(), ended(4, "Error", bad_report(ExitReason.INPUT_DAMAGED))), {}),
             ("Cancelled", (), {"cancel": True}),
         ],
     )

@@ -15,8 +15,7 @@ from conversion_operator.api.reasons import REASONS, Reason
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from conversion_operator.api.status import ConversionJobStatus
 from hack.generate import generated_files
-from media_converter.contract import ConversionType
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import ConversionType, ExitReason
 from media_converter.options import FORMATS, GRAMMAR
 from tests.unit.operator.builders import children, conversion, job, status, step, succeeded
 
@@ -80,7 +79,7 @@ def test_every_spec_field_is_immutable_or_known_to_change() -> None:
 
 
 def test_every_reason_is_explained() -> None:
-    assert set(REASONS) == {*Reason, *ConverterReason}
+    assert set(REASONS) == {*Reason, *ExitReason}
     for explanation in REASONS.values():
         assert explanation.meaning.endswith(".")
         assert explanation.cure.endswith(".")

@@ -29,7 +29,7 @@ from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
 from conversion_operator.core.reconcile import decide, decide_ownerless
-from media_converter.contract import EXIT_CODES, Reason
+from media_converter.contract import EXIT_CODES, ExitReason
 from tests.unit.operator.builders import T0, bad_report, good_report
 
 NAMESPACE = "my-network"
@@ -39,8 +39,8 @@ Body = dict[str, Any]
 
 ENDS: dict[str, tuple[int, str, str]] = {
     "success": (0, "Completed", good_report()),
-    "file": (EXIT_CODES[Reason.INPUT_DAMAGED], "Error", bad_report(Reason.INPUT_DAMAGED)),
-    "disk": (EXIT_CODES[Reason.DISK_FULL], "Error", bad_report(Reason.DISK_FULL)),
+    "file": (EXIT_CODES[ExitReason.INPUT_DAMAGED], "Error", bad_report(ExitReason.INPUT_DAMAGED)),
+    "disk": (EXIT_CODES[ExitReason.DISK_FULL], "Error", bad_report(ExitReason.DISK_FULL)),
     "oom": (137, "OOMKilled", ""),
     "killed": (137, "Error", ""),
 }
@@ -276,6 +276,16 @@ class Machine(RuleBasedStateMachine):
             "ADDED",
         )
 
+    def forget_unobserved(self, job: Body) -> None:
+        """Allow the Job again if its create got no answer and the operator has not observed it.
+
+        Nothing tells the operator that this Job existed, so it repeats the create.
+        """
+        uid, name = job["metadata"]["labels"][names.UID_LABEL], job["metadata"]["name"]
+        observed = {known.name for known in self.store.children(uid).jobs}
+        if uid in self.reserved and name not in observed and (uid, name) in self.server.jobs_made:
+            self.server.jobs_made.remove((uid, name))
+
     @rule(data=st.data(), what=st.sampled_from(["cancel", "delete", "job", "pod", "background"]))
     def interfere(self, data: st.DataObject, what: str) -> None:
         kinds = {"job": Resource.JOBS, "background": Resource.JOBS, "pod": Resource.PODS}
@@ -284,6 +294,8 @@ class Machine(RuleBasedStateMachine):
             return
         name = data.draw(st.sampled_from(sorted(self.server.objects[resource])))
         found = self.server.objects[resource][name]
+        if resource is Resource.JOBS:
+            self.forget_unobserved(found)
         if what == "cancel":
             found["spec"]["cancel"] = True
             self.server.put(resource, found)
@@ -334,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         for pod in tuple(self.server.objects[Resource.PODS].values()):
             if "deletionTimestamp" in pod["metadata"]:
                 if pod["status"]["phase"] == "Running":
-                    self.terminate(pod, EXIT_CODES[Reason.TERMINATED], "Error", "")
+                    self.terminate(pod, EXIT_CODES[ExitReason.TERMINATED], "Error", "")
                 else:
                     self.server.remove(Resource.PODS, pod["metadata"]["name"])
                 return True

@@ -20,8 +20,7 @@ from conversion_operator.core.plan import (
 )
 from conversion_operator.core.reconcile import decide, decide_ownerless
 from conversion_operator.core.transitions import fit
-from media_converter.contract import EXIT_CODES, Progress, Report, dump_report
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report, dump_report
 from tests.unit.operator.builders import (
     POLICY,
     at,
@@ -50,7 +49,7 @@ def is_running() -> Conversion:
     return step(conversion(), children(job(), running()))[1]
 
 
-def failed_once(reason: ConverterReason = ConverterReason.DISK_FULL) -> Conversion:
+def failed_once(reason: ExitReason = ExitReason.DISK_FULL) -> Conversion:
     end = ended(EXIT_CODES[reason], "Error", bad_report(reason))
     return step(is_running(), children(job(), end), 12)[1]
 
@@ -250,15 +249,13 @@ class TestRunning:
 
 class TestRetry:
     def test_a_bad_input_file_is_not_retried(self) -> None:
-        subject = failed_once(ConverterReason.INPUT_EMPTY)
+        subject = failed_once(ExitReason.INPUT_EMPTY)
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InputEmpty")
         assert status(subject).message == "because"
 
     def test_a_long_log_is_shortened_before_the_status_is_written(self) -> None:
-        report = Report(True, ConverterReason.INPUT_DAMAGED, "m", logs="<" * 2048)
-        end = ended(
-            EXIT_CODES[ConverterReason.INPUT_DAMAGED], "Error", dump_report(report).decode()
-        )
+        report = Report(True, ExitReason.INPUT_DAMAGED, "m", logs="<" * 2048)
+        end = ended(EXIT_CODES[ExitReason.INPUT_DAMAGED], "Error", dump_report(report).decode())
         stored = status(step(is_running(), children(job(), end), 12)[1])
         assert stored == fit(stored)
         assert 0 < len(stored.logs or "") < 2048
@@ -289,7 +286,7 @@ class TestRetry:
     def test_failures_are_retried_up_to_max_retries(self) -> None:
         subject = conversion(maxRetries=1)
         for attempt in (1, 2):
-            end = ended(42, "Error", bad_report(ConverterReason.DISK_FULL), attempt)
+            end = ended(42, "Error", bad_report(ExitReason.DISK_FULL), attempt)
             subject = step(subject, children(job(attempt), end), 12 * attempt)[1]
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "DiskFull")
         assert retries(subject).failures == 2
@@ -351,7 +348,7 @@ class TestCancel:
         dying = children(job(deleting=True), running(deleted_at=at(16)))
         plan, subject = step(subject, dying, 7)
         assert (plan.actions, plan.status) == ((), None)
-        over = ended(47, "Error", bad_report(ConverterReason.TERMINATED), deleted=True)
+        over = ended(47, "Error", bad_report(ExitReason.TERMINATED), deleted=True)
         _, subject = step(subject, children(job(deleting=True, deleted=True), over), 18)
         assert (status(subject).phase, status(subject).reason) == (Phase.CANCELLED, "Cancelled")
         assert status(subject).output_size is None
@@ -386,7 +383,7 @@ class TestCancel:
         assert status(step(subject, NONE, 42)[1]).phase is Phase.CANCELLED
 
     def test_the_job_of_a_container_that_ended_is_stopped_first(self) -> None:
-        end = ended(42, "Error", bad_report(ConverterReason.DISK_FULL))
+        end = ended(42, "Error", bad_report(ExitReason.DISK_FULL))
         plan, subject = step(self.cancel(is_running()), children(job(), end), 12)
         assert plan.actions == (DeleteJob(job(), foreground=True),)
         assert status(subject).reason == Reason.CANCELLING

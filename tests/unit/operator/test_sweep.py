@@ -13,7 +13,7 @@ from conversion_operator.core.manifest import build_job, build_sweep, sweep_name
 from conversion_operator.core.model import Children, Conversion, Job
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.sweep import free_for_sweeps, wanted_sweeps, wants_sweep
-from media_converter.contract import EXIT_CODES, Reason
+from media_converter.contract import EXIT_CODES, ExitReason
 from tests.unit.operator.builders import (
     POLICY,
     UID,
@@ -42,7 +42,7 @@ def failed(reason: str) -> Conversion:
     elif reason == "ContainerKilled":
         end = ended(137, "Error")
     else:
-        end = ended(EXIT_CODES[Reason(reason)], "Error", bad_report(Reason(reason)))
+        end = ended(EXIT_CODES[ExitReason(reason)], "Error", bad_report(ExitReason(reason)))
     subject = step(subject, children(job(), end), 12)[1]
     assert status(subject).reason == reason
     return subject

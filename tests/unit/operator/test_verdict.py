@@ -9,8 +9,7 @@ import pytest
 from conversion_operator.api.reasons import REASONS, Reason
 from conversion_operator.core.model import Children, Job, Pod
 from conversion_operator.core.verdict import Active, Ended, Outcome, Unreachable, Waiting, judge
-from media_converter.contract import EXIT_CODES, FILE_FAULTS
-from media_converter.contract import Reason as ConverterReason
+from media_converter.contract import EXIT_CODES, FILE_FAULTS, ExitReason
 from tests.unit.operator.builders import (
     at,
     bad_report,
@@ -103,7 +102,7 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
             ended(
                 47,
                 "Error",
-                bad_report(ConverterReason.TERMINATED),
+                bad_report(ExitReason.TERMINATED),
                 disruption="EvictionByEvictionAPI",
             ),
         ),
@@ -124,9 +123,7 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
     ),
     (
         "deleted by hand while it ran",
-        children(
-            job(), ended(47, "Error", bad_report(ConverterReason.TERMINATED), deleted_at=at(3))
-        ),
+        children(job(), ended(47, "Error", bad_report(ExitReason.TERMINATED), deleted_at=at(3))),
         Outcome.DISRUPTION,
         "PodDeleted",
     ),
@@ -134,7 +131,7 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
         "its Job deleted by hand while it ran",
         children(
             job(deleting=True),
-            ended(47, "Error", bad_report(ConverterReason.TERMINATED), deleted_at=at(3)),
+            ended(47, "Error", bad_report(ExitReason.TERMINATED), deleted_at=at(3)),
         ),
         Outcome.DISRUPTION,
         "JobDeleted",
@@ -187,16 +184,14 @@ def test_ends(name: str, parts: Children, outcome: Outcome, reason: str) -> None
     assert verdict.reason in REASONS
 
 
-@pytest.mark.parametrize(
-    "reason", [r for r in ConverterReason if r is not ConverterReason.COMPLETED]
-)
-def test_every_exit_code_of_the_converter_is_understood(reason: ConverterReason) -> None:
+@pytest.mark.parametrize("reason", [r for r in ExitReason if r is not ExitReason.COMPLETED])
+def test_every_exit_code_of_the_converter_is_understood(reason: ExitReason) -> None:
     verdict = verdict_on(job(), ended(EXIT_CODES[reason], "Error", bad_report(reason)))
     assert isinstance(verdict, Ended)
     assert verdict.reason == reason
-    if reason is not ConverterReason.TERMINATED:  # the operator knows who stopped it
+    if reason is not ExitReason.TERMINATED:  # the operator knows who stopped it
         assert verdict.message == "because"
-    never_retried = reason in FILE_FAULTS or reason is ConverterReason.DEADLINE_EXCEEDED
+    never_retried = reason in FILE_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED
     assert (verdict.outcome is Outcome.FINAL) == never_retried
 
 
@@ -274,7 +269,7 @@ def test_an_orphan_pod_still_counts() -> None:
 
 
 def test_the_running_one_of_two_pods_decides() -> None:
-    dead = ended(47, "Error", bad_report(ConverterReason.TERMINATED), uid="pod-b")
+    dead = ended(47, "Error", bad_report(ExitReason.TERMINATED), uid="pod-b")
     verdict = verdict_on(job(), dead, running())
     assert isinstance(verdict, Active)
 

@@ -1,0 +1,222 @@
+"""Opens paths on the shared volume so that nothing outside of it can be reached.
+
+Opens each component relative to its parent folder, never through a symbolic link and never through
+"..", and keeps the descriptor. No name is looked up a second time, so swapping a folder for a link
+between check and use has no effect. Tools get descriptors, not names.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError, from_os_error
+
+_FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTRY: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+# Linux limits names to 255 bytes and paths to 4096.
+_MAX_NAME: Final = 255
+_MAX_PATH: Final = 4096
+
+
+class Input(NamedTuple):
+    """The input file, open for reading, and the facts that show whether it has changed since."""
+
+    fd: int
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    def check_unchanged(self) -> None:
+        """Raise InputChanged if the file was written after it was opened."""
+        now = os.fstat(self.fd)
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns):
+            raise ConversionError(
+                ExitReason.INPUT_CHANGED,
+                "the input changed while it was read; start the conversion after the upload",
+            )
+
+
+def split(path: str, field: str) -> tuple[str, ...]:
+    """The components of a path, which starts at the volume's root with or without a slash."""
+    parts = tuple(part for part in path.split("/") if part)
+    if not parts or path.endswith("/"):
+        raise _refused(field, "names no file")
+    if ".." in parts or "." in parts:
+        raise _refused(field, "must not contain . or .. as a folder")
+    if "\0" in path:
+        raise _refused(field, "must not contain a zero byte")
+    if len(os.fsencode(path)) >= _MAX_PATH or any(
+        len(os.fsencode(part)) > _MAX_NAME for part in parts
+    ):
+        raise _refused(field, "is longer than a file system allows")
+    return parts
+
+
+def open_root(path: str) -> int:
+    """Open the workspace folder."""
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConversionError(
+            ExitReason.IO_ERROR, f"the shared volume is not mounted at {path}: {error.strerror}"
+        ) from error
+
+
+def open_input(root: int, path: str) -> Input:
+    """Open the input. Raises ConversionError if it is not a readable, non-empty regular file."""
+    parts = split(path, "INPUT_FILE")
+    try:
+        entry = _descend(root, parts, "INPUT_FILE")
+    except OSError as error:
+        raise _input_error(error, path) from error
+    try:
+        found = os.fstat(entry)
+        _check_regular(found, path)
+        # Open the descriptor instead of the name, so that the checked file is the one that is read.
+        # Devices and pipes are never opened for reading: that could block or have side effects.
+        fd = os.open(f"/proc/self/fd/{entry}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _input_error(error, path) from error
+    finally:
+        os.close(entry)
+    return Input(fd, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class Target(NamedTuple):
+    """Where the output goes: an open folder and a name in it."""
+
+    folder: int
+    name: str
+
+
+def open_target(root: int, path: str, source: Input | None) -> Target:
+    """Open the output's folder. Creates missing folders.
+
+    Raises OutputIsInput if the output is the input under any of its names. Refuses to replace
+    anything but a regular file.
+    """
+    parts = split(path, "OUTPUT_FILE")
+    try:
+        folder = _make_folders(root, parts[:-1])
+    except OSError as error:
+        raise from_os_error(error, "creating the output's folder") from error
+    target = Target(folder, parts[-1])
+    _check_replaceable(target, path, source)
+    return target
+
+
+def open_existing_folder(root: int, path: str) -> int | None:
+    """Open the folder of an output path. None if it does not exist."""
+    parts = split(path, "OUTPUT_FILE")
+    try:
+        return _descend(root, parts[:-1], "OUTPUT_FILE") if parts[:-1] else os.dup(root)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise from_os_error(error, "opening the output's folder") from error
+
+
+def check_not_input(root: int, path: str, source: Input) -> None:
+    """Raise OutputIsInput early, if the output path already leads to the input."""
+    folder = open_existing_folder(root, path)
+    if folder is not None:
+        try:
+            _check_replaceable(Target(folder, split(path, "OUTPUT_FILE")[-1]), path, source)
+        finally:
+            os.close(folder)
+
+
+def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
+    try:
+        # Follow links here: replacing a link that leads to the input would remove the input's name.
+        found = os.stat(target.name, dir_fd=target.folder)
+    except OSError:
+        found = None
+    if found and source and (found.st_dev, found.st_ino) == (source.device, source.inode):
+        raise ConversionError(
+            ExitReason.OUTPUT_IS_INPUT, "the output is the input file; the input is never changed"
+        )
+    try:
+        entry = os.stat(target.name, dir_fd=target.folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise from_os_error(error, "checking the output path") from error
+    if stat.S_ISLNK(entry.st_mode):
+        raise _refused("OUTPUT_FILE", "is a symbolic link")
+    if not stat.S_ISREG(entry.st_mode):
+        raise ConversionError(
+            ExitReason.OUTPUT_NOT_WRITABLE, f"the output path {path} is a folder or special file"
+        )
+
+
+def _descend(root: int, parts: tuple[str, ...], field: str) -> int:
+    """An O_PATH descriptor of the file or folder at ``parts``. The caller closes it."""
+    folder = os.dup(root)
+    try:
+        for part in parts[:-1]:
+            folder = _enter(folder, part, field)
+        entry = os.open(parts[-1], _ENTRY, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if stat.S_ISLNK(os.fstat(entry).st_mode):
+        os.close(entry)
+        raise _refused(field, f"goes through the symbolic link {parts[-1]}")
+    return entry
+
+
+def _make_folders(root: int, parts: tuple[str, ...]) -> int:
+    folder = os.dup(root)
+    for part in parts:
+        try:
+            folder = _enter(folder, part, "OUTPUT_FILE")
+        except FileNotFoundError:
+            with suppress(FileExistsError):  # another conversion was faster
+                os.mkdir(part, 0o777, dir_fd=folder)
+            folder = _enter(folder, part, "OUTPUT_FILE")
+    return folder
+
+
+def _enter(folder: int, part: str, field: str) -> int:
+    """Open the folder ``part`` in ``folder``. Closes ``folder`` on success."""
+    try:
+        inner = os.open(part, _FOLDER, dir_fd=folder)
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise _refused(field, f"goes through the symbolic link {part}") from None
+        raise
+    os.close(folder)
+    return inner
+
+
+def _check_regular(found: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConversionError(
+            ExitReason.INPUT_NOT_REGULAR, f"{path} is a folder, device, pipe or socket, not a file"
+        )
+    if found.st_size == 0:
+        raise ConversionError(ExitReason.INPUT_EMPTY, f"{path} is an empty file")
+
+
+def _input_error(error: OSError, path: str) -> ConversionError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return ConversionError(ExitReason.INPUT_NOT_FOUND, f"there is no file {path}")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ConversionError(
+            ExitReason.INPUT_UNREADABLE,
+            f"uid {os.geteuid()} may not read {path}; grant it read permission",
+        )
+    return ConversionError(
+        ExitReason.IO_ERROR, f"the shared volume failed while opening {path}: {error.strerror}"
+    )
+
+
+def _refused(field: str, why: str) -> ConversionError:
+    return ConversionError(ExitReason.PATH_NOT_ALLOWED, f"{field} {why}")

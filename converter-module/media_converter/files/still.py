@@ -1,0 +1,142 @@
+"""Measures the image that a run wrote, in one of five formats, from its own structure.
+
+Reading back every output with a tool would cost more than making a small one. These parsers find
+what can go wrong between a successful encoder and the disk: another format, another size, another
+number of frames, a missing end.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Still(NamedTuple):
+    """Format as in task.FORMATS, size of a frame in pixels, number of frames."""
+
+    format: str
+    width: int
+    height: int
+    frames: int = 1
+
+
+def measure(data: bytes) -> Still | None:
+    """Measure an image. None if it has none of the five formats or is incomplete."""
+    parsers = (
+        (b"\xff\xd8\xff", _jpeg),
+        (b"\x89PNG\r\n\x1a\n", _png),
+        (b"GIF8", _gif),
+        (b"RIFF", _webp),
+    )
+    try:
+        for magic, parse in parsers:
+            if data.startswith(magic):
+                return parse(data)
+        return _avif(data) if data[4:8] == b"ftyp" else None
+    except IndexError:
+        return None
+
+
+def _jpeg(data: bytes) -> Still | None:
+    if not data.endswith(b"\xff\xd9"):
+        return None
+    at = 2
+    while data[at] == 0xFF:
+        kind = data[at + 1]
+        # SOF0 to SOF15, except three codes in that range with another meaning.
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            return Still("jpeg", _big(data, at + 7, 2), _big(data, at + 5, 2))
+        at += 2 + _big(data, at + 2, 2)
+    return None
+
+
+def _png(data: bytes) -> Still | None:
+    at = 8
+    while at < len(data):
+        length, kind = _big(data, at, 4), data[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b"IEND":
+            return Still("png", _big(data, 16, 4), _big(data, 20, 4)) if at <= len(data) else None
+    return None
+
+
+def _gif(data: bytes) -> Still | None:
+    still = Still("gif", _little(data, 6, 2), _little(data, 8, 2), 0)
+    at = 13 + _colour_table(data[10])
+    while data[at] != 0x3B:
+        if data[at] == 0x21:
+            at = _after_blocks(data, at + 2)
+        elif data[at] == 0x2C:
+            at = _after_blocks(data, at + 11 + _colour_table(data[at + 9]))
+            still = still._replace(frames=still.frames + 1)
+        else:
+            return None
+    return still if still.frames else None
+
+
+def _colour_table(flags: int) -> int:
+    """Size of a GIF colour table in bytes."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _after_blocks(data: bytes, at: int) -> int:
+    """The offset after a chain of GIF data blocks, which ends with an empty block."""
+    while data[at]:
+        at += 1 + data[at]
+    return at + 1
+
+
+def _webp(data: bytes) -> Still | None:
+    if data[8:12] != b"WEBP" or _little(data, 4, 4) + 8 > len(data):
+        return None
+    at, size, frames = 12, (0, 0), 0
+    while at < len(data):
+        kind, length, body = data[at : at + 4], _little(data, at + 4, 4), at + 8
+        if kind == b"VP8X":
+            size = (_little(data, body + 4, 3) + 1, _little(data, body + 7, 3) + 1)
+        elif kind == b"VP8 " and size == (0, 0):
+            size = (_little(data, body + 6, 2) & 0x3FFF, _little(data, body + 8, 2) & 0x3FFF)
+        elif kind == b"VP8L" and size == (0, 0):
+            bits = _little(data, body + 1, 4)
+            size = ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+        elif kind == b"ANMF":
+            frames += 1
+        at = body + length + length % 2
+    return Still("webp", *size, frames or 1) if size != (0, 0) and at <= len(data) else None
+
+
+def _avif(data: bytes) -> Still | None:
+    """Measure the largest item. Smaller ones are tiles of the grid or the alpha channel."""
+    if data[8:12] not in (b"avif", b"avis") or not _boxes_end(data):
+        return None
+    largest = (0, 0)
+    at = data.find(b"ispe")
+    while at >= 0:
+        largest = max(largest, (_big(data, at + 8, 4), _big(data, at + 12, 4)))
+        at = data.find(b"ispe", at + 4)
+    return Still("avif", *largest) if largest != (0, 0) else None
+
+
+def _boxes_end(data: bytes) -> bool:
+    """Whether the top-level boxes end exactly where the file ends."""
+    at = 0
+    while at < len(data):
+        length = _big(data, at, 4)
+        if length < 8:
+            return length == 0
+        at += length
+    return at == len(data)
+
+
+def _big(data: bytes, at: int, count: int) -> int:
+    return int.from_bytes(_slice(data, at, count), "big")
+
+
+def _little(data: bytes, at: int, count: int) -> int:
+    return int.from_bytes(_slice(data, at, count), "little")
+
+
+def _slice(data: bytes, at: int, count: int) -> bytes:
+    part = data[at : at + count]
+    if len(part) < count:
+        raise IndexError(at)
+    return part

@@ -1,0 +1,180 @@
+"""Reads the top-level structure of a file: its kind, missing bytes, faststart.
+
+ffmpeg succeeds on truncated files, so a short output alone proves nothing. Good files can also have
+headers that promise too much. Missing bytes are the evidence against the input.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Final
+
+ReadAt = Callable[[int, int], bytes]
+"""Takes an offset and a count. Returns fewer bytes at the end of the file."""
+
+_MAX_BOXES: Final = 100_000
+_UNKNOWN_32: Final = 0xFFFFFFFF
+_EBML: Final = b"\x1a\x45\xdf\xa3"
+_SEGMENT: Final = b"\x18\x53\x80\x67"
+_MP4_FIRST: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_MP4_BOXES: Final = frozenset(
+    b"ftyp moov mdat free skip wide pnot moof mfra udta uuid meta sidx ssix styp pdin emsg prft "
+    b"bloc".split()
+)
+_MEDIA_MAGIC: Final = (
+    _EBML, b"RIFF", b"RIFX", b"OggS", b"ID3", b"fLaC", b"GIF8", b"FLV", b"FORM", b"caff",
+    b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b".RMF", b"\x47", b"\x89PNG",
+    b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"\xff\xfb", b"\xff\xf1", b"MAC ", b"wvpk", b"#!AMR",
+)  # fmt: skip
+_STILL_MAGIC: Final = (
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"BM", "a bitmap"),
+)
+_STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1")
+_REFUSED_MAGIC: Final = (
+    (b"#EXTM3U", "a playlist"),
+    (b"ffconcat", "a playlist"),
+    (b"[playlist]", "a playlist"),
+    (b"v=0", "a session description"),
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
+)
+
+
+def reader(fd: int) -> ReadAt:
+    """Positioned reads of an open file."""
+    return lambda offset, count: os.pread(fd, count, offset)
+
+
+def missing_bytes(read: ReadAt, size: int) -> int:
+    """How many bytes the structure promises beyond the end of the file. 0 if it does not say."""
+    head = read(0, 12)
+    if head[4:8] in _MP4_FIRST:
+        end = max((offset + length for _, offset, length in boxes(read, size)), default=0)
+    elif head[:4] in (b"RIFF", b"RIFX"):
+        end = _riff_end(head)
+    elif head[:4] == b"FORM":
+        end = int.from_bytes(head[4:8], "big") + 8
+    elif head[:4] == _EBML:
+        end = _segment_end(read)
+    elif head[:3] == b"ID3" or head[:1] == b"\xff":
+        end = _mp3_end(read)
+    else:
+        end = 0
+    return max(0, end - size)
+
+
+def gif_canvas(read: ReadAt) -> int:
+    """Pixels of the canvas that a GIF declares. 0 for other files."""
+    head = read(0, 10)
+    if head[:4] != b"GIF8":
+        return 0
+    return int.from_bytes(head[6:8], "little") * int.from_bytes(head[8:10], "little")
+
+
+def is_faststart(read: ReadAt, size: int) -> bool:
+    """Whether the moov box comes before the media data, so that the MP4 plays while it loads."""
+    kinds = [kind for kind, _, _ in boxes(read, size)]
+    return b"moov" in kinds and b"mdat" in kinds and kinds.index(b"moov") < kinds.index(b"mdat")
+
+
+def looks_like_media(read: ReadAt) -> bool:
+    """Whether the first bytes are those of an accepted format."""
+    head = read(0, 12)
+    return head[4:8] in _MP4_FIRST or head.startswith(_MEDIA_MAGIC)
+
+
+def looks_like_image(read: ReadAt) -> bool:
+    """Whether the first bytes are those of an accepted image, still or animated."""
+    return still_image_kind(read) is not None or read(0, 12).startswith((b"GIF8", b"\x89PNG"))
+
+
+def refused_kind(read: ReadAt) -> str | None:
+    """What a file of a refused kind is, in words. None for other files."""
+    head = read(0, 512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    for magic, words in _REFUSED_MAGIC:
+        if head.startswith(magic):
+            return words
+    if b"<svg" in head or b"<!DOCTYPE svg" in head:
+        return "an SVG drawing"
+    return "an XML document" if head.startswith((b"<?xml", b"<MPD")) else None
+
+
+def still_image_kind(read: ReadAt) -> str | None:
+    """What kind of still image a file is, in words. None for other files and for GIF and APNG."""
+    head = read(0, 4096)
+    for magic, words in _STILL_MAGIC:
+        if head.startswith(magic):
+            return words
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "a WebP image"
+    if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
+        return "an HEIF or AVIF image"
+    return "a PNG image" if head.startswith(b"\x89PNG") and b"acTL" not in head else None
+
+
+def boxes(read: ReadAt, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, offset and length of each top-level box of an MP4. Stops at the first invalid box."""
+    offset = 0
+    for _ in range(_MAX_BOXES):
+        header = read(offset, 16)
+        if len(header) < 8 or header[4:8] not in _MP4_BOXES:
+            return
+        length = int.from_bytes(header[:4], "big")
+        if length == 1 and len(header) == 16:
+            length = int.from_bytes(header[8:], "big")
+        elif length == 0:
+            length = size - offset
+        if length < 8:
+            return
+        yield header[4:8], offset, length
+        offset += length
+        if offset >= size:
+            return
+
+
+def _riff_end(head: bytes) -> int:
+    length = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
+    # Programs that could not seek back wrote 0 or the largest number.
+    return 0 if length in (0, _UNKNOWN_32) else length + 8
+
+
+def _mp3_end(read: ReadAt) -> int:
+    """End of the frames that an MP3's Xing header counts. 0 without such a header."""
+    tag = read(0, 10)
+    start = 0
+    if tag[:3] == b"ID3" and len(tag) == 10:
+        start = 10 + sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(tag[6:10]))
+    frame = read(start, 64)
+    # It follows the side information, whose length depends on version and channels.
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if frame[:1] != b"\xff" or at < 0:
+        return 0
+    flags = int.from_bytes(frame[at + 4 : at + 8], "big")
+    count = at + 8 + 4 * (flags & 1)
+    return start + int.from_bytes(frame[count : count + 4], "big") if flags & 2 else 0
+
+
+def _segment_end(read: ReadAt) -> int:
+    """End of Matroska's segment. 0 if its length is unknown, as in live recordings."""
+    length, after = _vint(read, 4)
+    if length is None:
+        return 0
+    start = after + length
+    if read(start, 4) != _SEGMENT:
+        return 0
+    length, after = _vint(read, start + 4)
+    return 0 if length is None else after + length
+
+
+def _vint(read: ReadAt, offset: int) -> tuple[int | None, int]:
+    """The EBML number at ``offset``, None if unknown, and the offset after it."""
+    data = read(offset, 8)
+    if not data or data[0] == 0:
+        return None, offset
+    count = 9 - data[0].bit_length()
+    value = int.from_bytes(data[:count], "big") & ((1 << 7 * count) - 1)
+    return (None if value == (1 << 7 * count) - 1 else value), offset + count

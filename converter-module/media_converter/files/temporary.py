@@ -1,0 +1,141 @@
+"""The temporary file: the output under a neutral name in its final folder, locked until complete.
+
+A killed run leaves its file behind, but not its lock. So the next run in that folder can tell
+leftovers from files in use, without guessing by their age.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from typing import Final, NamedTuple
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError, from_os_error
+from media_converter.files.paths import Target
+
+PREFIX: Final = ".converter-"
+SUFFIX: Final = ".part"
+_RANDOM_BYTES: Final = 8
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+
+
+class Temporary(NamedTuple):
+    """An open and locked output that does not have its final name yet."""
+
+    fd: int
+    name: str
+    target: Target
+
+    def commit(self) -> None:
+        """Sync it to disk and rename it to the output path, atomically. Raises ConversionError."""
+        try:
+            os.fsync(self.fd)
+            self._check_mine()
+            os.rename(
+                self.name,
+                self.target.name,
+                src_dir_fd=self.target.folder,
+                dst_dir_fd=self.target.folder,
+            )
+        except OSError as error:
+            raise from_os_error(error, "putting the output in place") from error
+        # The output is in place now, so an error of this sync must not fail the run.
+        sync_folder(self.target.folder)
+
+    def discard(self) -> None:
+        """Remove it. Ignores errors, because they would hide why the run failed."""
+        try:
+            os.unlink(self.name, dir_fd=self.target.folder)
+        except OSError:
+            return
+
+    def _check_mine(self) -> None:
+        # Another process with the same user may have put another file under this name.
+        ours = os.fstat(self.fd)
+        named = os.stat(self.name, dir_fd=self.target.folder, follow_symlinks=False)
+        if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
+            raise ConversionError(
+                ExitReason.IO_ERROR, "another process replaced the temporary file"
+            )
+
+
+def create(target: Target) -> Temporary:
+    """Create a temporary file in the target's folder. Raises ConversionError."""
+    try:
+        while True:
+            name = PREFIX + os.urandom(_RANDOM_BYTES).hex() + SUFFIX
+            fd = os.open(name, _CREATE, 0o666, dir_fd=target.folder)
+            _lock(fd, wait=True)
+            # Between creation and lock, a sweep may have removed the file as a leftover.
+            if os.fstat(fd).st_nlink:
+                return Temporary(fd, name, target)
+            os.close(fd)
+    except OSError as error:
+        raise from_os_error(error, "creating the output") from error
+
+
+def sweep(folder: int) -> tuple[str, ...]:
+    """Remove every unlocked temporary file in ``folder``. Returns the names of those removed."""
+    readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        with os.scandir(readable) as entries:
+            names = [entry.name for entry in entries if _is_temporary(entry.name)]
+    finally:
+        os.close(readable)
+    return tuple(name for name in names if _remove_unlocked(folder, name))
+
+
+def sync_folder(folder: int) -> None:
+    """Sync a rename in ``folder`` to disk, if the file system supports it."""
+    try:
+        readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return
+    try:
+        os.fsync(readable)
+    except OSError:
+        return
+    finally:
+        os.close(readable)
+
+
+def _is_temporary(name: str) -> bool:
+    middle = name.removeprefix(PREFIX).removesuffix(SUFFIX)
+    return (
+        len(name) == len(PREFIX) + 2 * _RANDOM_BYTES + len(SUFFIX)
+        and len(middle) == 2 * _RANDOM_BYTES
+        and all(character in "0123456789abcdef" for character in middle)
+    )
+
+
+def _remove_unlocked(folder: int, name: str) -> bool:
+    try:
+        # NFS grants an exclusive lock only if the file is open for writing.
+        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or not _lock(fd, wait=False):
+            return False
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, *, wait: bool) -> bool:
+    """Lock the file. False if another process has the lock or the file system has no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS or isinstance(error, BlockingIOError):
+            return False
+        raise
+    return True

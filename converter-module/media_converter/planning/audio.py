@@ -1,0 +1,131 @@
+"""Plans audio_to_mp3: the audio of any file as an MP3 that every player supports."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError
+from media_converter.limits import Limits
+from media_converter.options import AudioOptions
+from media_converter.planning.audio_filters import audio_filter, choose_audio, mp3_rate
+from media_converter.planning.plan import (
+    NO_METADATA,
+    OUTPUT_URL,
+    PROGRESS,
+    ConversionPlan,
+    Expected,
+    ffmpeg_input,
+    trim_options,
+    trimmed_duration,
+)
+from media_converter.probing.media import AudioStream, MediaInfo
+from media_converter.step import COVER, Stdout, Step
+
+# What listeners want to see. Other tags can reveal the place and the device of a recording.
+KEPT_TAGS: Final = ("title", "artist", "album", "album_artist", "track", "disc", "date", "genre")
+_TAG_LENGTH: Final = 500
+_COVER_SIDE: Final = 1000
+
+
+def plan_audio(
+    info: MediaInfo, options: AudioOptions, limits: Limits, has_cover: bool
+) -> ConversionPlan:
+    """Plan a conversion to MP3. Raises ConversionError if the input cannot be converted.
+
+    ``has_cover`` says whether there is a JPEG to attach, at COVER.
+    """
+    audio = choose_audio(info.audio)
+    if audio is None:
+        raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
+    # The audio of a video can be shorter than the video.
+    own, whole = audio.duration, info.duration
+    total = (own or whole) if info.video else (whole or own)
+    if total and options.start >= total:
+        raise ConversionError(
+            ExitReason.NOTHING_IN_RANGE,
+            f"start is at {options.start:g} s, but the audio is {total:g} s long",
+        )
+
+    copies = _fits(audio, options)
+
+    argv = ffmpeg_input(limits, trim_options(options.start, options.duration))
+    if has_cover:
+        argv += ["-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0"]
+        argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]
+        argv += ["-metadata:s:v", "comment=Cover (front)"]
+    argv += ["-map", f"0:{audio.stream_index}"]
+    argv += ["-c:a", "copy"] if copies else _encoder_options(audio, options)
+    argv += NO_METADATA
+    argv += _tag_options(info)
+    argv += PROGRESS
+    argv += ["-id3v2_version", "3", "-f", "mp3", OUTPUT_URL]
+
+    duration = trimmed_duration(total, options.start, options.duration)
+    source = f"audio: {audio.codec} {audio.channels} channels {audio.sample_rate} Hz"
+    return ConversionPlan(
+        step=Step("remux" if copies else "encode", tuple(argv), Stdout.PROGRESS),
+        expected=Expected(
+            container="mp3",
+            audio_codec="mp3",
+            duration=duration if info.duration_is_exact else None,
+        ),
+        summary=source + (", copied unchanged" if copies else f" -> mp3 {options.bitrate} kbit/s"),
+        duration=duration,
+    )
+
+
+def _why_no_audio(info: MediaInfo) -> str:
+    undecodable = [name for name in info.undecodable if name.startswith("audio")]
+    if undecodable:
+        return f"no audio stream can be decoded: there is no decoder for {', '.join(undecodable)}"
+    return "the file has no audio stream"
+
+
+def _fits(audio: AudioStream, options: AudioOptions) -> bool:
+    return (
+        audio.codec == "mp3"
+        and audio.channels <= 2
+        and mp3_rate(audio.sample_rate) == audio.sample_rate
+        and audio.bit_rate == options.bitrate * 1000
+        and not options.start
+        and options.duration is None
+    )
+
+
+def _encoder_options(audio: AudioStream, options: AudioOptions) -> list[str]:
+    argv = ["-af", audio_filter(audio, mp3_rate(audio.sample_rate), with_video=False)]
+    argv += ["-c:a", "libmp3lame", "-b:a", f"{options.bitrate}k"]
+    return argv
+
+
+def cover_step(info: MediaInfo, limits: Limits) -> Step | None:
+    """Build the step that makes a JPEG of the first attached picture. None if there is none.
+
+    The image is encoded again, so that no metadata of a camera remains in it. It is a step of its
+    own, so that a damaged cover does not fail the conversion.
+    """
+    if not info.attached_pics:
+        return None
+    box = f"'min(iw,{_COVER_SIDE})':'min(ih,{_COVER_SIDE})'"
+    argv = ffmpeg_input(limits)
+    argv += [
+        "-map",
+        f"0:{info.attached_pics[0].stream_index}",
+        "-frames:v",
+        "1",
+        "-map_metadata",
+        "-1",
+    ]
+    argv += ["-vf", f"scale={box}:force_original_aspect_ratio=decrease,format=yuvj420p"]
+    argv += ["-c:v", "mjpeg", "-q:v", "3", "-update", "1", "-f", "image2", OUTPUT_URL]
+    return Step("cover", tuple(argv))
+
+
+def _tag_options(info: MediaInfo) -> list[str]:
+    tags = dict(info.tags)
+    argv: list[str] = []
+    for name in KEPT_TAGS:
+        if tags.get(name):
+            argv += ["-metadata", f"{name}={tags[name][:_TAG_LENGTH]}"]
+    return argv

@@ -1,0 +1,165 @@
+"""Output sizes, and video filters that turn any video into square, limited-range yuv420p."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from media_converter.probing.media import VideoStream
+
+# The alpha channel is a second bit stream, which ffmpeg's own decoders ignore.
+_ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_FIELD_ORDERS: Final = ("tt", "bb", "tb", "bt")
+_FIELD_CODECS: Final = ("h264", "mpeg2video", "vc1", "dvvideo", "mpeg4", "prores", "dnxhd", "ffv1")
+_MIN_SIDE_TO_DEINTERLACE: Final = 4
+# Like every browser, show GIF frames of less than 20 ms for a tenth of a second.
+_GIF_TIMESTAMPS: Final = (
+    "setpts='if(isnan(PREV_OUTPTS),0,"
+    "PREV_OUTPTS+if(lt((PTS-PREV_INPTS)*TB,0.02),0.1/TB,PTS-PREV_INPTS))'"
+)
+# Take the chroma of RGB from all pixels, not from every second one. Otherwise the last chroma
+# sample of a row with an odd width would include what follows the row in memory.
+_SCALER: Final = "bicubic+full_chroma_inp"
+# Pixel formats without a colour space.
+_RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
+
+
+def fit_box(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of this aspect ratio within ``box``. Never enlarges; sides are 1 or more."""
+    scale = min(1.0, box[0] / width, box[1] / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def fit_short_side(width: int, height: int, short: int | None) -> tuple[int, int]:
+    """The same aspect ratio with the shorter side at most ``short``. Never enlarges, except 1 to 2.
+
+    Sides are even, because H.264 with 4:2:0 has no odd ones.
+    """
+    shorter = min(width, height)
+    if short is None or shorter <= short:
+        return max(2, width - width % 2), max(2, height - height % 2)
+    return max(2, 2 * round(width * short / shorter / 2)), max(
+        2, 2 * round(height * short / shorter / 2)
+    )
+
+
+def decoder_options(video: VideoStream) -> list[str]:
+    """Input options that choose the video's decoder."""
+    if video.coded_alpha and video.codec in _ALPHA_DECODERS:
+        return ["-c:v", _ALPHA_DECODERS[video.codec]]
+    return []
+
+
+def flatten(background: str) -> str:
+    """Lay transparent frames on a colour, RRGGBB.
+
+    This comes before any scaling: mixing transparent with opaque pixels would show the colours
+    hidden under the transparency. The background is a copy of the frame that is filled with the
+    colour, so it has the same size and timestamp.
+    """
+    return (
+        "format=rgba,split[front][back];"
+        f"[back]drawbox=c=0x{background}:t=fill:replace=1[ground];"
+        "[ground][front]overlay=format=rgb"
+    )
+
+
+def video_filter(
+    video: VideoStream, size: tuple[int, int], max_rate: int | None, background: str
+) -> str:
+    """The filters from decoded frames to frames of ``size`` for the encoder."""
+    filters = []
+    if video.alpha:
+        filters.append(flatten(background))
+    filters += deinterlace(video)
+    if has_10ms_frames(video):
+        filters.append(_GIF_TIMESTAMPS)
+    elif max_rate:
+        filters.append(limit_rate(max_rate))
+    filters += to_sdr(video, size)
+    return ",".join(filters)
+
+
+def has_10ms_frames(video: VideoStream) -> bool:
+    """Whether this is a GIF with frames of 10 ms, which browsers show for a tenth of a second."""
+    rate = video.r_frame_rate
+    return video.codec == "gif" and rate is not None and rate[0] > 50 * rate[1]
+
+
+def deinterlace(video: VideoStream) -> list[str]:
+    """A deinterlacer, if the video may be interlaced. It skips frames not flagged as interlaced.
+
+    If the file does not say, codecs of broadcast and camcorders may still be interlaced.
+    """
+    interlaced = video.field_order in _FIELD_ORDERS or (
+        video.field_order == "unknown" and video.codec in _FIELD_CODECS
+    )
+    tall_enough = min(video.width, video.height) >= _MIN_SIDE_TO_DEINTERLACE
+    return ["bwdif=mode=send_frame:deint=interlaced"] if interlaced and tall_enough else []
+
+
+def limit_rate(max_rate: int) -> str:
+    """Drop frames that follow another one too closely. A variable frame rate stays variable.
+
+    A constant rate would turn 30 frames per second with one burst of 120 into 120 throughout.
+    """
+    gap = 1 / max_rate - 0.0005
+    return f"select='isnan(prev_selected_t)+gte(t-prev_selected_t,{gap:.4f})'"
+
+
+def is_wide_gamut(video: VideoStream) -> bool:
+    """Whether colours must be converted from BT.2020 to BT.709."""
+    return video.hdr or video.color_primaries == "bt2020" or video.color_space.startswith("bt2020")
+
+
+def to_sdr(video: VideoStream, size: tuple[int, int]) -> list[str]:
+    """Scale, and convert colours to 8-bit limited-range SDR."""
+    scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
+    end = ["setsar=1", "format=yuv420p"]
+    if is_wide_gamut(video):
+        return [f"{scale},format=yuv420p10le", *_tone_map(video), *end]
+    if video.pixel_format.startswith(_RGB) or video.alpha:
+        tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
+        return [f"{scale}:out_color_matrix=bt709:out_range=tv", "format=yuv420p", tags, *end]
+    if video.full_range:
+        return [f"{scale}:in_range=pc:out_range=tv", *end]
+    return [scale, *end]
+
+
+def _tone_map(video: VideoStream) -> list[str]:
+    transfer = video.color_transfer if video.hdr else "bt709"
+    # Set what the file leaves out: zscale cannot convert from an unknown colour space.
+    source = (
+        "setparams=color_primaries=bt2020:colorspace=bt2020nc:"
+        f"color_trc={transfer}:range={'pc' if video.full_range else 'tv'}"
+    )
+    if not video.hdr:
+        return [source, "zscale=p=bt709:t=bt709:m=bt709:r=tv"]
+    return [
+        source,
+        # One step for all three: each floating-point step holds frames of 12 bytes per pixel.
+        "zscale=t=linear:npl=100:p=bt709:m=gbr",
+        "format=gbrpf32le",
+        "tonemap=hable:desat=0",
+        "zscale=t=bt709:m=bt709:r=tv",
+    ]
+
+
+def still_filter(
+    video: VideoStream, size: tuple[int, int], output_format: str, background: str
+) -> str:
+    """The filters from a decoded frame to one image of ``size``."""
+    filters = []
+    if video.alpha:
+        filters.append(flatten(background))
+    filters += deinterlace(video)
+    if is_wide_gamut(video):
+        filters += to_sdr(video, size)
+    scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
+    if output_format == "png":
+        filters += [scale, "format=rgb24"]
+    elif output_format == "jpeg":
+        # JPEG is full range with the matrix of BT.601, whatever the video has.
+        filters += [f"{scale}:out_color_matrix=bt601:out_range=pc", "format=yuvj420p"]
+    else:
+        filters += [f"{scale}:out_color_matrix=bt601:out_range=tv", "format=yuv420p"]
+    return ",".join([*filters, "setsar=1"])

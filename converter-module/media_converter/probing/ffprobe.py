@@ -1,0 +1,259 @@
+"""Parses ffprobe's JSON into a MediaInfo. Pure: the caller runs the step.
+
+Ignores the file's name. Fields may be missing, "N/A", "0/0" or nonsense. People have files with
+strange headers, so no single odd field raises.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from media_converter.probing.codecs import AUDIO_DECODERS, ESTIMATED_DURATION, VIDEO_DECODERS
+from media_converter.probing.media import (
+    FULL_RANGE_FORMATS,
+    MAX_PIXELS,
+    AudioStream,
+    MediaInfo,
+    Ratio,
+    VideoStream,
+)
+from media_converter.step import INPUT, Step
+
+FFPROBE: Final = "/opt/ffmpeg/bin/ffprobe"
+
+# Enough packets to reach a video frame after interleaved audio, and still cheap.
+_PACKETS: Final = 6
+_SAR_LIMIT: Final = 100
+_MAX_SAMPLE_RATE: Final = 3_000_000
+"""Hz. The highest rate in use, DSD512, is decoded at 2.8 MHz."""
+_SECONDARY: Final = ("comment", "visual_impaired", "hearing_impaired", "descriptions", "karaoke")
+_ROUND: Final = 6
+# Apple's spatial audio. It reuses a box of AAC, so ffprobe takes it for AAC.
+_UNDECODABLE_TAGS: Final = ("apac",)
+
+
+def step(path: str = INPUT) -> Step:
+    """Build the step that describes a file: its format, its streams and a few decoded frames.
+
+    Frames have what streams lack: a rotation in the bit stream, and the actual field order.
+    """
+    argv = [FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file", "-threads", "1"]
+    argv += ["-max_pixels", str(MAX_PIXELS)]
+    argv += ["-show_format", "-show_streams", "-show_frames"]
+    argv += ["-read_intervals", f"%+#{_PACKETS}", "-of", "json", f"file:{path}"]
+    return Step("probe", tuple(argv))
+
+
+def parse(text: bytes) -> MediaInfo | None:
+    """Parse ffprobe's output. None if it does not describe a file."""
+    try:
+        document = json.loads(text)
+        streams, container = document["streams"], document["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    frames = _first_frames(document.get("frames", ()))
+    video, audio, attached_pics, undecodable = [], [], [], []
+    for stream in streams:
+        kind, codec = stream.get("codec_type"), str(stream.get("codec_name", ""))
+        index = _whole(stream.get("index")) or 0
+        if kind == "video" and stream.get("disposition", {}).get("attached_pic"):
+            if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):
+                attached_pics.append(found)
+        elif kind == "video":
+            if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):
+                video.append(found)
+            else:
+                undecodable.append(f"video {codec or 'unknown'}")
+        elif kind == "audio":
+            known = (
+                codec in AUDIO_DECODERS and stream.get("codec_tag_string") not in _UNDECODABLE_TAGS
+            )
+            if known and (track := _audio(stream)):
+                audio.append(track)
+            else:
+                undecodable.append(f"audio {codec or 'unknown'}")
+    name = str(container.get("format_name", ""))
+    return MediaInfo(
+        container=name,
+        size=_whole(container.get("size")) or 0,
+        duration=_seconds(container.get("duration")),
+        duration_is_exact=name not in ESTIMATED_DURATION,
+        start=_float(container.get("start_time")) or 0.0,
+        video=tuple(video),
+        audio=tuple(audio),
+        attached_pics=tuple(attached_pics),
+        undecodable=tuple(undecodable),
+        tags=_tags(container, streams),
+    )
+
+
+def _first_frames(frames: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    found: dict[int, Mapping[str, Any]] = {}
+    for frame in frames:
+        index = _whole(frame.get("stream_index"))
+        if index is not None:
+            found.setdefault(index, frame)
+    return found
+
+
+def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream | None:
+    width, height = _whole(stream.get("width")) or 0, _whole(stream.get("height")) or 0
+    if not width or not height:
+        return None
+    side_data = stream.get("side_data_list", ())
+    rotation, mirrored = _rotation((*side_data, *frame.get("side_data_list", ())))
+    dolby_profile, dolby_compatible = _dolby(side_data)
+    pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
+
+    def either(name: str) -> str:
+        value = str(frame.get(name) or stream.get(name) or "")
+        return "" if value in ("unknown", "unspecified", "reserved") else value
+
+    field_order = str(stream.get("field_order", "unknown"))
+    if frame.get("interlaced_frame") and field_order in ("progressive", "unknown"):
+        field_order = "tt" if frame.get("top_field_first") else "bb"
+    return VideoStream(
+        stream_index=_whole(stream.get("index")) or 0,
+        codec=str(stream["codec_name"]),
+        width=width,
+        height=height,
+        pixel_format=pixel_format,
+        profile=str(stream.get("profile", "")),
+        level=_whole(stream.get("level")) or 0,
+        sample_aspect_ratio=_aspect(frame.get("sample_aspect_ratio"))
+        or _aspect(stream.get("sample_aspect_ratio"))
+        or (1, 1),
+        rotation=rotation,
+        mirrored=mirrored,
+        full_range=either("color_range") == "pc" or pixel_format in FULL_RANGE_FORMATS,
+        color_space=either("color_space"),
+        color_primaries=either("color_primaries"),
+        color_transfer=either("color_transfer"),
+        field_order=field_order,
+        r_frame_rate=_ratio(stream.get("r_frame_rate"), "/"),
+        avg_frame_rate=_ratio(stream.get("avg_frame_rate"), "/"),
+        start=_float(stream.get("start_time")) or 0.0,
+        duration=_stream_duration(stream),
+        bit_rate=_whole(stream.get("bit_rate")),
+        coded_alpha=str(stream.get("tags", {}).get("alpha_mode", "")) == "1",
+        dolby_profile=dolby_profile,
+        dolby_compatible=dolby_compatible,
+    )
+
+
+def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
+    rate, channels = _whole(stream.get("sample_rate")) or 0, _whole(stream.get("channels")) or 0
+    # A resampler's memory grows with the rate, and a damaged header can claim any rate.
+    if not 0 < rate <= _MAX_SAMPLE_RATE or not channels:
+        return None
+    disposition = stream.get("disposition", {})
+    layout = str(stream.get("channel_layout", ""))
+    return AudioStream(
+        stream_index=_whole(stream.get("index")) or 0,
+        codec=str(stream["codec_name"]),
+        sample_rate=rate,
+        channels=channels,
+        layout="" if layout == "unknown" else layout,
+        profile=str(stream.get("profile", "")),
+        start=_float(stream.get("start_time")) or 0.0,
+        duration=_stream_duration(stream),
+        bit_rate=_whole(stream.get("bit_rate")),
+        default=bool(disposition.get("default")),
+        secondary=any(disposition.get(name) for name in _SECONDARY),
+    )
+
+
+def _rotation(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, bool]:
+    """Clockwise rotation in degrees, a multiple of 90, and whether the video is mirrored."""
+    for entry in side_data:
+        if entry.get("side_data_type") not in ("Display Matrix", "3x3 displaymatrix"):
+            continue
+        angle = _float(entry.get("rotation"))
+        if angle is None:
+            continue
+        # ffprobe counts counter-clockwise.
+        return round(-angle / 90) % 4 * 90, _is_mirrored(str(entry.get("displaymatrix", "")))
+    return 0, False
+
+
+def _is_mirrored(matrix: str) -> bool:
+    """Whether a display matrix, as printed, has a negative determinant."""
+    rows = [line.partition(":")[2].split() for line in matrix.splitlines() if ":" in line]
+    try:
+        (a, b), (c, d) = (tuple(int(cell) for cell in row[:2]) for row in rows[:2])
+    except (ValueError, IndexError):
+        return False
+    return a * d - b * c < 0
+
+
+def _dolby(side_data: Iterable[Mapping[str, Any]]) -> tuple[int | None, bool]:
+    """Dolby Vision profile, and whether the base layer can be shown without Dolby Vision."""
+    for entry in side_data:
+        if "dv_profile" in entry:
+            profile = _whole(entry["dv_profile"])
+            return profile, bool(_whole(entry.get("dv_bl_signal_compatibility_id")))
+    return None, True
+
+
+def _stream_duration(stream: Mapping[str, Any]) -> float | None:
+    tags = stream.get("tags", {})
+    return _seconds(stream.get("duration")) or _clock(str(tags.get("DURATION", "")))
+
+
+def _tags(
+    container: Mapping[str, Any], streams: Iterable[Mapping[str, Any]]
+) -> tuple[tuple[str, str], ...]:
+    """Tags of the file. Ogg keeps them on its first audio stream instead."""
+    found: dict[str, str] = {}
+    sources = [container, *(s for s in streams if s.get("codec_type") == "audio")]
+    for source in sources[:2]:
+        for key, value in source.get("tags", {}).items():
+            found.setdefault(str(key).lower(), str(value))
+    return tuple(found.items())
+
+
+def _ratio(value: object, separator: str) -> Ratio | None:
+    """Two positive whole numbers. None for "0/0", "N/A" and anything else."""
+    over, _, under = str(value).partition(separator)
+    first, second = _whole(over), _whole(under)
+    return (first, second) if first and second and first > 0 and second > 0 else None
+
+
+def _aspect(value: object) -> Ratio | None:
+    found = _ratio(value, ":")
+    if found is None or max(found) > _SAR_LIMIT * min(found):
+        return None
+    return found
+
+
+def _clock(text: str) -> float | None:
+    """Seconds from Matroska's "00:00:03.000000000"."""
+    parts = text.split(":")
+    values = [_float(part) for part in parts]
+    if len(parts) != 3 or None in values:
+        return None
+    hours, minutes, seconds = (value or 0.0 for value in values)
+    return _seconds(hours * 3600 + minutes * 60 + seconds)
+
+
+def _seconds(value: object) -> float | None:
+    number = _float(value)
+    return number if number is not None and number > 0 else None
+
+
+def _float(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return round(number, _ROUND) if math.isfinite(number) else None
+
+
+def _whole(value: object) -> int | None:
+    try:
+        return int(str(value))
+    except ValueError:
+        return None

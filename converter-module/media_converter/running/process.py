@@ -1,0 +1,255 @@
+"""Runs one tool at a time, with bounded output, a deadline and a stall limit.
+
+The converter is process 1 of its container, so it must handle SIGTERM and reap every process that
+ends. One poll loop waits for the tool's pipes and for signals. All times use the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError
+from media_converter.step import COVER_FD, INPUT_FD, OUTPUT_FD, Stdout, Step
+
+# If process 1 is killed, the kernel kills every process of the container. If the converter is not
+# process 1, a tool would keep writing after the converter was killed. setpriv prevents that.
+_KILL_WITH_PARENT: Final = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "--")
+_TICK_SECONDS: Final = 0.5
+_STDERR_KEPT: Final = 16_384
+_STDOUT_KEPT: Final = 8 << 20
+_READ_SIZE: Final = 65_536
+
+
+class Files(NamedTuple):
+    """The descriptors that a tool inherits as INPUT, OUTPUT and COVER."""
+
+    source: int
+    output: int | None = None
+    cover: int | None = None
+
+
+class ProcessResult(NamedTuple):
+    """What a tool printed, and its exit code, or minus the signal that killed it."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: str
+
+
+class TimeLimits(NamedTuple):
+    """``deadline`` is of time.monotonic(). A tool may go without progress for ``stall_seconds``."""
+
+    deadline: float
+    timeout_seconds: float
+    stall_seconds: float
+
+
+class Signals:
+    """Receives signals through a pipe, which wakes the poll loop. Handlers only set a flag."""
+
+    def __init__(self) -> None:
+        self.wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.terminated = False
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        signal.signal(signal.SIGINT, self._on_terminate)
+        signal.signal(signal.SIGCHLD, _ignore)
+
+    def check(self) -> None:
+        """Raise Terminated if the process was asked to stop."""
+        if self.terminated:
+            raise ConversionError(
+                ExitReason.TERMINATED, "the converter was asked to stop before it had finished"
+            )
+
+    def _on_terminate(self, _number: int, _frame: object) -> None:
+        self.terminated = True
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Python writes a signal to the wake-up pipe only if it has a handler."""
+
+
+class Runner:
+    """Runs tools one after the other, under the same time limits."""
+
+    def __init__(
+        self,
+        signals: Signals,
+        time_limits: TimeLimits,
+        environment: Mapping[str, str],
+        on_tick: Callable[[], None],
+    ) -> None:
+        self._signals = signals
+        self._time_limits = time_limits
+        self._environment = dict(environment)
+        self._on_tick = on_tick
+
+    def run(
+        self,
+        step: Step,
+        *,
+        files: Files,
+        on_line: Callable[[str], None] | None = None,
+        activity: Callable[[], object] | None = None,
+    ) -> ProcessResult:
+        """Run the tool until it exits. Raises Terminated, DeadlineExceeded and Stalled.
+
+        ``activity`` returns a value that changes while the tool makes progress. If the value stays
+        the same for the stall limit, the tool is killed.
+        """
+        self._signals.check()
+        child = _Child(step, self._environment, files, on_line)
+        watchdog = _Watchdog(self._time_limits, activity)
+        poller = select.poll()
+        for fd in (self._signals.wakeup, *child.pipes):
+            poller.register(fd, select.POLLIN)
+        try:
+            while (exit_code := child.reap()) is None:
+                for fd, _ in poller.poll(_TICK_SECONDS * 1000):
+                    if fd == self._signals.wakeup:
+                        _drain(fd)
+                    elif not child.read(fd):
+                        poller.unregister(fd)
+                self._signals.check()
+                watchdog.check()
+                self._on_tick()
+        except BaseException:
+            child.kill()
+            raise
+        return child.finish(exit_code)
+
+
+def reserve_descriptors() -> None:
+    """Fill the low descriptors, so that files opened later do not get the numbers a tool expects.
+
+    Call this once, first. Otherwise the output could be descriptor 3, and copying the input onto 3
+    would close it.
+    """
+    while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < COVER_FD:
+        continue
+
+
+class _Child:
+    """A running tool and its pipes."""
+
+    def __init__(
+        self,
+        step: Step,
+        environment: Mapping[str, str],
+        files: Files,
+        on_line: Callable[[str], None] | None,
+    ) -> None:
+        self._on_line = on_line if step.stdout is Stdout.PROGRESS else None
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+        self._out, out_write = os.pipe2(os.O_CLOEXEC)
+        self._err, err_write = os.pipe2(os.O_CLOEXEC)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        writes_output = step.stdout is Stdout.OUTPUT
+        copies = [
+            (null, 0),
+            (files.output if writes_output else out_write, 1),
+            (err_write, 2),
+            (files.source, INPUT_FD),
+            (None if writes_output else files.output, OUTPUT_FD),
+            (files.cover, COVER_FD),
+        ]
+        argv = (*_KILL_WITH_PARENT, *step.argv)
+        self._pid = os.posix_spawn(
+            argv[0],
+            argv,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in copies if fd is not None],
+            setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGPIPE),
+        )
+        for fd in (out_write, err_write, null):
+            os.close(fd)
+        self.pipes = (self._out, self._err)
+
+    def read(self, fd: int) -> bool:
+        """Read what a pipe has. False at its end."""
+        data = os.read(fd, _READ_SIZE)
+        if fd == self._err:
+            self._stderr += data
+            # The first lines name the cause and the last ones the effect, so keep both.
+            if len(self._stderr) > 2 * _STDERR_KEPT:
+                del self._stderr[_STDERR_KEPT // 2 : -_STDERR_KEPT // 2]
+        elif self._on_line:
+            self._stdout += data
+            *lines, rest = self._stdout.split(b"\n")
+            # A line that never ends must not fill the memory.
+            self._stdout = bytearray(rest[-_READ_SIZE:])
+            for line in lines:
+                self._on_line(line.decode("utf-8", "replace"))
+        elif len(self._stdout) < _STDOUT_KEPT:
+            self._stdout += data
+        return bool(data)
+
+    def reap(self) -> int | None:
+        """The exit code, or minus the signal. None while it runs. Process 1 also reaps orphans."""
+        code = None
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return code
+            if pid == 0:
+                return code
+            if pid == self._pid:
+                code = os.waitstatus_to_exitcode(status)
+
+    def kill(self) -> None:
+        """Kill it. Its output is discarded anyway."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        for fd in self.pipes:
+            os.close(fd)
+
+    def finish(self, exit_code: int) -> ProcessResult:
+        """Read the rest of the pipes and close them."""
+        for fd in self.pipes:
+            while self.read(fd):
+                continue
+            os.close(fd)
+        stderr = self._stderr.decode("utf-8", "replace").strip()
+        return ProcessResult(exit_code, bytes(self._stdout), stderr)
+
+
+class _Watchdog:
+    """Checks the deadline and the stall limit of one tool."""
+
+    def __init__(self, limits: TimeLimits, activity: Callable[[], object] | None) -> None:
+        self._limits = limits
+        self._activity = activity
+        self._last: object = None
+        self._since = time.monotonic()
+
+    def check(self) -> None:
+        now = time.monotonic()
+        if now >= self._limits.deadline:
+            raise ConversionError(
+                ExitReason.DEADLINE_EXCEEDED,
+                f"not finished within the time limit of {self._limits.timeout_seconds:g} s",
+            )
+        seen = self._activity() if self._activity else None
+        if seen != self._last:
+            self._last, self._since = seen, now
+        elif now - self._since >= self._limits.stall_seconds:
+            raise ConversionError(
+                ExitReason.STALLED, f"no progress for {self._limits.stall_seconds:g} s"
+            )
+
+
+def _drain(fd: int) -> None:
+    try:
+        while os.read(fd, _READ_SIZE):
+            continue
+    except BlockingIOError:
+        return

@@ -1,0 +1,94 @@
+"""Writes log lines, progress lines and the report that the operator reads.
+
+The report goes to the container's termination file. It is rewritten in place at every tick, so that
+a killed run leaves its latest state. Without such a file (plain docker) the report is printed last.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Final
+
+from media_converter import contract
+from media_converter.contract import Progress, Report
+
+_TICK_SECONDS: Final = 5.0
+# The first tick comes early: a run that prints nothing seems to hang.
+_FIRST_TICK_SECONDS: Final = 1.0
+_LOG_KEPT: Final = 2048
+
+
+class Reporter:
+    """Prints lines and keeps the report file up to date."""
+
+    def __init__(self, termination_path: str) -> None:
+        self._file = _open(termination_path)
+        self._written = 0
+        self._next = time.monotonic() + _FIRST_TICK_SECONDS
+        self._logs = ""
+        self.progress = Progress()
+
+    def log(self, message: str) -> None:
+        """Print one line for people. The report keeps the last lines."""
+        line = _printable(message)
+        stamp = time.strftime("%H:%M:%S", time.gmtime())
+        self._logs = (self._logs + f"{stamp} {line}\n")[-_LOG_KEPT:]
+        _print(f"{stamp} {line}")
+
+    def tick(self) -> None:
+        """Print progress and rewrite the report if a tick is due."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _TICK_SECONDS
+        _print(contract.dump_progress(self.progress))
+        self._write(Report(final=False, progress=self.progress, logs=self._logs))
+
+    def finish(self, report: Report) -> None:
+        """Write the final report."""
+        full = report._replace(
+            final=True,
+            progress=self.progress,
+            message=_printable(report.message),
+            logs=self._logs,
+        )
+        if not self._write(full):
+            _print(contract.dump_report(full).decode("ascii"))
+
+    def _write(self, report: Report) -> bool:
+        if self._file is None:
+            return False
+        data = contract.dump_report(report)
+        try:
+            # Overwrite with padding instead of truncating first: a kill between two system calls
+            # must not leave half a report or an empty file.
+            os.pwrite(self._file, data.ljust(self._written), 0)
+        except OSError:
+            return False
+        self._written = max(self._written, len(data))
+        return True
+
+
+def _open(path: str) -> int | None:
+    """Open the termination file if it exists and is writable. Never creates it."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _print(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError:
+        # The reader of the log has closed it. The conversion goes on.
+        return
+
+
+def _printable(text: str) -> str:
+    """One line of printable text. File names may contain anything."""
+    clean = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(c if c.isprintable() else " " for c in clean).strip()

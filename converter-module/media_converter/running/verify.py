@@ -1,0 +1,131 @@
+"""Verifies that an output is what was planned. Pure: compares facts with expectations."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError
+from media_converter.files.still import Still
+from media_converter.planning.plan import Expected
+from media_converter.probing.media import MediaInfo
+
+_TOLERANCE_SECONDS: Final = 0.5
+_TOLERANCE_SHARE: Final = 0.02
+
+_DURATION_FROM_SIZE: Final = frozenset({"wav", "mp3", "aiff"})
+
+# What ffmpeg prints about an input that ends before its content does.
+_TRUNCATED: Final = re.compile(
+    r"partial file|ended prematurely|[Tt]runcat|[Pp]remature end|Input/output error"
+)
+_DAMAGED: Final = re.compile(r"[Ii]nvalid data|error while decoding|corrupt|concealing|Invalid NAL")
+
+
+def with_full_duration(info: MediaInfo, missing_bytes: int) -> MediaInfo:
+    """Correct the duration of a truncated file to what it was before.
+
+    Plain audio formats do not state a duration; ffprobe computes it from the size of the file.
+    """
+    if not missing_bytes or not info.duration or info.container not in _DURATION_FROM_SIZE:
+        return info
+    whole = info.duration * (info.size + missing_bytes) / info.size
+    return info._replace(duration=whole, duration_is_exact=True)
+
+
+def check_media(
+    found: MediaInfo | None, expected: Expected, missing_bytes: int, log: str
+) -> MediaInfo:
+    """Return the probed output. Raises ConversionError if it is not what was planned.
+
+    ``missing_bytes`` is how many bytes the input's structure promises beyond its end. ``log`` is
+    what the encoder printed about the input.
+    """
+    if found is None:
+        raise _wrong("cannot be read back")
+    _check_streams(found, expected)
+    video = found.video[0].duration if found.video else None
+    audio = found.audio[0].duration if found.audio else None
+    for name, wanted, actual in (
+        ("it", expected.duration, found.duration),
+        ("its video", expected.video_duration, video),
+        ("its audio", expected.audio_duration, audio),
+    ):
+        if wanted is not None and is_short(actual or 0.0, wanted):
+            lengths = f"{name} should last {wanted:.1f} s, but only {actual or 0.0:.1f} s were read"
+            raise_if_input_is_short(lengths, missing_bytes, log)
+    return found
+
+
+def is_short(actual: float, wanted: float) -> bool:
+    """Whether more is missing than rounding to frames and packets explains."""
+    return wanted - actual > max(_TOLERANCE_SECONDS, wanted * _TOLERANCE_SHARE)
+
+
+def raise_if_input_is_short(lengths: str, missing_bytes: int, log: str) -> None:
+    """Raise InputTruncated or InputDamaged if there is evidence against the input.
+
+    Without evidence, the header of the input promised too much and the output is complete.
+    ``lengths`` is part of the message.
+    """
+    if missing_bytes > 0:
+        raise ConversionError(
+            ExitReason.INPUT_TRUNCATED,
+            f"the input is truncated: {missing_bytes} bytes are missing at its end; {lengths}",
+        )
+    if _TRUNCATED.search(log):
+        raise ConversionError(ExitReason.INPUT_TRUNCATED, f"the input is truncated: {lengths}")
+    if _DAMAGED.search(log):
+        raise ConversionError(ExitReason.INPUT_DAMAGED, f"the input is damaged: {lengths}")
+
+
+def check_faststart(faststart: bool) -> None:
+    """Raise ConversionError if an MP4 does not have faststart."""
+    if not faststart:
+        raise _wrong("has its moov box after the media data")
+
+
+def check_image(found: Still | None, expected: Expected) -> Still:
+    """Return the measured output. Raises ConversionError if it is not what was planned."""
+    if found is None:
+        raise _wrong("is incomplete")
+    if found.format != expected.container:
+        raise _wrong(f"is {found.format} instead of {expected.container}")
+    size = (found.width, found.height)
+    if expected.size and not _near(size, expected.size):
+        raise _wrong(f"is {_text(size)} instead of {_text(expected.size)}")
+    # Fewer frames are correct: the WebP encoder merges equal frames into one that lasts longer.
+    if expected.frames is not None and found.frames > expected.frames:
+        raise _wrong(f"has {found.frames} frames instead of {expected.frames}")
+    return found
+
+
+def _check_streams(found: MediaInfo, expected: Expected) -> None:
+    if expected.video_codec:
+        if not found.video:
+            raise _wrong("has no video")
+        video = found.video[0]
+        if video.codec != expected.video_codec:
+            raise _wrong(f"is {video.codec} instead of {expected.video_codec}")
+        size = (video.width, video.height)
+        if expected.size and size != expected.size:
+            raise _wrong(f"is {_text(size)} instead of {_text(expected.size)}")
+    if expected.audio_codec:
+        if not found.audio:
+            raise _wrong("has no audio")
+        if found.audio[0].codec != expected.audio_codec:
+            raise _wrong(f"has {found.audio[0].codec} audio instead of {expected.audio_codec}")
+
+
+def _near(found: tuple[int, int], expected: tuple[int, int]) -> bool:
+    # A loader that shrinks while it decodes may round the other way.
+    return all(abs(a - b) <= 1 for a, b in zip(found, expected, strict=True))
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _wrong(what: str) -> ConversionError:
+    return ConversionError(ExitReason.VERIFICATION_FAILED, f"the output {what}; it was discarded")

@@ -1,0 +1,112 @@
+"""Reads the task, one conversion, from the environment variables of the container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from media_converter.contract import ConversionType, ExitReason
+from media_converter.errors import ConversionError
+from media_converter.options import FORMATS, OptionError, Options, extensions_of, parse
+
+DEFAULT_TIMEOUT_SECONDS: Final = 21_600
+DEFAULT_STALL_SECONDS: Final = 300
+DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
+DEFAULT_BACKGROUND: Final = "FFFFFF"
+
+
+class Task(NamedTuple):
+    """One conversion to do. Paths are relative to the root of the workspace.
+
+    ``format`` is the output format. ``background`` is a colour as RRGGBB.
+    """
+
+    id: str
+    conversion_type: ConversionType
+    input_file: str
+    output_file: str
+    format: str
+    options: Options
+    timeout_seconds: float
+    stall_seconds: float
+    background: str
+
+
+def read_task(environment: Mapping[str, str]) -> Task:
+    """Read the task from the environment. Raises ConversionError InvalidOptions."""
+    name = _required(environment, "CONVERSION_TYPE")
+    try:
+        conversion_type = ConversionType(name)
+    except ValueError:
+        known = ", ".join(ConversionType)
+        raise _invalid(f"CONVERSION_TYPE {name} is unknown; it must be one of {known}") from None
+    try:
+        options = parse(conversion_type, _options(environment.get("CONVERSION_OPTIONS", "")))
+    except OptionError as error:
+        raise _invalid(str(error)) from error
+    output_file = _required(environment, "OUTPUT_FILE")
+    return Task(
+        id=environment.get("JOB_ID", ""),
+        conversion_type=conversion_type,
+        input_file=_required(environment, "INPUT_FILE"),
+        output_file=output_file,
+        format=_output_format(conversion_type, output_file),
+        options=options,
+        timeout_seconds=_seconds(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
+        stall_seconds=_seconds(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
+        background=_background(environment.get("BACKGROUND", "")),
+    )
+
+
+def _output_format(conversion_type: ConversionType, output_file: str) -> str:
+    formats = FORMATS[conversion_type]
+    _, dot, extension = output_file.rpartition("/")[2].rpartition(".")
+    if dot and extension.lower() in formats:
+        return formats[extension.lower()]
+    raise _invalid(f"OUTPUT_FILE of {conversion_type} must end in {extensions_of(conversion_type)}")
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise _invalid(f"the environment variable {name} is missing")
+    return value
+
+
+def _options(text: str) -> Mapping[str, object]:
+    if not text.strip():
+        return {}
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _invalid("CONVERSION_OPTIONS is not JSON") from None
+    if not isinstance(values, dict):
+        raise _invalid("CONVERSION_OPTIONS must be a JSON object")
+    return values
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: int) -> float:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if text.isascii() and text.isdigit() and 0 < int(text) <= 10_000_000:
+        return int(text)
+    raise _invalid(f"{name} must be whole seconds, more than 0")
+
+
+def _background(text: str) -> str:
+    if not text:
+        return DEFAULT_BACKGROUND
+    digits = text.removeprefix("#")
+    try:
+        channels = bytes.fromhex(digits)
+    except ValueError:
+        channels = b""
+    if len(channels) != 3:
+        raise _invalid("BACKGROUND must be a colour as RRGGBB")
+    return channels.hex().upper()
+
+
+def _invalid(message: str) -> ConversionError:
+    return ConversionError(ExitReason.INVALID_OPTIONS, message)

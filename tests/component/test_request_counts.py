@@ -1,0 +1,106 @@
+"""The operator sends few requests per conversion, and no writes when idle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from tests.component.running import Running, running, status_of, until_phase
+from tests.component.support import FakeApi, FakeCluster
+from tests.component.support.history import History
+from tests.component.support.invariants import check_all, check_events, check_writes
+from tests.component.support.scripts import fail, oom_killed, succeed
+from tests.component.support.tools import conversion_job
+
+WATCHED = ("conversionjobs", "jobs", "pods")
+COUNTED = ("conversionjobs", "jobs", "pods", "events")
+
+
+async def test_a_conversion_needs_few_writes_and_events(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """Counts from the queue to the deletion of the Job, with the writes of the Lease."""
+    names = [f"c{n}" for n in range(6)]
+    cluster.default = succeed(hold=True)
+    async with running(api, tmp_path, converter_max_parallel=1) as op:
+        for name in names:
+            api.create(conversion_job(name))
+        for name in names:
+            await until_phase(api, name, "Running")
+            cluster.finish(name)
+            await until_phase(api, name, "Succeeded")
+        api.clock.advance(130)
+        await _jobs_deleted(api, op, 0)
+    per_conversion = api.audit.writes_per_conversion(History(api.storage).owners)
+    assert len(per_conversion) == len(names)
+    # The sixth write is the admission on the Lease, which the conversions of a batch share.
+    check_writes(api, most=5)
+    check_events(api, most=6)
+    check_all(api, limit=1)
+
+
+async def test_a_conversion_with_many_attempts_has_few_events(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    cluster.script("c", oom_killed(), fail("DiskFull"), succeed())
+    async with running(api, tmp_path) as op:
+        api.create(conversion_job("c"))
+        for _ in range(3):
+            api.clock.advance(30)
+            await op.reconcile_all()
+        await until_phase(api, "c", "Succeeded")
+    check_events(api, most=6)
+    check_all(api, limit=3)
+
+
+async def test_ten_idle_minutes_need_no_write(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """500 finished and 20 running conversions need no write, although the watches restart."""
+    async with running(api, tmp_path / "before"):
+        api.create(conversion_job("done"))
+        await until_phase(api, "done", "Succeeded")
+    for n in range(499):
+        api.create(conversion_job(f"done-{n}"))
+        api.mutate("conversionjobs", f"done-{n}", lambda c: c.update(status=status_of(api, "done")))
+    async with running(api, tmp_path, converter_max_parallel=20) as op:
+        cluster.default = succeed(hold=True)
+        for n in range(20):
+            api.create(conversion_job(f"runs-{n:02}"))
+        await api.until(lambda: _phases(api)["Running"] == 20)
+        api.clock.advance(130)
+        await _jobs_deleted(api, op, 20)
+        mark = 0
+        for minute in range(11):
+            if minute == 1:  # unfinished work is done after the first minute
+                mark = api.audit.mark()
+            api.clock.advance(60)
+            await op.reconcile_all()
+            await api.until(lambda: all(api.watches(resource=r) for r in WATCHED))
+            lists = api.audit.count(verb="list", resource="jobs")
+            for resource in WATCHED:
+                for watch in api.watches(resource=resource):
+                    watch.expire()
+            await api.until(
+                lambda seen=lists: api.audit.count(verb="list", resource="jobs") > seen  # type: ignore[misc]
+            )
+        # The operator still reads progress every ten seconds of real time, so it does not hang.
+        await api.until(
+            lambda: api.audit.count(since=mark, verb="get", subresource="log") >= 20, 30
+        )
+        writes = api.audit.writes(since=mark, resource=COUNTED)
+        assert not writes, [str(request) for request in writes]
+        for n in range(20):
+            cluster.finish(f"runs-{n:02}")
+        await api.until(lambda: _phases(api)["Succeeded"] == 520, 60)
+
+
+async def _jobs_deleted(api: FakeApi, op: Running, left: int) -> None:
+    await op.reconcile_all()
+    await api.until(
+        lambda: len(api.objects("jobs")) == left, 60, "the deletion of the finished Jobs"
+    )
+
+
+def _phases(api: FakeApi) -> Counter[str]:
+    return Counter((c.get("status") or {}).get("phase", "") for c in api.objects("conversionjobs"))
