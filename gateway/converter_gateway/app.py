@@ -18,7 +18,7 @@ from conversion_operator.cluster.errors import (
     ClusterError,
     Conflict,
     NotFound,
-    Refused,
+    Rejected,
     Unavailable,
 )
 from converter_gateway.auth import Authenticator
@@ -137,7 +137,7 @@ async def _cluster_error(_: Request, error: Exception) -> JSONResponse:
         return _answer(404, "not found")
     if isinstance(error, Conflict):
         return _answer(409, "another request has changed it, try again")
-    if isinstance(error, Refused):
+    if isinstance(error, Rejected):
         # 403: a missing permission, a quota or a terminating namespace. Not a bad request.
         return _answer(403 if error.code == 403 else 400, str(error))
     return await _unexpected(_, error)

@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass
 
 
-class PathRefused(ValueError):
+class PathRejected(ValueError):
     """The path is outside of the mapped prefixes, or contains . or .. as a folder."""
 
 
@@ -33,17 +33,17 @@ def parse_mappings(text: str) -> tuple[PathMapping, ...]:
 
 
 def to_volume(path: str, mappings: tuple[PathMapping, ...]) -> str:
-    """The path from the root of the volume. Raises PathRefused.
+    """The path from the root of the volume. Raises PathRejected.
 
     A relative path, and any path if there are no mappings, is such a path already.
     """
     parts = path.split("/")
     if ".." in parts or "." in parts:
-        raise PathRefused("must not contain . or .. as a folder")
+        raise PathRejected("must not contain . or .. as a folder")
     if not path.startswith("/") or not mappings:
         return path
     for mapping in mappings:
         if path.startswith(mapping.prefix + "/"):
             return mapping.folder + path[len(mapping.prefix) :]
     allowed = ", ".join(mapping.prefix + "/" for mapping in mappings)
-    raise PathRefused(f"must be relative or below {allowed}")
+    raise PathRejected(f"must be relative or below {allowed}")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from converter_gateway.errors import ApiError
-from converter_gateway.paths import PathMapping, PathRefused, to_volume
+from converter_gateway.paths import PathMapping, PathRejected, to_volume
 from media_converter.contract import ConversionType
 from media_converter.options import FORMATS, extensions_of, options_of, types_of
 
@@ -90,7 +90,7 @@ def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) ->
 
 
 def check_spec(spec: ConversionJobSpec) -> None:
-    """Refuse what the CRD's rules refuse. Raises ApiError 400, which names the API's field."""
+    """Reject what the CRD's rules reject. Raises ApiError 400, which names the API's field."""
     kind = spec.conversion_type
     if not spec.output_file.lower().endswith(tuple(f".{e}" for e in FORMATS[kind])):
         raise ApiError(400, f"output_file: must end in {extensions_of(kind)} for {kind}")
@@ -120,7 +120,7 @@ def read_path(name: str, value: object, mappings: tuple[PathMapping, ...]) -> st
         raise ApiError(400, f"{name}: must be a string")
     try:
         return to_volume(value, mappings)
-    except PathRefused as error:
+    except PathRejected as error:
         raise ApiError(400, f"{name}: {error}") from None
 
 
@@ -152,7 +152,7 @@ def _explain(error: ValidationError, conversion_type: str) -> str:
 
 
 def _explain_option(kind: ConversionType, name: str) -> str:
-    """Why an option or its value is refused."""
+    """Why an option or its value is rejected."""
     option = options_of(kind).get(name)
     if option:
         return f"options.{name}: must be {option.kind.must_be}"

@@ -11,7 +11,7 @@ from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion, Conversions, queue_positions
-from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Refused
+from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Rejected
 from converter_gateway import naming, translate
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.requests import Submission
@@ -102,7 +102,7 @@ class Service:
             await self._cluster.cancel(conversion.key)
         except NotFound:
             raise ApiError(404, _NOT_CANCELLED) from None
-        except Refused as error:
+        except Rejected as error:
             if error.code == 403:
                 raise  # the conversion may still run: 404 would be wrong
             raise ApiError(404, _NOT_CANCELLED) from None
@@ -138,7 +138,7 @@ class Service:
         latest: Conversion | None = conversion
         try:
             async with self._shutdown.timeout(seconds):
-                # The server ends a watch about every minute, and refuses old versions.
+                # The server ends a watch about every minute, and rejects old versions.
                 while latest is not None and not latest.finished:
                     with suppress(Expired):
                         latest = await self._next(latest)

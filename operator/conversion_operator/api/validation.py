@@ -1,4 +1,4 @@
-"""CEL rules of the CRD: what the API server refuses at ``kubectl apply``, and its messages.
+"""CEL rules of the CRD: what the API server rejects at ``kubectl apply``, and its messages.
 
 Each rule on an optional field starts with has(). The immutability rules are on the spec as a
 whole, because the API server skips a rule on an optional field when the field is added or removed.

@@ -53,7 +53,7 @@ class CallbackLoop:
         self._context, self._config = context, config
         self._cluster, self._store = context.cluster, context.store
         self._queue = WorkQueue(time.monotonic)
-        # Bounded by the list of allowed hosts: a refused URL gets no semaphore.
+        # Bounded by the list of allowed hosts: a rejected URL gets no semaphore.
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_HOST))
         self._writes = asyncio.Semaphore(_MAX_WRITES)
         self._tasks: set[asyncio.Task[None]] = set()

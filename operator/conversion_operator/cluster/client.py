@@ -12,7 +12,7 @@ from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
 from conversion_operator.cluster.admissions import ANNOTATION, format_admissions
-from conversion_operator.cluster.errors import Conflict, NotFound, Refused, Unavailable
+from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Unavailable
 from conversion_operator.cluster.objects import (
     Body,
     Event,
@@ -40,7 +40,7 @@ class Cluster(Client):
     """The requests that the operator makes. Every method raises a ClusterError."""
 
     async def list_all(self, resource: Resource, namespace: str) -> ObjectList[Object]:
-        """LIST our objects. Without a resourceVersion the answer is never an old one."""
+        """LIST our objects. Without a resourceVersion the response is never an old list."""
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
         body = await self._transport.request("GET", _path(resource, namespace), query)
         return parsing.parse_list(parsing.PARSERS[resource], body)
@@ -138,7 +138,7 @@ class Cluster(Client):
                 "GET", _path(Resource.PODS, namespace, pod) + "/log", query
             )
             return (await response.read()).decode(errors="replace")
-        except (NotFound, Refused):
+        except (NotFound, Rejected):
             return ""  # the container has not started, or its pod was deleted
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"the log of {pod} is incomplete: {error!r}") from error

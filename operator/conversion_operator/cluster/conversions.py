@@ -1,4 +1,4 @@
-"""The HTTP API's client of the API server: ConversionJobs, and who may do what with them."""
+"""The HTTP API's client of the API server: ConversionJobs, tokens and permissions."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ class Conversions(Client):
         return parse_conversion(await self._transport.request("GET", _path(namespace, name)))
 
     async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Conversion]:
-        """LIST. Without a resourceVersion the answer is never an old one."""
+        """LIST. Without a resourceVersion the response is never an old list."""
         query = [("labelSelector", labels)] if labels else []
-        answer = await self._transport.request("GET", _path(namespace), query)
-        return parse_list(parse_conversion, answer)
+        body = await self._transport.request("GET", _path(namespace), query)
+        return parse_list(parse_conversion, body)
 
     async def list_at(self, namespace: str, version: str) -> ObjectList[Conversion]:
         """LIST of exactly this version, which the server reads from its history."""
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
-        answer = await self._transport.request("GET", _path(namespace), query)
-        objects = parse_list(parse_conversion, answer)
+        body = await self._transport.request("GET", _path(namespace), query)
+        objects = parse_list(parse_conversion, body)
         if objects.version != version:
             # A server may ignore resourceVersionMatch. Clients must check.
             raise Expired(f"asked for a list of version {version}, got version {objects.version}")
@@ -101,9 +101,9 @@ class Conversions(Client):
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [audience]},
         }
-        answer = await self._transport.request("POST", f"/apis/{kind}/tokenreviews", body=body)
-        status = answer.get("status") or {}
-        # A server without support for audiences returns none, and has not checked ours.
+        review = await self._transport.request("POST", f"/apis/{kind}/tokenreviews", body=body)
+        status = review.get("status") or {}
+        # A server without support for audiences returns no audiences and has not checked ours.
         if not status.get("authenticated") or audience not in (status.get("audiences") or ()):
             return None
         user = status["user"]
@@ -126,14 +126,14 @@ class Conversions(Client):
         }
         body = {"apiVersion": kind, "kind": "SubjectAccessReview", "spec": spec}
         path = f"/apis/{kind}/subjectaccessreviews"
-        answer = await self._transport.request("POST", path, body=body)
-        return bool((answer.get("status") or {}).get("allowed"))
+        review = await self._transport.request("POST", path, body=body)
+        return bool((review.get("status") or {}).get("allowed"))
 
 
 def queue_positions(conversions: Iterable[Conversion], now: datetime) -> dict[str, int]:
     """The positions in the queue by uid, from 1, of the conversions that wait for a slot.
 
-    It uses the operator's own order, so that both agree.
+    This is the operator's own order, so the positions agree with those in the statuses.
     """
     queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, Policy())
     return {uid: position for position, uid in enumerate(queue.order, 1)}

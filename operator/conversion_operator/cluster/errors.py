@@ -1,11 +1,11 @@
-"""Errors of requests to the API server, by what the caller may conclude from them.
+"""Errors of requests to the API server. Each class says what the caller may conclude.
 
 ClusterError
   ├─ NotFound      the object does not exist
-  ├─ Conflict      another object or version has its place
-  ├─ Refused       nothing was done; the same request would fail again
-  ├─ Expired       list again
-  └─ Unavailable   unknown: the request may have been carried out
+  ├─ Conflict      another object has the name, or the object has another version
+  ├─ Rejected      nothing was done; the same request would fail again
+  ├─ Expired       the version is too old; list again
+  └─ Unavailable   it is not known whether the request was carried out
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ class Conflict(ClusterError):
     """The object already exists, or it has another uid or version than the request requires."""
 
 
-class Refused(ClusterError):
-    """The server refused the request. Nothing was done, and the same request would fail again.
+class Rejected(ClusterError):
+    """The server rejected the request. Nothing was done, and the same request would fail again.
 
-    ``code`` is the HTTP status: 400 and 422 blame the object, 403 the rights or a quota.
+    ``code`` is the HTTP status. 400 and 422: the object is at fault. 403: a right is missing, or a
+    quota is exceeded.
     """
 
     def __init__(self, message: str, code: int = 400) -> None:
@@ -39,10 +40,10 @@ class Expired(ClusterError):
 
 
 class Unavailable(ClusterError):
-    """There was no answer, or one that says to try later.
+    """There was no response, or the response says to try again later.
 
-    The request may have been carried out. Only reading the object again shows whether it was.
-    ``retry_after`` is in seconds, None if the server named no time.
+    The request may have been carried out. To find out, read the object again.
+    ``retry_after`` is in seconds, None if the server gave no time.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:

@@ -77,7 +77,7 @@ def parse_conversion(body: Body) -> Conversion:
         status = ConversionJobStatus.model_validate(stored) if stored else None
     except ValidationError:
         # Another program or a later release wrote this status. Our next write replaces it. This
-        # cannot lose a terminal phase: the CRD refuses to change one.
+        # cannot lose a terminal phase: the CRD rejects changes of one.
         status = None
     return Conversion(
         key=Key(meta["namespace"], meta["name"], meta["uid"]),

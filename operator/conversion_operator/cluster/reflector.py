@@ -1,8 +1,7 @@
 """Lists and watches one resource of one namespace, for an event handler.
 
 Watches are fast but not reliable. So the reflector lists again every minute, even if its watch
-looks healthy. The list repairs whatever a watch missed because it ended, stalled,
-expired or lied, and it shows what was deleted meanwhile.
+looks healthy. The list repairs missed watch events, and it shows which objects were deleted.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final
 
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.client import Cluster
-from conversion_operator.cluster.errors import ClusterError, Expired, Refused, Unavailable
+from conversion_operator.cluster.errors import ClusterError, Expired, Rejected, Unavailable
 from conversion_operator.cluster.objects import EventHandler, ObjectList, Resource
 
 RELIST_SECONDS: Final = 60.0
@@ -53,9 +52,9 @@ class Reflector:
                 version = await self._list()
                 backoff.reset()
                 await self._follow(version)
-            except Refused as error:
-                # Without the right to list, the operator has created nothing there. An empty list
-                # lets the other namespaces start.
+            except Rejected as error:
+                # Without the right to list, the operator has created nothing in this namespace.
+                # The empty list completes the store, so conversions in other namespaces can start.
                 self._handler.replace(self._resource, self._namespace, ObjectList((), "0"))
                 logger.error(
                     "May not list %s. Apply deploy/namespace there, or remove the namespace from "
@@ -90,7 +89,7 @@ class Reflector:
         except TimeoutError:
             return
         except Expired:
-            # Expiring once is normal. This delay protects a server that answers 410 every time.
+            # Expiring once is normal. The delay protects a server that responds with 410 every time.
             await asyncio.sleep(_FIRST_DELAY)
 
     async def _watch(self, version: str) -> str:

@@ -1,8 +1,8 @@
 """Sends requests to the API server, with plain JSON, through the official client.
 
-We use the client's configuration, its authentication (it re-reads rotated tokens), TLS and URLs.
-We do not use its typed models, because they refuse incomplete objects such as a new pod. Every
-request has a timeout on this side: a server or network that goes silent without closing the
+We use the client's configuration, authentication (it re-reads rotated tokens), TLS and URLs. We do
+not use its typed models, because they do not accept incomplete objects such as a new pod. Every
+request has a timeout on this side: a server or network that stops responding without closing the
 connection must not block the operator.
 """
 
@@ -25,7 +25,7 @@ from conversion_operator.cluster.errors import (
     Conflict,
     Expired,
     NotFound,
-    Refused,
+    Rejected,
     Unavailable,
 )
 from conversion_operator.cluster.objects import Body, WatchEvent
@@ -56,7 +56,7 @@ class Transport:
         configuration.retries = None  # callers decide whether and when to retry
         self._api = client.ApiClient(configuration)
         self._api.user_agent = user_agent
-        # This machine's clock, until the first answer.
+        # This machine's clock, until the first response.
         self._server_time = datetime.now(UTC)
         self._server_time_at = time.monotonic()
 
@@ -65,7 +65,7 @@ class Transport:
         await self._api.close()
 
     def now(self) -> datetime:
-        """The API server's time: the Date header of an answer, plus the time since then."""
+        """The API server's time: the Date header of a response, plus the time since then."""
         return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
 
     async def watch(
@@ -91,13 +91,13 @@ class Transport:
     async def request(
         self, verb: str, path: str, query: list[tuple[str, str]] | None = None, body: Any = None
     ) -> dict[str, Any]:
-        """Send a request and return the JSON of the answer. Raises a ClusterError."""
+        """Send a request and return the JSON of the response. Raises a ClusterError."""
         response = await self.send(verb, path, query or [], body)
         try:
-            answer: dict[str, Any] = orjson.loads(await response.read())
-            return answer
+            parsed: dict[str, Any] = orjson.loads(await response.read())
+            return parsed
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise Unavailable(f"{verb} {path}: the answer is incomplete: {error!r}") from error
+            raise Unavailable(f"{verb} {path}: the response is incomplete: {error!r}") from error
 
     async def send(
         self,
@@ -107,7 +107,7 @@ class Transport:
         body: Any = None,
         limits: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send a request. The caller reads and closes the answer. Raises a ClusterError."""
+        """Send a request. The caller reads and closes the response. Raises a ClusterError."""
         content_type = "application/json-patch+json" if verb == "PATCH" else "application/json"
         method, url, headers, data, _ = await self._api.param_serialize(
             verb,
@@ -118,14 +118,14 @@ class Transport:
             auth_settings=["BearerToken"],
         )
         try:
-            answer = await self._api.call_api(
+            returned = await self._api.call_api(
                 method,
                 url,
                 headers,
                 data,
                 _request_timeout=limits or (_READ if verb == "GET" else _WRITE),
             )
-            response: aiohttp.ClientResponse = answer.response
+            response: aiohttp.ClientResponse = returned.response
             self._update_time(response)
             if response.status >= 400:
                 text = await response.text(errors="replace")
@@ -139,7 +139,7 @@ class Transport:
         if not stamp:
             return
         # The header has whole seconds. Using every header would make the time jump back by up to
-        # a second between two answers, so only larger differences are corrected.
+        # a second between two responses, so only larger differences are corrected.
         server_time = parsedate_to_datetime(stamp)
         if abs((server_time - self.now()).total_seconds()) > 1.5:
             self._server_time, self._server_time_at = server_time, time.monotonic()
@@ -189,4 +189,4 @@ def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) ->
         # 401 too: the token was just rotated, and the client will soon re-read it.
         after = response.headers.get("Retry-After", "")
         return Unavailable(message, float(after) if after.isdigit() else None)
-    return Refused(details, status)
+    return Rejected(details, status)

@@ -42,11 +42,11 @@ class Queue:
 class Obstacles:
     """Obstacles in the cluster that prevent conversions from starting.
 
-    ``refused`` has, by uid, the conversions whose Job the API server refused a short time ago.
+    ``rejected`` has, by uid, the conversions whose Job the API server rejected a short time ago.
     """
 
     namespaces_without_claim: frozenset[str] = frozenset()
-    refused: Mapping[str, Block] = field(default_factory=dict)
+    rejected: Mapping[str, Block] = field(default_factory=dict)
 
 
 def queue_key(conversion: Conversion) -> tuple[datetime, str, str]:
@@ -173,4 +173,4 @@ def _block(
     conflict = busy.conflict(conversion)
     if conflict:
         return Block(Reason.PATH_BUSY, conflict)
-    return obstacles.refused.get(conversion.key.uid)
+    return obstacles.rejected.get(conversion.key.uid)

@@ -109,7 +109,7 @@ def judge(attempt: Children, warning: str, now: datetime) -> Verdict:
     """The verdict on one attempt. ``attempt`` holds the Job and the pods of that attempt only.
 
     ``warning`` is the latest Warning Event about the Job or its pod, "" if there is none. If the
-    pod of a Job is refused, only this Event says why.
+    pod of a Job is rejected, only this Event says why.
     """
     job = next(iter(attempt.jobs), None)
     pod = _decisive_pod(attempt.pods)
@@ -234,7 +234,7 @@ def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
         if job is None or job.deleted or job.deleting:
             return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted", pod)
         return Ended(Outcome.DISRUPTION, Reason.POD_DELETED, "the pod was deleted", pod)
-    # The kubelet refused to start it (UnexpectedAdmissionError, OutOfcpu, NodeAffinity, …).
+    # The kubelet rejected the pod (UnexpectedAdmissionError, OutOfcpu, NodeAffinity, …).
     return Ended(Outcome.DISRUPTION, Reason.START_ERROR, message or pod.reason or pod.phase, pod)
 
 
