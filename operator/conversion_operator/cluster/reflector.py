@@ -89,7 +89,7 @@ class Reflector:
         except TimeoutError:
             return
         except Expired:
-            # Expiring once is normal. The delay protects a server that responds with 410 every time.
+            # Expiring once is normal. The delay protects a server that always responds with 410.
             await asyncio.sleep(_FIRST_DELAY)
 
     async def _watch(self, version: str) -> str:
