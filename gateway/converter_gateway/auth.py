@@ -19,7 +19,7 @@ _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Authenticator:
-    """Caches answers for 10 s: a revoked permission ends within that time."""
+    """Caches responses of the API server for 10 s: a revoked permission ends within that time."""
 
     def __init__(self, cluster: Conversions, settings: GatewaySettings) -> None:
         self._cluster = cluster

@@ -203,8 +203,8 @@ class FeedPool:
             try:
                 self._ensure_feed(namespace, await self._list(namespace, last))
             except ClusterError as error:
-                # The version is too old, of another cluster, or invented. Servers answer that with
-                # different errors. If the server is unavailable, the next list fails too.
+                # The version is too old, of another cluster, or invented. API servers respond to it
+                # with different errors. If the server is unavailable, the next list fails too.
                 logger.info("cannot resume after version %d: %s", last, error)
             else:
                 return StartPoint(last)

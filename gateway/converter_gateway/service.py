@@ -61,7 +61,7 @@ class Service:
 
         Raises NameTaken if another request has created it.
         """
-        fields = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        fields = spec.to_json()
         request_hash = naming.request_hash(fields | {"annotations": dict(annotations)})
         annotations = {**annotations, names.REQUEST_HASH_ANNOTATION: request_hash}
         try:

@@ -150,7 +150,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.NODE_UNREACHABLE: Explanation(
             "The node does not respond. The pod may still be running on it.",
             "Retried automatically once the pod object is deleted, up to 10 times. Restart the "
-            "node, or shut it down permanently and run `kubectl delete node NODE`.",
+            "node, or shut it down permanently and run `kubectl delete node NODE`. After "
+            "`CONVERTER_LOST_SECONDS` the conversion fails as `NodeLost`.",
         ),
         _R.CANCELLED: Explanation(
             "`spec.cancel` was set before the conversion was complete. No output was written.",

@@ -144,10 +144,6 @@ class Notification(ApiModel):
     message: Annotated[str, StringConstraints(max_length=NOTIFY_MESSAGE_MAX_BYTES)] | None = None
     """Why the callback is not delivered."""
 
-    def to_json(self) -> dict[str, object]:
-        """The notification as the API server stores it, see ConversionJobStatus."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
 
 class ConversionJobStatus(ApiModel):
     """State and outcome of the conversion. Only the operator writes it."""
@@ -167,7 +163,7 @@ class ConversionJobStatus(ApiModel):
     message: Message
     """Why the conversion is in this phase, in a sentence."""
     queue_position: Count | None = None
-    """Position in the queue. 1 starts next. The operator does not write every change."""
+    """Position in the queue. The first has 1. The operator does not write every change."""
     progress: Progress | None = None
     """Progress of the running attempt."""
     attempts: Annotated[list[Attempt], Field(max_length=ATTEMPTS_KEPT)] | None = None
@@ -194,7 +190,3 @@ class ConversionJobStatus(ApiModel):
     """The end of the converter's log, at most 2 KiB."""
     notify: Notification | None = None
     """State of the callback. Absent until the conversion ends, and if there is no callback."""
-
-    def to_json(self) -> dict[str, object]:
-        """The status as the API server stores it: camelCase, times in UTC in whole seconds."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

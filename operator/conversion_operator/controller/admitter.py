@@ -1,7 +1,7 @@
 """Starts conversions. This is the only place that creates Jobs.
 
-Admission means here, as in Kueue, that a conversion gets a slot. It is not the admission control
-of the API server.
+As in Kueue, admission means that a conversion gets a slot. It is not the admission control of the
+API server.
 
 Passes run one after the other. Each reserves free slots. Each pass writes the attempts that it
 admits to the Lease before it creates their Jobs; the next leader reads them from there. So a create
@@ -59,8 +59,8 @@ class Admitter:
     """Runs the admission passes.
 
     A pass runs after each wake-up and at least every 15 seconds. It walks all conversions and all
-    children. Calls ``enqueue`` with the uid of each conversion whose queue position, block or Job
-    changed.
+    children. The admitter calls ``enqueue`` with the uid of each conversion whose queue position,
+    block or Job changed.
     """
 
     def __init__(

@@ -110,7 +110,8 @@ class Leadership:
         except NotFound:
             started, ours = time.monotonic(), self._our_lease("", 0)
             self._stored = await self._cluster.create_lease(self._namespace, NAME, ours)
-            self._begin_term(started, {})
+            self._leads_until = started + _RENEW_DEADLINE_SECONDS
+            self._begin_term({})
             return
         is_ours = lease.holder == self._identity
         if not is_ours:
@@ -122,12 +123,12 @@ class Leadership:
         is_new_term = not is_ours or not self.leads()
         if is_new_term:
             self._admissions = {**lease.admissions, **self._admissions}
-        started = await self._replace(lease.version, lease.transitions + (not is_ours))
+        await self._replace(lease.version, lease.transitions + (not is_ours))
         if is_new_term:
-            self._begin_term(started, lease.admissions)
+            self._begin_term(lease.admissions)
 
-    async def _replace(self, version: str, transitions: int) -> float:
-        """Replace the Lease if it still has this version. Returns the time before the request."""
+    async def _replace(self, version: str, transitions: int) -> None:
+        """Replace the Lease if it still has this version."""
         started, self._stored = time.monotonic(), None
         try:
             ours = self._our_lease(version, transitions)
@@ -135,11 +136,10 @@ class Leadership:
         except Conflict:
             self._leads_until = 0.0  # another operator has written it
             raise
+        # The duration of the Lease counts from before the request: it may have been stored at once.
         self._leads_until = started + _RENEW_DEADLINE_SECONDS
-        return started
 
-    def _begin_term(self, started: float, inherited_admissions: Mapping[str, int]) -> None:
-        self._leads_until = started + _RENEW_DEADLINE_SECONDS
+    def _begin_term(self, inherited_admissions: Mapping[str, int]) -> None:
         self.inherited_admissions = inherited_admissions
         self.term += 1
 
