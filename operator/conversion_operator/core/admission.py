@@ -77,16 +77,16 @@ def slots_held(
     their sweep takes one. Each admission pass calls this once. It visits every Job and pod.
     """
     counts = {
-        uid: _slots(mine.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else mine)
-        for uid, mine in children.items()
+        uid: _slots(own.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else own)
+        for uid, own in children.items()
     }
     return sum(counts.values()) + sum(1 for uid in set(reserved) if not counts.get(uid))
 
 
-def _slots(mine: Children) -> int:
+def _slots(children: Children) -> int:
     """A Job and its pod take one slot together. A second pod of the Job takes another one."""
-    pods = Counter(pod.job_name for pod in mine.pods if pod.live)
-    jobs = {job.name for job in mine.jobs if job.live}
+    pods = Counter(pod.job_name for pod in children.pods if pod.live)
+    jobs = {job.name for job in children.jobs if job.live}
     return pods.total() + len(jobs - pods.keys())
 
 
@@ -106,8 +106,8 @@ def build_queue(
     waiting: list[Conversion] = []
     busy = _BusyPaths()
     for conversion in sorted(unfinished, key=queue_key):
-        mine = children.get(conversion.key.uid, none)
-        if mine.live or not awaits_attempt(conversion, mine):
+        own = children.get(conversion.key.uid, none)
+        if own.live or not awaits_attempt(conversion, own):
             busy.add(conversion)
         elif not conversion.cancel_requested:
             waiting.append(conversion)

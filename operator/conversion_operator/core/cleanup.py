@@ -1,5 +1,4 @@
-"""Plans after a conversion has ended: delete its Jobs, its pods and, after its time to live, the
-ConversionJob.
+"""Plans after the end: delete the Jobs, the pods and, after its time to live, the ConversionJob.
 
 After the end, only status.notify is still written, by the callback loop. Nothing here writes a
 status.
@@ -66,7 +65,7 @@ def _until_deleted(job: Job, snapshot: Snapshot, time_since_end: timedelta) -> t
     if job.attempt == SWEEP_ATTEMPT:
         return until_sweep_deleted(job, time_since_end, snapshot.now, snapshot.policy)
     if job.live and not _is_stopped_last_job(job, snapshot):
-        return timedelta(0)
+        return timedelta(0)  # a stale Job, or one whose container may still run
     return TOMBSTONE_TTL - time_since_end
 
 

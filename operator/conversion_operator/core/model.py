@@ -195,7 +195,7 @@ class Children:
     def of_attempt(self, attempt: int) -> Children:
         """The Jobs and pods of one attempt.
 
-        Thus no pod of another attempt is read by mistake.
+        Decisions use it, so that no pod of another attempt is read by mistake.
         """
         return Children(
             tuple(job for job in self.jobs if job.attempt == attempt),

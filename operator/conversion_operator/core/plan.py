@@ -49,7 +49,7 @@ class DeleteJob:
 
 @dataclass(frozen=True, slots=True)
 class DeletePod:
-    """Delete one pod. With ``force``, do not wait for the kubelet to confirm it."""
+    """Delete one pod. With ``force``, do not wait for its kubelet."""
 
     pod: Pod
     force: bool

@@ -60,11 +60,14 @@ class Outcome(Enum):
     """How the end of an attempt counts for retries."""
 
     SUCCESS = auto()
-    # never retried: a fault of the input or the request, or a node that did not come back
     NOT_RETRYABLE = auto()
-    FAILURE = auto()  # retried within spec.maxRetries
-    OUT_OF_MEMORY = auto()  # retried once with twice the memory
-    DISRUPTION = auto()  # caused by the cluster: does not count against spec.maxRetries
+    """Never retried: a fault of the input or the request, or a node that did not come back."""
+    FAILURE = auto()
+    """Retried within spec.maxRetries."""
+    OUT_OF_MEMORY = auto()
+    """Retried once with twice the memory."""
+    DISRUPTION = auto()
+    """Caused by the cluster. Retried, and does not count against spec.maxRetries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ def _decisive_pod(pods: tuple[Pod, ...]) -> Pod | None:
     A running pod comes first, then one that succeeded, one that terminated, and a live one. Among
     equal pods the one with the latest version is chosen.
     """
-    ranked = sorted(
+    return max(
         pods,
         key=lambda pod: (
             pod.live and pod.running_since is not None,
@@ -152,8 +155,8 @@ def _decisive_pod(pods: tuple[Pod, ...]) -> Pod | None:
             pod.live,
             pod.version,
         ),
+        default=None,
     )
-    return ranked[-1] if ranked else None
 
 
 def _judge_container_end(pod: Pod, end: Terminated, job: Job | None) -> Ended:
