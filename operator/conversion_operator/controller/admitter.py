@@ -30,7 +30,7 @@ from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, slots_held
-from conversion_operator.core.attempts import awaits_attempt, current_attempt
+from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block
@@ -135,7 +135,7 @@ class Admitter:
         Sweeps get only slots that no conversion waits for.
         """
         selected = {
-            uid: current_attempt(conversion, self._store.children(uid)) + 1
+            uid: latest_attempt_number(conversion, self._store.children(uid)) + 1
             for uid in admit(queue, held, policy)
             if (conversion := self._store.conversion(uid))
         }
@@ -280,7 +280,7 @@ class Admitter:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if attempt == SWEEP_ATTEMPT:
             return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
-        stored = current_attempt(conversion, children) if conversion else 0
+        stored = latest_attempt_number(conversion, children) if conversion else 0
         return stored >= attempt or any(job.attempt >= attempt for job in children.jobs)
 
     def _conversion_to_start(self, uid: str, attempt: int) -> Conversion | None:
@@ -294,7 +294,7 @@ class Admitter:
         if attempt == SWEEP_ATTEMPT:
             may_start = wants_sweep(conversion, children, self._cluster.now())
         else:
-            over = conversion.finished or conversion.deleting or conversion.cancelled
+            over = conversion.finished or conversion.deleting or conversion.cancel_requested
             may_start = not over and awaits_attempt(conversion, children)
         return conversion if may_start else None
 
