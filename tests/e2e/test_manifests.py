@@ -110,8 +110,11 @@ def test_every_option_at_its_bounds(kubectl: Kubectl) -> None:
     cases = {f"case-{i}": case for i, case in enumerate((*CASES, *CONVERTER_ONLY))}
     items = [case.manifest(name, NAMESPACE) for name, case in cases.items()]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    # Without kubectl's own validation: it rejects the whole list because of one wrong type.
     done = kubectl.attempt(
-        *("create", "--dry-run=server", "-o", "name", "-f", "-"), text=text, limit=300
+        *("create", "--dry-run=server", "--validate=ignore", "-o", "name", "-f", "-"),
+        text=text,
+        limit=300,
     )
     accepted = {line.rpartition("/")[2] for line in done.out.split()}
     wrong = [case for name, case in cases.items() if (name in accepted) != case.accepted]
