@@ -1,4 +1,4 @@
-"""The exception that ends a run with an exit reason."""
+"""Defines the exception that ends a run with an exit reason."""
 
 from __future__ import annotations
 

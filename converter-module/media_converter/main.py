@@ -19,7 +19,7 @@ from media_converter.task import DEFAULT_TERMINATION_LOG, read_task
 
 WORKSPACE: Final = "/workspace"
 SWEEP: Final = "sweep"
-"""The only command-line argument. It makes the run only remove the files that killed runs left."""
+"""The only command-line argument. The run then only removes the files that killed runs left."""
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ class Input(NamedTuple):
     modified_ns: int
 
     def check_unchanged(self) -> None:
-        """Raise InputChanged if the file was written after it was opened."""
+        """Raise ConversionError with the reason InputChanged if the file was written since."""
         now = os.fstat(self.fd)
         if (now.st_size, now.st_mtime_ns) != (self.size_bytes, self.modified_ns):
             raise ConversionError(

@@ -20,7 +20,7 @@ _GIF_TIMESTAMPS: Final = (
 # Take the chroma of RGB from all pixels, not from every second one. Otherwise the last chroma
 # sample of a row with an odd width would include what follows the row in memory.
 _SCALER: Final = "bicubic+full_chroma_inp"
-# Pixel formats without a colour space.
+# Prefixes of RGB and grey pixel formats. They have no matrix from RGB to YUV.
 _RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
 
 

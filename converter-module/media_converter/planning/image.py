@@ -62,7 +62,7 @@ def plan_image(
 def refuse_too_large(info: ImageInfo, pages: int) -> None:
     """Raise ConversionError with the reason InputTooLarge if ``pages`` pages have too many pixels.
 
-    The header of the file says so, so no pixel is decoded.
+    The size comes from the header of the file, so no pixel is decoded.
     """
     pixels = max(info.width * info.height, info.canvas_pixels)
     if pixels > MAX_IMAGE_PIXELS:

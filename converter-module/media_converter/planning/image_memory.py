@@ -51,7 +51,7 @@ def check(
         ExitReason.NEEDS_MEMORY,
         f"{info.format} {info.width}x{info.height} to {output_format} {size[0]}x{size[1]} needs "
         f"a memory limit of {enough // _MIB} MiB, but the limit is {limits.memory // _MIB} MiB; "
-        "raise it or choose a smaller size",
+        "raise the limit or choose a smaller size",
     )
 
 

@@ -1,6 +1,6 @@
 """Estimates the memory that encoding a video takes, and chooses encoder settings that fit.
 
-The size of the output never changes.
+The settings never change the size of the output.
 
 The figures were measured in the image (ffmpeg 7.1.5, one thread, peak resident set): 146 MiB from
 1080p to 720p, 243 MiB at 1080p. At 4K: 811 MiB with the preset, 529 MiB with the least lookahead
@@ -79,8 +79,8 @@ def choose_encoder_settings(
     raise ConversionError(
         ExitReason.NEEDS_MEMORY,
         f"{video.width}x{video.height} to {size[0]}x{size[1]} needs a memory limit of "
-        f"{needed // _MIB} MiB, but the limit is {limits.memory // _MIB} MiB; raise it or choose a "
-        "smaller resolution",
+        f"{needed // _MIB} MiB, but the limit is {limits.memory // _MIB} MiB; raise the limit or "
+        "choose a smaller resolution",
     )
 
 

@@ -82,6 +82,7 @@ def plan_video(
     size = output_size(video, options)
     copies_video = can_copy_video(info, video, options)
     copies_audio = audio is None or can_copy_audio(info, audio, options)
+    step_name = "remux" if copies_video and copies_audio else "encode"
 
     input_options = decoder_options(video) + trim_options(options.start, options.duration)
     argv = ffmpeg_command(limits, input_options)
@@ -99,9 +100,7 @@ def plan_video(
     argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4", OUTPUT_URL]
 
     return ConversionPlan(
-        step=Step(
-            "remux" if copies_video and copies_audio else "encode", tuple(argv), Stdout.PROGRESS
-        ),
+        step=Step(step_name, tuple(argv), Stdout.PROGRESS),
         expected=Expected(
             container="mp4",
             video_codec="h264",
@@ -136,7 +135,7 @@ def choose_video(info: MediaInfo) -> VideoStream:
 def refuse_too_large(video: VideoStream) -> None:
     """Raise ConversionError with the reason InputTooLarge if frames have too many pixels.
 
-    The header of the file says so, so no frame is decoded.
+    The size comes from the header of the file, so no frame is decoded.
     """
     if video.width * video.height > MAX_FRAME_PIXELS:
         raise ConversionError(
@@ -147,9 +146,9 @@ def refuse_too_large(video: VideoStream) -> None:
 
 
 def refuse_without_base_layer(video: VideoStream) -> None:
-    """Raise ConversionError with the reason UnsupportedFormat if only Dolby Vision decoders work.
+    """Raise ConversionError with the reason UnsupportedFormat for some Dolby Vision videos.
 
-    Without a compatible base layer, other decoders show wrong colours.
+    Without a compatible base layer, decoders that do not know Dolby Vision show wrong colours.
     """
     if video.dolby_profile == 5 or not video.dolby_compatible:
         raise ConversionError(
@@ -244,7 +243,7 @@ def _encoder_options(
 def _duration_to_verify(
     info: MediaInfo, duration: float | None, options: VideoOptions
 ) -> float | None:
-    """The duration that the output must have, if the input's is ``duration``.
+    """The duration that the output must have for an input of ``duration`` seconds.
 
     None if the input's duration is an estimate, because even an intact file can differ from it.
     """

@@ -1,4 +1,4 @@
-"""The codecs and formats that the image's ffmpeg reads, by the names that ffprobe prints.
+"""Lists the codecs and formats that the image's ffmpeg reads, by the names that ffprobe prints.
 
 ffprobe also names codecs that it cannot decode, so the parser looks up each stream here. The
 Dockerfile builds ffmpeg with exactly these codecs and formats, and a test compares both.
