@@ -20,10 +20,10 @@ import time
 from collections.abc import Mapping
 from typing import Final, Required, TypedDict, cast
 
-TOLERANCE: Final = 300.0
+TOLERANCE_SECONDS: Final = 300.0
 """How many seconds a callback may be older than this machine's clock, or ahead of it."""
 
-_ENCODED: Final = "whsec_"
+_BASE64_PREFIX: Final = "whsec_"
 
 
 class CallbackError(Exception):
@@ -71,7 +71,7 @@ def verify(
     secret: str | bytes,
     headers: Mapping[str, str],
     body: bytes,
-    tolerance: float = TOLERANCE,
+    tolerance: float = TOLERANCE_SECONDS,
     now: float | None = None,
 ) -> Event:
     """Verify a callback and return its event. Raises CallbackError if it is not genuine.
@@ -106,10 +106,10 @@ def verify(
 def _key(secret: str | bytes) -> bytes:
     raw = secret.encode() if isinstance(secret, str) else secret
     raw = raw.strip()
-    if not raw.startswith(_ENCODED.encode()):
+    if not raw.startswith(_BASE64_PREFIX.encode()):
         return raw
     try:
-        return base64.b64decode(raw.removeprefix(_ENCODED.encode()), validate=True)
+        return base64.b64decode(raw.removeprefix(_BASE64_PREFIX.encode()), validate=True)
     except binascii.Error as error:
         raise ValueError("the secret after whsec_ is not base64") from error
 

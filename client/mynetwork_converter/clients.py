@@ -12,7 +12,7 @@ from typing import Any, Final, Self, cast
 import httpx
 
 from mynetwork_converter import protocol
-from mynetwork_converter.listening import TIMEOUT, Event, Listening
+from mynetwork_converter.listener import TIMEOUT, Event, Listener
 from mynetwork_converter.protocol import (
     ActiveJob,
     Call,
@@ -23,7 +23,7 @@ from mynetwork_converter.protocol import (
 )
 
 # A status call may wait for a minute on the server.
-_TIMEOUT: Final = httpx.Timeout(10.0, read=protocol.LONGEST_WAIT + 15)
+_TIMEOUT: Final = httpx.Timeout(10.0, read=protocol.MAX_WAIT_SECONDS + 15)
 _TRIES: Final = 5
 
 
@@ -77,7 +77,9 @@ class Client:
         The operator calls ``callback_url`` when the conversion ends. Verify the call with
         :mod:`mynetwork_converter.callbacks`.
         """
-        body = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
+        body = protocol.convert_body(
+            input_file, output_file, conversion_type, options, callback_url
+        )
         call = protocol.convert(body, idempotency_key)
         return str(self._send(call)["job_id"])
 
@@ -127,23 +129,25 @@ class Client:
         client reconnects and resumes. With ``job_id``, the events stop when the conversion ends.
         Otherwise the caller leaves the loop. ConverterError 404 if ``job_id`` is unknown.
         """
-        listening = Listening(job_id, last_event_id, self._tries)
+        listener = Listener(job_id, last_event_id, self._tries)
         while True:
             response, failure = None, ""
             try:
-                request = protocol.request_of(listening.call(), self._token_file, self._namespace)
+                request = protocol.request_arguments(
+                    listener.next_call(), self._token_file, self._namespace
+                )
                 with self._http.stream(**request, timeout=TIMEOUT) as answer:
                     if answer.is_success:
                         for chunk in answer.iter_bytes():
-                            yield from listening.receive(chunk)
-                            if listening.over:
+                            yield from listener.receive(chunk)
+                            if listener.ended:
                                 return
                     else:
                         answer.read()
                     response = answer
             except httpx.TransportError as error:
                 failure = f"the event stream broke: {error!r}"
-            time.sleep(listening.pause(response, failure))
+            time.sleep(listener.reconnect_delay(response, failure))
 
     def _send(self, call: Call) -> dict[str, Any]:
         attempt = 0
@@ -151,15 +155,15 @@ class Client:
             attempt += 1
             response, failure = None, ""
             try:
-                request = protocol.request_of(call, self._token_file, self._namespace)
+                request = protocol.request_arguments(call, self._token_file, self._namespace)
                 response = self._http.request(**request)
             except httpx.TransportError as error:
                 failure = f"{call.method} {call.path}: {error!r}"
-            pause = protocol.pause_before(attempt, response)
+            pause = protocol.retry_delay(attempt, response)
             if pause is None or attempt >= self._tries:
                 if response is None:
                     raise ConverterError(failure)
-                return protocol.answer_of(call, response)
+                return protocol.parse_response(call, response)
             time.sleep(pause)
 
 
@@ -208,7 +212,9 @@ class AsyncClient:
         The operator calls ``callback_url`` when the conversion ends. Verify the call with
         :mod:`mynetwork_converter.callbacks`.
         """
-        body = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
+        body = protocol.convert_body(
+            input_file, output_file, conversion_type, options, callback_url
+        )
         call = protocol.convert(body, idempotency_key)
         return str((await self._send(call))["job_id"])
 
@@ -258,24 +264,26 @@ class AsyncClient:
         client reconnects and resumes. With ``job_id``, the events stop when the conversion ends.
         Otherwise the caller leaves the loop. ConverterError 404 if ``job_id`` is unknown.
         """
-        listening = Listening(job_id, last_event_id, self._tries)
+        listener = Listener(job_id, last_event_id, self._tries)
         while True:
             response, failure = None, ""
             try:
-                request = protocol.request_of(listening.call(), self._token_file, self._namespace)
+                request = protocol.request_arguments(
+                    listener.next_call(), self._token_file, self._namespace
+                )
                 async with self._http.stream(**request, timeout=TIMEOUT) as answer:
                     if answer.is_success:
                         async for chunk in answer.aiter_bytes():
-                            for event in listening.receive(chunk):
+                            for event in listener.receive(chunk):
                                 yield event
-                            if listening.over:
+                            if listener.ended:
                                 return
                     else:
                         await answer.aread()
                     response = answer
             except httpx.TransportError as error:
                 failure = f"the event stream broke: {error!r}"
-            await asyncio.sleep(listening.pause(response, failure))
+            await asyncio.sleep(listener.reconnect_delay(response, failure))
 
     async def _send(self, call: Call) -> dict[str, Any]:
         attempt = 0
@@ -283,13 +291,13 @@ class AsyncClient:
             attempt += 1
             response, failure = None, ""
             try:
-                request = protocol.request_of(call, self._token_file, self._namespace)
+                request = protocol.request_arguments(call, self._token_file, self._namespace)
                 response = await self._http.request(**request)
             except httpx.TransportError as error:
                 failure = f"{call.method} {call.path}: {error!r}"
-            pause = protocol.pause_before(attempt, response)
+            pause = protocol.retry_delay(attempt, response)
             if pause is None or attempt >= self._tries:
                 if response is None:
                     raise ConverterError(failure)
-                return protocol.answer_of(call, response)
+                return protocol.parse_response(call, response)
             await asyncio.sleep(pause)

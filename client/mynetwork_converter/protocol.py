@@ -13,12 +13,12 @@ import httpx
 
 BASE: Final = "/api/v1/converter"
 CONTENT: Final = "/api/v1/content"
-LONGEST_WAIT: Final = 60.0
+MAX_WAIT_SECONDS: Final = 60.0
 """The most seconds that the API lets a status call wait."""
 
 _RETRIED: Final = frozenset({429, 503})
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 10.0
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 10.0
 
 
 class ConverterError(Exception):
@@ -96,7 +96,7 @@ class Call:
     accepts: frozenset[int] = frozenset()
 
 
-def conversion(
+def convert_body(
     input_file: str,
     output_file: str,
     conversion_type: str,
@@ -121,7 +121,7 @@ def convert(body: Mapping[str, Any], idempotency_key: str | None) -> Call:
 
 def status(job_id: str, wait: float) -> Call:
     """The status of a conversion, after ``wait`` seconds at the latest."""
-    params = {"wait": min(wait, LONGEST_WAIT)} if wait else {}
+    params = {"wait": min(wait, MAX_WAIT_SECONDS)} if wait else {}
     return Call("GET", f"{BASE}/status/{quote(job_id, safe='')}", params=params)
 
 
@@ -147,7 +147,7 @@ def content(content_id: str | int) -> Call:
     return Call("GET", f"{CONTENT}/{quote(str(content_id), safe='')}")
 
 
-def request_of(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
+def request_arguments(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
     """The arguments for httpx. Reads the token each time, because the kubelet replaces it."""
     headers = dict(call.headers)
     if token_file is not None:
@@ -163,19 +163,23 @@ def request_of(call: Call, token_file: Path | None, namespace: str | None) -> di
     }
 
 
-def pause_before(attempt: int, response: httpx.Response | None) -> float | None:
+def retry_delay(attempt: int, response: httpx.Response | None) -> float | None:
     """Seconds until the next try. None if the answer is final. Respects Retry-After.
 
     ``attempt`` is the number of tries so far. Without a response the connection has failed.
     """
     if response is not None and response.status_code not in _RETRIED:
         return None
-    delay = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
+    delay = min(_FIRST_DELAY_SECONDS * 2.0 ** (attempt - 1), _LONGEST_DELAY_SECONDS)
     requested = response.headers.get("Retry-After", "") if response is not None else ""
-    return max(delay, min(float(requested), _LONGEST_PAUSE)) if requested.isdecimal() else delay
+    return (
+        max(delay, min(float(requested), _LONGEST_DELAY_SECONDS))
+        if requested.isdecimal()
+        else delay
+    )
 
 
-def answer_of(call: Call, response: httpx.Response) -> dict[str, Any]:
+def parse_response(call: Call, response: httpx.Response) -> dict[str, Any]:
     """The JSON object of an answer. Raises ConverterError with the API's message for an error."""
     try:
         answer = response.json()

@@ -19,7 +19,14 @@ from urllib.parse import urlsplit
 
 from conversion_operator.api.status import Notification, NotifyState
 from conversion_operator.callbacks.message import build_message, sign
-from conversion_operator.callbacks.policy import Send, Wait, Write, after_attempt, next_step, owed
+from conversion_operator.callbacks.policy import (
+    Send,
+    Wait,
+    Write,
+    after_response,
+    next_step,
+    pending_notification,
+)
 from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, NotFound
@@ -30,9 +37,9 @@ from conversion_operator.core.reconcile import callback_url
 
 PER_HOST: Final = 4
 _MAX_WRITES: Final = 8
-_NOT_READY_DELAY: Final = 1.0
-_FIRST_DELAY: Final = 0.5
-_LONGEST_DELAY: Final = 30.0
+_NOT_READY_SECONDS: Final = 1.0
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 30.0
 _BASE64_PREFIX: Final = b"whsec_"
 _MIN_SECRET_BYTES: Final = 16
 
@@ -60,7 +67,7 @@ class CallbackLoop:
 
     def enqueue(self, uid: str) -> None:
         """Queue this conversion if a callback is owed. Call it after each change."""
-        if owed(self._store.conversion(uid)):
+        if pending_notification(self._store.conversion(uid)):
             self._queue.add(uid)
 
     async def run(self) -> None:
@@ -105,15 +112,15 @@ class CallbackLoop:
         elif isinstance(step, Wait):
             self._queue.add_after(uid, max(0.05, step.time.total_seconds()))
         elif step:
-            self._queue.add_after(uid, _NOT_READY_DELAY)
+            self._queue.add_after(uid, _NOT_READY_SECONDS)
         self._queue.forget_failures(uid)
 
     def _decide(self, uid: str) -> tuple[Send | Write | Wait | None, Conversion | None]:
         conversion = self._store.conversion(uid)
-        if not owed(conversion) or conversion is None:
+        if not pending_notification(conversion) or conversion is None:
             return None, None
         if not self._context.may_act():
-            self._queue.add_after(uid, _NOT_READY_DELAY)
+            self._queue.add_after(uid, _NOT_READY_SECONDS)
             return None, None
         settings = self._context.settings.current
         url = callback_url(conversion, settings.converter_callback_url)
@@ -131,19 +138,19 @@ class CallbackLoop:
         headers = {"Content-Type": message.content_type}
         headers |= sign(secret, message.id, now, message.body)
         response = await self._config.sender.post(step.url, headers, message.body)
-        result = after_attempt(conversion, self._cluster.now(), response)
+        result = after_response(conversion, self._cluster.now(), response)
         delivered = result.state is NotifyState.DELIVERED
         self._context.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
         return result
 
     async def _store_result(self, conversion: Conversion, result: Notification) -> None:
         """Store the result. Retries, because otherwise the callback would be sent again."""
-        before, uid = owed(conversion), conversion.key.uid
-        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
-        while before and owed(self._store.conversion(uid)) == before:
+        before, uid = pending_notification(conversion), conversion.key.uid
+        backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
+        while before and pending_notification(self._store.conversion(uid)) == before:
             if not self._context.leads():
                 # The next leader sends the callback again, with the same id.
-                self._queue.add_after(uid, _NOT_READY_DELAY)
+                self._queue.add_after(uid, _NOT_READY_SECONDS)
                 return
             try:
                 async with self._writes:

@@ -19,7 +19,7 @@ from conversion_operator.core.text import head
 TYPE_PREFIX: Final = "io.mynetwork.converter.conversion"
 _ANNOTATION_MAX_BYTES: Final = 1024
 
-_ENDS: Final = {
+_STATUS_WORDS: Final = {
     Phase.SUCCEEDED: "completed",
     Phase.FAILED: "failed",
     Phase.CANCELLED: "cancelled",
@@ -69,7 +69,7 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
         "name": key.name,
         "uid": key.uid,
         "phase": str(status.phase),
-        "status": _ENDS[status.phase],
+        "status": _STATUS_WORDS[status.phase],
         "reason": status.reason,
         "message": status.message,
         "conversionType": str(spec.conversion_type) if spec else None,

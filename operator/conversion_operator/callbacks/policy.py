@@ -27,7 +27,7 @@ FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=10)
 
 # Metadata services without a link-local address: AWS over IPv6, Alibaba, Azure.
-METADATA = tuple(
+METADATA_SERVICES = tuple(
     ip_network(text) for text in ("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32")
 )
 THIS_NETWORK = ip_network("0.0.0.0/8")
@@ -71,7 +71,7 @@ class Wait:
     time: timedelta
 
 
-def owed(conversion: Conversion | None) -> Notification | None:
+def pending_notification(conversion: Conversion | None) -> Notification | None:
     """The callback that is still owed. None if there is none."""
     if conversion is None or conversion.deleting or not conversion.finished:
         return None
@@ -83,13 +83,13 @@ def next_step(
     conversion: Conversion, now: datetime, url: str, hosts: frozenset[str], has_secret: bool
 ) -> Send | Write | Wait | None:
     """What to do about the callback of a conversion. None if no callback is owed."""
-    note = owed(conversion)
+    note = pending_notification(conversion)
     if note is None:
         return None
     why = url_problem(url, hosts) if url else NO_URL
     if why:
-        return Write(_given_up(note, why))
-    ended = _ended(conversion, now)
+        return Write(_give_up(note, why))
+    ended = _end_time(conversion, now)
     due = note.next_attempt_time or ended
     if due > now:
         return Wait(due - now)
@@ -97,15 +97,15 @@ def next_step(
         return Send(url)
     left = ended + GIVE_UP_AFTER - now
     if left <= timedelta(0):
-        return Write(_given_up(note, UNSIGNED))
+        return Write(_give_up(note, UNSIGNED))
     if note.message != UNSIGNED:
         return Write(note.model_copy(update={"message": UNSIGNED}))
     return Wait(min(left, _RECHECK_SECRET))
 
 
-def after_attempt(conversion: Conversion, now: datetime, response: Response) -> Notification:
+def after_response(conversion: Conversion, now: datetime, response: Response) -> Notification:
     """What to store after an attempt that ended at ``now``. A callback must be owed."""
-    note = owed(conversion)
+    note = pending_notification(conversion)
     if note is None:
         raise ValueError("no callback is owed")
     attempts = note.attempts + 1
@@ -113,18 +113,18 @@ def after_attempt(conversion: Conversion, now: datetime, response: Response) -> 
     if 200 <= response.code < 300:
         return tried.model_copy(update={"state": NotifyState.DELIVERED})
     retry_after = _parse_retry_after(response.retry_after, now)
-    due = next_send_at(_ended(conversion, now), attempts, now, retry_after)
+    due = next_send_time(_end_time(conversion, now), attempts, now, retry_after)
     message = _describe(response)
     if response.code == 410 or due is None:
-        return _given_up(tried, message)
+        return _give_up(tried, message)
     return tried.model_copy(update={"next_attempt_time": due, "message": message})
 
 
-def _ended(conversion: Conversion, now: datetime) -> datetime:
+def _end_time(conversion: Conversion, now: datetime) -> datetime:
     return (conversion.status and conversion.status.completion_time) or now
 
 
-def _given_up(note: Notification, why: str) -> Notification:
+def _give_up(note: Notification, why: str) -> Notification:
     text = one_line(why, NOTIFY_MESSAGE_MAX_BYTES)
     update = {"state": NotifyState.GAVE_UP, "next_attempt_time": None, "message": text}
     return note.model_copy(update=update)
@@ -150,7 +150,7 @@ def _parse_retry_after(header: str, now: datetime) -> timedelta:
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
 
 
-def next_send_at(
+def next_send_time(
     ended: datetime,
     attempts: int,
     last_attempt: datetime | None,
@@ -202,4 +202,4 @@ def may_connect(address: str) -> bool:
     refused = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
     # The reserved addresses include the old IPv6 forms of IPv4 addresses.
     refused = refused or ip.is_reserved or ip in THIS_NETWORK
-    return not refused and not any(ip in network for network in METADATA)
+    return not refused and not any(ip in network for network in METADATA_SERVICES)

@@ -96,7 +96,7 @@ class CallbackSender:
                 force_close=True,
                 limit=0,  # the callback loop limits the requests per host
                 socket_factory=self._make_socket,
-                ssl=trusted(),
+                ssl=create_tls_context(),
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -122,7 +122,7 @@ class CallbackSender:
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def trusted() -> ssl.SSLContext:
+def create_tls_context() -> ssl.SSLContext:
     """A TLS context that trusts the authorities in SSL_CERT_FILE, by default Mozilla's.
 
     The operator's image has no authorities of its own.

@@ -25,8 +25,8 @@ from conversion_operator.cluster.objects import (
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core.model import Conversion, Job, Key, Pod
 
-_LOG_BYTES: Final = 16384
-_LOG_LINES: Final = 40
+_LOG_MAX_BYTES: Final = 16384
+_LOG_MAX_LINES: Final = 40
 _MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 _PREFIXES: Final = {
@@ -132,7 +132,7 @@ class Cluster(Client):
 
     async def log_tail(self, namespace: str, pod: str) -> str:
         """GET the end of a pod's log. The server bounds its size, even within a long line."""
-        query = [("tailLines", str(_LOG_LINES)), ("limitBytes", str(_LOG_BYTES))]
+        query = [("tailLines", str(_LOG_MAX_LINES)), ("limitBytes", str(_LOG_MAX_BYTES))]
         try:
             response = await self._transport.send(
                 "GET", _path(Resource.PODS, namespace, pod) + "/log", query

@@ -16,7 +16,7 @@ from conversion_operator.cluster.transport import Client
 from conversion_operator.core import admission
 from conversion_operator.core.model import Conversion, Key, Policy
 
-__all__ = ["Caller", "Conversion", "Conversions", "queue_positions"]
+__all__ = ["Caller", "Conversion", "ConversionClient", "queue_positions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Caller:
     groups: tuple[str, ...] = ()
 
 
-class Conversions(Client):
+class ConversionClient(Client):
     """ConversionJobs in any namespace. Every method raises a ClusterError."""
 
     async def create(
@@ -109,7 +109,7 @@ class Conversions(Client):
         user = status["user"]
         return Caller(user["username"], user.get("uid", ""), tuple(user.get("groups") or ()))
 
-    async def may(self, caller: Caller, verb: str, namespace: str) -> bool:
+    async def review_access(self, caller: Caller, verb: str, namespace: str) -> bool:
         """POST a SubjectAccessReview."""
         kind = "authorization.k8s.io/v1"
         attributes = {

@@ -18,8 +18,8 @@ from conversion_operator.cluster.errors import ClusterError, Expired, Refused, U
 from conversion_operator.cluster.objects import EventHandler, ObjectList, Resource
 
 RELIST_SECONDS: Final = 60.0
-_FIRST_DELAY: Final = 0.5
-_LONGEST_DELAY: Final = 15.0
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 15.0
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Reflector:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
         while True:
             try:
                 version = await self._list()
@@ -63,7 +63,7 @@ class Reflector:
                     self.name,
                     error,
                 )
-                await asyncio.sleep(_LONGEST_DELAY)
+                await asyncio.sleep(_LONGEST_DELAY_SECONDS)
             except ClusterError as error:
                 requested = error.retry_after if isinstance(error, Unavailable) else None
                 delay = max(requested or 0.0, backoff.next())
@@ -91,7 +91,7 @@ class Reflector:
             return
         except Expired:
             # Expiring once is normal. This delay protects a server that answers 410 every time.
-            await asyncio.sleep(_FIRST_DELAY)
+            await asyncio.sleep(_FIRST_DELAY_SECONDS)
 
     async def _watch(self, version: str) -> str:
         """Watch until the server ends the watch. Returns the version to watch from next."""

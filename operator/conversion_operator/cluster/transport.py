@@ -30,13 +30,13 @@ from conversion_operator.cluster.errors import (
 )
 from conversion_operator.cluster.objects import Body, WatchEvent
 
-_READ: Final = aiohttp.ClientTimeout(total=30, connect=5)
+_READ_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 # A write that was sent just before leadership was lost must not arrive after another operator
 # became leader. See controller/leadership.py.
-_WRITE: Final = aiohttp.ClientTimeout(total=8, connect=5)
+_WRITE_TIMEOUT: Final = aiohttp.ClientTimeout(total=8, connect=5)
 # The server ends a watch after this time. A watch that is silent for longer is dead.
 _WATCH_SECONDS: Final = 45
-_WATCH: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
+_WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
 
 
 async def load_configuration() -> client.Configuration:
@@ -78,7 +78,7 @@ class Transport:
             ("timeoutSeconds", str(_WATCH_SECONDS)),
             *query,
         ]
-        response = await self.send("GET", path, query, limits=_WATCH)
+        response = await self.send("GET", path, query, limits=_WATCH_TIMEOUT)
         try:
             async for line in response.content:
                 if line.strip():
@@ -123,7 +123,7 @@ class Transport:
                 url,
                 headers,
                 data,
-                _request_timeout=limits or (_READ if verb == "GET" else _WRITE),
+                _request_timeout=limits or (_READ_TIMEOUT if verb == "GET" else _WRITE_TIMEOUT),
             )
             response: aiohttp.ClientResponse = answer.response
             self._update_time(response)

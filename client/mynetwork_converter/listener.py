@@ -39,18 +39,18 @@ class Event:
     id: str
 
 
-class Listening:
+class Listener:
     """One listener, over any number of connections."""
 
     def __init__(self, job_id: str | None, last_event_id: str | None, tries: int) -> None:
-        self.over = False
+        self.ended = False
         self._job_id, self._last_id, self._tries = job_id, last_event_id or "", tries
         self._failures = 0
         self._pause = _PAUSE
         self._rest = b""
         self._fields: dict[str, str] = {}
 
-    def call(self) -> Call:
+    def next_call(self) -> Call:
         """The request of the next connection."""
         self._rest, self._fields = b"", {}
         headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
@@ -67,10 +67,10 @@ class Listening:
             elif event := self._dispatch():
                 yield event
                 if self._job_id is not None and event.kind in _ENDS:
-                    self.over = True
+                    self.ended = True
                     return
 
-    def pause(self, response: httpx.Response | None, failure: str) -> float:
+    def reconnect_delay(self, response: httpx.Response | None, failure: str) -> float:
         """Seconds until the next connection. Raises ConverterError instead of too many retries.
 
         ``response`` is None, and ``failure`` says why, if there was no answer or it broke.
@@ -78,11 +78,11 @@ class Listening:
         if response is not None and response.is_success:
             return self._pause  # the server has ended the stream, as it does regularly
         self._failures += 1
-        pause = protocol.pause_before(self._failures, response)
+        pause = protocol.retry_delay(self._failures, response)
         if pause is None or self._failures >= self._tries:
             if response is None:
                 raise ConverterError(failure)
-            protocol.answer_of(self.call(), response)
+            protocol.parse_response(self.next_call(), response)
             raise ConverterError(f"unexpected answer {response.status_code}", response.status_code)
         return pause
 
