@@ -1,4 +1,4 @@
-"""Verifies callbacks: whether the converter has sent them, and whether they are fresh.
+"""Verifies that the converter sent a callback, and that the callback is recent.
 
 from mynetwork_converter import callbacks
 
@@ -21,19 +21,19 @@ from collections.abc import Mapping
 from typing import Final, Required, TypedDict, cast
 
 TOLERANCE_SECONDS: Final = 300.0
-"""How many seconds a callback may be older than this machine's clock, or ahead of it."""
+"""Maximum difference between the time of a callback and the clock of this machine."""
 
 _BASE64_PREFIX: Final = "whsec_"
 
 
 class CallbackError(Exception):
-    """Not from the converter, not fresh, or modified. Answer 400 and do nothing else."""
+    """The callback is not from the converter, or is too old. Respond 400 and do nothing else."""
 
 
 class EventData(TypedDict, total=False):
     """A conversion that has ended. ``name`` is its job_id in the HTTP API. Sizes are in bytes.
 
-    ``status`` is completed, failed or cancelled, ``phase`` Succeeded, Failed or Cancelled.
+    ``status`` is completed, failed or cancelled. ``phase`` is Succeeded, Failed or Cancelled.
     """
 
     namespace: Required[str]
@@ -74,11 +74,12 @@ def verify(
     tolerance: float = TOLERANCE_SECONDS,
     now: float | None = None,
 ) -> Event:
-    """Verify a callback and return its event. Raises CallbackError if it is not genuine.
+    """Verify a callback and return its event. Raises CallbackError.
 
     ``secret`` is the content of the operator's Secret. If it begins with whsec_, the rest must be
-    base64, else ValueError is raised. ``body`` are the bytes as received. ``tolerance`` is in
-    seconds, ``now`` in seconds since 1970, by default this machine's time.
+    base64; otherwise this raises ValueError. ``body`` is the unchanged body of the request.
+    ``tolerance`` is in seconds. ``now`` is in seconds since 1970, by default the time of this
+    machine.
     """
     given = {name.lower(): value for name, value in headers.items()}
     message_id = given.get("webhook-id", "")
@@ -94,7 +95,7 @@ def verify(
         )
         if version == "v1"
     ]
-    # Compare all of them, each in constant time. The duration must not reveal anything.
+    # Compare with all signatures, each in constant time: the duration must not reveal anything.
     if not sum(hmac.compare_digest(expected, signature) for signature in found):
         raise CallbackError("the signature does not match the message")
     moment = time.time() if now is None else now

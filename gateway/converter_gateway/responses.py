@@ -188,7 +188,7 @@ _ERRORS: Final[dict[int, str]] = {
     409: "The Idempotency-Key was used for another request.",
     413: "The body is too large.",
     429: "Too many requests or streams from one address.",
-    503: "The Kubernetes API does not answer, or too many requests are in progress. Try again.",
+    503: "The Kubernetes API is not available, or too many requests are in progress. Try again.",
 }
 
 

@@ -1,8 +1,8 @@
 """Decides which callbacks are owed, what to do about each now, and what a response means.
 
-Everything follows from the stored status, so a crash or a change of leader loses no callback. The
-write that ends a conversion also stores that its callback is owed. If a URL is set only after
-that, no callback is sent.
+All decisions depend on the stored status, so a crash or a change of leader loses no callback. The
+write that ends a conversion also stores that its callback is owed. If a URL is configured after
+this write, no callback is sent.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ _RECHECK_SECRET: Final = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The response to a callback: its HTTP status, or 0 and a ``problem`` if there was none.
+    """The response to a callback. ``code`` is the HTTP status, 0 if there was no response.
 
-    ``retry_after`` is the unparsed header, "" without one.
+    ``retry_after`` is the unparsed header, "" if absent. ``problem`` says why there was no
+    response.
     """
 
     code: int = 0
@@ -59,7 +60,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Store this without sending anything."""
+    """Write this notification to the status, and send nothing."""
 
     notification: Notification
 
@@ -68,11 +69,11 @@ class Write:
 class Wait:
     """Do nothing for this time."""
 
-    time: timedelta
+    duration: timedelta
 
 
 def pending_notification(conversion: Conversion | None) -> Notification | None:
-    """The callback that is still owed. None if there is none."""
+    """``status.notify`` if the callback of the conversion is owed, else None."""
     if conversion is None or conversion.deleting or not conversion.finished:
         return None
     note = conversion.status.notify if conversion.status else None
@@ -82,7 +83,7 @@ def pending_notification(conversion: Conversion | None) -> Notification | None:
 def next_step(
     conversion: Conversion, now: datetime, url: str, hosts: frozenset[str], has_secret: bool
 ) -> Send | Write | Wait | None:
-    """What to do about the callback of a conversion. None if no callback is owed."""
+    """What to do now about the callback of a conversion. None: no callback is owed."""
     note = pending_notification(conversion)
     if note is None:
         return None
@@ -104,7 +105,10 @@ def next_step(
 
 
 def after_response(conversion: Conversion, now: datetime, response: Response) -> Notification:
-    """What to store after an attempt that ended at ``now``. A callback must be owed."""
+    """The notification to store after a callback was sent, and the response came at ``now``.
+
+    Raises ValueError if no callback is owed.
+    """
     note = pending_notification(conversion)
     if note is None:
         raise ValueError("no callback is owed")
@@ -138,7 +142,7 @@ def _describe(response: Response) -> str:
 
 
 def _parse_retry_after(header: str, now: datetime) -> timedelta:
-    """A Retry-After in seconds or as a date. Zero if it is invalid or in the past."""
+    """The delay that a Retry-After header requests. Zero if it is invalid or in the past."""
     text = header.strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=min(int(text[:9]), 10**6))
@@ -146,7 +150,7 @@ def _parse_retry_after(header: str, now: datetime) -> timedelta:
         at = parsedate_to_datetime(text)
     except ValueError:
         return timedelta(0)
-    # RFC 9110: a date without a zone is in UTC.
+    # A date without a zone is in UTC (RFC 9110).
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
 
 
@@ -156,9 +160,10 @@ def next_send_time(
     last_attempt: datetime | None,
     retry_after: timedelta = timedelta(0),
 ) -> datetime | None:
-    """When to send next. None to give up, an hour after the conversion ``ended``.
+    """When to send the callback next. None: give up, because the next time would be too late.
 
-    ``retry_after`` is how long the receiver wants us to wait. We wait at most LONGEST_DELAY.
+    We give up GIVE_UP_AFTER after the conversion ``ended``. ``retry_after`` is the delay that the
+    receiver requests. The delay never exceeds LONGEST_DELAY.
     """
     if attempts <= 0 or last_attempt is None:
         return ended
@@ -168,9 +173,9 @@ def next_send_time(
 
 
 def url_problem(url: str, allowed_hosts: frozenset[str]) -> str | None:
-    """Why ``url`` must not be called. None if its host is allowed. Never quotes the URL.
+    """Why callbacks must not go to ``url``. None: they may. The text never contains the URL.
 
-    ``allowed_hosts`` are exact names in lower case. An empty set allows no host.
+    ``allowed_hosts`` are exact names in lower case. The empty set allows no host.
     """
     try:
         parts = urlsplit(url)
@@ -188,7 +193,7 @@ def url_problem(url: str, allowed_hosts: frozenset[str]) -> str | None:
 
 
 def may_connect(address: str) -> bool:
-    """True if a callback may go to this IP address. Private addresses are allowed."""
+    """Whether a callback may go to this IP address. It may go to private addresses."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -200,6 +205,6 @@ def may_connect(address: str) -> bool:
         if inner is not None:
             return may_connect(str(inner))
     refused = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
-    # The reserved addresses include the old IPv6 forms of IPv4 addresses.
+    # is_reserved includes the deprecated IPv6 forms of IPv4 addresses.
     refused = refused or ip.is_reserved or ip in THIS_NETWORK
     return not refused and not any(ip in network for network in METADATA_SERVICES)

@@ -1,8 +1,8 @@
-"""The list of admissions on the Lease: which attempts the leader is about to start.
+"""Formats and parses the admissions on the Lease: the attempts that the leader is about to start.
 
-The leader stores the list before it creates the first of their Jobs. The next leader counts each
-listed attempt as started. A late create request of the former leader then belongs to a slot that
-is already taken.
+The leader writes the list before it creates the first of these Jobs. The next leader counts each
+listed attempt as started. So if a create request of the former leader arrives late, its attempt
+already has a slot.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from conversion_operator.api import names
 ANNOTATION: Final = f"{names.GROUP}/admitted"
 
 MAX_ENTRIES: Final = 1000
-"""An entry has about 40 bytes. All annotations of an object together may have 256 KiB."""
+"""Kubernetes allows 256 KiB for all annotations of an object. An entry has about 40 bytes."""
 
 _ENTRY: Final = re.compile(r"([0-9a-zA-Z-]{1,64})\.(0|[1-9][0-9]{0,8})")
 
 
 def format_admissions(admissions: Mapping[str, int]) -> str:
-    """The uids and attempt numbers as sorted text. Raises ValueError above MAX_ENTRIES."""
+    """Format attempt numbers by uid as sorted text. Raises ValueError above MAX_ENTRIES."""
     if len(admissions) > MAX_ENTRIES:
         raise ValueError(
             f"{len(admissions)} admissions do not fit on the Lease, at most {MAX_ENTRIES} do"
@@ -31,7 +31,10 @@ def format_admissions(admissions: Mapping[str, int]) -> str:
 
 
 def parse_admissions(text: object) -> dict[str, int]:
-    """The inverse of :func:`format_admissions`. Ignores everything else; others may write it."""
+    """Parse the text of :func:`format_admissions`. Ignores invalid entries.
+
+    Any program with the right to write the Lease can write the annotation.
+    """
     if not isinstance(text, str):
         return {}
     found = (_ENTRY.fullmatch(entry) for entry in text.split(",")[:MAX_ENTRIES])

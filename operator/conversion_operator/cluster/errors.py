@@ -1,11 +1,11 @@
-"""Errors of requests to the API server, by what the caller may conclude from them.
+"""Errors of requests to the API server. The class tells the caller what to conclude.
 
 ClusterError
   ├─ NotFound      the object does not exist
-  ├─ Conflict      another object or version has its place
+  ├─ Conflict      the stored object is another one, or has another version
   ├─ Refused       nothing was done; the same request would fail again
-  ├─ Expired       list again
-  └─ Unavailable   unknown: the request may have been carried out
+  ├─ Expired       the version is too old: list again
+  └─ Unavailable   unknown: the server may have carried out the request
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Expired(ClusterError):
 
 
 class Unavailable(ClusterError):
-    """There was no answer, or one that says to try later.
+    """There was no response, or the response says to try later.
 
-    The request may have been carried out. Only reading the object again shows whether it was.
-    ``retry_after`` is in seconds, None if the server named no time.
+    The server may have carried out the request. The caller must read the object to find out.
+    ``retry_after`` is the header Retry-After in seconds, None if absent.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:

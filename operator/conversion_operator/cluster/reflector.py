@@ -1,8 +1,8 @@
 """Lists and watches one resource of one namespace, for an event handler.
 
-Watches are fast but not reliable. So the reflector lists again every minute, even if its watch
-looks healthy. The list repairs whatever a watch missed because it ended, stalled,
-expired or lied, and it shows what was deleted meanwhile.
+Watches are fast but not reliable: they end, expire, or stay open without sending events. So the
+reflector lists again every minute, even if its watch looks healthy. The list repairs missed events,
+including deletions.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 class Reflector:
-    """Gives ``handler`` complete lists and, if ``watching``, the watch events between them.
+    """Passes complete lists to ``handler`` and, if ``watching``, the watch events between them.
 
-    ``on_list`` is called before each list request.
+    It calls ``on_list`` before each list request.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Reflector:
                 backoff.reset()
                 await self._follow(version)
             except Refused as error:
-                # Without the right to list, the operator has created nothing there. An empty list
-                # lets the other namespaces start.
+                # Without the right to list, the operator cannot have created Jobs there. With an
+                # empty list, the store is complete, so the other namespaces can start.
                 self._handler.replace(self._resource, self._namespace, ObjectList((), "0"))
                 logger.error(
                     "May not list %s. Apply deploy/namespace there, or remove the namespace from "
@@ -79,7 +79,7 @@ class Reflector:
         return objects.version
 
     async def _follow(self, version: str) -> None:
-        """Watch until the next list is due."""
+        """Watch until the next list is due. Without ``watching``, only wait."""
         if not self._watching:
             await asyncio.sleep(RELIST_SECONDS)
             return
@@ -90,7 +90,7 @@ class Reflector:
         except TimeoutError:
             return
         except Expired:
-            # Expiring once is normal. This delay protects a server that answers 410 every time.
+            # A watch expires now and then. The delay protects a server that always returns 410.
             await asyncio.sleep(_FIRST_DELAY_SECONDS)
 
     async def _watch(self, version: str) -> str:
