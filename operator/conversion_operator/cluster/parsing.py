@@ -62,15 +62,15 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def parse_conversion(body: Body) -> Conversion:
-    """Parse a ConversionJob. Does not raise for an invalid spec: ``invalid`` says why."""
+    """Parse a ConversionJob. Does not raise for an invalid spec: ``spec_error`` says why."""
     meta = body["metadata"]
     raw = body.get("spec")
     raw_spec = raw if isinstance(raw, Mapping) else {}
-    spec, invalid = None, ""
+    spec, spec_error = None, ""
     try:
         spec = ConversionJobSpec.model_validate(raw)
     except ValidationError as error:
-        invalid = _explain(error)
+        spec_error = _explain(error)
     try:
         stored = body.get("status")
         status = ConversionJobStatus.model_validate(stored) if stored else None
@@ -86,7 +86,7 @@ def parse_conversion(body: Body) -> Conversion:
         deleting="deletionTimestamp" in meta,
         spec=spec,
         status=status,
-        invalid=invalid,
+        spec_error=spec_error,
         annotations={
             name: text
             for name, text in (meta.get("annotations") or {}).items()
@@ -122,7 +122,7 @@ def parse_job(body: Body) -> Job:
         owned=_owned_by(meta, uid),
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
-        deleting="deletionTimestamp" in meta,
+        deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         finished=ended.get("type"),
         finished_at=parse_time(ended.get("lastTransitionTime")),
         failure=ended.get("reason", "") if ended.get("type") == "Failed" else "",
@@ -150,7 +150,7 @@ def parse_pod(body: Body) -> Pod:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         node=(body.get("spec") or {}).get("nodeName", ""),
-        deleted_at=parse_time(meta.get("deletionTimestamp")),
+        deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         unschedulable=(
             scheduled.get("message", "no node fits")
             if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"

@@ -27,7 +27,7 @@ from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, slots_held
-from conversion_operator.core.attempts import awaits_attempt, current_attempt
+from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.manifest import build_job, build_sweep, job_name, sweep_name
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block
@@ -121,13 +121,13 @@ class Admitter:
         retry_at = queue.next_retry_at
         delay = (retry_at - now).total_seconds() if retry_at else _PASS_SECONDS
         # Check an obstacle again as soon as its answer expires.
-        blocked = obstacles.namespaces_without_claim or obstacles.refused
+        blocked = obstacles.namespaces_without_claim or obstacles.rejected
         return min(max(delay, 0.05), _CLAIM_TTL if blocked else _PASS_SECONDS)
 
     def _select(self, queue: Queue, held: int, policy: Policy) -> dict[str, int]:
         """The attempts to start now, by uid. A sweep gets only a slot that no conversion needs."""
         selected = {
-            uid: current_attempt(conversion, self._store.children(uid)) + 1
+            uid: latest_attempt_number(conversion, self._store.children(uid)) + 1
             for uid in admit(queue, held, policy)
             if (conversion := self._store.conversion(uid))
         }
@@ -259,7 +259,7 @@ class Admitter:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if attempt == SWEEP_ATTEMPT:
             return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
-        stored = current_attempt(conversion, children) if conversion else 0
+        stored = latest_attempt_number(conversion, children) if conversion else 0
         return stored >= attempt or any(job.attempt >= attempt for job in children.jobs)
 
     def _startable(self, uid: str, attempt: int) -> Conversion | None:
@@ -272,7 +272,7 @@ class Admitter:
             return conversion if wants_sweep(conversion, children, now) else None
         if conversion is None or conversion.finished or conversion.deleting:
             return None
-        startable = not conversion.cancelled and awaits_attempt(
+        startable = not conversion.cancel_requested and awaits_attempt(
             conversion, self._store.children(uid)
         )
         return conversion if startable else None

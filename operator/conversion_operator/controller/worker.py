@@ -12,7 +12,7 @@ from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.workqueue import WorkQueue
-from conversion_operator.core.attempts import awaits_attempt, current_attempt
+from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.manifest import job_name
 from conversion_operator.core.model import Children, Conversion, Pod
 from conversion_operator.core.plan import (
@@ -24,7 +24,7 @@ from conversion_operator.core.plan import (
     Plan,
     Snapshot,
 )
-from conversion_operator.core.reconcile import decide, decide_ownerless
+from conversion_operator.core.reconcile import decide, decide_without_conversion
 from media_converter.contract import PROGRESS_KEY, Progress, parse_progress
 
 _NOT_READY_DELAY: Final = 1.0
@@ -80,7 +80,7 @@ class Worker:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._written_at.pop(uid, None)
-            await self._execute(None, decide_ownerless(children))
+            await self._execute(None, decide_without_conversion(children))
             self._store.forget_deleted(uid)
             self._admitter.wake()
             return
@@ -102,7 +102,7 @@ class Worker:
         """
         if conversion.finished or awaits_attempt(conversion, children):
             return children
-        key, number = conversion.key, current_attempt(conversion, children)
+        key, number = conversion.key, latest_attempt_number(conversion, children)
         mine = children.of_attempt(number)
         try:
             if not mine.jobs and not mine.pods:
@@ -120,6 +120,7 @@ class Worker:
     async def _snapshot(self, conversion: Conversion, children: Children) -> Snapshot:
         uid, queue = conversion.key.uid, self._admitter.queue
         written = self._written_at.get(uid)
+        age = None if written is None else timedelta(seconds=time.monotonic() - written)
         progress, logs = await self._read_progress(conversion, children, written)
         return Snapshot(
             conversion=conversion,
@@ -131,7 +132,7 @@ class Worker:
             warning=await self._latest_warning(conversion, children),
             progress=progress,
             logs=logs,
-            since_write=None if written is None else timedelta(seconds=time.monotonic() - written),
+            last_write_age=age,
         )
 
     async def _read_progress(
@@ -155,7 +156,7 @@ class Worker:
         """The latest warning about a Job or pod that should have started by now; "" if none."""
         if conversion.finished or awaits_attempt(conversion, children):
             return ""
-        mine = children.of_attempt(current_attempt(conversion, children))
+        mine = children.of_attempt(latest_attempt_number(conversion, children))
         job, pod = next(iter(mine.jobs), None), next((p for p in mine.pods if p.live), None)
         if job is None or (pod and (pod.running_since or pod.terminated)):
             return ""
@@ -197,5 +198,5 @@ def split_log(text: str) -> tuple[Progress | None, str]:
 def _running_pod(conversion: Conversion, children: Children) -> Pod | None:
     if conversion.finished:
         return None
-    mine = children.of_attempt(current_attempt(conversion, children))
+    mine = children.of_attempt(latest_attempt_number(conversion, children))
     return next((pod for pod in mine.pods if pod.live and pod.running_since), None)

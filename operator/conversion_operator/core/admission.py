@@ -1,7 +1,7 @@
 """The admission policy: which conversions may start, and in which order.
 
-Slots are counted on the Jobs and pods that exist, never on statuses: a status may be late, lost,
-or written by somebody else.
+Slots are counted on the Jobs and pods that exist, never on statuses, with one exception:
+``lost_with_node`` in :func:`slots_held`. A status may be late, lost, or written by somebody else.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Queue:
     """The conversions that wait.
 
     ``order`` has the uids that may start, the next one first. ``blocks`` says, by uid, why others
-    may not. ``next_retry_at`` is when the first pause between two attempts is over, None if there
-    is no pause.
+    may not. Conversions in their back-off are in neither. ``next_retry_at`` is when the first of
+    these back-offs ends. It is None if there is none.
     """
 
     order: tuple[str, ...]
@@ -34,7 +34,7 @@ class Queue:
     next_retry_at: datetime | None = None
 
     def position(self, uid: str) -> int | None:
-        """1 for the next conversion. None for a conversion that does not wait for a slot."""
+        """1 for the next conversion. None if the conversion is not in ``order``."""
         return self.order.index(uid) + 1 if uid in self.order else None
 
 
@@ -42,19 +42,19 @@ class Queue:
 class Obstacles:
     """Obstacles in the cluster that prevent conversions from starting.
 
-    ``refused`` has, by uid, the conversions whose Job the API server refused a short time ago.
+    ``rejected`` has, by uid, the conversions whose Job the API server recently rejected.
     """
 
     namespaces_without_claim: frozenset[str] = frozenset()
-    refused: Mapping[str, Block] = field(default_factory=dict)
+    rejected: Mapping[str, Block] = field(default_factory=dict)
 
 
 def queue_key(conversion: Conversion) -> tuple[datetime, str, str]:
     """The sort key of the queue: the creation time, one minute earlier per step of priority.
 
-    The key does not depend on the current time. So the order survives restarts, and nothing waits
-    for ever. Creation times have whole seconds. Within a second the name decides, so a numbered
-    series that is applied at once is converted in its order.
+    The key does not depend on the current time. So the order survives restarts, and no conversion
+    waits for ever. Creation times have whole seconds. Conversions of the same second are sorted by
+    name, so a numbered series that is applied at once is converted in its order.
     """
     priority = (conversion.spec.priority or 0) if conversion.spec else 0
     return (
@@ -69,24 +69,24 @@ def slots_held(
     reserved: Iterable[str],
     lost_with_node: Container[str] = (),
 ) -> int:
-    """How many slots are taken, by Jobs that are not finished and by pods that may run.
+    """How many slots are taken by Jobs that are not finished and by pods that may run.
 
     ``children`` is by conversion uid and includes those without a ConversionJob. A reserved uid
-    takes one slot until its Job or pod is seen. ``lost_with_node`` are the uids of conversions
-    that failed because their node did not come back. Their slot is free; only their sweep takes
-    one. Each admission pass calls this once. It visits every Job and pod.
+    takes one slot until its Job or pod is in the store. ``lost_with_node`` are the uids of
+    conversions that failed because their node did not come back. Their slot is free, and only
+    their sweep takes one. Each admission pass calls this once. It visits every Job and pod.
     """
     counts = {
-        uid: _slots(mine.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else mine)
-        for uid, mine in children.items()
+        uid: _slots(own.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else own)
+        for uid, own in children.items()
     }
     return sum(counts.values()) + sum(1 for uid in set(reserved) if not counts.get(uid))
 
 
-def _slots(mine: Children) -> int:
+def _slots(children: Children) -> int:
     """A Job and its pod take one slot together. A second pod of the Job takes another one."""
-    pods = Counter(pod.job_name for pod in mine.pods if pod.live)
-    jobs = {job.name for job in mine.jobs if job.live}
+    pods = Counter(pod.job_name for pod in children.pods if pod.live)
+    jobs = {job.name for job in children.jobs if job.live}
     return pods.total() + len(jobs - pods.keys())
 
 
@@ -106,10 +106,10 @@ def build_queue(
     waiting: list[Conversion] = []
     busy = _BusyPaths()
     for conversion in sorted(unfinished, key=queue_key):
-        mine = children.get(conversion.key.uid, none)
-        if mine.live or not awaits_attempt(conversion, mine):
+        own = children.get(conversion.key.uid, none)
+        if own.live or not awaits_attempt(conversion, own):
             busy.add(conversion)
-        elif not conversion.cancelled:
+        elif not conversion.cancel_requested:
             waiting.append(conversion)
     order: list[str] = []
     blocks: dict[str, Block] = {}
@@ -117,8 +117,8 @@ def build_queue(
     for conversion in waiting:
         retry_at = next_attempt_at(conversion.status)
         block = _block(conversion, obstacles, busy, policy)
-        # A conversion that pauses or is blocked still comes before younger ones on its paths.
-        # Otherwise a younger one would overwrite what the older one is about to write.
+        # A conversion that is blocked or in its back-off still comes before younger ones on its
+        # paths. Otherwise the older one would later overwrite the output of a younger one.
         busy.add(conversion)
         if retry_at and retry_at > now:
             next_retry_at = min(next_retry_at or retry_at, retry_at)
@@ -173,4 +173,4 @@ def _block(
     conflict = busy.conflict(conversion)
     if conflict:
         return Block(Reason.PATH_BUSY, conflict)
-    return obstacles.refused.get(conversion.key.uid)
+    return obstacles.rejected.get(conversion.key.uid)

@@ -1,4 +1,4 @@
-"""Which attempt a conversion is at, and when the next one may start."""
+"""Finds the latest attempt of a conversion, and when the next one may start."""
 
 from __future__ import annotations
 
@@ -9,35 +9,38 @@ from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.retry import backoff
 
 
-def last_attempt(status: ConversionJobStatus | None) -> Attempt | None:
-    """The last attempt recorded in the status, running or ended. None before the first."""
+def last_recorded_attempt(status: ConversionJobStatus | None) -> Attempt | None:
+    """The last attempt in the status, in progress or ended. None if there is none yet."""
     return status.attempts[-1] if status and status.attempts else None
 
 
-def current_attempt(conversion: Conversion, children: Children) -> int:
-    """The number of the latest attempt, 0 before the first.
+def latest_attempt_number(conversion: Conversion, children: Children) -> int:
+    """The number of the latest attempt, in progress or ended. 0 if there is none yet.
 
     A Job may exist before its attempt is in the status, so the Jobs count as well.
     """
-    last = last_attempt(conversion.status)
+    last = last_recorded_attempt(conversion.status)
     return max([last.number if last else 0, *(job.attempt for job in children.jobs)])
 
 
 def awaits_attempt(conversion: Conversion, children: Children) -> bool:
-    """True if no attempt is in progress: there was none, or the status says the latest ended."""
-    number = current_attempt(conversion, children)
-    if number == 0:
+    """True if no attempt is in progress.
+
+    There was none yet, or the status records that the latest one has ended.
+    """
+    attempt = latest_attempt_number(conversion, children)
+    if attempt == 0:
         return True
-    last = last_attempt(conversion.status)
-    return last is not None and last.number == number and last.completion_time is not None
+    last = last_recorded_attempt(conversion.status)
+    return last is not None and last.number == attempt and last.completion_time is not None
 
 
 def next_attempt_at(status: ConversionJobStatus | None) -> datetime | None:
-    """When the next attempt may start. None if it may start at once.
+    """When the back-off ends and the next attempt may start. None if there is no back-off.
 
-    This is computed from the stored status, so a restart of the operator does not change it.
+    The time follows from the stored status, so a restart of the operator does not change it.
     """
-    last = last_attempt(status)
+    last = last_recorded_attempt(status)
     if status is None or last is None or last.completion_time is None:
         return None
     return last.completion_time + backoff(status.retries or Retries())

@@ -1,6 +1,7 @@
-"""After the end of a conversion: its Jobs and pods are deleted, and in time the conversion itself.
+"""Plans after the end: delete the Jobs, the pods and, after its time to live, the ConversionJob.
 
-The status of a conversion that has ended is never written again.
+After the end, only status.notify is still written, by the callback loop. Nothing here writes a
+status.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from datetime import timedelta
 from typing import Final
 
 from conversion_operator.api.status import ConversionJobStatus, NotifyState
-from conversion_operator.core.attempts import last_attempt
+from conversion_operator.core.attempts import last_recorded_attempt
 from conversion_operator.core.model import Job
 from conversion_operator.core.plan import (
-    TOMBSTONE,
+    TOMBSTONE_TTL,
     Action,
     DeleteConversion,
     DeleteJob,
@@ -23,31 +24,31 @@ from conversion_operator.core.plan import (
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, until_sweep_deleted
 
 CALLBACK_HOLD: Final = timedelta(days=1)
-"""How long after its end a pending callback protects a conversion from deletion. The callback loop
-gives up after an hour; if no operator ran in that time, the callback still gets one attempt."""
+"""How long after a conversion ends its pending callback keeps it from being deleted. The callback
+loop gives up after an hour. If no operator ran during that hour, the next one still sends the
+callback once."""
 
 
-def clean_up(snapshot: Snapshot) -> Plan:
+def plan_cleanup(snapshot: Snapshot) -> Plan:
     """The plan for a conversion that has ended."""
     conversion, status = snapshot.conversion, snapshot.status
     if status is None or conversion.deleting:
         return Plan()
-    ended_for = snapshot.now - (status.completion_time or snapshot.now)
+    time_since_end = snapshot.now - (status.completion_time or snapshot.now)
     ttl = _time_to_live(snapshot, status)
     deletions: list[Action] = []
-    waits = [wait for wait in (ttl - ended_for, TOMBSTONE - ended_for) if wait > timedelta(0)]
+    delays = [ttl - time_since_end, TOMBSTONE_TTL - time_since_end]
     for job in snapshot.children.jobs:
         if job.deleted or job.deleting:
             continue
-        left = _until_deleted(job, snapshot, ended_for)
-        if left <= timedelta(0):
+        delay = _until_deleted(job, snapshot, time_since_end)
+        delays.append(delay)
+        if delay <= timedelta(0):
             deletions.append(DeleteJob(job, foreground=job.live))
-        else:
-            waits.append(left)
     actions = (*deletions, *delete_pods(snapshot.children.orphan_pods))
-    if ended_for >= ttl:
+    if time_since_end >= ttl:
         return Plan((*actions, DeleteConversion()))
-    return Plan(actions, requeue_after=min(waits))
+    return Plan(actions, requeue_after=min(delay for delay in delays if delay > timedelta(0)))
 
 
 def _time_to_live(snapshot: Snapshot, status: ConversionJobStatus) -> timedelta:
@@ -55,26 +56,24 @@ def _time_to_live(snapshot: Snapshot, status: ConversionJobStatus) -> timedelta:
     given = spec.ttl_seconds_after_finished if spec else None
     ttl = timedelta(seconds=snapshot.policy.ttl if given is None else given)
     pending = status.notify is not None and status.notify.state is NotifyState.PENDING
-    # A deleted conversion cannot send its callback any more.
+    # Once the ConversionJob is deleted, its callback cannot be sent.
     return max(ttl, CALLBACK_HOLD if pending else timedelta(0))
 
 
-def _until_deleted(job: Job, snapshot: Snapshot, ended_for: timedelta) -> timedelta:
-    """How long until this Job is deleted. Zero or less for at once."""
+def _until_deleted(job: Job, snapshot: Snapshot, time_since_end: timedelta) -> timedelta:
+    """How long until this Job is deleted. Zero or negative: delete it now."""
     if job.attempt == SWEEP_ATTEMPT:
-        return until_sweep_deleted(job, ended_for, snapshot.now, snapshot.policy)
-    if job.live and not _is_last_and_over(job, snapshot):
-        return timedelta(0)
-    return TOMBSTONE - ended_for
+        return until_sweep_deleted(job, time_since_end, snapshot.now, snapshot.policy)
+    if job.live and not _is_stopped_last_job(job, snapshot):
+        return timedelta(0)  # a stale Job, or one whose container may still run
+    return TOMBSTONE_TTL - time_since_end
 
 
-def _is_last_and_over(job: Job, snapshot: Snapshot) -> bool:
-    """True for the Job of the last attempt once no container of it runs.
-
-    We read the end of the container a second or two before the pod's phase and the Job's
-    conditions show it. Until then the Job still looks live.
-    """
-    last = last_attempt(snapshot.status)
+def _is_stopped_last_job(job: Job, snapshot: Snapshot) -> bool:
+    """True if this is the Job of the last attempt and none of its containers runs."""
+    last = last_recorded_attempt(snapshot.status)
     pods = (pod for pod in snapshot.children.pods if pod.job_name == job.name)
+    # containerStatuses shows that the container terminated a second or two before the pod phase
+    # and the Job's conditions do. Until then the Job still looks live.
     running = any(pod.live and pod.terminated is None for pod in pods)
     return last is not None and job.attempt == last.number and not running

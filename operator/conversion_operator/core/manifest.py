@@ -15,6 +15,7 @@ from typing import Any, Final
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec, ResourceList
 from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 CONTAINER: Final = "converter"
 GRACE_SECONDS: Final = 10
@@ -37,27 +38,30 @@ _QUANTITY_SUFFIXES: Final = {
 def job_name(uid: str, attempt: int) -> str:
     """The name of an attempt's Job. It is valid whatever the name of the ConversionJob is.
 
-    It is made from the uid, so each attempt has exactly one name, and a ConversionJob that is
-    deleted and created again under the same name does not meet the Job of the deleted one.
+    It is derived from the uid, so each attempt has exactly one name. A ConversionJob that is
+    deleted and created again under the same name gets Jobs with other names.
     """
-    digest = hashlib.sha256(uid.encode()).hexdigest()[:16]
-    return f"converter-{digest}-{attempt}"
+    return _job_name(uid, str(attempt))
 
 
 def sweep_name(uid: str) -> str:
     """The name of the Job that sweeps for a conversion. There is at most one at a time."""
-    return job_name(uid, 0).removesuffix("0") + "sweep"
+    return _job_name(uid, "sweep")
+
+
+def _job_name(uid: str, suffix: str) -> str:
+    return f"converter-{hashlib.sha256(uid.encode()).hexdigest()[:16]}-{suffix}"
 
 
 def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubled: bool) -> Any:
     """The Job of one attempt. Raises ValueError for a conversion without a valid spec.
 
-    ``memory_doubled`` doubles the memory limit, up to ``policy.max_memory``. It is for the attempt
-    after one that ran out of memory.
+    ``memory_doubled`` doubles the memory limit, up to ``policy.max_memory``. It is used for the
+    attempts after one that ran out of memory.
     """
     spec = conversion.spec
     if spec is None:
-        raise ValueError(f"{conversion.key.name} has no valid spec: {conversion.invalid}")
+        raise ValueError(f"{conversion.key.name} has no valid spec: {conversion.spec_error}")
     labels = {
         names.NAME_LABEL: names.CONVERTER_NAME,
         names.MANAGED_BY_LABEL: names.MANAGED_BY,
@@ -79,8 +83,8 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
                     "kind": names.KIND,
                     "name": conversion.key.name,
                     "uid": conversion.key.uid,
-                    # No blockOwnerDeletion: nothing waits for it, and some clusters require an
-                    # extra permission for it.
+                    # No blockOwnerDeletion: nothing needs it, and some clusters require an extra
+                    # permission for it.
                     "controller": True,
                 }
             ],
@@ -100,13 +104,14 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
 
 def build_sweep(conversion: Conversion, policy: Policy) -> Any:
     """The Job that removes the temporary files of killed attempts from the output's folder."""
-    body = build_job(conversion, 0, policy, False)
+    body = build_job(conversion, SWEEP_ATTEMPT, policy, False)
     body["metadata"]["name"] = sweep_name(conversion.key.uid)
     pod = body["spec"]["template"]["spec"]
     pod["activeDeadlineSeconds"] = _SWEEP_DEADLINE_SECONDS
     (container,) = pod["containers"]
     container["args"] = ["sweep"]
-    # Not the resources of the spec: the conversion may have failed because they were too small.
+    # The resources of the spec are not used. The conversion may have failed because they were too
+    # small.
     container["resources"] = {"requests": dict(policy.requests), "limits": dict(policy.limits)}
     needed = ("JOB_ID", "OUTPUT_FILE")
     container["env"] = [entry for entry in container["env"] if entry["name"] in needed]
@@ -116,9 +121,9 @@ def build_sweep(conversion: Conversion, policy: Policy) -> Any:
 def resources(
     spec: ConversionJobSpec, policy: Policy, memory_doubled: bool
 ) -> dict[str, dict[str, str]]:
-    """The container's requests and limits, from the spec or else from the settings.
+    """The container's requests and limits: from the spec, otherwise from the settings.
 
-    A request above its limit is lowered to the limit, so a spec may set small limits alone.
+    A request above its limit is lowered to the limit, so a spec may set only small limits.
     """
     given = spec.resources
     limits = dict(policy.limits) | _amounts(given.limits if given else None)
@@ -147,13 +152,13 @@ def _pod_spec(
     unreachable = {
         "operator": "Exists",
         "effect": "NoExecute",
-        "tolerationSeconds": policy.unreachable,
+        "tolerationSeconds": policy.unreachable_timeout,
     }
     return {
         "restartPolicy": "Never",
-        # The converter enforces the time limit itself and says so in its report. This deadline
-        # stops a converter that hangs. It is the pod's, because a Job's deadline would also count
-        # the time before the pod is scheduled.
+        # The converter enforces its time limit and reports it. This deadline stops a converter
+        # that hangs. It is set on the pod, because a Job's deadline would also count the time
+        # before the pod is scheduled.
         "activeDeadlineSeconds": timeout + policy.start_timeout + _BACKSTOP_SLACK_SECONDS,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
@@ -210,9 +215,9 @@ def _environment(
         "OUTPUT_FILE": conversion.output_path,
         "CONVERSION_OPTIONS": json.dumps(options, sort_keys=True),
         "TIMEOUT_SECONDS": str(timeout),
-        "STALL_SECONDS": str(policy.stall),
+        "STALL_SECONDS": str(policy.stall_timeout),
     }
-    # Kubernetes expands $(NAME) in values, so a file of that name needs its $ doubled.
+    # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
 
 

@@ -1,6 +1,6 @@
-"""The values that decisions are made from: conversions, Jobs, pods and settings.
+"""The values that decisions depend on: conversions, Jobs, pods and settings.
 
-The ``cluster`` package parses them from API objects. Times are aware datetimes in UTC by the API
+The ``cluster`` package parses them from API objects. Times are aware datetimes in UTC, by the API
 server's clock. Callers always pass ``now``.
 """
 
@@ -20,7 +20,7 @@ EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings that decisions depend on. Times are in seconds, sizes in bytes."""
+    """The settings that decisions depend on. Durations are in seconds, sizes in bytes."""
 
     enabled: bool = True
     max_parallel: int = 3
@@ -28,14 +28,14 @@ class Policy:
     claim_name: str = "my-network-shared"
     start_timeout: int = 300
     queue_timeout: int = 86400
-    stall: int = 300
+    stall_timeout: int = 300
     timeout: int = 21600
     max_retries: int = 2
     ttl: int = 86400
     callback_url: str = ""
     max_memory: int = 4 * 1024**3
-    unreachable: int = 300
-    lost: int = 900
+    unreachable_timeout: int = 300
+    lost_timeout: int = 900
     run_as_user: int = 65532
     run_as_group: int = 65532
     requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "100m", "memory": "256Mi"})
@@ -56,10 +56,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A ConversionJob. If its spec is not valid, ``spec`` is None and ``invalid`` says why.
+    """A ConversionJob. If its spec is not valid, ``spec`` is None and ``spec_error`` says why.
 
     ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
-    ``output_file`` are what the spec says even if it is not valid, "" if it does not say.
+    ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
     """
 
     key: Key
@@ -69,7 +69,7 @@ class Conversion:
     deleting: bool
     spec: ConversionJobSpec | None
     status: ConversionJobStatus | None = None
-    invalid: str = ""
+    spec_error: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
     conversion_type: str = ""
     input_file: str = ""
@@ -81,8 +81,8 @@ class Conversion:
         return self.status is not None and self.status.phase.terminal
 
     @property
-    def cancelled(self) -> bool:
-        """True if the user asked to cancel it."""
+    def cancel_requested(self) -> bool:
+        """True if spec.cancel is set. The phase becomes Cancelled once the pod has terminated."""
         return self.spec is not None and bool(self.spec.cancel)
 
     @property
@@ -96,12 +96,12 @@ class Conversion:
         return normal_path(self.spec.output_file) if self.spec else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A batch/v1 Job of ours, for one attempt or one sweep.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """What a Job and a pod have in common.
 
-    ``finished`` is Complete or Failed from its conditions, None before that. ``deleted`` means
-    that it no longer exists and that this is its last known state.
+    ``attempt`` is the number of the attempt, or SWEEP_ATTEMPT. ``deleted`` means that the object no
+    longer exists and that this is its last known state.
     """
 
     namespace: str
@@ -109,15 +109,31 @@ class Job:
     uid: str
     version: int
     conversion_uid: str
-    owned: bool
     attempt: int
+    deletion_timestamp: datetime | None = None
+    deleted: bool = False
+
+    @property
+    def deleting(self) -> bool:
+        """True if its deletionTimestamp is set and it still exists. A pod is then terminating."""
+        return self.deletion_timestamp is not None and not self.deleted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(Child):
+    """A batch/v1 Job for one attempt or one sweep.
+
+    ``owned`` is True if the ConversionJob is its controller. ``finished`` is Complete or Failed
+    from its conditions. It is None before that. ``failure`` is the reason of its Failed condition,
+    an empty string if there is none.
+    """
+
+    owned: bool
     created: datetime
-    deleting: bool
     finished: str | None
     finished_at: datetime | None
     failure: str
     image: str
-    deleted: bool = False
 
     @property
     def live(self) -> bool:
@@ -136,26 +152,20 @@ class Terminated:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """A pod of ours.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod(Child):
+    """A pod of a Job.
 
-    ``deleted_at`` is its deletionTimestamp. ``deleted`` means that it no longer exists and that
-    this is its last known state.
+    ``unschedulable`` is the message of the scheduler, ``waiting_reason`` and ``waiting_message``
+    say why the container waits, and ``disruption`` is the reason of the DisruptionTarget condition.
+    A text that is not known is an empty string.
     """
 
-    namespace: str
-    name: str
-    uid: str
-    version: int
-    conversion_uid: str
     job_name: str
-    attempt: int
     phase: str
     reason: str = ""
     message: str = ""
     node: str = ""
-    deleted_at: datetime | None = None
     unschedulable: str = ""
     waiting_reason: str = ""
     waiting_message: str = ""
@@ -163,11 +173,10 @@ class Pod:
     terminated: Terminated | None = None
     disruption: str = ""
     disruption_message: str = ""
-    deleted: bool = False
 
     @property
     def live(self) -> bool:
-        """True while it may run and so takes a slot, even if it is Terminating or an orphan."""
+        """True while its container may run. It then takes a slot, even while it is terminating."""
         return not self.deleted and self.phase not in ("Succeeded", "Failed")
 
 
@@ -183,18 +192,20 @@ class Children:
         """True if a Job or pod of the conversion may still run."""
         return any(job.live for job in self.jobs) or any(pod.live for pod in self.pods)
 
-    def of_attempt(self, number: int) -> Children:
-        """The Jobs and pods of one attempt, which never reads the pod of another attempt."""
+    def of_attempt(self, attempt: int) -> Children:
+        """The Jobs and pods of one attempt.
+
+        Decisions use it, so that no pod of another attempt is read by mistake.
+        """
         return Children(
-            tuple(job for job in self.jobs if job.attempt == number),
-            tuple(pod for pod in self.pods if pod.attempt == number),
+            tuple(job for job in self.jobs if job.attempt == attempt),
+            tuple(pod for pod in self.pods if pod.attempt == attempt),
         )
 
-    def orphan_jobs(self, current: int | None) -> tuple[Job, ...]:
-        """The Jobs of attempts that are over: all Jobs except those of the current attempt.
+    def stale_jobs(self, current: int | None) -> tuple[Job, ...]:
+        """The Jobs of attempts other than the current one; all Jobs if ``current`` is None.
 
-        With None no attempt is in progress. An orphan comes from a create request that arrived
-        late, after its sender considered it lost.
+        A live one was created by a request that arrived late.
         """
         return tuple(job for job in self.jobs if job.attempt != current)
 

@@ -11,18 +11,20 @@ from conversion_operator.api.status import ConversionJobStatus, Retries
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from media_converter.contract import Progress
 
-TOMBSTONE: Final = timedelta(seconds=120)
-"""How long a finished Job stays after the end is stored. A late duplicate of its create request,
-sent by an operator that was paused, then meets 409 and starts nothing."""
+TOMBSTONE_TTL: Final = timedelta(seconds=120)
+"""How long a finished Job is kept after the terminal status is written. A delayed duplicate of its
+create request, sent by an operator process that was suspended, then fails with 409
+AlreadyExists."""
 
 PROGRESS_INTERVAL: Final = timedelta(seconds=10)
 """How often to read and write the progress of a running conversion."""
 
 POSITION_INTERVAL: Final = timedelta(seconds=60)
-"""How often at most to write the queue position of a waiting conversion."""
+"""Shortest time between two writes of a queue position."""
 
-STARTING_SETTLE: Final = timedelta(seconds=2)
-"""How long to wait before writing Starting. Most containers run by then, which saves the write."""
+STARTING_WRITE_DELAY: Final = timedelta(seconds=2)
+"""Age of a Job before Starting is written. Most containers run by then, so the write is not
+needed."""
 
 STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""
@@ -30,10 +32,16 @@ STARTING_INTERVAL: Final = timedelta(seconds=10)
 FORCE_AFTER: Final = timedelta(seconds=60)
 """How long to wait for a cancelled pod to terminate before deleting it by force."""
 
+STOP_RECHECK_INTERVAL: Final = timedelta(seconds=60)
+"""How often to check whether a deleted Job and its pod have stopped, if no watch event says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeleteJob:
-    """Delete one Job. In the foreground, the Job and its slot stay until its pod is deleted."""
+    """Delete one Job.
+
+    With foreground propagation, the Job exists and holds its slot until its pod is deleted.
+    """
 
     job: Job
     foreground: bool
@@ -41,7 +49,7 @@ class DeleteJob:
 
 @dataclass(frozen=True, slots=True)
 class DeletePod:
-    """Delete one pod. With ``force``, do not wait for its node to confirm."""
+    """Delete one pod. With ``force``, do not wait for its kubelet."""
 
     pod: Pod
     force: bool
@@ -49,7 +57,7 @@ class DeletePod:
 
 @dataclass(frozen=True, slots=True)
 class DeleteConversion:
-    """Delete the ConversionJob itself, because its time to live is over."""
+    """Delete the ConversionJob itself, because its time to live has expired."""
 
 
 Action = DeleteJob | DeletePod | DeleteConversion
@@ -57,7 +65,7 @@ Action = DeleteJob | DeletePod | DeleteConversion
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Why a conversion may not start although a slot may be free."""
+    """Why a queued conversion waits: the reason and the message for its status."""
 
     reason: str
     message: str
@@ -65,13 +73,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything one decision looks at.
+    """Everything that one decision depends on.
 
-    ``position`` is 1 for the next conversion in the queue, and None if the conversion is not in
-    the queue or the queue was built before it appeared. ``warning`` is the latest Warning Event of
-    a Job or pod that has not started, "" if there is none. ``progress`` and ``logs`` are what the
-    running converter last wrote. ``since_write`` is the age of our last status write, None if it
-    is not known.
+    ``position`` is 1 for the next conversion in the queue. It is None if the conversion is not in
+    the queue, or if the conversion is newer than the queue. ``block`` is set if something other
+    than the slots keeps the conversion from starting. ``warning`` is the latest Warning Event of a
+    Job or pod that has not started. It is an empty string if there is none. ``progress`` and
+    ``logs`` are the latest output of the running converter. ``last_write_age`` is the time since
+    this operator process last wrote the status. It is None if this process has not written it.
     """
 
     conversion: Conversion
@@ -83,7 +92,7 @@ class Snapshot:
     warning: str = ""
     progress: Progress | None = None
     logs: str = ""
-    since_write: timedelta | None = None
+    last_write_age: timedelta | None = None
 
     @property
     def status(self) -> ConversionJobStatus | None:
@@ -92,7 +101,7 @@ class Snapshot:
 
     @property
     def retries(self) -> Retries:
-        """The stored counters of ended attempts."""
+        """The stored counters of attempts that ended without success."""
         return (self.status and self.status.retries) or Retries()
 
 
@@ -105,13 +114,13 @@ class Plan:
     requeue_after: timedelta | None = None
 
 
-def stop_jobs(jobs: Iterable[Job]) -> tuple[Action, ...]:
-    """Stop the Jobs that may still start or run a pod, except those already being deleted."""
+def delete_live_jobs(jobs: Iterable[Job]) -> tuple[Action, ...]:
+    """Delete the Jobs that may still start or run a pod, except those already being deleted."""
     return tuple(DeleteJob(job, foreground=True) for job in jobs if job.live and not job.deleting)
 
 
 def delete_pods(pods: Iterable[Pod]) -> tuple[Action, ...]:
     """Delete the pods that still exist, except those already being deleted."""
     return tuple(
-        DeletePod(pod, force=False) for pod in pods if not pod.deleted and pod.deleted_at is None
+        DeletePod(pod, force=False) for pod in pods if not pod.deleted and not pod.deleting
     )

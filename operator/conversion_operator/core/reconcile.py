@@ -1,8 +1,9 @@
 """Decides what to do about one conversion: ``decide(snapshot) -> Plan``.
 
 Decisions are level-based: the same snapshot gives the same plan, whichever event led to it. The
-caller carries out the actions, then makes at most one status write, then records Events. Nothing
-here starts a Job: :mod:`conversion_operator.core.admission` decides that over all conversions.
+caller carries out the actions, then makes at most one status write, then records Events. No plan
+creates a Job: :mod:`conversion_operator.core.admission` decides which conversions get one, because
+that depends on all of them.
 """
 
 from __future__ import annotations
@@ -11,32 +12,32 @@ from dataclasses import replace
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.attempts import awaits_attempt, current_attempt
-from conversion_operator.core.cleanup import clean_up
-from conversion_operator.core.ending import cancel, end_attempt
+from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
+from conversion_operator.core.cleanup import plan_cleanup
+from conversion_operator.core.ending import plan_after_attempt, plan_cancel
 from conversion_operator.core.model import Children, Conversion
-from conversion_operator.core.plan import Plan, Snapshot, delete_pods, stop_jobs
-from conversion_operator.core.running import run, start, wait_for_node
-from conversion_operator.core.transitions import fit, owe_callback
-from conversion_operator.core.verdict import Active, Ended, Unreachable, judge
-from conversion_operator.core.waiting import end_without_attempt, wait
+from conversion_operator.core.plan import Plan, Snapshot, delete_live_jobs, delete_pods
+from conversion_operator.core.queued import end_conversion_without_result, plan_queued
+from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
+from conversion_operator.core.transitions import shorten_log, with_pending_callback
+from conversion_operator.core.verdict import Active, Ended, NotStarted, Unreachable, judge
 
 
 def decide(snapshot: Snapshot) -> Plan:
     """The plan for one conversion."""
     conversion = snapshot.conversion
     if conversion.finished:
-        return clean_up(snapshot)
+        return plan_cleanup(snapshot)
     if conversion.deleting:
         return Plan()
     plan = _decide_unfinished(snapshot)
     if plan.status is None:
         return plan
     url = callback_url(conversion, snapshot.policy.callback_url)
-    return replace(plan, status=fit(owe_callback(plan.status, url)))
+    return replace(plan, status=shorten_log(with_pending_callback(plan.status, url)))
 
 
-def decide_ownerless(children: Children) -> Plan:
+def decide_without_conversion(children: Children) -> Plan:
     """The plan for the children of a conversion that no longer exists.
 
     Kubernetes garbage-collects its Jobs and their pods. It does not collect a pod whose owner
@@ -46,7 +47,7 @@ def decide_ownerless(children: Children) -> Plan:
 
 
 def callback_url(conversion: Conversion, default: str) -> str:
-    """The URL to call when the conversion ends, "" for no callback."""
+    """The URL to call when the conversion ends. An empty string if there is no callback."""
     given = conversion.spec.notify if conversion.spec else None
     return given.url if given else default
 
@@ -54,25 +55,30 @@ def callback_url(conversion: Conversion, default: str) -> str:
 def _decide_unfinished(snapshot: Snapshot) -> Plan:
     conversion, children = snapshot.conversion, snapshot.children
     if conversion.spec is None:
-        return end_without_attempt(snapshot, Phase.FAILED, Reason.INVALID_SPEC, conversion.invalid)
+        return end_conversion_without_result(
+            snapshot, Phase.FAILED, Reason.INVALID_SPEC, conversion.spec_error
+        )
     if awaits_attempt(conversion, children):
-        return wait(snapshot)
-    number = current_attempt(conversion, children)
-    plan = _follow_attempt(snapshot, children.of_attempt(number))
-    return replace(plan, actions=stop_jobs(children.orphan_jobs(number)) + plan.actions)
+        return plan_queued(snapshot)
+    attempt = latest_attempt_number(conversion, children)
+    plan = _plan_attempt(snapshot, children.of_attempt(attempt))
+    return replace(plan, actions=delete_live_jobs(children.stale_jobs(attempt)) + plan.actions)
 
 
-def _follow_attempt(snapshot: Snapshot, attempt: Children) -> Plan:
-    """The plan for the attempt in progress. ``attempt`` has its Job and pods only."""
-    verdict = judge(attempt, snapshot.warning, snapshot.now)
+def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
+    """The plan for the attempt in progress.
+
+    ``attempt_children`` are only the Job and pods of the attempt in progress.
+    """
+    verdict = judge(attempt_children, snapshot.warning, snapshot.now)
     match verdict:
         case Ended():
-            return end_attempt(snapshot, attempt, verdict)
-        case _ if snapshot.conversion.cancelled:
-            return cancel(snapshot, attempt)
+            return plan_after_attempt(snapshot, attempt_children, verdict)
+        case _ if snapshot.conversion.cancel_requested:
+            return plan_cancel(snapshot, attempt_children)
         case Active():
-            return run(snapshot, attempt, verdict)
+            return plan_running(snapshot, attempt_children, verdict)
         case Unreachable():
-            return wait_for_node(snapshot, attempt, verdict)
-        case _:
-            return start(snapshot, attempt, verdict)
+            return plan_unreachable(snapshot, attempt_children, verdict)
+        case NotStarted():
+            return plan_starting(snapshot, attempt_children, verdict)

@@ -1,4 +1,4 @@
-"""The retry policy: whether a conversion gets another attempt, and how long it waits for it.
+"""The retry policy: whether another attempt follows, and after which back-off.
 
 Both follow from the counters in ``status.retries``.
 """
@@ -13,8 +13,8 @@ from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.verdict import Outcome
 
 MAX_DISRUPTIONS: Final = 10
-"""Disruptions do not count against maxRetries. This bound stops a conversion that a broken
-cluster disrupts every time."""
+"""Disruptions do not count against maxRetries. This bound ends a conversion that a broken cluster
+disrupts every time."""
 
 _FIRST_BACKOFF: Final = timedelta(seconds=10)
 _LONGEST_BACKOFF: Final = timedelta(minutes=5)
@@ -24,7 +24,7 @@ _DISRUPTION_BACKOFF: Final = timedelta(seconds=1)
 
 
 def count_end(retries: Retries, outcome: Outcome) -> Retries:
-    """The counters after one more attempt with this outcome."""
+    """The counters after an attempt with this outcome."""
     return Retries(
         failures=retries.failures + (outcome is Outcome.FAILURE),
         disruptions=retries.disruptions + (outcome is Outcome.DISRUPTION),
@@ -34,23 +34,18 @@ def count_end(retries: Retries, outcome: Outcome) -> Retries:
 
 
 def count_not_started(retries: Retries, image_changed: bool) -> Retries:
-    """The counters after one more attempt whose container did not start.
+    """The counters after an attempt whose container did not start.
 
-    If the image changed, the count begins again at 0: the new image may well start.
+    If the image changed, ``not_started`` becomes 0, because the new image may start.
     """
-    return Retries(
-        failures=retries.failures,
-        disruptions=retries.disruptions,
-        out_of_memory=retries.out_of_memory,
-        not_started=0 if image_changed else retries.not_started + 1,
-    )
+    failed = 0 if image_changed else retries.not_started + 1
+    return retries.model_copy(update={"not_started": failed})
 
 
 def may_retry(outcome: Outcome, retries: Retries, conversion: Conversion, policy: Policy) -> bool:
     """True if another attempt follows an attempt with this outcome.
 
-    ``retries`` already counts that attempt. With maxRetries 0 the conversion's own failures are
-    never retried; disruptions still are.
+    ``retries`` already counts that attempt. If maxRetries is 0, only disruptions are retried.
     """
     given = conversion.spec.max_retries if conversion.spec else None
     allowed = policy.max_retries if given is None else given
@@ -65,16 +60,16 @@ def may_retry(outcome: Outcome, retries: Retries, conversion: Conversion, policy
             return False
 
 
-def start_timed_out(retries: Retries, policy: Policy) -> bool:
-    """True if the failed starts and the pauses after them add up to the queue timeout."""
+def queue_timeout_exceeded(retries: Retries, policy: Policy) -> bool:
+    """True if the failed starts and their back-offs add up to the queue timeout."""
     failed = retries.not_started
-    pauses = sum((_start_backoff(n) for n in range(1, failed + 1)), timedelta(0))
-    spent = pauses + timedelta(seconds=policy.start_timeout) * failed
+    backoffs = sum((_start_backoff(n) for n in range(1, failed + 1)), timedelta(0))
+    spent = backoffs + timedelta(seconds=policy.start_timeout) * failed
     return failed > 0 and spent >= timedelta(seconds=policy.queue_timeout)
 
 
 def backoff(retries: Retries) -> timedelta:
-    """The pause between the end of an attempt and the start of the next one."""
+    """The shortest time between the end of an attempt and the start of the next one."""
     if retries.not_started:
         return _start_backoff(retries.not_started)
     if retries.failures:
@@ -84,7 +79,6 @@ def backoff(retries: Retries) -> timedelta:
 
 
 def _start_backoff(failed: int) -> timedelta:
-    # The exponent is bounded, because a conversion that fails to start many times would
-    # otherwise overflow the product.
+    # The exponent is bounded. Otherwise the product would overflow after many failed starts.
     factor: int = 2 ** min(failed - 1, 10)
     return min(_FIRST_START_BACKOFF * factor, _LONGEST_START_BACKOFF)

@@ -1,7 +1,7 @@
 """The sweep policy: one short Job removes the temporary file that a killed attempt left behind.
 
-The Job carries its conversion's labels with attempt 0. So it takes a slot like any other Job, and
-it is never mistaken for an attempt.
+A sweep is not an attempt. Its Job carries the uid of the conversion, so it takes a slot like any
+other Job.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.attempts import last_attempt
+from conversion_operator.core.attempts import last_recorded_attempt
 from conversion_operator.core.model import Children, Conversion, Job, Policy
 from media_converter.contract import ExitReason
 
 SWEEP_ATTEMPT: Final = 0
+"""A sweep is not an attempt. Its Job carries attempt 0, which no attempt has."""
 
 SWEEP_WITHIN: Final = timedelta(hours=1)
-"""How long after the end of a conversion its sweep may start. The Job of a sweep stays for as
-long, as the record that there was one."""
+"""How long after the end of a conversion its sweep may start. The Job of a sweep is kept for the
+same time: it is the record that there was a sweep."""
 
 _KILLED: Final = frozenset(
     str(reason)
@@ -37,12 +38,12 @@ _KILLED: Final = frozenset(
 
 
 def wants_sweep(conversion: Conversion, children: Children, now: datetime) -> bool:
-    """True if the last attempt may have left a file and no sweep has run yet.
+    """True if the last attempt may have left a temporary file and there was no sweep yet.
 
-    There is no sweep while a Job or pod of the conversion is live: two pods of one conversion
-    never run at the same time.
+    No sweep starts while a Job or pod of the conversion is live: two pods of one conversion never
+    run at the same time.
     """
-    status, last = conversion.status, last_attempt(conversion.status)
+    status, last = conversion.status, last_recorded_attempt(conversion.status)
     if status is None or last is None or conversion.spec is None or conversion.deleting:
         return False
     killed = status.phase is Phase.FAILED and status.reason in _KILLED
@@ -56,7 +57,7 @@ def wanted_sweeps(
 ) -> tuple[str, ...]:
     """The uids of the conversions that want a sweep, in the order in which they ended.
 
-    Each admission pass that leaves slots free calls this once. It visits every conversion.
+    An admission pass calls this once if it leaves slots free. It visits every conversion.
     """
     none = Children()
     wanting = (c for c in conversions if wants_sweep(c, children.get(c.key.uid, none), now))
@@ -64,19 +65,21 @@ def wanted_sweeps(
 
 
 def free_for_sweeps(waiting: int, held: int, policy: Policy) -> int:
-    """How many sweeps may start: the number of slots that no conversion waits for."""
+    """How many sweeps may start: the free slots that no waiting conversion needs."""
     return max(0, policy.max_parallel - held - waiting) if policy.enabled else 0
 
 
-def until_sweep_deleted(job: Job, ended_for: timedelta, now: datetime, policy: Policy) -> timedelta:
-    """How long until the Job of a sweep is deleted. Zero or less for at once.
+def until_sweep_deleted(
+    job: Job, time_since_end: timedelta, now: datetime, policy: Policy
+) -> timedelta:
+    """How long until the Job of a sweep is deleted. Zero or negative: delete it now.
 
-    A sweep that does not finish within the start timeout releases its slot. Another may follow
-    within the hour. ``ended_for`` is the time since the conversion ended.
+    A sweep that does not finish within the start timeout releases its slot. Another one may start
+    within the hour. ``time_since_end`` is the time since the conversion ended.
     """
     if job.live:
         return timedelta(seconds=policy.start_timeout) - (now - job.created)
-    return SWEEP_WITHIN - ended_for
+    return SWEEP_WITHIN - time_since_end
 
 
 def _ended_at(conversion: Conversion) -> tuple[datetime, str]:

@@ -1,4 +1,4 @@
-"""Builds the next status from the stored one: which fields each phase has, and their bounds."""
+"""Builds the next status from the stored one: the fields of each phase, and their bounds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from media_converter.contract import Progress as ReportedProgress
 STATUS_MAX_BYTES: Final = 8192
 _CONDITION_MESSAGE_MAX_BYTES: Final = 256
 _ATTEMPT_MESSAGE_MAX_BYTES: Final = 256
-# How much status.notify may still grow: two times, a count and a message, with their names.
+# Bytes reserved for status.notify to grow: two timestamps, a count and a message, with their JSON
+# keys.
 _NOTIFY_BYTES: Final = 160 + NOTIFY_MESSAGE_MAX_BYTES
 
 
@@ -41,8 +42,8 @@ _NOTIFY_BYTES: Final = 160 + NOTIFY_MESSAGE_MAX_BYTES
 class Transition:
     """The step from the stored status to the next one.
 
-    ``to`` or ``within_phase`` begins it, each ``with_…`` method returns it with more fields set,
-    and ``status`` is the result.
+    ``to`` and ``within_phase`` create it. Each ``with_…`` method returns a copy with more fields
+    set. ``status`` is the result.
     """
 
     now: datetime
@@ -50,13 +51,14 @@ class Transition:
 
     @classmethod
     def to(cls, snapshot: Snapshot, phase: Phase, reason: str, message: str) -> Self:
-        """Enter a phase, or write it with another reason.
+        """Enter a phase, or stay in it with another reason.
 
-        The history, the log and the callback are kept. Queued and Starting have no pod and no
-        start time. A terminal phase gets the current time as its completion time.
+        The attempts, the log and the callback are kept. Queued and Starting drop the pod, the node
+        and the start time of the previous attempt; ``with_pod`` can set pod and node again. A
+        terminal phase gets the current time as its completion time.
         """
         old = snapshot.status
-        has_run = phase not in (Phase.QUEUED, Phase.STARTING)
+        keeps_pod = phase not in (Phase.QUEUED, Phase.STARTING)
         text = one_line(message, MESSAGE_MAX_BYTES)
         status = ConversionJobStatus(
             phase=phase,
@@ -67,9 +69,9 @@ class Transition:
             attempts=old.attempts if old else None,
             retries=old.retries if old else None,
             job_name=old.job_name if old else None,
-            pod_name=old.pod_name if old and has_run else None,
-            node_name=old.node_name if old and has_run else None,
-            start_time=old.start_time if old and has_run else None,
+            pod_name=old.pod_name if old and keeps_pod else None,
+            node_name=old.node_name if old and keeps_pod else None,
+            start_time=old.start_time if old and keeps_pod else None,
             completion_time=snapshot.now if phase.terminal else None,
             logs=old.logs if old else None,
             notify=old.notify if old else None,
@@ -78,31 +80,32 @@ class Transition:
 
     @classmethod
     def within_phase(cls, snapshot: Snapshot, reason: str, message: str) -> Self:
-        """Keep the phase, or Starting if none is stored yet, and change the reason."""
+        """Change the reason and keep the stored phase. If no phase is stored yet, use Starting."""
         phase = snapshot.status.phase if snapshot.status else Phase.STARTING
         return cls.to(snapshot, phase, reason, message)
 
     def with_queue_position(self, position: int | None) -> Self:
-        """Set the place in the queue. None for a conversion that may not start."""
+        """Set the queue position. None if a block keeps the conversion from starting."""
         return self._set(queue_position=position)
 
-    def with_attempt(self, attempt: Children) -> Self:
-        """Record the attempt that these children belong to, unless it is recorded already.
+    def with_attempt(self, attempt_children: Children) -> Self:
+        """Add the attempt of these children to the attempts, unless the status already has it.
 
-        An attempt that has neither a Job nor a pod is known from the stored status only, so there
-        is nothing to add.
+        Nothing changes if there is neither a Job nor a pod. The attempt is then already in the
+        status, because it is not known from anywhere else.
         """
-        job, pod = next(iter(attempt.jobs), None), next(iter(attempt.pods), None)
+        job = next(iter(attempt_children.jobs), None)
+        pod = next(iter(attempt_children.pods), None)
         if job:
-            number, name = job.attempt, job.name
+            attempt, name = job.attempt, job.name
             created: datetime | None = job.created
         elif pod:
-            number, name, created = pod.attempt, pod.job_name, pod.running_since
+            attempt, name, created = pod.attempt, pod.job_name, pod.running_since
         else:
             return self
         attempts = list(self.status.attempts or ())
-        if not attempts or attempts[-1].number != number:
-            attempts.append(Attempt(number=number, start_time=created or EPOCH))
+        if not attempts or attempts[-1].number != attempt:
+            attempts.append(Attempt(number=attempt, start_time=created or EPOCH))
         return self._set(attempts=attempts[-ATTEMPTS_KEPT:], job_name=name)
 
     def with_pod(self, pod: Pod | None) -> Self:
@@ -112,14 +115,15 @@ class Transition:
         return self._set(pod_name=pod.name, node_name=pod.node or None)
 
     def with_start(self, pod: Pod) -> Self:
-        """The container of this pod is running: set its start time and drop older logs."""
+        """Set the start time of this running pod and drop the log of the previous attempt."""
         return self.with_pod(pod)._set(start_time=pod.running_since, logs=None)
 
-    def with_attempt_ended(self, reason: str, message: str) -> Self:
+    def with_attempt_closed(self, reason: str, message: str) -> Self:
         """Record how the last attempt ended.
 
-        A final attempt ends with the conversion. Any other attempt ends now: the back-off counts
-        from the moment we noticed the end, not from a container's time in the past.
+        In a terminal phase the attempt gets the conversion's completion time. Otherwise it gets
+        the current time: the back-off counts from when the operator saw the end, not from when the
+        container terminated.
         """
         attempts = list(self.status.attempts or ())
         if attempts:
@@ -132,10 +136,10 @@ class Transition:
             )
         return self._set(attempts=attempts or None)
 
-    def with_end(self, end: Ended) -> Self:
-        """Record the end of the last attempt: its pod, the end of its log, and its reason.
+    def with_result(self, end: Ended) -> Self:
+        """Record the result of the last attempt: its pod, the end of its log, and its reason.
 
-        A terminal phase also gets the times and, on success, the facts about the output.
+        A terminal phase also gets the times. Succeeded also gets the facts about the output.
         """
         report = end.report or Report(final=False)
         ended = self.with_pod(end.pod)
@@ -149,10 +153,10 @@ class Transition:
                 output=_output_facts(report.output) if report.output else None,
                 progress=Progress(percent=100),
             )
-        return ended.with_attempt_ended(end.reason, end.message)
+        return ended.with_attempt_closed(end.reason, end.message)
 
     def with_retries(self, retries: Retries | None) -> Self:
-        """Set the counters of ended attempts."""
+        """Set the counters of attempts that ended without success."""
         return self._set(retries=retries)
 
     def _with_times(self, end: Ended) -> Self:
@@ -165,10 +169,10 @@ class Transition:
         return type(self)(self.now, self.status.model_copy(update=fields))
 
 
-def update_progress(
+def with_progress(
     status: ConversionJobStatus, progress: ReportedProgress, logs: str
 ) -> ConversionJobStatus:
-    """The same status with the progress and the log that the running converter last wrote."""
+    """A copy of the status with the latest progress and log of the running converter."""
     speed = f"{progress.speed:.2f}x" if progress.speed is not None else None
     percent = progress.percent
     return status.model_copy(
@@ -183,20 +187,23 @@ def update_progress(
     )
 
 
-def owe_callback(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
-    """The same status, with a pending callback if its phase is terminal and there is a URL."""
+def with_pending_callback(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
+    """A copy of the status with a pending callback, if its phase is terminal and there is a URL.
+
+    The callback of a status that already has one is not changed.
+    """
     if not url or not status.phase.terminal or status.notify is not None:
         return status
     pending = Notification(state=NotifyState.PENDING, attempts=0)
     return status.model_copy(update={"notify": pending})
 
 
-def fit(status: ConversionJobStatus) -> ConversionJobStatus:
-    """The same status in at most STATUS_MAX_BYTES as kubectl prints it. The log is shortened.
+def shorten_log(status: ConversionJobStatus) -> ConversionJobStatus:
+    """A copy of the status whose log is cut until kubectl prints at most STATUS_MAX_BYTES.
 
-    kubectl prints <, > and & as six bytes each, so counting characters is not enough. The size
-    reserves room for status.notify to grow: later writes change notify alone and cannot shorten
-    the log.
+    kubectl prints <, > and & as six bytes each, so counting characters is not enough. If there is
+    a callback, bytes are reserved for status.notify to grow, because later writes change only
+    notify.
     """
     while (excess := _printed_size(status) - STATUS_MAX_BYTES) > 0 and status.logs:
         keep = len(status.logs.encode()) - max(1, excess // 6)

@@ -1,7 +1,7 @@
 """Judges one attempt from its Job and its pods.
 
-The checks come in the order of trust: first how the container itself terminated, then what the
-kubelet reports about the pod, then the Job's conditions, and last that an object is missing.
+The most reliable evidence is checked first: the terminated state of the container, then the status
+of the pod, then whether the Job exists, then the conditions of the Job.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from media_converter.contract import (
 _SIGKILL: Final = 137
 _SIGTERM: Final = 143
 _START_ERROR: Final = 128
-# A kubelet that responds removes a deleted pod soon after its grace period of 10 s.
+# If the kubelet responds, a terminating pod is removed soon after its deletionTimestamp, which
+# includes the grace period.
 _KUBELET_SLACK: Final = timedelta(seconds=60)
 
 _REASON_BY_WAITING: Final = {
@@ -56,18 +57,22 @@ _REASON_BY_WARNING: Final = (
 
 
 class Outcome(Enum):
-    """What the end of an attempt counts as for retries."""
+    """How the end of an attempt counts for retries."""
 
     SUCCESS = auto()
-    FINAL = auto()  # the input or the request is at fault: never retried
-    FAILURE = auto()  # retried within spec.maxRetries
-    OUT_OF_MEMORY = auto()  # retried once with twice the memory
-    DISRUPTION = auto()  # caused by the cluster: does not count against spec.maxRetries
+    NOT_RETRYABLE = auto()
+    """Never retried: a fault of the input or the request, or a node that did not come back."""
+    FAILURE = auto()
+    """Retried within spec.maxRetries."""
+    OUT_OF_MEMORY = auto()
+    """Retried once with twice the memory."""
+    DISRUPTION = auto()
+    """Caused by the cluster. Retried, and does not count against spec.maxRetries."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The container does not run yet. ``message`` quotes Kubernetes where it says why."""
+class NotStarted:
+    """The container does not run yet. ``message`` quotes Kubernetes if it gives a cause."""
 
     reason: str
     message: str
@@ -83,7 +88,10 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """The pod was deleted and still exists: its node does not respond."""
+    """The pod is still terminating after its grace period: its node does not respond.
+
+    ``since`` is the deletionTimestamp of the pod.
+    """
 
     pod: Pod
     since: datetime
@@ -91,7 +99,10 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The attempt is over. ``finished_at`` is None if its end was not observed."""
+    """The attempt has ended.
+
+    ``pod``, ``report`` and the two times are None if they are not known.
+    """
 
     outcome: Outcome
     reason: str
@@ -102,39 +113,40 @@ class Ended:
     finished_at: datetime | None = None
 
 
-Verdict = Waiting | Active | Unreachable | Ended
+Verdict = NotStarted | Active | Unreachable | Ended
 
 
-def judge(attempt: Children, warning: str, now: datetime) -> Verdict:
-    """The verdict on one attempt. ``attempt`` holds the Job and the pods of that attempt only.
+def judge(attempt_children: Children, warning: str, now: datetime) -> Verdict:
+    """The verdict on one attempt.
 
-    ``warning`` is the latest Warning Event about the Job or its pod, "" if there is none. If the
-    pod of a Job is refused, only this Event says why.
+    ``attempt_children`` are only the Job and pods of the attempt in progress. ``warning`` is the
+    latest Warning Event about the Job or its pod. It is an empty string if there is none. If the
+    API server rejects the pod of a Job, only this Event says why.
     """
-    job = next(iter(attempt.jobs), None)
-    pod = _decisive_pod(attempt.pods)
+    job = next(iter(attempt_children.jobs), None)
+    pod = _decisive_pod(attempt_children.pods)
     if pod and pod.terminated:
         return _judge_container_end(pod, pod.terminated, job)
     if pod and not pod.live:
         return _judge_pod_end(pod, job)
-    if pod and pod.deleted_at and now > pod.deleted_at + _KUBELET_SLACK:
-        return Unreachable(pod, pod.deleted_at)
+    if pod and pod.deletion_timestamp and now > pod.deletion_timestamp + _KUBELET_SLACK:
+        return Unreachable(pod, pod.deletion_timestamp)
     if pod and pod.running_since:
         return Active(pod)
     if job is None or job.deleted:
         return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job of the attempt was deleted")
     if job.finished:
         return _judge_job_end(job)
-    return _judge_waiting(pod, warning)
+    return _judge_not_started(pod, warning)
 
 
 def _decisive_pod(pods: tuple[Pod, ...]) -> Pod | None:
-    """The pod that decides the verdict. The Job controller may start two pods, though rarely.
+    """The pod that decides the verdict. In rare cases the Job controller starts two pods.
 
-    A running pod decides first, then one that succeeded, one that terminated, a live one, and
-    last the one with the latest version.
+    A running pod comes first, then one that succeeded, one that terminated, and a live one. Among
+    equal pods the one with the latest version is chosen.
     """
-    ranked = sorted(
+    return max(
         pods,
         key=lambda pod: (
             pod.live and pod.running_since is not None,
@@ -143,8 +155,8 @@ def _decisive_pod(pods: tuple[Pod, ...]) -> Pod | None:
             pod.live,
             pod.version,
         ),
+        default=None,
     )
-    return ranked[-1] if ranked else None
 
 
 def _judge_container_end(pod: Pod, end: Terminated, job: Job | None) -> Ended:
@@ -179,7 +191,7 @@ def _explain_end(
         return Outcome.DISRUPTION, _REASON_BY_DISRUPTION[pod.disruption], pod.disruption_message
     if pod.reason == "DeadlineExceeded":
         return (
-            Outcome.FINAL,
+            Outcome.NOT_RETRYABLE,
             ExitReason.DEADLINE_EXCEEDED,
             "the pod ran longer than its activeDeadlineSeconds",
         )
@@ -191,7 +203,7 @@ def _explain_end(
     if known:
         message = report.message if report and report.message else known
         return _outcome_of(known), known, message
-    if pod.deleted_at:
+    if pod.deletion_timestamp:
         return _explain_sigterm(pod, job)
     signal = " (SIGKILL)" if end.exit_code == _SIGKILL else ""
     return (
@@ -205,43 +217,43 @@ def _outcome_of(reason: ExitReason) -> Outcome:
     if reason is ExitReason.OUT_OF_MEMORY:
         return Outcome.OUT_OF_MEMORY
     if reason in FILE_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED:
-        return Outcome.FINAL
+        return Outcome.NOT_RETRYABLE
     return Outcome.FAILURE
 
 
 def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Outcome, str, str]:
-    """The container received SIGTERM without a known disruption.
+    """The end of a container that received SIGTERM without a known disruption.
 
     Usually somebody deleted the Job or the pod.
     """
     if job is None or job.deleted or job.deleting:
         return Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted while it was running"
-    if pod.deleted_at or pod.deleted:
+    if pod.deleting or pod.deleted:
         return Outcome.DISRUPTION, Reason.POD_DELETED, "the pod was deleted while it was running"
     return Outcome.DISRUPTION, ExitReason.TERMINATED, "the container was stopped with SIGTERM"
 
 
 def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
-    """A pod that ended or was deleted, and whose container state is not known."""
+    """The verdict on a pod that ended or was deleted, and whose container state is not known."""
     message = _brief(pod.message) or pod.disruption_message
     if pod.disruption in _REASON_BY_DISRUPTION:
         return Ended(Outcome.DISRUPTION, _REASON_BY_DISRUPTION[pod.disruption], message, pod)
     if pod.reason == "DeadlineExceeded":
-        return Ended(Outcome.FINAL, ExitReason.DEADLINE_EXCEEDED, message, pod)
+        return Ended(Outcome.NOT_RETRYABLE, ExitReason.DEADLINE_EXCEEDED, message, pod)
     if pod.reason == "Evicted":
         return Ended(Outcome.DISRUPTION, Reason.EVICTED, message, pod)
     if pod.deleted:
         if job is None or job.deleted or job.deleting:
             return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted", pod)
         return Ended(Outcome.DISRUPTION, Reason.POD_DELETED, "the pod was deleted", pod)
-    # The kubelet refused to start it (UnexpectedAdmissionError, OutOfcpu, NodeAffinity, …).
+    # The kubelet rejected the pod (UnexpectedAdmissionError, OutOfcpu, NodeAffinity, …).
     return Ended(Outcome.DISRUPTION, Reason.START_ERROR, message or pod.reason or pod.phase, pod)
 
 
 def _judge_job_end(job: Job) -> Ended:
-    """The Job ended and no pod of it is known: the pod and its result were deleted."""
+    """The verdict on a finished Job without a pod: the pod and its result were deleted."""
     if job.failure == "DeadlineExceeded":
-        return Ended(Outcome.FINAL, ExitReason.DEADLINE_EXCEEDED, job.failure)
+        return Ended(Outcome.NOT_RETRYABLE, ExitReason.DEADLINE_EXCEEDED, job.failure)
     return Ended(
         Outcome.DISRUPTION,
         Reason.POD_DELETED,
@@ -250,20 +262,20 @@ def _judge_job_end(job: Job) -> Ended:
     )
 
 
-def _judge_waiting(pod: Pod | None, warning: str) -> Waiting:
+def _judge_not_started(pod: Pod | None, warning: str) -> NotStarted:
     if pod is None:
-        return Waiting(
+        return NotStarted(
             _classify_warning(warning) or Reason.STARTING, warning or "the Job has no pod yet", None
         )
     if pod.unschedulable:
-        return Waiting(Reason.UNSCHEDULABLE, _brief(pod.unschedulable), pod)
+        return NotStarted(Reason.UNSCHEDULABLE, _brief(pod.unschedulable), pod)
     known = _REASON_BY_WAITING.get(pod.waiting_reason)
     if known:
-        return Waiting(known, _brief(pod.waiting_message) or pod.waiting_reason, pod)
+        return NotStarted(known, _brief(pod.waiting_message) or pod.waiting_reason, pod)
     warned = _classify_warning(warning)
     if warned:
-        return Waiting(warned, _brief(warning), pod)
-    return Waiting(Reason.STARTING, "the container is starting", pod)
+        return NotStarted(warned, _brief(warning), pod)
+    return NotStarted(Reason.STARTING, "the container is starting", pod)
 
 
 def _classify_warning(text: str) -> Reason | None:

@@ -62,7 +62,6 @@ def job(attempt: int = 1, uid: str = UID, **changes: Any) -> Job:
         owned=True,
         attempt=attempt,
         created=T0,
-        deleting=False,
         finished=None,
         finished_at=None,
         failure="",

@@ -97,8 +97,9 @@ def test_limit_zero_starts_nothing() -> None:
         (children(job(), running()), 1),
         (children(running()), 1),  # an orphan, or its Job is not seen yet
         (children(job(finished="Complete"), ended(0)), 0),
-        (children(job(finished="Failed"), running(deleted_at=at(1))), 1),  # still terminating
-        (children(job(deleting=True)), 1),
+        # the pod is still terminating
+        (children(job(finished="Failed"), running(deletion_timestamp=at(1))), 1),
+        (children(job(deletion_timestamp=at(1))), 1),
         (children(job(), running(), replace(running(), uid="another")), 2),
         (children(job(deleted=True), running(deleted=True)), 0),
         (children(job(), job(2), running()), 2),
@@ -157,7 +158,7 @@ def test_missing_claim_stops_its_namespace_only() -> None:
 
 def test_a_refused_conversion_does_not_block_the_next() -> None:
     block = Block(Reason.POD_REJECTED, "no")
-    queue = queue_of(many(2), obstacles=Obstacles(refused={"uid-0000": block}))
+    queue = queue_of(many(2), obstacles=Obstacles(rejected={"uid-0000": block}))
     assert queue.order == ("uid-0001",)
     assert queue.blocks["uid-0000"] == block
 

@@ -23,7 +23,11 @@ from conversion_operator.controller.settings import Settings
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion
 from conversion_operator.core.reconcile import callback_url, decide
-from conversion_operator.core.transitions import STATUS_MAX_BYTES, fit, owe_callback
+from conversion_operator.core.transitions import (
+    STATUS_MAX_BYTES,
+    shorten_log,
+    with_pending_callback,
+)
 from media_converter.contract import ExitReason
 from tests.unit.operator.builders import (
     POLICY,
@@ -97,7 +101,7 @@ class TestOwed:
 
     def test_a_status_written_again_keeps_it(self) -> None:
         told = PENDING.model_copy(update={"state": NotifyState.DELIVERED, "attempts": 1})
-        kept = owe_callback(status(DONE).model_copy(update={"notify": told}), URL)
+        kept = with_pending_callback(status(DONE).model_copy(update={"notify": told}), URL)
         assert kept.notify == told
 
 
@@ -248,7 +252,7 @@ class TestMessage:
         assert b"secret" not in message.body
 
     def test_one_that_could_not_be_understood_is_told_of(self) -> None:
-        odd = replace(conversion(), spec=None, invalid="spec.size: odd")
+        odd = replace(conversion(), spec=None, spec_error="spec.size: odd")
         policy = replace(POLICY, callback_url=URL)
         plan = decide(snapshot(odd, policy=policy))
         data = json.loads(build_message(replace(odd, status=plan.status)).body)["data"]
@@ -264,7 +268,7 @@ def test_a_full_status_has_room_for_what_becomes_of_the_callback() -> None:
     full = status(DONE).model_copy(
         update={"logs": "<" * 2048, "message": "&" * 1024, "attempts": None}
     )
-    fitted = fit(full)
+    fitted = shorten_log(full)
     longest = Notification(
         state=NotifyState.DELIVERED,
         attempts=10**6,

@@ -24,11 +24,11 @@ from conversion_operator.cluster.objects import Object, ObjectList, Resource, Wa
 from conversion_operator.cluster.parsing import PARSERS, parse_conversion, parse_job
 from conversion_operator.controller.store import Store
 from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
-from conversion_operator.core.attempts import awaits_attempt, current_attempt
+from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
-from conversion_operator.core.reconcile import decide, decide_ownerless
+from conversion_operator.core.reconcile import decide, decide_without_conversion
 from media_converter.contract import EXIT_CODES, ExitReason
 from tests.unit.operator.builders import T0, bad_report, good_report
 
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
             self.reserved.discard(uid)
             return
         children = self.store.children(uid)
-        attempt = current_attempt(conversion, children) + 1
+        attempt = latest_attempt_number(conversion, children) + 1
         if uid in self.attempts and self.attempts[uid] < attempt:
             self.reserved.discard(uid)  # the requested attempt is known by now
             self.attempts.pop(uid)
@@ -199,7 +199,7 @@ class Machine(RuleBasedStateMachine):
     def work(self, uid: str, die: bool = False) -> None:
         conversion = self.store.conversion(uid)
         if conversion is None:
-            self.carry_out(decide_ownerless(self.store.children(uid)))
+            self.carry_out(decide_without_conversion(self.store.children(uid)))
             return
         self.make_sure(conversion)
         plan = decide(Snapshot(conversion, self.store.children(uid), self.now, POLICY, position=1))
@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
         children = self.store.children(uid)
         if conversion.finished or awaits_attempt(conversion, children):
             return
-        mine = children.of_attempt(current_attempt(conversion, children))
+        mine = children.of_attempt(latest_attempt_number(conversion, children))
         if not mine.jobs and not mine.pods:
             self.look_up(Resource.JOBS, uid)
         elif any(job.finished for job in mine.jobs) and not any(p.terminated for p in mine.pods):

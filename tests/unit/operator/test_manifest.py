@@ -153,4 +153,4 @@ def test_memory_is_doubled_within_bounds(limit: str, doubled: int) -> None:
 
 def test_an_invalid_spec_makes_no_job() -> None:
     with pytest.raises(ValueError, match="no valid spec: why"):
-        build(replace(conversion(), spec=None, invalid="why"))
+        build(replace(conversion(), spec=None, spec_error="why"))

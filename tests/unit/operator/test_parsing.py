@@ -75,7 +75,7 @@ def test_a_stored_status_is_parsed_back() -> None:
 def test_an_invalid_spec_says_why(spec: Any, word: str) -> None:
     parsed = parse_conversion(body(spec=spec))
     assert parsed.spec is None
-    assert word in parsed.invalid
+    assert word in parsed.spec_error
 
 
 @pytest.mark.parametrize("stored", [{"phase": "Sleeping"}, {"conditions": "none"}, {"x": {}}])

@@ -18,8 +18,8 @@ from conversion_operator.core.plan import (
     DeletePod,
     Plan,
 )
-from conversion_operator.core.reconcile import decide, decide_ownerless
-from conversion_operator.core.transitions import fit
+from conversion_operator.core.reconcile import decide, decide_without_conversion
+from conversion_operator.core.transitions import shorten_log
 from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report, dump_report
 from tests.unit.operator.builders import (
     POLICY,
@@ -85,11 +85,11 @@ class TestWaiting:
     def test_position_writes(self, old: int, new: int, age: float | None, written: bool) -> None:
         subject = step(conversion(), NONE, position=old)[1]
         since = None if age is None else timedelta(seconds=age)
-        plan, _ = step(subject, NONE, position=new, since_write=since)
+        plan, _ = step(subject, NONE, position=new, last_write_age=since)
         assert (plan.status is not None) == written
 
     def test_a_position_that_changed_too_soon_is_written_later(self) -> None:
-        plan, _ = step(queued(), NONE, position=3, since_write=timedelta(seconds=20))
+        plan, _ = step(queued(), NONE, position=3, last_write_age=timedelta(seconds=20))
         assert plan.requeue_after == timedelta(seconds=40)
 
     def test_a_block_says_why(self) -> None:
@@ -106,7 +106,7 @@ class TestWaiting:
         assert status(subject).completion_time == at(5)
 
     def test_an_invalid_spec_fails_at_once(self) -> None:
-        subject = replace(conversion(), spec=None, invalid="spec.inputFile: missing")
+        subject = replace(conversion(), spec=None, spec_error="spec.inputFile: missing")
         _, subject = step(subject, NONE)
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InvalidSpec")
         assert "inputFile" in status(subject).message
@@ -199,9 +199,9 @@ class TestRunning:
         parts = children(job(), running())
         news: dict[str, Any] = {"progress": Progress(41, 2.5, 9), "logs": "frame 1\n"}
         soon = timedelta(seconds=9)
-        plan, _ = step(is_running(), parts, since_write=soon, **news)
+        plan, _ = step(is_running(), parts, last_write_age=soon, **news)
         assert (plan.status, plan.requeue_after) == (None, timedelta(seconds=1))
-        plan, subject = step(is_running(), parts, since_write=timedelta(seconds=10), **news)
+        plan, subject = step(is_running(), parts, last_write_age=timedelta(seconds=10), **news)
         progress = status(subject).progress
         assert progress
         assert (progress.percent, progress.speed, progress.eta_seconds) == (
@@ -211,7 +211,7 @@ class TestRunning:
         )
         assert status(subject).logs == "frame 1"
         # Progress that repeats itself costs no write.
-        assert step(subject, parts, since_write=timedelta(seconds=10), **news)[0].status is None
+        assert step(subject, parts, last_write_age=timedelta(seconds=10), **news)[0].status is None
 
     def test_success(self) -> None:
         plan, subject = step(is_running(), children(job(), succeeded()), 12)
@@ -236,14 +236,14 @@ class TestRunning:
         assert [a.number for a in status(subject).attempts or []] == [1]
 
     def test_unreachable_node(self) -> None:
-        parts = children(job(), running(deleted_at=at(100)))
+        parts = children(job(), running(deletion_timestamp=at(100)))
         subject = step(is_running(), parts, 200)[1]
         assert (status(subject).phase, status(subject).reason) == (
             Phase.RUNNING,
             Reason.NODE_UNREACHABLE,
         )
         assert step(subject, parts, 300)[0].status is None
-        _plan, subject = step(subject, parts, 100 + POLICY.lost)
+        _plan, subject = step(subject, parts, 100 + POLICY.lost_timeout)
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "NodeLost")
 
 
@@ -257,7 +257,7 @@ class TestRetry:
         report = Report(True, ExitReason.INPUT_DAMAGED, "m", logs="<" * 2048)
         end = ended(EXIT_CODES[ExitReason.INPUT_DAMAGED], "Error", dump_report(report).decode())
         stored = status(step(is_running(), children(job(), end), 12)[1])
-        assert stored == fit(stored)
+        assert stored == shorten_log(stored)
         assert 0 < len(stored.logs or "") < 2048
 
     def test_other_failures_are_retried(self) -> None:
@@ -319,12 +319,12 @@ class TestRetry:
         assert (status(subject).phase, status(subject).reason) == (Phase.QUEUED, "RetryBackoff")
         assert [a.reason for a in status(subject).attempts or []] == ["JobDeleted"]
 
-    def test_an_orphan_job_is_stopped_while_running(self) -> None:
+    def test_a_stale_job_is_deleted_while_running(self) -> None:
         late = job(1)
         plan, _ = step(failed_once(), children(late, job(2), running(2, 40)), 41)
         assert plan.actions == (DeleteJob(late, foreground=True),)
 
-    def test_an_orphan_job_is_stopped_while_waiting(self) -> None:
+    def test_a_stale_job_is_deleted_while_waiting(self) -> None:
         plan, _ = step(failed_once(), children(job(1)), 41, position=1)
         assert plan.actions == (DeleteJob(job(1), foreground=True),)
 
@@ -345,25 +345,29 @@ class TestCancel:
             Reason.CANCELLING,
         )
         # The Job is deleted once, and the cancel is not over before the pod is deleted.
-        dying = children(job(deleting=True), running(deleted_at=at(16)))
+        dying = children(job(deletion_timestamp=at(1)), running(deletion_timestamp=at(16)))
         plan, subject = step(subject, dying, 7)
         assert (plan.actions, plan.status) == ((), None)
         over = ended(47, "Error", bad_report(ExitReason.TERMINATED), deleted=True)
-        _, subject = step(subject, children(job(deleting=True, deleted=True), over), 18)
+        _, subject = step(subject, children(job(deletion_timestamp=at(1), deleted=True), over), 18)
         assert (status(subject).phase, status(subject).reason) == (Phase.CANCELLED, "Cancelled")
         assert status(subject).output_size is None
 
     def test_a_complete_conversion_keeps_its_result(self) -> None:
         subject = self.cancel(is_running())
-        _, subject = step(subject, children(job(deleting=True), succeeded(deleted_at=at(16))), 12)
+        _, subject = step(
+            subject,
+            children(job(deletion_timestamp=at(1)), succeeded(deletion_timestamp=at(16))),
+            12,
+        )
         assert status(subject).phase is Phase.SUCCEEDED
 
     def test_a_pod_that_does_not_terminate_is_deleted_by_force(self) -> None:
-        stuck = running(deleted_at=at(10))
+        stuck = running(deletion_timestamp=at(10))
         subject = self.cancel(is_running())
-        plan, _ = step(subject, children(job(deleting=True), stuck), 69)
+        plan, _ = step(subject, children(job(deletion_timestamp=at(1)), stuck), 69)
         assert plan.actions == ()
-        plan, _ = step(subject, children(job(deleting=True), stuck), 71)
+        plan, _ = step(subject, children(job(deletion_timestamp=at(1)), stuck), 71)
         assert plan.actions == (DeletePod(stuck, force=True),)
 
     def test_an_orphan_pod_is_deleted(self) -> None:
@@ -375,7 +379,7 @@ class TestCancel:
         assert status(subject).phase is Phase.CANCELLED
         assert [a.reason for a in status(subject).attempts or []] == ["DiskFull"]
 
-    def test_an_orphan_job_is_stopped_before_a_waiting_conversion_is_cancelled(self) -> None:
+    def test_a_stale_job_is_deleted_before_a_waiting_conversion_is_cancelled(self) -> None:
         subject = self.cancel(failed_once())
         plan, subject = step(subject, children(job()), 41)
         assert (plan.actions, plan.status) == ((DeleteJob(job(), foreground=True),), None)
@@ -420,7 +424,7 @@ class TestAfterTheEnd:
         plan, _ = step(self.done, children(job(), succeeded(), second), 12)
         assert plan.actions == (DeleteJob(job(), foreground=True),)
 
-    def test_an_orphan_job_is_stopped_at_once(self) -> None:
+    def test_a_stale_job_is_deleted_at_once(self) -> None:
         plan, _ = step(self.done, children(job(2)), 20)
         assert plan.actions == (DeleteJob(job(2), foreground=True),)
 
@@ -440,6 +444,8 @@ class TestAfterTheEnd:
 
 
 def test_orphan_pods_of_a_deleted_conversion_are_deleted() -> None:
-    assert decide_ownerless(children(job(), running())).actions == ()
-    assert decide_ownerless(children(running())).actions == (DeletePod(running(), force=False),)
-    assert decide_ownerless(children(running(deleted=True))).actions == ()
+    assert decide_without_conversion(children(job(), running())).actions == ()
+    assert decide_without_conversion(children(running())).actions == (
+        DeletePod(running(), force=False),
+    )
+    assert decide_without_conversion(children(running(deleted=True))).actions == ()

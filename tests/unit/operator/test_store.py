@@ -37,7 +37,7 @@ def test_an_older_conversion_is_passed_over(store: Store) -> None:
     store.replace(Resource.CONVERSIONS, NAMESPACE, ObjectList((conversion_at(5),), "5"))
     known = store.conversion(UID)
     assert known
-    assert known.cancelled
+    assert known.cancel_requested
 
 
 def test_a_deleted_conversion_does_not_come_back(store: Store) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from conversion_operator.core.admission import slots_held
-from conversion_operator.core.cleanup import clean_up
+from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.manifest import build_job, build_sweep, sweep_name
 from conversion_operator.core.model import Children, Conversion, Job
 from conversion_operator.core.plan import DeleteJob
@@ -99,19 +99,19 @@ def test_not_wanted(subject: Conversion, parts: Children, now: float) -> None:
 def test_the_job_of_a_sweep_stays_for_an_hour() -> None:
     subject = failed("OutOfMemory")
     sweeping = children(sweep(), pod(0, phase="Running", job_name=sweep_name(UID)))
-    assert clean_up(snapshot(subject, sweeping, 30)).actions == ()
+    assert plan_cleanup(snapshot(subject, sweeping, 30)).actions == ()
     done = children(sweep(finished="Complete"))
-    assert clean_up(snapshot(subject, done, 3600)).actions == ()
-    plan = clean_up(snapshot(subject, done, 11 + 3600))
+    assert plan_cleanup(snapshot(subject, done, 3600)).actions == ()
+    plan = plan_cleanup(snapshot(subject, done, 11 + 3600))
     assert plan.actions == (DeleteJob(done.jobs[0], foreground=False),)
     assert plan.status is None
 
 
 def test_a_sweep_that_does_not_finish_releases_its_slot() -> None:
     subject, late = failed("OutOfMemory"), 20 + POLICY.start_timeout
-    plan = clean_up(snapshot(subject, children(sweep()), late - 1))
+    plan = plan_cleanup(snapshot(subject, children(sweep()), late - 1))
     assert (plan.actions, plan.requeue_after) == ((), timedelta(seconds=1))
-    plan = clean_up(snapshot(subject, children(sweep()), late))
+    plan = plan_cleanup(snapshot(subject, children(sweep()), late))
     assert plan.actions == (DeleteJob(sweep(), foreground=True),)
 
 

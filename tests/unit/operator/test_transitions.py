@@ -15,8 +15,8 @@ from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.transitions import (
     STATUS_MAX_BYTES,
     Transition,
-    fit,
-    update_progress,
+    shorten_log,
+    with_progress,
 )
 from conversion_operator.core.verdict import Ended, Outcome
 from media_converter.contract import Progress, Report
@@ -49,7 +49,7 @@ def end(**changes: object) -> Ended:
 @pytest.mark.parametrize("phase", list(Phase))
 def test_only_terminal_phases_have_a_completion_time(phase: Phase) -> None:
     assert to(phase).status.completion_time == (at(20) if phase in TERMINAL else None)
-    finished = to(phase).with_attempt(children(job())).with_end(end()).status
+    finished = to(phase).with_attempt(children(job())).with_result(end()).status
     assert finished.completion_time == (at(12) if phase in TERMINAL else None)
     assert finished.duration_seconds == (10 if phase in TERMINAL else None)
 
@@ -65,7 +65,7 @@ def test_queued_and_starting_have_no_pod_and_no_start_time(phase: Phase) -> None
 @pytest.mark.parametrize("phase", list(Phase))
 def test_history_is_kept_and_the_progress_of_the_last_phase_is_not(phase: Phase) -> None:
     changes = {"logs": "log", "retries": Retries(failures=1), "queue_position": 3}
-    stored = update_progress(status(RUNNING).model_copy(update=changes), Progress(41), "")
+    stored = with_progress(status(RUNNING).model_copy(update=changes), Progress(41), "")
     next_status = to(phase, replace(RUNNING, status=stored)).status
     assert (next_status.logs, next_status.retries) == ("log", Retries(failures=1))
     assert next_status.attempts == stored.attempts
@@ -102,27 +102,27 @@ def test_an_attempt_without_a_job_is_known_from_its_pod() -> None:
 
 def test_a_final_attempt_ends_with_the_conversion_and_any_other_ends_now() -> None:
     for phase, expected in ((Phase.FAILED, at(12)), (Phase.QUEUED, at(20))):
-        (attempt,) = to(phase).with_end(end()).status.attempts or []
+        (attempt,) = to(phase).with_result(end()).status.attempts or []
         assert (attempt.reason, attempt.message) == ("DiskFull", "no space")
         assert attempt.completion_time == expected
 
 
 def test_an_end_without_times_uses_what_is_stored() -> None:
-    ended = to(Phase.FAILED).with_end(end(started_at=None, finished_at=None)).status
+    ended = to(Phase.FAILED).with_result(end(started_at=None, finished_at=None)).status
     assert (ended.start_time, ended.completion_time, ended.duration_seconds) == (at(1), at(20), 19)
 
 
 def test_an_end_without_a_log_keeps_the_stored_one() -> None:
     stored = replace(RUNNING, status=status(RUNNING).model_copy(update={"logs": "log"}))
-    assert to(Phase.FAILED, stored).with_end(end()).status.logs == "log"
+    assert to(Phase.FAILED, stored).with_result(end()).status.logs == "log"
     report = Report(final=True, logs="later")
-    assert to(Phase.FAILED, stored).with_end(end(report=report)).status.logs == "later"
+    assert to(Phase.FAILED, stored).with_result(end(report=report)).status.logs == "later"
 
 
 def test_only_success_has_facts_about_the_output() -> None:
     report = Report(final=True, output_size=7)
     for phase in TERMINAL:
-        ended = to(phase).with_end(end(report=report)).status
+        ended = to(phase).with_result(end(report=report)).status
         succeeded = phase is Phase.SUCCEEDED
         assert ended.output_size == (7 if succeeded else None)
         assert (ended.progress is not None) == succeeded
@@ -147,9 +147,9 @@ def test_without_a_pod_nothing_changes() -> None:
 def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -> None:
     subject = step(conversion(), children(job(), running()))[1]
     report = Report(final=True, logs=logs + filler * 4000, message=message + filler * 2000)
-    end = Ended(Outcome.FINAL, "InputDamaged", report.message, None, report, T0, at(10))
-    stored = fit(Transition(at(10), status(subject)).with_end(end).status)
-    stored = fit(update_progress(stored, Progress(3), logs + filler * 4000))
+    end = Ended(Outcome.NOT_RETRYABLE, "InputDamaged", report.message, None, report, T0, at(10))
+    stored = shorten_log(Transition(at(10), status(subject)).with_result(end).status)
+    stored = shorten_log(with_progress(stored, Progress(3), logs + filler * 4000))
     printed = json.dumps(stored.to_json(), ensure_ascii=False)
     escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
     assert len(escaped.encode()) <= STATUS_MAX_BYTES

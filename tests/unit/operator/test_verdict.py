@@ -8,7 +8,7 @@ import pytest
 
 from conversion_operator.api.reasons import REASONS, Reason
 from conversion_operator.core.model import Children, Job, Pod
-from conversion_operator.core.verdict import Active, Ended, Outcome, Unreachable, Waiting, judge
+from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable, judge
 from media_converter.contract import EXIT_CODES, FILE_FAULTS, ExitReason
 from tests.unit.operator.builders import (
     at,
@@ -123,15 +123,17 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
     ),
     (
         "deleted by hand while it ran",
-        children(job(), ended(47, "Error", bad_report(ExitReason.TERMINATED), deleted_at=at(3))),
+        children(
+            job(), ended(47, "Error", bad_report(ExitReason.TERMINATED), deletion_timestamp=at(3))
+        ),
         Outcome.DISRUPTION,
         "PodDeleted",
     ),
     (
         "its Job deleted by hand while it ran",
         children(
-            job(deleting=True),
-            ended(47, "Error", bad_report(ExitReason.TERMINATED), deleted_at=at(3)),
+            job(deletion_timestamp=at(1)),
+            ended(47, "Error", bad_report(ExitReason.TERMINATED), deletion_timestamp=at(3)),
         ),
         Outcome.DISRUPTION,
         "JobDeleted",
@@ -164,7 +166,7 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
     (
         "pod stopped at its deadline",
         children(job(), replace(ended(137, "Error"), reason="DeadlineExceeded")),
-        Outcome.FINAL,
+        Outcome.NOT_RETRYABLE,
         "DeadlineExceeded",
     ),
     (
@@ -192,7 +194,7 @@ def test_every_exit_code_of_the_converter_is_understood(reason: ExitReason) -> N
     if reason is not ExitReason.TERMINATED:  # the operator knows who stopped it
         assert verdict.message == "because"
     never_retried = reason in FILE_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED
-    assert (verdict.outcome is Outcome.FINAL) == never_retried
+    assert (verdict.outcome is Outcome.NOT_RETRYABLE) == never_retried
 
 
 def test_the_end_of_the_log_replaces_a_missing_report() -> None:
@@ -256,7 +258,7 @@ WAITS = [
 @pytest.mark.parametrize(("name", "parts", "warning", "reason"), WAITS, ids=[w[0] for w in WAITS])
 def test_waits(name: str, parts: list[Job | Pod], warning: str, reason: Reason) -> None:
     verdict = verdict_on(*parts, warning=warning)
-    assert isinstance(verdict, Waiting)
+    assert isinstance(verdict, NotStarted)
     assert verdict.reason == reason
 
 
@@ -275,6 +277,6 @@ def test_the_running_one_of_two_pods_decides() -> None:
 
 
 def test_a_terminating_pod_has_its_grace_period() -> None:
-    dying = running(deleted_at=at(100))
+    dying = running(deletion_timestamp=at(100))
     assert isinstance(verdict_on(job(), dying, now=150), Active)
     assert isinstance(verdict_on(job(), dying, now=161), Unreachable)

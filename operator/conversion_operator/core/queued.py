@@ -1,0 +1,84 @@
+"""Plans for conversions without an attempt in progress: they wait, or they end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from conversion_operator.api.reasons import Reason
+from conversion_operator.api.status import Phase
+from conversion_operator.core.attempts import next_attempt_at
+from conversion_operator.core.plan import (
+    POSITION_INTERVAL,
+    STOP_RECHECK_INTERVAL,
+    Block,
+    Plan,
+    Snapshot,
+    delete_live_jobs,
+)
+from conversion_operator.core.transitions import Transition
+
+
+def plan_queued(snapshot: Snapshot) -> Plan:
+    """The plan for a conversion that waits for its first or its next attempt."""
+    if snapshot.conversion.cancel_requested:
+        return end_conversion_without_result(
+            snapshot, Phase.CANCELLED, Reason.CANCELLED, "cancelled while it was waiting"
+        )
+    deletions = delete_live_jobs(snapshot.children.stale_jobs(None))
+    status, retry_at = snapshot.status, next_attempt_at(snapshot.status)
+    if retry_at and retry_at > snapshot.now:
+        # The status written after the last attempt already says why the conversion waits.
+        return Plan(deletions, requeue_after=retry_at - snapshot.now)
+    block = snapshot.block or _no_free_slot(snapshot)
+    if block is None:
+        return Plan(deletions)
+    position = None if snapshot.block else snapshot.position
+    if status and status.phase is Phase.QUEUED and status.reason == block.reason:
+        delay = _position_write_delay(status.queue_position, position, snapshot)
+        if delay is None or delay > timedelta(0):
+            return Plan(deletions, requeue_after=delay)
+    queued = Transition.to(snapshot, Phase.QUEUED, block.reason, block.message)
+    return Plan(deletions, queued.with_queue_position(position).status)
+
+
+def end_conversion_without_result(
+    snapshot: Snapshot, phase: Phase, reason: str, message: str
+) -> Plan:
+    """The plan that ends a conversion without the result of an attempt.
+
+    It first deletes any Job that is still live. A delayed create request may have created a stale
+    Job. That Job is deleted before the terminal status is written.
+    """
+    if snapshot.children.live:
+        stale = snapshot.children.stale_jobs(None)
+        return Plan(delete_live_jobs(stale), requeue_after=STOP_RECHECK_INTERVAL)
+    return Plan(status=Transition.to(snapshot, phase, reason, message).status)
+
+
+def _no_free_slot(snapshot: Snapshot) -> Block | None:
+    """The block of a conversion that waits only for a slot.
+
+    None if it has no queue position. The admitter enqueues the conversion when it gets one.
+    """
+    if snapshot.position is None:
+        return None
+    limit = snapshot.policy.max_parallel
+    message = f"waiting for a slot: at most {limit} conversions run at a time"
+    return Block(Reason.WAITING_FOR_SLOT, message)
+
+
+def _position_write_delay(old: int | None, new: int | None, snapshot: Snapshot) -> timedelta | None:
+    """How long to wait before writing the new queue position. None: do not write.
+
+    The HTTP API computes the exact position. The stored one is written if the new position is at
+    most 10 or at most half of the stored one, and at most once a minute. Otherwise each start
+    would cause one status write per queued conversion. A position that appears or disappears is
+    also written.
+    """
+    if old == new:
+        return None
+    if old is not None and new is not None and new > 10 and new * 2 > old:
+        return None
+    if snapshot.last_write_age is None:
+        return timedelta(0)
+    return max(timedelta(0), POSITION_INTERVAL - snapshot.last_write_age)
