@@ -8,7 +8,7 @@ with Client("http://my-network-converter-gateway.my-network-converter") as conve
 """
 
 from mynetwork_converter.clients import AsyncClient, Client
-from mynetwork_converter.listening import Event
+from mynetwork_converter.listener import Event
 from mynetwork_converter.protocol import (
     ActiveJob,
     ContentStatus,

@@ -1,4 +1,4 @@
-"""Verifies callbacks: whether the converter has sent them, and whether they are fresh.
+"""Verifies that the converter sent a callback, and that the callback is recent.
 
 from mynetwork_converter import callbacks
 
@@ -20,20 +20,20 @@ import time
 from collections.abc import Mapping
 from typing import Final, Required, TypedDict, cast
 
-TOLERANCE: Final = 300.0
-"""How many seconds a callback may be older than this machine's clock, or ahead of it."""
+TOLERANCE_SECONDS: Final = 300.0
+"""Maximum difference between the time of a callback and the clock of this machine."""
 
-_ENCODED: Final = "whsec_"
+_BASE64_PREFIX: Final = "whsec_"
 
 
 class CallbackError(Exception):
-    """Not from the converter, not fresh, or modified. Answer 400 and do nothing else."""
+    """The callback is not from the converter, or is too old. Respond 400 and do nothing else."""
 
 
 class EventData(TypedDict, total=False):
     """A conversion that has ended. ``name`` is its job_id in the HTTP API. Sizes are in bytes.
 
-    ``status`` is completed, failed or cancelled, ``phase`` Succeeded, Failed or Cancelled.
+    ``status`` is completed, failed or cancelled. ``phase`` is Succeeded, Failed or Cancelled.
     """
 
     namespace: Required[str]
@@ -71,14 +71,15 @@ def verify(
     secret: str | bytes,
     headers: Mapping[str, str],
     body: bytes,
-    tolerance: float = TOLERANCE,
+    tolerance: float = TOLERANCE_SECONDS,
     now: float | None = None,
 ) -> Event:
-    """Verify a callback and return its event. Raises CallbackError if it is not genuine.
+    """Verify a callback and return its event. Raises CallbackError.
 
     ``secret`` is the content of the operator's Secret. If it begins with whsec_, the rest must be
-    base64, else ValueError is raised. ``body`` are the bytes as received. ``tolerance`` is in
-    seconds, ``now`` in seconds since 1970, by default this machine's time.
+    base64; otherwise this raises ValueError. ``body`` is the unchanged body of the request.
+    ``tolerance`` is in seconds. ``now`` is in seconds since 1970, by default the time of this
+    machine.
     """
     given = {name.lower(): value for name, value in headers.items()}
     message_id = given.get("webhook-id", "")
@@ -94,7 +95,7 @@ def verify(
         )
         if version == "v1"
     ]
-    # Compare all of them, each in constant time. The duration must not reveal anything.
+    # Compare with all signatures, each in constant time: the duration must not reveal anything.
     if not sum(hmac.compare_digest(expected, signature) for signature in found):
         raise CallbackError("the signature does not match the message")
     moment = time.time() if now is None else now
@@ -106,10 +107,10 @@ def verify(
 def _key(secret: str | bytes) -> bytes:
     raw = secret.encode() if isinstance(secret, str) else secret
     raw = raw.strip()
-    if not raw.startswith(_ENCODED.encode()):
+    if not raw.startswith(_BASE64_PREFIX.encode()):
         return raw
     try:
-        return base64.b64decode(raw.removeprefix(_ENCODED.encode()), validate=True)
+        return base64.b64decode(raw.removeprefix(_BASE64_PREFIX.encode()), validate=True)
     except binascii.Error as error:
         raise ValueError("the secret after whsec_ is not base64") from error
 

@@ -1,4 +1,4 @@
-"""The two clients: the same calls, blocking and for asyncio."""
+"""The two clients. Both have the same calls: one blocks, the other is for asyncio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final, Self, cast
 import httpx
 
 from mynetwork_converter import protocol
-from mynetwork_converter.listening import TIMEOUT, Event, Listening
+from mynetwork_converter.listener import STREAM_TIMEOUT, Event, Listener
 from mynetwork_converter.protocol import (
     ActiveJob,
     Call,
@@ -22,8 +22,8 @@ from mynetwork_converter.protocol import (
     Stats,
 )
 
-# A status call may wait for a minute on the server.
-_TIMEOUT: Final = httpx.Timeout(10.0, read=protocol.LONGEST_WAIT + 15)
+# The server may take MAX_WAIT_SECONDS to respond to a status call.
+_TIMEOUT: Final = httpx.Timeout(10.0, read=protocol.MAX_WAIT_SECONDS + 15)
 _TRIES: Final = 5
 
 
@@ -31,8 +31,8 @@ class Client:
     """The blocking client. Every call raises ConverterError.
 
     ``token_file`` is the mounted service account token, for GATEWAY_AUTH=token. ``namespace`` is
-    the namespace of the conversions, by default the caller's own. After an answer 429 or 503 or a
-    lost connection, a call is retried; ``tries`` includes the first attempt.
+    the namespace of the conversions, by default the caller's own. The client sends a call again
+    after a response 429 or 503 or a lost connection, up to ``tries`` times in all.
     """
 
     def __init__(
@@ -72,29 +72,30 @@ class Client:
         idempotency_key: str | None = None,
         callback_url: str | None = None,
     ) -> str:
-        """Start a conversion and return its job id. The same key returns the same job.
+        """Start a conversion and return its job id. The same key returns the same job id.
 
         The operator calls ``callback_url`` when the conversion ends. Verify the call with
         :mod:`mynetwork_converter.callbacks`.
         """
-        body = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
-        call = protocol.convert(body, idempotency_key)
+        call = protocol.convert(
+            input_file, output_file, conversion_type, options, callback_url, idempotency_key
+        )
         return str(self._send(call)["job_id"])
 
     def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
-        """The status of a conversion. Waits up to ``wait`` seconds (60 at most) for its end."""
+        """The status of a conversion. Waits for its end up to ``wait`` seconds, maximum 60."""
         return cast("JobStatus", self._send(protocol.status(job_id, wait)))
 
     def cancel_job(self, job_id: str) -> bool:
-        """Cancel a conversion. Returns False if it is unknown or has ended."""
+        """Request the cancellation. Returns False if the conversion is unknown or has ended."""
         return "message" in self._send(protocol.cancel(job_id))
 
     def get_active_jobs(self) -> list[ActiveJob]:
-        """All conversions that have not ended, including those that wait."""
+        """All conversions that have not ended, including waiting ones."""
         return cast("list[ActiveJob]", self._send(protocol.ACTIVE)["active_jobs"])
 
     def get_stats(self) -> Stats:
-        """Settings and counts."""
+        """Settings of the operator, and counts of conversions."""
         return cast("Stats", self._send(protocol.STATS))
 
     def submit_content(
@@ -107,43 +108,45 @@ class Client:
         """Start the conversions that an upload needs, such as a preview and a thumbnail.
 
         ``content_type`` is a MIME type, or video, audio or image. It is safe to repeat the call: it
-        returns the same conversions and starts missing ones. Failed ones are started again only
-        with ``retry_failed``. The answer names the outputs.
+        returns the same conversions and starts missing ones. It starts failed conversions again
+        only with ``retry_failed``. The response contains the paths of the outputs.
         """
         call = protocol.submit_content(content_id, content_type, file_path, retry_failed)
         return cast("ContentStatus", self._send(call))
 
     def get_content(self, content_id: str | int) -> ContentStatus:
-        """The conversions of an upload, as long as their ConversionJobs exist."""
+        """The conversions of an upload. Includes only those whose ConversionJobs still exist."""
         return cast("ContentStatus", self._send(protocol.content(content_id)))
 
     def events(
         self, job_id: str | None = None, *, last_event_id: str | None = None
     ) -> Generator[Event]:
-        """The events of one conversion, or of all in the namespace.
+        """The events of one conversion, or of all conversions in the namespace.
 
-        First comes the current state of ``job_id``, or of all conversions that have not ended.
-        With ``last_event_id``, the events after that id come instead. After a lost connection, the
-        client reconnects and resumes. With ``job_id``, the events stop when the conversion ends.
-        Otherwise the caller leaves the loop. ConverterError 404 if ``job_id`` is unknown.
+        The first events are the current state of ``job_id``, or of all unfinished conversions. With
+        ``last_event_id``, the first events are those after this id instead. After a lost
+        connection, the client reconnects and resumes. With ``job_id``, the generator stops when the
+        conversion ends. Otherwise it never stops. Raises ConverterError, with code 404 if
+        ``job_id`` is unknown.
         """
-        listening = Listening(job_id, last_event_id, self._tries)
+        listener = Listener(job_id, last_event_id, self._tries)
         while True:
             response, failure = None, ""
             try:
-                request = protocol.request_of(listening.call(), self._token_file, self._namespace)
-                with self._http.stream(**request, timeout=TIMEOUT) as answer:
-                    if answer.is_success:
-                        for chunk in answer.iter_bytes():
-                            yield from listening.receive(chunk)
-                            if listening.over:
+                call = listener.next_call()
+                request = protocol.httpx_arguments(call, self._token_file, self._namespace)
+                with self._http.stream(**request, timeout=STREAM_TIMEOUT) as stream:
+                    if stream.is_success:
+                        for chunk in stream.iter_bytes():
+                            yield from listener.receive(chunk)
+                            if listener.ended:
                                 return
                     else:
-                        answer.read()
-                    response = answer
+                        stream.read()
+                    response = stream
             except httpx.TransportError as error:
                 failure = f"the event stream broke: {error!r}"
-            time.sleep(listening.pause(response, failure))
+            time.sleep(listener.reconnect_delay(response, failure))
 
     def _send(self, call: Call) -> dict[str, Any]:
         attempt = 0
@@ -151,15 +154,15 @@ class Client:
             attempt += 1
             response, failure = None, ""
             try:
-                request = protocol.request_of(call, self._token_file, self._namespace)
+                request = protocol.httpx_arguments(call, self._token_file, self._namespace)
                 response = self._http.request(**request)
             except httpx.TransportError as error:
                 failure = f"{call.method} {call.path}: {error!r}"
-            pause = protocol.pause_before(attempt, response)
+            pause = protocol.retry_delay(attempt, response)
             if pause is None or attempt >= self._tries:
                 if response is None:
                     raise ConverterError(failure)
-                return protocol.answer_of(call, response)
+                return protocol.parse_response(call, response)
             time.sleep(pause)
 
 
@@ -203,29 +206,30 @@ class AsyncClient:
         idempotency_key: str | None = None,
         callback_url: str | None = None,
     ) -> str:
-        """Start a conversion and return its job id. The same key returns the same job.
+        """Start a conversion and return its job id. The same key returns the same job id.
 
         The operator calls ``callback_url`` when the conversion ends. Verify the call with
         :mod:`mynetwork_converter.callbacks`.
         """
-        body = protocol.conversion(input_file, output_file, conversion_type, options, callback_url)
-        call = protocol.convert(body, idempotency_key)
+        call = protocol.convert(
+            input_file, output_file, conversion_type, options, callback_url, idempotency_key
+        )
         return str((await self._send(call))["job_id"])
 
     async def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
-        """The status of a conversion. Waits up to ``wait`` seconds (60 at most) for its end."""
+        """The status of a conversion. Waits for its end up to ``wait`` seconds, maximum 60."""
         return cast("JobStatus", await self._send(protocol.status(job_id, wait)))
 
     async def cancel_job(self, job_id: str) -> bool:
-        """Cancel a conversion. Returns False if it is unknown or has ended."""
+        """Request the cancellation. Returns False if the conversion is unknown or has ended."""
         return "message" in await self._send(protocol.cancel(job_id))
 
     async def get_active_jobs(self) -> list[ActiveJob]:
-        """All conversions that have not ended, including those that wait."""
+        """All conversions that have not ended, including waiting ones."""
         return cast("list[ActiveJob]", (await self._send(protocol.ACTIVE))["active_jobs"])
 
     async def get_stats(self) -> Stats:
-        """Settings and counts."""
+        """Settings of the operator, and counts of conversions."""
         return cast("Stats", await self._send(protocol.STATS))
 
     async def submit_content(
@@ -238,44 +242,46 @@ class AsyncClient:
         """Start the conversions that an upload needs, such as a preview and a thumbnail.
 
         ``content_type`` is a MIME type, or video, audio or image. It is safe to repeat the call: it
-        returns the same conversions and starts missing ones. Failed ones are started again only
-        with ``retry_failed``. The answer names the outputs.
+        returns the same conversions and starts missing ones. It starts failed conversions again
+        only with ``retry_failed``. The response contains the paths of the outputs.
         """
         call = protocol.submit_content(content_id, content_type, file_path, retry_failed)
         return cast("ContentStatus", await self._send(call))
 
     async def get_content(self, content_id: str | int) -> ContentStatus:
-        """The conversions of an upload, as long as their ConversionJobs exist."""
+        """The conversions of an upload. Includes only those whose ConversionJobs still exist."""
         return cast("ContentStatus", await self._send(protocol.content(content_id)))
 
     async def events(
         self, job_id: str | None = None, *, last_event_id: str | None = None
     ) -> AsyncGenerator[Event]:
-        """The events of one conversion, or of all in the namespace.
+        """The events of one conversion, or of all conversions in the namespace.
 
-        First comes the current state of ``job_id``, or of all conversions that have not ended.
-        With ``last_event_id``, the events after that id come instead. After a lost connection, the
-        client reconnects and resumes. With ``job_id``, the events stop when the conversion ends.
-        Otherwise the caller leaves the loop. ConverterError 404 if ``job_id`` is unknown.
+        The first events are the current state of ``job_id``, or of all unfinished conversions. With
+        ``last_event_id``, the first events are those after this id instead. After a lost
+        connection, the client reconnects and resumes. With ``job_id``, the generator stops when the
+        conversion ends. Otherwise it never stops. Raises ConverterError, with code 404 if
+        ``job_id`` is unknown.
         """
-        listening = Listening(job_id, last_event_id, self._tries)
+        listener = Listener(job_id, last_event_id, self._tries)
         while True:
             response, failure = None, ""
             try:
-                request = protocol.request_of(listening.call(), self._token_file, self._namespace)
-                async with self._http.stream(**request, timeout=TIMEOUT) as answer:
-                    if answer.is_success:
-                        async for chunk in answer.aiter_bytes():
-                            for event in listening.receive(chunk):
+                call = listener.next_call()
+                request = protocol.httpx_arguments(call, self._token_file, self._namespace)
+                async with self._http.stream(**request, timeout=STREAM_TIMEOUT) as stream:
+                    if stream.is_success:
+                        async for chunk in stream.aiter_bytes():
+                            for event in listener.receive(chunk):
                                 yield event
-                            if listening.over:
+                            if listener.ended:
                                 return
                     else:
-                        await answer.aread()
-                    response = answer
+                        await stream.aread()
+                    response = stream
             except httpx.TransportError as error:
                 failure = f"the event stream broke: {error!r}"
-            await asyncio.sleep(listening.pause(response, failure))
+            await asyncio.sleep(listener.reconnect_delay(response, failure))
 
     async def _send(self, call: Call) -> dict[str, Any]:
         attempt = 0
@@ -283,13 +289,13 @@ class AsyncClient:
             attempt += 1
             response, failure = None, ""
             try:
-                request = protocol.request_of(call, self._token_file, self._namespace)
+                request = protocol.httpx_arguments(call, self._token_file, self._namespace)
                 response = await self._http.request(**request)
             except httpx.TransportError as error:
                 failure = f"{call.method} {call.path}: {error!r}"
-            pause = protocol.pause_before(attempt, response)
+            pause = protocol.retry_delay(attempt, response)
             if pause is None or attempt >= self._tries:
                 if response is None:
                     raise ConverterError(failure)
-                return protocol.answer_of(call, response)
+                return protocol.parse_response(call, response)
             await asyncio.sleep(pause)

@@ -1,4 +1,4 @@
-"""The protocol, without I/O: requests, answers, and when to retry."""
+"""Builds requests, parses responses, and decides when to retry. Does no I/O."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import httpx
 
 BASE: Final = "/api/v1/converter"
 CONTENT: Final = "/api/v1/content"
-LONGEST_WAIT: Final = 60.0
-"""The most seconds that the API lets a status call wait."""
+MAX_WAIT_SECONDS: Final = 60.0
+"""The longest wait that the API accepts in a status call."""
 
 _RETRIED: Final = frozenset({429, 503})
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 10.0
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 10.0
 
 
 class ConverterError(Exception):
-    """The API has refused a call or not answered. ``code`` is the HTTP status, or 0 without one."""
+    """A call failed. ``code`` is the HTTP status, 0 if there was no response."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class ConverterError(Exception):
 
 
 class ActiveJob(TypedDict, total=False):
-    """A conversion that has not ended. Times are naive UTC in ISO format."""
+    """An unfinished conversion. Times are naive UTC in ISO format."""
 
     job_id: str
     status: str
@@ -58,7 +58,7 @@ class JobStatus(ActiveJob, total=False):
 class ContentStatus(TypedDict, total=False):
     """``status`` is running, completed, failed, cancelled, incomplete, nothing_to_do or not_found.
 
-    If it is not_found, there is an ``error`` and no ``conversions``.
+    With not_found, ``error`` is present and ``conversions`` is absent.
     """
 
     content_id: str
@@ -86,7 +86,10 @@ class Stats(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. All are safe to retry: those that start something have a key or a content id."""
+    """One request. ``accepts`` are the error codes that count as success.
+
+    It is safe to send a request again. A key or a content id prevents a second conversion.
+    """
 
     method: str
     path: str
@@ -96,37 +99,35 @@ class Call:
     accepts: frozenset[int] = frozenset()
 
 
-def conversion(
+def convert(
     input_file: str,
     output_file: str,
     conversion_type: str,
     options: Mapping[str, Any] | None,
     callback_url: str | None,
-) -> dict[str, Any]:
-    """The body of a call of convert."""
-    body = {
+    idempotency_key: str | None,
+) -> Call:
+    """Start a conversion. None as key: use a random key, so that the call can be retried."""
+    body: dict[str, Any] = {
         "input_file": input_file,
         "output_file": output_file,
         "conversion_type": conversion_type,
         "options": dict(options or {}),
     }
-    return body | ({"callback_url": callback_url} if callback_url is not None else {})
-
-
-def convert(body: Mapping[str, Any], idempotency_key: str | None) -> Call:
-    """Start a conversion. Without a key the call gets its own, so that it can be retried."""
+    if callback_url is not None:
+        body["callback_url"] = callback_url
     key = idempotency_key or str(uuid.uuid4())
     return Call("POST", f"{BASE}/convert", body, {"Idempotency-Key": key})
 
 
 def status(job_id: str, wait: float) -> Call:
-    """The status of a conversion, after ``wait`` seconds at the latest."""
-    params = {"wait": min(wait, LONGEST_WAIT)} if wait else {}
+    """Get the status of a conversion. The server waits up to ``wait`` seconds for its end."""
+    params = {"wait": min(wait, MAX_WAIT_SECONDS)} if wait else {}
     return Call("GET", f"{BASE}/status/{quote(job_id, safe='')}", params=params)
 
 
 def cancel(job_id: str) -> Call:
-    """Cancel a conversion. 404 means that there is nothing to cancel."""
+    """Request the cancellation. A 404 counts as success: there is nothing to cancel."""
     return Call("POST", f"{BASE}/cancel/{quote(job_id, safe='')}", accepts=frozenset({404}))
 
 
@@ -137,18 +138,18 @@ STATS: Final = Call("GET", f"{BASE}/stats")
 def submit_content(
     content_id: str | int, content_type: str, file_path: str, retry_failed: bool
 ) -> Call:
-    """Start the conversions that an upload lacks."""
+    """Start the missing conversions of an upload."""
     body = {"content_id": content_id, "content_type": content_type, "file_path": file_path}
     return Call("POST", CONTENT, body, params={"retry": "failed"} if retry_failed else {})
 
 
 def content(content_id: str | int) -> Call:
-    """The conversions of an upload."""
+    """Get the conversions of an upload."""
     return Call("GET", f"{CONTENT}/{quote(str(content_id), safe='')}")
 
 
-def request_of(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
-    """The arguments for httpx. Reads the token each time, because the kubelet replaces it."""
+def httpx_arguments(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
+    """The arguments for httpx. Reads the token each time, because the kubelet rotates it."""
     headers = dict(call.headers)
     if token_file is not None:
         headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
@@ -163,29 +164,33 @@ def request_of(call: Call, token_file: Path | None, namespace: str | None) -> di
     }
 
 
-def pause_before(attempt: int, response: httpx.Response | None) -> float | None:
-    """Seconds until the next try. None if the answer is final. Respects Retry-After.
+def retry_delay(attempt: int, response: httpx.Response | None) -> float | None:
+    """Seconds to wait before the next try, at least Retry-After. None: do not retry.
 
-    ``attempt`` is the number of tries so far. Without a response the connection has failed.
+    ``attempt`` is the number of tries so far. ``response`` is None if the connection failed.
     """
     if response is not None and response.status_code not in _RETRIED:
         return None
-    delay = min(_FIRST_PAUSE * 2.0 ** (attempt - 1), _LONGEST_PAUSE)
+    delay = min(_FIRST_DELAY_SECONDS * 2.0 ** (attempt - 1), _LONGEST_DELAY_SECONDS)
     requested = response.headers.get("Retry-After", "") if response is not None else ""
-    return max(delay, min(float(requested), _LONGEST_PAUSE)) if requested.isdecimal() else delay
+    return (
+        max(delay, min(float(requested), _LONGEST_DELAY_SECONDS))
+        if requested.isdecimal()
+        else delay
+    )
 
 
-def answer_of(call: Call, response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer. Raises ConverterError with the API's message for an error."""
+def parse_response(call: Call, response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a response. Raises ConverterError, with the API's message if any."""
     try:
-        answer = response.json()
+        body = response.json()
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
+        body = None
+    if not isinstance(body, dict):
         raise ConverterError(
             f"{call.method} {call.path}: {response.status_code}, no JSON object",
             response.status_code,
         )
     if response.is_error and response.status_code not in call.accepts:
-        raise ConverterError(str(answer.get("error", response.reason_phrase)), response.status_code)
-    return cast("dict[str, Any]", answer)
+        raise ConverterError(str(body.get("error", response.reason_phrase)), response.status_code)
+    return cast("dict[str, Any]", body)

@@ -1,5 +1,5 @@
-"""The HTTP API: ConversionJobs for callers that speak JSON over HTTP.
+"""The HTTP API: creates and reads ConversionJobs for callers that use HTTP and JSON.
 
-It shares :mod:`conversion_operator.api` and :mod:`conversion_operator.cluster` with the operator,
-and may import nothing else of it. ``kubernetes`` and ``kopf`` stay outside.
+May import :mod:`conversion_operator.api`, :mod:`conversion_operator.cluster` and
+``media_converter``. May not import the rest of the operator, ``kubernetes`` or ``kopf``.
 """

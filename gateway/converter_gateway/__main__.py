@@ -10,21 +10,21 @@ from typing import Final
 
 import uvicorn
 
-from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.conversions import ConversionClient
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.cluster.transport import load_configuration
 from converter_gateway.app import create_app
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.shutdown import Shutdown
 
-# For the requests in progress after the listener is closed. Together with the time to drain, this
-# fits into a pod's default grace period of 30 s.
+# How long requests in progress may take after the server has closed its listening socket. This time
+# and GATEWAY_DRAIN_SECONDS together fit into a pod's default grace period of 30 s.
 GRACEFUL_SECONDS: Final = 20
 _RELOAD_SECONDS: Final = 30
 
 
 class _Server(uvicorn.Server):
-    """Shuts down in steps: not ready, then streams end, then the server stops."""
+    """Reports not ready first, then ends the streams, then stops."""
 
     def __init__(self, config: uvicorn.Config, shutdown: Shutdown, drain_seconds: float) -> None:
         super().__init__(config)
@@ -32,7 +32,7 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal starts the shutdown. A second one skips the time to drain."""
+        """Start the shutdown at the first signal. A second signal skips the drain time."""
         if self._shutdown.draining:
             self._loop.call_soon_threadsafe(self._stop)
             return
@@ -44,17 +44,17 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def drop_dead_peers(listener: socket.socket, seconds: float) -> socket.socket:
-    """Close connections whose peer has vanished, or reads nothing, for this long.
+def limit_stalls(listener: socket.socket, seconds: float) -> socket.socket:
+    """Make the kernel close connections whose peer acknowledges no data for ``seconds``.
 
-    A heartbeat alone does not notice this for a quarter of an hour, because it fits into the
-    kernel's buffer. Accepted connections inherit the option.
+    Without this option, a stream to a vanished peer stays open for about 15 minutes: its heartbeats
+    fit into the kernel's send buffer. Accepted connections inherit the option from the listener.
     """
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
     return listener
 
 
-async def _keep_reading(live: LiveSettings[GatewaySettings]) -> None:
+async def _reload_settings(live: LiveSettings[GatewaySettings]) -> None:
     while True:
         await asyncio.sleep(_RELOAD_SECONDS)
         live.reload()
@@ -63,8 +63,8 @@ async def _keep_reading(live: LiveSettings[GatewaySettings]) -> None:
 async def _serve() -> None:
     live = LiveSettings(GatewaySettings)
     settings = live.current
-    cluster = Conversions(await load_configuration(), "my-network-gateway")
-    reloading = asyncio.create_task(_keep_reading(live))
+    cluster = ConversionClient(await load_configuration(), "my-network-gateway")
+    reloading = asyncio.create_task(_reload_settings(live))
     try:
         app = create_app(cluster, settings, live=lambda: live.current)
         config = uvicorn.Config(
@@ -74,7 +74,7 @@ async def _serve() -> None:
             access_log=False,
             timeout_graceful_shutdown=GRACEFUL_SECONDS,
         )
-        listener = drop_dead_peers(config.bind_socket(), settings.gateway_stall_seconds)
+        listener = limit_stalls(config.bind_socket(), settings.gateway_stall_seconds)
         server = _Server(config, app.state.shutdown, settings.gateway_drain_seconds)
         await server.serve([listener])
     finally:

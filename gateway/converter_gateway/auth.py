@@ -7,30 +7,31 @@ import re
 import time
 from typing import Final
 
-from conversion_operator.cluster.conversions import Caller, Conversions
+from conversion_operator.cluster.conversions import Caller, ConversionClient
 from conversion_operator.cluster.errors import Rejected, Unavailable
 from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
 
 _CACHE_SECONDS: Final = 10.0
-_CACHE_ENTRIES: Final = 1024
+_CACHE_MAX_ENTRIES: Final = 1024
 _SERVICE_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):[a-z0-9.-]+")
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Authenticator:
-    """Caches responses of the API server for 10 s: a revoked permission ends within that time."""
+    """Caches successful checks for 10 s, so a revoked permission may still work for 10 s."""
 
-    def __init__(self, cluster: Conversions, settings: GatewaySettings) -> None:
+    def __init__(self, cluster: ConversionClient, settings: GatewaySettings) -> None:
         self._cluster = cluster
         self._settings = settings
         self._callers: dict[str, tuple[float, Caller]] = {}
-        self._rights: dict[tuple[Caller, str, str], float] = {}
+        self._allowed_until: dict[tuple[Caller, str, str], float] = {}
 
-    async def namespace(self, authorization: str, requested: str, verb: str) -> str:
-        """The namespace in which the caller may do ``verb``.
+    async def check_access(self, authorization: str, requested: str, verb: str) -> str:
+        """Check that the caller may do ``verb``, and return the namespace to do it in.
 
-        Raises ApiError 400, 401 or 403, or Unavailable. ``requested`` may be "".
+        ``requested`` is the header X-Namespace, "" if absent. Raises ApiError 400, 401 or 403, or
+        Unavailable.
         """
         if self._settings.gateway_auth == "network":
             return self._settings.gateway_namespace
@@ -41,7 +42,7 @@ class Authenticator:
         try:
             caller = await self._caller(token)
             namespace = _namespace(caller, requested)
-            allowed = await self._may(caller, verb, namespace)
+            allowed = await self._is_allowed(caller, verb, namespace)
         except Rejected as error:
             raise Unavailable(f"cannot check the caller: {error}") from error
         if not allowed:
@@ -56,20 +57,20 @@ class Authenticator:
         caller = await self._cluster.review_token(token, self._settings.gateway_audience)
         if caller is None:
             raise ApiError(401, "the token is not valid for this API")
-        if len(self._callers) >= _CACHE_ENTRIES:
+        if len(self._callers) >= _CACHE_MAX_ENTRIES:
             self._callers.clear()
         self._callers[key] = (time.monotonic() + _CACHE_SECONDS, caller)
         return caller
 
-    async def _may(self, caller: Caller, verb: str, namespace: str) -> bool:
+    async def _is_allowed(self, caller: Caller, verb: str, namespace: str) -> bool:
         key = (caller, verb, namespace)
-        if self._rights.get(key, 0.0) > time.monotonic():
+        if self._allowed_until.get(key, 0.0) > time.monotonic():
             return True
-        if not await self._cluster.may(caller, verb, namespace):
+        if not await self._cluster.review_access(caller, verb, namespace):
             return False
-        if len(self._rights) >= _CACHE_ENTRIES:
-            self._rights.clear()
-        self._rights[key] = time.monotonic() + _CACHE_SECONDS
+        if len(self._allowed_until) >= _CACHE_MAX_ENTRIES:
+            self._allowed_until.clear()
+        self._allowed_until[key] = time.monotonic() + _CACHE_SECONDS
         return True
 
 

@@ -1,4 +1,7 @@
-"""The operations of the content pipeline, without HTTP. A label links conversions to a content."""
+"""The operations of the content pipeline, without HTTP.
+
+A label on each ConversionJob names the content that it belongs to.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +19,39 @@ from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.pipeline import Choice, Content, OutputOwner, PlannedConversion
 from converter_gateway.rules import ContentRules
 from converter_gateway.service import Service
-from converter_gateway.translate import Answer
+from converter_gateway.translate import ResponseBody
 
-_TRIES: Final = 5
+_MAX_TRIES: Final = 5
 _NOT_FOUND: Final = {"status": "not_found", "error": "Content not found"}
 
 
 class ContentService:
-    """Every method raises ApiError or a ClusterError. Each call asks for the current ``rules``."""
+    """Every method raises ApiError or a ClusterError. ``rules`` returns the current rules."""
 
     def __init__(self, service: Service, rules: Callable[[], ContentRules]) -> None:
         self._service = service
         self._rules = rules
 
-    async def submit(self, namespace: str, content: Content, retry: Collection[Phase]) -> Answer:
-        """Start the conversions that the content lacks, and answer with all of them.
+    async def submit(
+        self, namespace: str, content: Content, retry: Collection[Phase]
+    ) -> ResponseBody:
+        """Start the missing conversions of a content, and return all of its conversions.
 
         Conversions that ended in a phase of ``retry`` are started again.
         """
         plan = pipeline.plan(content, self._rules())
         if not plan:
             message = f"nothing to do for {content.content_type}"
-            return _answer(content.source.content_id, "nothing_to_do", message, [])
-        for attempt in range(1, _TRIES + 1):
+            return _response(content.source.content_id, "nothing_to_do", message, [])
+        for attempt in range(1, _MAX_TRIES + 1):
             try:
                 return await self._submit(namespace, content, plan, retry)
             except NotFound:
-                # A ConversionJob was deleted in between, or the namespace does not exist.
-                if attempt == _TRIES:
+                # Someone deleted a ConversionJob after we listed it, or the namespace is missing.
+                if attempt == _MAX_TRIES:
                     raise
             except NameTaken:
-                pass  # another request was faster: list again
+                pass  # another request created it first: list again
         raise ApiError(503, "the conversions keep changing, try again", retry_after=1)
 
     async def _submit(
@@ -55,9 +60,9 @@ class ContentService:
         content: Content,
         plan: Sequence[PlannedConversion],
         retry: Collection[Phase],
-    ) -> Answer:
+    ) -> ResponseBody:
         owners, inputs = await self._find_owners(namespace, plan)
-        choices = [pipeline.choose(planned, owners, inputs, retry) for planned in plan]
+        choices = [pipeline.choose_output(planned, owners, inputs, retry) for planned in plan]
         conversions = [
             choice.owner.conversion
             if choice.owner
@@ -69,7 +74,7 @@ class ContentService:
     async def _find_owners(
         self, namespace: str, plan: Sequence[PlannedConversion]
     ) -> tuple[dict[str, OutputOwner], frozenset[str]]:
-        """The owners of the possible outputs, and those outputs that are inputs of contents."""
+        """The owners of the possible outputs, and the possible outputs that are inputs too."""
         outputs = [output for planned in plan for output in planned.outputs]
         digests = ",".join(naming.digest(output) for output in outputs)
         writing, reading = await asyncio.gather(
@@ -77,7 +82,7 @@ class ContentService:
             self._service.list_labelled(namespace, f"{names.CONTENT_INPUT_LABEL} in ({digests})"),
         )
         inputs = frozenset(owner.source.path for owner in _owners(reading))
-        return pipeline.latest(_owners(writing)), inputs
+        return pipeline.latest_owners(_owners(writing)), inputs
 
     async def _create(
         self,
@@ -109,7 +114,7 @@ class ContentService:
             },
         )
 
-    async def get(self, namespace: str, content_id: str) -> Answer:
+    async def get(self, namespace: str, content_id: str) -> ResponseBody:
         """The existing conversions of a content: the latest one of each output."""
         selector = f"{names.CONTENT_LABEL}={naming.digest(content_id)}"
         owners = [
@@ -120,13 +125,14 @@ class ContentService:
         if not owners:
             return {"content_id": content_id} | _NOT_FOUND
         current = sorted(
-            pipeline.latest(owners).values(), key=lambda owner: (owner.source.path, owner.output)
+            pipeline.latest_owners(owners).values(),
+            key=lambda owner: (owner.source.path, owner.output),
         )
         return _summarise(content_id, [owner.conversion for owner in current], _planned(current))
 
 
 def _planned(owners: Iterable[OutputOwner]) -> int:
-    """How many conversions the content needs, over all files that it has ever had."""
+    """How many conversions the content needs, for all files that were posted for it."""
     files: dict[str, int] = {}
     for owner in owners:
         text = owner.conversion.annotations.get(names.CONTENT_SIZE_ANNOTATION, "")
@@ -139,13 +145,15 @@ def _owners(conversions: Iterable[Conversion]) -> list[OutputOwner]:
     return [owner for owner in map(pipeline.owner_of, conversions) if owner is not None]
 
 
-def _summarise(content_id: str, conversions: Iterable[Conversion], planned: int) -> Answer:
-    answers = [translate.to_answer(conversion) for conversion in conversions]
-    status, message = pipeline.overall([answer["status"] for answer in answers], planned)
-    return _answer(content_id, status, message, answers)
+def _summarise(content_id: str, conversions: Iterable[Conversion], planned: int) -> ResponseBody:
+    responses = [translate.to_response(conversion) for conversion in conversions]
+    status, message = pipeline.overall_status([r["status"] for r in responses], planned)
+    return _response(content_id, status, message, responses)
 
 
-def _answer(content_id: str, status: str, message: str, conversions: list[Answer]) -> Answer:
+def _response(
+    content_id: str, status: str, message: str, conversions: Sequence[ResponseBody]
+) -> ResponseBody:
     return {
         "content_id": content_id,
         "status": status,

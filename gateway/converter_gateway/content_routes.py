@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from conversion_operator.api import spec
 from conversion_operator.api.status import Phase
@@ -14,13 +14,13 @@ from converter_gateway.errors import ApiError
 from converter_gateway.paths import PathMapping
 from converter_gateway.pipeline import Content, Source
 from converter_gateway.requests import read_object, read_path
-from converter_gateway.responses import Error, JobStatus, errors
+from converter_gateway.responses import Error, JobStatus, errors, examples
 from converter_gateway.routes import RouteContext
 from converter_gateway.rules import LiveRules
-from converter_gateway.translate import Answer
+from converter_gateway.translate import ResponseBody
 
-_LONGEST_ID: Final = 256
-_LONGEST_TYPE: Final = 255
+_ID_MAX_LENGTH: Final = 256
+_TYPE_MAX_LENGTH: Final = 255
 _REQUIRED: Final = ("content_id", "content_type", "file_path")
 _PATH: Final[TypeAdapter[str]] = TypeAdapter(spec.Path)
 _PHASES: Final = {"failed": Phase.FAILED, "cancelled": Phase.CANCELLED}
@@ -60,16 +60,8 @@ _THUMBNAIL: Final[dict[str, JsonValue]] = {
 class ContentRequest(BaseModel):
     """The body of POST /api/v1/content."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "content_id": "4711",
-                    "content_type": "video/quicktime",
-                    "file_path": f"{_FILE}.mov",
-                }
-            ]
-        }
+    model_config = examples(
+        {"content_id": "4711", "content_type": "video/quicktime", "file_path": f"{_FILE}.mov"}
     )
 
     content_id: str | int = Field(description="1 to 256 printable characters, or a number.")
@@ -80,24 +72,20 @@ class ContentRequest(BaseModel):
 class ContentStatus(BaseModel):
     """All conversions of a content: the latest one of each output."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "content_id": "4711",
-                    "status": "running",
-                    "message": "1 of 2 conversions have not ended",
-                    "conversions": [_PREVIEW, _THUMBNAIL],
-                },
-                {
-                    "content_id": "4712",
-                    "status": "nothing_to_do",
-                    "message": "nothing to do for application/pdf",
-                    "conversions": [],
-                },
-                {"content_id": "4713", "status": "not_found", "error": "Content not found"},
-            ]
-        }
+    model_config = examples(
+        {
+            "content_id": "4711",
+            "status": "running",
+            "message": "1 of 2 conversions have not ended",
+            "conversions": [_PREVIEW, _THUMBNAIL],
+        },
+        {
+            "content_id": "4712",
+            "status": "nothing_to_do",
+            "message": "nothing to do for application/pdf",
+            "conversions": [],
+        },
+        {"content_id": "4713", "status": "not_found", "error": "Content not found"},
     )
 
     content_id: str
@@ -110,8 +98,8 @@ class ContentStatus(BaseModel):
         "nothing_to_do",
         "not_found",
     ] = Field(
-        description="running until all conversions have ended. Then failed if one has failed. "
-        "incomplete if fewer exist than the content needs: they were not started, or were deleted "
+        description="running until all conversions have ended. Then failed if any of them failed. "
+        "incomplete if needed conversions do not exist: they were not started, or were deleted "
         "after their time to live."
     )
     message: str | None = Field(None, description="Explains the status.")
@@ -129,9 +117,9 @@ _SUBMIT_ERRORS: Final = errors(413) | {
 
 
 def content_router(context: RouteContext) -> APIRouter:
-    """Raises RulesError if the rules are not valid."""
-    answers: dict[int | str, dict[str, Any]] = {200: {"model": ContentStatus}}
-    router = APIRouter(prefix="/api/v1/content", tags=["content"], responses=answers)
+    """The routes of /api/v1/content. Raises RulesError if the rules are not valid."""
+    success: dict[int | str, dict[str, Any]] = {200: {"model": ContentStatus}}
+    router = APIRouter(prefix="/api/v1/content", tags=["content"], responses=success)
     rules = LiveRules(context.settings.gateway_content_rules)
     service = ContentService(context.service, rules.current)
     schema = ContentRequest.model_json_schema()
@@ -143,26 +131,26 @@ def content_router(context: RouteContext) -> APIRouter:
         responses=_SUBMIT_ERRORS,
         response_model=None,
     )
-    async def submit_content(request: Request, retry: Retry = []) -> Answer:  # noqa: B006  never changed
+    async def submit_content(request: Request, retry: Retry = []) -> ResponseBody:  # noqa: B006  never changed
         """Start the conversions that an upload needs. It is safe to repeat the call.
 
-        A repeated call answers with the same conversions and starts missing ones. Failed and
-        cancelled conversions are started again only with ``retry``. The answer is
-        ``nothing_to_do`` if the content needs no conversion.
+        A repeated call returns the same conversions and starts missing ones. It starts failed and
+        cancelled conversions again only with ``retry``. The status is ``nothing_to_do`` if the
+        content needs no conversion.
 
         The caller needs the permissions create and list on conversionjobs. It needs list because
-        the answer contains the state of existing conversions.
+        the response contains the state of existing conversions.
         """
-        namespace = await context.namespace(request, "create")
-        await context.namespace(request, "list")
-        content = parse_content(await context.body(request), context.settings.mappings)
+        namespace = await context.check_access(request, "create")
+        await context.check_access(request, "list")
+        content = parse_content(await context.read_body(request), context.settings.mappings)
         return await service.submit(namespace, content, [_PHASES[name] for name in retry])
 
-    # The type `path` lets an id contain a slash.
+    # With the type `path`, an id may contain a slash.
     @router.get("/{content_id:path}", response_model=None)
-    async def get_content(request: Request, content_id: ContentId) -> Answer:
-        """The conversions of a content. ``not_found`` once their ConversionJobs are deleted."""
-        namespace = await context.namespace(request, "list")
+    async def get_content(request: Request, content_id: ContentId) -> ResponseBody:
+        """The conversions of a content. ``not_found`` if no ConversionJob of it exists."""
+        namespace = await context.check_access(request, "list")
         return await service.get(namespace, _content_id(content_id))
 
     return router
@@ -174,11 +162,11 @@ def parse_content(raw: bytes, mappings: tuple[PathMapping, ...]) -> Content:
     file_path, content_type = data["file_path"], data["content_type"]
     if not isinstance(content_type, str):
         raise ApiError(400, "content_type: must be a string")
-    if len(content_type) > _LONGEST_TYPE or not content_type.isprintable():
-        raise ApiError(400, f"content_type: must be up to {_LONGEST_TYPE} printable characters")
+    if len(content_type) > _TYPE_MAX_LENGTH or not content_type.isprintable():
+        raise ApiError(400, f"content_type: must be up to {_TYPE_MAX_LENGTH} printable characters")
     path = read_path("file_path", file_path, mappings)
     try:
-        # Normalising may add a leading slash, so check the length again.
+        # normal_path may add a leading slash, so check the length again.
         path = _PATH.validate_python(spec.normal_path(_PATH.validate_python(path)))
     except ValidationError as error:
         raise ApiError(400, f"file_path: {error.errors()[0]['msg']}") from None
@@ -190,6 +178,6 @@ def _content_id(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ApiError(400, "content_id: must be a string or a whole number")
     text = str(value)
-    if not 0 < len(text) <= _LONGEST_ID or not text.isprintable() or text in (".", ".."):
-        raise ApiError(400, f"content_id: must be 1 to {_LONGEST_ID} printable characters")
+    if not 0 < len(text) <= _ID_MAX_LENGTH or not text.isprintable() or text in (".", ".."):
+        raise ApiError(400, f"content_id: must be 1 to {_ID_MAX_LENGTH} printable characters")
     return text

@@ -1,4 +1,8 @@
-"""The stream events about ConversionJobs, and their encoding. Pure functions."""
+"""Turns changes of ConversionJobs into stream events, and encodes these. Pure functions.
+
+A *block* is what the standard for server-sent events separates by blank lines: one event, or only a
+comment, an id or a retry time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import orjson
 
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
-from converter_gateway.translate import Answer, phase_of, to_answer
+from converter_gateway.translate import ResponseBody, phase_of, to_response
 
 
 class EventType(StrEnum):
@@ -38,7 +42,7 @@ _ID: Final = re.compile(r"[1-9][0-9]{0,17}")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The part of a conversion's status that decides whether a change is an event."""
+    """The part of a status that listeners hear about. Other changes cause no event."""
 
     phase: Phase
     reason: str = ""
@@ -47,14 +51,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One server-sent event. ``answer`` is the conversion, as ``status`` answers it."""
+    """One server-sent event. ``data`` is the response of ``status`` for the conversion."""
 
     type: EventType
-    answer: Answer
+    data: ResponseBody
 
 
 def summarise(conversion: Conversion) -> Summary:
-    """The summary to compare the next change with."""
+    """The summary of a conversion, to compare with the summary after its next change."""
     status = conversion.status
     if status is None:
         return Summary(phase_of(conversion))
@@ -65,61 +69,61 @@ def summarise(conversion: Conversion) -> Summary:
 def event_of(
     before: Summary | None, conversion: Conversion, *, deleted: bool = False
 ) -> StreamEvent | None:
-    """The event for a change, to listeners who know ``before``. None if there is none.
+    """The event for a change from ``before``. None if listeners need not hear about the change.
 
-    A conversion ends once: there are no events after its end, not even for its deletion. If it is
-    deleted before its end, it counts as cancelled.
+    ``before`` is None for a new conversion. There are no events after the end of a conversion, not
+    even for its deletion. A conversion that is deleted before its end counts as cancelled.
     """
     if before is not None and before.phase.terminal:
         return None
     now = summarise(conversion)
     if now.phase.terminal:
-        return StreamEvent(END_TYPES[now.phase], to_answer(conversion))
+        return StreamEvent(END_TYPES[now.phase], to_response(conversion))
     if deleted:
-        return StreamEvent(EventType.CANCELLED, to_answer(conversion) | _DELETED)
+        return StreamEvent(EventType.CANCELLED, to_response(conversion) | _DELETED)
     if now.phase is Phase.RUNNING and (before is None or before.phase is not Phase.RUNNING):
-        return StreamEvent(EventType.STARTED, to_answer(conversion))
-    return None if now == before else StreamEvent(EventType.PROGRESS, to_answer(conversion))
+        return StreamEvent(EventType.STARTED, to_response(conversion))
+    return None if now == before else StreamEvent(EventType.PROGRESS, to_response(conversion))
 
 
 def current_state(
     conversions: Iterable[Conversion], job_id: str | None, *, ended: bool
 ) -> Iterator[StreamEvent]:
-    """The state of all conversions or of one, oldest change first.
+    """One event per conversion, sorted by the time of the last change, oldest first.
 
-    Conversions that have ended are left out unless ``ended`` is true.
+    ``job_id`` selects one conversion, None all. Ended conversions are included if ``ended``.
     """
     chosen = (c for c in conversions if job_id in (None, c.key.name))
     for conversion in sorted(chosen, key=lambda c: c.version):
         phase = phase_of(conversion)
         if ended or not phase.terminal:
             event_type = END_TYPES.get(phase, EventType.PROGRESS)
-            yield StreamEvent(event_type, to_answer(conversion))
+            yield StreamEvent(event_type, to_response(conversion))
 
 
 def parse_id(text: str) -> int | None:
-    """The version in a Last-Event-ID. None if the API cannot have sent it."""
+    """The version in a Last-Event-ID. None if the API never sends such an id."""
     return int(text) if _ID.fullmatch(text) else None
 
 
 def encode(event: StreamEvent, version: int | None = None) -> bytes:
-    """A block of the stream. Without a version it does not change the listener's last id."""
+    """The block of an event. ``version`` becomes its id. None: the block has no id."""
     id_line = f"id: {version}\n" if version is not None else ""
     # JSON has no raw line breaks, so one data line is enough.
     return b"event: %b\n%bdata: %b\n\n" % (
         event.type.encode(),
         id_line.encode(),
-        orjson.dumps(event.answer),
+        orjson.dumps(event.data),
     )
 
 
 def encode_retry(milliseconds: int) -> bytes:
-    """How long a listener must wait before it reconnects."""
+    """The block that tells a listener how long to wait before it reconnects."""
     return f"retry: {milliseconds}\n\n".encode()
 
 
 def encode_id(version: int, comment: str, retry: int | None = None) -> bytes:
-    """A comment with an id to resume from. A block without data is no event, but its id counts.
+    """The block of a comment and an id. It is no event, but a listener can resume from its id.
 
     ``retry`` is how many milliseconds a listener must wait before it reconnects.
     """

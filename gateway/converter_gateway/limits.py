@@ -1,4 +1,4 @@
-"""Limits on requests and streams: how many at once, and how often. Health checks have none."""
+"""Limits the number and the rate of requests and streams. Health checks have no limits."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ from typing import Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-HEALTH: Final = ("/healthz", "/readyz")
-EVENTS: Final = "/api/v1/converter/events"
-_CALLERS: Final = 10_000
+HEALTH_PATHS: Final = ("/healthz", "/readyz")
+EVENTS_PATH: Final = "/api/v1/converter/events"
+_MAX_CALLERS: Final = 10_000
 
 
 class Rate:
-    """A steady rate with a burst, per caller (GCRA). Callers pass the time."""
+    """Limits the rate per caller, with bursts: the generic cell rate algorithm (GCRA).
+
+    ``now`` is in seconds of a monotonic clock.
+    """
 
     def __init__(self, per_second: float, burst: int) -> None:
         self._step = 1 / per_second
         self._slack = (burst - 1) * self._step
-        # When each caller's next request is due at the steady rate. The caller that has been idle
-        # for longest comes first.
+        # When the next request of each caller is due at the steady rate. Sorted by the time of the
+        # last request, oldest first.
         self._due: dict[str, float] = {}
 
     def take(self, caller: str, now: float) -> float:
-        """Count a request and return 0, or return the seconds that the caller must wait."""
+        """Accept a request and return 0, or reject it and return the seconds to wait."""
         due = max(self._due.pop(caller, now), now)
         self._due[caller] = due
         ahead = due - now - self._slack
         if ahead > 1e-9:
             return ahead
         self._due[caller] = due + self._step
-        if len(self._due) > _CALLERS:
+        if len(self._due) > _MAX_CALLERS:
             del self._due[next(iter(self._due))]
         return 0.0
 
 
 class RateLimit:
-    """Answers 429 with Retry-After if an address sends requests too often.
+    """Responds 429 with Retry-After if an address sends requests too often.
 
-    The address is known without a request to the API server, unlike the owner of the token.
+    Limits addresses and not callers: identifying a caller needs a request to the API server.
     """
 
     def __init__(self, app: ASGIApp, per_second: float, burst: int) -> None:
@@ -50,7 +53,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] in HEALTH:
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
             await self._app(scope, receive, send)
             return
         host = (scope.get("client") or ("",))[0]
@@ -63,8 +66,11 @@ class RateLimit:
         await self._app(scope, receive, send)
 
 
-class Concurrency:
-    """Answers 503 with Retry-After while ``limit`` requests are in progress, without streams."""
+class ConcurrencyLimit:
+    """Responds 503 with Retry-After while ``limit`` requests are in progress.
+
+    Event streams do not count. They have a limit of their own.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
@@ -73,7 +79,7 @@ class Concurrency:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] in (*HEALTH, EVENTS):
+        if scope["type"] != "http" or scope["path"] in (*HEALTH_PATHS, EVENTS_PATH):
             await self._app(scope, receive, send)
             return
         if self._in_progress >= self._limit:
@@ -87,10 +93,10 @@ class Concurrency:
             self._in_progress -= 1
 
 
-class Streams:
-    """Limits the open event streams, in total and per address.
+class StreamLimit:
+    """Limits the open event streams, in total and per address: 503 and 429 with Retry-After.
 
-    Streams last long. If they counted as requests, they would leave no room for other requests.
+    Streams last long. If they counted as requests, they would use up the limit of requests.
     """
 
     def __init__(self, app: ASGIApp, limit: int, per_address: int) -> None:
@@ -100,7 +106,7 @@ class Streams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] != EVENTS:
+        if scope["type"] != "http" or scope["path"] != EVENTS_PATH:
             await self._app(scope, receive, send)
             return
         host = (scope.get("client") or ("",))[0]

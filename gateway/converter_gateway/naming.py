@@ -1,4 +1,4 @@
-"""Names of ConversionJobs, and the hash that shows whether two requests are the same."""
+"""Names of ConversionJobs, and a hash to compare requests with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CONTENT_NAME: Final = re.compile(r"content-([0-9a-f]{40})-([1-9][0-9]{0,8})")
 
 
 def conversion_name(namespace: str, key: str | None) -> str:
-    """The name for an Idempotency-Key, the same at every replica. Random without a key."""
+    """The name for an Idempotency-Key, the same at every replica. A random name if None."""
     if key is None:
         return str(uuid4())
     digest = hashlib.sha256(f"{namespace}\0{key}".encode()).digest()
@@ -21,12 +21,12 @@ def conversion_name(namespace: str, key: str | None) -> str:
 
 
 def request_hash(spec: Mapping[str, Any]) -> str:
-    """SHA-256 of a request as hexadecimal digits. The order of its fields does not matter."""
+    """The SHA-256 of a request as hexadecimal digits. The order of fields does not matter."""
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
 
 
 def digest(text: str) -> str:
-    """40 hexadecimal digits that stand for a caller's text in labels and names."""
+    """A hash of 40 hexadecimal digits, for labels and names that cannot hold any text."""
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
@@ -36,6 +36,6 @@ def content_name(output: str, generation: int) -> str:
 
 
 def content_generation(name: str, output: str) -> int | None:
-    """The generation in a name. None if it is not a name for this output."""
+    """The generation in a name. None: the name does not belong to this output."""
     found = _CONTENT_NAME.fullmatch(name)
     return int(found[2]) if found and found[1] == digest(output) else None

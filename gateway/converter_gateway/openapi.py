@@ -1,4 +1,4 @@
-"""The OpenAPI document: adds to FastAPI's own what FastAPI cannot derive from the routes."""
+"""Builds the OpenAPI document: FastAPI's document, and what FastAPI cannot derive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from converter_gateway.events import EventType
-from converter_gateway.limits import HEALTH
+from converter_gateway.limits import HEALTH_PATHS
 from converter_gateway.requests import ConvertRequest
 from converter_gateway.responses import Stats
 
@@ -32,7 +32,7 @@ IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Makes it safe to repeat the call: one key starts one conversion only. "
+    "description": "Makes it safe to repeat the call: one key starts at most one conversion. "
     "A different request with the same key gets 409.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
@@ -46,8 +46,8 @@ LAST_EVENT_ID: Final = {
 
 EVENT: Final[dict[str, Any]] = {
     "type": "object",
-    "description": "One block of the stream. A block without data is no event: it is a "
-    "heartbeat, or it has an id to resume from.",
+    "description": "One block of the stream. A block without data is no event, but its id counts: "
+    "listeners can resume from it.",
     "properties": {
         "event": {"type": "string", "enum": [str(event_type) for event_type in EventType]},
         "id": {"type": "string", "pattern": "^[1-9][0-9]*$"},
@@ -101,14 +101,14 @@ CONVERT_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
 
 
 def convert_body() -> dict[str, Any]:
-    """The requestBody of POST convert. The route reads the body itself, to limit its size."""
+    """The requestBody of POST convert. FastAPI has none: the route itself reads the body."""
     examples = {name: {"value": value} for name, value in CONVERT_EXAMPLES.items()}
     content = {"schema": {"$ref": _REFS.format(model="ConvertRequest")}, "examples": examples}
     return {"required": True, "content": {"application/json": content}}
 
 
 def describe(app: FastAPI) -> None:
-    """Make ``app`` serve this document."""
+    """Make ``app`` serve our document instead of FastAPI's."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -130,14 +130,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document["security"] = [{"bearer": []}]
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            # FastAPI documents 422 for a bad parameter. This API answers 400.
+            # FastAPI documents 422 for an invalid parameter. This API responds 400.
             operation["responses"].pop("422", None)
             _errors_are_json(operation["responses"])
-            if path in HEALTH:
+            if path in HEALTH_PATHS:
                 operation["security"] = []
             else:
                 operation.setdefault("parameters", []).append(_NAMESPACE)
-    # FastAPI leaves out null values. In an example they matter.
+    # FastAPI removes null values from examples. docker_sock_path is null.
     schemas["Stats"]["examples"] = Stats.model_json_schema()["examples"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
@@ -145,7 +145,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _errors_are_json(responses: dict[str, Any]) -> None:
-    """Correct the media type of errors: FastAPI assumes that of the route, text/event-stream."""
+    """Correct the media type of errors. FastAPI uses the route's type, text/event-stream."""
     for code, response in responses.items():
         if not code.startswith("2") and "content" in response:
             (content,) = response["content"].values()

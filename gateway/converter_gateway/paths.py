@@ -1,4 +1,4 @@
-"""Turns the absolute paths of callers, below their mounts, into paths on the volume."""
+"""Turns the paths of callers into paths on the volume."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 
 class PathRejected(ValueError):
-    """The path is outside of the mapped prefixes, or contains . or .. as a folder."""
+    """The path is outside the mapped folders, or contains ``.`` or ``..`` as a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathMapping:
-    """An absolute folder of the caller and the volume's folder, both without trailing slash."""
+    """Maps the caller's folder ``prefix`` to ``folder`` on the volume.
+
+    Both are absolute, without a trailing slash.
+    """
 
     prefix: str
     folder: str
@@ -33,9 +36,9 @@ def parse_mappings(text: str) -> tuple[PathMapping, ...]:
 
 
 def to_volume(path: str, mappings: tuple[PathMapping, ...]) -> str:
-    """The path from the root of the volume. Raises PathRejected.
+    """Turn a caller's path into the path from the root of the volume. Raises PathRejected.
 
-    A relative path, and any path if there are no mappings, is such a path already.
+    Relative paths stay the same. Without mappings, all paths stay the same.
     """
     parts = path.split("/")
     if ".." in parts or "." in parts:

@@ -1,20 +1,21 @@
-"""Which conversions a piece of content needs, and their names. Pure functions.
+"""Decides which conversions a content needs, and their names. Pure functions.
 
-A request becomes the *owner* of an output by creating the ConversionJob whose name is derived from
-the output's path. The API server accepts each name once. So if two sources have the same output
-(a.mov and a.avi), one of them gets it, whichever replicas they call, and the other falls back to a
-name with its extension.
+The name of a ConversionJob is derived from the path of its output. A source becomes the *owner* of
+an output when a request creates this ConversionJob. The API server accepts each name once. So if
+a.mov and a.avi need the same output, one of them becomes the owner, at whichever replica. The other
+uses an output whose name contains its extension.
 
-A retry, or a changed rule, needs another ConversionJob for the same output. Its name has the next
-generation number, and only the owner of the latest generation creates it. A failed ConversionJob
-stays as it is. Deleting and recreating it would lose its reason and log, and two replicas that
-retry at the same time could delete each other's new one. With generations, both try to create the
-same name and one succeeds.
+A retry, or a changed rule, needs another ConversionJob for the same output. The name of this
+ConversionJob has the next generation number, and only a request for the same source creates it. We
+do not delete and recreate the failed ConversionJob: this would lose its reason and log, and two
+replicas that retry at the same time could delete each other's new ConversionJob. With generations,
+both replicas try to create the same name, and one succeeds.
 
-Limits: ownership lasts as long as the ConversionJob. When those of a.mov are deleted after their
-time to live, the next call for a.avi gets the plain name and replaces a.mov's preview. The rules
-can extend the time to live, or keep the extension in every output, which needs no ownership. An
-output of a conversion that was started elsewhere has no owner; only PathBusy guards it.
+Limits: a source owns an output while the ConversionJob exists. If the ConversionJobs of a.mov are
+deleted after their time to live, the next call for a.avi replaces the preview of a.mov. To avoid
+this, the rules can extend the time to live, or keep the extension in the names of all outputs. An
+output of a conversion that the pipeline did not create has no owner. The operator's reason PathBusy
+still prevents two conversions from writing to the path at the same time.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from converter_gateway.errors import ApiError
 from converter_gateway.rules import ContentRules, KeepExtension, Recipe
 from converter_gateway.translate import phase_of
 
-_LONGEST_NAME: Final = 255  # bytes, on all common Linux file systems
-_LONGEST_PATH: Final = 1024  # characters in a ConversionJob; counting bytes is on the safe side
-_SHORTEST_ROOM: Final = 100
+_NAME_MAX_BYTES: Final = 255  # the limit of all common Linux file systems
+_PATH_MAX_BYTES: Final = 1024  # the spec allows 1024 characters; 1024 bytes are never more
+_NAME_MIN_BYTES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of a content. ``path`` is its path from the root of the volume."""
+    """A file of a content. ``path`` starts at the root of the volume."""
 
     content_id: str
     path: str
@@ -49,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A request. ``file_path`` is ``source.path`` as the caller writes it."""
+    """The request for one upload. ``file_path`` is the caller's path of ``source``."""
 
     source: Source
     content_type: str
@@ -58,7 +59,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class PlannedConversion:
-    """One conversion that a content needs. ``outputs`` are its possible outputs, best first."""
+    """One conversion that a content needs. ``outputs`` are possible paths, preferred first."""
 
     source: Source
     recipe: Recipe
@@ -67,7 +68,7 @@ class PlannedConversion:
 
 @dataclass(frozen=True, slots=True)
 class OutputOwner:
-    """The ConversionJob of the content pipeline that an output belongs to."""
+    """The ConversionJob of the content pipeline that owns ``output``."""
 
     conversion: Conversion
     spec: ConversionJobSpec
@@ -78,7 +79,10 @@ class OutputOwner:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The output of a planned conversion. ``owner`` is None if a ConversionJob must be created."""
+    """The chosen output of a planned conversion.
+
+    ``owner`` is its existing ConversionJob. None: create one with this ``generation``.
+    """
 
     output: str
     generation: int
@@ -86,23 +90,23 @@ class Choice:
 
 
 def plan(content: Content, rules: ContentRules) -> tuple[PlannedConversion, ...]:
-    """The conversions that the rules name. None if no rule matches.
+    """The conversions that the rules list for the content. Empty if no rule matches.
 
-    Raises ApiError 400 if the path leaves too little room for the names of outputs.
+    Raises ApiError 400 if the path is too long to name outputs in the same folder.
     """
     folder = posixpath.dirname(content.source.path)
-    room = min(_LONGEST_NAME, _LONGEST_PATH - len(posixpath.join(folder, "").encode()))
+    max_bytes = min(_NAME_MAX_BYTES, _PATH_MAX_BYTES - len(posixpath.join(folder, "").encode()))
     recipes = rules.recipes(content.content_type)
-    if recipes and room < _SHORTEST_ROOM:
+    if recipes and max_bytes < _NAME_MIN_BYTES:
         raise ApiError(400, "file_path: too long, no room for the names of its outputs")
-    always = rules.keep_extension is KeepExtension.ALWAYS
+    keep = rules.keep_extension is KeepExtension.ALWAYS
     return tuple(
         PlannedConversion(
             content.source,
             recipe,
             tuple(
                 posixpath.join(folder, output)
-                for output in _names(content.source, recipe.suffix, room, always)
+                for output in _output_names(content.source, recipe.suffix, max_bytes, keep)
             ),
         )
         for recipe in recipes
@@ -110,34 +114,34 @@ def plan(content: Content, rules: ContentRules) -> tuple[PlannedConversion, ...]
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """``my.holiday.mov`` → ``my.holiday`` and ``mov``. ``.hidden`` and ``a.`` have no extension."""
+    """Split ``my.a.mov`` into ``my.a`` and ``mov``. ``.a`` and ``a.`` have no extension."""
     stem, _, extension = name.rpartition(".")
     return (stem, extension) if extension and stem.strip(".") else (name, "")
 
 
-def _names(source: Source, suffix: str, room: int, always: bool) -> tuple[str, ...]:
+def _output_names(source: Source, suffix: str, max_bytes: int, keep: bool) -> tuple[str, ...]:
     name = posixpath.basename(source.path)
-    # The last name is unique, even if the same file belongs to several contents.
+    # The name with the mark is unique, even if the same file belongs to several contents.
     mark = naming.digest(f"{source.content_id}\0{source.path}")[:16]
-    bases = [name, f"{name}_{mark}"] if always else [split_name(name)[0], name, f"{name}_{mark}"]
-    return tuple(dict.fromkeys(_fit(base, suffix, room) for base in bases))
+    bases = [name, f"{name}_{mark}"] if keep else [split_name(name)[0], name, f"{name}_{mark}"]
+    return tuple(dict.fromkeys(_shorten(base, suffix, max_bytes) for base in bases))
 
 
-def _fit(base: str, suffix: str, room: int) -> str:
-    """The base and the suffix, in at most ``room`` bytes. A hash replaces what is cut off.
+def _shorten(base: str, suffix: str, max_bytes: int) -> str:
+    """Join base and suffix. If this exceeds ``max_bytes``, a hash replaces the end of the base.
 
-    The result never is the source's own name: a suffix begins with _ or -, and at that place the
-    source's name has a dot or ends.
+    The result never equals the name of the source: a suffix begins with _ or -, and after the base
+    the name of the source ends or has a dot.
     """
-    if len((base + suffix).encode()) <= room:
+    if len((base + suffix).encode()) <= max_bytes:
         return base + suffix
     end = "-" + hashlib.sha256(base.encode()).hexdigest()[:16] + suffix
-    # Leave out a character that would be cut in two.
-    return base.encode()[: room - len(end)].decode(errors="ignore") + end
+    # errors="ignore" removes a character whose bytes are cut.
+    return base.encode()[: max_bytes - len(end)].decode(errors="ignore") + end
 
 
 def owner_of(conversion: Conversion) -> OutputOwner | None:
-    """The conversion as the owner of its output. None if the pipeline did not create it."""
+    """The conversion as the owner of its output. None: the pipeline did not create it."""
     content_id = conversion.annotations.get(names.CONTENT_ID_ANNOTATION)
     generation = naming.content_generation(conversion.key.name, conversion.output_path)
     if conversion.spec is None or content_id is None or generation is None:
@@ -151,7 +155,7 @@ def owner_of(conversion: Conversion) -> OutputOwner | None:
     )
 
 
-def latest(owners: Iterable[OutputOwner]) -> dict[str, OutputOwner]:
+def latest_owners(owners: Iterable[OutputOwner]) -> dict[str, OutputOwner]:
     """Maps each output to its latest generation."""
     found: dict[str, OutputOwner] = {}
     for owner in owners:
@@ -161,19 +165,19 @@ def latest(owners: Iterable[OutputOwner]) -> dict[str, OutputOwner]:
     return found
 
 
-def choose(
+def choose_output(
     planned: PlannedConversion,
     owners: Mapping[str, OutputOwner],
     inputs: Collection[str],
     retry: Collection[Phase],
 ) -> Choice:
-    """Choose the existing ConversionJob, or the output and generation of the one to create.
+    """Choose an existing ConversionJob, or the output and generation of a new one.
 
-    ``owners`` comes from :func:`latest`. ``inputs`` are the files of all contents, which must not
-    be overwritten. ``retry`` are the phases to start again. Raises ApiError 409 if every possible
-    output belongs to another source.
+    ``owners`` comes from :func:`latest_owners`. ``inputs`` are source files, which no conversion
+    may overwrite. Conversions in a phase of ``retry`` start again. Raises ApiError 409 if every
+    possible output belongs to another source.
     """
-    # An output that this source owns already comes first. A better one may have become free.
+    # Keep an output that the source already owns, even if a preferred output has become free.
     for output in planned.outputs:
         owner = owners.get(output)
         if owner is not None and owner.source == planned.source:
@@ -188,15 +192,18 @@ def choose(
 
 
 def _is_as_planned(owner: OutputOwner, planned: PlannedConversion) -> bool:
-    # Users may change the priority and the time to live. They do not change the output.
+    # A change of the priority or the time to live needs no new conversion.
     return (owner.spec.conversion_type, owner.spec.options) == (
         planned.recipe.conversion_type,
         planned.recipe.options,
     )
 
 
-def overall(statuses: Collection[str], planned: int) -> tuple[str, str]:
-    """The status of the content, and a message. ``planned`` is how many conversions it needs."""
+def overall_status(statuses: Collection[str], planned: int) -> tuple[str, str]:
+    """The status of a content, and a message.
+
+    ``statuses`` are those of its conversions. ``planned`` is the number of conversions it needs.
+    """
     total = len(statuses)
     count = {status: sum(s == status for s in statuses) for status in set(statuses)}
     if running := count.get("running", 0):

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import PathMapping, PathRejected, to_volume
+from converter_gateway.responses import examples
 from media_converter.contract import ConversionType
 from media_converter.options import FORMATS, extensions_of, options_of, types_of
 
@@ -22,16 +23,12 @@ _REQUIRED: Final = ("input_file", "output_file", "conversion_type")
 class ConvertRequest(BaseModel):
     """The body of POST /api/v1/converter/convert."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "input_file": "/opt/my-network/storage/videos/holiday.mov",
-                    "output_file": "/opt/my-network/shared/output/holiday.mp4",
-                    "conversion_type": "video_to_mp4",
-                    "options": {"quality": "medium", "resolution": "720p"},
-                }
-            ]
+    model_config = examples(
+        {
+            "input_file": "/opt/my-network/storage/videos/holiday.mov",
+            "output_file": "/opt/my-network/shared/output/holiday.mp4",
+            "conversion_type": "video_to_mp4",
+            "options": {"quality": "medium", "resolution": "720p"},
         }
     )
 
@@ -46,7 +43,7 @@ class ConvertRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A conversion to start. The spec has paths on the volume; the files are the caller's paths."""
+    """A conversion to start. ``spec`` has paths on the volume, the files are callers' paths."""
 
     spec: ConversionJobSpec
     input_file: str
@@ -54,13 +51,13 @@ class Submission:
 
 
 def parse_convert(raw: bytes, mappings: tuple[PathMapping, ...]) -> Submission:
-    """Parse the body of convert. Raises ApiError 400, which names the field."""
+    """Parse the body of convert. Raises ApiError 400. The message names the field."""
     data = read_object(raw, _REQUIRED, ("options", "callback_url"))
     paths = {name: read_path(name, data[name], mappings) for name in ("input_file", "output_file")}
     options = data.get("options")
     fields = paths | {
         "conversion_type": data["conversion_type"],
-        # Some languages write no options as an empty list.
+        # PHP, for example, encodes an empty object as [].
         "options": None if options in ({}, []) else options,
         "notify": read_callback(data.get("callback_url")),
     }
@@ -73,7 +70,7 @@ def parse_convert(raw: bytes, mappings: tuple[PathMapping, ...]) -> Submission:
 
 
 def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
-    """Parse a JSON object with these fields, the required ones not empty. Raises ApiError 400."""
+    """Parse a JSON object. Raises ApiError 400 if a required field is empty or one is unknown."""
     try:
         data: Any = orjson.loads(raw)
     except ValueError:
@@ -90,7 +87,7 @@ def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) ->
 
 
 def check_spec(spec: ConversionJobSpec) -> None:
-    """Reject what the CRD's rules reject. Raises ApiError 400, which names the API's field."""
+    """Check the same rules as the CRD. Raises ApiError 400. The message names the HTTP field."""
     kind = spec.conversion_type
     if not spec.output_file.lower().endswith(tuple(f".{e}" for e in FORMATS[kind])):
         raise ApiError(400, f"output_file: must end in {extensions_of(kind)} for {kind}")
@@ -131,7 +128,7 @@ _FIELD_NAMES: Final = {
     "notify.url": "callback_url",
 }
 _PATH: Final = "must be a path of up to 1024 characters without empty folders"
-# For people. The CRD has the patterns.
+# What people read. The CRD has the exact patterns.
 _REQUIREMENTS: Final = {
     "input_file": _PATH,
     "output_file": _PATH,
@@ -143,16 +140,16 @@ _REQUIREMENTS: Final = {
 
 def _explain(error: ValidationError, conversion_type: str) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
-    # If a value may have two types, pydantic appends a type to the location.
+    # For a field with two types, pydantic appends the type to the location.
     where = ".".join(str(part)[:64] for part in first["loc"][:2])
-    if where.startswith("options."):  # the conversion type is checked first, so it is valid
+    if where.startswith("options."):  # conversion_type is valid: pydantic checks it first
         return _explain_option(ConversionType(conversion_type), where.removeprefix("options."))
     field = _FIELD_NAMES.get(where, where)
     return f"{field}: {_REQUIREMENTS.get(field, first['msg'])}"
 
 
 def _explain_option(kind: ConversionType, name: str) -> str:
-    """Why an option or its value is rejected."""
+    """The message about an invalid option or value."""
     option = options_of(kind).get(name)
     if option:
         return f"options.{name}: must be {option.kind.must_be}"

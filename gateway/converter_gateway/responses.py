@@ -1,6 +1,6 @@
-"""The answers of the API, for its OpenAPI document. Tests validate real answers with these models.
+"""Models of the responses, for the OpenAPI document. Tests validate real responses with them.
 
-Answers are not built from the models: a missing field must not turn an answer into an error.
+The API does not build responses from the models: a missing field must not cause an error.
 """
 
 from __future__ import annotations
@@ -47,22 +47,23 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def _examples(*examples: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(extra="allow", json_schema_extra={"examples": list(examples)})
+def examples(*values: dict[str, Any]) -> ConfigDict:
+    """The configuration of a model that documents these examples."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})
 
 
 class Error(_Model):
     """An error."""
 
-    model_config = _examples({"error": "Missing required field: input_file"})
+    model_config = examples({"error": "Missing required field: input_file"})
 
-    error: str = Field(description="What is wrong. Names the field or header.")
+    error: str = Field(description="What is wrong. The message names the field or header.")
 
 
 class JobStarted(_Model):
-    """The conversion is accepted. It may have to wait for a slot."""
+    """The API has created the conversion. It may have to wait for a slot."""
 
-    model_config = _examples(
+    model_config = examples(
         {
             "job_id": _RUNNING["job_id"],
             "status": "started",
@@ -78,35 +79,35 @@ class JobStarted(_Model):
 class JobStatus(_Model):
     """A conversion. Fields without a value are left out."""
 
-    model_config = _examples(_RUNNING)
+    model_config = examples(_RUNNING)
 
     job_id: str = Field(description="The name of the ConversionJob.")
     status: Literal["running", "completed", "failed", "cancelled"] = Field(
-        description="running until it has ended, also while it waits."
+        description="running until the conversion ends, also while it waits for a slot."
     )
     conversion_type: str = Field(description="The kind of conversion.")
     start_time: str = Field(
-        description="When the converter started; before that, when the conversion was created. "
-        "UTC, ISO 8601 without a zone."
+        description="When the converter started. While it has not started: when the conversion was "
+        "created. UTC, ISO 8601 without a zone."
     )
-    input_file: str = Field(description="As the caller names it.")
-    output_file: str = Field(description="As the caller names it.")
+    input_file: str = Field(description="The caller's path of the input.")
+    output_file: str = Field(description="The caller's path of the output.")
     phase: Literal["Queued", "Starting", "Running", "Succeeded", "Failed", "Cancelled"] = Field(
         description="status.phase of the ConversionJob."
     )
     progress: int | None = Field(None, ge=0, le=100, description="Percent.")
-    eta_seconds: int | None = Field(None, ge=0, description="Estimated seconds until it ends.")
+    eta_seconds: int | None = Field(None, ge=0, description="Estimated seconds until the end.")
     queue_position: int | None = Field(
         None,
         ge=1,
         description="Position among the waiting conversions of the namespace, from 1. All "
-        "namespaces share the slots, so others may start first. Not in events.",
+        "namespaces share the slots, so conversions elsewhere may start first. Not in events.",
     )
     duration_seconds: float | None = Field(
         None, ge=0, description="From start to end. In active: from start to now."
     )
-    reason: str | None = Field(None, description="Why it is in this phase, in one word.")
-    end_time: str | None = Field(None, description="When it ended. UTC, ISO 8601 without a zone.")
+    reason: str | None = Field(None, description="The cause of the phase, in one word.")
+    end_time: str | None = Field(None, description="Time of the end. UTC, ISO 8601 without a zone.")
     output_size: int | None = Field(None, ge=0, description="Bytes of the output file.")
     error: str | None = Field(None, description="If failed: why, and what to do.")
     logs: str | None = Field(None, description="If failed: the last 2 KiB of the converter's log.")
@@ -115,33 +116,33 @@ class JobStatus(_Model):
 class JobNotFound(_Model):
     """The conversion does not exist, or was deleted after its time to live."""
 
-    model_config = _examples({"status": "not_found", "error": "Job not found"})
+    model_config = examples({"status": "not_found", "error": "Job not found"})
 
     status: Literal["not_found"] = Field(description="Always not_found.")
     error: str = Field(description="The status in words.")
 
 
 class JobCancelled(_Model):
-    """The conversion is being cancelled. It ends within seconds."""
+    """The API has requested the cancellation. The conversion ends within seconds."""
 
-    model_config = _examples({"message": "Job cancelled successfully"})
+    model_config = examples({"message": "Job cancelled successfully"})
 
     message: str = Field(description="The result in words.")
 
 
 class ActiveJobs(_Model):
-    """All conversions that have not ended, including those that wait."""
+    """All conversions that have not ended, including waiting ones."""
 
-    model_config = _examples({"active_jobs": [_RUNNING], "total_active": 1})
+    model_config = examples({"active_jobs": [_RUNNING], "total_active": 1})
 
     active_jobs: list[JobStatus] = Field(description="In no particular order.")
-    total_active: int = Field(ge=0, description="How many.")
+    total_active: int = Field(ge=0, description="The number of active_jobs.")
 
 
 class Stats(_Model):
     """Settings, and counts over the existing ConversionJobs of the namespace."""
 
-    model_config = _examples(
+    model_config = examples(
         {
             "max_parallel_jobs": 3,
             "docker_sock_path": None,
@@ -165,7 +166,7 @@ class Stats(_Model):
     queued_jobs_count: int = Field(ge=0, description="Waiting to start.")
     total_jobs: int = Field(ge=0, description="All, in any phase.")
     successful_jobs: int = Field(ge=0, description="Completed.")
-    failed_jobs: int = Field(ge=0, description="Failed, without cancelled ones.")
+    failed_jobs: int = Field(ge=0, description="Failed. Cancelled conversions do not count.")
     success_rate: float = Field(ge=0, le=1, description="Completed / (completed + failed).")
     average_processing_time: float = Field(ge=0, description="Seconds, over completed ones.")
 
@@ -187,21 +188,21 @@ _ERRORS: Final[dict[int, str]] = {
     409: "The Idempotency-Key was used for another request.",
     413: "The body is too large.",
     429: "Too many requests or streams from one address.",
-    503: "The Kubernetes API does not answer, or too many requests are in progress. Try again.",
+    503: "The Kubernetes API is not available, or too many requests are in progress. Try again.",
 }
 
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route."""
-    answers: dict[int | str, dict[str, Any]] = {}
+    """The error responses of a route, by HTTP status code."""
+    responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
-        answers[code] = {"model": Error, "description": _ERRORS[code]}
+        responses[code] = {"model": Error, "description": _ERRORS[code]}
         if code in (429, 503):
-            answers[code]["headers"] = _RETRY_AFTER
-    return answers
+            responses[code]["headers"] = _RETRY_AFTER
+    return responses
 
 
-COMMON: Final = (400, 401, 403, 429, 503)
+COMMON_ERRORS: Final = (400, 401, 403, 429, 503)
 """Errors that every route can have."""
 
 EVENT_EXAMPLE: Final = """\

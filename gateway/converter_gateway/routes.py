@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
@@ -25,48 +26,47 @@ from converter_gateway.service import Service
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.shutdown import Shutdown
 from converter_gateway.stream import EventStream, StreamTimeouts, Subscription
-from converter_gateway.translate import Answer
+from converter_gateway.translate import ResponseBody
 
-_KEY_LENGTH: Final = 255
+_KEY_MAX_LENGTH: Final = 255
 Wait = Annotated[
     float,
     Query(
         ge=0,
         le=60,
         allow_inf_nan=False,
-        description="Answer when the conversion ends, but after this many seconds at the latest.",
+        description="Maximum seconds to wait for the end of the conversion.",
         examples=[0.5],
     ),
 ]
 JobId = Annotated[str, Path(description="The job_id from convert.", examples=["6f1c9a52"])]
-OneJob = Annotated[str | None, Query(description="Only this conversion. 404 if it is unknown.")]
+OneJob = Annotated[
+    str | None, Query(description="Send the events of this conversion only. 404 if unknown.")
+]
 
 
+@dataclass(frozen=True, slots=True)
 class RouteContext:
-    """What the routes share."""
+    """The objects that all routes use."""
 
-    def __init__(
-        self,
-        service: Service,
-        auth: Authenticator,
-        settings: GatewaySettings,
-        feeds: FeedPool,
-        shutdown: Shutdown,
-    ) -> None:
-        self.service = service
-        self.settings = settings
-        self.feeds, self.shutdown = feeds, shutdown
-        self._auth = auth
+    service: Service
+    auth: Authenticator
+    settings: GatewaySettings
+    feeds: FeedPool
+    shutdown: Shutdown
 
-    async def namespace(self, request: Request, verb: str) -> str:
-        """The namespace in which the caller may do ``verb``. Raises ApiError if it may not."""
+    async def check_access(self, request: Request, verb: str) -> str:
+        """Check that the caller may do ``verb``, and return the namespace to do it in.
+
+        Raises ApiError 400, 401 or 403, or Unavailable.
+        """
         headers = request.headers
-        return await self._auth.namespace(
+        return await self.auth.check_access(
             headers.get("authorization", ""), headers.get("x-namespace", ""), verb
         )
 
-    async def body(self, request: Request) -> bytes:
-        """The body. Raises ApiError 413 as soon as it exceeds the limit."""
+    async def read_body(self, request: Request) -> bytes:
+        """Read the body of a request. Raises ApiError 413 as soon as it exceeds the limit."""
         limit, content = self.settings.gateway_max_body_bytes, bytearray()
         async for chunk in request.stream():
             content += chunk
@@ -87,13 +87,13 @@ def converter_router(context: RouteContext) -> APIRouter:
         openapi_extra=extra,
         responses={200: {"model": JobStarted}, **errors(409, 413)},
     )
-    async def convert(request: Request) -> Answer:
-        """With an Idempotency-Key it is safe to repeat the call: it starts one conversion only."""
-        namespace = await context.namespace(request, "create")
+    async def convert(request: Request) -> ResponseBody:
+        """It is safe to repeat the call with an Idempotency-Key: it starts only one conversion."""
+        namespace = await context.check_access(request, "create")
         key = request.headers.get("idempotency-key")
-        if key is not None and not 0 < len(key) <= _KEY_LENGTH:
-            raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_LENGTH} characters")
-        submission = parse_convert(await context.body(request), context.settings.mappings)
+        if key is not None and not 0 < len(key) <= _KEY_MAX_LENGTH:
+            raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_MAX_LENGTH} characters")
+        submission = parse_convert(await context.read_body(request), context.settings.mappings)
         return await service.convert(namespace, submission, key)
 
     @router.get(
@@ -101,32 +101,32 @@ def converter_router(context: RouteContext) -> APIRouter:
         summary="Get the status of a conversion",
         responses={200: {"model": JobStatus | JobNotFound}},
     )
-    async def status(request: Request, job_id: JobId, wait: Wait = 0) -> Answer:
-        """An unknown conversion is not an error: its status is ``not_found``."""
-        return await service.status(await context.namespace(request, "get"), job_id, wait)
+    async def status(request: Request, job_id: JobId, wait: Wait = 0) -> ResponseBody:
+        """Responds 200 with the status ``not_found`` if the conversion is unknown."""
+        return await service.status(await context.check_access(request, "get"), job_id, wait)
 
     @router.post(
         "/cancel/{job_id}",
         summary="Cancel a conversion",
         responses={200: {"model": JobCancelled}, **errors(404, 409)},
     )
-    async def cancel(request: Request, job_id: JobId) -> Answer:
-        """404 if the conversion is unknown or has ended."""
-        return await service.cancel(await context.namespace(request, "patch"), job_id)
+    async def cancel(request: Request, job_id: JobId) -> ResponseBody:
+        """Responds 404 if the conversion is unknown or has ended."""
+        return await service.cancel(await context.check_access(request, "patch"), job_id)
 
     @router.get(
         "/active",
         summary="List unfinished conversions",
         responses={200: {"model": ActiveJobs}},
     )
-    async def active(request: Request) -> Answer:
-        """Includes those that wait."""
-        return await service.active(await context.namespace(request, "list"))
+    async def active(request: Request) -> ResponseBody:
+        """Includes conversions that wait for a slot."""
+        return await service.active(await context.check_access(request, "list"))
 
     @router.get("/stats", summary="Get settings and counts", responses={200: {"model": Stats}})
-    async def stats(request: Request) -> Answer:
+    async def stats(request: Request) -> ResponseBody:
         """Counts the existing ConversionJobs of the namespace."""
-        return await service.stats(await context.namespace(request, "list"))
+        return await service.stats(await context.check_access(request, "list"))
 
     _add_events(router, context)
     return router
@@ -150,15 +150,15 @@ def _add_events(router: APIRouter, context: RouteContext) -> None:
         responses={200: {"content": content}, **errors(404)},
     )
     async def events(request: Request, job_id: OneJob = None) -> EventStream:
-        """Sends started, progress, completed, failed and cancelled. The data is that of status.
+        """Sends started, progress, completed, failed and cancelled. The data is as in status.
 
-        A listener that reconnects with Last-Event-ID gets the events that it missed, at any
-        replica. If these are no longer known, it gets ``reset`` and then the current state of all
-        existing conversions, including those that have ended.
+        A listener that reconnects with Last-Event-ID gets the events that it missed, from any
+        replica. If the replica cannot find out the missed events, the listener gets ``reset`` and
+        then the current state of all existing conversions, including ended ones.
         """
 
         async def allowed() -> str:
-            return await context.namespace(request, "watch")
+            return await context.check_access(request, "watch")
 
         last_event_id = request.headers.get("last-event-id", "")
         subscription = Subscription(await allowed(), job_id, last_event_id)

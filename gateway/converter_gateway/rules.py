@@ -1,4 +1,4 @@
-"""The rules of the content pipeline: a YAML file that is validated, and reloaded on a change."""
+"""Reads, validates and reloads the rules of the content pipeline, a YAML file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from media_converter.contract import ConversionType
 
 logger = logging.getLogger(__name__)
 
-BUILT_IN: Final = Path(__file__).with_name("rules.yaml")
+BUILT_IN_FILE: Final = Path(__file__).with_name("rules.yaml")
 DEFAULT_FILE: Final[Path] = GatewaySettings.model_fields["gateway_content_rules"].default
-_CHECK_SECONDS: Final = 10.0
+_RELOAD_SECONDS: Final = 10.0
 _NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-# Not with a dot first: such a suffix could equal the extension of a source plus another suffix.
+# A suffix must not begin with a dot: it could equal the extension of a source and a suffix.
 _SUFFIX: Final = r"^[_-][A-Za-z0-9._-]{1,60}$"
 _CONTENT_TYPE: Final = r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}(/[a-z0-9][a-z0-9!#$&^_.+-]{0,126})?$"
 
@@ -34,7 +34,7 @@ class RulesError(ValueError):
 
 
 class KeepExtension(StrEnum):
-    """When the name of an output keeps the extension of its source."""
+    """When the name of an output contains the extension of its source."""
 
     WHEN_TAKEN = "WhenTaken"
     ALWAYS = "Always"
@@ -61,7 +61,7 @@ class Recipe(ApiModel):
         )
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Recipe:
+    def _check_spec(self) -> Recipe:
         try:
             check_spec(self.spec("source", "source" + self.suffix))
         except ApiError as error:
@@ -79,9 +79,8 @@ class ContentRule(ApiModel):
     conversions: tuple[Recipe, ...] = Field(max_length=8)
 
     @model_validator(mode="after")
-    def _suffixes_differ(self) -> ContentRule:
-        suffixes = [recipe.suffix for recipe in self.conversions]
-        if len(set(suffixes)) < len(suffixes):
+    def _check_suffixes(self) -> ContentRule:
+        if len({recipe.suffix for recipe in self.conversions}) < len(self.conversions):
             raise ValueError("conversions: two have the same suffix")
         return self
 
@@ -93,14 +92,13 @@ class ContentRules(ApiModel):
     rules: tuple[ContentRule, ...]
 
     @model_validator(mode="after")
-    def _names_differ(self) -> ContentRules:
-        names = [rule.name for rule in self.rules]
-        if len(set(names)) < len(names):
+    def _check_names(self) -> ContentRules:
+        if len({rule.name for rule in self.rules}) < len(self.rules):
             raise ValueError("rules: two have the same name")
         return self
 
     def recipes(self, content_type: str) -> tuple[Recipe, ...]:
-        """The conversions for ``video``, ``video/mp4`` or ``video/mp4; codecs=x``."""
+        """The conversions for ``video``, ``video/mp4`` or ``video/mp4; codecs=x``, for example."""
         media = content_type.partition(";")[0].strip().lower()
         fitting = {media, media.partition("/")[0]}
         for rule in self.rules:
@@ -123,7 +121,7 @@ def parse_rules(text: str) -> ContentRules:
 
 
 def _where(location: tuple[int | str, ...], data: Any) -> str:
-    """``rule video: conversions.0.options.resolution``."""
+    """Format a location, for example ``rule video: conversions.0.options.resolution``."""
     parts = [str(part) for part in location]
     if parts[:1] != ["rules"] or len(parts) < 2:
         return ".".join(parts) or "the file"
@@ -133,9 +131,10 @@ def _where(location: tuple[int | str, ...], data: Any) -> str:
 
 
 def _read(file: Path) -> str:
-    # Without the ConfigMap the folder does not exist. A folder without the file is a mistake.
+    # Without the ConfigMap, the folder does not exist. If only the file is missing, the
+    # ConfigMap has no key of this name: report this mistake.
     if file == DEFAULT_FILE and not file.parent.is_dir():
-        file = BUILT_IN
+        file = BUILT_IN_FILE
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -143,9 +142,9 @@ def _read(file: Path) -> str:
 
 
 class LiveRules:
-    """The last valid rules. A mistake in the ConfigMap must not stop a running API.
+    """Keeps the last valid rules, because a mistake in the ConfigMap must not stop a running API.
 
-    If nothing is mounted at the default path, these are the built-in rules.
+    Uses the built-in rules if nothing is mounted at the default path.
     """
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -156,8 +155,8 @@ class LiveRules:
         self._checked = clock()
 
     def current(self) -> ContentRules:
-        """The rules. Reads the file again if the last check is at least 10 s ago."""
-        if self._clock() - self._checked >= _CHECK_SECONDS:
+        """The current rules. Reads the file again if the last read was at least 10 s ago."""
+        if self._clock() - self._checked >= _RELOAD_SECONDS:
             self._checked = self._clock()
             self._reload()
         return self._current
@@ -175,7 +174,7 @@ class LiveRules:
 
 def render_rules() -> str:
     """deploy/gateway/content-rules.yaml: a ConfigMap with the built-in rules."""
-    lines = BUILT_IN.read_text(encoding="utf-8").splitlines()
+    lines = BUILT_IN_FILE.read_text(encoding="utf-8").splitlines()
     return (
         "# Generated from gateway/converter_gateway/rules.yaml by `make crds`. To change the\n"
         "# rules, patch this ConfigMap in your overlay.\n"

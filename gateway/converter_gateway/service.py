@@ -10,17 +10,17 @@ from typing import Any, Final
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.conversions import Conversion, Conversions, queue_positions
+from conversion_operator.cluster.conversions import Conversion, ConversionClient, queue_positions
 from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Rejected
 from converter_gateway import naming, translate
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.requests import Submission
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.shutdown import Shutdown
-from converter_gateway.translate import Answer
+from converter_gateway.translate import ResponseBody
 from media_converter.contract import ConversionType
 
-# A name becomes part of a URL of the API server. Nothing else may get into that URL.
+# A job id becomes part of a URL of the API server. It must not change the rest of the URL.
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _STARTED: Final = "Conversion job started successfully"
 _NOT_CANCELLED: Final = "Failed to cancel job or job not found"
@@ -30,14 +30,16 @@ class Service:
     """Every method raises ApiError or a ClusterError."""
 
     def __init__(
-        self, cluster: Conversions, settings: Callable[[], GatewaySettings], shutdown: Shutdown
+        self, cluster: ConversionClient, settings: Callable[[], GatewaySettings], shutdown: Shutdown
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._shutdown = shutdown
 
-    async def convert(self, namespace: str, submission: Submission, key: str | None) -> Answer:
-        """Start a conversion. With a key, answer with the one that this key has started."""
+    async def convert(
+        self, namespace: str, submission: Submission, key: str | None
+    ) -> ResponseBody:
+        """Start a conversion. With a used ``key``, return the conversion that the key started."""
         name = naming.conversion_name(namespace, key)
         callers_paths = {
             names.CALLER_INPUT_ANNOTATION: submission.input_file,
@@ -57,9 +59,9 @@ class Service:
         labels: Mapping[str, str],
         annotations: Mapping[str, str],
     ) -> Conversion:
-        """Create a ConversionJob, or return the one that the same request has created before.
+        """Create a ConversionJob, or return it if the same request created it earlier.
 
-        Raises NameTaken if another request has created it.
+        Raises NameTaken if a different request created a ConversionJob with this name.
         """
         fields = spec.to_json()
         request_hash = naming.request_hash(fields | {"annotations": dict(annotations)})
@@ -76,10 +78,10 @@ class Service:
         """The ConversionJobs that a label selector matches."""
         return (await self._cluster.list_all(namespace, selector)).items
 
-    async def status(self, namespace: str, job_id: str, wait: float = 0) -> Answer:
-        """One conversion. A waiting one has its exact position in the queue.
+    async def status(self, namespace: str, job_id: str, wait: float = 0) -> ResponseBody:
+        """The status of a conversion. A waiting conversion has its position in the queue.
 
-        The answer comes when the conversion ends, but after ``wait`` seconds at the latest.
+        Waits up to ``wait`` seconds for the end of the conversion.
         """
         conversion = await self._find(namespace, job_id)
         if conversion is not None and wait:
@@ -91,10 +93,10 @@ class Service:
             objects = await self._cluster.list_all(namespace)
             positions = queue_positions(objects.items, self._cluster.now())
             position = positions.get(conversion.key.uid)
-        return translate.to_answer(conversion, position)
+        return translate.to_response(conversion, position)
 
-    async def cancel(self, namespace: str, job_id: str) -> Answer:
-        """Cancel a conversion. ApiError 404 if it is unknown or has ended."""
+    async def cancel(self, namespace: str, job_id: str) -> ResponseBody:
+        """Request the cancellation. Raises ApiError 404 if it is unknown or has ended."""
         conversion = await self._find(namespace, job_id)
         if conversion is None or conversion.finished:
             raise ApiError(404, _NOT_CANCELLED)
@@ -104,23 +106,23 @@ class Service:
             raise ApiError(404, _NOT_CANCELLED) from None
         except Rejected as error:
             if error.code == 403:
-                raise  # the conversion may still run: 404 would be wrong
+                raise  # the conversion may still run, so 404 would be wrong
             raise ApiError(404, _NOT_CANCELLED) from None
         return {"message": "Job cancelled successfully"}
 
-    async def active(self, namespace: str) -> Answer:
-        """All conversions that have not ended, including those that wait."""
+    async def active(self, namespace: str) -> ResponseBody:
+        """All conversions that have not ended, including waiting ones."""
         conversions = (await self._cluster.list_all(namespace)).items
         now = self._cluster.now()
         positions = queue_positions(conversions, now)
         jobs = [
-            translate.to_answer(conversion, positions.get(conversion.key.uid), now)
+            translate.to_response(conversion, positions.get(conversion.key.uid), now)
             for conversion in conversions
             if not conversion.finished
         ]
         return {"active_jobs": jobs, "total_active": len(jobs)}
 
-    async def stats(self, namespace: str) -> Answer:
+    async def stats(self, namespace: str) -> ResponseBody:
         """Settings, and counts over the existing ConversionJobs of the namespace."""
         objects = await self._cluster.list_all(namespace)
         settings = self._settings()
@@ -133,12 +135,12 @@ class Service:
         return fixed | translate.statistics(objects.items)
 
     async def _wait_for_end(self, conversion: Conversion, seconds: float) -> Conversion | None:
-        """The conversion when it has ended or the time is over. None if it is deleted."""
+        """Wait until the conversion ends, or ``seconds``. None: it no longer exists."""
         key = conversion.key
         latest: Conversion | None = conversion
         try:
             async with self._shutdown.timeout(seconds):
-                # The server ends a watch about every minute, and rejects old versions.
+                # The server ends each watch after about a minute, and rejects old versions.
                 while latest is not None and not latest.finished:
                     with suppress(Expired):
                         latest = await self._next(latest)
@@ -149,7 +151,7 @@ class Service:
         return latest
 
     async def _next(self, conversion: Conversion) -> Conversion | None:
-        """The conversion after its next change. None if it is deleted."""
+        """Wait for the next change of the conversion. None: it no longer exists."""
         namespace, name = conversion.key.namespace, conversion.key.name
         watched = self._cluster.watch(namespace, str(conversion.version), name)
         async with aclosing(watched) as events:

@@ -32,26 +32,26 @@ class GatewaySettings(BaseSettings):
     )
     gateway_paths: str = Field(
         "/opt/my-network/shared=/,/opt/my-network/storage=/storage",
-        description="Folders of callers, and the folders of the volume that they stand for.",
+        description="Maps folders of callers to folders of the volume.",
     )
     gateway_max_body_bytes: int = Field(65536, ge=1024, description="Largest request body.")
     gateway_max_concurrent: int = Field(
-        256, ge=1, description="Requests in progress, per replica. Above: 503."
+        256, ge=1, description="Maximum requests in progress, per replica. Above: 503."
     )
     gateway_rate_per_second: float = Field(
         50,
         gt=0,
         allow_inf_nan=False,
-        description="Requests per second of one address, per replica. Above: 429.",
+        description="Maximum requests per second from one address, per replica. Above: 429.",
     )
     gateway_rate_burst: int = Field(
-        200, ge=1, description="Requests that one address may send at once. Above: 429."
+        200, ge=1, description="Maximum requests that one address can send at once. Above: 429."
     )
     gateway_max_streams: int = Field(
-        256, ge=1, description="Open event streams, per replica. Above: 503."
+        256, ge=1, description="Maximum open event streams, per replica. Above: 503."
     )
     gateway_max_streams_per_address: int = Field(
-        32, ge=1, description="Open event streams of one address, per replica. Above: 429."
+        32, ge=1, description="Maximum open event streams of one address, per replica. Above: 429."
     )
     gateway_stream_seconds: Seconds = Field(
         3600, description="An event stream ends after this time. The listener reconnects."
@@ -66,12 +66,13 @@ class GatewaySettings(BaseSettings):
         5,
         ge=0,
         le=300,
-        description="After SIGTERM, serve this long while not ready, until the Service sends no "
-        "more requests. Keep it 20 s below `terminationGracePeriodSeconds`.",
+        description="After SIGTERM, report not ready but serve this long, until the Service sends "
+        "no more requests. Keep it 20 s below `terminationGracePeriodSeconds`.",
     )
     gateway_content_rules: Path = Field(
         Path("/etc/my-network-converter-content/rules.yaml"),
-        description="Rules of `POST /api/v1/content`. Built-in rules if its folder does not exist.",
+        description="File with the rules of `POST /api/v1/content`. The API uses built-in rules if "
+        "the folder does not exist.",
     )
     gateway_port: int = Field(8000, ge=0, le=65535, description="Port of the API.")
     converter_max_parallel: int = Field(
@@ -89,7 +90,7 @@ class GatewaySettings(BaseSettings):
 
     @property
     def mappings(self) -> tuple[PathMapping, ...]:
-        """GATEWAY_PATHS as values."""
+        """The parsed GATEWAY_PATHS."""
         return parse_mappings(self.gateway_paths)
 
 
@@ -97,12 +98,12 @@ _SECTION: Final = """
 ## The HTTP API
 
 The API reads its settings from the ConfigMap `my-network-converter-gateway`. An environment
-variable of the same name overrides the ConfigMap. It reads them when it starts: restart the
-Deployment `my-network-converter-gateway` after a change.
+variable of the same name overrides the ConfigMap. The API reads settings only when it starts:
+restart the Deployment `my-network-converter-gateway` after a change.
 
 There are two exceptions. `CONVERTER_MAX_PARALLEL` and `CONVERTER_IMAGE` come from the operator's
-ConfigMap, and the content rules come from the ConfigMap `my-network-converter-content-rules`. A
-change of these takes effect within about two minutes.
+ConfigMap, and the content rules come from the ConfigMap `my-network-converter-content-rules`. The
+API applies changes of these within about two minutes.
 
 This table comes from `gateway/converter_gateway/settings.py`.
 

@@ -1,4 +1,4 @@
-"""Graceful shutdown: first not ready, then streams and long polls end, then the process."""
+"""Graceful shutdown: report not ready, then end streams and long polls, then stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Shutdown:
         self.draining = True
 
     def end(self) -> None:
-        """End streams and long polls now, with what they have so far."""
+        """End streams and long polls now. They respond with what they have so far."""
         self.drain()
         self.ended.set()
         for timeout in self._timeouts:
@@ -28,7 +28,7 @@ class Shutdown:
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[None]:
-        """Like asyncio.timeout, but it also expires when :meth:`end` is called."""
+        """Like asyncio.timeout, but also expires when :meth:`end` is called."""
         async with asyncio.timeout(0 if self.ended.is_set() else seconds) as timeout:
             self._timeouts.add(timeout)
             try:

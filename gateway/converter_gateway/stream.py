@@ -1,4 +1,4 @@
-"""One stream of server-sent events, as an ASGI response."""
+"""The ASGI response that streams server-sent events to one listener."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from converter_gateway.errors import ApiError
 from converter_gateway.feed import CursorTooOld, FeedPool, StartPoint
 from converter_gateway.shutdown import Shutdown
 
-_CHUNK: Final = 64 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
 _RETRY_MS: Final = (500, 3000)
 _HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StreamTimeouts:
-    """In seconds: between heartbeats, for one write to the listener, and for the whole stream."""
+    """Seconds between heartbeats, for one write to the listener, and for the whole stream."""
 
     heartbeat: float
     stall: float
@@ -50,10 +50,10 @@ class Subscription:
 
 
 class EventStream(Response):
-    """Sends stream events until the listener leaves, its time is over, or the server shuts down.
+    """Streams events until the listener disconnects, its time is over, or the server shuts down.
 
-    An ApiError or ClusterError at the start is raised before anything is sent. ``still_allowed``
-    raises ApiError 401 or 403 once the listener has lost its permission.
+    Raises ApiError or ClusterError only before it has sent anything. ``still_allowed`` raises
+    ApiError 401 or 403 if the listener has lost its permission.
     """
 
     media_type = "text/event-stream"
@@ -67,16 +67,15 @@ class EventStream(Response):
         still_allowed: Callable[[], Awaitable[object]],
     ) -> None:
         super().__init__()
-        self._feeds, self._subscription, self._timeouts = feeds, subscription, timeouts
-        self._shutdown, self._still_allowed = shutdown, still_allowed
+        self._feeds, self._namespace, self._shutdown = feeds, subscription.namespace, shutdown
+        self._stall = timeouts.stall
+        self._listener = _Listener(feeds, subscription, timeouts, still_allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        async with self._feeds.listening(self._subscription.namespace):
-            listener = _Listener(
-                self._feeds, self._subscription, self._timeouts, self._still_allowed
-            )
-            blocks = listener.blocks(await listener.start())
+        async with self._feeds.listening(self._namespace):
+            listener = self._listener
+            blocks = listener.blocks(await listener.start_point())
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             listener.stop_signals = {
                 asyncio.ensure_future(_disconnected(receive)),
@@ -93,9 +92,9 @@ class EventStream(Response):
                     future.cancel()
 
     async def _send(self, send: Send, block: bytes, *, more: bool) -> bool:
-        """False if the listener does not read. Nothing is buffered for it, so it must reconnect."""
+        """Send a block. False: the listener does not read, so the stream ends."""
         try:
-            async with asyncio.timeout(self._timeouts.stall):
+            async with asyncio.timeout(self._stall):
                 await send({"type": "http.response.body", "body": block, "more_body": more})
         except TimeoutError:
             logger.warning("closed the event stream of a listener that does not read")
@@ -104,7 +103,7 @@ class EventStream(Response):
 
 
 class _Listener:
-    """One listener. It has got every event up to ``cursor``."""
+    """One listener. It has received all events up to ``cursor``."""
 
     def __init__(
         self,
@@ -119,11 +118,14 @@ class _Listener:
         self._still_allowed = still_allowed
         self._ends_at = time.monotonic() + timeouts.lifetime
 
-    async def start(self, *, resume: bool = True) -> StartPoint:
-        """Resume after the Last-Event-ID if there is one. Raises ApiError 404 or ClusterError."""
+    async def start_point(self, *, resume: bool = True) -> StartPoint:
+        """Where to start: with ``resume``, after the Last-Event-ID if there is one.
+
+        Raises ApiError 404 or ClusterError.
+        """
         job_id = self._subscription.job_id
         last = events.parse_id(self._subscription.last_event_id) if resume else None
-        start = await self._feeds.start(self._subscription.namespace, last)
+        start = await self._feeds.start_point(self._subscription.namespace, last)
         if job_id is not None and start.conversions is not None:
             names = (conversion.key.name for conversion in start.conversions)
             if job_id not in names:
@@ -137,18 +139,21 @@ class _Listener:
         while start is not None:
             for chunk in _chunks(self._current_state(start, reset=reset)):
                 yield chunk
-            # Free the list: it is large, and a stream lives long.
+            # Drop the list: it is large, and a stream lasts long.
             self.cursor, start = start.cursor, None
             try:
                 async for chunk in self._follow():
                     yield chunk
             except CursorTooOld:
                 reset, start = True, await self._restart()
-        # With random delays, so that the listeners do not all reconnect at the same time.
+        # The delay is random, so that the listeners do not all reconnect at the same time.
         yield events.encode_id(self.cursor, "reconnect", random.randint(*_RETRY_MS))  # noqa: S311
 
     def _current_state(self, start: StartPoint, *, reset: bool) -> Iterator[bytes]:
-        """The current state, without ids: a listener that loses it half-way gets it again."""
+        """The blocks of the current state. Only the last has an id.
+
+        So a listener that disconnects before the last block gets the whole state again.
+        """
         if start.conversions is None:
             return
         if reset:
@@ -160,12 +165,12 @@ class _Listener:
         yield events.encode_id(start.cursor, "end of the current state")
 
     async def _follow(self) -> AsyncGenerator[bytes]:
-        """The events after the cursor, and heartbeats. Raises CursorTooOld."""
+        """The blocks of events after the cursor, and heartbeats. Raises CursorTooOld."""
         next_heartbeat = time.monotonic() + self._timeouts.heartbeat
         while not self._is_over():
             feed = self._feeds.feed(self._subscription.namespace, self.cursor)
-            changed, version = feed.changed(), feed.version
-            entries = feed.after(self.cursor)
+            changed, version = feed.next_change(), feed.version
+            entries = feed.events_after(self.cursor)
             job_id = self._subscription.job_id
             for chunk in _chunks(e.block for e in entries if job_id in (None, e.job_id)):
                 yield chunk
@@ -185,7 +190,7 @@ class _Listener:
 
     async def _restart(self) -> StartPoint | None:
         try:
-            return await self.start(resume=False)
+            return await self.start_point(resume=False)
         except (ApiError, ClusterError) as error:
             logger.info("an event stream ends: %s", error)
             return None
@@ -196,16 +201,16 @@ class _Listener:
         except ApiError:
             return False
         except ClusterError:
-            pass  # unknown for now; the next heartbeat asks again
+            pass  # unknown for now; the next heartbeat checks again
         return True
 
 
 def _chunks(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Join blocks into fewer writes of bounded size."""
+    """Join blocks into fewer, larger chunks, so that the stream needs fewer writes."""
     chunk = bytearray()
     for block in blocks:
         chunk += block
-        if len(chunk) >= _CHUNK:
+        if len(chunk) >= _CHUNK_BYTES:
             yield bytes(chunk)
             chunk.clear()
     if chunk:

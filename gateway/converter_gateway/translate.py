@@ -1,4 +1,4 @@
-"""Turns conversions into the answers of the HTTP API."""
+"""Turns conversions into the responses of the HTTP API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conversion_operator.api import names
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
 
-Answer = dict[str, Any]
+ResponseBody = dict[str, Any]
 
 _STATUSES: Final = {
     Phase.SUCCEEDED: "completed",
@@ -21,21 +21,22 @@ NOT_FOUND: Final[Mapping[str, str]] = {"status": "not_found", "error": "Job not 
 
 
 def phase_of(conversion: Conversion) -> Phase:
-    """The phase. A conversion without a status is Queued."""
+    """The phase of a conversion. Queued if it has no status yet."""
     return conversion.status.phase if conversion.status else Phase.QUEUED
 
 
-def to_answer(
+def to_response(
     conversion: Conversion, position: int | None = None, now: datetime | None = None
-) -> Answer:
-    """The status of one conversion. Times are naive UTC in ISO format, sizes are in bytes.
+) -> ResponseBody:
+    """The response about one conversion. Times are naive UTC in ISO format, sizes are in bytes.
 
-    With ``now``, an unfinished conversion has ``duration_seconds``, counted from its start.
+    ``position`` is its position in the queue. ``now`` adds ``duration_seconds`` to an unfinished
+    conversion: the seconds from its start to ``now``.
     """
     phase, status = phase_of(conversion), conversion.status
     annotations = conversion.annotations
     started = (status.start_time if status else None) or conversion.created
-    answer: Answer = {
+    response: ResponseBody = {
         "job_id": conversion.key.name,
         "status": _STATUSES.get(phase, "running"),
         "conversion_type": conversion.conversion_type,
@@ -46,7 +47,7 @@ def to_answer(
     }
     progress = status.progress if status else None
     end = status.completion_time if status else None
-    optional: Answer = {
+    optional: ResponseBody = {
         "progress": 100 if phase is Phase.SUCCEEDED else progress and progress.percent,
         "eta_seconds": progress and progress.eta_seconds,
         "queue_position": position,
@@ -60,11 +61,11 @@ def to_answer(
             "error": status.message if phase is Phase.FAILED else None,
             "logs": status.logs if phase is Phase.FAILED else None,
         }
-    return answer | {name: value for name, value in optional.items() if value is not None}
+    return response | {name: value for name, value in optional.items() if value is not None}
 
 
-def statistics(conversions: Iterable[Conversion]) -> Answer:
-    """Counts over the existing ConversionJobs. ``success_rate`` is 0 to 1, times are seconds."""
+def statistics(conversions: Iterable[Conversion]) -> ResponseBody:
+    """The counts of stats. ``success_rate`` is from 0 to 1, times are in seconds."""
     existing = list(conversions)
     phases = [phase_of(conversion) for conversion in existing]
     succeeded, failed = phases.count(Phase.SUCCEEDED), phases.count(Phase.FAILED)

@@ -1,1 +1,1 @@
-"""The MY Network converter operator: ConversionJob resources in, converted files out."""
+"""The MY Network converter operator: runs a Job for each attempt at a ConversionJob."""

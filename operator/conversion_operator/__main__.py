@@ -19,7 +19,7 @@ from conversion_operator.controller.settings import Settings
 async def run(settings: LiveSettings[Settings]) -> None:
     """Serve the probes and run the operator until a signal arrives."""
     cluster = Cluster(await load_configuration(), user_agent="my-network-converter")
-    # Outside of a pod, the host's name is unique enough.
+    # Outside a pod there is no POD_NAME. The host name is unique enough.
     identity = settings.current.pod_name or socket.gethostname()
     operator = Operator(cluster, settings, identity)
     server = probes.serve(settings.current.probe_port, operator.registry, operator.health)
@@ -31,7 +31,7 @@ async def run(settings: LiveSettings[Settings]) -> None:
 
 
 def main() -> None:
-    """Read the settings and run. Exits with a message if a setting is invalid."""
+    """Read the settings and run the operator. Exits with a message if a setting is invalid."""
     try:
         settings = LiveSettings(Settings)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The whole operator: connects its parts, starts them and stops them."""
+"""Builds the parts of the operator, connects them, and runs them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 class Operator:
-    """Connects the parts of the operator and runs them until it is stopped."""
+    """Builds and runs the parts of the operator.
+
+    ``identity`` is the name of this process on the Lease.
+    """
 
     def __init__(
         self,
@@ -70,9 +73,9 @@ class Operator:
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until ``stop`` is set or a signal to terminate arrives.
+        """Run until ``stop`` is set or a termination signal arrives.
 
-        Jobs in the cluster keep running. The next operator finds them there.
+        Jobs in the cluster keep running. The next operator continues with them.
         """
         parts = {
             "admission": self._admitter.run(),
@@ -82,7 +85,7 @@ class Operator:
             **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
             **{f"reflector of {r.name}": r.run() for r in self._reflectors},
         }
-        # Release the Lease last, when no part of this operator can write any more.
+        # Cancel this task last: it then releases the Lease, and no other part may write after that.
         lead = asyncio.create_task(self._leadership.run(), name="leadership")
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
         for task in (lead, *tasks):
@@ -101,14 +104,14 @@ class Operator:
 
     def _reflector(self, cluster: Cluster, resource: Resource, namespace: str) -> Reflector:
         report = partial(self.health.report_list, f"{resource} in {namespace}")
-        report()  # a reflector that never starts must be noticed too
+        report()  # so that the liveness probe also fails if the reflector never starts
         return Reflector(
             cluster,
             resource,
             namespace,
             self.store,
             report,
-            # kopf watches ConversionJobs. The lists repair what it misses.
+            # kopf watches ConversionJobs. Our lists repair events that kopf misses.
             watching=resource is not Resource.CONVERSIONS,
         )
 
@@ -128,7 +131,7 @@ class Operator:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def reload(self) -> None:
-        """Read the settings again. If they changed, enqueue all conversions."""
+        """Read the settings again. If they have changed, enqueue all conversions."""
         if self.settings.reload():
             logger.info("Settings changed", extra=self.settings.current.model_dump())
             for conversion in self.store.conversions():
@@ -141,7 +144,7 @@ class Operator:
 
 
 def _stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """Stop the operator if one of its parts failed: a half-working operator does harm."""
+    """Stop the operator if one of its parts failed. The kubelet then restarts all parts."""
     if not task.cancelled():
         logger.error("A part of the operator failed; stopping", extra={"part": task.get_name()})
         stop.set()

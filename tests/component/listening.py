@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.conversions import ConversionClient
 from converter_gateway.app import create_app
 from converter_gateway.settings import GatewaySettings
 from tests.component.support import FakeApi
@@ -27,7 +27,7 @@ async def serving(
     api: FakeApi, token: str | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A replica of the API, and a client of it."""
-    cluster = Conversions(configuration(api.url, token), "gateway")
+    cluster = ConversionClient(configuration(api.url, token), "gateway")
     app = create_app(cluster, GatewaySettings(**({"gateway_auth": "network"} | settings)))
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from conversion_operator.callbacks.sender import CallbackSender, trusted
+from conversion_operator.callbacks.sender import CallbackSender, create_tls_context
 from tests.component.receiver import (
     LOOPBACK,
     SLOW_HOST,
@@ -181,7 +181,7 @@ async def test_the_certificate_is_to_be_that_of_the_name(
 
 
 def test_the_authorities_come_with_the_operator() -> None:
-    assert trusted().cert_store_stats()["x509_ca"] > 50
+    assert create_tls_context().cert_store_stats()["x509_ca"] > 50
 
 
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from converter_gateway.content_routes import ContentStatus
-from converter_gateway.rules import BUILT_IN, RulesError
+from converter_gateway.rules import BUILT_IN_FILE, RulesError
 from tests.component.support import FakeApi
 from tests.component.support.fault_types import Hold
 from tests.component.test_gateway import gateway
@@ -21,7 +21,7 @@ MOV = {"content_id": "7", "content_type": "video/quicktime", "file_path": f"{FOL
 AVI = {"content_id": "8", "content_type": "video/x-msvideo", "file_path": f"{FOLDER}/a.avi"}
 PNG = {"content_id": "9", "content_type": "image/png", "file_path": f"{FOLDER}/a.png"}
 JOBS: dict[str, Any] = {"resource": "conversionjobs"}
-RULES = BUILT_IN.read_text(encoding="utf-8")
+RULES = BUILT_IN_FILE.read_text(encoding="utf-8")
 
 Answer = dict[str, Any]
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from conversion_operator.api.names import CONTENT_INPUT_LABEL, CONTENT_LABEL, CONTENT_OUTPUT_LABEL
-from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.conversions import ConversionClient
 from converter_gateway.app import create_app
 from converter_gateway.naming import digest
 from converter_gateway.settings import GatewaySettings
@@ -68,7 +68,7 @@ async def test_only_the_conversions_in_question_are_read(api: FakeApi) -> None:
 
 @pytest.mark.parametrize("content_id", ["a/b", "ü 😀?#%", "x" * 256, "-1"])
 async def test_any_id_is_found_again_by_the_python_client(api: FakeApi, content_id: str) -> None:
-    cluster = Conversions(configuration(api.url), "gateway")
+    cluster = ConversionClient(configuration(api.url), "gateway")
     transport = httpx.ASGITransport(create_app(cluster, GatewaySettings(gateway_auth="network")))
     try:
         async with AsyncClient("http://test", transport=transport) as converter:

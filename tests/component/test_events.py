@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.conversions import ConversionClient
 from converter_gateway.app import create_app
 from converter_gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient, ConverterError
@@ -261,7 +261,7 @@ async def test_streams_are_bounded_and_leave_room_for_others(api: FakeApi) -> No
 
 
 async def test_a_listener_that_does_not_read_is_cut_off(api: FakeApi) -> None:
-    cluster = Conversions(configuration(api.url), "gateway")
+    cluster = ConversionClient(configuration(api.url), "gateway")
     settings = GatewaySettings(gateway_auth="network", gateway_stall_seconds=0.2)
     sent: list[Any] = []
 

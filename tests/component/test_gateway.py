@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.conversions import ConversionClient
 from conversion_operator.cluster.settings import LiveSettings
 from converter_gateway.app import create_app
 from converter_gateway.settings import GatewaySettings
@@ -51,7 +51,7 @@ def body_for(path: str) -> Any:
 async def gateway(
     api: FakeApi, token: str | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    cluster = Conversions(configuration(api.url, token), "gateway")
+    cluster = ConversionClient(configuration(api.url, token), "gateway")
     app = create_app(cluster, GatewaySettings(**(DEFAULTS | settings)))
     transport = httpx.ASGITransport(app)
     try:
@@ -121,7 +121,7 @@ async def test_a_wait_is_bounded_and_survives_a_deletion(api: FakeApi) -> None:
 
 
 async def test_the_python_client_speaks_its_language(api: FakeApi) -> None:
-    cluster = Conversions(configuration(api.url), "gateway")
+    cluster = ConversionClient(configuration(api.url), "gateway")
     transport = httpx.ASGITransport(create_app(cluster, GatewaySettings(gateway_auth="network")))
     try:
         async with AsyncClient("http://test", transport=transport) as converter:
@@ -325,7 +325,7 @@ async def test_idempotency_keys(api: FakeApi, key: str, code: int) -> None:
 
 
 async def test_stats_follow_the_operators_settings(api: FakeApi, tmp_path: Path) -> None:
-    cluster = Conversions(configuration(api.url), "gateway")
+    cluster = ConversionClient(configuration(api.url), "gateway")
     (tmp_path / "CONVERTER_MAX_PARALLEL").write_text("3")
     live = LiveSettings(GatewaySettings, tmp_path)
     settings = GatewaySettings(gateway_auth="network")

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from converter_gateway.__main__ import GRACEFUL_SECONDS, drop_dead_peers
+from converter_gateway.__main__ import GRACEFUL_SECONDS, limit_stalls
 from converter_gateway.settings import GatewaySettings
 from tests.component.listening import listening
 from tests.component.support import FakeApi
@@ -118,7 +118,7 @@ def test_the_way_out_fits_into_the_grace_period() -> None:
 
 def test_connections_of_a_peer_that_vanished_end() -> None:
     with (
-        drop_dead_peers(socket.create_server(("127.0.0.1", 0)), 30) as listener,
+        limit_stalls(socket.create_server(("127.0.0.1", 0)), 30) as listener,
         socket.create_connection(listener.getsockname()),
     ):
         accepted, _ = listener.accept()

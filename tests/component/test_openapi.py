@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from conversion_operator.cluster.conversions import Conversions
+from conversion_operator.cluster.conversions import ConversionClient
 from converter_gateway.app import create_app
 from converter_gateway.openapi import CONVERT_EXAMPLES
 from converter_gateway.settings import GatewaySettings
@@ -59,7 +59,7 @@ async def gateway(api: FakeApi, **settings: Any) -> AsyncIterator[httpx.AsyncCli
     caller = f"system:serviceaccount:{NAMESPACE}:web"
     api.access.grant("gateway", "system:serviceaccount:ops:gateway", EVERYTHING)
     api.access.grant("caller", caller, EVERYTHING, NAMESPACE, ("my-network-converter",))
-    cluster = Conversions(configuration(api.url, "gateway"), "gateway")
+    cluster = ConversionClient(configuration(api.url, "gateway"), "gateway")
     # Streams end at once, and nobody is held to a rate.
     given = {"gateway_stream_seconds": 0.01, "gateway_rate_burst": 100_000} | settings
     transport = httpx.ASGITransport(create_app(cluster, GatewaySettings(**given)))

@@ -110,7 +110,7 @@ def _disguised(good: str) -> tuple[str, ...]:
     arabic = good.translate({ord("0") + i: 0x660 + i for i in range(10)})
     wide = good.translate({ord("0") + i: 0xFF10 + i for i in range(10)})
     around = (f" {good}", f"{good} ", f"\t{good}", f"{good}\n")
-    return (*around, *({arabic, wide} - {good}))
+    return (*around, *sorted({arabic, wide} - {good}))
 
 
 def _cases() -> Iterator[Case]:

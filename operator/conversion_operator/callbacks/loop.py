@@ -1,8 +1,8 @@
-"""Sends the callbacks that are owed: decide, send, store the result, requeue.
+"""Sends the callbacks that are owed: decides, sends, writes the result, and requeues.
 
-The loop has its own tasks and connections, so a slow receiver delays no conversion. It limits the
-requests per host, so a slow receiver delays no other. Only the statuses say what is owed: after a
-crash or a change of leader, the loop continues from them.
+The loop has its own tasks and connections, so a slow receiver does not delay conversions. It limits
+the requests per host, so a slow receiver does not delay other receivers. The stored statuses say
+which callbacks are owed. After a crash or a change of leader, the loop reads them and continues.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from conversion_operator.api.status import Notification, NotifyState
+from conversion_operator.callbacks import policy
 from conversion_operator.callbacks.message import build_message, sign
-from conversion_operator.callbacks.policy import Send, Wait, Write, after_attempt, next_step, owed
+from conversion_operator.callbacks.policy import Send, Wait, Write
 from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, NotFound
@@ -30,9 +31,9 @@ from conversion_operator.core.reconcile import callback_url
 
 PER_HOST: Final = 4
 _MAX_WRITES: Final = 8
-_NOT_READY_DELAY: Final = 1.0
-_FIRST_DELAY: Final = 0.5
-_LONGEST_DELAY: Final = 30.0
+_NOT_READY_SECONDS: Final = 1.0
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 30.0
 _BASE64_PREFIX: Final = b"whsec_"
 _MIN_SECRET_BYTES: Final = 16
 
@@ -47,20 +48,20 @@ class CallbackConfig(NamedTuple):
 
 
 class CallbackLoop:
-    """Sends callbacks. Reads the file with the secret for each one."""
+    """Sends callbacks. Reads the file with the secret again for each callback."""
 
     def __init__(self, context: ControllerContext, config: CallbackConfig) -> None:
         self._context, self._config = context, config
         self._cluster, self._store = context.cluster, context.store
         self._queue = WorkQueue(time.monotonic)
-        # Bounded by the list of allowed hosts: a rejected URL gets no semaphore.
+        # One entry per allowed host at most: a URL with another host is never sent to.
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_HOST))
         self._writes = asyncio.Semaphore(_MAX_WRITES)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def enqueue(self, uid: str) -> None:
-        """Queue this conversion if a callback is owed. Call it after each change."""
-        if owed(self._store.conversion(uid)):
+        """Add a changed conversion to the work queue if its callback is owed."""
+        if policy.pending_notification(self._store.conversion(uid)):
             self._queue.add(uid)
 
     async def run(self) -> None:
@@ -82,7 +83,7 @@ class CallbackLoop:
         try:
             await self._take_step(uid)
         except Exception:
-            # One odd object must not stop the others.
+            # An error in one conversion must not stop the callbacks of the others.
             self._context.metrics.errors.inc()
             logger.exception("Cannot send the callback of %s; retrying", uid)
             self._queue.add_rate_limited(uid)
@@ -94,7 +95,7 @@ class CallbackLoop:
         result: Notification | None = None
         if isinstance(step, Send):
             async with self._hosts[(urlsplit(step.url).hostname or "").rstrip(".")]:
-                # Decide again, because waiting for the semaphore may have taken long.
+                # Decide again: it may have taken long to acquire the semaphore.
                 step, conversion = self._decide(uid)
                 if isinstance(step, Send) and conversion:
                     result = await self._send(step, conversion)
@@ -103,26 +104,28 @@ class CallbackLoop:
         if conversion and result:
             await self._store_result(conversion, result)
         elif isinstance(step, Wait):
-            self._queue.add_after(uid, max(0.05, step.time.total_seconds()))
+            self._queue.add_after(uid, max(0.05, step.duration.total_seconds()))
         elif step:
-            self._queue.add_after(uid, _NOT_READY_DELAY)
+            self._queue.add_after(uid, _NOT_READY_SECONDS)
         self._queue.forget_failures(uid)
 
     def _decide(self, uid: str) -> tuple[Send | Write | Wait | None, Conversion | None]:
         conversion = self._store.conversion(uid)
-        if not owed(conversion) or conversion is None:
+        if not policy.pending_notification(conversion) or conversion is None:
             return None, None
         if not self._context.may_act():
-            self._queue.add_after(uid, _NOT_READY_DELAY)
+            self._queue.add_after(uid, _NOT_READY_SECONDS)
             return None, None
         settings = self._context.settings.current
         url = callback_url(conversion, settings.converter_callback_url)
         has_secret = read_secret(self._config.secret) is not None
-        step = next_step(conversion, self._cluster.now(), url, settings.callback_hosts, has_secret)
+        step = policy.next_step(
+            conversion, self._cluster.now(), url, settings.callback_hosts, has_secret
+        )
         return step, conversion
 
     async def _send(self, step: Send, conversion: Conversion) -> Notification | None:
-        """Send once. Returns what to store, None if the secret was removed meanwhile."""
+        """Send once, and return the notification to store. None: the secret no longer exists."""
         secret = read_secret(self._config.secret)
         if secret is None:
             return None
@@ -131,19 +134,19 @@ class CallbackLoop:
         headers = {"Content-Type": message.content_type}
         headers |= sign(secret, message.id, now, message.body)
         response = await self._config.sender.post(step.url, headers, message.body)
-        result = after_attempt(conversion, self._cluster.now(), response)
+        result = policy.after_response(conversion, self._cluster.now(), response)
         delivered = result.state is NotifyState.DELIVERED
         self._context.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
         return result
 
     async def _store_result(self, conversion: Conversion, result: Notification) -> None:
-        """Store the result. Retries, because otherwise the callback would be sent again."""
-        before, uid = owed(conversion), conversion.key.uid
-        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
-        while before and owed(self._store.conversion(uid)) == before:
+        """Write the result to the status. Retries: without it, the callback is sent again."""
+        before, uid = policy.pending_notification(conversion), conversion.key.uid
+        backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
+        while before and policy.pending_notification(self._store.conversion(uid)) == before:
             if not self._context.leads():
                 # The next leader sends the callback again, with the same id.
-                self._queue.add_after(uid, _NOT_READY_DELAY)
+                self._queue.add_after(uid, _NOT_READY_SECONDS)
                 return
             try:
                 async with self._writes:
@@ -177,7 +180,7 @@ class CallbackLoop:
 
 
 def read_secret(path: Path) -> bytes | None:
-    """The secret in a file: raw, or in base64 after whsec_. None if there is no valid secret."""
+    """Read the secret: raw bytes, or base64 after whsec_. None: there is no valid secret."""
     try:
         text = path.read_bytes().strip()
     except OSError:

@@ -1,4 +1,7 @@
-"""The CloudEvent that reports a conversion's end. Each retry sends the same bytes."""
+"""Builds and signs the CloudEvent that reports the end of a conversion.
+
+Every retry has the same body.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ from conversion_operator.core.text import head
 TYPE_PREFIX: Final = "io.mynetwork.converter.conversion"
 _ANNOTATION_MAX_BYTES: Final = 1024
 
-_ENDS: Final = {
+_STATUS_WORDS: Final = {
     Phase.SUCCEEDED: "completed",
     Phase.FAILED: "failed",
     Phase.CANCELLED: "cancelled",
 }
-"""MY Network's own words for the terminal phases."""
+"""The statuses of the HTTP API for the terminal phases."""
 
 _ANNOTATIONS: Final = {
     "contentId": names.CONTENT_ID_ANNOTATION,
@@ -42,9 +45,9 @@ class Message(NamedTuple):
 
 
 def build_message(conversion: Conversion) -> Message:
-    """The message about a conversion that has ended. Raises ValueError for one that has not.
+    """The message about the end of a conversion. Raises ValueError if it has not ended.
 
-    The id consists of the uid and the phase. Neither ever changes.
+    The id consists of the uid and the terminal phase. Both never change.
     """
     status = conversion.status
     if status is None or not status.phase.terminal:
@@ -69,7 +72,7 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
         "name": key.name,
         "uid": key.uid,
         "phase": str(status.phase),
-        "status": _ENDS[status.phase],
+        "status": _STATUS_WORDS[status.phase],
         "reason": status.reason,
         "message": status.message,
         "conversionType": str(spec.conversion_type) if spec else None,
@@ -85,7 +88,10 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
 
 
 def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of Standard Webhooks. ``timestamp`` is in seconds since 1970."""
+    """The headers with the signature, as Standard Webhooks defines them.
+
+    ``timestamp`` is in seconds since 1970.
+    """
     signed = f"{message_id}.{timestamp}.".encode() + body
     digest = hmac.new(secret, signed, hashlib.sha256).digest()
     return {

@@ -1,8 +1,8 @@
 """Decides which callbacks are owed, what to do about each now, and what a response means.
 
-Everything follows from the stored status, so a crash or a change of leader loses no callback. The
-write that ends a conversion also stores that its callback is owed. If a URL is set only after
-that, no callback is sent.
+All decisions depend on the stored status, so a crash or a change of leader loses no callback. The
+write that ends a conversion also stores that its callback is owed. If a URL is configured after
+this write, no callback is sent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=10)
 
 # Metadata services without a link-local address: AWS over IPv6, Alibaba, Azure.
-METADATA = tuple(
+METADATA_SERVICES = tuple(
     ip_network(text) for text in ("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32")
 )
 THIS_NETWORK = ip_network("0.0.0.0/8")
@@ -40,9 +40,10 @@ _RECHECK_SECRET: Final = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The response to a callback: its HTTP status, or 0 and a ``problem`` if there was none.
+    """The response to a callback. ``code`` is the HTTP status, 0 if there was no response.
 
-    ``retry_after`` is the unparsed header, "" without one.
+    ``retry_after`` is the unparsed header, "" if absent. ``problem`` says why there was no
+    response.
     """
 
     code: int = 0
@@ -59,7 +60,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Store this without sending anything."""
+    """Write this notification to the status, and send nothing."""
 
     notification: Notification
 
@@ -68,11 +69,11 @@ class Write:
 class Wait:
     """Do nothing for this time."""
 
-    time: timedelta
+    duration: timedelta
 
 
-def owed(conversion: Conversion | None) -> Notification | None:
-    """The callback that is still owed. None if there is none."""
+def pending_notification(conversion: Conversion | None) -> Notification | None:
+    """``status.notify`` if the callback of the conversion is owed, else None."""
     if conversion is None or conversion.deleting or not conversion.finished:
         return None
     note = conversion.status.notify if conversion.status else None
@@ -82,14 +83,14 @@ def owed(conversion: Conversion | None) -> Notification | None:
 def next_step(
     conversion: Conversion, now: datetime, url: str, hosts: frozenset[str], has_secret: bool
 ) -> Send | Write | Wait | None:
-    """What to do about the callback of a conversion. None if no callback is owed."""
-    note = owed(conversion)
+    """What to do now about the callback of a conversion. None: no callback is owed."""
+    note = pending_notification(conversion)
     if note is None:
         return None
     why = url_problem(url, hosts) if url else NO_URL
     if why:
-        return Write(_given_up(note, why))
-    ended = _ended(conversion, now)
+        return Write(_give_up(note, why))
+    ended = _end_time(conversion, now)
     due = note.next_attempt_time or ended
     if due > now:
         return Wait(due - now)
@@ -97,15 +98,18 @@ def next_step(
         return Send(url)
     left = ended + GIVE_UP_AFTER - now
     if left <= timedelta(0):
-        return Write(_given_up(note, UNSIGNED))
+        return Write(_give_up(note, UNSIGNED))
     if note.message != UNSIGNED:
         return Write(note.model_copy(update={"message": UNSIGNED}))
     return Wait(min(left, _RECHECK_SECRET))
 
 
-def after_attempt(conversion: Conversion, now: datetime, response: Response) -> Notification:
-    """What to store after an attempt that ended at ``now``. A callback must be owed."""
-    note = owed(conversion)
+def after_response(conversion: Conversion, now: datetime, response: Response) -> Notification:
+    """The notification to store after a callback was sent, and the response came at ``now``.
+
+    Raises ValueError if no callback is owed.
+    """
+    note = pending_notification(conversion)
     if note is None:
         raise ValueError("no callback is owed")
     attempts = note.attempts + 1
@@ -113,18 +117,18 @@ def after_attempt(conversion: Conversion, now: datetime, response: Response) -> 
     if 200 <= response.code < 300:
         return tried.model_copy(update={"state": NotifyState.DELIVERED})
     retry_after = _parse_retry_after(response.retry_after, now)
-    due = next_send_at(_ended(conversion, now), attempts, now, retry_after)
+    due = next_send_time(_end_time(conversion, now), attempts, now, retry_after)
     message = _describe(response)
     if response.code == 410 or due is None:
-        return _given_up(tried, message)
+        return _give_up(tried, message)
     return tried.model_copy(update={"next_attempt_time": due, "message": message})
 
 
-def _ended(conversion: Conversion, now: datetime) -> datetime:
+def _end_time(conversion: Conversion, now: datetime) -> datetime:
     return (conversion.status and conversion.status.completion_time) or now
 
 
-def _given_up(note: Notification, why: str) -> Notification:
+def _give_up(note: Notification, why: str) -> Notification:
     text = one_line(why, NOTIFY_MESSAGE_MAX_BYTES)
     update = {"state": NotifyState.GAVE_UP, "next_attempt_time": None, "message": text}
     return note.model_copy(update=update)
@@ -138,7 +142,7 @@ def _describe(response: Response) -> str:
 
 
 def _parse_retry_after(header: str, now: datetime) -> timedelta:
-    """A Retry-After in seconds or as a date. Zero if it is invalid or in the past."""
+    """The delay that a Retry-After header requests. Zero if it is invalid or in the past."""
     text = header.strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=min(int(text[:9]), 10**6))
@@ -146,19 +150,20 @@ def _parse_retry_after(header: str, now: datetime) -> timedelta:
         at = parsedate_to_datetime(text)
     except ValueError:
         return timedelta(0)
-    # RFC 9110: a date without a zone is in UTC.
+    # A date without a zone is in UTC (RFC 9110).
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
 
 
-def next_send_at(
+def next_send_time(
     ended: datetime,
     attempts: int,
     last_attempt: datetime | None,
     retry_after: timedelta = timedelta(0),
 ) -> datetime | None:
-    """When to send next. None to give up, an hour after the conversion ``ended``.
+    """When to send the callback next. None: give up, because the next time would be too late.
 
-    ``retry_after`` is how long the receiver wants us to wait. We wait at most LONGEST_DELAY.
+    We give up GIVE_UP_AFTER after the conversion ``ended``. ``retry_after`` is the delay that the
+    receiver requests. The delay never exceeds LONGEST_DELAY.
     """
     if attempts <= 0 or last_attempt is None:
         return ended
@@ -168,9 +173,9 @@ def next_send_at(
 
 
 def url_problem(url: str, allowed_hosts: frozenset[str]) -> str | None:
-    """Why ``url`` must not be called. None if its host is allowed. Never quotes the URL.
+    """Why callbacks must not go to ``url``. None: they may. The text never contains the URL.
 
-    ``allowed_hosts`` are exact names in lower case. An empty set allows no host.
+    ``allowed_hosts`` are exact names in lower case. The empty set allows no host.
     """
     try:
         parts = urlsplit(url)
@@ -188,7 +193,7 @@ def url_problem(url: str, allowed_hosts: frozenset[str]) -> str | None:
 
 
 def may_connect(address: str) -> bool:
-    """True if a callback may go to this IP address. Private addresses are allowed."""
+    """Whether a callback may go to this IP address. It may go to private addresses."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -199,7 +204,7 @@ def may_connect(address: str) -> bool:
             inner = IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return may_connect(str(inner))
-    rejected = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
-    # The reserved addresses include the old IPv6 forms of IPv4 addresses.
-    rejected = rejected or ip.is_reserved or ip in THIS_NETWORK
-    return not rejected and not any(ip in network for network in METADATA)
+    refused = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
+    # is_reserved includes the deprecated IPv6 forms of IPv4 addresses.
+    refused = refused or ip.is_reserved or ip in THIS_NETWORK
+    return not refused and not any(ip in network for network in METADATA_SERVICES)

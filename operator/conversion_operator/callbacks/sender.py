@@ -1,8 +1,8 @@
-"""Sends callbacks, and only to allowed addresses.
+"""Sends callbacks over HTTP, only to allowed addresses.
 
-Each request resolves the host name once, checks all its addresses, and connects to one of them. No
-second lookup can return another address. An IP address in the URL is not resolved, so each socket
-checks its own address again.
+Each request resolves the host name once, checks all addresses, and connects to one of them. Because
+there is no second lookup, the name cannot resolve to another address after the check. aiohttp does
+not resolve an IP address in a URL, so we check the address again when a socket is created.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class CallbackSender:
     """Sends callbacks over HTTP. Close it after use.
 
     ``check`` returns True for an allowed address. ``seconds`` limits a whole request, including
-    lookup and connecting. Proxy variables of the environment are ignored, because a proxy could
-    connect to any address.
+    the lookup and connecting. The sender ignores proxy variables of the environment, because a
+    proxy could connect to any address.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class CallbackSender:
     def _open_session(self) -> aiohttp.ClientSession:
         """The session, created inside the event loop.
 
-        Each request opens its own connection. A kept one would outlive a change of the host's
-        addresses.
+        Each request opens its own connection. A reused connection would keep an address that the
+        host no longer has.
         """
         if self._session is None:
             connector = aiohttp.TCPConnector(
@@ -96,7 +96,7 @@ class CallbackSender:
                 force_close=True,
                 limit=0,  # the callback loop limits the requests per host
                 socket_factory=self._make_socket,
-                ssl=trusted(),
+                ssl=create_tls_context(),
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -122,18 +122,18 @@ class CallbackSender:
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def trusted() -> ssl.SSLContext:
-    """A TLS context that trusts the authorities in SSL_CERT_FILE, by default Mozilla's.
+def create_tls_context() -> ssl.SSLContext:
+    """Trust the certificate authorities in the file SSL_CERT_FILE, by default Mozilla's.
 
-    The operator's image has no authorities of its own.
+    The operator's image contains no authorities except those of certifi.
     """
     return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
 class _CheckedResolver(AbstractResolver):
-    """Rejects a name if any of its addresses is rejected.
+    """Rejects a host if one of its addresses is not allowed.
 
-    Using the other addresses would hide an attack or a mistake.
+    Using the other addresses of the host would hide an attack or a mistake.
     """
 
     def __init__(self, lookup: Lookup, check: Callable[[str], bool]) -> None:
@@ -142,7 +142,7 @@ class _CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Resolve a host for aiohttp."""
+        """Resolve a host for aiohttp. Raises AddressRejected, or OSError if it has no address."""
         addresses = await self._lookup(host)
         if not addresses:
             raise OSError("no address")

@@ -1,7 +1,6 @@
 """Clients of the Kubernetes API server, and settings from a mounted ConfigMap.
 
-The clients take and return values, never JSON.
+The clients take and return values, never JSON, except for the manifests of Jobs to create.
 
-May import ``api``, ``core`` and the ``kubernetes`` client. No other package may import
-``kubernetes``.
+May import ``api``, ``core`` and ``kubernetes``. No other package may import ``kubernetes``.
 """

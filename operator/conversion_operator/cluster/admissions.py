@@ -1,8 +1,8 @@
-"""The list of admissions on the Lease: which attempts the leader is about to start.
+"""Formats and parses the admissions on the Lease: the attempts that the leader is about to start.
 
-The leader writes the list before it creates the Jobs. The next leader reserves a slot for each
-listed attempt. So a late create request of the former leader is for an attempt that already holds
-its slot.
+The leader writes the list before it creates the first of these Jobs. The next leader counts each
+listed attempt as started. So if a create request of the former leader arrives late, its attempt
+already has a slot.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from conversion_operator.api import names
 ANNOTATION: Final = f"{names.GROUP}/admitted"
 
 MAX_ENTRIES: Final = 1000
-"""An entry has about 40 bytes. All annotations of an object may have 256 KiB together."""
+"""Kubernetes allows 256 KiB for all annotations of an object. An entry has about 40 bytes."""
 
 _ENTRY: Final = re.compile(r"([0-9a-zA-Z-]{1,64})\.(0|[1-9][0-9]{0,8})")
 
 
 def format_admissions(admissions: Mapping[str, int]) -> str:
-    """The uids and attempt numbers as sorted text. Raises ValueError above MAX_ENTRIES."""
+    """Format attempt numbers by uid as sorted text. Raises ValueError above MAX_ENTRIES."""
     if len(admissions) > MAX_ENTRIES:
         raise ValueError(
             f"{len(admissions)} admissions do not fit on the Lease; it holds at most {MAX_ENTRIES}"
@@ -31,9 +31,9 @@ def format_admissions(admissions: Mapping[str, int]) -> str:
 
 
 def parse_admissions(text: object) -> dict[str, int]:
-    """The inverse of :func:`format_admissions`. Ignores text that it does not understand.
+    """Parse the text of :func:`format_admissions`. Ignores invalid entries.
 
-    Other programs may write the annotation.
+    Any program with the right to write the Lease can write the annotation.
     """
     if not isinstance(text, str):
         return {}

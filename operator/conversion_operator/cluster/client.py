@@ -25,8 +25,8 @@ from conversion_operator.cluster.objects import (
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core.model import Conversion, Job, Key, Pod
 
-_LOG_BYTES: Final = 16384
-_LOG_LINES: Final = 40
+_LOG_MAX_BYTES: Final = 16384
+_LOG_MAX_LINES: Final = 40
 _MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 _PREFIXES: Final = {
@@ -40,7 +40,7 @@ class Cluster(Client):
     """The requests that the operator makes. Every method raises a ClusterError."""
 
     async def list_all(self, resource: Resource, namespace: str) -> ObjectList[Object]:
-        """LIST our objects. Without a resourceVersion the response is never an old list."""
+        """LIST our objects. Without a resourceVersion, the server returns the newest state."""
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
         body = await self._transport.request("GET", _path(resource, namespace), query)
         return parsing.parse_list(parsing.PARSERS[resource], body)
@@ -48,7 +48,7 @@ class Cluster(Client):
     async def watch(
         self, resource: Resource, namespace: str, version: str
     ) -> AsyncIterator[WatchEvent[Object]]:
-        """Watch our objects from ``version`` on."""
+        """Watch our objects: the changes after ``version``."""
         query = [("resourceVersion", version)]
         if resource is not Resource.CONVERSIONS:
             query.append(("labelSelector", _MANAGED_BY_US))
@@ -84,15 +84,15 @@ class Cluster(Client):
         await self._delete(_path(Resource.PODS, pod.namespace, pod.name), pod.uid, **options)
 
     async def delete_conversion(self, key: Key) -> None:
-        """DELETE a ConversionJob by name and uid. The garbage collector deletes its Jobs."""
+        """DELETE a ConversionJob by name and uid. The garbage collector then deletes its Jobs."""
         path = _path(Resource.CONVERSIONS, key.namespace, key.name)
         await self._delete(path, key.uid, propagationPolicy="Background")
 
     async def write_status(self, key: Key, status: ConversionJobStatus) -> Conversion:
         """PATCH the status with a JSON Patch that tests the uid.
 
-        A merge patch would leave stale fields behind. The API server would also accept it for a
-        new object with the name of a deleted one.
+        A merge patch would keep old fields that the new status does not have. The API server would
+        also apply it to a new object with the same name as a deleted one.
         """
         patch: list[dict[str, object]] = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
@@ -103,7 +103,10 @@ class Cluster(Client):
     async def write_notification(
         self, key: Key, before: Notification, after: Notification
     ) -> Conversion:
-        """PATCH status.notify only, with a JSON Patch that tests the uid and the value read."""
+        """PATCH only status.notify, with a JSON Patch that tests the uid and ``before``.
+
+        Raises an error if the stored value is no longer ``before``.
+        """
         patch: list[dict[str, object]] = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "test", "path": "/status/notify", "value": before.to_json()},
@@ -122,7 +125,7 @@ class Cluster(Client):
         return True
 
     async def latest_warning(self, namespace: str, uid: str) -> str:
-        """LIST the Warning Events about one object. Returns the latest, "" if there is none."""
+        """LIST the Warning Events about an object, and return the latest. "" if there is none."""
         query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", "50")]
         body = await self._transport.request("GET", f"/api/v1/namespaces/{namespace}/events", query)
         if not body["items"]:
@@ -131,8 +134,11 @@ class Cluster(Client):
         return f"{latest.get('reason')}: {latest.get('message')}"
 
     async def log_tail(self, namespace: str, pod: str) -> str:
-        """GET the end of a pod's log. The server bounds its size, even within a long line."""
-        query = [("tailLines", str(_LOG_LINES)), ("limitBytes", str(_LOG_BYTES))]
+        """GET the end of a pod's log. The server limits its size, even within a long line.
+
+        Returns "" if the pod has no log yet or no longer exists.
+        """
+        query = [("tailLines", str(_LOG_MAX_LINES)), ("limitBytes", str(_LOG_MAX_BYTES))]
         try:
             response = await self._transport.send(
                 "GET", _path(Resource.PODS, namespace, pod) + "/log", query
@@ -161,7 +167,7 @@ class Cluster(Client):
         return parsing.parse_lease(await self._transport.request("POST", path, body=body))
 
     async def replace_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
-        """PUT a Lease. Raises Conflict if it is no longer at ``lease.version``."""
+        """PUT a Lease. Raises Conflict if the stored version is not ``lease.version``."""
         body = _lease_body(namespace, name, lease, self.now())
         path = _lease_path(namespace, name)
         return parsing.parse_lease(await self._transport.request("PUT", path, body=body))
@@ -175,7 +181,7 @@ class Cluster(Client):
         try:
             await self._transport.request("DELETE", path, body=body | options)
         except (NotFound, Conflict):
-            return  # it was deleted already, or another object has its name
+            return  # the object no longer exists, or another object has its name
 
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:

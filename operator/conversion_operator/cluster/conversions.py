@@ -1,4 +1,4 @@
-"""The HTTP API's client of the API server: ConversionJobs, tokens and permissions."""
+"""The gateway's client of the API server: ConversionJobs, and the permissions of callers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conversion_operator.cluster.transport import Client
 from conversion_operator.core import admission
 from conversion_operator.core.model import Conversion, Key, Policy
 
-__all__ = ["Caller", "Conversion", "Conversions", "queue_positions"]
+__all__ = ["Caller", "Conversion", "ConversionClient", "queue_positions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Caller:
     groups: tuple[str, ...] = ()
 
 
-class Conversions(Client):
-    """ConversionJobs in any namespace. Every method raises a ClusterError."""
+class ConversionClient(Client):
+    """The requests that the gateway makes. Every method raises a ClusterError."""
 
     async def create(
         self,
@@ -59,25 +59,31 @@ class Conversions(Client):
         return parse_conversion(await self._transport.request("GET", _path(namespace, name)))
 
     async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Conversion]:
-        """LIST. Without a resourceVersion the response is never an old list."""
+        """LIST. Without a resourceVersion, the server returns the newest state.
+
+        ``labels`` is a label selector. "": all ConversionJobs.
+        """
         query = [("labelSelector", labels)] if labels else []
         body = await self._transport.request("GET", _path(namespace), query)
         return parse_list(parse_conversion, body)
 
     async def list_at(self, namespace: str, version: str) -> ObjectList[Conversion]:
-        """LIST of exactly this version, which the server reads from its history."""
+        """LIST the state at this version, from the history of the server.
+
+        Raises Expired, or another ClusterError, if the server cannot read this version.
+        """
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
         body = await self._transport.request("GET", _path(namespace), query)
         objects = parse_list(parse_conversion, body)
         if objects.version != version:
-            # A server may ignore resourceVersionMatch. Clients must check.
+            # A server may ignore resourceVersionMatch, so clients must check the version.
             raise Expired(f"asked for a list of version {version}, got version {objects.version}")
         return objects
 
     async def watch(
         self, namespace: str, version: str, name: str = ""
     ) -> AsyncGenerator[WatchEvent[Conversion]]:
-        """Watch all ConversionJobs of a namespace, or one, from ``version`` on."""
+        """Watch one or all ConversionJobs of a namespace: the changes after ``version``."""
         query = [("resourceVersion", version)]
         if name:
             query.append(("fieldSelector", f"metadata.name={name}"))
@@ -86,7 +92,7 @@ class Conversions(Client):
                 yield parse_event(parse_conversion, event)
 
     async def cancel(self, key: Key) -> None:
-        """PATCH spec.cancel, tied to the uid."""
+        """PATCH spec.cancel, with a JSON Patch that tests the uid."""
         patch = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "add", "path": "/spec/cancel", "value": True},
@@ -94,7 +100,7 @@ class Conversions(Client):
         await self._transport.request("PATCH", _path(key.namespace, key.name), body=patch)
 
     async def review_token(self, token: str, audience: str) -> Caller | None:
-        """POST a TokenReview. None if the token is not valid for the audience."""
+        """POST a TokenReview, and return the owner. None: not valid for the audience."""
         kind = "authentication.k8s.io/v1"
         body = {
             "apiVersion": kind,
@@ -103,14 +109,14 @@ class Conversions(Client):
         }
         review = await self._transport.request("POST", f"/apis/{kind}/tokenreviews", body=body)
         status = review.get("status") or {}
-        # A server without support for audiences returns no audiences and has not checked ours.
+        # A server that does not support audiences returns no audiences. Then it did not check ours.
         if not status.get("authenticated") or audience not in (status.get("audiences") or ()):
             return None
         user = status["user"]
         return Caller(user["username"], user.get("uid", ""), tuple(user.get("groups") or ()))
 
-    async def may(self, caller: Caller, verb: str, namespace: str) -> bool:
-        """POST a SubjectAccessReview."""
+    async def review_access(self, caller: Caller, verb: str, namespace: str) -> bool:
+        """POST a SubjectAccessReview: whether the caller may do ``verb`` on conversionjobs."""
         kind = "authorization.k8s.io/v1"
         attributes = {
             "group": names.GROUP,
@@ -131,9 +137,9 @@ class Conversions(Client):
 
 
 def queue_positions(conversions: Iterable[Conversion], now: datetime) -> dict[str, int]:
-    """The positions in the queue by uid, from 1, of the conversions that wait for a slot.
+    """The positions in the queue, from 1, by uid. Only conversions that wait have a position.
 
-    This is the operator's own order, so the positions agree with those in the statuses.
+    Uses the operator's own code, so that the gateway and the operator agree.
     """
     queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, Policy())
     return {uid: position for position, uid in enumerate(queue.order, 1)}

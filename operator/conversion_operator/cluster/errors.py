@@ -1,11 +1,11 @@
-"""Errors of requests to the API server. Each class says what the caller may conclude.
+"""Errors of requests to the API server. The class tells the caller what to conclude.
 
 ClusterError
   ├─ NotFound      the object does not exist
-  ├─ Conflict      another object has the name, or the object has another version
-  ├─ Rejected      nothing was done; the same request would fail again
-  ├─ Expired       the version is too old; list again
-  └─ Unavailable   it is not known whether the request was carried out
+  ├─ Conflict      the stored object is another one, or has another version
+  ├─ Rejected       nothing was done; the same request would fail again
+  ├─ Expired       the version is too old: list again
+  └─ Unavailable   unknown: the server may have carried out the request
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Expired(ClusterError):
 
 
 class Unavailable(ClusterError):
-    """There was no response, or the response says to try again later.
+    """There was no response, or the response says to try later.
 
-    The request may have been carried out. To find out, read the object again.
-    ``retry_after`` is in seconds, None if the server gave no time.
+    The server may have carried out the request. The caller must read the object to find out.
+    ``retry_after`` is the header Retry-After in seconds, None if absent.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:

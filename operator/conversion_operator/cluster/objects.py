@@ -1,4 +1,4 @@
-"""The values that the clients of the API server take and return."""
+"""The values that the clients of the API server take and return, except those of ``core``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Resource(StrEnum):
-    """The resources that the operator lists and watches, by their plural names."""
+    """The resources that the operator lists and watches. The values are their plural names."""
 
     CONVERSIONS = "conversionjobs"
     JOBS = "jobs"
@@ -36,8 +36,8 @@ class ObjectList(Generic[T_co]):
 class WatchEvent(Generic[T_co]):
     """One event of a watch. ``type`` is ADDED, MODIFIED, DELETED or BOOKMARK.
 
-    ``version`` is the resourceVersion to watch from next. ``object`` is None for a BOOKMARK and
-    for an object that cannot be parsed.
+    ``version`` is the resourceVersion to watch from next. ``object`` is None for a BOOKMARK, or if
+    the object cannot be parsed.
     """
 
     type: str
@@ -49,8 +49,9 @@ class WatchEvent(Generic[T_co]):
 class Lease:
     """A Lease of the operator.
 
-    ``version`` is "" before the Lease is stored. ``duration`` is in seconds, 0 if unset.
-    ``admissions`` are the attempts, by uid of their conversion, that its holder may start.
+    ``version`` is the resourceVersion, "" if the Lease does not exist yet. ``duration`` is in
+    seconds, 0 if unset. ``admissions`` maps the uid of a conversion to the number of the attempt
+    that the holder may start.
     """
 
     holder: str
@@ -74,7 +75,7 @@ class EventHandler(Protocol):
     """Takes the lists and watch events of a reflector."""
 
     def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
-        """Take all objects of a resource in a namespace."""
+        """Take a complete list. It replaces what the handler knows of this resource there."""
 
     def apply(self, event: WatchEvent[Object]) -> None:
         """Take one watch event. An event without an object changes nothing."""

@@ -1,8 +1,7 @@
 """Turns API objects into the values of :mod:`conversion_operator.core.model`.
 
-Only an object's identity must be present: its name, namespace, uid and resourceVersion. Anything
-else may be missing, because a new pod has hardly any status. One odd object must not stop a list
-or a watch.
+An object must have a name, a namespace, a uid and a resourceVersion. Everything else may be absent:
+a new pod has almost no status. One malformed object must not stop a list or a watch.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ logger = logging.getLogger(__name__)
 
 
 def parse_list(parse: Callable[[Body], T], body: Body) -> ObjectList[T]:
-    """A list, without the objects that cannot be parsed."""
+    """Parse a list. Leaves out objects that cannot be parsed."""
     parsed = (_try_parse(parse, item) for item in body["items"])
     items = tuple(item for item in parsed if item is not None)
     return ObjectList(items, body["metadata"]["resourceVersion"])
 
 
 def parse_event(parse: Callable[[Body], T], event: WatchEvent[Body]) -> WatchEvent[T]:
-    """A watch event. Its object is None if it cannot be parsed."""
+    """Parse a watch event. Its object is None if it cannot be parsed."""
     value = None if event.object is None else _try_parse(parse, event.object)
     return WatchEvent(event.type, event.version, value)
 
@@ -55,7 +54,7 @@ def _try_parse(parse: Callable[[Body], T], body: Body) -> T | None:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """A metav1.Time or MicroTime. None if it is absent or zero: the container never ran."""
+    """Parse a metav1.Time or MicroTime. None if absent or zero: the container did not run."""
     if not text:
         return None
     value = datetime.fromisoformat(text)
@@ -63,10 +62,10 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def parse_conversion(body: Body) -> Conversion:
-    """A ConversionJob. ``spec_error`` says why its spec cannot be parsed; that is no error here."""
+    """Parse a ConversionJob. Does not raise for an invalid spec: ``spec_error`` says why."""
     meta = body["metadata"]
     raw = body.get("spec")
-    stated = raw if isinstance(raw, Mapping) else {}
+    raw_spec = raw if isinstance(raw, Mapping) else {}
     spec, spec_error = None, ""
     try:
         spec = ConversionJobSpec.model_validate(raw)
@@ -76,8 +75,8 @@ def parse_conversion(body: Body) -> Conversion:
         stored = body.get("status")
         status = ConversionJobStatus.model_validate(stored) if stored else None
     except ValidationError:
-        # Another program or a later release wrote this status. Our next write replaces it. This
-        # cannot lose a terminal phase: the CRD rejects changes of one.
+        # Another program or a later release wrote this status. Our next write replaces the status.
+        # A terminal phase cannot get lost: the CRD rejects a change of it.
         status = None
     return Conversion(
         key=Key(meta["namespace"], meta["name"], meta["uid"]),
@@ -93,14 +92,14 @@ def parse_conversion(body: Body) -> Conversion:
             for name, text in (meta.get("annotations") or {}).items()
             if name.startswith(f"{names.GROUP}/") and isinstance(text, str)
         },
-        conversion_type=str(stated.get("conversionType") or ""),
-        input_file=str(stated.get("inputFile") or ""),
-        output_file=str(stated.get("outputFile") or ""),
+        conversion_type=str(raw_spec.get("conversionType") or ""),
+        input_file=str(raw_spec.get("inputFile") or ""),
+        output_file=str(raw_spec.get("outputFile") or ""),
     )
 
 
 def parse_job(body: Body) -> Job:
-    """A Job that carries our labels."""
+    """Parse a Job with our labels."""
     meta = body["metadata"]
     labels = meta.get("labels") or {}
     uid = labels.get(names.UID_LABEL, "")
@@ -132,7 +131,7 @@ def parse_job(body: Body) -> Job:
 
 
 def parse_pod(body: Body) -> Pod:
-    """A pod that carries our labels."""
+    """Parse a pod with our labels."""
     meta, status = body["metadata"], body.get("status") or {}
     labels = meta.get("labels") or {}
     scheduled = _condition(body, "PodScheduled")
@@ -167,7 +166,7 @@ def parse_pod(body: Body) -> Pod:
 
 
 def parse_lease(body: Body) -> Lease:
-    """A Lease of the operator."""
+    """Parse a Lease of the operator."""
     meta, spec = body["metadata"], body.get("spec") or {}
     return Lease(
         holder=spec.get("holderIdentity") or "",
@@ -186,9 +185,9 @@ PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
 
 
 def _owned_by(meta: Body, uid: str) -> bool:
-    """True if the controller of an object is the ConversionJob with this uid.
+    """Whether the ConversionJob with this uid is the controller of an object.
 
-    Only the uid counts. Every user can write names and labels.
+    Names and labels are no proof, because every user can write them.
     """
     return bool(uid) and any(
         owner.get("controller") and owner.get("uid") == uid and owner.get("kind") == names.KIND

@@ -1,7 +1,8 @@
 """Lists and watches one resource of one namespace, for an event handler.
 
-Watches are fast but not reliable. So the reflector lists again every minute, even if its watch
-looks healthy. The list repairs missed watch events, and it shows which objects were deleted.
+Watches are fast but not reliable: they end, expire, or stay open without sending events. So the
+reflector lists again every minute, even if its watch looks healthy. The list repairs missed events,
+including deletions.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from conversion_operator.cluster.errors import ClusterError, Expired, Rejected, 
 from conversion_operator.cluster.objects import EventHandler, ObjectList, Resource
 
 RELIST_SECONDS: Final = 60.0
-_FIRST_DELAY: Final = 0.5
-_LONGEST_DELAY: Final = 15.0
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 15.0
 
 logger = logging.getLogger(__name__)
 
 
 class Reflector:
-    """Gives ``handler`` complete lists and, if ``watching``, the watch events between them.
+    """Passes complete lists to ``handler`` and, if ``watching``, the watch events between them.
 
-    ``on_list`` is called before each list request.
+    It calls ``on_list`` before each list request.
     """
 
     def __init__(
@@ -46,15 +47,15 @@ class Reflector:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
         while True:
             try:
                 version = await self._list()
                 backoff.reset()
                 await self._follow(version)
             except Rejected as error:
-                # Without the right to list, the operator has created nothing in this namespace.
-                # The empty list completes the store, so conversions in other namespaces can start.
+                # Without the right to list, the operator cannot have created Jobs there. With an
+                # empty list, the store is complete, so the other namespaces can start.
                 self._handler.replace(self._resource, self._namespace, ObjectList((), "0"))
                 logger.error(
                     "May not list %s. Apply deploy/namespace there, or remove the namespace from "
@@ -62,7 +63,7 @@ class Reflector:
                     self.name,
                     error,
                 )
-                await asyncio.sleep(_LONGEST_DELAY)
+                await asyncio.sleep(_LONGEST_DELAY_SECONDS)
             except ClusterError as error:
                 requested = error.retry_after if isinstance(error, Unavailable) else None
                 delay = max(requested or 0.0, backoff.next())
@@ -78,7 +79,7 @@ class Reflector:
         return objects.version
 
     async def _follow(self, version: str) -> None:
-        """Watch until the next list is due."""
+        """Watch until the next list is due. Without ``watching``, only wait."""
         if not self._watching:
             await asyncio.sleep(RELIST_SECONDS)
             return
@@ -89,8 +90,8 @@ class Reflector:
         except TimeoutError:
             return
         except Expired:
-            # Expiring once is normal. The delay protects a server that always responds with 410.
-            await asyncio.sleep(_FIRST_DELAY)
+            # A watch expires now and then. The delay protects a server that always returns 410.
+            await asyncio.sleep(_FIRST_DELAY_SECONDS)
 
     async def _watch(self, version: str) -> str:
         """Watch until the server ends the watch. Returns the version to watch from next."""

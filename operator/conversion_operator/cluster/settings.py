@@ -1,7 +1,7 @@
 """Reads settings from environment variables, a mounted ConfigMap, or the defaults.
 
-An environment variable overrides the ConfigMap. A mounted ConfigMap is a folder with one file per
-key. The kubelet updates these files when the ConfigMap changes.
+Environment variables override the ConfigMap. A mounted ConfigMap is a folder with one file per key.
+The kubelet updates the files when the ConfigMap changes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 def read_settings(model: type[S], folder: Path = CONFIG_DIR) -> S:
-    """The current settings. Raises ValidationError, which names the setting."""
-    # pydantic-settings calls a folder with one file per value _secrets_dir. A mounted ConfigMap is
-    # such a folder.
+    """Read the settings. Raises ValidationError. Its message names the setting."""
+    # _secrets_dir is pydantic-settings' name for a folder with one file per value.
     return model(_secrets_dir=folder if folder.is_dir() else None)
 
 
 class LiveSettings(Generic[S]):
-    """The last valid settings. A mistake in the ConfigMap must not stop a running program."""
+    """Keeps the last valid settings: a mistake in the ConfigMap must not stop the program."""
 
     def __init__(self, model: type[S], folder: Path = CONFIG_DIR) -> None:
-        """Raises ValidationError."""
+        """Read the settings. Raises ValidationError."""
         self._model, self._folder = model, folder
         self.current = read_settings(model, folder)
 

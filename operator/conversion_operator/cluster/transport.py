@@ -1,9 +1,9 @@
-"""Sends requests to the API server, with plain JSON, through the official client.
+"""Sends requests with plain JSON to the API server, through the official client.
 
-We use the client's configuration, authentication (it re-reads rotated tokens), TLS and URLs. We do
-not use its typed models, because they do not accept incomplete objects such as a new pod. Every
-request has a timeout on this side: a server or network that stops responding without closing the
-connection must not block the operator.
+We use the client's configuration, authentication (it reads rotated tokens again), TLS and URLs. We
+do not use its typed models, because they reject incomplete objects such as a new pod. Every request
+has a timeout here. Otherwise a server or network that fails without closing the connection would
+stop the operator.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from conversion_operator.cluster.errors import (
 )
 from conversion_operator.cluster.objects import Body, WatchEvent
 
-_READ: Final = aiohttp.ClientTimeout(total=30, connect=5)
-# A write that was sent just before leadership was lost must not arrive after another operator
-# became leader. See controller/leadership.py.
-_WRITE: Final = aiohttp.ClientTimeout(total=8, connect=5)
-# The server ends a watch after this time. A watch that is silent for longer is dead.
+_READ_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
+# Shorter than the time between losing the Lease and the start of the next leader, so that no write
+# of the former leader arrives after that. See controller/leadership.py.
+_WRITE_TIMEOUT: Final = aiohttp.ClientTimeout(total=8, connect=5)
+# The server ends a watch after this time. If it does not, the connection is broken.
 _WATCH_SECONDS: Final = 45
-_WATCH: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
+_WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
 
 
 async def load_configuration() -> client.Configuration:
-    """Load the pod's service account or, outside of a pod, the kubeconfig that kubectl uses."""
+    """Load the service account in a pod, or the kubeconfig of kubectl outside a pod."""
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)
@@ -53,10 +53,10 @@ class Transport:
     """Connections to one API server. Close it after use."""
 
     def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
-        configuration.retries = None  # callers decide whether and when to retry
+        configuration.retries = None  # the callers decide whether and when to retry
         self._api = client.ApiClient(configuration)
         self._api.user_agent = user_agent
-        # This machine's clock, until the first response.
+        # The clock of this machine, until the first response.
         self._server_time = datetime.now(UTC)
         self._server_time_at = time.monotonic()
 
@@ -65,20 +65,23 @@ class Transport:
         await self._api.close()
 
     def now(self) -> datetime:
-        """The API server's time: the Date header of a response, plus the time since then."""
+        """The time of the API server: the Date header of a response, plus the time since then."""
         return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
 
     async def watch(
         self, path: str, query: list[tuple[str, str]]
     ) -> AsyncGenerator[WatchEvent[Body]]:
-        """Watch what ``path`` lists. Bookmarks keep the version fresh while nothing changes."""
+        """Watch the objects that ``path`` lists.
+
+        Bookmarks keep the version recent while no object changes.
+        """
         query = [
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
             ("timeoutSeconds", str(_WATCH_SECONDS)),
             *query,
         ]
-        response = await self.send("GET", path, query, limits=_WATCH)
+        response = await self.send("GET", path, query, limits=_WATCH_TIMEOUT)
         try:
             async for line in response.content:
                 if line.strip():
@@ -94,8 +97,8 @@ class Transport:
         """Send a request and return the JSON of the response. Raises a ClusterError."""
         response = await self.send(verb, path, query or [], body)
         try:
-            parsed: dict[str, Any] = orjson.loads(await response.read())
-            return parsed
+            content: dict[str, Any] = orjson.loads(await response.read())
+            return content
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unavailable(f"{verb} {path}: the response is incomplete: {error!r}") from error
 
@@ -107,7 +110,10 @@ class Transport:
         body: Any = None,
         limits: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send a request. The caller reads and closes the response. Raises a ClusterError."""
+        """Send a request. The caller reads and closes the response. Raises a ClusterError.
+
+        ``limits`` are the timeouts. None: those for reads or writes, by ``verb``.
+        """
         content_type = "application/json-patch+json" if verb == "PATCH" else "application/json"
         method, url, headers, data, _ = await self._api.param_serialize(
             verb,
@@ -118,14 +124,14 @@ class Transport:
             auth_settings=["BearerToken"],
         )
         try:
-            returned = await self._api.call_api(
+            rest_response = await self._api.call_api(
                 method,
                 url,
                 headers,
                 data,
-                _request_timeout=limits or (_READ if verb == "GET" else _WRITE),
+                _request_timeout=limits or (_READ_TIMEOUT if verb == "GET" else _WRITE_TIMEOUT),
             )
-            response: aiohttp.ClientResponse = returned.response
+            response: aiohttp.ClientResponse = rest_response.response
             self._update_time(response)
             if response.status >= 400:
                 text = await response.text(errors="replace")
@@ -138,15 +144,15 @@ class Transport:
         stamp = response.headers.get("Date")
         if not stamp:
             return
-        # The header has whole seconds. Using every header would make the time jump back by up to
-        # a second between two responses, so only larger differences are corrected.
+        # The header has whole seconds. If we used every header, the time could go back by up to a
+        # second between two responses. So we only correct larger differences.
         server_time = parsedate_to_datetime(stamp)
         if abs((server_time - self.now()).total_seconds()) > 1.5:
             self._server_time, self._server_time_at = server_time, time.monotonic()
 
 
 class Client:
-    """Base class of the API server's clients. Owns one Transport. Close it after use."""
+    """Base class of the two clients of the API server. Close it after use."""
 
     def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
         self._transport = Transport(configuration, user_agent)
@@ -156,7 +162,7 @@ class Client:
         await self._transport.close()
 
     def now(self) -> datetime:
-        """The API server's time, because this machine's clock may be wrong."""
+        """The time of the API server. The clock of this machine may be wrong."""
         return self._transport.now()
 
 
@@ -186,7 +192,7 @@ def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) ->
     if status == 410:
         return Expired(message)
     if status == 429 or status >= 500 or status in (401, 408):
-        # 401 too: the token was just rotated, and the client will soon re-read it.
+        # 401 too: the kubelet has rotated the token, and the client will soon read the new one.
         after = response.headers.get("Retry-After", "")
         return Unavailable(message, float(after) if after.isdigit() else None)
     return Rejected(details, status)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from mynetwork_converter import AsyncClient, Client, ConverterError
-from mynetwork_converter.protocol import pause_before
+from mynetwork_converter.protocol import retry_delay
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -37,7 +37,7 @@ def client(answer: Answer, tries: int = 1, token_file: Path | None = None) -> Cl
 def test_when_to_ask_again(
     attempt: int, response: httpx.Response | None, pause: float | None
 ) -> None:
-    assert pause_before(attempt, response) == pause
+    assert retry_delay(attempt, response) == pause
 
 
 def test_a_try_that_is_repeated_has_the_key_of_the_first() -> None:

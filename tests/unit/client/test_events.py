@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from mynetwork_converter import AsyncClient, Client, ConverterError, Event
-from mynetwork_converter.listening import Listening
+from mynetwork_converter.listener import Listener
 
 STATE = b'retry: 1\n\nevent: progress\ndata: {"job_id":"j"}\n\n: state\nid: 5\n\n'
 STARTED = b'event: started\nid: 7\ndata: {"job_id":"j"}\n\n'
@@ -26,9 +26,9 @@ def told(events: list[Event]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_events_are_read_whatever_the_chunks(size: int, end: bytes) -> None:
     stream = (STATE + STARTED + LATER + RESET + ENDED).replace(b"\n", end)
-    listening, events = Listening(None, None, 1), []
+    listener, events = Listener(None, None, 1), []
     for start in range(0, len(stream), size):
-        events += list(listening.receive(stream[start : start + size]))
+        events += list(listener.receive(stream[start : start + size]))
     assert told(events) == [
         ("progress", ""),
         ("started", "7"),
@@ -37,13 +37,13 @@ def test_events_are_read_whatever_the_chunks(size: int, end: bytes) -> None:
     ]
     assert events[-1].job["status"] == "completed"
     assert events[2].job == {}
-    assert listening.call().headers["Last-Event-ID"] == "9"
+    assert listener.next_call().headers["Last-Event-ID"] == "9"
 
 
 def test_a_line_ends_where_the_server_ends_it() -> None:
     text = "a\u2028b\x85c\x0bd"
     data = f'event: failed\ndata: {{"error":"{text}"}}\n\n'.replace("\x0b", "\\u000b").encode()
-    (event,) = Listening(None, None, 1).receive(data)
+    (event,) = Listener(None, None, 1).receive(data)
     assert event.job["error"] == text
 
 
@@ -130,5 +130,5 @@ def test_tries_are_bounded_and_begin_anew_with_every_success() -> None:
 
 
 def test_a_last_event_id_of_the_callers_is_sent() -> None:
-    assert Listening(None, "12", 1).call().headers["Last-Event-ID"] == "12"
-    assert "Last-Event-ID" not in Listening(None, None, 1).call().headers
+    assert Listener(None, "12", 1).next_call().headers["Last-Event-ID"] == "12"
+    assert "Last-Event-ID" not in Listener(None, None, 1).next_call().headers

@@ -15,10 +15,10 @@ from converter_gateway.content_routes import (
 )
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import parse_mappings
-from converter_gateway.pipeline import Source, overall, plan
-from converter_gateway.rules import BUILT_IN, parse_rules
+from converter_gateway.pipeline import Source, overall_status, plan
+from converter_gateway.rules import BUILT_IN_FILE, parse_rules
 
-RULES = parse_rules(BUILT_IN.read_text(encoding="utf-8"))
+RULES = parse_rules(BUILT_IN_FILE.read_text(encoding="utf-8"))
 MAPPINGS = parse_mappings("/opt/my-network/shared=/,/opt/my-network/storage=/storage")
 GOOD = {
     "content_id": "7",
@@ -90,5 +90,5 @@ def test_the_examples_are_right() -> None:
         assert told["job_id"] == naming.content_name(planned.outputs[0], 1)
         assert told["output_file"] == "/opt/my-network" + planned.outputs[0]
         assert told["input_file"] == request["file_path"]
-    told_overall = overall([told["status"] for told in conversions], 2)
+    told_overall = overall_status([told["status"] for told in conversions], 2)
     assert told_overall == (first["status"], first["message"])

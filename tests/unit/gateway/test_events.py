@@ -82,7 +82,7 @@ def test_a_deletion_is_an_end_unless_there_was_one(
     assert (event and event.type) == told
     if told == "cancelled":
         assert event is not None
-        assert (event.answer["status"], event.answer["reason"]) == ("cancelled", "Deleted")
+        assert (event.data["status"], event.data["reason"]) == ("cancelled", "Deleted")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_current_state_is_what_has_not_ended_or_everything() -> None:
 
     def state(job_id: str | None, *, ended: bool) -> list[tuple[str, str]]:
         found = events.current_state([running, failed, conversion(name="a")], job_id, ended=ended)
-        return [(event.type, event.answer["job_id"]) for event in found]
+        return [(event.type, event.data["job_id"]) for event in found]
 
     assert state(None, ended=False) == [("progress", "a"), ("progress", "b")]
     assert state(None, ended=True) == [("progress", "a"), ("failed", "c"), ("progress", "b")]

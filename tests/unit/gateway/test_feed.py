@@ -72,27 +72,27 @@ def version_of(change: WatchEvent[Conversion]) -> int:
 async def until_version(feeds: FeedPool, version: int) -> None:
     async with asyncio.timeout(20):
         while (known := feeds.feed(N, version)).version < version:
-            await known.changed()
+            await known.next_change()
 
 
 def versions(feeds: FeedPool, cursor: int) -> list[int]:
-    return [entry.version for entry in feeds.feed(N, cursor).after(cursor)]
+    return [entry.version for entry in feeds.feed(N, cursor).events_after(cursor)]
 
 
 async def test_the_log_is_bounded_and_who_is_too_slow_is_told_so() -> None:
     cluster: Any = Cluster()
     feeds = FeedPool(cluster)
     async with feeds.listening(N):
-        assert (await feeds.start(N, None)).cursor == 1
+        assert (await feeds.start_point(N, None)).cursor == 1
         count = feed._LOG_BYTES // 2000 + 100
         for version in range(2, count):
             await cluster.write(version, "x" * 2000)
         async with asyncio.timeout(20):
             while feeds._feeds[N][0].version < count - 1:
-                await feeds._feeds[N][0].changed()
+                await feeds._feeds[N][0].next_change()
         with pytest.raises(CursorTooOld):
             feeds.feed(N, 1)
-        start = feeds._feeds[N][0].start
+        start = feeds._feeds[N][0].start_version
         assert 1 < start < count - 2
         assert versions(feeds, start) == list(range(start + 1, count)), "without a gap"
         log = feeds._feeds[N][0]._log
@@ -105,19 +105,19 @@ async def test_who_comes_from_before_the_start_brings_a_watch_that_becomes_one_w
         await cluster.write(version)
     feeds = FeedPool(cluster)
     async with feeds.listening(N):
-        assert (await feeds.start(N, None)).cursor == 4
-        begun = await feeds.start(N, 2)
+        assert (await feeds.start_point(N, None)).cursor == 4
+        begun = await feeds.start_point(N, 2)
         assert (begun.cursor, begun.conversions) == (2, None)
         await until_version(feeds, 2)
         async with asyncio.timeout(20):
             while versions(feeds, 2) != [3, 4]:
-                await feeds.feed(N, 2).changed()
+                await feeds.feed(N, 2).next_change()
         await cluster.write(5)
         await until_version(feeds, 5)
         assert versions(feeds, 2) == [3, 4, 5]
         assert versions(feeds, 4) == [5]
         alive = [one for one in feeds._feeds[N] if one.alive]
-        assert [one.start for one in alive] == [2]
+        assert [one.start_version for one in alive] == [2]
     assert not feeds._feeds
     await asyncio.wait_for(cluster.nobody_watches.wait(), 20)
 
@@ -135,7 +135,7 @@ async def test_those_who_come_together_share_a_list() -> None:
     cluster: Any = Slow()
     feeds = FeedPool(cluster)
     async with feeds.listening(N):
-        starts = await asyncio.gather(*(feeds.start(N, None) for _ in range(50)))
+        starts = await asyncio.gather(*(feeds.start_point(N, None) for _ in range(50)))
         assert {begun.cursor for begun in starts} == {1}
         assert asked == 1
         assert len(feeds._feeds[N]) == 1
@@ -152,8 +152,8 @@ async def test_a_watch_that_has_expired_is_not_followed_any_more() -> None:
     cluster: Any = Old()
     feeds = FeedPool(cluster)
     async with feeds.listening(N):
-        await feeds.start(N, None)
-        await asyncio.wait_for(asyncio.shield(feeds.feed(N, 1).changed()), 20)
+        await feeds.start_point(N, None)
+        await asyncio.wait_for(asyncio.shield(feeds.feed(N, 1).next_change()), 20)
         with pytest.raises(CursorTooOld):
             feeds.feed(N, 1)
 
@@ -175,9 +175,9 @@ async def test_a_watch_that_fails_for_good_does_not_have_listeners_spin(
     cluster: Any = Failing()
     feeds = FeedPool(cluster)
     async with feeds.listening(N):
-        await feeds.start(N, None)
+        await feeds.start_point(N, None)
         await asyncio.wait_for(cluster.nobody_watches.wait(), 20)
-        changed = feeds.feed(N, 1).changed()
+        changed = feeds.feed(N, 1).next_change()
         await asyncio.wait({changed}, timeout=0.05)
         assert not changed.done()
         assert feeds.feed(N, 1).alive

@@ -14,7 +14,7 @@ from converter_gateway.errors import ApiError
 from converter_gateway.naming import conversion_name
 from converter_gateway.paths import PathRejected, parse_mappings, to_volume
 from converter_gateway.requests import parse_convert
-from converter_gateway.translate import statistics, to_answer
+from converter_gateway.translate import statistics, to_response
 
 MAPPINGS = parse_mappings("/opt/my-network/shared=/,/opt/my-network/shared/deep=/d/")
 GOOD = {
@@ -151,7 +151,7 @@ def test_a_waiting_job_is_running_with_its_place() -> None:
     first, second = _conversion("a", 1), _conversion("b", 2)
     places = queue_positions([second, first], datetime.now(UTC))
     assert places == {"a": 1, "b": 2}
-    answer = to_answer(second, places["b"])
+    answer = to_response(second, places["b"])
     assert (answer["status"], answer["phase"], answer["queue_position"]) == ("running", "Queued", 2)
     assert answer["start_time"] == "2026-01-02T03:04:02"
 
@@ -159,20 +159,20 @@ def test_a_waiting_job_is_running_with_its_place() -> None:
 def test_one_under_way_has_the_seconds_so_far_where_they_are_asked_for() -> None:
     running = _conversion("a", 1, phase="Running", startTime="2026-01-02T03:04:11Z")
     now = datetime(2026, 1, 2, 3, 4, 31, tzinfo=UTC)
-    assert to_answer(running, None, now)["duration_seconds"] == 20
-    assert "duration_seconds" not in to_answer(running, None)
+    assert to_response(running, None, now)["duration_seconds"] == 20
+    assert "duration_seconds" not in to_response(running, None)
 
 
 def test_an_invalid_spec_is_answered_as_it_is() -> None:
     meta = {"name": "a", "namespace": "n", "uid": "a", "resourceVersion": "1"}
     spec = {"conversionType": "video_to_gif", "inputFile": "a.mov"}
-    answer = to_answer(parse_conversion({"metadata": meta, "spec": spec}))
+    answer = to_response(parse_conversion({"metadata": meta, "spec": spec}))
     assert (answer["conversion_type"], answer["input_file"]) == ("video_to_gif", "a.mov")
 
 
 def test_a_failure_tells_why() -> None:
     ended = _conversion("a", 1, phase="Failed", completionTime="2026-01-02T03:04:31Z", logs="tail")
-    answer = to_answer(ended, None)
+    answer = to_response(ended, None)
     assert (answer["status"], answer["error"], answer["logs"]) == ("failed", "why", "tail")
     assert (answer["end_time"], answer["duration_seconds"]) == ("2026-01-02T03:04:31", 30)
 

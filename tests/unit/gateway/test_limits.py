@@ -32,7 +32,7 @@ def test_never_more_than_burst_and_rate_allow(
 
 def test_memory_is_bounded() -> None:
     rate = Rate(1, 1)
-    for n in range(limits._CALLERS + 5):
+    for n in range(limits._MAX_CALLERS + 5):
         rate.take(str(n), 0.0)
-    assert len(rate._due) == limits._CALLERS
-    assert rate.take(str(limits._CALLERS + 4), 0.0) > 0, "the last ones are still known"
+    assert len(rate._due) == limits._MAX_CALLERS
+    assert rate.take(str(limits._MAX_CALLERS + 4), 0.0) > 0, "the last ones are still known"

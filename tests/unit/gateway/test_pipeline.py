@@ -21,18 +21,18 @@ from converter_gateway.pipeline import (
     OutputOwner,
     PlannedConversion,
     Source,
-    choose,
-    latest,
-    overall,
+    choose_output,
+    latest_owners,
+    overall_status,
     owner_of,
     plan,
     split_name,
 )
-from converter_gateway.rules import BUILT_IN, ContentRules, KeepExtension, parse_rules
+from converter_gateway.rules import BUILT_IN_FILE, ContentRules, KeepExtension, parse_rules
 
-RULES = parse_rules(BUILT_IN.read_text(encoding="utf-8"))
+RULES = parse_rules(BUILT_IN_FILE.read_text(encoding="utf-8"))
 ALWAYS = RULES.model_copy(update={"keep_extension": KeepExtension.ALWAYS})
-OTHER_SIZE = parse_rules(BUILT_IN.read_text(encoding="utf-8").replace("300x300", "400x400"))
+OTHER_SIZE = parse_rules(BUILT_IN_FILE.read_text(encoding="utf-8").replace("300x300", "400x400"))
 
 
 def content(path: str, content_type: str = "video", content_id: str = "7") -> Content:
@@ -162,7 +162,7 @@ def test_different_sources_never_share_an_output(asked: list[Content], rules: Co
         for planned in plan(one, rules):
             found = owners(jobs.values())
             inputs = {owner.source.path for owner in found}
-            choice = choose(planned, latest(found), inputs, ())
+            choice = choose_output(planned, latest_owners(found), inputs, ())
             before = had.setdefault((one.source, planned.recipe.suffix), choice.output)
             assert choice.output == before
             body = job(planned, choice)
@@ -201,7 +201,7 @@ def chosen(
     inputs: Iterable[str] = (),
     retry: Iterable[Phase] = (),
 ) -> tuple[str, int, bool]:
-    choice = choose(planned, latest(owners(bodies)), set(inputs), set(retry))
+    choice = choose_output(planned, latest_owners(owners(bodies)), set(inputs), set(retry))
     return choice.output, choice.generation, choice.owner is not None
 
 
@@ -302,7 +302,7 @@ def test_an_invalid_spec_owns_no_output() -> None:
 
 
 def test_a_rule_may_say_when_it_starts_and_how_long_it_is_remembered() -> None:
-    text = BUILT_IN.read_text(encoding="utf-8")
+    text = BUILT_IN_FILE.read_text(encoding="utf-8")
     more = "options: {size: 300x300, quality: 80}"
     rules = parse_rules(
         text.replace(more, f"{more}\n        priority: -5\n        ttlSecondsAfterFinished: 9")
@@ -327,4 +327,4 @@ def test_a_rule_may_say_when_it_starts_and_how_long_it_is_remembered() -> None:
     ],
 )
 def test_the_state_of_a_content(statuses: list[str], planned: int, status: str) -> None:
-    assert overall(statuses, planned)[0] == status
+    assert overall_status(statuses, planned)[0] == status

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from converter_gateway.rules import (
-    BUILT_IN,
+    BUILT_IN_FILE,
     DEFAULT_FILE,
     ContentRules,
     LiveRules,
@@ -19,7 +19,7 @@ from converter_gateway.rules import (
 )
 from hack.generate import generated_files
 
-TEXT = BUILT_IN.read_text(encoding="utf-8")
+TEXT = BUILT_IN_FILE.read_text(encoding="utf-8")
 RULES = parse_rules(TEXT)
 
 

@@ -20,7 +20,7 @@ END = datetime(2026, 1, 1, tzinfo=UTC)
 def test_next_send(attempts: int, last: int | None, expected: int | None) -> None:
     tried = None if last is None else END + timedelta(seconds=last)
     due = None if expected is None else END + timedelta(seconds=expected)
-    assert policy.next_send_at(END, attempts, tried) == due
+    assert policy.next_send_time(END, attempts, tried) == due
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def note_of(subject: Conversion) -> Notification:
 class TestOwed:
     def test_a_callback_is_owed_from_the_write_of_the_end(self) -> None:
         assert status(DONE).notify == PENDING
-        assert policy.owed(DONE) == PENDING
+        assert policy.pending_notification(DONE) == PENDING
 
     @pytest.mark.parametrize("default", ["", URL])
     def test_a_default_is_for_those_without_an_own(self, default: str) -> None:
@@ -91,13 +91,13 @@ class TestOwed:
     def test_what_has_not_ended_owes_none(self) -> None:
         waiting = step(conversion(notify={"url": URL}), children(), position=1)[1]
         assert status(waiting).notify is None
-        assert policy.owed(waiting) is None
-        assert policy.owed(None) is None
+        assert policy.pending_notification(waiting) is None
+        assert policy.pending_notification(None) is None
 
     @pytest.mark.parametrize("state", [NotifyState.DELIVERED, NotifyState.GAVE_UP])
     def test_nor_does_what_is_settled_or_being_deleted(self, state: NotifyState) -> None:
-        assert policy.owed(noted(state=state)) is None
-        assert policy.owed(replace(DONE, deleting=True)) is None
+        assert policy.pending_notification(noted(state=state)) is None
+        assert policy.pending_notification(replace(DONE, deleting=True)) is None
 
     def test_a_status_written_again_keeps_it(self) -> None:
         told = PENDING.model_copy(update={"state": NotifyState.DELIVERED, "attempts": 1})
@@ -181,7 +181,7 @@ class TestResponses:
     )
     def test_what_follows(self, response: Response, state: NotifyState, wait: float | None) -> None:
         now = at(22)
-        after = policy.after_attempt(DONE, now, response)
+        after = policy.after_response(DONE, now, response)
         assert (after.state, after.attempts, after.last_attempt_time) == (state, 1, now)
         due = None if wait is None else now + timedelta(seconds=wait)
         assert after.next_attempt_time == due
@@ -189,18 +189,18 @@ class TestResponses:
 
     def test_given_up_when_the_next_would_be_later_than_an_hour(self) -> None:
         late = noted(attempts=3, next_attempt_time=at(ENDED + 3590))
-        after = policy.after_attempt(late, at(ENDED + 3590), Response(500))
+        after = policy.after_response(late, at(ENDED + 3590), Response(500))
         assert (after.state, after.attempts) == (NotifyState.GAVE_UP, 4)
         assert after.next_attempt_time is None
         assert after.message == "The receiver answered 500"
 
     def test_a_success_is_one_at_any_time(self) -> None:
-        after = policy.after_attempt(noted(attempts=3), at(99999), Response(200))
+        after = policy.after_response(noted(attempts=3), at(99999), Response(200))
         assert (after.state, after.attempts) == (NotifyState.DELIVERED, 4)
 
     def test_only_what_is_owed_has_attempts(self) -> None:
         with pytest.raises(ValueError, match="owed"):
-            policy.after_attempt(conversion(), at(12), Response(200))
+            policy.after_response(conversion(), at(12), Response(200))
 
 
 class TestTimeToLive:

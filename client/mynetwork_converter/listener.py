@@ -1,4 +1,4 @@
-"""Listens to events, without I/O: turns bytes into events, and knows where to resume."""
+"""Turns the bytes of event streams into events, and resumes broken streams. Does no I/O."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mynetwork_converter.protocol import Call, ConverterError, JobStatus
 
 EventKind = Literal["started", "progress", "completed", "failed", "cancelled", "reset"]
 
-TIMEOUT: Final = httpx.Timeout(10.0, read=45.0)
-"""The API sends a heartbeat every 15 s."""
+# The API sends a heartbeat every 15 s, so a stream that is silent for longer is dead.
+STREAM_TIMEOUT: Final = httpx.Timeout(10.0, read=45.0)
 
 _ENDS: Final = frozenset({"completed", "failed", "cancelled"})
-_PAUSE: Final = 1.0
-# The API sends \\n only, but the standard allows these line ends too. str.splitlines would also
-# split at rarer ones, which may be part of a text.
+_RECONNECT_SECONDS: Final = 1.0
+# The API ends lines with \\n. The standard allows the other two as well. str.splitlines would also
+# split at rare line ends, which may be part of a value.
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r(?!$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event, and the conversion as get_job_status returns it. Resume from ``id``.
+    """An event. ``job`` is the conversion as in get_job_status. ``id`` is the id to resume from.
 
-    ``reset`` has no conversion. It means that events may have been missed. The current state of all
-    existing conversions follows, including those that have ended. A conversion that is missing from
-    it no longer exists.
+    An event of the kind ``reset`` means that you may have missed events. Its ``job`` is empty. The
+    events after a reset are the current state of all existing conversions, including ended ones. A
+    conversion without such an event no longer exists.
     """
 
     kind: EventKind
@@ -39,19 +39,19 @@ class Event:
     id: str
 
 
-class Listening:
-    """One listener, over any number of connections."""
+class Listener:
+    """One listener. It may need several connections, one after the other."""
 
     def __init__(self, job_id: str | None, last_event_id: str | None, tries: int) -> None:
-        self.over = False
+        self.ended = False
         self._job_id, self._last_id, self._tries = job_id, last_event_id or "", tries
         self._failures = 0
-        self._pause = _PAUSE
+        self._reconnect_seconds = _RECONNECT_SECONDS
         self._rest = b""
         self._fields: dict[str, str] = {}
 
-    def call(self) -> Call:
-        """The request of the next connection."""
+    def next_call(self) -> Call:
+        """Start a new connection, and return its request."""
         self._rest, self._fields = b"", {}
         headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
         params = {"job_id": self._job_id} if self._job_id is not None else {}
@@ -59,7 +59,7 @@ class Listening:
         return Call("GET", f"{protocol.BASE}/events", headers=headers, params=params)
 
     def receive(self, chunk: bytes) -> Iterator[Event]:
-        """The events that these bytes complete."""
+        """Take bytes of the stream, and return the events that are now complete."""
         *lines, self._rest = _LINE_END.split(self._rest + chunk)
         for line in lines:
             if line:
@@ -67,40 +67,42 @@ class Listening:
             elif event := self._dispatch():
                 yield event
                 if self._job_id is not None and event.kind in _ENDS:
-                    self.over = True
+                    self.ended = True
                     return
 
-    def pause(self, response: httpx.Response | None, failure: str) -> float:
-        """Seconds until the next connection. Raises ConverterError instead of too many retries.
+    def reconnect_delay(self, response: httpx.Response | None, failure: str) -> float:
+        """Seconds to wait before the next connection. Raises ConverterError to give up.
 
-        ``response`` is None, and ``failure`` says why, if there was no answer or it broke.
+        ``response`` is None if there was no response, or if it broke. ``failure`` then says why.
         """
         if response is not None and response.is_success:
-            return self._pause  # the server has ended the stream, as it does regularly
+            return self._reconnect_seconds  # the server ends each stream after some time
         self._failures += 1
-        pause = protocol.pause_before(self._failures, response)
-        if pause is None or self._failures >= self._tries:
+        delay = protocol.retry_delay(self._failures, response)
+        if delay is None or self._failures >= self._tries:
             if response is None:
                 raise ConverterError(failure)
-            protocol.answer_of(self.call(), response)
-            raise ConverterError(f"unexpected answer {response.status_code}", response.status_code)
-        return pause
+            protocol.parse_response(self.next_call(), response)
+            raise ConverterError(
+                f"unexpected response {response.status_code}", response.status_code
+            )
+        return delay
 
     def _take(self, line: str) -> None:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "retry" and value.isdecimal():
-            self._pause = int(value) / 1000
+            self._reconnect_seconds = int(value) / 1000
         elif name:
             self._fields[name] = value
 
     def _dispatch(self) -> Event | None:
         fields, self._fields = self._fields, {}
         self._failures = 0
-        # Not before the block is complete: the id of an incomplete block must not count.
+        # The id counts only now: an incomplete block must not change where we resume.
         self._last_id = fields.get("id", self._last_id)
         kind, data = fields.get("event", ""), fields.get("data")
         if data is None or kind not in (*_ENDS, "started", "progress", "reset"):
-            return None  # a heartbeat, or an event of a later release
+            return None  # a heartbeat, or an event of a later release of the API
         job = cast("JobStatus", json.loads(data)) if kind != "reset" else JobStatus()
         return Event(cast("EventKind", kind), job, self._last_id)
