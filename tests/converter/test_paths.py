@@ -351,7 +351,7 @@ def test_the_output_is_the_input(kitchen: Kitchen, converter: Converter) -> None
         run = converter.start(Case(VIDEO, f"/{folder}/{source}", f"/{folder}/{target}")).end()
         assert run.reason in REFUSALS
     assert place.read_bytes() == plain
-    assert sorted(p.name for p in place.parent.iterdir()) == ["video.mp4", "hard.mp4", "soft.mp4"]
+    assert sorted(p.name for p in place.parent.iterdir()) == ["hard.mp4", "soft.mp4", "video.mp4"]
 
 
 def test_an_existing_output_is_replaced_at_once(kitchen: Kitchen, converter: Converter) -> None:
