@@ -1,4 +1,4 @@
-"""The image's entry point. Isolated mode ignores the package's folder, so this adds it."""
+"""The image's entry point. Adds the folder of the package, which isolated mode leaves out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The contract of converter and operator: conversion types, exit reasons, exit codes, the report.
+"""Defines what converter and operator agree on: conversion types, exit reasons and the report.
 
-Both sides import this module, so each table exists once. It does no I/O.
+Both import this module, so each table exists once. It does no I/O.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ REPORT_MAX_BYTES: Final = 3072
 """Maximum size of a report. The kubelet keeps 4096 bytes per container and drops the rest."""
 
 PROGRESS_KEY: Final = "progress"
-"""The first key of a progress line on standard output. Log lines for people do not have it."""
+"""The only key of a progress line on standard output. Log lines for people do not have it."""
 
 
 class ConversionType(StrEnum):
@@ -27,7 +27,7 @@ class ConversionType(StrEnum):
 
 
 class ExitReason(StrEnum):
-    """Why a run of the converter ended. The list is closed: each run has exactly one reason."""
+    """Why a run of the converter ended. Each run has exactly one of these reasons."""
 
     COMPLETED = "Completed"
     # The file or the request is at fault. Another run would end the same way.
@@ -93,13 +93,13 @@ EXIT_CODES: Final = MappingProxyType(
 REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in EXIT_CODES.items()})
 
 FILE_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 10 <= code < 40)
-"""Reasons that a retry cannot cure: the input or the request is at fault."""
+"""Reasons that a retry cannot change, because the input or the request is at fault."""
 
 
 class Output(NamedTuple):
-    """Facts about the output file, probed after it was written.
+    """Properties of the output file, probed after it was written.
 
-    ``width`` and ``height`` are in displayed pixels. Properties that the format lacks are None.
+    ``width`` and ``height`` are in pixels. Properties that the format does not have are None.
     """
 
     sha256: str
@@ -112,9 +112,9 @@ class Output(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run is. ``percent`` is 0 to 100; None if the duration is unknown.
+    """The progress of a run. ``percent`` is 0 to 100; None if the duration is unknown.
 
-    ``speed`` is media seconds per second of wall time. ``eta_seconds`` is in whole seconds.
+    ``speed`` is seconds of media per second. ``eta_seconds`` is the estimated time to the end.
     """
 
     percent: int | None = None
@@ -125,8 +125,8 @@ class Progress(NamedTuple):
 class Report(NamedTuple):
     """The termination message of a run. Success requires ``final`` and the reason Completed.
 
-    If a report is not final, the run was killed before it could write another one. Then ``logs``
-    and ``progress`` are its last known state.
+    ``output_size`` is in bytes. If the report of an ended run is not final, the run was killed.
+    Then ``logs`` and ``progress`` are its last known state.
     """
 
     final: bool
@@ -158,7 +158,7 @@ def _to_json(value: object, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]
 def dump_report(report: Report) -> bytes:
     """The report as one JSON object of at most REPORT_MAX_BYTES bytes of ASCII.
 
-    Drops log lines from the start until the report fits: the end of a log says why a run failed.
+    Drops the start of the log until the report fits, because the end says why a run failed.
     """
     message, logs = report.message, report.logs
     while True:

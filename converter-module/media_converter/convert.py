@@ -24,13 +24,13 @@ from media_converter.planning.thumbnail import (
     plan_last_frame,
     plan_thumbnail,
 )
-from media_converter.planning.video import choose_video, plan_video, refuse_undisplayable
+from media_converter.planning.video import choose_video, plan_video, refuse_without_base_layer
 from media_converter.probing import ffprobe, vipsheader
 from media_converter.probing.media import MediaInfo
 from media_converter.running import verify
 from media_converter.running.failures import explain, is_too_large
 from media_converter.running.process import Files, ProcessResult, Runner
-from media_converter.running.progress import Meter, max_duration
+from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.step import Step
 from media_converter.task import Task
 
@@ -38,14 +38,17 @@ _HASH_CHUNK: Final = 1 << 20
 
 
 class Result(NamedTuple):
-    """A finished output: its size in bytes and the facts that were probed from it."""
+    """A finished output: its size and the properties that were probed."""
 
-    size: int
+    size_bytes: int
     output: Output
 
 
 class Run(NamedTuple):
-    """One run of the converter: the task, and what every conversion needs for it."""
+    """One run of the converter: the task and the objects that all conversions use.
+
+    ``make_temporary`` creates the temporary file at its first call and returns the same file later.
+    """
 
     task: Task
     limits: Limits
@@ -58,14 +61,17 @@ class Run(NamedTuple):
     def run_tool(
         self, step: Step, files: Files | None = None, meter: Meter | None = None
     ) -> ProcessResult:
-        """Run a tool, by default on the input alone. Raises OutOfMemory if it was killed."""
+        """Run a tool. It inherits only the input, unless ``files`` names others.
+
+        Raises ConversionError with the reason OutOfMemory if the kernel killed it for its memory.
+        """
         files = files or Files(self.source.fd)
         output = files.output
         kills = oom_kills()
         result = self.runner.run(
             step,
             files=files,
-            on_line=meter.line if meter else None,
+            on_line=meter.add_line if meter else None,
             activity=(lambda: (meter.state, _modified(output))) if meter else None,
         )
         for line in result.stderr.splitlines()[:20]:
@@ -78,21 +84,21 @@ class Run(NamedTuple):
         return result
 
     def explain_failure(self, step: Step, result: ProcessResult) -> ConversionError:
-        """Why a tool failed on the input."""
+        """The ConversionError for a tool that failed on the input."""
         self.source.check_unchanged()
         # For image_resize, a video is not a damaged image but an unsupported format.
         only_images = isinstance(self.task.options, ImageOptions)
-        looks_known = structure.looks_like_image if only_images else structure.looks_like_media
-        return explain(step.name, result, self.missing_bytes(), looks_known(self.read))
+        looks_accepted = structure.looks_like_image if only_images else structure.looks_like_media
+        return explain(step.name, result, self.missing_bytes(), looks_accepted(self.read))
 
     @property
     def read(self) -> structure.ReadAt:
-        """Reads the input at an offset."""
+        """A function that reads the input at an offset."""
         return structure.reader(self.source.fd)
 
     def missing_bytes(self) -> int:
-        """How many bytes the input's structure promises beyond its end."""
-        return structure.missing_bytes(self.read, self.source.size)
+        """How many bytes the structure of the input promises beyond the end of the file."""
+        return structure.missing_bytes(self.read, self.source.size_bytes)
 
 
 def convert_file(
@@ -103,33 +109,33 @@ def convert_file(
     log: Callable[[str], None],
     on_progress: Callable[[Progress], None],
 ) -> Result:
-    """Convert one file. If it raises ConversionError, the output path is left as it was."""
+    """Convert one file. If this raises ConversionError, the output path is unchanged."""
     root = paths.open_root(workspace)
     source = paths.open_input(root, task.input_file)
     paths.check_not_input(root, task.output_file, source)
-    made: list[Temporary] = []
+    temporaries: list[Temporary] = []
 
     def make_temporary() -> Temporary:
-        if not made:
-            made.append(_temporary(paths.open_target(root, task.output_file, source), log))
-        return made[0]
+        if not temporaries:
+            temporaries.append(_temporary(paths.open_target(root, task.output_file, source), log))
+        return temporaries[0]
 
     run = Run(task, limits, runner, source, make_temporary, log, on_progress)
     try:
         output = _convert(run)
         source.check_unchanged()
-        size = os.fstat(made[0].fd).st_size
-        made[0].commit()
+        size_bytes = os.fstat(temporaries[0].fd).st_size
+        temporaries[0].commit()
     except BaseException:
-        for leftover in made:
-            leftover.discard()
+        for temporary_file in temporaries:
+            temporary_file.discard()
         raise
-    return Result(size, output)
+    return Result(size_bytes, output)
 
 
 def _temporary(target: Target, log: Callable[[str], None]) -> Temporary:
     for name in temporary.sweep(target.folder):
-        log(f"removed {name}, which a killed run had left")
+        log(f"removed {name}, which a killed run left")
     return temporary.create(target)
 
 
@@ -157,7 +163,7 @@ def _audio(run: Run, options: AudioOptions) -> Output:
 
 
 def _cover(run: Run, info: MediaInfo) -> int | None:
-    """A JPEG of the attached picture, in a file that exists only in memory."""
+    """The descriptor of a JPEG of the attached picture, in memory. None if there is no cover."""
     step = cover_step(info, run.limits)
     if step is None:
         return None
@@ -172,12 +178,13 @@ def _cover(run: Run, info: MediaInfo) -> int | None:
 def _transcode(run: Run, plan: ConversionPlan, cover: int | None = None) -> Output:
     run.log(plan.summary)
     output = run.make_temporary()
-    meter = Meter(plan.duration, run.on_progress, max_duration(plan.duration, run.source.size))
+    max_seconds = max_plausible_duration(plan.duration, run.source.size_bytes)
+    meter = Meter(plan.duration, run.on_progress, max_seconds)
     result = run.run_tool(plan.step, Files(run.source.fd, output.fd, cover), meter)
     if result.exit_code != 0:
         raise run.explain_failure(plan.step, result)
-    size = os.fstat(output.fd).st_size
-    if not size:
+    size_bytes = os.fstat(output.fd).st_size
+    if not size_bytes:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range"
         )
@@ -186,33 +193,36 @@ def _transcode(run: Run, plan: ConversionPlan, cover: int | None = None) -> Outp
         raise ConversionError(ExitReason.INPUT_DAMAGED, "no audio sample can be decoded")
     found = verify.check_media(found, plan.expected, run.missing_bytes(), result.stderr)
     if plan.expected.container == "mp4":
-        verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size))
+        verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
     return _describe(plan, found, _sha256(output.fd))
 
 
 def _thumbnail(run: Run, options: ThumbnailOptions) -> Output:
     info = _probe(run)
-    # A song has no video. Viewers expect to see its cover.
+    # A song has no video. Its thumbnail is its cover.
     cover = None if info.video else next(iter(info.attached_pics), None)
     video = cover or choose_video(info)
-    refuse_undisplayable(video)
+    refuse_without_base_layer(video)
     output = run.make_temporary()
     request = ThumbnailRequest(
-        info, video, options, run.limits, run.task.format, run.task.background
+        info, video, options, run.limits, run.task.output_format, run.task.background
     )
     return _describe_image(_extract_bright_frame(run, request, output.fd), output.fd)
 
 
 def _extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> ConversionPlan:
-    """Write the first candidate frame that is not dark, or else the brightest one."""
+    """Write the first candidate frame that is not dark, or the brightest one if all are dark.
+
+    Returns the plan of the frame that was written.
+    """
     brightest: tuple[float, ConversionPlan] | None = None
-    written: ConversionPlan | None = None
+    last_written: ConversionPlan | None = None
     for time in candidate_times(request):
         plan = plan_thumbnail(request, time)
         mean_luma = _extract(run, plan, output)
         if mean_luma is None:
             continue
-        written = plan
+        last_written = plan
         if request.options.time is not None or not is_dark(mean_luma):
             run.log(f"{plan.summary}, at {time:g} s")
             return plan
@@ -220,14 +230,14 @@ def _extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> C
             brightest = (mean_luma, plan)
     if brightest is None:
         return _extract_last_frame(run, request, output)
-    if written is not brightest[1]:
+    if last_written is not brightest[1]:
         _extract(run, brightest[1], output)
     run.log(f"{brightest[1].summary}, dark everywhere")
     return brightest[1]
 
 
 def _extract(run: Run, plan: ConversionPlan, output: int) -> float | None:
-    """Write a frame. Returns its mean luma, 0 to 255; None if there is no frame at that time."""
+    """Write the planned frame and return its mean luma, 0 to 255. None if there is no frame."""
     result = run.run_tool(plan.step, Files(run.source.fd, output))
     if result.exit_code == 0 and result.stdout and os.fstat(output).st_size:
         return sum(result.stdout) / len(result.stdout)
@@ -247,14 +257,14 @@ def _extract_last_frame(run: Run, request: ThumbnailRequest, output: int) -> Con
 
 
 def _image(run: Run, options: ImageOptions) -> Output:
-    _refuse_known(run)
+    _refuse_playlists_and_documents(run)
     step = vipsheader.step()
     result = run.run_tool(step)
-    canvas = structure.gif_canvas(run.read)
-    info = vipsheader.parse(result.stdout, canvas) if result.exit_code == 0 else None
+    canvas_pixels = structure.gif_canvas_pixels(run.read)
+    info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
     if info is None:
         raise run.explain_failure(step, result)
-    plan = plan_image(info, options, run.task.format, run.task.background, run.limits)
+    plan = plan_image(info, options, run.task.output_format, run.task.background, run.limits)
     run.log(plan.summary)
     output = run.make_temporary()
     result = run.run_tool(plan.step, Files(run.source.fd, output.fd))
@@ -264,7 +274,7 @@ def _image(run: Run, options: ImageOptions) -> Output:
 
 
 def _probe(run: Run) -> MediaInfo:
-    _refuse_known(run)
+    _refuse_playlists_and_documents(run)
     kind = structure.still_image_kind(run.read)
     if kind:
         raise ConversionError(
@@ -279,14 +289,17 @@ def _probe(run: Run) -> MediaInfo:
     return verify.with_full_duration(info, run.missing_bytes())
 
 
-def _refuse_known(run: Run) -> None:
+def _refuse_playlists_and_documents(run: Run) -> None:
     kind = structure.refused_kind(run.read)
     if kind:
         raise ConversionError(ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input")
 
 
 def _modified(fd: int | None) -> int:
-    """When the output was last written. Moving the moov box to the front shows only here."""
+    """When a file was last written, in nanoseconds. 0 without a file.
+
+    ffmpeg prints no progress while it moves the moov box to the front, but it writes the file.
+    """
     return 0 if fd is None else os.fstat(fd).st_mtime_ns
 
 
@@ -300,7 +313,6 @@ def _sha256(fd: int) -> str:
 
 
 def _describe(plan: ConversionPlan, found: MediaInfo, sha256: str) -> Output:
-    """The facts of the output, as probed."""
     video = found.video[0] if found.video else None
     return Output(
         sha256=sha256,

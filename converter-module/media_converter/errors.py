@@ -1,4 +1,4 @@
-"""The exception that ends a run with an exit reason."""
+"""Defines the exception that ends a run with an exit reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from media_converter.contract import ExitReason
 
 
 class ConversionError(Exception):
-    """Ends the run with ``reason``. ``message`` is one line for the person who asked for it."""
+    """Ends the run with ``reason``. ``message`` is one line for the user."""
 
     def __init__(self, reason: ExitReason, message: str) -> None:
         super().__init__(message)
@@ -16,19 +16,22 @@ class ConversionError(Exception):
         self.message = message
 
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR})
 
 
 def from_os_error(error: OSError, doing: str) -> ConversionError:
-    """The exit reason for a file system error that occurred while ``doing`` something."""
-    if error.errno in _FULL:
+    """The ConversionError for an error of the file system.
+
+    ``doing`` completes the sentence "the shared volume failed while".
+    """
+    if error.errno in _DISK_FULL:
         return ConversionError(
             ExitReason.DISK_FULL,
             f"no space left on the shared volume while {doing}; free some space",
         )
     detail = error.strerror or str(error)
-    if error.errno in _REFUSED:
+    if error.errno in _NOT_WRITABLE:
         return ConversionError(
             ExitReason.OUTPUT_NOT_WRITABLE, f"not allowed to write while {doing}: {detail}"
         )

@@ -1,7 +1,7 @@
 """Reads the CPU and memory limits of this container from its control group, version 1 or 2.
 
-By default tools start one thread per core of the host. A pod of one CPU on a host with 64 cores
-would run 64 encoder threads and be killed for their memory. So every tool gets a thread count.
+By default, tools start one thread per core of the host. A pod with one CPU on a host with 64 cores
+would run 64 encoder threads, which need too much memory. So every tool gets a thread count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ReadText = Callable[[str], str | None]
 
 
 class Limits(NamedTuple):
-    """``threads`` is how many to run. ``memory`` is in bytes; None if it is not limited."""
+    """``threads`` is the thread count for tools. ``memory`` is in bytes, None if unlimited."""
 
     threads: int
     memory: int | None
@@ -30,19 +30,14 @@ class Limits(NamedTuple):
 def read_text(path: str) -> str | None:
     """The text of a small file; None if it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
+            return file.read(4096).decode("ascii", "replace")
     except OSError:
         return None
-    try:
-        return os.read(fd, 4096).decode("ascii", "replace")
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def read_limits(read: ReadText = read_text, cpus: int | None = None) -> Limits:
-    """The limits in force. ``cpus`` is the number of CPUs this process may run on."""
+    """The limits of this container. ``cpus`` is the number of CPUs that this process may use."""
     available = cpus or len(os.sched_getaffinity(0))
     quota = _quota(read)
     threads = available if quota is None else min(available, math.ceil(quota))
@@ -60,14 +55,15 @@ def oom_kills(read: ReadText = read_text) -> int:
 
 
 def _quota(read: ReadText) -> float | None:
+    """How many CPUs the quota allows. None if there is no quota."""
     unified = read("/sys/fs/cgroup/cpu.max")
     if unified is not None:
         quota, _, period = unified.strip().partition(" ")
     else:
         quota = read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") or ""
         period = read("/sys/fs/cgroup/cpu/cpu.cfs_period_us") or ""
-    microseconds, every = _number(quota), _number(period)
-    return microseconds / every if microseconds and every else None
+    numerator, denominator = _number(quota), _number(period)
+    return numerator / denominator if numerator and denominator else None
 
 
 def _memory(read: ReadText) -> int | None:
@@ -77,6 +73,6 @@ def _memory(read: ReadText) -> int | None:
 
 
 def _number(text: str) -> int | None:
-    """A whole number. None for ``max`` and -1, which mean no limit, and for anything else."""
+    """A whole number. None for any other text, such as ``max`` and -1, which mean no limit."""
     stripped = text.strip()
     return int(stripped) if stripped.isdigit() else None

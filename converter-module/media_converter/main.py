@@ -1,4 +1,4 @@
-"""The converter's process: reads the environment, writes the report, returns an exit code."""
+"""The converter's main program. Reads the environment, converts, writes the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from media_converter.task import DEFAULT_TERMINATION_LOG, read_task
 
 WORKSPACE: Final = "/workspace"
 SWEEP: Final = "sweep"
-"""The only argument: remove the temporary files that killed runs left, and do nothing else."""
+"""The only command-line argument. The run then only removes the files that killed runs left."""
 
 
 def main() -> int:
@@ -40,9 +40,7 @@ def main() -> int:
     except Exception as error:
         reporter.log(_where(error))
         report = Report(
-            final=True,
-            reason=ExitReason.INTERNAL_ERROR,
-            message=f"{type(error).__name__}: {error}",
+            final=True, reason=ExitReason.INTERNAL_ERROR, message=f"{type(error).__name__}: {error}"
         )
     reason = report.reason or ExitReason.INTERNAL_ERROR
     reporter.log(f"{reason}: {report.message}" if report.message else str(reason))
@@ -54,9 +52,8 @@ def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
     task = read_task(os.environ)
     limits = read_limits()
     reporter.log(f"{task.conversion_type} {task.input_file} -> {task.output_file} ({task.id})")
-    time_limits = TimeLimits(
-        started + task.timeout_seconds, task.timeout_seconds, task.stall_seconds
-    )
+    deadline = started + task.timeout_seconds
+    time_limits = TimeLimits(deadline, task.timeout_seconds, task.stall_seconds)
     runner = Runner(signals, time_limits, tool_environment(limits), reporter.tick)
 
     def on_progress(progress: Progress) -> None:
@@ -65,7 +62,7 @@ def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
     result = convert_file(task, limits, runner, WORKSPACE, reporter.log, on_progress)
     reporter.progress = Progress(percent=100, eta_seconds=0)
     return Report(
-        final=True, reason=ExitReason.COMPLETED, output_size=result.size, output=result.output
+        final=True, reason=ExitReason.COMPLETED, output_size=result.size_bytes, output=result.output
     )
 
 
@@ -81,7 +78,7 @@ def _sweep(reporter: Reporter) -> Report:
 
 
 def tool_environment(limits: Limits) -> Mapping[str, str]:
-    """All environment variables that a tool gets."""
+    """The environment variables of every tool. It gets no others."""
     return {
         "PATH": "/opt/ffmpeg/bin:/usr/bin",
         "HOME": "/tmp",  # noqa: S108

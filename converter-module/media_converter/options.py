@@ -1,10 +1,10 @@
-"""The options of the four conversion types. GRAMMAR is the one table of what each may be.
+"""Defines the options of the four conversion types. GRAMMAR lists the values of each option.
 
-The CRD's schema and rules, the checks of the HTTP API and :func:`parse` are derived from it. No
-I/O, standard library only: the operator imports this module too.
+The CRD's schema and rules, the checks of the HTTP API and :func:`parse` are derived from GRAMMAR.
+The operator imports this module too, so it does no I/O and imports the standard library only.
 
-The converter also takes a few spellings that the CRD and the HTTP API refuse, because JSON writes
-them naturally: a number without its unit (``720``, ``192``) and seconds with decimals (``1.5``).
+The converter also accepts a few spellings that are natural in JSON, but that the CRD and the HTTP
+API refuse: a number without its unit (``720``, ``192``) and seconds with decimals (``1.5``).
 ``null`` is the same as absent.
 """
 
@@ -20,9 +20,9 @@ RESOLUTIONS: Final = (240, 360, 480, 720, 1080, 1440, 2160)
 BITRATES: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MAX_SIDE: Final = 16384
 MAX_SECONDS: Final = 604800
-"""One week. The bound of every time, whichever way it is written."""
+"""One week, the maximum of every time."""
 MAX_LENGTH: Final = 20
-"""No string of the grammar is longer."""
+"""Maximum length of a value that is a string."""
 
 DEFAULT_BITRATE: Final = 192
 DEFAULT_SIZE: Final = (800, 600)
@@ -36,11 +36,11 @@ def in_words(items: Sequence[str], conjunction: str = "or") -> str:
 
 
 # Each kind of option below has
-#   pattern   which strings it takes, as a regular expression that RE2 (the API server), Python and
-#             JSON Schema read alike: hence [0-9] and [.] rather than \d and \.
-#   integers  the smallest and the largest integer it takes; None if it takes strings only
+#   pattern   a regular expression for its strings. RE2 (the API server), Python and JSON Schema
+#             must agree about its meaning, so it has [0-9] and [.] instead of \d and \.
+#   integers  the smallest and the largest allowed integer; None if only strings are allowed
 #   must_be   the end of the sentence "options.NAME must be ..."
-#   read()    what a value means; None for a value that is refused
+#   read()    converts a value; None if the value is not allowed
 
 
 class Words(NamedTuple):
@@ -82,10 +82,10 @@ class Choices(NamedTuple):
         return in_words([f"{number}{self.unit}" for number in self.numbers])
 
     def read(self, value: object) -> int | None:
-        """The number. The converter's own spelling: without the unit, as string or number."""
+        """The number. Only the converter accepts it without the unit, as string or number."""
         text = str(value) if _is_integer(value) else value
-        known = {f"{number}": number for number in self.numbers}
-        return known.get(text.removesuffix(self.unit)) if isinstance(text, str) else None
+        numbers = {f"{number}": number for number in self.numbers}
+        return numbers.get(text.removesuffix(self.unit)) if isinstance(text, str) else None
 
 
 class Percent(NamedTuple):
@@ -103,7 +103,7 @@ class Percent(NamedTuple):
 
 
 class Size(NamedTuple):
-    """WIDTHxHEIGHT in pixels. The pattern alone does not hold ``max_side``."""
+    """WIDTHxHEIGHT in pixels. ``read`` checks ``max_side``, the pattern does not."""
 
     max_side: int
     pattern: str = "^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
@@ -111,7 +111,7 @@ class Size(NamedTuple):
 
     @property
     def must_be(self) -> str:
-        """The bound in words."""
+        """The bounds in words."""
         return f"WIDTHxHEIGHT with sides of 1 to {self.max_side} pixels"
 
     def read(self, value: object) -> tuple[int, int] | None:
@@ -123,33 +123,36 @@ class Size(NamedTuple):
 
 
 class Time(NamedTuple):
-    """Seconds, or hours, minutes and seconds. The pattern alone does not hold the bounds."""
+    """Seconds, or hours, minutes and seconds. ``read`` checks the bounds, the pattern does not.
+
+    ``allows_zero`` says whether 0 is one of the values.
+    """
 
     max_seconds: int
-    zero: bool = True
+    allows_zero: bool = True
     pattern: str = "^([0-9]{1,6}|[0-9]{1,3}:[0-5]?[0-9]:[0-5]?[0-9])([.][0-9]{1,6})?$"
 
     @property
     def integers(self) -> tuple[int, int]:
-        """``zero`` decides about 0, for strings too."""
-        return 0 if self.zero else 1, self.max_seconds
+        """The bounds of a value that is an integer."""
+        return 0 if self.allows_zero else 1, self.max_seconds
 
     @property
     def must_be(self) -> str:
         """The bounds in words."""
-        least = "from 0 to" if self.zero else "more than 0 and at most"
+        least = "from 0 to" if self.allows_zero else "more than 0 and at most"
         return f'seconds (90 or "1.5") or "HH:MM:SS.mmm", {least} {self.max_seconds} seconds'
 
     def read(self, value: object) -> float | None:
-        """Seconds. The converter's own spelling: a number with decimals."""
+        """Seconds. Only the converter accepts a number with decimals."""
         if isinstance(value, str):
             seconds = self._parse(value)
         else:
             seconds = value if _is_integer(value) or isinstance(value, float) else None
-        # Compared before it is converted: JSON has integers that no float can hold.
+        # Compare before converting, because JSON has integers that no float can hold.
         if seconds is None or not 0 <= seconds <= self.max_seconds:
             return None
-        return float(seconds) if self.zero or seconds > 0 else None
+        return float(seconds) if self.allows_zero or seconds > 0 else None
 
     def _parse(self, text: str) -> float | None:
         if not re.fullmatch(self.pattern, text):
@@ -160,7 +163,7 @@ class Time(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A row of GRAMMAR: an option, the conversion types it belongs to, and what it may be."""
+    """A row of GRAMMAR: an option, the conversion types that have it, and its values."""
 
     name: str
     types: tuple[ConversionType, ...]
@@ -178,7 +181,7 @@ GRAMMAR: Final = (
     Option("resolution", (_VIDEO,), Choices(RESOLUTIONS, "p")),
     Option("bitrate", (_AUDIO,), Choices(BITRATES, "k")),
     Option("start", (_VIDEO, _AUDIO), Time(MAX_SECONDS)),
-    Option("duration", (_VIDEO, _AUDIO), Time(MAX_SECONDS, zero=False)),
+    Option("duration", (_VIDEO, _AUDIO), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_IMAGE, _THUMBNAIL), Size(MAX_SIDE)),
     Option("time", (_THUMBNAIL,), Time(MAX_SECONDS)),
 )
@@ -190,7 +193,7 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _IMAGE: {**_STILLS, "gif": "gif"},
     _THUMBNAIL: _STILLS,
 }
-"""The extensions an output file may have, and the format that each stands for."""
+"""The extensions that an output file may have, and the format of each extension."""
 
 
 class OptionError(ValueError):
@@ -203,7 +206,10 @@ class OptionError(ValueError):
 
 
 class VideoOptions(NamedTuple):
-    """Of video_to_mp4. ``resolution`` is the largest short side in pixels; times are seconds."""
+    """The options of video_to_mp4.
+
+    ``resolution`` is the maximum of the shorter side in pixels. Times are in seconds.
+    """
 
     quality: str | None = None
     resolution: int | None = None
@@ -212,7 +218,7 @@ class VideoOptions(NamedTuple):
 
 
 class AudioOptions(NamedTuple):
-    """Of audio_to_mp3. ``bitrate`` is kbit/s; times are seconds."""
+    """The options of audio_to_mp3. ``bitrate`` is in kbit/s. Times are in seconds."""
 
     bitrate: int = DEFAULT_BITRATE
     start: float = 0.0
@@ -220,7 +226,7 @@ class AudioOptions(NamedTuple):
 
 
 class ImageOptions(NamedTuple):
-    """Of image_resize: the box to fit into, in pixels, and the quality of the format."""
+    """The options of image_resize. ``width`` and ``height`` are the box to fit into, in pixels."""
 
     width: int = DEFAULT_SIZE[0]
     height: int = DEFAULT_SIZE[1]
@@ -228,7 +234,10 @@ class ImageOptions(NamedTuple):
 
 
 class ThumbnailOptions(NamedTuple):
-    """Of extract_thumbnail. None: the default moment, the size of the video."""
+    """The options of extract_thumbnail. ``time`` is in seconds, ``size`` in pixels.
+
+    None means the default time, the size of the video, the default quality.
+    """
 
     time: float | None = None
     size: tuple[int, int] | None = None
@@ -244,7 +253,7 @@ def options_of(conversion_type: ConversionType) -> dict[str, Option]:
 
 
 def types_of(name: str) -> str:
-    """The conversion types an option belongs to, in words. Empty if there is no such option."""
+    """The conversion types that have an option, in words. Empty if there is no such option."""
     types = [kind for option in GRAMMAR if option.name == name for kind in option.types]
     return in_words(types, "and")
 
@@ -255,27 +264,27 @@ def extensions_of(conversion_type: ConversionType) -> str:
 
 
 def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Options:
-    """The typed options of a conversion. Raises OptionError for what is unknown or out of range."""
+    """The typed options of a conversion. Raises OptionError if one is unknown or not allowed."""
     allowed = options_of(conversion_type)
-    read: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for name, value in values.items():
         if value is None:
             continue
         if name not in allowed:
             known = ", ".join(allowed)
             raise OptionError(name, f"does not belong to {conversion_type}, which has {known}")
-        read[name] = allowed[name].kind.read(value)
-        if read[name] is None:
+        parsed[name] = allowed[name].kind.read(value)
+        if parsed[name] is None:
             raise OptionError(name, f"must be {allowed[name].kind.must_be}, not {_shown(value)}")
     match conversion_type:
         case ConversionType.VIDEO_TO_MP4:
-            return VideoOptions(**read)
+            return VideoOptions(**parsed)
         case ConversionType.AUDIO_TO_MP3:
-            return AudioOptions(**read)
+            return AudioOptions(**parsed)
         case ConversionType.IMAGE_RESIZE:
-            return ImageOptions(*read.pop("size", DEFAULT_SIZE), **read)
+            return ImageOptions(*parsed.pop("size", DEFAULT_SIZE), **parsed)
         case ConversionType.EXTRACT_THUMBNAIL:
-            return ThumbnailOptions(**read)
+            return ThumbnailOptions(**parsed)
 
 
 def _is_integer(value: object) -> TypeGuard[int]:

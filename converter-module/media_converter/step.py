@@ -1,4 +1,4 @@
-"""A step: one run of a tool, and the names by which tools know their files."""
+"""Defines a step, which is one run of a tool, and the paths that tools get for their files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COVER_FD: Final = 5
 INPUT: Final = f"/proc/self/fd/{INPUT_FD}"
 OUTPUT: Final = f"/proc/self/fd/{OUTPUT_FD}"
 COVER: Final = f"/proc/self/fd/{COVER_FD}"
-"""Tools get inherited descriptors, never the names of files."""
+"""The paths of inherited descriptors. Tools never get the names of files."""
 
 
 class Stdout(Enum):

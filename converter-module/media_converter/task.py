@@ -1,4 +1,4 @@
-"""Reads the task, one conversion, from the environment variables of the container."""
+"""Reads the task, which is one conversion, from the environment variables of the container."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DEFAULT_BACKGROUND: Final = "FFFFFF"
 class Task(NamedTuple):
     """One conversion to do. Paths are relative to the root of the workspace.
 
-    ``format`` is the output format. ``background`` is a colour as RRGGBB.
+    ``output_format`` is one of the values in options.FORMATS. ``background`` is a colour as RRGGBB.
     """
 
     id: str
     conversion_type: ConversionType
     input_file: str
     output_file: str
-    format: str
+    output_format: str
     options: Options
     timeout_seconds: float
     stall_seconds: float
@@ -34,7 +34,7 @@ class Task(NamedTuple):
 
 
 def read_task(environment: Mapping[str, str]) -> Task:
-    """Read the task from the environment. Raises ConversionError InvalidOptions."""
+    """Read the task from the environment. Raises ConversionError with InvalidOptions."""
     name = _required(environment, "CONVERSION_TYPE")
     try:
         conversion_type = ConversionType(name)
@@ -51,7 +51,7 @@ def read_task(environment: Mapping[str, str]) -> Task:
         conversion_type=conversion_type,
         input_file=_required(environment, "INPUT_FILE"),
         output_file=output_file,
-        format=_output_format(conversion_type, output_file),
+        output_format=_output_format(conversion_type, output_file),
         options=options,
         timeout_seconds=_seconds(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
         stall_seconds=_seconds(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),

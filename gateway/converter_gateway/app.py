@@ -18,7 +18,7 @@ from conversion_operator.cluster.errors import (
     ClusterError,
     Conflict,
     NotFound,
-    Refused,
+    Rejected,
     Unavailable,
 )
 from converter_gateway.auth import Authenticator
@@ -124,7 +124,7 @@ async def _handle_error(_: Request, error: Exception) -> JSONResponse:
             return _error_response(404, "not found")
         case Conflict():
             return _error_response(409, "another request has changed it, try again")
-        case Refused():
+        case Rejected():
             # 403: a missing permission, a quota or a terminating namespace. Not a bad request.
             return _error_response(403 if error.code == 403 else 400, str(error))
         case HTTPException():

@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from conversion_operator.cluster.conversions import Caller, ConversionClient
-from conversion_operator.cluster.errors import Refused, Unavailable
+from conversion_operator.cluster.errors import Rejected, Unavailable
 from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
 
@@ -43,7 +43,7 @@ class Authenticator:
             caller = await self._caller(token)
             namespace = _namespace(caller, requested)
             allowed = await self._is_allowed(caller, verb, namespace)
-        except Refused as error:
+        except Rejected as error:
             raise Unavailable(f"cannot check the caller: {error}") from error
         if not allowed:
             raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")

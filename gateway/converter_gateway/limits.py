@@ -60,8 +60,8 @@ class RateLimit:
         wait = self._rate.take(host, time.monotonic())
         if wait:
             headers = {"Retry-After": str(math.ceil(wait))}
-            refusal = JSONResponse({"error": "too many requests from one address"}, 429, headers)
-            await refusal(scope, receive, send)
+            rejection = JSONResponse({"error": "too many requests from one address"}, 429, headers)
+            await rejection(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -110,8 +110,8 @@ class StreamLimit:
             await self._app(scope, receive, send)
             return
         host = (scope.get("client") or ("",))[0]
-        if refusal := self._refusal(host):
-            await refusal(scope, receive, send)
+        if rejection := self._rejection(host):
+            await rejection(scope, receive, send)
             return
         self._open[host] += 1
         try:
@@ -121,7 +121,7 @@ class StreamLimit:
             if not self._open[host]:
                 del self._open[host]
 
-    def _refusal(self, host: str) -> JSONResponse | None:
+    def _rejection(self, host: str) -> JSONResponse | None:
         later = {"Retry-After": "10"}
         if self._open[host] >= self._per_address:
             return JSONResponse({"error": "too many streams from one address"}, 429, later)

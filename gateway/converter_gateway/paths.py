@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass
 
 
-class PathRefused(ValueError):
+class PathRejected(ValueError):
     """The path is outside the mapped folders, or contains ``.`` or ``..`` as a folder."""
 
 
@@ -36,17 +36,17 @@ def parse_mappings(text: str) -> tuple[PathMapping, ...]:
 
 
 def to_volume(path: str, mappings: tuple[PathMapping, ...]) -> str:
-    """Turn a caller's path into the path from the root of the volume. Raises PathRefused.
+    """Turn a caller's path into the path from the root of the volume. Raises PathRejected.
 
     Relative paths stay the same. Without mappings, all paths stay the same.
     """
     parts = path.split("/")
     if ".." in parts or "." in parts:
-        raise PathRefused("must not contain . or .. as a folder")
+        raise PathRejected("must not contain . or .. as a folder")
     if not path.startswith("/") or not mappings:
         return path
     for mapping in mappings:
         if path.startswith(mapping.prefix + "/"):
             return mapping.folder + path[len(mapping.prefix) :]
     allowed = ", ".join(mapping.prefix + "/" for mapping in mappings)
-    raise PathRefused(f"must be relative or below {allowed}")
+    raise PathRejected(f"must be relative or below {allowed}")

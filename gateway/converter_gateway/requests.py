@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
 from converter_gateway.errors import ApiError
-from converter_gateway.paths import PathMapping, PathRefused, to_volume
+from converter_gateway.paths import PathMapping, PathRejected, to_volume
 from converter_gateway.responses import examples
 from media_converter.contract import ConversionType
 from media_converter.options import FORMATS, extensions_of, options_of, types_of
@@ -117,7 +117,7 @@ def read_path(name: str, value: object, mappings: tuple[PathMapping, ...]) -> st
         raise ApiError(400, f"{name}: must be a string")
     try:
         return to_volume(value, mappings)
-    except PathRefused as error:
+    except PathRejected as error:
         raise ApiError(400, f"{name}: {error}") from None
 
 

@@ -11,7 +11,7 @@ from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion, ConversionClient, queue_positions
-from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Refused
+from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Rejected
 from converter_gateway import naming, translate
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.requests import Submission
@@ -63,7 +63,7 @@ class Service:
 
         Raises NameTaken if a different request created a ConversionJob with this name.
         """
-        fields = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        fields = spec.to_json()
         request_hash = naming.request_hash(fields | {"annotations": dict(annotations)})
         annotations = {**annotations, names.REQUEST_HASH_ANNOTATION: request_hash}
         try:
@@ -104,7 +104,7 @@ class Service:
             await self._cluster.cancel(conversion.key)
         except NotFound:
             raise ApiError(404, _NOT_CANCELLED) from None
-        except Refused as error:
+        except Rejected as error:
             if error.code == 403:
                 raise  # the conversion may still run, so 404 would be wrong
             raise ApiError(404, _NOT_CANCELLED) from None

@@ -25,7 +25,7 @@ from tests.component.receiver import (
 )
 
 METADATA = "169.254.169.254"
-REFUSED = "The host has an address that callbacks must not use"
+REJECTED = "The host has an address that callbacks must not use"
 # Everything here is this machine, in one notation or another.
 SPELLINGS = [
     "127.0.0.1",
@@ -37,7 +37,7 @@ SPELLINGS = [
     "0x7f.1",
     "017700000001",
     "0177.0.0.1",
-    "0.0.0.0",  # noqa: S104 - refused, not bound
+    "0.0.0.0",  # noqa: S104 - rejected, not bound
     "[::1]",
     "[::]",
     "[::ffff:127.0.0.1]",
@@ -62,7 +62,7 @@ async def callbacks(**options: Any) -> AsyncIterator[CallbackSender]:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-async def test_loopback_is_refused_in_every_notation(receiver: Receiver, spelling: str) -> None:
+async def test_loopback_is_rejected_in_every_notation(receiver: Receiver, spelling: str) -> None:
     async with callbacks() as made:
         response = await made.post(receiver.url(spelling), {}, b"x")
     assert (response.code, bool(response.problem)) == (0, True)
@@ -75,13 +75,13 @@ async def test_but_for_the_check_these_would_be_reached(receiver: Receiver, spel
         assert (await made.post(receiver.url(spelling), {}, b"x")).code == 200
 
 
-async def test_a_name_with_one_address_that_is_refused_is_not_called(receiver: Receiver) -> None:
+async def test_a_name_with_one_address_that_is_rejected_is_not_called(receiver: Receiver) -> None:
     async def lookup(_: str) -> list[str]:
         return [LOOPBACK, METADATA]
 
     async with callbacks(check=loopback_allowed, lookup=lookup) as made:
         response = await made.post(receiver.url(), {}, b"x")
-    assert response.problem == REFUSED
+    assert response.problem == REJECTED
     assert not receiver.received
 
 
@@ -97,7 +97,7 @@ async def test_a_name_that_stands_for_something_else_the_next_moment(receiver: R
         for n in (1, 2, 3, 4):
             response = await made.post(receiver.url(), {}, b"x")
             assert len(asked) == n
-            assert (response.code, response.problem) == ((200, "") if n % 2 else (0, REFUSED))
+            assert (response.code, response.problem) == ((200, "") if n % 2 else (0, REJECTED))
     assert len(receiver.received) == 2
 
 

@@ -332,7 +332,7 @@ async def test_a_host_that_is_not_on_the_list_is_never_called(
     check_all(api, limit=3)
 
 
-async def test_an_address_that_is_refused_is_never_connected_to(
+async def test_an_address_that_is_rejected_is_never_connected_to(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
     """With the operator's own check, which no loopback address passes."""

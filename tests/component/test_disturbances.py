@@ -151,7 +151,7 @@ async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
     check_all(api, limit=1)
 
 
-async def test_a_job_refused_by_a_webhook_is_retried(
+async def test_a_job_rejected_by_a_webhook_is_retried(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """F20: the webhook's message is in the status, and other conversions go on."""

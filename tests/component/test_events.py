@@ -247,17 +247,17 @@ async def test_streams_are_bounded_and_leave_room_for_others(api: FakeApi) -> No
     async with serving(api, **settings) as client, AsyncExitStack() as stack:
         for _ in range(2):
             await (await stack.enter_async_context(listening(client))).begun()
-        refused = await asyncio.wait_for(client.get(EVENTS), 20)
-        assert (refused.status_code, list(refused.json())) == (429, ["error"])
-        assert int(refused.headers["retry-after"]) > 0
+        rejected = await asyncio.wait_for(client.get(EVENTS), 20)
+        assert (rejected.status_code, list(rejected.json())) == (429, ["error"])
+        assert int(rejected.headers["retry-after"]) > 0
         assert (await client.get("/api/v1/converter/stats")).status_code == 200
         await stack.aclose()
         await api.until(lambda: not api.watches(resource=CJ))
         async with listening(client) as listener:
             await listener.begun()
     async with serving(api, gateway_max_streams=1) as client, listening(client):
-        refused = await asyncio.wait_for(client.get(EVENTS), 20)
-        assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
+        rejected = await asyncio.wait_for(client.get(EVENTS), 20)
+        assert (rejected.status_code, int(rejected.headers["retry-after"]) > 0) == (503, True)
 
 
 async def test_a_listener_that_does_not_read_is_cut_off(api: FakeApi) -> None:
@@ -313,8 +313,8 @@ async def test_an_api_server_that_is_away(api: FakeApi) -> None:
     async with serving(api) as client, listening(client) as listener:
         await listener.begun()
         async with api.down():
-            refused = await client.get(EVENTS, headers={"Last-Event-ID": "1"})
-            assert (refused.status_code, list(refused.json())) == (503, ["error"])
+            rejected = await client.get(EVENTS, headers={"Last-Event-ID": "1"})
+            assert (rejected.status_code, list(rejected.json())) == (503, ["error"])
             api.create(conversion_job("a"))
         assert (await listener.event()).told == ("progress", "a")
 

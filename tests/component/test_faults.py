@@ -242,8 +242,8 @@ async def test_all_conversions_succeed_when_a_fifth_of_the_writes_fails(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, code: int
 ) -> None:
     """F5."""
-    # A Job that is refused as invalid is retried after half a minute, then after a minute. Two
-    # refusals in a row would take longer than this test waits.
+    # A Job that is rejected as invalid is retried after half a minute, then after a minute. Two
+    # rejections in a row would take longer than this test waits.
     verbs = ("patch", "delete") if code == 422 else ("create", "patch", "delete")
     with api.faults.status(code, share=0.2, seed=code, verb=verbs):
         async with running(api, tmp_path, converter_max_parallel=2):

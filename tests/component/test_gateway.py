@@ -143,8 +143,8 @@ async def test_one_caller_is_held_to_a_rate_and_health_is_not(api: FakeApi) -> N
     async with gateway(api, gateway_rate_per_second=0.01, gateway_rate_burst=3) as client:
         codes = [(await client.get(f"{BASE}/stats")).status_code for _ in range(4)]
         assert codes == [200, 200, 200, 429]
-        refused = await client.get(f"{BASE}/stats")
-        assert (list(refused.json()), 90 <= int(refused.headers["retry-after"]) <= 100) == (
+        rejected = await client.get(f"{BASE}/stats")
+        assert (list(rejected.json()), 90 <= int(rejected.headers["retry-after"]) <= 100) == (
             ["error"],
             True,
         )
@@ -179,8 +179,8 @@ async def test_rights_and_quotas_that_are_missing_are_told_as_such(api: FakeApi)
             full = await client.post(f"{BASE}/convert", json=BODY)
         assert (full.status_code, "exceeded quota" in full.json()["error"]) == (403, True)
         with api.faults.forbid(verb="patch", resource="conversionjobs"):
-            refused = await client.post(f"{BASE}/cancel/{job}")
-        assert (refused.status_code, list(refused.json())) == (403, ["error"])
+            rejected = await client.post(f"{BASE}/cancel/{job}")
+        assert (rejected.status_code, list(rejected.json())) == (403, ["error"])
 
 
 async def test_a_key_gives_one_job_from_any_replica_after_a_lost_answer(api: FakeApi) -> None:

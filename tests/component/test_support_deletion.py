@@ -180,7 +180,7 @@ async def test_preconditions(api: FakeApi, key: str) -> None:
     assert api.objects("jobs") == []
 
 
-async def test_an_unknown_propagation_policy_is_refused(api: FakeApi) -> None:
+async def test_an_unknown_propagation_policy_is_rejected(api: FakeApi) -> None:
     await api.manual()
     api.create(job("a"))
     with pytest.raises(ApiException) as caught:

@@ -1,4 +1,4 @@
-"""The in-process API server stores and refuses objects as the real one does."""
+"""The in-process API server stores and rejects objects as the real one does."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def status(phase: str, **more: Any) -> dict[str, Any]:
     return {"phase": phase, "reason": "Test", "message": "", "conditions": []} | more
 
 
-async def refused(call: Any) -> ApiException:
+async def rejected(call: Any) -> ApiException:
     """The error that a call raises."""
     with pytest.raises(ApiException) as caught:
         await call
@@ -84,7 +84,7 @@ async def test_names_are_dns_subdomains(custom: CustomObjectsApi, name: str, cod
     if code == 201:
         await call
     else:
-        assert (await refused(call)).status == code
+        assert (await rejected(call)).status == code
 
 
 @pytest.mark.parametrize(("length", "good"), [(63, True), (64, False)])
@@ -93,7 +93,7 @@ async def test_a_job_name_must_fit_a_label(batch: BatchV1Api, length: int, good:
     if good:
         await call
     else:
-        error = await refused(call)
+        error = await rejected(call)
         assert error.status == 422
         assert "spec.template.labels" in str(error.body)
 
@@ -117,14 +117,14 @@ async def test_label_rules(custom: CustomObjectsApi, labels: dict[str, str], goo
     if good:
         await call
     else:
-        assert (await refused(call)).status == 422
+        assert (await rejected(call)).status == 422
 
 
 async def test_generate_name_makes_new_names(core: CoreV1Api) -> None:
     body: Any = {"metadata": {"generateName": "c-"}}
     names = [(await core.create_namespaced_config_map(NAMESPACE, body)).metadata for _ in range(2)]
     assert len({meta.name for meta in names if meta}) == 2
-    assert (await refused(core.create_namespaced_config_map(NAMESPACE, EMPTY))).status == 422
+    assert (await rejected(core.create_namespaced_config_map(NAMESPACE, EMPTY))).status == 422
 
 
 # Creation
@@ -142,26 +142,26 @@ async def test_the_server_sets_its_own_fields(api: FakeApi, custom: CustomObject
 
 async def test_create_twice(custom: CustomObjectsApi) -> None:
     await custom.create_namespaced_custom_object(*CJ, conversion_job("a"))
-    error = await refused(custom.create_namespaced_custom_object(*CJ, conversion_job("a")))
+    error = await rejected(custom.create_namespaced_custom_object(*CJ, conversion_job("a")))
     assert (error.status, error.reason) == (409, "Conflict")
     assert '"reason":"AlreadyExists"' in str(error.body)
 
 
-async def test_create_in_a_missing_or_terminating_namespace_is_refused(
+async def test_create_in_a_missing_or_terminating_namespace_is_rejected(
     api: FakeApi, batch: BatchV1Api
 ) -> None:
     body: Any = job() | {"metadata": {"name": "a"}}
-    assert (await refused(batch.create_namespaced_job("nowhere", body))).status == 404
+    assert (await rejected(batch.create_namespaced_job("nowhere", body))).status == 404
     api.gc.paused = True
     api.create(conversion_job("stays", metadata={"finalizers": ["test.example/hold"]}))
     api.delete_namespace()
-    error = await refused(batch.create_namespaced_job(NAMESPACE, body))
+    error = await rejected(batch.create_namespaced_job(NAMESPACE, body))
     assert error.status == 403
     assert "because it is being terminated" in str(error.body)
 
 
 async def test_namespace_of_body_and_url_must_agree(batch: BatchV1Api) -> None:
-    assert (await refused(batch.create_namespaced_job("default", job()))).status == 400
+    assert (await rejected(batch.create_namespaced_job("default", job()))).status == 400
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_namespace_of_body_and_url_must_agree(batch: BatchV1Api) -> None:
         ),
     ],
 )
-async def test_a_wrong_job_is_refused(
+async def test_a_wrong_job_is_rejected(
     api: FakeApi, http: ApiClient, change: dict[str, Any], code: int, word: str
 ) -> None:
     response = await raw(http, "POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", job(**change))
@@ -207,7 +207,7 @@ async def test_a_wrong_job_is_refused(
         ({"name": "a", "image": "i", "resources": {"limits": {"cpu": "many"}}}, "quantity"),
     ],
 )
-async def test_a_wrong_container_is_refused(
+async def test_a_wrong_container_is_rejected(
     http: ApiClient, container: dict[str, Any], word: str
 ) -> None:
     body = job(template={"spec": {"restartPolicy": "Never", "containers": [container]}})
@@ -233,7 +233,7 @@ async def raw(
 # The schema of the custom resource
 
 
-async def test_unknown_fields_are_pruned_or_refused(http: ApiClient) -> None:
+async def test_unknown_fields_are_pruned_or_rejected(http: ApiClient) -> None:
     path = f"/apis/{CJ[0]}/{CJ[1]}/namespaces/{NAMESPACE}/{CJ[3]}"
     body = conversion_job("a", prioritty=5)
     code, text = await raw(http, "POST", path, body)
@@ -259,7 +259,7 @@ async def test_unknown_fields_are_pruned_or_refused(http: ApiClient) -> None:
 async def test_the_schema_is_enforced(
     custom: CustomObjectsApi, spec: dict[str, Any], field: str
 ) -> None:
-    error = await refused(custom.create_namespaced_custom_object(*CJ, conversion_job("a", **spec)))
+    error = await rejected(custom.create_namespaced_custom_object(*CJ, conversion_job("a", **spec)))
     assert error.status == 422
     assert field in str(error.body)
 
@@ -275,11 +275,11 @@ async def test_int_or_string_takes_both(custom: CustomObjectsApi) -> None:
 async def test_a_missing_required_field(custom: CustomObjectsApi) -> None:
     body = conversion_job("a")
     del body["spec"]["inputFile"]
-    error = await refused(custom.create_namespaced_custom_object(*CJ, body))
+    error = await rejected(custom.create_namespaced_custom_object(*CJ, body))
     assert "spec.inputFile: Required value" in str(error.body)
 
 
-async def test_duplicate_conditions_are_refused(api: FakeApi, custom: CustomObjectsApi) -> None:
+async def test_duplicate_conditions_are_rejected(api: FakeApi, custom: CustomObjectsApi) -> None:
     api.create(conversion_job("a"))
     condition = {
         "type": "Finished",
@@ -289,13 +289,13 @@ async def test_duplicate_conditions_are_refused(api: FakeApi, custom: CustomObje
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
     twice = {"status": status("Queued", conditions=[condition, condition | {"status": "True"}])}
-    error = await refused(
+    error = await rejected(
         custom.patch_namespaced_custom_object_status(*CJ, "a", twice, _content_type=MERGE_PATCH)
     )
     assert "status.conditions[1]: Duplicate value" in str(error.body)
     condition["lastTransitionTime"] = "yesterday"
     wrong = {"status": status("Queued", conditions=[condition])}
-    error = await refused(
+    error = await rejected(
         custom.patch_namespaced_custom_object_status(*CJ, "a", wrong, _content_type=MERGE_PATCH)
     )
     assert "status.conditions[0].lastTransitionTime" in str(error.body)
@@ -308,7 +308,7 @@ async def test_an_old_invalid_field_does_not_block_a_status(
     await custom.patch_namespaced_custom_object_status(
         *CJ, "old", {"status": status("Failed")}, _content_type=MERGE_PATCH
     )
-    error = await refused(
+    error = await rejected(
         custom.patch_namespaced_custom_object_status(
             *CJ, "old", {"status": status("Lost")}, _content_type=MERGE_PATCH
         )
@@ -338,7 +338,7 @@ async def test_only_some_of_the_spec_may_change(
         made: Any = await call
         assert made["metadata"]["generation"] == 2
     else:
-        assert (await refused(call)).status == code
+        assert (await rejected(call)).status == code
 
 
 async def test_a_terminal_phase_never_changes(api: FakeApi, custom: CustomObjectsApi) -> None:
@@ -390,20 +390,20 @@ async def test_each_subresource_writes_only_its_own_part(
     assert "labels" not in made["metadata"]
 
 
-async def test_a_write_with_a_wrong_uid_is_refused(api: FakeApi, custom: CustomObjectsApi) -> None:
+async def test_a_write_with_a_wrong_uid_is_rejected(api: FakeApi, custom: CustomObjectsApi) -> None:
     made = api.create(conversion_job("a"))
     patch = {"metadata": {"uid": "foreign"}}
-    error = await refused(
+    error = await rejected(
         custom.patch_namespaced_custom_object(*CJ, "a", patch, _content_type=MERGE_PATCH)
     )
     assert error.status == 422
     made["metadata"]["uid"] = "foreign"
-    assert (await refused(custom.replace_namespaced_custom_object(*CJ, "a", made))).status == 409
+    assert (await rejected(custom.replace_namespaced_custom_object(*CJ, "a", made))).status == 409
     operations: Any = [
         {"op": "test", "path": "/metadata/uid", "value": "foreign"},
         {"op": "add", "path": "/status", "value": {"phase": "Queued"}},
     ]
-    error = await refused(
+    error = await rejected(
         custom.patch_namespaced_custom_object_status(*CJ, "a", operations, _content_type=JSON_PATCH)
     )
     assert error.status == 422
@@ -445,16 +445,16 @@ async def test_a_write_that_changes_nothing_is_no_write(
 async def test_a_stale_version_is_a_conflict(api: FakeApi, custom: CustomObjectsApi) -> None:
     stale = api.create(conversion_job("a"))
     api.patch("conversionjobs", "a", {"spec": {"priority": 1}})
-    assert (await refused(custom.replace_namespaced_custom_object(*CJ, "a", stale))).status == 409
+    assert (await rejected(custom.replace_namespaced_custom_object(*CJ, "a", stale))).status == 409
     version = {"metadata": {"resourceVersion": stale["metadata"]["resourceVersion"]}}
     for call in (
         custom.patch_namespaced_custom_object,
         custom.patch_namespaced_custom_object_status,
     ):
-        error = await refused(call(*CJ, "a", version, _content_type=MERGE_PATCH))
+        error = await rejected(call(*CJ, "a", version, _content_type=MERGE_PATCH))
         assert error.status == 409
     del stale["metadata"]["resourceVersion"]
-    assert (await refused(custom.replace_namespaced_custom_object(*CJ, "a", stale))).status == 422
+    assert (await rejected(custom.replace_namespaced_custom_object(*CJ, "a", stale))).status == 422
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ async def test_patch_types_of_a_custom_resource(
     api: FakeApi, custom: CustomObjectsApi, content_type: str, code: int
 ) -> None:
     api.create(conversion_job("a"))
-    error = await refused(
+    error = await rejected(
         custom.patch_namespaced_custom_object(*CJ, "a", {}, _content_type=content_type)
     )
     assert error.status == code
@@ -474,7 +474,7 @@ async def test_patch_types_of_a_custom_resource(
 async def test_a_jobs_template_is_immutable(api: FakeApi, batch: BatchV1Api) -> None:
     made: Any = api.create(job())
     made["spec"]["template"]["spec"]["containers"][0]["image"] = "other"
-    assert (await refused(batch.replace_namespaced_job("a", NAMESPACE, made))).status == 422
+    assert (await rejected(batch.replace_namespaced_job("a", NAMESPACE, made))).status == 422
 
 
 async def test_the_server_sets_the_defaults_of_a_job(api: FakeApi, batch: BatchV1Api) -> None:
@@ -509,8 +509,8 @@ async def test_only_one_of_two_updates_of_a_lease_wins(api: FakeApi, http: ApiCl
     first: Any = made.to_dict() | {"spec": {"holderIdentity": "x", "leaseDurationSeconds": 15}}
     await leases.replace_namespaced_lease("a", NAMESPACE, first)
     second: Any = made.to_dict() | {"spec": {"holderIdentity": "y"}}
-    assert (await refused(leases.replace_namespaced_lease("a", NAMESPACE, second))).status == 409
-    assert (await refused(leases.replace_namespaced_lease("a", NAMESPACE, bare))).status == 422
+    assert (await rejected(leases.replace_namespaced_lease("a", NAMESPACE, second))).status == 409
+    assert (await rejected(leases.replace_namespaced_lease("a", NAMESPACE, bare))).status == 422
     assert api.get("leases", "a")["spec"]["holderIdentity"] == "x"
 
 
@@ -528,7 +528,7 @@ async def test_both_event_apis_show_the_same_events(
     await core.create_namespaced_event(NAMESPACE, old)
     new: Any = {
         "metadata": {"name": "new", "namespace": NAMESPACE},
-        # For whole seconds the official client omits the fraction, and the server refuses that.
+        # For whole seconds the official client omits the fraction, and the server rejects that.
         "eventTime": "2026-01-01T00:00:00.000001Z",
         "reportingController": "converter.mynetwork.io/operator",
         "reportingInstance": "pod",
@@ -607,7 +607,7 @@ async def test_the_audit_log_knows_who_did_what(api: FakeApi, http: ApiClient) -
     http.set_default_header("User-Agent", "converter-operator/1")
     await BatchV1Api(http).create_namespaced_job(NAMESPACE, job())
     async with client(other) as second:
-        await refused(BatchV1Api(second).create_namespaced_job(NAMESPACE, job()))
+        await rejected(BatchV1Api(second).create_namespaced_job(NAMESPACE, job()))
     first, last = api.audit.requests
     assert (first.verb, first.plural, first.name, first.code) == ("create", "jobs", "a", 201)
     assert first.user_agent == "converter-operator/1"
@@ -617,7 +617,7 @@ async def test_the_audit_log_knows_who_did_what(api: FakeApi, http: ApiClient) -
     assert api.audit.writes_per_object() == {("jobs", NAMESPACE, "a"): 2}
 
 
-async def test_an_object_that_is_too_large_is_refused(api: FakeApi) -> None:
+async def test_an_object_that_is_too_large_is_rejected(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     with pytest.raises(StatusError, match="etcdserver: request is too large"):
         api.mutate("conversionjobs", "a", lambda obj: obj.update(status={"logs": "y" * 1_600_000}))

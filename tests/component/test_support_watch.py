@@ -133,7 +133,7 @@ async def test_lists_of_one_and_of_all_namespaces(api: FakeApi) -> None:
     assert [len(one["items"]), len(every["items"])] == [1, 2]
 
 
-async def test_a_future_version_is_refused(api: FakeApi) -> None:
+async def test_a_future_version_is_rejected(api: FakeApi) -> None:
     code, status = await get(api.url, resourceVersion="999999")
     assert (code, status["reason"]) == (504, "Timeout")
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from conversion_operator.controller import admitter
 from conversion_operator.core.manifest import sweep_name
 from tests.component.running import attempts_of, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
@@ -51,3 +55,19 @@ async def test_one_sweep_runs_after_the_waiting_conversions(
     creates = api.audit.matching(verb="create", resource="jobs", code=201)
     assert sum(name in str(request.body) for request in creates) == 1
     check_all(api, limit=1)
+
+
+async def test_a_rejected_sweep_is_not_requested_again_at_once(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota rejects the Job of the sweep. The sweep runs once the quota allows it."""
+    monkeypatch.setattr(admitter, "_REJECTION_CACHE_SECONDS", 5.0)  # 20 s
+    cluster.script("c", oom_killed(), succeed())
+    async with running(api, tmp_path):
+        with api.faults.quota(resource="jobs", skip=1) as quota:
+            made = api.create(conversion_job("c", maxRetries=0))
+            await quota.wait_hit()
+            await asyncio.sleep(2)
+            assert quota.hits == 1
+        await api.until(lambda: ended(sweep_of(api, made)), 20)
+    check_all(api, limit=3)

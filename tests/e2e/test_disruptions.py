@@ -1,4 +1,4 @@
-"""The cluster evicts pods, refuses them, or has no space for their output."""
+"""The cluster evicts pods, rejects them, or has no space for their output."""
 
 from __future__ import annotations
 

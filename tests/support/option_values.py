@@ -102,7 +102,7 @@ CONVERTER_ONLY: Final = tuple(
     for kind in kinds
     for value in values
 )
-"""Refused, except by the converter alone."""
+"""Rejected, except by the converter alone."""
 
 
 def _disguised(good: str) -> tuple[str, ...]:

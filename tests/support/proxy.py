@@ -198,8 +198,8 @@ class Proxy:
         body = await request.read()
         if FaultKind.BLACK_HOLE in struck:
             await asyncio.Event().wait()
-        if refusal := struck.get(FaultKind.STATUS):
-            return web.json_response(_status(refusal.code), status=refusal.code)
+        if rejection := struck.get(FaultKind.STATUS):
+            return web.json_response(_status(rejection.code), status=rejection.code)
         try:
             return await self._forward(request, verb, body, struck)
         except (

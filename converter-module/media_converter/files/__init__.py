@@ -1,4 +1,4 @@
-"""Opens and writes files on the shared volume, and reads the structure of files without a tool.
+"""Opens and writes files on the shared volume, and parses the structure of files.
 
 May import ``errors`` and ``contract``.
 """

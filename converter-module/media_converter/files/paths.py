@@ -1,8 +1,8 @@
-"""Opens paths on the shared volume so that nothing outside of it can be reached.
+"""Opens paths on the shared volume so that nothing outside of the volume can be reached.
 
 Opens each component relative to its parent folder, never through a symbolic link and never through
-"..", and keeps the descriptor. No name is looked up a second time, so swapping a folder for a link
-between check and use has no effect. Tools get descriptors, not names.
+"..", and keeps the descriptor. No name is looked up a second time, so replacing a folder with a
+link between check and use has no effect. Tools get descriptors, not names.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import Final, NamedTuple
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
 
-_FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ENTRY: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTRY_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # Linux limits names to 255 bytes and paths to 4096.
-_MAX_NAME: Final = 255
-_MAX_PATH: Final = 4096
+_MAX_NAME_BYTES: Final = 255
+_MAX_PATH_BYTES: Final = 4096
 
 
 class Input(NamedTuple):
-    """The input file, open for reading, and the facts that show whether it has changed since."""
+    """The input file, open for reading, and its identity, size and time when it was opened."""
 
     fd: int
     device: int
     inode: int
-    size: int
+    size_bytes: int
     modified_ns: int
 
     def check_unchanged(self) -> None:
-        """Raise InputChanged if the file was written after it was opened."""
+        """Raise ConversionError with the reason InputChanged if the file was written since."""
         now = os.fstat(self.fd)
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns):
+        if (now.st_size, now.st_mtime_ns) != (self.size_bytes, self.modified_ns):
             raise ConversionError(
                 ExitReason.INPUT_CHANGED,
                 "the input changed while it was read; start the conversion after the upload",
@@ -44,18 +44,21 @@ class Input(NamedTuple):
 
 
 def split(path: str, field: str) -> tuple[str, ...]:
-    """The components of a path, which starts at the volume's root with or without a slash."""
+    """The components of a path from the root of the volume. A slash at its start is optional.
+
+    Raises ConversionError with the reason PathNotAllowed. ``field`` names the path in the message.
+    """
     parts = tuple(part for part in path.split("/") if part)
     if not parts or path.endswith("/"):
-        raise _refused(field, "names no file")
+        raise _not_allowed(field, "names no file")
     if ".." in parts or "." in parts:
-        raise _refused(field, "must not contain . or .. as a folder")
+        raise _not_allowed(field, "must not contain . or .. as a folder")
     if "\0" in path:
-        raise _refused(field, "must not contain a zero byte")
-    if len(os.fsencode(path)) >= _MAX_PATH or any(
-        len(os.fsencode(part)) > _MAX_NAME for part in parts
+        raise _not_allowed(field, "must not contain a zero byte")
+    if len(os.fsencode(path)) >= _MAX_PATH_BYTES or any(
+        len(os.fsencode(part)) > _MAX_NAME_BYTES for part in parts
     ):
-        raise _refused(field, "is longer than a file system allows")
+        raise _not_allowed(field, "is longer than a file system allows")
     return parts
 
 
@@ -77,8 +80,8 @@ def open_input(root: int, path: str) -> Input:
     except OSError as error:
         raise _input_error(error, path) from error
     try:
-        found = os.fstat(entry)
-        _check_regular(found, path)
+        status = os.fstat(entry)
+        _check_regular(status, path)
         # Open the descriptor instead of the name, so that the checked file is the one that is read.
         # Devices and pipes are never opened for reading: that could block or have side effects.
         fd = os.open(f"/proc/self/fd/{entry}", os.O_RDONLY | os.O_CLOEXEC)
@@ -86,7 +89,7 @@ def open_input(root: int, path: str) -> Input:
         raise _input_error(error, path) from error
     finally:
         os.close(entry)
-    return Input(fd, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return Input(fd, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class Target(NamedTuple):
@@ -99,7 +102,7 @@ class Target(NamedTuple):
 def open_target(root: int, path: str, source: Input | None) -> Target:
     """Open the output's folder. Creates missing folders.
 
-    Raises OutputIsInput if the output is the input under any of its names. Refuses to replace
+    Raises ConversionError if the output path leads to the input, even through a link, or to
     anything but a regular file.
     """
     parts = split(path, "OUTPUT_FILE")
@@ -124,7 +127,10 @@ def open_existing_folder(root: int, path: str) -> int | None:
 
 
 def check_not_input(root: int, path: str, source: Input) -> None:
-    """Raise OutputIsInput early, if the output path already leads to the input."""
+    """Raise ConversionError if the output path leads to the input. Creates no folder.
+
+    open_target checks this too, but only when the output is about to be written.
+    """
     folder = open_existing_folder(root, path)
     if folder is not None:
         try:
@@ -136,10 +142,10 @@ def check_not_input(root: int, path: str, source: Input) -> None:
 def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
     try:
         # Follow links here: replacing a link that leads to the input would remove the input's name.
-        found = os.stat(target.name, dir_fd=target.folder)
+        status = os.stat(target.name, dir_fd=target.folder)
     except OSError:
-        found = None
-    if found and source and (found.st_dev, found.st_ino) == (source.device, source.inode):
+        status = None
+    if status and source and (status.st_dev, status.st_ino) == (source.device, source.inode):
         raise ConversionError(
             ExitReason.OUTPUT_IS_INPUT, "the output is the input file; the input is never changed"
         )
@@ -150,7 +156,7 @@ def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
     except OSError as error:
         raise from_os_error(error, "checking the output path") from error
     if stat.S_ISLNK(entry.st_mode):
-        raise _refused("OUTPUT_FILE", "is a symbolic link")
+        raise _not_allowed("OUTPUT_FILE", "is a symbolic link")
     if not stat.S_ISREG(entry.st_mode):
         raise ConversionError(
             ExitReason.OUTPUT_NOT_WRITABLE, f"the output path {path} is a folder or special file"
@@ -163,12 +169,12 @@ def _descend(root: int, parts: tuple[str, ...], field: str) -> int:
     try:
         for part in parts[:-1]:
             folder = _enter(folder, part, field)
-        entry = os.open(parts[-1], _ENTRY, dir_fd=folder)
+        entry = os.open(parts[-1], _ENTRY_FLAGS, dir_fd=folder)
     finally:
         os.close(folder)
     if stat.S_ISLNK(os.fstat(entry).st_mode):
         os.close(entry)
-        raise _refused(field, f"goes through the symbolic link {parts[-1]}")
+        raise _not_allowed(field, f"goes through the symbolic link {parts[-1]}")
     return entry
 
 
@@ -178,7 +184,7 @@ def _make_folders(root: int, parts: tuple[str, ...]) -> int:
         try:
             folder = _enter(folder, part, "OUTPUT_FILE")
         except FileNotFoundError:
-            with suppress(FileExistsError):  # another conversion was faster
+            with suppress(FileExistsError):  # another conversion created it
                 os.mkdir(part, 0o777, dir_fd=folder)
             folder = _enter(folder, part, "OUTPUT_FILE")
     return folder
@@ -187,21 +193,21 @@ def _make_folders(root: int, parts: tuple[str, ...]) -> int:
 def _enter(folder: int, part: str, field: str) -> int:
     """Open the folder ``part`` in ``folder``. Closes ``folder`` on success."""
     try:
-        inner = os.open(part, _FOLDER, dir_fd=folder)
+        inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
     except NotADirectoryError:
         if stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise _refused(field, f"goes through the symbolic link {part}") from None
+            raise _not_allowed(field, f"goes through the symbolic link {part}") from None
         raise
     os.close(folder)
     return inner
 
 
-def _check_regular(found: os.stat_result, path: str) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _check_regular(status: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise ConversionError(
             ExitReason.INPUT_NOT_REGULAR, f"{path} is a folder, device, pipe or socket, not a file"
         )
-    if found.st_size == 0:
+    if status.st_size == 0:
         raise ConversionError(ExitReason.INPUT_EMPTY, f"{path} is an empty file")
 
 
@@ -218,5 +224,5 @@ def _input_error(error: OSError, path: str) -> ConversionError:
     )
 
 
-def _refused(field: str, why: str) -> ConversionError:
+def _not_allowed(field: str, why: str) -> ConversionError:
     return ConversionError(ExitReason.PATH_NOT_ALLOWED, f"{field} {why}")

@@ -1,8 +1,7 @@
-"""Measures the image that a run wrote, in one of five formats, from its own structure.
+"""Parses the structure of an image that a run wrote, to verify it without running a tool.
 
-Reading back every output with a tool would cost more than making a small one. These parsers find
-what can go wrong between a successful encoder and the disk: another format, another size, another
-number of frames, a missing end.
+Running a tool on every output would cost more than making a small image. These parsers find a
+wrong format, a wrong size, a wrong number of frames and a missing end.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 
 class Still(NamedTuple):
-    """Format as in task.FORMATS, size of a frame in pixels, number of frames."""
+    """``format`` is a value of options.FORMATS. ``width`` and ``height`` are those of a frame."""
 
     format: str
     width: int
@@ -20,7 +19,7 @@ class Still(NamedTuple):
 
 
 def measure(data: bytes) -> Still | None:
-    """Measure an image. None if it has none of the five formats or is incomplete."""
+    """Measure an image. None if it is incomplete or not JPEG, PNG, GIF, WebP or AVIF."""
     parsers = (
         (b"\xff\xd8\xff", _jpeg),
         (b"\x89PNG\r\n\x1a\n", _png),
@@ -42,7 +41,7 @@ def _jpeg(data: bytes) -> Still | None:
     at = 2
     while data[at] == 0xFF:
         kind = data[at + 1]
-        # SOF0 to SOF15, except three codes in that range with another meaning.
+        # The markers SOF0 to SOF15. Three codes in this range have another meaning.
         if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
             return Still("jpeg", _big(data, at + 7, 2), _big(data, at + 5, 2))
         at += 2 + _big(data, at + 2, 2)
@@ -61,19 +60,19 @@ def _png(data: bytes) -> Still | None:
 
 def _gif(data: bytes) -> Still | None:
     still = Still("gif", _little(data, 6, 2), _little(data, 8, 2), 0)
-    at = 13 + _colour_table(data[10])
+    at = 13 + _colour_table_bytes(data[10])
     while data[at] != 0x3B:
         if data[at] == 0x21:
             at = _after_blocks(data, at + 2)
         elif data[at] == 0x2C:
-            at = _after_blocks(data, at + 11 + _colour_table(data[at + 9]))
+            at = _after_blocks(data, at + 11 + _colour_table_bytes(data[at + 9]))
             still = still._replace(frames=still.frames + 1)
         else:
             return None
     return still if still.frames else None
 
 
-def _colour_table(flags: int) -> int:
+def _colour_table_bytes(flags: int) -> int:
     """Size of a GIF colour table in bytes."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 

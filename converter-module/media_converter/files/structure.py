@@ -1,7 +1,7 @@
 """Reads the top-level structure of a file: its kind, missing bytes, faststart.
 
-ffmpeg succeeds on truncated files, so a short output alone proves nothing. Good files can also have
-headers that promise too much. Missing bytes are the evidence against the input.
+ffmpeg succeeds on truncated files, and intact files can have headers with a wrong duration. So a
+short output alone does not show that the input is truncated. Missing bytes do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 ReadAt = Callable[[int, int], bytes]
-"""Takes an offset and a count. Returns fewer bytes at the end of the file."""
+"""A function of an offset and a count of bytes. It returns fewer bytes at the end of the file."""
 
 _MAX_BOXES: Final = 100_000
 _UNKNOWN_32: Final = 0xFFFFFFFF
@@ -45,15 +45,15 @@ _REFUSED_MAGIC: Final = (
 
 
 def reader(fd: int) -> ReadAt:
-    """Positioned reads of an open file."""
+    """A function that reads an open file at an offset."""
     return lambda offset, count: os.pread(fd, count, offset)
 
 
-def missing_bytes(read: ReadAt, size: int) -> int:
-    """How many bytes the structure promises beyond the end of the file. 0 if it does not say."""
+def missing_bytes(read: ReadAt, size_bytes: int) -> int:
+    """How many bytes the structure promises beyond the end of the file. 0 if this is unknown."""
     head = read(0, 12)
     if head[4:8] in _MP4_FIRST:
-        end = max((offset + length for _, offset, length in boxes(read, size)), default=0)
+        end = max((offset + length for _, offset, length in boxes(read, size_bytes)), default=0)
     elif head[:4] in (b"RIFF", b"RIFX"):
         end = _riff_end(head)
     elif head[:4] == b"FORM":
@@ -64,20 +64,20 @@ def missing_bytes(read: ReadAt, size: int) -> int:
         end = _mp3_end(read)
     else:
         end = 0
-    return max(0, end - size)
+    return max(0, end - size_bytes)
 
 
-def gif_canvas(read: ReadAt) -> int:
-    """Pixels of the canvas that a GIF declares. 0 for other files."""
+def gif_canvas_pixels(read: ReadAt) -> int:
+    """Number of pixels of the canvas that a GIF declares. 0 for other files."""
     head = read(0, 10)
     if head[:4] != b"GIF8":
         return 0
     return int.from_bytes(head[6:8], "little") * int.from_bytes(head[8:10], "little")
 
 
-def is_faststart(read: ReadAt, size: int) -> bool:
+def is_faststart(read: ReadAt, size_bytes: int) -> bool:
     """Whether the moov box comes before the media data, so that the MP4 plays while it loads."""
-    kinds = [kind for kind, _, _ in boxes(read, size)]
+    kinds = [kind for kind, _, _ in boxes(read, size_bytes)]
     return b"moov" in kinds and b"mdat" in kinds and kinds.index(b"moov") < kinds.index(b"mdat")
 
 
@@ -93,7 +93,7 @@ def looks_like_image(read: ReadAt) -> bool:
 
 
 def refused_kind(read: ReadAt) -> str | None:
-    """What a file of a refused kind is, in words. None for other files."""
+    """The kind of a file that the converter refuses, for a message. None for other files."""
     head = read(0, 512).lstrip(b"\xef\xbb\xbf \t\r\n")
     for magic, words in _REFUSED_MAGIC:
         if head.startswith(magic):
@@ -104,7 +104,7 @@ def refused_kind(read: ReadAt) -> str | None:
 
 
 def still_image_kind(read: ReadAt) -> str | None:
-    """What kind of still image a file is, in words. None for other files and for GIF and APNG."""
+    """The kind of a still image, for a message. None for other files and for GIF and APNG."""
     head = read(0, 4096)
     for magic, words in _STILL_MAGIC:
         if head.startswith(magic):
@@ -116,7 +116,7 @@ def still_image_kind(read: ReadAt) -> str | None:
     return "a PNG image" if head.startswith(b"\x89PNG") and b"acTL" not in head else None
 
 
-def boxes(read: ReadAt, size: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(read: ReadAt, size_bytes: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, offset and length of each top-level box of an MP4. Stops at the first invalid box."""
     offset = 0
     for _ in range(_MAX_BOXES):
@@ -127,18 +127,18 @@ def boxes(read: ReadAt, size: int) -> Iterator[tuple[bytes, int, int]]:
         if length == 1 and len(header) == 16:
             length = int.from_bytes(header[8:], "big")
         elif length == 0:
-            length = size - offset
+            length = size_bytes - offset
         if length < 8:
             return
         yield header[4:8], offset, length
         offset += length
-        if offset >= size:
+        if offset >= size_bytes:
             return
 
 
 def _riff_end(head: bytes) -> int:
     length = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
-    # Programs that could not seek back wrote 0 or the largest number.
+    # A program that cannot seek back writes 0 or the largest number.
     return 0 if length in (0, _UNKNOWN_32) else length + 8
 
 
@@ -149,7 +149,7 @@ def _mp3_end(read: ReadAt) -> int:
     if tag[:3] == b"ID3" and len(tag) == 10:
         start = 10 + sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(tag[6:10]))
     frame = read(start, 64)
-    # It follows the side information, whose length depends on version and channels.
+    # The Xing header follows the side information, whose length depends on version and channels.
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     if frame[:1] != b"\xff" or at < 0:
         return 0
@@ -171,7 +171,7 @@ def _segment_end(read: ReadAt) -> int:
 
 
 def _vint(read: ReadAt, offset: int) -> tuple[int | None, int]:
-    """The EBML number at ``offset``, None if unknown, and the offset after it."""
+    """The EBML number at ``offset``, and the offset after it. The number is None if unknown."""
     data = read(offset, 8)
     if not data or data[0] == 0:
         return None, offset

@@ -1,7 +1,8 @@
-"""The temporary file: the output under a neutral name in its final folder, locked until complete.
+"""Creates, commits and removes temporary files.
 
-A killed run leaves its file behind, but not its lock. So the next run in that folder can tell
-leftovers from files in use, without guessing by their age.
+A temporary file is the output until it is complete. It is in the folder of the output, has a
+neutral name and is locked. A killed run leaves its file, but not the lock. So the next run in the
+same folder can recognise leftovers without guessing from their age.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from media_converter.files.paths import Target
 PREFIX: Final = ".converter-"
 SUFFIX: Final = ".part"
 _RANDOM_BYTES: Final = 8
-_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+_CREATE_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCKS_UNSUPPORTED: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class Temporary(NamedTuple):
@@ -31,30 +32,29 @@ class Temporary(NamedTuple):
     target: Target
 
     def commit(self) -> None:
-        """Sync it to disk and rename it to the output path, atomically. Raises ConversionError."""
+        """Sync the file to disk and rename it to the output path. Raises ConversionError.
+
+        Other processes see the old output or the complete new one.
+        """
         try:
             os.fsync(self.fd)
-            self._check_mine()
-            os.rename(
-                self.name,
-                self.target.name,
-                src_dir_fd=self.target.folder,
-                dst_dir_fd=self.target.folder,
-            )
+            self._check_name_is_ours()
+            folder = self.target.folder
+            os.rename(self.name, self.target.name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError as error:
             raise from_os_error(error, "putting the output in place") from error
         # The output is in place now, so an error of this sync must not fail the run.
         sync_folder(self.target.folder)
 
     def discard(self) -> None:
-        """Remove it. Ignores errors, because they would hide why the run failed."""
+        """Remove the file. Ignores errors, because they would hide why the run failed."""
         try:
             os.unlink(self.name, dir_fd=self.target.folder)
         except OSError:
             return
 
-    def _check_mine(self) -> None:
-        # Another process with the same user may have put another file under this name.
+    def _check_name_is_ours(self) -> None:
+        # Another process of the same user may have put another file under this name.
         ours = os.fstat(self.fd)
         named = os.stat(self.name, dir_fd=self.target.folder, follow_symlinks=False)
         if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
@@ -68,7 +68,7 @@ def create(target: Target) -> Temporary:
     try:
         while True:
             name = PREFIX + os.urandom(_RANDOM_BYTES).hex() + SUFFIX
-            fd = os.open(name, _CREATE, 0o666, dir_fd=target.folder)
+            fd = os.open(name, _CREATE_FLAGS, 0o666, dir_fd=target.folder)
             _lock(fd, wait=True)
             # Between creation and lock, a sweep may have removed the file as a leftover.
             if os.fstat(fd).st_nlink:
@@ -79,7 +79,7 @@ def create(target: Target) -> Temporary:
 
 
 def sweep(folder: int) -> tuple[str, ...]:
-    """Remove every unlocked temporary file in ``folder``. Returns the names of those removed."""
+    """Remove every unlocked temporary file in ``folder``. Returns the names of these files."""
     readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         with os.scandir(readable) as entries:
@@ -104,11 +104,11 @@ def sync_folder(folder: int) -> None:
 
 
 def _is_temporary(name: str) -> bool:
-    middle = name.removeprefix(PREFIX).removesuffix(SUFFIX)
+    random = name.removeprefix(PREFIX).removesuffix(SUFFIX)
     return (
-        len(name) == len(PREFIX) + 2 * _RANDOM_BYTES + len(SUFFIX)
-        and len(middle) == 2 * _RANDOM_BYTES
-        and all(character in "0123456789abcdef" for character in middle)
+        name == PREFIX + random + SUFFIX
+        and len(random) == 2 * _RANDOM_BYTES
+        and all(character in "0123456789abcdef" for character in random)
     )
 
 
@@ -135,7 +135,7 @@ def _lock(fd: int, *, wait: bool) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _NO_LOCKS or isinstance(error, BlockingIOError):
+        if error.errno in _LOCKS_UNSUPPORTED or isinstance(error, BlockingIOError):
             return False
         raise
     return True

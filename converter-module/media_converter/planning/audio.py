@@ -1,4 +1,4 @@
-"""Plans audio_to_mp3: the audio of any file as an MP3 that every player supports."""
+"""Plans audio_to_mp3, which makes an MP3 that every player supports from the audio of any file."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import AudioOptions
-from media_converter.planning.audio_filters import audio_filter, choose_audio, mp3_rate
+from media_converter.planning.audio_filters import audio_filter, choose_audio, mp3_sample_rate
 from media_converter.planning.plan import (
     NO_METADATA,
     OUTPUT_URL,
     PROGRESS,
     ConversionPlan,
     Expected,
-    ffmpeg_input,
+    ffmpeg_command,
     trim_options,
     trimmed_duration,
 )
 from media_converter.probing.media import AudioStream, MediaInfo
 from media_converter.step import COVER, Stdout, Step
 
-# What listeners want to see. Other tags can reveal the place and the device of a recording.
-KEPT_TAGS: Final = ("title", "artist", "album", "album_artist", "track", "disc", "date", "genre")
-_TAG_LENGTH: Final = 500
-_COVER_SIDE: Final = 1000
+# Listeners want to see these tags. Others can reveal the place and the device of a recording.
+_KEPT_TAGS: Final = ("title", "artist", "album", "album_artist", "track", "disc", "date", "genre")
+_MAX_TAG_LENGTH: Final = 500
+_MAX_COVER_SIDE: Final = 1000
 
 
 def plan_audio(
@@ -33,23 +33,22 @@ def plan_audio(
 ) -> ConversionPlan:
     """Plan a conversion to MP3. Raises ConversionError if the input cannot be converted.
 
-    ``has_cover`` says whether there is a JPEG to attach, at COVER.
+    ``has_cover`` says whether the tool inherits a JPEG, as COVER, that the MP3 gets as its cover.
     """
     audio = choose_audio(info.audio)
     if audio is None:
         raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
     # The audio of a video can be shorter than the video.
-    own, whole = audio.duration, info.duration
-    total = (own or whole) if info.video else (whole or own)
+    total = (audio.duration or info.duration) if info.video else (info.duration or audio.duration)
     if total and options.start >= total:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE,
             f"start is at {options.start:g} s, but the audio is {total:g} s long",
         )
 
-    copies = _fits(audio, options)
+    copies = _can_copy(audio, options)
 
-    argv = ffmpeg_input(limits, trim_options(options.start, options.duration))
+    argv = ffmpeg_command(limits, trim_options(options.start, options.duration))
     if has_cover:
         argv += ["-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0"]
         argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]
@@ -82,11 +81,12 @@ def _why_no_audio(info: MediaInfo) -> str:
     return "the file has no audio stream"
 
 
-def _fits(audio: AudioStream, options: AudioOptions) -> bool:
+def _can_copy(audio: AudioStream, options: AudioOptions) -> bool:
+    """Whether the audio stream already meets every requirement, so that it can be stream-copied."""
     return (
         audio.codec == "mp3"
         and audio.channels <= 2
-        and mp3_rate(audio.sample_rate) == audio.sample_rate
+        and mp3_sample_rate(audio.sample_rate) == audio.sample_rate
         and audio.bit_rate == options.bitrate * 1000
         and not options.start
         and options.duration is None
@@ -94,29 +94,22 @@ def _fits(audio: AudioStream, options: AudioOptions) -> bool:
 
 
 def _encoder_options(audio: AudioStream, options: AudioOptions) -> list[str]:
-    argv = ["-af", audio_filter(audio, mp3_rate(audio.sample_rate), with_video=False)]
-    argv += ["-c:a", "libmp3lame", "-b:a", f"{options.bitrate}k"]
-    return argv
+    filters = audio_filter(audio, mp3_sample_rate(audio.sample_rate), with_video=False)
+    return ["-af", filters, "-c:a", "libmp3lame", "-b:a", f"{options.bitrate}k"]
 
 
 def cover_step(info: MediaInfo, limits: Limits) -> Step | None:
     """Build the step that makes a JPEG of the first attached picture. None if there is none.
 
-    The image is encoded again, so that no metadata of a camera remains in it. It is a step of its
-    own, so that a damaged cover does not fail the conversion.
+    Encoding the picture again removes the metadata of the camera. This is a separate step, so that
+    a damaged cover does not fail the conversion.
     """
     if not info.attached_pics:
         return None
-    box = f"'min(iw,{_COVER_SIDE})':'min(ih,{_COVER_SIDE})'"
-    argv = ffmpeg_input(limits)
-    argv += [
-        "-map",
-        f"0:{info.attached_pics[0].stream_index}",
-        "-frames:v",
-        "1",
-        "-map_metadata",
-        "-1",
-    ]
+    box = f"'min(iw,{_MAX_COVER_SIDE})':'min(ih,{_MAX_COVER_SIDE})'"
+    argv = ffmpeg_command(limits)
+    argv += ["-map", f"0:{info.attached_pics[0].stream_index}", "-map_metadata", "-1"]
+    argv += ["-frames:v", "1"]
     argv += ["-vf", f"scale={box}:force_original_aspect_ratio=decrease,format=yuvj420p"]
     argv += ["-c:v", "mjpeg", "-q:v", "3", "-update", "1", "-f", "image2", OUTPUT_URL]
     return Step("cover", tuple(argv))
@@ -125,7 +118,7 @@ def cover_step(info: MediaInfo, limits: Limits) -> Step | None:
 def _tag_options(info: MediaInfo) -> list[str]:
     tags = dict(info.tags)
     argv: list[str] = []
-    for name in KEPT_TAGS:
+    for name in _KEPT_TAGS:
         if tags.get(name):
-            argv += ["-metadata", f"{name}={tags[name][:_TAG_LENGTH]}"]
+            argv += ["-metadata", f"{name}={tags[name][:_MAX_TAG_LENGTH]}"]
     return argv

@@ -1,4 +1,4 @@
-"""Audio: which track, how many channels, which sample rate, and the options of the encoders."""
+"""Chooses the audio track, its channels and its sample rate, and builds the audio filters."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from typing import Final
 
 from media_converter.probing.media import AudioStream
 
-_AAC_RATES: Final = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})
-# swresample can mix these channel counts if the file names no layout.
-_GUESSABLE: Final = range(1, 9)
+_AAC_SAMPLE_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+# swresample assumes a layout for these channel counts if the file names none.
+_GUESSABLE_CHANNELS: Final = range(1, 9)
 
 
 def choose_audio(streams: Iterable[AudioStream]) -> AudioStream | None:
-    """The track a player would choose: the default one, or else the first. Commentary is last."""
+    """The track that a player would choose: the default track, or else the first one.
+
+    A secondary track is chosen only if there is no other. None if there is no track.
+    """
     ranked = sorted(streams, key=lambda s: (s.secondary, not s.default, s.stream_index))
     return ranked[0] if ranked else None
 
 
-def mp3_rate(sample_rate: int) -> int:
+def mp3_sample_rate(sample_rate: int) -> int:
     """The sample rate of the MP3: 32, 44.1 or 48 kHz, which every player and bit rate supports.
 
-    Keeps the input's rate if possible. Otherwise stays in its family (44.1 or 48 kHz), so that the
-    resampling ratio is a whole number.
+    Keeps the input's sample rate if possible. Otherwise multiples of 11.025 kHz become 44.1 kHz and
+    all others become 48 kHz, so that the ratio is a whole number for every common sample rate.
     """
     if sample_rate in (32000, 44100, 48000):
         return sample_rate
@@ -30,18 +33,19 @@ def mp3_rate(sample_rate: int) -> int:
 
 
 def output_channels(audio: AudioStream) -> int:
-    """Mono stays mono, and so does an unknown layout of many channels. All else becomes stereo."""
-    if audio.channels == 1 or (not audio.layout and audio.channels not in _GUESSABLE):
+    """1 for mono and for many channels without a layout, 2 for everything else."""
+    if audio.channels == 1 or (not audio.layout and audio.channels not in _GUESSABLE_CHANNELS):
         return 1
     return 2
 
 
-def audio_filter(audio: AudioStream, rate: int, *, with_video: bool) -> str:
+def audio_filter(audio: AudioStream, sample_rate: int, *, with_video: bool) -> str:
     """The filters that mix and resample, and fill gaps with silence.
 
-    ``with_video``: audio that starts later than the video starts with silence, to stay in sync.
-    Mixes in floating point: with integers, the resampler lowers everything by 8 dB so that the
-    loudest sum cannot clip, and speech becomes too quiet.
+    ``with_video`` says that the output also has video. If the audio starts later than the video,
+    the output then starts with silence, to stay in sync. The filters mix in floating point. With
+    integers, the resampler would lower everything by 8 dB so that the loudest sum cannot clip, and
+    speech would be too quiet.
     """
     channels = output_channels(audio)
     mix = ""
@@ -52,13 +56,14 @@ def audio_filter(audio: AudioStream, rate: int, *, with_video: bool) -> str:
     layout = "mono" if channels == 1 else "stereo"
     return (
         f"aformat=sample_fmts=fltp,{mix}"
-        f"aresample={rate}:async=1:min_hard_comp=0.1{':first_pts=0' if with_video else ''},"
+        f"aresample={sample_rate}:async=1:min_hard_comp=0.1{':first_pts=0' if with_video else ''},"
         f"aformat=channel_layouts={layout}"
     )
 
 
 def aac_options(audio: AudioStream) -> list[str]:
-    """Output options that encode to AAC."""
-    rate = audio.sample_rate if audio.sample_rate in _AAC_RATES else 48000
+    """Output options that encode the audio of a video to AAC."""
+    sample_rate = audio.sample_rate if audio.sample_rate in _AAC_SAMPLE_RATES else 48000
     bit_rate = "96k" if output_channels(audio) == 1 else "128k"
-    return ["-af", audio_filter(audio, rate, with_video=True), "-c:a", "aac", "-b:a", bit_rate]
+    filters = audio_filter(audio, sample_rate, with_video=True)
+    return ["-af", filters, "-c:a", "aac", "-b:a", bit_rate]

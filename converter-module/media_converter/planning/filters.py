@@ -1,4 +1,4 @@
-"""Output sizes, and video filters that turn any video into square, limited-range yuv420p."""
+"""Computes output sizes and builds the filters from decoded frames to frames for an encoder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Final
 
 from media_converter.probing.media import VideoStream
 
-# The alpha channel is a second bit stream, which ffmpeg's own decoders ignore.
+# The alpha channel of these codecs is a second bit stream, which ffmpeg's own decoders ignore.
 _ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-_FIELD_ORDERS: Final = ("tt", "bb", "tb", "bt")
+_INTERLACED_FIELD_ORDERS: Final = ("tt", "bb", "tb", "bt")
+# Codecs of broadcasts and camcorders, whose frames often consist of two interlaced fields.
 _FIELD_CODECS: Final = ("h264", "mpeg2video", "vc1", "dvvideo", "mpeg4", "prores", "dnxhd", "ffv1")
 _MIN_SIDE_TO_DEINTERLACE: Final = 4
 # Like every browser, show GIF frames of less than 20 ms for a tenth of a second.
@@ -19,20 +20,24 @@ _GIF_TIMESTAMPS: Final = (
 # Take the chroma of RGB from all pixels, not from every second one. Otherwise the last chroma
 # sample of a row with an odd width would include what follows the row in memory.
 _SCALER: Final = "bicubic+full_chroma_inp"
-# Pixel formats without a colour space.
+# Prefixes of RGB and grey pixel formats. They have no matrix from RGB to YUV.
 _RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
 
 
 def fit_box(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of this aspect ratio within ``box``. Never enlarges; sides are 1 or more."""
+    """The largest size with the same aspect ratio that fits into ``box``.
+
+    Never larger than ``width`` x ``height``. Each side is at least 1 pixel.
+    """
     scale = min(1.0, box[0] / width, box[1] / height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def fit_short_side(width: int, height: int, short: int | None) -> tuple[int, int]:
-    """The same aspect ratio with the shorter side at most ``short``. Never enlarges, except 1 to 2.
+    """The size with the same aspect ratio whose shorter side is at most ``short`` pixels.
 
-    Sides are even, because H.264 with 4:2:0 has no odd ones.
+    Never larger than ``width`` x ``height``, but each side is at least 2 pixels. Both sides are
+    even, because H.264 with 4:2:0 has no odd sides.
     """
     shorter = min(width, height)
     if short is None or shorter <= short:
@@ -50,10 +55,10 @@ def decoder_options(video: VideoStream) -> list[str]:
 
 
 def flatten(background: str) -> str:
-    """Lay transparent frames on a colour, RRGGBB.
+    """The filters that lay transparent frames on ``background``, a colour as RRGGBB.
 
-    This comes before any scaling: mixing transparent with opaque pixels would show the colours
-    hidden under the transparency. The background is a copy of the frame that is filled with the
+    They must come before any scaling: mixing transparent with opaque pixels would show the colours
+    hidden under the transparency. The lower layer is a copy of the frame that is filled with the
     colour, so it has the same size and timestamp.
     """
     return (
@@ -64,79 +69,83 @@ def flatten(background: str) -> str:
 
 
 def video_filter(
-    video: VideoStream, size: tuple[int, int], max_rate: int | None, background: str
+    video: VideoStream, size: tuple[int, int], frame_rate_limit: int | None, background: str
 ) -> str:
-    """The filters from decoded frames to frames of ``size`` for the encoder."""
+    """The filters from decoded frames to frames of ``size`` for an H.264 encoder."""
     filters = []
-    if video.alpha:
+    if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
     if has_10ms_frames(video):
         filters.append(_GIF_TIMESTAMPS)
-    elif max_rate:
-        filters.append(limit_rate(max_rate))
+    elif frame_rate_limit:
+        filters.append(limit_frame_rate(frame_rate_limit))
     filters += to_sdr(video, size)
     return ",".join(filters)
 
 
 def has_10ms_frames(video: VideoStream) -> bool:
     """Whether this is a GIF with frames of 10 ms, which browsers show for a tenth of a second."""
-    rate = video.r_frame_rate
-    return video.codec == "gif" and rate is not None and rate[0] > 50 * rate[1]
+    frame_rate = video.r_frame_rate
+    return video.codec == "gif" and frame_rate is not None and frame_rate[0] > 50 * frame_rate[1]
 
 
 def deinterlace(video: VideoStream) -> list[str]:
-    """A deinterlacer, if the video may be interlaced. It skips frames not flagged as interlaced.
+    """A deinterlacer, if the video may be interlaced. Otherwise an empty list.
 
-    If the file does not say, codecs of broadcast and camcorders may still be interlaced.
+    If the field order is unknown, the codec decides. The deinterlacer leaves frames unchanged that
+    are not flagged as interlaced.
     """
-    interlaced = video.field_order in _FIELD_ORDERS or (
+    may_be_interlaced = video.field_order in _INTERLACED_FIELD_ORDERS or (
         video.field_order == "unknown" and video.codec in _FIELD_CODECS
     )
-    tall_enough = min(video.width, video.height) >= _MIN_SIDE_TO_DEINTERLACE
-    return ["bwdif=mode=send_frame:deint=interlaced"] if interlaced and tall_enough else []
+    large_enough = min(video.width, video.height) >= _MIN_SIDE_TO_DEINTERLACE
+    return ["bwdif=mode=send_frame:deint=interlaced"] if may_be_interlaced and large_enough else []
 
 
-def limit_rate(max_rate: int) -> str:
-    """Drop frames that follow another one too closely. A variable frame rate stays variable.
+def limit_frame_rate(frame_rate_limit: int) -> str:
+    """A filter that drops frames that follow another one too closely.
 
-    A constant rate would turn 30 frames per second with one burst of 120 into 120 throughout.
+    The frame rate stays variable. A constant frame rate would give a video of 30 frames per second
+    with one burst of 120 the higher rate from start to end.
     """
-    gap = 1 / max_rate - 0.0005
-    return f"select='isnan(prev_selected_t)+gte(t-prev_selected_t,{gap:.4f})'"
+    min_gap = 1 / frame_rate_limit - 0.0005
+    return f"select='isnan(prev_selected_t)+gte(t-prev_selected_t,{min_gap:.4f})'"
 
 
 def is_wide_gamut(video: VideoStream) -> bool:
     """Whether colours must be converted from BT.2020 to BT.709."""
-    return video.hdr or video.color_primaries == "bt2020" or video.color_space.startswith("bt2020")
+    return video.is_hdr or "bt2020" in (video.color_primaries, video.color_space[:6])
 
 
 def to_sdr(video: VideoStream, size: tuple[int, int]) -> list[str]:
-    """Scale, and convert colours to 8-bit limited-range SDR."""
+    """The filters that scale to ``size`` and convert colours to 8-bit limited-range SDR."""
     scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
-    end = ["setsar=1", "format=yuv420p"]
+    last = ["setsar=1", "format=yuv420p"]
     if is_wide_gamut(video):
-        return [f"{scale},format=yuv420p10le", *_tone_map(video), *end]
-    if video.pixel_format.startswith(_RGB) or video.alpha:
+        return [f"{scale},format=yuv420p10le", *_narrow_gamut(video), *last]
+    if video.pixel_format.startswith(_RGB) or video.has_alpha:
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
-        return [f"{scale}:out_color_matrix=bt709:out_range=tv", "format=yuv420p", tags, *end]
+        return [f"{scale}:out_color_matrix=bt709:out_range=tv", "format=yuv420p", tags, *last]
     if video.full_range:
-        return [f"{scale}:in_range=pc:out_range=tv", *end]
-    return [scale, *end]
+        return [f"{scale}:in_range=pc:out_range=tv", *last]
+    return [scale, *last]
 
 
-def _tone_map(video: VideoStream) -> list[str]:
-    transfer = video.color_transfer if video.hdr else "bt709"
-    # Set what the file leaves out: zscale cannot convert from an unknown colour space.
+def _narrow_gamut(video: VideoStream) -> list[str]:
+    """The filters from BT.2020, HDR or SDR, to SDR in BT.709."""
+    transfer = video.color_transfer if video.is_hdr else "bt709"
+    # The file may not name its colour space, and zscale cannot convert from an unknown one.
     source = (
         "setparams=color_primaries=bt2020:colorspace=bt2020nc:"
         f"color_trc={transfer}:range={'pc' if video.full_range else 'tv'}"
     )
-    if not video.hdr:
+    if not video.is_hdr:
         return [source, "zscale=p=bt709:t=bt709:m=bt709:r=tv"]
     return [
         source,
-        # One step for all three: each floating-point step holds frames of 12 bytes per pixel.
+        # One filter changes transfer, primaries and matrix, because each filter in floating point
+        # holds frames of 12 bytes per pixel.
         "zscale=t=linear:npl=100:p=bt709:m=gbr",
         "format=gbrpf32le",
         "tonemap=hable:desat=0",
@@ -149,7 +158,7 @@ def still_filter(
 ) -> str:
     """The filters from a decoded frame to one image of ``size``."""
     filters = []
-    if video.alpha:
+    if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
     if is_wide_gamut(video):

@@ -1,4 +1,4 @@
-"""Plans image_resize: fit an image into a box, upright, in sRGB, without metadata."""
+"""Plans image_resize, which fits an image into a box. The output is upright, in sRGB."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from media_converter.probing.media import ImageInfo
 from media_converter.step import INPUT, Stdout, Step
 
 VIPS: Final = "/usr/bin/vips"
-MAX_PIXELS: Final = 50_000_000
+MAX_IMAGE_PIXELS: Final = 50_000_000
 MAX_ANIMATION_PIXELS: Final = 200_000_000
 ANIMATED_OUTPUTS: Final = ("gif", "webp")
 
@@ -23,19 +23,22 @@ ANIMATED_OUTPUTS: Final = ("gif", "webp")
 def plan_image(
     info: ImageInfo, options: ImageOptions, output_format: str, background: str, limits: Limits
 ) -> ConversionPlan:
-    """Plan a conversion to ``output_format``. Raises InputTooLarge and NeedsMemory.
+    """Plan a conversion to ``output_format``.
 
+    Raises ConversionError with the reason InputTooLarge or NeedsMemory.
     ``background`` is the colour, as RRGGBB, that transparent pixels are laid on if
     ``output_format`` has no transparency.
     """
-    keeps_frames = info.animated and output_format in ANIMATED_OUTPUTS
+    keeps_frames = info.is_animated and output_format in ANIMATED_OUTPUTS
     pages = info.pages if keeps_frames else 1
-    refuse_bombs(info, pages)
-    size = fit_box(*info.displayed, (options.width, options.height))
+    refuse_too_large(info, pages)
+    size = fit_box(*info.displayed_size, (options.width, options.height))
     image_memory.check(info, output_format, size, pages, limits)
 
     argv = [VIPS, "thumbnail", INPUT + ("[n=-1]" if keeps_frames else "")]
-    argv += [f".{output_format}[{_saver(output_format, options.quality, background, info)}]"]
+    saver_options = _saver_options(output_format, options.quality, background, info)
+    # vips writes to standard output if a name is only an extension.
+    argv += [f".{output_format}[{saver_options}]"]
     argv += [str(options.width), "--height", str(options.height), "--size", "down"]
     argv += ["--fail-on", "truncated"]
     if info.needs_srgb:
@@ -56,11 +59,14 @@ def plan_image(
     )
 
 
-def refuse_bombs(info: ImageInfo, pages: int) -> None:
-    """Raise InputTooLarge by the header alone, before a pixel is decoded."""
-    pixels = max(info.width * info.height, info.canvas)
-    if pixels > MAX_PIXELS:
-        raise _too_large(f"{info.width}x{info.height} is {pixels / 1e6:.0f}", MAX_PIXELS)
+def refuse_too_large(info: ImageInfo, pages: int) -> None:
+    """Raise ConversionError with the reason InputTooLarge if ``pages`` pages have too many pixels.
+
+    The size comes from the header of the file, so no pixel is decoded.
+    """
+    pixels = max(info.width * info.height, info.canvas_pixels)
+    if pixels > MAX_IMAGE_PIXELS:
+        raise _too_large(f"{info.width}x{info.height} is {pixels / 1e6:.0f}", MAX_IMAGE_PIXELS)
     if pixels * pages > MAX_ANIMATION_PIXELS:
         raise _too_large(
             f"{pages} frames of {pixels / 1e6:.1f} megapixels are {pixels * pages / 1e6:.0f}",
@@ -68,26 +74,26 @@ def refuse_bombs(info: ImageInfo, pages: int) -> None:
         )
 
 
-def _too_large(what: str, limit: int) -> ConversionError:
+def _too_large(size: str, limit: int) -> ConversionError:
     return ConversionError(
-        ExitReason.INPUT_TOO_LARGE, f"{what} megapixels, over the limit of {limit / 1e6:.0f}"
+        ExitReason.INPUT_TOO_LARGE, f"{size} megapixels, over the limit of {limit / 1e6:.0f}"
     )
 
 
-def _saver(output_format: str, quality: int, background: str, info: ImageInfo) -> str:
-    """The options of libvips' saver."""
+def _saver_options(output_format: str, quality: int, background: str, info: ImageInfo) -> str:
+    """The options of libvips' saver for ``output_format``."""
     rgb = " ".join(str(channel) for channel in bytes.fromhex(background))
-    common = f"keep=none,background={rgb}"
+    common_options = f"keep=none,background={rgb}"
     match output_format:
         case "jpeg":
             # Keep 4:4:4, as ImageMagick does, so that sharp red letters are not blurred.
             chroma = ",subsample-mode=off" if info.full_chroma else ""
-            return f"Q={quality},optimize-coding{chroma},{common}"
+            return f"Q={quality},optimize-coding{chroma},{common_options}"
         case "png":
-            return f"compression=6,bitdepth=8,{common}"
+            return f"compression=6,bitdepth=8,{common_options}"
         case "webp":
-            return f"Q={quality},{common}"
+            return f"Q={quality},{common_options}"
         case "avif":
-            return f"Q={quality},compression=av1,effort=2,{common}"
+            return f"Q={quality},compression=av1,effort=2,{common_options}"
         case _:
-            return f"effort=3,{common}"
+            return f"effort=3,{common_options}"

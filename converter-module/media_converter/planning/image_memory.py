@@ -1,8 +1,8 @@
-"""Estimates the memory that an image takes, from its header and the output's format.
+"""Estimates the memory that the conversion of an image takes, and refuses it if it cannot fit.
 
 The figures were measured in the image (libvips 8.16.1, one thread, 12 megapixels, peak resident set
-of all processes). A loader that reads line by line takes only BASE. A loader that keeps the whole
-image takes ``ImageInfo.held_bytes`` per pixel. Each encoder has a figure of its own.
+of all processes). A loader that reads line by line takes only ``_BASE``. A loader that keeps the
+whole image also takes ``ImageInfo.held_bytes`` per pixel. Each encoder has its own figure.
 """
 
 from __future__ import annotations
@@ -16,54 +16,56 @@ from media_converter.probing.media import ImageInfo
 
 _MIB: Final = 1 << 20
 _BASE: Final = 80 * _MIB
-# The part of BASE that the kernel can drop before it kills: pages of programs and libraries. Images
-# that this refuses were tried, and they do not fit.
-_DROPPED: Final = 60 * _MIB
-# Below this limit the fixed part dominates. Page cache makes it less exact than the figures say.
-_MIN_KNOWN_LIMIT: Final = 64 * _MIB
+# The part of _BASE that the kernel frees under pressure: pages of programs and libraries. We tried
+# images that this estimate refuses, and they did not fit.
+_RECLAIMABLE: Final = 60 * _MIB
+# With a smaller limit, page cache matters more than the image, so the estimate is not good enough.
+_MIN_LIMIT_TO_CHECK: Final = 64 * _MIB
 _MARGIN: Final = 1.1
-_ROUND: Final = 64 * _MIB
+# Recommended limits are multiples of this.
+_LIMIT_STEP: Final = 64 * _MIB
 
-# Bytes per pixel of the output, all frames together.
-_STILL: Final = {"jpeg": 3.0, "png": 0.0, "webp": 9.7, "gif": 13.0, "avif": 21.8}
-_ANIMATED: Final = {"gif": 4.5, "webp": 4.8}
-_ALPHA: Final = 2.0
-# The loader of an animated WebP builds all frames before they are scaled.
-_ANIMATED_WEBP: Final = 5.4
+# Bytes that the encoder takes per pixel of the output, in all frames together.
+_STILL_BYTES: Final = {"jpeg": 3.0, "png": 0.0, "webp": 9.7, "gif": 13.0, "avif": 21.8}
+_ANIMATED_BYTES: Final = {"gif": 4.5, "webp": 4.8}
+_WEBP_ALPHA_BYTES: Final = 2.0
+# Bytes per pixel of the input: the loader of an animated WebP builds all frames before scaling.
+_ANIMATED_WEBP_LOADER_BYTES: Final = 5.4
 
 
 def check(
     info: ImageInfo, output_format: str, size: tuple[int, int], pages: int, limits: Limits
 ) -> None:
-    """Raise NeedsMemory, with a sufficient limit, for an image that cannot fit.
+    """Raise ConversionError with the reason NeedsMemory if the conversion does not fit the limit.
 
-    ``size`` is that of one frame of the output. ``pages`` is the number of frames that it keeps.
+    The message names a sufficient limit. ``size`` is the size of one frame of the output, and
+    ``pages`` is the number of its frames.
     """
-    if limits.memory is None or limits.memory < _MIN_KNOWN_LIMIT:
+    if limits.memory is None or limits.memory < _MIN_LIMIT_TO_CHECK:
         return
     needed = estimate(info, output_format, size, pages)
-    if needed - _DROPPED <= limits.memory:
+    if needed - _RECLAIMABLE <= limits.memory:
         return
-    enough = -(-int(needed * _MARGIN) // _ROUND) * _ROUND
+    enough = -(-int(needed * _MARGIN) // _LIMIT_STEP) * _LIMIT_STEP
     raise ConversionError(
         ExitReason.NEEDS_MEMORY,
         f"{info.format} {info.width}x{info.height} to {output_format} {size[0]}x{size[1]} needs "
         f"a memory limit of {enough // _MIB} MiB, but the limit is {limits.memory // _MIB} MiB; "
-        "raise it or choose a smaller size",
+        "raise the limit or choose a smaller size",
     )
 
 
 def estimate(info: ImageInfo, output_format: str, size: tuple[int, int], pages: int) -> int:
-    """Peak memory of a conversion in bytes."""
-    source = info.width * info.height
-    target = size[0] * size[1] * pages
-    each = _ANIMATED[output_format] if pages > 1 else _STILL[output_format]
-    if output_format == "webp" and info.alpha:
-        each += _ALPHA
+    """Peak memory of a conversion in bytes. The parameters are those of :func:`check`."""
+    input_pixels = info.width * info.height
+    output_pixels = size[0] * size[1] * pages
+    encoder_bytes = (_ANIMATED_BYTES if pages > 1 else _STILL_BYTES)[output_format]
+    if output_format == "webp" and info.has_alpha:
+        encoder_bytes += _WEBP_ALPHA_BYTES
     if info.orientation > 1:
         # libvips rotates the whole image after scaling.
-        each += 4.0 if info.alpha else 3.0
-    held = info.held_bytes * source
+        encoder_bytes += 4.0 if info.has_alpha else 3.0
+    loader_bytes = info.held_bytes * input_pixels
     if pages > 1 and info.format == "webp":
-        held += _ANIMATED_WEBP * source * pages
-    return _BASE + int(held + each * target)
+        loader_bytes += _ANIMATED_WEBP_LOADER_BYTES * input_pixels * pages
+    return _BASE + int(loader_bytes + encoder_bytes * output_pixels)

@@ -1,9 +1,12 @@
-"""Estimates the memory of an encode, and reduces it without making the output smaller.
+"""Estimates the memory that encoding a video takes, and chooses encoder settings that fit.
+
+The settings never change the size of the output.
 
 The figures were measured in the image (ffmpeg 7.1.5, one thread, peak resident set): 146 MiB from
-1080p to 720p, 243 at 1080p. At 4K: 811 with the preset, 529 with the least lookahead and one
-B-frame, 417 with neither, 715 from a 10-bit source, 887 with tone mapping. Each of them equals
-``BASE + decoded frames + frames in the encoder``, in whole frames, so that is the formula here.
+1080p to 720p, 243 MiB at 1080p. At 4K: 811 MiB with the preset, 529 MiB with the least lookahead
+and one B-frame, 417 MiB without lookahead and B-frames, 715 MiB from a 10-bit input, 887 MiB with
+tone mapping. Each figure is the sum of ``_BASE``, a whole number of decoded frames and a whole
+number of frames in the encoder, so :func:`estimate` computes this sum.
 """
 
 from __future__ import annotations
@@ -13,90 +16,99 @@ from typing import Final, NamedTuple
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
+from media_converter.planning.filters import is_wide_gamut
 from media_converter.probing.media import VideoStream
 
 _MIB: Final = 1 << 20
 _BASE: Final = 40 * _MIB
-# The interpreter, and what the kernel counts for pipes and page tables.
+# Memory of the interpreter, of pipes and of page tables.
 _OVERHEAD: Final = 40 * _MIB
 # The kernel frees page cache under pressure, but not all of it and not at once.
 _USABLE_SHARE: Final = 0.95
 
+# Numbers of frames that are in memory at the same time.
 _DECODED_FRAMES: Final = 16
-_FIELD_FRAMES: Final = 4
+_DEINTERLACER_FRAMES: Final = 4
 _TONE_MAP_FRAMES: Final = 15
 _FLATTEN_FRAMES: Final = 6
-_THREAD_FRAMES: Final = 22
-_ROUND: Final = 64 * _MIB
+_FRAMES_PER_EXTRA_THREAD: Final = 22
+# Recommended limits are multiples of this.
+_LIMIT_STEP: Final = 64 * _MIB
 
 
-class Effort(NamedTuple):
-    """libx264's preset, parameters that override it, and how many frames the encoder then holds."""
+class EncoderSettings(NamedTuple):
+    """libx264's preset, parameters that override it, and how many frames the encoder holds."""
 
     preset: str
     parameters: str
     frames: int
 
 
-EFFORTS: Final = (
-    Effort("veryfast", "subme=1", 52),
-    Effort("veryfast", "subme=1:rc-lookahead=5", 42),
-    Effort("veryfast", "subme=1:rc-lookahead=2:bframes=1", 27),
-    Effort("superfast", "bframes=0", 18),
+ENCODER_SETTINGS: Final = (
+    EncoderSettings("veryfast", "subme=1", 52),
+    EncoderSettings("veryfast", "subme=1:rc-lookahead=5", 42),
+    EncoderSettings("veryfast", "subme=1:rc-lookahead=2:bframes=1", 27),
+    EncoderSettings("superfast", "bframes=0", 18),
 )
-"""From best to least. The quality per frame stays; the file grows as the lookahead shrinks.
+"""From the most memory to the least. Less lookahead makes the file larger, not its frames worse.
 
-The first one at CRF 21 was measured against ``medium`` at CRF 23 on real video, 1080p to 720p on
-one CPU: it takes 0.40 to 0.42 of the time, its SSIM is 0.000 to 0.002 lower and the file is 7 to
-22 % larger.
+The first settings at CRF 21 were measured against the preset medium at CRF 23 on real video, 1080p
+to 720p on one CPU. They take 0.40 to 0.42 of the time, the SSIM is 0.000 to 0.002 lower and the
+file is 7 to 22 % larger.
 """
 
 
-def choose(
-    video: VideoStream, size: tuple[int, int], limits: Limits, tone_maps: bool
-) -> tuple[Effort, int]:
-    """The best effort and the most threads that fit into the memory limit.
+def choose_encoder_settings(
+    video: VideoStream, size: tuple[int, int], limits: Limits
+) -> tuple[EncoderSettings, int]:
+    """The first of ENCODER_SETTINGS that fits the memory limit, and the most threads that fit.
 
-    Raises NeedsMemory with the smallest sufficient limit. Reduces threads first: each one holds
-    frames of its own, and under the same CPU quota fewer threads cost little time.
+    Reduces the threads first: each thread holds more frames, and under the same CPU quota fewer
+    threads cost little time. Raises ConversionError with the reason NeedsMemory if nothing fits.
+    The message names the smallest sufficient limit.
     """
     if limits.memory is None:
-        return EFFORTS[0], limits.threads
+        return ENCODER_SETTINGS[0], limits.threads
     available = int(limits.memory * _USABLE_SHARE) - _OVERHEAD
-    for effort in EFFORTS:
+    for settings in ENCODER_SETTINGS:
         for threads in range(limits.threads, 0, -1):
-            if estimate(video, size, effort, threads, tone_maps) <= available:
-                return effort, threads
-    least = estimate(video, size, EFFORTS[-1], 1, tone_maps)
-    needed = -(-int((least + _OVERHEAD) / _USABLE_SHARE) // _ROUND) * _ROUND
+            if estimate(video, size, settings, threads) <= available:
+                return settings, threads
+    min_bytes = estimate(video, size, ENCODER_SETTINGS[-1], 1)
+    needed = -(-int((min_bytes + _OVERHEAD) / _USABLE_SHARE) // _LIMIT_STEP) * _LIMIT_STEP
     raise ConversionError(
         ExitReason.NEEDS_MEMORY,
         f"{video.width}x{video.height} to {size[0]}x{size[1]} needs a memory limit of "
-        f"{needed // _MIB} MiB, but the limit is {limits.memory // _MIB} MiB; raise it or choose a "
-        "smaller resolution",
+        f"{needed // _MIB} MiB, but the limit is {limits.memory // _MIB} MiB; raise the limit or "
+        "choose a smaller resolution",
     )
 
 
 def estimate(
-    video: VideoStream, size: tuple[int, int], effort: Effort, threads: int, tone_maps: bool
+    video: VideoStream, size: tuple[int, int], settings: EncoderSettings, threads: int
 ) -> int:
-    """Peak memory of an encode in bytes."""
+    """Peak memory of ffmpeg in bytes."""
     pixels = video.width * video.height
-    decoded = _DECODED_FRAMES + (0 if video.field_order == "progressive" else _FIELD_FRAMES)
-    frames = effort.frames + _THREAD_FRAMES * (threads - 1)
-    if tone_maps:
-        frames += _TONE_MAP_FRAMES
+    decoded_frames = _DECODED_FRAMES
+    if video.field_order != "progressive":
+        decoded_frames += _DEINTERLACER_FRAMES
+    encoder_frames = settings.frames + _FRAMES_PER_EXTRA_THREAD * (threads - 1)
+    if is_wide_gamut(video):
+        encoder_frames += _TONE_MAP_FRAMES
     return (
         _BASE
-        + int(decoded * pixels * bytes_per_pixel(video.pixel_format))
-        + (_FLATTEN_FRAMES * pixels * 4 if video.alpha else 0)
-        + frames * size[0] * size[1] * 3 // 2
+        + int(decoded_frames * pixels * bytes_per_pixel(video.pixel_format))
+        + (_FLATTEN_FRAMES * pixels * 4 if video.has_alpha else 0)
+        + encoder_frames * size[0] * size[1] * 3 // 2
     )
 
 
 def bytes_per_pixel(pixel_format: str) -> float:
-    """Bytes per pixel of a decoded frame, by its pixel format. 1.5 if the name does not say."""
-    deep = any(mark in pixel_format for mark in ("9", "10", "12", "14", "16", "48", "64"))
+    """Bytes per pixel of a decoded frame, from the name of its pixel format.
+
+    An unknown name counts as 8-bit 4:2:0.
+    """
+    high_bit_depth = any(mark in pixel_format for mark in ("9", "10", "12", "14", "16", "48", "64"))
     if "444" in pixel_format or pixel_format.startswith(("rgb", "bgr", "gbr")):
         samples = 3.0
     elif "422" in pixel_format or "440" in pixel_format:
@@ -107,4 +119,4 @@ def bytes_per_pixel(pixel_format: str) -> float:
         samples = 1.5
     if pixel_format.startswith(("yuva", "gbrap", "rgba", "bgra")) and samples < 4:
         samples += 1
-    return samples * (2 if deep else 1)
+    return samples * (2 if high_bit_depth else 1)

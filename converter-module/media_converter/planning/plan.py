@@ -1,6 +1,6 @@
-"""The conversion plan, and the parts of an ffmpeg command that several plans share.
+"""Defines the conversion plan, and builds the parts of an ffmpeg command that plans share.
 
-A plan is a pure function of the input's description, the options and the limits.
+A plan depends only on the description of the input, the options and the limits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
-from media_converter.probing.media import MAX_PIXELS
+from media_converter.probing.media import MAX_FRAME_PIXELS
 from media_converter.step import INPUT, OUTPUT, Step
 
 FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
@@ -17,13 +17,14 @@ OUTPUT_URL: Final = f"file:{OUTPUT}"
 NO_METADATA: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 """Tags and chapters can reveal a place, a device or an author, so the output gets none."""
 PROGRESS: Final = ("-nostats", "-stats_period", "1", "-progress", "pipe:1")
-"""Progress on standard output, once per second."""
+"""Options that print progress on standard output, once per second."""
 
 
 class Expected(NamedTuple):
-    """What the output must be. Durations are in seconds. A value of None is not checked.
+    """What the output must be. None means that the output may have any value.
 
-    ``frames`` is the number of frames of an animation.
+    ``size`` is width and height in pixels. Durations are in seconds. ``frames`` is the largest
+    number of frames that an animation may have.
     """
 
     container: str
@@ -37,38 +38,39 @@ class Expected(NamedTuple):
 
 
 class ConversionPlan(NamedTuple):
-    """The step to run and what its output must be. ``summary`` is a line for the log."""
+    """The step to run and what its output must be.
+
+    ``summary`` is a line for the log. ``duration`` is how many seconds of media the step
+    processes. It is for progress only and may be an estimate.
+    """
 
     step: Step
     expected: Expected
     summary: str
     duration: float | None = None
-    """Seconds of media that the step processes, for progress. It may be an estimate."""
 
 
-def ffmpeg_input(limits: Limits, input_options: Iterable[str] = ()) -> list[str]:
-    """The ffmpeg command up to and including the input."""
+def ffmpeg_command(limits: Limits, input_options: Iterable[str] = ()) -> list[str]:
+    """The start of an ffmpeg command: the executable, global options, input options, the input."""
     threads = str(limits.threads)
     argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+error"]
     argv += ["-filter_threads", threads, "-filter_complex_threads", threads]
     argv += ["-protocol_whitelist", "file,pipe", "-threads", threads]
-    argv += ["-max_pixels", str(MAX_PIXELS)]
+    argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
     argv += input_options
     argv += ["-i", f"file:{INPUT}"]
     return argv
 
 
 def trim_options(start: float, duration: float | None) -> list[str]:
-    """Input options that read only a part. ffmpeg seeks and stops before it decodes."""
+    """Input options that read only a part of the input. ffmpeg does not decode the rest."""
     options = ["-ss", f"{start:.6f}"] if start else []
-    if duration is not None:
-        options += ["-t", f"{duration:.6f}"]
-    return options
+    return options if duration is None else [*options, "-t", f"{duration:.6f}"]
 
 
 def trimmed_duration(total: float | None, start: float, duration: float | None) -> float | None:
-    """The expected duration of the output. None if that of the input, ``total``, is unknown."""
+    """The duration of the output for an input of ``total`` seconds. None if ``total`` is None."""
     if total is None:
         return None
-    left = max(0.0, total - start)
-    return left if duration is None else min(left, duration)
+    remaining = max(0.0, total - start)
+    return remaining if duration is None else min(remaining, duration)

@@ -1,4 +1,4 @@
-"""Describes an input: builds the probe steps and parses what they print.
+"""Describes media files and images: builds the probe steps and parses their output.
 
-May import ``step``, and nothing else of the package.
+May import ``step`` only.
 """

@@ -1,7 +1,7 @@
-"""The codecs and formats that the image's ffmpeg reads, by the names that ffprobe prints.
+"""Lists the codecs and formats that the image's ffmpeg reads, by the names that ffprobe prints.
 
-ffprobe also names codecs that it cannot decode, so a stream is looked up here before it is chosen.
-The Dockerfile builds ffmpeg with exactly these; a test compares the two.
+ffprobe also names codecs that it cannot decode, so the parser looks up each stream here. The
+Dockerfile builds ffmpeg with exactly these codecs and formats, and a test compares both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DEMUXERS: Final = """
     h264 hevc ivf loas m4v matroska mjpeg mlp mov mp3 mpc mpc8 mpegps mpegts mpegvideo mxf obu
     ogg rm tak truehd tta vc1 w64 wav wtv wv xwma yuv4mpegpipe
 """
-_ESTIMATED: Final = """
+_ESTIMATED_DURATION: Final = """
     aac ac3 amr amrnb amrwb av1 dts dtshd eac3 h264 hevc ivf loas m4v mjpeg mlp mp3 mpeg
     mpegts mpegvideo obu truehd vc1 wtv
 """
@@ -40,8 +40,8 @@ _ESTIMATED: Final = """
 VIDEO_DECODERS: Final = frozenset(_VIDEO.split())
 AUDIO_DECODERS: Final = frozenset(_AUDIO.split())
 DEMUXERS: Final = tuple(_DEMUXERS.split())
-"""Demuxers, by the names of ffmpeg's configure. None of them opens a second file or a network
+"""Demuxers, by their names in ffmpeg's configure. None of them opens a second file or a network
 address: playlists (HLS, DASH, concat), image sequences and SDP are not built in."""
 
-ESTIMATED_DURATION: Final = frozenset(_ESTIMATED.split())
+ESTIMATED_DURATION: Final = frozenset(_ESTIMATED_DURATION.split())
 """Formats, by ffprobe's names, that do not reliably state their duration."""

@@ -1,7 +1,7 @@
-"""Parses ffprobe's JSON into a MediaInfo. Pure: the caller runs the step.
+"""Builds the step that runs ffprobe, and parses its JSON into a MediaInfo. Does no I/O.
 
-Ignores the file's name. Fields may be missing, "N/A", "0/0" or nonsense. People have files with
-strange headers, so no single odd field raises.
+Fields may be missing, "N/A", "0/0" or nonsense. An invalid field counts as missing and never
+raises, because users have files with strange headers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 from media_converter.probing.codecs import AUDIO_DECODERS, ESTIMATED_DURATION, VIDEO_DECODERS
 from media_converter.probing.media import (
     FULL_RANGE_FORMATS,
-    MAX_PIXELS,
+    MAX_FRAME_PIXELS,
     AudioStream,
     MediaInfo,
     Ratio,
@@ -24,26 +24,28 @@ from media_converter.step import INPUT, Step
 
 FFPROBE: Final = "/opt/ffmpeg/bin/ffprobe"
 
-# Enough packets to reach a video frame after interleaved audio, and still cheap.
-_PACKETS: Final = 6
-_SAR_LIMIT: Final = 100
+# Usually enough packets to reach a video frame after interleaved audio.
+_PROBED_PACKETS: Final = 6
+# A more extreme sample aspect ratio counts as invalid.
+_MAX_ASPECT_RATIO: Final = 100
 _MAX_SAMPLE_RATE: Final = 3_000_000
 """Hz. The highest rate in use, DSD512, is decoded at 2.8 MHz."""
+# The dispositions of tracks that are not the main one.
 _SECONDARY: Final = ("comment", "visual_impaired", "hearing_impaired", "descriptions", "karaoke")
-_ROUND: Final = 6
-# Apple's spatial audio. It reuses a box of AAC, so ffprobe takes it for AAC.
+_DECIMALS: Final = 6
+# Apple's spatial audio. It reuses a box of AAC, so ffprobe reports it as AAC.
 _UNDECODABLE_TAGS: Final = ("apac",)
 
 
 def step(path: str = INPUT) -> Step:
     """Build the step that describes a file: its format, its streams and a few decoded frames.
 
-    Frames have what streams lack: a rotation in the bit stream, and the actual field order.
+    Only frames show a rotation that is in the bit stream, and the actual field order.
     """
     argv = [FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file", "-threads", "1"]
-    argv += ["-max_pixels", str(MAX_PIXELS)]
+    argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
     argv += ["-show_format", "-show_streams", "-show_frames"]
-    argv += ["-read_intervals", f"%+#{_PACKETS}", "-of", "json", f"file:{path}"]
+    argv += ["-read_intervals", f"%+#{_PROBED_PACKETS}", "-of", "json", f"file:{path}"]
     return Step("probe", tuple(argv))
 
 
@@ -55,30 +57,28 @@ def parse(text: bytes) -> MediaInfo | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     frames = _first_frames(document.get("frames", ()))
-    video, audio, attached_pics, undecodable = [], [], [], []
+    video: list[VideoStream] = []
+    attached_pics: list[VideoStream] = []
+    audio, undecodable = [], []
     for stream in streams:
         kind, codec = stream.get("codec_type"), str(stream.get("codec_name", ""))
         index = _whole(stream.get("index")) or 0
-        if kind == "video" and stream.get("disposition", {}).get("attached_pic"):
+        if kind == "video":
+            is_attached = stream.get("disposition", {}).get("attached_pic")
             if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):
-                attached_pics.append(found)
-        elif kind == "video":
-            if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):
-                video.append(found)
-            else:
+                (attached_pics if is_attached else video).append(found)
+            elif not is_attached:
                 undecodable.append(f"video {codec or 'unknown'}")
         elif kind == "audio":
-            known = (
-                codec in AUDIO_DECODERS and stream.get("codec_tag_string") not in _UNDECODABLE_TAGS
-            )
-            if known and (track := _audio(stream)):
+            decodable = stream.get("codec_tag_string") not in _UNDECODABLE_TAGS
+            if decodable and codec in AUDIO_DECODERS and (track := _audio(stream)):
                 audio.append(track)
             else:
                 undecodable.append(f"audio {codec or 'unknown'}")
     name = str(container.get("format_name", ""))
     return MediaInfo(
         container=name,
-        size=_whole(container.get("size")) or 0,
+        size_bytes=_whole(container.get("size")) or 0,
         duration=_seconds(container.get("duration")),
         duration_is_exact=name not in ESTIMATED_DURATION,
         start=_float(container.get("start_time")) or 0.0,
@@ -91,6 +91,7 @@ def parse(text: bytes) -> MediaInfo | None:
 
 
 def _first_frames(frames: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """The first frame of each stream, by stream index."""
     found: dict[int, Mapping[str, Any]] = {}
     for frame in frames:
         index = _whole(frame.get("stream_index"))
@@ -108,7 +109,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     dolby_profile, dolby_compatible = _dolby(side_data)
     pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
 
-    def either(name: str) -> str:
+    def frame_or_stream(name: str) -> str:
         value = str(frame.get(name) or stream.get(name) or "")
         return "" if value in ("unknown", "unspecified", "reserved") else value
 
@@ -128,10 +129,10 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
         or (1, 1),
         rotation=rotation,
         mirrored=mirrored,
-        full_range=either("color_range") == "pc" or pixel_format in FULL_RANGE_FORMATS,
-        color_space=either("color_space"),
-        color_primaries=either("color_primaries"),
-        color_transfer=either("color_transfer"),
+        full_range=frame_or_stream("color_range") == "pc" or pixel_format in FULL_RANGE_FORMATS,
+        color_space=frame_or_stream("color_space"),
+        color_primaries=frame_or_stream("color_primaries"),
+        color_transfer=frame_or_stream("color_transfer"),
         field_order=field_order,
         r_frame_rate=_ratio(stream.get("r_frame_rate"), "/"),
         avg_frame_rate=_ratio(stream.get("avg_frame_rate"), "/"),
@@ -145,16 +146,17 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
 
 
 def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
-    rate, channels = _whole(stream.get("sample_rate")) or 0, _whole(stream.get("channels")) or 0
-    # A resampler's memory grows with the rate, and a damaged header can claim any rate.
-    if not 0 < rate <= _MAX_SAMPLE_RATE or not channels:
+    sample_rate = _whole(stream.get("sample_rate")) or 0
+    channels = _whole(stream.get("channels")) or 0
+    # A resampler's memory grows with the sample rate, and a damaged header can claim any rate.
+    if not 0 < sample_rate <= _MAX_SAMPLE_RATE or not channels:
         return None
     disposition = stream.get("disposition", {})
     layout = str(stream.get("channel_layout", ""))
     return AudioStream(
         stream_index=_whole(stream.get("index")) or 0,
         codec=str(stream["codec_name"]),
-        sample_rate=rate,
+        sample_rate=sample_rate,
         channels=channels,
         layout="" if layout == "unknown" else layout,
         profile=str(stream.get("profile", "")),
@@ -167,7 +169,7 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
 
 
 def _rotation(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, bool]:
-    """Clockwise rotation in degrees, a multiple of 90, and whether the video is mirrored."""
+    """Clockwise rotation in degrees (0, 90, 180 or 270), and whether the video is mirrored."""
     for entry in side_data:
         if entry.get("side_data_type") not in ("Display Matrix", "3x3 displaymatrix"):
             continue
@@ -190,7 +192,7 @@ def _is_mirrored(matrix: str) -> bool:
 
 
 def _dolby(side_data: Iterable[Mapping[str, Any]]) -> tuple[int | None, bool]:
-    """Dolby Vision profile, and whether the base layer can be shown without Dolby Vision."""
+    """Dolby Vision profile, and whether decoders without Dolby Vision can show the base layer."""
     for entry in side_data:
         if "dv_profile" in entry:
             profile = _whole(entry["dv_profile"])
@@ -206,7 +208,7 @@ def _stream_duration(stream: Mapping[str, Any]) -> float | None:
 def _tags(
     container: Mapping[str, Any], streams: Iterable[Mapping[str, Any]]
 ) -> tuple[tuple[str, str], ...]:
-    """Tags of the file. Ogg keeps them on its first audio stream instead."""
+    """Tags of the file and of its first audio stream, which has the tags of an Ogg file."""
     found: dict[str, str] = {}
     sources = [container, *(s for s in streams if s.get("codec_type") == "audio")]
     for source in sources[:2]:
@@ -217,14 +219,14 @@ def _tags(
 
 def _ratio(value: object, separator: str) -> Ratio | None:
     """Two positive whole numbers. None for "0/0", "N/A" and anything else."""
-    over, _, under = str(value).partition(separator)
-    first, second = _whole(over), _whole(under)
+    before, _, after = str(value).partition(separator)
+    first, second = _whole(before), _whole(after)
     return (first, second) if first and second and first > 0 and second > 0 else None
 
 
 def _aspect(value: object) -> Ratio | None:
     found = _ratio(value, ":")
-    if found is None or max(found) > _SAR_LIMIT * min(found):
+    if found is None or max(found) > _MAX_ASPECT_RATIO * min(found):
         return None
     return found
 
@@ -249,7 +251,7 @@ def _float(value: object) -> float | None:
         number = float(str(value))
     except ValueError:
         return None
-    return round(number, _ROUND) if math.isfinite(number) else None
+    return round(number, _DECIMALS) if math.isfinite(number) else None
 
 
 def _whole(value: object) -> int | None:

@@ -1,4 +1,4 @@
-"""Typed descriptions of media files and images, from which conversions are planned."""
+"""Defines the descriptions of media files and images that conversion plans are made from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 Ratio = tuple[int, int]
 """Numerator and denominator, both positive."""
 
-MAX_PIXELS: Final = 40_000_000
+MAX_FRAME_PIXELS: Final = 40_000_000
 """Maximum pixels of a video frame. 8K has fewer."""
 
 HDR_TRANSFERS: Final = frozenset({"smpte2084", "arib-std-b67"})
@@ -15,12 +15,14 @@ FULL_RANGE_FORMATS: Final = frozenset({"yuvj420p", "yuvj422p", "yuvj444p", "yuvj
 
 
 class VideoStream(NamedTuple):
-    """A video stream, by ffprobe's names. Times are in seconds. None if the file does not say.
+    """A video stream. Most names and values are those of ffprobe. None and "" mean unknown.
 
-    ``width`` and ``height`` are in pixels, as decoded. Applying ``sample_aspect_ratio`` and
-    ``rotation`` (degrees clockwise, a multiple of 90) gives the displayed size. ``field_order`` is
-    progressive, tt, bb, tb, bt or unknown. ``coded_alpha`` says that VP8 or VP9 has an alpha
-    channel in a second bit stream. ``dolby_profile`` is None without Dolby Vision.
+    ``width`` and ``height`` are in pixels, as decoded. ``rotation`` is 0, 90, 180 or 270 degrees
+    clockwise. ``displayed_size`` applies it and ``sample_aspect_ratio``. Frame rates are in frames
+    per second, ``start`` and ``duration`` in seconds, ``bit_rate`` in bits per second.
+    ``field_order`` is progressive, tt, bb, tb, bt or unknown. ``coded_alpha`` says that VP8 or VP9
+    has an alpha channel in a second bit stream. ``dolby_profile`` is None without Dolby Vision.
+    ``dolby_compatible`` says that decoders without Dolby Vision can show the base layer.
     """
 
     stream_index: int
@@ -48,24 +50,24 @@ class VideoStream(NamedTuple):
     dolby_compatible: bool = True
 
     @property
-    def displayed(self) -> tuple[int, int]:
-        """Displayed width and height, in square pixels."""
+    def displayed_size(self) -> tuple[int, int]:
+        """Width and height in square pixels, after applying aspect ratio and rotation."""
         width, height = self.width, self.height
-        across, down = self.sample_aspect_ratio
+        pixel_width, pixel_height = self.sample_aspect_ratio
         # Enlarge one side instead of reducing the other, so that no detail is lost.
-        if across > down:
-            width = max(1, round(width * across / down))
-        elif down > across:
-            height = max(1, round(height * down / across))
+        if pixel_width > pixel_height:
+            width = max(1, round(width * pixel_width / pixel_height))
+        elif pixel_height > pixel_width:
+            height = max(1, round(height * pixel_height / pixel_width))
         return (height, width) if self.rotation % 180 else (width, height)
 
     @property
-    def hdr(self) -> bool:
-        """Whether the transfer function is one of HDR."""
+    def is_hdr(self) -> bool:
+        """Whether the transfer function is PQ or HLG."""
         return self.color_transfer in HDR_TRANSFERS
 
     @property
-    def alpha(self) -> bool:
+    def has_alpha(self) -> bool:
         """Whether pixels can be transparent."""
         name = self.pixel_format
         return (
@@ -76,8 +78,9 @@ class VideoStream(NamedTuple):
 
 
 class AudioStream(NamedTuple):
-    """An audio stream. ``layout`` is empty if the file names none.
+    """An audio stream. Names and units are those of VideoStream. ``sample_rate`` is in Hz.
 
+    ``layout`` is empty if the file names none. ``default`` says that players choose this track.
     ``secondary`` says that it is a commentary, karaoke or a track for people with impairments.
     """
 
@@ -95,15 +98,16 @@ class AudioStream(NamedTuple):
 
 
 class MediaInfo(NamedTuple):
-    """An audio or video file. Lists only streams that can be decoded.
+    """An audio or video file. ``video`` and ``audio`` have only streams that can be decoded.
 
-    ``attached_pics`` are images attached to the file, such as cover art. ``duration`` is in
-    seconds. ``duration_is_exact`` says whether the file states its duration; otherwise ffprobe
-    estimates it from bit rates or timestamps. ``undecodable`` names the other streams.
+    ``undecodable`` names the other streams. ``container`` is ffprobe's ``format_name``.
+    ``attached_pics`` are images attached to the file, such as cover art. ``duration`` and ``start``
+    are in seconds. ``duration_is_exact`` says whether the file states its duration. If it does not,
+    ffprobe estimates the duration from bit rates or timestamps.
     """
 
     container: str
-    size: int
+    size_bytes: int
     duration: float | None = None
     duration_is_exact: bool = True
     start: float = 0.0
@@ -115,13 +119,14 @@ class MediaInfo(NamedTuple):
 
 
 class ImageInfo(NamedTuple):
-    """An image file. ``width`` and ``height`` are those of one page, as stored.
+    """An image file. ``width`` and ``height`` are the size of one page, as stored.
 
-    ``format`` is libvips' loader: jpeg, png, webp, gif, heif, tiff. ``orientation`` is EXIF's, 1 to
-    8. ``canvas`` is the pixels a GIF declares, which can be more than its loader reports.
-    ``needs_srgb`` says whether its colours must be converted to sRGB, because it has a profile or
-    another colour space. ``held_bytes`` is how many bytes per pixel the loader keeps of a whole
-    page, 0 if it reads line by line. ``full_chroma`` says that a JPEG is 4:4:4.
+    ``format`` is jpeg, png, webp, gif, heif or tiff. ``orientation`` is the EXIF value, 1 to 8.
+    ``canvas_pixels`` is the number of pixels that a GIF declares, which can be larger than its
+    loader reports; 0 for other formats. ``needs_srgb`` says that the colours must be converted to
+    sRGB, because the image has a profile or another colour space. ``held_bytes`` is how many bytes
+    per pixel the loader keeps in memory for a whole page, 0 if it reads line by line.
+    ``full_chroma`` says that a JPEG is 4:4:4.
     """
 
     format: str
@@ -129,19 +134,19 @@ class ImageInfo(NamedTuple):
     height: int
     pages: int = 1
     orientation: int = 1
-    canvas: int = 0
+    canvas_pixels: int = 0
     needs_srgb: bool = True
-    alpha: bool = False
+    has_alpha: bool = False
     held_bytes: float = 0.0
     full_chroma: bool = False
 
     @property
-    def animated(self) -> bool:
+    def is_animated(self) -> bool:
         """Whether the pages are frames of an animation."""
         return self.pages > 1 and self.format in ("gif", "webp")
 
     @property
-    def displayed(self) -> tuple[int, int]:
+    def displayed_size(self) -> tuple[int, int]:
         """Width and height of a page after applying the orientation."""
-        turned = self.orientation >= 5
-        return (self.height, self.width) if turned else (self.width, self.height)
+        swaps_sides = self.orientation >= 5
+        return (self.height, self.width) if swaps_sides else (self.width, self.height)

@@ -1,4 +1,4 @@
-"""Parses the output of ``vipsheader -a`` into an ImageInfo. Pure: the caller runs the step."""
+"""Builds the step that runs ``vipsheader -a``, and parses its output into an ImageInfo."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ _LOADERS: Final = {
     "heifload": "heif",
     "tiffload": "tiff",
 }
-
-
-_SAMPLES: Final = {"4:2:0": 1.5, "4:2:2": 2.0}
+# By the chroma subsampling of a JPEG.
+_SAMPLES_PER_PIXEL: Final = {"4:2:0": 1.5, "4:2:2": 2.0}
 # Colour spaces that do not need a profile to become sRGB.
-_PLAIN: Final = ("srgb", "rgb16", "b-w", "grey16")
+_NEED_NO_PROFILE: Final = ("srgb", "rgb16", "b-w", "grey16")
 
 
 def step(path: str = INPUT) -> Step:
-    """Build the step that reads the header of an image, and no pixels."""
+    """Build the step that reads the header of an image. It decodes no pixels."""
     return Step("probe", (VIPSHEADER, "-a", path))
 
 
-def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
+def parse(text: bytes, canvas_pixels: int = 0) -> ImageInfo | None:
     """Parse vipsheader's output. None if it does not describe an image in an accepted format.
 
-    ``canvas`` becomes ImageInfo.canvas.
+    ``canvas_pixels`` becomes the field of ImageInfo.
     """
     fields: dict[str, str] = {}
     for line in text.decode("utf-8", "replace").splitlines():
         key, separator, value = line.partition(": ")
-        # The first value counts: metadata of the image follows and may repeat a key.
+        # Keep the first value of each key. Metadata of the image follows and may repeat keys.
         if separator:
             fields.setdefault(key, value.strip())
     loader = fields.get("vips-loader", "").removesuffix("_source")
@@ -54,25 +53,26 @@ def parse(text: bytes, canvas: int = 0) -> ImageInfo | None:
         pages=_whole(fields.get("n-pages")) or 1,
         # The HEIF loader rotates the image and reports the rotated size.
         orientation=orientation if 1 <= orientation <= 8 and loader != "heifload" else 1,
-        canvas=canvas,
-        needs_srgb="icc-profile-data" in fields or fields.get("interpretation") not in _PLAIN,
-        alpha=bands in (2, 4) and fields.get("interpretation") != "cmyk",
+        canvas_pixels=canvas_pixels,
+        needs_srgb="icc-profile-data" in fields
+        or fields.get("interpretation") not in _NEED_NO_PROFILE,
+        has_alpha=bands in (2, 4) and fields.get("interpretation") != "cmyk",
         held_bytes=_held_bytes(loader, bands, fields),
         full_chroma=fields.get("jpeg-chroma-subsample") == "4:4:4",
     )
 
 
 def _held_bytes(loader: str, bands: int, fields: Mapping[str, str]) -> float:
-    """ImageInfo.held_bytes: measured, or counted if the loader keeps the whole decoded image."""
+    """The value for ImageInfo.held_bytes. The figures for HEIF, AVIF and GIF were measured."""
     match loader:
         case "jpegload" if fields.get("jpeg-multiscan") == "1":
-            # Keeps two bytes per coefficient until the last scan.
-            return 2 * _SAMPLES.get(fields.get("jpeg-chroma-subsample", ""), bands)
+            # The loader keeps two bytes per coefficient until the last scan.
+            return 2 * _SAMPLES_PER_PIXEL.get(fields.get("jpeg-chroma-subsample", ""), bands)
         case "pngload" if fields.get("interlaced") == "1":
             return bands * (2 if fields.get("format") == "ushort" else 1)
         case "heifload":
-            alpha = 4.0 if bands in (2, 4) else 0.0
-            return alpha + (5.4 if fields.get("heif-compression") == "av1" else 3.8)
+            alpha_bytes = 4.0 if bands in (2, 4) else 0.0
+            return alpha_bytes + (5.4 if fields.get("heif-compression") == "av1" else 3.8)
         case "gifload":
             return 5.0
         case _:

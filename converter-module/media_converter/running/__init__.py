@@ -1,4 +1,4 @@
-"""Runs a step: process, progress, report, reasons of failures, verification of the output.
+"""Runs a step, reports its progress, explains its failure and verifies its output.
 
-May import ``planning``, ``probing``, ``files`` and everything they may import.
+May import ``planning``, ``probing``, ``files`` and everything that these may import.
 """

@@ -1,4 +1,4 @@
-"""Explains why a tool failed, from its exit code and what it printed."""
+"""Explains why a tool failed, from its exit code and its error messages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.running.process import ProcessResult
 
-# ffmpeg's exit code is the error number's low byte.
-_FFMPEG_FULL: Final = (256 - 28, 256 - 122)
+# ffmpeg's exit code is the low byte of the negative error number: ENOSPC is 28, EDQUOT is 122.
+_FFMPEG_DISK_FULL: Final = (256 - 28, 256 - 122)
 
-# The first reason that matches counts.
+# Regular expressions for standard error. The first reason with a match counts.
 _PATTERNS: Final = {
     ExitReason.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
     ExitReason.INPUT_TOO_LARGE: (
@@ -46,28 +46,28 @@ _MESSAGES: Final = {
     ExitReason.UNSUPPORTED_FORMAT: "the converter does not accept the format of the input",
     ExitReason.INPUT_TRUNCATED: "the input is truncated; upload it again",
 }
-_MAX_CAUSE: Final = 200
+_MAX_CAUSE_LENGTH: Final = 200
 
 
 def explain(
     step: str, result: ProcessResult, missing_bytes: int, known_format: bool
 ) -> ConversionError:
-    """The error for a failed ``step``.
+    """The ConversionError for a failed ``step``.
 
-    ``missing_bytes`` is how many bytes the input's structure promises beyond its end.
-    ``known_format`` says whether its first bytes are those of an accepted format.
+    ``missing_bytes`` is how many bytes the structure of the input promises beyond the end of the
+    file. ``known_format`` says whether the input starts like a file of an accepted format.
     """
-    printed = cause(result.stderr)
-    if result.exit_code in _FFMPEG_FULL:
+    cause_line = cause(result.stderr)
+    if result.exit_code in _FFMPEG_DISK_FULL:
         return ConversionError(ExitReason.DISK_FULL, _MESSAGES[ExitReason.DISK_FULL])
     for reason, patterns in _PATTERNS.items():
         if re.search("|".join(patterns), result.stderr):
-            # A file of a known format that no loader accepts is damaged.
+            # If the input has a known format but no loader accepts it, it is damaged.
             no_loader = reason is ExitReason.UNSUPPORTED_FORMAT and "known" in result.stderr
             if no_loader and known_format:
                 break
             message = _MESSAGES[reason]
-            return ConversionError(reason, f"{message} ({printed})" if printed else message)
+            return ConversionError(reason, f"{message} ({cause_line})" if cause_line else message)
     if missing_bytes:
         return ConversionError(
             ExitReason.INPUT_TRUNCATED,
@@ -77,9 +77,9 @@ def explain(
         reason = ExitReason.UNSUPPORTED_FORMAT
         return ConversionError(reason, _MESSAGES[reason])
     code = result.exit_code
-    exited = f"{step}: exit code {code}" if code >= 0 else f"{step}: signal {-code}"
+    ending = f"{step}: exit code {code}" if code >= 0 else f"{step}: signal {-code}"
     return ConversionError(
-        ExitReason.INPUT_DAMAGED, f"the input cannot be decoded ({printed or exited})"
+        ExitReason.INPUT_DAMAGED, f"the input cannot be decoded ({cause_line or ending})"
     )
 
 
@@ -89,14 +89,17 @@ def is_too_large(stderr: str) -> bool:
 
 
 def cause(stderr: str) -> str:
-    """The line that names the cause: the first error, without the prefixes of the tool."""
+    """The line that names the cause, without the prefixes of the tool.
+
+    This is the first error, or the first warning if there is no error.
+    """
     warnings = []
     for line in stderr.splitlines():
         text = re.sub(r"^(\[[^\]]*\] ?)+", "", line).strip()
         text = re.sub(r"(file:)?/proc/self/fd/\d+", "the file", text)
-        plain = re.sub(r"^\(?[\w.-]+:\d+\)?: [\w-]+ \*\*: [\d:.]+: ", "", text)
-        if plain != text:
-            warnings.append(plain)
+        message = re.sub(r"^\(?[\w.-]+:\d+\)?: [\w-]+ \*\*: [\d:.]+: ", "", text)
+        if message != text:
+            warnings.append(message)
         elif text and not text.startswith(("Error opening", "Conversion failed")):
-            return text[:_MAX_CAUSE]
-    return warnings[0][:_MAX_CAUSE] if warnings else ""
+            return text[:_MAX_CAUSE_LENGTH]
+    return warnings[0][:_MAX_CAUSE_LENGTH] if warnings else ""

@@ -27,7 +27,7 @@ _READ_SIZE: Final = 65_536
 
 
 class Files(NamedTuple):
-    """The descriptors that a tool inherits as INPUT, OUTPUT and COVER."""
+    """The descriptors that a tool inherits. It opens them as INPUT, OUTPUT and COVER."""
 
     source: int
     output: int | None = None
@@ -35,7 +35,7 @@ class Files(NamedTuple):
 
 
 class ProcessResult(NamedTuple):
-    """What a tool printed, and its exit code, or minus the signal that killed it."""
+    """What a tool printed, and its exit code. A negative exit code is minus the signal."""
 
     exit_code: int
     stdout: bytes
@@ -43,7 +43,11 @@ class ProcessResult(NamedTuple):
 
 
 class TimeLimits(NamedTuple):
-    """``deadline`` is of time.monotonic(). A tool may go without progress for ``stall_seconds``."""
+    """The time limits of a run.
+
+    ``deadline`` is a value of time.monotonic(). ``timeout_seconds`` is for the message only. A tool
+    may run for ``stall_seconds`` without progress.
+    """
 
     deadline: float
     timeout_seconds: float
@@ -62,7 +66,7 @@ class Signals:
         signal.signal(signal.SIGCHLD, _ignore)
 
     def check(self) -> None:
-        """Raise Terminated if the process was asked to stop."""
+        """Raise ConversionError with the reason Terminated if a signal asked to stop."""
         if self.terminated:
             raise ConversionError(
                 ExitReason.TERMINATED, "the converter was asked to stop before it had finished"
@@ -73,7 +77,7 @@ class Signals:
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Python writes a signal to the wake-up pipe only if it has a handler."""
+    """Do nothing. Python writes a signal to the wake-up pipe only if the signal has a handler."""
 
 
 class Runner:
@@ -99,8 +103,9 @@ class Runner:
         on_line: Callable[[str], None] | None = None,
         activity: Callable[[], object] | None = None,
     ) -> ProcessResult:
-        """Run the tool until it exits. Raises Terminated, DeadlineExceeded and Stalled.
+        """Run the tool until it exits.
 
+        Raises ConversionError with the reason Terminated, DeadlineExceeded or Stalled.
         ``activity`` returns a value that changes while the tool makes progress. If the value stays
         the same for the stall limit, the tool is killed.
         """
@@ -127,10 +132,10 @@ class Runner:
 
 
 def reserve_descriptors() -> None:
-    """Fill the low descriptors, so that files opened later do not get the numbers a tool expects.
+    """Open /dev/null as every descriptor up to COVER_FD, so that later files get other numbers.
 
-    Call this once, first. Otherwise the output could be descriptor 3, and copying the input onto 3
-    would close it.
+    Call this once, before opening any file. Otherwise the output could be descriptor 3. A tool
+    expects its input there, and copying the input to descriptor 3 would close the output.
     """
     while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < COVER_FD:
         continue
@@ -174,17 +179,17 @@ class _Child:
         self.pipes = (self._out, self._err)
 
     def read(self, fd: int) -> bool:
-        """Read what a pipe has. False at its end."""
+        """Read what is in a pipe. False at its end."""
         data = os.read(fd, _READ_SIZE)
         if fd == self._err:
             self._stderr += data
-            # The first lines name the cause and the last ones the effect, so keep both.
+            # The first lines name the cause and the last lines the effect, so keep both.
             if len(self._stderr) > 2 * _STDERR_KEPT:
                 del self._stderr[_STDERR_KEPT // 2 : -_STDERR_KEPT // 2]
         elif self._on_line:
             self._stdout += data
             *lines, rest = self._stdout.split(b"\n")
-            # A line that never ends must not fill the memory.
+            # A line without an end must not fill the memory.
             self._stdout = bytearray(rest[-_READ_SIZE:])
             for line in lines:
                 self._on_line(line.decode("utf-8", "replace"))
@@ -193,7 +198,10 @@ class _Child:
         return bool(data)
 
     def reap(self) -> int | None:
-        """The exit code, or minus the signal. None while it runs. Process 1 also reaps orphans."""
+        """The exit code, or minus the signal. None while the tool runs.
+
+        Process 1 also inherits orphans, so this reaps every process that has ended.
+        """
         code = None
         while True:
             try:
@@ -206,7 +214,7 @@ class _Child:
                 code = os.waitstatus_to_exitcode(status)
 
     def kill(self) -> None:
-        """Kill it. Its output is discarded anyway."""
+        """Kill the tool and close its pipes."""
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         for fd in self.pipes:
@@ -228,8 +236,8 @@ class _Watchdog:
     def __init__(self, limits: TimeLimits, activity: Callable[[], object] | None) -> None:
         self._limits = limits
         self._activity = activity
-        self._last: object = None
-        self._since = time.monotonic()
+        self._last_activity: object = None
+        self._last_change = time.monotonic()
 
     def check(self) -> None:
         now = time.monotonic()
@@ -238,10 +246,10 @@ class _Watchdog:
                 ExitReason.DEADLINE_EXCEEDED,
                 f"not finished within the time limit of {self._limits.timeout_seconds:g} s",
             )
-        seen = self._activity() if self._activity else None
-        if seen != self._last:
-            self._last, self._since = seen, now
-        elif now - self._since >= self._limits.stall_seconds:
+        current = self._activity() if self._activity else None
+        if current != self._last_activity:
+            self._last_activity, self._last_change = current, now
+        elif now - self._last_change >= self._limits.stall_seconds:
             raise ConversionError(
                 ExitReason.STALLED, f"no progress for {self._limits.stall_seconds:g} s"
             )

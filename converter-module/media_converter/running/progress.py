@@ -1,4 +1,4 @@
-"""Parses ffmpeg's ``-progress`` lines into how far a run is."""
+"""Parses the lines that ffmpeg prints with ``-progress``."""
 
 from __future__ import annotations
 
@@ -8,44 +8,49 @@ from typing import Final
 from media_converter.contract import ExitReason, Progress
 from media_converter.errors import ConversionError
 
-# The lowest plausible bytes per second. If the duration is unknown, the file may also be a video
-# that hardly moves.
-_MIN_BYTE_RATE: Final = 100
-_MIN_BYTE_RATE_OF_UNKNOWN_DURATION: Final = 5
+# The fewest plausible bytes per second of media. A file of unknown duration may be a video that
+# hardly moves.
+_MIN_BYTES_PER_SECOND: Final = 100
+_MIN_BYTES_PER_SECOND_OF_UNKNOWN_DURATION: Final = 5
 
 
-def max_duration(duration: float | None, size: int) -> float:
-    """The most seconds that ``size`` bytes can hold if they promise ``duration`` seconds.
+def max_plausible_duration(duration: float | None, size_bytes: int) -> float:
+    """The most seconds of media that a file of ``size_bytes`` can contain.
 
-    This is generous: the promise is often wrong, and that alone is no fault of the file.
+    ``duration`` is the duration that the file states or ffprobe estimates, in seconds. The result
+    is much larger, because a wrong duration alone is not a fault of the file.
     """
     if duration is None:
-        return 60 + size / _MIN_BYTE_RATE_OF_UNKNOWN_DURATION
-    return 60 + 2 * duration + size / _MIN_BYTE_RATE
+        return 60 + size_bytes / _MIN_BYTES_PER_SECOND_OF_UNKNOWN_DURATION
+    return 60 + 2 * duration + size_bytes / _MIN_BYTES_PER_SECOND
 
 
 class Meter:
-    """Collects ``key=value`` lines. A line ``progress=`` ends each block of them.
+    """Turns blocks of ``key=value`` lines into Progress. The last line of a block is ``progress=``.
 
-    ``state`` changes while the tool makes progress; the stall limit checks it. On some damaged
-    files ffmpeg makes progress forever and would fill the disk. ``limit`` prevents that.
+    ``duration`` is the expected duration in seconds. ``state`` changes while the tool makes
+    progress; the stall limit depends on it. With some damaged files, ffmpeg makes progress forever
+    and would fill the disk, so more than ``max_seconds`` of media are an error.
     """
 
     def __init__(
         self,
         duration: float | None,
         on_progress: Callable[[Progress], None],
-        limit: float = float("inf"),
+        max_seconds: float = float("inf"),
     ) -> None:
         self._duration = duration
         self._on_progress = on_progress
-        self._limit = limit
+        self._max_seconds = max_seconds
         self._block: dict[str, str] = {}
         self._percent = 0
         self.state: tuple[str, ...] = ()
 
-    def line(self, text: str) -> None:
-        """Add one line. Raises InputDamaged once there is more media than the file can hold."""
+    def add_line(self, text: str) -> None:
+        """Add one line.
+
+        Raises ConversionError with the reason InputDamaged if ffmpeg read more than max_seconds.
+        """
         key, _, value = text.partition("=")
         self._block[key.strip()] = value.strip()
         if key.strip() == "progress":
@@ -56,29 +61,28 @@ class Meter:
             self._block = {}
 
     def _progress(self) -> Progress:
-        done = _microseconds(self._block.get("out_time_us", ""))
-        if done is not None and done / 1e6 > self._limit:
+        done = _seconds(self._block.get("out_time_us", ""))
+        if done is not None and done > self._max_seconds:
             raise ConversionError(
                 ExitReason.INPUT_DAMAGED,
-                f"the file never ends: {done / 1e6:.0f} s were read so far, but a file of its size "
-                f"holds at most {self._limit:.0f} s",
+                f"the file never ends: {done:.0f} s were read so far, but a file of its size "
+                f"holds at most {self._max_seconds:.0f} s",
             )
         speed = _speed(self._block.get("speed", ""))
         if self._duration is None or done is None:
             return Progress(speed=speed)
-        share = int(100 * done / 1e6 / self._duration)
-        # Never goes back, and is 100 only after the output is verified and in place.
-        self._percent = max(self._percent, min(99, max(0, share)))
-        left = max(0.0, self._duration - done / 1e6)
+        # The percentage never decreases. It is 100 only after the output is verified and in place.
+        self._percent = max(self._percent, min(99, int(100 * done / self._duration)))
+        remaining = max(0.0, self._duration - done)
         return Progress(
             percent=self._percent,
             speed=speed,
-            eta_seconds=round(left / speed) if speed else None,
+            eta_seconds=round(remaining / speed) if speed else None,
         )
 
 
-def _microseconds(text: str) -> int | None:
-    return int(text) if text.lstrip("-").isdigit() else None
+def _seconds(microseconds: str) -> float | None:
+    return int(microseconds) / 1e6 if microseconds.lstrip("-").isdigit() else None
 
 
 def _speed(text: str) -> float | None:

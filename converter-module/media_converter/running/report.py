@@ -1,7 +1,8 @@
 """Writes log lines, progress lines and the report that the operator reads.
 
-The report goes to the container's termination file. It is rewritten in place at every tick, so that
-a killed run leaves its latest state. Without such a file (plain docker) the report is printed last.
+The report goes to the container's termination file. Each tick rewrites it in place, so that a
+killed run leaves its latest state. Without such a file (plain docker), the report is the last line
+of output.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from media_converter import contract
 from media_converter.contract import Progress, Report
 
 _TICK_SECONDS: Final = 5.0
-# The first tick comes early: a run that prints nothing seems to hang.
+# The first tick comes early, because a run that prints nothing seems to hang.
 _FIRST_TICK_SECONDS: Final = 1.0
-_LOG_KEPT: Final = 2048
+_MAX_LOG_LENGTH: Final = 2048
 
 
 class Reporter:
@@ -25,8 +26,8 @@ class Reporter:
 
     def __init__(self, termination_path: str) -> None:
         self._file = _open(termination_path)
-        self._written = 0
-        self._next = time.monotonic() + _FIRST_TICK_SECONDS
+        self._written_bytes = 0
+        self._next_tick = time.monotonic() + _FIRST_TICK_SECONDS
         self._logs = ""
         self.progress = Progress()
 
@@ -34,28 +35,25 @@ class Reporter:
         """Print one line for people. The report keeps the last lines."""
         line = _printable(message)
         stamp = time.strftime("%H:%M:%S", time.gmtime())
-        self._logs = (self._logs + f"{stamp} {line}\n")[-_LOG_KEPT:]
+        self._logs = (self._logs + f"{stamp} {line}\n")[-_MAX_LOG_LENGTH:]
         _print(f"{stamp} {line}")
 
     def tick(self) -> None:
         """Print progress and rewrite the report if a tick is due."""
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next_tick:
             return
-        self._next = now + _TICK_SECONDS
+        self._next_tick = now + _TICK_SECONDS
         _print(contract.dump_progress(self.progress))
         self._write(Report(final=False, progress=self.progress, logs=self._logs))
 
     def finish(self, report: Report) -> None:
-        """Write the final report."""
-        full = report._replace(
-            final=True,
-            progress=self.progress,
-            message=_printable(report.message),
-            logs=self._logs,
-        )
-        if not self._write(full):
-            _print(contract.dump_report(full).decode("ascii"))
+        """Write the final report, with the progress and the log so far."""
+        message = _printable(report.message)
+        progress, logs = self.progress, self._logs
+        report = report._replace(final=True, progress=progress, message=message, logs=logs)
+        if not self._write(report):
+            _print(contract.dump_report(report).decode("ascii"))
 
     def _write(self, report: Report) -> bool:
         if self._file is None:
@@ -64,10 +62,10 @@ class Reporter:
         try:
             # Overwrite with padding instead of truncating first: a kill between two system calls
             # must not leave half a report or an empty file.
-            os.pwrite(self._file, data.ljust(self._written), 0)
+            os.pwrite(self._file, data.ljust(self._written_bytes), 0)
         except OSError:
             return False
-        self._written = max(self._written, len(data))
+        self._written_bytes = max(self._written_bytes, len(data))
         return True
 
 
@@ -84,7 +82,7 @@ def _print(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except OSError:
-        # The reader of the log has closed it. The conversion goes on.
+        # The reader of the log closed the pipe. The conversion continues.
         return
 
 

@@ -1,4 +1,4 @@
-"""Verifies that an output is what was planned. Pure: compares facts with expectations."""
+"""Verifies that an output is what was planned. Does no I/O."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from media_converter.probing.media import MediaInfo
 _TOLERANCE_SECONDS: Final = 0.5
 _TOLERANCE_SHARE: Final = 0.02
 
+# ffprobe computes the duration of these containers from the size of the file.
 _DURATION_FROM_SIZE: Final = frozenset({"wav", "mp3", "aiff"})
 
-# What ffmpeg prints about an input that ends before its content does.
-_TRUNCATED: Final = re.compile(
+# What ffmpeg prints about a truncated input and about a damaged one.
+_TRUNCATION: Final = re.compile(
     r"partial file|ended prematurely|[Tt]runcat|[Pp]remature end|Input/output error"
 )
-_DAMAGED: Final = re.compile(r"[Ii]nvalid data|error while decoding|corrupt|concealing|Invalid NAL")
+_DAMAGE: Final = re.compile(r"[Ii]nvalid data|error while decoding|corrupt|concealing|Invalid NAL")
 
 
 def with_full_duration(info: MediaInfo, missing_bytes: int) -> MediaInfo:
-    """Correct the duration of a truncated file to what it was before.
+    """Correct the duration of a truncated file to the duration of the complete file.
 
-    Plain audio formats do not state a duration; ffprobe computes it from the size of the file.
+    Formats of plain audio do not state a duration. ffprobe computes it from the size of the file.
     """
     if not missing_bytes or not info.duration or info.container not in _DURATION_FROM_SIZE:
         return info
-    whole = info.duration * (info.size + missing_bytes) / info.size
-    return info._replace(duration=whole, duration_is_exact=True)
+    full_duration = info.duration * (info.size_bytes + missing_bytes) / info.size_bytes
+    return info._replace(duration=full_duration, duration_is_exact=True)
 
 
 def check_media(
     found: MediaInfo | None, expected: Expected, missing_bytes: int, log: str
 ) -> MediaInfo:
-    """Return the probed output. Raises ConversionError if it is not what was planned.
+    """Return ``found``, the probed output. Raises ConversionError if it is not as ``expected``.
 
-    ``missing_bytes`` is how many bytes the input's structure promises beyond its end. ``log`` is
-    what the encoder printed about the input.
+    ``missing_bytes`` is how many bytes the structure of the input promises beyond the end of the
+    file. ``log`` is what ffmpeg printed to standard error.
     """
     if found is None:
         raise _wrong("cannot be read back")
@@ -59,35 +60,35 @@ def check_media(
 
 
 def is_short(actual: float, wanted: float) -> bool:
-    """Whether more is missing than rounding to frames and packets explains."""
+    """Whether more seconds are missing than rounding to frames and packets explains."""
     return wanted - actual > max(_TOLERANCE_SECONDS, wanted * _TOLERANCE_SHARE)
 
 
 def raise_if_input_is_short(lengths: str, missing_bytes: int, log: str) -> None:
-    """Raise InputTruncated or InputDamaged if there is evidence against the input.
+    """Raise ConversionError if there is evidence that the input is truncated or damaged.
 
-    Without evidence, the header of the input promised too much and the output is complete.
-    ``lengths`` is part of the message.
+    Without evidence, the header of the input states a wrong duration and the output is complete.
+    ``lengths`` is the last part of the message.
     """
     if missing_bytes > 0:
         raise ConversionError(
             ExitReason.INPUT_TRUNCATED,
             f"the input is truncated: {missing_bytes} bytes are missing at its end; {lengths}",
         )
-    if _TRUNCATED.search(log):
+    if _TRUNCATION.search(log):
         raise ConversionError(ExitReason.INPUT_TRUNCATED, f"the input is truncated: {lengths}")
-    if _DAMAGED.search(log):
+    if _DAMAGE.search(log):
         raise ConversionError(ExitReason.INPUT_DAMAGED, f"the input is damaged: {lengths}")
 
 
-def check_faststart(faststart: bool) -> None:
+def check_faststart(is_faststart: bool) -> None:
     """Raise ConversionError if an MP4 does not have faststart."""
-    if not faststart:
+    if not is_faststart:
         raise _wrong("has its moov box after the media data")
 
 
 def check_image(found: Still | None, expected: Expected) -> Still:
-    """Return the measured output. Raises ConversionError if it is not what was planned."""
+    """Return ``found``, the measured output. Raises ConversionError if it is not as expected."""
     if found is None:
         raise _wrong("is incomplete")
     if found.format != expected.container:
@@ -119,7 +120,7 @@ def _check_streams(found: MediaInfo, expected: Expected) -> None:
 
 
 def _near(found: tuple[int, int], expected: tuple[int, int]) -> bool:
-    # A loader that shrinks while it decodes may round the other way.
+    # A loader that shrinks while it decodes may round differently.
     return all(abs(a - b) <= 1 for a, b in zip(found, expected, strict=True))
 
 

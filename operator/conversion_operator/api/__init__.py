@@ -1,4 +1,4 @@
 """The public API: the ConversionJob, its status, its reasons, and the CRD generated from them.
 
-No I/O. May import ``contract`` and ``options`` of :mod:`media_converter` only.
+No I/O. May import only ``contract`` and ``options`` of :mod:`media_converter`.
 """

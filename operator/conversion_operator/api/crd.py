@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
-from conversion_operator.api.validation import ValidationRule, root_rules, spec_rules
+from conversion_operator.api.validation import root_rules, spec_rules
 
 _DROPPED = ("title", "default", "additionalProperties", "const")
 
@@ -83,7 +83,7 @@ def _convert_union(node: dict[str, Any], definitions: dict[str, Any]) -> dict[st
 def build_crd() -> dict[str, Any]:
     """The CustomResourceDefinition as a dictionary."""
     spec = structural_schema(ConversionJobSpec)
-    spec["x-kubernetes-validations"] = _rules(spec_rules())
+    spec["x-kubernetes-validations"] = [rule.to_json() for rule in spec_rules()]
     status = structural_schema(ConversionJobStatus)
     status["properties"]["conditions"] |= {
         "x-kubernetes-list-type": "map",
@@ -100,7 +100,7 @@ def build_crd() -> dict[str, Any]:
             "spec": spec,
             "status": status,
         },
-        "x-kubernetes-validations": _rules(root_rules()),
+        "x-kubernetes-validations": [rule.to_json() for rule in root_rules()],
     }
     version = {
         "name": names.VERSION,
@@ -131,10 +131,6 @@ def build_crd() -> dict[str, Any]:
             "versions": [version],
         },
     }
-
-
-def _rules(rules: list[ValidationRule]) -> list[dict[str, str]]:
-    return [rule.to_json() for rule in rules]
 
 
 def render_crd() -> str:

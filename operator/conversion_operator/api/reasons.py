@@ -1,4 +1,4 @@
-"""The closed list of values of ``status.reason``, with the meaning and the cure of each.
+"""The closed list of values of ``status.reason``: what each means and what to do about it.
 
 The operator's own reasons are defined here, the converter's in :mod:`media_converter.contract`.
 docs/reasons.md is generated from ``REASONS``. A test fails when the page is out of date.
@@ -54,7 +54,7 @@ class Reason(StrEnum):
 class Explanation(NamedTuple):
     """What a reason means and what to do about it, as Markdown for users.
 
-    ``cure`` says first whether the operator retries automatically.
+    ``cure`` begins with what the operator does automatically.
     """
 
     meaning: str
@@ -67,6 +67,10 @@ _C = ExitReason
 _START = "Retried automatically until `QueueTimeout`."
 _DISRUPTION = "Retried automatically, up to 10 times."
 _FAILURE = "Retried automatically, up to `spec.maxRetries` times."
+_REJECTED = (
+    "Retried automatically: without limit if the Job is rejected, until `QueueTimeout` if its pod "
+    "is rejected."
+)
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
     {
@@ -76,15 +80,16 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`CONVERTER_MAX_PARALLEL`.",
         ),
         _R.PAUSED: Explanation(
-            "`CONVERTER_ENABLED` is false. Running conversions continue, but none starts.",
+            "`CONVERTER_ENABLED` is false. Running conversions continue, but no queued conversion "
+            "starts.",
             "Starts automatically after you set `CONVERTER_ENABLED` to `true` in the operator's "
             "ConfigMap.",
         ),
         _R.PATH_BUSY: Explanation(
-            "A conversion that comes before this one writes this input or output, or reads this "
-            "output.",
-            "Starts automatically when that conversion ends. `status.message` names it. To "
-            "start earlier, cancel that conversion.",
+            "Another conversion that is running or ahead in the queue writes the input or output "
+            "file of this one, or reads the file that this one would overwrite.",
+            "Starts automatically when the other conversion ends. `status.message` names it. To "
+            "start earlier, cancel the other conversion.",
         ),
         _R.CLAIM_MISSING: Explanation(
             "The namespace does not have the PersistentVolumeClaim that `SHARED_VOLUME_CLAIM` "
@@ -93,12 +98,14 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`deploy/namespace/claim.yaml`.",
         ),
         _R.RETRY_BACKOFF: Explanation(
-            "The last attempt failed. The next attempt starts after a pause.",
-            "Retried automatically. `status.attempts` shows why each attempt ended.",
+            "The last attempt ended without success. The next attempt starts after a back-off.",
+            "Starts automatically after the back-off. `status.attempts` shows why each attempt "
+            "ended.",
         ),
         _R.STARTING: Explanation(
             "The Job exists. Its container has not started yet.",
-            f"{_START} No action is needed.",
+            "No action is needed. If the container does not start in time: retried automatically "
+            "until `QueueTimeout`.",
         ),
         _R.IMAGE_PULL_FAILED: Explanation(
             "The node cannot pull the image `CONVERTER_IMAGE`.",
@@ -111,18 +118,17 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.QUOTA_EXCEEDED: Explanation(
             "A ResourceQuota of the namespace does not allow the Job or its pod.",
-            "Retried automatically. Raise the quota, or wait until other pods end. Check: "
-            "`kubectl -n NAMESPACE describe quota`.",
+            f"{_REJECTED} Raise the quota, or wait until other pods end. Check: `kubectl -n "
+            "NAMESPACE describe quota`.",
         ),
         _R.POD_REJECTED: Explanation(
             "The API server rejects the Job or its pod, for example because of Pod Security.",
-            "Retried automatically. `status.message` has the answer of the API server. Change "
-            "the policy that it names.",
+            f"{_REJECTED} Change the policy that `status.message` names.",
         ),
         _R.VOLUME_NOT_READY: Explanation(
             "The node cannot attach or mount the shared volume.",
-            f"{_START} Check that the claim is bound and ReadWriteMany: `kubectl -n NAMESPACE "
-            "get pvc`.",
+            f"{_START} Check that the claim is bound and ReadWriteMany: `kubectl -n NAMESPACE get "
+            "pvc`.",
         ),
         _R.CONTAINER_CONFIG_ERROR: Explanation(
             "The kubelet cannot create the container.",
@@ -131,7 +137,7 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.IMAGE_CHANGED: Explanation(
             "`CONVERTER_IMAGE` changed before the container started.",
-            "Retried automatically with the new image. No action is needed.",
+            "Retried automatically without limit, with the new image. No action is needed.",
         ),
         _R.RUNNING: Explanation(
             "The converter is running.",
@@ -143,8 +149,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.NODE_UNREACHABLE: Explanation(
             "The node does not respond. The pod may still be running on it.",
-            "Retried automatically when the pod has certainly stopped. Restart the node, or "
-            "turn it off for good and run `kubectl delete node NODE`.",
+            "Retried automatically once the pod object is deleted, up to 10 times. Restart the "
+            "node, or shut it down permanently and run `kubectl delete node NODE`. After "
+            "`CONVERTER_LOST_SECONDS` the conversion fails as `NodeLost`.",
         ),
         _R.CANCELLED: Explanation(
             "`spec.cancel` was set before the conversion was complete. No output was written.",
@@ -156,15 +163,15 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`status.message`.",
         ),
         _R.QUEUE_TIMEOUT: Explanation(
-            "No attempt could start its container within `CONVERTER_QUEUE_TIMEOUT_SECONDS`. "
-            "Waiting for a slot does not count.",
+            "The container did not start in several attempts. Their start timeouts and back-offs "
+            "together reached `CONVERTER_QUEUE_TIMEOUT_SECONDS`. Time in the queue does not count.",
             "Not retried. Remove the cause that `status.message` names, then create a new "
             "ConversionJob.",
         ),
         _R.EVICTED: Explanation(
-            "The pod was evicted: its node was drained, shut down, or short of resources.",
-            f"{_DISRUPTION} If it still fails, check the node's disk and memory: `kubectl "
-            "describe node NODE`.",
+            "The pod was evicted, because its node was drained, shut down, or short of resources.",
+            f"{_DISRUPTION} If it still fails, check the node's disk and memory: `kubectl describe "
+            "node NODE`.",
         ),
         _R.PREEMPTED: Explanation(
             "The scheduler removed the pod to make room for a pod of higher priority.",
@@ -172,13 +179,14 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.NODE_LOST: Explanation(
             "The node stopped responding while the pod was running on it.",
-            "Retried automatically, up to 10 times, if the pod is deleted within "
-            "`CONVERTER_LOST_SECONDS`. Otherwise not retried: create a new ConversionJob.",
+            "Retried automatically, up to 10 times, if Kubernetes removes the pod within "
+            "`CONVERTER_LOST_SECONDS`; you need not delete it. Otherwise not retried: create a new "
+            "ConversionJob.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
-            f"{_DISRUPTION} If it still fails, check the node and its container runtime: "
-            "`kubectl describe node NODE`.",
+            f"{_DISRUPTION} If it still fails, check the node and its container runtime: `kubectl "
+            "describe node NODE`.",
         ),
         _R.POD_DELETED: Explanation(
             "The pod was deleted before the attempt ended.",
@@ -189,20 +197,21 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             f"{_DISRUPTION} To stop a conversion, set `spec.cancel` instead of deleting its Job.",
         ),
         _R.CONTAINER_KILLED: Explanation(
-            "A signal killed the container, or it ended with an unknown exit code.",
+            "A signal killed the container, or the container exited with a code that the converter "
+            "does not use.",
             f"{_FAILURE} If it still fails, read the end of the log in `status.logs`.",
         ),
         _R.REPORT_MISSING: Explanation(
-            "The container ended with exit code 0, but it did not report a result.",
+            "The container exited with code 0, but it did not report a result.",
             f"{_FAILURE} Check that `CONVERTER_IMAGE` is the converter of this release.",
         ),
         _R.JOB_NAME_TAKEN: Explanation(
             "Another Job already has the name that this attempt needs.",
-            "Starts automatically after you delete that Job: `kubectl -n NAMESPACE delete job "
-            "JOB`. `status.message` names it.",
+            "Starts automatically after you delete the other Job: `kubectl -n NAMESPACE delete job "
+            "JOB`.",
         ),
         _C.COMPLETED: Explanation(
-            "The output is complete and verified.",
+            "The output file is complete and passed verification.",
             "No action is needed.",
         ),
         _C.INPUT_NOT_FOUND: Explanation(
@@ -218,7 +227,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Not retried. Use the path of a regular file.",
         ),
         _C.PATH_NOT_ALLOWED: Explanation(
-            "A path contains `.` or `..`, goes through a symbolic link, or is too long.",
+            "A path has `.` or `..` as one of its parts, goes through a symbolic link, or is too "
+            "long.",
             "Not retried. Use the plain path from the root of the volume.",
         ),
         _C.UNSUPPORTED_FORMAT: Explanation(
@@ -236,7 +246,7 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Not retried. Play the file to check that it has audio.",
         ),
         _C.INPUT_TRUNCATED: Explanation(
-            "The file ends before its content does, for example after an interrupted upload.",
+            "The file is incomplete: its end is missing, for example after an interrupted upload.",
             "Not retried. Upload the file again.",
         ),
         _C.INPUT_DAMAGED: Explanation(
@@ -244,8 +254,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Not retried. Repair the file or upload it again.",
         ),
         _C.INPUT_TOO_LARGE: Explanation(
-            "The image or video has more pixels than the converter accepts. In an animation, "
-            "all frames count.",
+            "The image or video has more pixels than the converter accepts. In an animation, all "
+            "frames count.",
             "Not retried. Make the input smaller. `status.message` has its size and the limit.",
         ),
         _C.NOTHING_IN_RANGE: Explanation(
@@ -257,24 +267,24 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Not retried. Choose another `spec.outputFile`.",
         ),
         _C.INVALID_OPTIONS: Explanation(
-            "An option is unknown or out of range, or the extension of the output does not fit "
-            "the conversion type.",
+            "An option is unknown or out of range, or the extension of the output does not fit the "
+            "conversion type.",
             "Not retried. Correct the option or extension that `status.message` names.",
         ),
         _C.NEEDS_MEMORY: Explanation(
-            "The conversion does not fit into its memory limit. The converter calculates this "
-            "before it starts.",
-            "Not retried. Raise `spec.resources.limits.memory` to the value in "
-            "`status.message`, or choose a smaller output.",
+            "The conversion needs more memory than its limit. The converter estimates this before "
+            "it starts to convert.",
+            "Not retried. Raise `spec.resources.limits.memory` to the value in `status.message`, "
+            "or choose a smaller output.",
         ),
         _C.INPUT_UNREADABLE: Explanation(
             "The converter is not allowed to read the input file.",
-            f"{_FAILURE} Make the file readable for the user `CONVERTER_RUN_AS_USER` or the "
-            "group `CONVERTER_RUN_AS_GROUP`.",
+            f"{_FAILURE} Make the file readable for the user `CONVERTER_RUN_AS_USER` or the group "
+            "`CONVERTER_RUN_AS_GROUP`.",
         ),
         _C.OUTPUT_NOT_WRITABLE: Explanation(
-            "The converter is not allowed to write to the output's folder, or the output path "
-            "is not a regular file.",
+            "The converter is not allowed to write to the output's folder, or the output path is "
+            "not a regular file.",
             f"{_FAILURE} Make the folder writable for the user `CONVERTER_RUN_AS_USER` or the "
             "group `CONVERTER_RUN_AS_GROUP`.",
         ),
@@ -288,19 +298,18 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _C.OUT_OF_MEMORY: Explanation(
             "The converter needed more memory than its limit.",
-            "Retried automatically, once, with up to twice the memory, unless `spec.maxRetries` "
-            "is 0. If it still fails, raise `spec.resources.limits.memory` in a new "
-            "ConversionJob.",
+            "Retried automatically, once, with up to twice the memory, unless `spec.maxRetries` is "
+            "0. If it still fails, raise `spec.resources.limits.memory` in a new ConversionJob.",
         ),
         _C.STALLED: Explanation(
             "The converter made no progress for `CONVERTER_STALL_SECONDS`.",
-            f"{_FAILURE} If it still fails, check the speed of the volume, and play the file to "
-            "check it.",
+            f"{_FAILURE} If it still fails, check the speed of the volume. Also play the input "
+            "file to check it.",
         ),
         _C.DEADLINE_EXCEEDED: Explanation(
             "The attempt ran longer than its time limit.",
-            "Not retried. Raise `spec.timeoutSeconds` in a new ConversionJob, or choose a "
-            "smaller resolution.",
+            "Not retried. Raise `spec.timeoutSeconds` in a new ConversionJob, or choose a smaller "
+            "resolution.",
         ),
         _C.TERMINATED: Explanation(
             "The container received SIGTERM, but neither its Job nor its pod was deleted.",
@@ -311,7 +320,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             f"{_FAILURE} Check the volume and the server behind it.",
         ),
         _C.VERIFICATION_FAILED: Explanation(
-            "The output did not pass its checks and was deleted.",
+            "The converted file did not pass verification and was discarded. `spec.outputFile` is "
+            "unchanged.",
             f"{_FAILURE} If it still fails, report a bug with `status.logs`.",
         ),
         _C.INTERNAL_ERROR: Explanation(
@@ -331,17 +341,21 @@ reason and the message of a conversion:
 kubectl -n NAMESPACE get convjob NAME -o jsonpath='{.status.reason}: {.status.message}{"\\n"}'
 ```
 
-The last column says first what the operator does without your help:
+The last column begins with what the operator does automatically:
 
-- **Starts automatically**: the conversion waits. It starts when the cause no longer exists.
-- **Retried automatically until `QueueTimeout`**: a container that does not start within
-  `CONVERTER_START_TIMEOUT_SECONDS` releases its slot. The next attempt follows after a pause.
+- **Starts automatically**: the conversion waits. It can start when the cause no longer exists.
+- **Retried automatically without limit**: the operator tries again until the attempt starts or the
+  conversion is cancelled.
+- **Retried automatically until `QueueTimeout`**: an attempt whose container does not start within
+  `CONVERTER_START_TIMEOUT_SECONDS` is ended and its slot is released. The next attempt follows
+  after a back-off. If this goes on for `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as
+  `QueueTimeout`.
 - **Retried automatically, up to `spec.maxRetries` times**: the attempt failed. The default is
   `CONVERTER_MAX_RETRIES`.
 - **Retried automatically, up to 10 times**: the cluster ended the attempt. This does not count
   against `spec.maxRetries`.
-- **Not retried**: the conversion has ended. Its spec cannot be changed, so remove the cause and
-  create a new ConversionJob.
+- **Not retried**: the conversion has ended. What it converts cannot be changed, so remove the cause
+  and create a new ConversionJob.
 
 In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
 `status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).

@@ -1,6 +1,6 @@
 """``spec`` of a ConversionJob. ``kubectl explain`` prints the docstrings of the fields.
 
-The aliases are the names that users write. Rules about one field are here. Those of the options
+The aliases are the names that users write. Rules about one field are here; the rules of the options
 come from GRAMMAR. Rules about several fields are in :mod:`conversion_operator.api.validation`.
 """
 
@@ -75,6 +75,10 @@ class ApiModel(BaseModel):
         json_schema_extra=_join_lines,
     )
 
+    def to_json(self) -> dict[str, object]:
+        """The value as the API server stores it: camelCase names, without unset fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
 
 class ConversionOptions(ApiModel):
     """Options of the conversion. Each applies only to some conversion types."""
@@ -110,7 +114,7 @@ class ConversionOptions(ApiModel):
     time: Time | None = None
     """Time of the frame in the video, for extract_thumbnail. Allowed: 0 to 604800 seconds,
     written as 90, "1.5" or HH:MM:SS.mmm. Default: 1 second, or the middle of a shorter video. If
-    that frame is black, another one is used.
+    that frame is black, another frame is used.
     """
 
     @field_validator("quality", "start", "duration", "time", mode="before")
@@ -171,18 +175,19 @@ class ConversionJobSpec(ApiModel):
     options: ConversionOptions | None = None
     """Options of the conversion. Each applies only to some conversion types."""
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
-    """Priority in the queue. A higher one starts earlier: one step is worth a minute of waiting.
-    Can be changed. Allowed: -100 to 100. Default: 0.
+    """Priority in the queue. One step counts as one minute of waiting, so a conversion with a
+    higher priority starts earlier. Can be changed. Allowed: -100 to 100. Default: 0.
     """
     cancel: bool | None = None
-    """Set to true to cancel the conversion, at any time. It cannot be set back. Default: false."""
+    """Set to true to cancel the conversion. It cannot be set back to false. Default: false."""
     timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
     """Longest time that an attempt may run, in seconds. Waiting does not count. Allowed: 1 to
     604800. Default: the setting CONVERTER_TIMEOUT_SECONDS.
     """
     max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = None
-    """How many times to retry after a failure. Faulty input files are not retried. Evictions and
-    lost nodes do not count. Allowed: 0 to 10. Default: the setting CONVERTER_MAX_RETRIES.
+    """How many times to retry after a failure. A conversion that fails because of its input file is
+    not retried. Disruptions, such as evictions and lost nodes, do not count. Allowed: 0 to 10.
+    Default: the setting CONVERTER_MAX_RETRIES.
     """
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
     """How long to keep this resource after the conversion ends, in seconds. The output file is not

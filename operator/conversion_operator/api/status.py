@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, PlainSerializer, StringConstraints
 
 from conversion_operator.api.spec import ApiModel
 
@@ -15,11 +15,18 @@ MESSAGE_MAX_BYTES: Final = 1024
 ATTEMPTS_KEPT: Final = 5
 NOTIFY_MESSAGE_MAX_BYTES: Final = 200
 
+
+def format_time(value: datetime) -> str:
+    """A time as metav1.Time: RFC 3339 in UTC, in whole seconds."""
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 ReasonText = Annotated[str, StringConstraints(max_length=64)]
 Message = Annotated[str, StringConstraints(max_length=MESSAGE_MAX_BYTES)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
 Codec = Annotated[str, StringConstraints(max_length=32)]
 Count = Annotated[int, Field(ge=0)]
+Time = Annotated[datetime, PlainSerializer(format_time, when_used="json")]
 
 
 class Phase(StrEnum):
@@ -49,7 +56,7 @@ class Condition(ApiModel):
     """Reason of the condition, as in status.reason."""
     message: Message
     """Beginning of status.message."""
-    last_transition_time: datetime
+    last_transition_time: Time
     """When the status of the condition last changed."""
 
 
@@ -73,9 +80,9 @@ class Attempt(ApiModel):
     """Why the attempt ended, as in status.reason. Absent until it ends."""
     message: Annotated[str, StringConstraints(max_length=256)] | None = None
     """Why the attempt ended, in a sentence."""
-    start_time: datetime
+    start_time: Time
     """When the Job was created."""
-    completion_time: datetime | None = None
+    completion_time: Time | None = None
     """When the attempt ended."""
 
 
@@ -130,16 +137,12 @@ class Notification(ApiModel):
     """
     attempts: Count
     """How many times the operator tried to send the callback."""
-    last_attempt_time: datetime | None = None
+    last_attempt_time: Time | None = None
     """When the operator last tried to send it."""
-    next_attempt_time: datetime | None = None
+    next_attempt_time: Time | None = None
     """When the operator tries next. Absent before the first try and after the last."""
     message: Annotated[str, StringConstraints(max_length=NOTIFY_MESSAGE_MAX_BYTES)] | None = None
     """Why the callback is not delivered."""
-
-    def to_json(self) -> dict[str, object]:
-        """The notification as the API server stores it, see ConversionJobStatus."""
-        return _whole_seconds(self.model_dump(mode="python", by_alias=True, exclude_none=True))
 
 
 class ConversionJobStatus(ApiModel):
@@ -160,7 +163,7 @@ class ConversionJobStatus(ApiModel):
     message: Message
     """Why the conversion is in this phase, in a sentence."""
     queue_position: Count | None = None
-    """Position in the queue. 1 starts next. The operator does not write every change."""
+    """Position in the queue. The first has 1. The operator does not write every change."""
     progress: Progress | None = None
     """Progress of the running attempt."""
     attempts: Annotated[list[Attempt], Field(max_length=ATTEMPTS_KEPT)] | None = None
@@ -173,9 +176,9 @@ class ConversionJobStatus(ApiModel):
     """Name of the pod of the last attempt."""
     node_name: ObjectName | None = None
     """Name of the node of the last attempt."""
-    start_time: datetime | None = None
+    start_time: Time | None = None
     """When the container of the last attempt started."""
-    completion_time: datetime | None = None
+    completion_time: Time | None = None
     """When the conversion ended."""
     duration_seconds: Count | None = None
     """How long the last attempt ran, in seconds."""
@@ -187,25 +190,3 @@ class ConversionJobStatus(ApiModel):
     """The end of the converter's log, at most 2 KiB."""
     notify: Notification | None = None
     """State of the callback. Absent until the conversion ends, and if there is no callback."""
-
-    def to_json(self) -> dict[str, object]:
-        """The status as the API server stores it: camelCase, times in UTC in whole seconds."""
-        return _whole_seconds(self.model_dump(mode="python", by_alias=True, exclude_none=True))
-
-
-def format_time(value: datetime) -> str:
-    """A time as metav1.Time: RFC 3339 in UTC, in whole seconds."""
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _whole_seconds(value: dict[str, object]) -> dict[str, object]:
-    def convert(item: object) -> object:
-        if isinstance(item, datetime):
-            return format_time(item)
-        if isinstance(item, dict):
-            return {key: convert(child) for key, child in item.items()}
-        if isinstance(item, list):
-            return [convert(child) for child in item]
-        return str(item) if isinstance(item, StrEnum) else item
-
-    return {key: convert(child) for key, child in value.items()}

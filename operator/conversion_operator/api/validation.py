@@ -1,4 +1,4 @@
-"""CEL rules of the CRD: what the API server refuses at ``kubectl apply``, and its messages.
+"""CEL rules of the CRD: what the API server rejects at ``kubectl apply``, and its messages.
 
 Each rule on an optional field starts with has(). The immutability rules are on the spec as a
 whole, because the API server skips a rule on an optional field when the field is added or removed.
@@ -161,7 +161,7 @@ def _cel_check(option: Option) -> str:
         # 1:02:03.5 as the Go duration 1h02m03.5s, 90 as 90s.
         seconds = f"duration({value}.replace(':', 'h', 1).replace(':', 'm', 1) + 's')"
         check += f" && {seconds} <= duration('{kind.max_seconds}s')"
-        check += "" if kind.zero else f" && {value}.matches('[1-9]')"
+        check += "" if kind.allows_zero else f" && {value}.matches('[1-9]')"
     if kind.integers is None:
         return f"type({value}) == string && {check}"
     low, high = kind.integers

@@ -32,7 +32,7 @@ AddressInfo = tuple[
 ]
 
 
-class AddressRefused(OSError):
+class AddressRejected(OSError):
     """The host has an address that callbacks must not go to."""
 
 
@@ -68,7 +68,7 @@ class CallbackSender:
         except aiohttp.ClientConnectorCertificateError:
             return Response(problem="The certificate of the host is not trusted")
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
+            if isinstance(error.os_error, AddressRejected):
                 return Response(problem="The host has an address that callbacks must not use")
             if isinstance(error, aiohttp.ClientConnectorDNSError):
                 return Response(problem="The host name cannot be resolved")
@@ -112,7 +112,7 @@ class CallbackSender:
     def _make_socket(self, info: AddressInfo) -> socket.socket:
         family, kind, protocol, _, address = info
         if not self._check(str(address[0])):
-            raise AddressRefused("refused")
+            raise AddressRejected("rejected")
         return socket.socket(family, kind, protocol)
 
     async def _resolve(self, host: str) -> list[str]:
@@ -142,12 +142,12 @@ class _CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Resolve a host for aiohttp. Raises AddressRefused, or OSError if it has no address."""
+        """Resolve a host for aiohttp. Raises AddressRejected, or OSError if it has no address."""
         addresses = await self._lookup(host)
         if not addresses:
             raise OSError("no address")
         if not all(self._check(address) for address in addresses):
-            raise AddressRefused("refused")
+            raise AddressRejected("rejected")
         return [_resolved(host, port, address) for address in addresses]
 
     async def close(self) -> None:

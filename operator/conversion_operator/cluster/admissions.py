@@ -25,7 +25,7 @@ def format_admissions(admissions: Mapping[str, int]) -> str:
     """Format attempt numbers by uid as sorted text. Raises ValueError above MAX_ENTRIES."""
     if len(admissions) > MAX_ENTRIES:
         raise ValueError(
-            f"{len(admissions)} admissions do not fit on the Lease, at most {MAX_ENTRIES} do"
+            f"{len(admissions)} admissions do not fit on the Lease; it holds at most {MAX_ENTRIES}"
         )
     return ",".join(f"{uid}.{attempt}" for uid, attempt in sorted(admissions.items()))
 
@@ -41,6 +41,6 @@ def parse_admissions(text: object) -> dict[str, int]:
     return {match[1]: int(match[2]) for match in found if match}
 
 
-def free_entries(listed: int) -> int:
+def free_lease_entries(listed: int) -> int:
     """How many more admissions fit on the Lease when ``listed`` are already on it."""
     return max(0, MAX_ENTRIES - listed)

@@ -12,7 +12,7 @@ from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
 from conversion_operator.cluster.admissions import ANNOTATION, format_admissions
-from conversion_operator.cluster.errors import Conflict, NotFound, Refused, Unavailable
+from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Unavailable
 from conversion_operator.cluster.objects import (
     Body,
     Event,
@@ -144,7 +144,7 @@ class Cluster(Client):
                 "GET", _path(Resource.PODS, namespace, pod) + "/log", query
             )
             return (await response.read()).decode(errors="replace")
-        except (NotFound, Refused):
+        except (NotFound, Rejected):
             return ""  # the container has not started, or its pod was deleted
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"the log of {pod} is incomplete: {error!r}") from error

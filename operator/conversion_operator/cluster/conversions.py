@@ -50,7 +50,7 @@ class ConversionClient(Client):
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
             "metadata": metadata,
-            "spec": spec.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "spec": spec.to_json(),
         }
         return parse_conversion(await self._transport.request("POST", _path(namespace), body=body))
 

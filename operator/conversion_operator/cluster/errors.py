@@ -3,7 +3,7 @@
 ClusterError
   ├─ NotFound      the object does not exist
   ├─ Conflict      the stored object is another one, or has another version
-  ├─ Refused       nothing was done; the same request would fail again
+  ├─ Rejected      nothing was done; the same request would fail again
   ├─ Expired       the version is too old: list again
   └─ Unavailable   unknown: the server may have carried out the request
 """
@@ -23,10 +23,11 @@ class Conflict(ClusterError):
     """The object already exists, or it has another uid or version than the request requires."""
 
 
-class Refused(ClusterError):
-    """The server refused the request. Nothing was done, and the same request would fail again.
+class Rejected(ClusterError):
+    """The server rejected the request. Nothing was done, and the same request would fail again.
 
-    ``code`` is the HTTP status: 400 and 422 blame the object, 403 the rights or a quota.
+    ``code`` is the HTTP status. 400 and 422: the object is at fault. 403: a right is missing, or a
+    quota is exceeded.
     """
 
     def __init__(self, message: str, code: int = 400) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.client import Cluster
-from conversion_operator.cluster.errors import ClusterError, Expired, Refused, Unavailable
+from conversion_operator.cluster.errors import ClusterError, Expired, Rejected, Unavailable
 from conversion_operator.cluster.objects import EventHandler, ObjectList, Resource
 
 RELIST_SECONDS: Final = 60.0
@@ -53,7 +53,7 @@ class Reflector:
                 version = await self._list()
                 backoff.reset()
                 await self._follow(version)
-            except Refused as error:
+            except Rejected as error:
                 # Without the right to list, the operator cannot have created Jobs there. With an
                 # empty list, the store is complete, so the other namespaces can start.
                 self._handler.replace(self._resource, self._namespace, ObjectList((), "0"))

@@ -25,7 +25,7 @@ from conversion_operator.cluster.errors import (
     Conflict,
     Expired,
     NotFound,
-    Refused,
+    Rejected,
     Unavailable,
 )
 from conversion_operator.cluster.objects import Body, WatchEvent
@@ -195,4 +195,4 @@ def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) ->
         # 401 too: the kubelet has rotated the token, and the client will soon read the new one.
         after = response.headers.get("Retry-After", "")
         return Unavailable(message, float(after) if after.isdigit() else None)
-    return Refused(details, status)
+    return Rejected(details, status)

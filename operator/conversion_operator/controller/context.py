@@ -14,7 +14,7 @@ from conversion_operator.controller.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ControllerContext:
-    """``leads`` returns True while this operator is the leader and may write."""
+    """The shared parts. ``leads`` returns True while this operator is the leader and may write."""
 
     cluster: Cluster
     store: Store

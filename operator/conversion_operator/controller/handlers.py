@@ -1,8 +1,8 @@
 """Watches ConversionJobs with kopf. The only module that imports ``kopf``.
 
-``kopf.on.event`` is the only handler. It writes nothing to the object and adds no finalizer, so
-deleting a ConversionJob never waits for an operator. kopf does not retry it; the work queue and the
-relists make up for that.
+``kopf.on.event`` is the only kind of handler here. It writes nothing to the object and adds no
+finalizer, so deleting a ConversionJob never waits for an operator. kopf does not retry such a
+handler. The work queue retries failed reconciliations, and relists repair missed events.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Login = Callable[..., kopf.ConnectionInfo | None]
 
 
 def log_in(**context: Any) -> kopf.ConnectionInfo | None:
-    """Log in with the pod's service account, else the kubeconfig. kopf repeats it after a 401."""
+    """Log in with the pod's service account, else the kubeconfig. kopf calls this after a 401."""
     return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
 
 
@@ -42,8 +42,8 @@ async def watch_conversions(
 ) -> None:
     """Give ``handler`` every watch event until ``stop`` is set or SIGTERM or SIGINT arrives.
 
-    Each namespace has its own kopf. A namespace that is forbidden or being deleted must not stop
-    the others.
+    Each namespace has its own kopf. If the operator has no rights in a namespace, or the namespace
+    is being deleted, the others must continue.
     """
     async with asyncio.TaskGroup() as group:
         for namespace in namespaces:
@@ -55,8 +55,8 @@ async def _watch(
 ) -> None:
     """Run kopf for one namespace and restart it when it fails.
 
-    Some answers to its watch stop kopf completely, for example 410 and 403. Events missed while
-    kopf restarts are picked up by the next relist.
+    Some responses to its watch stop kopf completely, for example 410 and 403. The next relist
+    repairs the events that were missed during the restart.
     """
     backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
     while not stop.is_set():
@@ -76,16 +76,16 @@ async def _run_kopf(
 ) -> None:
     """Run kopf until ``stop`` is set.
 
-    At its end, ``kopf.operator()`` cancels every younger task of the event loop, including tasks
-    of ours. So this function starts and stops kopf's own tasks instead.
+    ``kopf.operator()`` is not used: when it ends, it cancels every task of the event loop that was
+    created after it, including tasks of ours. This function starts and stops kopf's tasks alone.
     """
     tasks = await kopf.spawn_tasks(
         registry=_registry(handler, login),
         settings=_settings(),
         namespaces=[namespace],
         standalone=True,
-        # kopf's default is the user's name. The user of a container has none.
-        identity=identity,  # type: ignore[arg-type]  # a NewType that kopf keeps to itself
+        # kopf's default is the name of the user. The user of a container has no name.
+        identity=identity,  # type: ignore[arg-type]  # a NewType that kopf does not export
         stop_flag=stop,
     )
     try:
@@ -115,7 +115,7 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     # Watch neither CRDs nor namespaces: the operator has no rights outside its namespaces.
     settings.scanning.disabled = True
-    # The EventRecorder posts Events. kopf's own would repeat the log.
+    # The EventRecorder posts Events. Those of kopf would repeat the log.
     settings.posting.enabled = False
     settings.watching.server_timeout = 45
     settings.watching.client_timeout = 60

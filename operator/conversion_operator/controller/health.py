@@ -7,14 +7,14 @@ from typing import Final
 
 LOOP_LIMIT_SECONDS: Final = 60.0
 LIST_LIMIT_SECONDS: Final = 150.0
-"""Each resource is listed once a minute. A list request that fails is no problem here: a restart
-would not bring the API server back. A reflector that no longer tries is a problem."""
+"""Each resource is listed once a minute. A failed list request is not a problem of the operator: a
+restart would not make the API server available. A reflector that no longer tries is a problem."""
 
 
 class Health:
     """What the event loop reports to the probes. The probes' thread may read it at any time.
 
-    ``ready`` is True once everything was listed.
+    ``ready`` is True once all resources of all namespaces were listed.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """Leader election with a coordination.k8s.io Lease: only one operator writes.
 
 The leader election of the official client cannot be used: in 37.0.2 it fails to create the Lease,
-and a lost connection ends it. This one uses only the monotonic clock and never compares its clock
-with another machine's.
+and a lost connection ends it. This module uses only the monotonic clock. It never compares the
+clocks of two machines.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 class Leadership:
     """Acquires, renews and releases the Lease, and records admissions on it.
 
-    ``term`` counts how often this operator became leader, 0 before the first time. ``inherited``
-    are the admissions on the Lease at that moment: the attempts, by uid, that a former leader may
-    still start.
+    ``term`` counts how often this operator became leader, 0 before the first time.
+    ``inherited_admissions`` are the admissions on the Lease when the term began: the attempts, by
+    uid, that a former leader may still start.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Leadership:
         self._observed_version, self._observed_at = "", 0.0
         self._reported = False
         self.term = 0
-        self.inherited: Mapping[str, int] = {}
+        self.inherited_admissions: Mapping[str, int] = {}
         self._admissions: dict[str, int] = {}
-        # The Lease as we last stored it. None if we do not know how it is stored.
+        # The Lease as we last wrote it. None if we do not know whether our last write was stored.
         self._stored: Lease | None = None
         # Renewals and admissions both replace the Lease. Without the lock they would conflict with
-        # each other, which looks as if another operator had written it.
+        # each other, as if another operator had written the Lease.
         self._lock = asyncio.Lock()
 
     def leads(self) -> bool:
@@ -63,11 +63,12 @@ class Leadership:
         return time.monotonic() < self._leads_until
 
     async def record_admissions(self, admissions: Mapping[str, int], term: int) -> bool:
-        """Write on the Lease which attempts, by uid, are about to start in this term.
+        """Write to the Lease which attempts, by uid, are about to start in this term.
 
-        If this returns False, the record may not be stored and none of them may start. The write
-        fails if another operator has written the Lease since. That is how an operator that was
-        paused learns that it no longer leads.
+        If this returns False, it is not known whether the record is stored, and none of the
+        attempts may start. The write fails if another operator has written the Lease in the
+        meantime. An operator whose process was suspended learns in this way that it no longer
+        leads.
         """
         async with self._lock:
             if not self.leads() or term != self.term or self._stored is None:
@@ -78,7 +79,7 @@ class Leadership:
                 await self._replace(stored.version, stored.transitions)
             except ClusterError as error:
                 logger.warning("Cannot record admissions on the Lease: %s", error)
-                # One by one, because others may have been removed during the request.
+                # Remove only these: other admissions may have been removed during the request.
                 for uid in admissions:
                     self._admissions.pop(uid, None)
                 self._report_change()
@@ -86,11 +87,11 @@ class Leadership:
         return True
 
     def remove_admission(self, uid: str) -> None:
-        """Drop an admission whose outcome is known. It leaves the Lease with the next write."""
+        """Remove an admission whose outcome is known. The next write removes it from the Lease."""
         self._admissions.pop(uid, None)
 
     async def run(self) -> None:
-        """Run until cancelled. Then release the Lease, so that a successor need not wait."""
+        """Run until cancelled. Then release the Lease, so that the next leader need not wait."""
         try:
             while True:
                 try:
@@ -109,24 +110,25 @@ class Leadership:
         except NotFound:
             started, ours = time.monotonic(), self._our_lease("", 0)
             self._stored = await self._cluster.create_lease(self._namespace, NAME, ours)
-            self._begin_term(started, {})
+            self._leads_until = started + _RENEW_DEADLINE_SECONDS
+            self._begin_term({})
             return
         is_ours = lease.holder == self._identity
         if not is_ours:
             self._leads_until = 0.0
             if not self._has_expired(lease):
                 return
-        # A restarted container has the name of its pod again, so the Lease may carry our name from
-        # before the restart. That is a new term too.
+        # A restarted container has the same identity, the name of its pod. So the Lease may name us
+        # as the holder from before the restart. In this case too, a new term begins.
         is_new_term = not is_ours or not self.leads()
         if is_new_term:
             self._admissions = {**lease.admissions, **self._admissions}
-        started = await self._replace(lease.version, lease.transitions + (not is_ours))
+        await self._replace(lease.version, lease.transitions + (not is_ours))
         if is_new_term:
-            self._begin_term(started, lease.admissions)
+            self._begin_term(lease.admissions)
 
-    async def _replace(self, version: str, transitions: int) -> float:
-        """Replace the Lease if it still has this version. Returns when the request started."""
+    async def _replace(self, version: str, transitions: int) -> None:
+        """Replace the Lease if it still has this version."""
         started, self._stored = time.monotonic(), None
         try:
             ours = self._our_lease(version, transitions)
@@ -134,12 +136,11 @@ class Leadership:
         except Conflict:
             self._leads_until = 0.0  # another operator has written it
             raise
+        # The duration of the Lease counts from before the request: it may have been stored at once.
         self._leads_until = started + _RENEW_DEADLINE_SECONDS
-        return started
 
-    def _begin_term(self, started: float, inherited: Mapping[str, int]) -> None:
-        self._leads_until = started + _RENEW_DEADLINE_SECONDS
-        self.inherited = inherited
+    def _begin_term(self, inherited_admissions: Mapping[str, int]) -> None:
+        self.inherited_admissions = inherited_admissions
         self.term += 1
 
     def _has_expired(self, lease: Lease) -> bool:
@@ -162,7 +163,7 @@ class Leadership:
                 released = replace(lease, holder="")
                 await self._cluster.replace_lease(self._namespace, NAME, released)
         except ClusterError as error:
-            logger.warning("Cannot release the Lease; a successor must wait for it: %s", error)
+            logger.warning("Cannot release the Lease; the next leader must wait for it: %s", error)
 
     def _our_lease(self, version: str, transitions: int) -> Lease:
         return Lease(self._identity, version, LEASE_SECONDS, transitions, dict(self._admissions))

@@ -1,7 +1,8 @@
 """Serves /metrics, /healthz and /readyz from a thread of their own.
 
-The thread answers even while the event loop is busy. A busy loop is therefore never mistaken for
-a dead one: only :class:`~conversion_operator.controller.health.Health` counts.
+The thread responds even while the event loop is busy, so a busy event loop does not fail a probe.
+:class:`~conversion_operator.controller.health.Health` decides when the loop has been busy for too
+long.
 """
 
 from __future__ import annotations

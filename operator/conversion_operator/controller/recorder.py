@@ -1,6 +1,6 @@
 """Records status changes in logs, metrics and Events.
 
-Everything is recorded after its status was stored, so nothing is recorded twice or too early.
+A change is recorded after its status was stored, so no change is recorded twice or too early.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class EventRecorder:
         task.add_done_callback(self._posting.discard)
 
     def _log_and_count(self, conversion: Conversion, new: ConversionJobStatus) -> Event | None:
-        """Returns the Event to post; None if the change is not worth one."""
+        """Returns the Event to post, None if the change needs no Event."""
         old_phase = conversion.status.phase if conversion.status else None
         kind = conversion.spec.conversion_type if conversion.spec else "invalid"
         if new.phase.terminal:

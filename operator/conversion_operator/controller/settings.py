@@ -16,7 +16,7 @@ from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import Policy
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
-"""The secret that signs callbacks. It comes from an optional Secret."""
+"""The file with the key that signs callbacks, from an optional Secret."""
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
@@ -65,7 +65,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     converter_enabled: bool = True
-    """Whether conversions start. If false, running ones continue. Allowed: true or false."""
+    """Whether queued conversions start. If false, running conversions continue. Allowed: true or
+    false.
+    """
     converter_max_parallel: int = Field(3, ge=0)
     """Number of slots: how many conversions run at the same time, in all namespaces together.
     Allowed: 0 or more.
@@ -75,11 +77,11 @@ class Settings(BaseSettings):
     with the new image.
     """
     shared_volume_claim: str = Field("my-network-shared", min_length=1)
-    """Name of the PersistentVolumeClaim of the shared volume. Each namespace of conversions has its
-    own.
+    """Name of the PersistentVolumeClaim of the shared volume. Each namespace in `WATCH_NAMESPACES`
+    needs its own claim with this name.
     """
     watch_namespaces: Annotated[str, NoDecode] = Field("my-network", min_length=1)
-    """Namespaces whose ConversionJobs the operator serves, separated by commas."""
+    """Namespaces that the operator watches, separated by commas."""
     converter_timeout_seconds: Seconds = 21600
     """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 or
     more.
@@ -87,19 +89,19 @@ class Settings(BaseSettings):
     converter_stall_seconds: Seconds = 300
     """An attempt ends as Stalled after this time without progress. Allowed: 1 or more."""
     converter_start_timeout_seconds: Seconds = 300
-    """A container that has not started within this time releases its slot. The attempt is repeated
-    later. Allowed: 1 or more.
+    """An attempt whose container does not start within this time is ended and its slot is released.
+    The next attempt follows after a back-off. Allowed: 1 or more.
     """
     converter_queue_timeout_seconds: Seconds = 86400
-    """A conversion fails as QueueTimeout if its attempts cannot start a container within this time.
-    Waiting for a slot does not count. Allowed: 1 or more.
+    """A conversion fails as QueueTimeout when the start timeouts and back-offs of consecutive
+    attempts together reach this time. Time in the queue does not count. Allowed: 1 or more.
     """
     converter_unreachable_seconds: Seconds = 300
     """How long a node may be unreachable before its converter pods are evicted. Allowed: 1 or more.
     """
     converter_lost_seconds: Seconds = 900
-    """How long to wait until an evicted pod on an unreachable node is deleted. Then the conversion
-    fails as NodeLost. Allowed: 1 or more.
+    """How long to wait for the deletion of an evicted pod on an unreachable node. After this time
+    the conversion fails as NodeLost. Allowed: 1 or more.
     """
     converter_max_retries: int = Field(2, ge=0, le=10)
     """Default of `spec.maxRetries`: how many times to retry after a failure. Allowed: 0 to 10."""
@@ -108,7 +110,7 @@ class Settings(BaseSettings):
     Allowed: 0 or more.
     """
     converter_callback_url: Annotated[str, AfterValidator(_url)] = ""
-    """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no call. See
+    """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no callback. See
     [callbacks.md](callbacks.md).
     """
     converter_callback_hosts: Annotated[str, NoDecode, AfterValidator(_hosts)] = ""
@@ -138,7 +140,7 @@ class Settings(BaseSettings):
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """The namespaces to serve, without duplicates."""
+        """The namespaces to watch, without duplicates."""
         return _split(self.watch_namespaces)
 
     @property

@@ -1,8 +1,9 @@
-"""What is known about the cluster, in memory. kopf and the reflectors write it, workers read it.
+"""The objects that were observed in the cluster, in memory.
 
-An older version of an object never replaces a newer one, in whatever order they arrive. An object
-that a complete list does not contain is deleted. The store only says what was observed last, so
-the workers ask the API server before they conclude anything from absence.
+kopf and the reflectors write to the store. The workers read from it. An older version of an object
+never replaces a newer one, whichever arrives first. An object that a complete list does not contain
+is deleted. The store says only what was observed last, so the workers ask the API server before
+they conclude anything from a missing object.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from conversion_operator.core.model import Children, Conversion, Job, Pod
 Child = TypeVar("Child", Job, Pod)
 
 _DELETED_KEPT: Final = 10_000
-"""How many deleted uids to remember. A watch lasts about a minute: older events cannot come."""
+"""How many deleted uids to remember. A watch lasts about a minute, so no older events arrive."""
 
 
 class Store:
     """Conversions, Jobs and pods by uid.
 
-    ``on_change`` is called with the uid of each conversion that changes, or whose Job or pod
+    The store calls ``on_change`` with the uid of each conversion that changes, or whose Job or pod
     changes.
     """
 
     def __init__(self, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._conversions: dict[str, Conversion] = {}
-        # Uids are never reused. Without these, a late event would bring a deleted ConversionJob
-        # back.
+        # Uids are never reused. Without these uids, a late event would add a deleted ConversionJob
+        # again.
         self._deleted: dict[str, None] = {}
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, Pod] = {}
@@ -65,11 +66,14 @@ class Store:
         return {uid: self.children(uid) for uid in self._children}
 
     def complete(self, namespaces: Iterable[str]) -> bool:
-        """True once all resources of all namespaces were listed. Before, absence proves nothing."""
+        """True once all resources of all namespaces were listed.
+
+        Before that, a missing object proves nothing.
+        """
         return all((r, n) in self._listed for r in Resource for n in namespaces)
 
     def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
-        """Take a complete list. A known object that is neither on it nor newer is deleted.
+        """Take a complete list. Known objects that are neither in the list nor newer are deleted.
 
         Walks all known objects of the resource. Each reflector calls it once a minute.
         """
@@ -95,7 +99,7 @@ class Store:
             self.update(event.object)
 
     def update(self, item: Object) -> None:
-        """Take one object as it was read or written just now."""
+        """Take one object that was just read or written."""
         if isinstance(item, Conversion):
             self._update_conversion(item)
         elif isinstance(item, Job):
@@ -104,7 +108,7 @@ class Store:
             self._update_child(self._pods, item)
 
     def forget_deleted(self, uid: str) -> None:
-        """Drop the last known states of a conversion's deleted children; they are used up."""
+        """Forget the deleted children of a conversion, whose last states are no longer needed."""
         for child in tuple(self._children.get(uid, ())):
             known = self._jobs.get(child) or self._pods.get(child)
             if known is not None and known.deleted:

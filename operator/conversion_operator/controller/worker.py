@@ -71,7 +71,7 @@ class Worker:
             else:
                 self._queue.add_rate_limited(uid)
         except Exception:
-            # One odd object must not stop the others.
+            # One unexpected object must not stop the others.
             self._context.metrics.errors.inc()
             logger.exception("Cannot reconcile %s; retrying", uid)
             self._queue.add_rate_limited(uid)

@@ -2,7 +2,7 @@
 
 It holds each key once, and never gives one key to two workers. If a key is added while a worker
 has it, the queue returns it once more afterwards, so no change is missed. Adding a delayed key
-again can only make it due earlier.
+again never makes it due later.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class WorkQueue:
             self.add(key)
 
     def _promote_due(self) -> float | None:
-        """Make due keys ready. Returns the seconds until the next is due, None without any."""
+        """Make due keys ready. Returns the seconds until the next is due, None if no key waits."""
         now = self._clock()
         while self._timers:
             due, key = self._timers[0]

@@ -99,7 +99,7 @@ class Access:
         names = (request.name,) if request.name else ()
         asked = PolicyRule(request.namespace, request.kind.group, resource, request.verb, names)
         if not self.allows(user, asked):
-            raise _refusal(user, asked, request.name)
+            raise _rejection(user, asked, request.name)
 
     def allows(self, user: User, asked: PolicyRule) -> bool:
         """Whether one of the user's rules allows the request. Marks that rule as used."""
@@ -153,7 +153,7 @@ class Access:
         return {"allowed": any(self.allows(user, rule) for user in users)}
 
 
-def _refusal(user: User, asked: PolicyRule, name: str) -> StatusError:
+def _rejection(user: User, asked: PolicyRule, name: str) -> StatusError:
     resource, group = asked.resource, asked.group
     plural = resource.split("/")[0]
     qualified = f"{plural}.{group}" if group else plural

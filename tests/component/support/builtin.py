@@ -1,4 +1,4 @@
-"""Decodes built-in objects, and refuses unknown fields and wrong types.
+"""Decodes built-in objects, and rejects unknown fields and wrong types.
 
 The types are the official client's models, which are generated from the API server's OpenAPI
 document. The real server only warns about an unknown field unless the request has

@@ -65,7 +65,7 @@ class FakeCluster:
         self._by_job: dict[str, Script] = {}
         self._runs: dict[str, Run] = {}
         self._lost: set[str] = set()
-        self._refusals: dict[str, str] = {}
+        self._rejections: dict[str, str] = {}
         self._next_node = 0
         for name in nodes:
             self.add_node(name)
@@ -116,7 +116,7 @@ class FakeCluster:
         for scripts in self._scripts.values():
             scripts[:] = [replace(script, obstacle=None) for script in scripts]
         self.default = replace(self.default, obstacle=None)
-        self._refusals.clear()
+        self._rejections.clear()
         for version in self.storage.objects(JOBS):
             self.fix(version.obj["metadata"]["name"])
 
@@ -185,8 +185,8 @@ class FakeCluster:
                 self._kubelet.finish(_key(pod), drained().ending, self._run_of(pod))
 
     def forbid_pods(self, namespace: str, why: str) -> None:
-        """Refuses all pods in the namespace, with ``why`` as the admission plugin's message."""
-        self._refusals[namespace] = why
+        """Rejects all pods in the namespace, with ``why`` as the admission plugin's message."""
+        self._rejections[namespace] = why
 
     def allow_pods(self, namespace: str) -> None:
         """Ends ``forbid_pods``.
@@ -194,7 +194,7 @@ class FakeCluster:
         The Job controller notices at its next try, up to a minute later. ``fix`` makes it try
         at once.
         """
-        self._refusals.pop(namespace, None)
+        self._rejections.pop(namespace, None)
 
     # Time
 
@@ -245,8 +245,8 @@ class FakeCluster:
 
     # For the Job controller and the kubelets
 
-    def pod_refusal(self, job: Obj) -> str | None:
-        return self._refusals.get(job["metadata"]["namespace"])
+    def pod_rejection(self, job: Obj) -> str | None:
+        return self._rejections.get(job["metadata"]["namespace"])
 
     def pick_node(self, script: Script) -> str | None:
         nodes = [version.obj for version in self.storage.objects(NODES)]

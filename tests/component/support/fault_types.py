@@ -64,7 +64,7 @@ class Fault:
 
 
 @dataclass(eq=False)
-class Refusal(Fault):
+class Rejection(Fault):
     make: Callable[[Request], StatusError] = field(default=lambda _: errors.no_such_path())
     carried_out: bool = False
 

@@ -25,7 +25,7 @@ from tests.component.support.fault_types import (
     Hold,
     Hook,
     Latency,
-    Refusal,
+    Rejection,
     StreamFault,
     SwallowedAnswer,
     Tap,
@@ -116,11 +116,11 @@ class Faults:
             headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
             return StatusError(code, reason or word, message or text, details, headers)
 
-        return self._on(Refusal(**_split(options), make=make, carried_out=carried_out))
+        return self._on(Rejection(**_split(options), make=make, carried_out=carried_out))
 
     def conflict(self, **options: Any) -> AbstractContextManager[Fault]:
         """409, as for an outdated resourceVersion."""
-        return self._on(Refusal(**_split(options), make=_conflict))
+        return self._on(Rejection(**_split(options), make=_conflict))
 
     def quota(self, quota: str = "jobs", **options: Any) -> AbstractContextManager[Fault]:
         """403 on create, with the message of the quota admission plugin."""
@@ -136,7 +136,7 @@ class Faults:
         """400 on create, with the message of an admission webhook."""
         text = f'admission webhook "policy.example.com" denied the request: {message}'
         when = _split({"verb": "create"} | options)
-        return self._on(Refusal(**when, make=lambda _: StatusError(400, "BadRequest", text)))
+        return self._on(Rejection(**when, make=lambda _: StatusError(400, "BadRequest", text)))
 
     def pod_security(
         self, why: str = "allowPrivilegeEscalation != false", **options: Any
@@ -146,11 +146,11 @@ class Faults:
 
     def forbid(self, **options: Any) -> AbstractContextManager[Fault]:
         """403 with the message of RBAC."""
-        return self._on(Refusal(**_split(options), make=_no_right))
+        return self._on(Rejection(**_split(options), make=_no_right))
 
     def _forbid(self, why: str, options: dict[str, Any]) -> AbstractContextManager[Fault]:
         when = _split({"verb": "create"} | options)
-        return self._on(Refusal(**when, make=lambda request: _forbidden(request, why)))
+        return self._on(Rejection(**when, make=lambda request: _forbidden(request, why)))
 
     def black_hole(self, **options: Any) -> AbstractContextManager[Fault]:
         """Requests are accepted, but neither carried out nor answered. The socket stays open.

@@ -151,7 +151,7 @@ class JobController:
         due, _ = self._retries.get(job["metadata"]["uid"], (self._clock.now(), 0.0))
         if self._clock.now() < due:
             return
-        why = self._cluster.pod_refusal(job)
+        why = self._cluster.pod_rejection(job)
         obstacle = self._cluster.script_of(job).obstacle
         if why is None and obstacle is not None and obstacle.stage is Stage.NO_POD:
             why = obstacle.message
@@ -161,7 +161,7 @@ class JobController:
             except StatusError as error:
                 why = error.message
         if why is not None:
-            self._refused(key, job, why)
+            self._rejected(key, job, why)
 
     def _create(self, job: Obj, namespace: str) -> None:
         pod = podstatus.from_job(job, namespace)
@@ -169,7 +169,7 @@ class JobController:
         name = made.obj["metadata"]["name"]
         self._recorder.record(job, _COMPONENT, "SuccessfulCreate", f"Created pod: {name}")
 
-    def _refused(self, key: Key, job: Obj, why: str) -> None:
+    def _rejected(self, key: Key, job: Obj, why: str) -> None:
         name = f"{job['metadata']['name']}-xxxxx"
         text = why if "is forbidden" in why else f'pods "{name}" is forbidden: {why}'
         self._recorder.record(

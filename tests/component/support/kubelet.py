@@ -104,7 +104,7 @@ class Kubelet:
         if node is None:
             text = why or ""
             already = podstatus.condition(pod["status"], "PodScheduled")
-            self._change(key, lambda p: podstatus.refuse_schedule(p, text, self._clock.stamp()))
+            self._change(key, lambda p: podstatus.reject_schedule(p, text, self._clock.stamp()))
             if already is None or already.get("message") != text:
                 self._event(pod, "default-scheduler", "FailedScheduling", text, warning=True)
             return

@@ -87,7 +87,7 @@ def schedule(pod: Obj, node: str, stamp: str) -> None:
     set_condition(pod["status"], "PodScheduled", "True", stamp)
 
 
-def refuse_schedule(pod: Obj, message: str, stamp: str) -> None:
+def reject_schedule(pod: Obj, message: str, stamp: str) -> None:
     set_condition(pod["status"], "PodScheduled", "False", stamp, "Unschedulable", message)
 
 

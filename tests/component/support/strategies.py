@@ -71,7 +71,7 @@ class Strategy:
         return _with_status(new, old)
 
     def causes(self, kind: Kind, obj: Obj, old: Obj | None = None) -> Causes:
-        """The errors for which the server refuses an object."""
+        """The errors for which the server rejects an object."""
         found = metadata.causes(kind, obj)
         if kind is CONVERSIONJOBS:
             if self.custom is not None:

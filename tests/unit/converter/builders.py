@@ -37,7 +37,7 @@ AUDIO = AudioStream(
 )
 INFO = MediaInfo(
     container="mov,mp4,m4a,3gp,3g2,mj2",
-    size=2_700_000,
+    size_bytes=2_700_000,
     duration=10.0,
     video=(VIDEO,),
     audio=(AUDIO,),

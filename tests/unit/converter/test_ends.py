@@ -28,7 +28,7 @@ from media_converter.probing import ffprobe
 from media_converter.running import verify
 from media_converter.running.failures import cause, explain
 from media_converter.running.process import ProcessResult
-from media_converter.running.progress import Meter, max_duration
+from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.report import Reporter
 from media_converter.task import DEFAULT_TIMEOUT_SECONDS, read_task
 from tests.unit.converter.builders import GIB, INFO, LIMITS
@@ -172,7 +172,7 @@ def test_a_report_always_fits_and_keeps_the_end_of_the_log(text: str) -> None:
 
 
 def test_truncated_plain_audio_has_its_full_duration() -> None:
-    wav = INFO._replace(container="wav", size=1000, duration=10.0)
+    wav = INFO._replace(container="wav", size_bytes=1000, duration=10.0)
     assert verify.with_full_duration(wav, 1000).duration == 20.0
     assert verify.with_full_duration(wav, 0) == wav
     assert verify.with_full_duration(INFO, 1000) == INFO
@@ -198,38 +198,38 @@ def test_progress_never_goes_back_and_stays_below_100() -> None:
     meter = Meter(10.0, seen.append)
     for done in ("N/A", "-1", "2000000", "1000000", "9990000", "12000000"):
         for line in (f"out_time_us={done}", "speed=2.0x", "progress=continue"):
-            meter.line(line)
+            meter.add_line(line)
     assert [p.percent for p in seen] == [None, 0, 20, 20, 99, 99]
     assert seen[2].eta_seconds == 4
     blind = Meter(None, seen.append)
-    blind.line("out_time_us=5")
-    blind.line("progress=end")
+    blind.add_line("out_time_us=5")
+    blind.add_line("progress=end")
     assert seen[-1].percent is None
 
 
 def test_media_that_never_ends_is_damaged() -> None:
-    meter = Meter(2.0, lambda progress: None, max_duration(2.0, 192_000))
+    meter = Meter(2.0, lambda progress: None, max_plausible_duration(2.0, 192_000))
     for done in (10, 1984):
-        meter.line(f"out_time_us={done * 10**6}")
-        meter.line("progress=continue")
-    meter.line(f"out_time_us={1985 * 10**6}")
+        meter.add_line(f"out_time_us={done * 10**6}")
+        meter.add_line("progress=continue")
+    meter.add_line(f"out_time_us={1985 * 10**6}")
     with pytest.raises(ConversionError, match="never ends") as ended:
-        meter.line("progress=continue")
+        meter.add_line("progress=continue")
     assert ended.value.reason is ExitReason.INPUT_DAMAGED
 
 
 def test_a_duration_may_be_far_off_before_the_file_counts_as_damaged() -> None:
     # Ten minutes of speech at 6 kbit/s that promise a second; an hour of a slide without a length.
-    assert max_duration(1.0, 600 * 750) > 600
-    assert max_duration(None, 3600 * 10) > 3600
+    assert max_plausible_duration(1.0, 600 * 750) > 600
+    assert max_plausible_duration(None, 3600 * 10) > 3600
 
 
 @given(st.lists(st.text(max_size=20), max_size=20))
 def test_any_lines_are_accepted(lines: list[str]) -> None:
     meter = Meter(1.0, lambda progress: None)
     for line in lines:
-        meter.line(line)
-    meter.line("progress=end")
+        meter.add_line(line)
+    meter.add_line("progress=end")
 
 
 V2 = {"/sys/fs/cgroup/cpu.max": "150000 100000\n", "/sys/fs/cgroup/memory.max": f"{GIB}\n"}
@@ -282,7 +282,7 @@ def test_the_task_is_read_from_the_environment() -> None:
         {**ENVIRONMENT, "CONVERSION_OPTIONS": '{"size": "10x10"}', "BACKGROUND": "#0a141e"}
     )
     assert made.conversion_type is ConversionType.IMAGE_RESIZE
-    assert (made.format, made.background) == ("jpeg", "0A141E")
+    assert (made.output_format, made.background) == ("jpeg", "0A141E")
     assert made.timeout_seconds == DEFAULT_TIMEOUT_SECONDS
 
 
@@ -353,7 +353,7 @@ def test_the_rotation_is_found_in_the_stream_or_in_its_first_frame() -> None:
         found = ffprobe.parse(made)
         assert found
         assert found.video[0].rotation == 90
-        assert found.video[0].displayed == (360, 640)
+        assert found.video[0].displayed_size == (360, 640)
 
 
 def test_covers_and_undecodable_and_unknown_streams_are_distinguished() -> None:

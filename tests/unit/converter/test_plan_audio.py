@@ -8,7 +8,7 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.options import BITRATES, AudioOptions
 from media_converter.planning.audio import cover_step, plan_audio
-from media_converter.planning.audio_filters import audio_filter, mp3_rate, output_channels
+from media_converter.planning.audio_filters import audio_filter, mp3_sample_rate, output_channels
 from media_converter.probing.media import AudioStream
 from tests.unit.converter.builders import AUDIO, INFO, LIMITS, VIDEO, value_of
 
@@ -24,7 +24,7 @@ SONG = INFO._replace(container="flac", video=())
     ],
 )  # fmt: skip
 def test_every_sample_rate_becomes_one_that_players_support(rate: int, wanted: int) -> None:
-    assert mp3_rate(rate) == wanted
+    assert mp3_sample_rate(rate) == wanted
 
 
 def test_a_preview_reads_only_its_part() -> None:
@@ -99,8 +99,8 @@ def test_any_audio_becomes_stereo_or_mono_at_a_rate_of_mp3(audio: AudioStream, r
         assert audio.channels <= 2
         return
     chain = value_of(made.step.argv, "-af")
-    assert f"aresample={mp3_rate(audio.sample_rate)}:" in chain
-    assert mp3_rate(audio.sample_rate) in (32000, 44100, 48000)
+    assert f"aresample={mp3_sample_rate(audio.sample_rate)}:" in chain
+    assert mp3_sample_rate(audio.sample_rate) in (32000, 44100, 48000)
     assert output_channels(audio) in (1, 2)
     assert (output_channels(audio) == 1) == chain.endswith("mono")
 

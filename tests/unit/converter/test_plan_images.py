@@ -10,7 +10,7 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import ImageOptions, ThumbnailOptions
-from media_converter.planning.image import MAX_ANIMATION_PIXELS, MAX_PIXELS, plan_image
+from media_converter.planning.image import MAX_ANIMATION_PIXELS, MAX_IMAGE_PIXELS, plan_image
 from media_converter.planning.thumbnail import (
     ThumbnailRequest,
     candidate_times,
@@ -86,7 +86,7 @@ def test_only_animated_formats_keep_frames() -> None:
         ImageInfo("png", 30000, 30000),
         ImageInfo("png", 10000, 6000),
         ImageInfo("gif", 5000, 5000, pages=500),
-        ImageInfo("gif", 1, 1, pages=500, canvas=25_000_000),
+        ImageInfo("gif", 1, 1, pages=500, canvas_pixels=25_000_000),
     ],
 )
 def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
@@ -101,7 +101,7 @@ def test_no_plan_decodes_more_than_the_limits(width: int, height: int, pages: in
     try:
         made = plan_image(info, ImageOptions(), "webp", WHITE, Limits(threads=1, memory=None))
     except ConversionError:
-        assert width * height > MAX_PIXELS or width * height * pages > MAX_ANIMATION_PIXELS
+        assert width * height > MAX_IMAGE_PIXELS or width * height * pages > MAX_ANIMATION_PIXELS
     else:
         assert width * height * pages <= MAX_ANIMATION_PIXELS
         assert made.expected.size
@@ -113,7 +113,7 @@ def test_the_header_of_an_image() -> None:
         b"n-pages: 10\norientation: 9\ncomment: n-pages: 1\nn-pages: 1\n"
     )
     assert vipsheader.parse(text) == ImageInfo(
-        "gif", 200, 100, pages=10, alpha=True, held_bytes=5.0
+        "gif", 200, 100, pages=10, has_alpha=True, held_bytes=5.0
     )
     assert vipsheader.parse(b"width: 1\nheight: 1\nvips-loader: svgload\n") is None
     assert vipsheader.parse(b"") is None
@@ -190,8 +190,8 @@ IMAGES = st.builds(
     st.integers(1, 7000),
     pages=st.integers(1, 4),
     orientation=st.integers(1, 8),
-    canvas=st.just(0),
-    alpha=st.booleans(),
+    canvas_pixels=st.just(0),
+    has_alpha=st.booleans(),
     held_bytes=st.floats(0, 10),
 )
 FORMATS = st.sampled_from(["jpeg", "png", "webp", "gif", "avif"])

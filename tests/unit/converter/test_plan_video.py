@@ -13,7 +13,7 @@ from media_converter.limits import Limits
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.filters import fit_box, fit_short_side
-from media_converter.planning.video import MAX_FRAME_RATE, fits, output_size, plan_video
+from media_converter.planning.video import MAX_FRAME_RATE, can_copy_video, output_size, plan_video
 from media_converter.probing.codecs import VIDEO_DECODERS
 from media_converter.probing.media import MediaInfo, VideoStream
 from tests.unit.converter.builders import (
@@ -170,24 +170,26 @@ def test_4k_fits_a_gibibyte_and_otherwise_the_needed_limit_is_named() -> None:
 
 
 def test_the_needed_limit_is_enough() -> None:
-    deep = VIDEO._replace(width=3840, height=2160, pixel_format="yuv420p10le")
+    deep = VIDEO._replace(
+        width=3840, height=2160, pixel_format="yuv420p10le", color_transfer="smpte2084"
+    )
     for mebibytes in range(128, 2048, 64):
         limits = Limits(threads=2, memory=mebibytes << 20)
         try:
-            memory.choose(deep, (3840, 2160), limits, True)
+            memory.choose_encoder_settings(deep, (3840, 2160), limits)
         except ConversionError as error:
             needed = int(error.message.split("limit of ")[1].split(" MiB")[0])
-            memory.choose(deep, (3840, 2160), Limits(1, needed << 20), True)
+            memory.choose_encoder_settings(deep, (3840, 2160), Limits(1, needed << 20))
             assert needed > mebibytes
 
 
-def test_less_memory_never_means_more_effort() -> None:
+def test_less_memory_never_means_more_frames_in_the_encoder() -> None:
     frames = []
     for mebibytes in (2048, 1024, 800, 700):
-        effort, threads = memory.choose(
-            VIDEO._replace(width=3840, height=2160), (3840, 2160), Limits(2, mebibytes << 20), False
+        settings, threads = memory.choose_encoder_settings(
+            VIDEO._replace(width=3840, height=2160), (3840, 2160), Limits(2, mebibytes << 20)
         )
-        frames.append((effort.frames, threads))
+        frames.append((settings.frames, threads))
     assert frames == sorted(frames, reverse=True)
     assert frames[0][1] == 2
 
@@ -265,7 +267,7 @@ def test_every_stream_gets_a_plan_or_a_file_fault(
     assert argv[argv.index("-i") + 1] == "file:/proc/self/fd/3"
     assert argv.index("-threads") < argv.index("-i")
     if value_of(argv, "-c:v") == "copy":
-        assert fits(info, video, options)
+        assert can_copy_video(info, video, options)
         assert made.expected.size == (video.width, video.height)
     else:
         assert "format=yuv420p" in value_of(argv, "-vf")

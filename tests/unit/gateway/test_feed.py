@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.cluster.conversions import Conversion
-from conversion_operator.cluster.errors import Expired, Refused
+from conversion_operator.cluster.errors import Expired, Rejected
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import feed
 from converter_gateway.feed import CursorTooOld, FeedPool
@@ -158,7 +158,7 @@ async def test_a_watch_that_has_expired_is_not_followed_any_more() -> None:
             feeds.feed(N, 1)
 
 
-@pytest.mark.parametrize("error", [Refused("no right", 403), RuntimeError("a fault of ours")])
+@pytest.mark.parametrize("error", [Rejected("no right", 403), RuntimeError("a fault of ours")])
 async def test_a_watch_that_fails_for_good_does_not_have_listeners_spin(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ from conversion_operator.cluster.conversions import Conversion, queue_positions
 from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway.errors import ApiError
 from converter_gateway.naming import conversion_name
-from converter_gateway.paths import PathRefused, parse_mappings, to_volume
+from converter_gateway.paths import PathRejected, parse_mappings, to_volume
 from converter_gateway.requests import parse_convert
 from converter_gateway.translate import statistics, to_response
 
@@ -48,8 +48,8 @@ def test_paths_under_a_prefix_are_taken_to_the_volume(given: str, expected: str)
         "a/./b",
     ],
 )
-def test_other_paths_are_refused(given: str) -> None:
-    with pytest.raises(PathRefused):
+def test_other_paths_are_rejected(given: str) -> None:
+    with pytest.raises(PathRejected):
         to_volume(given, MAPPINGS)
 
 
@@ -122,7 +122,7 @@ def test_a_callback_url_becomes_notify() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"null", b"{", b'"\\ud800"'])
-def test_what_is_no_object_is_refused(raw: bytes) -> None:
+def test_what_is_no_object_is_rejected(raw: bytes) -> None:
     with pytest.raises(ApiError):
         parse_convert(raw, MAPPINGS)
 

@@ -12,7 +12,7 @@ def test_a_burst_then_the_rate() -> None:
     assert [rate.take("a", 10.0) for _ in range(4)] == [0, 0, 0, 0.5]
     assert rate.take("b", 10.0) == 0, "each caller has its own"
     assert rate.take("a", 10.5) == 0
-    assert rate.take("a", 10.5) == 0.5, "what was refused did not count, what was let through did"
+    assert rate.take("a", 10.5) == 0.5, "what was rejected did not count, what was let through did"
     assert [rate.take("a", 1000.0) for _ in range(4)] == [0, 0, 0, 0.5]
 
 

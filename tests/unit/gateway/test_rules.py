@@ -1,4 +1,4 @@
-"""The rules of the content pipeline: what they say, what is refused, and how they change."""
+"""The rules of the content pipeline: what they say, what is rejected, and how they change."""
 
 from __future__ import annotations
 

@@ -91,6 +91,6 @@ def test_a_job_created_twice_is_noticed_when_one_answer_was_lost() -> None:
     assert audit.jobs_made(records, "n") == {"j-1": 2}
 
 
-def test_refused_requests_and_incomplete_lines_are_not_changes() -> None:
+def test_rejected_requests_and_incomplete_lines_are_not_changes() -> None:
     lines = [json.dumps(job("j-1", 409)), json.dumps(job("j-1")), json.dumps(job("j-2"))[:40]]
     assert list(audit.changes(lines)) == [job("j-1")]

@@ -156,7 +156,7 @@ def test_missing_claim_stops_its_namespace_only() -> None:
     assert POLICY.claim_name in queue.blocks[a.key.uid].message
 
 
-def test_a_refused_conversion_does_not_block_the_next() -> None:
+def test_a_rejected_conversion_does_not_block_the_next() -> None:
     block = Block(Reason.POD_REJECTED, "no")
     queue = queue_of(many(2), obstacles=Obstacles(rejected={"uid-0000": block}))
     assert queue.order == ("uid-0001",)

@@ -1,4 +1,4 @@
-"""Callbacks: back-off and giving up, addresses refused, signatures."""
+"""Callbacks: back-off and giving up, addresses rejected, signatures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_next_send(attempts: int, last: int | None, expected: int | None) -> Non
         ("fd00:ec2::254", False),
         ("100.100.100.200", False),
         ("168.63.129.16", False),
-        ("0.0.0.0", False),  # noqa: S104 - refused, not bound
+        ("0.0.0.0", False),  # noqa: S104 - rejected, not bound
         ("::", False),
         ("224.0.0.1", False),
         ("ff02::1", False),
@@ -57,7 +57,7 @@ def test_addresses(address: str, allowed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "refused"),
+    ("url", "rejected"),
     [
         ("https://hooks.example/a?b=c", None),
         ("http://HOOKS.example.:8080/", None),
@@ -71,9 +71,9 @@ def test_addresses(address: str, allowed: bool) -> None:
         ("https:///path", "not in CONVERTER_CALLBACK_HOSTS"),
     ],
 )
-def test_targets(url: str, refused: str | None) -> None:
+def test_targets(url: str, rejected: str | None) -> None:
     message = policy.url_problem(url, frozenset({"hooks.example"}))
-    assert message is None if refused is None else refused in (message or "")
+    assert message is None if rejected is None else rejected in (message or "")
 
 
 def test_an_empty_list_allows_no_host() -> None:

@@ -147,7 +147,7 @@ class TestNextStep:
             ("", HOSTS, "URL was removed"),
         ],
     )
-    def test_what_is_refused_is_given_up_at_once(
+    def test_what_is_rejected_is_given_up_at_once(
         self, url: str, hosts: frozenset[str], why: str
     ) -> None:
         found = policy.next_step(DONE, at(12), url, hosts, True)

@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         if plan.status is None or stored is None or stored["metadata"]["uid"] != uid:
             return
         if uid in self.ended and plan.status.phase != self.ended[uid]:
-            return  # the CRD refuses it
+            return  # the CRD rejects it
         stored["status"] = plan.status.to_json()
         if plan.status.phase.terminal:
             self.ended[uid] = str(plan.status.phase)

@@ -41,7 +41,7 @@ def crd_says(case: Case) -> list[str]:
     body = case.manifest("a", "default")
     said = [f"{where}: {problem}" for where, problem in schema.causes(body)]
     for rule, message in rules:
-        # A rule that ends in an error refuses, too.
+        # A rule that ends in an error rejects, too.
         if rule.eval(data={"self": body["spec"]}).plain_value() is not True:
             said.append(message)
     return said
@@ -56,16 +56,16 @@ def gateway_says(case: Case) -> str:
     }
     try:
         parse_convert(orjson.dumps(body), ())
-    except ApiError as refusal:
-        return refusal.message
+    except ApiError as rejection:
+        return rejection.message
     return ""
 
 
 def converter_says(case: Case) -> str:
     try:
         parse(ConversionType(case.kind), {case.option: case.value})
-    except OptionError as refusal:
-        return str(refusal)
+    except OptionError as rejection:
+        return str(rejection)
     return ""
 
 

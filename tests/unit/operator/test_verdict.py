@@ -170,7 +170,7 @@ ENDS: list[tuple[str, Children, Outcome, str]] = [
         "DeadlineExceeded",
     ),
     (
-        "refused by the kubelet",
+        "rejected by the kubelet",
         children(job(), pod(phase="Failed", reason="OutOfcpu", message="no cpu")),
         Outcome.DISRUPTION,
         "StartError",
@@ -228,7 +228,7 @@ WAITS = [
     ("unschedulable", [job(), pod(unschedulable="0/1 nodes")], "", Reason.UNSCHEDULABLE),
     ("pull", [job(), pod(waiting_reason="ImagePullBackOff")], "", Reason.IMAGE_PULL_FAILED),
     (
-        "pull refused",
+        "pull rejected",
         [job(), pod(waiting_reason="ErrImageNeverPull")],
         "",
         Reason.IMAGE_PULL_FAILED,
