@@ -280,7 +280,7 @@ def test_playlists_are_not_followed(
     kitchen.write("other.mp4", kitchen.read(kitchen.base()))
     source = kitchen.write(name, PLAYLISTS[name])
     run = converter.refused(kind, source, TARGETS[kind], ExitReason.UNSUPPORTED_FORMAT)
-    # Refused by its content, before a demuxer sees it. In addition, ffmpeg has no such demuxer.
+    # Rejected by its content, before a demuxer sees it. In addition, ffmpeg has no such demuxer.
     assert CALLED.get(name, "") in run.report.message
     quick(run)
 

@@ -204,7 +204,7 @@ def may_connect(address: str) -> bool:
             inner = IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return may_connect(str(inner))
-    rejected = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
+    refused = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
     # is_reserved includes the deprecated IPv6 forms of IPv4 addresses.
-    rejected = rejected or ip.is_reserved or ip in THIS_NETWORK
-    return not rejected and not any(ip in network for network in METADATA_SERVICES)
+    refused = refused or ip.is_reserved or ip in THIS_NETWORK
+    return not refused and not any(ip in network for network in METADATA_SERVICES)
