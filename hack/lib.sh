@@ -87,7 +87,7 @@ debian_mirror() {
   printf '%s\n' "$mirror"
 }
 
-# Succeeds if a container registry answers. The answer is kept for ten minutes, so that a run does
+# Succeeds if a container registry responds. The result is kept for ten minutes, so that a run does
 # not wait for a timeout at every image, and does not mix pulled and built images.
 registry_answers() {
   local verdict=$TOOLS/registry

@@ -280,7 +280,7 @@ async def test_given_up_after_an_hour(
                 break
             await go_to(api, op, note["nextAttemptTime"])
         await api.until(lambda: op.metric("converter_callbacks_given_up_total") == 1)
-    assert (note["state"], note["message"]) == ("GaveUp", "The receiver answered 500")
+    assert (note["state"], note["message"]) == ("GaveUp", "The receiver responded 500")
     assert len(receiver.received) == note["attempts"] == 12
     ended = datetime.fromisoformat(status_of(api, "c")["completionTime"])
     last = datetime.fromisoformat(note["lastAttemptTime"])

@@ -138,7 +138,7 @@ def _describe(response: Response) -> str:
     if not response.code:
         return one_line(response.problem, NOTIFY_MESSAGE_MAX_BYTES)
     more = "; redirects are not followed" if 300 <= response.code < 400 else ""
-    return f"The receiver answered {response.code}{more}"
+    return f"The receiver responded {response.code}{more}"
 
 
 def _parse_retry_after(header: str, now: datetime) -> timedelta:
@@ -204,7 +204,7 @@ def may_connect(address: str) -> bool:
             inner = IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return may_connect(str(inner))
-    refused = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
+    forbidden = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
     # is_reserved includes the deprecated IPv6 forms of IPv4 addresses.
-    refused = refused or ip.is_reserved or ip in THIS_NETWORK
-    return not refused and not any(ip in network for network in METADATA_SERVICES)
+    forbidden = forbidden or ip.is_reserved or ip in THIS_NETWORK
+    return not forbidden and not any(ip in network for network in METADATA_SERVICES)

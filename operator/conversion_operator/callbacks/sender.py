@@ -64,7 +64,7 @@ class CallbackSender:
             ) as response:
                 return Response(response.status, response.headers.get("Retry-After", ""))
         except TimeoutError:
-            return Response(problem=f"The receiver did not answer within {self._seconds:.0f} s")
+            return Response(problem=f"The receiver did not respond within {self._seconds:.0f} s")
         except aiohttp.ClientConnectorCertificateError:
             return Response(problem="The certificate of the host is not trusted")
         except aiohttp.ClientConnectorError as error:

@@ -3,7 +3,7 @@
 ClusterError
   ├─ NotFound      the object does not exist
   ├─ Conflict      the stored object is another one, or has another version
-  ├─ Rejected       nothing was done; the same request would fail again
+  ├─ Rejected      nothing was done; the same request would fail again
   ├─ Expired       the version is too old: list again
   └─ Unavailable   unknown: the server may have carried out the request
 """

@@ -192,7 +192,7 @@ class TestResponses:
         after = policy.after_response(late, at(ENDED + 3590), Response(500))
         assert (after.state, after.attempts) == (NotifyState.GAVE_UP, 4)
         assert after.next_attempt_time is None
-        assert after.message == "The receiver answered 500"
+        assert after.message == "The receiver responded 500"
 
     def test_a_success_is_one_at_any_time(self) -> None:
         after = policy.after_response(noted(attempts=3), at(99999), Response(200))
