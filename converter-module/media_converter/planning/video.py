@@ -47,8 +47,8 @@ _MAX_AAC_BIT_RATE: Final = 400_000
 class Quality(NamedTuple):
     """The settings behind one value of ``options.quality``. ``crf`` is libx264's option.
 
-    A video is stream-copied only if its bit rate does not exceed the larger of ``copy_bit_rate``
-    and ``copy_bits_per_pixel`` times pixels per frame times frames per second.
+    A video above a bit rate limit is not stream-copied. The limit is ``copy_bit_rate``, or
+    ``copy_bits_per_pixel`` for each pixel of each frame in a second if that is larger.
     """
 
     crf: int
@@ -71,7 +71,7 @@ def plan_video(
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on.
     """
     video = choose_video(info)
-    refuse_without_base_layer(video)
+    refuse_dolby_vision_only(video)
     if info.duration and options.start >= info.duration:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE,
@@ -145,12 +145,12 @@ def refuse_too_large(video: VideoStream) -> None:
         )
 
 
-def refuse_without_base_layer(video: VideoStream) -> None:
-    """Raise ConversionError with the reason UnsupportedFormat for some Dolby Vision videos.
+def refuse_dolby_vision_only(video: VideoStream) -> None:
+    """Raise ConversionError with the reason UnsupportedFormat if only Dolby Vision can show it.
 
-    Without a compatible base layer, decoders that do not know Dolby Vision show wrong colours.
+    Other decoders show wrong colours if there is no compatible base layer.
     """
-    if video.dolby_profile == 5 or not video.dolby_compatible:
+    if video.needs_dolby_vision:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
             f"Dolby Vision profile {video.dolby_profile} has no base layer that other decoders can "
@@ -213,9 +213,9 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
 
 
 def _frame_rate(video: VideoStream) -> float:
-    """Frames per second: the larger of r_frame_rate and avg_frame_rate.
+    """Frames per second: the larger of r_frame_rate and avg_frame_rate. Either can be too low.
 
-    So neither of them can understate the rate. MAX_FRAME_RATE if neither is known.
+    MAX_FRAME_RATE if neither is known.
     """
     frame_rates = [rate for rate in (video.r_frame_rate, video.avg_frame_rate) if rate]
     return max((rate[0] / rate[1] for rate in frame_rates), default=float(MAX_FRAME_RATE))
@@ -232,8 +232,9 @@ def _encoder_options(
     frame_rate_limit = MAX_FRAME_RATE if _frame_rate(video) > MAX_FRAME_RATE else None
     settings, threads = memory.choose_encoder_settings(video, size, limits)
     argv = ["-vf", video_filter(video, size, frame_rate_limit, background)]
-    # The setpts filter that video_filter adds for a GIF with frames of 10 ms leaves the last frame
-    # without a duration. A constant frame rate sets it.
+    # Browsers show the 10 ms frames of a GIF for 100 ms each, and video_filter retimes them with
+    # setpts. That leaves the last frame without a duration. A constant rate of 10 frames per
+    # second gives it one.
     argv += ["-fps_mode", "cfr", "-r", "10"] if has_10ms_frames(video) else ["-fps_mode", "vfr"]
     argv += ["-c:v", "libx264", "-preset", settings.preset, "-crf", str(quality.crf)]
     argv += ["-x264-params", settings.parameters, "-profile:v", "high", "-threads:v", str(threads)]

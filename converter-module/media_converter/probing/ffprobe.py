@@ -106,7 +106,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
         return None
     side_data = stream.get("side_data_list", ())
     rotation, mirrored = _rotation((*side_data, *frame.get("side_data_list", ())))
-    dolby_profile, dolby_compatible = _dolby(side_data)
+    dolby_profile, needs_dolby_vision = _dolby_vision(side_data)
     pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
 
     def frame_or_stream(name: str) -> str:
@@ -141,7 +141,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
         bit_rate=_whole(stream.get("bit_rate")),
         coded_alpha=str(stream.get("tags", {}).get("alpha_mode", "")) == "1",
         dolby_profile=dolby_profile,
-        dolby_compatible=dolby_compatible,
+        needs_dolby_vision=needs_dolby_vision,
     )
 
 
@@ -191,13 +191,13 @@ def _is_mirrored(matrix: str) -> bool:
     return a * d - b * c < 0
 
 
-def _dolby(side_data: Iterable[Mapping[str, Any]]) -> tuple[int | None, bool]:
-    """Dolby Vision profile, and whether decoders without Dolby Vision can show the base layer."""
+def _dolby_vision(side_data: Iterable[Mapping[str, Any]]) -> tuple[int | None, bool]:
+    """The Dolby Vision profile, and whether only Dolby Vision decoders can show the video."""
     for entry in side_data:
         if "dv_profile" in entry:
             profile = _whole(entry["dv_profile"])
-            return profile, bool(_whole(entry.get("dv_bl_signal_compatibility_id")))
-    return None, True
+            return profile, profile == 5 or not _whole(entry.get("dv_bl_signal_compatibility_id"))
+    return None, False
 
 
 def _stream_duration(stream: Mapping[str, Any]) -> float | None:

@@ -22,7 +22,7 @@ class VideoStream(NamedTuple):
     per second, ``start`` and ``duration`` in seconds, ``bit_rate`` in bits per second.
     ``field_order`` is progressive, tt, bb, tb, bt or unknown. ``coded_alpha`` says that VP8 or VP9
     has an alpha channel in a second bit stream. ``dolby_profile`` is None without Dolby Vision.
-    ``dolby_compatible`` says that decoders without Dolby Vision can show the base layer.
+    ``needs_dolby_vision`` says that only Dolby Vision decoders can show the video.
     """
 
     stream_index: int
@@ -47,7 +47,7 @@ class VideoStream(NamedTuple):
     bit_rate: int | None = None
     coded_alpha: bool = False
     dolby_profile: int | None = None
-    dolby_compatible: bool = True
+    needs_dolby_vision: bool = False
 
     @property
     def displayed_size(self) -> tuple[int, int]:

@@ -149,7 +149,7 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.NODE_UNREACHABLE: Explanation(
             "The node does not respond. The pod may still be running on it.",
-            "Retried automatically once the pod object is deleted, up to 10 times. Restart the "
+            "Retried automatically, up to 10 times, after the pod object is deleted. Restart the "
             "node, or shut it down permanently and run `kubectl delete node NODE`. After "
             "`CONVERTER_LOST_SECONDS` the conversion fails as `NodeLost`.",
         ),
@@ -341,21 +341,21 @@ reason and the message of a conversion:
 kubectl -n NAMESPACE get convjob NAME -o jsonpath='{.status.reason}: {.status.message}{"\\n"}'
 ```
 
-The last column begins with what the operator does automatically:
+The last column says what the operator does automatically, and then what you can do:
 
 - **Starts automatically**: the conversion waits. It can start when the cause no longer exists.
 - **Retried automatically without limit**: the operator tries again until the attempt starts or the
   conversion is cancelled.
 - **Retried automatically until `QueueTimeout`**: an attempt whose container does not start within
   `CONVERTER_START_TIMEOUT_SECONDS` is ended and its slot is released. The next attempt follows
-  after a back-off. If this goes on for `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as
-  `QueueTimeout`.
+  after a back-off. If these times add up to `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails
+  as `QueueTimeout`.
 - **Retried automatically, up to `spec.maxRetries` times**: the attempt failed. The default is
   `CONVERTER_MAX_RETRIES`.
 - **Retried automatically, up to 10 times**: the cluster ended the attempt. This does not count
   against `spec.maxRetries`.
-- **Not retried**: the conversion has ended. What it converts cannot be changed, so remove the cause
-  and create a new ConversionJob.
+- **Not retried**: the conversion has ended. You cannot change the paths and options in its spec, so
+  remove the cause and create a new ConversionJob.
 
 In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
 `status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).

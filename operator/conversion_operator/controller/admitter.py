@@ -3,13 +3,12 @@
 As in Kueue, admission means that a conversion gets a slot. It is not the admission control of the
 API server.
 
-Passes run one after the other. Each reserves free slots. Each pass writes the attempts that it
-admits to the Lease before it creates their Jobs; the next leader reads them from there. So a create
-request that a suspended operator process sends late is for a conversion that already holds its
-slot.
+Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
+admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
+process is suspended and sends a create request late, the conversion already holds a slot.
 
-A reservation ends only when the Job is in the store, or when it is certain that it will not be
-created: a create request whose response was lost may still have created it.
+A lost response does not show whether the Job was created. So a reservation ends only when the Job
+is in the store, or when the Job certainly will not be created.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ _REJECTION_CACHE_SECONDS: Final = 20.0
 _CREATE_RETRY_FIRST_DELAY: Final = 0.5
 _CREATE_RETRY_LONGEST_DELAY: Final = 10.0
 _LATE_CREATE_SECONDS: Final = 75.0
-"""How long after a create request without a response the API server may still create the Job. The
-API server itself gives up on a request after a minute."""
+"""If a create request got no response, the API server may still create the Job for this long. It
+gives up on a request after a minute."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +65,9 @@ class Admitter:
     def __init__(
         self, context: ControllerContext, leadership: Leadership, enqueue: Callable[[str], None]
     ) -> None:
+        self._leadership = leadership
         # The term in which this operator last took over the admissions of the former leader.
-        self._leadership, self._prepared_term = leadership, 0
+        self._prepared_term = 0
         self.queue = Queue((), {})
         self._context, self._enqueue = context, enqueue
         self._cluster, self._store = context.cluster, context.store
@@ -124,7 +124,7 @@ class Admitter:
         self._publish_queue(queue, held, policy)
         retry_at = queue.next_retry_at
         delay = (retry_at - now).total_seconds() if retry_at else _PASS_SECONDS
-        # Run again as soon as a cached claim or rejection expires.
+        # While there is an obstacle, check every few seconds whether it still exists.
         has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
         return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_SECONDS)
 
@@ -246,8 +246,8 @@ class Admitter:
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists.
 
-        ``unknown_since`` is the monotonic time at which a create request with an unknown result
-        may last have been sent; None if there is none.
+        ``unknown_since`` is the latest monotonic time at which a create request with an unknown
+        result can have been sent. It is None if there is no such request.
         """
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         try:
@@ -299,7 +299,7 @@ class Admitter:
         return conversion if may_start else None
 
     async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
-        """Send one create request. True if the API server created or rejected the Job."""
+        """Send one create request. False if the result is not known yet."""
         uid = conversion.key.uid
         retries = conversion.status.retries if conversion.status else None
         memory_doubled = bool(retries and retries.out_of_memory)
@@ -338,7 +338,7 @@ class Admitter:
         return True
 
     def _record_rejection(self, uid: str, block: Block) -> None:
-        logger.warning("The Job of %s was rejected: %s", uid, block.message)
+        logger.warning("The Job of %s was not created: %s", uid, block.message)
         self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
 
 

@@ -24,8 +24,8 @@ from conversion_operator.core.plan import (
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, until_sweep_deleted
 
 CALLBACK_HOLD: Final = timedelta(days=1)
-"""How long after a conversion ends its pending callback keeps it from being deleted. The callback
-loop gives up after an hour. If no operator ran during that hour, the next one still sends the
+"""A pending callback keeps an ended conversion from being deleted for this long. The callback loop
+gives up an hour after the end. If no operator ran during that hour, the next one still sends the
 callback once."""
 
 
@@ -64,16 +64,16 @@ def _until_deleted(job: Job, snapshot: Snapshot, time_since_end: timedelta) -> t
     """How long until this Job is deleted. Zero or negative: delete it now."""
     if job.attempt == SWEEP_ATTEMPT:
         return until_sweep_deleted(job, time_since_end, snapshot.now, snapshot.policy)
-    if job.live and not _is_stopped_last_job(job, snapshot):
+    if job.live and not _is_last_job_without_container(job, snapshot):
         return timedelta(0)  # a stale Job, or one whose container may still run
     return TOMBSTONE_TTL - time_since_end
 
 
-def _is_stopped_last_job(job: Job, snapshot: Snapshot) -> bool:
+def _is_last_job_without_container(job: Job, snapshot: Snapshot) -> bool:
     """True if this is the Job of the last attempt and none of its containers runs."""
     last = last_recorded_attempt(snapshot.status)
     pods = (pod for pod in snapshot.children.pods if pod.job_name == job.name)
-    # containerStatuses shows that the container terminated a second or two before the pod phase
-    # and the Job's conditions do. Until then the Job still looks live.
+    # The end of the container appears in containerStatuses a second or two earlier than in the pod
+    # phase and in the Job's conditions. Until then the Job still looks live.
     running = any(pod.live and pod.terminated is None for pod in pods)
     return last is not None and job.attempt == last.number and not running

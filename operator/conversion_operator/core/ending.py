@@ -51,7 +51,7 @@ def end_conversion(
 
 
 def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
-    """The plan that stops an attempt. The phase becomes Cancelled once the pod has terminated."""
+    """The plan that stops an attempt. The phase becomes Cancelled once its pod has terminated."""
     limit = snapshot.now - FORCE_AFTER
     overdue = (
         DeletePod(pod, force=True)

@@ -202,10 +202,10 @@ class Children:
             tuple(pod for pod in self.pods if pod.attempt == attempt),
         )
 
-    def stale_jobs(self, current: int | None) -> tuple[Job, ...]:
-        """The Jobs of attempts other than the current one; all Jobs if ``current`` is None.
+    def stale_jobs(self, current: int) -> tuple[Job, ...]:
+        """The Jobs of attempts other than the current one.
 
-        A live one was created by a request that arrived late.
+        If such a Job is live, a create request that arrived late has created it.
         """
         return tuple(job for job in self.jobs if job.attempt != current)
 

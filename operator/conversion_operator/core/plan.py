@@ -12,9 +12,8 @@ from conversion_operator.core.model import Children, Conversion, Job, Pod, Polic
 from media_converter.contract import Progress
 
 TOMBSTONE_TTL: Final = timedelta(seconds=120)
-"""How long a finished Job is kept after the terminal status is written. A delayed duplicate of its
-create request, sent by an operator process that was suspended, then fails with 409
-AlreadyExists."""
+"""How long a finished Job is kept after the conversion ends. If an operator process was suspended
+and sends the create request of that Job late, the API server responds with 409 AlreadyExists."""
 
 PROGRESS_INTERVAL: Final = timedelta(seconds=10)
 """How often to read and write the progress of a running conversion."""
@@ -23,14 +22,14 @@ POSITION_INTERVAL: Final = timedelta(seconds=60)
 """Shortest time between two writes of a queue position."""
 
 STARTING_WRITE_DELAY: Final = timedelta(seconds=2)
-"""Age of a Job before Starting is written. Most containers run by then, so the write is not
-needed."""
+"""The operator writes the phase Starting only if the Job is at least this old. Most containers run
+by then, so the write is not needed."""
 
 STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""
 
 FORCE_AFTER: Final = timedelta(seconds=60)
-"""How long to wait for a cancelled pod to terminate before deleting it by force."""
+"""How long after its grace period a cancelled pod is deleted by force if it has not terminated."""
 
 STOP_RECHECK_INTERVAL: Final = timedelta(seconds=60)
 """How often to check whether a deleted Job and its pod have stopped, if no watch event says so."""
@@ -75,12 +74,13 @@ class Block:
 class Snapshot:
     """Everything that one decision depends on.
 
-    ``position`` is 1 for the next conversion in the queue. It is None if the conversion is not in
-    the queue, or if the conversion is newer than the queue. ``block`` is set if something other
-    than the slots keeps the conversion from starting. ``warning`` is the latest Warning Event of a
-    Job or pod that has not started. It is an empty string if there is none. ``progress`` and
-    ``logs`` are the latest output of the running converter. ``last_write_age`` is the time since
-    this operator process last wrote the status. It is None if this process has not written it.
+    ``position`` is 1 for the next conversion in the queue. It is None if the conversion is not
+    in the queue, or was created after the last admission pass. ``block`` is set if something
+    other than the slots keeps the conversion from starting. ``warning`` is the latest Warning
+    Event of a Job or pod that has not started. It is an empty string if there is none.
+    ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age``
+    is the time since this operator process last wrote the status. It is None if this process
+    has not written it.
     """
 
     conversion: Conversion

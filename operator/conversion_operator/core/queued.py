@@ -24,20 +24,20 @@ def plan_queued(snapshot: Snapshot) -> Plan:
         return end_conversion_without_result(
             snapshot, Phase.CANCELLED, Reason.CANCELLED, "cancelled while it was waiting"
         )
-    deletions = delete_live_jobs(snapshot.children.stale_jobs(None))
+    deletions = delete_live_jobs(snapshot.children.jobs)
     status, retry_at = snapshot.status, next_attempt_at(snapshot.status)
     if retry_at and retry_at > snapshot.now:
         # The status written after the last attempt already says why the conversion waits.
         return Plan(deletions, requeue_after=retry_at - snapshot.now)
-    block = snapshot.block or _no_free_slot(snapshot)
-    if block is None:
+    cause = snapshot.block or _no_free_slot(snapshot)
+    if cause is None:
         return Plan(deletions)
     position = None if snapshot.block else snapshot.position
-    if status and status.phase is Phase.QUEUED and status.reason == block.reason:
+    if status and status.phase is Phase.QUEUED and status.reason == cause.reason:
         delay = _position_write_delay(status.queue_position, position, snapshot)
         if delay is None or delay > timedelta(0):
             return Plan(deletions, requeue_after=delay)
-    queued = Transition.to(snapshot, Phase.QUEUED, block.reason, block.message)
+    queued = Transition.to(snapshot, Phase.QUEUED, cause.reason, cause.message)
     return Plan(deletions, queued.with_queue_position(position).status)
 
 
@@ -50,15 +50,16 @@ def end_conversion_without_result(
     Job. That Job is deleted before the terminal status is written.
     """
     if snapshot.children.live:
-        stale = snapshot.children.stale_jobs(None)
-        return Plan(delete_live_jobs(stale), requeue_after=STOP_RECHECK_INTERVAL)
+        deletions = delete_live_jobs(snapshot.children.jobs)
+        return Plan(deletions, requeue_after=STOP_RECHECK_INTERVAL)
     return Plan(status=Transition.to(snapshot, phase, reason, message).status)
 
 
 def _no_free_slot(snapshot: Snapshot) -> Block | None:
     """The block of a conversion that waits only for a slot.
 
-    None if it has no queue position. The admitter enqueues the conversion when it gets one.
+    None if the conversion has no queue position yet. When it gets one, the admitter adds it to
+    the work queue.
     """
     if snapshot.position is None:
         return None
@@ -70,10 +71,10 @@ def _no_free_slot(snapshot: Snapshot) -> Block | None:
 def _position_write_delay(old: int | None, new: int | None, snapshot: Snapshot) -> timedelta | None:
     """How long to wait before writing the new queue position. None: do not write.
 
-    The HTTP API computes the exact position. The stored one is written if the new position is at
-    most 10 or at most half of the stored one, and at most once a minute. Otherwise each start
-    would cause one status write per queued conversion. A position that appears or disappears is
-    also written.
+    The HTTP API computes the exact position. The new position replaces the stored one if it is 10
+    or less, or half of the stored one or less. Writes are at least a minute apart. Otherwise each
+    start would cause one status write per queued conversion. A position that appears or
+    disappears is also written.
     """
     if old == new:
         return None

@@ -85,14 +85,14 @@ class Transition:
         return cls.to(snapshot, phase, reason, message)
 
     def with_queue_position(self, position: int | None) -> Self:
-        """Set the queue position. None if a block keeps the conversion from starting."""
+        """Set the queue position. None if something other than the slots keeps it from starting."""
         return self._set(queue_position=position)
 
     def with_attempt(self, attempt_children: Children) -> Self:
         """Add the attempt of these children to the attempts, unless the status already has it.
 
-        Nothing changes if there is neither a Job nor a pod. The attempt is then already in the
-        status, because it is not known from anywhere else.
+        Nothing changes if there is neither a Job nor a pod. Then the operator knows the attempt
+        from the status only, so the status already has it.
         """
         job = next(iter(attempt_children.jobs), None)
         pod = next(iter(attempt_children.pods), None)

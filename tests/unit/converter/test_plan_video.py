@@ -109,7 +109,7 @@ def test_the_default_track_that_is_not_a_commentary_is_chosen() -> None:
         ),
         (INFO, VideoOptions(start=10.0), ExitReason.NOTHING_IN_RANGE),
         (
-            with_video(dolby_profile=5, dolby_compatible=False),
+            with_video(dolby_profile=5, needs_dolby_vision=True),
             VideoOptions(),
             ExitReason.UNSUPPORTED_FORMAT,
         ),
