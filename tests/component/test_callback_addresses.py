@@ -133,7 +133,7 @@ async def test_one_that_does_not_answer_is_left(receiver: Receiver) -> None:
         callbacks(check=loopback_allowed, lookup=on_loopback, seconds=0.3) as made,
     ):
         response = await made.post(receiver.url(SLOW_HOST), {}, b"x")
-    assert "did not answer within" in response.problem
+    assert "did not respond within" in response.problem
 
 
 async def test_nor_is_a_name_waited_for_that_is_never_found(receiver: Receiver) -> None:
@@ -146,7 +146,7 @@ async def test_nor_is_a_name_waited_for_that_is_never_found(receiver: Receiver) 
         callbacks(check=loopback_allowed, lookup=never, seconds=0.3) as made,
     ):
         response = await made.post(receiver.url(), {}, b"x")
-    assert "did not answer within" in response.problem
+    assert "did not respond within" in response.problem
     assert not receiver.received
 
 
