@@ -277,13 +277,14 @@ class Machine(RuleBasedStateMachine):
         )
 
     def forget_unobserved(self, job: Body) -> None:
-        """Allow the Job again if its create got no answer and the operator has not observed it.
+        """Allow the Job again if the running operator has not observed it.
 
-        Nothing tells the operator that this Job existed, so it repeats the create.
+        Its create got no response, or a former operator created it. Nothing tells this operator
+        that the Job existed, so it may create the Job again.
         """
         uid, name = job["metadata"]["labels"][names.UID_LABEL], job["metadata"]["name"]
         observed = {known.name for known in self.store.children(uid).jobs}
-        if uid in self.reserved and name not in observed and (uid, name) in self.server.jobs_made:
+        if name not in observed and (uid, name) in self.server.jobs_made:
             self.server.jobs_made.remove((uid, name))
 
     @rule(data=st.data(), what=st.sampled_from(["cancel", "delete", "job", "pod", "background"]))
