@@ -24,7 +24,7 @@ from media_converter.planning.thumbnail import (
     plan_last_frame,
     plan_thumbnail,
 )
-from media_converter.planning.video import choose_video, plan_video, refuse_dolby_vision_only
+from media_converter.planning.video import choose_video, plan_video, refuse_if_needs_dolby_vision
 from media_converter.probing import ffprobe, vipsheader
 from media_converter.probing.media import MediaInfo
 from media_converter.running import verify
@@ -202,7 +202,7 @@ def _thumbnail(run: Run, options: ThumbnailOptions) -> Output:
     # A song has no video. Its thumbnail is its cover.
     cover = None if info.video else next(iter(info.attached_pics), None)
     video = cover or choose_video(info)
-    refuse_dolby_vision_only(video)
+    refuse_if_needs_dolby_vision(video)
     output = run.make_temporary()
     request = ThumbnailRequest(
         info, video, options, run.limits, run.task.output_format, run.task.background

@@ -234,7 +234,7 @@ def test_every_field_is_explained(kubectl: Kubectl) -> None:
             assert f"  {name}\t" in text
             words = field["description"].split()
             assert " ".join(words[:3]) in " ".join(text.split()), name
-    assert "one step is worth a minute" in " ".join(kubectl("explain", "convjob.spec").split())
+    assert "One step counts as one minute" in " ".join(kubectl("explain", "convjob.spec").split())
 
 
 def test_short_name_and_category(stored: Conversion, kubectl: Kubectl) -> None:

@@ -47,8 +47,8 @@ _MAX_AAC_BIT_RATE: Final = 400_000
 class Quality(NamedTuple):
     """The settings behind one value of ``options.quality``. ``crf`` is libx264's option.
 
-    A video above a bit rate limit is not stream-copied. The limit is ``copy_bit_rate``, or
-    ``copy_bits_per_pixel`` for each pixel of each frame in a second if that is larger.
+    A video above a bit rate limit is not stream-copied. The limit is the larger of
+    ``copy_bit_rate`` and ``copy_bits_per_pixel`` x width x height x frame rate.
     """
 
     crf: int
@@ -71,7 +71,7 @@ def plan_video(
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on.
     """
     video = choose_video(info)
-    refuse_dolby_vision_only(video)
+    refuse_if_needs_dolby_vision(video)
     if info.duration and options.start >= info.duration:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE,
@@ -145,8 +145,8 @@ def refuse_too_large(video: VideoStream) -> None:
         )
 
 
-def refuse_dolby_vision_only(video: VideoStream) -> None:
-    """Raise ConversionError with the reason UnsupportedFormat if only Dolby Vision can show it.
+def refuse_if_needs_dolby_vision(video: VideoStream) -> None:
+    """Raise ConversionError with the reason UnsupportedFormat if it needs a Dolby Vision decoder.
 
     Other decoders show wrong colours if there is no compatible base layer.
     """

@@ -86,8 +86,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap.",
         ),
         _R.PATH_BUSY: Explanation(
-            "Another conversion that is running or ahead in the queue writes the input or output "
-            "file of this one, or reads the file that this one would overwrite.",
+            "Another conversion writes the input or output file of this one, or reads the file "
+            "that this one would overwrite. The other conversion is running or is ahead in the "
+            "queue.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
         ),
@@ -163,8 +164,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`status.message`.",
         ),
         _R.QUEUE_TIMEOUT: Explanation(
-            "The container did not start in several attempts. Their start timeouts and back-offs "
-            "together reached `CONVERTER_QUEUE_TIMEOUT_SECONDS`. Time in the queue does not count.",
+            "The container did not start in several consecutive attempts. Their start timeouts and "
+            "back-offs together reached `CONVERTER_QUEUE_TIMEOUT_SECONDS`. Time spent waiting for "
+            "a slot does not count.",
             "Not retried. Remove the cause that `status.message` names, then create a new "
             "ConversionJob.",
         ),
@@ -180,8 +182,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.NODE_LOST: Explanation(
             "The node stopped responding while the pod was running on it.",
             "Retried automatically, up to 10 times, if Kubernetes removes the pod within "
-            "`CONVERTER_LOST_SECONDS`; you need not delete it. Otherwise not retried: create a new "
-            "ConversionJob.",
+            "`CONVERTER_LOST_SECONDS`. You need not delete the pod. Otherwise not retried: create "
+            "a new ConversionJob.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",

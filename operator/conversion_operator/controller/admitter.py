@@ -22,7 +22,7 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.admissions import free_lease_entries
+from conversion_operator.cluster.admissions import lease_entries_left
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
 from conversion_operator.cluster.objects import Resource
@@ -48,8 +48,8 @@ _REJECTION_CACHE_SECONDS: Final = 20.0
 _CREATE_RETRY_FIRST_DELAY: Final = 0.5
 _CREATE_RETRY_LONGEST_DELAY: Final = 10.0
 _LATE_CREATE_SECONDS: Final = 75.0
-"""If a create request got no response, the API server may still create the Job for this long. It
-gives up on a request after a minute."""
+"""If a create request got no response, the API server may still create the Job within this time. It
+gives up on a request after 60 s; the rest is a margin."""
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class Admitter:
             unavailable = self._reserved | self._rejections.keys()
             sweeps = [uid for uid in wanted if uid not in unavailable]
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
-        return dict(itertools.islice(selected.items(), free_lease_entries(len(self._reserved))))
+        return dict(itertools.islice(selected.items(), lease_entries_left(len(self._reserved))))
 
     def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._reserved)
@@ -228,39 +228,40 @@ class Admitter:
                 self._reserved.add(uid)
                 # The former leader may have sent the create request for this attempt, or may send
                 # it when its process resumes.
-                self._start(uid, attempt, policy, unknown_since=time.monotonic())
+                self._start(uid, attempt, policy, last_unknown_create=time.monotonic())
         self._prepared_term = term
         return True
 
     def _start(
-        self, uid: str, attempt: int, policy: Policy, unknown_since: float | None = None
+        self, uid: str, attempt: int, policy: Policy, last_unknown_create: float | None = None
     ) -> None:
         """Create the Job of an attempt in the background."""
-        job = self._ensure_job(uid, attempt, policy, unknown_since)
+        job = self._ensure_job(uid, attempt, policy, last_unknown_create)
         task = asyncio.create_task(job, name=f"start {uid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _ensure_job(
-        self, uid: str, attempt: int, policy: Policy, unknown_since: float | None
+        self, uid: str, attempt: int, policy: Policy, last_unknown_create: float | None
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists.
 
-        ``unknown_since`` is the latest monotonic time at which a create request with an unknown
-        result can have been sent. It is None if there is no such request.
+        ``last_unknown_create`` is the monotonic time of the last create request whose result is
+        unknown. For an admission of a former leader, it is the time when this operator took the
+        admission over. It is None if there is no such request.
         """
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         try:
             while not self._is_observed(uid, attempt):
                 conversion = self._conversion_to_start(uid, attempt)
-                if conversion is None and not _may_be_created_late(unknown_since):
+                if conversion is None and not _may_be_created_late(last_unknown_create):
                     return
                 delay = backoff.next()
                 try:
                     if conversion and await self._create_job(conversion, attempt, policy):
                         return
                 except ClusterError as error:
-                    unknown_since = time.monotonic()
+                    last_unknown_create = time.monotonic()
                     logger.warning(
                         "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
                     )
@@ -274,8 +275,8 @@ class Admitter:
     def _is_observed(self, uid: str, attempt: int) -> bool:
         """True once the store has the attempt, even an attempt that has ended.
 
-        From then on its Job and pod are counted as holding the slot, and the reservation is not
-        needed.
+        From then on slots are counted on its Job and pod, as long as they are live. So the
+        reservation is not needed.
         """
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if attempt == SWEEP_ATTEMPT:
@@ -299,7 +300,7 @@ class Admitter:
         return conversion if may_start else None
 
     async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
-        """Send one create request. False if the result is not known yet."""
+        """Send one create request. False if another request is needed."""
         uid = conversion.key.uid
         retries = conversion.status.retries if conversion.status else None
         memory_doubled = bool(retries and retries.out_of_memory)
@@ -342,9 +343,12 @@ class Admitter:
         self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
 
 
-def _may_be_created_late(unknown_since: float | None) -> bool:
+def _may_be_created_late(last_unknown_create: float | None) -> bool:
     """True while the API server may still carry out a create request with an unknown result."""
-    return unknown_since is not None and time.monotonic() - unknown_since < _LATE_CREATE_SECONDS
+    return (
+        last_unknown_create is not None
+        and time.monotonic() - last_unknown_create < _LATE_CREATE_SECONDS
+    )
 
 
 def _without(queue: Queue, reserved: set[str]) -> Queue:

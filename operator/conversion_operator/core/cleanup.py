@@ -25,8 +25,8 @@ from conversion_operator.core.sweep import SWEEP_ATTEMPT, until_sweep_deleted
 
 CALLBACK_HOLD: Final = timedelta(days=1)
 """A pending callback keeps an ended conversion from being deleted for this long. The callback loop
-gives up an hour after the end. If no operator ran during that hour, the next one still sends the
-callback once."""
+gives up an hour after the end. If no operator ran during that hour, the operator that starts next
+still sends the callback once."""
 
 
 def plan_cleanup(snapshot: Snapshot) -> Plan:
@@ -64,16 +64,16 @@ def _until_deleted(job: Job, snapshot: Snapshot, time_since_end: timedelta) -> t
     """How long until this Job is deleted. Zero or negative: delete it now."""
     if job.attempt == SWEEP_ATTEMPT:
         return until_sweep_deleted(job, time_since_end, snapshot.now, snapshot.policy)
-    if job.live and not _is_last_job_without_container(job, snapshot):
+    if job.live and not _is_last_job_and_ended(job, snapshot):
         return timedelta(0)  # a stale Job, or one whose container may still run
     return TOMBSTONE_TTL - time_since_end
 
 
-def _is_last_job_without_container(job: Job, snapshot: Snapshot) -> bool:
-    """True if this is the Job of the last attempt and none of its containers runs."""
+def _is_last_job_and_ended(job: Job, snapshot: Snapshot) -> bool:
+    """True if this is the Job of the last attempt and none of its containers may still run."""
     last = last_recorded_attempt(snapshot.status)
     pods = (pod for pod in snapshot.children.pods if pod.job_name == job.name)
-    # The end of the container appears in containerStatuses a second or two earlier than in the pod
-    # phase and in the Job's conditions. Until then the Job still looks live.
+    # The end of the container appears in containerStatuses first. The Job still looks live for a
+    # second or two, until its conditions show the end too.
     running = any(pod.live and pod.terminated is None for pod in pods)
     return last is not None and job.attempt == last.number and not running

@@ -45,9 +45,11 @@ def end_conversion(
     retries = snapshot.retries
     if phase is Phase.FAILED:
         retries = count_end(retries, end.outcome)
-    ended = Transition.to(snapshot, phase, end.reason, end.message).with_attempt(attempt_children)
-    ended = ended.with_result(end).with_retries(retries if retries != Retries() else None)
-    return Plan(status=ended.status, requeue_after=TOMBSTONE_TTL)
+    transition = Transition.to(snapshot, phase, end.reason, end.message).with_attempt(
+        attempt_children
+    )
+    transition = transition.with_result(end).with_retries(retries if retries != Retries() else None)
+    return Plan(status=transition.status, requeue_after=TOMBSTONE_TTL)
 
 
 def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:

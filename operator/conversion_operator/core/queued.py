@@ -29,7 +29,7 @@ def plan_queued(snapshot: Snapshot) -> Plan:
     if retry_at and retry_at > snapshot.now:
         # The status written after the last attempt already says why the conversion waits.
         return Plan(deletions, requeue_after=retry_at - snapshot.now)
-    cause = snapshot.block or _no_free_slot(snapshot)
+    cause = snapshot.block or _waiting_for_slot_block(snapshot)
     if cause is None:
         return Plan(deletions)
     position = None if snapshot.block else snapshot.position
@@ -55,7 +55,7 @@ def end_conversion_without_result(
     return Plan(status=Transition.to(snapshot, phase, reason, message).status)
 
 
-def _no_free_slot(snapshot: Snapshot) -> Block | None:
+def _waiting_for_slot_block(snapshot: Snapshot) -> Block | None:
     """The block of a conversion that waits only for a slot.
 
     None if the conversion has no queue position yet. When it gets one, the admitter adds it to
@@ -71,10 +71,10 @@ def _no_free_slot(snapshot: Snapshot) -> Block | None:
 def _position_write_delay(old: int | None, new: int | None, snapshot: Snapshot) -> timedelta | None:
     """How long to wait before writing the new queue position. None: do not write.
 
-    The HTTP API computes the exact position. The new position replaces the stored one if it is 10
-    or less, or half of the stored one or less. Writes are at least a minute apart. Otherwise each
-    start would cause one status write per queued conversion. A position that appears or
-    disappears is also written.
+    To avoid one status write per queued conversion at each start, the stored position may be out
+    of date. The HTTP API computes the exact one. The new position is written only if it is 10 or
+    less, or half of the stored one or less. Writes are at least a minute apart. A position that
+    appears or disappears is also written.
     """
     if old == new:
         return None

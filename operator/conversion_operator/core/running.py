@@ -25,7 +25,8 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     """The plan while the container of an attempt does not run yet."""
     job = next(iter(attempt_children.jobs), None)
     if job is None or job.deleting:
-        # A Job that is being deleted needs no action; judge() reports a missing Job as Ended.
+        # The Job is never None here: judge() reports a missing Job as Ended. A Job that is being
+        # deleted needs no action.
         return Plan()
     if job.image != snapshot.policy.image:
         message = f"CONVERTER_IMAGE changed before the container started; the Job uses {job.image}"
@@ -57,10 +58,10 @@ def _give_up_starting(
     timed_out = queue_timeout_exceeded(retries, snapshot.policy)
     phase = Phase.FAILED if timed_out else Phase.QUEUED
     reason = Reason.QUEUE_TIMEOUT if timed_out else not_started.reason
-    ended = Transition.to(snapshot, phase, reason, not_started.message)
-    ended = ended.with_attempt(attempt_children).with_retries(retries)
-    ended = ended.with_attempt_closed(not_started.reason, not_started.message)
-    return Plan((DeleteJob(job, foreground=True),), ended.status, backoff(retries))
+    transition = Transition.to(snapshot, phase, reason, not_started.message)
+    transition = transition.with_attempt(attempt_children).with_retries(retries)
+    transition = transition.with_attempt_closed(not_started.reason, not_started.message)
+    return Plan((DeleteJob(job, foreground=True),), transition.status, backoff(retries))
 
 
 def plan_running(snapshot: Snapshot, attempt_children: Children, active: Active) -> Plan:

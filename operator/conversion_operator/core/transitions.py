@@ -53,9 +53,10 @@ class Transition:
     def to(cls, snapshot: Snapshot, phase: Phase, reason: str, message: str) -> Self:
         """Enter a phase, or stay in it with another reason.
 
-        The attempts, the log and the callback are kept. Queued and Starting drop the pod, the node
-        and the start time of the previous attempt; ``with_pod`` can set pod and node again. A
-        terminal phase gets the current time as its completion time.
+        The attempts, their counters, the log and the callback are kept. Queued and Starting drop
+        the pod, the node and the start time of the previous attempt; ``with_pod`` can set pod and
+        node again. A terminal phase gets the current time as its completion time, until
+        ``with_result`` sets the container's.
         """
         old = snapshot.status
         keeps_pod = phase not in (Phase.QUEUED, Phase.STARTING)
@@ -85,7 +86,7 @@ class Transition:
         return cls.to(snapshot, phase, reason, message)
 
     def with_queue_position(self, position: int | None) -> Self:
-        """Set the queue position. None if something other than the slots keeps it from starting."""
+        """Set the queue position. None if a conversion waits for something other than a slot."""
         return self._set(queue_position=position)
 
     def with_attempt(self, attempt_children: Children) -> Self:
@@ -139,21 +140,22 @@ class Transition:
     def with_result(self, end: Ended) -> Self:
         """Record the result of the last attempt: its pod, the end of its log, and its reason.
 
-        A terminal phase also gets the times. Succeeded also gets the facts about the output.
+        In a terminal phase, also set the start time, the completion time and the duration. For
+        Succeeded, also set the facts about the output.
         """
         report = end.report or Report(final=False)
-        ended = self.with_pod(end.pod)
+        transition = self.with_pod(end.pod)
         if report.logs:
-            ended = ended._set(logs=tail(report.logs, LOGS_MAX_BYTES))
+            transition = transition._set(logs=tail(report.logs, LOGS_MAX_BYTES))
         if self.status.phase.terminal:
-            ended = ended._with_times(end)
+            transition = transition._with_times(end)
         if self.status.phase is Phase.SUCCEEDED:
-            ended = ended._set(
+            transition = transition._set(
                 output_size=report.output_size,
                 output=_output_facts(report.output) if report.output else None,
                 progress=Progress(percent=100),
             )
-        return ended.with_attempt_closed(end.reason, end.message)
+        return transition.with_attempt_closed(end.reason, end.message)
 
     def with_retries(self, retries: Retries | None) -> Self:
         """Set the counters of attempts that ended without success."""
