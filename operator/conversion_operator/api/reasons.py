@@ -182,8 +182,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.NODE_LOST: Explanation(
             "The node stopped responding while the pod was running on it.",
             "Retried automatically, up to 10 times, if Kubernetes removes the pod within "
-            "`CONVERTER_LOST_SECONDS`. You need not delete the pod. Otherwise not retried: create "
-            "a new ConversionJob.",
+            "`CONVERTER_LOST_SECONDS`. Otherwise not retried: create a new ConversionJob. In "
+            "neither case do you need to delete the pod.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",

@@ -107,8 +107,8 @@ class Admitter:
         obstacles = await self._find_obstacles(policy)
         if self._prepared_term != self._leadership.term:
             return 0.05  # this operator lost leadership and became leader again meanwhile
-        # Do not await between here and `self._reserved.update(batch)`: no other pass or event may
-        # come between counting the slots and reserving them.
+        # Do not await between here and `self._reserved.update(batch)`: no watch event and no task
+        # that creates a Job may run between counting and reserving the slots.
         now = self._cluster.now()
         children = self._store.all_children()
         queue = build_queue(self._store.conversions(), children, obstacles, now, policy)
@@ -216,8 +216,8 @@ class Admitter:
                     try:
                         objects = await self._cluster.list_all(resource, namespace)
                     except Rejected:
-                        # This operator has no rights in this namespace, so it has not created a
-                        # Job there. The reflector logs it.
+                        # The service account has no rights in this namespace, so the former leader
+                        # has not created a Job there either. The reflector logs the missing rights.
                         continue
                     self._store.replace(resource, namespace, objects)
         except ClusterError as error:
@@ -228,25 +228,25 @@ class Admitter:
                 self._reserved.add(uid)
                 # The former leader may have sent the create request for this attempt, or may send
                 # it when its process resumes.
-                self._start(uid, attempt, policy, last_unknown_create=time.monotonic())
+                self._start(uid, attempt, policy, unresolved_create_at=time.monotonic())
         self._prepared_term = term
         return True
 
     def _start(
-        self, uid: str, attempt: int, policy: Policy, last_unknown_create: float | None = None
+        self, uid: str, attempt: int, policy: Policy, unresolved_create_at: float | None = None
     ) -> None:
         """Create the Job of an attempt in the background."""
-        job = self._ensure_job(uid, attempt, policy, last_unknown_create)
+        job = self._ensure_job(uid, attempt, policy, unresolved_create_at)
         task = asyncio.create_task(job, name=f"start {uid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _ensure_job(
-        self, uid: str, attempt: int, policy: Policy, last_unknown_create: float | None
+        self, uid: str, attempt: int, policy: Policy, unresolved_create_at: float | None
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists.
 
-        ``last_unknown_create`` is the monotonic time of the last create request whose result is
+        ``unresolved_create_at`` is the monotonic time of the last create request whose result is
         unknown. For an admission of a former leader, it is the time when this operator took the
         admission over. It is None if there is no such request.
         """
@@ -254,14 +254,14 @@ class Admitter:
         try:
             while not self._is_observed(uid, attempt):
                 conversion = self._conversion_to_start(uid, attempt)
-                if conversion is None and not _may_be_created_late(last_unknown_create):
+                if conversion is None and not _may_be_created_late(unresolved_create_at):
                     return
                 delay = backoff.next()
                 try:
                     if conversion and await self._create_job(conversion, attempt, policy):
                         return
                 except ClusterError as error:
-                    last_unknown_create = time.monotonic()
+                    unresolved_create_at = time.monotonic()
                     logger.warning(
                         "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
                     )
@@ -275,8 +275,7 @@ class Admitter:
     def _is_observed(self, uid: str, attempt: int) -> bool:
         """True once the store has the attempt, even an attempt that has ended.
 
-        From then on slots are counted on its Job and pod, as long as they are live. So the
-        reservation is not needed.
+        From then on its live Job and pod count as the slot. The reservation is not needed.
         """
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if attempt == SWEEP_ATTEMPT:
@@ -343,11 +342,11 @@ class Admitter:
         self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
 
 
-def _may_be_created_late(last_unknown_create: float | None) -> bool:
+def _may_be_created_late(unresolved_create_at: float | None) -> bool:
     """True while the API server may still carry out a create request with an unknown result."""
     return (
-        last_unknown_create is not None
-        and time.monotonic() - last_unknown_create < _LATE_CREATE_SECONDS
+        unresolved_create_at is not None
+        and time.monotonic() - unresolved_create_at < _LATE_CREATE_SECONDS
     )
 
 

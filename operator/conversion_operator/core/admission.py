@@ -1,6 +1,6 @@
 """The admission policy: which conversions may start, and in which order.
 
-Slots are counted on the Jobs and pods that exist, never on statuses, with one exception:
+Slots are counted from the Jobs and pods that exist, never from statuses, with one exception:
 ``lost_with_node`` in :func:`slots_held`. A status may be late, lost, or written by somebody else.
 """
 
@@ -71,10 +71,11 @@ def slots_held(
 ) -> int:
     """How many slots are taken by Jobs that are not finished and by pods that may run.
 
-    ``children`` is by conversion uid and includes those without a ConversionJob. A reserved uid
-    takes one slot until its Job or pod is in the store. ``lost_with_node`` are the uids of
-    conversions that failed because their node did not come back. Their slot is free, and only
-    their sweep takes one. Each admission pass calls this once. It visits every Job and pod.
+    ``children`` has all Jobs and pods by conversion uid, even if the ConversionJob no longer
+    exists. A reserved uid takes one slot until its Job or pod is in the store. ``lost_with_node``
+    are the uids of conversions that failed because their node did not come back. Their attempts
+    take no slot. Their sweep takes one, like any other Job. Each admission pass calls this once.
+    It visits every Job and pod.
     """
     counts = {
         uid: _slots(own.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else own)
@@ -117,8 +118,8 @@ def build_queue(
     for conversion in waiting:
         retry_at = next_attempt_at(conversion.status)
         block = _block(conversion, obstacles, busy, policy)
-        # A conversion that is blocked or in its back-off still comes before younger ones on its
-        # paths. Otherwise the older one would later overwrite the output of a younger one.
+        # A conversion that is blocked or in its back-off keeps its place before later ones that use
+        # its paths. Otherwise it would later overwrite the output of one of them.
         busy.add(conversion)
         if retry_at and retry_at > now:
             next_retry_at = min(next_retry_at or retry_at, retry_at)
@@ -135,7 +136,7 @@ def admit(queue: Queue, held: int, policy: Policy) -> tuple[str, ...]:
 
 
 class _BusyPaths:
-    """The paths that older unfinished conversions read or write, by namespace."""
+    """The paths that conversions read or write that are running or ahead in the queue."""
 
     def __init__(self) -> None:
         self._written: dict[tuple[str, str], str] = {}

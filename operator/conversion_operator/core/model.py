@@ -82,7 +82,7 @@ class Conversion:
 
     @property
     def cancel_requested(self) -> bool:
-        """True if spec.cancel is set. The phase becomes Cancelled once the pod has terminated."""
+        """True if spec.cancel is set. The pod may still be running."""
         return self.spec is not None and bool(self.spec.cancel)
 
     @property

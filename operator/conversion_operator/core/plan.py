@@ -22,8 +22,8 @@ POSITION_INTERVAL: Final = timedelta(seconds=60)
 """Shortest time between two writes of a queue position."""
 
 STARTING_WRITE_DELAY: Final = timedelta(seconds=2)
-"""The status Starting is usually not written before the Job is this old. Most containers run by then,
-so the write is not needed."""
+"""The status Starting is usually not written before the Job is this old. Most containers run by
+then, so the write is not needed."""
 
 STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""
@@ -32,7 +32,7 @@ FORCE_AFTER: Final = timedelta(seconds=60)
 """How long after its grace period a cancelled pod is deleted by force if it has not terminated."""
 
 STOP_RECHECK_INTERVAL: Final = timedelta(seconds=60)
-"""How often to check whether a deleted Job and its pod have stopped, if no watch event says so."""
+"""How often to check whether a Job that is being deleted still exists, without a watch event."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,10 +71,10 @@ def _waiting_for_slot_block(snapshot: Snapshot) -> Block | None:
 def _position_write_delay(old: int | None, new: int | None, snapshot: Snapshot) -> timedelta | None:
     """How long to wait before writing the new queue position. None: do not write.
 
-    To avoid one status write per queued conversion at each start, the stored position may be out
-    of date. The HTTP API computes the exact one. The new position is written only if it is 10 or
-    less, or half of the stored one or less. Writes are at least a minute apart. A position that
-    appears or disappears is also written.
+    When a conversion starts, the positions of all others behind it change. To avoid writing all
+    their statuses, the stored position may be out of date. The HTTP API computes the exact one.
+    The new position is written only if it is 10 or less, or half of the stored one or less.
+    Writes are at least a minute apart. A position that appears or disappears is also written.
     """
     if old == new:
         return None

@@ -20,7 +20,7 @@ _FIRST_BACKOFF: Final = timedelta(seconds=10)
 _LONGEST_BACKOFF: Final = timedelta(minutes=5)
 _FIRST_START_BACKOFF: Final = timedelta(seconds=30)
 _LONGEST_START_BACKOFF: Final = timedelta(minutes=10)
-_DISRUPTION_BACKOFF: Final = timedelta(seconds=1)
+_SHORTEST_BACKOFF: Final = timedelta(seconds=1)
 
 
 def count_end(retries: Retries, outcome: Outcome) -> Retries:
@@ -75,7 +75,7 @@ def backoff(retries: Retries) -> timedelta:
     if retries.failures:
         factor: int = 2 ** (retries.failures - 1)
         return min(_FIRST_BACKOFF * factor, _LONGEST_BACKOFF)
-    return _DISRUPTION_BACKOFF
+    return _SHORTEST_BACKOFF
 
 
 def _start_backoff(failed: int) -> timedelta:

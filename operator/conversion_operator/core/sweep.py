@@ -20,8 +20,8 @@ SWEEP_ATTEMPT: Final = 0
 """A sweep is not an attempt. Its Job carries attempt 0, which no attempt has."""
 
 SWEEP_WITHIN: Final = timedelta(hours=1)
-"""How long after the end of a conversion its sweep may start. The Job of a sweep is kept for the
-same time: it is the record that there was a sweep."""
+"""How long after the end of a conversion its sweep may start. A finished sweep Job is kept until
+the same moment: it is the record that there was a sweep."""
 
 _KILLED: Final = frozenset(
     str(reason)
@@ -74,8 +74,9 @@ def until_sweep_deleted(
 ) -> timedelta:
     """How long until the Job of a sweep is deleted. Zero or negative: delete it now.
 
-    A sweep that does not finish within the start timeout releases its slot. Another one may start
-    within the hour. ``time_since_end`` is the time since the conversion ended.
+    A sweep that does not finish within the start timeout is deleted, which releases its slot.
+    Another one may start until SWEEP_WITHIN after the end of the conversion.
+    ``time_since_end`` is the time since the conversion ended.
     """
     if job.live:
         return timedelta(seconds=policy.start_timeout) - (now - job.created)

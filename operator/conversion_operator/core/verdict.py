@@ -61,7 +61,7 @@ class Outcome(Enum):
 
     SUCCESS = auto()
     NOT_RETRYABLE = auto()
-    """Never retried: a fault of the input or the request, or a node that did not come back."""
+    """Never retried: a fault of the input or the request, a time limit, a lost node."""
     FAILURE = auto()
     """Retried within spec.maxRetries."""
     OUT_OF_MEMORY = auto()
