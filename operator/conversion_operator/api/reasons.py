@@ -68,8 +68,8 @@ _START = "Retried automatically until `QueueTimeout`."
 _DISRUPTION = "Retried automatically, up to 10 times."
 _FAILURE = "Retried automatically, up to `spec.maxRetries` times."
 _REJECTED = (
-    "Retried automatically: without limit if the Job is rejected, until `QueueTimeout` if its pod "
-    "is rejected."
+    "Retried automatically. If the Job is rejected: without limit. If its pod is rejected: until "
+    "`QueueTimeout`."
 )
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(

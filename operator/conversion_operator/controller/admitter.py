@@ -113,7 +113,7 @@ class Admitter:
         children = self._store.all_children()
         queue = build_queue(self._store.conversions(), children, obstacles, now, policy)
         queue = _without(queue, self._reserved)
-        held = slots_held(children, self._reserved, self._lost_with_node_uids())
+        held = slots_held(children, self._reserved, self._uids_lost_with_node())
         batch = self._select(queue, held, policy)
         self._reserved.update(batch)
         if batch and not await self._leadership.record_admissions(batch, self._prepared_term):
@@ -166,7 +166,7 @@ class Admitter:
         metrics.limit.set(policy.max_parallel)
         metrics.enabled.set(policy.enabled)
 
-    def _lost_with_node_uids(self) -> frozenset[str]:
+    def _uids_lost_with_node(self) -> frozenset[str]:
         """The conversions that failed because their node did not come back.
 
         Their Jobs and pods no longer count. Walks all conversions on every pass.
@@ -197,8 +197,8 @@ class Admitter:
         try:
             exists = await self._cluster.claim_exists(namespace, claim)
         except ClusterError as error:
-            # Keep the last known value, at first True. If the claim is missing, the pod stays
-            # Pending, and its Events say why.
+            # Keep the last known value, at first True. If True is wrong, the conversion starts. Then
+            # its pod stays Pending, and the pod's Events say why.
             logger.warning("Cannot check the claim %s: %s", key, error)
         self._claim_cache[key] = exists, now + _CLAIM_CACHE_SECONDS
         return exists
@@ -275,7 +275,8 @@ class Admitter:
     def _is_observed(self, uid: str, attempt: int) -> bool:
         """True once the store has the attempt, even an attempt that has ended.
 
-        From then on its live Job and pod count as the slot. The reservation is not needed.
+        From then on its Job and pod hold the slot for as long as they are live. So the
+        reservation is not needed.
         """
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if attempt == SWEEP_ATTEMPT:
@@ -299,7 +300,7 @@ class Admitter:
         return conversion if may_start else None
 
     async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
-        """Send one create request. False if another request is needed."""
+        """Send one create request. True if the Job exists or was rejected, False to send another."""
         uid = conversion.key.uid
         retries = conversion.status.retries if conversion.status else None
         memory_doubled = bool(retries and retries.out_of_memory)

@@ -164,7 +164,7 @@ class Settings(BaseSettings):
             ttl=self.converter_ttl_seconds,
             callback_url=self.converter_callback_url,
             max_memory=int(parse_quantity(self.converter_max_memory)),
-            unreachable_timeout=self.converter_unreachable_seconds,
+            unreachable_toleration=self.converter_unreachable_seconds,
             lost_timeout=self.converter_lost_seconds,
             run_as_user=self.converter_run_as_user,
             run_as_group=self.converter_run_as_group,

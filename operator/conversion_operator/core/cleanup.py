@@ -64,12 +64,12 @@ def _until_deleted(job: Job, snapshot: Snapshot, time_since_end: timedelta) -> t
     """How long until this Job is deleted. Zero or negative: delete it now."""
     if job.attempt == SWEEP_ATTEMPT:
         return until_sweep_deleted(job, time_since_end, snapshot.now, snapshot.policy)
-    if job.live and not _is_last_job_with_ended_container(job, snapshot):
+    if job.live and not _is_finishing(job, snapshot):
         return timedelta(0)  # a stale Job, or one whose container may still run
     return TOMBSTONE_TTL - time_since_end
 
 
-def _is_last_job_with_ended_container(job: Job, snapshot: Snapshot) -> bool:
+def _is_finishing(job: Job, snapshot: Snapshot) -> bool:
     """True if this is the Job of the last attempt and none of its containers may still run."""
     last = last_recorded_attempt(snapshot.status)
     pods = (pod for pod in snapshot.children.pods if pod.job_name == job.name)

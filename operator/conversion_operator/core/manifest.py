@@ -152,7 +152,7 @@ def _pod_spec(
     unreachable = {
         "operator": "Exists",
         "effect": "NoExecute",
-        "tolerationSeconds": policy.unreachable_timeout,
+        "tolerationSeconds": policy.unreachable_toleration,
     }
     return {
         "restartPolicy": "Never",

@@ -34,7 +34,7 @@ class Policy:
     ttl: int = 86400
     callback_url: str = ""
     max_memory: int = 4 * 1024**3
-    unreachable_timeout: int = 300
+    unreachable_toleration: int = 300
     lost_timeout: int = 900
     run_as_user: int = 65532
     run_as_group: int = 65532

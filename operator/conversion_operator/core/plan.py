@@ -32,7 +32,7 @@ FORCE_AFTER: Final = timedelta(seconds=60)
 """How long after its grace period a cancelled pod is deleted by force if it has not terminated."""
 
 STOP_RECHECK_INTERVAL: Final = timedelta(seconds=60)
-"""How often to check whether a Job that is being deleted still exists, without a watch event."""
+"""If no watch event arrives, how often to check whether a Job being deleted still exists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def plan_queued(snapshot: Snapshot) -> Plan:
     if retry_at and retry_at > snapshot.now:
         # The status written after the last attempt already says why the conversion waits.
         return Plan(deletions, requeue_after=retry_at - snapshot.now)
-    cause = snapshot.block or _waiting_for_slot_block(snapshot)
+    cause = snapshot.block or _block_for_missing_slot(snapshot)
     if cause is None:
         return Plan(deletions)
     position = None if snapshot.block else snapshot.position
@@ -46,8 +46,8 @@ def end_conversion_without_result(
 ) -> Plan:
     """The plan that ends a conversion without the result of an attempt.
 
-    It first deletes any Job that is still live. A delayed create request may have created a stale
-    Job. That Job is deleted before the terminal status is written.
+    If a Job is still live, for example from a delayed create request, it is deleted first. The
+    terminal status is written when no Job or pod is live.
     """
     if snapshot.children.live:
         deletions = delete_live_jobs(snapshot.children.jobs)
@@ -55,7 +55,7 @@ def end_conversion_without_result(
     return Plan(status=Transition.to(snapshot, phase, reason, message).status)
 
 
-def _waiting_for_slot_block(snapshot: Snapshot) -> Block | None:
+def _block_for_missing_slot(snapshot: Snapshot) -> Block | None:
     """The block of a conversion that waits only for a slot.
 
     None if the conversion has no queue position yet. When it gets one, the admitter adds it to

@@ -25,8 +25,8 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     """The plan while the container of an attempt does not run yet."""
     job = next(iter(attempt_children.jobs), None)
     if job is None or job.deleting:
-        # A Job that is being deleted needs no action. None is for the type checker only: judge()
-        # reports a missing Job as Ended.
+        # A Job that is being deleted needs no action. The test `job is None` only satisfies the
+        # type checker: judge() reports a missing Job as Ended.
         return Plan()
     if job.image != snapshot.policy.image:
         message = f"CONVERTER_IMAGE changed before the container started; the Job uses {job.image}"

@@ -204,8 +204,8 @@ def shorten_log(status: ConversionJobStatus) -> ConversionJobStatus:
     """A copy of the status whose log is cut until kubectl prints at most STATUS_MAX_BYTES.
 
     kubectl prints <, > and & as six bytes each, so counting characters is not enough. If there is
-    a callback, bytes are reserved for status.notify to grow, because later writes change only
-    notify.
+    a callback, bytes are reserved for status.notify to grow: later writes change only notify and
+    cannot shorten the log again.
     """
     while (excess := _printed_size(status) - STATUS_MAX_BYTES) > 0 and status.logs:
         keep = len(status.logs.encode()) - max(1, excess // 6)

@@ -61,7 +61,8 @@ class Outcome(Enum):
 
     SUCCESS = auto()
     NOT_RETRYABLE = auto()
-    """Never retried: a fault of the input or the request, a time limit, a lost node."""
+    """Never retried: a fault of the input or the request, a time limit, or a node that did not come
+    back within CONVERTER_LOST_SECONDS."""
     FAILURE = auto()
     """Retried within spec.maxRetries."""
     OUT_OF_MEMORY = auto()
