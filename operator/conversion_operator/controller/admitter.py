@@ -300,7 +300,7 @@ class Admitter:
         return conversion if may_start else None
 
     async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
-        """Send one create request. True if the Job exists or was rejected, False to send another."""
+        """Send one create request. True: the Job exists or was rejected. False: send another."""
         uid = conversion.key.uid
         retries = conversion.status.retries if conversion.status else None
         memory_doubled = bool(retries and retries.out_of_memory)
