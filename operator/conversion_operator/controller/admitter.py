@@ -197,8 +197,8 @@ class Admitter:
         try:
             exists = await self._cluster.claim_exists(namespace, claim)
         except ClusterError as error:
-            # Keep the last known value, at first True. If True is wrong, the conversion starts. Then
-            # its pod stays Pending, and the pod's Events say why.
+            # Keep the last known value, at first True. If True is wrong, the conversion starts, its
+            # pod stays Pending, and the pod's Events say why.
             logger.warning("Cannot check the claim %s: %s", key, error)
         self._claim_cache[key] = exists, now + _CLAIM_CACHE_SECONDS
         return exists
