@@ -92,7 +92,7 @@ EXIT_CODES: Final = MappingProxyType(
 )
 REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in EXIT_CODES.items()})
 
-FILE_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 10 <= code < 40)
+INPUT_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 10 <= code < 40)
 """Reasons that a retry cannot change, because the input or the request is at fault."""
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from media_converter.contract import FILE_FAULTS, ExitReason, Output, Progress
+from media_converter.contract import INPUT_FAULTS, ExitReason, Output, Progress
 from media_converter.errors import ConversionError
 from media_converter.files import paths, still, structure, temporary
 from media_converter.files.paths import Input, Target
@@ -242,7 +242,7 @@ def _extract(run: Run, plan: ConversionPlan, output: int) -> float | None:
     if result.exit_code == 0 and result.stdout and os.fstat(output).st_size:
         return sum(result.stdout) / len(result.stdout)
     failure = run.explain_failure(plan.step, result)
-    if failure.reason in FILE_FAULTS:
+    if failure.reason in INPUT_FAULTS:
         return None
     raise failure
 

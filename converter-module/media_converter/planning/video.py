@@ -246,7 +246,7 @@ def _duration_to_verify(
 ) -> float | None:
     """The duration that the output must have for an input of ``duration`` seconds.
 
-    None if the input's duration is an estimate. The real duration of an intact file can differ.
+    None if the input's duration is an estimate: the real duration can differ from it.
     """
     if not info.duration_is_exact:
         return None

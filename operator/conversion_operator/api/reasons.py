@@ -150,9 +150,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.NODE_UNREACHABLE: Explanation(
             "The node does not respond. The pod may still be running on it.",
-            "Retried automatically, up to 10 times, after the pod object is deleted. Restart the "
-            "node, or shut it down permanently and run `kubectl delete node NODE`. After "
-            "`CONVERTER_LOST_SECONDS` the conversion fails as `NodeLost`.",
+            "Retried automatically, up to 10 times, if Kubernetes deletes the pod object within "
+            "`CONVERTER_LOST_SECONDS`. Otherwise the conversion fails as `NodeLost`. Restart the "
+            "node, or shut it down permanently and run `kubectl delete node NODE`.",
         ),
         _R.CANCELLED: Explanation(
             "`spec.cancel` was set before the conversion was complete. No output was written.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -16,6 +17,7 @@ from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Una
 from conversion_operator.cluster.objects import (
     Body,
     Event,
+    Known,
     Lease,
     Object,
     ObjectList,
@@ -39,11 +41,16 @@ _PREFIXES: Final = {
 class Cluster(Client):
     """The requests that the operator makes. Every method raises a ClusterError."""
 
-    async def list_all(self, resource: Resource, namespace: str) -> ObjectList[Object]:
-        """LIST our objects. Without a resourceVersion, the server returns the newest state."""
+    async def list_all(
+        self, resource: Resource, namespace: str, known: Known = lambda *_: None
+    ) -> ObjectList[Object]:
+        """LIST our objects. Without a resourceVersion, the server returns the newest state.
+
+        ``known`` returns the value that the caller already has, see :func:`parsing.parse_list`.
+        """
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
         body = await self._transport.request("GET", _path(resource, namespace), query)
-        return parsing.parse_list(parsing.PARSERS[resource], body)
+        return parsing.parse_list(parsing.PARSERS[resource], body, partial(known, resource))
 
     async def watch(
         self, resource: Resource, namespace: str, version: str
@@ -130,7 +137,8 @@ class Cluster(Client):
         body = await self._transport.request("GET", f"/api/v1/namespaces/{namespace}/events", query)
         if not body["items"]:
             return ""
-        latest = max(body["items"], key=lambda event: event.get("lastTimestamp") or "")
+        # Of several Events in the same second, the last one in the list is the latest.
+        latest = max(reversed(body["items"]), key=lambda event: event.get("lastTimestamp") or "")
         return f"{latest.get('reason')}: {latest.get('message')}"
 
     async def log_tail(self, namespace: str, pod: str) -> str:

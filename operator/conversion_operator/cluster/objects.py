@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
@@ -71,8 +71,15 @@ class Event:
     message: str
 
 
+Known = Callable[[Resource, str], Object | None]
+"""Returns the value that the caller already has for a uid. None if it has none."""
+
+
 class EventHandler(Protocol):
     """Takes the lists and watch events of a reflector."""
+
+    def known(self, resource: Resource, uid: str) -> Object | None:
+        """The newest known value of an object that exists. None if there is none."""
 
     def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
         """Take a complete list. It replaces what the handler knows of this resource there."""

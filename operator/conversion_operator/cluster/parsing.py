@@ -27,25 +27,41 @@ from conversion_operator.cluster.objects import (
 )
 from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Terminated
 
-T = TypeVar("T")
+Value = TypeVar("Value", bound=Object)
 
 logger = logging.getLogger(__name__)
 
 
-def parse_list(parse: Callable[[Body], T], body: Body) -> ObjectList[T]:
-    """Parse a list. Leaves out objects that cannot be parsed."""
-    parsed = (_try_parse(parse, item) for item in body["items"])
-    items = tuple(item for item in parsed if item is not None)
-    return ObjectList(items, body["metadata"]["resourceVersion"])
+def parse_list(
+    parse: Callable[[Body], Value],
+    body: Body,
+    known: Callable[[str], Value | None] = lambda _: None,
+) -> ObjectList[Value]:
+    """Parse a list. Runs over all objects of a resource, once a minute for each reflector.
+
+    ``known`` returns the value that the caller already has for a uid. If its version is the same,
+    it is used again, because parsing all objects would block the event loop for a second or more.
+    It also stands for an object that cannot be parsed: such an object exists, so it must not look
+    deleted.
+    """
+    items = []
+    for item in body["items"]:
+        meta = item["metadata"]
+        value = known(meta.get("uid", ""))
+        if value is None or str(value.version) != meta["resourceVersion"]:
+            value = _try_parse(parse, item) or value
+        if value is not None:
+            items.append(value)
+    return ObjectList(tuple(items), body["metadata"]["resourceVersion"])
 
 
-def parse_event(parse: Callable[[Body], T], event: WatchEvent[Body]) -> WatchEvent[T]:
+def parse_event(parse: Callable[[Body], Value], event: WatchEvent[Body]) -> WatchEvent[Value]:
     """Parse a watch event. Its object is None if it cannot be parsed."""
     value = None if event.object is None else _try_parse(parse, event.object)
     return WatchEvent(event.type, event.version, value)
 
 
-def _try_parse(parse: Callable[[Body], T], body: Body) -> T | None:
+def _try_parse(parse: Callable[[Body], Value], body: Body) -> Value | None:
     try:
         return parse(body)
     except (AttributeError, KeyError, TypeError, ValueError):

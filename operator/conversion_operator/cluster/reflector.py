@@ -74,7 +74,8 @@ class Reflector:
 
     async def _list(self) -> str:
         self._on_list()
-        objects = await self._cluster.list_all(self._resource, self._namespace)
+        known = self._handler.known
+        objects = await self._cluster.list_all(self._resource, self._namespace, known)
         self._handler.replace(self._resource, self._namespace, objects)
         return objects.version
 

@@ -22,7 +22,7 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.admissions import lease_entries_left
+from conversion_operator.cluster.admissions import remaining_lease_capacity
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
 from conversion_operator.cluster.objects import Resource
@@ -148,7 +148,9 @@ class Admitter:
             unavailable = self._reserved | self._rejections.keys()
             sweeps = [uid for uid in wanted if uid not in unavailable]
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
-        return dict(itertools.islice(selected.items(), lease_entries_left(len(self._reserved))))
+        return dict(
+            itertools.islice(selected.items(), remaining_lease_capacity(len(self._reserved)))
+        )
 
     def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._reserved)
@@ -180,13 +182,14 @@ class Admitter:
     async def _find_obstacles(self, policy: Policy) -> Obstacles:
         """The missing claims and the rejections in the cache. Walks all conversions on every pass.
 
-        Sends one request for each namespace whose cached claim has expired.
+        Sends one request for each namespace if the cached response about its claim has expired.
         """
+        namespaces = {c.key.namespace for c in self._store.conversions() if not c.finished}
+        missing = {n for n in namespaces if not await self._claim_exists(n, policy.claim_name)}
+        # After the last await: a rejection that arrives during the checks counts in this pass.
         now = time.monotonic()
         self._rejections = {uid: entry for uid, entry in self._rejections.items() if entry[1] > now}
         rejected = {uid: block for uid, (block, _) in self._rejections.items()}
-        namespaces = {c.key.namespace for c in self._store.conversions() if not c.finished}
-        missing = {n for n in namespaces if not await self._claim_exists(n, policy.claim_name)}
         return Obstacles(frozenset(missing), rejected)
 
     async def _claim_exists(self, namespace: str, claim: str) -> bool:
@@ -214,7 +217,8 @@ class Admitter:
             for namespace in self._context.settings.current.namespaces:
                 for resource in (Resource.JOBS, Resource.PODS):
                     try:
-                        objects = await self._cluster.list_all(resource, namespace)
+                        known = self._store.known
+                        objects = await self._cluster.list_all(resource, namespace, known)
                     except Rejected:
                         # The service account has no rights in this namespace, so the former leader
                         # has not created a Job there either. The reflector logs the missing rights.
@@ -281,8 +285,9 @@ class Admitter:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if attempt == SWEEP_ATTEMPT:
             return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
-        stored = latest_attempt_number(conversion, children) if conversion else 0
-        return stored >= attempt or any(job.attempt >= attempt for job in children.jobs)
+        if conversion is None:
+            return any(job.attempt >= attempt for job in children.jobs)
+        return latest_attempt_number(conversion, children) >= attempt
 
     def _conversion_to_start(self, uid: str, attempt: int) -> Conversion | None:
         """The conversion if the attempt may still start, else None.

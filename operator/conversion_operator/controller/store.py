@@ -72,6 +72,13 @@ class Store:
         """
         return all((r, n) in self._listed for r in Resource for n in namespaces)
 
+    def known(self, resource: Resource, uid: str) -> Object | None:
+        """The newest known value of an object that exists. None if there is none."""
+        if resource is Resource.CONVERSIONS:
+            return self._conversions.get(uid)
+        child = self._jobs.get(uid) if resource is Resource.JOBS else self._pods.get(uid)
+        return None if child is None or child.deleted else child
+
     def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
         """Take a complete list. Known objects that are neither in the list nor newer are deleted.
 

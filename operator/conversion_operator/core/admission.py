@@ -136,7 +136,7 @@ def admit(queue: Queue, held: int, policy: Policy) -> tuple[str, ...]:
 
 
 class _BusyPaths:
-    """The paths that conversions read or write that are running or ahead in the queue."""
+    """The paths that running conversions, and conversions ahead in the queue, read or write."""
 
     def __init__(self) -> None:
         self._written: dict[tuple[str, str], str] = {}

@@ -70,7 +70,7 @@ def _until_deleted(job: Job, snapshot: Snapshot, time_since_end: timedelta) -> t
 
 
 def _is_finishing(job: Job, snapshot: Snapshot) -> bool:
-    """True if this is the Job of the last attempt and none of its containers may still run."""
+    """True if this is the Job of the last attempt and no container of it can still be running."""
     last = last_recorded_attempt(snapshot.status)
     pods = (pod for pod in snapshot.children.pods if pod.job_name == job.name)
     # The end of the container appears in containerStatuses first. The Job still looks live for a

@@ -58,8 +58,9 @@ class Key:
 class Conversion:
     """A ConversionJob. If its spec is not valid, ``spec`` is None and ``spec_error`` says why.
 
-    ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
-    ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
+    ``version`` is the resourceVersion. ``annotations`` are those of our API group.
+    ``conversion_type``, ``input_file`` and ``output_file`` come from the spec even if it is not
+    valid. A missing one is an empty string.
     """
 
     key: Key
@@ -100,8 +101,9 @@ class Conversion:
 class Child:
     """What a Job and a pod have in common.
 
-    ``attempt`` is the number of the attempt, or SWEEP_ATTEMPT. ``deleted`` means that the object no
-    longer exists and that this is its last known state.
+    ``version`` is the resourceVersion. ``attempt`` is the number of the attempt, or
+    SWEEP_ATTEMPT. ``deleted`` means that the object no longer exists and that this is its last
+    known state.
     """
 
     namespace: str

@@ -29,7 +29,7 @@ STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""
 
 FORCE_AFTER: Final = timedelta(seconds=60)
-"""How long after its grace period a cancelled pod is deleted by force if it has not terminated."""
+"""A cancelled pod that has not terminated this long after its grace period is deleted by force."""
 
 STOP_RECHECK_INTERVAL: Final = timedelta(seconds=60)
 """If no watch event arrives, how often to check whether a Job being deleted still exists."""
@@ -115,12 +115,12 @@ class Plan:
 
 
 def delete_live_jobs(jobs: Iterable[Job]) -> tuple[Action, ...]:
-    """Delete the Jobs that may still start or run a pod, except those already being deleted."""
+    """The actions that delete the live Jobs, except those already being deleted."""
     return tuple(DeleteJob(job, foreground=True) for job in jobs if job.live and not job.deleting)
 
 
 def delete_pods(pods: Iterable[Pod]) -> tuple[Action, ...]:
-    """Delete the pods that still exist, except those already being deleted."""
+    """The actions that delete the pods that still exist, except those already being deleted."""
     return tuple(
         DeletePod(pod, force=False) for pod in pods if not pod.deleted and not pod.deleting
     )

@@ -14,7 +14,7 @@ from typing import Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.model import Children, Job, Pod, Terminated
 from media_converter.contract import (
-    FILE_FAULTS,
+    INPUT_FAULTS,
     REASON_BY_EXIT_CODE,
     ExitReason,
     Report,
@@ -144,8 +144,8 @@ def judge(attempt_children: Children, warning: str, now: datetime) -> Verdict:
 def _decisive_pod(pods: tuple[Pod, ...]) -> Pod | None:
     """The pod that decides the verdict. In rare cases the Job controller starts two pods.
 
-    A running pod comes first, then one that succeeded, one that terminated, and a live one. Among
-    equal pods the one with the latest version is chosen.
+    A running pod comes first, then one that succeeded, one that terminated, and a live one.
+    Among equal pods, the one with the highest resourceVersion is chosen.
     """
     return max(
         pods,
@@ -217,7 +217,7 @@ def _explain_end(
 def _outcome_of(reason: ExitReason) -> Outcome:
     if reason is ExitReason.OUT_OF_MEMORY:
         return Outcome.OUT_OF_MEMORY
-    if reason in FILE_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED:
+    if reason in INPUT_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED:
         return Outcome.NOT_RETRYABLE
     return Outcome.FAILURE
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_converter.contract import FILE_FAULTS, ExitReason
+from media_converter.contract import INPUT_FAULTS, ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import VideoOptions
@@ -255,7 +255,7 @@ def test_every_stream_gets_a_plan_or_a_file_fault(
     else:
         refusal = None
     if refusal:
-        assert refusal.reason in FILE_FAULTS
+        assert refusal.reason in INPUT_FAULTS
         assert "\n" not in refusal.message
         return
     argv = made.step.argv

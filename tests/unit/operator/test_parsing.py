@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,6 +166,23 @@ def test_an_object_that_cannot_be_parsed_does_not_stop_a_list_or_a_watch() -> No
     assert ([item.key.name for item in objects.items], objects.version) == (["a"], "9")
     event = parse_event(parse_conversion, WatchEvent("MODIFIED", "10", odd))
     assert (event.version, event.object) == ("10", None)
+
+
+def test_a_list_uses_known_values_of_the_same_version_again() -> None:
+    known = parse_conversion(body())
+    answer = {"metadata": {"resourceVersion": "9"}, "items": [body()]}
+    same = parse_list(parse_conversion, answer, {known.key.uid: known}.get)
+    assert same.items[0] is known
+    older = replace(known, version=known.version - 1)
+    newer = parse_list(parse_conversion, answer, {known.key.uid: older}.get)
+    assert newer.items == (known,)
+
+
+def test_a_known_object_that_cannot_be_parsed_any_more_still_exists() -> None:
+    known = parse_conversion(body())
+    odd = {"metadata": {"uid": known.key.uid, "resourceVersion": "99", "annotations": "none"}}
+    answer = {"metadata": {"resourceVersion": "99"}, "items": [odd]}
+    assert parse_list(parse_conversion, answer, {known.key.uid: known}.get).items == (known,)
 
 
 def test_a_lease_without_a_spec() -> None:

@@ -9,7 +9,7 @@ import pytest
 from conversion_operator.api.reasons import REASONS, Reason
 from conversion_operator.core.model import Children, Job, Pod
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable, judge
-from media_converter.contract import EXIT_CODES, FILE_FAULTS, ExitReason
+from media_converter.contract import EXIT_CODES, INPUT_FAULTS, ExitReason
 from tests.unit.operator.builders import (
     at,
     bad_report,
@@ -193,7 +193,7 @@ def test_every_exit_code_of_the_converter_is_understood(reason: ExitReason) -> N
     assert verdict.reason == reason
     if reason is not ExitReason.TERMINATED:  # the operator knows who stopped it
         assert verdict.message == "because"
-    never_retried = reason in FILE_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED
+    never_retried = reason in INPUT_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED
     assert (verdict.outcome is Outcome.NOT_RETRYABLE) == never_retried
 
 

@@ -1,0 +1,31 @@
+"""The admitter's cache of what the API server responded."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from conversion_operator.controller.admitter import Admitter
+from conversion_operator.controller.store import Store
+from conversion_operator.core.model import Policy
+from conversion_operator.core.plan import Block
+from tests.unit.operator.builders import conversion
+
+REJECTION = Block("QuotaExceeded", "exceeded quota: pods")
+
+
+async def test_a_rejection_during_the_claim_check_counts_in_the_same_pass() -> None:
+    """Otherwise the conversion starts again at once, because its reservation has ended."""
+    waiting = conversion()
+    store = Store(lambda _: None)
+    store.update(waiting)
+
+    async def claim_exists(*_: Any) -> bool:
+        admitter._record_rejection(waiting.key.uid, REJECTION)
+        return True
+
+    context: Any = SimpleNamespace(cluster=SimpleNamespace(claim_exists=claim_exists), store=store)
+    leadership: Any = None
+    admitter = Admitter(context, leadership, lambda _: None)
+    obstacles = await admitter._find_obstacles(Policy())
+    assert obstacles.rejected == {waiting.key.uid: REJECTION}
