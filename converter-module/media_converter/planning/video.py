@@ -207,7 +207,10 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
 
 
 def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
-    """Whether the output keeps all packets with their timestamps. Trimming changes both."""
+    """Whether packets can be copied with their timestamps.
+
+    They cannot if the output is trimmed, or with the timestamps of some containers.
+    """
     trims = options.start or options.duration is not None
     return not trims and info.container in _COPYABLE_CONTAINERS
 

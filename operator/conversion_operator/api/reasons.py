@@ -114,7 +114,7 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.UNSCHEDULABLE: Explanation(
             "No node has enough free resources, or none meets the constraints of the pod.",
-            f"{_START} Free resources or add a node. Or lower `spec.resources.requests` in a new "
+            f"{_START} Add a node or stop other pods. Or lower `spec.resources.requests` in a new "
             "ConversionJob.",
         ),
         _R.QUOTA_EXCEEDED: Explanation(
@@ -292,7 +292,7 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _C.DISK_FULL: Explanation(
             "The shared volume is full.",
-            f"{_FAILURE} Free space on the volume.",
+            f"{_FAILURE} Delete files that are no longer needed, or enlarge the volume.",
         ),
         _C.INPUT_CHANGED: Explanation(
             "The input changed while the converter read it.",

@@ -17,7 +17,7 @@ from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Una
 from conversion_operator.cluster.objects import (
     Body,
     Event,
-    Known,
+    FindKnown,
     Lease,
     Object,
     ObjectList,
@@ -42,15 +42,15 @@ class Cluster(Client):
     """The requests that the operator makes. Every method raises a ClusterError."""
 
     async def list_all(
-        self, resource: Resource, namespace: str, known: Known = lambda *_: None
+        self, resource: Resource, namespace: str, find_known: FindKnown = lambda *_: None
     ) -> ObjectList[Object]:
         """LIST our objects. Without a resourceVersion, the server returns the newest state.
 
-        ``known`` returns the value that the caller already has, see :func:`parsing.parse_list`.
+        :func:`parsing.parse_list` describes ``find_known``.
         """
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
         body = await self._transport.request("GET", _path(resource, namespace), query)
-        return parsing.parse_list(parsing.PARSERS[resource], body, partial(known, resource))
+        return parsing.parse_list(parsing.PARSERS[resource], body, partial(find_known, resource))
 
     async def watch(
         self, resource: Resource, namespace: str, version: str

@@ -71,14 +71,14 @@ class Event:
     message: str
 
 
-Known = Callable[[Resource, str], Object | None]
+FindKnown = Callable[[Resource, str], Object | None]
 """Returns the value that the caller already has for a uid. None if it has none."""
 
 
 class EventHandler(Protocol):
     """Takes the lists and watch events of a reflector."""
 
-    def known(self, resource: Resource, uid: str) -> Object | None:
+    def find_known(self, resource: Resource, uid: str) -> Object | None:
         """The newest known value of an object that exists. None if there is none."""
 
     def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:

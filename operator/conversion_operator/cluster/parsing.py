@@ -35,19 +35,19 @@ logger = logging.getLogger(__name__)
 def parse_list(
     parse: Callable[[Body], Value],
     body: Body,
-    known: Callable[[str], Value | None] = lambda _: None,
+    find_known: Callable[[str], Value | None] = lambda _: None,
 ) -> ObjectList[Value]:
     """Parse a list. Runs over all objects of a resource, once a minute for each reflector.
 
-    ``known`` returns the value that the caller already has for a uid. If its version is the same,
-    it is used again, because parsing all objects would block the event loop for a second or more.
-    It also stands for an object that cannot be parsed: such an object exists, so it must not look
-    deleted.
+    ``find_known`` returns the value that the caller already has for a uid. A value of the same
+    version is used again: parsing all objects would block the event loop for a second or more.
+    The value also stands for an object that cannot be parsed. Such an object exists, so it must
+    not look deleted.
     """
     items = []
     for item in body["items"]:
         meta = item["metadata"]
-        value = known(meta.get("uid", ""))
+        value = find_known(meta.get("uid", ""))
         if value is None or str(value.version) != meta["resourceVersion"]:
             value = _try_parse(parse, item) or value
         if value is not None:

@@ -74,8 +74,8 @@ class Reflector:
 
     async def _list(self) -> str:
         self._on_list()
-        known = self._handler.known
-        objects = await self._cluster.list_all(self._resource, self._namespace, known)
+        find_known = self._handler.find_known
+        objects = await self._cluster.list_all(self._resource, self._namespace, find_known)
         self._handler.replace(self._resource, self._namespace, objects)
         return objects.version
 

@@ -171,7 +171,7 @@ class Admitter:
     def _uids_lost_with_node(self) -> frozenset[str]:
         """The conversions that failed because their node did not come back.
 
-        Their Jobs and pods no longer count. Walks all conversions on every pass.
+        Their attempts no longer take a slot. Walks all conversions on every pass.
         """
         return frozenset(
             c.key.uid
@@ -217,8 +217,8 @@ class Admitter:
             for namespace in self._context.settings.current.namespaces:
                 for resource in (Resource.JOBS, Resource.PODS):
                     try:
-                        known = self._store.known
-                        objects = await self._cluster.list_all(resource, namespace, known)
+                        find_known = self._store.find_known
+                        objects = await self._cluster.list_all(resource, namespace, find_known)
                     except Rejected:
                         # The service account has no rights in this namespace, so the former leader
                         # has not created a Job there either. The reflector logs the missing rights.

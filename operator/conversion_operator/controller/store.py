@@ -72,7 +72,7 @@ class Store:
         """
         return all((r, n) in self._listed for r in Resource for n in namespaces)
 
-    def known(self, resource: Resource, uid: str) -> Object | None:
+    def find_known(self, resource: Resource, uid: str) -> Object | None:
         """The newest known value of an object that exists. None if there is none."""
         if resource is Resource.CONVERSIONS:
             return self._conversions.get(uid)
