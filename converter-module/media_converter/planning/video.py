@@ -209,7 +209,8 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
 def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
     """Whether packets can be copied with their timestamps.
 
-    They cannot if the output is trimmed, or with the timestamps of some containers.
+    They cannot if the output is trimmed, or if the timestamps of the input's container cannot be
+    copied unchanged.
     """
     trims = options.start or options.duration is not None
     return not trims and info.container in _COPYABLE_CONTAINERS

@@ -41,6 +41,6 @@ def parse_admissions(text: object) -> dict[str, int]:
     return {match[1]: int(match[2]) for match in found if match}
 
 
-def remaining_lease_capacity(listed: int) -> int:
+def admissions_that_still_fit(listed: int) -> int:
     """How many more admissions fit on the Lease when ``listed`` are already on it."""
     return max(0, MAX_ENTRIES - listed)

@@ -22,7 +22,7 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.admissions import remaining_lease_capacity
+from conversion_operator.cluster.admissions import admissions_that_still_fit
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
 from conversion_operator.cluster.objects import Resource
@@ -148,9 +148,9 @@ class Admitter:
             unavailable = self._reserved | self._rejections.keys()
             sweeps = [uid for uid in wanted if uid not in unavailable]
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
-        return dict(
-            itertools.islice(selected.items(), remaining_lease_capacity(len(self._reserved)))
-        )
+        # The Lease has room for a limited number of admissions.
+        limit = admissions_that_still_fit(len(self._reserved))
+        return dict(itertools.islice(selected.items(), limit))
 
     def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._reserved)
@@ -240,8 +240,8 @@ class Admitter:
         self, uid: str, attempt: int, policy: Policy, unresolved_create_at: float | None = None
     ) -> None:
         """Create the Job of an attempt in the background."""
-        job = self._ensure_job(uid, attempt, policy, unresolved_create_at)
-        task = asyncio.create_task(job, name=f"start {uid}")
+        coroutine = self._ensure_job(uid, attempt, policy, unresolved_create_at)
+        task = asyncio.create_task(coroutine, name=f"start {uid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

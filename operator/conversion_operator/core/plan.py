@@ -22,8 +22,9 @@ POSITION_INTERVAL: Final = timedelta(seconds=60)
 """Shortest time between two writes of a queue position."""
 
 STARTING_WRITE_DELAY: Final = timedelta(seconds=2)
-"""The status Starting is usually not written before the Job is this old. Most containers run by
-then, so the write is not needed."""
+"""If a status is already stored, Starting is not written before the Job is this old. Most
+containers run by then, so the write is not needed. Without a stored status, Starting is written
+at once."""
 
 STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""

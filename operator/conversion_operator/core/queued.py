@@ -73,8 +73,8 @@ def _position_write_delay(old: int | None, new: int | None, snapshot: Snapshot) 
 
     When a conversion starts, the positions of all others behind it change. To avoid writing all
     their statuses, the stored position may be out of date. The HTTP API computes the exact one.
-    The new position is written only if it is 10 or less, half of the stored one or less, or if a
-    position appears or disappears. All these writes are at least a minute apart.
+    The new position is written in three cases only: it is at most 10, it is at most half of the
+    stored one, or a position appears or disappears. Writes are at least a minute apart.
     """
     if old == new:
         return None

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from conversion_operator.cluster.admissions import (
     MAX_ENTRIES,
+    admissions_that_still_fit,
     format_admissions,
     parse_admissions,
-    remaining_lease_capacity,
 )
 
 
@@ -40,8 +40,8 @@ def test_invalid_entries_are_ignored(text: str, found: dict[str, int]) -> None:
 
 def test_the_number_of_entries_is_bounded() -> None:
     full = {f"uid-{n}": 1 for n in range(MAX_ENTRIES)}
-    assert remaining_lease_capacity(0) == MAX_ENTRIES
-    assert remaining_lease_capacity(MAX_ENTRIES) == remaining_lease_capacity(MAX_ENTRIES + 1) == 0
+    assert admissions_that_still_fit(0) == MAX_ENTRIES
+    assert admissions_that_still_fit(MAX_ENTRIES) == admissions_that_still_fit(MAX_ENTRIES + 1) == 0
     assert parse_admissions(format_admissions(full)) == full
     with pytest.raises(ValueError, match="do not fit"):
         format_admissions(full | {"another": 1})
