@@ -73,8 +73,7 @@ def imported_modules(interpreter: str) -> set[str]:
     )
     clean = [interpreter, "-I", "-S", "-B", "-c", code]
     printed = subprocess.run(clean, check=True, capture_output=True, text=True).stdout
-    names = set(printed.splitlines())
-    return {name for name in names if name.startswith("/usr/lib/")}
+    return {name for name in set(printed.splitlines()) if name.startswith("/usr/lib/")}
 
 
 def libraries(files: set[str]) -> set[str]:

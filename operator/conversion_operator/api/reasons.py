@@ -350,14 +350,17 @@ The last column says what the operator does automatically, and then what you can
   conversion is cancelled.
 - **Retried automatically until `QueueTimeout`**: an attempt whose container does not start within
   `CONVERTER_START_TIMEOUT_SECONDS` is ended and its slot is released. The next attempt follows
-  after a back-off. If these times add up to `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails
-  as `QueueTimeout`.
+  after a back-off. If the start timeouts and back-offs of consecutive attempts add up to
+  `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as `QueueTimeout`.
 - **Retried automatically, up to `spec.maxRetries` times**: the attempt failed. The default is
   `CONVERTER_MAX_RETRIES`.
 - **Retried automatically, up to 10 times**: the cluster ended the attempt. This does not count
   against `spec.maxRetries`.
 - **Not retried**: the conversion has ended. You cannot change the paths and options in its spec, so
   remove the cause and create a new ConversionJob.
+
+Before a retry, `status.reason` is `RetryBackoff`, and `status.attempts` has the reason of each
+attempt. When no retry is left, `status.reason` is the reason of the last attempt.
 
 In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
 `status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).

@@ -5,10 +5,12 @@ API server.
 
 Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
 admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
-process is suspended and sends a create request late, the conversion already holds a slot.
+process is suspended, loses leadership and then sends a create request late, the next leader already
+holds a slot for that conversion.
 
-A lost response does not show whether the Job was created. So a reservation ends only when the Job
-is in the store, or when the Job certainly will not be created.
+If the response to a create request is lost, the operator does not know whether the Job exists. So
+a reservation ends only when the Job is in the store, when the API server rejected the last request,
+or when the Job certainly will not be created.
 """
 
 from __future__ import annotations
@@ -180,13 +182,15 @@ class Admitter:
         )
 
     async def _find_obstacles(self, policy: Policy) -> Obstacles:
-        """The missing claims and the rejections in the cache. Walks all conversions on every pass.
+        """The namespaces without a claim, and the rejections that have not expired.
 
-        Sends one request for each namespace if the cached response about its claim has expired.
+        Walks all conversions on every pass. Sends one request for each
+        namespace if the cached response about its claim has expired.
         """
         namespaces = {c.key.namespace for c in self._store.conversions() if not c.finished}
         missing = {n for n in namespaces if not await self._claim_exists(n, policy.claim_name)}
-        # After the last await: a rejection that arrives during the checks counts in this pass.
+        # This comes after the last await, so that a rejection that arrives during the claim checks
+        # counts in this pass.
         now = time.monotonic()
         self._rejections = {uid: entry for uid, entry in self._rejections.items() if entry[1] > now}
         rejected = {uid: block for uid, (block, _) in self._rejections.items()}
@@ -200,8 +204,8 @@ class Admitter:
         try:
             exists = await self._cluster.claim_exists(namespace, claim)
         except ClusterError as error:
-            # Keep the last known value, at first True. If True is wrong, the conversion starts, its
-            # pod stays Pending, and the pod's Events say why.
+            # Keep the last known value, or True if there is none. If True is wrong, the
+            # conversion starts, its pod stays Pending, and the pod's Events say why.
             logger.warning("Cannot check the claim %s: %s", key, error)
         self._claim_cache[key] = exists, now + _CLAIM_CACHE_SECONDS
         return exists
@@ -217,6 +221,7 @@ class Admitter:
             for namespace in self._context.settings.current.namespaces:
                 for resource in (Resource.JOBS, Resource.PODS):
                     try:
+                        # Only saves parsing: values of the same resourceVersion are used again.
                         find_known = self._store.find_known
                         objects = await self._cluster.list_all(resource, namespace, find_known)
                     except Rejected:

@@ -66,7 +66,7 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 
 
 def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
-    """The plan for the attempt in progress.
+    """The plan for the latest attempt while the status does not record its end.
 
     ``attempt_children`` are only the Job and pods of the attempt in progress.
     """

@@ -73,8 +73,7 @@ def backoff(retries: Retries) -> timedelta:
     if retries.not_started:
         return _start_backoff(retries.not_started)
     if retries.failures:
-        factor: int = 2 ** (retries.failures - 1)
-        return min(_FIRST_BACKOFF * factor, _LONGEST_BACKOFF)
+        return min(_FIRST_BACKOFF * 2.0 ** (retries.failures - 1), _LONGEST_BACKOFF)
     return _SHORTEST_BACKOFF
 
 

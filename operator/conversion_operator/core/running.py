@@ -54,7 +54,8 @@ def _give_up_starting(
     Another attempt follows, unless the failed starts and their back-offs add up to the queue
     timeout.
     """
-    retries = count_not_started(snapshot.retries, not_started.reason == Reason.IMAGE_CHANGED)
+    image_changed = not_started.reason == Reason.IMAGE_CHANGED
+    retries = count_not_started(snapshot.retries, image_changed)
     timed_out = queue_timeout_exceeded(retries, snapshot.policy)
     phase = Phase.FAILED if timed_out else Phase.QUEUED
     reason = Reason.QUEUE_TIMEOUT if timed_out else not_started.reason

@@ -21,8 +21,7 @@ def clean(text: str) -> str:
 
 def head(text: str, limit: int) -> str:
     """The beginning of ``text`` in at most ``limit`` bytes. It never cuts a character."""
-    raw = clean(text).encode()
-    return raw[:limit].decode(errors="ignore")
+    return clean(text).encode()[:limit].decode(errors="ignore")
 
 
 def tail(text: str, limit: int) -> str:

@@ -55,8 +55,8 @@ class Transition:
 
         The attempts, their counters, the log and the callback are kept. Queued and Starting drop
         the pod, the node and the start time of the previous attempt; ``with_pod`` can set pod and
-        node again. A terminal phase gets the current time as its completion time, until
-        ``with_result`` sets the container's.
+        node again. A terminal phase gets the current time as its completion time;
+        ``with_result`` replaces it with the end of the container if that is known.
         """
         old = snapshot.status
         keeps_pod = phase not in (Phase.QUEUED, Phase.STARTING)
@@ -116,7 +116,7 @@ class Transition:
         return self._set(pod_name=pod.name, node_name=pod.node or None)
 
     def with_start(self, pod: Pod) -> Self:
-        """Set the start time of this running pod and drop the log of the previous attempt."""
+        """Set the pod, its node and the start time from this running pod. Drop the older log."""
         return self.with_pod(pod)._set(start_time=pod.running_since, logs=None)
 
     def with_attempt_closed(self, reason: str, message: str) -> Self:
