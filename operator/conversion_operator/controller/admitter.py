@@ -42,7 +42,7 @@ from conversion_operator.core.sweep import (
     wants_sweep,
 )
 
-_PASS_SECONDS: Final = 15.0
+_PASS_INTERVAL: Final = 15.0
 """The longest time between two passes."""
 _NOT_READY_DELAY: Final = 1.0
 _CLAIM_CACHE_SECONDS: Final = 5.0
@@ -125,10 +125,10 @@ class Admitter:
             self._start(uid, attempt, policy)
         self._publish_queue(queue, held, policy)
         retry_at = queue.next_retry_at
-        delay = (retry_at - now).total_seconds() if retry_at else _PASS_SECONDS
+        delay = (retry_at - now).total_seconds() if retry_at else _PASS_INTERVAL
         # While there is an obstacle, check every few seconds whether it still exists.
         has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
-        return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_SECONDS)
+        return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_INTERVAL)
 
     def _select(self, queue: Queue, held: int, policy: Policy) -> dict[str, int]:
         """The attempt number to start now, by uid.
@@ -221,7 +221,7 @@ class Admitter:
             for namespace in self._context.settings.current.namespaces:
                 for resource in (Resource.JOBS, Resource.PODS):
                     try:
-                        # Only saves parsing: values of the same resourceVersion are used again.
+                        # find_known saves parsing objects that the store has in the same version.
                         find_known = self._store.find_known
                         objects = await self._cluster.list_all(resource, namespace, find_known)
                     except Rejected:

@@ -118,8 +118,8 @@ def build_queue(
     for conversion in waiting:
         retry_at = next_attempt_at(conversion.status)
         block = _block(conversion, obstacles, busy, policy)
-        # A conversion that is blocked or in its back-off keeps its place before later ones that use
-        # its paths. Otherwise it would later overwrite the output of one of them.
+        # A conversion that is blocked or in its back-off still blocks its paths for others behind
+        # it. Otherwise one of them could run first, and this one would overwrite its output.
         busy.add(conversion)
         if retry_at and retry_at > now:
             next_retry_at = min(next_retry_at or retry_at, retry_at)

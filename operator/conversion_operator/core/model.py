@@ -88,12 +88,12 @@ class Conversion:
 
     @property
     def input_path(self) -> str:
-        """The input path from the root of the volume, normalised so that paths compare."""
+        """The input path from the root of the volume, in one spelling: equal paths match."""
         return normal_path(self.spec.input_file) if self.spec else ""
 
     @property
     def output_path(self) -> str:
-        """The output path from the root of the volume, normalised so that paths compare."""
+        """The output path from the root of the volume, in one spelling: equal paths match."""
         return normal_path(self.spec.output_file) if self.spec else ""
 
 
@@ -125,9 +125,9 @@ class Child:
 class Job(Child):
     """A batch/v1 Job for one attempt or one sweep.
 
-    ``owned`` is True if the ConversionJob is its controller. ``finished`` is Complete or Failed
-    from its conditions. It is None before that. ``failure`` is the reason of its Failed condition,
-    an empty string if there is none.
+    ``owned`` is True if the ConversionJob is its controller. ``finished`` is the type of its
+    terminal condition, Complete or Failed. It is None without one. ``failure`` is the reason of
+    its Failed condition, an empty string if there is none.
     """
 
     owned: bool

@@ -71,10 +71,11 @@ def _block_for_missing_slot(snapshot: Snapshot) -> Block | None:
 def _position_write_delay(old: int | None, new: int | None, snapshot: Snapshot) -> timedelta | None:
     """How long to wait before writing the new queue position. None: do not write.
 
-    When a conversion starts, the positions of all others behind it change. To avoid writing all
-    their statuses, the stored position may be out of date. The HTTP API computes the exact one.
-    The new position is written in three cases only: it is at most 10, it is at most half of the
-    stored one, or a position appears or disappears. Writes are at least a minute apart.
+    When a conversion starts, the positions of all others behind it change. The operator does
+    not write all their statuses, so a stored position may be out of date. The HTTP API computes
+    the exact one. The new position is written in three cases only: it is at most 10, it is at
+    most half of the stored one, or a position appears or disappears. Writes are at least a
+    minute apart.
     """
     if old == new:
         return None

@@ -38,8 +38,8 @@ def count_not_started(retries: Retries, image_changed: bool) -> Retries:
 
     If the image changed, ``not_started`` becomes 0, because the new image may start.
     """
-    failed = 0 if image_changed else retries.not_started + 1
-    return retries.model_copy(update={"not_started": failed})
+    failed_starts = 0 if image_changed else retries.not_started + 1
+    return retries.model_copy(update={"not_started": failed_starts})
 
 
 def may_retry(outcome: Outcome, retries: Retries, conversion: Conversion, policy: Policy) -> bool:
@@ -62,10 +62,10 @@ def may_retry(outcome: Outcome, retries: Retries, conversion: Conversion, policy
 
 def queue_timeout_exceeded(retries: Retries, policy: Policy) -> bool:
     """True if the failed starts and their back-offs add up to the queue timeout."""
-    failed = retries.not_started
-    backoffs = sum((_start_backoff(n) for n in range(1, failed + 1)), timedelta(0))
-    spent = backoffs + timedelta(seconds=policy.start_timeout) * failed
-    return failed > 0 and spent >= timedelta(seconds=policy.queue_timeout)
+    failed_starts = retries.not_started
+    backoffs = sum((_start_backoff(n) for n in range(1, failed_starts + 1)), timedelta(0))
+    spent = backoffs + timedelta(seconds=policy.start_timeout) * failed_starts
+    return failed_starts > 0 and spent >= timedelta(seconds=policy.queue_timeout)
 
 
 def backoff(retries: Retries) -> timedelta:
@@ -77,7 +77,7 @@ def backoff(retries: Retries) -> timedelta:
     return _SHORTEST_BACKOFF
 
 
-def _start_backoff(failed: int) -> timedelta:
+def _start_backoff(failed_starts: int) -> timedelta:
     # The exponent is bounded. Otherwise the product would overflow after many failed starts.
-    factor: int = 2 ** min(failed - 1, 10)
+    factor: int = 2 ** min(failed_starts - 1, 10)
     return min(_FIRST_START_BACKOFF * factor, _LONGEST_START_BACKOFF)

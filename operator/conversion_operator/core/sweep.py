@@ -57,7 +57,7 @@ def wanted_sweeps(
 ) -> tuple[str, ...]:
     """The uids of the conversions that want a sweep, in the order in which they ended.
 
-    An admission pass calls this once if it leaves slots free. It visits every conversion.
+    An admission pass calls this once, and only if slots are left. It visits every conversion.
     """
     none = Children()
     wanting = (c for c in conversions if wants_sweep(c, children.get(c.key.uid, none), now))

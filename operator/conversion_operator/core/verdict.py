@@ -24,8 +24,8 @@ from media_converter.contract import (
 _SIGKILL: Final = 137
 _SIGTERM: Final = 143
 _START_ERROR: Final = 128
-# If the kubelet responds, a terminating pod is removed soon after its deletionTimestamp, which
-# includes the grace period.
+# A pod that still exists this long after its deletionTimestamp counts as unreachable. A kubelet
+# that responds removes the pod soon after that time, which includes the grace period.
 _KUBELET_SLACK: Final = timedelta(seconds=60)
 
 _REASON_BY_WAITING: Final = {
