@@ -17,7 +17,7 @@ from conversion_operator.core.plan import (
     delete_live_jobs,
     delete_pods,
 )
-from conversion_operator.core.retry import backoff, count_end, may_retry
+from conversion_operator.core.retry import backoff, count_ended_attempt, may_retry
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import Ended, Outcome
 
@@ -32,7 +32,7 @@ def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ende
             return plan_cancel(snapshot, attempt_children)
         cancelled = replace(end, reason=Reason.CANCELLED, message="cancelled before it finished")
         return end_conversion(snapshot, attempt_children, cancelled, Phase.CANCELLED)
-    retries = count_end(snapshot.retries, end.outcome)
+    retries = count_ended_attempt(snapshot.retries, end.outcome)
     if may_retry(end.outcome, retries, snapshot.conversion, snapshot.policy):
         return _plan_retry(snapshot, attempt_children, end, retries)
     return end_conversion(snapshot, attempt_children, end, Phase.FAILED)
@@ -44,7 +44,7 @@ def end_conversion(
     """The plan that writes the terminal status after the last attempt."""
     retries = snapshot.retries
     if phase is Phase.FAILED:
-        retries = count_end(retries, end.outcome)
+        retries = count_ended_attempt(retries, end.outcome)
     transition = Transition.to(snapshot, phase, end.reason, end.message).with_attempt(
         attempt_children
     )

@@ -56,7 +56,7 @@ def end_conversion_without_result(
 
 
 def _block_for_missing_slot(snapshot: Snapshot) -> Block | None:
-    """The block of a conversion that waits only for a slot.
+    """The reason and the message of a conversion that waits only for a slot.
 
     None if the conversion has no queue position yet. When it gets one, the admitter adds it to
     the work queue.

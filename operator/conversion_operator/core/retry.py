@@ -23,7 +23,7 @@ _LONGEST_START_BACKOFF: Final = timedelta(minutes=10)
 _SHORTEST_BACKOFF: Final = timedelta(seconds=1)
 
 
-def count_end(retries: Retries, outcome: Outcome) -> Retries:
+def count_ended_attempt(retries: Retries, outcome: Outcome) -> Retries:
     """The counters after an attempt with this outcome."""
     return Retries(
         failures=retries.failures + (outcome is Outcome.FAILURE),

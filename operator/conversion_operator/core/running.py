@@ -89,7 +89,7 @@ def _plan_progress(snapshot: Snapshot, status: ConversionJobStatus) -> Plan:
 def plan_unreachable(
     snapshot: Snapshot, attempt_children: Children, unreachable: Unreachable
 ) -> Plan:
-    """The plan while the node of a terminating pod does not confirm that the pod terminated.
+    """The plan while a pod is still terminating because its node does not respond.
 
     The pod may still be running, so no other attempt starts. If the pod still exists after
     CONVERTER_LOST_SECONDS, the conversion fails.
