@@ -106,8 +106,8 @@ async def test_who_comes_from_before_the_start_brings_a_watch_that_becomes_one_w
     feeds = FeedPool(cluster)
     async with feeds.listening(N):
         assert (await feeds.start_point(N, None)).cursor == 4
-        begun = await feeds.start_point(N, 2)
-        assert (begun.cursor, begun.conversions) == (2, None)
+        start = await feeds.start_point(N, 2)
+        assert (start.cursor, start.conversions) == (2, None)
         await until_version(feeds, 2)
         async with asyncio.timeout(20):
             while versions(feeds, 2) != [3, 4]:
@@ -136,7 +136,7 @@ async def test_those_who_come_together_share_a_list() -> None:
     feeds = FeedPool(cluster)
     async with feeds.listening(N):
         starts = await asyncio.gather(*(feeds.start_point(N, None) for _ in range(50)))
-        assert {begun.cursor for begun in starts} == {1}
+        assert {start.cursor for start in starts} == {1}
         assert asked == 1
         assert len(feeds._feeds[N]) == 1
 
