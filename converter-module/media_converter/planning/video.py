@@ -80,23 +80,24 @@ def plan_video(
 
     audio = choose_audio(info.audio)
     size = output_size(video, options)
-    copies_video = can_copy_video(info, video, options)
-    copies_audio = audio is None or can_copy_audio(info, audio, options)
-    step_name = "remux" if copies_video and copies_audio else "encode"
+    encodes_video = not can_copy_video(info, video, options)
+    encodes_audio = audio is not None and not can_copy_audio(info, audio, options)
+    step_name = "encode" if encodes_video or encodes_audio else "remux"
 
     input_options = decoder_options(video) + trim_options(options.start, options.duration)
     argv = ffmpeg_command(limits, input_options)
     argv += ["-map", f"0:{video.stream_index}"]
     if audio:
         argv += ["-map", f"0:{audio.stream_index}"]
-        argv += ["-c:a", "copy"] if copies_audio else aac_options(audio)
+        argv += aac_options(audio) if encodes_audio else ["-c:a", "copy"]
     argv += NO_METADATA
     argv += ["-sn", "-dn"]  # no subtitles, no data
-    if copies_video:
-        argv += ["-c:v", "copy"]
-    else:
+    if encodes_video:
         argv += _encoder_options(video, size, options, limits, background)
+    else:
+        argv += ["-c:v", "copy"]
     argv += PROGRESS
+    # -write_tmcd 0: no timecode track.
     argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4", OUTPUT_URL]
 
     return ConversionPlan(
@@ -110,8 +111,8 @@ def plan_video(
             video_duration=_duration_to_verify(info, video.duration, options),
             audio_duration=_duration_to_verify(info, audio.duration, options) if audio else None,
         ),
-        summary=f"{_video_summary(video, size, copies_video)}; "
-        f"{_audio_summary(audio, copies_audio)}",
+        summary=f"{_video_summary(video, size, encodes_video)}; "
+        f"{_audio_summary(audio, encodes_audio)}",
         duration=trimmed_duration(info.duration, options.start, options.duration),
     )
 
@@ -236,9 +237,9 @@ def _encoder_options(
     frame_rate_limit = MAX_FRAME_RATE if _frame_rate(video) > MAX_FRAME_RATE else None
     settings, threads = memory.choose_encoder_settings(video, size, limits)
     argv = ["-vf", video_filter(video, size, frame_rate_limit, background)]
-    # Browsers show the 10 ms frames of a GIF for 100 ms each, and video_filter retimes them with
-    # setpts. That leaves the last frame without a duration. A constant rate of 10 frames per
-    # second gives it one.
+    # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
+    # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
+    # per second gives it one.
     argv += ["-fps_mode", "cfr", "-r", "10"] if has_10ms_frames(video) else ["-fps_mode", "vfr"]
     argv += ["-c:v", "libx264", "-preset", settings.preset, "-crf", str(quality.crf)]
     argv += ["-x264-params", settings.parameters, "-profile:v", "high", "-threads:v", str(threads)]
@@ -257,12 +258,12 @@ def _duration_to_verify(
     return trimmed_duration(duration, options.start, options.duration)
 
 
-def _video_summary(video: VideoStream, size: tuple[int, int], copied: bool) -> str:
-    change = ", copied unchanged" if copied else f" -> h264 {size[0]}x{size[1]}"
+def _video_summary(video: VideoStream, size: tuple[int, int], encoded: bool) -> str:
+    change = f" -> h264 {size[0]}x{size[1]}" if encoded else ", copied unchanged"
     return f"video: {video.codec} {video.width}x{video.height}{change}"
 
 
-def _audio_summary(audio: AudioStream | None, copied: bool) -> str:
+def _audio_summary(audio: AudioStream | None, encoded: bool) -> str:
     if audio is None:
         return "no audio"
-    return f"audio: {audio.codec}" + (", copied unchanged" if copied else " -> aac")
+    return f"audio: {audio.codec}" + (" -> aac" if encoded else ", copied unchanged")

@@ -86,9 +86,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap.",
         ),
         _R.PATH_BUSY: Explanation(
-            "Another conversion writes the input or output file of this one, or reads the file "
-            "that this one would overwrite. The other conversion is running or is ahead in the "
-            "queue.",
+            "The input or output file of this conversion is the output file of another "
+            "conversion, or its output file is the input file of another. The other conversion is "
+            "running or is ahead in the queue.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
         ),
@@ -150,9 +150,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.NODE_UNREACHABLE: Explanation(
             "The node does not respond. The pod may still be running on it.",
-            "Retried automatically, up to 10 times, if Kubernetes deletes the pod object within "
-            "`CONVERTER_LOST_SECONDS`. Otherwise the conversion fails as `NodeLost`. Restart the "
-            "node, or shut it down permanently and run `kubectl delete node NODE`.",
+            "Retried automatically, up to 10 times, when Kubernetes deletes the pod. If that takes "
+            "longer than `CONVERTER_LOST_SECONDS`, the conversion fails as `NodeLost`. To prevent "
+            "this, restart the node, or shut it down and run `kubectl delete node NODE`.",
         ),
         _R.CANCELLED: Explanation(
             "`spec.cancel` was set before the conversion was complete. No output was written.",
@@ -182,8 +182,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.NODE_LOST: Explanation(
             "The node stopped responding while the pod was running on it.",
             "Retried automatically, up to 10 times, if Kubernetes removes the pod within "
-            "`CONVERTER_LOST_SECONDS`. Otherwise not retried: create a new ConversionJob. In "
-            "neither case do you need to delete the pod.",
+            "`CONVERTER_LOST_SECONDS`. Otherwise not retried: create a new ConversionJob. You "
+            "do not need to delete the pod.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
@@ -352,8 +352,8 @@ The last column says what the operator does automatically, and then what you can
   `CONVERTER_START_TIMEOUT_SECONDS` is ended and its slot is released. The next attempt follows
   after a back-off. If the start timeouts and back-offs of consecutive attempts add up to
   `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as `QueueTimeout`.
-- **Retried automatically, up to `spec.maxRetries` times**: the attempt failed. The default is
-  `CONVERTER_MAX_RETRIES`.
+- **Retried automatically, up to `spec.maxRetries` times**: the attempt failed. The default of
+  `spec.maxRetries` is `CONVERTER_MAX_RETRIES`.
 - **Retried automatically, up to 10 times**: the cluster ended the attempt. This does not count
   against `spec.maxRetries`.
 - **Not retried**: the conversion has ended. You cannot change the paths and options in its spec, so

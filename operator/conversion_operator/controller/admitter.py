@@ -9,8 +9,8 @@ process is suspended, loses leadership and then sends a create request late, the
 holds a slot for that conversion.
 
 If the response to a create request is lost, the operator does not know whether the Job exists. So
-a reservation ends only when the Job is in the store, when the API server rejected the last request,
-or when the Job certainly will not be created.
+a reservation ends only when the Job is in the store, when the API server rejected the most recent
+request, or when the attempt may no longer start and no earlier request can still create the Job.
 """
 
 from __future__ import annotations
@@ -146,7 +146,8 @@ class Admitter:
             wanted = wanted_sweeps(
                 self._store.conversions(), self._store.all_children(), self._cluster.now()
             )
-            # Without the check of the rejections, each pass would request a rejected sweep again.
+            # A sweep is not in the queue, so no block holds it back. A sweep that was rejected a
+            # few seconds ago must wait, or each pass would request it again.
             unavailable = self._reserved | self._rejections.keys()
             sweeps = [uid for uid in wanted if uid not in unavailable]
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
@@ -221,7 +222,7 @@ class Admitter:
             for namespace in self._context.settings.current.namespaces:
                 for resource in (Resource.JOBS, Resource.PODS):
                     try:
-                        # find_known saves parsing objects that the store has in the same version.
+                        # Objects that the store has in the same version are not parsed again.
                         find_known = self._store.find_known
                         objects = await self._cluster.list_all(resource, namespace, find_known)
                     except Rejected:
@@ -236,26 +237,26 @@ class Admitter:
             if uid not in self._reserved:
                 self._reserved.add(uid)
                 # The former leader may have sent the create request for this attempt, or may send
-                # it when its process resumes.
-                self._start(uid, attempt, policy, unresolved_create_at=time.monotonic())
+                # it when its process resumes. We do not know when, so the time counts from now.
+                self._start(uid, attempt, policy, outcome_unknown_since=time.monotonic())
         self._prepared_term = term
         return True
 
     def _start(
-        self, uid: str, attempt: int, policy: Policy, unresolved_create_at: float | None = None
+        self, uid: str, attempt: int, policy: Policy, outcome_unknown_since: float | None = None
     ) -> None:
         """Create the Job of an attempt in the background."""
-        coroutine = self._ensure_job(uid, attempt, policy, unresolved_create_at)
+        coroutine = self._ensure_job(uid, attempt, policy, outcome_unknown_since)
         task = asyncio.create_task(coroutine, name=f"start {uid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _ensure_job(
-        self, uid: str, attempt: int, policy: Policy, unresolved_create_at: float | None
+        self, uid: str, attempt: int, policy: Policy, outcome_unknown_since: float | None
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists.
 
-        ``unresolved_create_at`` is the monotonic time of the last create request whose result is
+        ``outcome_unknown_since`` is the monotonic time of the last create request whose result is
         unknown. For an admission of a former leader, it is the time when this operator took the
         admission over. It is None if there is no such request.
         """
@@ -263,14 +264,14 @@ class Admitter:
         try:
             while not self._is_observed(uid, attempt):
                 conversion = self._conversion_to_start(uid, attempt)
-                if conversion is None and not _may_be_created_late(unresolved_create_at):
+                if conversion is None and not _may_be_created_late(outcome_unknown_since):
                     return
                 delay = backoff.next()
                 try:
                     if conversion and await self._create_job(conversion, attempt, policy):
                         return
                 except ClusterError as error:
-                    unresolved_create_at = time.monotonic()
+                    outcome_unknown_since = time.monotonic()
                     logger.warning(
                         "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
                     )
@@ -353,11 +354,11 @@ class Admitter:
         self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
 
 
-def _may_be_created_late(unresolved_create_at: float | None) -> bool:
+def _may_be_created_late(outcome_unknown_since: float | None) -> bool:
     """True while the API server may still carry out a create request with an unknown result."""
     return (
-        unresolved_create_at is not None
-        and time.monotonic() - unresolved_create_at < _LATE_CREATE_SECONDS
+        outcome_unknown_since is not None
+        and time.monotonic() - outcome_unknown_since < _LATE_CREATE_SECONDS
     )
 
 

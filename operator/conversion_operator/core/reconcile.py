@@ -19,7 +19,7 @@ from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import Plan, Snapshot, delete_live_jobs, delete_pods
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
-from conversion_operator.core.transitions import shorten_log, with_pending_callback
+from conversion_operator.core.transitions import shorten_log, with_callback_if_ended
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Unreachable, judge
 
 
@@ -34,7 +34,7 @@ def decide(snapshot: Snapshot) -> Plan:
     if plan.status is None:
         return plan
     url = callback_url(conversion, snapshot.policy.callback_url)
-    return replace(plan, status=shorten_log(with_pending_callback(plan.status, url)))
+    return replace(plan, status=shorten_log(with_callback_if_ended(plan.status, url)))
 
 
 def decide_without_conversion(children: Children) -> Plan:

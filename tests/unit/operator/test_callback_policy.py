@@ -26,7 +26,7 @@ from conversion_operator.core.reconcile import callback_url, decide
 from conversion_operator.core.transitions import (
     STATUS_MAX_BYTES,
     shorten_log,
-    with_pending_callback,
+    with_callback_if_ended,
 )
 from media_converter.contract import ExitReason
 from tests.unit.operator.builders import (
@@ -101,7 +101,7 @@ class TestOwed:
 
     def test_a_status_written_again_keeps_it(self) -> None:
         told = PENDING.model_copy(update={"state": NotifyState.DELIVERED, "attempts": 1})
-        kept = with_pending_callback(status(DONE).model_copy(update={"notify": told}), URL)
+        kept = with_callback_if_ended(status(DONE).model_copy(update={"notify": told}), URL)
         assert kept.notify == told
 
 
