@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from conversion_operator.callbacks.addresses import may_connect
 from conversion_operator.callbacks.loop import PER_HOST
-from conversion_operator.callbacks.policy import may_connect
 from tests.component.receiver import (
     HOST,
     SECRET,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,13 +24,6 @@ from conversion_operator.core.text import one_line
 GIVE_UP_AFTER = timedelta(hours=1)
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=10)
-
-# Metadata services without a link-local address: AWS over IPv6, Alibaba, Azure.
-METADATA_SERVICES = tuple(
-    ip_network(text) for text in ("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32")
-)
-THIS_NETWORK = ip_network("0.0.0.0/8")
-NAT64 = ip_network("64:ff9b::/96")
 
 UNSIGNED: Final = "There is no secret to sign the callback with"
 NO_URL: Final = "The URL was removed"
@@ -190,21 +182,3 @@ def url_problem(url: str, allowed_hosts: frozenset[str]) -> str | None:
     if not host or host not in allowed_hosts:
         return "The host of the URL is not in CONVERTER_CALLBACK_HOSTS"
     return None
-
-
-def may_connect(address: str) -> bool:
-    """Whether a callback may go to this IP address. It may go to private addresses."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(ip, IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if ip in NAT64:
-            inner = IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return may_connect(str(inner))
-    forbidden = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
-    # is_reserved includes the deprecated IPv6 forms of IPv4 addresses.
-    forbidden = forbidden or ip.is_reserved or ip in THIS_NETWORK
-    return not forbidden and not any(ip in network for network in METADATA_SERVICES)
