@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.api import names
 from tests.unit.deploy.rendering import DEPLOY, OPERATOR, of_kind, render
 
 FIRST = ("my-network-converter", "my-network")
@@ -35,8 +36,17 @@ def _edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+CLUSTER_SCOPED = {
+    "Namespace",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+
+
 def _cluster_scoped(objects: tuple[dict[str, Any], ...]) -> set[tuple[str, str]]:
-    return {(o["kind"], o["metadata"]["name"]) for o in objects if "namespace" not in o["metadata"]}
+    return {(o["kind"], o["metadata"]["name"]) for o in objects if o["kind"] in CLUSTER_SCOPED}
 
 
 def _values(value: Any, key: str) -> Iterator[Any]:
@@ -54,6 +64,28 @@ def _values(value: Any, key: str) -> Iterator[Any]:
 def test_no_cluster_scoped_object_has_the_same_name(second: tuple[dict[str, Any], ...]) -> None:
     assert _cluster_scoped(second) & _cluster_scoped(render("storage-class")) == set()
     assert {name for kind, name in _cluster_scoped(second) if kind == "Namespace"} == set(SECOND)
+
+
+def test_only_cluster_scoped_objects_have_no_namespace(second: tuple[dict[str, Any], ...]) -> None:
+    for item in second:
+        assert ("namespace" in item["metadata"]) == (item["kind"] not in CLUSTER_SCOPED), item
+
+
+def test_every_namespace_of_conversions_names_its_installation(
+    second: tuple[dict[str, Any], ...],
+) -> None:
+    labels = {o["metadata"]["name"]: o["metadata"]["labels"] for o in of_kind(second, "Namespace")}
+    assert labels[SECOND[1]][names.OPERATOR_NAMESPACE_LABEL] == SECOND[0]
+    assert names.OPERATOR_NAMESPACE_LABEL not in labels[SECOND[0]]
+
+
+def test_every_policy_is_bound(second: tuple[dict[str, Any], ...]) -> None:
+    bound = {b["spec"]["policyName"] for b in of_kind(second, "ValidatingAdmissionPolicyBinding")}
+    assert (
+        bound
+        == {p["metadata"]["name"] for p in of_kind(second, "ValidatingAdmissionPolicy")}
+        != set()
+    )
 
 
 def test_nothing_refers_to_the_namespaces_of_the_first(second: tuple[dict[str, Any], ...]) -> None:
