@@ -27,27 +27,36 @@ class Authenticator:
         self._callers: dict[str, tuple[float, Caller]] = {}
         self._allowed_until: dict[tuple[Caller, str, str], float] = {}
 
-    async def check_access(self, authorization: str, requested: str, verb: str) -> str:
-        """Check that the caller may do ``verb``, and return the namespace to do it in.
-
-        ``requested`` is the header X-Namespace, "" if absent. Raises ApiError 400, 401 or 403, or
-        Unavailable.
-        """
+    async def identify(self, authorization: str) -> Caller | None:
+        """The caller. None with GATEWAY_AUTH=network. Raises ApiError 401, or Unavailable."""
         if self._settings.gateway_auth == "network":
-            return self._settings.gateway_namespace
+            return None
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise ApiError(401, "a bearer token is required")
         try:
-            caller = await self._caller(token)
-            namespace = _namespace(caller, requested)
+            return await self._caller(token)
+        except Rejected as error:
+            raise Unavailable(f"cannot check the caller: {error}") from error
+
+    def namespace(self, caller: Caller | None, requested: str) -> str:
+        """The namespace of the request. Raises ApiError 400.
+
+        ``requested`` is the header X-Namespace, "" if absent.
+        """
+        return _namespace(caller, requested) if caller else self._settings.gateway_namespace
+
+    async def check_access(self, caller: Caller | None, namespace: str, verb: str) -> None:
+        """Check that the caller may do ``verb``. Raises ApiError 403, or Unavailable."""
+        if caller is None:
+            return
+        try:
             allowed = await self._is_allowed(caller, verb, namespace)
         except Rejected as error:
             raise Unavailable(f"cannot check the caller: {error}") from error
         if not allowed:
             raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
-        return namespace
 
     async def _caller(self, token: str) -> Caller:
         key = hashlib.sha256(token.encode(errors="replace")).hexdigest()

@@ -13,6 +13,7 @@ from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion, ConversionClient, queue_positions
 from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Rejected
 from converter_gateway import naming, translate
+from converter_gateway.audit import WriteRequest
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.requests import Submission
 from converter_gateway.settings import GatewaySettings
@@ -37,23 +38,23 @@ class Service:
         self._shutdown = shutdown
 
     async def convert(
-        self, namespace: str, submission: Submission, key: str | None
+        self, write: WriteRequest, submission: Submission, key: str | None
     ) -> ResponseBody:
         """Start a conversion. With a used ``key``, return the conversion that the key started."""
-        name = naming.conversion_name(namespace, key)
+        name = naming.conversion_name(write.namespace, key)
         callers_paths = {
             names.CALLER_INPUT_ANNOTATION: submission.input_file,
             names.CALLER_OUTPUT_ANNOTATION: submission.output_file,
         }
         try:
-            await self.submit(namespace, name, submission.spec, {}, callers_paths)
+            await self.submit(write, name, submission.spec, {}, callers_paths)
         except NameTaken:
             raise ApiError(409, "Idempotency-Key: already used for another request") from None
         return {"job_id": name, "status": "started", "message": _STARTED}
 
     async def submit(
         self,
-        namespace: str,
+        write: WriteRequest,
         name: str,
         spec: ConversionJobSpec,
         labels: Mapping[str, str],
@@ -66,12 +67,21 @@ class Service:
         fields = spec.to_json()
         request_hash = naming.request_hash(fields | {"annotations": dict(annotations)})
         annotations = {**annotations, names.REQUEST_HASH_ANNOTATION: request_hash}
+        if write.user:
+            # Not part of the hash: a colleague may repeat the request.
+            annotations[names.CALLER_ANNOTATION] = write.user
+        namespace = write.namespace
+        write.begin(name)
         try:
-            return await self._cluster.create(namespace, name, spec, labels, annotations)
+            created = await self._cluster.create(namespace, name, spec, labels, annotations)
         except Conflict:
             found = await self._cluster.get(namespace, name)
+        else:
+            write.done("created")
+            return created
         if found.annotations.get(names.REQUEST_HASH_ANNOTATION) != request_hash:
             raise NameTaken(name)
+        write.done("existing")
         return found
 
     async def list_labelled(self, namespace: str, selector: str) -> tuple[Conversion, ...]:
@@ -95,9 +105,9 @@ class Service:
             position = positions.get(conversion.key.uid)
         return translate.to_response(conversion, position)
 
-    async def cancel(self, namespace: str, job_id: str) -> ResponseBody:
+    async def cancel(self, write: WriteRequest, job_id: str) -> ResponseBody:
         """Request the cancellation. Raises ApiError 404 if it is unknown or has ended."""
-        conversion = await self._find(namespace, job_id)
+        conversion = await self._find(write.namespace, job_id)
         if conversion is None or conversion.finished:
             raise ApiError(404, _NOT_CANCELLED)
         try:
@@ -108,6 +118,7 @@ class Service:
             if error.code == 403:
                 raise  # the conversion may still run, so 404 would be wrong
             raise ApiError(404, _NOT_CANCELLED) from None
+        write.done("cancelled")
         return {"message": "Job cancelled successfully"}
 
     async def active(self, namespace: str) -> ResponseBody:

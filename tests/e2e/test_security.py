@@ -200,6 +200,16 @@ def test_converter_pods_have_no_network_in_either_direction(
     assert reached("ordinary", converter)[converter] != "connected"
 
 
+def test_only_the_http_api_says_who_the_caller_is(
+    kubectl: Kubectl, conversions: Conversions
+) -> None:
+    body = conversions.manifest("forged-caller")
+    body["metadata"]["annotations"] = {names.CALLER_ANNOTATION: "somebody"}
+    rejected = kubectl.attempt("create", "-f", "-", text=json.dumps(body))
+    assert "Only the HTTP API sets" in rejected.err
+    assert "forged-caller" not in kubectl("-n", NAMESPACE, "get", "convjob", "-o", "name")
+
+
 def test_the_operator_has_exactly_the_permissions_of_its_roles(kubectl: Kubectl) -> None:
     def may(verb: str, group: str, resource: str, namespace: str) -> bool:
         resource, _, subresource = resource.partition("/")
