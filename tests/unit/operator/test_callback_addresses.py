@@ -8,6 +8,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 import pytest
 
+from conversion_operator.api.callback_hosts import AllowedHosts, HostLists
 from conversion_operator.callbacks import addresses, policy
 from conversion_operator.callbacks import message as signing
 
@@ -136,23 +137,39 @@ def test_other_notations_and_zones_are_rejected(address: str) -> None:
     [
         ("https://hooks.example/a?b=c", None),
         ("http://HOOKS.example.:8080/", None),
-        ("https://hooks.example.evil.test/", "not in CONVERTER_CALLBACK_HOSTS"),
-        ("https://evil.test/hooks.example", "not in CONVERTER_CALLBACK_HOSTS"),
+        ("https://hooks.example.evil.test/", "hooks.example.evil.test is not in"),
+        ("https://evil.test/hooks.example", "evil.test is not in"),
         ("https://hooks.example@evil.test/", "user name"),
         ("https://user:word@hooks.example/", "user name"),
         ("ftp://hooks.example/", "does not begin with http"),
         ("https://hooks.example:99999/", "is invalid"),
         ("https://[hooks.example/", "is invalid"),
-        ("https:///path", "not in CONVERTER_CALLBACK_HOSTS"),
+        ("https:///path", "has no host"),
     ],
 )
 def test_targets(url: str, rejected: str | None) -> None:
-    message = policy.url_problem(url, frozenset({"hooks.example"}))
+    allowed = AllowedHosts(frozenset({"hooks.example"}))
+    message = policy.url_problem(url) or allowed.problem(url)
     assert message is None if rejected is None else rejected in (message or "")
 
 
 def test_an_empty_list_allows_no_host() -> None:
-    assert policy.url_problem("https://hooks.example/", frozenset()) is not None
+    assert AllowedHosts(frozenset()).problem("https://hooks.example/") is not None
+
+
+def test_a_problem_names_the_host_and_nothing_else_of_the_url() -> None:
+    lists = HostLists(frozenset({"a"}), {"team": frozenset({"b"}), "none": frozenset()})
+    url = "https://b:8080/secret?token=abc"
+    assert lists.of("other").problem(url) == "The host b is not in CONVERTER_CALLBACK_HOSTS"
+    assert lists.of("team").problem(url) is None
+    # A list of a namespace replaces the common list, even if it is empty.
+    for namespace in ("team", "none"):
+        problem = lists.of(namespace).problem("https://a/")
+        assert problem is not None
+        assert f"list of namespace {namespace} (CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE)" in problem
+    long = AllowedHosts(frozenset()).problem(f"https://{'h' * 1000}/")
+    assert long is not None
+    assert len(long) < 200
 
 
 def test_signature_is_that_of_the_standards_example() -> None:
