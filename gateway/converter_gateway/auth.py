@@ -12,6 +12,10 @@ from conversion_operator.cluster.errors import Rejected, Unavailable
 from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
 
+_NO_REVIEWS: Final = (
+    "this API may not check its callers: apply the ClusterRole and the ClusterRoleBinding in "
+    "deploy/gateway/reviews.yaml"
+)
 _CACHE_SECONDS: Final = 10.0
 _CACHE_MAX_ENTRIES: Final = 1024
 _SERVICE_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):[a-z0-9.-]+")
@@ -38,7 +42,7 @@ class Authenticator:
         try:
             return await self._caller(token)
         except Rejected as error:
-            raise Unavailable(f"cannot check the caller: {error}") from error
+            raise _cannot_check(error) from error
 
     def namespace(self, caller: Caller | None, requested: str) -> str:
         """The namespace of the request. Raises ApiError 400.
@@ -54,7 +58,7 @@ class Authenticator:
         try:
             allowed = await self._is_allowed(caller, verb, namespace)
         except Rejected as error:
-            raise Unavailable(f"cannot check the caller: {error}") from error
+            raise _cannot_check(error) from error
         if not allowed:
             raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
 
@@ -81,6 +85,12 @@ class Authenticator:
             self._allowed_until.clear()
         self._allowed_until[key] = time.monotonic() + _CACHE_SECONDS
         return True
+
+
+def _cannot_check(error: Rejected) -> Exception:
+    if error.code == 403:
+        return ApiError(503, _NO_REVIEWS, retry_after=30)
+    return Unavailable(f"cannot check the caller: {error}")
 
 
 def _namespace(caller: Caller, requested: str) -> str:

@@ -44,6 +44,8 @@ class ContentService:
         if not plan:
             message = f"nothing to do for {content.content_type}"
             return _response(content.source.content_id, "nothing_to_do", message, [])
+        self._service.check_served(write.namespace)
+        taken = ""
         for attempt in range(1, _MAX_TRIES + 1):
             try:
                 return await self._submit(write, content, plan, retry)
@@ -51,8 +53,12 @@ class ContentService:
                 # Someone deleted a ConversionJob after we listed it, or the namespace is missing.
                 if attempt == _MAX_TRIES:
                     raise
-            except NameTaken:
-                pass  # another request created it first: list again
+            except NameTaken as error:
+                # Another request created it first: list again. If it was no request of the
+                # pipeline, the list does not show it, and the same name is chosen again.
+                if error.name == taken:
+                    raise
+                taken = error.name
         raise ApiError(503, "the conversions keep changing, try again", retry_after=1)
 
     async def _submit(

@@ -113,7 +113,11 @@ class ContentStatus(BaseModel):
 
 
 _SUBMIT_ERRORS: Final = errors(413) | {
-    409: {"model": Error, "description": "All possible outputs belong to other content."}
+    409: {
+        "model": Error,
+        "description": "All possible outputs belong to other content, or somebody else has created "
+        "a ConversionJob with the name that the API needs. The message contains the name.",
+    }
 }
 
 

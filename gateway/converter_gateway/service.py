@@ -23,6 +23,7 @@ from media_converter.contract import ConversionType
 
 # A job id becomes part of a URL of the API server. It must not change the rest of the URL.
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_DELAY: Final = "A change of this setting reaches the API within two minutes."
 _STARTED: Final = "Conversion job started successfully"
 _NOT_CANCELLED: Final = "Failed to cancel job or job not found"
 
@@ -41,6 +42,8 @@ class Service:
         self, write: WriteRequest, submission: Submission, key: str | None
     ) -> ResponseBody:
         """Start a conversion. With a used ``key``, return the conversion that the key started."""
+        self.check_served(write.namespace)
+        self._check_callback(write.namespace, submission.spec)
         name = naming.conversion_name(write.namespace, key)
         callers_paths = {
             names.CALLER_INPUT_ANNOTATION: submission.input_file,
@@ -83,6 +86,26 @@ class Service:
             raise NameTaken(name)
         write.done("existing")
         return found
+
+    def check_served(self, namespace: str) -> None:
+        """Raise ApiError 403 if the operator's settings say that it does not watch the namespace.
+
+        A conversion there would wait for ever. Unknown settings are no reason to refuse.
+        """
+        watched = self._settings().watched_namespaces
+        if watched is not None and namespace not in watched:
+            raise ApiError(
+                403,
+                f"no operator serves namespace {namespace}: it is not in the operator's setting "
+                f"WATCH_NAMESPACES. {_DELAY}",
+            )
+
+    def _check_callback(self, namespace: str, spec: ConversionJobSpec) -> None:
+        """Raise ApiError 400 if callbacks may not go to the host of the URL."""
+        lists = self._settings().callback_hosts
+        problem = lists.of(namespace).problem(spec.notify.url) if lists and spec.notify else None
+        if problem:
+            raise ApiError(400, f"callback_url: {problem}. {_DELAY}")
 
     async def list_labelled(self, namespace: str, selector: str) -> tuple[Conversion, ...]:
         """The ConversionJobs that a label selector matches."""
