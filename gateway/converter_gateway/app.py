@@ -23,7 +23,7 @@ from conversion_operator.cluster.errors import (
 )
 from converter_gateway.auth import Authenticator
 from converter_gateway.content_routes import content_router
-from converter_gateway.errors import ApiError
+from converter_gateway.errors import ApiError, explain_forbidden
 from converter_gateway.feed import FeedPool
 from converter_gateway.limits import ConcurrencyLimit, RateLimit, StreamLimit
 from converter_gateway.openapi import describe
@@ -124,9 +124,10 @@ async def _handle_error(_: Request, error: Exception) -> JSONResponse:
             return _error_response(404, "not found")
         case Conflict():
             return _error_response(409, "another request has changed it, try again")
+        case Rejected(code=403):
+            return _error_response(403, explain_forbidden(str(error)))
         case Rejected():
-            # 403: a missing permission, a quota or a terminating namespace. Not a bad request.
-            return _error_response(403 if error.code == 403 else 400, str(error))
+            return _error_response(400, str(error))
         case HTTPException():
             response = _error_response(error.status_code, str(error.detail))
             response.headers.update(error.headers or {})

@@ -12,6 +12,10 @@ from conversion_operator.cluster.errors import Rejected, Unavailable
 from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
 
+_NO_REVIEWS: Final = (
+    "this API may not check its callers: apply the ClusterRole and the ClusterRoleBinding in "
+    "deploy/gateway/reviews.yaml"
+)
 _CACHE_SECONDS: Final = 10.0
 _CACHE_MAX_ENTRIES: Final = 1024
 _SERVICE_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):[a-z0-9.-]+")
@@ -27,27 +31,36 @@ class Authenticator:
         self._callers: dict[str, tuple[float, Caller]] = {}
         self._allowed_until: dict[tuple[Caller, str, str], float] = {}
 
-    async def check_access(self, authorization: str, requested: str, verb: str) -> str:
-        """Check that the caller may do ``verb``, and return the namespace to do it in.
-
-        ``requested`` is the header X-Namespace, "" if absent. Raises ApiError 400, 401 or 403, or
-        Unavailable.
-        """
+    async def identify(self, authorization: str) -> Caller | None:
+        """The caller. None with GATEWAY_AUTH=network. Raises ApiError 401, or Unavailable."""
         if self._settings.gateway_auth == "network":
-            return self._settings.gateway_namespace
+            return None
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise ApiError(401, "a bearer token is required")
         try:
-            caller = await self._caller(token)
-            namespace = _namespace(caller, requested)
+            return await self._caller(token)
+        except Rejected as error:
+            raise _cannot_check(error) from error
+
+    def namespace(self, caller: Caller | None, requested: str) -> str:
+        """The namespace of the request. Raises ApiError 400.
+
+        ``requested`` is the header X-Namespace, "" if absent.
+        """
+        return _namespace(caller, requested) if caller else self._settings.gateway_namespace
+
+    async def check_access(self, caller: Caller | None, namespace: str, verb: str) -> None:
+        """Check that the caller may do ``verb``. Raises ApiError 403, or Unavailable."""
+        if caller is None:
+            return
+        try:
             allowed = await self._is_allowed(caller, verb, namespace)
         except Rejected as error:
-            raise Unavailable(f"cannot check the caller: {error}") from error
+            raise _cannot_check(error) from error
         if not allowed:
             raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
-        return namespace
 
     async def _caller(self, token: str) -> Caller:
         key = hashlib.sha256(token.encode(errors="replace")).hexdigest()
@@ -72,6 +85,12 @@ class Authenticator:
             self._allowed_until.clear()
         self._allowed_until[key] = time.monotonic() + _CACHE_SECONDS
         return True
+
+
+def _cannot_check(error: Rejected) -> Exception:
+    if error.code == 403:
+        return ApiError(503, _NO_REVIEWS, retry_after=30)
+    return Unavailable(f"cannot check the caller: {error}")
 
 
 def _namespace(caller: Caller, requested: str) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from conversion_operator.api import spec
 from conversion_operator.api.status import Phase
+from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.content import ContentService
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import PathMapping
@@ -112,7 +113,11 @@ class ContentStatus(BaseModel):
 
 
 _SUBMIT_ERRORS: Final = errors(413) | {
-    409: {"model": Error, "description": "All possible outputs belong to other content."}
+    409: {
+        "model": Error,
+        "description": "All possible outputs belong to other content, or somebody else has created "
+        "a ConversionJob with the name that the API needs. The message contains the name.",
+    }
 }
 
 
@@ -141,10 +146,10 @@ def content_router(context: RouteContext) -> APIRouter:
         The caller needs the permissions create and list on conversionjobs. It needs list because
         the response contains the state of existing conversions.
         """
-        namespace = await context.check_access(request, "create")
-        await context.check_access(request, "list")
-        content = parse_content(await context.read_body(request), context.settings.mappings)
-        return await service.submit(namespace, content, [_PHASES[name] for name in retry])
+        with WriteRequest("retry" if retry else "content", address_of(request)) as write:
+            await context.check_write(request, write, "create", "list")
+            content = parse_content(await context.read_body(request), context.settings.mappings)
+            return await service.submit(write, content, [_PHASES[name] for name in retry])
 
     # With the type `path`, an id may contain a slash.
     @router.get("/{content_id:path}", response_model=None)

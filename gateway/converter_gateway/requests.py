@@ -37,7 +37,9 @@ class ConvertRequest(BaseModel):
     conversion_type: ConversionType = Field(description="The kind of conversion.")
     options: ConversionOptions | None = Field(None, description="Options of this type.")
     callback_url: str | None = Field(
-        None, description="URL to call when the conversion ends. The operator must allow its host."
+        None,
+        description="URL to call when the conversion ends. 400 if the operator's settings do not "
+        "allow its host in the namespace.",
     )
 
 

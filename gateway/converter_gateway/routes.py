@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
 
+from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import FeedPool
@@ -60,10 +61,18 @@ class RouteContext:
 
         Raises ApiError 400, 401 or 403, or Unavailable.
         """
-        headers = request.headers
-        return await self.auth.check_access(
-            headers.get("authorization", ""), headers.get("x-namespace", ""), verb
-        )
+        caller = await self.auth.identify(request.headers.get("authorization", ""))
+        namespace = self.auth.namespace(caller, request.headers.get("x-namespace", ""))
+        await self.auth.check_access(caller, namespace, verb)
+        return namespace
+
+    async def check_write(self, request: Request, write: WriteRequest, *verbs: str) -> None:
+        """Like check_access for several verbs. Fills in the caller and the namespace."""
+        write.caller = await self.auth.identify(request.headers.get("authorization", ""))
+        requested = request.headers.get("x-namespace", "")
+        write.namespace = self.auth.namespace(write.caller, requested)
+        for verb in verbs:
+            await self.auth.check_access(write.caller, write.namespace, verb)
 
     async def read_body(self, request: Request) -> bytes:
         """Read the body of a request. Raises ApiError 413 as soon as it exceeds the limit."""
@@ -89,12 +98,13 @@ def converter_router(context: RouteContext) -> APIRouter:
     )
     async def convert(request: Request) -> ResponseBody:
         """It is safe to repeat the call with an Idempotency-Key: it starts only one conversion."""
-        namespace = await context.check_access(request, "create")
-        key = request.headers.get("idempotency-key")
-        if key is not None and not 0 < len(key) <= _KEY_MAX_LENGTH:
-            raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_MAX_LENGTH} characters")
-        submission = parse_convert(await context.read_body(request), context.settings.mappings)
-        return await service.convert(namespace, submission, key)
+        with WriteRequest("create", address_of(request)) as write:
+            await context.check_write(request, write, "create")
+            key = request.headers.get("idempotency-key")
+            if key is not None and not 0 < len(key) <= _KEY_MAX_LENGTH:
+                raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_MAX_LENGTH} characters")
+            submission = parse_convert(await context.read_body(request), context.settings.mappings)
+            return await service.convert(write, submission, key)
 
     @router.get(
         "/status/{job_id}",
@@ -112,7 +122,10 @@ def converter_router(context: RouteContext) -> APIRouter:
     )
     async def cancel(request: Request, job_id: JobId) -> ResponseBody:
         """Responds 404 if the conversion is unknown or has ended."""
-        return await service.cancel(await context.check_access(request, "patch"), job_id)
+        with WriteRequest("cancel", address_of(request)) as write:
+            write.begin(job_id)
+            await context.check_write(request, write, "patch")
+            return await service.cancel(write, job_id)
 
     @router.get(
         "/active",

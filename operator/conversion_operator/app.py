@@ -64,7 +64,7 @@ class Operator:
         self._admitter = Admitter(context, self._leadership, self._queue.add)
         recorder = EventRecorder(cluster, self._metrics, identity)
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
-        self._callback_loop = CallbackLoop(context, callbacks)
+        self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
         self._worker = Worker(context, self._queue, self._admitter, recorder)
         self._reflectors = [
             self._reflector(cluster, resource, namespace)

@@ -26,6 +26,7 @@ class Caller:
     username: str
     uid: str = ""
     groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class ConversionClient(Client):
@@ -113,7 +114,13 @@ class ConversionClient(Client):
         if not status.get("authenticated") or audience not in (status.get("audiences") or ()):
             return None
         user = status["user"]
-        return Caller(user["username"], user.get("uid", ""), tuple(user.get("groups") or ()))
+        extra = sorted((user.get("extra") or {}).items())
+        return Caller(
+            user["username"],
+            user.get("uid", ""),
+            tuple(user.get("groups") or ()),
+            tuple((key, tuple(values)) for key, values in extra),
+        )
 
     async def review_access(self, caller: Caller, verb: str, namespace: str) -> bool:
         """POST a SubjectAccessReview: whether the caller may do ``verb`` on conversionjobs."""
@@ -128,6 +135,7 @@ class ConversionClient(Client):
             "user": caller.username,
             "uid": caller.uid,
             "groups": list(caller.groups),
+            "extra": {key: list(values) for key, values in caller.extra},
             "resourceAttributes": attributes,
         }
         body = {"apiVersion": kind, "kind": "SubjectAccessReview", "spec": spec}

@@ -37,8 +37,11 @@ class EventRecorder:
     def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
         """Record the change from the conversion's former status to ``stored``."""
         event = self._log_and_count(conversion, stored)
-        if event is None:
-            return
+        if event is not None:
+            self.post(event)
+
+    def post(self, event: Event) -> None:
+        """Post an Event in the background."""
         # The event loop keeps only weak references to tasks. The set keeps this one alive.
         task = asyncio.create_task(self._post(event), name="post event")
         self._posting.add(task)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from conversion_operator.api.callback_hosts import (
+    HostLists,
+    parse_hosts,
+    parse_namespace_hosts,
+)
 from conversion_operator.api.spec import URL_PATTERN
 from conversion_operator.cluster.settings import render_table
 from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import Policy
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
-"""The file with the key that signs callbacks, from an optional Secret."""
+"""The file with the key that signs callbacks, from an optional Secret.
+
+``secret.NAMESPACE`` in the same folder is the key for the callbacks of one namespace.
+"""
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
 def _quantity(text: str) -> str:
@@ -37,18 +43,13 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
-def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _hosts(text: str) -> str:
-    for name in _split(text):
-        if not _HOST.fullmatch(name) and not _is_ipv6(name):
-            raise ValueError(f"{name!r} is not a host name: no scheme, port or wildcard is allowed")
+    parse_hosts(text)
+    return text
+
+
+def _namespace_hosts(text: str) -> str:
+    parse_namespace_hosts(text)
     return text
 
 
@@ -115,6 +116,12 @@ class Settings(BaseSettings):
     """
     converter_callback_hosts: Annotated[str, NoDecode, AfterValidator(_hosts)] = ""
     """Hosts that callbacks may go to: exact names, separated by commas. Empty: no callbacks."""
+    converter_callback_hosts_by_namespace: Annotated[
+        str, NoDecode, AfterValidator(_namespace_hosts)
+    ] = ""
+    """Hosts for single namespaces, instead of `CONVERTER_CALLBACK_HOSTS`: `NAMESPACE=HOST,HOST`,
+    separated by spaces or line ends.
+    """
     converter_max_memory: Quantity = "4Gi"
     """Highest memory limit that a retry after OutOfMemory gets."""
     converter_requests_cpu: Quantity = "100m"
@@ -144,10 +151,12 @@ class Settings(BaseSettings):
         return _split(self.watch_namespaces)
 
     @property
-    def callback_hosts(self) -> frozenset[str]:
-        """The hosts that callbacks may go to, in lower case."""
-        names = _split(self.converter_callback_hosts)
-        return frozenset(name.lower().rstrip(".") for name in names)
+    def callback_hosts(self) -> HostLists:
+        """The hosts that callbacks may go to."""
+        return HostLists(
+            parse_hosts(self.converter_callback_hosts),
+            parse_namespace_hosts(self.converter_callback_hosts_by_namespace),
+        )
 
     def policy(self) -> Policy:
         """The settings that decisions depend on."""
