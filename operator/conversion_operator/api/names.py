@@ -19,6 +19,8 @@ UID_LABEL: Final = f"{GROUP}/conversion-uid"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 CONVERSION_ANNOTATION: Final = f"{GROUP}/conversion"
 """The ConversionJob's name, for people. A name may be too long for a label."""
+MARK_ANNOTATION: Final = f"{GROUP}/mark"
+"""Proves that the operator created a Job. See ``core.identity``."""
 
 # What the HTTP API writes on the ConversionJobs that it creates.
 CALLER_INPUT_ANNOTATION: Final = f"{GROUP}/caller-input-file"

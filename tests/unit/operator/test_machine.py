@@ -30,7 +30,7 @@ from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
 from conversion_operator.core.reconcile import decide, decide_without_conversion
 from media_converter.contract import EXIT_CODES, ExitReason
-from tests.unit.operator.builders import T0, bad_report, good_report
+from tests.unit.operator.builders import KEY, T0, bad_report, good_report
 
 NAMESPACE = "my-network"
 LIMIT = 2
@@ -108,6 +108,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         self.store = Store(lambda _: None)
+        self.store.use_key(KEY)
         self.reserved: set[str] = set()
         self.attempts: dict[str, int] = {}
         self.delivered = {resource: len(self.server.log) for resource in Resource}
@@ -169,7 +170,9 @@ class Machine(RuleBasedStateMachine):
             self.attempts.pop(uid)
             return
         self.attempts[uid] = attempt
-        body = build_job(conversion, attempt, POLICY, False)
+        body = build_job(
+            conversion, attempt, POLICY, False, self.store.mark(conversion.key, attempt)
+        )
         name = body["metadata"]["name"]
         owner = self.server.objects[Resource.CONVERSIONS].get(conversion.key.name)
         existing = self.server.objects[Resource.JOBS].get(name)
@@ -183,7 +186,7 @@ class Machine(RuleBasedStateMachine):
         if lost:
             return
         if existing is not None:
-            self.store.update(parse_job(existing))
+            self.store.adopt_if_own(conversion.key, parse_job(existing))
         self.reserved.discard(uid)
         self.attempts.pop(uid)
 
@@ -199,7 +202,7 @@ class Machine(RuleBasedStateMachine):
     def work(self, uid: str, die: bool = False) -> None:
         conversion = self.store.conversion(uid)
         if conversion is None:
-            self.carry_out(decide_without_conversion(self.store.children(uid)))
+            self.carry_out(decide_without_conversion(self.store.children(uid), self.now, POLICY))
             return
         self.make_sure(conversion)
         plan = decide(Snapshot(conversion, self.store.children(uid), self.now, POLICY, position=1))
@@ -392,7 +395,15 @@ class Machine(RuleBasedStateMachine):
                             "uid": f"pod-{self.server.version}",
                             "labels": meta["labels"]
                             | {"batch.kubernetes.io/job-name": meta["name"]},
-                            "ownerReferences": [{"uid": meta["uid"]}],
+                            "annotations": meta["annotations"],
+                            "ownerReferences": [
+                                {
+                                    "apiVersion": "batch/v1",
+                                    "kind": "Job",
+                                    "uid": meta["uid"],
+                                    "controller": True,
+                                }
+                            ],
                         },
                         "spec": {"nodeName": "node-1"},
                         "status": {"phase": "Pending"},
