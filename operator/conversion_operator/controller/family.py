@@ -100,8 +100,8 @@ class Family:
         """Forget the own children that no longer exist. Returns their uids."""
         self._children = None
         for pod in self._pods.values():
-            if not pod.duplicate:
-                self._bind(pod.attempt, pod_uid=pod.uid)
+            # From now on, a copy of its mark is worth nothing.
+            self._bind(pod.attempt, pod_uid=pod.uid)
         deleted = {
             child.uid for child in (*self._jobs.values(), *self._pods.values()) if child.deleted
         }

@@ -126,10 +126,10 @@ def identify_pods(
     """Choose the conversion's own pods. The others are foreign.
 
     ``jobs`` are its own Jobs, also deleted ones. ``foreign_jobs`` are the uids of foreign Jobs.
-    One pod of each attempt counts: the known one, else the oldest one that its Job controls. Any
-    further pod that this Job controls is a duplicate: it holds a slot, because the Job controller
-    may have created it, but nothing is concluded from it. A pod without such a Job counts by its
-    mark, and only if no other pod of its attempt counts: a mark can be copied.
+    One pod of each attempt counts: the known one, else the oldest one that its Job controls. Two
+    other pods are duplicates. They hold a slot, but nothing is concluded from them: a further pod
+    that this Job controls, because the Job controller may have created it, and a pod with a valid
+    mark whose Job does not exist, if no other pod of its attempt is known. A mark can be copied.
     """
     own = {job.uid: job for job in jobs}
     attempts = evidence.attempts_by_job_uid()
@@ -159,7 +159,7 @@ def identify_pods(
         result += [replace(pod, duplicate=pod.uid != known[attempt]) for pod in candidates]
     for attempt, candidates in marked.items():
         if attempt not in known and not evidence.pod_uid(attempt):
-            result.append(replace(candidates[0], duplicate=False))
+            result.append(replace(candidates[0], duplicate=True))
     named = (replace(pod, job_name=attempt_job_name(evidence.uid, pod.attempt)) for pod in result)
     return Identified(tuple(named), known)
 

@@ -124,8 +124,8 @@ class Child:
     is a child of that conversion. ``deleted`` means that the object no longer exists and that this
     is its last known state.
 
-    ``duplicate`` is True if the object belongs to the conversion, but the attempt already has
-    another Job. Nothing is concluded from a duplicate.
+    ``duplicate`` is True if the object belongs to the conversion, but another one counts for the
+    attempt, or it may be a copy. Nothing is concluded from a duplicate.
     """
 
     namespace: str

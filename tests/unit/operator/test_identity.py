@@ -140,9 +140,9 @@ PODS: Mapping[str, tuple[list[Pod], list[Job], Evidence, list[str], list[str]]] 
     ),
     "controlled, false label": ([replace(OWNED, attempt=7)], [JOB], NOTHING, [OWNED.uid], []),
     "marked while its Job exists": ([UNOWNED], [JOB], NOTHING, [], []),
-    "marked, its Job is deleted": ([UNOWNED], [DELETED_JOB], NOTHING, [OWNED.uid], []),
-    "marked, its Job is unknown": ([UNOWNED], [], NOTHING, [OWNED.uid], []),
-    "marked, controlled by an unknown Job": ([OWNED], [], NOTHING, [OWNED.uid], []),
+    "marked, its Job is deleted": ([UNOWNED], [DELETED_JOB], NOTHING, [], [OWNED.uid]),
+    "marked, its Job is unknown": ([UNOWNED], [], NOTHING, [], [OWNED.uid]),
+    "marked, controlled by an unknown Job": ([OWNED], [], NOTHING, [], [OWNED.uid]),
     "marked, controlled by something else": (
         [pod(controller=Controller("apps/ReplicaSet", "r"))], [], NOTHING, [], [],
     ),
@@ -154,7 +154,7 @@ PODS: Mapping[str, tuple[list[Pod], list[Job], Evidence, list[str], list[str]]] 
         [pod(2, controller=None, mark=pod().mark)], [], NOTHING, [], [],
     ),
     "a mark counts once": (
-        [younger(UNOWNED), UNOWNED], [], NOTHING, [OWNED.uid], [],
+        [younger(UNOWNED), UNOWNED], [], NOTHING, [], [OWNED.uid],
     ),
     "a mark does not count beside a controlled pod": (
         [younger(UNOWNED, seconds=-1), OWNED], [DELETED_JOB], NOTHING, [OWNED.uid], [],
@@ -182,7 +182,7 @@ PODS: Mapping[str, tuple[list[Pod], list[Job], Evidence, list[str], list[str]]] 
     "another namespace": ([pod(namespace="other")], [JOB], NOTHING, [], []),
     "another conversion": ([pod(conversion_uid=ANOTHER)], [JOB], NOTHING, [], []),
     "of a former release, its Job deleted": (
-        [pod(mark="")], [], evidence(attempt(), key=UPGRADED), [OWNED.uid], [],
+        [pod(mark="")], [], evidence(attempt(), key=UPGRADED), [], [OWNED.uid],
     ),
     "of a former release, too young": (
         [pod(mark="", created=at(60))], [], evidence(attempt(), key=UPGRADED), [], [],
