@@ -56,7 +56,11 @@ class Operator:
         self._queue = WorkQueue(time.monotonic)
         self.store = Store(self._enqueue)
         self._leadership = Leadership(
-            cluster, settings.current.pod_namespace, identity, self._on_leadership
+            cluster,
+            settings.current.pod_namespace,
+            identity,
+            self._on_leadership,
+            self.store.use_key,
         )
         context = ControllerContext(
             cluster, self.store, settings, self._metrics, self._leadership.leads

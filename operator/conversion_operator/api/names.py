@@ -21,6 +21,8 @@ CONVERSION_ANNOTATION: Final = f"{GROUP}/conversion"
 """The ConversionJob's name, for people. A name may be too long for a label."""
 OPERATOR_NAMESPACE_LABEL: Final = f"{GROUP}/operator-namespace"
 """A label on each namespace of conversions: the namespace of its operator and HTTP API."""
+MARK_ANNOTATION: Final = f"{GROUP}/mark"
+"""Proves that the operator created a Job. See ``core.identity``."""
 
 # What the HTTP API writes on the ConversionJobs that it creates.
 CALLER_ANNOTATION: Final = f"{GROUP}/caller"

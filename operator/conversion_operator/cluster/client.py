@@ -14,6 +14,7 @@ from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
 from conversion_operator.cluster.admissions import ANNOTATION, format_admissions
 from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Unavailable
+from conversion_operator.cluster.mark_key import format_key
 from conversion_operator.cluster.objects import (
     Body,
     Event,
@@ -206,7 +207,10 @@ def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
     metadata = {
         "name": name,
         "namespace": namespace,
-        "annotations": {ANNOTATION: format_admissions(lease.admissions)},
+        "annotations": {
+            ANNOTATION: format_admissions(lease.admissions),
+            **format_key(lease.key),
+        },
     }
     if lease.version:
         metadata["resourceVersion"] = lease.version

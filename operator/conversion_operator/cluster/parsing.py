@@ -17,6 +17,7 @@ from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
 from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
+from conversion_operator.cluster.mark_key import parse_key
 from conversion_operator.cluster.objects import (
     Body,
     Lease,
@@ -25,7 +26,17 @@ from conversion_operator.cluster.objects import (
     Resource,
     WatchEvent,
 )
-from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Terminated
+from conversion_operator.core.model import (
+    CONVERSION_KIND,
+    EPOCH,
+    JOB_KIND,
+    Controller,
+    Conversion,
+    Job,
+    Key,
+    Pod,
+    Terminated,
+)
 
 Value = TypeVar("Value", bound=Object)
 
@@ -118,7 +129,6 @@ def parse_job(body: Body) -> Job:
     """Parse a Job with our labels."""
     meta = body["metadata"]
     labels = meta.get("labels") or {}
-    uid = labels.get(names.UID_LABEL, "")
     ended = next(
         (
             condition
@@ -134,10 +144,11 @@ def parse_job(body: Body) -> Job:
         name=meta["name"],
         uid=meta["uid"],
         version=int(meta["resourceVersion"]),
-        conversion_uid=uid,
-        owned=_owned_by(meta, uid),
+        conversion_uid=labels.get(names.UID_LABEL, ""),
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
+        controller=_controller(meta),
+        mark=_mark(meta),
         deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         finished=ended.get("type"),
         finished_at=parse_time(ended.get("lastTransitionTime")),
@@ -162,6 +173,9 @@ def parse_pod(body: Body) -> Pod:
         conversion_uid=labels.get(names.UID_LABEL, ""),
         job_name=labels.get("batch.kubernetes.io/job-name", ""),
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
+        created=parse_time(meta.get("creationTimestamp")) or EPOCH,
+        controller=_controller(meta),
+        mark=_mark(meta),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
@@ -184,12 +198,14 @@ def parse_pod(body: Body) -> Pod:
 def parse_lease(body: Body) -> Lease:
     """Parse a Lease of the operator."""
     meta, spec = body["metadata"], body.get("spec") or {}
+    annotations = meta.get("annotations") or {}
     return Lease(
         holder=spec.get("holderIdentity") or "",
         version=meta["resourceVersion"],
         duration=spec.get("leaseDurationSeconds") or 0,
         transitions=spec.get("leaseTransitions") or 0,
-        admissions=parse_admissions((meta.get("annotations") or {}).get(ANNOTATION)),
+        admissions=parse_admissions(annotations.get(ANNOTATION)),
+        key=parse_key(annotations),
     )
 
 
@@ -200,15 +216,23 @@ PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
 }
 
 
-def _owned_by(meta: Body, uid: str) -> bool:
-    """Whether the ConversionJob with this uid is the controller of an object.
+def _controller(meta: Body) -> Controller | None:
+    """The controller of an object. None if it has none.
 
-    Names and labels are no proof, because every user can write them.
+    Only the kinds of our own chain are told by their short name: another API group may have a kind
+    of the same name.
     """
-    return bool(uid) and any(
-        owner.get("controller") and owner.get("uid") == uid and owner.get("kind") == names.KIND
-        for owner in meta.get("ownerReferences") or ()
-    )
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller"):
+            group, _, _ = str(owner.get("apiVersion")).rpartition("/")
+            kind = str(owner.get("kind"))
+            known = (group, kind) in ((names.GROUP, CONVERSION_KIND), ("batch", JOB_KIND))
+            return Controller(kind if known else f"{group}/{kind}", str(owner.get("uid")))
+    return None
+
+
+def _mark(meta: Body) -> str:
+    return str((meta.get("annotations") or {}).get(names.MARK_ANNOTATION) or "")
 
 
 def _container_state(status: Body) -> Body:

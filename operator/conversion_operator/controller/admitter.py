@@ -168,6 +168,7 @@ class Admitter:
         metrics.queued.set(len(self.queue.order))
         metrics.blocked.set(len(self.queue.blocks))
         metrics.running.set(held)
+        metrics.foreign_children.set(self._store.foreign_count())
         metrics.limit.set(policy.max_parallel)
         metrics.enabled.set(policy.enabled)
 
@@ -292,7 +293,7 @@ class Admitter:
         if attempt == SWEEP_ATTEMPT:
             return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
         if conversion is None:
-            return any(job.attempt >= attempt for job in children.jobs)
+            return any(child.attempt >= attempt for child in (*children.jobs, *children.pods))
         return latest_attempt_number(conversion, children) >= attempt
 
     def _conversion_to_start(self, uid: str, attempt: int) -> Conversion | None:
@@ -315,10 +316,11 @@ class Admitter:
         uid = conversion.key.uid
         retries = conversion.status.retries if conversion.status else None
         memory_doubled = bool(retries and retries.out_of_memory)
+        mark = self._store.mark(conversion.key, attempt)
         body = (
-            build_sweep(conversion, policy)
+            build_sweep(conversion, policy, mark)
             if attempt == SWEEP_ATTEMPT
-            else build_job(conversion, attempt, policy, memory_doubled)
+            else build_job(conversion, attempt, policy, memory_doubled, mark)
         )
         try:
             created = await self._cluster.create_job(body)
@@ -328,24 +330,24 @@ class Admitter:
             self._record_rejection(uid, _block_for_rejection(str(error)))
             return True
         # From now on the Job holds the slot, even before the watch reports it.
-        self._store.update(created)
+        self._store.adopt(conversion.key, attempt, created)
         return True
 
     async def _resolve_conflict(self, conversion: Conversion, name: str) -> bool:
         """Find out whose Job has this name.
 
-        It may be our own Job, created by a request whose response was lost, or a foreign Job.
-        False if no Job has the name any more.
+        It may be our own Job, created by a request whose response was lost, or a foreign Job. Its
+        name and its owner reference are no proof: whoever created it chose them. False if no Job
+        has the name any more.
         """
         key = conversion.key
         try:
             existing = await self._cluster.get_job(key.namespace, name)
         except NotFound:
             return False  # deleted between the two requests
-        if existing.owned and existing.conversion_uid == key.uid:
-            self._store.update(existing)
+        if self._store.adopt_if_own(key, existing):
             return True
-        message = f"Job {name} exists and does not belong to this ConversionJob"
+        message = f"Job {name} exists, but the operator did not create it for this ConversionJob"
         self._record_rejection(key.uid, Block(Reason.JOB_NAME_TAKEN, message))
         return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Final
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound
 from conversion_operator.cluster.objects import Lease
+from conversion_operator.core.identity import KEY_BYTES, MarkKey
 
 NAME: Final = "my-network-converter-operator"
 LEASE_SECONDS: Final = 30
@@ -34,7 +36,8 @@ class Leadership:
 
     ``term`` counts how often this operator became leader, 0 before the first time.
     ``inherited_admissions`` are the admissions on the Lease when the term began: the attempts, by
-    uid, that a former leader may still start.
+    uid, that a former leader may still start. ``on_key`` gets the key of the marks when a term
+    begins. The key stays on the Lease for all later leaders.
     """
 
     def __init__(
@@ -43,9 +46,11 @@ class Leadership:
         namespace: str,
         identity: str,
         on_change: Callable[[bool], None],
+        on_key: Callable[[MarkKey], None],
     ) -> None:
         self._cluster, self._namespace, self._identity = cluster, namespace, identity
-        self._on_change = on_change
+        self._on_change, self._on_key = on_change, on_key
+        self._key: MarkKey | None = None
         self._leads_until = 0.0
         self._observed_version, self._observed_at = "", 0.0
         self._reported = False
@@ -108,6 +113,7 @@ class Leadership:
         try:
             lease = await self._cluster.get_lease(self._namespace, NAME)
         except NotFound:
+            self._key = self._key or MarkKey(secrets.token_bytes(KEY_BYTES))
             started, ours = time.monotonic(), self._our_lease("", 0)
             self._stored = await self._cluster.create_lease(self._namespace, NAME, ours)
             self._leads_until = started + _RENEW_DEADLINE_SECONDS
@@ -123,6 +129,8 @@ class Leadership:
         is_new_term = not is_ours or not self.leads()
         if is_new_term:
             self._admissions = {**lease.admissions, **self._admissions}
+            # A Lease without a key is the Lease of a release that made no marks.
+            self._key = lease.key or self._key or self._new_key_after_upgrade()
         await self._replace(lease.version, lease.transitions + (not is_ours))
         if is_new_term:
             self._begin_term(lease.admissions)
@@ -141,7 +149,12 @@ class Leadership:
 
     def _begin_term(self, inherited_admissions: Mapping[str, int]) -> None:
         self.inherited_admissions = inherited_admissions
+        if self._key is not None:
+            self._on_key(self._key)
         self.term += 1
+
+    def _new_key_after_upgrade(self) -> MarkKey:
+        return MarkKey(secrets.token_bytes(KEY_BYTES), unmarked_before=self._cluster.now())
 
     def _has_expired(self, lease: Lease) -> bool:
         """True if the holder released the Lease, or did not renew it for its whole duration.
@@ -166,7 +179,8 @@ class Leadership:
             logger.warning("Cannot release the Lease; the next leader must wait for it: %s", error)
 
     def _our_lease(self, version: str, transitions: int) -> Lease:
-        return Lease(self._identity, version, LEASE_SECONDS, transitions, dict(self._admissions))
+        admissions = dict(self._admissions)
+        return Lease(self._identity, version, LEASE_SECONDS, transitions, admissions, self._key)
 
     def _report_change(self) -> None:
         leads = self.leads()

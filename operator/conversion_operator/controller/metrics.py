@@ -45,6 +45,11 @@ class Metrics:
             "converter_blocked", "Conversions that wait for something other than a slot."
         )
         self.running = self._gauge("converter_running", "Slots in use.")
+        self.foreign_children = self._gauge(
+            "converter_foreign_children",
+            "Jobs and pods with the operator's labels that the operator did not create. It ignores "
+            "them.",
+        )
         self.limit = self._gauge("converter_parallel_limit", "Number of slots.")
         self.enabled = self._gauge("converter_enabled", "1 if conversions may start, otherwise 0.")
         self.leading = self._gauge(

@@ -80,15 +80,21 @@ class Worker:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._written_at.pop(uid, None)
-            await self._execute(None, decide_without_conversion(children))
+            policy = self._context.settings.current.policy()
+            orphans = decide_without_conversion(children, self._cluster.now(), policy)
+            await self._execute(None, orphans)
             self._store.forget_deleted(uid)
-            self._admitter.wake()
+            self._requeue(uid, orphans)
             return
+        self._recorder.record_foreign(conversion, self._store.foreign(uid))
         children = await self._refresh(conversion, children)
         plan = decide(await self._snapshot(conversion, children))
         await self._execute(conversion, plan)
         if conversion.finished:
             self._store.forget_deleted(uid)
+        self._requeue(uid, plan)
+
+    def _requeue(self, uid: str, plan: Plan) -> None:
         if plan.requeue_after is not None:
             self._queue.add_after(uid, max(0.05, plan.requeue_after.total_seconds()))
         self._admitter.wake()
@@ -105,9 +111,10 @@ class Worker:
         key, number = conversion.key, latest_attempt_number(conversion, children)
         mine = children.of_attempt(number)
         try:
-            if not mine.jobs and not mine.pods:
+            if not mine.jobs:
+                # Also if there is a pod: its mark counts only if its Job does not exist.
                 job = await self._cluster.get_job(key.namespace, job_name(key.uid, number))
-                self._store.update(job)
+                self._store.adopt_if_own(key, job)
             elif any(job.finished for job in mine.jobs) and not any(
                 pod.terminated for pod in mine.pods
             ):

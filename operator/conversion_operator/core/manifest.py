@@ -53,11 +53,19 @@ def _job_name(uid: str, suffix: str) -> str:
     return f"converter-{hashlib.sha256(uid.encode()).hexdigest()[:16]}-{suffix}"
 
 
-def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubled: bool) -> Any:
+def attempt_job_name(uid: str, attempt: int) -> str:
+    """The name of the Job of an attempt, or of the sweep if this is SWEEP_ATTEMPT."""
+    return sweep_name(uid) if attempt == SWEEP_ATTEMPT else job_name(uid, attempt)
+
+
+def build_job(
+    conversion: Conversion, attempt: int, policy: Policy, memory_doubled: bool, mark: str
+) -> Any:
     """The Job of one attempt. Raises ValueError for a conversion without a valid spec.
 
     ``memory_doubled`` doubles the memory limit, up to ``policy.max_memory``. It is used for the
-    attempts after one that ran out of memory.
+    attempts after one that ran out of memory. ``mark`` proves that the operator created the Job,
+    see :mod:`conversion_operator.core.identity`.
     """
     spec = conversion.spec
     if spec is None:
@@ -68,12 +76,15 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
         names.UID_LABEL: conversion.key.uid,
         names.ATTEMPT_LABEL: str(attempt),
     }
-    annotations = {names.CONVERSION_ANNOTATION: conversion.key.name}
+    annotations = {
+        names.CONVERSION_ANNOTATION: conversion.key.name,
+        names.MARK_ANNOTATION: mark,
+    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(conversion.key.uid, attempt),
+            "name": attempt_job_name(conversion.key.uid, attempt),
             "namespace": conversion.key.namespace,
             "labels": labels,
             "annotations": annotations,
@@ -102,10 +113,9 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
     }
 
 
-def build_sweep(conversion: Conversion, policy: Policy) -> Any:
+def build_sweep(conversion: Conversion, policy: Policy, mark: str) -> Any:
     """The Job that removes the temporary files of killed attempts from the output's folder."""
-    body = build_job(conversion, SWEEP_ATTEMPT, policy, False)
-    body["metadata"]["name"] = sweep_name(conversion.key.uid)
+    body = build_job(conversion, SWEEP_ATTEMPT, policy, False, mark)
     pod = body["spec"]["template"]["spec"]
     pod["activeDeadlineSeconds"] = _SWEEP_DEADLINE_SECONDS
     (container,) = pod["containers"]

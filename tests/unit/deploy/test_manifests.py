@@ -28,7 +28,7 @@ def gateway_pod(overlay: str) -> Any:
 
 
 def converter_template() -> Any:
-    return build_job(conversion(), 1, Policy(), memory_doubled=False)["spec"]["template"]
+    return build_job(conversion(), 1, Policy(), memory_doubled=False, mark="m")["spec"]["template"]
 
 
 def unrestricted(pod: Any) -> list[str]:

@@ -14,7 +14,7 @@ from tests.unit.operator.builders import POLICY, UID, conversion
 
 
 def build(subject: Conversion | None = None, attempt: int = 1, doubled: bool = False) -> Any:
-    return build_job(subject or conversion(), attempt, POLICY, doubled)
+    return build_job(subject or conversion(), attempt, POLICY, doubled, "m")
 
 
 def container(job: Any) -> Any:

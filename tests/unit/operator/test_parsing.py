@@ -19,6 +19,7 @@ from conversion_operator.cluster.parsing import (
     parse_time,
 )
 from conversion_operator.core.manifest import build_job
+from conversion_operator.core.model import CONVERSION_KIND, Controller
 from tests.unit.operator.builders import (
     POLICY,
     T0,
@@ -85,32 +86,34 @@ def test_an_invalid_status_counts_as_none(stored: Any) -> None:
 
 
 def test_a_job_of_ours() -> None:
-    made = build_job(conversion(), 3, POLICY, False)
+    made = build_job(conversion(), 3, POLICY, False, "m")
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
     parsed = parse_job(made)
-    assert (parsed.conversion_uid, parsed.attempt, parsed.owned, parsed.live) == (
-        UID,
-        3,
-        True,
-        True,
-    )
+    assert (parsed.conversion_uid, parsed.attempt, parsed.mark) == (UID, 3, "m")
+    assert parsed.controller == Controller(CONVERSION_KIND, UID)
+    assert parsed.live
     assert parsed.image == POLICY.image
 
 
 @pytest.mark.parametrize(
     ("change", "value"),
-    [("uid", "another"), ("controller", False), ("kind", "CronJob")],
+    [
+        ("uid", "another"),
+        ("controller", False),
+        ("kind", "CronJob"),
+        ("apiVersion", "example.com/v1"),
+    ],
 )
-def test_a_job_with_another_owner_is_not_ours(change: str, value: Any) -> None:
-    made = build_job(conversion(), 1, POLICY, False)
+def test_another_controller_is_told_apart(change: str, value: Any) -> None:
+    made = build_job(conversion(), 1, POLICY, False, "m")
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
     made["metadata"]["ownerReferences"][0][change] = value
-    assert not parse_job(made).owned
+    assert parse_job(made).controller != Controller(CONVERSION_KIND, UID)
 
 
 @pytest.mark.parametrize("kind", ["Complete", "Failed"])
 def test_a_finished_job(kind: str) -> None:
-    made = build_job(conversion(), 1, POLICY, False)
+    made = build_job(conversion(), 1, POLICY, False, "m")
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
     made["status"] = {
         "conditions": [

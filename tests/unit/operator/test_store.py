@@ -9,7 +9,7 @@ import pytest
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
 from conversion_operator.controller.store import Store
 from conversion_operator.core.model import Conversion, Job
-from tests.unit.operator.builders import UID, conversion, job
+from tests.unit.operator.builders import KEY, UID, conversion, job
 
 NAMESPACE = "my-network"
 
@@ -28,7 +28,9 @@ def event(kind: str, item: Conversion | Job) -> WatchEvent[Conversion | Job]:
 
 @pytest.fixture
 def store() -> Store:
-    return Store(lambda _: None)
+    store = Store(lambda _: None)
+    store.use_key(KEY)
+    return store
 
 
 def test_an_older_conversion_is_passed_over(store: Store) -> None:
