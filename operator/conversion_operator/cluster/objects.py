@@ -51,7 +51,7 @@ class Lease:
 
     ``version`` is the resourceVersion, "" if the Lease does not exist yet. ``duration`` is in
     seconds, 0 if unset. ``admissions`` maps the uid of a conversion to the number of the attempt
-    that the holder may start.
+    that the holder may start. ``slots`` has the slots in use by namespace, without the admissions.
     """
 
     holder: str
@@ -59,6 +59,7 @@ class Lease:
     duration: int = 0
     transitions: int = 0
     admissions: Mapping[str, int] = field(default_factory=dict)
+    slots: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,12 @@ from pydantic import ValidationError
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
-from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
+from conversion_operator.cluster.admissions import (
+    ANNOTATION,
+    SLOTS_ANNOTATION,
+    parse_admissions,
+    parse_slots,
+)
 from conversion_operator.cluster.objects import (
     Body,
     Lease,
@@ -190,6 +195,7 @@ def parse_lease(body: Body) -> Lease:
         duration=spec.get("leaseDurationSeconds") or 0,
         transitions=spec.get("leaseTransitions") or 0,
         admissions=parse_admissions((meta.get("annotations") or {}).get(ANNOTATION)),
+        slots=parse_slots((meta.get("annotations") or {}).get(SLOTS_ANNOTATION)),
     )
 
 

@@ -38,7 +38,6 @@ class Store:
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, Pod] = {}
         self._children: dict[str, set[str]] = defaultdict(set)
-        self._listed: set[tuple[Resource, str]] = set()
 
     def conversions(self) -> Iterable[Conversion]:
         """All ConversionJobs that are known to exist."""
@@ -65,12 +64,17 @@ class Store:
         """
         return {uid: self.children(uid) for uid in self._children}
 
-    def complete(self, namespaces: Iterable[str]) -> bool:
-        """True once all resources of all namespaces were listed.
+    def uids(self, namespace: str) -> set[str]:
+        """The uids of all conversions of a namespace, and of those that left Jobs or pods there.
 
-        Before that, a missing object proves nothing.
+        Walks everything known. Runs when the lists of a namespace become known.
         """
-        return all((r, n) in self._listed for r in Resource for n in namespaces)
+        owners = {
+            uid
+            for uid, own in self.all_children().items()
+            if any(child.namespace == namespace for child in (*own.jobs, *own.pods))
+        }
+        return owners | {c.key.uid for c in self.conversions() if c.key.namespace == namespace}
 
     def find_known(self, resource: Resource, uid: str) -> Object | None:
         """The newest known value of an object that exists. None if there is none."""
@@ -94,7 +98,6 @@ class Store:
             self._delete_missing(self._jobs, namespace, present, version)
         else:
             self._delete_missing(self._pods, namespace, present, version)
-        self._listed.add((resource, namespace))
 
     def apply(self, event: WatchEvent[Object]) -> None:
         """Take one watch event. An event without an object changes nothing."""
