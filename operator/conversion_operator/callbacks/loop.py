@@ -119,7 +119,7 @@ class CallbackLoop:
         conversion = self._store.conversion(uid)
         if not policy.pending_notification(conversion) or conversion is None:
             return None, None
-        if not self._context.may_act():
+        if not self._context.may_act(conversion.key.namespace):
             self._queue.add_after(uid, _NOT_READY_SECONDS)
             return None, None
         settings = self._context.settings.current

@@ -12,7 +12,12 @@ import aiohttp
 from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
-from conversion_operator.cluster.admissions import ANNOTATION, format_admissions
+from conversion_operator.cluster.admissions import (
+    ANNOTATION,
+    SLOTS_ANNOTATION,
+    format_admissions,
+    format_slots,
+)
 from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Unavailable
 from conversion_operator.cluster.mark_key import format_key
 from conversion_operator.cluster.objects import (
@@ -210,6 +215,7 @@ def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
         "annotations": {
             ANNOTATION: format_admissions(lease.admissions),
             **format_key(lease.key),
+            SLOTS_ANNOTATION: format_slots(lease.slots),
         },
     }
     if lease.version:

@@ -52,7 +52,8 @@ class Lease:
 
     ``version`` is the resourceVersion, "" if the Lease does not exist yet. ``duration`` is in
     seconds, 0 if unset. ``admissions`` maps the uid of a conversion to the number of the attempt
-    that the holder may start. ``key`` is the key of the marks, None if there is none yet.
+    that the holder may start. ``key`` is the key of the marks, None if there is none yet. ``slots``
+    has the slots in use by namespace, without the admissions.
     """
 
     holder: str
@@ -61,6 +62,7 @@ class Lease:
     transitions: int = 0
     admissions: Mapping[str, int] = field(default_factory=dict)
     key: MarkKey | None = None
+    slots: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,12 @@ from pydantic import ValidationError
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
-from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
+from conversion_operator.cluster.admissions import (
+    ANNOTATION,
+    SLOTS_ANNOTATION,
+    parse_admissions,
+    parse_slots,
+)
 from conversion_operator.cluster.mark_key import parse_key
 from conversion_operator.cluster.objects import (
     Body,
@@ -206,6 +211,7 @@ def parse_lease(body: Body) -> Lease:
         transitions=spec.get("leaseTransitions") or 0,
         admissions=parse_admissions(annotations.get(ANNOTATION)),
         key=parse_key(annotations),
+        slots=parse_slots(annotations.get(SLOTS_ANNOTATION)),
     )
 
 

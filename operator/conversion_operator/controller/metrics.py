@@ -55,6 +55,10 @@ class Metrics:
         self.leading = self._gauge(
             "converter_leading", "1 if this operator is the leader, otherwise 0."
         )
+        self.unlisted = self._gauge(
+            "converter_namespaces_unlisted",
+            "Watched namespaces with a list that the API server has not answered, or refuses.",
+        )
         self.errors = Counter(
             "converter_reconcile_errors_total",
             "Reconciliations that failed. They are repeated.",

@@ -52,7 +52,6 @@ class Store:
         self._jobs: dict[str, Family] = {}
         self._pods: dict[str, Family] = {}
         self._bound: dict[FamilyKey, dict[int, Bound]] = {}
-        self._listed: set[tuple[Resource, str]] = set()
 
     def conversions(self) -> Iterable[Conversion]:
         """All ConversionJobs that are known to exist."""
@@ -90,12 +89,17 @@ class Store:
         """The number of all foreign Jobs and pods. Walks all families, once in a pass."""
         return sum(len(family.foreign) for family in self._families.values())
 
-    def complete(self, namespaces: Iterable[str]) -> bool:
-        """True once all resources of all namespaces were listed.
+    def uids(self, namespace: str) -> set[str]:
+        """The uids of all conversions of a namespace, and of those that left Jobs or pods there.
 
-        Before that, a missing object proves nothing.
+        Walks everything known. Runs when the lists of a namespace become known.
         """
-        return all((r, n) in self._listed for r in Resource for n in namespaces)
+        owners = {
+            uid
+            for uid, own in self.all_children().items()
+            if any(child.namespace == namespace for child in (*own.jobs, *own.pods))
+        }
+        return owners | {c.key.uid for c in self.conversions() if c.key.namespace == namespace}
 
     def find_known(self, resource: Resource, uid: str) -> Object | None:
         """The newest known value of an object that exists. None if there is none."""
@@ -118,7 +122,6 @@ class Store:
             self._delete_missing_conversions(namespace, present, version)
         else:
             self._delete_missing(self._index(resource), namespace, present, version)
-        self._listed.add((resource, namespace))
 
     def apply(self, event: WatchEvent[Object]) -> None:
         """Take one watch event. An event without an object changes nothing."""

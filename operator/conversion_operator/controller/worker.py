@@ -57,8 +57,15 @@ class Worker:
                 self._queue.done(uid)
 
     async def _reconcile_or_requeue(self, uid: str) -> None:
-        if not self._context.may_act():
+        if not self._context.leads():
             self._queue.add_after(uid, _NOT_READY_DELAY)
+            return
+        namespace = self._namespace(uid)
+        if namespace is None:
+            self._written_at.pop(uid, None)
+            return
+        if not self._context.may_act(namespace):
+            # The conversion is enqueued again when the lists of its namespace are known.
             return
         try:
             await self._reconcile(uid)
@@ -75,6 +82,13 @@ class Worker:
             self._context.metrics.errors.inc()
             logger.exception("Cannot reconcile %s; retrying", uid)
             self._queue.add_rate_limited(uid)
+
+    def _namespace(self, uid: str) -> str | None:
+        """The namespace of a conversion or of its children. None if nothing of it is known."""
+        conversion, children = self._store.conversion(uid), self._store.children(uid)
+        if conversion:
+            return conversion.key.namespace
+        return next((child.namespace for child in (*children.jobs, *children.pods)), None)
 
     async def _reconcile(self, uid: str) -> None:
         conversion, children = self._store.conversion(uid), self._store.children(uid)

@@ -84,6 +84,31 @@ def slots_held(
     return sum(counts.values()) + sum(1 for uid in set(reserved) if not counts.get(uid))
 
 
+def slots_by_namespace(
+    children: Mapping[str, Children], reserved: Container[str], lost_with_node: Container[str] = ()
+) -> dict[str, int]:
+    """How many slots the Jobs and pods of each namespace take, without those of reserved uids.
+
+    Visits every Job and pod, once for each admission pass and each write of the Lease.
+    """
+    counts: Counter[str] = Counter()
+    for uid, own in children.items():
+        if uid not in reserved:
+            first = next(iter((*own.jobs, *own.pods)), None)
+            counted = own.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else own
+            counts[first.namespace if first else ""] += _slots(counted)
+    return dict(counts)
+
+
+def unseen_slots(recorded: Mapping[str, int], observed: Mapping[str, int]) -> int:
+    """How many slots to count in addition to those that were observed.
+
+    ``recorded`` are the slots that a former leader recorded, for each namespace whose Jobs and pods
+    are not known.
+    """
+    return sum(max(0, slots - observed.get(name, 0)) for name, slots in recorded.items())
+
+
 def _slots(children: Children) -> int:
     """A Job and its pod take one slot together. A second pod of the Job takes another one."""
     pods = Counter(pod.job_name for pod in children.pods if pod.live)

@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
             _, change = data.draw(st.sampled_from(self.server.log))
             self.store.apply(change)
 
-    @precondition(lambda self: self.store.complete([NAMESPACE]))
+    @precondition(lambda self: len(self.listed) == len(Resource))
     @rule(lost=st.booleans(), die=st.booleans())
     def admit(self, lost: bool, die: bool) -> None:
         children = self.store.all_children()
@@ -194,7 +194,7 @@ class Machine(RuleBasedStateMachine):
         self.reserved.discard(uid)
         self.attempts.pop(uid)
 
-    @precondition(lambda self: self.store.complete([NAMESPACE]))
+    @precondition(lambda self: len(self.listed) == len(Resource))
     @rule(data=st.data(), die=st.booleans())
     def reconcile(self, data: st.DataObject, die: bool) -> None:
         uids = sorted(
@@ -369,7 +369,7 @@ class Machine(RuleBasedStateMachine):
         """The Job controller, the kubelet or the garbage collector takes its next step."""
         next((step for step in self.chores(end) if step()), None)
 
-    @precondition(lambda self: self.store.complete([NAMESPACE]))
+    @precondition(lambda self: len(self.listed) == len(Resource))
     @rule(
         heard=st.sets(st.sampled_from(list(Resource))),
         turns=st.integers(0, 4),

@@ -68,11 +68,3 @@ def test_a_list_deletes_what_it_does_not_contain_but_nothing_newer(store: Store)
     assert store.children(UID).live
     store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "6"))
     assert not store.children(UID).live
-
-
-def test_nothing_is_complete_before_all_three_were_listed(store: Store) -> None:
-    for resource in Resource:
-        assert not store.complete([NAMESPACE])
-        store.replace(resource, NAMESPACE, ObjectList((), "1"))
-    assert store.complete([NAMESPACE])
-    assert not store.complete([NAMESPACE, "another"])
