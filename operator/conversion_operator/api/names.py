@@ -40,3 +40,8 @@ CONTENT_OUTPUT_LABEL: Final = f"{GROUP}/content-output"
 
 CONDITION_SUCCEEDED: Final = "Succeeded"
 CONDITION_FINISHED: Final = "Finished"
+
+ANNOTATIONS: Final = frozenset(
+    value for name, value in tuple(globals().items()) if name.endswith("_ANNOTATION")
+)
+"""The annotations above. The operator and the HTTP API keep no others in memory."""

@@ -55,8 +55,14 @@ class Cluster(Client):
         :func:`parsing.parse_list` describes ``find_known``.
         """
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
-        body = await self._transport.request("GET", _path(resource, namespace), query)
-        return parsing.parse_list(parsing.PARSERS[resource], body, partial(find_known, resource))
+        parsed = await self._transport.list_pages(
+            _path(resource, namespace),
+            query,
+            lambda page: parsing.parse_list(
+                parsing.PARSERS[resource], page, partial(find_known, resource)
+            ),
+        )
+        return parsing.join_pages(parsed)
 
     async def watch(
         self, resource: Resource, namespace: str, version: str
@@ -81,8 +87,10 @@ class Cluster(Client):
     async def list_pods(self, namespace: str, conversion_uid: str) -> tuple[Pod, ...]:
         """LIST the pods of one conversion, by label."""
         query = [("labelSelector", f"{names.UID_LABEL}={conversion_uid}")]
-        body = await self._transport.request("GET", _path(Resource.PODS, namespace), query)
-        return parsing.parse_list(parsing.parse_pod, body).items
+        parsed = await self._transport.list_pages(
+            _path(Resource.PODS, namespace), query, partial(parsing.parse_list, parsing.parse_pod)
+        )
+        return parsing.join_pages(parsed).items
 
     async def delete_job(self, job: Job, *, foreground: bool) -> None:
         """DELETE a Job by name and uid."""

@@ -6,12 +6,18 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.cluster.errors import Expired
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
-from conversion_operator.cluster.parsing import parse_conversion, parse_event, parse_list
+from conversion_operator.cluster.parsing import (
+    join_pages,
+    parse_conversion,
+    parse_event,
+    parse_list,
+)
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core import admission
 from conversion_operator.core.model import Conversion, Key, Policy
@@ -64,9 +70,7 @@ class ConversionClient(Client):
 
         ``labels`` is a label selector. "": all ConversionJobs.
         """
-        query = [("labelSelector", labels)] if labels else []
-        body = await self._transport.request("GET", _path(namespace), query)
-        return parse_list(parse_conversion, body)
+        return await self._list(namespace, [("labelSelector", labels)] if labels else [])
 
     async def list_at(self, namespace: str, version: str) -> ObjectList[Conversion]:
         """LIST the state at this version, from the history of the server.
@@ -74,12 +78,15 @@ class ConversionClient(Client):
         Raises Expired, or another ClusterError, if the server cannot read this version.
         """
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
-        body = await self._transport.request("GET", _path(namespace), query)
-        objects = parse_list(parse_conversion, body)
+        objects = await self._list(namespace, query)
         if objects.version != version:
             # A server may ignore resourceVersionMatch, so clients must check the version.
             raise Expired(f"asked for a list of version {version}, got version {objects.version}")
         return objects
+
+    async def _list(self, namespace: str, query: list[tuple[str, str]]) -> ObjectList[Conversion]:
+        parse = partial(parse_list, parse_conversion)
+        return join_pages(await self._transport.list_pages(_path(namespace), query, parse))
 
     async def watch(
         self, namespace: str, version: str, name: str = ""

@@ -7,7 +7,7 @@ a new pod has almost no status. One malformed object must not stop a list or a w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -47,13 +47,17 @@ Value = TypeVar("Value", bound=Object)
 
 logger = logging.getLogger(__name__)
 
+_TEXT_MAX: Final = 4096
+"""The longest text that is kept, in characters. A termination message has at most 4096 bytes."""
+
 
 def parse_list(
     parse: Callable[[Body], Value],
     body: Body,
     find_known: Callable[[str], Value | None] = lambda _: None,
 ) -> ObjectList[Value]:
-    """Parse a list. Runs over all objects of a resource, once a minute for each reflector.
+    """Parse a page of a list. The pages of a list together have all objects of a resource, and
+    each reflector lists once a minute.
 
     ``find_known`` returns the value that the caller already has for a uid. A value of the same
     version is used again: parsing all objects would block the event loop for a second or more.
@@ -69,6 +73,13 @@ def parse_list(
         if value is not None:
             items.append(value)
     return ObjectList(tuple(items), body["metadata"]["resourceVersion"])
+
+
+def join_pages(parsed: Sequence[ObjectList[Value]]) -> ObjectList[Value]:
+    """The list that these pages make up."""
+    return ObjectList(
+        tuple(item for page in parsed for item in page.items), version=parsed[0].version
+    )
 
 
 def parse_event(parse: Callable[[Body], Value], event: WatchEvent[Body]) -> WatchEvent[Value]:
@@ -120,13 +131,13 @@ def parse_conversion(body: Body) -> Conversion:
         status=status,
         spec_error=spec_error,
         annotations={
-            name: text
+            name: text[:_TEXT_MAX]
             for name, text in (meta.get("annotations") or {}).items()
-            if name.startswith(f"{names.GROUP}/") and isinstance(text, str)
+            if name in names.ANNOTATIONS and isinstance(text, str)
         },
-        conversion_type=str(raw_spec.get("conversionType") or ""),
-        input_file=str(raw_spec.get("inputFile") or ""),
-        output_file=str(raw_spec.get("outputFile") or ""),
+        conversion_type=_text(raw_spec.get("conversionType")),
+        input_file=_text(raw_spec.get("inputFile")),
+        output_file=_text(raw_spec.get("outputFile")),
     )
 
 
@@ -157,8 +168,8 @@ def parse_job(body: Body) -> Job:
         deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         finished=ended.get("type"),
         finished_at=parse_time(ended.get("lastTransitionTime")),
-        failure=ended.get("reason", "") if ended.get("type") == "Failed" else "",
-        image=containers[0].get("image", ""),
+        failure=_text(ended.get("reason")) if ended.get("type") == "Failed" else "",
+        image=_text(containers[0].get("image")),
     )
 
 
@@ -181,22 +192,22 @@ def parse_pod(body: Body) -> Pod:
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
         controller=_controller(meta),
         mark=_mark(meta),
-        phase=status.get("phase", "Pending"),
-        reason=status.get("reason", ""),
-        message=status.get("message", ""),
-        node=(body.get("spec") or {}).get("nodeName", ""),
+        phase=_text(status.get("phase")) or "Pending",
+        reason=_text(status.get("reason")),
+        message=_text(status.get("message")),
+        node=_text((body.get("spec") or {}).get("nodeName")),
         deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         unschedulable=(
-            scheduled.get("message", "no node fits")
+            _text(scheduled.get("message")) or "no node fits"
             if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
             else ""
         ),
-        waiting_reason=waiting.get("reason", ""),
-        waiting_message=waiting.get("message", ""),
+        waiting_reason=_text(waiting.get("reason")),
+        waiting_message=_text(waiting.get("message")),
         running_since=parse_time(running.get("startedAt")),
         terminated=_parse_terminated(state.get("terminated")),
-        disruption=disrupted.get("reason", "") if disrupted.get("status") == "True" else "",
-        disruption_message=disrupted.get("message", ""),
+        disruption=_text(disrupted.get("reason")) if disrupted.get("status") == "True" else "",
+        disruption_message=_text(disrupted.get("message")),
     )
 
 
@@ -252,8 +263,8 @@ def _parse_terminated(body: Body | None) -> Terminated | None:
         return None
     return Terminated(
         exit_code=body.get("exitCode", -1),
-        reason=body.get("reason", ""),
-        message=body.get("message", ""),
+        reason=_text(body.get("reason")),
+        message=_text(body.get("message")),
         started_at=parse_time(body.get("startedAt")),
         finished_at=parse_time(body.get("finishedAt")),
     )
@@ -267,6 +278,11 @@ def _condition(body: Body, kind: str) -> Body:
     return next((c for c in _conditions(body) if c.get("type") == kind), {})
 
 
+def _text(value: object) -> str:
+    """The text, cut to a length that can be kept. "" if there is none."""
+    return str(value or "")[:_TEXT_MAX]
+
+
 def _number(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() else 0
 
@@ -274,4 +290,5 @@ def _number(text: str | None) -> int:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "spec"
-    return f"spec.{where}: {first['msg']}" if where != "spec" else f"spec: {first['msg']}"
+    text = f"spec.{where}: {first['msg']}" if where != "spec" else f"spec: {first['msg']}"
+    return _text(text)
