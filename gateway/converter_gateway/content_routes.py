@@ -174,7 +174,9 @@ def parse_content(raw: bytes, mappings: tuple[PathMapping, ...]) -> Content:
         # normal_path may add a leading slash, so check the length again.
         path = _PATH.validate_python(spec.normal_path(_PATH.validate_python(path)))
     except ValidationError as error:
-        raise ApiError(400, f"file_path: {error.errors()[0]['msg']}") from None
+        first = error.errors()[0]
+        why = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"]
+        raise ApiError(400, f"file_path: {why}") from None
     return Content(Source(_content_id(data["content_id"]), path), content_type, file_path)
 
 

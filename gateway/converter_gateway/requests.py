@@ -147,6 +147,8 @@ def _explain(error: ValidationError, conversion_type: str) -> str:
     if where.startswith("options."):  # conversion_type is valid: pydantic checks it first
         return _explain_option(ConversionType(conversion_type), where.removeprefix("options."))
     field = _FIELD_NAMES.get(where, where)
+    if first["type"] == "value_error":
+        return f"{field}: {first['ctx']['error']}"
     return f"{field}: {_REQUIREMENTS.get(field, first['msg'])}"
 
 

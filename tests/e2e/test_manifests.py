@@ -37,6 +37,8 @@ def rejection(kubectl: Kubectl, body: Any) -> str:
         (VIDEO, {"inputFile": "a//b.mov"}, "spec.inputFile"),
         (VIDEO, {"inputFile": ""}, "spec.inputFile"),
         (VIDEO, {"inputFile": "a" * 1025}, "spec.inputFile: Too long"),
+        (VIDEO, {"inputFile": "a\nPhase: Failed.mov"}, "inputFile must not contain control"),
+        (VIDEO, {"outputFile": "output/4pm.\u202egpj.mp4"}, "outputFile must not contain control"),
         (VIDEO, {"inputFile": "a.mp4", "outputFile": "/a.mp4"}, "must not be the inputFile"),
         (VIDEO, {"outputFile": "output/a.avi"}, "outputFile of video_to_mp4 must end in .mp4"),
         (AUDIO, {"outputFile": "output/a.mp4"}, "outputFile of audio_to_mp3 must end in .mp3"),

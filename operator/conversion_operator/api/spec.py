@@ -9,11 +9,23 @@ from __future__ import annotations
 import posixpath
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from media_converter.contract import ConversionType
-from media_converter.options import GRAMMAR, MAX_LENGTH
+from media_converter.options import (
+    GRAMMAR,
+    MAX_LENGTH,
+    NO_FORBIDDEN_CHARACTERS,
+    has_forbidden_character,
+)
 
 PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
@@ -23,7 +35,20 @@ URL_PATTERN: Final = r"^[!-\[\]-~]+$"
 MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
 
-Path = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN)]
+
+def _printable(path: str) -> str:
+    if has_forbidden_character(path):
+        raise ValueError(NO_FORBIDDEN_CHARACTERS)
+    return path
+
+
+Path = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN),
+    AfterValidator(_printable),
+]
+"""The CRD has a rule with the check of the characters, because its message is readable."""
+
 Quantity = (
     Annotated[int, Field(ge=1)]
     | Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY_PATTERN)]

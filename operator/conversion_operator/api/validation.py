@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.options import (
+    FORBIDDEN_CHARACTERS,
     FORMATS,
     GRAMMAR,
+    NO_FORBIDDEN_CHARACTERS,
     Option,
     Size,
     Time,
@@ -96,13 +98,27 @@ def _path_rules() -> list[ValidationRule]:
         )
         for name in ("inputFile", "outputFile")
     ]
+    readable = [
+        ValidationRule(
+            f"!self.{name}.matches('{_forbidden_characters()}')",
+            f"{name} {NO_FORBIDDEN_CHARACTERS}",
+            f".{name}",
+        )
+        for name in ("inputFile", "outputFile")
+    ]
     same = ValidationRule(
         "(self.inputFile.startsWith('/') ? self.inputFile : '/' + self.inputFile) != "
         "(self.outputFile.startsWith('/') ? self.outputFile : '/' + self.outputFile)",
         "outputFile must not be the inputFile; the input is never changed",
         ".outputFile",
     )
-    return [*rules, same]
+    return [*rules, *readable, same]
+
+
+def _forbidden_characters() -> str:
+    """A class of RE2, with the escapes of a string in CEL. The pattern excludes the zero byte."""
+    ranges = (f"\\U{first or 1:08x}-\\U{last:08x}" for first, last in FORBIDDEN_CHARACTERS)
+    return f"[{''.join(ranges)}]"
 
 
 def _extension_rules() -> list[ValidationRule]:
