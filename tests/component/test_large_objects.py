@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from conversion_operator.api.status import ConversionJobStatus
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.conversions import ConversionClient
 from conversion_operator.cluster.errors import Expired
@@ -111,7 +112,7 @@ async def test_a_page_that_is_too_large_is_read_in_smaller_ones(api: FakeApi) ->
 
 
 async def test_a_list_whose_next_page_expired_starts_again(api: FakeApi) -> None:
-    for number in range(150):
+    for number in range(600):
         api.create(conversion_job(_name(number)), check=False)
 
     def expire(_: Request) -> None:
@@ -122,8 +123,8 @@ async def test_a_list_whose_next_page_expired_starts_again(api: FakeApi) -> None
     try:
         with api.faults.tap(on_arrival=expire, where=_continues, times=1):
             listed = await client.list_all(NAMESPACE)
-        assert {c.key.name for c in listed.items} == {_name(number) for number in range(1, 150)}
-        assert len(listed.items) == 149
+        assert {c.key.name for c in listed.items} == {_name(number) for number in range(1, 600)}
+        assert len(listed.items) == 599
         # If every next page expires, there is no list, rather than a part of one.
         with api.faults.status(410, where=_continues), pytest.raises(Expired):
             await client.list_all(NAMESPACE)
@@ -142,8 +143,17 @@ def _name(number: int) -> str:
 def _large(name: str, note: str) -> dict[str, Any]:
     job = conversion_job(name, metadata={"annotations": {"example.com/note": note}})
     ended = {"reason": "Completed", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    conditions = [{"type": kind, "status": "True"} | ended for kind in ("Succeeded", "Finished")]
-    return job | {"status": {"phase": "Succeeded", "conditions": conditions, "reason": "Completed"}}
+    status = {
+        "phase": "Succeeded",
+        "observedGeneration": 1,
+        "conditions": [
+            {"type": kind, "status": "True"} | ended for kind in ("Succeeded", "Finished")
+        ],
+        "reason": "Completed",
+        "message": "",
+    }
+    ConversionJobStatus.model_validate(status)  # else the operator would convert it again
+    return job | {"status": status}
 
 
 def _annotate(note: str) -> Callable[[dict[str, Any]], None]:
