@@ -163,11 +163,13 @@ class Resources(ApiModel):
 
     requests: ResourceList | None = None
     """CPU and memory that the scheduler reserves. A request above its limit is lowered to the
-    limit. Default: the settings CONVERTER_REQUESTS_CPU and CONVERTER_REQUESTS_MEMORY.
+    limit. Allowed: at most the settings CONVERTER_MAX_CPU and CONVERTER_MAX_MEMORY. Default: the
+    settings CONVERTER_REQUESTS_CPU and CONVERTER_REQUESTS_MEMORY.
     """
     limits: ResourceList | None = None
     """The most CPU and memory that the container may use. The converter adapts its threads and
-    buffers to them. Default: the settings CONVERTER_LIMITS_CPU and CONVERTER_LIMITS_MEMORY.
+    buffers to them. Allowed: at most the settings CONVERTER_MAX_CPU and CONVERTER_MAX_MEMORY.
+    Default: the settings CONVERTER_LIMITS_CPU and CONVERTER_LIMITS_MEMORY.
     """
 
 
@@ -195,24 +197,33 @@ class ConversionJobSpec(ApiModel):
     output_file: Path
     """Path of the output file, relative to the root of the shared volume. A leading / makes no
     difference. Missing folders are created. An existing file is replaced when the output is
-    complete, and kept if the conversion fails. The extension must fit conversionType.
+    complete, and kept if the conversion fails; see overwrite. The extension must fit
+    conversionType.
+    """
+    overwrite: Annotated[bool, Field(strict=True)] | None = None
+    """Whether the output may replace a file that exists at outputFile. If false, the conversion
+    fails as OutputExists, unless an earlier attempt of this conversion has written the file.
+    Default: true.
     """
     options: ConversionOptions | None = None
     """Options of the conversion. Each applies only to some conversion types."""
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
     """Priority in the queue. One step counts as one minute of waiting, so a conversion with a
-    higher priority starts earlier. Can be changed. Allowed: -100 to 100. Default: 0.
+    higher priority starts earlier. Can be changed. Allowed: -100 to 100, but at
+    most the setting CONVERTER_MAX_PRIORITY. Default: 0.
     """
     cancel: bool | None = None
     """Set to true to cancel the conversion. It cannot be set back to false. Default: false."""
     timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
     """Longest time that an attempt may run, in seconds. Waiting does not count. Allowed: 1 to
-    604800. Default: the setting CONVERTER_TIMEOUT_SECONDS.
+    604800, but at most the setting CONVERTER_MAX_TIMEOUT_SECONDS. Default: the setting
+    CONVERTER_TIMEOUT_SECONDS.
     """
     max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = None
     """How many times to retry after a failure. A conversion that fails because of its input file is
-    not retried. Disruptions, such as evictions and lost nodes, do not count. Allowed: 0 to 10.
-    Default: the setting CONVERTER_MAX_RETRIES.
+    not retried. Disruptions, such as evictions and lost nodes, do not count. Allowed: 0 to 10,
+    but at most the setting CONVERTER_MAX_RETRIES_ALLOWED. Default: the setting
+    CONVERTER_MAX_RETRIES.
     """
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
     """How long to keep this resource after the conversion ends, in seconds. The output file is not

@@ -37,7 +37,14 @@ class ValidationRule(NamedTuple):
 
 
 _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
-_IMMUTABLE_OPTIONAL: Final = ("options", "timeoutSeconds", "maxRetries", "resources", "notify")
+_IMMUTABLE_OPTIONAL: Final = (
+    "overwrite",
+    "options",
+    "timeoutSeconds",
+    "maxRetries",
+    "resources",
+    "notify",
+)
 
 
 def spec_rules() -> list[ValidationRule]:
@@ -46,6 +53,7 @@ def spec_rules() -> list[ValidationRule]:
         *_path_rules(),
         *_extension_rules(),
         *_option_rules(),
+        *_resource_rules(),
         *_url_rules(),
         *_immutability_rules(),
     ]
@@ -182,6 +190,38 @@ def _cel_check(option: Option) -> str:
         return f"type({value}) == string && {check}"
     low, high = kind.integers
     return f"(type({value}) == int ? {value} >= {low} && {value} <= {high} : {check})"
+
+
+_QUANTITIES: Final = {
+    "cpu": (
+        1000,
+        "([0-9]{1,3}([.][0-9]{1,3})?|[0-9]{1,6}m)",
+        "more than 0 and less than 1000 CPUs, for example 500m or 2",
+    ),
+    "memory": (
+        10**14,
+        "([0-9]{1,14}|[0-9]{1,11}([.][0-9]{1,3})?(k|Ki)|[0-9]{1,8}([.][0-9]{1,3})?(M|Mi)"
+        "|[0-9]{1,5}([.][0-9]{1,3})?(G|Gi)|[0-9]{1,2}([.][0-9]{1,3})?(T|Ti))",
+        "more than 0 and less than 100Ti, for example 512Mi or 2Gi",
+    ),
+}
+"""Of each resource: the integer that is too large, the strings that are not, and both in words."""
+
+
+def _resource_rules() -> list[ValidationRule]:
+    """Constant bounds of the resources. The operator's settings have lower ones."""
+    return [
+        ValidationRule(
+            f"!has(self.resources) || !has(self.resources.{kind}) || "
+            f"!has(self.resources.{kind}.{name}) || (type({value}) == int ? {value} < {most} : "
+            f"{value}.matches('^{pattern}$') && {value}.matches('[1-9]'))",
+            f"resources.{kind}.{name} must be {words}",
+            f".resources.{kind}.{name}",
+        )
+        for kind in ("requests", "limits")
+        for name, (most, pattern, words) in _QUANTITIES.items()
+        for value in (f"self.resources.{kind}.{name}",)
+    ]
 
 
 def _url_rules() -> list[ValidationRule]:

@@ -156,7 +156,9 @@ def queue_positions(conversions: Iterable[Conversion], now: datetime) -> dict[st
 
     Uses the operator's own code, so that the gateway and the operator agree.
     """
-    queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, Policy())
+    # The gateway does not know the operator's bounds.
+    policy = Policy(max_cpu="", max_memory="")
+    queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, policy)
     return {uid: position for position, uid in enumerate(queue.order, 1)}
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.attempts import awaits_attempt, next_attempt_at
+from conversion_operator.core.bounds import violation
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
@@ -135,7 +136,7 @@ def build_queue(
         own = children.get(conversion.key.uid, none)
         if own.live or not awaits_attempt(conversion, own):
             busy.add(conversion)
-        elif not conversion.cancel_requested:
+        elif not conversion.cancel_requested and not _violates(conversion, policy):
             waiting.append(conversion)
     order: list[str] = []
     blocks: dict[str, Block] = {}
@@ -158,6 +159,11 @@ def build_queue(
 def admit(queue: Queue, held: int, policy: Policy) -> tuple[str, ...]:
     """The uids to start now: the first ones in the queue, as many as there are free slots."""
     return queue.order[: max(0, policy.max_parallel - held)]
+
+
+def _violates(conversion: Conversion, policy: Policy) -> bool:
+    """True if the conversion fails at its next reconcile, because a setting does not allow it."""
+    return conversion.spec is None or bool(violation(conversion.spec, policy))
 
 
 class _BusyPaths:

@@ -18,6 +18,8 @@ from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 CONTAINER: Final = "converter"
+WORKSPACE: Final = "/workspace"
+"""Where the converter finds the shared volume."""
 GRACE_SECONDS: Final = 10
 _BACKSTOP_SLACK_SECONDS: Final = 60
 _SWEEP_DEADLINE_SECONDS: Final = 120
@@ -140,7 +142,7 @@ def resources(
     requests = dict(policy.requests) | _amounts(given.requests if given else None)
     if memory_doubled:
         current = parse_quantity(limits["memory"])
-        doubled = max(current, min(current * 2, Decimal(policy.max_memory)))
+        doubled = max(current, min(current * 2, parse_quantity(policy.max_memory)))
         limits["memory"] = str(int(doubled))
     for name, limit in limits.items():
         if parse_quantity(requests[name]) > parse_quantity(limit):
@@ -202,7 +204,7 @@ def _pod_spec(
                     "capabilities": {"drop": ["ALL"]},
                 },
                 "volumeMounts": [
-                    {"name": "shared", "mountPath": "/workspace"},
+                    *_volume_mounts(conversion.key.namespace, policy),
                     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  (a path in the container)
                 ],
             }
@@ -211,7 +213,30 @@ def _pod_spec(
             {"name": "shared", "persistentVolumeClaim": {"claimName": policy.claim_name}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
+        **({"runtimeClassName": policy.runtime_class} if policy.runtime_class else {}),
+        **({} if policy.host_users else {"hostUsers": False}),
     }
+
+
+def _volume_mounts(namespace: str, policy: Policy) -> list[dict[str, Any]]:
+    """The mount of the shared volume, and one more for each folder that is read-only.
+
+    With a subPath, the pod does not see the rest of the volume.
+    """
+    root = policy.volume_folder.replace("{namespace}", namespace)
+    mount: dict[str, Any] = {"name": "shared", "mountPath": WORKSPACE}
+    return [
+        mount | ({"subPath": root} if root else {}),
+        *(
+            mount
+            | {
+                "mountPath": WORKSPACE + folder,
+                "subPath": (root + folder).lstrip("/"),
+                "readOnly": True,
+            }
+            for folder in policy.read_only_folders
+        ),
+    ]
 
 
 def _environment(
@@ -226,6 +251,12 @@ def _environment(
         "CONVERSION_OPTIONS": json.dumps(options, sort_keys=True),
         "TIMEOUT_SECONDS": str(timeout),
         "STALL_SECONDS": str(policy.stall_timeout),
+        # With both, the converter replaces no file, and recognises what an earlier attempt wrote.
+        **(
+            {"OVERWRITE": "false", "CONVERSION_UID": conversion.key.uid}
+            if spec.overwrite is False
+            else {}
+        ),
     }
     # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]

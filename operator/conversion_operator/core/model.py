@@ -21,7 +21,12 @@ EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings that decisions depend on. Durations are in seconds, sizes in bytes."""
+    """The settings that decisions depend on. Durations are in seconds, sizes in bytes.
+
+    ``max_cpu`` and ``max_memory`` are quantities. "" allows every amount.
+    ``volume_folder`` is the folder of the volume that converters see, "" for the whole volume. It
+    may contain ``{namespace}``. ``read_only_folders`` are absolute paths below this folder.
+    """
 
     enabled: bool = True
     max_parallel: int = 3
@@ -34,7 +39,15 @@ class Policy:
     max_retries: int = 2
     ttl: int = 86400
     callback_url: str = ""
-    max_memory: int = 4 * 1024**3
+    max_memory: str = "4Gi"
+    max_cpu: str = "4"
+    max_priority: int = 100
+    max_timeout: int = 604800
+    retries_allowed: int = 10
+    volume_folder: str = ""
+    read_only_folders: tuple[str, ...] = ()
+    runtime_class: str = ""
+    host_users: bool = True
     unreachable_toleration: int = 300
     lost_timeout: int = 900
     run_as_user: int = 65532

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
+from conversion_operator.core.bounds import violation
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
 from conversion_operator.core.model import Children, Conversion, Policy
@@ -78,6 +79,11 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
             snapshot, Phase.FAILED, Reason.INVALID_SPEC, conversion.spec_error
         )
     if awaits_attempt(conversion, children):
+        problem = violation(conversion.spec, snapshot.policy)
+        if problem and not conversion.cancel_requested:
+            return end_conversion_without_result(
+                snapshot, Phase.FAILED, Reason.INVALID_SPEC, problem
+            )
         return plan_queued(snapshot)
     attempt = latest_attempt_number(conversion, children)
     plan = _plan_attempt(snapshot, children.of_attempt(attempt))
