@@ -174,7 +174,7 @@ async def _convert(api: FakeApi, name: str) -> None:
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not await condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)

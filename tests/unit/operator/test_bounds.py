@@ -134,7 +134,7 @@ def test_the_crd_refuses_impossible_amounts(
 
 def pod(policy: Policy, sweep: bool = False, **fields: Any) -> Any:
     subject = conversion(**fields)
-    body = build_sweep(subject, policy) if sweep else build_job(subject, 1, policy, False)
+    body = build_sweep(subject, policy, "m") if sweep else build_job(subject, 1, policy, False, "m")
     return body["spec"]["template"]["spec"]
 
 
