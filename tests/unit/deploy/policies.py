@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cel_expr_python import cel
+from cel_expr_python.ext import ext_strings
 
 _VARIABLES = ("object", "oldObject", "namespaceObject", "request", "variables")
-_ENVIRONMENT = cel.NewEnv(variables=dict.fromkeys(_VARIABLES, cel.Type.DYN))
+_ENVIRONMENT = cel.NewEnv(
+    variables=dict.fromkeys(_VARIABLES, cel.Type.DYN), extensions=[ext_strings.ExtStrings()]
+)
 
 
 def problems(
