@@ -132,6 +132,30 @@ async def test_a_list_whose_next_page_expired_starts_again(api: FakeApi) -> None
         await client.close()
 
 
+async def test_few_lists_are_collected_at_the_same_time(api: FakeApi) -> None:
+    """Every caller of the HTTP API can ask for a list of a whole namespace."""
+    now, most = 0, 0
+
+    async def arrive(_: Request) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        for _turn in range(50):  # so that others could arrive
+            await asyncio.sleep(0)
+
+    def leave(_: Request) -> None:
+        nonlocal now
+        now -= 1
+
+    client = ConversionClient(configuration(api.url), "gateway")
+    try:
+        with api.faults.tap(arrive, leave, verb="list"):
+            await asyncio.gather(*(client.list_all(NAMESPACE) for _ in range(20)))
+    finally:
+        await client.close()
+    assert most == 4
+
+
 def _continues(request: Request) -> bool:
     return "continue" in request.query
 

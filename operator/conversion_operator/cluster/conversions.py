@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Final
+
+from kubernetes.aio.client import Configuration
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
@@ -21,6 +25,10 @@ from conversion_operator.cluster.parsing import (
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core import admission
 from conversion_operator.core.model import Conversion, Key, Policy
+
+_LISTS_AT_ONCE: Final = 4
+"""How many lists are collected at the same time. A list may have all objects of a namespace, and
+every caller can ask for one. The others wait."""
 
 __all__ = ["Caller", "Conversion", "ConversionClient", "queue_positions"]
 
@@ -37,6 +45,10 @@ class Caller:
 
 class ConversionClient(Client):
     """The requests that the gateway makes. Every method raises a ClusterError."""
+
+    def __init__(self, configuration: Configuration, user_agent: str) -> None:
+        super().__init__(configuration, user_agent)
+        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
 
     async def create(
         self,
@@ -86,7 +98,8 @@ class ConversionClient(Client):
 
     async def _list(self, namespace: str, query: list[tuple[str, str]]) -> ObjectList[Conversion]:
         parse = partial(parse_list, parse_conversion)
-        return join_pages(await self._transport.list_pages(_path(namespace), query, parse))
+        async with self._lists:
+            return join_pages(await self._transport.list_pages(_path(namespace), query, parse))
 
     async def watch(
         self, namespace: str, version: str, name: str = ""
