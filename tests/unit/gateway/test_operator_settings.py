@@ -23,7 +23,7 @@ def test_the_api_and_the_operator_allow_the_same_hosts(
     (tmp_path / "WATCH_NAMESPACES").write_text("team-a, team-b")
     api, operator = read_settings(GatewaySettings, tmp_path), read_settings(Settings, tmp_path)
     assert api.callback_hosts == operator.callback_hosts
-    assert api.watched_namespaces == set(operator.namespaces)
+    assert api.watched_namespaces == frozenset(operator.namespaces)
 
 
 def test_what_cannot_be_read_is_unknown(tmp_path: Path) -> None:
