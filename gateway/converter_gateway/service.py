@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from conversion_operator.api import names
+from conversion_operator.api.callback_hosts import url_problem
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion, ConversionClient, queue_positions
@@ -101,9 +102,14 @@ class Service:
             )
 
     def _check_callback(self, namespace: str, spec: ConversionJobSpec) -> None:
-        """Raise ApiError 400 if callbacks may not go to the host of the URL."""
+        """Raise ApiError 400 if callbacks may not go to the URL."""
+        if spec.notify is None:
+            return
+        problem = url_problem(spec.notify.url)
+        if problem:
+            raise ApiError(400, f"callback_url: {problem}")
         lists = self._settings().callback_hosts
-        problem = lists.of(namespace).problem(spec.notify.url) if lists and spec.notify else None
+        problem = lists.of(namespace).problem(spec.notify.url) if lists else None
         if problem:
             raise ApiError(400, f"callback_url: {problem}. {_DELAY}")
 

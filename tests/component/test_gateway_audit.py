@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
 import pytest
+from pythonjsonlogger.json import JsonFormatter
 
 from conversion_operator.api import names
 from tests.component.support import FakeApi
@@ -127,9 +129,13 @@ async def test_what_a_caller_sends_is_bounded_and_cannot_forge_a_line(
     async with gateway(api, "gateway", gateway_auth="token") as client:
         job = (await client.post(f"{BASE}/convert", json=BODY, headers=headers)).json()["job_id"]
         await client.post(f"{BASE}/cancel/x%0A{'y' * 1000}", headers=headers)
-    for record in log.records:
+    for record in (record for record in log.records if hasattr(record, "job_id")):
         values = [value for value in vars(record).values() if isinstance(value, str)]
         assert all(value.isprintable() and len(value) <= 512 for value in values)
+        line = JsonFormatter("%(message)s").format(record)
+        assert line.isascii()
+        assert "\n" not in line
+        assert json.loads(line)["job_id"] == record.job_id
     annotation = api.get("conversionjobs", job)["metadata"]["annotations"][names.CALLER_ANNOTATION]
     assert (len(annotation), annotation.isprintable()) == (256, True)
     assert annotation.startswith("eve?")

@@ -135,3 +135,11 @@ async def test_a_callback_to_a_host_that_is_not_allowed(
         error = answer.json()["error"]
         assert error.startswith("callback_url: The host hooks.example is not in ")
         assert "abc" not in error
+
+
+@pytest.mark.parametrize("url", ["http://[a", "http://a:99999/", "http://[::1", "http://:80/"])
+@pytest.mark.parametrize("hosts", [None, "a"])
+async def test_a_callback_url_that_is_no_url(api: FakeApi, url: str, hosts: str | None) -> None:
+    async with gateway(api, converter_callback_hosts=hosts) as client:
+        answer = await client.post(f"{BASE}/convert", json=BODY | {"callback_url": url})
+    assert (answer.status_code, answer.json()["error"][:19]) == (400, "callback_url: The U")

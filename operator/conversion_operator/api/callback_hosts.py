@@ -54,6 +54,21 @@ class HostLists:
         return AllowedHosts(own, f"the list of namespace {namespace} ({NAMESPACE_HOSTS_SETTING})")
 
 
+def url_problem(url: str) -> str | None:
+    """Why no callback can ever go to ``url``. None: the URL is valid. Never contains the URL."""
+    try:
+        parts = urlsplit(url)
+        host = host_of(url)
+        _ = parts.port  # raises for a port that is not a number below 65536
+    except ValueError:
+        return "The URL is invalid"
+    if parts.scheme not in ("http", "https"):
+        return "The URL does not begin with http:// or https://"
+    if "@" in parts.netloc:
+        return "The URL contains a user name or password"
+    return None if host else "The URL has no host"
+
+
 def host_of(url: str) -> str:
     """The host of a URL in lower case, "" if it has none. Raises ValueError."""
     return (urlsplit(url).hostname or "").rstrip(".")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import urlsplit
 
-from conversion_operator.api.callback_hosts import AllowedHosts, host_of
+from conversion_operator.api.callback_hosts import AllowedHosts, url_problem
 from conversion_operator.api.status import (
     NOTIFY_MESSAGE_MAX_BYTES,
     Notification,
@@ -200,18 +199,3 @@ def next_send_time(
     delay = min(max(FIRST_DELAY * 2 ** min(attempts - 1, 16), retry_after), LONGEST_DELAY)
     due = last_attempt + delay
     return due if due < ended + GIVE_UP_AFTER else None
-
-
-def url_problem(url: str) -> str | None:
-    """Why no callback can ever go to ``url``. None: the URL is valid. Never contains the URL."""
-    try:
-        parts = urlsplit(url)
-        host = host_of(url)
-        _ = parts.port  # raises for a port that is not a number below 65536
-    except ValueError:
-        return "The URL is invalid"
-    if parts.scheme not in ("http", "https"):
-        return "The URL does not begin with http:// or https://"
-    if "@" in parts.netloc:
-        return "The URL contains a user name or password"
-    return None if host else "The URL has no host"

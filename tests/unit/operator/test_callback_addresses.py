@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 import pytest
 
-from conversion_operator.api.callback_hosts import AllowedHosts, HostLists
+from conversion_operator.api.callback_hosts import AllowedHosts, HostLists, url_problem
 from conversion_operator.callbacks import addresses, policy
 from conversion_operator.callbacks import message as signing
 
@@ -149,7 +149,7 @@ def test_other_notations_and_zones_are_rejected(address: str) -> None:
 )
 def test_targets(url: str, rejected: str | None) -> None:
     allowed = AllowedHosts(frozenset({"hooks.example"}))
-    message = policy.url_problem(url) or allowed.problem(url)
+    message = url_problem(url) or allowed.problem(url)
     assert message is None if rejected is None else rejected in (message or "")
 
 
