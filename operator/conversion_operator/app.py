@@ -32,6 +32,8 @@ from conversion_operator.controller.workqueue import WorkQueue
 _WORKERS: Final = 8
 _HEARTBEAT_SECONDS: Final = 1.0
 _RELOAD_SECONDS: Final = 2.0
+_FINISH_SECONDS: Final = 9.0
+"""How long to wait at the end for writes, Events included. A write takes up to 8 s."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +74,17 @@ class Operator:
             self._slots_to_record,
         )
         context = ControllerContext(
-            cluster, self.store, settings, self._metrics, self._leadership.leads, self._sync
+            cluster,
+            self.store,
+            settings,
+            self._metrics,
+            self._leadership.leads,
+            self._leadership.permit,
+            self._sync,
         )
         self._admitter = Admitter(context, self._leadership, self._queue.add)
-        recorder = EventRecorder(cluster, self._metrics, identity)
+        self._cluster = cluster
+        recorder = EventRecorder(cluster, self._metrics, identity, self._leadership.permit)
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
         self._worker = Worker(context, self._queue, self._admitter, recorder)
@@ -110,6 +119,8 @@ class Operator:
         finally:
             self.health.ready = False
             await _cancel(tasks)
+            # The next leader starts as soon as the Lease is released.
+            await self._cluster.finish_writes(_FINISH_SECONDS)
             await _cancel([lead])
         for task in (lead, *tasks):
             if not task.cancelled() and (error := task.exception()):

@@ -230,6 +230,30 @@ async def raw(
     return response.status, (await response.read()).decode()
 
 
+@pytest.mark.parametrize(
+    ("subresource", "operation", "code"),
+    [
+        ("", {"op": "replace", "path": "/metadata/resourceVersion", "value": "1"}, 409),
+        ("/status", {"op": "replace", "path": "/metadata/resourceVersion", "value": "1"}, 409),
+        ("/status", {"op": "test", "path": "/metadata/uid", "value": "another"}, 422),
+    ],
+)
+async def test_a_json_patch_with_an_old_version_conflicts(
+    http: ApiClient,
+    custom: CustomObjectsApi,
+    subresource: str,
+    operation: dict[str, str],
+    code: int,
+) -> None:
+    """A version is set, not tested: a failed test gets 422, as a rule of the CRD does."""
+    await custom.create_namespaced_custom_object(*CJ, conversion_job("a"))
+    path = f"/apis/{CJ[0]}/{CJ[1]}/namespaces/{NAMESPACE}/{CJ[3]}/a{subresource}"
+    patch = [operation, {"op": "add", "path": "/status", "value": {"phase": "Queued"}}]
+    answer, text = await raw(http, "PATCH", path, patch, "application/json-patch+json")
+    assert answer == code
+    assert ("Conflict" if code == 409 else "Invalid") in text
+
+
 # The schema of the custom resource
 
 

@@ -24,8 +24,8 @@ from conversion_operator.callbacks.message import build_message, sign
 from conversion_operator.callbacks.policy import Send, Wait, Write
 from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.backoff import Backoff
-from conversion_operator.cluster.errors import ClusterError, NotFound
-from conversion_operator.cluster.objects import Event
+from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, NotLeader
+from conversion_operator.cluster.objects import Event, WritePermit
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.model import Conversion
@@ -96,6 +96,7 @@ class CallbackLoop:
             self._queue.done(uid)
 
     async def _take_step(self, uid: str) -> None:
+        permit = self._context.permit()
         step, conversion = self._decide(uid)
         result: Notification | None = None
         cure = ""
@@ -108,7 +109,7 @@ class CallbackLoop:
         elif isinstance(step, Write):
             result, cure = step.notification, step.cure
         if conversion and result:
-            await self._store_result(conversion, result, cure)
+            await self._store_result(conversion, result, cure, permit)
         elif isinstance(step, Wait):
             self._queue.add_after(uid, max(0.05, step.duration.total_seconds()))
         elif step:
@@ -147,21 +148,25 @@ class CallbackLoop:
         self._context.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
         return result
 
-    async def _store_result(self, conversion: Conversion, result: Notification, cure: str) -> None:
+    async def _store_result(
+        self, conversion: Conversion, result: Notification, cure: str, permit: WritePermit
+    ) -> None:
         """Write the result to the status. Retries: without it, the callback is sent again.
 
         ``cure`` says what a user can do about the result, "" if nothing.
         """
         before, uid = policy.pending_notification(conversion), conversion.key.uid
         backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
-        while before and policy.pending_notification(self._store.conversion(uid)) == before:
-            if not self._context.leads():
-                # The next leader sends the callback again, with the same id.
-                self._queue.add_after(uid, _NOT_READY_SECONDS)
+        while (known := self._store.conversion(uid)) and before:
+            if policy.pending_notification(known) != before:
                 return
             try:
                 async with self._writes:
-                    stored = await self._cluster.write_notification(conversion.key, before, result)
+                    stored = await self._write(known, before, result, permit)
+            except NotLeader:
+                # The leader of the next term sends the callback again, with the same id.
+                self._queue.add_after(uid, _NOT_READY_SECONDS)
+                return
             except NotFound:
                 return
             except ClusterError as error:
@@ -176,6 +181,16 @@ class CallbackLoop:
             if warning:
                 self._post(Event(conversion.key, "Warning", warning.reason, warning.message))
             self._store.update(stored)
+
+    async def _write(
+        self, known: Conversion, before: Notification, result: Notification, permit: WritePermit
+    ) -> Conversion:
+        try:
+            return await self._cluster.write_notification(known, before, result, permit)
+        except Conflict:
+            # Something else in the object has changed. The next try uses the newer version.
+            self._store.update(await self._cluster.get_conversion(known.key))
+            raise
 
     def _record(self, conversion: Conversion, result: Notification) -> None:
         extra = {

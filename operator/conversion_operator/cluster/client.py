@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
+from kubernetes.aio.client import Configuration
 
 from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
@@ -29,10 +31,14 @@ from conversion_operator.cluster.objects import (
     ObjectList,
     Resource,
     WatchEvent,
+    WritePermit,
 )
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core.model import Conversion, Job, Key, Pod
 
+# A leader renews its Lease more than once within its deadline, even if a request gets no response.
+# See controller/leadership.py.
+_LEASE_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _LOG_MAX_BYTES: Final = 16384
 _LOG_MAX_LINES: Final = 40
 _MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
@@ -45,7 +51,20 @@ _PREFIXES: Final = {
 
 
 class Cluster(Client):
-    """The requests that the operator makes. Every method raises a ClusterError."""
+    """The requests that the operator makes. Every method raises a ClusterError.
+
+    Every write, except to the Lease, takes the permit of the term in which it was decided. The
+    write is not sent when this term is over.
+    """
+
+    def __init__(self, configuration: Configuration, user_agent: str) -> None:
+        super().__init__(configuration, user_agent)
+        self._writes: set[asyncio.Task[dict[str, Any]]] = set()
+
+    async def finish_writes(self, seconds: float) -> None:
+        """Wait until all writes have a response, but no longer than ``seconds``."""
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=seconds)
 
     async def list_all(
         self, resource: Resource, namespace: str, find_known: FindKnown = lambda *_: None
@@ -74,10 +93,15 @@ class Cluster(Client):
         async for event in self._transport.watch(_path(resource, namespace), query):
             yield parsing.parse_event(parsing.PARSERS[resource], event)
 
-    async def create_job(self, body: Body) -> Job:
+    async def create_job(self, body: Body, permit: WritePermit) -> Job:
         """POST a Job."""
         path = _path(Resource.JOBS, body["metadata"]["namespace"])
-        return parsing.parse_job(await self._transport.request("POST", path, body=body))
+        return parsing.parse_job(await self._write(permit, "POST", path, body))
+
+    async def get_conversion(self, key: Key) -> Conversion:
+        """GET the ConversionJob with this name. Its uid may be another one."""
+        path = _path(Resource.CONVERSIONS, key.namespace, key.name)
+        return parsing.parse_conversion(await self._transport.request("GET", path))
 
     async def get_job(self, namespace: str, name: str) -> Job:
         """GET a Job."""
@@ -92,48 +116,46 @@ class Cluster(Client):
         )
         return parsing.join_pages(parsed).items
 
-    async def delete_job(self, job: Job, *, foreground: bool) -> None:
+    async def delete_job(self, job: Job, permit: WritePermit, *, foreground: bool) -> None:
         """DELETE a Job by name and uid."""
         policy = "Foreground" if foreground else "Background"
-        await self._delete(
-            _path(Resource.JOBS, job.namespace, job.name), job.uid, propagationPolicy=policy
-        )
+        path = _path(Resource.JOBS, job.namespace, job.name)
+        await self._delete(permit, path, job.uid, propagationPolicy=policy)
 
-    async def delete_pod(self, pod: Pod, *, force: bool) -> None:
+    async def delete_pod(self, pod: Pod, permit: WritePermit, *, force: bool) -> None:
         """DELETE a pod by name and uid."""
         options = {"gracePeriodSeconds": 0} if force else {}
-        await self._delete(_path(Resource.PODS, pod.namespace, pod.name), pod.uid, **options)
+        path = _path(Resource.PODS, pod.namespace, pod.name)
+        await self._delete(permit, path, pod.uid, **options)
 
-    async def delete_conversion(self, key: Key) -> None:
+    async def delete_conversion(self, key: Key, permit: WritePermit) -> None:
         """DELETE a ConversionJob by name and uid. The garbage collector then deletes its Jobs."""
         path = _path(Resource.CONVERSIONS, key.namespace, key.name)
-        await self._delete(path, key.uid, propagationPolicy="Background")
+        await self._delete(permit, path, key.uid, propagationPolicy="Background")
 
-    async def write_status(self, key: Key, status: ConversionJobStatus) -> Conversion:
-        """PATCH the status with a JSON Patch that tests the uid.
+    async def write_status(
+        self, conversion: Conversion, status: ConversionJobStatus, permit: WritePermit
+    ) -> Conversion:
+        """PATCH the status of this version of a ConversionJob. Raises Conflict if it is old.
 
         A merge patch would keep old fields that the new status does not have. The API server would
         also apply it to a new object with the same name as a deleted one.
         """
-        patch: list[dict[str, object]] = [
-            {"op": "test", "path": "/metadata/uid", "value": key.uid},
-            {"op": "add", "path": "/status", "value": status.to_json()},
-        ]
-        return await self._patch_status(key, patch)
+        patch: list[Body] = [{"op": "add", "path": "/status", "value": status.to_json()}]
+        return await self._patch_status(conversion, patch, permit)
 
     async def write_notification(
-        self, key: Key, before: Notification, after: Notification
+        self, conversion: Conversion, before: Notification, after: Notification, permit: WritePermit
     ) -> Conversion:
-        """PATCH only status.notify, with a JSON Patch that tests the uid and ``before``.
+        """PATCH only status.notify of this version of a ConversionJob, if it is ``before``.
 
-        Raises an error if the stored value is no longer ``before``.
+        Raises Conflict if the version is old.
         """
-        patch: list[dict[str, object]] = [
-            {"op": "test", "path": "/metadata/uid", "value": key.uid},
+        patch: list[Body] = [
             {"op": "test", "path": "/status/notify", "value": before.to_json()},
             {"op": "replace", "path": "/status/notify", "value": after.to_json()},
         ]
-        return await self._patch_status(key, patch)
+        return await self._patch_status(conversion, patch, permit)
 
     async def claim_exists(self, namespace: str, name: str) -> bool:
         """GET a PersistentVolumeClaim. False if it does not exist."""
@@ -171,39 +193,70 @@ class Cluster(Client):
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"the log of {pod} is incomplete: {error!r}") from error
 
-    async def create_event(self, event: Event, reporter: str) -> None:
+    async def create_event(self, event: Event, reporter: str, permit: WritePermit) -> None:
         """POST an Event. ``reporter`` is the identity of this operator."""
         path = f"/api/v1/namespaces/{event.about.namespace}/events"
-        await self._transport.request("POST", path, body=_event_body(event, reporter, self.now()))
+        await self._write(permit, "POST", path, _event_body(event, reporter, self.now()))
 
     async def get_lease(self, namespace: str, name: str) -> Lease:
         """GET a Lease."""
+        path = _lease_path(namespace, name)
         return parsing.parse_lease(
-            await self._transport.request("GET", _lease_path(namespace, name))
+            await self._transport.request("GET", path, limits=_LEASE_TIMEOUT)
         )
 
     async def create_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
         """POST a Lease."""
         body = _lease_body(namespace, name, lease, self.now())
         path = _lease_path(namespace)
-        return parsing.parse_lease(await self._transport.request("POST", path, body=body))
+        return parsing.parse_lease(
+            await self._transport.request("POST", path, body=body, limits=_LEASE_TIMEOUT)
+        )
 
     async def replace_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
         """PUT a Lease. Raises Conflict if the stored version is not ``lease.version``."""
         body = _lease_body(namespace, name, lease, self.now())
         path = _lease_path(namespace, name)
-        return parsing.parse_lease(await self._transport.request("PUT", path, body=body))
+        return parsing.parse_lease(
+            await self._transport.request("PUT", path, body=body, limits=_LEASE_TIMEOUT)
+        )
 
-    async def _patch_status(self, key: Key, patch: list[dict[str, object]]) -> Conversion:
+    async def _patch_status(
+        self, conversion: Conversion, patch: list[Body], permit: WritePermit
+    ) -> Conversion:
+        """PATCH the status. An old version gets 409, a failed test of the uid 422."""
+        key = conversion.key
         path = _path(Resource.CONVERSIONS, key.namespace, key.name) + "/status"
-        return parsing.parse_conversion(await self._transport.request("PATCH", path, body=patch))
+        version = str(conversion.version)
+        guards: list[Body] = [
+            {"op": "test", "path": "/metadata/uid", "value": key.uid},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+        ]
+        return parsing.parse_conversion(await self._write(permit, "PATCH", path, [*guards, *patch]))
 
-    async def _delete(self, path: str, uid: str, **options: object) -> None:
+    async def _delete(self, permit: WritePermit, path: str, uid: str, **options: object) -> None:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
         try:
-            await self._transport.request("DELETE", path, body=body | options)
+            await self._write(permit, "DELETE", path, body | options)
         except (NotFound, Conflict):
             return  # the object no longer exists, or another object has its name
+
+    async def _write(self, permit: WritePermit, verb: str, path: str, body: Any) -> dict[str, Any]:
+        """Send a write. All writes pass here, except those to the Lease.
+
+        The request continues if the caller is cancelled, so that :meth:`finish_writes` can wait for
+        its response.
+        """
+        permit.check()
+        request = asyncio.create_task(self._transport.request(verb, path, body=body))
+        self._writes.add(request)
+        request.add_done_callback(self._end_write)
+        return await asyncio.shield(request)
+
+    def _end_write(self, request: asyncio.Task[dict[str, Any]]) -> None:
+        self._writes.discard(request)
+        if not request.cancelled():
+            request.exception()  # otherwise asyncio logs it if the caller was cancelled
 
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:

@@ -5,6 +5,7 @@ ClusterError
   ├─ Conflict      the stored object is another one, or has another version
   ├─ Rejected      nothing was done; the same request would fail again
   ├─ Expired       the version is too old: list again
+  ├─ NotLeader     nothing was sent: the term in which the write was decided is over
   └─ Unavailable   unknown: the server may have carried out the request
 """
 
@@ -37,6 +38,10 @@ class Rejected(ClusterError):
 
 class Expired(ClusterError):
     """The resourceVersion to watch from is too old (410). List again."""
+
+
+class NotLeader(ClusterError):
+    """Nothing was sent: the term in which the write was decided is over. Decide again."""
 
 
 class Unavailable(ClusterError):

@@ -79,6 +79,13 @@ FindKnown = Callable[[Resource, str], Object | None]
 """Returns the value that the caller already has for a uid. None if it has none."""
 
 
+class WritePermit(Protocol):
+    """The right to write, of one term of a leader."""
+
+    def check(self) -> None:
+        """Raise NotLeader if the term is over."""
+
+
 class EventHandler(Protocol):
     """Takes the lists and watch events of a reflector."""
 

@@ -156,10 +156,15 @@ class Transport:
             response.close()
 
     async def request(
-        self, verb: str, path: str, query: list[tuple[str, str]] | None = None, body: Any = None
+        self,
+        verb: str,
+        path: str,
+        query: list[tuple[str, str]] | None = None,
+        body: Any = None,
+        limits: aiohttp.ClientTimeout | None = None,
     ) -> dict[str, Any]:
         """Send a request and return the JSON of the response. Raises a ClusterError."""
-        response = await self.send(verb, path, query or [], body)
+        response = await self.send(verb, path, query or [], body, limits)
         try:
             content: dict[str, Any] = orjson.loads(await pages.read_page(response.content))
             return content

@@ -30,7 +30,7 @@ from typing import Any, Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.cluster.admissions import admissions_that_still_fit
 from conversion_operator.cluster.backoff import Backoff
-from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
+from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, NotLeader, Rejected
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.slots import SlotCounter
@@ -261,36 +261,36 @@ class Admitter:
         admission over. It is None if there is no such request.
         """
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
-        try:
-            while not self._is_observed(uid, attempt):
-                delay, settled = backoff.next(), False
-                try:
-                    if self._can_judge(uid):
-                        conversion = self._conversion_to_start(uid, attempt)
-                        settled = conversion is None or await self._create_job(
-                            conversion, attempt, policy
-                        )
-                except ClusterError as error:
-                    outcome_unknown_since = time.monotonic()
-                    logger.warning(
-                        "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
+        while not self._is_observed(uid, attempt):
+            delay, settled = backoff.next(), False
+            try:
+                if self._can_judge(uid):
+                    conversion = self._conversion_to_start(uid, attempt)
+                    settled = conversion is None or await self._create_job(
+                        conversion, attempt, policy
                     )
-                except Exception:
-                    # The request may have been sent, so the slot is held as if it had been.
-                    outcome_unknown_since = time.monotonic()
-                    self._context.metrics.errors.inc()
-                    logger.exception("Cannot create the Job of %s; retrying in %.1f s", uid, delay)
-                if settled and (
-                    self._is_observed(uid, attempt)
-                    or not _may_be_created_late(outcome_unknown_since)
-                ):
-                    return
-                await asyncio.sleep(delay)
-        finally:
-            self._reserved.pop(uid, None)
-            self._leadership.remove_admission(uid)
-            self._enqueue(uid)
-            self.wake()
+            except NotLeader:
+                pass  # nothing was sent
+            except ClusterError as error:
+                outcome_unknown_since = time.monotonic()
+                logger.warning(
+                    "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
+                )
+            except Exception:
+                # The request may have been sent, so the slot is held as if it had been.
+                outcome_unknown_since = time.monotonic()
+                self._context.metrics.errors.inc()
+                logger.exception("Cannot create the Job of %s; retrying in %.1f s", uid, delay)
+            if settled and (
+                self._is_observed(uid, attempt) or not _may_be_created_late(outcome_unknown_since)
+            ):
+                break
+            await asyncio.sleep(delay)
+        # Not if this task is cancelled: then the next leader finishes what the Lease lists.
+        self._reserved.pop(uid, None)
+        self._leadership.remove_admission(uid)
+        self._enqueue(uid)
+        self.wake()
 
     def _is_observed(self, uid: str, attempt: int) -> bool:
         """True once the store has the attempt, even an attempt that has ended.
@@ -347,7 +347,7 @@ class Admitter:
             self._record_rejection(uid, Block(Reason.POD_REJECTED, message))
             return True
         try:
-            created = await self._cluster.create_job(body)
+            created = await self._cluster.create_job(body, self._context.permit())
         except Conflict:
             return await self._resolve_conflict(conversion, body["metadata"]["name"])
         except (Rejected, NotFound) as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from conversion_operator.cluster.client import Cluster
+from conversion_operator.cluster.objects import WritePermit
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.settings import Settings
@@ -15,13 +16,18 @@ from conversion_operator.controller.sync import NamespaceSync
 
 @dataclass(frozen=True, slots=True)
 class ControllerContext:
-    """The shared parts. ``leads`` returns True while this operator is the leader and may write."""
+    """The shared parts.
+
+    ``leads`` returns True while this operator is the leader and may write. ``permit`` returns the
+    permit for the writes that are decided now.
+    """
 
     cluster: Cluster
     store: Store
     settings: LiveSettings[Settings]
     metrics: Metrics
     leads: Callable[[], bool]
+    permit: Callable[[], WritePermit]
     sync: NamespaceSync
 
     def may_act(self, namespace: str) -> bool:

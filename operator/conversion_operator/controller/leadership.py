@@ -12,23 +12,37 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from conversion_operator.cluster.client import Cluster
-from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound
+from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, NotLeader
 from conversion_operator.cluster.objects import Lease
 from conversion_operator.core.identity import KEY_BYTES, MarkKey
 
 NAME: Final = "my-network-converter-operator"
 LEASE_SECONDS: Final = 30
 # No write may reach the server after a new leader has taken over. A write takes at most 8 s (see
-# cluster/transport.py), so a write sent at the last moment ends before the Lease does.
+# cluster/transport.py), so a write sent at the last moment ends before the Lease does. A request
+# for the Lease takes at most 5 s (see cluster/client.py), so one without a response ends no term.
 _RENEW_DEADLINE_SECONDS: Final = 20
 _RENEW_SECONDS: Final = 5
 _ACQUIRE_SECONDS: Final = 1
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TermPermit:
+    """The right to write in one term."""
+
+    leadership: Leadership
+    term: int
+
+    def check(self) -> None:
+        """Raise NotLeader if the term is over."""
+        if not self.leadership.leads() or self.leadership.term != self.term:
+            raise NotLeader(f"term {self.term} of this operator is over, nothing was written")
 
 
 class Leadership:
@@ -70,6 +84,10 @@ class Leadership:
         """True while no other operator can have become leader."""
         return time.monotonic() < self._leads_until
 
+    def permit(self) -> TermPermit:
+        """The permit for what is decided now."""
+        return TermPermit(self, self.term)
+
     async def record_admissions(self, admissions: Mapping[str, int], term: int) -> bool:
         """Write to the Lease which attempts, by uid, are about to start in this term.
 
@@ -102,13 +120,15 @@ class Leadership:
         """Run until cancelled. Then release the Lease, so that the next leader need not wait."""
         try:
             while True:
+                delay = _RENEW_SECONDS
                 try:
                     async with self._lock:
                         await self._acquire_or_renew()
                 except ClusterError as error:
                     logger.warning("Cannot acquire or renew the Lease: %s", error)
+                    delay = _ACQUIRE_SECONDS
                 self._report_change()
-                await asyncio.sleep(_RENEW_SECONDS if self._reported else _ACQUIRE_SECONDS)
+                await asyncio.sleep(delay if self._reported else _ACQUIRE_SECONDS)
         finally:
             await self._release()
 

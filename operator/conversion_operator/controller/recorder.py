@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError
-from conversion_operator.cluster.objects import Event
+from conversion_operator.cluster.objects import Event, WritePermit
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.core.model import Conversion, Job, Pod
 from media_converter.contract import ConversionType
@@ -34,8 +34,15 @@ class EventRecorder:
     Events are best effort: they delay nothing and may get lost.
     """
 
-    def __init__(self, cluster: Cluster, metrics: Metrics, identity: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        metrics: Metrics,
+        identity: str,
+        permit: Callable[[], WritePermit],
+    ) -> None:
         self._cluster, self._metrics, self._identity = cluster, metrics, identity
+        self._permit = permit
         self._posting: set[asyncio.Task[None]] = set()
         # The foreign objects that were recorded, by the uid of the conversion in their label.
         self._foreign_told: dict[str, set[str]] = {}
@@ -111,7 +118,7 @@ class EventRecorder:
 
     async def _post(self, event: Event) -> None:
         try:
-            await self._cluster.create_event(event, self._identity)
+            await self._cluster.create_event(event, self._identity, self._permit())
         except ClusterError as error:
             logger.debug("Cannot post an Event: %s", error)
 

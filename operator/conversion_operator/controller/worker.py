@@ -7,7 +7,16 @@ import time
 from datetime import timedelta
 from typing import Final
 
-from conversion_operator.cluster.errors import ClusterError, NotFound, Unavailable
+from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.cluster.errors import (
+    ClusterError,
+    Conflict,
+    NotFound,
+    NotLeader,
+    Rejected,
+    Unavailable,
+)
+from conversion_operator.cluster.objects import WritePermit
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.recorder import EventRecorder
@@ -68,8 +77,10 @@ class Worker:
             # The conversion is enqueued again when the lists of its namespace are known.
             return
         try:
-            await self._reconcile(uid)
+            await self._reconcile(uid, self._context.permit())
             self._queue.forget_failures(uid)
+        except NotLeader:
+            self._queue.add_after(uid, _NOT_READY_DELAY)
         except ClusterError as error:
             self._context.metrics.errors.inc()
             logger.warning("Cannot reconcile %s; retrying: %s", uid, error)
@@ -90,20 +101,20 @@ class Worker:
             return conversion.key.namespace
         return next((child.namespace for child in (*children.jobs, *children.pods)), None)
 
-    async def _reconcile(self, uid: str) -> None:
+    async def _reconcile(self, uid: str, permit: WritePermit) -> None:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._written_at.pop(uid, None)
             policy = self._context.settings.current.policy()
             orphans = decide_without_conversion(children, self._cluster.now(), policy)
-            await self._execute(None, orphans)
+            await self._execute(None, orphans, permit)
             self._store.forget_deleted(uid)
             self._requeue(uid, orphans)
             return
         self._recorder.record_foreign(conversion, self._store.foreign(uid))
         children = await self._refresh(conversion, children)
         plan = decide(await self._snapshot(conversion, children))
-        await self._execute(conversion, plan)
+        await self._execute(conversion, plan, permit)
         if conversion.finished:
             self._store.forget_deleted(uid)
         self._requeue(uid, plan)
@@ -185,23 +196,48 @@ class Worker:
             return ""
         return await self._cluster.latest_warning(job.namespace, pod.uid if pod else job.uid)
 
-    async def _execute(self, conversion: Conversion | None, plan: Plan) -> None:
+    async def _execute(
+        self, conversion: Conversion | None, plan: Plan, permit: WritePermit
+    ) -> None:
         for action in plan.actions:
-            await self._run_action(conversion, action)
+            await self._run_action(conversion, action, permit)
         if conversion is None or plan.status is None:
             return
-        stored = await self._cluster.write_status(conversion.key, plan.status)
+        stored = await self._write_status(conversion, plan.status, permit)
+        if stored is None:
+            return
         self._written_at[conversion.key.uid] = time.monotonic()
         self._store.update(stored)
         self._recorder.record(conversion, plan.status)
 
-    async def _run_action(self, conversion: Conversion | None, action: Action) -> None:
+    async def _write_status(
+        self, conversion: Conversion, status: ConversionJobStatus, permit: WritePermit
+    ) -> Conversion | None:
+        """Write the status. None: the decision was made on an old state and must be repeated."""
+        try:
+            return await self._cluster.write_status(conversion, status, permit)
+        except Conflict:
+            stored = await self._cluster.get_conversion(conversion.key)
+            if stored.version == conversion.version:
+                raise  # the version was not old
+        except Rejected:
+            # The object has another uid, or a rule of the CRD rejects the status.
+            stored = await self._cluster.get_conversion(conversion.key)
+            if stored.key.uid == conversion.key.uid:
+                raise
+        self._store.update(stored)
+        self._queue.add(conversion.key.uid)
+        return None
+
+    async def _run_action(
+        self, conversion: Conversion | None, action: Action, permit: WritePermit
+    ) -> None:
         if isinstance(action, DeleteJob):
-            await self._cluster.delete_job(action.job, foreground=action.foreground)
+            await self._cluster.delete_job(action.job, permit, foreground=action.foreground)
         elif isinstance(action, DeletePod):
-            await self._cluster.delete_pod(action.pod, force=action.force)
+            await self._cluster.delete_pod(action.pod, permit, force=action.force)
         elif conversion is not None:
-            await self._cluster.delete_conversion(conversion.key)
+            await self._cluster.delete_conversion(conversion.key, permit)
 
 
 def split_log(text: str) -> tuple[Progress | None, str]:
