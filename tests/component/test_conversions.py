@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conversion_operator.cluster.client import Cluster
 from tests.component.running import phase_of, running, status_of, until_phase
-from tests.component.support import CLAIM, FakeApi, FakeCluster
+from tests.component.support import CLAIM, NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed
-from tests.component.support.tools import conversion_job
+from tests.component.support.tools import configuration, conversion_job
 
 
 async def test_a_conversion_succeeds(api: FakeApi, cluster: FakeCluster, tmp_path: Path) -> None:
@@ -147,3 +148,46 @@ async def test_a_conversion_needs_few_writes(
         )
         # One create, Starting or Running, Succeeded. The Job is deleted later.
         assert len(writes) <= 4
+
+
+async def test_progress_behind_long_lines_is_seen(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """The limit of bytes cuts the newest lines of a log, not the oldest."""
+    cluster.default = succeed(hold=True)
+    async with running(api, tmp_path):
+        api.create(conversion_job("c"))
+        await until_phase(api, "c", "Running")
+        lines = (b"x" * 1000 + b"\n") * 40
+        cluster.log("c", lines + b'{"progress":{"percent":50}}\n')
+        await api.until(
+            lambda: status_of(api, "c").get("progress", {}).get("percent") == 50, 20, "progress"
+        )
+        cluster.finish("c")
+        await until_phase(api, "c", "Succeeded")
+
+
+async def test_the_latest_warning_is_found_whatever_its_time_field(api: FakeApi) -> None:
+    """Events of newer reporters have no lastTimestamp."""
+    client = Cluster(configuration(api.url), "op-a")
+    about = {"kind": "Pod", "name": "p", "namespace": NAMESPACE, "uid": "u"}
+    for name, field, stamp in (
+        ("b", "lastTimestamp", "2026-01-01T12:00:00Z"),
+        ("a", "eventTime", "2026-01-01T12:00:30.000000Z"),
+        ("c", "lastTimestamp", "2026-01-01T12:00:01Z"),
+    ):
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "type": "Warning",
+            "reason": f"Reason-{name}",
+            "message": "because",
+            "action": "a",
+            "reportingComponent": "c",
+            "reportingInstance": "i",
+            "involvedObject": about,
+        }
+        api.create(event | {field: stamp})
+    assert await client.latest_warning(NAMESPACE, "u") == "Reason-a: because"
+    await client.close()

@@ -40,7 +40,7 @@ from conversion_operator.core.model import Conversion, Job, Key, Pod
 # See controller/leadership.py.
 _LEASE_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _LOG_MAX_BYTES: Final = 16384
-_LOG_MAX_LINES: Final = 40
+_LOG_LINES: Final = (40, 5, 1)
 _MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 _PREFIXES: Final = {
@@ -169,12 +169,12 @@ class Cluster(Client):
 
     async def latest_warning(self, namespace: str, uid: str) -> str:
         """LIST the Warning Events about an object, and return the latest. "" if there is none."""
-        query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", "50")]
+        query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", "200")]
         body = await self._transport.request("GET", f"/api/v1/namespaces/{namespace}/events", query)
         if not body["items"]:
             return ""
         # Of several Events in the same second, the last one in the list is the latest.
-        latest = max(reversed(body["items"]), key=lambda event: event.get("lastTimestamp") or "")
+        latest = max(reversed(body["items"]), key=parsing.parse_event_time)
         return f"{latest.get('reason')}: {latest.get('message')}"
 
     async def log_tail(self, namespace: str, pod: str) -> str:
@@ -182,14 +182,23 @@ class Cluster(Client):
 
         Returns "" if the pod has no log yet or no longer exists.
         """
-        query = [("tailLines", str(_LOG_MAX_LINES)), ("limitBytes", str(_LOG_MAX_BYTES))]
+        text = b""
+        for lines in _LOG_LINES:
+            text = await self._read_log(namespace, pod, lines)
+            # A cut response has the oldest of these lines. Fewer lines show the latest ones.
+            if len(text) < _LOG_MAX_BYTES:
+                break
+        return text.decode(errors="replace")
+
+    async def _read_log(self, namespace: str, pod: str, lines: int) -> bytes:
+        query = [("tailLines", str(lines)), ("limitBytes", str(_LOG_MAX_BYTES))]
         try:
             response = await self._transport.send(
                 "GET", _path(Resource.PODS, namespace, pod) + "/log", query
             )
-            return (await response.read()).decode(errors="replace")
+            return await response.read()
         except (NotFound, Rejected):
-            return ""  # the container has not started, or its pod was deleted
+            return b""  # the container has not started, or its pod was deleted
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"the log of {pod} is incomplete: {error!r}") from error
 

@@ -105,6 +105,18 @@ def parse_time(text: str | None) -> datetime | None:
     return None if value.year <= EPOCH.year else value
 
 
+def parse_event_time(body: Body) -> datetime:
+    """When an Event happened last. Which fields have a time depends on the reporter."""
+    texts = (
+        (body.get("series") or {}).get("lastObservedTime"),
+        body.get("lastTimestamp"),
+        body.get("eventTime"),
+        body.get("firstTimestamp"),
+        body["metadata"].get("creationTimestamp"),
+    )
+    return next((time for text in texts if (time := parse_time(text))), EPOCH)
+
+
 def parse_conversion(body: Body) -> Conversion:
     """Parse a ConversionJob. Does not raise for an invalid spec: ``spec_error`` says why."""
     meta = body["metadata"]

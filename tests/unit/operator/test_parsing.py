@@ -14,6 +14,7 @@ from conversion_operator.cluster.parsing import (
     PARSERS,
     parse_conversion,
     parse_event,
+    parse_event_time,
     parse_job,
     parse_lease,
     parse_list,
@@ -251,3 +252,24 @@ def test_pages_of_small_objects_become_larger(limit: int, page_bytes: int, large
 
 def test_pages_that_were_too_large_become_smaller_down_to_one_object() -> None:
     assert [pages.smaller_limit(limit) for limit in (500, 100, 3, 1)] == [125, 25, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "second"),
+    [
+        ({"lastTimestamp": "2026-01-01T12:00:05Z", "eventTime": None}, 5),
+        ({"lastTimestamp": None, "eventTime": "2026-01-01T12:00:06.000001Z"}, 6),
+        (
+            {
+                "eventTime": "2026-01-01T12:00:06.000001Z",
+                "series": {"lastObservedTime": "2026-01-01T12:00:09.000001Z"},
+            },
+            9,
+        ),
+        ({"firstTimestamp": "2026-01-01T12:00:07Z"}, 7),
+        ({"lastTimestamp": None}, 1),
+    ],
+)
+def test_the_time_of_an_event(fields: dict[str, Any], second: int) -> None:
+    body = {"metadata": {"creationTimestamp": "2026-01-01T12:00:01Z"}} | fields
+    assert parse_event_time(body).second == second
