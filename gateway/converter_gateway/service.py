@@ -196,8 +196,10 @@ class Service:
         watched = self._cluster.watch(namespace, str(conversion.version), name)
         async with aclosing(watched) as events:
             async for event in events:
-                if event.type != "BOOKMARK":
-                    return None if event.type == "DELETED" else event.object
+                if event.type == "DELETED":
+                    return None
+                if event.object is not None:  # None: a bookmark, or it cannot be parsed
+                    return event.object
         return await self._find(namespace, name)
 
     async def _find(self, namespace: str, job_id: str) -> Conversion | None:

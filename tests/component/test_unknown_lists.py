@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 
 from conversion_operator.cluster.admissions import SLOTS_ANNOTATION, parse_slots
+from conversion_operator.cluster.errors import NotFound, Unavailable
 from conversion_operator.controller import sync
 from conversion_operator.controller.leadership import NAME
+from conversion_operator.controller.store import HistoryWentBack
 from tests.component.running import Running, running, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.errors import Obj
@@ -194,3 +197,30 @@ async def test_a_refused_list_is_logged_once(
             refused.times = 0
             await api.until(lambda: op.operator.health.unlisted == "", 20)
     assert len(lines("Cannot list")) == len(lines("Can list")) == 1
+
+
+async def test_a_path_that_is_not_served_says_nothing_about_an_object(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """The API server answers 404 for every path of the batch API. The Job is not missing."""
+    cluster.default = succeed(hold=True)
+    async with running(api, tmp_path) as op:
+        client = op.cluster
+        with api.faults.status(404, verb="get", resource="jobs"), pytest.raises(Unavailable):
+            await client.get_job(NAMESPACE, "missing")
+        with pytest.raises(NotFound):
+            await client.get_job(NAMESPACE, "missing")
+
+
+async def test_the_operator_stops_when_versions_go_back(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """The kubelet restarts it. Then it lists everything again, with an empty store."""
+    async with running(api, tmp_path) as op:
+        await api.until(lambda: op.operator.health.ready)
+        for kind in api.storage.tables:
+            api.storage.tables[kind].log.clear()
+        api.storage.rv -= 5
+        op.operator._relist()
+        with pytest.raises(HistoryWentBack):
+            await asyncio.wait_for(op.task, 30)

@@ -251,13 +251,16 @@ def _parse_line(line: bytes) -> WatchEvent[Body]:
 
 def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) -> ClusterError:
     try:
-        details = str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        details = text[:200]
+        body = json.loads(text)
+        details, named = str(body["message"]), bool((body.get("details") or {}).get("name"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        details, named = text[:200], False
     message = f"{verb} {path}: {response.status} {details}"
     status = response.status
     if status == 404:
-        return NotFound(message)
+        # Without the name of an object, it is the path that is not served: the CRD is missing, or
+        # the API server has just started. This says nothing about the object.
+        return NotFound(message) if named else Unavailable(message)
     if status == 409:
         return Conflict(message)
     if status == 410:

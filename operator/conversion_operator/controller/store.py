@@ -33,6 +33,14 @@ FamilyKey = tuple[str, str]
 """The namespace and the uid of a conversion."""
 
 
+class HistoryWentBack(Exception):
+    """The versions of the API server went back, as after a restore of etcd from a backup.
+
+    Versions no longer say which of two states is newer, and deleted objects may exist again. The
+    operator must restart, and list everything again.
+    """
+
+
 class Store:
     """Conversions by uid, and their Jobs and pods by namespace and uid.
 
@@ -43,6 +51,7 @@ class Store:
     def __init__(self, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._key: MarkKey | None = None
+        self._list_versions: dict[tuple[Resource, str], int] = {}
         self._conversions: dict[str, Conversion] = {}
         # Uids are never reused. Without these uids, a late event would add a deleted object again.
         self._deleted: dict[str, None] = {}
@@ -112,16 +121,35 @@ class Store:
     def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
         """Take a complete list. Known objects that are neither in the list nor newer are deleted.
 
-        Walks all known objects of the resource. Each reflector calls it once a minute.
+        Walks all known objects of the resource. Each reflector calls it once a minute. Raises
+        HistoryWentBack.
         """
         present = {_uid(item) for item in objects.items}
         version = int(objects.version)
+        self._check_history(resource, namespace, objects.items, version)
         for item in objects.items:
             self.update(item)
         if resource is Resource.CONVERSIONS:
             self._delete_missing_conversions(namespace, present, version)
         else:
             self._delete_missing(self._index(resource), namespace, present, version)
+
+    def _check_history(
+        self, resource: Resource, namespace: str, items: Iterable[Object], version: int
+    ) -> None:
+        """Raise HistoryWentBack if a list and what is known cannot be of the same history."""
+        last = self._list_versions.get((resource, namespace), 0)
+        if version < last:
+            raise HistoryWentBack(f"a list of {resource} has version {version} after {last}")
+        self._list_versions[resource, namespace] = version
+        for item in items:
+            known = self.find_known(resource, _uid(item))
+            # A list contains everything up to its version. Only what is newer may differ.
+            if known is not None and item.version < known.version <= version:
+                raise HistoryWentBack(
+                    f"a list of {resource} of version {version} has version {item.version} of "
+                    f"{_uid(item)}, after version {known.version}"
+                )
 
     def apply(self, event: WatchEvent[Object]) -> None:
         """Take one watch event. An event without an object changes nothing."""

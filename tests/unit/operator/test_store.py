@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
-from conversion_operator.controller.store import Store
+from conversion_operator.controller.store import HistoryWentBack, Store
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
@@ -176,3 +176,19 @@ def test_a_pod_that_is_seen_before_its_job_counts_with_it(store: Store) -> None:
     store.apply(event("ADDED", job_at(4)))
     assert store.children(UID) == children(job_at(4), running())
     assert store.foreign(UID) == (copy,)
+
+
+def test_versions_that_went_back_are_noticed(store: Store) -> None:
+    """As after a restore of etcd. Otherwise everything restored would be ignored as old."""
+    store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "9"))
+    store.replace(Resource.JOBS, "another", ObjectList((), "3"))
+    store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "9"))
+    with pytest.raises(HistoryWentBack, match="version 8 after 9"):
+        store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "8"))
+
+
+def test_an_older_version_in_a_newer_list_is_noticed(store: Store) -> None:
+    store.apply(event("ADDED", job_at(20)))
+    store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "19"))  # requested earlier
+    with pytest.raises(HistoryWentBack):
+        store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "20"))
