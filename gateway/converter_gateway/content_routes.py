@@ -143,7 +143,7 @@ def content_router(context: RouteContext) -> APIRouter:
         """
         namespace = await context.check_access(request, "create")
         await context.check_access(request, "list")
-        content = parse_content(await context.read_body(request), context.settings.mappings)
+        content = parse_content(await request.body(), context.settings.mappings)
         return await service.submit(namespace, content, [_PHASES[name] for name in retry])
 
     # With the type `path`, an id may contain a slash.

@@ -65,15 +65,6 @@ class RouteContext:
             headers.get("authorization", ""), headers.get("x-namespace", ""), verb
         )
 
-    async def read_body(self, request: Request) -> bytes:
-        """Read the body of a request. Raises ApiError 413 as soon as it exceeds the limit."""
-        limit, content = self.settings.gateway_max_body_bytes, bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > limit:
-                raise ApiError(413, f"the body is larger than {limit} bytes")
-        return bytes(content)
-
 
 def converter_router(context: RouteContext) -> APIRouter:
     """The routes of /api/v1/converter."""
@@ -93,7 +84,7 @@ def converter_router(context: RouteContext) -> APIRouter:
         key = request.headers.get("idempotency-key")
         if key is not None and not 0 < len(key) <= _KEY_MAX_LENGTH:
             raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_MAX_LENGTH} characters")
-        submission = parse_convert(await context.read_body(request), context.settings.mappings)
+        submission = parse_convert(await request.body(), context.settings.mappings)
         return await service.convert(namespace, submission, key)
 
     @router.get(
