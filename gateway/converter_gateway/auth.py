@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import time
 from typing import Final
+
+from cachetools import TTLCache
 
 from conversion_operator.cluster.conversions import Caller, ConversionClient
 from conversion_operator.cluster.errors import Rejected, Unavailable
 from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
+from converter_gateway.tokens import CACHE_MAX_ENTRIES, CACHE_SECONDS, TokenReviews
 
-_CACHE_SECONDS: Final = 10.0
-_CACHE_MAX_ENTRIES: Final = 1024
 _SERVICE_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):[a-z0-9.-]+")
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -24,14 +23,18 @@ class Authenticator:
     def __init__(self, cluster: ConversionClient, settings: GatewaySettings) -> None:
         self._cluster = cluster
         self._settings = settings
-        self._callers: dict[str, tuple[float, Caller]] = {}
-        self._allowed_until: dict[tuple[Caller, str, str], float] = {}
+        self._tokens = TokenReviews(self._review)
+        self._allowed: TTLCache[tuple[Caller, str, str], bool] = TTLCache(
+            CACHE_MAX_ENTRIES, CACHE_SECONDS
+        )
 
-    async def check_access(self, authorization: str, requested: str, verb: str) -> str:
+    async def check_access(
+        self, authorization: str, requested: str, verb: str, address: str
+    ) -> str:
         """Check that the caller may do ``verb``, and return the namespace to do it in.
 
-        ``requested`` is the header X-Namespace, "" if absent. Raises ApiError 400, 401 or 403, or
-        Unavailable.
+        ``requested`` is the header X-Namespace, "" if absent. ``address`` is where the request
+        comes from. Raises ApiError 400, 401, 403, 429 or 503, or Unavailable.
         """
         if self._settings.gateway_auth == "network":
             return self._settings.gateway_namespace
@@ -40,7 +43,7 @@ class Authenticator:
         if scheme.lower() != "bearer" or not token:
             raise ApiError(401, "a bearer token is required")
         try:
-            caller = await self._caller(token)
+            caller = await self._tokens.owner(token, address)
             namespace = _namespace(caller, requested)
             allowed = await self._is_allowed(caller, verb, namespace)
         except Rejected as error:
@@ -49,28 +52,16 @@ class Authenticator:
             raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
         return namespace
 
-    async def _caller(self, token: str) -> Caller:
-        key = hashlib.sha256(token.encode(errors="replace")).hexdigest()
-        until, known = self._callers.get(key, (0.0, None))
-        if known is not None and until > time.monotonic():
-            return known
-        caller = await self._cluster.review_token(token, self._settings.gateway_audience)
-        if caller is None:
-            raise ApiError(401, "the token is not valid for this API")
-        if len(self._callers) >= _CACHE_MAX_ENTRIES:
-            self._callers.clear()
-        self._callers[key] = (time.monotonic() + _CACHE_SECONDS, caller)
-        return caller
+    async def _review(self, token: str) -> Caller | None:
+        return await self._cluster.review_token(token, self._settings.gateway_audience)
 
     async def _is_allowed(self, caller: Caller, verb: str, namespace: str) -> bool:
         key = (caller, verb, namespace)
-        if self._allowed_until.get(key, 0.0) > time.monotonic():
+        if key in self._allowed:
             return True
         if not await self._cluster.review_access(caller, verb, namespace):
             return False
-        if len(self._allowed_until) >= _CACHE_MAX_ENTRIES:
-            self._allowed_until.clear()
-        self._allowed_until[key] = time.monotonic() + _CACHE_SECONDS
+        self._allowed[key] = True
         return True
 
 

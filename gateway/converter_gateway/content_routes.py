@@ -130,6 +130,7 @@ def content_router(context: RouteContext) -> APIRouter:
         openapi_extra={"requestBody": body},
         responses=_SUBMIT_ERRORS,
         response_model=None,
+        dependencies=[context.check_first("create")],
     )
     async def submit_content(request: Request, retry: Retry = []) -> ResponseBody:  # noqa: B006  never changed
         """Start the conversions that an upload needs. It is safe to repeat the call.

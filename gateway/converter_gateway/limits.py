@@ -34,12 +34,17 @@ class Rate:
         # last request, oldest first.
         self._due: dict[str, float] = {}
 
+    def wait(self, caller: str, now: float) -> float:
+        """The seconds until the next request is accepted; 0: now."""
+        ahead = max(self._due.get(caller, now), now) - now - self._slack
+        return ahead if ahead > 1e-9 else 0.0
+
     def take(self, caller: str, now: float) -> float:
         """Accept a request and return 0, or reject it and return the seconds to wait."""
+        ahead = self.wait(caller, now)
         due = max(self._due.pop(caller, now), now)
         self._due[caller] = due
-        ahead = due - now - self._slack
-        if ahead > 1e-9:
+        if ahead:
             return ahead
         self._due[caller] = due + self._step
         if len(self._due) > _MAX_CALLERS:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import FeedPool
+from converter_gateway.limits import address_of
 from converter_gateway.openapi import EVENT, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
 from converter_gateway.requests import parse_convert
 from converter_gateway.responses import (
@@ -58,12 +59,23 @@ class RouteContext:
     async def check_access(self, request: Request, verb: str) -> str:
         """Check that the caller may do ``verb``, and return the namespace to do it in.
 
-        Raises ApiError 400, 401 or 403, or Unavailable.
+        Raises ApiError 400, 401, 403, 429 or 503, or Unavailable.
         """
         headers = request.headers
         return await self.auth.check_access(
-            headers.get("authorization", ""), headers.get("x-namespace", ""), verb
+            headers.get("authorization", ""),
+            headers.get("x-namespace", ""),
+            verb,
+            address_of(request.scope),
         )
+
+    def check_first(self, verb: str) -> Any:
+        """For routes whose parameters FastAPI validates: a stranger gets 401 before that."""
+
+        async def check(request: Request) -> None:
+            await self.check_access(request, verb)
+
+        return Depends(check)
 
 
 def converter_router(context: RouteContext) -> APIRouter:
@@ -91,6 +103,7 @@ def converter_router(context: RouteContext) -> APIRouter:
         "/status/{job_id}",
         summary="Get the status of a conversion",
         responses={200: {"model": JobStatus | JobNotFound}},
+        dependencies=[context.check_first("get")],
     )
     async def status(request: Request, job_id: JobId, wait: Wait = 0) -> ResponseBody:
         """Responds 200 with the status ``not_found`` if the conversion is unknown."""
