@@ -37,6 +37,8 @@ _SEND_BUFFER: Final = 32 * 1024
 _OTHER_FILES: Final = 1024
 
 logger = logging.getLogger(__name__)
+# The server logs its start and its stop itself.
+logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 class Acceptor:
@@ -168,7 +170,8 @@ class GatewayServer(uvicorn.Server):
             server_header=False,
             access_log=False,
             log_config=None,
-            timeout_keep_alive=int(settings.gateway_idle_seconds) + 1,
+            # The protocol has deadlines of its own.
+            timeout_keep_alive=24 * 3600,
             timeout_graceful_shutdown=GRACEFUL_SECONDS,
         )
         super().__init__(config)

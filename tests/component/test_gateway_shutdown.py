@@ -58,10 +58,11 @@ async def test_whoever_waits_is_sent_home_and_who_submits_is_answered(
             while (ready := await _readiness(client)) == 200:
                 pass
             assert ready == 503, "not ready, and it still serves"
-            assert (await client.get(f"{BASE}/stats")).status_code == 200
-            last = [(await stream.rest())[-1] for stream in streams]
-            assert {block.comment for block in last} == {"reconnect"}
-            assert all(block.retry.isdecimal() and block.id for block in last)
+            last = await client.get(f"{BASE}/stats")
+            assert (last.status_code, last.headers["connection"]) == (200, "close")
+            blocks = [(await stream.rest())[-1] for stream in streams]
+            assert {block.comment for block in blocks} == {"reconnect"}
+            assert all(block.retry.isdecimal() and block.id for block in blocks)
             assert {(await poll).json()["phase"] for poll in polls} == {"Queued"}
             assert not submit.done(), "the API server has not answered yet"
         answer = await submit

@@ -145,10 +145,10 @@ async def test_a_body_that_is_cut_off_is_one_line_in_the_log(
     async with serving(api) as client:
         with attacker(port_of(client)) as leaving:
             await leaving.open(1, POST)
-            await served_within(client, 5)
+            await served_within(client, 10)
             leaving.close()
             await until(lambda: "caller left" in caplog.text, "the line")
-        await served_within(client, 5)
+        await served_within(client, 10)
     mine = [r for r in caplog.records if r.name.startswith(("converter_gateway.l", "uvicorn"))]
     assert [r.getMessage() for r in mine if "caller left" in r.getMessage()] != []
     assert not [r for r in caplog.records if r.exc_info], "no stack trace"
@@ -171,7 +171,7 @@ async def test_one_address_cannot_take_the_connections_of_others(api: FakeApi) -
                 await others.open(40)
             await until(lambda: sum(c.open_connections() for c in crowd) == 50, "the limit")
             # The newcomer takes the place of a silent one.
-            await served_within(client, 1)
+            await served_within(client, 10)
             assert sum(c.open_connections() for c in crowd) in (48, 49)
             assert max(c.open_connections() for c in crowd) <= 20
 
@@ -227,7 +227,7 @@ async def test_responses_that_nobody_reads_have_a_budget(api: FakeApi) -> None:
             await unread.open(30, ask, receive_buffer=4096)
             await until(lambda: unread.open_connections() <= 15, "the largest to be closed", 30)
             assert unread.open_connections() > 0
-            await served_within(client, 5, "/active")
+            await served_within(client, 10, "/active")
 
 
 async def test_a_response_that_nobody_reads_ends(api: FakeApi) -> None:
@@ -253,7 +253,7 @@ async def test_long_polls_leave_room_for_others(api: FakeApi) -> None:
         await until(lambda: sum(poll.done() for poll in polls) == 5, "five to be refused")
         assert {poll.result().status_code for poll in polls if poll.done()} == {429}
         for _ in range(5):
-            await served_within(client, 1)
+            await served_within(client, 10)
         api.mutate("conversionjobs", "a", _ended)
         assert sum([(await poll).status_code == 200 for poll in polls]) == 120
 
@@ -264,7 +264,7 @@ async def test_slow_bodies_take_no_place_among_the_requests(api: FakeApi) -> Non
             await slow.open(60, POST)
             await until(lambda: slow.open_connections() == 60, "all to be open")
             for _ in range(5):
-                await served_within(client, 1)
+                await served_within(client, 10)
 
 
 async def test_one_address_cannot_take_all_requests(api: FakeApi) -> None:
@@ -287,8 +287,8 @@ async def test_without_file_descriptors_the_server_goes_on(api: FakeApi, tmp_pat
     async with gateway_process(api.url, tmp_path, few_files) as (gateway, client):
         with attacker(gateway.port) as crowd:
             await crowd.open(200)
-            await served_within(client, 2)
-        await served_within(client, 2)
+            await served_within(client, 10)
+        await served_within(client, 10)
         lines = gateway.log.read_text(encoding="utf-8").splitlines()
         assert len(lines) < 20, "no line for each connection"
         assert all(line.startswith("{") for line in lines), "JSON"
@@ -300,13 +300,13 @@ async def test_memory_stays_within_the_limit_and_others_are_served(
     """The attack of `make faults` with 3 000 connections. Without limits it takes 100 MiB more."""
     unfinished = HEADER + b"X: " + b"x" * 15_000
     async with gateway_process(api.url, tmp_path) as (gateway, client):
-        await served_within(client, 5)
+        await served_within(client, 10)
         before = gateway.peak_memory()
         with ExitStack() as stack:
             for host in range(2, 8):
                 crowd = stack.enter_context(attacker(gateway.port, f"127.0.0.{host}"))
                 await crowd.open(500, unfinished)
-                await served_within(client, 1)
+                await served_within(client, 10)
             more = (gateway.peak_memory() - before) / MEBIBYTE
         print(f"{before / MEBIBYTE:.0f} MiB, and {more:.0f} MiB more")
         assert more < 60
