@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Final
+
+from pydantic import ValidationError
 
 from conversion_operator.cluster import logs
 from conversion_operator.cluster.conversions import ConversionClient
@@ -22,8 +25,7 @@ async def _reload_settings(live: LiveSettings[GatewaySettings]) -> None:
         live.reload()
 
 
-async def _serve() -> None:
-    live = LiveSettings(GatewaySettings)
+async def _serve(live: LiveSettings[GatewaySettings]) -> None:
     settings = live.current
     cluster = ConversionClient(await load_configuration(), "my-network-gateway")
     reloading = asyncio.create_task(_reload_settings(live))
@@ -37,6 +39,15 @@ async def _serve() -> None:
         await cluster.close()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Read the settings and serve. Exits with a message if a setting is invalid."""
+    try:
+        settings = LiveSettings(GatewaySettings)
+    except ValidationError as error:
+        sys.exit(f"Cannot start because of an invalid setting: {error}")
     logs.configure("INFO")
-    asyncio.run(_serve())
+    asyncio.run(_serve(settings))
+
+
+if __name__ == "__main__":
+    main()

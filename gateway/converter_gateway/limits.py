@@ -119,7 +119,8 @@ class ProgressLimit:
     def _bound(self, scope: Scope) -> Bound:
         if scope["path"] == EVENTS_PATH:
             return self._streams
-        if scope["path"].startswith(_STATUS_PATH) and b"wait=" in scope["query_string"]:
+        # `wait` can be written in several ways, and there is no other parameter.
+        if scope["path"].startswith(_STATUS_PATH) and scope["query_string"]:
             return self._long_polls
         return self._requests
 

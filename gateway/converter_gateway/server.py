@@ -78,8 +78,7 @@ class Acceptor:
     def stop(self) -> None:
         """Accept no more connections. The open ones stay open."""
         self._report_timer.cancel()
-        self._report()
-        self._report_timer.cancel()
+        self._log_counts()
         self._loop.remove_reader(self._listener)
         self._listener.close()
 
@@ -118,7 +117,12 @@ class Acceptor:
         opening = self._loop.connect_accepted_socket(lambda: connection, accepted)
         task: asyncio.Task[object] = self._loop.create_task(opening)
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(lambda done: self._end_opening(done, connection))
+
+    def _end_opening(self, task: asyncio.Task[object], connection: BoundedProtocol) -> None:
+        self._opening.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self._forget(connection)
 
     def _enter_stage(self, connection: BoundedProtocol, stage: Stage) -> None:
         if stage is Stage.SERVING:
@@ -145,6 +149,10 @@ class Acceptor:
         self._counts[what] += 1
 
     def _report(self) -> None:
+        self._log_counts()
+        self._report_timer = self._loop.call_later(_REPORT_SECONDS, self._report)
+
+    def _log_counts(self) -> None:
         """Log what was refused, once a minute: a line for each connection would be a flood."""
         if self._counts:
             logger.warning(
@@ -152,7 +160,6 @@ class Acceptor:
                 extra={"counts": dict(self._counts), "open": len(self._table)},
             )
             self._counts.clear()
-        self._report_timer = self._loop.call_later(_REPORT_SECONDS, self._report)
 
 
 class GatewayServer(uvicorn.Server):
