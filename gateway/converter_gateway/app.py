@@ -23,9 +23,9 @@ from conversion_operator.cluster.errors import (
 )
 from converter_gateway.auth import Authenticator
 from converter_gateway.content_routes import content_router
-from converter_gateway.errors import ApiError
+from converter_gateway.errors import ApiError, explain_forbidden
 from converter_gateway.feed import FeedPool
-from converter_gateway.limits import BodyLimit, Bound, ProgressLimit, RateLimit
+from converter_gateway.limits import BodyLimit, Bound, ProgressLimit, RateLimit, address_of
 from converter_gateway.openapi import describe
 from converter_gateway.responses import COMMON_ERRORS, Error, HealthStatus, errors
 from converter_gateway.routes import RouteContext, converter_router
@@ -66,8 +66,17 @@ def create_app(
     for router in routers:
         app.include_router(router(context), responses=errors(*COMMON_ERRORS))
     _add_limits(app, settings, shutdown)
-    for error in (ApiError, ClusterError, HTTPException, RequestValidationError, Exception):
+    for error in (ApiError, ClusterError, HTTPException, Exception):
         app.add_exception_handler(error, _handle_error)
+
+    @app.exception_handler(RequestValidationError)
+    async def handle_invalid(request: Request, error: Exception) -> JSONResponse:
+        """FastAPI validates parameters before it calls a route, which checks the caller first."""
+        try:
+            await auth.identify(request.headers.get("authorization", ""), address_of(request.scope))
+        except (ApiError, ClusterError) as refusal:
+            error = refusal
+        return await _handle_error(request, error)
 
     health: dict[int | str, dict[str, Any]] = {200: {"model": HealthStatus}}
 
@@ -142,9 +151,10 @@ async def _handle_error(_: Request, error: Exception) -> JSONResponse:
             return _error_response(404, "not found")
         case Conflict():
             return _error_response(409, "another request has changed it, try again")
+        case Rejected(code=403):
+            return _error_response(403, explain_forbidden(str(error)))
         case Rejected():
-            # 403: a missing permission, a quota or a terminating namespace. Not a bad request.
-            return _error_response(403 if error.code == 403 else 400, str(error))
+            return _error_response(400, str(error))
         case HTTPException():
             response = _error_response(error.status_code, str(error.detail))
             response.headers.update(error.headers or {})

@@ -13,6 +13,10 @@ from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.tokens import CACHE_MAX_ENTRIES, CACHE_SECONDS, TokenReviews
 
+_NO_REVIEWS: Final = (
+    "this API may not check its callers: apply the ClusterRole and the ClusterRoleBinding in "
+    "deploy/gateway/reviews.yaml"
+)
 _SERVICE_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):[a-z0-9.-]+")
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -28,29 +32,40 @@ class Authenticator:
             CACHE_MAX_ENTRIES, CACHE_SECONDS
         )
 
-    async def check_access(
-        self, authorization: str, requested: str, verb: str, address: str
-    ) -> str:
-        """Check that the caller may do ``verb``, and return the namespace to do it in.
+    async def identify(self, authorization: str, address: str) -> Caller | None:
+        """The caller. None with GATEWAY_AUTH=network.
 
-        ``requested`` is the header X-Namespace, "" if absent. ``address`` is where the request
-        comes from. Raises ApiError 400, 401, 403, 429 or 503, or Unavailable.
+        ``address`` is where the request comes from. Raises ApiError 401, 429 or 503, or
+        Unavailable.
         """
         if self._settings.gateway_auth == "network":
-            return self._settings.gateway_namespace
+            return None
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise ApiError(401, "a bearer token is required")
         try:
-            caller = await self._tokens.owner(token, address)
-            namespace = _namespace(caller, requested)
+            return await self._tokens.owner(token, address)
+        except Rejected as error:
+            raise _cannot_check(error) from error
+
+    def namespace(self, caller: Caller | None, requested: str) -> str:
+        """The namespace of the request. Raises ApiError 400.
+
+        ``requested`` is the header X-Namespace, "" if absent.
+        """
+        return _namespace(caller, requested) if caller else self._settings.gateway_namespace
+
+    async def check_access(self, caller: Caller | None, namespace: str, verb: str) -> None:
+        """Check that the caller may do ``verb``. Raises ApiError 403, or Unavailable."""
+        if caller is None:
+            return
+        try:
             allowed = await self._is_allowed(caller, verb, namespace)
         except Rejected as error:
-            raise Unavailable(f"cannot check the caller: {error}") from error
+            raise _cannot_check(error) from error
         if not allowed:
             raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
-        return namespace
 
     async def _review(self, token: str) -> Caller | None:
         return await self._cluster.review_token(token, self._settings.gateway_audience)
@@ -63,6 +78,12 @@ class Authenticator:
             return False
         self._allowed[key] = True
         return True
+
+
+def _cannot_check(error: Rejected) -> Exception:
+    if error.code == 403:
+        return ApiError(503, _NO_REVIEWS, retry_after=30)
+    return Unavailable(f"cannot check the caller: {error}")
 
 
 def _namespace(caller: Caller, requested: str) -> str:

@@ -15,6 +15,7 @@ from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import NotFound
 from converter_gateway import naming, pipeline, translate
+from converter_gateway.audit import WriteRequest
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.pipeline import Choice, Content, OutputOwner, PlannedConversion
 from converter_gateway.rules import ContentRules
@@ -33,7 +34,7 @@ class ContentService:
         self._rules = rules
 
     async def submit(
-        self, namespace: str, content: Content, retry: Collection[Phase]
+        self, write: WriteRequest, content: Content, retry: Collection[Phase]
     ) -> ResponseBody:
         """Start the missing conversions of a content, and return all of its conversions.
 
@@ -43,30 +44,36 @@ class ContentService:
         if not plan:
             message = f"nothing to do for {content.content_type}"
             return _response(content.source.content_id, "nothing_to_do", message, [])
+        self._service.check_served(write.namespace)
+        taken = ""
         for attempt in range(1, _MAX_TRIES + 1):
             try:
-                return await self._submit(namespace, content, plan, retry)
+                return await self._submit(write, content, plan, retry)
             except NotFound:
                 # Someone deleted a ConversionJob after we listed it, or the namespace is missing.
                 if attempt == _MAX_TRIES:
                     raise
-            except NameTaken:
-                pass  # another request created it first: list again
+            except NameTaken as error:
+                # Another request created it first: list again. If it was no request of the
+                # pipeline, the list does not show it, and the same name is chosen again.
+                if error.name == taken:
+                    raise
+                taken = error.name
         raise ApiError(503, "the conversions keep changing, try again", retry_after=1)
 
     async def _submit(
         self,
-        namespace: str,
+        write: WriteRequest,
         content: Content,
         plan: Sequence[PlannedConversion],
         retry: Collection[Phase],
     ) -> ResponseBody:
-        owners, inputs = await self._find_owners(namespace, plan)
+        owners, inputs = await self._find_owners(write.namespace, plan)
         choices = [pipeline.choose_output(planned, owners, inputs, retry) for planned in plan]
         conversions = [
             choice.owner.conversion
             if choice.owner
-            else await self._create(namespace, content, planned, choice, len(plan))
+            else await self._create(write, content, planned, choice, len(plan))
             for planned, choice in zip(plan, choices, strict=True)
         ]
         return _summarise(content.source.content_id, conversions, len(plan))
@@ -86,7 +93,7 @@ class ContentService:
 
     async def _create(
         self,
-        namespace: str,
+        write: WriteRequest,
         content: Content,
         planned: PlannedConversion,
         choice: Choice,
@@ -97,7 +104,7 @@ class ContentService:
             posixpath.dirname(content.file_path), posixpath.basename(choice.output)
         )
         return await self._service.submit(
-            namespace,
+            write,
             naming.content_name(choice.output, choice.generation),
             planned.recipe.spec(source.path, choice.output),
             labels={

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from conversion_operator.api import spec
 from conversion_operator.api.status import Phase
+from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.content import ContentService
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import PathMapping
@@ -112,7 +113,11 @@ class ContentStatus(BaseModel):
 
 
 _SUBMIT_ERRORS: Final = errors(413) | {
-    409: {"model": Error, "description": "All possible outputs belong to other content."}
+    409: {
+        "model": Error,
+        "description": "All possible outputs belong to other content, or somebody else has created "
+        "a ConversionJob with the name that the API needs. The message contains the name.",
+    }
 }
 
 
@@ -130,7 +135,6 @@ def content_router(context: RouteContext) -> APIRouter:
         openapi_extra={"requestBody": body},
         responses=_SUBMIT_ERRORS,
         response_model=None,
-        dependencies=[context.check_first("create")],
     )
     async def submit_content(request: Request, retry: Retry = []) -> ResponseBody:  # noqa: B006  never changed
         """Start the conversions that an upload needs. It is safe to repeat the call.
@@ -142,10 +146,10 @@ def content_router(context: RouteContext) -> APIRouter:
         The caller needs the permissions create and list on conversionjobs. It needs list because
         the response contains the state of existing conversions.
         """
-        namespace = await context.check_access(request, "create")
-        await context.check_access(request, "list")
-        content = parse_content(await request.body(), context.settings.mappings)
-        return await service.submit(namespace, content, [_PHASES[name] for name in retry])
+        with WriteRequest("retry" if retry else "content", address_of(request)) as write:
+            await context.check_write(request, write, "create", "list")
+            content = parse_content(await request.body(), context.settings.mappings)
+            return await service.submit(write, content, [_PHASES[name] for name in retry])
 
     # With the type `path`, an id may contain a slash.
     @router.get("/{content_id:path}", response_model=None)
@@ -170,7 +174,9 @@ def parse_content(raw: bytes, mappings: tuple[PathMapping, ...]) -> Content:
         # normal_path may add a leading slash, so check the length again.
         path = _PATH.validate_python(spec.normal_path(_PATH.validate_python(path)))
     except ValidationError as error:
-        raise ApiError(400, f"file_path: {error.errors()[0]['msg']}") from None
+        first = error.errors()[0]
+        why = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"]
+        raise ApiError(400, f"file_path: {why}") from None
     return Content(Source(_content_id(data["content_id"]), path), content_type, file_path)
 
 

@@ -36,8 +36,13 @@ class ConvertRequest(BaseModel):
     output_file: str = Field(description="The file to write, as the caller names it.")
     conversion_type: ConversionType = Field(description="The kind of conversion.")
     options: ConversionOptions | None = Field(None, description="Options of this type.")
+    overwrite: bool | None = Field(
+        None, description="False: fail if output_file exists already. Default: true."
+    )
     callback_url: str | None = Field(
-        None, description="URL to call when the conversion ends. The operator must allow its host."
+        None,
+        description="URL to call when the conversion ends. 400 if the operator's settings do not "
+        "allow its host in the namespace.",
     )
 
 
@@ -52,13 +57,14 @@ class Submission:
 
 def parse_convert(raw: bytes, mappings: tuple[PathMapping, ...]) -> Submission:
     """Parse the body of convert. Raises ApiError 400. The message names the field."""
-    data = read_object(raw, _REQUIRED, ("options", "callback_url"))
+    data = read_object(raw, _REQUIRED, ("options", "overwrite", "callback_url"))
     paths = {name: read_path(name, data[name], mappings) for name in ("input_file", "output_file")}
     options = data.get("options")
     fields = paths | {
         "conversion_type": data["conversion_type"],
         # PHP, for example, encodes an empty object as [].
         "options": None if options in ({}, []) else options,
+        "overwrite": data.get("overwrite"),
         "notify": read_callback(data.get("callback_url")),
     }
     try:
@@ -135,6 +141,7 @@ _REQUIREMENTS: Final = {
     "conversion_type": f"must be {', '.join(ConversionType)}",
     "callback_url": "must be up to 1024 printable ASCII characters without spaces",
     "options": "must be an object",
+    "overwrite": "must be true or false",
 }
 
 
@@ -145,6 +152,8 @@ def _explain(error: ValidationError, conversion_type: str) -> str:
     if where.startswith("options."):  # conversion_type is valid: pydantic checks it first
         return _explain_option(ConversionType(conversion_type), where.removeprefix("options."))
     field = _FIELD_NAMES.get(where, where)
+    if first["type"] == "value_error":
+        return f"{field}: {first['ctx']['error']}"
     return f"{field}: {_REQUIREMENTS.get(field, first['msg'])}"
 
 

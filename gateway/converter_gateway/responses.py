@@ -100,8 +100,9 @@ class JobStatus(_Model):
     queue_position: int | None = Field(
         None,
         ge=1,
-        description="Position among the waiting conversions of the namespace, from 1. All "
-        "namespaces share the slots, so conversions elsewhere may start first. Not in events.",
+        description="The place within the namespace: 1 is the first of its waiting conversions. "
+        "All namespaces share the slots, so conversions of other namespaces may start first. Not "
+        "in events.",
     )
     duration_seconds: float | None = Field(
         None, ge=0, description="From start to end. In active: from start to now."
@@ -183,7 +184,8 @@ _RETRY_AFTER: Final = {
 _ERRORS: Final[dict[int, str]] = {
     400: "A field, path, parameter or header is missing or wrong. Nothing was changed.",
     401: "The bearer token is missing or not valid for this API.",
-    403: "The caller may not do this in the namespace, or a quota is used up.",
+    403: "The caller may not do this in the namespace, nobody serves the namespace, or a quota is "
+    "used up.",
     404: "The conversion is unknown, or it has ended and cannot be cancelled.",
     409: "The Idempotency-Key was used for another request.",
     413: "The body is too large.",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
+from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import FeedPool
-from converter_gateway.limits import address_of
 from converter_gateway.openapi import EVENT, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
 from converter_gateway.requests import parse_convert
 from converter_gateway.responses import (
@@ -61,21 +61,22 @@ class RouteContext:
 
         Raises ApiError 400, 401, 403, 429 or 503, or Unavailable.
         """
-        headers = request.headers
-        return await self.auth.check_access(
-            headers.get("authorization", ""),
-            headers.get("x-namespace", ""),
-            verb,
-            address_of(request.scope),
+        caller = await self.auth.identify(
+            request.headers.get("authorization", ""), address_of(request)
         )
+        namespace = self.auth.namespace(caller, request.headers.get("x-namespace", ""))
+        await self.auth.check_access(caller, namespace, verb)
+        return namespace
 
-    def check_first(self, verb: str) -> Any:
-        """For routes whose parameters FastAPI validates: a stranger gets 401 before that."""
-
-        async def check(request: Request) -> None:
-            await self.check_access(request, verb)
-
-        return Depends(check)
+    async def check_write(self, request: Request, write: WriteRequest, *verbs: str) -> None:
+        """Like check_access for several verbs. Fills in the caller and the namespace."""
+        write.caller = await self.auth.identify(
+            request.headers.get("authorization", ""), address_of(request)
+        )
+        requested = request.headers.get("x-namespace", "")
+        write.namespace = self.auth.namespace(write.caller, requested)
+        for verb in verbs:
+            await self.auth.check_access(write.caller, write.namespace, verb)
 
 
 def converter_router(context: RouteContext) -> APIRouter:
@@ -92,18 +93,18 @@ def converter_router(context: RouteContext) -> APIRouter:
     )
     async def convert(request: Request) -> ResponseBody:
         """It is safe to repeat the call with an Idempotency-Key: it starts only one conversion."""
-        namespace = await context.check_access(request, "create")
-        key = request.headers.get("idempotency-key")
-        if key is not None and not 0 < len(key) <= _KEY_MAX_LENGTH:
-            raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_MAX_LENGTH} characters")
-        submission = parse_convert(await request.body(), context.settings.mappings)
-        return await service.convert(namespace, submission, key)
+        with WriteRequest("create", address_of(request)) as write:
+            await context.check_write(request, write, "create")
+            key = request.headers.get("idempotency-key")
+            if key is not None and not 0 < len(key) <= _KEY_MAX_LENGTH:
+                raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_MAX_LENGTH} characters")
+            submission = parse_convert(await request.body(), context.settings.mappings)
+            return await service.convert(write, submission, key)
 
     @router.get(
         "/status/{job_id}",
         summary="Get the status of a conversion",
         responses={200: {"model": JobStatus | JobNotFound}},
-        dependencies=[context.check_first("get")],
     )
     async def status(request: Request, job_id: JobId, wait: Wait = 0) -> ResponseBody:
         """Responds 200 with the status ``not_found`` if the conversion is unknown."""
@@ -116,7 +117,10 @@ def converter_router(context: RouteContext) -> APIRouter:
     )
     async def cancel(request: Request, job_id: JobId) -> ResponseBody:
         """Responds 404 if the conversion is unknown or has ended."""
-        return await service.cancel(await context.check_access(request, "patch"), job_id)
+        with WriteRequest("cancel", address_of(request)) as write:
+            write.begin(job_id)
+            await context.check_write(request, write, "patch")
+            return await service.cancel(write, job_id)
 
     @router.get(
         "/active",

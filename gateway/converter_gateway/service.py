@@ -8,11 +8,13 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from conversion_operator.api import names
+from conversion_operator.api.callback_hosts import url_problem
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion, ConversionClient, queue_positions
 from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Rejected
 from converter_gateway import naming, translate
+from converter_gateway.audit import WriteRequest
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.requests import Submission
 from converter_gateway.settings import GatewaySettings
@@ -22,6 +24,7 @@ from media_converter.contract import ConversionType
 
 # A job id becomes part of a URL of the API server. It must not change the rest of the URL.
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_DELAY: Final = "A change of this setting reaches the API within two minutes."
 _STARTED: Final = "Conversion job started successfully"
 _NOT_CANCELLED: Final = "Failed to cancel job or job not found"
 
@@ -37,23 +40,25 @@ class Service:
         self._shutdown = shutdown
 
     async def convert(
-        self, namespace: str, submission: Submission, key: str | None
+        self, write: WriteRequest, submission: Submission, key: str | None
     ) -> ResponseBody:
         """Start a conversion. With a used ``key``, return the conversion that the key started."""
-        name = naming.conversion_name(namespace, key)
+        self.check_served(write.namespace)
+        self._check_callback(write.namespace, submission.spec)
+        name = naming.conversion_name(write.namespace, key)
         callers_paths = {
             names.CALLER_INPUT_ANNOTATION: submission.input_file,
             names.CALLER_OUTPUT_ANNOTATION: submission.output_file,
         }
         try:
-            await self.submit(namespace, name, submission.spec, {}, callers_paths)
+            await self.submit(write, name, submission.spec, {}, callers_paths)
         except NameTaken:
             raise ApiError(409, "Idempotency-Key: already used for another request") from None
         return {"job_id": name, "status": "started", "message": _STARTED}
 
     async def submit(
         self,
-        namespace: str,
+        write: WriteRequest,
         name: str,
         spec: ConversionJobSpec,
         labels: Mapping[str, str],
@@ -66,13 +71,47 @@ class Service:
         fields = spec.to_json()
         request_hash = naming.request_hash(fields | {"annotations": dict(annotations)})
         annotations = {**annotations, names.REQUEST_HASH_ANNOTATION: request_hash}
+        if write.user:
+            # Not part of the hash: a colleague may repeat the request.
+            annotations[names.CALLER_ANNOTATION] = write.user
+        namespace = write.namespace
+        write.begin(name)
         try:
-            return await self._cluster.create(namespace, name, spec, labels, annotations)
+            created = await self._cluster.create(namespace, name, spec, labels, annotations)
         except Conflict:
             found = await self._cluster.get(namespace, name)
+        else:
+            write.done("created")
+            return created
         if found.annotations.get(names.REQUEST_HASH_ANNOTATION) != request_hash:
             raise NameTaken(name)
+        write.done("existing")
         return found
+
+    def check_served(self, namespace: str) -> None:
+        """Raise ApiError 403 if the operator's settings say that it does not watch the namespace.
+
+        A conversion there would wait for ever. Unknown settings are no reason to refuse.
+        """
+        watched = self._settings().watched_namespaces
+        if watched is not None and namespace not in watched:
+            raise ApiError(
+                403,
+                f"no operator serves namespace {namespace}: it is not in the operator's setting "
+                f"WATCH_NAMESPACES. {_DELAY}",
+            )
+
+    def _check_callback(self, namespace: str, spec: ConversionJobSpec) -> None:
+        """Raise ApiError 400 if callbacks may not go to the URL."""
+        if spec.notify is None:
+            return
+        problem = url_problem(spec.notify.url)
+        if problem:
+            raise ApiError(400, f"callback_url: {problem}")
+        lists = self._settings().callback_hosts
+        problem = lists.of(namespace).problem(spec.notify.url) if lists else None
+        if problem:
+            raise ApiError(400, f"callback_url: {problem}. {_DELAY}")
 
     async def list_labelled(self, namespace: str, selector: str) -> tuple[Conversion, ...]:
         """The ConversionJobs that a label selector matches."""
@@ -95,9 +134,9 @@ class Service:
             position = positions.get(conversion.key.uid)
         return translate.to_response(conversion, position)
 
-    async def cancel(self, namespace: str, job_id: str) -> ResponseBody:
+    async def cancel(self, write: WriteRequest, job_id: str) -> ResponseBody:
         """Request the cancellation. Raises ApiError 404 if it is unknown or has ended."""
-        conversion = await self._find(namespace, job_id)
+        conversion = await self._find(write.namespace, job_id)
         if conversion is None or conversion.finished:
             raise ApiError(404, _NOT_CANCELLED)
         try:
@@ -108,6 +147,7 @@ class Service:
             if error.code == 403:
                 raise  # the conversion may still run, so 404 would be wrong
             raise ApiError(404, _NOT_CANCELLED) from None
+        write.done("cancelled")
         return {"message": "Job cancelled successfully"}
 
     async def active(self, namespace: str) -> ResponseBody:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from conversion_operator.api.callback_hosts import HostLists, parse_hosts, parse_namespace_hosts
 from conversion_operator.cluster.settings import render_table
 from converter_gateway.paths import PathMapping, parse_mappings
 
@@ -127,6 +128,19 @@ class GatewaySettings(BaseSettings):
     converter_image: str = Field(
         "my-converter:latest", description="The operator's setting. `stats` reports it."
     )
+    watch_namespaces: str | None = Field(
+        None,
+        description="The operator's setting. The API starts no conversion in other namespaces. "
+        "`None`: unknown.",
+    )
+    converter_callback_hosts: str | None = Field(
+        None,
+        description="The operator's setting. The API rejects a `callback_url` with another host. "
+        "`None`: unknown.",
+    )
+    converter_callback_hosts_by_namespace: str = Field(
+        "", description="The operator's setting, for single namespaces."
+    )
 
     @field_validator("gateway_paths")
     @classmethod
@@ -139,6 +153,28 @@ class GatewaySettings(BaseSettings):
         """The parsed GATEWAY_PATHS."""
         return parse_mappings(self.gateway_paths)
 
+    @property
+    def watched_namespaces(self) -> frozenset[str] | None:
+        """The namespaces that the operator watches. None: unknown."""
+        if self.watch_namespaces is None:
+            return None
+        names = (part.strip() for part in self.watch_namespaces.split(","))
+        return frozenset(name for name in names if name) or None
+
+    @property
+    def callback_hosts(self) -> HostLists | None:
+        """The hosts that callbacks may go to. None: unknown."""
+        if self.converter_callback_hosts is None:
+            return None
+        try:
+            return HostLists(
+                parse_hosts(self.converter_callback_hosts),
+                parse_namespace_hosts(self.converter_callback_hosts_by_namespace),
+            )
+        except ValueError:
+            # The operator keeps its former lists then, and the API does not know them.
+            return None
+
 
 _SECTION: Final = """
 ## The HTTP API
@@ -147,9 +183,9 @@ The API reads its settings from the ConfigMap `my-network-converter-gateway`. An
 variable of the same name overrides the ConfigMap. The API reads settings only when it starts:
 restart the Deployment `my-network-converter-gateway` after a change.
 
-There are two exceptions. `CONVERTER_MAX_PARALLEL` and `CONVERTER_IMAGE` come from the operator's
-ConfigMap, and the content rules come from the ConfigMap `my-network-converter-content-rules`. The
-API applies changes of these within about two minutes.
+There are two exceptions. `WATCH_NAMESPACES` and the settings that begin with `CONVERTER_` come from
+the operator's ConfigMap, and the content rules come from the ConfigMap
+`my-network-converter-content-rules`. The API applies changes of these within about two minutes.
 
 This table comes from `gateway/converter_gateway/settings.py`.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from functools import partial
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -25,6 +25,7 @@ from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.controller.store import Store
+from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
 
@@ -55,20 +56,32 @@ class Operator:
         self._metrics = Metrics(self.registry)
         self._queue = WorkQueue(time.monotonic)
         self.store = Store(self._enqueue)
+        # WATCH_NAMESPACES takes effect when the operator restarts.
+        self._sync = NamespaceSync(
+            settings.current.namespaces,
+            on_request=self.health.report_list,
+            on_synced=self._on_synced,
+            relist=self._relist,
+        )
         self._leadership = Leadership(
-            cluster, settings.current.pod_namespace, identity, self._on_leadership
+            cluster,
+            settings.current.pod_namespace,
+            identity,
+            self._on_leadership,
+            self.store.use_key,
+            self._slots_to_record,
         )
         context = ControllerContext(
-            cluster, self.store, settings, self._metrics, self._leadership.leads
+            cluster, self.store, settings, self._metrics, self._leadership.leads, self._sync
         )
         self._admitter = Admitter(context, self._leadership, self._queue.add)
         recorder = EventRecorder(cluster, self._metrics, identity)
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
-        self._callback_loop = CallbackLoop(context, callbacks)
+        self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
         self._worker = Worker(context, self._queue, self._admitter, recorder)
         self._reflectors = [
             self._reflector(cluster, resource, namespace)
-            for namespace in settings.current.namespaces
+            for namespace in self._sync.namespaces
             for resource in Resource
         ]
 
@@ -92,7 +105,7 @@ class Operator:
             task.add_done_callback(lambda done: _stop_if_failed(done, stop))
         try:
             await watch_conversions(
-                self.store, self.settings.current.namespaces, self._identity, stop, self._login
+                self.store, self._sync.namespaces, self._identity, stop, self._login
             )
         finally:
             self.health.ready = False
@@ -103,22 +116,28 @@ class Operator:
                 raise error
 
     def _reflector(self, cluster: Cluster, resource: Resource, namespace: str) -> Reflector:
-        report = partial(self.health.report_list, f"{resource} in {namespace}")
-        report()  # so that the liveness probe also fails if the reflector never starts
-        return Reflector(
-            cluster,
-            resource,
-            namespace,
-            self.store,
-            report,
-            # kopf watches ConversionJobs. Our lists repair events that kopf misses.
-            watching=resource is not Resource.CONVERSIONS,
-        )
+        self._sync.requested(resource, namespace)  # so that /healthz fails if it never starts
+        # kopf watches ConversionJobs. Our lists repair events that kopf misses.
+        watching = resource is not Resource.CONVERSIONS
+        return Reflector(cluster, resource, namespace, self.store, self._sync, watching=watching)
 
     def _enqueue(self, uid: str) -> None:
         self._queue.add(uid)
         self._callback_loop.enqueue(uid)
         self._admitter.wake()
+
+    def _on_synced(self, namespace: str) -> None:
+        for uid in self.store.uids(namespace):
+            self._enqueue(uid)
+        self._admitter.wake()
+
+    def _slots_to_record(self) -> Mapping[str, int]:
+        return self._admitter.slots_to_record()
+
+    def _relist(self) -> None:
+        for reflector in self._reflectors:
+            if reflector.resource is not Resource.CONVERSIONS:
+                reflector.relist()
 
     def _on_leadership(self, leads: bool) -> None:
         self._metrics.leading.set(leads)
@@ -127,7 +146,10 @@ class Operator:
     async def _report_health(self) -> None:
         while True:
             self.health.heartbeat()
-            self.health.ready = self.store.complete(self.settings.current.namespaces)
+            self.health.unlisted = self._sync.problem()
+            self.health.ready = self._sync.ready()
+            unlisted = [name for name in self._sync.namespaces if not self._sync.synced(name)]
+            self._metrics.unlisted.set(len(unlisted))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def reload(self) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from conversion_operator.callbacks.addresses import may_connect
 from conversion_operator.callbacks.loop import CallbackConfig
-from conversion_operator.callbacks.policy import may_connect
 from conversion_operator.callbacks.sender import CallbackSender
 from mynetwork_converter import callbacks
 

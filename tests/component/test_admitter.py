@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
+from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.store import Store
+from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.core.model import Policy
 from conversion_operator.core.plan import Block
 from tests.unit.operator.builders import conversion
@@ -24,7 +27,11 @@ async def test_a_rejection_during_the_claim_check_counts_in_the_same_pass() -> N
         admitter._record_rejection(waiting.key.uid, REJECTION)
         return True
 
-    context: Any = SimpleNamespace(cluster=SimpleNamespace(claim_exists=claim_exists), store=store)
+    sync = NamespaceSync(["my-network"])
+    for resource in Resource:
+        sync.answered(resource, "my-network", time.monotonic())
+    cluster = SimpleNamespace(claim_exists=claim_exists)
+    context: Any = SimpleNamespace(cluster=cluster, store=store, sync=sync)
     leadership: Any = None
     admitter = Admitter(context, leadership, lambda _: None)
     obstacles = await admitter._find_obstacles(Policy())

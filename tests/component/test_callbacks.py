@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from conversion_operator.callbacks.addresses import may_connect
 from conversion_operator.callbacks.loop import PER_HOST
-from conversion_operator.callbacks.policy import may_connect
+from mynetwork_converter import callbacks
 from tests.component.receiver import (
     HOST,
     SECRET,
@@ -313,23 +314,89 @@ async def test_after_hours_without_an_operator_it_is_tried_once(
     assert len(receiver.received) == 2
 
 
+def warnings(api: FakeApi, name: str) -> list[tuple[str, str]]:
+    """Reason and message of the Warning Events about a ConversionJob's callback."""
+    return [
+        (event["reason"], event["message"])
+        for event in api.objects("events")
+        if event["involvedObject"]["name"] == name and event["reason"].startswith("Callback")
+    ]
+
+
 async def test_a_host_that_is_not_on_the_list_is_never_called(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
+    """It waits some minutes for the list to change, and Events say so."""
     async with running(
         api,
         tmp_path,
         callbacks=callback_config(tmp_path / "s"),
         converter_callback_hosts="other.test",
-    ):
+    ) as op:
         api.create(wanting("c", receiver.url(path="/hook?token=abc")))
-        await api.until(lambda: state_of(api, "c") == "GaveUp")
+        await api.until(lambda: len(warnings(api, "c")) == 1)
+        assert state_of(api, "c") == "Pending"
+        api.clock.advance(601)
+        await op.reconcile_all()
+        await api.until(lambda: len(warnings(api, "c")) == 2)
     note = note_of(api, "c")
-    assert note["attempts"] == 0
-    assert "not in CONVERTER_CALLBACK_HOSTS" in note["message"]
-    assert "abc" not in note["message"]
+    assert (note["state"], note["attempts"]) == ("GaveUp", 0)
+    assert note["message"] == f"The host {HOST} is not in CONVERTER_CALLBACK_HOSTS"
+    first, last = warnings(api, "c")
+    assert (first[0], last[0]) == ("CallbackWaits", "CallbackGaveUp")
+    assert f"{note['message']}. Add it before " in first[1]
+    for text in (note["message"], first[1], last[1]):
+        assert "abc" not in text
     assert not receiver.received
     check_all(api, limit=3)
+
+
+async def test_a_host_that_is_added_to_the_list_in_time_is_called(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
+) -> None:
+    made = callback_config(tmp_path / "s")
+    async with running(api, tmp_path, callbacks=made) as op:
+        api.create(wanting("c", receiver.url()))
+        await api.until(lambda: "not in" in note_of(api, "c").get("message", ""))
+        op.configure(converter_callback_hosts=HOSTS)
+        await api.until(lambda: state_of(api, "c") == "Delivered")
+    assert "message" not in note_of(api, "c")
+    assert len(receiver.received) == 1
+    check_all(api, limit=3)
+
+
+async def test_namespaces_may_have_hosts_and_secrets_of_their_own(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
+) -> None:
+    api.add_namespace("team-b")
+    made = callback_config(tmp_path / "s")
+    made.secret.with_name(f"{made.secret.name}.team-b").write_text("the secret of team b")
+    async with running(
+        api,
+        tmp_path,
+        callbacks=made,
+        watch_namespaces="my-network,team-b",
+        converter_callback_hosts=HOST,
+        converter_callback_hosts_by_namespace=f"team-b={SLOW_HOST}",
+    ):
+        receiver.release.set()
+        for namespace, name, host in (
+            ("my-network", "common", HOST),
+            ("team-b", "own", SLOW_HOST),
+            ("team-b", "refused", HOST),
+        ):
+            body = wanting(name, receiver.url(host))
+            body["metadata"]["namespace"] = namespace
+            api.create(body)
+        await api.until(lambda: len(receiver.received) == 2)
+        await api.until(lambda: bool(warnings(api, "refused")))
+    assert "list of namespace team-b" in warnings(api, "refused")[0][1]
+    secrets = {"common": SECRET, "own": "the secret of team b"}
+    for delivery in receiver.received:
+        at = float(delivery.headers["webhook-timestamp"])
+        secret = secrets.pop(data_of(delivery)["name"])
+        callbacks.verify(secret, delivery.headers, delivery.body, now=at)
+    assert secrets == {}
 
 
 async def test_an_address_that_is_rejected_is_never_connected_to(

@@ -138,17 +138,6 @@ async def test_changes_during_a_broken_watch_are_seen(
     check_all(api, limit=3)
 
 
-async def test_a_forbidden_namespace_does_not_stop_the_others(
-    api: FakeApi, cluster: FakeCluster, tmp_path: Path
-) -> None:
-    """I6."""
-    with api.faults.forbid(namespace="theirs"):
-        async with running(api, tmp_path, watch_namespaces="my-network,theirs") as op:
-            api.create(conversion_job("c"))
-            await until_phase(api, "c", "Succeeded", 20)
-            assert not op.task.done()
-
-
 async def test_a_late_pod_watch_causes_no_second_attempt(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

@@ -108,7 +108,7 @@ async def test_nothing_is_admitted_after_another_operator_wrote_the_lease(
 
 async def test_an_admission_settled_during_a_failed_write_leaves_the_lease(api: FakeApi) -> None:
     client = Cluster(configuration(api.url), "op-a")
-    lead = Leadership(client, NAMESPACE, "op-a", lambda _: None)
+    lead = Leadership(client, NAMESPACE, "op-a", lambda _: None, lambda _: None)
     running_lead = asyncio.create_task(lead.run())
     try:
         await api.until(lambda: lead.leads() and holder(api) == "op-a")

@@ -14,8 +14,8 @@ from tests.converter.rawfiles import RGB, png
 
 NAMES = (
     "a b", "-x", "12:30", "http:x", "50%d", "100%", "it's \"q\"", "$(id)", "`id`", "日本 é",
-    "日本 e\u0301", "x[n=-1]", "p.jpg[1]", "new\nline", "*", "?", "~", "#hash", "semi;colon",
-    "and&or|pipe", "back\\slash", "tab\there", "-", "--help", "file:x", "concat:a|b", "%%", "%n",
+    "日本 e\u0301", "x[n=-1]", "p.jpg[1]", "*", "?", "~", "#hash", "semi;colon",
+    "and&or|pipe", "back\\slash", "-", "--help", "file:x", "concat:a|b", "%%", "%n",
     "{a,b}", "x" * 251, "ж" * 125, ".hidden", "..double", "$(VAR)", "$HOME", "!bang", " lead",
     "@file", "a.mp4.part",
 )  # fmt: skip

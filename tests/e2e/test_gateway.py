@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from conversion_operator.api import names
 from tests.e2e.support.caller import BASE_URL, TOKEN_FILE, Caller
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
@@ -117,7 +118,17 @@ def _is_as_today(answers: Any, conversions: Conversions, kubectl: Kubectl) -> No
 def test_the_requests_of_today_with_a_token(
     app: Caller, conversions: Conversions, kubectl: Kubectl
 ) -> None:
-    _is_as_today(app.ask(TODAY, BASE_URL, TOKEN_FILE), conversions, kubectl)
+    answers = app.ask(TODAY, BASE_URL, TOKEN_FILE)
+    _is_as_today(answers, conversions, kubectl)
+    for started in answers["started"].values():
+        job = ("-n", NAMESPACE, "convjob", started["json"]["job_id"])
+        caller = kubectl.get(*job)["metadata"]["annotations"][names.CALLER_ANNOTATION]
+        assert caller == f"system:serviceaccount:{NAMESPACE}:my-network-app"
+        # Not even an administrator can change it.
+        for change in (f"{names.CALLER_ANNOTATION}=me", f"{names.CALLER_ANNOTATION}-"):
+            done = kubectl.attempt("annotate", "--overwrite", *job, change)
+            assert "Only the HTTP API sets or changes" in done.err
+        kubectl("annotate", *job, "note=mine")
 
 
 @pytest.mark.parametrize("block", GUIDE, ids=lambda block: f"line {block.line}")

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
+from media_converter.options import NO_FORBIDDEN_CHARACTERS, has_forbidden_character
 
 _FOLDER_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTRY_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,8 +54,8 @@ def split(path: str, field: str) -> tuple[str, ...]:
         raise _not_allowed(field, "names no file")
     if ".." in parts or "." in parts:
         raise _not_allowed(field, "must not contain . or .. as a folder")
-    if "\0" in path:
-        raise _not_allowed(field, "must not contain a zero byte")
+    if has_forbidden_character(path):
+        raise _not_allowed(field, NO_FORBIDDEN_CHARACTERS)
     if len(os.fsencode(path)) >= _MAX_PATH_BYTES or any(
         len(os.fsencode(part)) > _MAX_NAME_BYTES for part in parts
     ):

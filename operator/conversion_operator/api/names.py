@@ -19,8 +19,14 @@ UID_LABEL: Final = f"{GROUP}/conversion-uid"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 CONVERSION_ANNOTATION: Final = f"{GROUP}/conversion"
 """The ConversionJob's name, for people. A name may be too long for a label."""
+OPERATOR_NAMESPACE_LABEL: Final = f"{GROUP}/operator-namespace"
+"""A label on each namespace of conversions: the namespace of its operator and HTTP API."""
+MARK_ANNOTATION: Final = f"{GROUP}/mark"
+"""Proves that the operator created a Job. See ``core.identity``."""
 
 # What the HTTP API writes on the ConversionJobs that it creates.
+CALLER_ANNOTATION: Final = f"{GROUP}/caller"
+"""Who created the ConversionJob through the HTTP API. deploy/policies protects it."""
 CALLER_INPUT_ANNOTATION: Final = f"{GROUP}/caller-input-file"
 CALLER_OUTPUT_ANNOTATION: Final = f"{GROUP}/caller-output-file"
 REQUEST_HASH_ANNOTATION: Final = f"{GROUP}/request-sha256"
@@ -34,3 +40,8 @@ CONTENT_OUTPUT_LABEL: Final = f"{GROUP}/content-output"
 
 CONDITION_SUCCEEDED: Final = "Succeeded"
 CONDITION_FINISHED: Final = "Finished"
+
+ANNOTATIONS: Final = frozenset(
+    value for name, value in tuple(globals().items()) if name.endswith("_ANNOTATION")
+)
+"""The annotations above. The operator and the HTTP API keep no others in memory."""

@@ -159,9 +159,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Not retried. To convert the file, create a new ConversionJob.",
         ),
         _R.INVALID_SPEC: Explanation(
-            "The stored spec is invalid. It was not validated by the current CRD.",
+            "A setting of the operator does not allow the spec, or the stored spec is invalid, "
+            "because the current CRD did not validate it.",
             "Not retried. Delete the ConversionJob and create it again without the error in "
-            "`status.message`.",
+            "`status.message`, or raise the setting that the message names.",
         ),
         _R.QUEUE_TIMEOUT: Explanation(
             "The container did not start in several consecutive attempts. Their start timeouts and "

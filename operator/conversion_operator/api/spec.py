@@ -9,11 +9,23 @@ from __future__ import annotations
 import posixpath
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from media_converter.contract import ConversionType
-from media_converter.options import GRAMMAR, MAX_LENGTH
+from media_converter.options import (
+    GRAMMAR,
+    MAX_LENGTH,
+    NO_FORBIDDEN_CHARACTERS,
+    has_forbidden_character,
+)
 
 PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
@@ -23,7 +35,20 @@ URL_PATTERN: Final = r"^[!-\[\]-~]+$"
 MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
 
-Path = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN)]
+
+def _printable(path: str) -> str:
+    if has_forbidden_character(path):
+        raise ValueError(NO_FORBIDDEN_CHARACTERS)
+    return path
+
+
+Path = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN),
+    AfterValidator(_printable),
+]
+"""The CRD has a rule with the check of the characters, because its message is readable."""
+
 Quantity = (
     Annotated[int, Field(ge=1)]
     | Annotated[str, StringConstraints(max_length=32, pattern=QUANTITY_PATTERN)]
@@ -138,11 +163,13 @@ class Resources(ApiModel):
 
     requests: ResourceList | None = None
     """CPU and memory that the scheduler reserves. A request above its limit is lowered to the
-    limit. Default: the settings CONVERTER_REQUESTS_CPU and CONVERTER_REQUESTS_MEMORY.
+    limit. Allowed: at most the settings CONVERTER_MAX_CPU and CONVERTER_MAX_MEMORY. Default: the
+    settings CONVERTER_REQUESTS_CPU and CONVERTER_REQUESTS_MEMORY.
     """
     limits: ResourceList | None = None
     """The most CPU and memory that the container may use. The converter adapts its threads and
-    buffers to them. Default: the settings CONVERTER_LIMITS_CPU and CONVERTER_LIMITS_MEMORY.
+    buffers to them. Allowed: at most the settings CONVERTER_MAX_CPU and CONVERTER_MAX_MEMORY.
+    Default: the settings CONVERTER_LIMITS_CPU and CONVERTER_LIMITS_MEMORY.
     """
 
 
@@ -170,24 +197,33 @@ class ConversionJobSpec(ApiModel):
     output_file: Path
     """Path of the output file, relative to the root of the shared volume. A leading / makes no
     difference. Missing folders are created. An existing file is replaced when the output is
-    complete, and kept if the conversion fails. The extension must fit conversionType.
+    complete, and kept if the conversion fails; see overwrite. The extension must fit
+    conversionType.
+    """
+    overwrite: Annotated[bool, Field(strict=True)] | None = None
+    """Whether the output may replace a file that exists at outputFile. If false, the conversion
+    fails as OutputExists, unless an earlier attempt of this conversion has written the file.
+    Default: true.
     """
     options: ConversionOptions | None = None
     """Options of the conversion. Each applies only to some conversion types."""
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
     """Priority in the queue. One step counts as one minute of waiting, so a conversion with a
-    higher priority starts earlier. Can be changed. Allowed: -100 to 100. Default: 0.
+    higher priority starts earlier. Can be changed. Allowed: -100 to 100, but at
+    most the setting CONVERTER_MAX_PRIORITY. Default: 0.
     """
     cancel: bool | None = None
     """Set to true to cancel the conversion. It cannot be set back to false. Default: false."""
     timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
     """Longest time that an attempt may run, in seconds. Waiting does not count. Allowed: 1 to
-    604800. Default: the setting CONVERTER_TIMEOUT_SECONDS.
+    604800, but at most the setting CONVERTER_MAX_TIMEOUT_SECONDS. Default: the setting
+    CONVERTER_TIMEOUT_SECONDS.
     """
     max_retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] | None = None
     """How many times to retry after a failure. A conversion that fails because of its input file is
-    not retried. Disruptions, such as evictions and lost nodes, do not count. Allowed: 0 to 10.
-    Default: the setting CONVERTER_MAX_RETRIES.
+    not retried. Disruptions, such as evictions and lost nodes, do not count. Allowed: 0 to 10,
+    but at most the setting CONVERTER_MAX_RETRIES_ALLOWED. Default: the setting
+    CONVERTER_MAX_RETRIES.
     """
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
     """How long to keep this resource after the conversion ends, in seconds. The output file is not

@@ -24,6 +24,7 @@ def format_time(value: datetime) -> str:
 ReasonText = Annotated[str, StringConstraints(max_length=64)]
 Message = Annotated[str, StringConstraints(max_length=MESSAGE_MAX_BYTES)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
+ObjectUid = Annotated[str, StringConstraints(max_length=64)]
 Codec = Annotated[str, StringConstraints(max_length=32)]
 Count = Annotated[int, Field(ge=0)]
 Time = Annotated[datetime, PlainSerializer(format_time, when_used="json")]
@@ -84,6 +85,10 @@ class Attempt(ApiModel):
     """When the Job was created."""
     completion_time: Time | None = None
     """When the attempt ended."""
+    job_uid: Annotated[ObjectUid | None, Field(alias="jobUID")] = None
+    """Uid of the Job that the operator created for the attempt. No other Job counts."""
+    pod_uid: Annotated[ObjectUid | None, Field(alias="podUID")] = None
+    """Uid of the pod whose result counts. Absent until the operator has seen the pod."""
 
 
 class Retries(ApiModel):

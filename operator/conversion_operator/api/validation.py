@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.options import (
+    FORBIDDEN_CHARACTERS,
     FORMATS,
     GRAMMAR,
+    NO_FORBIDDEN_CHARACTERS,
     Option,
     Size,
     Time,
@@ -35,7 +37,14 @@ class ValidationRule(NamedTuple):
 
 
 _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
-_IMMUTABLE_OPTIONAL: Final = ("options", "timeoutSeconds", "maxRetries", "resources", "notify")
+_IMMUTABLE_OPTIONAL: Final = (
+    "overwrite",
+    "options",
+    "timeoutSeconds",
+    "maxRetries",
+    "resources",
+    "notify",
+)
 
 
 def spec_rules() -> list[ValidationRule]:
@@ -44,6 +53,7 @@ def spec_rules() -> list[ValidationRule]:
         *_path_rules(),
         *_extension_rules(),
         *_option_rules(),
+        *_resource_rules(),
         *_url_rules(),
         *_immutability_rules(),
     ]
@@ -96,13 +106,27 @@ def _path_rules() -> list[ValidationRule]:
         )
         for name in ("inputFile", "outputFile")
     ]
+    readable = [
+        ValidationRule(
+            f"!self.{name}.matches('{_forbidden_characters()}')",
+            f"{name} {NO_FORBIDDEN_CHARACTERS}",
+            f".{name}",
+        )
+        for name in ("inputFile", "outputFile")
+    ]
     same = ValidationRule(
         "(self.inputFile.startsWith('/') ? self.inputFile : '/' + self.inputFile) != "
         "(self.outputFile.startsWith('/') ? self.outputFile : '/' + self.outputFile)",
         "outputFile must not be the inputFile; the input is never changed",
         ".outputFile",
     )
-    return [*rules, same]
+    return [*rules, *readable, same]
+
+
+def _forbidden_characters() -> str:
+    """A class of RE2, with the escapes of a string in CEL. The pattern excludes the zero byte."""
+    ranges = (f"\\U{first or 1:08x}-\\U{last:08x}" for first, last in FORBIDDEN_CHARACTERS)
+    return f"[{''.join(ranges)}]"
 
 
 def _extension_rules() -> list[ValidationRule]:
@@ -166,6 +190,38 @@ def _cel_check(option: Option) -> str:
         return f"type({value}) == string && {check}"
     low, high = kind.integers
     return f"(type({value}) == int ? {value} >= {low} && {value} <= {high} : {check})"
+
+
+_QUANTITIES: Final = {
+    "cpu": (
+        1000,
+        "([0-9]{1,3}([.][0-9]{1,3})?|[0-9]{1,6}m)",
+        "more than 0 and less than 1000 CPUs, for example 500m or 2",
+    ),
+    "memory": (
+        10**14,
+        "([0-9]{1,14}|[0-9]{1,11}([.][0-9]{1,3})?(k|Ki)|[0-9]{1,8}([.][0-9]{1,3})?(M|Mi)"
+        "|[0-9]{1,5}([.][0-9]{1,3})?(G|Gi)|[0-9]{1,2}([.][0-9]{1,3})?(T|Ti))",
+        "more than 0 and less than 100Ti, for example 512Mi or 2Gi",
+    ),
+}
+"""Of each resource: the integer that is too large, the strings that are not, and both in words."""
+
+
+def _resource_rules() -> list[ValidationRule]:
+    """Constant bounds of the resources. The operator's settings have lower ones."""
+    return [
+        ValidationRule(
+            f"!has(self.resources) || !has(self.resources.{kind}) || "
+            f"!has(self.resources.{kind}.{name}) || (type({value}) == int ? {value} < {most} : "
+            f"{value}.matches('^{pattern}$') && {value}.matches('[1-9]'))",
+            f"resources.{kind}.{name} must be {words}",
+            f".resources.{kind}.{name}",
+        )
+        for kind in ("requests", "limits")
+        for name, (most, pattern, words) in _QUANTITIES.items()
+        for value in (f"self.resources.{kind}.{name}",)
+    ]
 
 
 def _url_rules() -> list[ValidationRule]:

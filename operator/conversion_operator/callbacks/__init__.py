@@ -1,6 +1,7 @@
 """Callbacks: HTTP requests that report the end of a conversion.
 
-``policy`` decides, ``message`` builds and signs, ``sender`` sends, and ``loop`` connects them. May
-import ``api``, ``core`` and ``cluster``. ``sender`` may also import ``aiohttp``, and ``loop`` may
-also import ``controller``. ``policy`` does no I/O.
+``policy`` decides, ``addresses`` says where a callback may go, ``message`` builds and signs,
+``sender`` sends, and ``loop`` connects them. May import ``api``, ``core`` and ``cluster``.
+``sender`` may also import ``aiohttp``, and ``loop`` may also import ``controller``. ``policy`` and
+``addresses`` do no I/O.
 """

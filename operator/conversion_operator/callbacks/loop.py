@@ -13,6 +13,7 @@ import binascii
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from conversion_operator.callbacks.policy import Send, Wait, Write
 from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, NotFound
+from conversion_operator.cluster.objects import Event
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.model import Conversion
@@ -50,8 +52,11 @@ class CallbackConfig(NamedTuple):
 class CallbackLoop:
     """Sends callbacks. Reads the file with the secret again for each callback."""
 
-    def __init__(self, context: ControllerContext, config: CallbackConfig) -> None:
-        self._context, self._config = context, config
+    def __init__(
+        self, context: ControllerContext, config: CallbackConfig, post: Callable[[Event], None]
+    ) -> None:
+        """``post`` posts an Event in the background."""
+        self._context, self._config, self._post = context, config, post
         self._cluster, self._store = context.cluster, context.store
         self._queue = WorkQueue(time.monotonic)
         # One entry per allowed host at most: a URL with another host is never sent to.
@@ -93,6 +98,7 @@ class CallbackLoop:
     async def _take_step(self, uid: str) -> None:
         step, conversion = self._decide(uid)
         result: Notification | None = None
+        cure = ""
         if isinstance(step, Send):
             async with self._hosts[(urlsplit(step.url).hostname or "").rstrip(".")]:
                 # Decide again: it may have taken long to acquire the semaphore.
@@ -100,9 +106,9 @@ class CallbackLoop:
                 if isinstance(step, Send) and conversion:
                     result = await self._send(step, conversion)
         elif isinstance(step, Write):
-            result = step.notification
+            result, cure = step.notification, step.cure
         if conversion and result:
-            await self._store_result(conversion, result)
+            await self._store_result(conversion, result, cure)
         elif isinstance(step, Wait):
             self._queue.add_after(uid, max(0.05, step.duration.total_seconds()))
         elif step:
@@ -113,20 +119,22 @@ class CallbackLoop:
         conversion = self._store.conversion(uid)
         if not policy.pending_notification(conversion) or conversion is None:
             return None, None
-        if not self._context.may_act():
+        if not self._context.may_act(conversion.key.namespace):
             self._queue.add_after(uid, _NOT_READY_SECONDS)
             return None, None
         settings = self._context.settings.current
         url = callback_url(conversion, settings.converter_callback_url)
-        has_secret = read_secret(self._config.secret) is not None
-        step = policy.next_step(
-            conversion, self._cluster.now(), url, settings.callback_hosts, has_secret
-        )
+        hosts = settings.callback_hosts.of(conversion.key.namespace)
+        has_secret = self._secret(conversion) is not None
+        step = policy.next_step(conversion, self._cluster.now(), url, hosts, has_secret)
         return step, conversion
+
+    def _secret(self, conversion: Conversion) -> bytes | None:
+        return read_secret(self._config.secret, conversion.key.namespace)
 
     async def _send(self, step: Send, conversion: Conversion) -> Notification | None:
         """Send once, and return the notification to store. None: the secret no longer exists."""
-        secret = read_secret(self._config.secret)
+        secret = self._secret(conversion)
         if secret is None:
             return None
         message = build_message(conversion)
@@ -139,8 +147,11 @@ class CallbackLoop:
         self._context.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
         return result
 
-    async def _store_result(self, conversion: Conversion, result: Notification) -> None:
-        """Write the result to the status. Retries: without it, the callback is sent again."""
+    async def _store_result(self, conversion: Conversion, result: Notification, cure: str) -> None:
+        """Write the result to the status. Retries: without it, the callback is sent again.
+
+        ``cure`` says what a user can do about the result, "" if nothing.
+        """
         before, uid = policy.pending_notification(conversion), conversion.key.uid
         backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
         while before and policy.pending_notification(self._store.conversion(uid)) == before:
@@ -161,6 +172,9 @@ class CallbackLoop:
                 await asyncio.sleep(delay)
                 continue
             self._record(conversion, result)
+            warning = policy.warning(result, cure)
+            if warning:
+                self._post(Event(conversion.key, "Warning", warning.reason, warning.message))
             self._store.update(stored)
 
     def _record(self, conversion: Conversion, result: Notification) -> None:
@@ -179,10 +193,18 @@ class CallbackLoop:
             logger.info("Stored the result of a callback", extra=extra)
 
 
-def read_secret(path: Path) -> bytes | None:
-    """Read the secret: raw bytes, or base64 after whsec_. None: there is no valid secret."""
+def read_secret(common: Path, namespace: str) -> bytes | None:
+    """Read the secret of a namespace: raw bytes, or base64 after whsec_. None: it is not valid.
+
+    It is in the file ``common``, or in a file beside it whose name ends in ``.NAMESPACE``. If this
+    second file exists but is not valid, the common secret must not replace it: all receivers know
+    the common secret.
+    """
     try:
-        text = path.read_bytes().strip()
+        try:
+            text = common.with_name(f"{common.name}.{namespace}").read_bytes().strip()
+        except FileNotFoundError:
+            text = common.read_bytes().strip()
     except OSError:
         return None
     if text.startswith(_BASE64_PREFIX):

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
-from urllib.parse import urlsplit
 
+from conversion_operator.api.callback_hosts import AllowedHosts, url_problem
 from conversion_operator.api.status import (
     NOTIFY_MESSAGE_MAX_BYTES,
     Notification,
@@ -23,19 +22,13 @@ from conversion_operator.core.model import Conversion
 from conversion_operator.core.text import one_line
 
 GIVE_UP_AFTER = timedelta(hours=1)
+HOST_GIVE_UP_AFTER = timedelta(minutes=10)
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=10)
 
-# Metadata services without a link-local address: AWS over IPv6, Alibaba, Azure.
-METADATA_SERVICES = tuple(
-    ip_network(text) for text in ("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32")
-)
-THIS_NETWORK = ip_network("0.0.0.0/8")
-NAT64 = ip_network("64:ff9b::/96")
-
 UNSIGNED: Final = "There is no secret to sign the callback with"
 NO_URL: Final = "The URL was removed"
-_RECHECK_SECRET: Final = timedelta(seconds=15)
+_RECHECK: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +45,14 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class CallbackWarning:
+    """A Warning Event."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Send the callback now."""
 
@@ -60,9 +61,13 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Write this notification to the status, and send nothing."""
+    """Write this notification to the status, and send nothing.
+
+    ``cure`` says what to do about it. "": nothing can be done.
+    """
 
     notification: Notification
+    cure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +86,51 @@ def pending_notification(conversion: Conversion | None) -> Notification | None:
 
 
 def next_step(
-    conversion: Conversion, now: datetime, url: str, hosts: frozenset[str], has_secret: bool
+    conversion: Conversion, now: datetime, url: str, hosts: AllowedHosts, has_secret: bool
 ) -> Send | Write | Wait | None:
     """What to do now about the callback of a conversion. None: no callback is owed."""
     note = pending_notification(conversion)
     if note is None:
         return None
-    why = url_problem(url, hosts) if url else NO_URL
+    why = url_problem(url) if url else NO_URL
     if why:
         return Write(_give_up(note, why))
     ended = _end_time(conversion, now)
+    not_allowed = hosts.problem(url)
+    if not_allowed:
+        return _wait_for_settings(note, not_allowed, now, ended + HOST_GIVE_UP_AFTER)
     due = note.next_attempt_time or ended
     if due > now:
         return Wait(due - now)
     if has_secret:
         return Send(url)
-    left = ended + GIVE_UP_AFTER - now
-    if left <= timedelta(0):
-        return Write(_give_up(note, UNSIGNED))
-    if note.message != UNSIGNED:
-        return Write(note.model_copy(update={"message": UNSIGNED}))
-    return Wait(min(left, _RECHECK_SECRET))
+    return _wait_for_settings(note, UNSIGNED, now, ended + GIVE_UP_AFTER)
+
+
+def _wait_for_settings(
+    note: Notification, why: str, now: datetime, give_up_at: datetime
+) -> Write | Wait:
+    """Wait until somebody changes the settings or the secret, at most until ``give_up_at``.
+
+    A change reaches the operator up to two minutes after it was made.
+    """
+    if now >= give_up_at:
+        return Write(_give_up(note, why))
+    message = one_line(why, NOTIFY_MESSAGE_MAX_BYTES)
+    if note.message != message:
+        cure = f"Add it before {give_up_at:%H:%M} UTC, see docs/callbacks.md."
+        return Write(note.model_copy(update={"message": message}), cure)
+    return Wait(min(give_up_at - now, _RECHECK))
+
+
+def warning(note: Notification, cure: str) -> CallbackWarning | None:
+    """The Warning Event about a stored notification. None: it needs none.
+
+    A failed delivery attempt needs none, because the next one follows by itself.
+    """
+    if note.state is NotifyState.GAVE_UP:
+        return CallbackWarning("CallbackGaveUp", f"{note.message}. The operator sends no callback.")
+    return CallbackWarning("CallbackWaits", f"{note.message}. {cure}") if cure else None
 
 
 def after_response(conversion: Conversion, now: datetime, response: Response) -> Notification:
@@ -170,41 +199,3 @@ def next_send_time(
     delay = min(max(FIRST_DELAY * 2 ** min(attempts - 1, 16), retry_after), LONGEST_DELAY)
     due = last_attempt + delay
     return due if due < ended + GIVE_UP_AFTER else None
-
-
-def url_problem(url: str, allowed_hosts: frozenset[str]) -> str | None:
-    """Why callbacks must not go to ``url``. None: they may. The text never contains the URL.
-
-    ``allowed_hosts`` are exact names in lower case. The empty set allows no host.
-    """
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
-        _ = parts.port  # raises for a port that is not a number below 65536
-    except ValueError:
-        return "The URL is invalid"
-    if parts.scheme not in ("http", "https"):
-        return "The URL does not begin with http:// or https://"
-    if "@" in parts.netloc:
-        return "The URL contains a user name or password"
-    if not host or host not in allowed_hosts:
-        return "The host of the URL is not in CONVERTER_CALLBACK_HOSTS"
-    return None
-
-
-def may_connect(address: str) -> bool:
-    """Whether a callback may go to this IP address. It may go to private addresses."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(ip, IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if ip in NAT64:
-            inner = IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return may_connect(str(inner))
-    forbidden = ip.is_link_local or ip.is_loopback or ip.is_unspecified or ip.is_multicast
-    # is_reserved includes the deprecated IPv6 forms of IPv4 addresses.
-    forbidden = forbidden or ip.is_reserved or ip in THIS_NETWORK
-    return not forbidden and not any(ip in network for network in METADATA_SERVICES)

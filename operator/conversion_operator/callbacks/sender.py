@@ -19,7 +19,8 @@ import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from conversion_operator.callbacks.policy import Response, may_connect
+from conversion_operator.callbacks.addresses import may_connect
+from conversion_operator.callbacks.policy import Response
 
 TIMEOUT_SECONDS: Final = 10.0
 _LOOKUP_THREADS: Final = 8

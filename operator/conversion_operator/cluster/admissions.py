@@ -1,8 +1,11 @@
-"""Formats and parses the admissions on the Lease: the attempts that the leader is about to start.
+"""Formats and parses what the leader records on the Lease.
 
-The leader writes the list before it creates the first of these Jobs. The next leader counts each
-listed attempt as started. So if a create request of the former leader arrives late, its attempt
-already has a slot.
+The admissions are the attempts that the leader is about to start. The leader writes the list before
+it creates the first of these Jobs. The next leader counts each listed attempt as started. So if a
+create request of the former leader arrives late, its attempt already has a slot.
+
+The slots in use are recorded by namespace, without the admissions. The next leader counts them for
+a namespace whose Jobs and pods it cannot list.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ from typing import Final
 from conversion_operator.api import names
 
 ANNOTATION: Final = f"{names.GROUP}/admitted"
+SLOTS_ANNOTATION: Final = f"{names.GROUP}/slots"
 
 MAX_ENTRIES: Final = 1000
 """Kubernetes allows 256 KiB for all annotations of an object. An entry has about 40 bytes."""
 
 _ENTRY: Final = re.compile(r"([0-9a-zA-Z-]{1,64})\.(0|[1-9][0-9]{0,8})")
+_SLOTS_ENTRY: Final = re.compile(r"([0-9a-z-]{1,63})=([1-9][0-9]{0,8})")
 
 
 def format_admissions(admissions: Mapping[str, int]) -> str:
@@ -44,3 +49,16 @@ def parse_admissions(text: object) -> dict[str, int]:
 def admissions_that_still_fit(listed: int) -> int:
     """How many more admissions fit on the Lease when ``listed`` are already on it."""
     return max(0, MAX_ENTRIES - listed)
+
+
+def format_slots(slots: Mapping[str, int]) -> str:
+    """Format numbers of slots by namespace as sorted text. Omits namespaces without slots."""
+    return ",".join(f"{name}={number}" for name, number in sorted(slots.items()) if number > 0)
+
+
+def parse_slots(text: object) -> dict[str, int]:
+    """Parse the text of :func:`format_slots`. Ignores invalid entries."""
+    if not isinstance(text, str):
+        return {}
+    found = (_SLOTS_ENTRY.fullmatch(entry) for entry in text.split(","))
+    return {match[1]: int(match[2]) for match in found if match}

@@ -12,8 +12,14 @@ import aiohttp
 from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
-from conversion_operator.cluster.admissions import ANNOTATION, format_admissions
+from conversion_operator.cluster.admissions import (
+    ANNOTATION,
+    SLOTS_ANNOTATION,
+    format_admissions,
+    format_slots,
+)
 from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Unavailable
+from conversion_operator.cluster.mark_key import format_key
 from conversion_operator.cluster.objects import (
     Body,
     Event,
@@ -49,8 +55,14 @@ class Cluster(Client):
         :func:`parsing.parse_list` describes ``find_known``.
         """
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
-        body = await self._transport.request("GET", _path(resource, namespace), query)
-        return parsing.parse_list(parsing.PARSERS[resource], body, partial(find_known, resource))
+        parsed = await self._transport.list_pages(
+            _path(resource, namespace),
+            query,
+            lambda page: parsing.parse_list(
+                parsing.PARSERS[resource], page, partial(find_known, resource)
+            ),
+        )
+        return parsing.join_pages(parsed)
 
     async def watch(
         self, resource: Resource, namespace: str, version: str
@@ -75,8 +87,10 @@ class Cluster(Client):
     async def list_pods(self, namespace: str, conversion_uid: str) -> tuple[Pod, ...]:
         """LIST the pods of one conversion, by label."""
         query = [("labelSelector", f"{names.UID_LABEL}={conversion_uid}")]
-        body = await self._transport.request("GET", _path(Resource.PODS, namespace), query)
-        return parsing.parse_list(parsing.parse_pod, body).items
+        parsed = await self._transport.list_pages(
+            _path(Resource.PODS, namespace), query, partial(parsing.parse_list, parsing.parse_pod)
+        )
+        return parsing.join_pages(parsed).items
 
     async def delete_job(self, job: Job, *, foreground: bool) -> None:
         """DELETE a Job by name and uid."""
@@ -206,7 +220,11 @@ def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
     metadata = {
         "name": name,
         "namespace": namespace,
-        "annotations": {ANNOTATION: format_admissions(lease.admissions)},
+        "annotations": {
+            ANNOTATION: format_admissions(lease.admissions),
+            **format_key(lease.key),
+            SLOTS_ANNOTATION: format_slots(lease.slots),
+        },
     }
     if lease.version:
         metadata["resourceVersion"] = lease.version

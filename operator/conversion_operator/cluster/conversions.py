@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Final
+
+from kubernetes.aio.client import Configuration
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.cluster.errors import Expired
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
-from conversion_operator.cluster.parsing import parse_conversion, parse_event, parse_list
+from conversion_operator.cluster.parsing import (
+    join_pages,
+    parse_conversion,
+    parse_event,
+    parse_list,
+)
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core import admission
 from conversion_operator.core.model import Conversion, Key, Policy
+
+_LISTS_AT_ONCE: Final = 4
+"""How many lists are collected at the same time. A list may have all objects of a namespace, and
+every caller can ask for one. The others wait."""
 
 __all__ = ["Caller", "Conversion", "ConversionClient", "queue_positions"]
 
@@ -26,10 +40,15 @@ class Caller:
     username: str
     uid: str = ""
     groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class ConversionClient(Client):
     """The requests that the gateway makes. Every method raises a ClusterError."""
+
+    def __init__(self, configuration: Configuration, user_agent: str) -> None:
+        super().__init__(configuration, user_agent)
+        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
 
     async def create(
         self,
@@ -63,9 +82,7 @@ class ConversionClient(Client):
 
         ``labels`` is a label selector. "": all ConversionJobs.
         """
-        query = [("labelSelector", labels)] if labels else []
-        body = await self._transport.request("GET", _path(namespace), query)
-        return parse_list(parse_conversion, body)
+        return await self._list(namespace, [("labelSelector", labels)] if labels else [])
 
     async def list_at(self, namespace: str, version: str) -> ObjectList[Conversion]:
         """LIST the state at this version, from the history of the server.
@@ -73,12 +90,16 @@ class ConversionClient(Client):
         Raises Expired, or another ClusterError, if the server cannot read this version.
         """
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
-        body = await self._transport.request("GET", _path(namespace), query)
-        objects = parse_list(parse_conversion, body)
+        objects = await self._list(namespace, query)
         if objects.version != version:
             # A server may ignore resourceVersionMatch, so clients must check the version.
             raise Expired(f"asked for a list of version {version}, got version {objects.version}")
         return objects
+
+    async def _list(self, namespace: str, query: list[tuple[str, str]]) -> ObjectList[Conversion]:
+        parse = partial(parse_list, parse_conversion)
+        async with self._lists:
+            return join_pages(await self._transport.list_pages(_path(namespace), query, parse))
 
     async def watch(
         self, namespace: str, version: str, name: str = ""
@@ -113,7 +134,13 @@ class ConversionClient(Client):
         if not status.get("authenticated") or audience not in (status.get("audiences") or ()):
             return None
         user = status["user"]
-        return Caller(user["username"], user.get("uid", ""), tuple(user.get("groups") or ()))
+        extra = sorted((user.get("extra") or {}).items())
+        return Caller(
+            user["username"],
+            user.get("uid", ""),
+            tuple(user.get("groups") or ()),
+            tuple((key, tuple(values)) for key, values in extra),
+        )
 
     async def review_access(self, caller: Caller, verb: str, namespace: str) -> bool:
         """POST a SubjectAccessReview: whether the caller may do ``verb`` on conversionjobs."""
@@ -128,6 +155,7 @@ class ConversionClient(Client):
             "user": caller.username,
             "uid": caller.uid,
             "groups": list(caller.groups),
+            "extra": {key: list(values) for key, values in caller.extra},
             "resourceAttributes": attributes,
         }
         body = {"apiVersion": kind, "kind": "SubjectAccessReview", "spec": spec}
@@ -141,7 +169,9 @@ def queue_positions(conversions: Iterable[Conversion], now: datetime) -> dict[st
 
     Uses the operator's own code, so that the gateway and the operator agree.
     """
-    queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, Policy())
+    # The gateway does not know the operator's bounds.
+    policy = Policy(max_cpu="", max_memory="")
+    queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, policy)
     return {uid: position for position, uid in enumerate(queue.order, 1)}
 
 

@@ -7,7 +7,7 @@ a new pod has almost no status. One malformed object must not stop a list or a w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -16,7 +16,13 @@ from pydantic import ValidationError
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
-from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
+from conversion_operator.cluster.admissions import (
+    ANNOTATION,
+    SLOTS_ANNOTATION,
+    parse_admissions,
+    parse_slots,
+)
+from conversion_operator.cluster.mark_key import parse_key
 from conversion_operator.cluster.objects import (
     Body,
     Lease,
@@ -25,11 +31,24 @@ from conversion_operator.cluster.objects import (
     Resource,
     WatchEvent,
 )
-from conversion_operator.core.model import EPOCH, Conversion, Job, Key, Pod, Terminated
+from conversion_operator.core.model import (
+    CONVERSION_KIND,
+    EPOCH,
+    JOB_KIND,
+    Controller,
+    Conversion,
+    Job,
+    Key,
+    Pod,
+    Terminated,
+)
 
 Value = TypeVar("Value", bound=Object)
 
 logger = logging.getLogger(__name__)
+
+_TEXT_MAX: Final = 4096
+"""The longest text that is kept, in characters. A termination message has at most 4096 bytes."""
 
 
 def parse_list(
@@ -37,7 +56,8 @@ def parse_list(
     body: Body,
     find_known: Callable[[str], Value | None] = lambda _: None,
 ) -> ObjectList[Value]:
-    """Parse a list. Runs over all objects of a resource, once a minute for each reflector.
+    """Parse a page of a list. The pages of a list together have all objects of a resource, and
+    each reflector lists once a minute.
 
     ``find_known`` returns the value that the caller already has for a uid. A value of the same
     version is used again: parsing all objects would block the event loop for a second or more.
@@ -53,6 +73,13 @@ def parse_list(
         if value is not None:
             items.append(value)
     return ObjectList(tuple(items), body["metadata"]["resourceVersion"])
+
+
+def join_pages(parsed: Sequence[ObjectList[Value]]) -> ObjectList[Value]:
+    """The list that these pages make up."""
+    return ObjectList(
+        tuple(item for page in parsed for item in page.items), version=parsed[0].version
+    )
 
 
 def parse_event(parse: Callable[[Body], Value], event: WatchEvent[Body]) -> WatchEvent[Value]:
@@ -104,13 +131,13 @@ def parse_conversion(body: Body) -> Conversion:
         status=status,
         spec_error=spec_error,
         annotations={
-            name: text
+            name: text[:_TEXT_MAX]
             for name, text in (meta.get("annotations") or {}).items()
-            if name.startswith(f"{names.GROUP}/") and isinstance(text, str)
+            if name in names.ANNOTATIONS and isinstance(text, str)
         },
-        conversion_type=str(raw_spec.get("conversionType") or ""),
-        input_file=str(raw_spec.get("inputFile") or ""),
-        output_file=str(raw_spec.get("outputFile") or ""),
+        conversion_type=_text(raw_spec.get("conversionType")),
+        input_file=_text(raw_spec.get("inputFile")),
+        output_file=_text(raw_spec.get("outputFile")),
     )
 
 
@@ -118,7 +145,6 @@ def parse_job(body: Body) -> Job:
     """Parse a Job with our labels."""
     meta = body["metadata"]
     labels = meta.get("labels") or {}
-    uid = labels.get(names.UID_LABEL, "")
     ended = next(
         (
             condition
@@ -134,15 +160,16 @@ def parse_job(body: Body) -> Job:
         name=meta["name"],
         uid=meta["uid"],
         version=int(meta["resourceVersion"]),
-        conversion_uid=uid,
-        owned=_owned_by(meta, uid),
+        conversion_uid=labels.get(names.UID_LABEL, ""),
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
+        controller=_controller(meta),
+        mark=_mark(meta),
         deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         finished=ended.get("type"),
         finished_at=parse_time(ended.get("lastTransitionTime")),
-        failure=ended.get("reason", "") if ended.get("type") == "Failed" else "",
-        image=containers[0].get("image", ""),
+        failure=_text(ended.get("reason")) if ended.get("type") == "Failed" else "",
+        image=_text(containers[0].get("image")),
     )
 
 
@@ -162,34 +189,40 @@ def parse_pod(body: Body) -> Pod:
         conversion_uid=labels.get(names.UID_LABEL, ""),
         job_name=labels.get("batch.kubernetes.io/job-name", ""),
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
-        phase=status.get("phase", "Pending"),
-        reason=status.get("reason", ""),
-        message=status.get("message", ""),
-        node=(body.get("spec") or {}).get("nodeName", ""),
+        created=parse_time(meta.get("creationTimestamp")) or EPOCH,
+        controller=_controller(meta),
+        mark=_mark(meta),
+        phase=_text(status.get("phase")) or "Pending",
+        reason=_text(status.get("reason")),
+        message=_text(status.get("message")),
+        node=_text((body.get("spec") or {}).get("nodeName")),
         deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         unschedulable=(
-            scheduled.get("message", "no node fits")
+            _text(scheduled.get("message")) or "no node fits"
             if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
             else ""
         ),
-        waiting_reason=waiting.get("reason", ""),
-        waiting_message=waiting.get("message", ""),
+        waiting_reason=_text(waiting.get("reason")),
+        waiting_message=_text(waiting.get("message")),
         running_since=parse_time(running.get("startedAt")),
         terminated=_parse_terminated(state.get("terminated")),
-        disruption=disrupted.get("reason", "") if disrupted.get("status") == "True" else "",
-        disruption_message=disrupted.get("message", ""),
+        disruption=_text(disrupted.get("reason")) if disrupted.get("status") == "True" else "",
+        disruption_message=_text(disrupted.get("message")),
     )
 
 
 def parse_lease(body: Body) -> Lease:
     """Parse a Lease of the operator."""
     meta, spec = body["metadata"], body.get("spec") or {}
+    annotations = meta.get("annotations") or {}
     return Lease(
         holder=spec.get("holderIdentity") or "",
         version=meta["resourceVersion"],
         duration=spec.get("leaseDurationSeconds") or 0,
         transitions=spec.get("leaseTransitions") or 0,
-        admissions=parse_admissions((meta.get("annotations") or {}).get(ANNOTATION)),
+        admissions=parse_admissions(annotations.get(ANNOTATION)),
+        key=parse_key(annotations),
+        slots=parse_slots(annotations.get(SLOTS_ANNOTATION)),
     )
 
 
@@ -200,15 +233,23 @@ PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
 }
 
 
-def _owned_by(meta: Body, uid: str) -> bool:
-    """Whether the ConversionJob with this uid is the controller of an object.
+def _controller(meta: Body) -> Controller | None:
+    """The controller of an object. None if it has none.
 
-    Names and labels are no proof, because every user can write them.
+    Only the kinds of our own chain are told by their short name: another API group may have a kind
+    of the same name.
     """
-    return bool(uid) and any(
-        owner.get("controller") and owner.get("uid") == uid and owner.get("kind") == names.KIND
-        for owner in meta.get("ownerReferences") or ()
-    )
+    for owner in meta.get("ownerReferences") or ():
+        if owner.get("controller"):
+            group, _, _ = str(owner.get("apiVersion")).rpartition("/")
+            kind = str(owner.get("kind"))
+            known = (group, kind) in ((names.GROUP, CONVERSION_KIND), ("batch", JOB_KIND))
+            return Controller(kind if known else f"{group}/{kind}", str(owner.get("uid")))
+    return None
+
+
+def _mark(meta: Body) -> str:
+    return str((meta.get("annotations") or {}).get(names.MARK_ANNOTATION) or "")
 
 
 def _container_state(status: Body) -> Body:
@@ -222,8 +263,8 @@ def _parse_terminated(body: Body | None) -> Terminated | None:
         return None
     return Terminated(
         exit_code=body.get("exitCode", -1),
-        reason=body.get("reason", ""),
-        message=body.get("message", ""),
+        reason=_text(body.get("reason")),
+        message=_text(body.get("message")),
         started_at=parse_time(body.get("startedAt")),
         finished_at=parse_time(body.get("finishedAt")),
     )
@@ -237,6 +278,11 @@ def _condition(body: Body, kind: str) -> Body:
     return next((c for c in _conditions(body) if c.get("type") == kind), {})
 
 
+def _text(value: object) -> str:
+    """The text, cut to a length that can be kept. "" if there is none."""
+    return str(value or "")[:_TEXT_MAX]
+
+
 def _number(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() else 0
 
@@ -244,4 +290,5 @@ def _number(text: str | None) -> int:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "spec"
-    return f"spec.{where}: {first['msg']}" if where != "spec" else f"spec: {first['msg']}"
+    text = f"spec.{where}: {first['msg']}" if where != "spec" else f"spec: {first['msg']}"
+    return _text(text)

@@ -1,5 +1,8 @@
 """Lists and watches one resource of one namespace, for an event handler.
 
+A list that is refused or not answered is unknown, never empty: the handler keeps what it has, and
+the observer learns that the list is not known.
+
 Watches are fast but not reliable: they end, expire, or stay open without sending events. So the
 reflector lists again every minute, even if its watch looks healthy. The list repairs missed events,
 including deletions.
@@ -9,13 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Protocol
 
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Expired, Rejected, Unavailable
-from conversion_operator.cluster.objects import EventHandler, ObjectList, Resource
+from conversion_operator.cluster.objects import EventHandler, Resource
 
 RELIST_SECONDS: Final = 60.0
 _FIRST_DELAY_SECONDS: Final = 0.5
@@ -24,11 +29,21 @@ _LONGEST_DELAY_SECONDS: Final = 15.0
 logger = logging.getLogger(__name__)
 
 
-class Reflector:
-    """Passes complete lists to ``handler`` and, if ``watching``, the watch events between them.
+class ListObserver(Protocol):
+    """Learns what becomes of each list request."""
 
-    It calls ``on_list`` before each list request.
-    """
+    def requested(self, resource: Resource, namespace: str) -> None:
+        """A list request is about to be sent."""
+
+    def answered(self, resource: Resource, namespace: str, requested_at: float) -> None:
+        """The list that was requested at this monotonic time was answered."""
+
+    def refused(self, resource: Resource, namespace: str, reason: str) -> None:
+        """The API server does not allow the list."""
+
+
+class Reflector:
+    """Passes complete lists to ``handler`` and, if ``watching``, the watch events between them."""
 
     def __init__(
         self,
@@ -36,14 +51,26 @@ class Reflector:
         resource: Resource,
         namespace: str,
         handler: EventHandler,
-        on_list: Callable[[], None],
+        observer: ListObserver,
         *,
         watching: bool = True,
     ) -> None:
         self.name = f"{resource} in {namespace}"
-        self._cluster, self._handler, self._on_list = cluster, handler, on_list
-        self._resource, self._namespace = resource, namespace
+        self._cluster, self._handler, self._observer = cluster, handler, observer
+        self.resource, self._namespace = resource, namespace
         self._watching = watching
+        # What failed last: list, watch or both.
+        self._failing: set[str] = set()
+        self._watch_backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
+        self._relist_requested = False
+        # The timeout of the current watch or delay. None while a list is under way.
+        self._pause: asyncio.Timeout | None = None
+
+    def relist(self) -> None:
+        """List again now. A list that is under way is followed by another one."""
+        self._relist_requested = True
+        if self._pause is not None and not self._pause.expired():
+            self._pause.reschedule(0)
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -51,52 +78,84 @@ class Reflector:
         while True:
             try:
                 version = await self._list()
-                backoff.reset()
-                await self._follow(version)
-            except Rejected as error:
-                # Without the right to list, the operator cannot have created Jobs there. With an
-                # empty list, the store is complete, so the other namespaces can start.
-                self._handler.replace(self._resource, self._namespace, ObjectList((), "0"))
-                logger.error(
-                    "May not list %s. Apply deploy/namespace there, or remove the namespace from "
-                    "WATCH_NAMESPACES: %s",
-                    self.name,
-                    error,
-                )
-                await asyncio.sleep(_LONGEST_DELAY_SECONDS)
             except ClusterError as error:
-                requested = error.retry_after if isinstance(error, Unavailable) else None
-                delay = max(requested or 0.0, backoff.next())
-                logger.warning(
-                    "Cannot list or watch %s; retrying in %.1f s: %s", self.name, delay, error
-                )
-                await asyncio.sleep(delay)
+                if isinstance(error, Rejected):
+                    self._observer.refused(self.resource, self._namespace, str(error))
+                self._log_failure("list", error)
+                await self._wait(_delay(error, backoff))
+                continue
+            backoff.reset()
+            await self._follow(version)
+
+    def _log_failure(self, verb: str, error: ClusterError) -> None:
+        """Log the first failure in a row. The others would fill the log."""
+        level = logging.DEBUG if verb in self._failing else logging.ERROR
+        self._failing.add(verb)
+        cure = ""
+        if isinstance(error, Rejected):
+            cure = ". Apply deploy/namespace there, or remove the namespace from WATCH_NAMESPACES"
+        logger.log(level, "Cannot %s %s; retrying: %s%s", verb, self.name, error, cure)
+
+    def _log_success(self, verb: str) -> None:
+        if verb in self._failing:
+            self._failing.discard(verb)
+            logger.info("Can %s %s again", verb, self.name)
 
     async def _list(self) -> str:
-        self._on_list()
+        self._relist_requested = False
+        self._observer.requested(self.resource, self._namespace)
+        requested_at = time.monotonic()
         find_known = self._handler.find_known
-        objects = await self._cluster.list_all(self._resource, self._namespace, find_known)
-        self._handler.replace(self._resource, self._namespace, objects)
+        objects = await self._cluster.list_all(self.resource, self._namespace, find_known)
+        self._handler.replace(self.resource, self._namespace, objects)
+        self._observer.answered(self.resource, self._namespace, requested_at)
+        self._log_success("list")
         return objects.version
 
     async def _follow(self, version: str) -> None:
         """Watch until the next list is due. Without ``watching``, only wait."""
         if not self._watching:
-            await asyncio.sleep(RELIST_SECONDS)
+            await self._wait(RELIST_SECONDS)
             return
         try:
-            async with asyncio.timeout(RELIST_SECONDS):
+            async with self._limited(RELIST_SECONDS):
                 while True:
                     version = await self._watch(version)
+                    self._watch_backoff.reset()
         except TimeoutError:
-            return
+            self._watch_backoff.reset()
         except Expired:
             # A watch expires now and then. The delay protects a server that always returns 410.
-            await asyncio.sleep(_FIRST_DELAY_SECONDS)
+            await self._wait(_FIRST_DELAY_SECONDS)
+        except ClusterError as error:
+            # The list is known. Without a watch, it is repeated more often.
+            self._log_failure("watch", error)
+            await self._wait(_delay(error, self._watch_backoff))
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but not after a call of :meth:`relist`."""
+        with suppress(TimeoutError):
+            async with self._limited(seconds):
+                await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def _limited(self, seconds: float) -> AsyncIterator[None]:
+        """A timeout that :meth:`relist` ends early."""
+        try:
+            async with asyncio.timeout(0 if self._relist_requested else seconds) as self._pause:
+                yield
+        finally:
+            self._pause = None
 
     async def _watch(self, version: str) -> str:
         """Watch until the server ends the watch. Returns the version to watch from next."""
-        async for event in self._cluster.watch(self._resource, self._namespace, version):
+        async for event in self._cluster.watch(self.resource, self._namespace, version):
             version = event.version
             self._handler.apply(event)
+            self._log_success("watch")
         return version
+
+
+def _delay(error: ClusterError, backoff: Backoff) -> float:
+    requested = error.retry_after if isinstance(error, Unavailable) else None
+    return max(requested or 0.0, backoff.next())

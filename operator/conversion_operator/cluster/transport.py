@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import orjson
 from kubernetes.aio import client, config
 
+from conversion_operator.cluster import pages
 from conversion_operator.cluster.errors import (
     ClusterError,
     Conflict,
@@ -37,6 +38,13 @@ _WRITE_TIMEOUT: Final = aiohttp.ClientTimeout(total=8, connect=5)
 # The server ends a watch after this time. If it does not, the connection is broken.
 _WATCH_SECONDS: Final = 45
 _WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
+# How many pages of lists are in memory at the same time. Others wait until one has been parsed.
+_PAGES_AT_ONCE: Final = 4
+# How often a list is started again because its next page has expired.
+_LIST_RESTARTS: Final = 3
+_VERSION: Final = "resourceVersion"
+
+Page = TypeVar("Page")
 
 
 async def load_configuration() -> client.Configuration:
@@ -64,6 +72,7 @@ class Transport:
         # The clock of this machine, until the first response.
         self._server_time = datetime.now(UTC)
         self._server_time_at = time.monotonic()
+        self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -89,11 +98,66 @@ class Transport:
         ]
         response = await self.send("GET", path, query, limits=_WATCH_TIMEOUT)
         try:
-            async for line in response.content:
-                if line.strip():
-                    yield _parse_line(line)
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            async for line in pages.read_lines(response.content):
+                yield _parse_line(line)
+        except (
+            *(aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError),
+            pages.TooLarge,
+        ) as error:
             raise Unavailable(f"the watch of {path} broke: {error!r}") from error
+        finally:
+            response.close()
+
+    async def list_pages(
+        self, path: str, query: list[tuple[str, str]], parse: Callable[[Body], Page]
+    ) -> list[Page]:
+        """LIST in pages. Returns what ``parse`` returns for each page. Raises a ClusterError.
+
+        All pages show the same state of the server. If the server no longer has this state, the
+        list starts again, so the result is never a part of a list.
+        """
+        parsed: list[Page] = []
+        limit, token, restarts = pages.FIRST_LIMIT, "", 0
+        while True:
+            try:
+                page, token, size = await self._list_page(path, query, limit, token, parse)
+            except pages.TooLarge:
+                if limit == 1:
+                    raise Unavailable(f"GET {path}: an object is too large to read") from None
+                limit = pages.smaller_limit(limit)
+                continue
+            except Expired:
+                if not token or restarts == _LIST_RESTARTS:
+                    raise
+                parsed, token, restarts = [], "", restarts + 1
+                continue
+            parsed.append(page)
+            if not token:
+                return parsed
+            limit = pages.larger_limit(limit, size)
+
+    async def _list_page(
+        self,
+        path: str,
+        query: list[tuple[str, str]],
+        limit: int,
+        token: str,
+        parse: Callable[[Body], Page],
+    ) -> tuple[Page, str, int]:
+        """One page, the token of the next page, "" if there is none, and the size in bytes."""
+        query = [*query, ("limit", str(limit))]
+        if token:
+            # The token names the version. The server rejects a request that has both.
+            query = [(name, value) for name, value in query if not name.startswith(_VERSION)]
+            query.append(("continue", token))
+        response = await self.send("GET", path, query)
+        try:
+            async with self._pages:
+                raw = await pages.read_page(response.content)
+                body: dict[str, Any] = orjson.loads(raw)
+                return parse(body), body["metadata"].get("continue") or "", len(raw)
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+            raise Unavailable(f"GET {path}: the response is incomplete: {error!r}") from error
         finally:
             response.close()
 
@@ -103,10 +167,12 @@ class Transport:
         """Send a request and return the JSON of the response. Raises a ClusterError."""
         response = await self.send(verb, path, query or [], body)
         try:
-            content: dict[str, Any] = orjson.loads(await response.read())
+            content: dict[str, Any] = orjson.loads(await pages.read_page(response.content))
             return content
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError, pages.TooLarge) as error:
             raise Unavailable(f"{verb} {path}: the response is incomplete: {error!r}") from error
+        finally:
+            response.close()
 
     async def send(
         self,

@@ -9,8 +9,13 @@ process is suspended, loses leadership and then sends a create request late, the
 holds a slot for that conversion.
 
 If the response to a create request is lost, the operator does not know whether the Job exists. So
-a reservation ends only when the Job is in the store, when the API server rejected the most recent
-request, or when the attempt may no longer start and no earlier request can still create the Job.
+a reservation ends only when the Job is in the store, or when no request can create it any more: the
+API server rejected the most recent request, or the attempt may no longer start, and no earlier
+request is without a response.
+
+Nothing starts in a namespace before its lists were answered in this term. The other namespaces wait
+for these lists for a limited time. After that, such a namespace counts with the slots that a leader
+last recorded for it on the Lease.
 """
 
 from __future__ import annotations
@@ -19,18 +24,17 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, Final
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Phase
 from conversion_operator.cluster.admissions import admissions_that_still_fit
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
-from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
-from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, slots_held
+from conversion_operator.controller.slots import SlotCounter
+from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion, Policy
@@ -72,8 +76,11 @@ class Admitter:
         self._prepared_term = 0
         self.queue = Queue((), {})
         self._context, self._enqueue = context, enqueue
-        self._cluster, self._store = context.cluster, context.store
-        self._reserved: set[str] = set()
+        self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
+        # The namespace of each uid that has a reservation. "" if a former leader admitted it: the
+        # Lease does not record the namespace.
+        self._reserved: dict[str, str] = {}
+        self._slots = SlotCounter(context.store, context.sync)
         # Cached responses of the API server, each with its expiry by the monotonic clock.
         self._claim_cache: dict[str, tuple[bool, float]] = {}
         self._rejections: dict[str, tuple[Block, float]] = {}
@@ -101,25 +108,28 @@ class Admitter:
 
     async def _run_pass(self) -> float:
         """Run one pass. Returns the longest wait before the next pass, in seconds."""
-        if not self._context.may_act():
+        if not self._context.leads():
             return _NOT_READY_DELAY
         policy = self._context.settings.current.policy()
-        if self._prepared_term != self._leadership.term and not await self._prepare_term(policy):
+        if self._prepared_term != self._leadership.term:
+            self._take_over(policy)
+        if self._sync.awaited():
             return _NOT_READY_DELAY
         obstacles = await self._find_obstacles(policy)
         if self._prepared_term != self._leadership.term:
             return 0.05  # this operator lost leadership and became leader again meanwhile
-        # Do not await between here and `self._reserved.update(batch)`: no watch event and no task
+        # Do not await between here and the update of `self._reserved`: no watch event and no task
         # that creates a Job may run between counting and reserving the slots.
         now = self._cluster.now()
-        children = self._store.all_children()
-        queue = build_queue(self._store.conversions(), children, obstacles, now, policy)
+        conversions, children = self._conversions(), self._store.all_children()
+        queue = build_queue(conversions, children, obstacles, now, policy)
         queue = _without(queue, self._reserved)
-        held = slots_held(children, self._reserved, self._uids_lost_with_node())
-        batch = self._select(queue, held, policy)
-        self._reserved.update(batch)
+        held = self._slots.held(self._reserved)
+        batch = self._select(queue, conversions, held, policy)
+        self._reserved |= {c.key.uid: c.key.namespace for c in conversions if c.key.uid in batch}
         if batch and not await self._leadership.record_admissions(batch, self._prepared_term):
-            self._reserved.difference_update(batch)
+            for uid in batch:
+                del self._reserved[uid]
             return _NOT_READY_DELAY
         for uid, attempt in batch.items():
             self._start(uid, attempt, policy)
@@ -130,7 +140,20 @@ class Admitter:
         has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
         return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_INTERVAL)
 
-    def _select(self, queue: Queue, held: int, policy: Policy) -> dict[str, int]:
+    def _conversions(self) -> list[Conversion]:
+        """The conversions whose namespace is known well enough to start one there."""
+        known = {name for name in self._sync.namespaces if self._sync.admissible(name)}
+        return [c for c in self._store.conversions() if c.key.namespace in known]
+
+    def slots_to_record(self) -> Mapping[str, int]:
+        """The slots in use by namespace, for the next write of the Lease."""
+        if self._prepared_term != self._leadership.term:
+            return self._leadership.inherited_slots
+        return self._slots.to_record(self._reserved)
+
+    def _select(
+        self, queue: Queue, conversions: Iterable[Conversion], held: int, policy: Policy
+    ) -> dict[str, int]:
         """The attempt number to start now, by uid.
 
         SWEEP_ATTEMPT stands for a sweep, the Job that removes what a killed attempt left behind.
@@ -143,9 +166,7 @@ class Admitter:
         }
         spare = free_for_sweeps(len(queue.order), held, policy)
         if spare:
-            wanted = wanted_sweeps(
-                self._store.conversions(), self._store.all_children(), self._cluster.now()
-            )
+            wanted = wanted_sweeps(conversions, self._store.all_children(), self._cluster.now())
             # A sweep is not in the queue, so no block holds it back. A sweep that was rejected a
             # few seconds ago must wait, or each pass would request it again.
             unavailable = self._reserved | self._rejections.keys()
@@ -168,19 +189,9 @@ class Admitter:
         metrics.queued.set(len(self.queue.order))
         metrics.blocked.set(len(self.queue.blocks))
         metrics.running.set(held)
+        metrics.foreign_children.set(self._store.foreign_count())
         metrics.limit.set(policy.max_parallel)
         metrics.enabled.set(policy.enabled)
-
-    def _uids_lost_with_node(self) -> frozenset[str]:
-        """The conversions that failed because their node did not come back.
-
-        Their attempts no longer take a slot. Walks all conversions on every pass.
-        """
-        return frozenset(
-            c.key.uid
-            for c in self._store.conversions()
-            if c.status and c.status.phase is Phase.FAILED and c.status.reason == Reason.NODE_LOST
-        )
 
     async def _find_obstacles(self, policy: Policy) -> Obstacles:
         """The namespaces without a claim, and the rejections that have not expired.
@@ -188,8 +199,12 @@ class Admitter:
         Walks all conversions on every pass. Sends one request for each
         namespace if the cached response about its claim has expired.
         """
-        namespaces = {c.key.namespace for c in self._store.conversions() if not c.finished}
-        missing = {n for n in namespaces if not await self._claim_exists(n, policy.claim_name)}
+        namespaces = sorted({c.key.namespace for c in self._conversions() if not c.finished})
+        # At the same time: a request that gets no response must not delay the others.
+        exist = await asyncio.gather(
+            *(self._claim_exists(n, policy.claim_name) for n in namespaces)
+        )
+        missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
         # This comes after the last await, so that a rejection that arrives during the claim checks
         # counts in this pass.
         now = time.monotonic()
@@ -211,36 +226,21 @@ class Admitter:
         self._claim_cache[key] = exists, now + _CLAIM_CACHE_SECONDS
         return exists
 
-    async def _prepare_term(self, policy: Policy) -> bool:
-        """Take over the admissions of the former leader. False if that fails for now.
+    def _take_over(self, policy: Policy) -> None:
+        """Begin a term: take over the admissions and the record of slots of the former leader.
 
-        Lists all Jobs and pods again, because the watches may not have shown the last Jobs that
-        the former leader created. Runs once per term.
+        Jobs and pods are listed again, because the watches may not have shown the last Jobs that
+        the former leader created.
         """
-        term = self._leadership.term
-        try:
-            for namespace in self._context.settings.current.namespaces:
-                for resource in (Resource.JOBS, Resource.PODS):
-                    try:
-                        # Objects that the store has in the same version are not parsed again.
-                        find_known = self._store.find_known
-                        objects = await self._cluster.list_all(resource, namespace, find_known)
-                    except Rejected:
-                        # The service account has no rights in this namespace, so the former leader
-                        # has not created a Job there either. The reflector logs the missing rights.
-                        continue
-                    self._store.replace(resource, namespace, objects)
-        except ClusterError as error:
-            logger.warning("Cannot begin as leader yet; retrying: %s", error)
-            return False
+        self._prepared_term = self._leadership.term
+        self._slots.begin_term(self._leadership.inherited_slots)
+        self._sync.begin_term()
         for uid, attempt in self._leadership.inherited_admissions.items():
             if uid not in self._reserved:
-                self._reserved.add(uid)
+                self._reserved[uid] = ""
                 # The former leader may have sent the create request for this attempt, or may send
-                # it when its process resumes. We do not know when, so the time counts from now.
+                # it when its process resumes.
                 self._start(uid, attempt, policy, outcome_unknown_since=time.monotonic())
-        self._prepared_term = term
-        return True
 
     def _start(
         self, uid: str, attempt: int, policy: Policy, outcome_unknown_since: float | None = None
@@ -263,21 +263,31 @@ class Admitter:
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         try:
             while not self._is_observed(uid, attempt):
-                conversion = self._conversion_to_start(uid, attempt)
-                if conversion is None and not _may_be_created_late(outcome_unknown_since):
-                    return
-                delay = backoff.next()
+                delay, settled = backoff.next(), False
                 try:
-                    if conversion and await self._create_job(conversion, attempt, policy):
-                        return
+                    if self._can_judge(uid):
+                        conversion = self._conversion_to_start(uid, attempt)
+                        settled = conversion is None or await self._create_job(
+                            conversion, attempt, policy
+                        )
                 except ClusterError as error:
                     outcome_unknown_since = time.monotonic()
                     logger.warning(
                         "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
                     )
+                except Exception:
+                    # The request may have been sent, so the slot is held as if it had been.
+                    outcome_unknown_since = time.monotonic()
+                    self._context.metrics.errors.inc()
+                    logger.exception("Cannot create the Job of %s; retrying in %.1f s", uid, delay)
+                if settled and (
+                    self._is_observed(uid, attempt)
+                    or not _may_be_created_late(outcome_unknown_since)
+                ):
+                    return
                 await asyncio.sleep(delay)
         finally:
-            self._reserved.discard(uid)
+            self._reserved.pop(uid, None)
             self._leadership.remove_admission(uid)
             self._enqueue(uid)
             self.wake()
@@ -292,8 +302,20 @@ class Admitter:
         if attempt == SWEEP_ATTEMPT:
             return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
         if conversion is None:
-            return any(job.attempt >= attempt for job in children.jobs)
+            return any(child.attempt >= attempt for child in (*children.jobs, *children.pods))
         return latest_attempt_number(conversion, children) >= attempt
+
+    def _can_judge(self, uid: str) -> bool:
+        """True if what the store does not have of this conversion does not exist.
+
+        The namespace of an admission of a former leader is not known while the store does not have
+        its conversion. It may be any namespace whose lists are not known.
+        """
+        conversion = self._store.conversion(uid)
+        namespace = conversion.key.namespace if conversion else self._reserved.get(uid)
+        if not self._context.leads():
+            return True
+        return self._sync.admissible(namespace) if namespace else self._sync.all_synced()
 
     def _conversion_to_start(self, uid: str, attempt: int) -> Conversion | None:
         """The conversion if the attempt may still start, else None.
@@ -313,13 +335,17 @@ class Admitter:
     async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
         """Send one create request. True: the Job exists or was rejected. False: send another."""
         uid = conversion.key.uid
-        retries = conversion.status.retries if conversion.status else None
-        memory_doubled = bool(retries and retries.out_of_memory)
-        body = (
-            build_sweep(conversion, policy)
-            if attempt == SWEEP_ATTEMPT
-            else build_job(conversion, attempt, policy, memory_doubled)
-        )
+        try:
+            body = _build(conversion, attempt, policy, self._store.mark(conversion.key, attempt))
+        except Exception:
+            # Nothing was sent. Without the pause, the conversion would start again at once.
+            self._context.metrics.errors.inc()
+            logger.exception("Cannot build the Job of %s", uid)
+            message = (
+                "the operator cannot build the Job because of an unexpected error, see its log"
+            )
+            self._record_rejection(uid, Block(Reason.POD_REJECTED, message))
+            return True
         try:
             created = await self._cluster.create_job(body)
         except Conflict:
@@ -328,30 +354,41 @@ class Admitter:
             self._record_rejection(uid, _block_for_rejection(str(error)))
             return True
         # From now on the Job holds the slot, even before the watch reports it.
-        self._store.update(created)
+        self._store.adopt(conversion.key, attempt, created)
         return True
 
     async def _resolve_conflict(self, conversion: Conversion, name: str) -> bool:
         """Find out whose Job has this name.
 
-        It may be our own Job, created by a request whose response was lost, or a foreign Job.
-        False if no Job has the name any more.
+        It may be our own Job, created by a request whose response was lost, or a foreign Job. Its
+        name and its owner reference are no proof: whoever created it chose them. False if no Job
+        has the name any more.
         """
         key = conversion.key
         try:
             existing = await self._cluster.get_job(key.namespace, name)
         except NotFound:
             return False  # deleted between the two requests
-        if existing.owned and existing.conversion_uid == key.uid:
-            self._store.update(existing)
+        if self._store.adopt_if_own(key, existing):
             return True
-        message = f"Job {name} exists and does not belong to this ConversionJob"
+        message = f"Job {name} exists, but the operator did not create it for this ConversionJob"
         self._record_rejection(key.uid, Block(Reason.JOB_NAME_TAKEN, message))
         return True
 
     def _record_rejection(self, uid: str, block: Block) -> None:
         logger.warning("The Job of %s was not created: %s", uid, block.message)
         self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
+
+
+def _build(conversion: Conversion, attempt: int, policy: Policy, mark: str) -> dict[str, Any]:
+    retries = conversion.status.retries if conversion.status else None
+    memory_doubled = bool(retries and retries.out_of_memory)
+    body: dict[str, Any] = (
+        build_sweep(conversion, policy, mark)
+        if attempt == SWEEP_ATTEMPT
+        else build_job(conversion, attempt, policy, memory_doubled, mark)
+    )
+    return body
 
 
 def _may_be_created_late(outcome_unknown_since: float | None) -> bool:
@@ -362,7 +399,7 @@ def _may_be_created_late(outcome_unknown_since: float | None) -> bool:
     )
 
 
-def _without(queue: Queue, reserved: set[str]) -> Queue:
+def _without(queue: Queue, reserved: Container[str]) -> Queue:
     return Queue(
         tuple(uid for uid in queue.order if uid not in reserved), queue.blocks, queue.next_retry_at
     )

@@ -10,6 +10,7 @@ from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.settings import Settings
 from conversion_operator.controller.store import Store
+from conversion_operator.controller.sync import NamespaceSync
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,11 @@ class ControllerContext:
     settings: LiveSettings[Settings]
     metrics: Metrics
     leads: Callable[[], bool]
+    sync: NamespaceSync
 
-    def may_act(self) -> bool:
-        """True while this operator leads and its store is complete.
+    def may_act(self, namespace: str) -> bool:
+        """True while this operator leads and the lists of the namespace are known.
 
-        Without a complete store, a missing object proves nothing.
+        Without these lists, a missing object proves nothing.
         """
-        return self.leads() and self.store.complete(self.settings.current.namespaces)
+        return self.leads() and self.sync.synced(namespace)

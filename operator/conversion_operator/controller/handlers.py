@@ -22,6 +22,8 @@ from conversion_operator.cluster.parsing import parse_conversion, parse_event
 
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 60.0
+_PAGE_OBJECTS: Final = 20
+_IDLE_WORKER_SECONDS: Final = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -120,4 +122,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 45
     settings.watching.client_timeout = 60
     settings.watching.connect_timeout = 5
+    # kopf holds a page of its list in memory three times, and the last event of an object until
+    # the object's worker ends. An object may have 1.5 MB, and many may change at the same time.
+    settings.watching.chunk_size = _PAGE_OBJECTS
+    settings.queueing.idle_timeout = _IDLE_WORKER_SECONDS
     return settings

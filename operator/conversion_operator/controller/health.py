@@ -14,11 +14,13 @@ restart would not make the API server available. A reflector that no longer trie
 class Health:
     """What the event loop reports to the probes. The probes' thread may read it at any time.
 
-    ``ready`` is True once all resources of all namespaces were listed.
+    ``ready`` is True once the operator can work. ``unlisted`` says which lists it does not know,
+    "" if it knows all.
     """
 
     def __init__(self) -> None:
         self.ready = False
+        self.unlisted = ""
         self._heartbeat_at = time.monotonic()
         self._listed_at: dict[str, float] = {}
 

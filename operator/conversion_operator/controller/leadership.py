@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Final
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound
 from conversion_operator.cluster.objects import Lease
+from conversion_operator.core.identity import KEY_BYTES, MarkKey
 
 NAME: Final = "my-network-converter-operator"
 LEASE_SECONDS: Final = 30
@@ -34,7 +36,9 @@ class Leadership:
 
     ``term`` counts how often this operator became leader, 0 before the first time.
     ``inherited_admissions`` are the admissions on the Lease when the term began: the attempts, by
-    uid, that a former leader may still start.
+    uid, that a former leader may still start. ``inherited_slots`` are the slots by namespace that
+    the Lease had then. ``slots`` returns those to record now. ``on_key`` gets the key of the marks
+    when a term begins. The key stays on the Lease for all later leaders.
     """
 
     def __init__(
@@ -43,14 +47,18 @@ class Leadership:
         namespace: str,
         identity: str,
         on_change: Callable[[bool], None],
+        on_key: Callable[[MarkKey], None],
+        slots: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._cluster, self._namespace, self._identity = cluster, namespace, identity
-        self._on_change = on_change
+        self._on_change, self._on_key, self._slots = on_change, on_key, slots
+        self._key: MarkKey | None = None
         self._leads_until = 0.0
         self._observed_version, self._observed_at = "", 0.0
         self._reported = False
         self.term = 0
         self.inherited_admissions: Mapping[str, int] = {}
+        self.inherited_slots: Mapping[str, int] = {}
         self._admissions: dict[str, int] = {}
         # The Lease as we last wrote it. None if we do not know whether our last write was stored.
         self._stored: Lease | None = None
@@ -76,7 +84,7 @@ class Leadership:
             stored = self._stored
             self._admissions |= admissions
             try:
-                await self._replace(stored.version, stored.transitions)
+                await self._replace(stored.version, stored.transitions, self._slots())
             except ClusterError as error:
                 logger.warning("Cannot record admissions on the Lease: %s", error)
                 # Remove only these: other admissions may have been removed during the request.
@@ -108,10 +116,12 @@ class Leadership:
         try:
             lease = await self._cluster.get_lease(self._namespace, NAME)
         except NotFound:
-            started, ours = time.monotonic(), self._our_lease("", 0)
+            self._key = self._key or MarkKey(secrets.token_bytes(KEY_BYTES))
+            started, slots = time.monotonic(), self._slots()
+            ours = self._our_lease("", 0, slots)
             self._stored = await self._cluster.create_lease(self._namespace, NAME, ours)
             self._leads_until = started + _RENEW_DEADLINE_SECONDS
-            self._begin_term({})
+            self._begin_term({}, slots)
             return
         is_ours = lease.holder == self._identity
         if not is_ours:
@@ -123,15 +133,19 @@ class Leadership:
         is_new_term = not is_ours or not self.leads()
         if is_new_term:
             self._admissions = {**lease.admissions, **self._admissions}
-        await self._replace(lease.version, lease.transitions + (not is_ours))
+            # A Lease without a key is the Lease of a release that made no marks.
+            self._key = lease.key or self._key or self._new_key_after_upgrade()
+        # At the start of a term, our store is not up to date. The record of the last leader is.
+        slots = lease.slots if is_new_term else self._slots()
+        await self._replace(lease.version, lease.transitions + (not is_ours), slots)
         if is_new_term:
-            self._begin_term(lease.admissions)
+            self._begin_term(lease.admissions, lease.slots)
 
-    async def _replace(self, version: str, transitions: int) -> None:
+    async def _replace(self, version: str, transitions: int, slots: Mapping[str, int]) -> None:
         """Replace the Lease if it still has this version."""
         started, self._stored = time.monotonic(), None
         try:
-            ours = self._our_lease(version, transitions)
+            ours = self._our_lease(version, transitions, slots)
             self._stored = await self._cluster.replace_lease(self._namespace, NAME, ours)
         except Conflict:
             self._leads_until = 0.0  # another operator has written it
@@ -139,9 +153,14 @@ class Leadership:
         # The duration of the Lease counts from before the request: it may have been stored at once.
         self._leads_until = started + _RENEW_DEADLINE_SECONDS
 
-    def _begin_term(self, inherited_admissions: Mapping[str, int]) -> None:
-        self.inherited_admissions = inherited_admissions
+    def _begin_term(self, admissions: Mapping[str, int], slots: Mapping[str, int]) -> None:
+        self.inherited_admissions, self.inherited_slots = admissions, slots
+        if self._key is not None:
+            self._on_key(self._key)
         self.term += 1
+
+    def _new_key_after_upgrade(self) -> MarkKey:
+        return MarkKey(secrets.token_bytes(KEY_BYTES), unmarked_before=self._cluster.now())
 
     def _has_expired(self, lease: Lease) -> bool:
         """True if the holder released the Lease, or did not renew it for its whole duration.
@@ -165,8 +184,11 @@ class Leadership:
         except ClusterError as error:
             logger.warning("Cannot release the Lease; the next leader must wait for it: %s", error)
 
-    def _our_lease(self, version: str, transitions: int) -> Lease:
-        return Lease(self._identity, version, LEASE_SECONDS, transitions, dict(self._admissions))
+    def _our_lease(self, version: str, transitions: int, slots: Mapping[str, int]) -> Lease:
+        admissions = dict(self._admissions)
+        return Lease(
+            self._identity, version, LEASE_SECONDS, transitions, admissions, self._key, slots
+        )
 
     def _report_change(self) -> None:
         leads = self.leads()

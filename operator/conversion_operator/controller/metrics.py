@@ -45,10 +45,19 @@ class Metrics:
             "converter_blocked", "Conversions that wait for something other than a slot."
         )
         self.running = self._gauge("converter_running", "Slots in use.")
+        self.foreign_children = self._gauge(
+            "converter_foreign_children",
+            "Jobs and pods with the operator's labels that the operator did not create. It ignores "
+            "them.",
+        )
         self.limit = self._gauge("converter_parallel_limit", "Number of slots.")
         self.enabled = self._gauge("converter_enabled", "1 if conversions may start, otherwise 0.")
         self.leading = self._gauge(
             "converter_leading", "1 if this operator is the leader, otherwise 0."
+        )
+        self.unlisted = self._gauge(
+            "converter_namespaces_unlisted",
+            "Watched namespaces with a list that the API server has not answered, or refuses.",
         )
         self.errors = Counter(
             "converter_reconcile_errors_total",
@@ -82,6 +91,9 @@ def render_metrics(metrics: Metrics) -> str:
         "# Metrics\n\n"
         "The operator serves its metrics for Prometheus at `/metrics` on port 8080. Counters start "
         "at 0\nwhen the operator restarts.\n\n"
+        "The operator's NetworkPolicy allows metrics requests only from namespaces with the label\n"
+        "`metrics: enabled`. Set it on the namespace of Prometheus:\n"
+        "`kubectl label namespace monitoring metrics=enabled`.\n\n"
         "This page is generated from `operator/conversion_operator/controller/metrics.py` by\n"
         "`make crds`.\n\n| Metric | Type | Meaning |\n|---|---|---|\n" + rows + "\n\n"
         "PromQL queries for the figures that MY Network shows:\n\n"

@@ -45,9 +45,10 @@ def serve(port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
             return [b"Try /metrics, /healthz or /readyz\n"]
         problem = health.problem()
         if path == "/readyz" and not problem and not health.ready:
-            problem = "The first lists are not complete"
+            problem = f"Not ready. {health.unlisted}"
         start("503 Service Unavailable" if problem else "200 OK", [("Content-Type", "text/plain")])
-        return [(problem or "ok").encode() + b"\n"]
+        text = problem or (f"ok. {health.unlisted}" if health.unlisted else "ok")
+        return [text.encode() + b"\n"]
 
     server = make_server("", port, application, _Server, _Handler)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()

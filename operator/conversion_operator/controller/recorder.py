@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import posixpath
+from collections.abc import Iterable
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
@@ -16,8 +17,11 @@ from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError
 from conversion_operator.cluster.objects import Event
 from conversion_operator.controller.metrics import Metrics
-from conversion_operator.core.model import Conversion
+from conversion_operator.core.model import Conversion, Job, Pod
 from media_converter.contract import ConversionType
+
+FOREIGN_EVENTS: Final = 10
+_FOREIGN_TOLD_KEPT: Final = 1000
 
 _NORMAL: Final = frozenset({"Completed", Reason.CANCELLED})
 
@@ -33,16 +37,39 @@ class EventRecorder:
     def __init__(self, cluster: Cluster, metrics: Metrics, identity: str) -> None:
         self._cluster, self._metrics, self._identity = cluster, metrics, identity
         self._posting: set[asyncio.Task[None]] = set()
+        # The foreign objects that were recorded, by the uid of the conversion in their label.
+        self._foreign_told: dict[str, set[str]] = {}
 
     def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
         """Record the change from the conversion's former status to ``stored``."""
         event = self._log_and_count(conversion, stored)
-        if event is None:
-            return
+        if event is not None:
+            self.post(event)
+
+    def post(self, event: Event) -> None:
+        """Post an Event in the background."""
         # The event loop keeps only weak references to tasks. The set keeps this one alive.
         task = asyncio.create_task(self._post(event), name="post event")
         self._posting.add(task)
         task.add_done_callback(self._posting.discard)
+
+    def record_foreign(self, conversion: Conversion, foreign: Iterable[Job | Pod]) -> None:
+        """Record, once each, the objects with the labels of this conversion that are not its own.
+
+        At most FOREIGN_EVENTS objects of one conversion get an Event. The metric counts all.
+        """
+        for child in foreign:
+            told = self._foreign_told.setdefault(conversion.key.uid, set())
+            if len(told) >= FOREIGN_EVENTS:
+                break
+            if child.uid in told:
+                continue
+            told.add(child.uid)
+            if len(self._foreign_told) > _FOREIGN_TOLD_KEPT:
+                del self._foreign_told[next(iter(self._foreign_told))]
+            kind = "Job" if isinstance(child, Job) else "Pod"
+            _log("foreign_child", conversion, kind=kind, name=child.name)
+            self.post(Event(conversion.key, "Warning", f"Foreign{kind}", _foreign(child)))
 
     def _log_and_count(self, conversion: Conversion, new: ConversionJobStatus) -> Event | None:
         """Returns the Event to post, None if the change needs no Event."""
@@ -101,3 +128,12 @@ def _log(event: str, conversion: Conversion, **facts: object) -> None:
         "input_file": posixpath.basename(conversion.input_path),
     }
     logger.info(event, extra=extra | facts)
+
+
+def _foreign(child: Job | Pod) -> str:
+    kind = "Job" if isinstance(child, Job) else "pod"
+    return (
+        f"{kind} {child.name} has the labels of this conversion, but the operator did not create "
+        f"it. The operator ignores it. Find out who created it. To delete it: "
+        f"kubectl -n {child.namespace} delete {kind.lower()} {child.name}"
+    )

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from conversion_operator.api.spec import URL_PATTERN
+from conversion_operator.api.callback_hosts import (
+    HostLists,
+    parse_hosts,
+    parse_namespace_hosts,
+)
+from conversion_operator.api.spec import URL_PATTERN, normal_path
 from conversion_operator.cluster.settings import render_table
 from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import Policy
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
-"""The file with the key that signs callbacks, from an optional Secret."""
+"""The file with the key that signs callbacks, from an optional Secret.
+
+``secret.NAMESPACE`` in the same folder is the key for the callbacks of one namespace.
+"""
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_FOLDER: Final = re.compile(
+    r"(?!(.*/)?\.{1,2}(/|$))[A-Za-z0-9._-]{1,63}(/[A-Za-z0-9._-]{1,63}){0,8}"
+)
+_RUNTIME_CLASS: Final = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"
 
 
 def _quantity(text: str) -> str:
@@ -37,18 +47,33 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
-def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except ValueError:
-        return False
-    return True
+def _volume_folder(text: str) -> str:
+    folder = text.strip("/")
+    if folder and not _FOLDER.fullmatch(folder.replace("{namespace}", "n")):
+        raise ValueError(
+            f"{text!r} is not a folder: only letters, digits, . _ - / and {{namespace}} are "
+            "allowed, and no folder may be . or .."
+        )
+    return folder
+
+
+def _folders(text: str) -> str:
+    for folder in _split(text):
+        if not _FOLDER.fullmatch(folder.strip("/")):
+            raise ValueError(
+                f"{folder!r} is not a folder: only letters, digits, . _ - and / are allowed, and "
+                "no folder may be . or .."
+            )
+    return text
 
 
 def _hosts(text: str) -> str:
-    for name in _split(text):
-        if not _HOST.fullmatch(name) and not _is_ipv6(name):
-            raise ValueError(f"{name!r} is not a host name: no scheme, port or wildcard is allowed")
+    parse_hosts(text)
+    return text
+
+
+def _namespace_hosts(text: str) -> str:
+    parse_namespace_hosts(text)
     return text
 
 
@@ -115,8 +140,30 @@ class Settings(BaseSettings):
     """
     converter_callback_hosts: Annotated[str, NoDecode, AfterValidator(_hosts)] = ""
     """Hosts that callbacks may go to: exact names, separated by commas. Empty: no callbacks."""
+    converter_callback_hosts_by_namespace: Annotated[
+        str, NoDecode, AfterValidator(_namespace_hosts)
+    ] = ""
+    """Hosts for single namespaces, instead of `CONVERTER_CALLBACK_HOSTS`: `NAMESPACE=HOST,HOST`,
+    separated by spaces or line ends.
+    """
+    converter_max_cpu: Quantity = "4"
+    """Highest CPU in `spec.resources`. A conversion with a higher one fails as InvalidSpec."""
     converter_max_memory: Quantity = "4Gi"
-    """Highest memory limit that a retry after OutOfMemory gets."""
+    """Highest memory in `spec.resources`, and highest memory limit that a retry after OutOfMemory
+    gets. A conversion with a higher one in its spec fails as InvalidSpec.
+    """
+    converter_max_priority: int = Field(100, ge=-100, le=100)
+    """Highest `spec.priority`. A conversion with a higher one fails as InvalidSpec. Allowed: -100
+    to 100.
+    """
+    converter_max_timeout_seconds: int = Field(604800, ge=1, le=604800)
+    """Highest `spec.timeoutSeconds`. A conversion with a higher one fails as InvalidSpec. Allowed:
+    1 to 604800.
+    """
+    converter_max_retries_allowed: int = Field(10, ge=0, le=10)
+    """Highest `spec.maxRetries`. A conversion with a higher one fails as InvalidSpec. Allowed: 0
+    to 10.
+    """
     converter_requests_cpu: Quantity = "100m"
     """Default of `spec.resources.requests.cpu`."""
     converter_requests_memory: Quantity = "256Mi"
@@ -129,6 +176,24 @@ class Settings(BaseSettings):
     """User ID of the converter. Allowed: 1 or more."""
     converter_run_as_group: int = Field(65532, ge=1)
     """Group ID of the converter and `fsGroup` of its pod. Allowed: 1 or more."""
+    converter_volume_folder: Annotated[str, AfterValidator(_volume_folder)] = ""
+    """Folder of the shared volume that converters see as its root, without the rest of the volume.
+    `{namespace}` stands for the namespace of the conversion. For example `tenants/{namespace}`.
+    The kubelet creates a missing folder. Empty: the whole volume.
+    """
+    converter_read_only_folders: Annotated[str, NoDecode, AfterValidator(_folders)] = ""
+    """Folders that converters can only read, separated by commas, relative to what converters see
+    as the root. For example `input`. A conversion with an output in one fails as InvalidSpec. The
+    kubelet creates missing folders. Empty: none.
+    """
+    converter_runtime_class: Annotated[str, Field(pattern=_RUNTIME_CLASS)] = ""
+    """`runtimeClassName` of the converter's pods, for example of a sandbox. Empty: the default of
+    the cluster.
+    """
+    converter_host_users: bool = True
+    """Whether the users of the converter's pods are users of the host. false sets `hostUsers:
+    false`, which needs nodes with user namespaces. Allowed: true or false.
+    """
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level of the messages to log. Allowed: DEBUG, INFO, WARNING or ERROR."""
     probe_port: int = Field(8080, ge=0, le=65535)
@@ -144,10 +209,12 @@ class Settings(BaseSettings):
         return _split(self.watch_namespaces)
 
     @property
-    def callback_hosts(self) -> frozenset[str]:
-        """The hosts that callbacks may go to, in lower case."""
-        names = _split(self.converter_callback_hosts)
-        return frozenset(name.lower().rstrip(".") for name in names)
+    def callback_hosts(self) -> HostLists:
+        """The hosts that callbacks may go to."""
+        return HostLists(
+            parse_hosts(self.converter_callback_hosts),
+            parse_namespace_hosts(self.converter_callback_hosts_by_namespace),
+        )
 
     def policy(self) -> Policy:
         """The settings that decisions depend on."""
@@ -163,7 +230,15 @@ class Settings(BaseSettings):
             max_retries=self.converter_max_retries,
             ttl=self.converter_ttl_seconds,
             callback_url=self.converter_callback_url,
-            max_memory=int(parse_quantity(self.converter_max_memory)),
+            max_memory=self.converter_max_memory,
+            max_cpu=self.converter_max_cpu,
+            max_priority=self.converter_max_priority,
+            max_timeout=self.converter_max_timeout_seconds,
+            retries_allowed=self.converter_max_retries_allowed,
+            volume_folder=self.converter_volume_folder,
+            read_only_folders=tuple(map(normal_path, _split(self.converter_read_only_folders))),
+            runtime_class=self.converter_runtime_class,
+            host_users=self.converter_host_users,
             unreachable_toleration=self.converter_unreachable_seconds,
             lost_timeout=self.converter_lost_seconds,
             run_as_user=self.converter_run_as_user,

@@ -4,6 +4,9 @@ kopf and the reflectors write to the store. The workers read from it. An older v
 never replaces a newer one, whichever arrives first. An object that a complete list does not contain
 is deleted. The store says only what was observed last, so the workers ask the API server before
 they conclude anything from a missing object.
+
+Jobs and pods are kept by the namespace and the uid of their conversion, and only the conversion's
+own ones are returned: see :mod:`conversion_operator.core.identity`.
 """
 
 from __future__ import annotations
@@ -11,19 +14,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
+from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
-from conversion_operator.core.model import Children, Conversion, Job, Pod
+from conversion_operator.controller.family import Family
+from conversion_operator.core.identity import Bound, Evidence, MarkKey, identify_job
+from conversion_operator.core.model import Children, Conversion, Job, Key, Pod
 
-Child = TypeVar("Child", Job, Pod)
-
-_DELETED_KEPT: Final = 10_000
+_DELETED_KEPT: Final = 30_000
 """How many deleted uids to remember. A watch lasts about a minute, so no older events arrive."""
+
+_BOUND_KEPT: Final = 10_000
+"""For how many conversions without Jobs and pods to remember which Jobs and pods were theirs. A
+copy of one of their marks is then worth nothing."""
+
+FamilyKey = tuple[str, str]
+"""The namespace and the uid of a conversion."""
 
 
 class Store:
-    """Conversions, Jobs and pods by uid.
+    """Conversions by uid, and their Jobs and pods by namespace and uid.
 
     The store calls ``on_change`` with the uid of each conversion that changes, or whose Job or pod
     changes.
@@ -31,14 +42,16 @@ class Store:
 
     def __init__(self, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
+        self._key: MarkKey | None = None
         self._conversions: dict[str, Conversion] = {}
-        # Uids are never reused. Without these uids, a late event would add a deleted ConversionJob
-        # again.
+        # Uids are never reused. Without these uids, a late event would add a deleted object again.
         self._deleted: dict[str, None] = {}
-        self._jobs: dict[str, Job] = {}
-        self._pods: dict[str, Pod] = {}
-        self._children: dict[str, set[str]] = defaultdict(set)
-        self._listed: set[tuple[Resource, str]] = set()
+        self._families: dict[FamilyKey, Family] = {}
+        self._namespaces: dict[str, set[str]] = defaultdict(set)
+        # The family of each Job and of each pod that is known, by the uid of the Job or pod.
+        self._jobs: dict[str, Family] = {}
+        self._pods: dict[str, Family] = {}
+        self._bound: dict[FamilyKey, dict[int, Bound]] = {}
 
     def conversions(self) -> Iterable[Conversion]:
         """All ConversionJobs that are known to exist."""
@@ -49,34 +62,51 @@ class Store:
         return self._conversions.get(uid)
 
     def children(self, uid: str) -> Children:
-        """The Jobs and pods of one conversion, lowest attempt first."""
-        mine = self._children.get(uid, ())
-        jobs = (self._jobs[child] for child in mine if child in self._jobs)
-        pods = (self._pods[child] for child in mine if child in self._pods)
-        return Children(
-            tuple(sorted(jobs, key=lambda job: (job.attempt, job.created))),
-            tuple(sorted(pods, key=lambda pod: (pod.attempt, pod.version))),
-        )
+        """The own Jobs and pods of one conversion, lowest attempt first.
+
+        For a conversion that no longer exists, these are its orphans.
+        """
+        families = self._families_of(uid)
+        return next((f.children for f in families if f.children != Children()), Children())
 
     def all_children(self) -> dict[str, Children]:
-        """The Jobs and pods of every conversion that has any, by uid of the conversion.
+        """The own Jobs and pods of every conversion that has any, by uid of the conversion.
 
-        Builds a value for each conversion. The admitter calls it once or twice a pass.
+        Walks all families. The admitter calls it once or twice a pass.
         """
-        return {uid: self.children(uid) for uid in self._children}
+        none = Children()
+        return {
+            uid: family.children
+            for (_, uid), family in self._families.items()
+            if family.children != none
+        }
 
-    def complete(self, namespaces: Iterable[str]) -> bool:
-        """True once all resources of all namespaces were listed.
+    def foreign(self, uid: str) -> tuple[Job | Pod, ...]:
+        """The Jobs and pods that have the label of this conversion but do not belong to it."""
+        return tuple(child for f in self._families_of(uid) for child in f.foreign.values())
 
-        Before that, a missing object proves nothing.
+    def foreign_count(self) -> int:
+        """The number of all foreign Jobs and pods. Walks all families, once in a pass."""
+        return sum(len(family.foreign) for family in self._families.values())
+
+    def uids(self, namespace: str) -> set[str]:
+        """The uids of all conversions of a namespace, and of those that left Jobs or pods there.
+
+        Walks everything known. Runs when the lists of a namespace become known.
         """
-        return all((r, n) in self._listed for r in Resource for n in namespaces)
+        owners = {
+            uid
+            for uid, own in self.all_children().items()
+            if any(child.namespace == namespace for child in (*own.jobs, *own.pods))
+        }
+        return owners | {c.key.uid for c in self.conversions() if c.key.namespace == namespace}
 
     def find_known(self, resource: Resource, uid: str) -> Object | None:
         """The newest known value of an object that exists. None if there is none."""
         if resource is Resource.CONVERSIONS:
             return self._conversions.get(uid)
-        child = self._jobs.get(uid) if resource is Resource.JOBS else self._pods.get(uid)
+        family = self._index(resource).get(uid)
+        child = family.find(uid) if family else None
         return None if child is None or child.deleted else child
 
     def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
@@ -90,11 +120,8 @@ class Store:
             self.update(item)
         if resource is Resource.CONVERSIONS:
             self._delete_missing_conversions(namespace, present, version)
-        elif resource is Resource.JOBS:
-            self._delete_missing(self._jobs, namespace, present, version)
         else:
-            self._delete_missing(self._pods, namespace, present, version)
-        self._listed.add((resource, namespace))
+            self._delete_missing(self._index(resource), namespace, present, version)
 
     def apply(self, event: WatchEvent[Object]) -> None:
         """Take one watch event. An event without an object changes nothing."""
@@ -109,21 +136,92 @@ class Store:
         """Take one object that was just read or written."""
         if isinstance(item, Conversion):
             self._update_conversion(item)
-        elif isinstance(item, Job):
-            self._update_child(self._jobs, item)
         else:
-            self._update_child(self._pods, item)
+            self._update_child(item)
+
+    def use_key(self, key: MarkKey) -> None:
+        """Check marks with this key. Walks all families, when this operator becomes the leader."""
+        if key == self._key:
+            return
+        self._key = key
+        for (_, uid), family in self._families.items():
+            family.use_key(key)
+            self._on_change(uid)
+
+    def mark(self, conversion: Key, attempt: int) -> str:
+        """The mark for the Job of an attempt. Raises RuntimeError before there is a key."""
+        if self._key is None:
+            raise RuntimeError("there is no key for marks before this operator leads")
+        return self._key.mark(conversion.namespace, conversion.uid, attempt)
+
+    def adopt(self, conversion: Key, attempt: int, job: Job) -> None:
+        """Take a Job that a create request has just returned. Its uid is the proof."""
+        job = replace(job, conversion_uid=conversion.uid, attempt=attempt)
+        family = self._family(conversion.namespace, conversion.uid)
+        self._jobs[job.uid] = family
+        family.adopt(job)
+        self._on_change(conversion.uid)
+
+    def adopt_if_own(self, conversion: Key, job: Job) -> bool:
+        """Take a Job that was just read if it belongs to this conversion. False if it does not."""
+        family = self._family(conversion.namespace, conversion.uid)
+        if identify_job(job, family.evidence) is None:
+            return False
+        self.update(job)
+        return True
 
     def forget_deleted(self, uid: str) -> None:
         """Forget the deleted children of a conversion, whose last states are no longer needed."""
-        for child in tuple(self._children.get(uid, ())):
-            known = self._jobs.get(child) or self._pods.get(child)
-            if known is not None and known.deleted:
+        for family in self._families_of(uid):
+            for child in family.forget_deleted():
                 self._jobs.pop(child, None)
                 self._pods.pop(child, None)
-                self._children[uid].discard(child)
-        if not self._children.get(uid):
-            self._children.pop(uid, None)
+                self._remember_deleted(child)
+            self._drop_if_empty(family)
+
+    def _index(self, resource: Resource) -> dict[str, Family]:
+        return self._jobs if resource is Resource.JOBS else self._pods
+
+    def _families_of(self, uid: str) -> tuple[Family, ...]:
+        """The family of a conversion that exists. All families of its uid if it does not exist."""
+        conversion = self._conversions.get(uid)
+        if conversion is not None:
+            family = self._families.get((conversion.key.namespace, uid))
+            return (family,) if family else ()
+        return tuple(self._families[n, uid] for n in sorted(self._namespaces.get(uid, ())))
+
+    def _family(self, namespace: str, uid: str) -> Family:
+        """The family of a conversion. Makes one if there is none."""
+        family = self._families.get((namespace, uid))
+        if family is None:
+            conversion = self._conversions.get(uid)
+            exists = conversion is not None and conversion.key.namespace == namespace
+            family = Family(
+                Evidence(
+                    namespace,
+                    uid,
+                    exists,
+                    _attempts(conversion) if exists else {},
+                    self._bound.pop((namespace, uid), {}),
+                    self._key,
+                )
+            )
+            self._families[namespace, uid] = family
+            self._namespaces[uid].add(namespace)
+        return family
+
+    def _drop_if_empty(self, family: Family) -> None:
+        if not family.empty:
+            return
+        namespace, uid = key = family.evidence.namespace, family.evidence.uid
+        self._families.pop(key, None)
+        self._namespaces[uid].discard(namespace)
+        if not self._namespaces[uid]:
+            del self._namespaces[uid]
+        if family.evidence.bound:
+            self._bound[key] = dict(family.evidence.bound)
+            if len(self._bound) > _BOUND_KEPT:
+                del self._bound[next(iter(self._bound))]
 
     def _update_conversion(self, item: Conversion) -> None:
         uid = item.key.uid
@@ -131,15 +229,24 @@ class Store:
         if uid in self._deleted or (known and known.version >= item.version):
             return
         self._conversions[uid] = item
+        family = self._families.get((item.key.namespace, uid))
+        if family is not None:
+            family.use_attempts(True, _attempts(item))
         self._on_change(uid)
 
-    def _update_child(self, children: dict[str, Child], item: Child) -> None:
-        known = children.get(item.uid)
+    def _update_child(self, item: Job | Pod) -> None:
+        index = self._jobs if isinstance(item, Job) else self._pods
+        family = index.get(item.uid)
+        known = family.find(item.uid) if family else None
+        if item.uid in self._deleted:
+            return
         if known and (known.deleted or known.version >= item.version):
             return
-        children[item.uid] = item
-        self._children[item.conversion_uid].add(item.uid)
-        self._on_change(item.conversion_uid)
+        # An object stays in the family in which it was first seen, whatever its labels say later.
+        family = family or self._family(item.namespace, item.conversion_uid)
+        index[item.uid] = family
+        family.take(item)
+        self._on_change(family.evidence.uid)
 
     def _delete(self, item: Object) -> None:
         if isinstance(item, Conversion):
@@ -148,17 +255,19 @@ class Store:
         # A DELETED event carries the last state of the object. It may be the only record of how
         # the container ended, so it is kept and marked as deleted.
         self.update(item)
-        if isinstance(item, Job):
-            self._mark_deleted(self._jobs, item.uid)
-        else:
-            self._mark_deleted(self._pods, item.uid)
+        self._mark_deleted(self._jobs if isinstance(item, Job) else self._pods, item.uid)
 
-    def _mark_deleted(self, children: dict[str, Child], uid: str) -> None:
-        known = children.get(uid)
-        if known is None or known.deleted:
+    def _mark_deleted(self, index: dict[str, Family], uid: str) -> None:
+        family = index.get(uid)
+        known = family.find(uid) if family else None
+        if family is None or known is None or known.deleted:
             return
-        children[uid] = replace(known, deleted=True)
-        self._on_change(known.conversion_uid)
+        family.mark_deleted(uid)
+        if family.find(uid) is None:  # a foreign one is not kept
+            del index[uid]
+            self._remember_deleted(uid)
+            self._drop_if_empty(family)
+        self._on_change(family.evidence.uid)
 
     def _delete_missing_conversions(self, namespace: str, present: set[str], version: int) -> None:
         for uid, known in tuple(self._conversions.items()):
@@ -166,19 +275,35 @@ class Store:
                 self._delete_conversion(uid)
 
     def _delete_conversion(self, uid: str) -> None:
+        self._remember_deleted(uid)
+        known = self._conversions.pop(uid, None)
+        if known is None:
+            return
+        family = self._families.get((known.key.namespace, uid))
+        if family is not None:
+            family.use_attempts(False, {})
+        self._on_change(uid)
+
+    def _remember_deleted(self, uid: str) -> None:
         self._deleted[uid] = None
         if len(self._deleted) > _DELETED_KEPT:
             del self._deleted[next(iter(self._deleted))]
-        if self._conversions.pop(uid, None) is not None:
-            self._on_change(uid)
 
     def _delete_missing(
-        self, children: dict[str, Child], namespace: str, present: set[str], version: int
+        self, index: dict[str, Family], namespace: str, present: set[str], version: int
     ) -> None:
-        for uid, known in tuple(children.items()):
-            if known.namespace == namespace and uid not in present and known.version <= version:
-                self._mark_deleted(children, uid)
+        for uid, family in tuple(index.items()):
+            if family.evidence.namespace != namespace or uid in present:
+                continue
+            known = family.find(uid)
+            if known is not None and known.version <= version:
+                self._mark_deleted(index, uid)
 
 
 def _uid(item: Object) -> str:
     return item.key.uid if isinstance(item, Conversion) else item.uid
+
+
+def _attempts(conversion: Conversion | None) -> dict[int, Attempt]:
+    recorded = (conversion.status.attempts if conversion and conversion.status else None) or ()
+    return {attempt.number: attempt for attempt in recorded}

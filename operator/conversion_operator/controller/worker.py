@@ -57,8 +57,15 @@ class Worker:
                 self._queue.done(uid)
 
     async def _reconcile_or_requeue(self, uid: str) -> None:
-        if not self._context.may_act():
+        if not self._context.leads():
             self._queue.add_after(uid, _NOT_READY_DELAY)
+            return
+        namespace = self._namespace(uid)
+        if namespace is None:
+            self._written_at.pop(uid, None)
+            return
+        if not self._context.may_act(namespace):
+            # The conversion is enqueued again when the lists of its namespace are known.
             return
         try:
             await self._reconcile(uid)
@@ -76,19 +83,32 @@ class Worker:
             logger.exception("Cannot reconcile %s; retrying", uid)
             self._queue.add_rate_limited(uid)
 
+    def _namespace(self, uid: str) -> str | None:
+        """The namespace of a conversion or of its children. None if nothing of it is known."""
+        conversion, children = self._store.conversion(uid), self._store.children(uid)
+        if conversion:
+            return conversion.key.namespace
+        return next((child.namespace for child in (*children.jobs, *children.pods)), None)
+
     async def _reconcile(self, uid: str) -> None:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._written_at.pop(uid, None)
-            await self._execute(None, decide_without_conversion(children))
+            policy = self._context.settings.current.policy()
+            orphans = decide_without_conversion(children, self._cluster.now(), policy)
+            await self._execute(None, orphans)
             self._store.forget_deleted(uid)
-            self._admitter.wake()
+            self._requeue(uid, orphans)
             return
+        self._recorder.record_foreign(conversion, self._store.foreign(uid))
         children = await self._refresh(conversion, children)
         plan = decide(await self._snapshot(conversion, children))
         await self._execute(conversion, plan)
         if conversion.finished:
             self._store.forget_deleted(uid)
+        self._requeue(uid, plan)
+
+    def _requeue(self, uid: str, plan: Plan) -> None:
         if plan.requeue_after is not None:
             self._queue.add_after(uid, max(0.05, plan.requeue_after.total_seconds()))
         self._admitter.wake()
@@ -105,9 +125,10 @@ class Worker:
         key, number = conversion.key, latest_attempt_number(conversion, children)
         mine = children.of_attempt(number)
         try:
-            if not mine.jobs and not mine.pods:
+            if not mine.jobs:
+                # Also if there is a pod: its mark counts only if its Job does not exist.
                 job = await self._cluster.get_job(key.namespace, job_name(key.uid, number))
-                self._store.update(job)
+                self._store.adopt_if_own(key, job)
             elif any(job.finished for job in mine.jobs) and not any(
                 pod.terminated for pod in mine.pods
             ):

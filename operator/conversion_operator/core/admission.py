@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.attempts import awaits_attempt, next_attempt_at
+from conversion_operator.core.bounds import violation
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
@@ -84,6 +85,31 @@ def slots_held(
     return sum(counts.values()) + sum(1 for uid in set(reserved) if not counts.get(uid))
 
 
+def slots_by_namespace(
+    children: Mapping[str, Children], reserved: Container[str], lost_with_node: Container[str] = ()
+) -> dict[str, int]:
+    """How many slots the Jobs and pods of each namespace take, without those of reserved uids.
+
+    Visits every Job and pod, once for each admission pass and each write of the Lease.
+    """
+    counts: Counter[str] = Counter()
+    for uid, own in children.items():
+        if uid not in reserved:
+            first = next(iter((*own.jobs, *own.pods)), None)
+            counted = own.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else own
+            counts[first.namespace if first else ""] += _slots(counted)
+    return dict(counts)
+
+
+def unseen_slots(recorded: Mapping[str, int], observed: Mapping[str, int]) -> int:
+    """How many slots to count in addition to those that were observed.
+
+    ``recorded`` are the slots that a former leader recorded, for each namespace whose Jobs and pods
+    are not known.
+    """
+    return sum(max(0, slots - observed.get(name, 0)) for name, slots in recorded.items())
+
+
 def _slots(children: Children) -> int:
     """A Job and its pod take one slot together. A second pod of the Job takes another one."""
     pods = Counter(pod.job_name for pod in children.pods if pod.live)
@@ -110,7 +136,7 @@ def build_queue(
         own = children.get(conversion.key.uid, none)
         if own.live or not awaits_attempt(conversion, own):
             busy.add(conversion)
-        elif not conversion.cancel_requested:
+        elif not conversion.cancel_requested and not _violates(conversion, policy):
             waiting.append(conversion)
     order: list[str] = []
     blocks: dict[str, Block] = {}
@@ -133,6 +159,11 @@ def build_queue(
 def admit(queue: Queue, held: int, policy: Policy) -> tuple[str, ...]:
     """The uids to start now: the first ones in the queue, as many as there are free slots."""
     return queue.order[: max(0, policy.max_parallel - held)]
+
+
+def _violates(conversion: Conversion, policy: Policy) -> bool:
+    """True if the conversion fails at its next reconcile, because a setting does not allow it."""
+    return conversion.spec is None or bool(violation(conversion.spec, policy))
 
 
 class _BusyPaths:

@@ -76,4 +76,4 @@ def _is_finishing(job: Job, snapshot: Snapshot) -> bool:
     # The end of the container appears in containerStatuses first. The Job still looks live for a
     # second or two, until its conditions show the end too.
     running = any(pod.live and pod.terminated is None for pod in pods)
-    return last is not None and job.attempt == last.number and not running
+    return last is not None and job.attempt == last.number and not job.duplicate and not running

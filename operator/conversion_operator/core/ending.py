@@ -27,7 +27,7 @@ def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ende
     if end.outcome is Outcome.SUCCESS:
         return end_conversion(snapshot, attempt_children, end, Phase.SUCCEEDED)
     if snapshot.conversion.cancel_requested:
-        if attempt_children.live:
+        if snapshot.children.live:
             # The container has terminated, but its Job may still start another pod.
             return plan_cancel(snapshot, attempt_children)
         cancelled = replace(end, reason=Reason.CANCELLED, message="cancelled before it finished")
@@ -57,10 +57,10 @@ def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
     limit = snapshot.now - FORCE_AFTER
     overdue = (
         DeletePod(pod, force=True)
-        for pod in attempt_children.pods
+        for pod in snapshot.children.pods
         if pod.live and pod.deletion_timestamp and pod.deletion_timestamp < limit
     )
-    orphans = (pod for pod in attempt_children.orphan_pods if pod.live)
+    orphans = (pod for pod in snapshot.children.orphan_pods if pod.live)
     actions = (*delete_live_jobs(attempt_children.jobs), *overdue, *delete_pods(orphans))
     if snapshot.status and snapshot.status.reason == Reason.CANCELLING:
         return Plan(actions, requeue_after=FORCE_AFTER)

@@ -18,6 +18,8 @@ from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 CONTAINER: Final = "converter"
+WORKSPACE: Final = "/workspace"
+"""Where the converter finds the shared volume."""
 GRACE_SECONDS: Final = 10
 _BACKSTOP_SLACK_SECONDS: Final = 60
 _SWEEP_DEADLINE_SECONDS: Final = 120
@@ -53,11 +55,19 @@ def _job_name(uid: str, suffix: str) -> str:
     return f"converter-{hashlib.sha256(uid.encode()).hexdigest()[:16]}-{suffix}"
 
 
-def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubled: bool) -> Any:
+def attempt_job_name(uid: str, attempt: int) -> str:
+    """The name of the Job of an attempt, or of the sweep if this is SWEEP_ATTEMPT."""
+    return sweep_name(uid) if attempt == SWEEP_ATTEMPT else job_name(uid, attempt)
+
+
+def build_job(
+    conversion: Conversion, attempt: int, policy: Policy, memory_doubled: bool, mark: str
+) -> Any:
     """The Job of one attempt. Raises ValueError for a conversion without a valid spec.
 
     ``memory_doubled`` doubles the memory limit, up to ``policy.max_memory``. It is used for the
-    attempts after one that ran out of memory.
+    attempts after one that ran out of memory. ``mark`` proves that the operator created the Job,
+    see :mod:`conversion_operator.core.identity`.
     """
     spec = conversion.spec
     if spec is None:
@@ -68,12 +78,15 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
         names.UID_LABEL: conversion.key.uid,
         names.ATTEMPT_LABEL: str(attempt),
     }
-    annotations = {names.CONVERSION_ANNOTATION: conversion.key.name}
+    annotations = {
+        names.CONVERSION_ANNOTATION: conversion.key.name,
+        names.MARK_ANNOTATION: mark,
+    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(conversion.key.uid, attempt),
+            "name": attempt_job_name(conversion.key.uid, attempt),
             "namespace": conversion.key.namespace,
             "labels": labels,
             "annotations": annotations,
@@ -102,10 +115,9 @@ def build_job(conversion: Conversion, attempt: int, policy: Policy, memory_doubl
     }
 
 
-def build_sweep(conversion: Conversion, policy: Policy) -> Any:
+def build_sweep(conversion: Conversion, policy: Policy, mark: str) -> Any:
     """The Job that removes the temporary files of killed attempts from the output's folder."""
-    body = build_job(conversion, SWEEP_ATTEMPT, policy, False)
-    body["metadata"]["name"] = sweep_name(conversion.key.uid)
+    body = build_job(conversion, SWEEP_ATTEMPT, policy, False, mark)
     pod = body["spec"]["template"]["spec"]
     pod["activeDeadlineSeconds"] = _SWEEP_DEADLINE_SECONDS
     (container,) = pod["containers"]
@@ -130,7 +142,7 @@ def resources(
     requests = dict(policy.requests) | _amounts(given.requests if given else None)
     if memory_doubled:
         current = parse_quantity(limits["memory"])
-        doubled = max(current, min(current * 2, Decimal(policy.max_memory)))
+        doubled = max(current, min(current * 2, parse_quantity(policy.max_memory)))
         limits["memory"] = str(int(doubled))
     for name, limit in limits.items():
         if parse_quantity(requests[name]) > parse_quantity(limit):
@@ -192,7 +204,7 @@ def _pod_spec(
                     "capabilities": {"drop": ["ALL"]},
                 },
                 "volumeMounts": [
-                    {"name": "shared", "mountPath": "/workspace"},
+                    *_volume_mounts(conversion.key.namespace, policy),
                     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  (a path in the container)
                 ],
             }
@@ -201,7 +213,30 @@ def _pod_spec(
             {"name": "shared", "persistentVolumeClaim": {"claimName": policy.claim_name}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
+        **({"runtimeClassName": policy.runtime_class} if policy.runtime_class else {}),
+        **({} if policy.host_users else {"hostUsers": False}),
     }
+
+
+def _volume_mounts(namespace: str, policy: Policy) -> list[dict[str, Any]]:
+    """The mount of the shared volume, and one more for each folder that is read-only.
+
+    With a subPath, the pod does not see the rest of the volume.
+    """
+    root = policy.volume_folder.replace("{namespace}", namespace)
+    mount: dict[str, Any] = {"name": "shared", "mountPath": WORKSPACE}
+    return [
+        mount | ({"subPath": root} if root else {}),
+        *(
+            mount
+            | {
+                "mountPath": WORKSPACE + folder,
+                "subPath": (root + folder).lstrip("/"),
+                "readOnly": True,
+            }
+            for folder in policy.read_only_folders
+        ),
+    ]
 
 
 def _environment(
@@ -216,6 +251,12 @@ def _environment(
         "CONVERSION_OPTIONS": json.dumps(options, sort_keys=True),
         "TIMEOUT_SECONDS": str(timeout),
         "STALL_SECONDS": str(policy.stall_timeout),
+        # With both, the converter replaces no file, and recognises what an earlier attempt wrote.
+        **(
+            {"OVERWRITE": "false", "CONVERSION_UID": conversion.key.uid}
+            if spec.overwrite is False
+            else {}
+        ),
     }
     # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]

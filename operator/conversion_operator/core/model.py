@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec, normal_path
 from conversion_operator.api.status import ConversionJobStatus
 
@@ -20,7 +21,12 @@ EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings that decisions depend on. Durations are in seconds, sizes in bytes."""
+    """The settings that decisions depend on. Durations are in seconds, sizes in bytes.
+
+    ``max_cpu`` and ``max_memory`` are quantities. "" allows every amount.
+    ``volume_folder`` is the folder of the volume that converters see, "" for the whole volume. It
+    may contain ``{namespace}``. ``read_only_folders`` are absolute paths below this folder.
+    """
 
     enabled: bool = True
     max_parallel: int = 3
@@ -33,7 +39,15 @@ class Policy:
     max_retries: int = 2
     ttl: int = 86400
     callback_url: str = ""
-    max_memory: int = 4 * 1024**3
+    max_memory: str = "4Gi"
+    max_cpu: str = "4"
+    max_priority: int = 100
+    max_timeout: int = 604800
+    retries_allowed: int = 10
+    volume_folder: str = ""
+    read_only_folders: tuple[str, ...] = ()
+    runtime_class: str = ""
+    host_users: bool = True
     unreachable_toleration: int = 300
     lost_timeout: int = 900
     run_as_user: int = 65532
@@ -97,13 +111,34 @@ class Conversion:
         return normal_path(self.spec.output_file) if self.spec else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """The owner reference of an object's controller. Whoever creates an object can write it.
+
+    ``kind`` is CONVERSION_KIND, JOB_KIND, or any other text.
+    """
+
+    kind: str
+    uid: str
+
+
+CONVERSION_KIND: Final = names.KIND
+JOB_KIND: Final = "Job"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
     """What a Job and a pod have in common.
 
     ``version`` is the resourceVersion. ``attempt`` is the number of the attempt, or
-    SWEEP_ATTEMPT. ``deleted`` means that the object no longer exists and that this is its last
-    known state.
+    SWEEP_ATTEMPT. ``mark`` is the text of the mark annotation, an empty string if there is none.
+    Whoever creates an object can write its labels, from which ``conversion_uid`` and ``attempt``
+    come, and its annotations: :mod:`conversion_operator.core.identity` decides whether the object
+    is a child of that conversion. ``deleted`` means that the object no longer exists and that this
+    is its last known state.
+
+    ``duplicate`` is True if the object belongs to the conversion, but another one counts for the
+    attempt, or it may be a copy. Nothing is concluded from a duplicate.
     """
 
     namespace: str
@@ -112,8 +147,12 @@ class Child:
     version: int
     conversion_uid: str
     attempt: int
+    created: datetime = EPOCH
+    controller: Controller | None = None
+    mark: str = ""
     deletion_timestamp: datetime | None = None
     deleted: bool = False
+    duplicate: bool = False
 
     @property
     def deleting(self) -> bool:
@@ -125,13 +164,10 @@ class Child:
 class Job(Child):
     """A batch/v1 Job for one attempt or one sweep.
 
-    ``owned`` is True if the ConversionJob is its controller. ``finished`` is the type of its
-    terminal condition, Complete or Failed. It is None without one. ``failure`` is the reason of
-    its Failed condition, an empty string if there is none.
+    ``finished`` is the type of its terminal condition, Complete or Failed. It is None without one.
+    ``failure`` is the reason of its Failed condition, an empty string if there is none.
     """
 
-    owned: bool
-    created: datetime
     finished: str | None
     finished_at: datetime | None
     failure: str
@@ -184,7 +220,10 @@ class Pod(Child):
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """The Jobs and pods that carry the uid of one conversion."""
+    """The Jobs and pods that belong to one conversion.
+
+    The pods of an attempt are in order: the first is the one whose result counts.
+    """
 
     jobs: tuple[Job, ...] = ()
     pods: tuple[Pod, ...] = ()
@@ -195,21 +234,21 @@ class Children:
         return any(job.live for job in self.jobs) or any(pod.live for pod in self.pods)
 
     def of_attempt(self, attempt: int) -> Children:
-        """The Jobs and pods of one attempt.
+        """The Jobs and pods of one attempt, without duplicates.
 
         Decisions use it, so that no pod of another attempt is read by mistake.
         """
         return Children(
-            tuple(job for job in self.jobs if job.attempt == attempt),
-            tuple(pod for pod in self.pods if pod.attempt == attempt),
+            tuple(job for job in self.jobs if job.attempt == attempt and not job.duplicate),
+            tuple(pod for pod in self.pods if pod.attempt == attempt and not pod.duplicate),
         )
 
     def stale_jobs(self, current: int) -> tuple[Job, ...]:
-        """The Jobs of attempts other than the current one.
+        """The Jobs of attempts other than the current one, and duplicates.
 
         If such a Job is live, a create request that arrived late has created it.
         """
-        return tuple(job for job in self.jobs if job.attempt != current)
+        return tuple(job for job in self.jobs if job.attempt != current or job.duplicate)
 
     @property
     def orphan_pods(self) -> tuple[Pod, ...]:

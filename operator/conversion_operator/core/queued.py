@@ -14,6 +14,7 @@ from conversion_operator.core.plan import (
     Plan,
     Snapshot,
     delete_live_jobs,
+    delete_pods,
 )
 from conversion_operator.core.transitions import Transition
 
@@ -46,12 +47,13 @@ def end_conversion_without_result(
 ) -> Plan:
     """The plan that ends a conversion without the result of an attempt.
 
-    If a Job is still live, for example from a delayed create request, it is deleted first. The
-    terminal status is written when no Job or pod is live.
+    If a Job is still live, for example from a delayed create request, it is deleted first, and so
+    is a pod whose Job does not exist. The terminal status is written when no Job or pod is live.
     """
     if snapshot.children.live:
         deletions = delete_live_jobs(snapshot.children.jobs)
-        return Plan(deletions, requeue_after=STOP_RECHECK_INTERVAL)
+        orphans = delete_pods(pod for pod in snapshot.children.orphan_pods if pod.live)
+        return Plan(deletions + orphans, requeue_after=STOP_RECHECK_INTERVAL)
     return Plan(status=Transition.to(snapshot, phase, reason, message).status)
 
 

@@ -9,14 +9,23 @@ that depends on all of them.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
+from conversion_operator.core.bounds import violation
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
-from conversion_operator.core.model import Children, Conversion
-from conversion_operator.core.plan import Plan, Snapshot, delete_live_jobs, delete_pods
+from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.plan import (
+    Action,
+    DeleteJob,
+    Plan,
+    Snapshot,
+    delete_live_jobs,
+    delete_pods,
+)
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
 from conversion_operator.core.transitions import shorten_log, with_callback_if_ended
@@ -37,13 +46,24 @@ def decide(snapshot: Snapshot) -> Plan:
     return replace(plan, status=shorten_log(with_callback_if_ended(plan.status, url)))
 
 
-def decide_without_conversion(children: Children) -> Plan:
+def decide_without_conversion(children: Children, now: datetime, policy: Policy) -> Plan:
     """The plan for the children of a conversion that no longer exists.
 
-    Kubernetes garbage-collects its Jobs and their pods. It does not collect a pod whose owner
-    reference somebody removed.
+    Kubernetes garbage-collects its Jobs and their pods, except with ``--cascade=orphan``. Such an
+    orphan may run to its end. Then it is deleted. An orphan Job that has started no pod within
+    the start timeout is deleted too: it would hold its slot for ever.
     """
-    return Plan(delete_pods(children.orphan_pods))
+    started = {pod.job_name for pod in children.pods if pod.live}
+    start_timeout = timedelta(seconds=policy.start_timeout)
+    waiting = [job for job in children.jobs if job.live and job.name not in started]
+    overdue = {job.uid for job in waiting if now - job.created >= start_timeout}
+    jobs = (job for job in children.jobs if not job.live or job.uid in overdue)
+    deletions: tuple[Action, ...] = tuple(
+        DeleteJob(job, foreground=job.live) for job in jobs if not job.deleted and not job.deleting
+    )
+    pods = delete_pods(pod for pod in children.orphan_pods if not pod.live)
+    delays = [job.created + start_timeout - now for job in waiting if job.uid not in overdue]
+    return Plan((*deletions, *pods), requeue_after=min(delays, default=None))
 
 
 def callback_url(conversion: Conversion, default: str) -> str:
@@ -59,6 +79,11 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
             snapshot, Phase.FAILED, Reason.INVALID_SPEC, conversion.spec_error
         )
     if awaits_attempt(conversion, children):
+        problem = violation(conversion.spec, snapshot.policy)
+        if problem and not conversion.cancel_requested:
+            return end_conversion_without_result(
+                snapshot, Phase.FAILED, Reason.INVALID_SPEC, problem
+            )
         return plan_queued(snapshot)
     attempt = latest_attempt_number(conversion, children)
     plan = _plan_attempt(snapshot, children.of_attempt(attempt))

@@ -1,11 +1,19 @@
-"""Makes text from outside fit for a status: bounded in bytes, valid UTF-8, no control codes."""
+"""Makes text from outside fit for a status: bounded in bytes, valid UTF-8, no control codes.
+
+Characters that change how the text around them is shown become escapes, such as ``\\u202e``.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
+from media_converter.options import FORBIDDEN_CHARACTERS
+
 _ESCAPE_SEQUENCE: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
+_INVISIBLE: Final = re.compile(
+    "[" + "".join(f"{chr(a)}-{chr(b)}" for a, b in FORBIDDEN_CHARACTERS if a > 0x9F) + "]"
+)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -16,7 +24,12 @@ def clean(text: str) -> str:
     stays, because hours of progress would otherwise become one very long line.
     """
     lines = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n").split("\n")
+    lines = [_INVISIBLE.sub(_escape, line) for line in lines]
     return "\n".join(_CONTROL.sub("", line.rstrip("\r").rpartition("\r")[2]) for line in lines)
+
+
+def _escape(character: re.Match[str]) -> str:
+    return character[0].encode("unicode_escape").decode()
 
 
 def head(text: str, limit: int) -> str:

@@ -107,13 +107,21 @@ class Transition:
         attempts = list(self.status.attempts or ())
         if not attempts or attempts[-1].number != attempt:
             attempts.append(Attempt(number=attempt, start_time=created or EPOCH))
+        if job and attempts[-1].job_uid is None:
+            attempts[-1] = attempts[-1].model_copy(update={"job_uid": job.uid})
         return self._set(attempts=attempts[-ATTEMPTS_KEPT:], job_name=name)
 
     def with_pod(self, pod: Pod | None) -> Self:
-        """Set the names of the pod and its node. None changes nothing."""
+        """Set the names of the pod and its node, and its uid in its attempt.
+
+        None changes nothing.
+        """
         if pod is None:
             return self
-        return self._set(pod_name=pod.name, node_name=pod.node or None)
+        attempts = list(self.status.attempts or ())
+        if attempts and attempts[-1].number == pod.attempt:
+            attempts[-1] = attempts[-1].model_copy(update={"pod_uid": pod.uid})
+        return self._set(pod_name=pod.name, node_name=pod.node or None, attempts=attempts or None)
 
     def with_start(self, pod: Pod) -> Self:
         """Set the pod, its node and the start time from this running pod. Drop the older log."""

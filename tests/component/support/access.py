@@ -48,6 +48,8 @@ class User:
 
     name: str
     groups: tuple[str, ...] = _GROUPS
+    uid: str = ""
+    extra: dict[str, list[str]] = field(default_factory=dict)
     audiences: tuple[str, ...] = (AUDIENCE,)
     rules: list[PolicyRule] = field(default_factory=list)
     used: set[PolicyRule] = field(default_factory=set)
@@ -136,6 +138,8 @@ class Access:
         if user is None or not shared:
             return {"authenticated": False, "error": "invalid bearer token", "user": {}}
         info: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
+        info |= {"uid": user.uid} if user.uid else {}
+        info |= {"extra": user.extra} if user.extra else {}
         return {"authenticated": True, "user": info, "audiences": shared}
 
     def _subject_review(self, spec: Obj) -> Obj:
@@ -149,7 +153,13 @@ class Access:
             asked.get("verb", ""),
             (name,) if name else (),
         )
-        users = [user for user in self.users.values() if user.name == spec.get("user")]
+        # An authorizer may decide by any of these, so a review must carry all of them.
+        given = (spec.get("user"), spec.get("uid", ""), spec.get("groups"), spec.get("extra") or {})
+        users = [
+            user
+            for user in self.users.values()
+            if (user.name, user.uid, list(user.groups), user.extra) == given
+        ]
         return {"allowed": any(self.allows(user, rule) for user in users)}
 
 

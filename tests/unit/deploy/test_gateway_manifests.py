@@ -13,7 +13,14 @@ from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find,
 WITHOUT_TOKENS = str(ROOT / "tests/e2e/overlay-network")
 LABELS = {"app.kubernetes.io/name": GATEWAY}
 # The port is named in three other places of the manifests; the others are the operator's.
-NOT_IN_THE_CONFIG_MAP = {"GATEWAY_PORT", "CONVERTER_MAX_PARALLEL", "CONVERTER_IMAGE"}
+NOT_IN_THE_CONFIG_MAP = {
+    "GATEWAY_PORT",
+    "CONVERTER_MAX_PARALLEL",
+    "CONVERTER_IMAGE",
+    "CONVERTER_CALLBACK_HOSTS",
+    "CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE",
+    "WATCH_NAMESPACES",
+}
 
 
 def deployment(overlay: str) -> Any:
@@ -40,7 +47,7 @@ def test_the_config_map_has_every_setting_with_its_default(overlay: str) -> None
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_stats_reads_the_operators_own_settings(overlay: str) -> None:
+def test_the_api_reads_the_operators_own_settings(overlay: str) -> None:
     pod = deployment(overlay)["template"]["spec"]
     (container,) = pod["containers"]
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}

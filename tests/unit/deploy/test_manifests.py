@@ -28,7 +28,7 @@ def gateway_pod(overlay: str) -> Any:
 
 
 def converter_template() -> Any:
-    return build_job(conversion(), 1, Policy(), memory_doubled=False)["spec"]["template"]
+    return build_job(conversion(), 1, Policy(), memory_doubled=False, mark="m")["spec"]["template"]
 
 
 def unrestricted(pod: Any) -> list[str]:
@@ -137,6 +137,15 @@ def test_one_port_is_served_probed_scraped_and_allowed_by_the_network_policy(ove
     policy = find(overlay, "NetworkPolicy", OPERATOR)["spec"]["ingress"]
     assert probed == {p["targetPort"] for p in service} == {port["name"]}
     assert [p["port"] for rule in policy for p in rule["ports"]] == [port["name"]]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_only_labelled_namespaces_reach_the_metrics(overlay: str) -> None:
+    (rule,) = find(overlay, "NetworkPolicy", OPERATOR)["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"metrics": "enabled"}}}]
+    assert not [
+        n for n in of_kind(render(overlay), "Namespace") if "metrics" in n["metadata"]["labels"]
+    ]
 
 
 def test_on_kind_callbacks_may_go_to_one_namespace_and_port() -> None:

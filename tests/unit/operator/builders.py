@@ -8,14 +8,27 @@ from typing import Any
 
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus, Retries
-from conversion_operator.core.manifest import job_name
-from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy, Terminated
+from conversion_operator.core.identity import KEY_BYTES, MarkKey
+from conversion_operator.core.manifest import attempt_job_name
+from conversion_operator.core.model import (
+    CONVERSION_KIND,
+    JOB_KIND,
+    Children,
+    Controller,
+    Conversion,
+    Job,
+    Key,
+    Pod,
+    Policy,
+    Terminated,
+)
 from conversion_operator.core.plan import Plan, Snapshot
 from conversion_operator.core.reconcile import decide
 from media_converter.contract import ExitReason, Output, Progress, Report, dump_report
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = Policy()
+KEY = MarkKey(b"k" * KEY_BYTES)
 UID = "0b3f0d52-7d1c-4a8e-9d0a-000000000001"
 
 
@@ -55,13 +68,14 @@ def conversion(
 def job(attempt: int = 1, uid: str = UID, **changes: Any) -> Job:
     base = Job(
         namespace="my-network",
-        name=job_name(uid, attempt),
+        name=attempt_job_name(uid, attempt),
         uid=f"job-{uid}-{attempt}",
         version=1,
         conversion_uid=uid,
-        owned=True,
         attempt=attempt,
         created=T0,
+        controller=Controller(CONVERSION_KIND, uid),
+        mark=KEY.mark("my-network", uid, attempt),
         finished=None,
         finished_at=None,
         failure="",
@@ -73,12 +87,15 @@ def job(attempt: int = 1, uid: str = UID, **changes: Any) -> Job:
 def pod(attempt: int = 1, uid: str = UID, **changes: Any) -> Pod:
     base = Pod(
         namespace="my-network",
-        name=f"{job_name(uid, attempt)}-x",
+        name=f"{attempt_job_name(uid, attempt)}-x",
         uid=f"pod-{uid}-{attempt}",
         version=1,
         conversion_uid=uid,
-        job_name=job_name(uid, attempt),
+        job_name=attempt_job_name(uid, attempt),
         attempt=attempt,
+        created=T0,
+        controller=Controller(JOB_KIND, f"job-{uid}-{attempt}"),
+        mark=KEY.mark("my-network", uid, attempt),
         phase="Pending",
         node="node-1",
     )

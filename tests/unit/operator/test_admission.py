@@ -9,7 +9,15 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
-from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, slots_held
+from conversion_operator.core.admission import (
+    Obstacles,
+    Queue,
+    admit,
+    build_queue,
+    slots_by_namespace,
+    slots_held,
+    unseen_slots,
+)
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
 from tests.unit.operator.builders import (
@@ -116,6 +124,21 @@ def test_slots_of_several_conversions() -> None:
     live = children(job())
     assert slots_held({"x": live, "y": live}, ("z",)) == 3
     assert slots_held({"x": live, "y": live}, ("z",), lost_with_node={"x"}) == 2
+
+
+def test_slots_by_namespace() -> None:
+    ours, theirs = children(job(), pod()), children(running(namespace="theirs"))
+    known = {"x": ours, "y": theirs, "z": theirs}
+    assert slots_by_namespace(known, ()) == {"my-network": 1, "theirs": 2}
+    assert slots_by_namespace(known, {"y"}) == {"my-network": 1, "theirs": 1}
+    assert slots_by_namespace(known, (), {"x"})["my-network"] == 0
+
+
+def test_an_unknown_namespace_counts_with_what_was_recorded() -> None:
+    assert unseen_slots({}, {"ours": 2}) == 0
+    assert unseen_slots({"theirs": 2, "more": 1}, {"ours": 5}) == 3
+    assert unseen_slots({"theirs": 2}, {"theirs": 1}) == 1
+    assert unseen_slots({"theirs": 2}, {"theirs": 3}) == 0
 
 
 def test_a_running_conversion_does_not_queue() -> None:

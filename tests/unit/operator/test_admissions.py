@@ -10,7 +10,9 @@ from conversion_operator.cluster.admissions import (
     MAX_ENTRIES,
     admissions_that_still_fit,
     format_admissions,
+    format_slots,
     parse_admissions,
+    parse_slots,
 )
 
 
@@ -45,3 +47,13 @@ def test_the_number_of_entries_is_bounded() -> None:
     assert parse_admissions(format_admissions(full)) == full
     with pytest.raises(ValueError, match="do not fit"):
         format_admissions(full | {"another": 1})
+
+
+def test_slots_are_formatted_and_parsed_back() -> None:
+    assert format_slots({"b": 2, "a-1": 1, "none": 0}) == "a-1=1,b=2"
+    assert parse_slots("a-1=1,b=2") == {"a-1": 1, "b": 2}
+
+
+@pytest.mark.parametrize("text", [None, 3, "", "a", "a=-1", "a=0", "=1", "a=1x", "A=1", "a=1 "])
+def test_invalid_slots_are_ignored(text: object) -> None:
+    assert parse_slots(text) == {}

@@ -13,9 +13,11 @@ import pytest
 from pydantic import ValidationError
 
 from conversion_operator.api import names
+from conversion_operator.api.callback_hosts import AllowedHosts
 from conversion_operator.api.spec import Notify
 from conversion_operator.api.status import ConversionJobStatus, Notification, NotifyState, Phase
 from conversion_operator.callbacks import policy
+from conversion_operator.callbacks.loop import read_secret
 from conversion_operator.callbacks.message import build_message, sign
 from conversion_operator.callbacks.policy import Response, Send, Wait, Write
 from conversion_operator.cluster.parsing import parse_conversion
@@ -45,7 +47,8 @@ from tests.unit.operator.builders import (
 
 ROOT = Path(__file__).parents[3]
 URL = "https://hooks.example/a?token=abc"
-HOSTS = frozenset({"hooks.example"})
+HOSTS = AllowedHosts(frozenset({"hooks.example"}))
+NOT_ALLOWED = "The host hooks.example is not in CONVERTER_CALLBACK_HOSTS"
 ENDED = 11.0  # when succeeded() ended, in seconds after T0
 PENDING = Notification(state=NotifyState.PENDING, attempts=0)
 DONE = step(conversion(notify={"url": URL}), children(job(), succeeded()), 12)[1]
@@ -140,21 +143,54 @@ class TestNextStep:
             assert found == expected
 
     @pytest.mark.parametrize(
-        ("url", "hosts", "why"),
+        ("message", "now", "expected"),
         [
-            (URL, frozenset[str](), "not in CONVERTER_CALLBACK_HOSTS"),
-            ("https://u:p@hooks.example/", HOSTS, "user name"),
-            ("", HOSTS, "URL was removed"),
+            (None, ENDED, NotifyState.PENDING),
+            ("The receiver responded 500", ENDED + 599, NotifyState.PENDING),
+            (NOT_ALLOWED, ENDED, Wait(timedelta(seconds=15))),
+            (NOT_ALLOWED, ENDED + 595, Wait(timedelta(seconds=5))),
+            (NOT_ALLOWED, ENDED + 600, NotifyState.GAVE_UP),
+            (None, ENDED + 600, NotifyState.GAVE_UP),
         ],
     )
-    def test_what_is_rejected_is_given_up_at_once(
-        self, url: str, hosts: frozenset[str], why: str
+    def test_a_host_that_is_not_allowed_may_be_added_within_ten_minutes(
+        self, message: str | None, now: float, expected: object
     ) -> None:
-        found = policy.next_step(DONE, at(12), url, hosts, True)
+        nobody = AllowedHosts(frozenset())
+        found = policy.next_step(noted(message=message), at(now), URL, nobody, True)
+        if not isinstance(found, Write):
+            assert found == expected
+            return
+        assert (found.notification.state, found.notification.attempts) == (expected, 0)
+        assert found.notification.message == NOT_ALLOWED
+        told = policy.warning(found.notification, found.cure)
+        assert told is not None
+        assert told.message.startswith(f"{NOT_ALLOWED}. ")
+        if expected is NotifyState.PENDING:
+            assert told.reason == "CallbackWaits"
+            assert f"Add it before {at(ENDED + 600):%H:%M} UTC, see docs/" in told.message
+        else:
+            assert told.reason == "CallbackGaveUp"
+
+    @pytest.mark.parametrize(
+        ("url", "why"),
+        [("https://u:p@hooks.example/", "user name"), ("", "URL was removed")],
+    )
+    def test_what_can_never_be_sent_is_given_up_at_once(self, url: str, why: str) -> None:
+        found = policy.next_step(DONE, at(12), url, HOSTS, True)
         assert isinstance(found, Write)
         assert found.notification.state is NotifyState.GAVE_UP
         assert why in (found.notification.message or "")
         assert "abc" not in (found.notification.message or "")
+
+    def test_a_failed_delivery_attempt_needs_no_event_and_the_last_one_does(self) -> None:
+        failed = policy.after_response(DONE, at(12), Response(500))
+        assert policy.warning(failed, "") is None
+        told = policy.warning(policy.after_response(DONE, at(12), Response(410)), "")
+        assert told is not None
+        assert told.message == "The receiver responded 410. The operator sends no callback."
+        delivered = policy.after_response(DONE, at(12), Response(200))
+        assert policy.warning(delivered, "") is None
 
 
 class TestResponses:
@@ -312,13 +348,61 @@ def test_defaults_that_are_slips(url: str) -> None:
     ],
 )
 def test_the_list_of_hosts(text: str, hosts: set[str]) -> None:
-    assert Settings(converter_callback_hosts=text).callback_hosts == hosts
+    assert Settings(converter_callback_hosts=text).callback_hosts.common == hosts
 
 
 @pytest.mark.parametrize("text", ["https://a", "a/b", "*.example", "a:80", "a b"])
 def test_lists_of_hosts_that_are_slips(text: str) -> None:
     with pytest.raises(ValidationError):
         Settings(converter_callback_hosts=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "lists"),
+    [
+        ("", {}),
+        ("team-a=A.example,b", {"team-a": {"a.example", "b"}}),
+        ("team-a=a  team-b=b\nteam-c=\n", {"team-a": {"a"}, "team-b": {"b"}, "team-c": set()}),
+    ],
+)
+def test_the_lists_of_namespaces(text: str, lists: dict[str, set[str]]) -> None:
+    settings = Settings(converter_callback_hosts_by_namespace=text)
+    assert settings.callback_hosts.by_namespace == lists
+
+
+@pytest.mark.parametrize("text", ["a", "a:b", "A=b", "=b", "a=https://b", "a=b a=c", "a=b, c"])
+def test_lists_of_namespaces_that_are_slips(text: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(converter_callback_hosts_by_namespace=text)
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [
+        (None, b"the common secret"),
+        ("the secret of team-a", b"the secret of team-a"),
+        # A mistake in the own secret must not make the common one valid there.
+        ("short", None),
+        ("", None),
+    ],
+)
+def test_a_namespace_may_have_a_secret_of_its_own(
+    tmp_path: Path, own: str | None, found: bytes | None
+) -> None:
+    common = tmp_path / "secret"
+    common.write_text("the common secret")
+    if own is not None:
+        (tmp_path / "secret.team-a").write_text(own)
+    assert read_secret(common, "team-a") == found
+    assert read_secret(common, "team-b") == b"the common secret"
+    common.unlink()
+    assert read_secret(common, "team-b") is None
+
+
+def test_a_secret_of_a_namespace_that_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("the common secret")
+    (tmp_path / "secret.team-a").mkdir()
+    assert read_secret(tmp_path / "secret", "team-a") is None
 
 
 def test_settings_reach_the_decisions() -> None:

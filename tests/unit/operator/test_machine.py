@@ -25,15 +25,16 @@ from conversion_operator.cluster.parsing import PARSERS, parse_conversion, parse
 from conversion_operator.controller.store import Store
 from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
-from conversion_operator.core.manifest import build_job
-from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.manifest import build_job, job_name
+from conversion_operator.core.model import JOB_KIND, Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
 from conversion_operator.core.reconcile import decide, decide_without_conversion
 from media_converter.contract import EXIT_CODES, ExitReason
-from tests.unit.operator.builders import T0, bad_report, good_report
+from tests.unit.operator.builders import KEY, T0, bad_report, good_report
 
 NAMESPACE = "my-network"
 LIMIT = 2
+FORGED_SIZE = 666
 POLICY = Policy(max_parallel=LIMIT, ttl=10**9)
 Body = dict[str, Any]
 
@@ -97,6 +98,7 @@ class Machine(RuleBasedStateMachine):
         self.now = T0
         self.made = 0
         self.ended: dict[str, str] = {}
+        self.forged: set[str] = set()
         self.crash()
         for resource in Resource:
             self.list_again(resource)
@@ -108,6 +110,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         self.store = Store(lambda _: None)
+        self.store.use_key(KEY)
         self.reserved: set[str] = set()
         self.attempts: dict[str, int] = {}
         self.delivered = {resource: len(self.server.log) for resource in Resource}
@@ -136,7 +139,7 @@ class Machine(RuleBasedStateMachine):
             _, change = data.draw(st.sampled_from(self.server.log))
             self.store.apply(change)
 
-    @precondition(lambda self: self.store.complete([NAMESPACE]))
+    @precondition(lambda self: len(self.listed) == len(Resource))
     @rule(lost=st.booleans(), die=st.booleans())
     def admit(self, lost: bool, die: bool) -> None:
         children = self.store.all_children()
@@ -169,7 +172,9 @@ class Machine(RuleBasedStateMachine):
             self.attempts.pop(uid)
             return
         self.attempts[uid] = attempt
-        body = build_job(conversion, attempt, POLICY, False)
+        body = build_job(
+            conversion, attempt, POLICY, False, self.store.mark(conversion.key, attempt)
+        )
         name = body["metadata"]["name"]
         owner = self.server.objects[Resource.CONVERSIONS].get(conversion.key.name)
         existing = self.server.objects[Resource.JOBS].get(name)
@@ -182,12 +187,14 @@ class Machine(RuleBasedStateMachine):
             existing = self.server.put(Resource.JOBS, body, "ADDED")
         if lost:
             return
-        if existing is not None:
-            self.store.update(parse_job(existing))
+        if existing is not None and not self.store.adopt_if_own(
+            conversion.key, parse_job(existing)
+        ):
+            assert name in self.forged
         self.reserved.discard(uid)
         self.attempts.pop(uid)
 
-    @precondition(lambda self: self.store.complete([NAMESPACE]))
+    @precondition(lambda self: len(self.listed) == len(Resource))
     @rule(data=st.data(), die=st.booleans())
     def reconcile(self, data: st.DataObject, die: bool) -> None:
         uids = sorted(
@@ -199,10 +206,11 @@ class Machine(RuleBasedStateMachine):
     def work(self, uid: str, die: bool = False) -> None:
         conversion = self.store.conversion(uid)
         if conversion is None:
-            self.carry_out(decide_without_conversion(self.store.children(uid)))
+            self.carry_out(decide_without_conversion(self.store.children(uid), self.now, POLICY))
             return
         self.make_sure(conversion)
         plan = decide(Snapshot(conversion, self.store.children(uid), self.now, POLICY, position=1))
+        assert plan.status is None or plan.status.output_size != FORGED_SIZE
         self.carry_out(plan, conversion.key.name)
         if die:
             self.crash()
@@ -225,7 +233,7 @@ class Machine(RuleBasedStateMachine):
         if conversion.finished or awaits_attempt(conversion, children):
             return
         mine = children.of_attempt(latest_attempt_number(conversion, children))
-        if not mine.jobs and not mine.pods:
+        if not mine.jobs:
             self.look_up(Resource.JOBS, uid)
         elif any(job.finished for job in mine.jobs) and not any(p.terminated for p in mine.pods):
             self.look_up(Resource.PODS, uid)
@@ -245,6 +253,7 @@ class Machine(RuleBasedStateMachine):
                 self.server.remove(Resource.CONVERSIONS, name)
 
     def if_same(self, resource: Resource, name: str, uid: str) -> None:
+        assert name not in self.forged, "a foreign object is never deleted"
         body = self.server.objects[resource].get(name)
         if body is not None and body["metadata"]["uid"] == uid:
             self.server.stop(resource, body)
@@ -291,9 +300,10 @@ class Machine(RuleBasedStateMachine):
     def interfere(self, data: st.DataObject, what: str) -> None:
         kinds = {"job": Resource.JOBS, "background": Resource.JOBS, "pod": Resource.PODS}
         resource = kinds.get(what, Resource.CONVERSIONS)
-        if not self.server.objects[resource]:
+        candidates = sorted(self.server.objects[resource].keys() - self.forged)
+        if not candidates:
             return
-        name = data.draw(st.sampled_from(sorted(self.server.objects[resource])))
+        name = data.draw(st.sampled_from(candidates))
         found = self.server.objects[resource][name]
         if resource is Resource.JOBS:
             self.forget_unobserved(found)
@@ -306,6 +316,52 @@ class Machine(RuleBasedStateMachine):
         else:
             self.server.stop(resource, found)
 
+    @precondition(lambda self: len(self.forged) < 4)
+    @rule(
+        data=st.data(),
+        attempt=st.sampled_from([1, 2, 99]),
+        owned=st.booleans(),
+        mark=st.sampled_from(["", "f" * 64, "copy"]),
+        pod=st.booleans(),
+    )
+    def forge(self, data: st.DataObject, attempt: int, owned: bool, mark: str, pod: bool) -> None:
+        """Create a suspended Job, or a pod that has succeeded, with the labels of a conversion.
+
+        The mark of a Job is copied from another attempt, since its own name is taken.
+        """
+        conversions = self.server.objects[Resource.CONVERSIONS]
+        if not conversions:
+            return
+        victim = conversions[data.draw(st.sampled_from(sorted(conversions)))]["metadata"]
+        name = job_name(victim["uid"], attempt)
+        existing = self.server.objects[Resource.JOBS].get(name)
+        other = self.server.objects[Resource.JOBS].get(job_name(victim["uid"], 3 - attempt))
+        copied = existing if pod else other
+        if mark == "copy":
+            mark = copied["metadata"]["annotations"][names.MARK_ANNOTATION] if copied else ""
+        kind, resource = (JOB_KIND, Resource.PODS) if pod else (names.KIND, Resource.JOBS)
+        name = f"forged-{self.server.version}" if pod or existing else name
+        group = "batch/v1" if pod else names.API_VERSION
+        controller = {"apiVersion": group, "kind": kind, "uid": victim["uid"], "controller": True}
+        self.forged.add(name)
+        body: Body = {
+            "metadata": {
+                "name": name,
+                "namespace": NAMESPACE,
+                "uid": f"forged-{self.server.version}",
+                "creationTimestamp": format_time(self.now),
+                "labels": {
+                    names.UID_LABEL: victim["uid"],
+                    names.ATTEMPT_LABEL: str(attempt),
+                },
+                "annotations": {names.MARK_ANNOTATION: mark},
+                "ownerReferences": [controller] if owned else [],
+            },
+        }
+        self.server.put(resource, body, "ADDED")
+        if pod:
+            self.terminate(body, 0, "Completed", good_report(output_size=FORGED_SIZE))
+
     # --- the cluster ---
 
     @rule(end=st.sampled_from(list(ENDS)))
@@ -313,7 +369,7 @@ class Machine(RuleBasedStateMachine):
         """The Job controller, the kubelet or the garbage collector takes its next step."""
         next((step for step in self.chores(end) if step()), None)
 
-    @precondition(lambda self: self.store.complete([NAMESPACE]))
+    @precondition(lambda self: len(self.listed) == len(Resource))
     @rule(
         heard=st.sets(st.sampled_from(list(Resource))),
         turns=st.integers(0, 4),
@@ -340,7 +396,9 @@ class Machine(RuleBasedStateMachine):
     def pods_of(self, job: Body) -> list[Body]:
         pods = self.server.objects[Resource.PODS].values()
         uid = job["metadata"]["uid"]
-        return [p for p in pods if p["metadata"]["ownerReferences"][0]["uid"] == uid]
+        return [
+            pod for pod in pods if uid in (o["uid"] for o in pod["metadata"]["ownerReferences"])
+        ]
 
     def collect(self) -> bool:
         """Carry out deletions: containers get SIGTERM, Jobs wait for their pods."""
@@ -380,6 +438,8 @@ class Machine(RuleBasedStateMachine):
     def start_pods(self) -> bool:
         for job in self.server.objects[Resource.JOBS].values():
             deleting = "deletionTimestamp" in job["metadata"]
+            if job["metadata"]["name"] in self.forged:
+                continue  # suspended
             if "status" not in job and not job.get("hadPod") and not deleting:
                 job["hadPod"] = True
                 meta = job["metadata"]
@@ -392,7 +452,15 @@ class Machine(RuleBasedStateMachine):
                             "uid": f"pod-{self.server.version}",
                             "labels": meta["labels"]
                             | {"batch.kubernetes.io/job-name": meta["name"]},
-                            "ownerReferences": [{"uid": meta["uid"]}],
+                            "annotations": meta["annotations"],
+                            "ownerReferences": [
+                                {
+                                    "apiVersion": "batch/v1",
+                                    "kind": "Job",
+                                    "uid": meta["uid"],
+                                    "controller": True,
+                                }
+                            ],
                         },
                         "spec": {"nodeName": "node-1"},
                         "status": {"phase": "Pending"},
@@ -455,7 +523,14 @@ class Machine(RuleBasedStateMachine):
         assert len(self.server.jobs_made) == len(set(self.server.jobs_made))
 
     def teardown(self) -> None:
-        """Without faults everything ends, and no Job or pod is left over."""
+        """Without faults everything ends, and no Job or pod is left over.
+
+        People delete what is forged: a Job with the name of an attempt keeps the attempt waiting.
+        """
+        for resource in (Resource.JOBS, Resource.PODS):
+            for name in self.server.objects[resource].keys() & self.forged:
+                self.server.remove(resource, name)
+        self.forged.clear()
         for _ in range(400):
             for resource in Resource:
                 self.list_again(resource)

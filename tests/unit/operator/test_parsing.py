@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.api import names
+from conversion_operator.cluster import pages
 from conversion_operator.cluster.objects import Resource, WatchEvent
 from conversion_operator.cluster.parsing import (
     PARSERS,
@@ -19,6 +21,7 @@ from conversion_operator.cluster.parsing import (
     parse_time,
 )
 from conversion_operator.core.manifest import build_job
+from conversion_operator.core.model import CONVERSION_KIND, Controller
 from tests.unit.operator.builders import (
     POLICY,
     T0,
@@ -85,32 +88,34 @@ def test_an_invalid_status_counts_as_none(stored: Any) -> None:
 
 
 def test_a_job_of_ours() -> None:
-    made = build_job(conversion(), 3, POLICY, False)
+    made = build_job(conversion(), 3, POLICY, False, "m")
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
     parsed = parse_job(made)
-    assert (parsed.conversion_uid, parsed.attempt, parsed.owned, parsed.live) == (
-        UID,
-        3,
-        True,
-        True,
-    )
+    assert (parsed.conversion_uid, parsed.attempt, parsed.mark) == (UID, 3, "m")
+    assert parsed.controller == Controller(CONVERSION_KIND, UID)
+    assert parsed.live
     assert parsed.image == POLICY.image
 
 
 @pytest.mark.parametrize(
     ("change", "value"),
-    [("uid", "another"), ("controller", False), ("kind", "CronJob")],
+    [
+        ("uid", "another"),
+        ("controller", False),
+        ("kind", "CronJob"),
+        ("apiVersion", "example.com/v1"),
+    ],
 )
-def test_a_job_with_another_owner_is_not_ours(change: str, value: Any) -> None:
-    made = build_job(conversion(), 1, POLICY, False)
+def test_another_controller_is_told_apart(change: str, value: Any) -> None:
+    made = build_job(conversion(), 1, POLICY, False, "m")
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
     made["metadata"]["ownerReferences"][0][change] = value
-    assert not parse_job(made).owned
+    assert parse_job(made).controller != Controller(CONVERSION_KIND, UID)
 
 
 @pytest.mark.parametrize("kind", ["Complete", "Failed"])
 def test_a_finished_job(kind: str) -> None:
-    made = build_job(conversion(), 1, POLICY, False)
+    made = build_job(conversion(), 1, POLICY, False, "m")
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
     made["status"] = {
         "conditions": [
@@ -193,3 +198,42 @@ def test_a_lease_without_a_spec() -> None:
 def test_times() -> None:
     assert parse_time("2026-01-01T12:00:05.000000Z") == at(5)
     assert parse_time(None) is None
+
+
+def test_of_metadata_and_texts_only_a_bounded_part_is_kept() -> None:
+    annotations = {"example.com/note": "x" * 9000, names.GROUP + "/mine": "x" * 9000}
+    annotations[names.CALLER_INPUT_ANNOTATION] = "y" * 9000
+    managed = [{"manager": "x" * 9000}]
+    labels = {f"example.com/{number}": "x" * 63 for number in range(100)}
+    meta = META | {"annotations": annotations, "managedFields": managed, "labels": labels}
+    parsed = parse_conversion(body(metadata=meta, spec={"inputFile": "z" * 9000}))
+    assert parsed.annotations == {names.CALLER_INPUT_ANNOTATION: "y" * 4096}
+    assert parsed.input_file == "z" * 4096
+    assert len(repr(parsed)) < 10_000
+
+
+def test_of_the_texts_of_a_pod_only_a_bounded_part_is_kept() -> None:
+    long = "x" * 9000
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    state = {"waiting": {"reason": long, "message": long}}
+    status = {
+        "reason": long,
+        "message": long,
+        "conditions": [scheduled | {"message": long}],
+        "containerStatuses": [{"state": state}],
+    }
+    ended = {"containerStatuses": [{"state": {"terminated": {"reason": long, "message": long}}}]}
+    assert len(repr(parse_pod({"metadata": META, "status": status}))) < 6 * 4096
+    assert len(repr(parse_pod({"metadata": META, "status": ended}))) < 3 * 4096
+
+
+@pytest.mark.parametrize(
+    ("limit", "page_bytes", "larger"),
+    [(100, 0, 200), (400, 0, 500), (500, 0, 500), (100, pages.PAGE_MAX_BYTES // 2, 100)],
+)
+def test_pages_of_small_objects_become_larger(limit: int, page_bytes: int, larger: int) -> None:
+    assert pages.larger_limit(limit, page_bytes) == larger
+
+
+def test_pages_that_were_too_large_become_smaller_down_to_one_object() -> None:
+    assert [pages.smaller_limit(limit) for limit in (500, 100, 3, 1)] == [125, 25, 1, 1]

@@ -12,6 +12,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import (
+    Action,
     Block,
     DeleteConversion,
     DeleteJob,
@@ -443,9 +444,26 @@ class TestAfterTheEnd:
         assert plan.actions == (DeletePod(succeeded(), force=False),)
 
 
-def test_orphan_pods_of_a_deleted_conversion_are_deleted() -> None:
-    assert decide_without_conversion(children(job(), running())).actions == ()
-    assert decide_without_conversion(children(running())).actions == (
-        DeletePod(running(), force=False),
-    )
-    assert decide_without_conversion(children(running(deleted=True))).actions == ()
+ORPHAN_JOB = job(controller=None)
+ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
+
+
+@pytest.mark.parametrize(
+    ("orphans", "now", "actions", "requeue"),
+    [
+        (children(ORPHAN_JOB, running()), 900, (), None),
+        (children(running()), 900, (), None),
+        (children(succeeded()), 20, (DeletePod(succeeded(), force=False),), None),
+        (children(running(deleted=True)), 20, (), None),
+        (children(ENDED_ORPHAN_JOB), 20, (DeleteJob(ENDED_ORPHAN_JOB, foreground=False),), None),
+        (children(ORPHAN_JOB), 20, (), 280),
+        (children(ORPHAN_JOB), 300, (DeleteJob(ORPHAN_JOB, foreground=True),), None),
+    ],
+    ids=["Job runs", "pod runs", "pod ended", "pod gone", "Job ended", "no pod yet", "no pod"],
+)
+def test_orphans_of_a_deleted_conversion_are_deleted_when_they_end(
+    orphans: Children, now: float, actions: tuple[Action, ...], requeue: float | None
+) -> None:
+    plan = decide_without_conversion(orphans, at(now), POLICY)
+    assert plan.actions == actions
+    assert plan.requeue_after == (None if requeue is None else timedelta(seconds=requeue))

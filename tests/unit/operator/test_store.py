@@ -9,7 +9,7 @@ import pytest
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
 from conversion_operator.controller.store import Store
 from conversion_operator.core.model import Conversion, Job
-from tests.unit.operator.builders import UID, conversion, job
+from tests.unit.operator.builders import KEY, UID, conversion, job
 
 NAMESPACE = "my-network"
 
@@ -28,7 +28,9 @@ def event(kind: str, item: Conversion | Job) -> WatchEvent[Conversion | Job]:
 
 @pytest.fixture
 def store() -> Store:
-    return Store(lambda _: None)
+    store = Store(lambda _: None)
+    store.use_key(KEY)
+    return store
 
 
 def test_an_older_conversion_is_passed_over(store: Store) -> None:
@@ -66,11 +68,3 @@ def test_a_list_deletes_what_it_does_not_contain_but_nothing_newer(store: Store)
     assert store.children(UID).live
     store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "6"))
     assert not store.children(UID).live
-
-
-def test_nothing_is_complete_before_all_three_were_listed(store: Store) -> None:
-    for resource in Resource:
-        assert not store.complete([NAMESPACE])
-        store.replace(resource, NAMESPACE, ObjectList((), "1"))
-    assert store.complete([NAMESPACE])
-    assert not store.complete([NAMESPACE, "another"])

@@ -138,7 +138,7 @@ def test_the_manifest_of_a_sweep() -> None:
     subject = replace(
         failed("OutOfMemory"), spec=conversion(resources={"limits": {"memory": "14Mi"}}).spec
     )
-    body, attempt = build_sweep(subject, POLICY), build_job(subject, 1, POLICY, False)
+    body, attempt = build_sweep(subject, POLICY, "m"), build_job(subject, 1, POLICY, False, "m")
     assert body["metadata"]["name"] == sweep_name(UID)
     assert body["metadata"]["ownerReferences"] == attempt["metadata"]["ownerReferences"]
     (container,) = body["spec"]["template"]["spec"]["containers"]

@@ -65,6 +65,13 @@ def test_paths_are_normalised(path: str, expected: str) -> None:
         ("dos\r\nlines\r\n", "dos\nlines\n"),
         ("nul\0bell\x07", "nulbell"),
         ("half \ud83d character", "half  character"),
+        ("gpj.\u202eexe", "gpj.\\u202eexe"),
+        ("next\u2028line", "next\\u2028line"),
+        ("\ufeffmark \U000e0001", "\\ufeffmark \\U000e0001"),
+        (
+            "\U0001f468\u200d\U0001f469 \u0645\u06cc\u200c\u062e",
+            "\U0001f468\u200d\U0001f469 \u0645\u06cc\u200c\u062e",
+        ),
     ],
 )
 def test_clean(raw: str, expected: str) -> None:

@@ -1,0 +1,174 @@
+"""The Jobs and pods with the labels of one conversion, told apart: its own and foreign ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from conversion_operator.api.status import Attempt
+from conversion_operator.core.identity import (
+    Bound,
+    Evidence,
+    MarkKey,
+    identify_job,
+    identify_pods,
+)
+from conversion_operator.core.model import Children, Job, Pod
+
+
+class Family:
+    """All Jobs and pods of one namespace that have the label of one conversion's uid.
+
+    A child is identified when it is first seen, and again when the evidence changes. What is proven
+    stays proven: a later version of an object cannot change whose it is.
+    """
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self._jobs: dict[str, Job] = {}
+        self._pods: dict[str, Pod] = {}
+        self._foreign: dict[str, Job | Pod] = {}
+        self._children: Children | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True if there is no Job and no pod."""
+        return not (self._jobs or self._pods or self._foreign)
+
+    @property
+    def foreign(self) -> Mapping[str, Job | Pod]:
+        """The foreign Jobs and pods that exist, by uid."""
+        return self._foreign
+
+    @property
+    def children(self) -> Children:
+        """The conversion's own Jobs and pods, lowest attempt first. Cached until one changes."""
+        if self._children is None:
+            jobs = sorted(self._jobs.values(), key=lambda j: (j.attempt, j.duplicate, j.created))
+            pods = sorted(self._pods.values(), key=lambda p: (p.attempt, p.duplicate, p.version))
+            self._children = Children(tuple(jobs), tuple(pods))
+        return self._children
+
+    def find(self, uid: str) -> Job | Pod | None:
+        """One Job or pod, own or foreign."""
+        return self._jobs.get(uid) or self._pods.get(uid) or self._foreign.get(uid)
+
+    def take(self, child: Job | Pod) -> None:
+        """Take a Job or pod, or a newer version of it. Compares it with own children only."""
+        self._children = None
+        known = self.find(child.uid)
+        if known is not None:
+            # Labels and annotations can be changed later. Those that were first seen count.
+            child = replace(
+                child,
+                conversion_uid=known.conversion_uid,
+                attempt=known.attempt,
+                mark=known.mark,
+                duplicate=known.duplicate,
+            )
+        if child.uid in self._foreign:
+            self._foreign[child.uid] = child
+        elif isinstance(child, Job):
+            if known is not None:
+                self._jobs[child.uid] = child
+            elif self._identify_job(child):
+                self._identify_pods(self._all_pods())
+        elif isinstance(known, Pod):
+            self._pods[child.uid] = replace(child, job_name=known.job_name)
+        else:
+            self._identify_pods({**self._pods, child.uid: child})
+
+    def adopt(self, job: Job) -> None:
+        """Take a Job that a create request has just returned."""
+        bound = dict(self.evidence.bound) | {job.attempt: Bound(job.uid)}
+        self.evidence = replace(self.evidence, bound=bound)
+        self.take(job)
+        self._identify_all()
+
+    def mark_deleted(self, uid: str) -> None:
+        """Keep the last state of an own child that no longer exists. Forget a foreign one."""
+        self._children = None
+        if self._foreign.pop(uid, None):
+            return
+        if uid in self._jobs:
+            self._jobs[uid] = replace(self._jobs[uid], deleted=True)
+            self._identify_pods(self._all_pods())
+        elif uid in self._pods:
+            self._pods[uid] = replace(self._pods[uid], deleted=True)
+
+    def forget_deleted(self) -> set[str]:
+        """Forget the own children that no longer exist. Returns their uids."""
+        self._children = None
+        for pod in self._pods.values():
+            # From now on, a copy of its mark is worth nothing.
+            self._bind(pod.attempt, pod_uid=pod.uid)
+        deleted = {
+            child.uid for child in (*self._jobs.values(), *self._pods.values()) if child.deleted
+        }
+        self._jobs = {uid: job for uid, job in self._jobs.items() if uid not in deleted}
+        self._pods = {uid: pod for uid, pod in self._pods.items() if uid not in deleted}
+        return deleted
+
+    def use_key(self, key: MarkKey) -> None:
+        """Check marks with this key from now on."""
+        self.evidence = replace(self.evidence, key=key)
+        self._identify_all()
+
+    def use_attempts(self, exists: bool, attempts: Mapping[int, Attempt]) -> None:
+        """Take what the status says about the attempts. Nothing happens if no proof changed."""
+        before = self.evidence
+        self.evidence = replace(before, exists=exists, attempts=attempts)
+        for number in attempts:
+            # A uid that was recorded once counts when the status no longer contains the attempt.
+            self._bind(number)
+        if exists != before.exists or _proofs(attempts) != _proofs(before.attempts):
+            self._identify_all()
+
+    def _identify_all(self) -> None:
+        self._children = None
+        pods, foreign = self._all_pods(), tuple(self._foreign.values())
+        jobs = (*self._jobs.values(), *(child for child in foreign if isinstance(child, Job)))
+        self._jobs, self._pods, self._foreign = {}, {}, {}
+        for job in sorted(jobs, key=lambda job: (job.attempt, job.created)):
+            self._identify_job(job)
+        self._identify_pods(pods)
+
+    def _identify_job(self, job: Job) -> bool:
+        own = identify_job(job, self.evidence)
+        if own is None:
+            if not job.deleted:
+                self._foreign[job.uid] = job
+            return False
+        self._jobs[job.uid] = own
+        if not own.duplicate:
+            self._bind(own.attempt, job_uid=own.uid)
+        return True
+
+    def _identify_pods(self, pods: Mapping[str, Pod]) -> None:
+        own, known = identify_pods(
+            pods.values(), self._jobs.values(), self._foreign.keys(), self.evidence
+        )
+        self._pods = {pod.uid: pod for pod in own}
+        for pod in pods.values():
+            if pod.uid in self._pods:
+                self._foreign.pop(pod.uid, None)
+            elif not pod.deleted:
+                self._foreign[pod.uid] = pod
+        for attempt, uid in known.items():
+            self._bind(attempt, pod_uid=uid)
+
+    def _all_pods(self) -> dict[str, Pod]:
+        return self._pods | {
+            u: child for u, child in self._foreign.items() if isinstance(child, Pod)
+        }
+
+    def _bind(self, attempt: int, job_uid: str = "", pod_uid: str = "") -> None:
+        """Remember the uids of an attempt. A uid that is known is never replaced."""
+        evidence = self.evidence
+        bound = Bound(evidence.job_uid(attempt) or job_uid, evidence.pod_uid(attempt) or pod_uid)
+        if evidence.bound.get(attempt) != bound:
+            self.evidence = replace(evidence, bound={**evidence.bound, attempt: bound})
+
+
+def _proofs(attempts: Mapping[int, Attempt]) -> list[tuple[object, ...]]:
+    return [(a.number, a.job_uid, a.pod_uid, a.start_time) for a in attempts.values()]

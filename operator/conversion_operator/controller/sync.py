@@ -1,0 +1,113 @@
+"""Records which lists of which namespaces the API server has answered.
+
+A list that was refused or not answered says nothing: the objects may exist. A namespace is synced
+while each of its lists is known. No decision about a namespace is made before that, because a
+missing object would prove nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from conversion_operator.cluster.objects import Resource
+
+GRACE_SECONDS: Final = 30.0
+"""How long all namespaces wait for the lists of one namespace after the operator became leader."""
+
+_CHILDREN: Final = (Resource.JOBS, Resource.PODS)
+
+
+class NamespaceSync:
+    """The lists of the watched namespaces. The reflectors report them.
+
+    ``on_request`` gets the name of each list that is requested, for example "pods in my-network".
+    ``on_synced`` gets a namespace when it becomes synced, or when its lists first allow admissions
+    in this term. ``relist`` makes the reflectors of Jobs and pods list again.
+    """
+
+    def __init__(
+        self,
+        namespaces: Iterable[str],
+        on_request: Callable[[str], None] = lambda _: None,
+        on_synced: Callable[[str], None] = lambda _: None,
+        relist: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.namespaces = tuple(namespaces)
+        self._on_request, self._on_synced = on_request, on_synced
+        self._relist, self._clock = relist, clock
+        # When the last answered list was requested. Absent: never answered, or refused since then.
+        self._requested_at: dict[tuple[Resource, str], float] = {}
+        self._refused: dict[tuple[Resource, str], str] = {}
+        self._started_at = clock()
+        self._term_began_at = clock()
+        # The namespaces whose Jobs and pods were listed in this term.
+        self._counted: set[str] = set()
+
+    def begin_term(self) -> None:
+        """Require new lists of Jobs and pods: a former leader may have created some meanwhile."""
+        self._term_began_at = self._clock()
+        self._counted.clear()
+        self._relist()
+
+    def requested(self, resource: Resource, namespace: str) -> None:
+        """Report that a list is about to be requested."""
+        self._on_request(f"{resource} in {namespace}")
+
+    def answered(self, resource: Resource, namespace: str, requested_at: float) -> None:
+        """Report a list that was requested at this time and answered."""
+        before = self.synced(namespace), self.admissible(namespace)
+        self._requested_at[resource, namespace] = requested_at
+        self._refused.pop((resource, namespace), None)
+        after = self.synced(namespace), self.admissible(namespace)
+        if after[1]:
+            self._counted.add(namespace)
+        if after > before:
+            self._on_synced(namespace)
+
+    def refused(self, resource: Resource, namespace: str, reason: str) -> None:
+        """Report that the API server does not allow a list. What was known before may be old."""
+        self._requested_at.pop((resource, namespace), None)
+        self._refused[resource, namespace] = reason
+
+    def synced(self, namespace: str) -> bool:
+        """True while each list of the namespace is known. A missing object then does not exist."""
+        return all((resource, namespace) in self._requested_at for resource in Resource)
+
+    def all_synced(self) -> bool:
+        """True while each list of each watched namespace is known."""
+        return all(self.synced(namespace) for namespace in self.namespaces)
+
+    def admissible(self, namespace: str) -> bool:
+        """True if conversions may start: synced, with Jobs and pods listed in this term."""
+        return self.synced(namespace) and all(
+            self._requested_at[resource, namespace] >= self._term_began_at for resource in _CHILDREN
+        )
+
+    def awaited(self) -> bool:
+        """True while all namespaces must wait, because the slots of one are not known yet.
+
+        If its lists are refused later in the term, its slots remain known: only this operator
+        creates Jobs.
+        """
+        in_grace = self._clock() - self._term_began_at < GRACE_SECONDS
+        return in_grace and not self._counted.issuperset(self.namespaces)
+
+    def ready(self) -> bool:
+        """True if the operator can work: all is synced, or what is not is refused for long."""
+        if self.all_synced():
+            return True
+        known = {namespace for _, namespace in (*self._requested_at, *self._refused)}
+        return self._clock() - self._started_at >= GRACE_SECONDS and bool(known)
+
+    def problem(self) -> str:
+        """Which lists are not known, as text for people. "" if all are known."""
+        missing = [
+            f"{resource} in {namespace} ({self._refused.get((resource, namespace), 'no answer')})"
+            for namespace in self.namespaces
+            for resource in Resource
+            if (resource, namespace) not in self._requested_at
+        ]
+        return f"Cannot list {', '.join(missing)}" if missing else ""

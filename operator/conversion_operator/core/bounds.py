@@ -1,0 +1,65 @@
+"""What the settings allow in a spec, beyond the constant rules of the CRD.
+
+The settings can change, so the CRD cannot have these bounds. A conversion that exceeds one fails as
+InvalidSpec before its next attempt, and never gets a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conversion_operator.api.spec import ConversionJobSpec, normal_path
+from conversion_operator.core.manifest import parse_quantity
+from conversion_operator.core.model import Policy
+
+
+def violation(spec: ConversionJobSpec, policy: Policy) -> str:
+    """Which setting does not allow this spec, and what it allows. "" if all allow it.
+
+    Each admission pass calls this for every conversion that waits.
+    """
+    return next(_violations(spec, policy), "")
+
+
+def _violations(spec: ConversionJobSpec, policy: Policy) -> Iterator[str]:
+    yield from _amounts(spec, policy)
+    numbers = (
+        ("priority", spec.priority, "CONVERTER_MAX_PRIORITY", policy.max_priority),
+        (
+            "timeoutSeconds",
+            spec.timeout_seconds,
+            "CONVERTER_MAX_TIMEOUT_SECONDS",
+            policy.max_timeout,
+        ),
+        ("maxRetries", spec.max_retries, "CONVERTER_MAX_RETRIES_ALLOWED", policy.retries_allowed),
+    )
+    for field, value, setting, highest in numbers:
+        if value is not None and value > highest:
+            yield f"spec.{field} is {value}, but the setting {setting} allows at most {highest}"
+    for folder in policy.read_only_folders:
+        if f"{normal_path(spec.output_file)}/".startswith(f"{folder}/"):
+            yield (
+                f"spec.outputFile is in {folder}, but the setting CONVERTER_READ_ONLY_FOLDERS "
+                "makes this folder read-only; choose another folder"
+            )
+
+
+def _amounts(spec: ConversionJobSpec, policy: Policy) -> Iterator[str]:
+    if spec.resources is None:
+        return
+    highest = (
+        ("cpu", "CONVERTER_MAX_CPU", policy.max_cpu),
+        ("memory", "CONVERTER_MAX_MEMORY", policy.max_memory),
+    )
+    for kind in ("requests", "limits"):
+        given = getattr(spec.resources, kind)
+        for name, setting, most in highest:
+            amount = getattr(given, name) if given else None
+            if amount is None:
+                continue
+            where = f"spec.resources.{kind}.{name}"
+            if parse_quantity(amount) <= 0:
+                # The kubelet takes a limit of 0 for no limit.
+                yield f"{where} must be more than 0"
+            elif most and parse_quantity(amount) > parse_quantity(most):
+                yield f"{where} is {amount}, but the setting {setting} allows at most {most}"

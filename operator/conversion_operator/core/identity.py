@@ -1,0 +1,191 @@
+"""Decides which Jobs and pods are a conversion's own.
+
+Labels, names, annotations and owner references are no proof: everyone who may create Jobs and pods
+in a namespace can write them. There are three proofs:
+
+- **The uid.** The API server chooses it. The create request of a Job returns the uid, the status
+  keeps it (``status.attempts[].jobUID``), and so does the memory of this process.
+- **The mark.** While no uid is known for an attempt, for example because the response to the create
+  request was lost, the Job must carry a mark that only an operator can compute.
+- **The controller.** A pod belongs to the Job that is its controller by uid.
+
+An object with our labels and without a proof is foreign. It is never read for a decision.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from conversion_operator.api.status import Attempt
+from conversion_operator.core.manifest import attempt_job_name
+from conversion_operator.core.model import CONVERSION_KIND, JOB_KIND, Child, Controller, Job, Pod
+
+KEY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class MarkKey:
+    """The key of the marks. The operator makes it once and keeps it on its Lease.
+
+    A former release created Jobs without marks. ``unmarked_before`` is when the first operator that
+    makes marks took over the Lease of such a release. It is None after a new installation.
+    """
+
+    secret: bytes = field(repr=False)
+    unmarked_before: datetime | None = None
+
+    def mark(self, namespace: str, uid: str, attempt: int) -> str:
+        """The mark of an attempt's Job and pods. It is worth nothing on any other attempt."""
+        text = f"{namespace}/{uid}/{attempt}"
+        return hmac.digest(self.secret, text.encode(), "sha256").hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The Job and the pod that this process has seen for an attempt. "" if it has seen none."""
+
+    job_uid: str = ""
+    pod_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the children of one conversion are checked against.
+
+    ``attempts`` are the attempts in the status, by number. They are empty if the ConversionJob does
+    not exist, and ``exists`` is False. ``bound`` is what this process has seen, by attempt.
+    ``key`` is None while this operator has not been the leader.
+    """
+
+    namespace: str
+    uid: str
+    exists: bool = False
+    attempts: Mapping[int, Attempt] = field(default_factory=dict)
+    bound: Mapping[int, Bound] = field(default_factory=dict)
+    key: MarkKey | None = None
+
+    def job_uid(self, attempt: int) -> str:
+        """The uid of the only Job that counts for an attempt. "" if it is not known."""
+        recorded = self.attempts.get(attempt)
+        return (recorded and recorded.job_uid) or self.bound.get(attempt, Bound()).job_uid
+
+    def pod_uid(self, attempt: int) -> str:
+        """The uid of the only pod that counts for an attempt. "" if it is not known."""
+        recorded = self.attempts.get(attempt)
+        return (recorded and recorded.pod_uid) or self.bound.get(attempt, Bound()).pod_uid
+
+    def attempts_by_job_uid(self) -> dict[str, int]:
+        """The attempts whose Job is known, by the uid of the Job."""
+        numbers = self.attempts.keys() | self.bound.keys()
+        return {uid: number for number in numbers if (uid := self.job_uid(number))}
+
+    def has_mark(self, child: Child) -> bool:
+        """True if the child carries the mark of its attempt."""
+        if self.key is None or not child.mark.isascii():
+            return False
+        mark = self.key.mark(self.namespace, self.uid, child.attempt)
+        return hmac.compare_digest(mark, child.mark)
+
+
+class Identified(NamedTuple):
+    """The pods of a conversion, and the uids of the pods that are known from now on, by attempt."""
+
+    pods: tuple[Pod, ...]
+    known: Mapping[int, str]
+
+
+def identify_job(job: Job, evidence: Evidence) -> Job | None:
+    """The Job if it is the conversion's own, None if it is foreign.
+
+    A Job with our mark is a duplicate if another Job is known for its attempt: a create request
+    that arrived late has created it.
+    """
+    if (job.namespace, job.conversion_uid) != (evidence.namespace, evidence.uid):
+        return None
+    if job.name != attempt_job_name(evidence.uid, job.attempt):
+        return None
+    known = evidence.job_uid(job.attempt)
+    if known == job.uid:
+        return replace(job, duplicate=False)
+    # `kubectl delete --cascade=orphan` removes the owner reference.
+    if job.controller not in (None, Controller(CONVERSION_KIND, evidence.uid)):
+        return None
+    if evidence.has_mark(job):
+        return replace(job, duplicate=bool(known))
+    return replace(job, duplicate=False) if _is_of_former_release(job, evidence) else None
+
+
+def identify_pods(
+    pods: Iterable[Pod], jobs: Iterable[Job], foreign_jobs: Container[str], evidence: Evidence
+) -> Identified:
+    """Choose the conversion's own pods. The others are foreign.
+
+    ``jobs`` are its own Jobs, also deleted ones. ``foreign_jobs`` are the uids of foreign Jobs.
+    One pod of each attempt counts: the known one, else the oldest one that its Job controls. Two
+    other pods are duplicates. They hold a slot, but nothing is concluded from them: a further pod
+    that this Job controls, because the Job controller may have created it, and a pod with a valid
+    mark whose Job does not exist, if no other pod of its attempt is known. A mark can be copied.
+    """
+    own = {job.uid: job for job in jobs}
+    attempts = evidence.attempts_by_job_uid()
+    standing = {job.attempt for job in own.values() if not job.deleted and not job.duplicate}
+    controlled: dict[int, list[Pod]] = defaultdict(list)
+    marked: dict[int, list[Pod]] = defaultdict(list)
+    duplicates: list[Pod] = []
+    for pod in sorted(pods, key=lambda pod: (pod.created, pod.name, pod.uid)):
+        if (pod.namespace, pod.conversion_uid) != (evidence.namespace, evidence.uid):
+            continue
+        owner = pod.controller.uid if pod.controller and pod.controller.kind == JOB_KIND else ""
+        attempt = own[owner].attempt if owner in own else attempts.get(owner)
+        if attempt is not None:
+            pod = replace(pod, attempt=attempt)  # noqa: PLW2901  (its label may say anything)
+            if owner in own and own[owner].duplicate:
+                duplicates.append(pod)
+            else:
+                controlled[attempt].append(pod)
+        elif evidence.pod_uid(pod.attempt) == pod.uid:
+            controlled[pod.attempt].append(pod)
+        elif pod.attempt not in standing and _may_have_lost_its_job(pod, foreign_jobs, evidence):
+            marked[pod.attempt].append(pod)
+    result = [replace(pod, duplicate=True) for pod in duplicates]
+    known: dict[int, str] = {}
+    for attempt, candidates in controlled.items():
+        known[attempt] = evidence.pod_uid(attempt) or candidates[0].uid
+        result += [replace(pod, duplicate=pod.uid != known[attempt]) for pod in candidates]
+    for attempt, candidates in marked.items():
+        if attempt not in known and not evidence.pod_uid(attempt):
+            result.append(replace(candidates[0], duplicate=True))
+    named = (replace(pod, job_name=attempt_job_name(evidence.uid, pod.attempt)) for pod in result)
+    return Identified(tuple(named), known)
+
+
+def _may_have_lost_its_job(pod: Pod, foreign_jobs: Container[str], evidence: Evidence) -> bool:
+    """True if the mark is valid and no other controller than a deleted Job is named."""
+    controller = pod.controller
+    if controller and (controller.kind != JOB_KIND or controller.uid in foreign_jobs):
+        return False
+    return evidence.has_mark(pod) or _is_of_former_release(pod, evidence)
+
+
+def _is_of_former_release(child: Child, evidence: Evidence) -> bool:
+    """True if a release that made no marks created the child for an attempt.
+
+    The proof is the time of creation, which the API server sets: nobody can create such an object
+    any more. For an attempt in the status, a Job must be exactly as old as the status says.
+    """
+    key, attempt = evidence.key, evidence.attempts.get(child.attempt)
+    if key is None or key.unmarked_before is None or child.mark or not evidence.exists:
+        return False
+    if child.created >= key.unmarked_before or evidence.job_uid(child.attempt):
+        return False
+    if attempt is None:
+        # Its Job was created, but not yet entered in the status, or it is an old attempt or a
+        # sweep.
+        last = max(evidence.attempts, default=0)
+        return isinstance(child, Job) and child.controller is not None and child.attempt <= last + 1
+    return not isinstance(child, Job) or child.created == attempt.start_time

@@ -1,0 +1,109 @@
+"""Which lists are known, and when the others no longer wait for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from conversion_operator.cluster.objects import Resource
+from conversion_operator.controller.sync import GRACE_SECONDS, NamespaceSync
+
+
+class Case:
+    """Two namespaces, and a clock that the test sets. The term begins at 100 s."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.synced: list[str] = []
+        self.relists = 0
+        self.sync = NamespaceSync(
+            ["ours", "theirs"],
+            on_synced=self.synced.append,
+            relist=self.relist,
+            clock=lambda: self.now,
+        )
+
+    def relist(self) -> None:
+        self.relists += 1
+
+    def lead(self, at: float = 100) -> None:
+        self.now = at
+        self.sync.begin_term()
+
+    def answer(self, namespace: str, at: float, *resources: Resource) -> None:
+        for resource in resources or Resource:
+            self.sync.answered(resource, namespace, at)
+
+
+@pytest.fixture
+def case() -> Case:
+    return Case()
+
+
+def test_a_namespace_is_synced_when_each_list_was_answered(case: Case) -> None:
+    for resource in Resource:
+        assert not case.sync.synced("ours")
+        case.answer("ours", 1, resource)
+    assert case.sync.synced("ours")
+    assert not case.sync.synced("theirs")
+    assert case.synced == ["ours"]
+
+
+def test_a_refused_list_is_not_known_any_more(case: Case) -> None:
+    case.answer("ours", 1)
+    case.sync.refused(Resource.PODS, "ours", "no right")
+    assert not case.sync.synced("ours")
+    assert "pods in ours (no right)" in case.sync.problem()
+    case.answer("ours", 2, Resource.PODS)
+    assert case.sync.synced("ours")
+    assert case.synced == ["ours", "ours"]
+
+
+def test_admissions_take_lists_of_jobs_and_pods_from_this_term(case: Case) -> None:
+    case.answer("ours", 99)
+    case.lead(100)
+    assert case.relists == 1
+    assert case.sync.synced("ours")
+    assert not case.sync.admissible("ours")
+    case.answer("ours", 100, Resource.JOBS)
+    assert not case.sync.admissible("ours")
+    case.answer("ours", 101, Resource.PODS)
+    assert case.sync.admissible("ours")
+    case.lead(200)
+    assert not case.sync.admissible("ours")
+
+
+def test_all_wait_for_a_namespace_for_30_seconds(case: Case) -> None:
+    assert GRACE_SECONDS == 30
+    case.lead(100)
+    case.answer("ours", 100)
+    case.sync.refused(Resource.JOBS, "theirs", "no right")
+    assert case.sync.awaited()
+    case.now = 129.9
+    assert case.sync.awaited()
+    case.now = 130
+    assert not case.sync.awaited()
+
+
+def test_nobody_waits_once_all_were_listed(case: Case) -> None:
+    case.lead(100)
+    case.answer("ours", 100)
+    assert case.sync.awaited()
+    case.answer("theirs", 101)
+    assert not case.sync.awaited()
+    case.sync.refused(Resource.JOBS, "theirs", "no right")
+    assert not case.sync.awaited()
+
+
+def test_ready_when_all_is_synced_or_the_wait_is_over(case: Case) -> None:
+    assert not case.sync.ready()
+    case.now = 60
+    assert not case.sync.ready()  # the API server has not answered anything
+    case.now = 1
+    case.answer("ours", 1)
+    assert not case.sync.ready()
+    case.now = 60
+    assert case.sync.ready()
+    case.now = 1
+    case.answer("theirs", 1)
+    assert case.sync.ready()
+    assert case.sync.problem() == ""
