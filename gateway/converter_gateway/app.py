@@ -25,13 +25,13 @@ from converter_gateway.auth import Authenticator
 from converter_gateway.content_routes import content_router
 from converter_gateway.errors import ApiError, explain_forbidden
 from converter_gateway.feed import FeedPool
-from converter_gateway.limits import ConcurrencyLimit, RateLimit, StreamLimit
+from converter_gateway.limits import BodyLimit, Bound, ProgressLimit, RateLimit, address_of
 from converter_gateway.openapi import describe
 from converter_gateway.responses import COMMON_ERRORS, Error, HealthStatus, errors
 from converter_gateway.routes import RouteContext, converter_router
 from converter_gateway.service import Service
 from converter_gateway.settings import GatewaySettings
-from converter_gateway.shutdown import Shutdown
+from converter_gateway.shutdown import SendAway, Shutdown
 
 logger = logging.getLogger(__name__)
 
@@ -65,19 +65,18 @@ def create_app(
     context = RouteContext(service, auth, settings, FeedPool(cluster), shutdown)
     for router in routers:
         app.include_router(router(context), responses=errors(*COMMON_ERRORS))
-    app.add_middleware(
-        StreamLimit,
-        limit=settings.gateway_max_streams,
-        per_address=settings.gateway_max_streams_per_address,
-    )
-    app.add_middleware(ConcurrencyLimit, limit=settings.gateway_max_concurrent)
-    app.add_middleware(
-        RateLimit,
-        per_second=settings.gateway_rate_per_second,
-        burst=settings.gateway_rate_burst,
-    )
-    for error in (ApiError, ClusterError, HTTPException, RequestValidationError, Exception):
+    _add_limits(app, settings, shutdown)
+    for error in (ApiError, ClusterError, HTTPException, Exception):
         app.add_exception_handler(error, _handle_error)
+
+    @app.exception_handler(RequestValidationError)
+    async def handle_invalid(request: Request, error: Exception) -> JSONResponse:
+        """FastAPI validates parameters before it calls a route, which checks the caller first."""
+        try:
+            await auth.identify(request.headers.get("authorization", ""), address_of(request.scope))
+        except (ApiError, ClusterError) as refusal:
+            error = refusal
+        return await _handle_error(request, error)
 
     health: dict[int | str, dict[str, Any]] = {200: {"model": HealthStatus}}
 
@@ -103,6 +102,34 @@ def create_app(
         return {"status": "ok"}
 
     return app
+
+
+def _add_limits(app: FastAPI, settings: GatewaySettings, shutdown: Shutdown) -> None:
+    """The last one is the first to see a request."""
+    app.add_middleware(
+        ProgressLimit,
+        requests=Bound(
+            "requests", settings.gateway_max_concurrent, settings.gateway_max_concurrent_per_address
+        ),
+        long_polls=Bound(
+            "long polls",
+            settings.gateway_max_long_polls,
+            settings.gateway_max_long_polls_per_address,
+        ),
+        streams=Bound(
+            "streams",
+            settings.gateway_max_streams,
+            settings.gateway_max_streams_per_address,
+            retry_seconds=10,
+        ),
+    )
+    app.add_middleware(BodyLimit, limit=settings.gateway_max_body_bytes)
+    app.add_middleware(
+        RateLimit,
+        per_second=settings.gateway_rate_per_second,
+        burst=settings.gateway_rate_burst,
+    )
+    app.add_middleware(SendAway, shutdown=shutdown)
 
 
 def render_openapi() -> str:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from conversion_operator.cluster.conversions import Caller
 from conversion_operator.cluster.errors import Conflict, NotFound, Rejected
+from converter_gateway import limits
 from converter_gateway.errors import ApiError
 
 _USER_MAX_LENGTH: Final = 256
@@ -91,7 +92,7 @@ class WriteRequest(AbstractContextManager["WriteRequest", None]):
 
 def address_of(request: Request) -> str:
     """The address of the connection. Behind a proxy, this is the proxy's address."""
-    return request.client.host if request.client else ""
+    return limits.address_of(request.scope)
 
 
 def printable(text: str, limit: int) -> str:

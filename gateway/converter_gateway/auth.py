@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import time
 from typing import Final
+
+from cachetools import TTLCache
 
 from conversion_operator.cluster.conversions import Caller, ConversionClient
 from conversion_operator.cluster.errors import Rejected, Unavailable
 from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
+from converter_gateway.tokens import CACHE_MAX_ENTRIES, CACHE_SECONDS, TokenReviews
 
 _NO_REVIEWS: Final = (
     "this API may not check its callers: apply the ClusterRole and the ClusterRoleBinding in "
     "deploy/gateway/reviews.yaml"
 )
-_CACHE_SECONDS: Final = 10.0
-_CACHE_MAX_ENTRIES: Final = 1024
 _SERVICE_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):[a-z0-9.-]+")
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -28,11 +27,17 @@ class Authenticator:
     def __init__(self, cluster: ConversionClient, settings: GatewaySettings) -> None:
         self._cluster = cluster
         self._settings = settings
-        self._callers: dict[str, tuple[float, Caller]] = {}
-        self._allowed_until: dict[tuple[Caller, str, str], float] = {}
+        self._tokens = TokenReviews(self._review)
+        self._allowed: TTLCache[tuple[Caller, str, str], bool] = TTLCache(
+            CACHE_MAX_ENTRIES, CACHE_SECONDS
+        )
 
-    async def identify(self, authorization: str) -> Caller | None:
-        """The caller. None with GATEWAY_AUTH=network. Raises ApiError 401, or Unavailable."""
+    async def identify(self, authorization: str, address: str) -> Caller | None:
+        """The caller. None with GATEWAY_AUTH=network.
+
+        ``address`` is where the request comes from. Raises ApiError 401, 429 or 503, or
+        Unavailable.
+        """
         if self._settings.gateway_auth == "network":
             return None
         scheme, _, token = authorization.partition(" ")
@@ -40,7 +45,7 @@ class Authenticator:
         if scheme.lower() != "bearer" or not token:
             raise ApiError(401, "a bearer token is required")
         try:
-            return await self._caller(token)
+            return await self._tokens.owner(token, address)
         except Rejected as error:
             raise _cannot_check(error) from error
 
@@ -62,28 +67,16 @@ class Authenticator:
         if not allowed:
             raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
 
-    async def _caller(self, token: str) -> Caller:
-        key = hashlib.sha256(token.encode(errors="replace")).hexdigest()
-        until, known = self._callers.get(key, (0.0, None))
-        if known is not None and until > time.monotonic():
-            return known
-        caller = await self._cluster.review_token(token, self._settings.gateway_audience)
-        if caller is None:
-            raise ApiError(401, "the token is not valid for this API")
-        if len(self._callers) >= _CACHE_MAX_ENTRIES:
-            self._callers.clear()
-        self._callers[key] = (time.monotonic() + _CACHE_SECONDS, caller)
-        return caller
+    async def _review(self, token: str) -> Caller | None:
+        return await self._cluster.review_token(token, self._settings.gateway_audience)
 
     async def _is_allowed(self, caller: Caller, verb: str, namespace: str) -> bool:
         key = (caller, verb, namespace)
-        if self._allowed_until.get(key, 0.0) > time.monotonic():
+        if key in self._allowed:
             return True
         if not await self._cluster.review_access(caller, verb, namespace):
             return False
-        if len(self._allowed_until) >= _CACHE_MAX_ENTRIES:
-            self._allowed_until.clear()
-        self._allowed_until[key] = time.monotonic() + _CACHE_SECONDS
+        self._allowed[key] = True
         return True
 
 

@@ -148,7 +148,7 @@ def content_router(context: RouteContext) -> APIRouter:
         """
         with WriteRequest("retry" if retry else "content", address_of(request)) as write:
             await context.check_write(request, write, "create", "list")
-            content = parse_content(await context.read_body(request), context.settings.mappings)
+            content = parse_content(await request.body(), context.settings.mappings)
             return await service.submit(write, content, [_PHASES[name] for name in retry])
 
     # With the type `path`, an id may contain a slash.

@@ -1,18 +1,24 @@
-"""Limits the number and the rate of requests and streams. Health checks have no limits."""
+"""Limits the rate, the number and the bodies of requests. Health checks have no limits."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEALTH_PATHS: Final = ("/healthz", "/readyz")
 EVENTS_PATH: Final = "/api/v1/converter/events"
+_STATUS_PATH: Final = "/api/v1/converter/status/"
+_METHODS_WITH_BODY: Final = ("POST", "PUT", "PATCH")
 _MAX_CALLERS: Final = 10_000
+
+logger = logging.getLogger(__name__)
 
 
 class Rate:
@@ -28,12 +34,17 @@ class Rate:
         # last request, oldest first.
         self._due: dict[str, float] = {}
 
+    def wait(self, caller: str, now: float) -> float:
+        """The seconds until the next request is accepted; 0: now."""
+        ahead = max(self._due.get(caller, now), now) - now - self._slack
+        return ahead if ahead > 1e-9 else 0.0
+
     def take(self, caller: str, now: float) -> float:
         """Accept a request and return 0, or reject it and return the seconds to wait."""
+        ahead = self.wait(caller, now)
         due = max(self._due.pop(caller, now), now)
         self._due[caller] = due
-        ahead = due - now - self._slack
-        if ahead > 1e-9:
+        if ahead:
             return ahead
         self._due[caller] = due + self._step
         if len(self._due) > _MAX_CALLERS:
@@ -56,8 +67,7 @@ class RateLimit:
         if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
             await self._app(scope, receive, send)
             return
-        host = (scope.get("client") or ("",))[0]
-        wait = self._rate.take(host, time.monotonic())
+        wait = self._rate.take(address_of(scope), time.monotonic())
         if wait:
             headers = {"Retry-After": str(math.ceil(wait))}
             rejection = JSONResponse({"error": "too many requests from one address"}, 429, headers)
@@ -66,65 +76,114 @@ class RateLimit:
         await self._app(scope, receive, send)
 
 
-class ConcurrencyLimit:
-    """Responds 503 with Retry-After while ``limit`` requests are in progress.
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Maximum requests of one kind in progress, in total and of one address. ``name``: plural."""
 
-    Event streams do not count. They have a limit of their own.
+    name: str
+    limit: int
+    per_address: int
+    retry_seconds: int = 1
+
+
+class ProgressLimit:
+    """Limits the requests in progress, in total and per address: 503 and 429 with Retry-After.
+
+    Event streams and long polls last long. If they counted with the other requests, they
+    would use up the limit of all.
+    """
+
+    def __init__(self, app: ASGIApp, requests: Bound, long_polls: Bound, streams: Bound) -> None:
+        self._app = app
+        self._requests, self._long_polls, self._streams = requests, long_polls, streams
+        self._open: dict[str, Counter[str]] = defaultdict(Counter)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
+            await self._app(scope, receive, send)
+            return
+        bound, address = self._bound(scope), address_of(scope)
+        in_progress = self._open[bound.name]
+        if rejection := _rejection(bound, in_progress, address):
+            await rejection(scope, receive, send)
+            return
+        in_progress[address] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            in_progress[address] -= 1
+            if not in_progress[address]:
+                del in_progress[address]
+
+    def _bound(self, scope: Scope) -> Bound:
+        if scope["path"] == EVENTS_PATH:
+            return self._streams
+        # `wait` can be written in several ways, and there is no other parameter.
+        if scope["path"].startswith(_STATUS_PATH) and scope["query_string"]:
+            return self._long_polls
+        return self._requests
+
+
+def _rejection(bound: Bound, in_progress: Counter[str], address: str) -> JSONResponse | None:
+    later = {"Retry-After": str(bound.retry_seconds)}
+    if in_progress[address] >= bound.per_address:
+        return JSONResponse({"error": f"too many {bound.name} from one address"}, 429, later)
+    if in_progress.total() >= bound.limit:
+        return JSONResponse({"error": f"too many {bound.name} at once"}, 503, later)
+    return None
+
+
+class BodyLimit:
+    """Reads the body of a request before the API works on it. Responds 413 if it is too large.
+
+    So a body that arrives slowly takes no place among the requests in progress, and the API never
+    starts to work on a request that is cut off.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-        self._in_progress = 0
+        self._app, self._limit = app, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] in (*HEALTH_PATHS, EVENTS_PATH):
+        if scope["type"] != "http" or scope["method"] not in _METHODS_WITH_BODY:
             await self._app(scope, receive, send)
             return
-        if self._in_progress >= self._limit:
-            busy = JSONResponse({"error": "too many requests at once"}, 503, {"Retry-After": "1"})
-            await busy(scope, receive, send)
+        body = bytearray()
+        more = not self._is_declared_too_large(scope)
+        while more and len(body) <= self._limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                logger.info("A caller left before its request was complete")
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if more or len(body) > self._limit or self._is_declared_too_large(scope):
+            error = {"error": f"the body is larger than {self._limit} bytes"}
+            await JSONResponse(error, 413)(scope, receive, send)
             return
-        self._in_progress += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._in_progress -= 1
+        await self._app(scope, _replay(bytes(body), receive), send)
+
+    def _is_declared_too_large(self, scope: Scope) -> bool:
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        return declared.isdigit() and int(declared) > self._limit
 
 
-class StreamLimit:
-    """Limits the open event streams, in total and per address: 503 and 429 with Retry-After.
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Returns ``body`` first, and then what ``receive`` returns: the end of the connection."""
+    replayed = False
 
-    Streams last long. If they counted as requests, they would use up the limit of requests.
-    """
+    async def replay() -> Message:
+        nonlocal replayed
+        if replayed:
+            return await receive()
+        replayed = True
+        return {"type": "http.request", "body": body, "more_body": False}
 
-    def __init__(self, app: ASGIApp, limit: int, per_address: int) -> None:
-        self._app = app
-        self._limit, self._per_address = limit, per_address
-        self._open: Counter[str] = Counter()
+    return replay
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http" or scope["path"] != EVENTS_PATH:
-            await self._app(scope, receive, send)
-            return
-        host = (scope.get("client") or ("",))[0]
-        if rejection := self._rejection(host):
-            await rejection(scope, receive, send)
-            return
-        self._open[host] += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._open[host] -= 1
-            if not self._open[host]:
-                del self._open[host]
 
-    def _rejection(self, host: str) -> JSONResponse | None:
-        later = {"Retry-After": "10"}
-        if self._open[host] >= self._per_address:
-            return JSONResponse({"error": "too many streams from one address"}, 429, later)
-        if self._open.total() >= self._limit:
-            return JSONResponse({"error": "too many streams at once"}, 503, later)
-        return None
+def address_of(scope: Scope) -> str:
+    """The address of the connection. Headers such as X-Forwarded-For are never believed."""
+    host: str = (scope.get("client") or ("",))[0]
+    return host

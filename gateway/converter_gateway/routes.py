@@ -59,29 +59,24 @@ class RouteContext:
     async def check_access(self, request: Request, verb: str) -> str:
         """Check that the caller may do ``verb``, and return the namespace to do it in.
 
-        Raises ApiError 400, 401 or 403, or Unavailable.
+        Raises ApiError 400, 401, 403, 429 or 503, or Unavailable.
         """
-        caller = await self.auth.identify(request.headers.get("authorization", ""))
+        caller = await self.auth.identify(
+            request.headers.get("authorization", ""), address_of(request)
+        )
         namespace = self.auth.namespace(caller, request.headers.get("x-namespace", ""))
         await self.auth.check_access(caller, namespace, verb)
         return namespace
 
     async def check_write(self, request: Request, write: WriteRequest, *verbs: str) -> None:
         """Like check_access for several verbs. Fills in the caller and the namespace."""
-        write.caller = await self.auth.identify(request.headers.get("authorization", ""))
+        write.caller = await self.auth.identify(
+            request.headers.get("authorization", ""), address_of(request)
+        )
         requested = request.headers.get("x-namespace", "")
         write.namespace = self.auth.namespace(write.caller, requested)
         for verb in verbs:
             await self.auth.check_access(write.caller, write.namespace, verb)
-
-    async def read_body(self, request: Request) -> bytes:
-        """Read the body of a request. Raises ApiError 413 as soon as it exceeds the limit."""
-        limit, content = self.settings.gateway_max_body_bytes, bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > limit:
-                raise ApiError(413, f"the body is larger than {limit} bytes")
-        return bytes(content)
 
 
 def converter_router(context: RouteContext) -> APIRouter:
@@ -103,7 +98,7 @@ def converter_router(context: RouteContext) -> APIRouter:
             key = request.headers.get("idempotency-key")
             if key is not None and not 0 < len(key) <= _KEY_MAX_LENGTH:
                 raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_MAX_LENGTH} characters")
-            submission = parse_convert(await context.read_body(request), context.settings.mappings)
+            submission = parse_convert(await request.body(), context.settings.mappings)
             return await service.convert(write, submission, key)
 
     @router.get(

@@ -36,8 +36,54 @@ class GatewaySettings(BaseSettings):
         description="Maps folders of callers to folders of the volume.",
     )
     gateway_max_body_bytes: int = Field(65536, ge=1024, description="Largest request body.")
+    gateway_max_connections: int = Field(
+        1024,
+        ge=16,
+        description="Maximum open connections, per replica. Above, a new connection closes the "
+        "oldest one that waits for a request, of the address that has most of these.",
+    )
+    gateway_max_connections_per_address: int = Field(
+        384,
+        ge=8,
+        description="Maximum open connections of one address, per replica. Above, the API closes "
+        "new connections. Behind an ingress or a mesh, all callers may have one address.",
+    )
+    gateway_header_seconds: Seconds = Field(
+        10, description="Maximum time for the headers of a request to arrive. Above: 408."
+    )
+    gateway_body_seconds: Seconds = Field(
+        10, description="Maximum time for the body of a request to arrive. Above: 408."
+    )
+    gateway_idle_seconds: Seconds = Field(
+        30, description="Close a connection without a new request after this time."
+    )
+    gateway_max_unread_bytes: int = Field(
+        33554432,
+        ge=65536,
+        description="Maximum memory for responses that callers do not read, per replica. Above, "
+        "the API closes the connections that use most of it.",
+    )
     gateway_max_concurrent: int = Field(
-        256, ge=1, description="Maximum requests in progress, per replica. Above: 503."
+        256,
+        ge=1,
+        description="Maximum requests in progress, per replica. Above: 503. Event streams and "
+        "long polls have limits of their own.",
+    )
+    gateway_max_concurrent_per_address: int = Field(
+        200,
+        ge=1,
+        description="Maximum requests in progress of one address, per replica. Above: 429.",
+    )
+    gateway_max_long_polls: int = Field(
+        256,
+        ge=1,
+        description="Maximum long polls in progress (`status` with `wait`), per replica. Above: "
+        "503.",
+    )
+    gateway_max_long_polls_per_address: int = Field(
+        128,
+        ge=1,
+        description="Maximum long polls in progress of one address, per replica. Above: 429.",
     )
     gateway_rate_per_second: float = Field(
         50,
@@ -61,7 +107,7 @@ class GatewaySettings(BaseSettings):
         15, description="Interval of the heartbeats in an event stream."
     )
     gateway_stall_seconds: Seconds = Field(
-        30, description="Close the stream of a listener that reads nothing for this time."
+        30, description="Close the connection of a caller that reads nothing for this time."
     )
     gateway_drain_seconds: float = Field(
         5,

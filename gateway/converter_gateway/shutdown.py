@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 
 class Shutdown:
     """The two steps that SIGTERM starts."""
@@ -35,3 +37,25 @@ class Shutdown:
                 yield
             finally:
                 self._timeouts.discard(timeout)
+
+
+class SendAway:
+    """Closes connections with their response while the API drains.
+
+    A caller that keeps its connection open would otherwise stay at this replica until it stops,
+    and could lose a request that it sends just then.
+    """
+
+    def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:
+        self._app, self._shutdown = app, shutdown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def send_away(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._shutdown.draining:
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, send_away)

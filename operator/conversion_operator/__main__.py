@@ -9,10 +9,11 @@ import sys
 from pydantic import ValidationError
 
 from conversion_operator.app import Operator
+from conversion_operator.cluster import logs
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.cluster.transport import load_configuration
-from conversion_operator.controller import logs, probes
+from conversion_operator.controller import probes
 from conversion_operator.controller.settings import Settings
 
 

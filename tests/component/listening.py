@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import uvicorn
 
 from conversion_operator.cluster.conversions import ConversionClient
 from converter_gateway.app import create_app
+from converter_gateway.server import GatewayServer, open_listener
 from converter_gateway.settings import GatewaySettings
 from tests.component.support import FakeApi
 from tests.component.support.tools import configuration
@@ -28,11 +27,12 @@ async def serving(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A replica of the API, and a client of it."""
     cluster = ConversionClient(configuration(api.url, token), "gateway")
-    app = create_app(cluster, GatewaySettings(**({"gateway_auth": "network"} | settings)))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
-    task = asyncio.create_task(server._serve([listener]))
+    configured = GatewaySettings(**({"gateway_auth": "network"} | settings))
+    app = create_app(cluster, configured)
+    listener = open_listener("127.0.0.1", 0, configured.gateway_stall_seconds)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = GatewayServer(app, configured, listener)
+    task = asyncio.create_task(server._serve())
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     try:
         async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:

@@ -280,6 +280,50 @@ async def test_a_person_has_to_name_the_namespace(api: FakeApi, method: str, pat
         assert answer.status_code == (404 if "cancel" in path else 200)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", f"{BASE}/status/x?wait=x"), ("POST", "/api/v1/content?retry=x")],
+)
+async def test_a_stranger_gets_401_before_parameters_are_validated(
+    api: FakeApi, method: str, path: str
+) -> None:
+    grant(api)
+    headers = {"Authorization": "Bearer good"}
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        assert (await client.request(method, path)).status_code == 401
+        assert (await client.request(method, path, headers=headers)).status_code == 400
+
+
+def reviews(api: FakeApi) -> int:
+    return sum(request.path.endswith("/tokenreviews") for request in api.audit.requests)
+
+
+async def test_a_token_that_is_not_valid_is_reviewed_once(api: FakeApi) -> None:
+    grant(api)
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        ask = [client.get(f"{BASE}/stats", headers={"Authorization": "Bearer x"}) for _ in range(9)]
+        assert {answer.status_code for answer in await asyncio.gather(*ask)} == {401}
+        headers = {"Authorization": "Bearer x"}
+        assert (await client.get(f"{BASE}/stats", headers=headers)).status_code == 401
+        assert reviews(api) == 1
+
+
+async def test_random_tokens_cause_few_reviews_and_push_no_valid_token_out(api: FakeApi) -> None:
+    grant(api)
+    good = {"Authorization": "Bearer good"}
+    async with gateway(api, "gateway", gateway_auth="token", gateway_rate_burst=5000) as client:
+        assert (await client.get(f"{BASE}/stats", headers=good)).status_code == 200
+        codes = []
+        for number in range(60):
+            headers = {"Authorization": f"Bearer random-{number}"}
+            codes.append((await client.get(f"{BASE}/stats", headers=headers)).status_code)
+        assert set(codes) == {401, 429}
+        assert reviews(api) < 40
+        before = reviews(api)
+        assert (await client.get(f"{BASE}/stats", headers=good)).status_code == 200
+        assert reviews(api) == before
+
+
 RIGHTS = {
     f"{BASE}/convert": ["create"],
     f"{BASE}/status/x": ["get"],

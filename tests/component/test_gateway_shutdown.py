@@ -3,63 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import yaml
 
-from converter_gateway.__main__ import GRACEFUL_SECONDS, limit_stalls
+from converter_gateway.server import GRACEFUL_SECONDS, limit_stalls
 from converter_gateway.settings import GatewaySettings
 from tests.component.listening import listening
 from tests.component.support import FakeApi
-from tests.component.support.tools import conversion_job, write_kubeconfig
+from tests.component.support.tools import conversion_job
+from tests.support.gateway_process import gateway_process
 
 ROOT = Path(__file__).parents[2]
 BASE = "/api/v1/converter"
 DEPLOYMENT = yaml.safe_load((ROOT / "deploy/gateway/deployment.yaml").read_text(encoding="utf-8"))
 GRACE: int = DEPLOYMENT["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
 BODY = {"input_file": "in/a.mov", "output_file": "a.mp4", "conversion_type": "video_to_mp4"}
-
-
-@asynccontextmanager
-async def process(
-    api: FakeApi, folder: Path, **settings: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
-    """The API, ready, and a client of it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    kubeconfig = write_kubeconfig(folder / "kubeconfig", api.url)
-    env = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(
-            str(ROOT / part) for part in ("operator", "gateway", "converter-module")
-        ),
-        "KUBECONFIG": str(kubeconfig),
-        "GATEWAY_AUTH": "network",
-        "GATEWAY_PORT": str(port),
-    }
-    command = (sys.executable, "-m", "converter_gateway")
-    gateway = await asyncio.create_subprocess_exec(*command, env=env | settings)
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-            async with asyncio.timeout(60):
-                while await _readiness(client) != 200:
-                    assert gateway.returncode is None, "it has ended"
-                    await asyncio.sleep(0.05)
-            yield gateway, client
-    finally:
-        if gateway.returncode is None:
-            gateway.kill()
-        await gateway.wait()
 
 
 async def _readiness(client: httpx.AsyncClient) -> int:
@@ -75,7 +39,7 @@ async def test_whoever_waits_is_sent_home_and_who_submits_is_answered(
 ) -> None:
     api.create(conversion_job("a"))
     async with (
-        process(api, tmp_path, GATEWAY_DRAIN_SECONDS="1") as (gateway, client),
+        gateway_process(api.url, tmp_path, GATEWAY_DRAIN_SECONDS="1") as (gateway, client),
         AsyncExitStack() as stack,
     ):
         streams = [await stack.enter_async_context(listening(client)) for _ in range(20)]
@@ -90,21 +54,22 @@ async def test_whoever_waits_is_sent_home_and_who_submits_is_answered(
             submit = asyncio.create_task(client.post(f"{BASE}/convert", json=BODY))
             await hold.wait_hit()
             begun = time.monotonic()
-            gateway.send_signal(signal.SIGTERM)
+            gateway.process.send_signal(signal.SIGTERM)
             while (ready := await _readiness(client)) == 200:
                 pass
             assert ready == 503, "not ready, and it still serves"
-            assert (await client.get(f"{BASE}/stats")).status_code == 200
-            last = [(await stream.rest())[-1] for stream in streams]
-            assert {block.comment for block in last} == {"reconnect"}
-            assert all(block.retry.isdecimal() and block.id for block in last)
+            last = await client.get(f"{BASE}/stats")
+            assert (last.status_code, last.headers["connection"]) == (200, "close")
+            blocks = [(await stream.rest())[-1] for stream in streams]
+            assert {block.comment for block in blocks} == {"reconnect"}
+            assert all(block.retry.isdecimal() and block.id for block in blocks)
             assert {(await poll).json()["phase"] for poll in polls} == {"Queued"}
             assert not submit.done(), "the API server has not answered yet"
         answer = await submit
         assert (answer.status_code, answer.json()["status"]) == (200, "started")
         assert api.find("conversionjobs", answer.json()["job_id"])
         async with asyncio.timeout(GRACE):
-            assert await gateway.wait() == 0
+            assert await gateway.process.wait() == 0
         took = time.monotonic() - begun
         print(f"SIGTERM to the end of the process: {took:.1f} s")
         assert took < GRACE
@@ -130,11 +95,12 @@ async def test_an_api_server_that_never_answers_does_not_hold_it_up(
     api: FakeApi, tmp_path: Path
 ) -> None:
     with api.faults.black_hole(verb="create", resource="conversionjobs") as fault:
-        async with process(api, tmp_path, GATEWAY_DRAIN_SECONDS="0") as (gateway, client):
+        async with gateway_process(api.url, tmp_path, GATEWAY_DRAIN_SECONDS="0") as running:
+            gateway, client = running
             submit = asyncio.create_task(client.post(f"{BASE}/convert", json=BODY))
             await fault.wait_hit()
-            gateway.send_signal(signal.SIGTERM)
+            gateway.process.send_signal(signal.SIGTERM)
             answer = await submit
             assert (answer.status_code, list(answer.json())) == (503, ["error"])
             async with asyncio.timeout(GRACE):
-                assert await gateway.wait() == 0
+                assert await gateway.process.wait() == 0

@@ -18,6 +18,7 @@ from tests.e2e.support.watches import Watches, runs
 
 DEPLOYMENT: Final = ("-n", "my-network-converter", "rollout")
 GATEWAY: Final = "deployment/my-network-converter-gateway"
+LABEL: Final = "app.kubernetes.io/name=my-network-converter-gateway"
 ELSEWHERE: Final = "my-network-elsewhere"
 LISTEN: Final = (ROOT / "tests/e2e/scripts/listen.py").read_text(encoding="utf-8")
 TODAY: Final = (ROOT / "tests/e2e/scripts/today.py").read_text(encoding="utf-8")
@@ -70,9 +71,14 @@ def _install(kubectl: Kubectl, overlay: str) -> None:
 
 
 def _replace(kubectl: Kubectl) -> None:
-    """Replace every replica, one after the other."""
+    """Replace every replica, one after the other, and wait until the old ones are gone.
+
+    Before that, the rollout is complete, but the old replicas still serve for their drain time.
+    """
+    before = kubectl("-n", "my-network-converter", "get", "pods", "-l", LABEL, "-o", "name").split()
     kubectl(*DEPLOYMENT, "restart", GATEWAY)
     kubectl(*DEPLOYMENT, "status", GATEWAY, "--timeout=120s", limit=130)
+    kubectl.wait("delete", "-n", "my-network-converter", *before, seconds=60)
 
 
 def _is_as_today(answers: Any, conversions: Conversions, kubectl: Kubectl) -> None:
@@ -80,8 +86,7 @@ def _is_as_today(answers: Any, conversions: Conversions, kubectl: Kubectl) -> No
     missing = {"error": "Missing required field: input_file"}
     assert answers["missing"] == {"code": 400, "json": missing}
     for name, started in answers["started"].items():
-        assert started["code"] == 200
-        assert started["json"]["status"] == "started"
+        assert (started["code"], started["json"]["status"]) == (200, "started"), started
         job, ended = started["json"]["job_id"], answers["ended"][name]["json"]
         body = kubectl.get("-n", NAMESPACE, "convjob", job)
         size = conversions.adopt(body).succeeded()["outputSize"]

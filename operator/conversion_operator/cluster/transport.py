@@ -63,7 +63,12 @@ class Transport:
     def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
         configuration.retries = None  # the callers decide whether and when to retry
         self._api = client.ApiClient(configuration)
-        self._api.user_agent = user_agent
+        # Watches last long and have connections of their own, as many as they need. Otherwise a
+        # request would wait for a connection until a watch ends.
+        pool_size, configuration.connection_pool_maxsize = configuration.connection_pool_maxsize, 0
+        self._watches = client.ApiClient(configuration)
+        configuration.connection_pool_maxsize = pool_size
+        self._api.user_agent = self._watches.user_agent = user_agent
         # The clock of this machine, until the first response.
         self._server_time = datetime.now(UTC)
         self._server_time_at = time.monotonic()
@@ -71,6 +76,7 @@ class Transport:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._watches.close()
         await self._api.close()
 
     def now(self) -> datetime:
@@ -195,7 +201,8 @@ class Transport:
             auth_settings=["BearerToken"],
         )
         try:
-            rest_response = await self._api.call_api(
+            api = self._watches if limits is _WATCH_TIMEOUT else self._api
+            rest_response = await api.call_api(
                 method,
                 url,
                 headers,

@@ -35,13 +35,21 @@ def call(method: str, path: str, body: object = None) -> dict[str, Any]:
     return {"code": response.status_code, "json": response.json()}
 
 
+def convert(body: object) -> dict[str, Any]:
+    """The answer of a conversion that starts. Any other answer ends the program, and is shown."""
+    answer = call("POST", "/convert", body)
+    if answer["code"] != 200:
+        sys.exit(f"POST /convert of {body}: {answer}")
+    return answer
+
+
 answers: dict[str, Any] = {"missing": call("POST", "/convert", {"output_file": "x.mp4"})}
 started: dict[str, Any] = {}
 for name, (kind, source, target) in REQUESTS.items():
     body: dict[str, Any] = {"input_file": source, "output_file": target, "conversion_type": kind}
     if name in OPTIONS:
         body["options"] = OPTIONS[name]
-    started[name] = call("POST", "/convert", body)
+    started[name] = convert(body)
 answers["started"] = started
 answers["active"] = call("GET", "/active")
 answers["stats"] = call("GET", "/stats")
@@ -63,7 +71,7 @@ long: dict[str, Any] = {
     "output_file": f"{STORAGE}/today/long.mp4",
 }
 long |= {"conversion_type": "video_to_mp4", "options": {"resolution": "480p"}}
-job = call("POST", "/convert", long)["json"]["job_id"]
+job = convert(long)["json"]["job_id"]
 answers["cancel"] = call("POST", f"/cancel/{job}")
 deadline = time.monotonic() + 60
 while (status := call("GET", f"/status/{job}"))["json"]["status"] == "running":
