@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pytest
 from conversion_operator.api.status import ConversionJobStatus
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.conversions import ConversionClient
-from conversion_operator.cluster.errors import Expired
+from conversion_operator.cluster.errors import Expired, Unavailable
 from conversion_operator.cluster.objects import Resource
 from tests.component.running import phase_of
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
@@ -96,6 +96,26 @@ async def test_an_object_of_a_megabyte_passes_through_a_watch(api: FakeApi) -> N
         await client.close()
     assert event.object
     assert "x" * 1000 not in repr(event.object)
+
+
+async def test_an_event_that_is_too_large_ends_the_watch(api: FakeApi) -> None:
+    client = Cluster(configuration(api.url), "operator")
+    try:
+        listed = await client.list_all(Resource.CONVERSIONS, NAMESPACE)
+        events = aiter(client.watch(Resource.CONVERSIONS, NAMESPACE, listed.version))
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(_broken(events))
+            await api.until(api.watches)
+            api.watches()[0].inject("ADDED", _large("large", "x" * 5_000_000))
+        assert "broke" in waiting.result()
+    finally:
+        await client.close()
+
+
+async def _broken(events: AsyncIterator[Any]) -> str:
+    with pytest.raises(Unavailable) as raised:
+        await anext(events)
+    return str(raised.value)
 
 
 async def test_a_page_that_is_too_large_is_read_in_smaller_ones(api: FakeApi) -> None:

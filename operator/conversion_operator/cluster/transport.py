@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 import orjson
+from aiohttp.http import HttpProcessingError
 from kubernetes.aio import client, config
 
 from conversion_operator.cluster import pages
@@ -92,11 +93,12 @@ class Transport:
         ]
         response = await self.send("GET", path, query, limits=_WATCH_TIMEOUT)
         try:
-            async for line in pages.read_lines(response.content):
-                yield _parse_line(line)
+            async for line in response.content:
+                if line.strip():
+                    yield _parse_line(line)
         except (
             *(aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError),
-            pages.TooLarge,
+            HttpProcessingError,  # a line is too long
         ) as error:
             raise Unavailable(f"the watch of {path} broke: {error!r}") from error
         finally:
