@@ -152,6 +152,33 @@ async def test_a_list_whose_next_page_expired_starts_again(api: FakeApi) -> None
         await client.close()
 
 
+async def test_large_events_do_not_hide_why_a_pod_does_not_start(api: FakeApi) -> None:
+    """Otherwise a conversion could keep its slot: its start would never be judged."""
+    for number in range(10):
+        api.create(_warning(number))
+    client = Cluster(configuration(api.url), "operator")
+    try:
+        assert (await client.latest_warning(NAMESPACE, "pod-1")).startswith("FailedMount: ")
+    finally:
+        await client.close()
+
+
+def _warning(number: int) -> dict[str, Any]:
+    about = {"kind": "Pod", "namespace": NAMESPACE, "name": "p", "uid": "pod-1"}
+    annotations = {f"example.com/{part}": "x" * 60_000 for part in range(4)}
+    labels = {f"example.com/{part:060}": "x" * 63 for part in range(5_000)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"e{number}", "annotations": annotations, "labels": labels},
+        "type": "Warning",
+        "reason": "FailedMount",
+        "message": f"number {number}",
+        "involvedObject": about,
+        "lastTimestamp": "2026-01-01T00:00:00Z",
+    }
+
+
 async def test_few_lists_are_collected_at_the_same_time(api: FakeApi) -> None:
     """Every caller of the HTTP API can ask for a list of a whole namespace."""
     now, most = 0, 0

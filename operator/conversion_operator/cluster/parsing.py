@@ -227,6 +227,14 @@ def parse_lease(body: Body) -> Lease:
     )
 
 
+def latest_warning(page: Body) -> str:
+    """The reason and the message of the latest Event in a list. "" if there is none."""
+    # Of several Events in the same second, the last one in the list is the latest.
+    events = reversed(page["items"])
+    latest = max(events, key=lambda event: event.get("lastTimestamp") or "", default=None)
+    return f"{_text(latest.get('reason'))}: {_text(latest.get('message'))}" if latest else ""
+
+
 PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
     Resource.CONVERSIONS: parse_conversion,
     Resource.JOBS: parse_job,
