@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from conversion_operator.api import names
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions, manifest
 from tests.e2e.support.operator import OperatorInCluster
@@ -18,7 +17,6 @@ FOLDER = {
     "CONVERTER_VOLUME_FOLDER": "tenants/{namespace}",
     "CONVERTER_READ_ONLY_FOLDERS": "input",
 }
-COUNT = f"count/{names.PLURAL}.{names.GROUP}"
 
 
 def test_large_metadata_is_rejected(kubectl: Kubectl) -> None:
@@ -37,16 +35,6 @@ def test_a_conversion_above_a_bound_fails_without_a_job(conversions: Conversions
     assert "spec.resources.limits.memory is 5Gi" in status["message"]
     assert "CONVERTER_MAX_MEMORY allows at most 4Gi" in status["message"]
     assert conversion.jobs_made() == []
-
-
-def test_kubernetes_knows_what_the_quota_counts(kubectl: Kubectl) -> None:
-    quota = str(ROOT / "deploy/namespace/quota/quota.yaml")
-    try:
-        kubectl("-n", NAMESPACE, "apply", "-f", quota)
-        counted = f"jsonpath={{.status.used.{COUNT.replace('.', chr(92) + '.')}}}"
-        kubectl.wait(counted, "-n", NAMESPACE, "resourcequota/my-network-converter", seconds=120)
-    finally:
-        kubectl("-n", NAMESPACE, "delete", "-f", quota, "--ignore-not-found")
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ from conversion_operator.core.model import Conversion, Job, Key, Pod
 _LEASE_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _LOG_MAX_BYTES: Final = 16384
 _LOG_LINES: Final = (40, 5, 1)
+_EVENTS: Final = 200
 _MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 _PREFIXES: Final = {
@@ -169,13 +170,9 @@ class Cluster(Client):
 
     async def latest_warning(self, namespace: str, uid: str) -> str:
         """LIST the Warning Events about an object, and return the latest. "" if there is none."""
-        query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning"), ("limit", "200")]
-        body = await self._transport.request("GET", f"/api/v1/namespaces/{namespace}/events", query)
-        if not body["items"]:
-            return ""
-        # Of several Events in the same second, the last one in the list is the latest.
-        latest = max(reversed(body["items"]), key=parsing.parse_event_time)
-        return f"{latest.get('reason')}: {latest.get('message')}"
+        query = [("fieldSelector", f"involvedObject.uid={uid},type=Warning")]
+        path = f"/api/v1/namespaces/{namespace}/events"
+        return await self._transport.first_page(path, query, _EVENTS, parsing.latest_warning)
 
     async def log_tail(self, namespace: str, pod: str) -> str:
         """GET the end of a pod's log. The server limits its size, even within a long line.

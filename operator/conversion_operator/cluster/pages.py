@@ -1,4 +1,4 @@
-"""Reads lists and watches of any size in bounded memory.
+"""Reads lists of any size in bounded memory.
 
 Everybody who may create an object decides how large it is: about 256 KiB of annotations, and up to
 1.5 MB in all. So a list is read in pages, a page that is too large is asked for again with fewer
@@ -7,20 +7,20 @@ objects, and only the parsed values of a page are kept.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Final
 
 import aiohttp
 
 PAGE_MAX_BYTES: Final = 4 * 2**20
-"""The largest page, and the largest event of a watch. More than any object that etcd stores."""
+"""The largest page. More than any object that etcd stores. A watch has the same bound: the official
+client reads lines of up to twice its buffer of 2 MiB."""
 
 FIRST_LIMIT: Final = 100
 _MAX_LIMIT: Final = 500
 
 
 class TooLarge(Exception):
-    """A page or a line has more than PAGE_MAX_BYTES."""
+    """A page has more than PAGE_MAX_BYTES."""
 
 
 def larger_limit(limit: int, page_bytes: int) -> int:
@@ -41,23 +41,3 @@ async def read_page(content: aiohttp.StreamReader) -> bytearray:
         if len(page) > PAGE_MAX_BYTES:
             raise TooLarge
     return page
-
-
-async def read_lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
-    """The lines of a watch, without empty ones. Raises TooLarge for a line of more than a page.
-
-    aiohttp's own iteration over lines fails at 128 KiB, which a single annotation may have.
-    """
-    rest = bytearray()
-    async for data in content.iter_any():
-        *ends, last = data.split(b"\n")
-        for end in ends:
-            line = bytes(rest + end)
-            rest.clear()
-            if line.strip():
-                yield line
-        rest += last
-        if len(rest) > PAGE_MAX_BYTES:
-            raise TooLarge
-    if rest.strip():
-        yield bytes(rest)

@@ -239,6 +239,13 @@ def parse_lease(body: Body) -> Lease:
     )
 
 
+def latest_warning(page: Body) -> str:
+    """The reason and the message of the latest Event in a list. "" if there is none."""
+    # Of several Events in the same second, the last one in the list is the latest.
+    latest = max(reversed(page["items"]), key=parse_event_time, default=None)
+    return f"{_text(latest.get('reason'))}: {_text(latest.get('message'))}" if latest else ""
+
+
 PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
     Resource.CONVERSIONS: parse_conversion,
     Resource.JOBS: parse_job,

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 import orjson
+from aiohttp.http import HttpProcessingError
 from kubernetes.aio import client, config
 
 from conversion_operator.cluster import pages
@@ -98,11 +99,12 @@ class Transport:
         ]
         response = await self.send("GET", path, query, limits=_WATCH_TIMEOUT)
         try:
-            async for line in pages.read_lines(response.content):
-                yield _parse_line(line)
+            async for line in response.content:
+                if line.strip():
+                    yield _parse_line(line)
         except (
             *(aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError),
-            pages.TooLarge,
+            HttpProcessingError,  # a line is too long
         ) as error:
             raise Unavailable(f"the watch of {path} broke: {error!r}") from error
         finally:
@@ -120,12 +122,7 @@ class Transport:
         limit, token, restarts = pages.FIRST_LIMIT, "", 0
         while True:
             try:
-                page, token, size = await self._list_page(path, query, limit, token, parse)
-            except pages.TooLarge:
-                if limit == 1:
-                    raise Unavailable(f"GET {path}: an object is too large to read") from None
-                limit = pages.smaller_limit(limit)
-                continue
+                page, token, limit = await self._fitting_page(path, query, limit, token, parse)
             except Expired:
                 if not token or restarts == _LIST_RESTARTS:
                     raise
@@ -134,7 +131,32 @@ class Transport:
             parsed.append(page)
             if not token:
                 return parsed
-            limit = pages.larger_limit(limit, size)
+
+    async def first_page(
+        self, path: str, query: list[tuple[str, str]], limit: int, parse: Callable[[Body], Page]
+    ) -> Page:
+        """LIST ``limit`` objects, or fewer if they are large. Raises a ClusterError."""
+        page, _, _ = await self._fitting_page(path, query, limit, "", parse)
+        return page
+
+    async def _fitting_page(
+        self,
+        path: str,
+        query: list[tuple[str, str]],
+        limit: int,
+        token: str,
+        parse: Callable[[Body], Page],
+    ) -> tuple[Page, str, int]:
+        """One page, with fewer objects if it is too large; the next token; the next limit."""
+        while True:
+            try:
+                page, next_token, size = await self._list_page(path, query, limit, token, parse)
+            except pages.TooLarge:
+                if limit == 1:
+                    raise Unavailable(f"GET {path}: an object is too large to read") from None
+                limit = pages.smaller_limit(limit)
+            else:
+                return page, next_token, pages.larger_limit(limit, size)
 
     async def _list_page(
         self,

@@ -188,3 +188,15 @@ def test_statistics_count_what_there_is() -> None:
     )
     assert (told["queued_jobs_count"], told["active_jobs_count"], told["total_jobs"]) == (1, 1, 4)
     assert (told["success_rate"], told["average_processing_time"]) == (0.5, 4.0)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_whether_an_output_may_be_replaced(overwrite: bool) -> None:
+    body = {"input_file": "a", "output_file": "b.mp4", "conversion_type": "video_to_mp4"}
+    given = parse_convert(orjson.dumps(body | {"overwrite": overwrite}), ())
+    assert given.spec.overwrite is overwrite
+    assert parse_convert(orjson.dumps(body), ()).spec.overwrite is None
+    wrong: Any
+    for wrong in ("false", 0, []):
+        with pytest.raises(ApiError, match="overwrite: must be true or false"):
+            parse_convert(orjson.dumps(body | {"overwrite": wrong}), ())
