@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -135,10 +136,12 @@ async def test_a_forged_result_is_not_read(
     api: FakeApi,
     cluster: FakeCluster,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
     attack: Callable[[FakeApi, str], list[Body]],
     restart: bool,
 ) -> None:
     """The conversion ends with its own result. Nothing forged is deleted; an Event names each."""
+    caplog.set_level(logging.INFO)
     api.add_namespace(OTHER)
     cluster.default = succeed(size=FORGED_SIZE)
     cluster.script("c", succeed(size=REAL_SIZE, hold=True))

@@ -137,7 +137,7 @@ class Family:
         own = identify_job(job, self.evidence)
         if own is None:
             if not job.deleted:
-                self._foreign[job.uid] = job
+                self._foreign[job.uid] = replace(job, duplicate=False)
             return False
         self._jobs[job.uid] = own
         if not own.duplicate:
@@ -153,7 +153,7 @@ class Family:
             if pod.uid in self._pods:
                 self._foreign.pop(pod.uid, None)
             elif not pod.deleted:
-                self._foreign[pod.uid] = pod
+                self._foreign[pod.uid] = replace(pod, duplicate=False)
         for attempt, uid in known.items():
             self._bind(attempt, pod_uid=uid)
 

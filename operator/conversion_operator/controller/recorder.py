@@ -68,7 +68,7 @@ class EventRecorder:
             if len(self._foreign_told) > _FOREIGN_TOLD_KEPT:
                 del self._foreign_told[next(iter(self._foreign_told))]
             kind = "Job" if isinstance(child, Job) else "Pod"
-            _log("foreign_child", conversion, kind=kind, name=child.name)
+            _log("foreign_child", conversion, child=f"{kind}/{child.name}")
             self.post(Event(conversion.key, "Warning", f"Foreign{kind}", _foreign(child)))
 
     def _log_and_count(self, conversion: Conversion, new: ConversionJobStatus) -> Event | None:

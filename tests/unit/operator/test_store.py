@@ -8,8 +8,10 @@ import pytest
 
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
 from conversion_operator.controller.store import Store
-from conversion_operator.core.model import Conversion, Job
-from tests.unit.operator.builders import KEY, UID, conversion, job
+from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
+from conversion_operator.core.plan import Snapshot
+from conversion_operator.core.reconcile import decide
+from tests.unit.operator.builders import KEY, UID, at, children, conversion, job, running
 
 NAMESPACE = "my-network"
 
@@ -22,7 +24,7 @@ def job_at(version: int, *, finished: bool = False) -> Job:
     return replace(job(finished="Complete" if finished else None), version=version)
 
 
-def event(kind: str, item: Conversion | Job) -> WatchEvent[Conversion | Job]:
+def event(kind: str, item: Conversion | Job | Pod) -> WatchEvent[Conversion | Job | Pod]:
     return WatchEvent(kind, str(item.version), item)
 
 
@@ -68,3 +70,109 @@ def test_a_list_deletes_what_it_does_not_contain_but_nothing_newer(store: Store)
     assert store.children(UID).live
     store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "6"))
     assert not store.children(UID).live
+
+
+def test_a_child_in_another_namespace_belongs_to_nobody(store: Store) -> None:
+    store.apply(event("ADDED", conversion_at(1)))
+    elsewhere = replace(job_at(5), namespace="another", mark=KEY.mark("another", UID, 1))
+    store.apply(event("ADDED", elsewhere))
+    assert store.children(UID) == Children()
+    assert store.foreign(UID) == ()
+
+
+def test_foreign_objects_are_told_apart(store: Store) -> None:
+    store.apply(event("ADDED", conversion_at(1)))
+    forged = replace(job_at(5), uid="forged", attempt=99)
+    store.apply(event("ADDED", job_at(4)))
+    store.apply(event("ADDED", forged))
+    assert store.children(UID).jobs == (job_at(4),)
+    assert store.all_children() == {UID: store.children(UID)}
+    assert (store.foreign(UID), store.foreign_count()) == ((forged,), 1)
+    store.apply(event("DELETED", replace(forged, version=6)))
+    store.apply(event("MODIFIED", replace(forged, version=7)))
+    assert (store.foreign(UID), store.foreign_count()) == ((), 0)
+
+
+def test_labels_and_marks_cannot_be_changed_later(store: Store) -> None:
+    store.apply(event("ADDED", job_at(4)))
+    for change in ({"conversion_uid": "another"}, {"attempt": 2}, {"mark": ""}):
+        version = max(job.version for job in store.children(UID).jobs) + 1
+        store.apply(event("MODIFIED", replace(job_at(version), **change)))
+        assert store.children(UID).jobs == (job_at(version),)
+    assert store.children("another") == Children()
+
+
+def test_a_foreign_object_does_not_become_ours_by_its_labels(store: Store) -> None:
+    store.apply(event("ADDED", replace(job_at(4), attempt=2)))
+    store.apply(event("MODIFIED", job_at(5)))
+    assert store.children(UID) == Children()
+
+
+def test_a_job_without_a_mark_counts_when_its_uid_is_recorded(store: Store) -> None:
+    unmarked = replace(job_at(4), mark="")
+    store.apply(event("ADDED", unmarked))
+    store.apply(event("ADDED", running()))
+    assert store.children(UID) == Children()
+    store.apply(event("ADDED", conversion_at(1)))
+    assert store.foreign_count() == 2
+    plan = decide(Snapshot(conversion_at(1), children(unmarked, running()), at(5), Policy()))
+    store.apply(event("MODIFIED", replace(conversion_at(6), status=plan.status)))
+    assert store.children(UID) == children(unmarked, running())
+    assert store.foreign_count() == 0
+    store.apply(event("DELETED", conversion_at(9)))
+    assert store.children(UID) == children(unmarked, running())
+
+
+def test_a_job_without_a_mark_counts_when_a_create_request_returns_it(store: Store) -> None:
+    """An admission webhook removed the mark, and the watch was faster than the response."""
+    unmarked = replace(job_at(4), mark="")
+    store.apply(event("ADDED", unmarked))
+    assert store.children(UID) == Children()
+    store.adopt(conversion().key, 1, unmarked)
+    assert store.children(UID).jobs == (unmarked,)
+
+
+def test_a_later_sweep_takes_the_place_of_an_earlier_one(store: Store) -> None:
+    earlier, later = replace(job(0), uid="earlier"), replace(job(0), uid="later", version=3)
+    store.adopt(conversion().key, 0, earlier)
+    store.apply(event("DELETED", replace(earlier, version=2)))
+    store.apply(event("ADDED", later))
+    assert [job.duplicate for job in store.children(UID).jobs] == [False, True]
+    store.adopt(conversion().key, 0, later)
+    assert [job.uid for job in store.children(UID).jobs if not job.duplicate] == ["later"]
+
+
+def test_marks_count_once_there_is_a_key() -> None:
+    changed: list[str] = []
+    store = Store(changed.append)
+    store.apply(event("ADDED", job_at(4)))
+    store.apply(event("ADDED", running()))
+    assert store.children(UID) == Children()
+    changed.clear()
+    store.use_key(KEY)
+    assert store.children(UID) == children(job_at(4), running())
+    assert changed == [UID]
+
+
+def test_the_mark_of_a_forgotten_pod_is_worth_nothing(store: Store) -> None:
+    """The conversion is deleted, and then its Job and pod. Somebody has copied the mark."""
+    for kind, version in (("ADDED", 1), ("DELETED", 2)):
+        for item in (job(), running()):
+            store.apply(event(kind, replace(item, version=version)))
+    store.forget_deleted(UID)
+    copy = replace(running(), uid="copy", controller=None)
+    store.apply(event("ADDED", replace(copy, version=3)))
+    store.apply(event("ADDED", replace(job(), uid="another", version=3)))
+    assert store.children(UID).pods == ()
+    assert [job.duplicate for job in store.children(UID).jobs] == [True]
+
+
+def test_a_pod_that_is_seen_before_its_job_counts_with_it(store: Store) -> None:
+    store.apply(event("ADDED", conversion_at(1)))
+    store.apply(event("ADDED", running()))
+    assert [pod.duplicate for pod in store.children(UID).pods] == [True]
+    copy = replace(running(), uid="copy", controller=None, created=at(-1))
+    store.apply(event("ADDED", copy))
+    store.apply(event("ADDED", job_at(4)))
+    assert store.children(UID) == children(job_at(4), running())
+    assert store.foreign(UID) == (copy,)
