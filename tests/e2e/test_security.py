@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from conversion_operator.api import names
+from media_converter.contract import ExitReason, Report, dump_report
 from tests.e2e.support import operator as op
 from tests.e2e.support.commands import Kubectl
-from tests.e2e.support.conversions import NAMESPACE, Conversion, Conversions
+from tests.e2e.support.conversions import (
+    LONG_INPUT,
+    NAMESPACE,
+    Conversion,
+    Conversions,
+    manifest,
+)
 from tests.e2e.support.operator import OperatorInCluster
+from tests.e2e.support.watches import Watches
 from tests.unit.deploy.test_rights import IN_CONVERSIONS
 
 PYTHON: Final = ("/usr/bin/python3", "-I", "-S", "-c")
@@ -299,3 +310,149 @@ def test_an_image_has_its_own_program_and_packages_only(
     kubectl(*run, f"import {own}")
     for other in others:
         assert f"No module named '{other}'" in kubectl.attempt(*run, f"import {other}").err
+
+
+EVE: Final = "eve"
+"""A user with the ClusterRole edit in the namespace of conversions."""
+
+POLICIES: Final = ("my-network-converter-jobs", "my-network-converter-pods")
+FORGED_SIZE: Final = 666
+
+# Writes a report as the converter does, and ends with code 0.
+FORGE: Final = "import sys; open('/dev/termination-log', 'w').write(sys.argv[1])"
+
+
+@pytest.fixture
+def eve(kubectl: Kubectl) -> Iterator[str]:
+    """The option of kubectl with which EVE acts."""
+    binding = ("-n", NAMESPACE, "rolebinding", EVE)
+    kubectl("create", *binding, "--clusterrole=edit", f"--user={EVE}")
+    yield f"--as={EVE}"
+    kubectl("delete", *binding)
+
+
+def forged_job(name: str, labels: dict[str, str], template: dict[str, str]) -> dict[str, Any]:
+    """A suspended Job with these labels, and these in its pod template."""
+    pod = serving_pod(name, template)
+    pod["spec"]["restartPolicy"] = "Never"
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "suspend": True,
+            "template": {"metadata": {"labels": template}, "spec": pod["spec"]},
+        },
+    }
+
+
+def forged_pod(labels: dict[str, str], annotations: dict[str, str]) -> dict[str, Any]:
+    """A pod with the labels and the mark of a converter pod, and a report of its own."""
+    pod = serving_pod("forged", labels)
+    pod["metadata"]["annotations"] = annotations
+    pod["spec"]["restartPolicy"] = "Never"
+    report = Report(final=True, reason=ExitReason.COMPLETED, output_size=FORGED_SIZE)
+    (container,) = pod["spec"]["containers"]
+    container["command"] = ["python3", "-c", FORGE, dump_report(report).decode()]
+    del container["readinessProbe"]
+    return pod
+
+
+def test_only_the_operator_creates_jobs_and_pods_with_our_labels(
+    running: Conversion, kubectl: Kubectl, eve: str
+) -> None:
+    job = kubectl.get("-n", NAMESPACE, "job", running.jobs_made()[-1])
+    pod = running.pods()[0]
+    labels, annotations = job["metadata"]["labels"], job["metadata"]["annotations"]
+    ours = {names.MANAGED_BY_LABEL: names.MANAGED_BY}
+
+    def attempt(*command: str, body: dict[str, Any] | None = None) -> str:
+        text = None if body is None else json.dumps(body)
+        return kubectl.attempt(*command, eve, "--dry-run=server", "-n", NAMESPACE, text=text).err
+
+    create = ("create", "-f", "-")
+    for body in (forged_job("forged", labels, {}), forged_job("forged", {}, labels)):
+        assert f"ValidatingAdmissionPolicy '{POLICIES[0]}'" in attempt(*create, body=body)
+    assert f"ValidatingAdmissionPolicy '{POLICIES[1]}'" in attempt(
+        *create, body=forged_pod(labels, annotations)
+    )
+    for change in (f"{names.ATTEMPT_LABEL}-", f"{names.MANAGED_BY_LABEL}-"):
+        for kind, target, policy in zip(("job", "pod"), (job, pod), POLICIES, strict=True):
+            said = attempt("label", kind, target["metadata"]["name"], change)
+            assert f"ValidatingAdmissionPolicy '{policy}'" in said
+    # What has nothing to do with us is not affected.
+    assert attempt(*create, body=forged_job("other", {}, {})) == ""
+    assert attempt("annotate", "job", job["metadata"]["name"], "a=b") == ""
+    assert ours.items() <= pod["metadata"]["labels"].items()
+
+
+@pytest.fixture
+def no_policies(kubectl: Kubectl) -> Iterator[None]:
+    """The policies of Jobs and pods are not in force."""
+    kind = "validatingadmissionpolicybinding"
+    bindings = [kubectl.get(kind, name) for name in POLICIES]
+    kubectl("delete", kind, *POLICIES)
+    yield
+    for binding in bindings:
+        metadata = {"name": binding["metadata"]["name"]}
+        kubectl.create({**binding, "metadata": metadata})
+
+
+@pytest.mark.usefixtures("no_policies")
+def test_forged_jobs_and_pods_change_nothing(
+    kubectl: Kubectl,
+    operator: OperatorInCluster,
+    watches: Watches,
+    volume: Path,
+    run_folder: str,
+    eve: str,
+) -> None:
+    """Labels, attempt 99 and a copied mark. Without the policies, the operator ignores them."""
+    options = {"resolution": "480p", "quality": "high"}
+    body = manifest(
+        "victim", "video_to_mp4", folder=run_folder, inputFile=LONG_INPUT, options=options
+    )
+    # Not with the fixture `conversions`: it takes the forged pod for a second pod of ours.
+    victim = Conversion(kubectl.create(body), kubectl, watches, volume)
+    victim.until_phase("Running")
+    (name,) = victim.jobs_made()
+    job = kubectl.get("-n", NAMESPACE, "job", name)
+    labels, annotations = job["metadata"]["labels"], job["metadata"]["annotations"]
+    later = labels | {names.ATTEMPT_LABEL: "99"}
+    create = ("create", eve, "-f", "-")
+    forged = [forged_job("forged", later, later), forged_pod(labels, annotations)]
+
+    def created(body: dict[str, Any]) -> bool:
+        return kubectl.attempt(*create, text=json.dumps(body)).code == 0
+
+    def counted() -> bool:
+        return operator.metrics()["converter_foreign_children"] == {(): 2.0}
+
+    try:
+        for body in forged:
+            until(partial(created, body), "the API server has noticed that the policy is unbound")
+        kubectl.wait(
+            "jsonpath={.status.phase}=Succeeded", "-n", NAMESPACE, "pod/forged", seconds=60
+        )
+        until(counted, "two foreign objects are counted")
+        victim.cancel()
+        status = victim.until_phase("Cancelled")
+        assert status.get("outputSize") != FORGED_SIZE
+        assert [attempt["jobUID"] for attempt in status["attempts"]] == [job["metadata"]["uid"]]
+        for kind in ("job", "pod"):
+            assert (
+                "deletionTimestamp" not in kubectl.get("-n", NAMESPACE, kind, "forged")["metadata"]
+            )
+        about = f"--field-selector=involvedObject.uid={victim.uid}"
+        events = kubectl.get("-n", NAMESPACE, "events", about)["items"]
+        assert {"ForeignJob", "ForeignPod"} <= {event["reason"] for event in events}
+    finally:
+        kubectl("-n", NAMESPACE, "delete", "convjob", "victim")
+        kubectl("-n", NAMESPACE, "delete", "job,pod", "forged", "--ignore-not-found")
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Repeat a check, which takes a moment itself, until it is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"

@@ -166,6 +166,7 @@ class Store:
         """Take a Job that was just read if it belongs to this conversion. False if it does not."""
         family = self._family(conversion.namespace, conversion.uid)
         if identify_job(job, family.evidence) is None:
+            self._drop_if_empty(family)
             return False
         self.update(job)
         return True

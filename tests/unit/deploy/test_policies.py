@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from conversion_operator.api import names
+from conversion_operator.core.manifest import build_job
+from conversion_operator.core.model import Policy
 from tests.unit.deploy.policies import problems
-from tests.unit.deploy.rendering import GATEWAY, OVERLAYS, find
+from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, find
+from tests.unit.operator.builders import conversion as a_conversion
 
 LABELS = {names.OPERATOR_NAMESPACE_LABEL: "my-network-converter"}
 API = f"system:serviceaccount:my-network-converter:{GATEWAY}"
@@ -70,3 +73,141 @@ def test_the_policy_of_the_caller_denies_every_kind_of_write(overlay: str) -> No
     binding = find(overlay, "ValidatingAdmissionPolicyBinding", "my-network-converter-caller")
     assert binding["spec"]["validationActions"] == ["Deny"]
     assert "matchResources" not in binding["spec"]
+
+
+THE_OPERATOR = f"system:serviceaccount:my-network-converter:{OPERATOR}"
+JOB_CONTROLLER = "system:serviceaccount:kube-system:job-controller"
+CONTROLLER_MANAGER = "system:kube-controller-manager"
+CRON_JOB_CONTROLLER = "system:serviceaccount:kube-system:cronjob-controller"
+
+OURS: dict[str, Any] = build_job(a_conversion(), 1, Policy(), False, "m")
+"""A Job of the operator."""
+
+ANOTHER: dict[str, Any] = {
+    "metadata": {"name": "a", "labels": {"a": "b"}},
+    "spec": {"template": {"metadata": {}, "spec": {}}},
+}
+
+
+def job(**changes: str | None) -> dict[str, Any]:
+    """The operator's Job with other labels. None removes a label."""
+    return {**OURS, "metadata": _with(OURS["metadata"], changes)}
+
+
+def template(base: dict[str, Any], **changes: str | None) -> dict[str, Any]:
+    """The Job with other labels in its pod template."""
+    metadata = _with(base["spec"]["template"]["metadata"], changes)
+    return {**base, "spec": {"template": {"metadata": metadata}}}
+
+
+def _with(metadata: dict[str, Any], changes: dict[str, str | None]) -> dict[str, Any]:
+    keys = {
+        "managed_by": names.MANAGED_BY_LABEL,
+        "uid": names.UID_LABEL,
+        "attempt": names.ATTEMPT_LABEL,
+        "mark": names.MARK_ANNOTATION,
+    }
+    result = {**metadata}
+    for field in ("labels", "annotations"):
+        values = dict(metadata.get(field) or {})
+        for name, value in changes.items():
+            if (name == "mark") == (field == "annotations"):
+                values[keys[name]] = value
+        result[field] = {key: value for key, value in values.items() if value is not None}
+    return result
+
+
+SUSPENDED = {**OURS, "spec": {**OURS["spec"], "suspend": True}}
+HELM = template(job(managed_by="helm"), managed_by="helm")
+NO_TEMPLATE_METADATA = {"metadata": {"name": "a"}, "spec": {"template": {"spec": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("user", "new", "old", "labels", "allowed"),
+    [
+        (THE_OPERATOR, OURS, None, LABELS, True),
+        (ALICE, ANOTHER, None, LABELS, True),
+        (ALICE, NO_TEMPLATE_METADATA, None, LABELS, True),
+        (ALICE, NO_TEMPLATE_METADATA, NO_TEMPLATE_METADATA, LABELS, True),
+        (ALICE, HELM, {**HELM, "metadata": {"name": "a"}}, LABELS, True),
+        (ALICE, ANOTHER, NO_TEMPLATE_METADATA, LABELS, True),
+        (ALICE, SUSPENDED, OURS, LABELS, True),
+        ("system:serviceaccount:kube-system:generic-garbage-collector", OURS, OURS, LABELS, True),
+        # Somebody else creates one, or a Job whose pods would have the label.
+        (ALICE, OURS, None, LABELS, False),
+        (JOB_CONTROLLER, OURS, None, LABELS, False),
+        (ALICE, template(ANOTHER, managed_by=names.MANAGED_BY), None, LABELS, False),
+        (CRON_JOB_CONTROLLER, template(ANOTHER, managed_by=names.MANAGED_BY), None, LABELS, False),
+        # Somebody else adds, changes or removes what tells it apart.
+        (ALICE, OURS, ANOTHER, LABELS, False),
+        (ALICE, ANOTHER, OURS, LABELS, False),
+        (ALICE, job(managed_by=None), OURS, LABELS, False),
+        (ALICE, job(uid="another"), OURS, LABELS, False),
+        (ALICE, job(attempt="2"), OURS, LABELS, False),
+        (ALICE, job(mark=None), OURS, LABELS, False),
+        (ALICE, template(OURS, managed_by=None), OURS, LABELS, False),
+        (ALICE, template(ANOTHER, managed_by=names.MANAGED_BY), ANOTHER, LABELS, False),
+        (THE_OPERATOR, job(mark=None), OURS, LABELS, True),
+        # Another installation, and accounts with similar names.
+        (f"system:serviceaccount:other:{OPERATOR}", OURS, None, LABELS, False),
+        (f"system:serviceaccount:my-network:{OPERATOR}", OURS, None, LABELS, False),
+        (THE_OPERATOR + "2", OURS, None, LABELS, False),
+        (f"system:serviceaccount::{OPERATOR}", OURS, None, {}, False),
+    ],
+)
+def test_who_may_create_and_change_our_jobs(
+    user: str,
+    new: dict[str, Any],
+    old: dict[str, Any] | None,
+    labels: dict[str, str] | None,
+    allowed: bool,
+) -> None:
+    policy = find("kind", "ValidatingAdmissionPolicy", "my-network-converter-jobs")
+    assert (problems(policy, new, old, labels, user) == []) == allowed
+
+
+POD: dict[str, Any] = {"metadata": OURS["spec"]["template"]["metadata"]}
+ANOTHER_POD: dict[str, Any] = {"metadata": {"name": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("user", "new", "old", "allowed"),
+    [
+        (JOB_CONTROLLER, POD, None, True),
+        (CONTROLLER_MANAGER, POD, None, True),
+        (ALICE, ANOTHER_POD, None, True),
+        (ALICE, ANOTHER_POD, ANOTHER_POD, True),
+        (ALICE, POD, POD, True),
+        (ALICE, POD, None, False),
+        (THE_OPERATOR, POD, None, False),
+        ("system:serviceaccount:kube-system:replicaset-controller", POD, None, False),
+        ("system:serviceaccount:my-network:job-controller", POD, None, False),
+        (ALICE, POD, ANOTHER_POD, False),
+        (ALICE, ANOTHER_POD, POD, False),
+        (ALICE, {"metadata": _with(POD["metadata"], {"mark": "x"})}, POD, False),
+    ],
+)
+def test_who_may_create_and_change_our_pods(
+    user: str, new: dict[str, Any], old: dict[str, Any] | None, allowed: bool
+) -> None:
+    policy = find("kind", "ValidatingAdmissionPolicy", "my-network-converter-pods")
+    assert (problems(policy, new, old, LABELS, user) == []) == allowed
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize(("group", "resource"), [("batch", "jobs"), ("", "pods")])
+def test_the_policies_of_jobs_and_pods_hold_where_conversions_run(
+    overlay: str, group: str, resource: str
+) -> None:
+    name = f"my-network-converter-{resource}"
+    policy = find(overlay, "ValidatingAdmissionPolicy", name)["spec"]
+    assert policy["failurePolicy"] == "Fail"
+    (rule,) = policy["matchConstraints"]["resourceRules"]
+    assert (rule["apiGroups"], rule["resources"]) == ([group], [resource])
+    assert set(rule["operations"]) == {"CREATE", "UPDATE"}
+    binding = find(overlay, "ValidatingAdmissionPolicyBinding", name)["spec"]
+    assert binding["validationActions"] == ["Deny"]
+    (selector,) = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert selector == {"key": names.OPERATOR_NAMESPACE_LABEL, "operator": "Exists"}
+    namespace = find(overlay, "Namespace", "my-network")["metadata"]["labels"]
+    assert namespace[names.OPERATOR_NAMESPACE_LABEL] == "my-network-converter"
