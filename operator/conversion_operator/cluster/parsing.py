@@ -31,6 +31,7 @@ from conversion_operator.cluster.objects import (
     Resource,
     WatchEvent,
 )
+from conversion_operator.core.manifest import CONTAINER
 from conversion_operator.core.model import (
     CONVERSION_KIND,
     EPOCH,
@@ -154,7 +155,7 @@ def parse_job(body: Body) -> Job:
         {},
     )
     template = (body.get("spec") or {}).get("template") or {}
-    containers = (template.get("spec") or {}).get("containers") or [{}]
+    container = _converter((template.get("spec") or {}).get("containers"))
     return Job(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -169,7 +170,7 @@ def parse_job(body: Body) -> Job:
         finished=ended.get("type"),
         finished_at=parse_time(ended.get("lastTransitionTime")),
         failure=_text(ended.get("reason")) if ended.get("type") == "Failed" else "",
-        image=_text(containers[0].get("image")),
+        image=_text(container.get("image")),
     )
 
 
@@ -179,7 +180,7 @@ def parse_pod(body: Body) -> Pod:
     labels = meta.get("labels") or {}
     scheduled = _condition(body, "PodScheduled")
     disrupted = _condition(body, "DisruptionTarget")
-    state = _container_state(status)
+    state = _converter(status.get("containerStatuses")).get("state") or {}
     waiting, running = state.get("waiting") or {}, state.get("running") or {}
     return Pod(
         namespace=meta["namespace"],
@@ -252,10 +253,12 @@ def _mark(meta: Body) -> str:
     return str((meta.get("annotations") or {}).get(names.MARK_ANNOTATION) or "")
 
 
-def _container_state(status: Body) -> Body:
-    for container in status.get("containerStatuses") or ():
-        return container.get("state") or {}
-    return {}
+def _converter(containers: Iterable[Body] | None) -> Body:
+    """The converter among containers or their statuses.
+
+    An admission webhook may add other containers, in any place.
+    """
+    return next((c for c in containers or () if c.get("name") == CONTAINER), {})
 
 
 def _parse_terminated(body: Body | None) -> Terminated | None:

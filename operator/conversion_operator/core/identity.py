@@ -176,7 +176,7 @@ def _is_of_former_release(child: Child, evidence: Evidence) -> bool:
     """True if a release that made no marks created the child for an attempt.
 
     The proof is the time of creation, which the API server sets: nobody can create such an object
-    any more. For an attempt in the status, a Job must be exactly as old as the status says.
+    any more. For an attempt in the status, a Job must not be younger than the status says.
     """
     key, attempt = evidence.key, evidence.attempts.get(child.attempt)
     if key is None or key.unmarked_before is None or child.mark or not evidence.exists:
@@ -188,4 +188,4 @@ def _is_of_former_release(child: Child, evidence: Evidence) -> bool:
         # sweep.
         last = max(evidence.attempts, default=0)
         return isinstance(child, Job) and child.controller is not None and child.attempt <= last + 1
-    return not isinstance(child, Job) or child.created == attempt.start_time
+    return not isinstance(child, Job) or child.created <= attempt.start_time

@@ -56,6 +56,10 @@ OWN: Mapping[str, tuple[Job, Evidence]] = {
     "recorded, without a key": (job(mark=""), evidence(attempt(1, job().uid), key=None)),
     "seen": (job(mark=""), evidence(attempt_1=Bound(job().uid))),
     "of a former release, in the status": (job(mark=""), evidence(attempt(), key=UPGRADED)),
+    "of a former release, older than the status says": (
+        job(mark="", created=at(-1)),
+        evidence(attempt(), key=UPGRADED),
+    ),
     "of a former release, not in the status": (job(mark=""), evidence(key=UPGRADED)),
     "of a former release, the next": (job(2, mark=""), evidence(attempt(), key=UPGRADED)),
 }

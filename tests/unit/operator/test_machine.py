@@ -25,7 +25,7 @@ from conversion_operator.cluster.parsing import PARSERS, parse_conversion, parse
 from conversion_operator.controller.store import Store
 from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
-from conversion_operator.core.manifest import build_job, job_name
+from conversion_operator.core.manifest import CONTAINER, build_job, job_name
 from conversion_operator.core.model import JOB_KIND, Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
 from conversion_operator.core.reconcile import decide, decide_without_conversion
@@ -476,7 +476,10 @@ class Machine(RuleBasedStateMachine):
                 pod["status"] = {
                     "phase": "Running",
                     "containerStatuses": [
-                        {"state": {"running": {"startedAt": format_time(self.now)}}}
+                        {
+                            "name": CONTAINER,
+                            "state": {"running": {"startedAt": format_time(self.now)}},
+                        }
                     ],
                 }
                 self.server.put(Resource.PODS, pod)
@@ -493,6 +496,7 @@ class Machine(RuleBasedStateMachine):
             "phase": "Succeeded" if code == 0 else "Failed",
             "containerStatuses": [
                 {
+                    "name": CONTAINER,
                     "state": {
                         "terminated": {
                             "exitCode": code,
@@ -501,7 +505,7 @@ class Machine(RuleBasedStateMachine):
                             "startedAt": stamp,
                             "finishedAt": stamp,
                         }
-                    }
+                    },
                 }
             ],
         }

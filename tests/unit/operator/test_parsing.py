@@ -20,7 +20,7 @@ from conversion_operator.cluster.parsing import (
     parse_pod,
     parse_time,
 )
-from conversion_operator.core.manifest import build_job
+from conversion_operator.core.manifest import CONTAINER, build_job
 from conversion_operator.core.model import CONVERSION_KIND, Controller
 from tests.unit.operator.builders import (
     POLICY,
@@ -140,6 +140,7 @@ def test_a_container_that_never_ran_has_no_times() -> None:
                 "phase": "Failed",
                 "containerStatuses": [
                     {
+                        "name": CONTAINER,
                         "state": {
                             "terminated": {
                                 "exitCode": 128,
@@ -147,7 +148,7 @@ def test_a_container_that_never_ran_has_no_times() -> None:
                                 "startedAt": "1970-01-01T00:00:00Z",
                                 "finishedAt": "2026-01-01T12:00:05Z",
                             }
-                        }
+                        },
                     }
                 ],
             },
@@ -155,6 +156,19 @@ def test_a_container_that_never_ran_has_no_times() -> None:
     )
     assert parsed.terminated
     assert (parsed.terminated.started_at, parsed.terminated.finished_at) == (None, at(5))
+
+
+def test_a_container_that_somebody_has_added_is_not_read() -> None:
+    """A service mesh may add its container in the first place."""
+    end = {"terminated": {"exitCode": 0}}
+    running = {"running": {"startedAt": "2026-01-01T12:00:05Z"}}
+    statuses = [{"name": "a-proxy", "state": end}, {"name": CONTAINER, "state": running}]
+    parsed = parse_pod({"metadata": META, "status": {"containerStatuses": statuses}})
+    assert (parsed.terminated, parsed.running_since) == (None, at(5))
+    made = build_job(conversion(), 1, POLICY, False, "m")
+    made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
+    made["spec"]["template"]["spec"]["containers"].insert(0, {"name": "a-proxy", "image": "x"})
+    assert parse_job(made).image == POLICY.image
 
 
 @pytest.mark.parametrize("resource", list(Resource))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Phase
+from conversion_operator.api.status import Attempt, Phase
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import (
     Action,
@@ -442,6 +442,56 @@ class TestAfterTheEnd:
     def test_an_orphan_pod_is_deleted_after_the_end(self) -> None:
         plan, _ = step(self.done, children(succeeded()), 20)
         assert plan.actions == (DeletePod(succeeded(), force=False),)
+
+
+class TestDuplicates:
+    """A second Job of the attempt, or a pod with a copied mark: they run, but are not read."""
+
+    second = replace(job(), uid="job-second", duplicate=True)
+    copy = replace(succeeded(), uid="pod-copy", duplicate=True)
+
+    def test_a_duplicate_is_not_read(self) -> None:
+        plan, subject = step(is_running(), children(job(deleted=True), self.copy), 12)
+        assert status(subject).phase is Phase.QUEUED
+        assert attempts_of(subject)[-1].reason == Reason.JOB_DELETED
+        assert plan.actions == ()
+
+    def test_a_duplicate_job_is_deleted_while_the_attempt_runs(self) -> None:
+        plan, _ = step(is_running(), children(job(), self.second, running()), 12)
+        assert plan.actions == (DeleteJob(self.second, foreground=True),)
+        assert plan.status is None
+
+    def test_a_duplicate_job_is_deleted_after_the_end(self) -> None:
+        done = step(is_running(), children(job(finished="Complete"), succeeded()), 12)[1]
+        plan, _ = step(done, children(job(finished="Complete"), self.second, succeeded()), 20)
+        assert plan.actions == (DeleteJob(self.second, foreground=True),)
+
+    def test_a_cancelled_conversion_ends_when_its_duplicates_have_ended(self) -> None:
+        copy = replace(running(), uid="pod-copy", duplicate=True)
+        subject = replace(failed_once(), spec=conversion(cancel=True).spec)
+        plan, _ = step(subject, children(copy), 15)
+        assert (plan.actions, plan.status) == ((DeletePod(copy, force=False),), None)
+        subject = replace(is_running(), spec=conversion(cancel=True).spec)
+        stopped = children(job(deleted=True), ended(143, "Error"), self.second)
+        plan, after = step(subject, stopped, 15)
+        assert DeleteJob(self.second, foreground=True) in plan.actions
+        assert status(after).reason == Reason.CANCELLING
+
+    def test_the_status_keeps_the_uids_of_what_counts(self) -> None:
+        parts = children(job(), self.second, running(), replace(self.copy, terminated=None))
+        _plan, subject = step(conversion(), parts)
+        attempt = attempts_of(subject)[-1]
+        assert (attempt.job_uid, attempt.pod_uid) == (job().uid, running().uid)
+
+    def test_a_recorded_uid_is_not_replaced(self) -> None:
+        _plan, subject = step(
+            is_running(), children(replace(job(), uid="job-other"), succeeded()), 12
+        )
+        assert attempts_of(subject)[-1].job_uid == job().uid
+
+
+def attempts_of(subject: Conversion) -> list[Attempt]:
+    return status(subject).attempts or []
 
 
 ORPHAN_JOB = job(controller=None)
