@@ -262,14 +262,14 @@ def _controller(meta: Body) -> Controller | None:
     for owner in meta.get("ownerReferences") or ():
         if owner.get("controller"):
             group, _, _ = str(owner.get("apiVersion")).rpartition("/")
-            kind = str(owner.get("kind"))
+            kind = _text(owner.get("kind"))
             known = (group, kind) in ((names.GROUP, CONVERSION_KIND), ("batch", JOB_KIND))
-            return Controller(kind if known else f"{group}/{kind}", str(owner.get("uid")))
+            return Controller(kind if known else _text(f"{group}/{kind}"), _text(owner.get("uid")))
     return None
 
 
 def _mark(meta: Body) -> str:
-    return str((meta.get("annotations") or {}).get(names.MARK_ANNOTATION) or "")
+    return _text((meta.get("annotations") or {}).get(names.MARK_ANNOTATION))
 
 
 def _converter(containers: Iterable[Body] | None) -> Body:

@@ -84,6 +84,11 @@ class Evidence:
         numbers = self.attempts.keys() | self.bound.keys()
         return {uid: number for number in numbers if (uid := self.job_uid(number))}
 
+    def attempts_by_pod_uid(self) -> dict[str, int]:
+        """The attempts whose pod is known, by the uid of the pod."""
+        numbers = self.attempts.keys() | self.bound.keys()
+        return {uid: number for number in numbers if (uid := self.pod_uid(number))}
+
     def has_mark(self, child: Child) -> bool:
         """True if the child carries the mark of its attempt."""
         if self.key is None or not child.mark.isascii():
@@ -132,7 +137,7 @@ def identify_pods(
     mark whose Job does not exist, if no other pod of its attempt is known. A mark can be copied.
     """
     own = {job.uid: job for job in jobs}
-    attempts = evidence.attempts_by_job_uid()
+    attempts, known_pods = evidence.attempts_by_job_uid(), evidence.attempts_by_pod_uid()
     standing = {job.attempt for job in own.values() if not job.deleted and not job.duplicate}
     controlled: dict[int, list[Pod]] = defaultdict(list)
     marked: dict[int, list[Pod]] = defaultdict(list)
@@ -141,15 +146,15 @@ def identify_pods(
         if (pod.namespace, pod.conversion_uid) != (evidence.namespace, evidence.uid):
             continue
         owner = pod.controller.uid if pod.controller and pod.controller.kind == JOB_KIND else ""
-        attempt = own[owner].attempt if owner in own else attempts.get(owner)
+        attempt = known_pods.get(pod.uid)
+        if attempt is None:
+            attempt = own[owner].attempt if owner in own else attempts.get(owner)
         if attempt is not None:
             pod = replace(pod, attempt=attempt)  # noqa: PLW2901  (its label may say anything)
-            if owner in own and own[owner].duplicate:
+            if owner in own and own[owner].duplicate and pod.uid not in known_pods:
                 duplicates.append(pod)
             else:
                 controlled[attempt].append(pod)
-        elif evidence.pod_uid(pod.attempt) == pod.uid:
-            controlled[pod.attempt].append(pod)
         elif pod.attempt not in standing and _may_have_lost_its_job(pod, foreign_jobs, evidence):
             marked[pod.attempt].append(pod)
     result = [replace(pod, duplicate=True) for pod in duplicates]

@@ -169,6 +169,10 @@ PODS: Mapping[str, tuple[list[Pod], list[Job], Evidence, list[str], list[str]]] 
     "a recorded pod that lost its Job": (
         [younger(UNOWNED), UNOWNED], [], evidence(attempt(1, JOB.uid, OWNED.uid)), [OWNED.uid], [],
     ),
+    "a known pod with another label and another owner": (
+        [replace(OWNED, attempt=2, mark="", controller=Controller(JOB_KIND, job(2).uid))],
+        [JOB, job(2)], evidence(attempt(1, JOB.uid, OWNED.uid)), [OWNED.uid], [],
+    ),
     "a seen pod that lost its owner": (
         [UNOWNED], [JOB], evidence(attempt_1=Bound(JOB.uid, OWNED.uid)), [OWNED.uid], [],
     ),

@@ -455,6 +455,9 @@ class TestDuplicates:
         assert status(subject).phase is Phase.QUEUED
         assert attempts_of(subject)[-1].reason == Reason.JOB_DELETED
         assert plan.actions == ()
+        plan, subject = step(is_running(), children(self.second), 12)
+        assert attempts_of(subject)[-1].reason == Reason.JOB_DELETED
+        assert plan.actions == (DeleteJob(self.second, foreground=True),)
 
     def test_a_duplicate_job_is_deleted_while_the_attempt_runs(self) -> None:
         plan, _ = step(is_running(), children(job(), self.second, running()), 12)

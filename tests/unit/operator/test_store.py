@@ -123,6 +123,17 @@ def test_a_job_without_a_mark_counts_when_its_uid_is_recorded(store: Store) -> N
     assert store.children(UID) == children(unmarked, running())
 
 
+def test_a_recorded_uid_counts_after_its_conversion_is_deleted(store: Store) -> None:
+    """The Job is seen only then."""
+    unmarked = replace(job_at(4), mark="")
+    store.apply(event("ADDED", replace(job_at(3), uid="forged", attempt=99)))
+    plan = decide(Snapshot(conversion_at(1), children(unmarked), at(5), Policy()))
+    store.apply(event("ADDED", replace(conversion_at(6), status=plan.status)))
+    store.apply(event("DELETED", conversion_at(7)))
+    store.apply(event("ADDED", unmarked))
+    assert store.children(UID).jobs == (unmarked,)
+
+
 def test_a_job_without_a_mark_counts_when_a_create_request_returns_it(store: Store) -> None:
     """An admission webhook removed the mark, and the watch was faster than the response."""
     unmarked = replace(job_at(4), mark="")
