@@ -31,8 +31,8 @@ _STILL_MAGIC: Final = (
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"),
-    (b"BM", "a bitmap"),
 )
+_BITMAP_HEADERS: Final = (12, 40, 52, 56, 64, 108, 124)
 _STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1")
 _REFUSED_MAGIC: Final = (
     (b"#EXTM3U", "a playlist"),
@@ -109,6 +109,9 @@ def still_image_kind(read: ReadAt) -> str | None:
     for magic, words in _STILL_MAGIC:
         if head.startswith(magic):
             return words
+    # Two letters alone may start any file. The length of the second header follows.
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS:
+        return "a BMP image"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image"
     if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:

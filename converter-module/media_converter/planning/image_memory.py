@@ -68,4 +68,4 @@ def estimate(info: ImageInfo, output_format: str, size: tuple[int, int], pages: 
     loader_bytes = info.held_bytes * input_pixels
     if pages > 1 and info.format == "webp":
         loader_bytes += _ANIMATED_WEBP_LOADER_BYTES * input_pixels * pages
-    return _BASE + int(loader_bytes + encoder_bytes * output_pixels)
+    return _BASE + info.copied_bytes + int(loader_bytes + encoder_bytes * output_pixels)
