@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from media_converter.contract import INPUT_FAULTS, ExitReason, Output, Progress
 from media_converter.errors import ConversionError
 from media_converter.files import jpeg, paths, still, structure, temporary
+from media_converter.files.apetag import ape_tags
 from media_converter.files.paths import Input, Target
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
@@ -158,6 +159,7 @@ def _video(run: Run, options: VideoOptions) -> Output:
 
 def _audio(run: Run, options: AudioOptions) -> Output:
     info = _probe(run)
+    info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
     cover = _cover(run, info)
     return _transcode(run, plan_audio(info, options, run.limits, cover is not None), cover)
 
