@@ -95,6 +95,9 @@ REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in 
 INPUT_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 10 <= code < 40)
 """Reasons that a retry cannot change, because the input or the request is at fault."""
 
+NOT_RETRIED: Final = INPUT_FAULTS | {ExitReason.INPUT_UNREADABLE, ExitReason.OUTPUT_NOT_WRITABLE}
+"""Reasons that only a person can change. Permissions do not change by themselves."""
+
 
 class Output(NamedTuple):
     """Properties of the output file, probed after it was written.

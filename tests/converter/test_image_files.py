@@ -9,7 +9,7 @@ import pytest
 
 from media_converter.contract import ExitReason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter
-from tests.converter.kitchen import Kitchen, video
+from tests.converter.kitchen import X264, Kitchen, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import Rgb, near, red_corner
 from tests.converter.rawfiles import RGB, bmp, jpeg_segment, png
@@ -188,3 +188,18 @@ def test_every_output_of_an_oriented_image_keeps_its_corner(
     for kind in ("24", "top-down", "rle8"):
         source = kitchen.write(f"corner-{kind}.bmp", bmp(63, 48, kind, corner))
         assert red_corner(lab.image(converter.convert(IMAGE, source, "out.png").path)) == "TL"
+
+
+def test_the_conversion_types_name_each_other(kitchen: Kitchen, converter: Converter) -> None:
+    sound = kitchen.ffmpeg("tone.wav", *tone(seconds=1))
+    silent = kitchen.ffmpeg("silent.mp4", *video(seconds=1), *X264)
+    for kind, source, target, reason, words in (
+        (IMAGE, kitchen.base(), "out.jpg", ExitReason.UNSUPPORTED_FORMAT, "video_to_mp4"),
+        (IMAGE, sound, "out.jpg", ExitReason.UNSUPPORTED_FORMAT, "audio_to_mp3"),
+        (VIDEO, photo(kitchen, "photo.png"), "out.mp4", ExitReason.UNSUPPORTED_FORMAT,
+         "image_resize"),
+        (VIDEO, sound, "out.mp4", ExitReason.NO_VIDEO_STREAM, "audio_to_mp3"),
+        (AUDIO, silent, "out.mp3", ExitReason.NO_AUDIO_STREAM, "video_to_mp4"),
+    ):  # fmt: skip
+        run = converter.refused(kind, source, target, reason)
+        assert words in run.report.message

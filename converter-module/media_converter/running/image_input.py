@@ -10,7 +10,7 @@ from media_converter.errors import ConversionError
 from media_converter.files import bmp, colour_tags, image_kinds, jpeg, tiff
 from media_converter.files.bmp import Bitmap
 from media_converter.files.colour_tags import ColourTags
-from media_converter.files.structure import ReadAt
+from media_converter.files.structure import ReadAt, is_film_or_sound
 from media_converter.planning import icc, image_input
 from media_converter.probing.media import ImageInfo
 from media_converter.running.process import Files, ProcessResult
@@ -64,7 +64,12 @@ class ImageFacts(NamedTuple):
 
 
 def refuse_without_loader(read: ReadAt) -> None:
-    """Raise ConversionError with UnsupportedFormat if no loader reads images of this kind."""
+    """Raise ConversionError with UnsupportedFormat if no loader reads files of this kind."""
+    if is_film_or_sound(read):
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            "the input is a video or audio; use video_to_mp4, extract_thumbnail or audio_to_mp3",
+        )
     kind = image_kinds.without_loader(read)
     if kind:
         raise ConversionError(
