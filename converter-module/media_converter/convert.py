@@ -30,11 +30,13 @@ from media_converter.probing import ffprobe, vipsheader
 from media_converter.probing.media import MediaInfo
 from media_converter.running import image_input, verify
 from media_converter.running.failures import explain, is_too_large
+from media_converter.running.folding import fold
 from media_converter.running.process import Files, ProcessResult, Runner
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.step import Step
 from media_converter.task import Task
 
+_MAX_TOOL_LINES: Final = 12
 _HASH_CHUNK: Final = 1 << 20
 
 
@@ -75,7 +77,7 @@ class Run(NamedTuple):
             on_line=meter.add_line if meter else None,
             activity=(lambda: (meter.state, _modified(output))) if meter else None,
         )
-        for line in result.stderr.splitlines()[:20]:
+        for line in fold(result.stderr.splitlines(), _MAX_TOOL_LINES):
             self.log(f"{step.name}: {line}")
         if result.exit_code == -9 or oom_kills() > kills:
             raise ConversionError(
