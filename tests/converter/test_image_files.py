@@ -131,7 +131,11 @@ def test_images_that_no_loader_reads(kitchen: Kitchen, converter: Converter) -> 
         "lossless.jpg", plain, lambda data: data.replace(b"\xff\xc0", b"\xff\xc3", 1)
     )
     deep = kitchen.edit("twelve.jpg", plain, precision(12))
+    heif = kitchen.edit(
+        "vvc.heif", photo(kitchen, "photo.avif"), lambda data: data.replace(b"av01", b"vvc1")
+    )
     for source, words in (
+        (heif, "H.266"),
         (lossless, "lossless JPEG"),
         (deep, "12 bits"),
         (kitchen.write("a.jp2", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(200)), "JPEG 2000"),

@@ -80,7 +80,7 @@ def _png(read: ReadAt) -> ColourTags | None:
 
 def _heif(read: ReadAt) -> ColourTags | None:
     """The nclx colours of the primary item, or else of any item: tiles of a grid have their own."""
-    meta = _meta_box(read)
+    meta = heif_meta(read)
     if meta is None:
         return None
     properties: list[tuple[bytes, bytes]] = []
@@ -108,7 +108,8 @@ def _heif(read: ReadAt) -> ColourTags | None:
     return ColourTags(primaries, transfer)
 
 
-def _meta_box(read: ReadAt) -> bytes | None:
+def heif_meta(read: ReadAt) -> bytes | None:
+    """The body of the box meta of a HEIF or AVIF file. None if there is none."""
     at = 0
     for _ in range(_MAX_BOXES):
         head = read(at, 16)

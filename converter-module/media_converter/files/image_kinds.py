@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from media_converter.files import jpeg, tiff
+from media_converter.files import colour_tags, jpeg, tiff
 from media_converter.files.structure import ReadAt
 
 _TIFF_BITS: Final = (1, 2, 4, 8, 16, 32)
@@ -21,6 +21,18 @@ _JPEG_KINDS: Final = {
     0xCE: "a hierarchical JPEG image",
     0xCF: "a hierarchical JPEG image",
     0xF7: "a JPEG-LS image",
+}
+# Types of items of a HEIF that are coded, and whether there is a decoder.
+_HEIF_CODECS: Final = {
+    b"av01": "",
+    b"hvc1": "",
+    b"avc1": "H.264",
+    b"evc1": "EVC",
+    b"j2k1": "JPEG 2000",
+    b"jpeg": "JPEG",
+    b"mski": "a mask",
+    b"unci": "no compression",
+    b"vvc1": "H.266",
 }
 _MAGIC: Final = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
@@ -54,6 +66,8 @@ def without_loader(read: ReadAt) -> str | None:
             return words
     if head.startswith(b"\xff\xd8\xff"):
         return _jpeg(read)
+    if head[4:8] == b"ftyp":
+        return _heif(read)
     page = tiff.first_page(read)
     if page and page.bits not in _TIFF_BITS:
         return f"a TIFF image with {page.bits} bits per sample"
@@ -71,3 +85,18 @@ def _jpeg(read: ReadAt) -> str | None:
                 return f"a JPEG image with {bits[0]} bits per sample"
             return None
     return None
+
+
+def _heif(read: ReadAt) -> str | None:
+    meta = colour_tags.heif_meta(read) or b""
+    found = set[bytes]()
+    at = meta.find(b"infe")
+    while at >= 0:
+        # Version and flags, the item's number (longer from version 3 on), its protection, its type.
+        place = at + (12 if meta[at + 4 : at + 5] < b"\3" else 14)
+        found.add(meta[place : place + 4])
+        at = meta.find(b"infe", at + 4)
+    codecs = found & _HEIF_CODECS.keys()
+    if not codecs or any(not _HEIF_CODECS[codec] for codec in codecs):
+        return None
+    return f"an HEIF image with {_HEIF_CODECS[min(codecs)]}"

@@ -153,7 +153,7 @@ def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
         status = None
     if status and source and (status.st_dev, status.st_ino) == (source.device, source.inode):
         raise ConversionError(
-            ExitReason.OUTPUT_IS_INPUT, "the output is the input file; the input is never changed"
+            ExitReason.OUTPUT_IS_INPUT, "the output is the input file; choose another output path"
         )
     try:
         entry = os.stat(target.name, dir_fd=target.folder, follow_symlinks=False)
@@ -233,10 +233,11 @@ def _enter(folder: int, part: str, field: str) -> int:
 def _check_regular(status: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConversionError(
-            ExitReason.INPUT_NOT_REGULAR, f"{path} is a folder, device, pipe or socket, not a file"
+            ExitReason.INPUT_NOT_REGULAR,
+            f"{path} is a folder or special file; choose a regular file",
         )
     if status.st_size == 0:
-        raise ConversionError(ExitReason.INPUT_EMPTY, f"{path} is an empty file")
+        raise ConversionError(ExitReason.INPUT_EMPTY, f"{path} is an empty file; upload it again")
 
 
 def _input_error(error: OSError, path: str) -> ConversionError:

@@ -23,6 +23,7 @@ _WANTED: Final = (_BITS, _PHOTOMETRIC, _SAMPLES, _INKS, _EXTRA_SAMPLES, _SAMPLE_
 _CMYK: Final = 5
 # Samples per pixel of each photometric interpretation, without extra samples.
 _COLOURS: Final = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3, 8: 3, 9: 3, 10: 3}
+_LAB: Final = (8, 9, 10)
 _ALPHA: Final = (1, 2)
 _MAX_TAGS: Final = 4096
 _MAX_VALUES: Final = 64
@@ -73,12 +74,14 @@ def first_page(read: ReadAt) -> TiffPage | None:
         return None
     samples = tags.get(_SAMPLES, (1,))[0]
     photometric = tags.get(_PHOTOMETRIC, (-1,))[0]
+    # The signed numbers of CIE Lab are what they should be.
+    sample_format = UNSIGNED if photometric in _LAB else tags.get(_SAMPLE_FORMAT, (UNSIGNED,))[0]
     inks = tags.get(_INKS, (4,))[0]
     extra = tags.get(_EXTRA_SAMPLES, ())
     return TiffPage(
         samples=samples,
         bits=tags.get(_BITS, (1,))[0],
-        sample_format=tags.get(_SAMPLE_FORMAT, (UNSIGNED,))[0],
+        sample_format=sample_format,
         colours=inks if photometric == _CMYK else _COLOURS.get(photometric, 0),
         has_alpha=bool(extra) and extra[0] in _ALPHA,
     )
