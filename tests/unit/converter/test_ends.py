@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from media_converter.contract import (
@@ -412,6 +412,7 @@ def test_lines_that_differ_only_in_numbers_are_folded() -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n")), max_size=60))
+@example(["noise" * 10] * 60)
 def test_the_first_and_the_last_line_of_a_log_stay(lines: list[str]) -> None:
     text = ""
     for line in ["the first", *lines, "the last"]:
