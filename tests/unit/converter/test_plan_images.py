@@ -95,6 +95,32 @@ def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
     assert refused.value.reason is ExitReason.INPUT_TOO_LARGE
 
 
+@pytest.mark.parametrize(
+    ("info", "side", "limit"),
+    [
+        (ImageInfo("jpeg", 12000, 9000), 800, None),
+        (ImageInfo("jpeg", 18000, 12000), 800, None),
+        (ImageInfo("jpeg", 12000, 9000), 3000, None),
+        (ImageInfo("jpeg", 12000, 9000, orientation=6), 3000, None),
+        (ImageInfo("jpeg", 12000, 9000), 6000, 50),
+        (ImageInfo("jpeg", 16000, 16000), 4000, 200),
+        (ImageInfo("jpeg", 60000, 60000), 10, 300),
+        (ImageInfo("png", 12000, 9000), 800, 50),
+    ],
+)
+def test_a_jpeg_counts_with_the_pixels_that_are_kept(
+    info: ImageInfo, side: int, limit: int | None
+) -> None:
+    if limit is None:
+        assert plan_image(info, ImageOptions(side, side), "jpeg", WHITE, LIMITS).expected.size
+        return
+    with pytest.raises(ConversionError, match=f"over the limit of {limit};") as refused:
+        plan_image(info, ImageOptions(side, side), "jpeg", WHITE, LIMITS)
+    assert refused.value.reason is ExitReason.INPUT_TOO_LARGE
+    cure = "choose a smaller size" if info.width < 60000 and info.format == "jpeg" else "before you"
+    assert cure in refused.value.message
+
+
 @given(st.integers(1, 70000), st.integers(1, 70000), st.integers(1, 1000))
 def test_no_plan_decodes_more_than_the_limits(width: int, height: int, pages: int) -> None:
     info = ImageInfo("webp", width, height, pages=pages)
