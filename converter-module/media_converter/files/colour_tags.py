@@ -88,7 +88,7 @@ def _heif(read: ReadAt) -> ColourTags | None:
     children = dict(_inner_boxes(meta[4:]))
     if b"pitm" in children:
         body = children[b"pitm"]
-        primary = int.from_bytes(body[4:8] if body[0] else body[4:6], "big")
+        primary = int.from_bytes(body[4:8] if body[:1] > b"\0" else body[4:6], "big")
     for kind, body in _inner_boxes(children.get(b"iprp", b"")):
         if kind == b"ipco":
             properties = list(_inner_boxes(body))
@@ -138,6 +138,8 @@ def _inner_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _properties_of(ipma: bytes, item: int) -> set[int]:
     """The numbers of the item's properties, in a box of type ipma."""
+    if len(ipma) < 8:
+        return set()
     version, wide = ipma[0], bool(ipma[3] & 1)
     at, id_bytes, index_bytes = 8, 4 if version else 2, 2 if wide else 1
     for _ in range(min(int.from_bytes(ipma[4:8], "big"), _MAX_BOXES)):

@@ -13,6 +13,7 @@ from typing import Final
 ReadAt = Callable[[int, int], bytes]
 """A function of an offset and a count of bytes. It returns fewer bytes at the end of the file."""
 
+_MAX_OFFSET: Final = (1 << 63) - 1
 _MAX_BOXES: Final = 100_000
 _UNKNOWN_32: Final = 0xFFFFFFFF
 _EBML: Final = b"\x1a\x45\xdf\xa3"
@@ -51,8 +52,8 @@ _REFUSED_MAGIC: Final = (
 
 
 def reader(fd: int) -> ReadAt:
-    """A function that reads an open file at an offset."""
-    return lambda offset, count: os.pread(fd, count, offset)
+    """A function that reads an open file at an offset. Headers may name offsets of 64 bits."""
+    return lambda offset, count: os.pread(fd, count, offset) if offset <= _MAX_OFFSET else b""
 
 
 def missing_bytes(read: ReadAt, size_bytes: int) -> int:

@@ -80,7 +80,7 @@ def plain_samples_step(page: TiffPage, found: Statistics) -> Step | None:
     else:
         largest = 2.0 ** (page.bits - (page.sample_format == SIGNED)) - 1
     limits = (*(limit for limit in _NARROWER if limit < largest), largest)
-    limit = next(limit for limit in limits if limit >= found.highest)
+    limit = next((limit for limit in limits if limit >= found.highest), largest)
     return _linear_step(255.999 / (found.highest if math.isinf(limit) else limit), 0)
 
 
