@@ -95,6 +95,9 @@ REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in 
 INPUT_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 10 <= code < 40)
 """Reasons that a retry cannot change, because the input or the request is at fault."""
 
+NOT_RETRIED: Final = INPUT_FAULTS | {ExitReason.INPUT_UNREADABLE, ExitReason.OUTPUT_NOT_WRITABLE}
+"""Reasons that only a person can change. Permissions do not change by themselves."""
+
 
 class Output(NamedTuple):
     """Properties of the output file, probed after it was written.
@@ -158,7 +161,8 @@ def _to_json(value: object, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]
 def dump_report(report: Report) -> bytes:
     """The report as one JSON object of at most REPORT_MAX_BYTES bytes of ASCII.
 
-    Drops the start of the log until the report fits, because the end says why a run failed.
+    Drops the middle of the log until the report fits: its start names the cause, its end says why
+    the run failed.
     """
     message, logs = report.message, report.logs
     while True:
@@ -178,7 +182,8 @@ def dump_report(report: Report) -> bytes:
         # An escaped character takes up to twelve bytes. If the cut is too small, the loop repeats.
         cut = max(1, excess // 12)
         if logs:
-            logs = logs[cut:]
+            kept = max(0, len(logs) - cut)
+            logs = logs[: kept // 2] + logs[len(logs) - (kept - kept // 2) :]
         else:
             message = message[: max(0, len(message) - cut)]
 

@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import INPUT_FAULTS, ExitReason, Output, Progress
 from media_converter.errors import ConversionError
-from media_converter.files import paths, still, structure, temporary
+from media_converter.files import jpeg, paths, still, structure, temporary
+from media_converter.files.apetag import ape_tags
 from media_converter.files.paths import Input, Target
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
 from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
 from media_converter.planning.audio import cover_step, plan_audio
-from media_converter.planning.image import plan_image
+from media_converter.planning.image import plan_image, refusing_warnings
 from media_converter.planning.plan import ConversionPlan
 from media_converter.planning.thumbnail import (
     ThumbnailRequest,
@@ -27,13 +28,15 @@ from media_converter.planning.thumbnail import (
 from media_converter.planning.video import choose_video, plan_video, refuse_if_needs_dolby_vision
 from media_converter.probing import ffprobe, vipsheader
 from media_converter.probing.media import MediaInfo
-from media_converter.running import verify
+from media_converter.running import image_input, verify
 from media_converter.running.failures import explain, is_too_large
+from media_converter.running.folding import fold
 from media_converter.running.process import Files, ProcessResult, Runner
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.step import Step
 from media_converter.task import Task
 
+_MAX_TOOL_LINES: Final = 12
 _HASH_CHUNK: Final = 1 << 20
 
 
@@ -74,7 +77,7 @@ class Run(NamedTuple):
             on_line=meter.add_line if meter else None,
             activity=(lambda: (meter.state, _modified(output))) if meter else None,
         )
-        for line in result.stderr.splitlines()[:20]:
+        for line in fold(result.stderr.splitlines(), _MAX_TOOL_LINES):
             self.log(f"{step.name}: {line}")
         if result.exit_code == -9 or oom_kills() > kills:
             raise ConversionError(
@@ -158,6 +161,7 @@ def _video(run: Run, options: VideoOptions) -> Output:
 
 def _audio(run: Run, options: AudioOptions) -> Output:
     info = _probe(run)
+    info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
     cover = _cover(run, info)
     return _transcode(run, plan_audio(info, options, run.limits, cover is not None), cover)
 
@@ -258,25 +262,62 @@ def _extract_last_frame(run: Run, request: ThumbnailRequest, output: int) -> Con
 
 def _image(run: Run, options: ImageOptions) -> Output:
     _refuse_playlists_and_documents(run)
+    facts = _probe_image(run)
+    plan = plan_image(
+        facts.info,
+        options,
+        run.task.output_format,
+        run.task.background,
+        run.limits,
+        has_profile=facts.needs_profile,
+    )
+    run.log(plan.summary)
+    output = run.make_temporary()
+    prepared = image_input.prepare(run, run.source.fd, run.source.size_bytes, facts)
+    result = run.run_tool(plan.step, Files(prepared.fd, output.fd, prepared.profile))
+    if result.exit_code != 0:
+        result = _convert_without_end_mark(run, plan.step, output.fd, prepared.profile) or result
+    if result.exit_code != 0:
+        raise run.explain_failure(plan.step, result)
+    return _describe_image(plan, output.fd)
+
+
+def _convert_without_end_mark(
+    run: Run, step: Step, output: int, profile: int | None
+) -> ProcessResult | None:
+    """Convert a JPEG that lacks only its end mark. None if it has one, or if pixels are missing.
+
+    With the mark, the loader does not notice that pixels are missing, but it warns.
+    """
+    copy = image_input.with_end_mark(run.read, run.source.fd, run.source.size_bytes)
+    if copy is None:
+        return None
+    os.ftruncate(output, 0)
+    os.lseek(output, 0, os.SEEK_SET)
+    result = run.run_tool(refusing_warnings(step), Files(copy, output, profile))
+    # For the last rows, the loader only warns.
+    is_complete = result.exit_code == 0 and "premature end" not in result.stderr
+    return result if is_complete else None
+
+
+def _probe_image(run: Run) -> image_input.ImageFacts:
+    image_input.refuse_without_loader(run.read)
+    facts = image_input.examine_bitmap(run.read, run.source.size_bytes)
+    if facts:
+        return facts
     step = vipsheader.step()
     result = run.run_tool(step)
     canvas_pixels = structure.gif_canvas_pixels(run.read)
     info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
     if info is None:
         raise run.explain_failure(step, result)
-    plan = plan_image(info, options, run.task.output_format, run.task.background, run.limits)
-    run.log(plan.summary)
-    output = run.make_temporary()
-    result = run.run_tool(plan.step, Files(run.source.fd, output.fd))
-    if result.exit_code != 0:
-        raise run.explain_failure(plan.step, result)
-    return _describe_image(plan, output.fd)
+    return image_input.examine(run.read, info)
 
 
 def _probe(run: Run) -> MediaInfo:
     _refuse_playlists_and_documents(run)
     kind = structure.still_image_kind(run.read)
-    if kind:
+    if kind and not jpeg.is_motion_jpeg(run.read):
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
         )

@@ -12,6 +12,9 @@ INPUT: Final = f"/proc/self/fd/{INPUT_FD}"
 OUTPUT: Final = f"/proc/self/fd/{OUTPUT_FD}"
 COVER: Final = f"/proc/self/fd/{COVER_FD}"
 """The paths of inherited descriptors. Tools never get the names of files."""
+PROFILE_FD: Final = COVER_FD
+PROFILE: Final = COVER
+"""An ICC profile for libvips. No tool needs a cover and a profile."""
 
 
 class Stdout(Enum):

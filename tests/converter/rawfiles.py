@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
@@ -114,3 +115,160 @@ def gif_bomb(width: int, height: int, frames: int) -> bytes:
     head = b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0\xff\0\0\0\0\xff"
     frame = b"\x21\xf9\x04\x08\x0a\0\0\0" + b"\x2c\0\0\0\0\1\0\1\0\0" + b"\2\2\x44\1\0"
     return head + frame * frames + b"\x3b"
+
+
+UNSPECIFIED, ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 0, 1, 2
+UNSIGNED, SIGNED, FLOATING = 1, 2, 3
+TIFF_WHITE_IS_ZERO, TIFF_BLACK_IS_ZERO, TIFF_RGB, TIFF_CMYK = 0, 1, 2, 5
+
+
+def tiff(
+    width: int,
+    height: int,
+    pixel: bytes,
+    *,
+    samples: int,
+    bits: int = 8,
+    photometric: int = TIFF_RGB,
+    extra: tuple[int, ...] = (),
+    sample_format: int = UNSIGNED,
+    big_endian: bool = False,
+    planar: bool = False,
+) -> bytes:
+    """An uncompressed TIFF of one colour. ``extra`` are the values of the tag ExtraSamples."""
+    order = ">" if big_endian else "<"
+    if planar:
+        step = bits // 8
+        planes = [pixel[at : at + step] * (width * height) for at in range(0, len(pixel), step)]
+    else:
+        planes = [pixel * (width * height)]
+    entries: list[tuple[int, str, tuple[int, ...]]] = [
+        (256, "I", (width,)),
+        (257, "I", (height,)),
+        (258, "H", (bits,) * samples),
+        (259, "H", (1,)),
+        (262, "H", (photometric,)),
+        (273, "I", (0,) * len(planes)),
+        (277, "H", (samples,)),
+        (278, "I", (height,)),
+        (279, "I", tuple(len(plane) for plane in planes)),
+        (284, "H", (2 if planar else 1,)),
+    ]
+    if photometric == TIFF_CMYK:
+        entries.append((332, "H", (1,)))
+    if extra:
+        entries.append((338, "H", extra))
+    entries.append((339, "H", (sample_format,) * samples))
+    tail_at = 8 + 2 + 12 * len(entries) + 4
+    lengths = {"H": 2, "I": 4}
+    sizes = [lengths[kind] * len(values) for _, kind, values in entries]
+    data_at = tail_at + sum(size + size % 2 for size in sizes if size > 4)
+    table, tail = b"", b""
+    for (tag, kind, values), size in zip(entries, sizes, strict=True):
+        found = values
+        if tag == 273:
+            found = tuple(
+                data_at + sum(len(plane) for plane in planes[:index])
+                for index in range(len(planes))
+            )
+        stored = struct.pack(f"{order}{len(found)}{kind}", *found)
+        table += struct.pack(f"{order}HHI", tag, 3 if kind == "H" else 4, len(found))
+        if size > 4:
+            table += struct.pack(f"{order}I", tail_at + len(tail))
+            tail += stored + bytes(size % 2)
+        else:
+            table += stored.ljust(4, b"\0")
+    mark = b"MM\0*" if big_endian else b"II*\0"
+    head = mark + struct.pack(f"{order}IH", 8, len(entries))
+    return head + table + bytes(4) + tail + b"".join(planes)
+
+
+def bmp(
+    width: int,
+    height: int,
+    kind: str,
+    colour_at: Callable[[int, int], tuple[int, int, int]],
+    alpha: int = 255,
+) -> bytes:
+    """A BMP of a kind: its bits per pixel, or a name for what is special."""
+    colours = sorted({colour_at(x, y) for y in range(height) for x in range(width)})
+    if kind == "1":
+        # The last colour in order of rows is left out.
+        colours = list(dict.fromkeys(colour_at(x, 0) for x in range(width)))
+    number = {colour: index for index, colour in enumerate(colours)}
+    bits = {"1": 1, "4": 4, "rle4": 4, "8": 8, "rle8": 8, "16": 16, "565": 16, "32": 32}.get(
+        kind, 32 if kind in {"bitfields", "1010", "alpha", "no-alpha", "v5"} else 24
+    )
+    rows = [
+        [colour_at(x, y) for x in range(width)]
+        for y in (range(height) if kind == "top-down" else range(height - 1, -1, -1))
+    ]
+    packed = b"".join(_bmp_row(row, bits, kind, number, alpha) for row in rows)
+    if kind.startswith("rle"):
+        packed += b"\0\1"
+    compression = {"rle8": 1, "rle4": 2, "565": 3, "bitfields": 3, "1010": 3, "alpha": 3}.get(
+        kind, 0
+    )
+    masks = {
+        "565": (0xF800, 0x07E0, 0x001F, 0),
+        "bitfields": (0xFF, 0xFF00, 0xFF0000, 0),
+        "1010": (0x3FF00000, 0xFFC00, 0x3FF, 0),
+        "alpha": (0xFF0000, 0xFF00, 0xFF, 0xFF000000),
+    }.get(kind, (0, 0, 0, 0))
+    length = {"core": 12, "alpha": 108, "v5": 124}.get(kind, 40)
+    if length == 12:
+        info = struct.pack("<IHHHH", 12, width, height, 1, bits)
+    else:
+        stored_height = -height if kind == "top-down" else height
+        info = struct.pack(
+            "<IiiHHIIiiII", length, width, stored_height, 1, bits, compression, len(packed), 0, 0,
+            len(colours) if bits <= 8 else 0, 0,
+        )  # fmt: skip
+        if length > 40:
+            info = (info + struct.pack("<4I", *masks)).ljust(length, b"\0")
+        elif compression == 3:
+            info += struct.pack("<3I", *masks[:3])
+    palette = b"".join(bytes((*colour[::-1], 0)) for colour in colours) if bits <= 8 else b""
+    start = 14 + len(info) + len(palette)
+    total = 0 if kind == "size-0" else start + len(packed)
+    return b"BM" + struct.pack("<IHHI", total, 0, 0, start) + info + palette + packed
+
+
+def _bmp_row(
+    row: list[tuple[int, int, int]],
+    bits: int,
+    kind: str,
+    number: dict[tuple[int, int, int], int],
+    alpha: int,
+) -> bytes:
+    if kind == "rle8":
+        return b"".join(b"\1" + bytes([number[colour]]) for colour in row[:5]) + _bmp_literal(
+            [number[colour] for colour in row[5:]]
+        )
+    if kind == "rle4":
+        return b"".join(bytes((1, number[colour] << 4)) for colour in row) + b"\0\0"
+    if bits <= 8:
+        text = "".join(format(number.get(colour, 0), f"0{bits}b") for colour in row)
+        text = text.ljust(-(-len(text) // 32) * 32, "0")
+        return int(text, 2).to_bytes(len(text) // 8, "big")
+    body = b""
+    for red, green, blue in row:
+        if kind == "16":
+            body += struct.pack("<H", red >> 3 << 10 | green >> 3 << 5 | blue >> 3)
+        elif kind == "565":
+            body += struct.pack("<H", red >> 3 << 11 | green >> 2 << 5 | blue >> 3)
+        elif kind == "1010":
+            body += struct.pack("<I", red << 22 | green << 12 | blue << 2)
+        elif kind == "bitfields":
+            body += bytes((red, green, blue, 0))
+        elif bits == 32:
+            # The fourth byte is not transparency, unless a mask says so.
+            body += bytes((blue, green, red, {"alpha": alpha}.get(kind, 77)))
+        else:
+            body += bytes((blue, green, red))
+    return body + bytes(-len(body) % 4)
+
+
+def _bmp_literal(values: list[int]) -> bytes:
+    """A literal run, and the end of the row."""
+    return bytes((0, len(values), *values)) + bytes(len(values) % 2) + b"\0\0"

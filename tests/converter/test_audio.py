@@ -342,3 +342,33 @@ def test_a_video_without_a_video_track(kitchen: Kitchen, converter: Converter, l
     run = converter.convert(AUDIO, source, "out.mp3")
     assert lab.seconds(run.path) == pytest.approx(3, abs=0.1)
     assert not lab.media(run.path).streams("video")
+
+
+TAGS = {b"Title": b"Song", b"Artist": b"Somebody", b"Album": b"Record", b"Year": b"1999",
+        b"Track": b"3/12", b"Genre": b"Jazz", b"Album Artist": b"All"}  # fmt: skip
+
+
+def ape_tag() -> bytes:
+    body = b"".join(
+        struct.pack("<II", len(value), 0) + name + b"\0" + value for name, value in TAGS.items()
+    )
+    return body + struct.pack("<8sIIII8x", b"APETAGEX", 2000, len(body) + 32, len(TAGS), 0)
+
+
+@pytest.mark.parametrize("extension", ["wv", "mp3"])
+def test_ape_tags_are_kept(
+    kitchen: Kitchen, converter: Converter, lab: Lab, extension: str
+) -> None:
+    bare = ("-map_metadata", "-1", "-fflags", "+bitexact", "-id3v2_version", "0")
+    plain = kitchen.ffmpeg(f"bare.{extension}", *tone(), *(bare if extension == "mp3" else ()))
+    source = kitchen.edit(f"ape.{extension}", plain, lambda data: data + ape_tag())
+    tags = lab.media(converter.convert(AUDIO, source, "out.mp3").path).tags
+    assert {name: tags.get(name) for name in ("title", "artist", "album", "date", "track")} == {
+        "title": "Song", "artist": "Somebody", "album": "Record", "date": "1999", "track": "3/12",
+    }  # fmt: skip
+    assert (tags["genre"], tags["album_artist"]) == ("Jazz", "All")
+
+
+def test_the_year_of_a_flac_is_kept(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    source = kitchen.ffmpeg("year.flac", *tone(), "-metadata", "YEAR=1999")
+    assert lab.media(converter.convert(AUDIO, source, "out.mp3").path).tags["date"] == "1999"

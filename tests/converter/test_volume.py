@@ -121,8 +121,28 @@ def test_a_folder_that_cannot_be_written(
         wanted = target if kind is VIDEO else target.replace("mp4", "jpg")
         run = converter.run(Case(kind, source, wanted))
         assert run.reason is ExitReason.OUTPUT_NOT_WRITABLE
+        assert f"uid 65532 may not write in /{name};" in run.report.message
         assert run.wall < 1.5
     assert not listing(folder)
+
+
+def test_a_sticky_folder_is_told_before_the_conversion(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    folder = converter.workspace.path(converter.workspace.scratch("sticky"))
+    os.chown(folder, 0, 0)
+    folder.chmod(0o1777)
+    name = folder.relative_to(converter.workspace.root)
+    old = folder / "out.mp4"
+    old.write_bytes(b"old")
+    old.chmod(0o666)
+    run = converter.run(Case(VIDEO, kitchen.base(), f"{name}/out.mp4"))
+    assert run.reason is ExitReason.OUTPUT_NOT_WRITABLE
+    assert "sticky bit" in run.report.message
+    assert "belongs to uid 0" in run.report.message
+    assert "encode" not in run.report.logs
+    assert "probe" not in run.report.logs
+    assert converter.run(Case(VIDEO, kitchen.base(), f"{name}/new.mp4")).output
 
 
 def test_a_file_where_a_folder_is_needed(kitchen: Kitchen, converter: Converter) -> None:

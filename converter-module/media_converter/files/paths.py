@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
-from media_converter.errors import ConversionError, from_os_error
+from media_converter.errors import ConversionError, from_os_error, not_writable
 from media_converter.options import NO_FORBIDDEN_CHARACTERS, has_forbidden_character
 
 _FOLDER_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -94,10 +94,14 @@ def open_input(root: int, path: str) -> Input:
 
 
 class Target(NamedTuple):
-    """Where the output goes: an open folder and a name in it."""
+    """Where the output goes: an open folder and a name in it.
+
+    ``folder_path`` is the path of the folder from the root of the volume, for messages.
+    """
 
     folder: int
     name: str
+    folder_path: str = ""
 
 
 def open_target(root: int, path: str, source: Input | None) -> Target:
@@ -107,11 +111,8 @@ def open_target(root: int, path: str, source: Input | None) -> Target:
     anything but a regular file.
     """
     parts = split(path, "OUTPUT_FILE")
-    try:
-        folder = _make_folders(root, parts[:-1])
-    except OSError as error:
-        raise from_os_error(error, "creating the output's folder") from error
-    target = Target(folder, parts[-1])
+    folder = _make_folders(root, parts[:-1])
+    target = Target(folder, parts[-1], _folder_path(parts[:-1]))
     _check_replaceable(target, path, source)
     return target
 
@@ -128,14 +129,18 @@ def open_existing_folder(root: int, path: str) -> int | None:
 
 
 def check_not_input(root: int, path: str, source: Input) -> None:
-    """Raise ConversionError if the output path leads to the input. Creates no folder.
+    """Raise ConversionError if the output path leads to the input or cannot be written.
 
-    open_target checks this too, but only when the output is about to be written.
+    Creates no folder. open_target checks this too, but only when the output is about to be written.
     """
     folder = open_existing_folder(root, path)
     if folder is not None:
         try:
-            _check_replaceable(Target(folder, split(path, "OUTPUT_FILE")[-1]), path, source)
+            parts = split(path, "OUTPUT_FILE")
+            target = Target(folder, parts[-1], _folder_path(parts[:-1]))
+            _check_replaceable(target, path, source)
+            if not os.access(f"/proc/self/fd/{folder}", os.W_OK | os.X_OK):
+                raise not_writable(target.folder_path)
         finally:
             os.close(folder)
 
@@ -148,7 +153,7 @@ def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
         status = None
     if status and source and (status.st_dev, status.st_ino) == (source.device, source.inode):
         raise ConversionError(
-            ExitReason.OUTPUT_IS_INPUT, "the output is the input file; the input is never changed"
+            ExitReason.OUTPUT_IS_INPUT, "the output is the input file; choose another output path"
         )
     try:
         entry = os.stat(target.name, dir_fd=target.folder, follow_symlinks=False)
@@ -160,7 +165,18 @@ def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
         raise _not_allowed("OUTPUT_FILE", "is a symbolic link")
     if not stat.S_ISREG(entry.st_mode):
         raise ConversionError(
-            ExitReason.OUTPUT_NOT_WRITABLE, f"the output path {path} is a folder or special file"
+            ExitReason.OUTPUT_NOT_WRITABLE,
+            f"the output path {path} is a folder or special file; choose another output path",
+        )
+    folder = os.fstat(target.folder)
+    user = os.geteuid()
+    # In such a folder, only the owner of a file may replace it. Root may too.
+    if folder.st_mode & stat.S_ISVTX and user not in (0, entry.st_uid, folder.st_uid):
+        raise ConversionError(
+            ExitReason.OUTPUT_NOT_WRITABLE,
+            f"uid {user} may not replace {path}: it belongs to uid {entry.st_uid}, and the folder "
+            f"{target.folder_path} has the sticky bit; delete the file, choose another output "
+            "path, or remove the sticky bit",
         )
 
 
@@ -181,14 +197,25 @@ def _descend(root: int, parts: tuple[str, ...], field: str) -> int:
 
 def _make_folders(root: int, parts: tuple[str, ...]) -> int:
     folder = os.dup(root)
-    for part in parts:
+    for index, part in enumerate(parts):
         try:
-            folder = _enter(folder, part, "OUTPUT_FILE")
-        except FileNotFoundError:
-            with suppress(FileExistsError):  # another conversion created it
-                os.mkdir(part, 0o777, dir_fd=folder)
-            folder = _enter(folder, part, "OUTPUT_FILE")
+            folder = _enter_or_make(folder, part)
+        except OSError as error:
+            doing = "creating the output's folder"
+            raise from_os_error(error, doing, _folder_path(parts[:index])) from error
     return folder
+
+
+def _enter_or_make(folder: int, part: str) -> int:
+    with suppress(FileNotFoundError):
+        return _enter(folder, part, "OUTPUT_FILE")
+    with suppress(FileExistsError):  # another conversion created it
+        os.mkdir(part, 0o777, dir_fd=folder)
+    return _enter(folder, part, "OUTPUT_FILE")
+
+
+def _folder_path(parts: tuple[str, ...]) -> str:
+    return "/" + "/".join(parts)
 
 
 def _enter(folder: int, part: str, field: str) -> int:
@@ -206,19 +233,24 @@ def _enter(folder: int, part: str, field: str) -> int:
 def _check_regular(status: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConversionError(
-            ExitReason.INPUT_NOT_REGULAR, f"{path} is a folder, device, pipe or socket, not a file"
+            ExitReason.INPUT_NOT_REGULAR,
+            f"{path} is a folder or special file; choose a regular file",
         )
     if status.st_size == 0:
-        raise ConversionError(ExitReason.INPUT_EMPTY, f"{path} is an empty file")
+        raise ConversionError(ExitReason.INPUT_EMPTY, f"{path} is an empty file; upload it again")
 
 
 def _input_error(error: OSError, path: str) -> ConversionError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return ConversionError(ExitReason.INPUT_NOT_FOUND, f"there is no file {path}")
+        return ConversionError(
+            ExitReason.INPUT_NOT_FOUND,
+            f"there is no file {path}; the path starts at the root of the shared volume",
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return ConversionError(
             ExitReason.INPUT_UNREADABLE,
-            f"uid {os.geteuid()} may not read {path}; grant it read permission",
+            f"uid {os.geteuid()} may not read {path}; make the file and its folders readable for "
+            f"this uid or for group {os.getegid()}",
         )
     return ConversionError(
         ExitReason.IO_ERROR, f"the shared volume failed while opening {path}: {error.strerror}"

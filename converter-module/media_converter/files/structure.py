@@ -13,6 +13,7 @@ from typing import Final
 ReadAt = Callable[[int, int], bytes]
 """A function of an offset and a count of bytes. It returns fewer bytes at the end of the file."""
 
+_MAX_OFFSET: Final = (1 << 63) - 1
 _MAX_BOXES: Final = 100_000
 _UNKNOWN_32: Final = 0xFFFFFFFF
 _EBML: Final = b"\x1a\x45\xdf\xa3"
@@ -27,13 +28,19 @@ _MEDIA_MAGIC: Final = (
     b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b".RMF", b"\x47", b"\x89PNG",
     b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"\xff\xfb", b"\xff\xf1", b"MAC ", b"wvpk", b"#!AMR",
 )  # fmt: skip
+_FILM_OR_SOUND_MAGIC: Final = (
+    _EBML, b"OggS", b"ID3", b"fLaC", b"FLV", b"caff", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3",
+    b"\x30\x26\xb2\x75", b".RMF", b"\xff\xfb", b"\xff\xf1", b"MAC ", b"wvpk", b"#!AMR",
+)  # fmt: skip
 _STILL_MAGIC: Final = (
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"),
-    (b"BM", "a bitmap"),
 )
+_BITMAP_HEADERS: Final = (12, 40, 52, 56, 64, 108, 124)
 _STILL_BRANDS: Final = (b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1")
+# Sequences of images and raw images of cameras too.
+_IMAGE_BRANDS: Final = (*_STILL_BRANDS, b"avis", b"msf1", b"hevc", b"hevx", b"crx ")
 _REFUSED_MAGIC: Final = (
     (b"#EXTM3U", "a playlist"),
     (b"ffconcat", "a playlist"),
@@ -45,8 +52,8 @@ _REFUSED_MAGIC: Final = (
 
 
 def reader(fd: int) -> ReadAt:
-    """A function that reads an open file at an offset."""
-    return lambda offset, count: os.pread(fd, count, offset)
+    """A function that reads an open file at an offset. Headers may name offsets of 64 bits."""
+    return lambda offset, count: os.pread(fd, count, offset) if offset <= _MAX_OFFSET else b""
 
 
 def missing_bytes(read: ReadAt, size_bytes: int) -> int:
@@ -92,6 +99,16 @@ def looks_like_image(read: ReadAt) -> bool:
     return still_image_kind(read) is not None or read(0, 12).startswith((b"GIF8", b"\x89PNG"))
 
 
+def is_film_or_sound(read: ReadAt) -> bool:
+    """Whether the first bytes are those of a video or of audio."""
+    head = read(0, 189)
+    if head.startswith((b"RIFF", b"RIFX")):
+        return head[8:12] in (b"AVI ", b"WAVE")
+    is_transport_stream = head[:1] == b"\x47" and head[188:189] == b"\x47"
+    is_mp4 = head[4:8] in (b"ftyp", b"moov") and head[8:12] not in _IMAGE_BRANDS
+    return is_transport_stream or is_mp4 or head.startswith(_FILM_OR_SOUND_MAGIC)
+
+
 def refused_kind(read: ReadAt) -> str | None:
     """The kind of a file that the converter refuses, for a message. None for other files."""
     head = read(0, 512).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -109,6 +126,9 @@ def still_image_kind(read: ReadAt) -> str | None:
     for magic, words in _STILL_MAGIC:
         if head.startswith(magic):
             return words
+    # Two letters alone may start any file. The length of the second header follows.
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS:
+        return "a BMP image"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image"
     if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:

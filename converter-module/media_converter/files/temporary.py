@@ -42,7 +42,9 @@ class Temporary(NamedTuple):
             folder = self.target.folder
             os.rename(self.name, self.target.name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError as error:
-            raise from_os_error(error, "putting the output in place") from error
+            raise from_os_error(
+                error, "putting the output in place", self.target.folder_path
+            ) from error
         # The output is in place now, so an error of this sync must not fail the run.
         sync_folder(self.target.folder)
 
@@ -75,7 +77,7 @@ def create(target: Target) -> Temporary:
                 return Temporary(fd, name, target)
             os.close(fd)
     except OSError as error:
-        raise from_os_error(error, "creating the output") from error
+        raise from_os_error(error, "creating the output", target.folder_path) from error
 
 
 def sweep(folder: int) -> tuple[str, ...]:

@@ -19,12 +19,10 @@ from media_converter.planning.plan import (
     trim_options,
     trimmed_duration,
 )
+from media_converter.planning.tags import kept_tags
 from media_converter.probing.media import AudioStream, MediaInfo
 from media_converter.step import COVER, Stdout, Step
 
-# Listeners want to see these tags. Others can reveal the place and the device of a recording.
-_KEPT_TAGS: Final = ("title", "artist", "album", "album_artist", "track", "disc", "date", "genre")
-_MAX_TAG_LENGTH: Final = 500
 _MAX_COVER_SIDE: Final = 1000
 
 
@@ -78,7 +76,7 @@ def _why_no_audio(info: MediaInfo) -> str:
     undecodable = [name for name in info.undecodable if name.startswith("audio")]
     if undecodable:
         return f"no audio stream can be decoded: there is no decoder for {', '.join(undecodable)}"
-    return "the file has no audio stream"
+    return "the file has no audio stream; use video_to_mp4 or extract_thumbnail for its video"
 
 
 def _can_copy(audio: AudioStream, options: AudioOptions) -> bool:
@@ -116,9 +114,6 @@ def cover_step(info: MediaInfo, limits: Limits) -> Step | None:
 
 
 def _tag_options(info: MediaInfo) -> list[str]:
-    tags = dict(info.tags)
-    argv: list[str] = []
-    for name in _KEPT_TAGS:
-        if tags.get(name):
-            argv += ["-metadata", f"{name}={tags[name][:_MAX_TAG_LENGTH]}"]
-    return argv
+    return [
+        word for name, value in kept_tags(info.tags) for word in ("-metadata", f"{name}={value}")
+    ]

@@ -12,27 +12,39 @@ from media_converter.planning import image_memory
 from media_converter.planning.filters import fit_box
 from media_converter.planning.plan import ConversionPlan, Expected
 from media_converter.probing.media import ImageInfo
-from media_converter.step import INPUT, Stdout, Step
+from media_converter.step import INPUT, PROFILE, Stdout, Step
 
 VIPS: Final = "/usr/bin/vips"
 MAX_IMAGE_PIXELS: Final = 50_000_000
+MAX_JPEG_PIXELS: Final = 300_000_000
+"""Of a JPEG that is shrunk while it is decoded, so that few of its pixels are kept."""
 MAX_ANIMATION_PIXELS: Final = 200_000_000
+_SHRINK_FIRST: Final = "make the image smaller before you upload it"
+_FAIL_ON: Final = "truncated"
 ANIMATED_OUTPUTS: Final = ("gif", "webp")
 
 
 def plan_image(
-    info: ImageInfo, options: ImageOptions, output_format: str, background: str, limits: Limits
+    info: ImageInfo,
+    options: ImageOptions,
+    output_format: str,
+    background: str,
+    limits: Limits,
+    *,
+    has_profile: bool = False,
 ) -> ConversionPlan:
     """Plan a conversion to ``output_format``.
 
     Raises ConversionError with the reason InputTooLarge or NeedsMemory.
+    ``has_profile`` says whether the tool inherits an ICC profile, as PROFILE, that tells what the
+    colours of the image mean.
     ``background`` is the colour, as RRGGBB, that transparent pixels are laid on if
     ``output_format`` has no transparency.
     """
     keeps_frames = info.is_animated and output_format in ANIMATED_OUTPUTS
     pages = info.pages if keeps_frames else 1
-    refuse_too_large(info, pages)
     size = fit_box(*info.displayed_size, (options.width, options.height))
+    refuse_too_large(info, pages, size)
     image_memory.check(info, output_format, size, pages, limits)
 
     argv = [VIPS, "thumbnail", INPUT + ("[n=-1]" if keeps_frames else "")]
@@ -40,8 +52,10 @@ def plan_image(
     # vips writes to standard output if a name is only an extension.
     argv += [f".{output_format}[{saver_options}]"]
     argv += [str(options.width), "--height", str(options.height), "--size", "down"]
-    argv += ["--fail-on", "truncated"]
-    if info.needs_srgb:
+    argv += ["--fail-on", _FAIL_ON]
+    if has_profile:
+        argv += ["--import-profile", PROFILE]
+    if info.needs_srgb or has_profile:
         # This takes a tenth of a second, even if there is nothing to convert.
         argv += ["--export-profile", "srgb", "--intent", "perceptual"]
 
@@ -59,24 +73,49 @@ def plan_image(
     )
 
 
-def refuse_too_large(info: ImageInfo, pages: int) -> None:
+def refusing_warnings(step: Step) -> Step:
+    """The same step, but it also fails if the loader warns that pixels are missing."""
+    argv = ["warning" if word == _FAIL_ON else word for word in step.argv]
+    return step._replace(argv=tuple(argv))
+
+
+def refuse_too_large(info: ImageInfo, pages: int, size: tuple[int, int]) -> None:
     """Raise ConversionError with the reason InputTooLarge if ``pages`` pages have too many pixels.
 
-    The size comes from the header of the file, so no pixel is decoded.
+    The size comes from the header of the file, so no pixel is decoded. ``size`` is the size of the
+    output.
     """
     pixels = max(info.width * info.height, info.canvas_pixels)
-    if pixels > MAX_IMAGE_PIXELS:
-        raise _too_large(f"{info.width}x{info.height} is {pixels / 1e6:.0f}", MAX_IMAGE_PIXELS)
-    if pixels * pages > MAX_ANIMATION_PIXELS:
+    limit = min(MAX_JPEG_PIXELS, MAX_IMAGE_PIXELS * jpeg_shrink(info, size) ** 2)
+    if pixels > limit:
+        smaller_size_helps = info.format == "jpeg" and pixels <= MAX_JPEG_PIXELS
+        raise _too_large(
+            f"{info.width}x{info.height} is {pixels / 1e6:.0f}",
+            limit,
+            "choose a smaller size for the output" if smaller_size_helps else _SHRINK_FIRST,
+        )
+    if pages > 1 and pixels * pages > MAX_ANIMATION_PIXELS:
         raise _too_large(
             f"{pages} frames of {pixels / 1e6:.1f} megapixels are {pixels * pages / 1e6:.0f}",
             MAX_ANIMATION_PIXELS,
+            "choose another output format than GIF and WebP to get the first frame",
         )
 
 
-def _too_large(size: str, limit: int) -> ConversionError:
+def jpeg_shrink(info: ImageInfo, size: tuple[int, int]) -> int:
+    """By which factor the sides of a JPEG are shrunk while it is decoded: 8, 4, 2 or 1."""
+    if info.format != "jpeg":
+        return 1
+    width, height = info.displayed_size
+    # libvips leaves a factor of 2 or more for its own, better filter.
+    ratio = min(width / size[0], height / size[1])
+    return next((side for side in (8, 4, 2) if ratio >= 2 * side), 1)
+
+
+def _too_large(size: str, limit: int, cure: str) -> ConversionError:
     return ConversionError(
-        ExitReason.INPUT_TOO_LARGE, f"{size} megapixels, over the limit of {limit / 1e6:.0f}"
+        ExitReason.INPUT_TOO_LARGE,
+        f"{size} megapixels, over the limit of {limit / 1e6:.0f}; {cure}",
     )
 
 

@@ -130,7 +130,9 @@ def choose_video(info: MediaInfo) -> VideoStream:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"there is no decoder for {', '.join(undecodable)}"
         )
-    raise ConversionError(ExitReason.NO_VIDEO_STREAM, "the file has no video stream")
+    raise ConversionError(
+        ExitReason.NO_VIDEO_STREAM, "the file has no video stream; use audio_to_mp3"
+    )
 
 
 def refuse_too_large(video: VideoStream) -> None:

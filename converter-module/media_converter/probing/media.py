@@ -121,12 +121,13 @@ class MediaInfo(NamedTuple):
 class ImageInfo(NamedTuple):
     """An image file. ``width`` and ``height`` are the size of one page, as stored.
 
-    ``format`` is jpeg, png, webp, gif, heif or tiff. ``orientation`` is the EXIF value, 1 to 8.
+    ``format`` is jpeg, png, webp, gif, heif, tiff or bmp. ``orientation`` is the EXIF value.
     ``canvas_pixels`` is the number of pixels that a GIF declares, which can be larger than its
     loader reports; 0 for other formats. ``needs_srgb`` says that the colours must be converted to
     sRGB, because the image has a profile or another colour space. ``held_bytes`` is how many bytes
     per pixel the loader keeps in memory for a whole page, 0 if it reads line by line.
-    ``full_chroma`` says that a JPEG is 4:4:4.
+    ``full_chroma`` says that a JPEG is 4:4:4. ``is_grey`` says that the image has no colours.
+    ``copied_bytes`` is the size of the copies in memory that libvips reads instead of the file.
     """
 
     format: str
@@ -139,6 +140,8 @@ class ImageInfo(NamedTuple):
     has_alpha: bool = False
     held_bytes: float = 0.0
     full_chroma: bool = False
+    is_grey: bool = False
+    copied_bytes: int = 0
 
     @property
     def is_animated(self) -> bool:

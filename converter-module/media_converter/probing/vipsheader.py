@@ -59,6 +59,7 @@ def parse(text: bytes, canvas_pixels: int = 0) -> ImageInfo | None:
         has_alpha=bands in (2, 4) and fields.get("interpretation") != "cmyk",
         held_bytes=_held_bytes(loader, bands, fields),
         full_chroma=fields.get("jpeg-chroma-subsample") == "4:4:4",
+        is_grey=fields.get("interpretation") in ("b-w", "grey16"),
     )
 
 

@@ -42,8 +42,9 @@ _PATTERNS: Final = {
 }
 _MESSAGES: Final = {
     ExitReason.DISK_FULL: "no space left on the shared volume; free some space",
-    ExitReason.INPUT_TOO_LARGE: "the input is too large",
-    ExitReason.UNSUPPORTED_FORMAT: "the converter does not accept the format of the input",
+    ExitReason.INPUT_TOO_LARGE: "the input is too large; make it smaller",
+    ExitReason.UNSUPPORTED_FORMAT: "the converter does not accept the format of the input; convert "
+    "it to a common format first",
     ExitReason.INPUT_TRUNCATED: "the input is truncated; upload it again",
 }
 _MAX_CAUSE_LENGTH: Final = 200
@@ -79,7 +80,8 @@ def explain(
     code = result.exit_code
     ending = f"{step}: exit code {code}" if code >= 0 else f"{step}: signal {-code}"
     return ConversionError(
-        ExitReason.INPUT_DAMAGED, f"the input cannot be decoded ({cause_line or ending})"
+        ExitReason.INPUT_DAMAGED,
+        f"the input cannot be decoded ({cause_line or ending}); repair it or upload it again",
     )
 
 

@@ -27,7 +27,10 @@ _READ_SIZE: Final = 65_536
 
 
 class Files(NamedTuple):
-    """The descriptors that a tool inherits. It opens them as INPUT, OUTPUT and COVER."""
+    """The descriptors that a tool inherits. It opens them as INPUT, OUTPUT and COVER.
+
+    ``cover`` is also the ICC profile for libvips, which opens it as PROFILE.
+    """
 
     source: int
     output: int | None = None

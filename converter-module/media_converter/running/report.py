@@ -14,6 +14,7 @@ from typing import Final
 
 from media_converter import contract
 from media_converter.contract import Progress, Report
+from media_converter.running.folding import keep_ends
 
 _TICK_SECONDS: Final = 5.0
 # The first tick comes early, because a run that prints nothing seems to hang.
@@ -32,10 +33,10 @@ class Reporter:
         self.progress = Progress()
 
     def log(self, message: str) -> None:
-        """Print one line for people. The report keeps the last lines."""
+        """Print one line for people. The report keeps the first and the last lines."""
         line = _printable(message)
         stamp = time.strftime("%H:%M:%S", time.gmtime())
-        self._logs = (self._logs + f"{stamp} {line}\n")[-_MAX_LOG_LENGTH:]
+        self._logs = keep_ends(self._logs + f"{stamp} {line}\n", _MAX_LOG_LENGTH)
         _print(f"{stamp} {line}")
 
     def tick(self) -> None:

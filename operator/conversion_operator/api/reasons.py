@@ -282,14 +282,16 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _C.INPUT_UNREADABLE: Explanation(
             "The converter is not allowed to read the input file.",
-            f"{_FAILURE} Make the file readable for the user `CONVERTER_RUN_AS_USER` or the group "
-            "`CONVERTER_RUN_AS_GROUP`.",
+            "Not retried. Make the file and its folders readable for the user "
+            "`CONVERTER_RUN_AS_USER` or the group `CONVERTER_RUN_AS_GROUP`. Then create the "
+            "ConversionJob again.",
         ),
         _C.OUTPUT_NOT_WRITABLE: Explanation(
-            "The converter is not allowed to write to the output's folder, or the output path is "
-            "not a regular file.",
-            f"{_FAILURE} Make the folder writable for the user `CONVERTER_RUN_AS_USER` or the "
-            "group `CONVERTER_RUN_AS_GROUP`.",
+            "The converter is not allowed to write to the output's folder or to replace the "
+            "existing output, or the output path is not a regular file.",
+            "Not retried. Make the folder that `status.message` names writable for the user "
+            "`CONVERTER_RUN_AS_USER` or the group `CONVERTER_RUN_AS_GROUP`. Then create the "
+            "ConversionJob again.",
         ),
         _C.DISK_FULL: Explanation(
             "The shared volume is full.",

@@ -14,7 +14,7 @@ from typing import Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.model import Children, Job, Pod, Terminated
 from media_converter.contract import (
-    INPUT_FAULTS,
+    NOT_RETRIED,
     REASON_BY_EXIT_CODE,
     ExitReason,
     Report,
@@ -217,7 +217,7 @@ def _explain_end(
 def _outcome_of(reason: ExitReason) -> Outcome:
     if reason is ExitReason.OUT_OF_MEMORY:
         return Outcome.OUT_OF_MEMORY
-    if reason in INPUT_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED:
+    if reason in NOT_RETRIED or reason is ExitReason.DEADLINE_EXCEEDED:
         return Outcome.NOT_RETRYABLE
     return Outcome.FAILURE
 

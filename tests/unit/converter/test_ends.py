@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from media_converter.contract import (
@@ -27,6 +27,7 @@ from media_converter.planning.plan import Expected
 from media_converter.probing import ffprobe
 from media_converter.running import verify
 from media_converter.running.failures import cause, explain
+from media_converter.running.folding import fold, keep_ends
 from media_converter.running.process import ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.report import Reporter
@@ -390,3 +391,40 @@ def test_any_field_may_be_odd(fields: dict[str, object]) -> None:
 @given(st.binary(max_size=100))
 def test_output_that_is_not_a_description_is_none(data: bytes) -> None:
     assert ffprobe.parse(data) is None
+
+
+def test_lines_that_differ_only_in_numbers_are_folded() -> None:
+    noise = [
+        f"[h264 @ 0x55d{i:x}] error while decoding MB {i} 3, bytestream -5" for i in range(999)
+    ]
+    lines = ["[mov @ 0x1] the cause", *noise, "", "the end"]
+    assert fold(lines, 12) == [
+        "[mov @ 0x1] the cause",
+        "[h264 @ 0x55d0] error while decoding MB 0 3, bytestream -5 (999 lines like this)",
+        "the end",
+    ]
+    many = fold([f"{'x' * i} is wrong" for i in range(50)], 12)
+    assert len(many) == 12
+    assert many[0] == " is wrong"
+    assert many[6] == "… 39 lines are left out"
+    assert many[-1] == f"{'x' * 49} is wrong"
+    assert fold([], 12) == []
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n")), max_size=60))
+@example(["noise" * 10] * 60)
+def test_the_first_and_the_last_line_of_a_log_stay(lines: list[str]) -> None:
+    text = ""
+    for line in ["the first", *lines, "the last"]:
+        text = keep_ends(text + line[:200] + "\n", 500)
+        assert len(text) <= 500
+    assert text.startswith("the first\n")
+    assert text.endswith("the last\n")
+
+
+def test_a_report_keeps_the_first_and_the_last_lines() -> None:
+    logs = "the first\n" + "noise\n" * 2000 + "the last\n"
+    kept = parse_report(dump_report(Report(final=False, logs=logs)).decode())
+    assert kept
+    assert kept.logs.startswith("the first\n")
+    assert kept.logs.endswith("the last\n")

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.files import paths, structure, temporary
+from media_converter.files import (
+    bmp,
+    colour_tags,
+    image_kinds,
+    jpeg,
+    paths,
+    structure,
+    temporary,
+    tiff,
+)
 from media_converter.files.still import Still, measure
 
 
@@ -254,3 +263,29 @@ def test_only_complete_images_are_measured(data: bytes, wanted: Still) -> None:
     assert measure(data) == wanted
     assert measure(data[:-1]) is None
     assert measure(data[: len(data) // 2]) is None
+
+
+def test_damaged_headers_of_images_do_no_harm(tmp_path: Path) -> None:
+    far = b"\xff" * 8
+    for name, content in {
+        "big.tif": b"II+\0\x08\0\0\0" + far,
+        "short.tif": b"II*\0" + far[:4],
+        "empty.tif": b"MM\0*\0\0\0\x08\0\0",
+        "box.heic": b"\0\0\0\x10ftypheic\0\0\0\0" + b"\0\0\0\1free" + far + b"\0\0\0\x09meta\0",
+        "meta.avif": b"\0\0\0\x10ftypavif\0\0\0\0\xff\xff\xff\xffmeta" + b"\0\0\0\x0cipma" + far,
+        "chunk.png": b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffcICP" + far,
+        "segment.jpg": b"\xff\xd8\xff\xe0\0\0" + far,
+        "header.bmp": b"BM" + far + far[:4] + b"\x28\0\0\0" + far * 6,
+    }.items():
+        file = tmp_path / name
+        file.write_bytes(content)
+        fd = os.open(file, os.O_RDONLY)
+        try:
+            read = structure.reader(fd)
+            tiff.first_page(read)
+            colour_tags.colour_tags(read)
+            image_kinds.without_loader(read)
+            jpeg.is_motion_jpeg(read)
+            assert (bmp.header(read) is not None) == name.endswith("bmp")
+        finally:
+            os.close(fd)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
+from media_converter.files.apetag import ape_tags
 from media_converter.options import BITRATES, AudioOptions
 from media_converter.planning.audio import cover_step, plan_audio
 from media_converter.planning.audio_filters import audio_filter, mp3_sample_rate, output_channels
+from media_converter.planning.tags import kept_tags
 from media_converter.probing.media import AudioStream
 from tests.unit.converter.builders import AUDIO, INFO, LIMITS, VIDEO, value_of
 
@@ -113,3 +117,55 @@ def test_audio_that_starts_later_than_the_video_starts_with_silence() -> None:
 def test_channels_without_a_layout_are_all_mixed() -> None:
     chain = audio_filter(AUDIO._replace(channels=12, layout=""), 48000, with_video=False)
     assert all(f"*c{channel}" in chain for channel in range(12))
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Year", "date"),
+        ("YEAR", "date"),
+        ("WM/Year", "date"),
+        ("DATE_RELEASED", "date"),
+        ("Album Artist", "album_artist"),
+        ("ALBUMARTIST", "album_artist"),
+        ("WM/AlbumTitle", "album"),
+        ("TRACKNUMBER", "track"),
+        ("PART_NUMBER", "track"),
+        ("DiscNumber", "disc"),
+        ("WM/PartOfSet", "disc"),
+        ("Author", "artist"),
+        ("Name", "title"),
+        ("WM/Genre", "genre"),
+    ],
+)
+def test_tags_are_kept_by_all_their_names(name: str, kept: str) -> None:
+    assert kept_tags([(name, " 7\0 8 ")]) == ((kept, "7;  8"),)
+
+
+def test_ffmpegs_own_name_of_a_tag_counts_first() -> None:
+    assert kept_tags([("year", "1998"), ("date", "1999-05-01")]) == (("date", "1999-05-01"),)
+    assert kept_tags([("tracknumber", "3"), ("TRACKTOTAL", "12")]) == (("track", "3/12"),)
+    assert kept_tags([("location", "+48.8577/"), ("comment", "x"), ("date", " ")]) == ()
+
+
+def ape(*items: tuple[bytes, bytes, int]) -> bytes:
+    body = b"".join(
+        struct.pack("<II", len(value), flags) + name + b"\0" + value for name, value, flags in items
+    )
+    footer = struct.pack("<8sIIII8x", b"APETAGEX", 2000, len(body) + 32, len(items), 0)
+    return body + footer
+
+
+@pytest.mark.parametrize("after", [b"", b"TAG".ljust(128)])
+def test_ape_tags_are_read_from_the_end_of_a_file(after: bytes) -> None:
+    items = ((b"Year", b"1999", 0), (b"Artist", "é".encode(), 0), (b"Cover Art", b"x\0\xff", 2))
+    data = bytes(500) + ape(*items) + after
+    found = ape_tags(lambda at, count: data[at : at + count], len(data))
+    assert found == (("Year", "1999"), ("Artist", "é"))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 40, 60])
+def test_damaged_ape_tags_do_no_harm(cut: int) -> None:
+    whole = ape((b"Year", b"1999", 0), (b"Title", b"x" * 20, 0))
+    for data in (whole[cut:], whole[:8] + b"\xff" * 16 + whole[24:], bytes(cut)):
+        ape_tags(lambda at, count, data=data: data[at : at + count], len(data))  # type: ignore[misc]

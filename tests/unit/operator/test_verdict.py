@@ -193,7 +193,12 @@ def test_every_exit_code_of_the_converter_is_understood(reason: ExitReason) -> N
     assert verdict.reason == reason
     if reason is not ExitReason.TERMINATED:  # the operator knows who stopped it
         assert verdict.message == "because"
-    never_retried = reason in INPUT_FAULTS or reason is ExitReason.DEADLINE_EXCEEDED
+    never_retried = reason in INPUT_FAULTS or reason in {
+        ExitReason.DEADLINE_EXCEEDED,
+        # Permissions do not change by themselves.
+        ExitReason.INPUT_UNREADABLE,
+        ExitReason.OUTPUT_NOT_WRITABLE,
+    }
     assert (verdict.outcome is Outcome.NOT_RETRYABLE) == never_retried
 
 
