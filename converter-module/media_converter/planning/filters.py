@@ -68,8 +68,24 @@ def flatten(background: str) -> str:
     )
 
 
+def fit_varying(size: tuple[int, int]) -> list[str]:
+    """The filters that fit pictures of any size into ``size``, between black bars."""
+    box = f"{size[0]}:{size[1]}"
+    return [
+        "scale='max(2,iw*max(1,sar))':'max(2,ih*max(1,1/sar))'",
+        "setsar=1",
+        f"scale={box}:force_original_aspect_ratio=decrease:flags={_SCALER}",
+        f"pad={box}:-1:-1",
+    ]
+
+
 def video_filter(
-    video: VideoStream, size: tuple[int, int], frame_rate_limit: int | None, background: str
+    video: VideoStream,
+    size: tuple[int, int],
+    frame_rate_limit: int | None,
+    background: str,
+    *,
+    size_varies: bool = False,
 ) -> str:
     """The filters from decoded frames to frames of ``size`` for an H.264 encoder."""
     filters = []
@@ -80,6 +96,8 @@ def video_filter(
         filters.append(_GIF_TIMESTAMPS)
     elif frame_rate_limit:
         filters.append(limit_frame_rate(frame_rate_limit))
+    if size_varies:
+        filters += fit_varying(size)
     filters += to_sdr(video, size)
     return ",".join(filters)
 

@@ -18,6 +18,7 @@ from media_converter.probing.media import (
     AudioStream,
     MediaInfo,
     Ratio,
+    Unread,
     VideoStream,
 )
 from media_converter.step import INPUT, Step
@@ -37,29 +38,36 @@ _DECIMALS: Final = 6
 _UNDECODABLE_TAGS: Final = ("apac",)
 
 
-def step(path: str = INPUT) -> Step:
+LONG_LOOK: Final = ("-probesize", "200M", "-analyzeduration", "60M")
+"""Options that look for streams in the first 60 s. A stream may begin after the usual 5 s."""
+
+
+def step(path: str = INPUT, *, long_look: bool = False) -> Step:
     """Build the step that describes a file: its format, its streams and a few decoded frames.
 
-    Only frames show a rotation that is in the bit stream, and the actual field order.
+    Only frames show a rotation that is in the bit stream, and the actual field order. Only packets
+    show that they are encrypted.
     """
     argv = [FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file", "-threads", "1"]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += ["-show_format", "-show_streams", "-show_frames"]
+    argv += LONG_LOOK if long_look else []
+    argv += ["-show_format", "-show_streams", "-show_programs", "-show_frames", "-show_packets"]
     argv += ["-read_intervals", f"%+#{_PROBED_PACKETS}", "-of", "json", f"file:{path}"]
     return Step("probe", tuple(argv))
 
 
-def parse(text: bytes) -> MediaInfo | None:
+def parse(text: bytes, *, long_look: bool = False) -> MediaInfo | None:
     """Parse ffprobe's output. None if it does not describe a file."""
     try:
         document = json.loads(text)
         streams, container = document["streams"], document["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    frames = _first_frames(document.get("frames", ()))
+    seen = document.get("packets_and_frames") or document.get("frames") or ()
+    frames = _first_frames(entry for entry in seen if entry.get("type") != "packet")
     video: list[VideoStream] = []
     attached_pics: list[VideoStream] = []
-    audio, undecodable = [], []
+    audio, undecodable, unread = [], [], []
     for stream in streams:
         kind, codec = stream.get("codec_type"), str(stream.get("codec_name", ""))
         index = _whole(stream.get("index")) or 0
@@ -67,12 +75,16 @@ def parse(text: bytes) -> MediaInfo | None:
             is_attached = stream.get("disposition", {}).get("attached_pic")
             if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):
                 (attached_pics if is_attached else video).append(found)
+            elif not is_attached and codec in VIDEO_DECODERS:
+                unread.append(Unread("video", codec, index))
             elif not is_attached:
                 undecodable.append(f"video {codec or 'unknown'}")
         elif kind == "audio":
             decodable = stream.get("codec_tag_string") not in _UNDECODABLE_TAGS
             if decodable and codec in AUDIO_DECODERS and (track := _audio(stream)):
                 audio.append(track)
+            elif decodable and codec in AUDIO_DECODERS:
+                unread.append(Unread("audio", codec, index))
             else:
                 undecodable.append(f"audio {codec or 'unknown'}")
     name = str(container.get("format_name", ""))
@@ -86,7 +98,30 @@ def parse(text: bytes) -> MediaInfo | None:
         audio=tuple(audio),
         attached_pics=tuple(attached_pics),
         undecodable=tuple(undecodable),
+        unread=tuple(unread),
+        encrypted=_is_encrypted((*streams, *seen)),
+        programs=_programs(document.get("programs", ())),
+        long_look=long_look,
         tags=_tags(container, streams),
+    )
+
+
+def _is_encrypted(entries: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a stream or a packet has the data that a decryptor needs."""
+    return any(
+        str(data.get("side_data_type", "")).startswith("Encryption")
+        for entry in entries
+        for data in entry.get("side_data_list", ())
+    )
+
+
+def _programs(programs: Iterable[Mapping[str, Any]]) -> tuple[frozenset[int], ...]:
+    """The indexes of the streams of each program."""
+    return tuple(
+        frozenset(
+            index for s in p.get("streams", ()) if (index := _whole(s.get("index"))) is not None
+        )
+        for p in programs
     )
 
 

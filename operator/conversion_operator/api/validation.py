@@ -35,7 +35,9 @@ class ValidationRule(NamedTuple):
 
 
 _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
-_IMMUTABLE_OPTIONAL: Final = ("options", "timeoutSeconds", "maxRetries", "resources", "notify")
+_IMMUTABLE_OPTIONAL: Final = (
+    *("options", "damagedInput", "timeoutSeconds", "maxRetries", "resources", "notify"),
+)
 
 
 def spec_rules() -> list[ValidationRule]:

@@ -19,6 +19,8 @@ from conversion_operator.controller.metrics import Metrics
 from conversion_operator.core.model import Conversion
 from media_converter.contract import ConversionType
 
+INCOMPLETE: Final = "OutputIncomplete"
+"""The reason of the Event for an output that lacks a part of the input."""
 _NORMAL: Final = frozenset({"Completed", Reason.CANCELLED})
 
 logger = logging.getLogger("conversion_operator.conversions")
@@ -37,12 +39,12 @@ class EventRecorder:
     def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
         """Record the change from the conversion's former status to ``stored``."""
         event = self._log_and_count(conversion, stored)
-        if event is None:
-            return
-        # The event loop keeps only weak references to tasks. The set keeps this one alive.
-        task = asyncio.create_task(self._post(event), name="post event")
-        self._posting.add(task)
-        task.add_done_callback(self._posting.discard)
+        for posted in (event, _warning(conversion, stored)):
+            if posted is not None:
+                # The event loop keeps only weak references to tasks. The set keeps this one alive.
+                task = asyncio.create_task(self._post(posted), name="post event")
+                self._posting.add(task)
+                task.add_done_callback(self._posting.discard)
 
     def _log_and_count(self, conversion: Conversion, new: ConversionJobStatus) -> Event | None:
         """Returns the Event to post, None if the change needs no Event."""
@@ -87,6 +89,15 @@ class EventRecorder:
             await self._cluster.create_event(event, self._identity)
         except ClusterError as error:
             logger.debug("Cannot post an Event: %s", error)
+
+
+def _warning(conversion: Conversion, stored: ConversionJobStatus) -> Event | None:
+    """The Event for an output that lacks a part of the input. None if it is complete."""
+    old_phase = conversion.status.phase if conversion.status else None
+    if stored.phase is not Phase.SUCCEEDED or old_phase is Phase.SUCCEEDED:
+        return None
+    warnings = stored.output.warnings if stored.output else None
+    return Event(conversion.key, "Warning", INCOMPLETE, " ".join(warnings)) if warnings else None
 
 
 def _log(event: str, conversion: Conversion, **facts: object) -> None:
