@@ -13,6 +13,7 @@ from typing import Final
 ReadAt = Callable[[int, int], bytes]
 """A function of an offset and a count of bytes. It returns fewer bytes at the end of the file."""
 
+_JPEG_LOOK_BYTES: Final = 8 << 20
 _MAX_BOXES: Final = 100_000
 _UNKNOWN_32: Final = 0xFFFFFFFF
 _EBML: Final = b"\x1a\x45\xdf\xa3"
@@ -114,6 +115,15 @@ def still_image_kind(read: ReadAt) -> str | None:
     if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
         return "an HEIF or AVIF image"
     return "a PNG image" if head.startswith(b"\x89PNG") and b"acTL" not in head else None
+
+
+def has_many_jpegs(read: ReadAt) -> bool:
+    """Whether JPEG images follow each other, as in a raw Motion JPEG video.
+
+    A photograph can have one or two more images, such as previews.
+    """
+    head = read(0, _JPEG_LOOK_BYTES)
+    return head.startswith(b"\xff\xd8\xff") and head.count(b"\xff\xd9\xff\xd8\xff") > 2
 
 
 def boxes(read: ReadAt, size_bytes: int) -> Iterator[tuple[bytes, int, int]]:

@@ -17,7 +17,6 @@ FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
 OUTPUT_URL: Final = f"file:{OUTPUT}"
 NO_METADATA: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 """Tags and chapters can reveal a place, a device or an author, so the output gets none."""
-_READ_AHEAD_SECONDS: Final = 2.0
 _EPSILON: Final = 0.0005
 PROGRESS: Final = ("-nostats", "-stats_period", "1", "-progress", "pipe:1")
 """Options that print progress on standard output, once per second."""
@@ -60,17 +59,18 @@ class ConversionPlan(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The picture that a player shows at ``time``. All times are seconds from the file's start.
+    """The picture that a player shows at ``time``. Times are seconds from the start of the file.
 
     ``picture`` is when that picture appears, and ``duration`` how long it stands; None and 0 if
     only decoding shows it. ``seek`` is where reading must start to decode it, None for the start of
-    the file.
+    the file. ``origin`` is the file's own time of its start.
     """
 
     time: float
     picture: float | None = None
     duration: float = 0.0
     seek: float | None = None
+    origin: float = 0.0
 
 
 class Copying(NamedTuple):
@@ -137,19 +137,19 @@ class Reading(NamedTuple):
     audio_filters: tuple[str, ...] = ()
 
 
-def read_from(position: Position, duration: float | None) -> Reading:
-    """How to read the part that starts at ``position`` and lasts ``duration`` seconds."""
-    seek = position.seek or 0.0
-    skipped = position.time - seek
-    options = ["-noaccurate_seek", "-ss", f"{seek:.6f}"] if seek else []
-    if duration is not None:
-        options += ["-t", f"{skipped + duration + _READ_AHEAD_SECONDS:.6f}"]
-    first = skipped if position.picture is None else position.picture - seek
+def read_from(position: Position) -> Reading:
+    """How to read the part that starts at ``position``."""
+    options = ["-noaccurate_seek", "-ss", f"{position.seek:.6f}"] if position.seek else []
+    if position.picture is None:
+        begin = first = position.time
+    else:
+        # Otherwise ffmpeg would count from the first of the streams that it reads.
+        options.append("-copyts")
+        begin = position.origin + position.time
+        first = position.origin + position.picture
     # Times have six digits, so a picture may seem to be a little early.
-    video = [f"select='gte(t,{first - _EPSILON:.6f})'"]
-    if skipped:
-        video.append(f"setpts='max(PTS-{skipped:.6f}/TB,0)'")
-    audio = [f"atrim=start={skipped:.6f}", f"asetpts=PTS-{skipped:.6f}/TB"] if skipped else []
+    video = [f"select='gte(t,{first - _EPSILON:.6f})'", f"setpts='max(PTS-{begin:.6f}/TB,0)'"]
+    audio = [f"atrim=start={begin:.6f}", f"asetpts=PTS-{begin:.6f}/TB"]
     return Reading(tuple(options), tuple(video), tuple(audio))
 
 

@@ -90,7 +90,7 @@ def _plan(
 ) -> ConversionPlan:
     video, box, output_format = request.video, request.options.size, request.output_format
     size = video.displayed_size if box is None else fit_box(*video.displayed_size, box)
-    reading = read_from(position, None)
+    reading = read_from(position)
     filters = still_filter(video, size, output_format, request.background)
     graph = (
         f"[0:{video.stream_index}]{','.join([*reading.video_filters, filters])},"

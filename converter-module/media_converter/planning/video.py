@@ -96,7 +96,7 @@ def plan_video(
     copies_audio = audio is not None and not encodes_audio
 
     if position:
-        reading = read_from(position, options.duration)
+        reading = read_from(position)
     else:
         reading = Reading(tuple(trim_options(0.0, options.duration)))
     input_options = [*decoder_options(video), *reading.input_options]

@@ -75,6 +75,8 @@ def tracks(read: ReadAt, size_bytes: int, *, with_samples: bool = False) -> tupl
 def _moov(read: ReadAt, size_bytes: int) -> bytes:
     offset = 0
     for _ in range(_MAX_BOXES):
+        if offset >= size_bytes:
+            return b""
         header = read(offset, 16)
         if len(header) < 8:
             return b""

@@ -35,15 +35,13 @@ class Gap(NamedTuple):
         return self.end - self.start
 
 
-def step(stream_index: int, start: float | None, seconds: float | None, long_look: bool) -> Step:
-    """Build the step that lists the packets of a stream, from ``start`` on, for ``seconds``."""
+def step(stream_index: int, start: float | None, end: float | None, long_look: bool) -> Step:
+    """Build the step that lists the packets of a stream between two times of the file."""
     argv = [FFPROBE, "-v", "level+error", "-hide_banner", "-protocol_whitelist", "file"]
     argv += LONG_LOOK if long_look else []
     argv += ["-select_streams", str(stream_index), "-show_entries", f"packet={_FIELDS}"]
-    if start is not None or seconds is not None:
-        begin = "" if start is None else f"{start:.6f}"
-        end = "" if seconds is None else f"+{seconds:.6f}"
-        argv += ["-read_intervals", f"{begin}%{end}"]
+    if start is not None and end is not None:
+        argv += ["-read_intervals", f"{start:.6f}%{end:.6f}"]
     argv += ["-of", "csv=p=0", f"file:{INPUT}"]
     return Step("packets", tuple(argv), Stdout.PROGRESS)
 
@@ -75,6 +73,10 @@ class PacketReader:
         self.times.append(float(pts))
         self.durations.append(0.0 if duration == "N/A" else float(duration))
         self.keys.append("K" in flags)
+
+    def drop_first(self) -> None:
+        """Forget the first packet with a time."""
+        del self.times[:1], self.durations[:1], self.keys[:1]
 
     @property
     def packets(self) -> int:

@@ -19,6 +19,8 @@ from media_converter.running.run import Run, refuse_playlists_and_documents
 
 # Streams of these containers, by ffprobe's names, are found only where their packets are.
 _WITHOUT_HEADER: Final = ("mpegts", "mpeg")
+# ffmpeg gives packets of these containers wrong times after it has moved in the file.
+_SEEKS_WRONGLY: Final = ("ogg",)
 # Seconds before the wanted time at which the search for its key frame starts.
 _STEPS_BACK: Final = (0.0, 12.0, 60.0)
 _LOOK_AHEAD_SECONDS: Final = (1.0, 40.0)
@@ -32,7 +34,7 @@ def probe(run: Run) -> MediaInfo:
     """Describe the input. Raises ConversionError if it is no media file or is encrypted."""
     refuse_playlists_and_documents(run)
     kind = structure.still_image_kind(run.read)
-    if kind:
+    if kind and not structure.has_many_jpegs(run.read):
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
         )
@@ -73,15 +75,15 @@ def list_packets(
     info: MediaInfo,
     stream_index: int,
     start: float | None = None,
-    seconds: float | None = None,
+    end: float | None = None,
     fd: int | None = None,
 ) -> PacketReader:
     """The packets of a stream of the input, or of the file ``fd``.
 
-    ``start`` is a time of the file, and the list may begin before or after it.
+    ``start`` and ``end`` are times of the file. The list may begin before or after ``start``.
     """
     reader = PacketReader()
-    step = packets.step(stream_index, start, seconds, info.long_look)
+    step = packets.step(stream_index, start, end, info.long_look)
     files = Files(run.source.fd if fd is None else fd)
     run.run_tool(step, files, on_line=reader.add_line)
     return reader
@@ -96,21 +98,22 @@ def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) ->
     if info.container in WITHOUT_TIMESTAMPS:
         return Position(time)
     wanted = info.start + time
-    for back in _STEPS_BACK:
+    for back in () if info.container in _SEEKS_WRONGLY else _STEPS_BACK:
         if back and wanted - back < info.start:
             break
-        pictures = _pictures_around(run, info, video, wanted - back, wanted)
-        found = _on_screen(pictures, wanted)
+        found = _on_screen(_pictures_around(run, info, video, wanted - back, wanted), wanted)
         if found:
-            picture, key = found
             margin = _SEEK_MARGIN_SECONDS if info.container in _WITHOUT_HEADER else 0.0
-            seek = max(0.0, key.time - info.start - margin)
-            return Position(time, picture.time - info.start, picture.duration, seek or None)
+            seek = max(0.0, found.key.time - info.start - margin)
+            return _position(info, time, found, seek or None)
     reader = list_packets(run, info, video.stream_index)
     found = _on_screen(reader.pictures(), wanted, first_is_key=True)
-    if found is None:
-        return Position(time)
-    return Position(time, found[0].time - info.start, found[0].duration)
+    return _position(info, time, found, None) if found else Position(time)
+
+
+def _position(info: MediaInfo, time: float, found: OnScreen, seek: float | None) -> Position:
+    picture = found.picture
+    return Position(time, picture.time - info.start, picture.duration, seek, info.start)
 
 
 def _pictures_around(
@@ -118,8 +121,11 @@ def _pictures_around(
 ) -> list[Picture]:
     pictures: list[Picture] = []
     for ahead in _LOOK_AHEAD_SECONDS:
-        seconds = wanted - start + ahead
-        pictures = list_packets(run, info, video.stream_index, start, seconds).pictures()
+        reader = list_packets(run, info, video.stream_index, start, wanted + ahead)
+        if info.container in _WITHOUT_HEADER:
+            # A search may land in the middle of a picture, which then seems to be a key picture.
+            reader.drop_first()
+        pictures = reader.pictures()
         before = [picture.time for picture in pictures if picture.time <= wanted]
         if not before or wanted - before[-1] < _LONG_PICTURE_SECONDS:
             break
