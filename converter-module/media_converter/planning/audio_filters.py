@@ -39,9 +39,14 @@ def mp3_sample_rate(sample_rate: int) -> int:
 
 def output_channels(audio: AudioStream) -> int:
     """1 for mono and for many channels without a layout, 2 for everything else."""
-    if audio.channels == 1 or (not audio.layout and audio.channels not in _GUESSABLE_CHANNELS):
+    if audio.channels == 1 or _is_ambisonic(audio):
         return 1
-    return 2
+    return 2 if audio.layout or audio.channels in _GUESSABLE_CHANNELS else 1
+
+
+def _is_ambisonic(audio: AudioStream) -> bool:
+    """Whether the channels are a sphere of sound, as of a 360° camera."""
+    return audio.layout.startswith("ambisonic")
 
 
 def audio_filter(
@@ -57,13 +62,16 @@ def audio_filter(
     """
     channels = output_channels(audio)
     mix = ""
-    if channels == 1 and audio.channels > 1:
+    if _is_ambisonic(audio):
+        # The first channel is the sound from all directions.
+        mix = "pan=mono|c0=c0,"
+    elif channels == 1 and audio.channels > 1:
         # No known layout has so many channels, so mix all of them equally.
         gain = 1 / audio.channels
         mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","
     layout = "mono" if channels == 1 else "stereo"
     return (
-        f"{''.join(f'{name},' for name in first)}aformat=sample_fmts=fltp,{mix}"
+        f"{''.join(f'{name},' for name in first)}{mix}aformat=sample_fmts=fltp,"
         f"aresample={sample_rate}:async=1:min_hard_comp=0.1{':first_pts=0' if fill_start else ''},"
         f"aformat=channel_layouts={layout}"
     )

@@ -88,12 +88,14 @@ class Evidence(NamedTuple):
 
     ``position`` is the picture on the screen where a requested part starts. ``size_varies`` says
     that the size of the pictures changes, ``sound_varies`` that the channels or the sample rate do.
+    ``last_seconds`` is how long the last picture stands, None if it is not known.
     """
 
     copying: Copying = COPY_ALL
     position: Position | None = None
     size_varies: bool = False
     sound_varies: bool = False
+    last_seconds: float | None = None
 
 
 NO_EVIDENCE: Final = Evidence()

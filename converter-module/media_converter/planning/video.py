@@ -19,6 +19,7 @@ from media_converter.planning.filters import (
     decoder_options,
     fit_short_side,
     has_10ms_frames,
+    hold_pictures,
     video_filter,
 )
 from media_converter.planning.plan import (
@@ -112,7 +113,8 @@ def plan_video(
         filters = video_filter(
             video, size, _frame_rate_limit(video), background, size_varies=evidence.size_varies
         )
-        argv += ["-vf", ",".join([*reading.video_filters, filters])]
+        hold = hold_pictures(video, evidence.last_seconds, starts_later=position is not None)
+        argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         argv += _encoder_options(video, size, options, limits)
     else:
         argv += ["-c:v", "copy"]
@@ -167,6 +169,7 @@ def choose_video(info: MediaInfo) -> VideoStream:
     """
     if info.video:
         refuse_too_large(info.video[0])
+        _refuse_unknown_colours(info.video[0])
         return info.video[0]
     undecodable = [name for name in info.undecodable if name.startswith("video")]
     if undecodable:
@@ -191,6 +194,15 @@ def refuse_too_large(video: VideoStream) -> None:
             ExitReason.INPUT_TOO_LARGE,
             f"{video.width}x{video.height} is {video.width * video.height / 1e6:.0f} megapixels, "
             f"over the limit of {MAX_FRAME_PIXELS / 1e6:.0f} for a video",
+        )
+
+
+def _refuse_unknown_colours(video: VideoStream) -> None:
+    """Raise ConversionError with the reason UnsupportedFormat if no standard names its colours."""
+    if video.color_space == "reserved":
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            "the video names a colour matrix that no standard defines; remove its colour tags",
         )
 
 
@@ -235,6 +247,7 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
         and output_size(video, options) == (video.width, video.height)
         and not video.rotation
         and not video.mirrored
+        and not video.cropped
         and (video.bit_rate or overall_bit_rate)
         <= max(quality.copy_bit_rate, quality.copy_bits_per_pixel * pixels_per_second)
     )

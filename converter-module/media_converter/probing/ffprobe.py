@@ -140,13 +140,14 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     if not width or not height:
         return None
     side_data = stream.get("side_data_list", ())
+    hidden_width, hidden_height = _cropping(side_data)
     rotation, mirrored = _rotation((*side_data, *frame.get("side_data_list", ())))
     dolby_profile, needs_dolby_vision = _dolby_vision(side_data)
     pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
 
     def frame_or_stream(name: str) -> str:
         value = str(frame.get(name) or stream.get(name) or "")
-        return "" if value in ("unknown", "unspecified", "reserved") else value
+        return "" if value in ("unknown", "unspecified") else value
 
     field_order = str(stream.get("field_order", "unknown"))
     if frame.get("interlaced_frame") and field_order in ("progressive", "unknown"):
@@ -154,8 +155,9 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     return VideoStream(
         stream_index=_whole(stream.get("index")) or 0,
         codec=str(stream["codec_name"]),
-        width=width,
-        height=height,
+        width=max(1, width - hidden_width),
+        height=max(1, height - hidden_height),
+        cropped=bool(hidden_width or hidden_height),
         pixel_format=pixel_format,
         profile=str(stream.get("profile", "")),
         level=_whole(stream.get("level")) or 0,
@@ -201,6 +203,18 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
         default=bool(disposition.get("default")),
         secondary=any(disposition.get(name) for name in _SECONDARY),
     )
+
+
+def _cropping(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many columns and rows the container hides. ffmpeg removes them before any filter."""
+    for entry in side_data:
+        if entry.get("side_data_type") == "Frame Cropping":
+            left, right, top, bottom = (
+                _whole(entry.get(f"crop_{side}")) or 0
+                for side in ("left", "right", "top", "bottom")
+            )
+            return left + right, top + bottom
+    return 0, 0
 
 
 def _rotation(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, bool]:

@@ -40,7 +40,8 @@ def convert_video(run: Run, options: VideoOptions) -> Converted:
     position = survey.find_position(run, info, video, options.start) if options.start else None
     trims = bool(options.start) or options.duration is not None
     index = None if trims else survey.list_packets(run, info, video.stream_index)
-    evidence = Evidence(_copyable(run, info, index), position)
+    last = index.durations[-1] if index is not None and index.durations else None
+    evidence = Evidence(_copyable(run, info, index), position, last_seconds=last)
     while True:
         plan = plan_video(info, options, run.limits, run.task.background, evidence)
         attempt = _run(run, plan)
@@ -111,7 +112,7 @@ def _run(run: Run, plan: ConversionPlan, cover: int | None = None) -> Attempt:
     output = run.make_temporary()
     os.ftruncate(output.fd, 0)
     max_seconds = max_plausible_duration(plan.duration, run.source.size_bytes)
-    meter = Meter(plan.duration, run.on_progress, max_seconds)
+    meter = Meter(plan.duration or None, run.on_progress, max_seconds)
     reader = LogReader()
     files = Files(run.source.fd, output.fd, cover)
     result = run.run_tool(plan.step, files, meter, on_error_line=reader.add_line)
@@ -126,14 +127,12 @@ def _finish(run: Run, info: MediaInfo, attempt: Attempt, index: PacketReader | N
     output = run.make_temporary()
     size_bytes = os.fstat(output.fd).st_size
     losses = _losses(run, info, attempt, index)
-    if not size_bytes:
+    found = None
+    if size_bytes:
+        found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
+    if not size_bytes or (plan.expected.container == "mp3" and not (found and found.duration)):
         damage.judge(losses, run.task.damage)
-        raise ConversionError(
-            ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range"
-        )
-    found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
-    if plan.expected.container == "mp3" and (found is None or not found.duration):
-        raise ConversionError(ExitReason.INPUT_DAMAGED, "no audio sample can be decoded")
+        raise _nothing(plan, size_bytes)
     warnings = damage.judge(losses, run.task.damage)
     missing = run.missing_bytes()
     found, short = verify.check_media(
@@ -146,6 +145,19 @@ def _finish(run: Run, info: MediaInfo, attempt: Attempt, index: PacketReader | N
     for warning in warnings:
         run.log(warning)
     return Converted(_describe(plan, found, sha256(output.fd)), warnings)
+
+
+def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:
+    """The ConversionError for an output without content."""
+    if plan.start:
+        return ConversionError(
+            ExitReason.NOTHING_IN_RANGE, f"nothing can be read after start, {plan.start:g} s"
+        )
+    if size_bytes:
+        return ConversionError(ExitReason.INPUT_DAMAGED, "no audio sample can be decoded")
+    return ConversionError(
+        ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range"
+    )
 
 
 def _losses(
