@@ -22,16 +22,22 @@ DECODER_NAMES = {
     "vp8": ("vp8", "libvpx_vp8"),
     "vp9": ("vp9", "libvpx_vp9"),
 }
-ENCODERS = ("aac", "libaom_av1", "libmp3lame", "libwebp", "libx264", "mjpeg", "png", "rawvideo")
-MUXERS = ("avif", "image2", "mp3", "mp4", "rawvideo", "webp")
+ENCODERS = (
+    *("aac", "libaom_av1", "libmp3lame", "libwebp", "libx264", "mjpeg", "png", "rawvideo"),
+    *("pcm_s16le", "wrapped_avframe"),  # of the muxer null, which only decodes
+)
+MUXERS = ("avif", "image2", "mp3", "mp4", "null", "rawvideo", "webp")
 FILTERS = (
-    *("aformat", "anull", "aresample", "atrim", "pan"),
-    *("bwdif", "drawbox", "format", "hflip", "null", "overlay", "scale", "select", "setparams"),
-    *("setpts", "setsar", "split", "tonemap", "transpose", "trim", "vflip", "zscale"),
+    *("aformat", "amerge", "anull", "aresample", "asetpts", "asplit", "atrim", "pan"),
+    *("volumedetect",),
+    *("bwdif", "crop", "drawbox", "format", "fps", "hflip", "null", "overlay", "pad", "scale"),
+    *("select", "setparams", "setpts", "setsar", "showinfo", "split", "tonemap", "tpad"),
+    *("transpose", "trim", "vflip", "zscale"),
 )
 BITSTREAM_FILTERS = (
     "aac_adtstoasc",
     "extract_extradata",
+    "filter_units",
     "h264_mp4toannexb",
     "hevc_mp4toannexb",
     "null",

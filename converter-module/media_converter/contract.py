@@ -13,6 +13,10 @@ from typing import Any, Final, NamedTuple
 REPORT_MAX_BYTES: Final = 3072
 """Maximum size of a report. The kubelet keeps 4096 bytes per container and drops the rest."""
 
+MAX_WARNINGS: Final = 4
+MAX_WARNING_LENGTH: Final = 200
+"""In characters."""
+
 PROGRESS_KEY: Final = "progress"
 """The only key of a progress line on standard output. Log lines for people do not have it."""
 
@@ -24,6 +28,13 @@ class ConversionType(StrEnum):
     AUDIO_TO_MP3 = "audio_to_mp3"
     IMAGE_RESIZE = "image_resize"
     EXTRACT_THUMBNAIL = "extract_thumbnail"
+
+
+class DamagedInput(StrEnum):
+    """What to do with an input of which a part cannot be decoded."""
+
+    FAIL = "Fail"
+    CONVERT = "Convert"
 
 
 class ExitReason(StrEnum):
@@ -45,6 +56,7 @@ class ExitReason(StrEnum):
     OUTPUT_IS_INPUT = "OutputIsInput"
     INVALID_OPTIONS = "InvalidOptions"
     NEEDS_MEMORY = "NeedsMemory"
+    ENCRYPTED = "Encrypted"
     # The environment is at fault. Another run may succeed.
     INPUT_UNREADABLE = "InputUnreadable"
     OUTPUT_NOT_WRITABLE = "OutputNotWritable"
@@ -77,6 +89,7 @@ EXIT_CODES: Final = MappingProxyType(
         ExitReason.OUTPUT_IS_INPUT: 21,
         ExitReason.INVALID_OPTIONS: 22,
         ExitReason.NEEDS_MEMORY: 23,
+        ExitReason.ENCRYPTED: 24,
         ExitReason.INPUT_UNREADABLE: 40,
         ExitReason.OUTPUT_NOT_WRITABLE: 41,
         ExitReason.DISK_FULL: 42,
@@ -128,8 +141,9 @@ class Progress(NamedTuple):
 class Report(NamedTuple):
     """The termination message of a run. Success requires ``final`` and the reason Completed.
 
-    ``output_size`` is in bytes. If the report of an ended run is not final, the run was killed.
-    Then ``logs`` and ``progress`` are its last known state.
+    ``output_size`` is in bytes. ``warnings`` says, in sentences, what the output lacks of the
+    input. If the report of an ended run is not final, the run was killed. Then ``logs`` and
+    ``progress`` are its last known state.
     """
 
     final: bool
@@ -139,6 +153,7 @@ class Report(NamedTuple):
     output: Output | None = None
     progress: Progress = Progress()
     logs: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 _OUTPUT_KEYS = (
@@ -173,9 +188,10 @@ def dump_report(report: Report) -> bytes:
             "outputSize": report.output_size,
             "output": _to_json(report.output, _OUTPUT_KEYS) if report.output else None,
             "progress": _to_json(report.progress, _PROGRESS_KEYS),
+            "warnings": [text[:MAX_WARNING_LENGTH] for text in report.warnings[:MAX_WARNINGS]],
             "logs": logs,
         }
-        text = json.dumps({k: v for k, v in body.items() if v not in (None, "", {})})
+        text = json.dumps({k: v for k, v in body.items() if v not in (None, "", {}, [])})
         excess = len(text) - REPORT_MAX_BYTES
         if excess <= 0:
             return text.encode("ascii")
@@ -212,6 +228,7 @@ def parse_report(text: str) -> Report | None:
                 eta_seconds=_whole(progress.get("etaSeconds")),
             ),
             logs=str(body.get("logs", "")),
+            warnings=_texts(body.get("warnings") or []),
         )
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
@@ -247,6 +264,12 @@ def _parse_output(body: dict[str, Any]) -> Output:
         height=_whole(body.get("height")),
         duration_seconds=_number(body.get("durationSeconds")),
     )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"not a list: {value!r}")
+    return tuple(str(text)[:MAX_WARNING_LENGTH] for text in value[:MAX_WARNINGS])
 
 
 def _text(value: object) -> str | None:

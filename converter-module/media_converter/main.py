@@ -62,7 +62,11 @@ def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
     result = convert_file(task, limits, runner, WORKSPACE, reporter.log, on_progress)
     reporter.progress = Progress(percent=100, eta_seconds=0)
     return Report(
-        final=True, reason=ExitReason.COMPLETED, output_size=result.size_bytes, output=result.output
+        final=True,
+        reason=ExitReason.COMPLETED,
+        output_size=result.size_bytes,
+        output=result.output,
+        warnings=result.warnings,
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from media_converter.contract import ConversionType, ExitReason
+from media_converter.contract import ConversionType, DamagedInput, ExitReason
 from media_converter.errors import ConversionError
 from media_converter.options import FORMATS, OptionError, Options, extensions_of, parse
 
@@ -14,6 +14,20 @@ DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 DEFAULT_BACKGROUND: Final = "FFFFFF"
+DEFAULT_MAX_DAMAGED_PERCENT: Final = 10
+DEFAULT_MAX_MISSING_SECONDS: Final = 5
+
+
+class DamageLimits(NamedTuple):
+    """How much of a damaged input may be lost.
+
+    More than ``max_percent`` of the pictures or of the sound's packets, or a stretch of at least
+    ``max_seconds`` without pictures, is a failure, unless ``convert_anyway`` is set.
+    """
+
+    max_percent: float = DEFAULT_MAX_DAMAGED_PERCENT
+    max_seconds: float = DEFAULT_MAX_MISSING_SECONDS
+    convert_anyway: bool = False
 
 
 class Task(NamedTuple):
@@ -31,6 +45,7 @@ class Task(NamedTuple):
     timeout_seconds: float
     stall_seconds: float
     background: str
+    damage: DamageLimits = DamageLimits()
 
 
 def read_task(environment: Mapping[str, str]) -> Task:
@@ -53,9 +68,14 @@ def read_task(environment: Mapping[str, str]) -> Task:
         output_file=output_file,
         output_format=_output_format(conversion_type, output_file),
         options=options,
-        timeout_seconds=_seconds(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
-        stall_seconds=_seconds(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
+        timeout_seconds=_number(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
+        stall_seconds=_number(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
         background=_background(environment.get("BACKGROUND", "")),
+        damage=DamageLimits(
+            _number(environment, "MAX_DAMAGED_PERCENT", DEFAULT_MAX_DAMAGED_PERCENT),
+            _number(environment, "MAX_MISSING_SECONDS", DEFAULT_MAX_MISSING_SECONDS),
+            _convert_anyway(environment.get("DAMAGED_INPUT", "")),
+        ),
     )
 
 
@@ -86,13 +106,21 @@ def _options(text: str) -> Mapping[str, object]:
     return values
 
 
-def _seconds(environment: Mapping[str, str], name: str, default: int) -> float:
+def _number(environment: Mapping[str, str], name: str, default: int) -> float:
     text = environment.get(name, "")
     if not text:
         return default
     if text.isascii() and text.isdigit() and 0 < int(text) <= 10_000_000:
         return int(text)
-    raise _invalid(f"{name} must be whole seconds, more than 0")
+    raise _invalid(f"{name} must be a whole number, more than 0")
+
+
+def _convert_anyway(text: str) -> bool:
+    if text in ("", DamagedInput.FAIL):
+        return False
+    if text == DamagedInput.CONVERT:
+        return True
+    raise _invalid(f"DAMAGED_INPUT must be {DamagedInput.FAIL} or {DamagedInput.CONVERT}")
 
 
 def _background(text: str) -> str:

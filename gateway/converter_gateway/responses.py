@@ -110,6 +110,9 @@ class JobStatus(_Model):
     reason: str | None = Field(None, description="The cause of the phase, in one word.")
     end_time: str | None = Field(None, description="Time of the end. UTC, ISO 8601 without a zone.")
     output_size: int | None = Field(None, ge=0, description="Bytes of the output file.")
+    warnings: list[str] | None = Field(
+        None, description="What the output lacks of the input, in sentences. Absent if complete."
+    )
     error: str | None = Field(None, description="If failed: why, and what to do.")
     logs: str | None = Field(None, description="If failed: the last 2 KiB of the converter's log.")
 

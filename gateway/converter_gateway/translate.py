@@ -58,6 +58,7 @@ def to_response(
             "reason": status.reason,
             "end_time": _time(end) if end else None,
             "output_size": status.output_size if phase is Phase.SUCCEEDED else None,
+            "warnings": status.output.warnings if status.output else None,
             "error": status.message if phase is Phase.FAILED else None,
             "logs": status.logs if phase is Phase.FAILED else None,
         }

@@ -15,6 +15,7 @@ ReadAt = Callable[[int, int], bytes]
 
 _MAX_OFFSET: Final = (1 << 63) - 1
 _MAX_BOXES: Final = 100_000
+_MIN_PLACEHOLDER: Final = 1_900_000_000
 _UNKNOWN_32: Final = 0xFFFFFFFF
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
@@ -71,6 +72,9 @@ def missing_bytes(read: ReadAt, size_bytes: int) -> int:
         end = _mp3_end(read)
     else:
         end = 0
+    if end >= _MIN_PLACEHOLDER and end > 2 * size_bytes:
+        # A recorder that was not stopped leaves a placeholder, such as 0x7FFFF000.
+        return 0
     return max(0, end - size_bytes)
 
 

@@ -10,10 +10,13 @@ from media_converter.limits import Limits
 from media_converter.options import AudioOptions
 from media_converter.planning.audio_filters import audio_filter, choose_audio, mp3_sample_rate
 from media_converter.planning.plan import (
+    COPY_ALL,
+    DECODE_ONLY,
     NO_METADATA,
     OUTPUT_URL,
     PROGRESS,
     ConversionPlan,
+    Copying,
     Expected,
     ffmpeg_command,
     trim_options,
@@ -27,26 +30,26 @@ _MAX_COVER_SIDE: Final = 1000
 
 
 def plan_audio(
-    info: MediaInfo, options: AudioOptions, limits: Limits, has_cover: bool
+    info: MediaInfo,
+    options: AudioOptions,
+    limits: Limits,
+    has_cover: bool,
+    *,
+    copying: Copying = COPY_ALL,
 ) -> ConversionPlan:
     """Plan a conversion to MP3. Raises ConversionError if the input cannot be converted.
 
     ``has_cover`` says whether the tool inherits a JPEG, as COVER, that the MP3 gets as its cover.
     """
-    audio = choose_audio(info.audio)
+    audio = choose_audio(info, next(iter(info.video), None))
     if audio is None:
         raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
     # The audio of a video can be shorter than the video.
     total = (audio.duration or info.duration) if info.video else (info.duration or audio.duration)
-    if total and options.start >= total:
-        raise ConversionError(
-            ExitReason.NOTHING_IN_RANGE,
-            f"start is at {options.start:g} s, but the audio is {total:g} s long",
-        )
+    copies = copying.audio and _can_copy(audio, options)
 
-    copies = _can_copy(audio, options)
-
-    argv = ffmpeg_command(limits, trim_options(options.start, options.duration))
+    input_options = trim_options(options.start, options.duration)
+    argv = ffmpeg_command(limits, input_options, long_look=info.long_look)
     if has_cover:
         argv += ["-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0"]
         argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]
@@ -57,6 +60,8 @@ def plan_audio(
     argv += _tag_options(info)
     argv += PROGRESS
     argv += ["-id3v2_version", "3", "-f", "mp3", OUTPUT_URL]
+    if copies:
+        argv += ["-map", f"0:{audio.stream_index}", *DECODE_ONLY]
 
     duration = trimmed_duration(total, options.start, options.duration)
     source = f"audio: {audio.codec} {audio.channels} channels {audio.sample_rate} Hz"
@@ -65,10 +70,14 @@ def plan_audio(
         expected=Expected(
             container="mp3",
             audio_codec="mp3",
-            duration=duration if info.duration_is_exact else None,
+            # A start after the stated end shows that the statement is wrong.
+            duration=duration if info.duration_is_exact and duration else None,
         ),
         summary=source + (", copied unchanged" if copies else f" -> mp3 {options.bitrate} kbit/s"),
         duration=duration,
+        audio_index=audio.stream_index,
+        copies_audio=copies,
+        start=options.start,
     )
 
 
@@ -92,7 +101,7 @@ def _can_copy(audio: AudioStream, options: AudioOptions) -> bool:
 
 
 def _encoder_options(audio: AudioStream, options: AudioOptions) -> list[str]:
-    filters = audio_filter(audio, mp3_sample_rate(audio.sample_rate), with_video=False)
+    filters = audio_filter(audio, mp3_sample_rate(audio.sample_rate), fill_start=False)
     return ["-af", filters, "-c:a", "libmp3lame", "-b:a", f"{options.bitrate}k"]
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from media_converter.probing.media import AudioStream
+from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 
 _AAC_SAMPLE_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 # swresample assumes a layout for these channel counts if the file names none.
 _GUESSABLE_CHANNELS: Final = range(1, 9)
 
 
-def choose_audio(streams: Iterable[AudioStream]) -> AudioStream | None:
+def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | None:
     """The track that a player would choose: the default track, or else the first one.
 
-    A secondary track is chosen only if there is no other. None if there is no track.
+    A track of the program of ``video`` comes before others. A secondary track is chosen only if
+    there is no other. None if there is no track.
     """
-    ranked = sorted(streams, key=lambda s: (s.secondary, not s.default, s.stream_index))
+    program = next((p for p in info.programs if video and video.stream_index in p), frozenset())
+    ranked = sorted(
+        info.audio,
+        key=lambda s: (s.stream_index not in program, s.secondary, not s.default, s.stream_index),
+    )
     return ranked[0] if ranked else None
 
 
@@ -34,36 +39,49 @@ def mp3_sample_rate(sample_rate: int) -> int:
 
 def output_channels(audio: AudioStream) -> int:
     """1 for mono and for many channels without a layout, 2 for everything else."""
-    if audio.channels == 1 or (not audio.layout and audio.channels not in _GUESSABLE_CHANNELS):
+    if audio.channels == 1 or _is_ambisonic(audio):
         return 1
-    return 2
+    return 2 if audio.layout or audio.channels in _GUESSABLE_CHANNELS else 1
 
 
-def audio_filter(audio: AudioStream, sample_rate: int, *, with_video: bool) -> str:
+def _is_ambisonic(audio: AudioStream) -> bool:
+    """Whether the channels are a sphere of sound, as of a 360° camera."""
+    return audio.layout.startswith("ambisonic")
+
+
+def audio_filter(
+    audio: AudioStream, sample_rate: int, *, fill_start: bool, first: Iterable[str] = ()
+) -> str:
     """The filters that mix and resample, and fill gaps with silence.
 
-    ``with_video`` says that the output also has video. If the audio starts later than the video,
-    the output then starts with silence, to stay in sync. The filters mix in floating point. With
-    integers, the resampler would lower everything by 8 dB so that the loudest sum cannot clip, and
-    speech would be too quiet.
+    ``fill_start`` says that the output starts with silence if the audio starts later. Where the
+    parameters of the audio change, ffmpeg starts the filters again, and they must not do this.
+    ``first`` are filters that come before. The filters mix in floating point. With integers, the
+    resampler would lower everything by 8 dB so that the loudest sum cannot clip, and speech would
+    be too quiet.
     """
     channels = output_channels(audio)
     mix = ""
-    if channels == 1 and audio.channels > 1:
+    if _is_ambisonic(audio):
+        # The first channel is the sound from all directions.
+        mix = "pan=mono|c0=c0,"
+    elif channels == 1 and audio.channels > 1:
         # No known layout has so many channels, so mix all of them equally.
         gain = 1 / audio.channels
         mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","
     layout = "mono" if channels == 1 else "stereo"
     return (
-        f"aformat=sample_fmts=fltp,{mix}"
-        f"aresample={sample_rate}:async=1:min_hard_comp=0.1{':first_pts=0' if with_video else ''},"
+        f"{''.join(f'{name},' for name in first)}{mix}aformat=sample_fmts=fltp,"
+        f"aresample={sample_rate}:async=1:min_hard_comp=0.1{':first_pts=0' if fill_start else ''},"
         f"aformat=channel_layouts={layout}"
     )
 
 
-def aac_options(audio: AudioStream) -> list[str]:
+def aac_options(
+    audio: AudioStream, first_filters: Iterable[str] = (), *, varies: bool = False
+) -> list[str]:
     """Output options that encode the audio of a video to AAC."""
     sample_rate = audio.sample_rate if audio.sample_rate in _AAC_SAMPLE_RATES else 48000
     bit_rate = "96k" if output_channels(audio) == 1 else "128k"
-    filters = audio_filter(audio, sample_rate, with_video=True)
+    filters = audio_filter(audio, sample_rate, fill_start=not varies, first=first_filters)
     return ["-af", filters, "-c:a", "aac", "-b:a", bit_rate]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from media_converter.probing.media import VideoStream
+from media_converter.probing.media import Ratio, VideoStream
 
 # The alpha channel of these codecs is a second bit stream, which ffmpeg's own decoders ignore.
 _ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -20,6 +20,14 @@ _GIF_TIMESTAMPS: Final = (
 # Take the chroma of RGB from all pixels, not from every second one. Otherwise the last chroma
 # sample of a row with an odd width would include what follows the row in memory.
 _SCALER: Final = "bicubic+full_chroma_inp"
+_ANIMATIONS: Final = ("gif", "apng", "webp")
+_MIN_HELD_SECONDS: Final = 0.3
+_SLOW_RATE: Final = 8
+_HELD_RATE: Final = 10
+# The matrices from RGB to YUV that the scaler knows.
+_MATRICES: Final = ("bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "gbr")
+_MIN_HD_WIDTH: Final = 1280
+_MIN_HD_HEIGHT: Final = 720
 # Prefixes of RGB and grey pixel formats. They have no matrix from RGB to YUV.
 _RGB: Final = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "mono", "gray")
 
@@ -68,8 +76,24 @@ def flatten(background: str) -> str:
     )
 
 
+def fit_varying(size: tuple[int, int]) -> list[str]:
+    """The filters that fit pictures of any size into ``size``, between black bars."""
+    box = f"{size[0]}:{size[1]}"
+    return [
+        "scale='max(2,iw*max(1,sar))':'max(2,ih*max(1,1/sar))'",
+        "setsar=1",
+        f"scale={box}:force_original_aspect_ratio=decrease:flags={_SCALER}",
+        f"pad={box}:-1:-1",
+    ]
+
+
 def video_filter(
-    video: VideoStream, size: tuple[int, int], frame_rate_limit: int | None, background: str
+    video: VideoStream,
+    size: tuple[int, int],
+    frame_rate_limit: int | None,
+    background: str,
+    *,
+    size_varies: bool = False,
 ) -> str:
     """The filters from decoded frames to frames of ``size`` for an H.264 encoder."""
     filters = []
@@ -80,8 +104,31 @@ def video_filter(
         filters.append(_GIF_TIMESTAMPS)
     elif frame_rate_limit:
         filters.append(limit_frame_rate(frame_rate_limit))
+    if size_varies:
+        filters += fit_varying(size)
     filters += to_sdr(video, size)
     return ",".join(filters)
+
+
+def hold_pictures(
+    video: VideoStream, last_seconds: float | None, *, starts_later: bool
+) -> list[str]:
+    """The filters that let pictures stand for as long as they do in the input.
+
+    Some filters forget how long a picture stands. The last picture of an animation would be short,
+    and a part of a slide show would end with its last change.
+    """
+    rate = video.r_frame_rate or (_HELD_RATE, 1)
+    if starts_later and video.avg_frame_rate and _rate(video.avg_frame_rate) < _SLOW_RATE:
+        return [f"fps={_HELD_RATE}"]
+    rests = last_seconds is not None and last_seconds > _MIN_HELD_SECONDS
+    if rests and video.codec in _ANIMATIONS and not has_10ms_frames(video):
+        return [f"fps={rate[0]}/{rate[1]}"]
+    return []
+
+
+def _rate(ratio: Ratio) -> float:
+    return ratio[0] / ratio[1]
 
 
 def has_10ms_frames(video: VideoStream) -> bool:
@@ -118,18 +165,35 @@ def is_wide_gamut(video: VideoStream) -> bool:
     return video.is_hdr or "bt2020" in (video.color_primaries, video.color_space[:6])
 
 
+def name_colours(video: VideoStream) -> list[str]:
+    """The filter that names the colours of a video if the file does not, or names unusable ones.
+
+    Players show an unnamed video as BT.709 if it is large, and as BT.601 if it is small. The scaler
+    would take it for BT.601 in any case, and cannot read rare matrices.
+    """
+    if video.pixel_format.startswith(_RGB) or video.color_space in _MATRICES:
+        return []
+    is_hd = video.width >= _MIN_HD_WIDTH or video.height >= _MIN_HD_HEIGHT
+    if is_hd:
+        return ["setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"]
+    return ["setparams=colorspace=smpte170m"] if video.color_space else []
+
+
 def to_sdr(video: VideoStream, size: tuple[int, int]) -> list[str]:
     """The filters that scale to ``size`` and convert colours to 8-bit limited-range SDR."""
     scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
     last = ["setsar=1", "format=yuv420p"]
     if is_wide_gamut(video):
+        if video.color_space not in ("", *_MATRICES):
+            scale = f"setparams=colorspace=bt2020nc,{scale}"
         return [f"{scale},format=yuv420p10le", *_narrow_gamut(video), *last]
     if video.pixel_format.startswith(_RGB) or video.has_alpha:
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
         return [f"{scale}:out_color_matrix=bt709:out_range=tv", "format=yuv420p", tags, *last]
+    named = name_colours(video)
     if video.full_range:
-        return [f"{scale}:in_range=pc:out_range=tv", *last]
-    return [scale, *last]
+        return [*named, f"{scale}:in_range=pc:out_range=tv", *last]
+    return [*named, scale, *last]
 
 
 def _narrow_gamut(video: VideoStream) -> list[str]:
@@ -161,8 +225,7 @@ def still_filter(
     if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
-    if is_wide_gamut(video):
-        filters += to_sdr(video, size)
+    filters += to_sdr(video, size) if is_wide_gamut(video) else name_colours(video)
     scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
     if output_format == "png":
         filters += [scale, "format=rgb24"]

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
+from media_converter.probing.ffprobe import LONG_LOOK
 from media_converter.probing.media import MAX_FRAME_PIXELS
 from media_converter.step import INPUT, OUTPUT, Step
 
@@ -16,6 +17,7 @@ FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
 OUTPUT_URL: Final = f"file:{OUTPUT}"
 NO_METADATA: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 """Tags and chapters can reveal a place, a device or an author, so the output gets none."""
+_EPSILON: Final = 0.0005
 PROGRESS: Final = ("-nostats", "-stats_period", "1", "-progress", "pipe:1")
 """Options that print progress on standard output, once per second."""
 
@@ -41,22 +43,79 @@ class ConversionPlan(NamedTuple):
     """The step to run and what its output must be.
 
     ``summary`` is a line for the log. ``duration`` is how many seconds of media the step
-    processes. It is for progress only and may be an estimate.
+    processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
+    are the streams that it reads.
     """
 
     step: Step
     expected: Expected
     summary: str
     duration: float | None = None
+    video_index: int | None = None
+    audio_index: int | None = None
+    copies_video: bool = False
+    copies_audio: bool = False
+    start: float = 0.0
 
 
-def ffmpeg_command(limits: Limits, input_options: Iterable[str] = ()) -> list[str]:
-    """The start of an ffmpeg command: the executable, global options, input options, the input."""
+class Position(NamedTuple):
+    """The picture that a player shows at ``time``. Times are seconds from the start of the file.
+
+    ``picture`` is when that picture appears, and ``duration`` how long it stands; None and 0 if
+    only decoding shows it. ``seek`` is where reading must start to decode it, None for the start of
+    the file. ``origin`` is the file's own time of its start.
+    """
+
+    time: float
+    picture: float | None = None
+    duration: float = 0.0
+    seek: float | None = None
+    origin: float = 0.0
+
+
+class Copying(NamedTuple):
+    """Which streams may be copied, if they fit. A copy that turns out to be wrong is encoded."""
+
+    video: bool = True
+    audio: bool = True
+
+
+COPY_ALL: Final = Copying()
+
+
+class Evidence(NamedTuple):
+    """What the packets of the input, or an earlier attempt, have shown.
+
+    ``position`` is the picture on the screen where a requested part starts. ``size_varies`` says
+    that the size of the pictures changes, ``sound_varies`` that the channels or the sample rate do.
+    ``last_seconds`` is how long the last picture stands, None if it is not known.
+    """
+
+    copying: Copying = COPY_ALL
+    position: Position | None = None
+    size_varies: bool = False
+    sound_varies: bool = False
+    last_seconds: float | None = None
+
+
+NO_EVIDENCE: Final = Evidence()
+
+
+def ffmpeg_command(
+    limits: Limits, input_options: Iterable[str] = (), *, long_look: bool = False
+) -> list[str]:
+    """The start of an ffmpeg command: the executable, global options, input options, the input.
+
+    ffmpeg ends with counts of what it read and decoded, see media_converter.probing.decoded. It
+    does not judge them: a file of which little can be decoded is judged by the converter.
+    """
     threads = str(limits.threads)
-    argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+error"]
+    argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+verbose"]
+    argv += ["-max_error_rate", "1"]
     argv += ["-filter_threads", threads, "-filter_complex_threads", threads]
     argv += ["-protocol_whitelist", "file,pipe", "-threads", threads]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
+    argv += LONG_LOOK if long_look else []
     argv += input_options
     argv += ["-i", f"file:{INPUT}"]
     return argv
@@ -68,9 +127,71 @@ def trim_options(start: float, duration: float | None) -> list[str]:
     return options if duration is None else [*options, "-t", f"{duration:.6f}"]
 
 
+class Reading(NamedTuple):
+    """How ffmpeg reads a part: its input options and the first filters of each stream.
+
+    A seek lands on a key picture before the part. What comes before the part is decoded and
+    dropped, except the picture that is on the screen when the part begins.
+    """
+
+    input_options: tuple[str, ...] = ()
+    video_filters: tuple[str, ...] = ()
+    audio_filters: tuple[str, ...] = ()
+
+
+def read_from(position: Position) -> Reading:
+    """How to read the part that starts at ``position``."""
+    options = ["-noaccurate_seek", "-ss", f"{position.seek:.6f}"] if position.seek else []
+    if position.picture is None:
+        begin = first = position.time
+    else:
+        # Otherwise ffmpeg would count from the first of the streams that it reads.
+        options.append("-copyts")
+        begin = position.origin + position.time
+        first = position.origin + position.picture
+    # Times have six digits, so a picture may seem to be a little early.
+    video = [f"select='gte(t,{first - _EPSILON:.6f})'", f"setpts='max(PTS-{begin:.6f}/TB,0)'"]
+    audio = [f"atrim=start={begin:.6f}", f"asetpts=PTS-{begin:.6f}/TB"]
+    return Reading(tuple(options), tuple(video), tuple(audio))
+
+
 def trimmed_duration(total: float | None, start: float, duration: float | None) -> float | None:
     """The duration of the output for an input of ``total`` seconds. None if ``total`` is None."""
     if total is None:
         return None
     remaining = max(0.0, total - start)
     return remaining if duration is None else min(remaining, duration)
+
+
+def decode_step(
+    limits: Limits,
+    stream: str,
+    start: float = 0.0,
+    seconds: float | None = None,
+    *,
+    keys_only: bool = False,
+) -> Step:
+    """Build the step that only decodes a stream, such as ``v:0``, of the file INPUT."""
+    options = ["-skip_frame", "nokey"] if keys_only else []
+    if start:
+        options += ["-noaccurate_seek"]
+    argv = ffmpeg_command(limits, [*options, *trim_options(start, seconds)])
+    return Step("check", (*argv, "-map", f"0:{stream}", *DECODE_ONLY))
+
+
+DECODE_ONLY: Final = ("-fps_mode", "passthrough", "-f", "null", "-")
+"""Options of an output that receives decoded frames and drops them."""
+
+
+def level_step(limits: Limits, stream_index: int, start: float) -> Step:
+    """Build the step that measures the level of two seconds of sound."""
+    argv = ffmpeg_command(limits, trim_options(start, 2.0))
+    argv += ["-map", f"0:{stream_index}", "-af", "volumedetect", "-f", "null", "-"]
+    return Step("level", tuple(argv))
+
+
+def colour_step(limits: Limits, stream_index: int, start: float) -> Step:
+    """Build the step that prints the luma of a picture as 16 x 16 bytes."""
+    argv = ffmpeg_command(limits, ["-noaccurate_seek", *trim_options(start, None)])
+    argv += ["-map", f"0:{stream_index}", "-vf", "scale=16:16:out_range=pc,format=gray"]
+    return Step("colour", (*argv, "-frames:v", "1", "-f", "rawvideo", "pipe:1"))

@@ -7,7 +7,14 @@ from typing import Final, NamedTuple
 from media_converter.limits import Limits
 from media_converter.options import ThumbnailOptions
 from media_converter.planning.filters import decoder_options, fit_box, still_filter
-from media_converter.planning.plan import OUTPUT_URL, ConversionPlan, Expected, ffmpeg_command
+from media_converter.planning.plan import (
+    OUTPUT_URL,
+    ConversionPlan,
+    Expected,
+    Position,
+    ffmpeg_command,
+    read_from,
+)
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.step import Step
 
@@ -22,8 +29,8 @@ CODECS: Final = {"jpeg": "mjpeg", "png": "png", "webp": "webp", "avif": "av1"}
 _OTHER_FRACTIONS: Final = (0.1, 0.25, 0.5, 0.75)
 _LUMA_SIDE: Final = 16
 _MIN_LUMA: Final = 30
-# The search for the last frame starts this many seconds before the end.
-_TAIL_SECONDS: Final = 3.0
+TAIL_SECONDS: Final = 3.0
+"""The search for the last frame starts this many seconds before the end."""
 
 
 class ThumbnailRequest(NamedTuple):
@@ -61,16 +68,16 @@ def candidate_times(request: ThumbnailRequest) -> tuple[float, ...]:
     return tuple(dict.fromkeys(round(time, 3) for time in (default_time, *other_times, 0.0)))
 
 
-def plan_thumbnail(request: ThumbnailRequest, time: float) -> ConversionPlan:
-    """Plan the frame at ``time``. Standard output receives 16 x 16 luma values of the frame."""
+def plan_thumbnail(request: ThumbnailRequest, position: Position) -> ConversionPlan:
+    """Plan a picture. Standard output receives 16 x 16 luma values of it."""
     # The default time need not be exact, so skip frames that no other frame refers to.
     skip_options = ["-skip_frame", "noref"] if request.options.time is None else []
-    return _plan(request, time, skip_options, ["-frames:v", "1"])
+    return _plan(request, position, skip_options, ["-frames:v", "1"])
 
 
-def plan_last_frame(request: ThumbnailRequest) -> ConversionPlan:
-    """Plan the last frame. ffmpeg writes each frame near the end over the previous one."""
-    return _plan(request, max(0.0, (request.duration or 0.0) - _TAIL_SECONDS), [], [])
+def plan_last_frame(request: ThumbnailRequest, position: Position) -> ConversionPlan:
+    """Plan the last frame. ffmpeg writes each frame after ``position`` over the previous one."""
+    return _plan(request, position, [], [])
 
 
 def is_dark(mean_luma: float) -> bool:
@@ -79,21 +86,21 @@ def is_dark(mean_luma: float) -> bool:
 
 
 def _plan(
-    request: ThumbnailRequest, time: float, skip_options: list[str], frame_limit: list[str]
+    request: ThumbnailRequest, position: Position, skip_options: list[str], frame_limit: list[str]
 ) -> ConversionPlan:
     video, box, output_format = request.video, request.options.size, request.output_format
     size = video.displayed_size if box is None else fit_box(*video.displayed_size, box)
+    reading = read_from(position)
+    filters = still_filter(video, size, output_format, request.background)
     graph = (
-        f"[0:{video.stream_index}]{still_filter(video, size, output_format, request.background)},"
+        f"[0:{video.stream_index}]{','.join([*reading.video_filters, filters])},"
         f"split[image][copy];"
         f"[copy]scale={_LUMA_SIDE}:{_LUMA_SIDE}:out_range=pc,format=gray[grey]"
     )
 
-    input_options = ["-an", "-sn", "-dn", *skip_options]
-    if time:
-        input_options += ["-ss", f"{time:.6f}"]
+    input_options = ["-an", "-sn", "-dn", *skip_options, *reading.input_options]
     input_options += decoder_options(video)
-    argv = ffmpeg_command(request.limits, input_options)
+    argv = ffmpeg_command(request.limits, input_options, long_look=request.info.long_look)
     argv += ["-filter_complex", graph]
     argv += ["-map", "[image]", *frame_limit, "-map_metadata", "-1", "-fps_mode", "passthrough"]
     argv += _encoder_options(output_format, request.options.quality or DEFAULT_QUALITY)

@@ -19,15 +19,22 @@ from media_converter.planning.filters import (
     decoder_options,
     fit_short_side,
     has_10ms_frames,
+    hold_pictures,
     video_filter,
 )
 from media_converter.planning.plan import (
+    DECODE_ONLY,
+    NO_EVIDENCE,
     NO_METADATA,
     OUTPUT_URL,
     PROGRESS,
     ConversionPlan,
+    Evidence,
     Expected,
+    Position,
+    Reading,
     ffmpeg_command,
+    read_from,
     trim_options,
     trimmed_duration,
 )
@@ -42,6 +49,9 @@ _COPYABLE_PROFILES: Final = frozenset({"Constrained Baseline", "Baseline", "Main
 _MAX_LEVEL: Final = 52  # level 5.2
 _MAX_AAC_SAMPLE_RATE: Final = 48_000
 _MAX_AAC_BIT_RATE: Final = 400_000
+
+
+_MIN_PICTURE_SECONDS: Final = 0.05
 
 
 class Quality(NamedTuple):
@@ -64,44 +74,62 @@ QUALITIES: Final = {
 
 
 def plan_video(
-    info: MediaInfo, options: VideoOptions, limits: Limits, background: str
+    info: MediaInfo,
+    options: VideoOptions,
+    limits: Limits,
+    background: str,
+    evidence: Evidence = NO_EVIDENCE,
 ) -> ConversionPlan:
     """Plan a conversion to MP4. Raises ConversionError if the input cannot be converted.
 
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on.
     """
+    copying, position = evidence.copying, evidence.position
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
-    if info.duration and options.start >= info.duration:
-        raise ConversionError(
-            ExitReason.NOTHING_IN_RANGE,
-            f"start is at {options.start:g} s, but the video is {info.duration:g} s long",
-        )
-
-    audio = choose_audio(info.audio)
+    _refuse_start_after_end(options, position)
+    audio = choose_audio(info, video)
     size = output_size(video, options)
-    encodes_video = not can_copy_video(info, video, options)
-    encodes_audio = audio is not None and not can_copy_audio(info, audio, options)
-    step_name = "encode" if encodes_video or encodes_audio else "remux"
+    encodes_video = not (copying.video and can_copy_video(info, video, options))
+    encodes_audio = audio is not None and not (
+        copying.audio and can_copy_audio(info, audio, options)
+    )
+    copies_audio = audio is not None and not encodes_audio
 
-    input_options = decoder_options(video) + trim_options(options.start, options.duration)
-    argv = ffmpeg_command(limits, input_options)
+    if position:
+        reading = read_from(position)
+    else:
+        reading = Reading(tuple(trim_options(0.0, options.duration)))
+    input_options = [*decoder_options(video), *reading.input_options]
+    argv = ffmpeg_command(limits, input_options, long_look=info.long_look)
     argv += ["-map", f"0:{video.stream_index}"]
     if audio:
         argv += ["-map", f"0:{audio.stream_index}"]
-        argv += aac_options(audio) if encodes_audio else ["-c:a", "copy"]
+        encoder = aac_options(audio, reading.audio_filters, varies=evidence.sound_varies)
+        argv += encoder if encodes_audio else ["-c:a", "copy"]
     argv += NO_METADATA
     argv += ["-sn", "-dn"]  # no subtitles, no data
     if encodes_video:
-        argv += _encoder_options(video, size, options, limits, background)
+        filters = video_filter(
+            video, size, _frame_rate_limit(video), background, size_varies=evidence.size_varies
+        )
+        hold = hold_pictures(video, evidence.last_seconds, starts_later=position is not None)
+        argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
+        argv += _encoder_options(video, size, options, limits)
     else:
         argv += ["-c:v", "copy"]
+    if position and options.duration is not None:
+        argv += ["-t", f"{options.duration:.6f}"]
     argv += PROGRESS
     # -write_tmcd 0: no timecode track.
     argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4", OUTPUT_URL]
+    if copies_audio and audio:
+        argv += ["-map", f"0:{audio.stream_index}", *DECODE_ONLY]
 
     return ConversionPlan(
-        step=Step(step_name, tuple(argv), Stdout.PROGRESS),
+        step=Step(
+            "encode" if encodes_video or encodes_audio else "remux", tuple(argv), Stdout.PROGRESS
+        ),
         expected=Expected(
             container="mp4",
             video_codec="h264",
@@ -114,7 +142,24 @@ def plan_video(
         summary=f"{_video_summary(video, size, encodes_video)}; "
         f"{_audio_summary(audio, encodes_audio)}",
         duration=trimmed_duration(info.duration, options.start, options.duration),
+        video_index=video.stream_index,
+        audio_index=audio.stream_index if audio else None,
+        copies_video=not encodes_video,
+        copies_audio=copies_audio,
+        start=options.start,
     )
+
+
+def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
+    """Raise ConversionError if the start is after the last picture. Headers are not believed."""
+    if position is None or position.picture is None:
+        return
+    end = position.picture + max(position.duration, _MIN_PICTURE_SECONDS)
+    if options.start >= end:
+        raise ConversionError(
+            ExitReason.NOTHING_IN_RANGE,
+            f"start is at {options.start:g} s, but the last picture ends at {end:g} s",
+        )
 
 
 def choose_video(info: MediaInfo) -> VideoStream:
@@ -124,11 +169,17 @@ def choose_video(info: MediaInfo) -> VideoStream:
     """
     if info.video:
         refuse_too_large(info.video[0])
+        _refuse_unknown_colours(info.video[0])
         return info.video[0]
     undecodable = [name for name in info.undecodable if name.startswith("video")]
     if undecodable:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"there is no decoder for {', '.join(undecodable)}"
+        )
+    unread = [stream.codec for stream in info.unread if stream.kind == "video"]
+    if unread:
+        raise ConversionError(
+            ExitReason.INPUT_DAMAGED, f"no picture of its {unread[0]} video can be read"
         )
     raise ConversionError(
         ExitReason.NO_VIDEO_STREAM, "the file has no video stream; use audio_to_mp3"
@@ -145,6 +196,15 @@ def refuse_too_large(video: VideoStream) -> None:
             ExitReason.INPUT_TOO_LARGE,
             f"{video.width}x{video.height} is {video.width * video.height / 1e6:.0f} megapixels, "
             f"over the limit of {MAX_FRAME_PIXELS / 1e6:.0f} for a video",
+        )
+
+
+def _refuse_unknown_colours(video: VideoStream) -> None:
+    """Raise ConversionError with the reason UnsupportedFormat if no standard names its colours."""
+    if video.color_space == "reserved":
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            "the video names a colour matrix that no standard defines; remove its colour tags",
         )
 
 
@@ -189,6 +249,7 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
         and output_size(video, options) == (video.width, video.height)
         and not video.rotation
         and not video.mirrored
+        and not video.cropped
         and (video.bit_rate or overall_bit_rate)
         <= max(quality.copy_bit_rate, quality.copy_bits_per_pixel * pixels_per_second)
     )
@@ -228,21 +289,19 @@ def _frame_rate(video: VideoStream) -> float:
     return max((rate[0] / rate[1] for rate in frame_rates), default=float(MAX_FRAME_RATE))
 
 
+def _frame_rate_limit(video: VideoStream) -> int | None:
+    return MAX_FRAME_RATE if _frame_rate(video) > MAX_FRAME_RATE else None
+
+
 def _encoder_options(
-    video: VideoStream,
-    size: tuple[int, int],
-    options: VideoOptions,
-    limits: Limits,
-    background: str,
+    video: VideoStream, size: tuple[int, int], options: VideoOptions, limits: Limits
 ) -> list[str]:
     quality = QUALITIES[options.quality or "medium"]
-    frame_rate_limit = MAX_FRAME_RATE if _frame_rate(video) > MAX_FRAME_RATE else None
     settings, threads = memory.choose_encoder_settings(video, size, limits)
-    argv = ["-vf", video_filter(video, size, frame_rate_limit, background)]
     # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
     # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
     # per second gives it one.
-    argv += ["-fps_mode", "cfr", "-r", "10"] if has_10ms_frames(video) else ["-fps_mode", "vfr"]
+    argv = ["-fps_mode", "cfr", "-r", "10"] if has_10ms_frames(video) else ["-fps_mode", "vfr"]
     argv += ["-c:v", "libx264", "-preset", settings.preset, "-crf", str(quality.crf)]
     argv += ["-x264-params", settings.parameters, "-profile:v", "high", "-threads:v", str(threads)]
     return argv

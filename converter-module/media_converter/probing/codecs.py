@@ -24,8 +24,8 @@ _AUDIO: Final = """
     pcm_f32be pcm_f32le pcm_f64be pcm_f64le pcm_mulaw pcm_s16be pcm_s16be_planar pcm_s16le
     pcm_s16le_planar pcm_s24be pcm_s24le pcm_s24le_planar pcm_s32be pcm_s32le pcm_s32le_planar
     pcm_s8 pcm_s8_planar pcm_u16be pcm_u16le pcm_u24be pcm_u24le pcm_u32be pcm_u32le pcm_u8 qcelp
-    qdm2 qdmc ra_144 ra_288 shorten sipr speex tak truehd tta vorbis wavpack wmalossless wmapro
-    wmav1 wmav2 wmavoice
+    qdm2 qdmc ra_144 ra_288 s302m shorten sipr speex tak truehd tta vorbis wavpack wmalossless
+    wmapro wmav1 wmav2 wmavoice
 """
 _DEMUXERS: Final = """
     aac ac3 aiff amr amrnb amrwb ape apng asf au av1 avi caf dsf dts dtshd dv eac3 flac flv gif
@@ -37,6 +37,10 @@ _ESTIMATED_DURATION: Final = """
     mpegts mpegvideo obu truehd vc1 wtv
 """
 
+_WITHOUT_TIMESTAMPS: Final = """
+    h261 h263 h264 hevc m4v mjpeg mpegvideo obu vc1
+"""
+
 VIDEO_DECODERS: Final = frozenset(_VIDEO.split())
 AUDIO_DECODERS: Final = frozenset(_AUDIO.split())
 DEMUXERS: Final = tuple(_DEMUXERS.split())
@@ -45,3 +49,5 @@ address: playlists (HLS, DASH, concat), image sequences and SDP are not built in
 
 ESTIMATED_DURATION: Final = frozenset(_ESTIMATED_DURATION.split())
 """Formats, by ffprobe's names, that do not reliably state their duration."""
+WITHOUT_TIMESTAMPS: Final = frozenset(_WITHOUT_TIMESTAMPS.split())
+"""Formats, by ffprobe's names, of which only a decoder knows the times. They have no index."""

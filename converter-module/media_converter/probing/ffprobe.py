@@ -18,6 +18,7 @@ from media_converter.probing.media import (
     AudioStream,
     MediaInfo,
     Ratio,
+    Unread,
     VideoStream,
 )
 from media_converter.step import INPUT, Step
@@ -37,29 +38,36 @@ _DECIMALS: Final = 6
 _UNDECODABLE_TAGS: Final = ("apac",)
 
 
-def step(path: str = INPUT) -> Step:
+LONG_LOOK: Final = ("-probesize", "200M", "-analyzeduration", "60M")
+"""Options that look for streams in the first 60 s. A stream may begin after the usual 5 s."""
+
+
+def step(path: str = INPUT, *, long_look: bool = False) -> Step:
     """Build the step that describes a file: its format, its streams and a few decoded frames.
 
-    Only frames show a rotation that is in the bit stream, and the actual field order.
+    Only frames show a rotation that is in the bit stream, and the actual field order. Only packets
+    show that they are encrypted.
     """
     argv = [FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file", "-threads", "1"]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += ["-show_format", "-show_streams", "-show_frames"]
+    argv += LONG_LOOK if long_look else []
+    argv += ["-show_format", "-show_streams", "-show_programs", "-show_frames", "-show_packets"]
     argv += ["-read_intervals", f"%+#{_PROBED_PACKETS}", "-of", "json", f"file:{path}"]
     return Step("probe", tuple(argv))
 
 
-def parse(text: bytes) -> MediaInfo | None:
+def parse(text: bytes, *, long_look: bool = False) -> MediaInfo | None:
     """Parse ffprobe's output. None if it does not describe a file."""
     try:
         document = json.loads(text)
         streams, container = document["streams"], document["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    frames = _first_frames(document.get("frames", ()))
+    seen = document.get("packets_and_frames") or document.get("frames") or ()
+    frames = _first_frames(entry for entry in seen if entry.get("type") != "packet")
     video: list[VideoStream] = []
     attached_pics: list[VideoStream] = []
-    audio, undecodable = [], []
+    audio, undecodable, unread = [], [], []
     for stream in streams:
         kind, codec = stream.get("codec_type"), str(stream.get("codec_name", ""))
         index = _whole(stream.get("index")) or 0
@@ -67,12 +75,16 @@ def parse(text: bytes) -> MediaInfo | None:
             is_attached = stream.get("disposition", {}).get("attached_pic")
             if codec in VIDEO_DECODERS and (found := _video(stream, frames.get(index, {}))):
                 (attached_pics if is_attached else video).append(found)
+            elif not is_attached and codec in VIDEO_DECODERS:
+                unread.append(Unread("video", codec, index))
             elif not is_attached:
                 undecodable.append(f"video {codec or 'unknown'}")
         elif kind == "audio":
             decodable = stream.get("codec_tag_string") not in _UNDECODABLE_TAGS
             if decodable and codec in AUDIO_DECODERS and (track := _audio(stream)):
                 audio.append(track)
+            elif decodable and codec in AUDIO_DECODERS:
+                unread.append(Unread("audio", codec, index))
             else:
                 undecodable.append(f"audio {codec or 'unknown'}")
     name = str(container.get("format_name", ""))
@@ -86,7 +98,30 @@ def parse(text: bytes) -> MediaInfo | None:
         audio=tuple(audio),
         attached_pics=tuple(attached_pics),
         undecodable=tuple(undecodable),
+        unread=tuple(unread),
+        encrypted=_is_encrypted((*streams, *seen)),
+        programs=_programs(document.get("programs", ())),
+        long_look=long_look,
         tags=_tags(container, streams),
+    )
+
+
+def _is_encrypted(entries: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a stream or a packet has the data that a decryptor needs."""
+    return any(
+        str(data.get("side_data_type", "")).startswith("Encryption")
+        for entry in entries
+        for data in entry.get("side_data_list", ())
+    )
+
+
+def _programs(programs: Iterable[Mapping[str, Any]]) -> tuple[frozenset[int], ...]:
+    """The indexes of the streams of each program."""
+    return tuple(
+        frozenset(
+            index for s in p.get("streams", ()) if (index := _whole(s.get("index"))) is not None
+        )
+        for p in programs
     )
 
 
@@ -105,13 +140,14 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     if not width or not height:
         return None
     side_data = stream.get("side_data_list", ())
+    hidden_width, hidden_height = _cropping(side_data)
     rotation, mirrored = _rotation((*side_data, *frame.get("side_data_list", ())))
     dolby_profile, needs_dolby_vision = _dolby_vision(side_data)
     pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
 
     def frame_or_stream(name: str) -> str:
         value = str(frame.get(name) or stream.get(name) or "")
-        return "" if value in ("unknown", "unspecified", "reserved") else value
+        return "" if value in ("unknown", "unspecified") else value
 
     field_order = str(stream.get("field_order", "unknown"))
     if frame.get("interlaced_frame") and field_order in ("progressive", "unknown"):
@@ -119,8 +155,9 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     return VideoStream(
         stream_index=_whole(stream.get("index")) or 0,
         codec=str(stream["codec_name"]),
-        width=width,
-        height=height,
+        width=max(1, width - hidden_width),
+        height=max(1, height - hidden_height),
+        cropped=bool(hidden_width or hidden_height),
         pixel_format=pixel_format,
         profile=str(stream.get("profile", "")),
         level=_whole(stream.get("level")) or 0,
@@ -166,6 +203,18 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
         default=bool(disposition.get("default")),
         secondary=any(disposition.get(name) for name in _SECONDARY),
     )
+
+
+def _cropping(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many columns and rows the container hides. ffmpeg removes them before any filter."""
+    for entry in side_data:
+        if entry.get("side_data_type") == "Frame Cropping":
+            left, right, top, bottom = (
+                _whole(entry.get(f"crop_{side}")) or 0
+                for side in ("left", "right", "top", "bottom")
+            )
+            return left + right, top + bottom
+    return 0, 0
 
 
 def _rotation(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, bool]:

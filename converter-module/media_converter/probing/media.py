@@ -22,7 +22,8 @@ class VideoStream(NamedTuple):
     per second, ``start`` and ``duration`` in seconds, ``bit_rate`` in bits per second.
     ``field_order`` is progressive, tt, bb, tb, bt or unknown. ``coded_alpha`` says that VP8 or VP9
     has an alpha channel in a second bit stream. ``dolby_profile`` is None without Dolby Vision.
-    ``needs_dolby_vision`` says that only Dolby Vision decoders can show the video.
+    ``needs_dolby_vision`` says that only Dolby Vision decoders can show the video. ``cropped`` says
+    that the container hides a border; ``width`` and ``height`` do not count it.
     """
 
     stream_index: int
@@ -48,6 +49,7 @@ class VideoStream(NamedTuple):
     coded_alpha: bool = False
     dolby_profile: int | None = None
     needs_dolby_vision: bool = False
+    cropped: bool = False
 
     @property
     def displayed_size(self) -> tuple[int, int]:
@@ -97,10 +99,21 @@ class AudioStream(NamedTuple):
     secondary: bool = False
 
 
+class Unread(NamedTuple):
+    """A stream that has a decoder, but ffprobe did not see enough of it to describe it."""
+
+    kind: str
+    codec: str
+    stream_index: int
+
+
 class MediaInfo(NamedTuple):
     """An audio or video file. ``video`` and ``audio`` have only streams that can be decoded.
 
-    ``undecodable`` names the other streams. ``container`` is ffprobe's ``format_name``.
+    ``undecodable`` names the streams without a decoder, and ``unread`` those that begin later than
+    ffprobe looked. ``encrypted`` says that packets are encrypted. ``programs`` has the indexes of
+    the streams that belong together. ``long_look`` says that tools need more than their usual look
+    to find all streams. ``container`` is ffprobe's ``format_name``.
     ``attached_pics`` are images attached to the file, such as cover art. ``duration`` and ``start``
     are in seconds. ``duration_is_exact`` says whether the file states its duration. If it does not,
     ffprobe estimates the duration from bit rates or timestamps.
@@ -115,6 +128,10 @@ class MediaInfo(NamedTuple):
     audio: tuple[AudioStream, ...] = ()
     attached_pics: tuple[VideoStream, ...] = ()
     undecodable: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    encrypted: bool = False
+    programs: tuple[frozenset[int], ...] = ()
+    long_look: bool = False
     tags: tuple[tuple[str, str], ...] = ()
 
 

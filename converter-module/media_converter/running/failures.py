@@ -12,6 +12,8 @@ from media_converter.running.process import ProcessResult
 # ffmpeg's exit code is the low byte of the negative error number: ENOSPC is 28, EDQUOT is 122.
 _FFMPEG_DISK_FULL: Final = (256 - 28, 256 - 122)
 
+_FFMPEG_STEPS: Final = ("probe", "encode", "remux", "extract", "check")
+
 # Regular expressions for standard error. The first reason with a match counts.
 _PATTERNS: Final = {
     ExitReason.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
@@ -63,6 +65,10 @@ def explain(
         return ConversionError(ExitReason.DISK_FULL, _MESSAGES[ExitReason.DISK_FULL])
     for reason, patterns in _PATTERNS.items():
         if re.search("|".join(patterns), result.stderr):
+            # A decoder reads any size from damaged data. Only ffmpeg's own check counts.
+            is_guess = reason is ExitReason.INPUT_TOO_LARGE and step in _FFMPEG_STEPS
+            if is_guess and not is_too_large(result.stderr):
+                continue
             # If the input has a known format but no loader accepts it, it is damaged.
             no_loader = reason is ExitReason.UNSUPPORTED_FORMAT and "known" in result.stderr
             if no_loader and known_format:

@@ -104,16 +104,18 @@ class Runner:
         *,
         files: Files,
         on_line: Callable[[str], None] | None = None,
+        on_error_line: Callable[[str], None] | None = None,
         activity: Callable[[], object] | None = None,
     ) -> ProcessResult:
         """Run the tool until it exits.
 
         Raises ConversionError with the reason Terminated, DeadlineExceeded or Stalled.
+        ``on_error_line`` gets every line of standard error, also those that are not kept.
         ``activity`` returns a value that changes while the tool makes progress. If the value stays
         the same for the stall limit, the tool is killed.
         """
         self._signals.check()
-        child = _Child(step, self._environment, files, on_line)
+        child = _Child(step, self._environment, files, on_line, on_error_line)
         watchdog = _Watchdog(self._time_limits, activity)
         poller = select.poll()
         for fd in (self._signals.wakeup, *child.pipes):
@@ -153,8 +155,11 @@ class _Child:
         environment: Mapping[str, str],
         files: Files,
         on_line: Callable[[str], None] | None,
+        on_error_line: Callable[[str], None] | None,
     ) -> None:
         self._on_line = on_line if step.stdout is Stdout.PROGRESS else None
+        self._on_error_line = on_error_line
+        self._error_line = b""
         self._stdout = bytearray()
         self._stderr = bytearray()
         self._out, out_write = os.pipe2(os.O_CLOEXEC)
@@ -186,6 +191,7 @@ class _Child:
         data = os.read(fd, _READ_SIZE)
         if fd == self._err:
             self._stderr += data
+            self._pass_error_lines(data)
             # The first lines name the cause and the last lines the effect, so keep both.
             if len(self._stderr) > 2 * _STDERR_KEPT:
                 del self._stderr[_STDERR_KEPT // 2 : -_STDERR_KEPT // 2]
@@ -199,6 +205,15 @@ class _Child:
         elif len(self._stdout) < _STDOUT_KEPT:
             self._stdout += data
         return bool(data)
+
+    def _pass_error_lines(self, data: bytes) -> None:
+        if self._on_error_line:
+            *lines, rest = (self._error_line + data).split(b"\n")
+            self._error_line = rest[-_READ_SIZE:]
+            # At its end, the tool may leave a line without a line break.
+            lines += [] if data else [rest]
+            for line in lines:
+                self._on_error_line(line.decode("utf-8", "replace"))
 
     def reap(self) -> int | None:
         """The exit code, or minus the signal. None while the tool runs.

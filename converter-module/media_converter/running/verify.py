@@ -36,12 +36,17 @@ def with_full_duration(info: MediaInfo, missing_bytes: int) -> MediaInfo:
 
 
 def check_media(
-    found: MediaInfo | None, expected: Expected, missing_bytes: int, log: str
-) -> MediaInfo:
-    """Return ``found``, the probed output. Raises ConversionError if it is not as ``expected``.
+    found: MediaInfo | None,
+    expected: Expected,
+    missing_bytes: int,
+    log: str,
+    accepts_short: bool = False,
+) -> tuple[MediaInfo, tuple[str, ...]]:
+    """Return ``found``, the probed output, and warnings. Raises ConversionError if it is wrong.
 
     ``missing_bytes`` is how many bytes the structure of the input promises beyond the end of the
-    file. ``log`` is what ffmpeg printed to standard error.
+    file. ``log`` is what ffmpeg printed to standard error. ``accepts_short`` says that a warning
+    is enough if the input is truncated.
     """
     if found is None:
         raise _wrong("cannot be read back")
@@ -55,8 +60,13 @@ def check_media(
     ):
         if wanted is not None and is_short(actual or 0.0, wanted):
             lengths = f"{name} should last {wanted:.1f} s, but only {actual or 0.0:.1f} s were read"
-            raise_if_input_is_short(lengths, missing_bytes, log)
-    return found
+            try:
+                raise_if_input_is_short(lengths, missing_bytes, log)
+            except ConversionError as error:
+                if not accepts_short:
+                    raise
+                return found, (f"{error.message[0].upper()}{error.message[1:]}.",)
+    return found, ()
 
 
 def is_short(actual: float, wanted: float) -> bool:

@@ -253,8 +253,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Not retried. Upload the file again.",
         ),
         _C.INPUT_DAMAGED: Explanation(
-            "The content of the file cannot be decoded.",
-            "Not retried. Repair the file or upload it again.",
+            "The content of the file, or a large part of it, cannot be decoded.",
+            "Not retried. Repair the file or upload it again. To convert the parts of a video or "
+            "of audio that can be decoded, set `spec.damagedInput` to `Convert` in a new "
+            "ConversionJob.",
         ),
         _C.INPUT_TOO_LARGE: Explanation(
             "The image or video has more pixels than the converter accepts. In an animation, all "
@@ -279,6 +281,11 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "it starts to convert.",
             "Not retried. Raise `spec.resources.limits.memory` to the value in `status.message`, "
             "or choose a smaller output.",
+        ),
+        _C.ENCRYPTED: Explanation(
+            "The media in the file is encrypted (DRM, or a scrambled broadcast). The converter has "
+            "no key.",
+            "Not retried. Upload an unencrypted copy.",
         ),
         _C.INPUT_UNREADABLE: Explanation(
             "The converter is not allowed to read the input file.",

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from media_converter.contract import ConversionType
+from media_converter.contract import ConversionType, DamagedInput
 from media_converter.options import (
     GRAMMAR,
     MAX_LENGTH,
@@ -207,6 +207,11 @@ class ConversionJobSpec(ApiModel):
     """
     options: ConversionOptions | None = None
     """Options of the conversion. Each applies only to some conversion types."""
+    damaged_input: DamagedInput | None = None
+    """What to do with a video or audio file of which a large part cannot be decoded. Fail: the
+    conversion fails as InputDamaged or InputTruncated. Convert: the converter converts what can be
+    decoded, and status.output.warnings says what is missing. Default: Fail.
+    """
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
     """Priority in the queue. One step counts as one minute of waiting, so a conversion with a
     higher priority starts earlier. Can be changed. Allowed: -100 to 100, but at

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, PlainSerializer, StringConstraints
 
 from conversion_operator.api.spec import ApiModel
+from media_converter.contract import MAX_WARNING_LENGTH, MAX_WARNINGS
 
 LOGS_MAX_BYTES: Final = 2048
 MESSAGE_MAX_BYTES: Final = 1024
@@ -123,6 +124,16 @@ class OutputFacts(ApiModel):
         Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+\.[0-9]{3}$")] | None
     ) = None
     """Duration in seconds, with three decimals."""
+    warnings: (
+        Annotated[
+            list[Annotated[str, StringConstraints(max_length=MAX_WARNING_LENGTH)]],
+            Field(max_length=MAX_WARNINGS),
+        ]
+        | None
+    ) = None
+    """What the output lacks of the input, in sentences: parts that are damaged or that the
+    converter cannot decode. Absent if the output is complete.
+    """
 
 
 class NotifyState(StrEnum):

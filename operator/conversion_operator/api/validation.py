@@ -40,6 +40,7 @@ _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
 _IMMUTABLE_OPTIONAL: Final = (
     "overwrite",
     "options",
+    "damagedInput",
     "timeoutSeconds",
     "maxRetries",
     "resources",

@@ -22,7 +22,8 @@ from media_converter.contract import ConversionType
 
 FOREIGN_EVENTS: Final = 10
 _FOREIGN_TOLD_KEPT: Final = 1000
-
+INCOMPLETE: Final = "OutputIncomplete"
+"""The reason of the Event for an output that lacks a part of the input."""
 _NORMAL: Final = frozenset({"Completed", Reason.CANCELLED})
 
 logger = logging.getLogger("conversion_operator.conversions")
@@ -50,8 +51,9 @@ class EventRecorder:
     def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
         """Record the change from the conversion's former status to ``stored``."""
         event = self._log_and_count(conversion, stored)
-        if event is not None:
-            self.post(event)
+        for posted in (event, _warning(conversion, stored)):
+            if posted is not None:
+                self.post(posted)
 
     def post(self, event: Event) -> None:
         """Post an Event in the background."""
@@ -121,6 +123,15 @@ class EventRecorder:
             await self._cluster.create_event(event, self._identity, self._permit())
         except ClusterError as error:
             logger.debug("Cannot post an Event: %s", error)
+
+
+def _warning(conversion: Conversion, stored: ConversionJobStatus) -> Event | None:
+    """The Event for an output that lacks a part of the input. None if it is complete."""
+    old_phase = conversion.status.phase if conversion.status else None
+    if stored.phase is not Phase.SUCCEEDED or old_phase is Phase.SUCCEEDED:
+        return None
+    warnings = stored.output.warnings if stored.output else None
+    return Event(conversion.key, "Warning", INCOMPLETE, " ".join(warnings)) if warnings else None
 
 
 def _log(event: str, conversion: Conversion, **facts: object) -> None:

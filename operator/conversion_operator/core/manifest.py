@@ -16,6 +16,7 @@ from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec, ResourceList
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
+from media_converter.contract import DamagedInput
 
 CONTAINER: Final = "converter"
 WORKSPACE: Final = "/workspace"
@@ -257,6 +258,7 @@ def _environment(
             if spec.overwrite is False
             else {}
         ),
+        "DAMAGED_INPUT": spec.damaged_input or DamagedInput.FAIL,
     }
     # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]

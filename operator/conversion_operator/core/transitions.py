@@ -160,7 +160,7 @@ class Transition:
         if self.status.phase is Phase.SUCCEEDED:
             transition = transition._set(
                 output_size=report.output_size,
-                output=_output_facts(report.output) if report.output else None,
+                output=_output_facts(report.output, report.warnings) if report.output else None,
                 progress=Progress(percent=100),
             )
         return transition.with_attempt_closed(end.reason, end.message)
@@ -254,7 +254,7 @@ def _conditions(
     return result
 
 
-def _output_facts(output: Output) -> OutputFacts:
+def _output_facts(output: Output, warnings: tuple[str, ...]) -> OutputFacts:
     seconds = output.duration_seconds
     return OutputFacts(
         sha256=output.sha256,
@@ -264,4 +264,5 @@ def _output_facts(output: Output) -> OutputFacts:
         width=output.width,
         height=output.height,
         duration_seconds=None if seconds is None else f"{seconds:.3f}",
+        warnings=list(warnings) or None,
     )

@@ -11,6 +11,7 @@ from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import ImageOptions, ThumbnailOptions
 from media_converter.planning.image import MAX_ANIMATION_PIXELS, MAX_IMAGE_PIXELS, plan_image
+from media_converter.planning.plan import Position
 from media_converter.planning.thumbnail import (
     ThumbnailRequest,
     candidate_times,
@@ -262,14 +263,14 @@ def test_the_number_of_candidates_is_bounded(duration: float | None) -> None:
 
 
 def test_only_a_default_time_may_skip_frames() -> None:
-    assert "-skip_frame" in plan_thumbnail(request(), 1.0).step.argv
-    assert "-skip_frame" not in plan_thumbnail(request(time=1.0), 1.0).step.argv
-    assert "-skip_frame" not in plan_last_frame(request()).step.argv
-    assert "-frames:v" not in plan_last_frame(request()).step.argv
+    assert "-skip_frame" in plan_thumbnail(request(), Position(1.0)).step.argv
+    assert "-skip_frame" not in plan_thumbnail(request(time=1.0), Position(1.0)).step.argv
+    assert "-skip_frame" not in plan_last_frame(request(), Position(0.0)).step.argv
+    assert "-frames:v" not in plan_last_frame(request(), Position(0.0)).step.argv
 
 
 def test_seeking_comes_before_the_input() -> None:
-    argv = plan_thumbnail(request(time=300.0), 300.0).step.argv
+    argv = plan_thumbnail(request(time=300.0), Position(300.0, 300.0, 0.04, 298.0)).step.argv
     assert argv.index("-ss") < argv.index("-i")
 
 

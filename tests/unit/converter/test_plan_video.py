@@ -13,6 +13,7 @@ from media_converter.limits import Limits
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.filters import fit_box, fit_short_side
+from media_converter.planning.plan import Evidence, Position
 from media_converter.planning.video import MAX_FRAME_RATE, can_copy_video, output_size, plan_video
 from media_converter.probing.codecs import VIDEO_DECODERS
 from media_converter.probing.media import MediaInfo, VideoStream
@@ -107,7 +108,6 @@ def test_the_default_track_that_is_not_a_commentary_is_chosen() -> None:
             VideoOptions(),
             ExitReason.UNSUPPORTED_FORMAT,
         ),
-        (INFO, VideoOptions(start=10.0), ExitReason.NOTHING_IN_RANGE),
         (
             with_video(dolby_profile=5, needs_dolby_vision=True),
             VideoOptions(),
@@ -122,6 +122,20 @@ def test_what_cannot_be_converted(
     with pytest.raises(ConversionError) as refused:
         plan_video(info, options, LIMITS, WHITE)
     assert refused.value.reason is reason
+
+
+def test_only_the_last_picture_refuses_a_start() -> None:
+    """A header may state any duration."""
+    options = VideoOptions(start=10.0)
+    plan_video(INFO._replace(duration=3.0), options, LIMITS, WHITE, at(10.0, 9.96))
+    for info in (INFO, INFO._replace(duration=1000.0)):
+        with pytest.raises(ConversionError) as refused:
+            plan_video(info, options, LIMITS, WHITE, at(10.0, 9.9))
+        assert refused.value.reason is ExitReason.NOTHING_IN_RANGE
+
+
+def at(time: float, picture: float) -> Evidence:
+    return Evidence(position=Position(time, picture, 0.04, picture))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +162,8 @@ def test_the_output_has_only_video_and_audio(info: MediaInfo) -> None:
     assert value_of(argv, "-map_metadata") == value_of(argv, "-map_chapters") == "-1"
     assert value_of(argv, "-write_tmcd") == "0"
     assert {"-sn", "-dn"} <= set(argv)
-    mapped = [word for option, word in itertools.pairwise(argv) if option == "-map"]
+    output = argv[: argv.index("file:/proc/self/fd/4")]
+    mapped = [word for option, word in itertools.pairwise(output) if option == "-map"]
     assert mapped == ["0:0", "0:1"]
 
 
@@ -263,7 +278,7 @@ def test_every_stream_gets_a_plan_or_a_file_fault(
     assert made.expected.size == output_size(video, options)
     for option in ("-nostdin", "-sn", "-dn", "-max_pixels", "-protocol_whitelist"):
         assert option in argv
-    assert argv[-1] == "file:/proc/self/fd/4"
+    assert argv.count("file:/proc/self/fd/4") == 1
     assert argv[argv.index("-i") + 1] == "file:/proc/self/fd/3"
     assert argv.index("-threads") < argv.index("-i")
     if value_of(argv, "-c:v") == "copy":

@@ -177,6 +177,16 @@ def test_a_failure_tells_why() -> None:
     assert (answer["end_time"], answer["duration_seconds"]) == ("2026-01-02T03:04:31", 30)
 
 
+def test_what_an_output_lacks_is_told() -> None:
+    output = {"sha256": "a" * 64, "container": "mp4", "warnings": ["3 pictures are missing."]}
+    told = to_response(_conversion("a", 1, phase="Succeeded", output=output), None)
+    assert told["warnings"] == ["3 pictures are missing."]
+    complete = {name: value for name, value in output.items() if name != "warnings"}
+    assert "warnings" not in to_response(
+        _conversion("a", 1, phase="Succeeded", output=complete), None
+    )
+
+
 def test_statistics_count_what_there_is() -> None:
     told = statistics(
         [

@@ -131,8 +131,8 @@ def bad_report(reason: ExitReason, message: str = "because") -> str:
     return dump_report(Report(final=True, reason=reason, message=message, logs="tail")).decode()
 
 
-def succeeded(attempt: int = 1, **changes: Any) -> Pod:
-    return ended(0, "Completed", good_report(), attempt, **changes)
+def succeeded(attempt: int = 1, report: str | None = None, **changes: Any) -> Pod:
+    return ended(0, "Completed", report or good_report(), attempt, **changes)
 
 
 def children(*parts: Job | Pod) -> Children:

@@ -92,6 +92,11 @@ def test_the_spec_goes_into_the_environment() -> None:
     }
 
 
+def test_damaged_input_fails_unless_the_spec_says_otherwise() -> None:
+    assert environment(build())["DAMAGED_INPUT"] == "Fail"
+    assert environment(build(conversion(damagedInput="Convert")))["DAMAGED_INPUT"] == "Convert"
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

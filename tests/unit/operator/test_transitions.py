@@ -25,12 +25,14 @@ from tests.unit.operator.builders import (
     at,
     children,
     conversion,
+    good_report,
     job,
     pod,
     running,
     snapshot,
     status,
     step,
+    succeeded,
 )
 
 TERMINAL = [Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED]
@@ -123,9 +125,18 @@ def test_only_success_has_facts_about_the_output() -> None:
     report = Report(final=True, output_size=7)
     for phase in TERMINAL:
         ended = to(phase).with_result(end(report=report)).status
-        succeeded = phase is Phase.SUCCEEDED
-        assert ended.output_size == (7 if succeeded else None)
-        assert (ended.progress is not None) == succeeded
+        is_success = phase is Phase.SUCCEEDED
+        assert ended.output_size == (7 if is_success else None)
+        assert (ended.progress is not None) == is_success
+
+
+def test_warnings_of_the_converter_are_facts_about_the_output() -> None:
+    subject = step(conversion(), children(job(), running()))[1]
+    pod = succeeded(report=good_report(warnings=("3 pictures are missing.",)))
+    for current, expected in ((pod, ["3 pictures are missing."]), (succeeded(), None)):
+        facts = status(step(subject, children(job(), current))[1]).output
+        assert facts is not None
+        assert facts.warnings == expected
 
 
 def test_a_start_drops_the_log_of_the_attempt_before() -> None:

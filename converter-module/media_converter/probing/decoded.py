@@ -1,0 +1,81 @@
+"""Parses what ffmpeg says at its end, with ``-v level+verbose``, about each stream that it read.
+
+This is the evidence for a conversion: how many packets the input has, how many pictures or blocks
+of samples were decoded from them, and how many failed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+_SUMMARY: Final = re.compile(
+    r"Input stream #(\d+):(\d+) \(\w+\): (\d+) packets read \(\d+ bytes\);"
+    r"(?: (\d+) frames decoded; (\d+) decode errors)?"
+)
+_RECONFIGURED: Final = re.compile(r"because (audio|video) parameters changed to")
+_CORRUPT: Final = "corrupt decoded frame"
+_REPEATED: Final = re.compile(r"Last message repeated (\d+) times")
+_NO_ERROR: Final = re.compile(r"\[(warning|info|verbose|debug|trace)\]|^    Last message repeated")
+_PEAK: Final = re.compile(r"max_volume: (-?[\d.]+|-inf) dB")
+
+
+class StreamCounts(NamedTuple):
+    """What was read of one stream. ``frames`` is None if the stream was only copied."""
+
+    packets: int
+    frames: int | None = None
+    errors: int = 0
+
+
+class Decoded(NamedTuple):
+    """What one run of ffmpeg read.
+
+    ``streams`` are those of the first input, by index. ``corrupt`` is how many frames were decoded
+    from damaged packets and have visible or audible faults. ``reconfigured`` has "audio" or "video"
+    if the sound's or the picture's parameters changed.
+    """
+
+    streams: dict[int, StreamCounts]
+    corrupt: int = 0
+    reconfigured: frozenset[str] = frozenset()
+
+
+class LogReader:
+    """Reads standard error line by line, however long it is."""
+
+    def __init__(self) -> None:
+        self._streams: dict[int, StreamCounts] = {}
+        self._corrupt = 0
+        self._reconfigured: set[str] = set()
+        self._last_was_corrupt = False
+
+    def add_line(self, line: str) -> None:
+        """Add one line."""
+        repeated = _REPEATED.search(line)
+        if repeated:
+            self._corrupt += int(repeated[1]) if self._last_was_corrupt else 0
+            return
+        self._last_was_corrupt = _CORRUPT in line
+        self._corrupt += self._last_was_corrupt
+        if found := _SUMMARY.search(line):
+            if found[1] == "0":
+                frames = None if found[4] is None else int(found[4])
+                counts = StreamCounts(int(found[3]), frames, int(found[5] or 0))
+                self._streams[int(found[2])] = counts
+        elif found := _RECONFIGURED.search(line):
+            self._reconfigured.add(found[1])
+
+    def result(self) -> Decoded:
+        """What was read so far."""
+        return Decoded(dict(self._streams), self._corrupt, frozenset(self._reconfigured))
+
+
+def without_details(stderr: str) -> str:
+    """The lines of standard error that report an error. Tools other than ffmpeg mark none."""
+    return "\n".join(line for line in stderr.splitlines() if not _NO_ERROR.search(line))
+
+
+def peaks(stderr: str) -> tuple[float, ...]:
+    """The peak levels that the filter volumedetect measured, in dB."""
+    return tuple(float(value) for value in _PEAK.findall(stderr))

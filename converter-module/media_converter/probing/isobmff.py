@@ -1,0 +1,168 @@
+"""Reads what the header of an MP4 or QuickTime file says about each track. Does no I/O itself.
+
+ffprobe describes only the first of several sample descriptions, reports an encrypted stream under
+the name of its codec, and applies edit lists without naming them. A stream copy depends on all
+three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+ReadAt = Callable[[int, int], bytes]
+
+_MAX_BOXES: Final = 100_000
+_MAX_HEADER_BYTES: Final = 256 << 20
+_CONTAINERS: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
+_ENCRYPTED_ENTRIES: Final = frozenset(
+    {b"encv", b"enca", b"enct", b"encs", b"drms", b"drmi", b"drmt"}
+)
+
+
+class Edit(NamedTuple):
+    """An entry of an edit list. ``media_time`` is -1 for an empty edit. ``rate`` 1 is normal."""
+
+    duration: int
+    media_time: int
+    rate: int
+
+
+class Samples(NamedTuple):
+    """Where the samples of a track are: their sizes, and for each chunk its offset and count."""
+
+    sizes: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+
+class Track(NamedTuple):
+    """A track. ``entries`` are the sample descriptions: each has a code and its whole box."""
+
+    handler: bytes
+    entries: tuple[tuple[bytes, bytes], ...]
+    edits: tuple[Edit, ...]
+    samples: Samples | None = None
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the samples of any description are encrypted."""
+        return any(code in _ENCRYPTED_ENTRIES or b"sinf" in box for code, box in self.entries)
+
+    @property
+    def plain_edits(self) -> bool:
+        """Whether the track is played once from its start to its end, perhaps after a pause."""
+        edits = [edit for edit in self.edits if edit.media_time >= 0]
+        return len(edits) <= 1 and all(edit.rate == 1 for edit in edits)
+
+
+def tracks(read: ReadAt, size_bytes: int, *, with_samples: bool = False) -> tuple[Track, ...]:
+    """The tracks of a file in the order of its header. Empty for other files and for nonsense.
+
+    ``with_samples`` also reads the positions of all samples.
+    """
+    moov = _moov(read, size_bytes)
+    found = []
+    for kind, body in _boxes(moov):
+        if kind == b"trak":
+            try:
+                found.append(_track(body, with_samples))
+            except (IndexError, ValueError):
+                return ()
+    return tuple(found)
+
+
+def _moov(read: ReadAt, size_bytes: int) -> bytes:
+    offset = 0
+    for _ in range(_MAX_BOXES):
+        if offset >= size_bytes:
+            return b""
+        header = read(offset, 16)
+        if len(header) < 8:
+            return b""
+        length, start = int.from_bytes(header[:4], "big"), 8
+        if length == 1 and len(header) == 16:
+            length, start = int.from_bytes(header[8:], "big"), 16
+        elif length == 0:
+            length = size_bytes - offset
+        if length < start:
+            return b""
+        if header[4:8] == b"moov":
+            return read(offset + start, min(length - start, _MAX_HEADER_BYTES))
+        offset += length
+    return b""
+
+
+def _boxes(data: bytes, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each box, in order. Stops at the first invalid one."""
+    while offset + 8 <= len(data):
+        length, start = int.from_bytes(data[offset : offset + 4], "big"), 8
+        if length == 1:
+            length, start = int.from_bytes(data[offset + 8 : offset + 16], "big"), 16
+        elif length == 0:
+            length = len(data) - offset
+        if length < start:
+            return
+        yield data[offset + 4 : offset + 8], data[offset + start : offset + length]
+        offset += length
+
+
+def _track(data: bytes, with_samples: bool) -> Track:
+    leaves = dict(_leaves(data))
+    entries = tuple(_boxes(leaves.get(b"stsd", b""), 8))
+    handler = leaves.get(b"hdlr", b"")[8:12]
+    edits = tuple(_edits(leaves.get(b"elst", b"")))
+    return Track(handler, entries, edits, _samples(leaves) if with_samples else None)
+
+
+def _leaves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for kind, body in _boxes(data):
+        if kind in _CONTAINERS:
+            yield from _leaves(body)
+        else:
+            yield kind, body
+
+
+def _numbers(data: bytes, width: int, start: int, count: int) -> list[int]:
+    body = data[start : start + width * count]
+    return [int.from_bytes(body[i : i + width], "big") for i in range(0, len(body), width)]
+
+
+def _edits(data: bytes) -> Iterator[Edit]:
+    if len(data) < 8:
+        return
+    width = 8 if data[0] == 1 else 4
+    for i in range(int.from_bytes(data[4:8], "big")):
+        entry = data[8 + i * (2 * width + 4) :][: 2 * width + 4]
+        if len(entry) < 2 * width + 4:
+            return
+        yield Edit(
+            int.from_bytes(entry[:width], "big"),
+            int.from_bytes(entry[width : 2 * width], "big", signed=True),
+            int.from_bytes(entry[2 * width : 2 * width + 2], "big"),
+        )
+
+
+def _samples(leaves: dict[bytes, bytes]) -> Samples:
+    stsz = leaves.get(b"stsz", bytes(12))
+    size, count = _numbers(stsz, 4, 4, 2)
+    sizes = [size] * count if size else _numbers(stsz, 4, 12, count)
+    chunks = _chunk_offsets(leaves)
+    stsc = leaves.get(b"stsc", bytes(8))
+    runs = _numbers(stsc, 4, 8, 3 * int.from_bytes(stsc[4:8], "big"))
+    offsets: list[int] = []
+    for i in range(0, len(runs), 3):
+        first, per_chunk = runs[i], runs[i + 1]
+        last = runs[i + 3] if i + 3 < len(runs) else len(chunks) + 1
+        for chunk in chunks[first - 1 : last - 1]:
+            inside = sizes[len(offsets) : len(offsets) + per_chunk]
+            offsets.extend(accumulate(inside[:-1], initial=chunk))
+    return Samples(tuple(sizes), tuple(offsets))
+
+
+def _chunk_offsets(leaves: dict[bytes, bytes]) -> list[int]:
+    for kind, width in ((b"stco", 4), (b"co64", 8)):
+        if kind in leaves:
+            count = int.from_bytes(leaves[kind][4:8], "big")
+            return _numbers(leaves[kind], width, 8, count)
+    return []

@@ -1,0 +1,99 @@
+"""Lists the packets of a file without decoding them: the index that a conversion is held against.
+
+Answers which picture a player shows at a time, and where the pictures of a film have gaps.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from media_converter.probing.ffprobe import FFPROBE, LONG_LOOK
+from media_converter.step import INPUT, Stdout, Step
+
+_FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,flags"
+
+
+class Picture(NamedTuple):
+    """A picture as its packet describes it. Times are those of the file, in seconds."""
+
+    time: float
+    duration: float
+    is_key: bool
+
+
+class Gap(NamedTuple):
+    """A time without a new picture, in seconds."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """The length of the gap."""
+        return self.end - self.start
+
+
+def step(stream_index: int, start: float | None, end: float | None, long_look: bool) -> Step:
+    """Build the step that lists the packets of a stream between two times of the file."""
+    argv = [FFPROBE, "-v", "level+error", "-hide_banner", "-protocol_whitelist", "file"]
+    argv += LONG_LOOK if long_look else []
+    argv += ["-select_streams", str(stream_index), "-show_entries", f"packet={_FIELDS}"]
+    if start is not None and end is not None:
+        argv += ["-read_intervals", f"{start:.6f}%{end:.6f}"]
+    argv += ["-of", "csv=p=0", f"file:{INPUT}"]
+    return Step("packets", tuple(argv), Stdout.PROGRESS)
+
+
+class PacketReader:
+    """Reads the lines that the step prints."""
+
+    def __init__(self) -> None:
+        self.times = array("d")
+        self.durations = array("d")
+        self.keys = bytearray()
+        self.discarded = 0
+        self.corrupt = 0
+        self.untimed = 0
+
+    def add_line(self, line: str) -> None:
+        """Add one packet."""
+        fields = line.split(",")
+        if len(fields) < 5:
+            return
+        _, pts, dts, duration, flags = fields[:5]
+        self.discarded += "D" in flags
+        self.corrupt += "C" in flags
+        if pts == "N/A":
+            pts = dts
+        if pts == "N/A":
+            self.untimed += 1
+            return
+        self.times.append(float(pts))
+        self.durations.append(0.0 if duration == "N/A" else float(duration))
+        self.keys.append("K" in flags)
+
+    def drop_first(self) -> None:
+        """Forget the first packet with a time."""
+        del self.times[:1], self.durations[:1], self.keys[:1]
+
+    @property
+    def packets(self) -> int:
+        """How many packets the stream has."""
+        return len(self.times) + self.untimed
+
+    @property
+    def leading(self) -> int:
+        """How many packets come before the first key picture."""
+        return max(0, self.keys.find(1))
+
+    def pictures(self) -> list[Picture]:
+        """All pictures with a time, in the order in which they are shown."""
+        rows = zip(self.times, self.durations, self.keys, strict=True)
+        return sorted(Picture(time, duration, bool(key)) for time, duration, key in rows)
+
+
+def gaps(times: list[float], least: float) -> list[Gap]:
+    """The times between two pictures that are at least ``least`` seconds apart."""
+    return [Gap(a, b) for a, b in pairwise(times) if b - a >= least]

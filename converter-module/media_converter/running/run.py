@@ -1,0 +1,125 @@
+"""Defines a run of the converter: what all conversions share, and how tools are run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from media_converter.contract import ExitReason, Output, Progress
+from media_converter.errors import ConversionError
+from media_converter.files import structure
+from media_converter.files.paths import Input
+from media_converter.files.temporary import Temporary
+from media_converter.limits import Limits, oom_kills
+from media_converter.options import ImageOptions
+from media_converter.probing import decoded
+from media_converter.running.failures import explain
+from media_converter.running.folding import fold
+from media_converter.running.process import Files, ProcessResult, Runner
+from media_converter.running.progress import Meter
+from media_converter.step import Step
+from media_converter.task import Task
+
+_MAX_TOOL_LINES: Final = 12
+_HASH_CHUNK: Final = 1 << 20
+
+
+class Converted(NamedTuple):
+    """A written output: its properties, and what of the input it lacks, in sentences."""
+
+    output: Output
+    warnings: tuple[str, ...] = ()
+
+
+class Run(NamedTuple):
+    """One run of the converter: the task and the objects that all conversions use.
+
+    ``make_temporary`` creates the temporary file at its first call and returns the same file later.
+    """
+
+    task: Task
+    limits: Limits
+    runner: Runner
+    source: Input
+    make_temporary: Callable[[], Temporary]
+    log: Callable[[str], None]
+    on_progress: Callable[[Progress], None]
+
+    def run_tool(
+        self,
+        step: Step,
+        files: Files | None = None,
+        meter: Meter | None = None,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        on_error_line: Callable[[str], None] | None = None,
+    ) -> ProcessResult:
+        """Run a tool. It inherits only the input, unless ``files`` names others.
+
+        The result has the errors and warnings only; ``on_error_line`` gets all lines of standard
+        error. Raises ConversionError with the reason OutOfMemory if the kernel killed the tool for
+        its memory.
+        """
+        files = files or Files(self.source.fd)
+        output = files.output
+        kills = oom_kills()
+        result = self.runner.run(
+            step,
+            files=files,
+            on_line=meter.add_line if meter else on_line,
+            on_error_line=on_error_line,
+            activity=(lambda: (meter.state, _modified(output))) if meter else None,
+        )
+        result = result._replace(stderr=decoded.without_details(result.stderr))
+        for line in fold(result.stderr.splitlines(), _MAX_TOOL_LINES):
+            self.log(f"{step.name}: {line}")
+        if result.exit_code == -9 or oom_kills() > kills:
+            raise ConversionError(
+                ExitReason.OUT_OF_MEMORY,
+                f"the {step.name} step needed more memory than the limit allows",
+            )
+        return result
+
+    def explain_failure(self, step: Step, result: ProcessResult) -> ConversionError:
+        """The ConversionError for a tool that failed on the input."""
+        self.source.check_unchanged()
+        # For image_resize, a video is not a damaged image but an unsupported format.
+        only_images = isinstance(self.task.options, ImageOptions)
+        looks_accepted = structure.looks_like_image if only_images else structure.looks_like_media
+        return explain(step.name, result, self.missing_bytes(), looks_accepted(self.read))
+
+    @property
+    def read(self) -> structure.ReadAt:
+        """A function that reads the input at an offset."""
+        return structure.reader(self.source.fd)
+
+    def missing_bytes(self) -> int:
+        """How many bytes the structure of the input promises beyond the end of the file."""
+        return structure.missing_bytes(self.read, self.source.size_bytes)
+
+
+def refuse_playlists_and_documents(run: Run) -> None:
+    """Raise ConversionError with the reason UnsupportedFormat for files that name other files."""
+    kind = structure.refused_kind(run.read)
+    if kind:
+        raise ConversionError(ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input")
+
+
+def sha256(fd: int) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    offset = 0
+    while data := os.pread(fd, _HASH_CHUNK, offset):
+        digest.update(data)
+        offset += len(data)
+    return digest.hexdigest()
+
+
+def _modified(fd: int | None) -> int:
+    """When a file was last written, in nanoseconds. 0 without a file.
+
+    ffmpeg prints no progress while it moves the moov box to the front, but it writes the file.
+    """
+    return 0 if fd is None else os.fstat(fd).st_mtime_ns

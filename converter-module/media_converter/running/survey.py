@@ -1,0 +1,155 @@
+"""Looks at a media file before it is converted, and finds the picture that is on the screen."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError
+from media_converter.files import jpeg, structure
+from media_converter.planning.plan import Position
+from media_converter.probing import encryption, ffprobe, packets
+from media_converter.probing.codecs import WITHOUT_TIMESTAMPS
+from media_converter.probing.media import MediaInfo, Unread, VideoStream
+from media_converter.probing.packets import PacketReader, Picture
+from media_converter.running import verify
+from media_converter.running.failures import is_too_large
+from media_converter.running.process import Files
+from media_converter.running.run import Run, refuse_playlists_and_documents
+
+# Streams of these containers, by ffprobe's names, are found only where their packets are.
+_WITHOUT_HEADER: Final = ("mpegts", "mpeg")
+# ffmpeg gives packets of these containers wrong times after it has moved in the file.
+_SEEKS_WRONGLY: Final = ("ogg",)
+# Seconds before the wanted time at which the search for its key frame starts.
+_STEPS_BACK: Final = (0.0, 12.0, 60.0)
+_LOOK_AHEAD_SECONDS: Final = (1.0, 40.0)
+# A picture that stands longer than this may be followed by others that are stored before it.
+_LONG_PICTURE_SECONDS: Final = 0.9
+# The index of a transport stream is an estimate, so a search lands up to this much late.
+_SEEK_MARGIN_SECONDS: Final = 1.0
+
+
+def probe(run: Run) -> MediaInfo:
+    """Describe the input. Raises ConversionError if it is no media file or is encrypted."""
+    refuse_playlists_and_documents(run)
+    kind = structure.still_image_kind(run.read)
+    if kind and not jpeg.is_motion_jpeg(run.read):
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
+        )
+    if encryption.by_structure(run.read, run.source.size_bytes):
+        raise _encrypted()
+    info = _probe(run, long_look=False)
+    if info.container in _WITHOUT_HEADER and (info.unread or not info.video or not info.audio):
+        info = _probe(run, long_look=True)
+    if info.encrypted:
+        raise _encrypted()
+    info = info._replace(unread=tuple(s for s in info.unread if _has_packets(run, info, s)))
+    return verify.with_full_duration(info, run.missing_bytes())
+
+
+def _probe(run: Run, *, long_look: bool) -> MediaInfo:
+    step = ffprobe.step(long_look=long_look)
+    result = run.run_tool(step)
+    info = ffprobe.parse(result.stdout, long_look=long_look) if result.exit_code == 0 else None
+    # ffprobe prints no size for a frame that is too large to decode.
+    if info is None or (not info.video and is_too_large(result.stderr)):
+        raise run.explain_failure(step, result)
+    return info
+
+
+def _encrypted() -> ConversionError:
+    return ConversionError(
+        ExitReason.ENCRYPTED,
+        "the input is encrypted (DRM), and the converter has no key; use an unencrypted copy",
+    )
+
+
+def _has_packets(run: Run, info: MediaInfo, stream: Unread) -> bool:
+    return list_packets(run, info, stream.stream_index).packets > 0
+
+
+def list_packets(
+    run: Run,
+    info: MediaInfo,
+    stream_index: int,
+    start: float | None = None,
+    end: float | None = None,
+    fd: int | None = None,
+) -> PacketReader:
+    """The packets of a stream of the input, or of the file ``fd``.
+
+    ``start`` and ``end`` are times of the file. The list may begin before or after ``start``.
+    """
+    reader = PacketReader()
+    step = packets.step(stream_index, start, end, info.long_look)
+    files = Files(run.source.fd if fd is None else fd)
+    run.run_tool(step, files, on_line=reader.add_line)
+    return reader
+
+
+def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) -> Position:
+    """The picture that is on the screen at ``time``, in seconds from the start of the file.
+
+    If packets have no times, as in raw H.264, the position only says that ffmpeg must read the file
+    from its start.
+    """
+    if info.container in WITHOUT_TIMESTAMPS:
+        return Position(time)
+    wanted = info.start + time
+    for back in () if info.container in _SEEKS_WRONGLY else _STEPS_BACK:
+        if back and wanted - back < info.start:
+            break
+        found = _on_screen(_pictures_around(run, info, video, wanted - back, wanted), wanted)
+        if found:
+            margin = _SEEK_MARGIN_SECONDS if info.container in _WITHOUT_HEADER else 0.0
+            seek = max(0.0, found.key.time - info.start - margin)
+            return _position(info, time, found, seek or None)
+    reader = list_packets(run, info, video.stream_index)
+    found = _on_screen(reader.pictures(), wanted, first_is_key=True)
+    return _position(info, time, found, None) if found else Position(time)
+
+
+def _position(info: MediaInfo, time: float, found: OnScreen, seek: float | None) -> Position:
+    picture = found.picture
+    return Position(time, picture.time - info.start, picture.duration, seek, info.start)
+
+
+def _pictures_around(
+    run: Run, info: MediaInfo, video: VideoStream, start: float, wanted: float
+) -> list[Picture]:
+    pictures: list[Picture] = []
+    for ahead in _LOOK_AHEAD_SECONDS:
+        reader = list_packets(run, info, video.stream_index, start, wanted + ahead)
+        if info.container in _WITHOUT_HEADER:
+            # A search may land in the middle of a picture, which then seems to be a key picture.
+            reader.drop_first()
+        pictures = reader.pictures()
+        before = [picture.time for picture in pictures if picture.time <= wanted]
+        if not before or wanted - before[-1] < _LONG_PICTURE_SECONDS:
+            break
+    return pictures
+
+
+class OnScreen(NamedTuple):
+    """The picture on the screen, and the key picture that must be decoded before it."""
+
+    picture: Picture
+    key: Picture
+
+
+def _on_screen(
+    pictures: list[Picture], wanted: float, *, first_is_key: bool = False
+) -> OnScreen | None:
+    shown = [picture for picture in pictures if picture.time <= wanted + _EPSILON]
+    if first_is_key:
+        # Before the first picture, a player shows the first picture.
+        shown = shown or pictures[:1]
+        keys = shown[:1]
+    else:
+        keys = [picture for picture in shown if picture.is_key]
+    return OnScreen(shown[-1], keys[-1]) if keys else None
+
+
+_EPSILON: Final = 1e-4

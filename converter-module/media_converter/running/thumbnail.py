@@ -1,0 +1,83 @@
+"""Extracts a thumbnail: the picture at the requested time, or a bright one."""
+
+from __future__ import annotations
+
+import os
+
+from media_converter.contract import INPUT_FAULTS
+from media_converter.options import ThumbnailOptions
+from media_converter.planning.plan import ConversionPlan, Position
+from media_converter.planning.thumbnail import (
+    TAIL_SECONDS,
+    ThumbnailRequest,
+    candidate_times,
+    is_dark,
+    plan_last_frame,
+    plan_thumbnail,
+)
+from media_converter.planning.video import choose_video, refuse_if_needs_dolby_vision
+from media_converter.running import survey
+from media_converter.running.process import Files
+from media_converter.running.run import Run
+
+
+def extract(run: Run, options: ThumbnailOptions) -> ConversionPlan:
+    """Write the thumbnail. Returns the plan of the picture that was written."""
+    info = survey.probe(run)
+    # A song has no video. Its thumbnail is its cover.
+    cover = None if info.video else next(iter(info.attached_pics), None)
+    video = cover or choose_video(info)
+    refuse_if_needs_dolby_vision(video)
+    request = ThumbnailRequest(
+        info, video, options, run.limits, run.task.output_format, run.task.background
+    )
+    return _extract_bright_frame(run, request, run.make_temporary().fd)
+
+
+def _extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> ConversionPlan:
+    """Write the first candidate frame that is not dark, or the brightest one if all are dark.
+
+    Returns the plan of the frame that was written.
+    """
+    brightest: tuple[float, ConversionPlan] | None = None
+    last_written: ConversionPlan | None = None
+    for time in candidate_times(request):
+        position = survey.find_position(run, request.info, request.video, time)
+        plan = plan_thumbnail(request, position)
+        mean_luma = _extract(run, plan, output)
+        if mean_luma is None:
+            continue
+        last_written = plan
+        if request.options.time is not None or not is_dark(mean_luma):
+            run.log(f"{plan.summary}, at {time:g} s")
+            return plan
+        if brightest is None or mean_luma > brightest[0]:
+            brightest = (mean_luma, plan)
+    if brightest is None:
+        return _extract_last_frame(run, request, output)
+    if last_written is not brightest[1]:
+        _extract(run, brightest[1], output)
+    run.log(f"{brightest[1].summary}, dark everywhere")
+    return brightest[1]
+
+
+def _extract(run: Run, plan: ConversionPlan, output: int) -> float | None:
+    """Write the planned frame and return its mean luma, 0 to 255. None if there is no frame."""
+    result = run.run_tool(plan.step, Files(run.source.fd, output))
+    if result.exit_code == 0 and result.stdout and os.fstat(output).st_size:
+        return sum(result.stdout) / len(result.stdout)
+    failure = run.explain_failure(plan.step, result)
+    if failure.reason in INPUT_FAULTS:
+        return None
+    raise failure
+
+
+def _extract_last_frame(run: Run, request: ThumbnailRequest, output: int) -> ConversionPlan:
+    tail = max(0.0, (request.duration or 0.0) - TAIL_SECONDS)
+    for position in (survey.find_position(run, request.info, request.video, tail), Position(0.0)):
+        plan = plan_last_frame(request, position)
+        result = run.run_tool(plan.step, Files(run.source.fd, output))
+        if os.fstat(output).st_size:
+            run.log(f"{plan.summary}, the last frame")
+            return plan
+    raise run.explain_failure(plan.step, result)

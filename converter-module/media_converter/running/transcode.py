@@ -1,0 +1,215 @@
+"""Converts video and audio: plan, run, check copied streams, judge damage, verify."""
+
+from __future__ import annotations
+
+import os
+from typing import Final, NamedTuple
+
+from media_converter.contract import ExitReason, Output
+from media_converter.errors import ConversionError
+from media_converter.files import structure
+from media_converter.files.apetag import ape_tags
+from media_converter.options import AudioOptions, VideoOptions
+from media_converter.planning.audio import cover_step, plan_audio
+from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
+from media_converter.planning.video import choose_video, plan_video
+from media_converter.probing import ffprobe, isobmff, packets
+from media_converter.probing.decoded import Decoded, LogReader
+from media_converter.probing.media import MediaInfo
+from media_converter.probing.packets import PacketReader
+from media_converter.running import content, copies, damage, survey, verify
+from media_converter.running.process import Files, ProcessResult
+from media_converter.running.progress import Meter, max_plausible_duration
+from media_converter.running.run import Converted, Run, sha256
+
+# Pictures that are closer together are no gap.
+_MIN_GAP_SECONDS: Final = 1.0
+
+
+class Attempt(NamedTuple):
+    """One run of ffmpeg: its plan, what it printed and what it read."""
+
+    plan: ConversionPlan
+    result: ProcessResult
+    decoded: Decoded
+
+
+def convert_video(run: Run, options: VideoOptions) -> Converted:
+    """Convert to MP4."""
+    info = survey.probe(run)
+    video = choose_video(info)
+    position = survey.find_position(run, info, video, options.start) if options.start else None
+    trims = bool(options.start) or options.duration is not None
+    index = None if trims else survey.list_packets(run, info, video.stream_index)
+    last = index.durations[-1] if index is not None and index.durations else None
+    evidence = Evidence(_copyable(run, info, index), position, last_seconds=last)
+    while True:
+        plan = plan_video(info, options, run.limits, run.task.background, evidence)
+        attempt = _run(run, plan)
+        failed = copies.faults(run, attempt.plan, attempt.result, attempt.decoded, index)
+        for kind, why in failed.items():
+            run.log(f"the {kind} cannot be copied: {why}; encoding it")
+        known = evidence
+        evidence = _learn(evidence, failed, attempt.decoded)
+        if evidence == known:
+            break
+    return _finish(run, info, attempt, index)
+
+
+def convert_audio(run: Run, options: AudioOptions) -> Converted:
+    """Convert to MP3."""
+    info = survey.probe(run)
+    info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
+    cover = _cover(run, info)
+    copying = COPY_ALL
+    while True:
+        plan = plan_audio(info, options, run.limits, cover is not None, copying=copying)
+        attempt = _run(run, plan, cover)
+        failed = copies.faults(run, attempt.plan, attempt.result, attempt.decoded, None)
+        if not failed:
+            break
+        run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
+        copying = copying._replace(audio=False)
+    return _finish(run, info, attempt, None)
+
+
+def _learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evidence:
+    """What an attempt adds to the evidence. The next attempt can do better if this is anything."""
+    return evidence._replace(
+        copying=evidence.copying._replace(**dict.fromkeys(failed, False)),
+        size_varies=evidence.size_varies or "video" in decoded.reconfigured,
+        sound_varies=evidence.sound_varies or "audio" in decoded.reconfigured,
+    )
+
+
+def _copyable(run: Run, info: MediaInfo, index: PacketReader | None) -> Copying:
+    """What the structure of the input allows to copy."""
+    kinds = {b"vide": "video", b"soun": "audio"}
+    refused: dict[str, bool] = {}
+    for track in isobmff.tracks(run.read, run.source.size_bytes):
+        kind = kinds.get(track.handler)
+        if kind and (len(track.entries) != 1 or not track.plain_edits):
+            refused[kind] = False
+    if index is not None and (index.discarded or index.corrupt):
+        refused["video"] = False
+    return COPY_ALL._replace(**refused)
+
+
+def _cover(run: Run, info: MediaInfo) -> int | None:
+    """The descriptor of a JPEG of the attached picture, in memory. None if there is no cover."""
+    step = cover_step(info, run.limits)
+    if step is None:
+        return None
+    cover = os.memfd_create("cover", os.MFD_CLOEXEC)
+    result = run.run_tool(step, Files(run.source.fd, cover))
+    if result.exit_code == 0 and os.fstat(cover).st_size:
+        return cover
+    run.log("the cover cannot be decoded; the output has none")
+    return None
+
+
+def _run(run: Run, plan: ConversionPlan, cover: int | None = None) -> Attempt:
+    """Run ffmpeg. Raises ConversionError if it fails, unless it only failed to copy."""
+    run.log(plan.summary)
+    output = run.make_temporary()
+    os.ftruncate(output.fd, 0)
+    max_seconds = max_plausible_duration(plan.duration, run.source.size_bytes)
+    meter = Meter(plan.duration or None, run.on_progress, max_seconds)
+    reader = LogReader()
+    files = Files(run.source.fd, output.fd, cover)
+    result = run.run_tool(plan.step, files, meter, on_error_line=reader.add_line)
+    if result.exit_code != 0 and not (plan.copies_video or plan.copies_audio):
+        raise run.explain_failure(plan.step, result)
+    return Attempt(plan, result, reader.result())
+
+
+def _finish(run: Run, info: MediaInfo, attempt: Attempt, index: PacketReader | None) -> Converted:
+    """Judge what was lost, verify the output and describe it."""
+    plan = attempt.plan
+    output = run.make_temporary()
+    size_bytes = os.fstat(output.fd).st_size
+    losses = _losses(run, info, attempt, index)
+    found = None
+    if size_bytes:
+        found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
+    if not size_bytes or (plan.expected.container == "mp3" and not (found and found.duration)):
+        damage.judge(losses, run.task.damage)
+        raise _nothing(plan, size_bytes)
+    warnings = damage.judge(losses, run.task.damage)
+    missing = run.missing_bytes()
+    found, short = verify.check_media(
+        found, plan.expected, missing, attempt.result.stderr, run.task.damage.convert_anyway
+    )
+    if plan.expected.container == "mp4":
+        verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
+    content.check(run, info, plan, found)
+    warnings += short + _untold(info, plan)
+    for warning in warnings:
+        run.log(warning)
+    return Converted(_describe(plan, found, sha256(output.fd)), warnings)
+
+
+def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:
+    """The ConversionError for an output without content."""
+    if plan.start:
+        return ConversionError(
+            ExitReason.NOTHING_IN_RANGE, f"nothing can be read after start, {plan.start:g} s"
+        )
+    if size_bytes:
+        return ConversionError(ExitReason.INPUT_DAMAGED, "no audio sample can be decoded")
+    return ConversionError(
+        ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range"
+    )
+
+
+def _losses(
+    run: Run, info: MediaInfo, attempt: Attempt, index: PacketReader | None
+) -> tuple[damage.Loss, ...]:
+    plan, streams = attempt.plan, attempt.decoded.streams
+    found = []
+    if plan.video_index is not None and not plan.copies_video:
+        leading = index.leading if index else 0
+        video = damage.loss(
+            "pictures", streams.get(plan.video_index), attempt.decoded.corrupt, leading
+        )
+        found.append(video._replace(seconds=_missing_seconds(run, info, index)))
+    if plan.audio_index is not None and not plan.copies_audio:
+        found.append(damage.loss("packets of sound", streams.get(plan.audio_index), 0, 0))
+    return tuple(found)
+
+
+def _missing_seconds(run: Run, info: MediaInfo, index: PacketReader | None) -> float:
+    """The longest time without pictures that the input's index does not have."""
+    output = run.make_temporary().fd
+    if index is None or not os.fstat(output).st_size:
+        return 0.0
+    least = run.task.damage.max_seconds
+    written = survey.list_packets(run, info, 0, fd=output)
+    gaps = packets.gaps(sorted(written.times), least)
+    if not gaps:
+        return 0.0
+    return damage.longest_missing(packets.gaps(sorted(index.times), least - _MIN_GAP_SECONDS), gaps)
+
+
+def _untold(info: MediaInfo, plan: ConversionPlan) -> tuple[str, ...]:
+    """What the input has, but the output lacks because nothing can decode it."""
+    if plan.audio_index is not None or plan.expected.container != "mp4":
+        return ()
+    names = [name.removeprefix("audio ") for name in info.undecodable if name.startswith("audio")]
+    names += [stream.codec for stream in info.unread if stream.kind == "audio"]
+    if not names:
+        return ()
+    return (f"The output has no sound: there is no decoder for {', '.join(names)}.",)
+
+
+def _describe(plan: ConversionPlan, found: MediaInfo, digest: str) -> Output:
+    video = found.video[0] if found.video else None
+    return Output(
+        sha256=digest,
+        container=plan.expected.container,
+        video_codec=video.codec if video else None,
+        audio_codec=found.audio[0].codec if found.audio else None,
+        width=video.width if video else None,
+        height=video.height if video else None,
+        duration_seconds=found.duration,
+    )

@@ -1,0 +1,115 @@
+"""A time means what is on the screen then: in every container, also while a picture stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.converter.harness import THUMB, VIDEO, Converter
+from tests.converter.kitchen import X264, Kitchen, colour, tone
+from tests.converter.lab import Lab
+
+LONG = ("-g", "250", "-keyint_min", "250")
+H264 = (*X264, *LONG)
+HEVC = (
+    "-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
+    "-x265-params", "keyint=250:min-keyint=250:log-level=error",
+)  # fmt: skip
+MPEG2 = ("-c:v", "mpeg2video", "-q:v", "2", *LONG)
+CONTAINERS: dict[str, tuple[str, ...]] = {
+    "mp4": H264,
+    "mkv": H264,
+    "ts": H264,
+    "h264": H264,
+    "hevc": HEVC,
+    "vob": MPEG2,
+    "mpeg": MPEG2,
+    "m2v": MPEG2,
+    "avi": ("-c:v", "mpeg4", "-q:v", "2", *LONG),
+    "flv": (*H264, "-bf", "0"),
+    "ogv": ("-c:v", "libtheora", "-q:v", "9", "-g", "250"),
+    "mjpeg": ("-c:v", "mjpeg", "-q:v", "2"),
+}
+STEP = 20
+CLOCK = f"geq=lum='{STEP}+{STEP}*floor(T)':cb=128:cr=128"
+"""Pictures whose brightness tells the second."""
+
+
+def clock(kitchen: Kitchen, ending: str) -> str:
+    return kitchen.ffmpeg(
+        f"clock.{ending}", *colour("black", "64x48", seconds=10), "-vf",
+        f"{CLOCK},noise=alls=6:allf=t",
+        *CONTAINERS[ending],
+    )  # fmt: skip
+
+
+def second_of(lab: Lab, path: Path, at: float | None = None) -> int:
+    luma = lab.image(path).luma if at is None else lab.frame(path, at).luma
+    return round((luma * 219 / 255 + 16 - STEP) / STEP)
+
+
+@pytest.mark.parametrize("ending", CONTAINERS)
+def test_a_thumbnail_shows_its_second(
+    kitchen: Kitchen, converter: Converter, lab: Lab, ending: str
+) -> None:
+    source = clock(kitchen, ending)
+    for time in ("7.5", "9.7"):
+        run = converter.convert(THUMB, source, "out.png", time=time)
+        assert second_of(lab, run.path) == int(float(time)), f"{ending} at {time} s"
+
+
+@pytest.mark.parametrize("ending", ["mkv", "ts", "h264", "mpeg", "ogv", "mjpeg"])
+def test_a_part_starts_at_its_second(
+    kitchen: Kitchen, converter: Converter, lab: Lab, ending: str
+) -> None:
+    run = converter.convert(VIDEO, clock(kitchen, ending), "out.mp4", start=6, duration=3)
+    assert lab.media(run.path).duration == pytest.approx(3, abs=0.15)
+    assert [second_of(lab, run.path, at) for at in (0.1, 1.5, 2.5)] == [6, 7, 8]
+
+
+COLOURS = {"red": (254, 0, 0), "lime": (0, 254, 0), "blue": (0, 0, 254)}
+
+
+def slides(kitchen: Kitchen, name: str, *sound: str) -> str:
+    """Three pictures of ten seconds each."""
+    inputs = [part for word in COLOURS for part in colour(word, "64x48", 1, 10)]
+    graph = "[0][1][2]concat=n=3,select='not(mod(n,10))'[v]"
+    audio = ("-map", f"{len(COLOURS)}:a", *sound) if sound else ()
+    return kitchen.ffmpeg(
+        name, *inputs, *(tone(seconds=30) if sound else ()), "-filter_complex", graph, "-map",
+        "[v]", *audio, "-fps_mode", "vfr", *X264,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["slides.mp4", "slides.mkv", "talk.mp4", "talk.ts"])
+def test_a_picture_that_stands_is_on_the_screen(
+    kitchen: Kitchen, converter: Converter, lab: Lab, name: str
+) -> None:
+    source = slides(kitchen, name, *(("-c:a", "aac") if name.startswith("talk") else ()))
+    for time, wanted in ((0, "red"), (5, "red"), (15, "lime"), (19.5, "lime"), (29, "blue")):
+        run = converter.convert(THUMB, source, "out.png", time=str(time))
+        assert lab.image(run.path).share(COLOURS[wanted], 40) > 0.9, f"{wanted} at {time} s"
+
+
+def test_a_part_begins_with_the_picture_on_the_screen(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    source = slides(kitchen, "talk.mp4", "-c:a", "aac")
+    run = converter.convert(VIDEO, source, "out.mp4", start=5, duration=10)
+    assert lab.frame(run.path).share(COLOURS["red"], 40) > 0.9
+    assert lab.frame(run.path, 6).share(COLOURS["lime"], 40) > 0.9
+    assert lab.media(run.path).duration == pytest.approx(10, abs=0.3)
+
+
+def test_a_time_behind_a_wrap_of_the_clock(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    plain = clock(kitchen, "ts")
+    # 33 bits of 90 kHz end after 95443.7 s.
+    source = kitchen.ffmpeg(
+        "wrap.ts", "-i", plain, "-c", "copy", "-output_ts_offset", "95438", "-f", "mpegts"
+    )
+    for time in ("3.5", "8.5"):
+        run = converter.convert(THUMB, source, "out.png", time=time)
+        assert second_of(lab, run.path) == int(float(time))

@@ -1,0 +1,186 @@
+"""What packets, logs and headers say about a file, without any file."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError
+from media_converter.probing import nal, packets
+from media_converter.probing.decoded import LogReader, StreamCounts, without_details
+from media_converter.probing.encryption import by_structure
+from media_converter.probing.isobmff import Edit, Samples, Track
+from media_converter.probing.packets import Gap, PacketReader
+from media_converter.running.damage import Loss, judge, longest_missing, loss
+from media_converter.task import DamageLimits
+
+SPS, PPS = (
+    bytes.fromhex("6742c00cda05067e7c0440000003004000000c83c50aa8"),
+    bytes.fromhex("68ce0fc8"),
+)
+IDR = b"\x65\x88\x84" + b"\x11" * 40  # first macroblock 0, type 7, parameter set 0
+SLICE = b"\x41\x9a\x02" + b"\x22" * 40
+AVCC = (
+    b"avcC\x01\x42\xc0\x0c\xff\xe1" + struct.pack(">H", len(SPS)) + SPS
+    + b"\x01" + struct.pack(">H", len(PPS)) + PPS
+)  # fmt: skip
+
+
+def sized(*units: bytes) -> bytes:
+    return b"".join(struct.pack(">I", len(unit)) + unit for unit in units)
+
+
+def inspect(*samples: bytes, entries: int = 1) -> nal.Inspection:
+    data = b"".join(samples)
+    sizes = tuple(len(sample) for sample in samples)
+    offsets = tuple(sum(sizes[:i]) for i in range(len(sizes)))
+    track = Track(b"vide", ((b"avc1", AVCC),) * entries, (), Samples(sizes, offsets))
+    return nal.inspect(track, lambda offset, count: data[offset : offset + count])
+
+
+def test_intact_packets_have_no_fault() -> None:
+    assert inspect(sized(SPS, PPS, IDR), sized(SLICE)) == nal.Inspection()
+    assert inspect(sized(b"\x09\xf0", SPS, PPS + b"\0", IDR)).fault == ""
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        ((sized(IDR), bytes(50)), "packet 2 of 2 is damaged"),
+        ((sized(IDR)[:-1] + b"", sized(SLICE)), "is damaged"),
+        ((sized(IDR), sized(SLICE[:20] + bytes(9) + SLICE[20:])), "is damaged"),
+        ((sized(IDR), sized(b"\xc1" + SLICE[1:])), "is damaged"),
+        ((sized(IDR), sized(b"\x67\x64" + SPS[2:], IDR)), "changes the parameter sets"),
+        ((sized(IDR), sized(b"\x41\x9a\x52" + SLICE[3:], b"")), "is damaged"),
+        ((sized(IDR), sized(b"\x41\x99\x22" + SLICE[3:])), "damaged slice"),
+        ((sized(IDR), sized(SLICE, SLICE)), "2 pictures"),
+        ((sized(IDR), sized(b"\x09\xf0")), "0 pictures"),
+        ((sized(SLICE),), "not a key frame"),
+        ((b"",), "0 pictures"),
+    ],
+)
+def test_a_fault_is_found_without_decoding(samples: tuple[bytes, ...], words: str) -> None:
+    assert words in inspect(*samples).fault
+
+
+def test_two_configurations_are_a_fault() -> None:
+    assert "configuration" in inspect(sized(IDR), entries=2).fault
+
+
+def test_units_with_other_data_are_found_and_replaced() -> None:
+    secret = b"\x06\x05\x10GPS48.8577N002.2950E\x80"
+    found = inspect(sized(IDR), sized(secret, SLICE)).foreign
+    assert found == ((len(sized(IDR)) + 4, len(secret)),)
+    assert inspect(sized(IDR), sized(nal.filler(len(secret)), SLICE)) == nal.Inspection()
+    assert [len(nal.filler(size)) for size in (1, 2, 3, 100)] == [1, 2, 3, 100]
+
+
+SUMMARY = (
+    "[in#0/mov @ 0x1] [verbose]   Input stream #0:0 (video): 6000 packets read (9 bytes); "
+    "3953 frames decoded; 2047 decode errors; \n"
+    "[in#0/mov @ 0x1] [verbose]   Input stream #0:1 (audio): 300 packets read (9 bytes); \n"
+    "[in#1/mjpeg @ 0x1] [verbose]   Input stream #1:0 (video): 1 packets read (9 bytes); "
+)
+
+
+def test_the_counts_of_ffmpeg_are_read() -> None:
+    reader = LogReader()
+    log = (
+        "[vist#0:0/h264 @ 0x1] [warning] corrupt decoded frame\n"
+        "    Last message repeated 4 times\n"
+        "[h264 @ 0x1] [error] no frame!\n"
+        "    Last message repeated 70 times\n"
+        "[af#0:0 @ 0x1] [info] Reconfiguring filter graph because audio parameters changed to x\n"
+    )
+    for line in (log + SUMMARY).splitlines():
+        reader.add_line(line)
+    decoded = reader.result()
+    assert decoded.streams == {0: StreamCounts(6000, 3953, 2047), 1: StreamCounts(300)}
+    assert decoded.corrupt == 5
+    assert decoded.reconfigured == {"audio"}
+    assert without_details(log) == "[h264 @ 0x1] [error] no frame!"
+
+
+def test_what_is_lost_is_counted() -> None:
+    assert loss("pictures", StreamCounts(100, 100, 0), 0, 0).lost == 0
+    assert loss("pictures", StreamCounts(100, 60, 40), 0, 0).lost == 40
+    assert loss("pictures", StreamCounts(100, 97, 3), 5, 0).lost == 8
+    # Two fields make one frame, and nothing is wrong with that.
+    assert loss("pictures", StreamCounts(100, 50, 0), 0, 0).lost == 0
+    # Nobody can decode what comes before the first key picture.
+    assert loss("pictures", StreamCounts(100, 70, 30), 0, 30).lost == 0
+    assert loss("pictures", StreamCounts(100), 0, 0).lost == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "limits", "refused"),
+    [
+        (Loss("pictures", 10, 100), DamageLimits(), False),
+        (Loss("pictures", 11, 100), DamageLimits(), True),
+        (Loss("pictures", 11, 100), DamageLimits(max_percent=12), False),
+        (Loss("pictures", 1, 1000, 4.9), DamageLimits(), False),
+        (Loss("pictures", 1, 1000, 5.0), DamageLimits(), True),
+        (Loss("pictures", 1, 1000, 5.0), DamageLimits(max_seconds=6), False),
+        (Loss("pictures", 99, 100, 99.0), DamageLimits(convert_anyway=True), False),
+    ],
+)
+def test_both_limits_have_two_sides(found: Loss, limits: DamageLimits, refused: bool) -> None:
+    if refused:
+        with pytest.raises(ConversionError) as error:
+            judge((found,), limits)
+        assert error.value.reason is ExitReason.INPUT_DAMAGED
+        assert "spec.damagedInput" in error.value.message
+    else:
+        (warning,) = judge((found,), limits)
+        assert str(found.total) in warning
+        assert "\n" not in warning
+    assert judge((Loss("pictures", 0, 100),), limits) == ()
+
+
+def test_a_picture_that_stands_in_the_input_is_no_gap() -> None:
+    def gap(seconds: float) -> Gap:
+        return Gap(0.0, seconds)
+
+    assert longest_missing([], [gap(6.0)]) == 6.0
+    assert longest_missing([gap(6.5)], [gap(6.0)]) == 0.0
+    assert longest_missing([gap(6.0)], [gap(6.0), gap(7.5)]) == 7.5
+    assert longest_missing([gap(30.0), gap(6.0)], [gap(6.2)]) == 0.0
+
+
+def test_packets_are_listed_in_the_order_of_the_screen() -> None:
+    reader = PacketReader()
+    for line in (
+        "0,0.000000,0.000000,0.040000,K__",
+        "0,0.120000,0.040000,0.040000,___,",
+        "0,0.040000,0.080000,N/A,_D_",
+        "0,N/A,0.080000,0.040000,__C",
+        "0,N/A,N/A,0.040000,___",
+        "",
+    ):
+        reader.add_line(line)
+    assert [picture.time for picture in reader.pictures()] == [0.0, 0.04, 0.08, 0.12]
+    assert (reader.packets, reader.discarded, reader.corrupt, reader.untimed) == (5, 1, 1, 1)
+    assert reader.leading == 0
+    assert packets.gaps([0.0, 1.0, 8.0], 5.0) == [Gap(1.0, 8.0)]
+
+
+def test_an_edit_list_that_plays_everything_once_is_plain() -> None:
+    def plain(*edits: Edit) -> bool:
+        return Track(b"vide", (), edits).plain_edits
+
+    assert plain()
+    assert plain(Edit(500, -1, 1), Edit(3000, 1024, 1))
+    assert not plain(Edit(500, 0, 1), Edit(3000, 51200, 1))
+    assert not plain(Edit(500, 0, 0))
+
+
+def test_a_scrambled_transport_stream_is_recognized() -> None:
+    def stream(flags: int) -> bytes:
+        packet = bytes([0x47, 0x01, 0x00, flags | 0x10]) + bytes(184)
+        return packet * 20
+
+    for flags, wanted in ((0x00, False), (0x80, True), (0xC0, True)):
+        data = stream(flags)
+        assert by_structure(lambda at, n, data=data: data[at : at + n], len(data)) == wanted  # type: ignore[misc]
