@@ -136,8 +136,7 @@ class Worker:
         key, number = conversion.key, latest_attempt_number(conversion, children)
         mine = children.of_attempt(number)
         try:
-            if not mine.jobs:
-                # Also if there is a pod: its mark counts only if its Job does not exist.
+            if not mine.jobs and not mine.pods:
                 job = await self._cluster.get_job(key.namespace, job_name(key.uid, number))
                 self._store.adopt_if_own(key, job)
             elif any(job.finished for job in mine.jobs) and not any(

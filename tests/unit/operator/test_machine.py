@@ -233,7 +233,7 @@ class Machine(RuleBasedStateMachine):
         if conversion.finished or awaits_attempt(conversion, children):
             return
         mine = children.of_attempt(latest_attempt_number(conversion, children))
-        if not mine.jobs:
+        if not mine.jobs and not mine.pods:
             self.look_up(Resource.JOBS, uid)
         elif any(job.finished for job in mine.jobs) and not any(p.terminated for p in mine.pods):
             self.look_up(Resource.PODS, uid)
