@@ -72,7 +72,9 @@ fuzz-converter: tools ## convert 5000 mutated files with the converter's image (
 	@hack/images
 	@CONVERTER_FUZZ_FILES=5000 $(PYTEST) tests/converter/test_fuzz.py
 
-faults: tools ## drain and lose nodes, freeze operators, break connections, on two workers (long)
+faults: tools ## lose nodes, freeze operators, break connections, attack the HTTP API (long)
+	@hack/docker
+	@hack/images
 	@$(PYTEST) tests/faults
 
 chaos: faults ## run faults, then 300 conversions while pods, nodes and the operator fail (long)

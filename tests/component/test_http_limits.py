@@ -290,6 +290,11 @@ async def test_without_file_descriptors_the_server_goes_on(api: FakeApi, tmp_pat
         with attacker(gateway.port) as crowd:
             await crowd.open(200)
             await served_within(client, 10)
+        # Even fewer, while it runs: not one connection can be accepted.
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (5, 64))
+        with pytest.raises(httpx.TimeoutException):
+            await client.get("/healthz", timeout=1)
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (64, 64))
         await served_within(client, 10)
         gateway.process.terminate()
         await asyncio.wait_for(gateway.process.wait(), 30)
@@ -297,6 +302,7 @@ async def test_without_file_descriptors_the_server_goes_on(api: FakeApi, tmp_pat
         assert len(lines) < 20, "no line for each connection"
         (counts,) = [entry["counts"] for line in lines if "counts" in (entry := json.loads(line))]
         assert sum(counts.values()) >= 100, "but their number"
+        assert 1 <= counts["not accepted: Too many open files"] <= 100, "it pauses between"
 
 
 async def test_memory_stays_within_the_limit_and_others_are_served(
