@@ -45,6 +45,9 @@ class ExitReason(StrEnum):
     OUTPUT_IS_INPUT = "OutputIsInput"
     INVALID_OPTIONS = "InvalidOptions"
     NEEDS_MEMORY = "NeedsMemory"
+    OUTPUT_TOO_LARGE = "OutputTooLarge"
+    DECODER_CRASHED = "DecoderCrashed"
+    OUTPUT_EXISTS = "OutputExists"
     # The environment is at fault. Another run may succeed.
     INPUT_UNREADABLE = "InputUnreadable"
     OUTPUT_NOT_WRITABLE = "OutputNotWritable"
@@ -77,6 +80,9 @@ EXIT_CODES: Final = MappingProxyType(
         ExitReason.OUTPUT_IS_INPUT: 21,
         ExitReason.INVALID_OPTIONS: 22,
         ExitReason.NEEDS_MEMORY: 23,
+        ExitReason.OUTPUT_TOO_LARGE: 24,
+        ExitReason.DECODER_CRASHED: 25,
+        ExitReason.OUTPUT_EXISTS: 26,
         ExitReason.INPUT_UNREADABLE: 40,
         ExitReason.OUTPUT_NOT_WRITABLE: 41,
         ExitReason.DISK_FULL: 42,

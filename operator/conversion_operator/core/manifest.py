@@ -257,6 +257,7 @@ def _environment(
             if spec.overwrite is False
             else {}
         ),
+        "MAX_OUTPUT_BYTES": str(policy.max_output),
     }
     # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
