@@ -80,9 +80,9 @@ EXIT_CODES: Final = MappingProxyType(
         ExitReason.OUTPUT_IS_INPUT: 21,
         ExitReason.INVALID_OPTIONS: 22,
         ExitReason.NEEDS_MEMORY: 23,
-        ExitReason.OUTPUT_TOO_LARGE: 24,
-        ExitReason.DECODER_CRASHED: 25,
-        ExitReason.OUTPUT_EXISTS: 26,
+        ExitReason.OUTPUT_TOO_LARGE: 30,
+        ExitReason.DECODER_CRASHED: 31,
+        ExitReason.OUTPUT_EXISTS: 32,
         ExitReason.INPUT_UNREADABLE: 40,
         ExitReason.OUTPUT_NOT_WRITABLE: 41,
         ExitReason.DISK_FULL: 42,
@@ -134,8 +134,9 @@ class Progress(NamedTuple):
 class Report(NamedTuple):
     """The termination message of a run. Success requires ``final`` and the reason Completed.
 
-    ``output_size`` is in bytes. If the report of an ended run is not final, the run was killed.
-    Then ``logs`` and ``progress`` are its last known state.
+    ``output_size`` is in bytes. ``landlock_abi`` is the version of the Landlock that confined the
+    tools: 0 if the kernel has none, None if no tool was about to run. If the report of an ended run
+    is not final, the run was killed. Then ``logs`` and ``progress`` are its last known state.
     """
 
     final: bool
@@ -145,6 +146,7 @@ class Report(NamedTuple):
     output: Output | None = None
     progress: Progress = Progress()
     logs: str = ""
+    landlock_abi: int | None = None
 
 
 _OUTPUT_KEYS = (
@@ -179,6 +181,7 @@ def dump_report(report: Report) -> bytes:
             "outputSize": report.output_size,
             "output": _to_json(report.output, _OUTPUT_KEYS) if report.output else None,
             "progress": _to_json(report.progress, _PROGRESS_KEYS),
+            "landlockABI": report.landlock_abi,
             "logs": logs,
         }
         text = json.dumps({k: v for k, v in body.items() if v not in (None, "", {})})
@@ -218,6 +221,7 @@ def parse_report(text: str) -> Report | None:
                 eta_seconds=_whole(progress.get("etaSeconds")),
             ),
             logs=str(body.get("logs", "")),
+            landlock_abi=_whole(body.get("landlockABI")),
         )
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from media_converter.contract import INPUT_FAULTS, ExitReason, Output, Progress
-from media_converter.errors import ConversionError
-from media_converter.files import jpeg, paths, still, structure, temporary
+from media_converter.errors import ConversionError, from_os_error
+from media_converter.files import jpeg, paths, publish, still, structure, temporary
 from media_converter.files.apetag import ape_tags
+from media_converter.files.digest import sha256
 from media_converter.files.paths import Input, Target
+from media_converter.files.space import check_free_space
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
 from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
@@ -28,7 +31,8 @@ from media_converter.planning.thumbnail import (
 from media_converter.planning.video import choose_video, plan_video, refuse_if_needs_dolby_vision
 from media_converter.probing import ffprobe, vipsheader
 from media_converter.probing.media import MediaInfo
-from media_converter.running import image_input, verify
+from media_converter.running import endings, image_input, verify
+from media_converter.running.existing import Result, find_published
 from media_converter.running.failures import explain, is_too_large
 from media_converter.running.folding import fold
 from media_converter.running.process import Files, ProcessResult, Runner
@@ -37,14 +41,6 @@ from media_converter.step import Step
 from media_converter.task import Task
 
 _MAX_TOOL_LINES: Final = 12
-_HASH_CHUNK: Final = 1 << 20
-
-
-class Result(NamedTuple):
-    """A finished output: its size and the properties that were probed."""
-
-    size_bytes: int
-    output: Output
 
 
 class Run(NamedTuple):
@@ -70,12 +66,16 @@ class Run(NamedTuple):
         """
         files = files or Files(self.source.fd)
         output = files.output
+        on_tick = None if output is None else partial(check_free_space, output)
+        if on_tick:
+            on_tick()
         kills = oom_kills()
         result = self.runner.run(
             step,
             files=files,
             on_line=meter.add_line if meter else None,
             activity=(lambda: (meter.state, _modified(output))) if meter else None,
+            on_tick=on_tick,
         )
         for line in fold(result.stderr.splitlines(), _MAX_TOOL_LINES):
             self.log(f"{step.name}: {line}")
@@ -84,6 +84,11 @@ class Run(NamedTuple):
                 ExitReason.OUT_OF_MEMORY,
                 f"the {step.name} step needed more memory than the limit allows",
             )
+        if endings.has_crashed(result):
+            self.log(f"the sha256 of the input is {sha256(self.source.fd, self.runner.check)}")
+            raise endings.crashed(step.name, result)
+        if endings.exceeded_file_size(result):
+            raise endings.output_too_large(self.task.max_output_bytes)
         return result
 
     def explain_failure(self, step: Step, result: ProcessResult) -> ConversionError:
@@ -114,6 +119,9 @@ def convert_file(
 ) -> Result:
     """Convert one file. If this raises ConversionError, the output path is unchanged."""
     root = paths.open_root(workspace)
+    if not task.overwrites and (published := find_published(root, task, runner)):
+        log("an earlier attempt has published the output")
+        return published
     source = paths.open_input(root, task.input_file)
     paths.check_not_input(root, task.output_file, source)
     temporaries: list[Temporary] = []
@@ -127,13 +135,30 @@ def convert_file(
     try:
         output = _convert(run)
         source.check_unchanged()
-        size_bytes = os.fstat(temporaries[0].fd).st_size
-        temporaries[0].commit()
+        result = Result(os.fstat(temporaries[0].fd).st_size, output)
+        if result.size_bytes > task.max_output_bytes:
+            raise endings.output_too_large(task.max_output_bytes)
+        while not _publish(temporaries[0], task, runner, output.sha256):
+            # A file has that name now. If somebody removes it meanwhile, try again.
+            if published := find_published(root, task, runner):
+                temporaries[0].discard()
+                return published
     except BaseException:
         for temporary_file in temporaries:
             temporary_file.discard()
         raise
-    return Result(size_bytes, output)
+    return result
+
+
+def _publish(temporary_file: Temporary, task: Task, runner: Runner, digest: str) -> bool:
+    """Give the output its name. False if that name exists and must not be replaced."""
+    if not task.overwrites and task.conversion_uid:
+        publish.mark(temporary_file.fd, publish.Mark(task.conversion_uid, digest))
+    try:
+        runner.wait_for(partial(os.fsync, temporary_file.fd))
+    except OSError as error:
+        raise from_os_error(error, "putting the output in place") from error
+    return temporary_file.commit(overwrites=task.overwrites)
 
 
 def _temporary(target: Target, log: Callable[[str], None]) -> Temporary:
@@ -198,7 +223,7 @@ def _transcode(run: Run, plan: ConversionPlan, cover: int | None = None) -> Outp
     found = verify.check_media(found, plan.expected, run.missing_bytes(), result.stderr)
     if plan.expected.container == "mp4":
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
-    return _describe(plan, found, _sha256(output.fd))
+    return _describe(plan, found, sha256(output.fd, run.runner.check))
 
 
 def _thumbnail(run: Run, options: ThumbnailOptions) -> Output:
@@ -274,7 +299,7 @@ def _image(run: Run, options: ImageOptions) -> Output:
     run.log(plan.summary)
     output = run.make_temporary()
     prepared = image_input.prepare(run, run.source.fd, run.source.size_bytes, facts)
-    result = run.run_tool(plan.step, Files(prepared.fd, output.fd, prepared.profile))
+    result = _run_image_tool(run, plan.step, Files(prepared.fd, output.fd, prepared.profile))
     if result.exit_code != 0:
         result = _convert_without_end_mark(run, plan.step, output.fd, prepared.profile) or result
     if result.exit_code != 0:
@@ -294,7 +319,7 @@ def _convert_without_end_mark(
         return None
     os.ftruncate(output, 0)
     os.lseek(output, 0, os.SEEK_SET)
-    result = run.run_tool(refusing_warnings(step), Files(copy, output, profile))
+    result = _run_image_tool(run, refusing_warnings(step), Files(copy, output, profile))
     # For the last rows, the loader only warns.
     is_complete = result.exit_code == 0 and "premature end" not in result.stderr
     return result if is_complete else None
@@ -306,12 +331,25 @@ def _probe_image(run: Run) -> image_input.ImageFacts:
     if facts:
         return facts
     step = vipsheader.step()
-    result = run.run_tool(step)
+    result = _run_image_tool(run, step, Files(run.source.fd))
     canvas_pixels = structure.gif_canvas_pixels(run.read)
     info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
     if info is None:
         raise run.explain_failure(step, result)
     return image_input.examine(run.read, info)
+
+
+def _run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:
+    """Run a tool of libvips, which prints no progress. If it takes too long, it is the image."""
+    try:
+        return run.run_tool(step, files)
+    except ConversionError as error:
+        if error.reason is not ExitReason.STALLED:
+            raise
+        raise ConversionError(
+            ExitReason.INPUT_DAMAGED,
+            f"the image cannot be decoded within {run.task.stall_seconds:g} s",
+        ) from error
 
 
 def _probe(run: Run) -> MediaInfo:
@@ -342,15 +380,6 @@ def _modified(fd: int | None) -> int:
     ffmpeg prints no progress while it moves the moov box to the front, but it writes the file.
     """
     return 0 if fd is None else os.fstat(fd).st_mtime_ns
-
-
-def _sha256(fd: int) -> str:
-    digest = hashlib.sha256()
-    offset = 0
-    while data := os.pread(fd, _HASH_CHUNK, offset):
-        digest.update(data)
-        offset += len(data)
-    return digest.hexdigest()
 
 
 def _describe(plan: ConversionPlan, found: MediaInfo, sha256: str) -> Output:

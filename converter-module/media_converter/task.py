@@ -12,6 +12,7 @@ from media_converter.options import FORMATS, OptionError, Options, extensions_of
 
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
+DEFAULT_MAX_OUTPUT_BYTES: Final = 100 * 1024**3
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 DEFAULT_BACKGROUND: Final = "FFFFFF"
 
@@ -20,6 +21,8 @@ class Task(NamedTuple):
     """One conversion to do. Paths are relative to the root of the workspace.
 
     ``output_format`` is one of the values in options.FORMATS. ``background`` is a colour as RRGGBB.
+    If ``overwrites`` is False, an existing output is never replaced. Attempts of the same
+    conversion have the same ``conversion_uid``.
     """
 
     id: str
@@ -30,6 +33,9 @@ class Task(NamedTuple):
     options: Options
     timeout_seconds: float
     stall_seconds: float
+    max_output_bytes: int
+    overwrites: bool
+    conversion_uid: str
     background: str
 
 
@@ -55,6 +61,9 @@ def read_task(environment: Mapping[str, str]) -> Task:
         options=options,
         timeout_seconds=_seconds(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
         stall_seconds=_seconds(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
+        max_output_bytes=_bytes(environment, "MAX_OUTPUT_BYTES", DEFAULT_MAX_OUTPUT_BYTES),
+        overwrites=_truth(environment, "OVERWRITE", default=True),
+        conversion_uid=environment.get("CONVERSION_UID", ""),
         background=_background(environment.get("BACKGROUND", "")),
     )
 
@@ -93,6 +102,24 @@ def _seconds(environment: Mapping[str, str], name: str, default: int) -> float:
     if text.isascii() and text.isdigit() and 0 < int(text) <= 10_000_000:
         return int(text)
     raise _invalid(f"{name} must be whole seconds, more than 0")
+
+
+def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 63:
+        return int(text)
+    raise _invalid(f"{name} must be a whole number of bytes, more than 0")
+
+
+def _truth(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if text in ("true", "false"):
+        return text == "true"
+    raise _invalid(f"{name} must be true or false")
 
 
 def _background(text: str) -> str:
