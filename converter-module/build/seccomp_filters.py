@@ -21,12 +21,9 @@ from typing import Final, NamedTuple
 
 # include/uapi/linux/audit.h
 ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-# Programs of the x32 ABI use numbers from here on, with the architecture of x86-64.
-X32_BIT: Final = 0x40000000
 
 LOAD: Final = 0x20
 JUMP_IF_EQUAL: Final = 0x15
-JUMP_IF_AT_LEAST: Final = 0x35
 JUMP_IF_ANY_BIT: Final = 0x45
 RETURN: Final = 0x06
 NUMBER_OFFSET: Final = 0
@@ -139,8 +136,6 @@ def compile_filter(rules: Rules, numbers: Mapping[str, int], machine: str) -> by
         _return(KILL_PROCESS),
         _load(NUMBER_OFFSET),
     ]
-    if machine == "x86_64":
-        program += [_jump(JUMP_IF_AT_LEAST, X32_BIT, otherwise=1), _return(ENOSYS)]
     for name, rule in rules.items():
         if name in numbers:
             body = [_return(ALLOW)] if rule is None else list(_rule_body(rule))

@@ -106,7 +106,7 @@ def run(program: bytes, number: int, *arguments: int, architecture: int = X86_64
         elif code == 0x06:
             return int(value)
         else:
-            tests = {0x15: loaded == value, 0x35: loaded >= value, 0x45: bool(loaded & value)}
+            tests = {0x15: loaded == value, 0x45: bool(loaded & value)}
             place += then if tests[code] else otherwise
 
 
