@@ -1,12 +1,15 @@
 # The images of the operator and of the HTTP API: one file, as they differ in their packages and
 # programs only. hack/images builds each with PROGRAM=operator or PROGRAM=gateway; the build context
-# is the project's root (see .dockerignore).
+# is the project's root (see .dockerignore). The last stage has no shell and no package manager.
 ARG PROGRAM
 
+# A base image may lack copyright files. Installing a package again brings its file back.
 FROM debian:trixie-slim AS base
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* /usr/share/doc /usr/share/man
+    && dpkg-query -W -f '${Package}\n' | while read -r package; do \
+        [ -e "/usr/share/doc/$package/copyright" ] || echo "$package"; \
+    done | xargs -r apt-get install -y --reinstall --no-install-recommends
 
 FROM base AS packages
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-pip
@@ -44,8 +47,15 @@ COPY gateway/converter_gateway /app/converter_gateway
 COPY converter-module/media_converter /app/media_converter
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app
 
-FROM base AS runtime
+FROM base AS files
 COPY --from=packages /packages /packages
+COPY converter-module/build/closure.py hack/python_image.py /build/
+RUN python3 /build/python_image.py /image
+
+FROM scratch AS runtime
+COPY --from=files /image /
+COPY --from=packages /packages /packages
+ENV PATH=/usr/bin
 ENV PYTHONPATH=/app:/packages PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 

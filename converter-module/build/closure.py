@@ -2,7 +2,7 @@
 
 These are the programs and plug-ins with the libraries that ldd lists, and the Python modules that
 the package imports. For each Debian package that a file belongs to, copies the status entry, which
-scanners read, and the copyright file.
+scanners read, and the copyright file with the licences that it refers to. ffmpeg gets an entry too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ PROGRAMS = (
 # Of libvips' modules only HEIF: the others read formats that the converter refuses.
 PLUGINS = ("vips-modules-*/vips-heif.so", "libheif/plugins/*.so")
 CONVERTER = pathlib.Path("/opt/converter")
+# The ffmpeg that is built for this image: its status entry, copyright file and licence.
+FFMPEG = pathlib.Path("/opt/ffmpeg/package")
+STATUS = "var/lib/dpkg/status.d"
+INFO = pathlib.Path("/var/lib/dpkg/info")
+DOCUMENTS = pathlib.Path("/usr/share/doc")
+# The texts of the GPL and other licences, which Debian's copyright files refer to.
+LICENCES = pathlib.Path("/usr/share/common-licenses")
 # Modules that the interpreter imports in addition to those that the converter names.
 MORE_MODULES = ("encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8")
 FOLDERS = ("tmp", "workspace", "proc", "sys", "dev", "etc")
@@ -32,11 +39,7 @@ FOLDERS = ("tmp", "workspace", "proc", "sys", "dev", "etc")
 
 def main(image: pathlib.Path) -> None:
     """Fill ``image``."""
-    for folder in FOLDERS:
-        (image / folder).mkdir(parents=True, exist_ok=True)
-    (image / "tmp").chmod(0o1777)
-    for link in ("lib", "lib64", "bin"):
-        (image / link).symlink_to(f"usr/{link}")
+    make_folders(image)
     interpreter = os.path.realpath("/usr/bin/python3")
     files = {*PROGRAMS, interpreter, "/usr/bin/python3"}
     for pattern in PLUGINS:
@@ -57,6 +60,18 @@ def main(image: pathlib.Path) -> None:
     compile_all(image)
     subprocess.run(["ldconfig", "-r", str(image)], check=True)
     describe(files | modules, image)
+    shutil.copy(FFMPEG / "status", image / STATUS / "ffmpeg")
+    for name in ("copyright", "COPYING.GPLv2"):
+        copy_document(FFMPEG / name, image, "ffmpeg")
+
+
+def make_folders(image: pathlib.Path) -> None:
+    """Make the folders that every container needs, and Debian's links to folders in /usr."""
+    for folder in FOLDERS:
+        (image / folder).mkdir(parents=True, exist_ok=True)
+    (image / "tmp").chmod(0o1777)
+    for link in ("lib", "lib64", "bin"):
+        (image / link).symlink_to(f"usr/{link}")
 
 
 def imported_modules(interpreter: str) -> set[str]:
@@ -113,26 +128,39 @@ def compile_all(image: pathlib.Path) -> None:
 
 
 def describe(files: set[str], image: pathlib.Path) -> None:
-    """Copy status entry and copyright file of every Debian package that ``files`` belong to."""
+    """Copy what is known about every Debian package that ``files`` belong to.
+
+    This is its status entry, the checksums of its files, and its copyright file.
+    """
     owners = {
         line: listing.stem
-        for listing in pathlib.Path("/var/lib/dpkg/info").glob("*.list")
+        for listing in INFO.glob("*.list")
         for line in listing.read_text().splitlines()
     }
     names = {alias for name in files for alias in (name, os.path.realpath(name), f"/usr{name}")} | {
         name.removeprefix("/usr") for name in files
     }
-    status = image / "var/lib/dpkg/status.d"
+    packages = sorted({owners[name] for name in names if name in owners})
+    status = image / STATUS
     status.mkdir(parents=True)
-    for package in sorted({owners[name] for name in names if name in owners}):
+    for package in packages:
+        plain = package.partition(":")[0]
         printed = subprocess.run(
             ["dpkg-query", "-s", package], capture_output=True, text=True, check=True
         ).stdout
-        plain = package.partition(":")[0]
         (status / plain).write_text(printed)
-        copyright_file = pathlib.Path(f"/usr/share/doc/{plain}/copyright")
-        if copyright_file.is_file():
-            copy(copyright_file, image)
+        sums = INFO / f"{package}.md5sums"
+        if sums.is_file():
+            shutil.copy(sums, status / f"{plain}.md5sums")
+        copy_document(DOCUMENTS / plain / "copyright", image, plain)
+    shutil.copytree(LICENCES, image / LICENCES.relative_to("/"), symlinks=True)
+
+
+def copy_document(source: pathlib.Path, image: pathlib.Path, package: str) -> None:
+    """Copy a file to the folder with the documents of a package."""
+    folder = image / DOCUMENTS.relative_to("/") / package
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, folder)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,9 @@ class ExitReason(StrEnum):
     INVALID_OPTIONS = "InvalidOptions"
     NEEDS_MEMORY = "NeedsMemory"
     ENCRYPTED = "Encrypted"
+    OUTPUT_TOO_LARGE = "OutputTooLarge"
+    DECODER_CRASHED = "DecoderCrashed"
+    OUTPUT_EXISTS = "OutputExists"
     # The environment is at fault. Another run may succeed.
     INPUT_UNREADABLE = "InputUnreadable"
     OUTPUT_NOT_WRITABLE = "OutputNotWritable"
@@ -90,6 +93,9 @@ EXIT_CODES: Final = MappingProxyType(
         ExitReason.INVALID_OPTIONS: 22,
         ExitReason.NEEDS_MEMORY: 23,
         ExitReason.ENCRYPTED: 24,
+        ExitReason.OUTPUT_TOO_LARGE: 30,
+        ExitReason.DECODER_CRASHED: 31,
+        ExitReason.OUTPUT_EXISTS: 32,
         ExitReason.INPUT_UNREADABLE: 40,
         ExitReason.OUTPUT_NOT_WRITABLE: 41,
         ExitReason.DISK_FULL: 42,
@@ -142,8 +148,9 @@ class Report(NamedTuple):
     """The termination message of a run. Success requires ``final`` and the reason Completed.
 
     ``output_size`` is in bytes. ``warnings`` says, in sentences, what the output lacks of the
-    input. If the report of an ended run is not final, the run was killed. Then ``logs`` and
-    ``progress`` are its last known state.
+    input. ``landlock_abi`` is the version of the Landlock that confined the tools: 0 if the kernel
+    has none, None if no tool was about to run. If the report of an ended run is not final, the run
+    was killed. Then ``logs`` and ``progress`` are its last known state.
     """
 
     final: bool
@@ -154,6 +161,7 @@ class Report(NamedTuple):
     progress: Progress = Progress()
     logs: str = ""
     warnings: tuple[str, ...] = ()
+    landlock_abi: int | None = None
 
 
 _OUTPUT_KEYS = (
@@ -189,6 +197,7 @@ def dump_report(report: Report) -> bytes:
             "output": _to_json(report.output, _OUTPUT_KEYS) if report.output else None,
             "progress": _to_json(report.progress, _PROGRESS_KEYS),
             "warnings": [text[:MAX_WARNING_LENGTH] for text in report.warnings[:MAX_WARNINGS]],
+            "landlockABI": report.landlock_abi,
             "logs": logs,
         }
         text = json.dumps({k: v for k, v in body.items() if v not in (None, "", {}, [])})
@@ -229,6 +238,7 @@ def parse_report(text: str) -> Report | None:
             ),
             logs=str(body.get("logs", "")),
             warnings=_texts(body.get("warnings") or []),
+            landlock_abi=_whole(body.get("landlockABI")),
         )
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
-from media_converter.contract import Output, Progress
-from media_converter.files import paths, still, structure, temporary
+from media_converter.contract import ExitReason, Output, Progress
+from media_converter.errors import ConversionError, from_os_error
+from media_converter.files import paths, publish, still, structure, temporary
 from media_converter.files.paths import Target
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits
@@ -16,19 +17,12 @@ from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions
 from media_converter.planning.image import plan_image, refusing_warnings
 from media_converter.planning.plan import ConversionPlan
 from media_converter.probing import vipsheader
-from media_converter.running import image_input, thumbnail, transcode, verify
+from media_converter.running import endings, image_input, thumbnail, transcode, verify
+from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Files, ProcessResult, Runner
 from media_converter.running.run import Converted, Run, refuse_playlists_and_documents
 from media_converter.step import Step
 from media_converter.task import Task
-
-
-class Result(NamedTuple):
-    """A finished output: its size, its probed properties, and warnings about its input."""
-
-    size_bytes: int
-    output: Output
-    warnings: tuple[str, ...] = ()
 
 
 def convert_file(
@@ -41,6 +35,9 @@ def convert_file(
 ) -> Result:
     """Convert one file. If this raises ConversionError, the output path is unchanged."""
     root = paths.open_root(workspace)
+    if not task.overwrites and (published := find_published(root, task, runner)):
+        log("an earlier attempt has published the output")
+        return published
     source = paths.open_input(root, task.input_file)
     paths.check_not_input(root, task.output_file, source)
     temporaries: list[Temporary] = []
@@ -54,13 +51,30 @@ def convert_file(
     try:
         converted = _convert(run)
         source.check_unchanged()
-        size_bytes = os.fstat(temporaries[0].fd).st_size
-        temporaries[0].commit()
+        result = Result(os.fstat(temporaries[0].fd).st_size, converted.output, converted.warnings)
+        if result.size_bytes > task.max_output_bytes:
+            raise endings.output_too_large(task.max_output_bytes)
+        while not _publish(temporaries[0], task, runner, converted.output.sha256):
+            # A file has that name now. If somebody removes it meanwhile, try again.
+            if published := find_published(root, task, runner):
+                temporaries[0].discard()
+                return published
     except BaseException:
         for temporary_file in temporaries:
             temporary_file.discard()
         raise
-    return Result(size_bytes, converted.output, converted.warnings)
+    return result
+
+
+def _publish(temporary_file: Temporary, task: Task, runner: Runner, digest: str) -> bool:
+    """Give the output its name. False if that name exists and must not be replaced."""
+    if not task.overwrites and task.conversion_uid:
+        publish.mark(temporary_file.fd, publish.Mark(task.conversion_uid, digest))
+    try:
+        runner.wait_for(partial(os.fsync, temporary_file.fd))
+    except OSError as error:
+        raise from_os_error(error, "putting the output in place") from error
+    return temporary_file.commit(overwrites=task.overwrites)
 
 
 def _temporary(target: Target, log: Callable[[str], None]) -> Temporary:
@@ -96,7 +110,7 @@ def _image(run: Run, options: ImageOptions) -> Output:
     run.log(plan.summary)
     output = run.make_temporary()
     prepared = image_input.prepare(run, run.source.fd, run.source.size_bytes, facts)
-    result = run.run_tool(plan.step, Files(prepared.fd, output.fd, prepared.profile))
+    result = _run_image_tool(run, plan.step, Files(prepared.fd, output.fd, prepared.profile))
     if result.exit_code != 0:
         result = _convert_without_end_mark(run, plan.step, output.fd, prepared.profile) or result
     if result.exit_code != 0:
@@ -116,7 +130,7 @@ def _convert_without_end_mark(
         return None
     os.ftruncate(output, 0)
     os.lseek(output, 0, os.SEEK_SET)
-    result = run.run_tool(refusing_warnings(step), Files(copy, output, profile))
+    result = _run_image_tool(run, refusing_warnings(step), Files(copy, output, profile))
     # For the last rows, the loader only warns.
     is_complete = result.exit_code == 0 and "premature end" not in result.stderr
     return result if is_complete else None
@@ -128,12 +142,25 @@ def _probe_image(run: Run) -> image_input.ImageFacts:
     if facts:
         return facts
     step = vipsheader.step()
-    result = run.run_tool(step)
+    result = _run_image_tool(run, step, Files(run.source.fd))
     canvas_pixels = structure.gif_canvas_pixels(run.read)
     info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
     if info is None:
         raise run.explain_failure(step, result)
     return image_input.examine(run.read, info)
+
+
+def _run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:
+    """Run a tool of libvips, which prints no progress. If it takes too long, it is the image."""
+    try:
+        return run.run_tool(step, files)
+    except ConversionError as error:
+        if error.reason is not ExitReason.STALLED:
+            raise
+        raise ConversionError(
+            ExitReason.INPUT_DAMAGED,
+            f"the image cannot be decoded within {run.task.stall_seconds:g} s",
+        ) from error
 
 
 def _describe_image(plan: ConversionPlan, fd: int) -> Output:

@@ -1,4 +1,6 @@
-"""Reads the CPU and memory limits of this container from its control group, version 1 or 2.
+"""Reads the CPU and memory limits of this container, and limits the size of files.
+
+The limits of the container come from its control group, version 1 or 2.
 
 By default, tools start one thread per core of the host. A pod with one CPU on a host with 64 cores
 would run 64 encoder threads, which need too much memory. So every tool gets a thread count.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -16,6 +19,7 @@ MAX_THREADS: Final = 16
 
 # Version 1 writes a number near 2**63 if there is no limit.
 _NO_LIMIT: Final = 1 << 60
+_SMALLEST_FILE_SIZE_LIMIT: Final = 65_536
 
 ReadText = Callable[[str], str | None]
 
@@ -52,6 +56,20 @@ def oom_kills(read: ReadText = read_text) -> int:
         if key == "oom_kill":
             return _number(value) or 0
     return 0
+
+
+def limit_file_size(max_bytes: int) -> None:
+    """Let neither this process nor a tool write a file of more than ``max_bytes``.
+
+    The kernel ends a tool that tries. The report must fit too, so the limit is never smaller than
+    the largest report. Also forbids core dumps, which would contain the content of the file.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = max(max_bytes, _SMALLEST_FILE_SIZE_LIMIT)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _quota(read: ReadText) -> float | None:

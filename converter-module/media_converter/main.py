@@ -12,7 +12,8 @@ from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report
 from media_converter.convert import convert_file
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.files import paths, temporary
-from media_converter.limits import Limits, read_limits
+from media_converter.limits import Limits, limit_file_size, read_limits
+from media_converter.running.confinement import Confinement, landlock_abi
 from media_converter.running.process import Runner, Signals, TimeLimits, reserve_descriptors
 from media_converter.running.report import Reporter
 from media_converter.task import DEFAULT_TERMINATION_LOG, read_task
@@ -51,10 +52,14 @@ def main() -> int:
 def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
     task = read_task(os.environ)
     limits = read_limits()
+    limit_file_size(task.max_output_bytes)
+    confinement = Confinement(landlock_abi())
+    reporter.landlock_abi = confinement.landlock_abi
     reporter.log(f"{task.conversion_type} {task.input_file} -> {task.output_file} ({task.id})")
+    reporter.log(str(confinement))
     deadline = started + task.timeout_seconds
     time_limits = TimeLimits(deadline, task.timeout_seconds, task.stall_seconds)
-    runner = Runner(signals, time_limits, tool_environment(limits), reporter.tick)
+    runner = Runner(signals, time_limits, confinement, tool_environment(limits), reporter.tick)
 
     def on_progress(progress: Progress) -> None:
         reporter.progress = progress

@@ -12,6 +12,7 @@ from media_converter.options import FORMATS, OptionError, Options, extensions_of
 
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
+DEFAULT_MAX_OUTPUT_BYTES: Final = 100 * 1024**3
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 DEFAULT_BACKGROUND: Final = "FFFFFF"
 DEFAULT_MAX_DAMAGED_PERCENT: Final = 10
@@ -34,6 +35,8 @@ class Task(NamedTuple):
     """One conversion to do. Paths are relative to the root of the workspace.
 
     ``output_format`` is one of the values in options.FORMATS. ``background`` is a colour as RRGGBB.
+    If ``overwrites`` is False, an existing output is never replaced. Attempts of the same
+    conversion have the same ``conversion_uid``.
     """
 
     id: str
@@ -44,6 +47,9 @@ class Task(NamedTuple):
     options: Options
     timeout_seconds: float
     stall_seconds: float
+    max_output_bytes: int
+    overwrites: bool
+    conversion_uid: str
     background: str
     damage: DamageLimits = DamageLimits()
 
@@ -70,6 +76,9 @@ def read_task(environment: Mapping[str, str]) -> Task:
         options=options,
         timeout_seconds=_number(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
         stall_seconds=_number(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
+        max_output_bytes=_bytes(environment, "MAX_OUTPUT_BYTES", DEFAULT_MAX_OUTPUT_BYTES),
+        overwrites=_truth(environment, "OVERWRITE", default=True),
+        conversion_uid=environment.get("CONVERSION_UID", ""),
         background=_background(environment.get("BACKGROUND", "")),
         damage=DamageLimits(
             _number(environment, "MAX_DAMAGED_PERCENT", DEFAULT_MAX_DAMAGED_PERCENT),
@@ -121,6 +130,24 @@ def _convert_anyway(text: str) -> bool:
     if text == DamagedInput.CONVERT:
         return True
     raise _invalid(f"DAMAGED_INPUT must be {DamagedInput.FAIL} or {DamagedInput.CONVERT}")
+
+
+def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 63:
+        return int(text)
+    raise _invalid(f"{name} must be a whole number of bytes, more than 0")
+
+
+def _truth(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if text in ("true", "false"):
+        return text == "true"
+    raise _invalid(f"{name} must be true or false")
 
 
 def _background(text: str) -> str:

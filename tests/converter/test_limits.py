@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from media_converter.contract import ExitReason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.containers import MODULES_PATH, RESTRICTED, Agent, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter, Run
-from tests.converter.kitchen import Kitchen, tone, video
+from tests.converter.kitchen import X264, Kitchen, tone, video
 from tests.converter.lab import Lab
 from tests.converter.rawfiles import RGB, png
-from tests.converter.recipes import photo
+from tests.converter.recipes import long_video, photo
 
 
 def limited(image: Image, kitchen: Kitchen, memory: str, cpus: str = "1") -> Agent:
@@ -179,6 +179,7 @@ def test_two_processors_are_used_if_available(
 CHATTY = """
 import json, sys, time
 sys.path.insert(0, "/opt/converter")
+from media_converter.running.confinement import LIBRARIES, Confinement, landlock_abi
 from media_converter.running.process import Files, Runner, Signals, TimeLimits
 from media_converter.running.process import reserve_descriptors
 from media_converter.step import Stdout, Step
@@ -186,7 +187,8 @@ from media_converter.step import Stdout, Step
 reserve_descriptors()
 source = open("/proc/self/exe", "rb")
 time_limits = TimeLimits(time.monotonic() + 60, 60, 60)
-runner = Runner(Signals(), time_limits, {"PYTHONPATH": sys.argv[1]}, lambda: None)
+confinement = Confinement(landlock_abi(), (*LIBRARIES, "/usr/lib/python3.13", "/agent"))
+runner = Runner(Signals(), time_limits, confinement, {"PYTHONPATH": sys.argv[1]}, lambda: None)
 noise = (
     "import sys; print('first', file=sys.{0});"
     "[sys.{0}.write('x' * 100 + {1}) for _ in range(200_000)]; print('last', file=sys.{0})"
@@ -240,8 +242,87 @@ def test_a_file_that_never_ends_fails(kitchen: Kitchen, converter: Converter) ->
     assert "never ends" in run.report.message
 
 
-def test_an_impossible_sample_rate_creates_no_resampler(
+@pytest.mark.parametrize("rate", [1.0, 999.0, 7e8])
+def test_an_impossible_sample_rate_is_refused(
+    kitchen: Kitchen, converter: Converter, rate: float
+) -> None:
+    """A low rate makes hours of a small file, a high one a resampler of gigabytes."""
+    source = damaged_caf(kitchen, f"rate-{rate:.0f}.caf", 0x14, struct.pack(">d", rate))
+    converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
+
+
+def claims_to_last(kitchen: Kitchen, name: str, hours: int) -> str:
+    """A short video whose sound claims to last hours: each sample of its track is longer."""
+    plain = kitchen.ffmpeg(
+        "claims.mp4", *video(seconds=2), *tone(seconds=2), *X264, "-c:a", "aac", "-b:a", "32k"
+    )
+
+    def lie(data: bytes) -> bytes:
+        at = data.index(b"mdhd", data.index(b"soun") - 80)
+        # mdhd: version and flags, two times, then the units per second.
+        place = at + 4 + 12
+        (rate,) = struct.unpack(">I", data[place : place + 4])
+        slow = max(1, rate * 2 // (hours * 3600))
+        return data[:place] + struct.pack(">I", slow) + data[place + 4 :]
+
+    return kitchen.edit(name, plain, lie)
+
+
+def test_a_small_file_that_claims_hours_writes_little(
     kitchen: Kitchen, converter: Converter
 ) -> None:
-    source = damaged_caf(kitchen, "rate.caf", 0x14, struct.pack(">d", 7e8))
-    converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
+    source = claims_to_last(kitchen, "hours.mp4", 24)
+    run = converter.convert(AUDIO, source, "out.mp3")
+    written = run.output.stat().st_size if run.output else 0
+    assert written < 100_000_000
+    assert run.wall < 60
+
+
+@pytest.mark.parametrize("kind", [VIDEO, AUDIO, IMAGE])
+@pytest.mark.parametrize("limit", [1_000, 100_000])
+def test_an_output_is_never_larger_than_the_limit(
+    kitchen: Kitchen, converter: Converter, kind: ConversionType, limit: int
+) -> None:
+    source = {
+        VIDEO: long_video(kitchen),
+        AUDIO: kitchen.ffmpeg("minute.flac", *tone(seconds=60)),
+        IMAGE: photo(kitchen, "photo.jpg"),
+    }[kind]
+    target = {VIDEO: "out.mp4", AUDIO: "out.mp3", IMAGE: "out.png"}[kind]
+    case = Case(kind, source, f"{converter.workspace.scratch('large')}/{target}")
+    run = converter.run(case, env={"MAX_OUTPUT_BYTES": str(limit)})
+    assert run.reason is ExitReason.OUTPUT_TOO_LARGE, run.report.message
+    assert str(limit) in run.report.message
+    # The same file within its limit.
+    enough = converter.run(case, env={"MAX_OUTPUT_BYTES": str(100_000_000)})
+    assert enough.output
+
+
+def test_an_image_with_a_long_side_or_many_frames_is_refused_by_its_header(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    tall = kitchen.write("tall.png", png(1, 70_000, 8, RGB, b"\0" * 3))
+    run = converter.refused(IMAGE, tall, "out.jpg", ExitReason.INPUT_TOO_LARGE)
+    assert "70000" in run.report.message
+    frame = b"\x21\xf9\x04\0\x0a\0\0\0\x2c\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0"
+    start = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff"
+    many = kitchen.write("many.gif", start + frame * 20_000 + b";")
+    run = converter.refused(IMAGE, many, "out.gif", ExitReason.INPUT_TOO_LARGE)
+    assert "20000" in run.report.message
+    for size in ((1, 20_000), (3, 65_000)):
+        source = kitchen.write(f"tall-{size[1]}.png", png(*size, 8, RGB, b"\0" * 3 * size[0]))
+        assert converter.convert(IMAGE, source, "out.jpg").output
+
+
+def test_an_image_that_takes_too_long_is_not_retried(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    folder = converter.workspace.scratch("stalled")
+    tile = photo(kitchen, "photo-2000.png", "2000x1500")
+    source = kitchen.make(
+        "48mp-i.png",
+        lambda out: kitchen.run("vips", "replicate", tile, f"{out}[interlace]", "4", "4"),
+    )
+    run = converter.run(Case(IMAGE, source, f"{folder}/out.avif", stall_seconds=1))
+    assert run.reason is ExitReason.INPUT_DAMAGED, run.report.message
+    assert "within 1 s" in run.report.message

@@ -145,6 +145,36 @@ def check_not_input(root: int, path: str, source: Input) -> None:
             os.close(folder)
 
 
+def open_existing_output(root: int, path: str) -> int | None:
+    """Open the file at the output path for reading. None if there is none.
+
+    Raises ConversionError with the reason OutputExists for anything that cannot be read as a file.
+    """
+    parts = split(path, "OUTPUT_FILE")
+    try:
+        entry = _descend(root, parts, "OUTPUT_FILE")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise from_os_error(error, "checking the output path") from error
+    try:
+        if stat.S_ISREG(os.fstat(entry).st_mode):
+            return os.open(f"/proc/self/fd/{entry}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise output_exists(path, f"it cannot be read ({error.strerror})") from error
+    finally:
+        os.close(entry)
+    raise output_exists(path, "it is a folder or special file")
+
+
+def output_exists(path: str, why: str) -> ConversionError:
+    """The ConversionError for an existing output. ``why`` it is not this conversion's own."""
+    return ConversionError(
+        ExitReason.OUTPUT_EXISTS,
+        f"{path} exists and OVERWRITE is false; {why}; choose another output path",
+    )
+
+
 def _check_replaceable(target: Target, path: str, source: Input | None) -> None:
     try:
         # Follow links here: replacing a link that leads to the input would remove the input's name.

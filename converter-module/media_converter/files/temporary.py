@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
+from media_converter.files import publish
 from media_converter.files.paths import Target
 
 PREFIX: Final = ".converter-"
@@ -31,22 +32,28 @@ class Temporary(NamedTuple):
     name: str
     target: Target
 
-    def commit(self) -> None:
-        """Sync the file to disk and rename it to the output path. Raises ConversionError.
+    def commit(self, *, overwrites: bool = True) -> bool:
+        """Rename the file, which must be synced, to the output path. Raises ConversionError.
 
-        Other processes see the old output or the complete new one.
+        Other processes see the old output or the complete new one. If not ``overwrites``, returns
+        False if the output path exists.
         """
+        folder = self.target.folder
         try:
-            os.fsync(self.fd)
             self._check_name_is_ours()
-            folder = self.target.folder
-            os.rename(self.name, self.target.name, src_dir_fd=folder, dst_dir_fd=folder)
+            if overwrites:
+                os.rename(self.name, self.target.name, src_dir_fd=folder, dst_dir_fd=folder)
+            else:
+                publish.rename_to_new_name(folder, self.name, self.target.name)
+        except FileExistsError:
+            return False
         except OSError as error:
             raise from_os_error(
                 error, "putting the output in place", self.target.folder_path
             ) from error
         # The output is in place now, so an error of this sync must not fail the run.
-        sync_folder(self.target.folder)
+        sync_folder(folder)
+        return True
 
     def discard(self) -> None:
         """Remove the file. Ignores errors, because they would hide why the run failed."""

@@ -21,6 +21,9 @@ MAX_JPEG_PIXELS: Final = 300_000_000
 MAX_ANIMATION_PIXELS: Final = 200_000_000
 _SHRINK_FIRST: Final = "make the image smaller before you upload it"
 _FAIL_ON: Final = "truncated"
+MAX_IMAGE_SIDE: Final = 65_535
+"""In pixels. The largest side of JPEG and GIF. Longer ones take minutes to shrink."""
+MAX_FRAMES: Final = 10_000
 ANIMATED_OUTPUTS: Final = ("gif", "webp")
 
 
@@ -82,9 +85,20 @@ def refusing_warnings(step: Step) -> Step:
 def refuse_too_large(info: ImageInfo, pages: int, size: tuple[int, int]) -> None:
     """Raise ConversionError with the reason InputTooLarge if ``pages`` pages have too many pixels.
 
+    Also if a side is too long, or if the file has too many frames, even if only the first is used.
     The size comes from the header of the file, so no pixel is decoded. ``size`` is the size of the
     output.
     """
+    if max(info.width, info.height) > MAX_IMAGE_SIDE:
+        raise ConversionError(
+            ExitReason.INPUT_TOO_LARGE,
+            f"{info.width}x{info.height} has a side of more than {MAX_IMAGE_SIDE} pixels",
+        )
+    if info.pages > MAX_FRAMES:
+        raise ConversionError(
+            ExitReason.INPUT_TOO_LARGE,
+            f"{info.pages} frames or pages are more than the limit of {MAX_FRAMES}",
+        )
     pixels = max(info.width * info.height, info.canvas_pixels)
     limit = min(MAX_JPEG_PIXELS, MAX_IMAGE_PIXELS * jpeg_shrink(info, size) ** 2)
     if pixels > limit:

@@ -29,8 +29,9 @@ FFPROBE: Final = "/opt/ffmpeg/bin/ffprobe"
 _PROBED_PACKETS: Final = 6
 # A more extreme sample aspect ratio counts as invalid.
 _MAX_ASPECT_RATIO: Final = 100
-_MAX_SAMPLE_RATE: Final = 3_000_000
-"""Hz. The highest rate in use, DSD512, is decoded at 2.8 MHz."""
+_SAMPLE_RATES: Final = range(1_000, 3_000_001)
+"""Hz. The highest rate in use, DSD512, is decoded at 2.8 MHz. Rates under 1 kHz are not in use, and
+a small file of 1 Hz would become an output of gigabytes."""
 # The dispositions of tracks that are not the main one.
 _SECONDARY: Final = ("comment", "visual_impaired", "hearing_impaired", "descriptions", "karaoke")
 _DECIMALS: Final = 6
@@ -186,7 +187,7 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
     sample_rate = _whole(stream.get("sample_rate")) or 0
     channels = _whole(stream.get("channels")) or 0
     # A resampler's memory grows with the sample rate, and a damaged header can claim any rate.
-    if not 0 < sample_rate <= _MAX_SAMPLE_RATE or not channels:
+    if sample_rate not in _SAMPLE_RATES or not channels:
         return None
     disposition = stream.get("disposition", {})
     layout = str(stream.get("channel_layout", ""))

@@ -6,6 +6,7 @@ ends. One poll loop waits for the tool's pipes and for signals. All times use th
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import signal
@@ -15,11 +16,13 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.step import COVER_FD, INPUT_FD, OUTPUT_FD, Stdout, Step
+from media_converter.files import scratch
+from media_converter.running import confinement
+from media_converter.running.confinement import Access, Confinement
+from media_converter.step import COVER, COVER_FD, INPUT, INPUT_FD, OUTPUT, OUTPUT_FD, Stdout, Step
 
-# If process 1 is killed, the kernel kills every process of the container. If the converter is not
-# process 1, a tool would keep writing after the converter was killed. setpriv prevents that.
-_KILL_WITH_PARENT: Final = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "--")
+# What setpriv exits with if it cannot confine or execute the tool.
+_SETPRIV_FAILURES: Final = (126, 127)
 _TICK_SECONDS: Final = 0.5
 _STDERR_KEPT: Final = 16_384
 _STDOUT_KEPT: Final = 8 << 20
@@ -90,11 +93,13 @@ class Runner:
         self,
         signals: Signals,
         time_limits: TimeLimits,
+        confinement: Confinement,
         environment: Mapping[str, str],
         on_tick: Callable[[], None],
     ) -> None:
         self._signals = signals
         self._time_limits = time_limits
+        self._confinement = confinement
         self._environment = dict(environment)
         self._on_tick = on_tick
 
@@ -106,17 +111,76 @@ class Runner:
         on_line: Callable[[str], None] | None = None,
         on_error_line: Callable[[str], None] | None = None,
         activity: Callable[[], object] | None = None,
+        on_tick: Callable[[], None] | None = None,
     ) -> ProcessResult:
         """Run the tool until it exits.
 
         Raises ConversionError with the reason Terminated, DeadlineExceeded or Stalled.
         ``on_error_line`` gets every line of standard error, also those that are not kept.
         ``activity`` returns a value that changes while the tool makes progress. If the value stays
-        the same for the stall limit, the tool is killed.
+        the same for the stall limit, the tool is killed. ``on_tick`` is called twice a second, and
+        the tool is killed if it raises.
         """
         self._signals.check()
-        child = _Child(step, self._environment, files, on_line, on_error_line)
-        watchdog = _Watchdog(self._time_limits, activity)
+        folder = scratch.make()
+        try:
+            path = folder.path if folder else None
+            watch = _Watch(on_line, on_error_line, activity, on_tick)
+            result = self._run(step, files, path, watch)
+        finally:
+            if folder:
+                folder.remove()
+        if result.exit_code in _SETPRIV_FAILURES and result.stderr.startswith("setpriv: "):
+            raise ConversionError(
+                ExitReason.INTERNAL_ERROR,
+                f"the {step.name} step cannot be confined: {result.stderr.splitlines()[0]}",
+            )
+        return result
+
+    def check(self) -> None:
+        """Call this regularly during a long computation between two tools.
+
+        Raises ConversionError with the reason Terminated or DeadlineExceeded.
+        """
+        self._signals.check()
+        _check_deadline(self._time_limits)
+        self._on_tick()
+
+    def wait_for(self, call: Callable[[], None]) -> None:
+        """Run a system call that may block for long, in a thread.
+
+        Raises what it raises, or ConversionError with the reason Terminated or DeadlineExceeded. In
+        this case the thread is left behind, and the process ends when the kernel lets it.
+        """
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                os.close(write_end)
+
+        _thread.start_new_thread(run, ())
+        poller = select.poll()
+        poller.register(read_end, select.POLLIN)
+        poller.register(self._signals.wakeup, select.POLLIN)
+        try:
+            while read_end not in (ready := [fd for fd, _ in poller.poll(_TICK_SECONDS * 1000)]):
+                if self._signals.wakeup in ready:
+                    _drain(self._signals.wakeup)
+                self.check()
+        finally:
+            os.close(read_end)
+        if errors:
+            raise errors[0]
+
+    def _run(self, step: Step, files: Files, folder: str | None, watch: _Watch) -> ProcessResult:
+        environment = self._environment | ({"TMPDIR": folder} if folder else {})
+        child = _Child(step, environment, files, self._confine(step, files, folder), watch)
+        watchdog = _Watchdog(self._time_limits, watch.activity)
         poller = select.poll()
         for fd in (self._signals.wakeup, *child.pipes):
             poller.register(fd, select.POLLIN)
@@ -129,11 +193,38 @@ class Runner:
                         poller.unregister(fd)
                 self._signals.check()
                 watchdog.check()
+                if watch.on_tick:
+                    watch.on_tick()
                 self._on_tick()
         except BaseException:
             child.kill()
             raise
         return child.finish(exit_code)
+
+    def _confine(self, step: Step, files: Files, folder: str | None) -> tuple[str, ...]:
+        """The command of a tool that may open only its own files."""
+        output = None if step.stdout is Stdout.OUTPUT else files.output
+        own = [
+            Access(path, rights)
+            for fd, path, rights in (
+                (files.source, INPUT, confinement.READ),
+                (output, OUTPUT, confinement.READ_WRITE),
+                (files.cover, COVER, confinement.READ),
+            )
+            if fd is not None and not confinement.is_in_memory(fd)
+        ]
+        if folder:
+            own.append(Access(folder, confinement.SCRATCH))
+        return self._confinement.command(step.argv, own)
+
+
+class _Watch(NamedTuple):
+    """What the caller of a tool wants to see while it runs."""
+
+    on_line: Callable[[str], None] | None
+    on_error_line: Callable[[str], None] | None
+    activity: Callable[[], object] | None
+    on_tick: Callable[[], None] | None
 
 
 def reserve_descriptors() -> None:
@@ -154,11 +245,11 @@ class _Child:
         step: Step,
         environment: Mapping[str, str],
         files: Files,
-        on_line: Callable[[str], None] | None,
-        on_error_line: Callable[[str], None] | None,
+        argv: tuple[str, ...],
+        watch: _Watch,
     ) -> None:
-        self._on_line = on_line if step.stdout is Stdout.PROGRESS else None
-        self._on_error_line = on_error_line
+        self._on_line = watch.on_line if step.stdout is Stdout.PROGRESS else None
+        self._on_error_line = watch.on_error_line
         self._error_line = b""
         self._stdout = bytearray()
         self._stderr = bytearray()
@@ -174,13 +265,13 @@ class _Child:
             (None if writes_output else files.output, OUTPUT_FD),
             (files.cover, COVER_FD),
         ]
-        argv = (*_KILL_WITH_PARENT, *step.argv)
         self._pid = os.posix_spawn(
             argv[0],
             argv,
             environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in copies if fd is not None],
-            setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGPIPE),
+            # Python ignores SIGPIPE and SIGXFSZ.
+            setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ),
         )
         for fd in (out_write, err_write, null):
             os.close(fd)
@@ -258,12 +349,8 @@ class _Watchdog:
         self._last_change = time.monotonic()
 
     def check(self) -> None:
+        _check_deadline(self._limits)
         now = time.monotonic()
-        if now >= self._limits.deadline:
-            raise ConversionError(
-                ExitReason.DEADLINE_EXCEEDED,
-                f"not finished within the time limit of {self._limits.timeout_seconds:g} s",
-            )
         current = self._activity() if self._activity else None
         if current != self._last_activity:
             self._last_activity, self._last_change = current, now
@@ -271,6 +358,14 @@ class _Watchdog:
             raise ConversionError(
                 ExitReason.STALLED, f"no progress for {self._limits.stall_seconds:g} s"
             )
+
+
+def _check_deadline(limits: TimeLimits) -> None:
+    if time.monotonic() >= limits.deadline:
+        raise ConversionError(
+            ExitReason.DEADLINE_EXCEEDED,
+            f"not finished within the time limit of {limits.timeout_seconds:g} s",
+        )
 
 
 def _drain(fd: int) -> None:

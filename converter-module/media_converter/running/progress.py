@@ -12,17 +12,22 @@ from media_converter.errors import ConversionError
 # hardly moves.
 _MIN_BYTES_PER_SECOND: Final = 100
 _MIN_BYTES_PER_SECOND_OF_UNKNOWN_DURATION: Final = 5
+# A file of two pictures may rightly state an hour, and an hour of silence is a small output.
+_ALWAYS_PLAUSIBLE_SECONDS: Final = 3600
 
 
 def max_plausible_duration(duration: float | None, size_bytes: int) -> float:
     """The most seconds of media that a file of ``size_bytes`` can contain.
 
     ``duration`` is the duration that the file states or ffprobe estimates, in seconds. The result
-    is much larger, because a wrong duration alone is not a fault of the file.
+    is much larger, because a wrong duration alone is not a fault of the file. But beyond an hour a
+    stated duration never counts for more than the file can hold: a small file could state any.
     """
+    holds = size_bytes / _MIN_BYTES_PER_SECOND_OF_UNKNOWN_DURATION
     if duration is None:
-        return 60 + size_bytes / _MIN_BYTES_PER_SECOND_OF_UNKNOWN_DURATION
-    return 60 + 2 * duration + size_bytes / _MIN_BYTES_PER_SECOND
+        return 60 + holds
+    stated = 60 + 2 * duration + size_bytes / _MIN_BYTES_PER_SECOND
+    return min(stated, max(_ALWAYS_PLAUSIBLE_SECONDS, holds))
 
 
 class Meter:

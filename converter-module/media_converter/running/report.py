@@ -31,6 +31,7 @@ class Reporter:
         self._next_tick = time.monotonic() + _FIRST_TICK_SECONDS
         self._logs = ""
         self.progress = Progress()
+        self.landlock_abi: int | None = None
 
     def log(self, message: str) -> None:
         """Print one line for people. The report keeps the first and the last lines."""
@@ -52,7 +53,13 @@ class Reporter:
         """Write the final report, with the progress and the log so far."""
         message = _printable(report.message)
         progress, logs = self.progress, self._logs
-        report = report._replace(final=True, progress=progress, message=message, logs=logs)
+        report = report._replace(
+            final=True,
+            progress=progress,
+            message=message,
+            logs=logs,
+            landlock_abi=self.landlock_abi,
+        )
         if not self._write(report):
             _print(contract.dump_report(report).decode("ascii"))
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason, Output, Progress
 from media_converter.errors import ConversionError
 from media_converter.files import structure
+from media_converter.files.digest import sha256
 from media_converter.files.paths import Input
+from media_converter.files.space import check_free_space
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
 from media_converter.options import ImageOptions
 from media_converter.probing import decoded
+from media_converter.running import endings
 from media_converter.running.failures import explain
 from media_converter.running.folding import fold
 from media_converter.running.process import Files, ProcessResult, Runner
@@ -23,7 +26,6 @@ from media_converter.step import Step
 from media_converter.task import Task
 
 _MAX_TOOL_LINES: Final = 12
-_HASH_CHUNK: Final = 1 << 20
 
 
 class Converted(NamedTuple):
@@ -64,6 +66,9 @@ class Run(NamedTuple):
         """
         files = files or Files(self.source.fd)
         output = files.output
+        on_tick = None if output is None else partial(check_free_space, output)
+        if on_tick:
+            on_tick()
         kills = oom_kills()
         result = self.runner.run(
             step,
@@ -71,6 +76,7 @@ class Run(NamedTuple):
             on_line=meter.add_line if meter else on_line,
             on_error_line=on_error_line,
             activity=(lambda: (meter.state, _modified(output))) if meter else None,
+            on_tick=on_tick,
         )
         result = result._replace(stderr=decoded.without_details(result.stderr))
         for line in fold(result.stderr.splitlines(), _MAX_TOOL_LINES):
@@ -80,6 +86,11 @@ class Run(NamedTuple):
                 ExitReason.OUT_OF_MEMORY,
                 f"the {step.name} step needed more memory than the limit allows",
             )
+        if endings.has_crashed(result):
+            self.log(f"the sha256 of the input is {sha256(self.source.fd, self.runner.check)}")
+            raise endings.crashed(step.name, result)
+        if endings.exceeded_file_size(result):
+            raise endings.output_too_large(self.task.max_output_bytes)
         return result
 
     def explain_failure(self, step: Step, result: ProcessResult) -> ConversionError:
@@ -105,16 +116,6 @@ def refuse_playlists_and_documents(run: Run) -> None:
     kind = structure.refused_kind(run.read)
     if kind:
         raise ConversionError(ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input")
-
-
-def sha256(fd: int) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    offset = 0
-    while data := os.pread(fd, _HASH_CHUNK, offset):
-        digest.update(data)
-        offset += len(data)
-    return digest.hexdigest()
 
 
 def _modified(fd: int | None) -> int:

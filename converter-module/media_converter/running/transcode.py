@@ -9,6 +9,7 @@ from media_converter.contract import ExitReason, Output
 from media_converter.errors import ConversionError
 from media_converter.files import structure
 from media_converter.files.apetag import ape_tags
+from media_converter.files.digest import sha256
 from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning.audio import cover_step, plan_audio
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
@@ -20,7 +21,7 @@ from media_converter.probing.packets import PacketReader
 from media_converter.running import content, copies, damage, survey, verify
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
-from media_converter.running.run import Converted, Run, sha256
+from media_converter.running.run import Converted, Run
 
 # Pictures that are closer together are no gap.
 _MIN_GAP_SECONDS: Final = 1.0
@@ -146,7 +147,7 @@ def _finish(run: Run, info: MediaInfo, attempt: Attempt, index: PacketReader | N
     warnings += short + _untold(info, plan)
     for warning in warnings:
         run.log(warning)
-    return Converted(_describe(plan, found, sha256(output.fd)), warnings)
+    return Converted(_describe(plan, found, sha256(output.fd, run.runner.check)), warnings)
 
 
 def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:

@@ -287,6 +287,23 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "no key.",
             "Not retried. Upload an unencrypted copy.",
         ),
+        _C.OUTPUT_TOO_LARGE: Explanation(
+            "The output would be larger than `CONVERTER_MAX_OUTPUT_BYTES`.",
+            "Not retried. Choose a lower resolution or quality or a shorter range, or raise the "
+            "setting. A small input with a large output may be damaged: play it to check it.",
+        ),
+        _C.DECODER_CRASHED: Explanation(
+            "The program that decodes the input crashed: the file triggers a bug in it, perhaps on "
+            "purpose. The program cannot reach other files or the network.",
+            "Not retried. Do not open the file elsewhere before you know where it comes from. The "
+            "log in `status.logs` has its sha256.",
+        ),
+        _C.OUTPUT_EXISTS: Explanation(
+            "`spec.overwrite` is false, and a file exists at `spec.outputFile` that no attempt of "
+            "this conversion has written.",
+            "Not retried. Choose another `spec.outputFile`, or delete the file, in a new "
+            "ConversionJob.",
+        ),
         _C.INPUT_UNREADABLE: Explanation(
             "The converter is not allowed to read the input file.",
             "Not retried. Make the file and its folders readable for the user "

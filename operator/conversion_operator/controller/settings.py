@@ -164,6 +164,10 @@ class Settings(BaseSettings):
     """Highest `spec.maxRetries`. A conversion with a higher one fails as InvalidSpec. Allowed: 0
     to 10.
     """
+    converter_max_output_bytes: int = Field(107374182400, ge=1)
+    """Largest output file, in bytes. A conversion that would write a larger one fails as
+    OutputTooLarge. Allowed: 1 or more.
+    """
     converter_requests_cpu: Quantity = "100m"
     """Default of `spec.resources.requests.cpu`."""
     converter_requests_memory: Quantity = "256Mi"
@@ -239,6 +243,7 @@ class Settings(BaseSettings):
             read_only_folders=tuple(map(normal_path, _split(self.converter_read_only_folders))),
             runtime_class=self.converter_runtime_class,
             host_users=self.converter_host_users,
+            max_output=self.converter_max_output_bytes,
             unreachable_toleration=self.converter_unreachable_seconds,
             lost_timeout=self.converter_lost_seconds,
             run_as_user=self.converter_run_as_user,

@@ -259,6 +259,7 @@ def _environment(
             else {}
         ),
         "DAMAGED_INPUT": spec.damaged_input or DamagedInput.FAIL,
+        "MAX_OUTPUT_BYTES": str(policy.max_output),
     }
     # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]

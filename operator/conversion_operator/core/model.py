@@ -48,6 +48,7 @@ class Policy:
     read_only_folders: tuple[str, ...] = ()
     runtime_class: str = ""
     host_users: bool = True
+    max_output: int = 100 * 1024**3
     unreachable_toleration: int = 300
     lost_timeout: int = 900
     run_as_user: int = 65532

@@ -25,6 +25,12 @@ _CLIENT: Final = "mynetwork-converter-client"
 _CLIENT_FOLDER: Final = "/client/mynetwork_converter"
 # No image has the client's HTTP library; what that needs itself is in the gateway's.
 _LIBRARIES: Final = (httpx, httpcore)
+_WITH_VARIABLES: Final = (
+    "import json, os, sys; variables, *arguments = sys.argv[1:]; "
+    "environment = {**os.environ, **json.loads(variables)}; "
+    "os.execvpe('python3', ('python3', '-', *arguments), environment)"
+)
+"""Runs the script on standard input with variables, which are the first argument as JSON."""
 _RESTRICTED: Final = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -134,8 +140,8 @@ class Caller:
 
     def run(self, script: str, *arguments: str, **environment: str) -> str:
         """What a script prints; it has to work."""
-        variables = [f"{name}={value}" for name, value in environment.items()]
-        command = ("env", *variables, "python3", "-", *arguments)
+        # The image has no program that sets variables.
+        command = ("python3", "-c", _WITH_VARIABLES, json.dumps(environment), *arguments)
         here = ("-n", self.namespace, "exec", "-i", self.name, "--")
         return self.kubectl(*here, *command, text=script, limit=180)
 

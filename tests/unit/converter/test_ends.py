@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,10 +30,11 @@ from media_converter.limits import Limits, oom_kills, read_limits
 from media_converter.main import tool_environment
 from media_converter.planning.plan import Expected
 from media_converter.probing import ffprobe
-from media_converter.running import verify
+from media_converter.running import endings, verify
+from media_converter.running.confinement import Confinement
 from media_converter.running.failures import cause, explain
 from media_converter.running.folding import fold, keep_ends
-from media_converter.running.process import ProcessResult
+from media_converter.running.process import ProcessResult, Runner, Signals, TimeLimits
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.report import Reporter
 from media_converter.task import DEFAULT_TIMEOUT_SECONDS, read_task
@@ -223,6 +229,16 @@ def test_a_duration_may_be_far_off_before_the_file_counts_as_damaged() -> None:
     # Ten minutes of speech at 6 kbit/s that promise a second; an hour of a slide without a length.
     assert max_plausible_duration(1.0, 600 * 750) > 600
     assert max_plausible_duration(None, 3600 * 10) > 3600
+    # An hour of two pictures; ten hours of digital silence as FLAC, 10 bytes a second.
+    assert max_plausible_duration(3600.0, 2_000) >= 3600
+    assert max_plausible_duration(36_000.0, 360_000) > 36_000
+
+
+@pytest.mark.parametrize("stated", [1e4, 1e6, 1e12])
+def test_a_stated_duration_counts_only_as_far_as_the_file_can_hold_it(stated: float) -> None:
+    # 16 kB a second are written, so a file of 2 MB cannot fill more than 7 GB, whatever it states.
+    assert max_plausible_duration(stated, 2_000_000) <= 400_000
+    assert max_plausible_duration(stated, 1_000) <= 3600
 
 
 @given(st.lists(st.text(max_size=20), max_size=20))
@@ -231,6 +247,104 @@ def test_any_lines_are_accepted(lines: list[str]) -> None:
     for line in lines:
         meter.add_line(line)
     meter.add_line("progress=end")
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "crashed", "too_large"),
+    [
+        *((-number, "", True, False) for number in endings.CRASHES),
+        (-signal.SIGKILL, "", False, False),
+        (-signal.SIGTERM, "", False, False),
+        (-signal.SIGXFSZ, "", False, True),
+        (229, "", False, True),
+        (1, "write error: File too large", False, True),
+        (0, "File too large", False, False),
+        (1, "", False, False),
+        (0, "", False, False),
+    ],
+)
+def test_ends_that_mean_the_same_for_every_tool(
+    code: int, stderr: str, crashed: bool, too_large: bool
+) -> None:
+    result = ProcessResult(code, b"", stderr)
+    assert endings.has_crashed(result) is crashed
+    assert endings.exceeded_file_size(result) is too_large
+    if crashed:
+        error = endings.crashed("encode", result)
+        assert error.reason is ExitReason.DECODER_CRASHED
+        assert "SIG" in error.message
+
+
+class FakeSignals(Signals):
+    """Signals that a test raises. Installs no handlers."""
+
+    def __init__(self) -> None:
+        self.wakeup, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.terminated = False
+
+    def terminate(self) -> None:
+        self.terminated = True
+        os.write(self._write_end, b"x")
+
+
+def runner(signals: Signals, seconds: float, on_tick: Callable[[], None]) -> Runner:
+    limits = TimeLimits(time.monotonic() + seconds, seconds, 60)
+    return Runner(signals, limits, Confinement(0), {}, on_tick)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stopped", "reason"),
+    [(0.0, False, ExitReason.DEADLINE_EXCEEDED), (60.0, True, ExitReason.TERMINATED)],
+)
+def test_a_blocking_call_obeys_the_time_limit_and_sigterm(
+    seconds: float, stopped: bool, reason: ExitReason
+) -> None:
+    signals, release = FakeSignals(), threading.Event()
+    began = threading.Event()
+
+    def block() -> None:
+        began.set()
+        if stopped:
+            signals.terminate()
+        release.wait(60)
+
+    try:
+        with pytest.raises(ConversionError) as ended:
+            runner(signals, seconds, lambda: None).wait_for(block)
+        assert ended.value.reason is reason
+        assert not release.is_set()
+    finally:
+        release.set()
+    assert began.wait(60)
+
+
+def test_a_blocking_call_reports_progress_and_its_error() -> None:
+    release = threading.Event()
+
+    def fail() -> None:
+        release.wait(60)
+        raise OSError(errno.EIO, "broken")
+
+    with pytest.raises(OSError, match="broken"):
+        # The tick that reports progress is what lets the call end.
+        runner(FakeSignals(), 60, release.set).wait_for(fail)
+    done = []
+    runner(FakeSignals(), 60, lambda: None).wait_for(lambda: done.append(1))
+    assert done == [1]
+
+
+def test_a_long_computation_obeys_the_time_limit_and_sigterm() -> None:
+    ticks: list[int] = []
+    runner(FakeSignals(), 60, lambda: ticks.append(1)).check()
+    assert ticks == [1]
+    with pytest.raises(ConversionError) as ended:
+        runner(FakeSignals(), 0, lambda: None).check()
+    assert ended.value.reason is ExitReason.DEADLINE_EXCEEDED
+    signals = FakeSignals()
+    signals.terminate()
+    with pytest.raises(ConversionError) as ended:
+        runner(signals, 60, lambda: None).check()
+    assert ended.value.reason is ExitReason.TERMINATED
 
 
 V2 = {"/sys/fs/cgroup/cpu.max": "150000 100000\n", "/sys/fs/cgroup/memory.max": f"{GIB}\n"}
@@ -310,6 +424,10 @@ def test_tools_get_only_the_environment_they_need() -> None:
         {"CONVERSION_OPTIONS": '{"bitrate": "128k"}'},
         {"TIMEOUT_SECONDS": "0"},
         {"STALL_SECONDS": "1.5"},
+        {"MAX_OUTPUT_BYTES": "0"},
+        {"MAX_OUTPUT_BYTES": "1k"},
+        {"MAX_OUTPUT_BYTES": str(1 << 63)},
+        {"OVERWRITE": "no"},
         {"BACKGROUND": "white"},
     ],
 )
@@ -339,6 +457,20 @@ def test_nonsense_in_a_header_is_accepted() -> None:
     assert found.video[0].r_frame_rate is None
     assert found.video[0].sample_aspect_ratio == (1, 1)
     assert found.video[0].duration == 3.5
+
+
+@pytest.mark.parametrize(
+    ("rate", "accepted"),
+    [
+        *(("0", False), ("1", False), ("999", False), ("3000001", False)),
+        *(("1000", True), ("8000", True), ("2822400", True)),
+    ],
+)
+def test_sample_rates_that_are_not_in_use_are_not_accepted(rate: str, accepted: bool) -> None:
+    sound = {"index": 0, "codec_type": "audio", "codec_name": "aac", "channels": 1}
+    found = ffprobe.parse(document({**sound, "sample_rate": rate}))
+    assert found
+    assert bool(found.audio) is accepted
 
 
 def test_the_rotation_is_found_in_the_stream_or_in_its_first_frame() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -18,9 +21,12 @@ from media_converter.errors import ConversionError
 from media_converter.files import (
     bmp,
     colour_tags,
+    digest,
     image_kinds,
     jpeg,
     paths,
+    publish,
+    space,
     structure,
     temporary,
     tiff,
@@ -125,6 +131,109 @@ def test_an_output_is_complete_or_absent(root: int, tmp_path: Path) -> None:
     thrown = temporary.create(target)
     thrown.discard()
     assert [path.name for path in folder.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize("supported", [True, False], ids=["renameat2", "link"])
+def test_an_output_that_exists_is_not_replaced(
+    root: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    """It appears while the output is written. Where the file system has no such rename, a link."""
+    if not supported:
+
+        def refuse(_folder: int, _old: str, _new: str) -> None:
+            raise OSError(errno.EINVAL, "no such flag")
+
+        monkeypatch.setattr(publish, "_rename_no_replace", refuse)
+    unfinished = temporary.create(paths.open_target(root, "out.mp4", None))
+    os.write(unfinished.fd, b"new")
+    somebodys = tmp_path / "space" / "out.mp4"
+    somebodys.write_bytes(b"somebody's")
+    assert not unfinished.commit(overwrites=False)
+    assert somebodys.read_bytes() == b"somebody's"
+    somebodys.unlink()
+    assert unfinished.commit(overwrites=False)
+    assert somebodys.read_bytes() == b"new"
+    assert not list((tmp_path / "space").glob(f"{temporary.PREFIX}*"))
+
+
+def test_an_error_of_the_rename_is_told(root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_folder: int, _old: str, _new: str) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(publish, "_rename_no_replace", fail)
+    unfinished = temporary.create(paths.open_target(root, "out.mp4", None))
+    with pytest.raises(ConversionError) as refused:
+        unfinished.commit(overwrites=False)
+    assert refused.value.reason is ExitReason.IO_ERROR
+
+
+def test_the_mark_of_an_output(root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored: dict[tuple[int, str], bytes] = {}
+
+    def get(fd: int, name: str) -> bytes:
+        if (fd, name) not in stored:
+            raise OSError(errno.ENODATA, "none")
+        return stored[fd, name]
+
+    def put(fd: int, name: str, value: bytes) -> None:
+        stored[fd, name] = value
+
+    monkeypatch.setattr(os, "getxattr", get)
+    monkeypatch.setattr(os, "setxattr", put)
+    assert publish.read_mark(9) is None
+    assert publish.mark(9, publish.Mark("uid", "abc"))
+    assert stored == {(9, "user.my-network-converter.published"): b"uid abc"}
+    assert publish.read_mark(9) == publish.Mark("uid", "abc")
+    stored[9, publish.MARK] = b"nonsense"
+    assert publish.read_mark(9) is None
+
+    def unsupported(*_: object) -> bytes:
+        raise OSError(errno.EOPNOTSUPP, "no attributes")
+
+    monkeypatch.setattr(os, "getxattr", unsupported)
+    monkeypatch.setattr(os, "setxattr", unsupported)
+    assert not publish.mark(9, publish.Mark("uid", "abc"))
+    with pytest.raises(OSError, match="no attributes"):
+        publish.read_mark(9)
+
+
+def test_hashing_can_be_stopped(tmp_path: Path) -> None:
+    content = bytes(5 << 20)
+    (tmp_path / "large").write_bytes(content)
+    fd = os.open(tmp_path / "large", os.O_RDONLY)
+    calls = []
+    assert digest.sha256(fd, lambda: calls.append(1)) == hashlib.sha256(content).hexdigest()
+    assert len(calls) == 5, "once for each mebibyte"
+
+    def stop() -> None:
+        raise ConversionError(ExitReason.TERMINATED, "stop")
+
+    with pytest.raises(ConversionError):
+        digest.sha256(fd, stop)
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "free", "full"),
+    [
+        (1 << 30, 17_000, False),  # 4 TiB, 66 MiB free
+        (1 << 30, 16_000, True),  # 62 MiB free
+        (6144, 62, False),  # 24 MiB, a little more than a hundredth free
+        (6144, 61, True),
+        (0, 0, False),  # the file system does not say
+    ],
+)
+def test_a_volume_is_full_before_the_last_byte(
+    monkeypatch: pytest.MonkeyPatch, blocks: int, free: int, full: bool
+) -> None:
+    state = SimpleNamespace(f_blocks=blocks, f_bavail=free, f_frsize=4096)
+    monkeypatch.setattr(os, "fstatvfs", lambda _fd: state)
+    if full:
+        with pytest.raises(ConversionError, match="free some space") as refused:
+            space.check_free_space(3)
+        assert refused.value.reason is ExitReason.DISK_FULL
+    else:
+        space.check_free_space(3)
 
 
 def test_a_temporary_that_was_swapped_is_not_put_in_place(root: int, tmp_path: Path) -> None:

@@ -10,7 +10,12 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import ImageOptions, ThumbnailOptions
-from media_converter.planning.image import MAX_ANIMATION_PIXELS, MAX_IMAGE_PIXELS, plan_image
+from media_converter.planning.image import (
+    MAX_ANIMATION_PIXELS,
+    MAX_IMAGE_PIXELS,
+    MAX_IMAGE_SIDE,
+    plan_image,
+)
 from media_converter.planning.plan import Position
 from media_converter.planning.thumbnail import (
     ThumbnailRequest,
@@ -122,13 +127,37 @@ def test_a_jpeg_counts_with_the_pixels_that_are_kept(
     assert cure in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("side", "frames", "target"),
+    [
+        ((1, 65_536), 1, "jpeg"),
+        ((65_536, 1), 1, "png"),
+        ((1, 40_000_000), 1, "jpeg"),
+        ((1, 1), 10_001, "gif"),
+        ((1, 1), 10_001, "jpeg"),
+    ],
+)
+def test_long_sides_and_many_frames_are_refused_by_the_header(
+    side: tuple[int, int], frames: int, target: str
+) -> None:
+    with pytest.raises(ConversionError) as refused:
+        plan_image(ImageInfo("gif", *side, pages=frames), ImageOptions(), target, WHITE, LIMITS)
+    assert refused.value.reason is ExitReason.INPUT_TOO_LARGE
+    for good in (ImageInfo("png", 1, 65_535), ImageInfo("gif", 1, 1, pages=10_000)):
+        assert plan_image(good, ImageOptions(), target, WHITE, LIMITS).expected.size
+
+
 @given(st.integers(1, 70000), st.integers(1, 70000), st.integers(1, 1000))
 def test_no_plan_decodes_more_than_the_limits(width: int, height: int, pages: int) -> None:
     info = ImageInfo("webp", width, height, pages=pages)
     try:
         made = plan_image(info, ImageOptions(), "webp", WHITE, Limits(threads=1, memory=None))
     except ConversionError:
-        assert width * height > MAX_IMAGE_PIXELS or width * height * pages > MAX_ANIMATION_PIXELS
+        assert (
+            max(width, height) > MAX_IMAGE_SIDE
+            or width * height > MAX_IMAGE_PIXELS
+            or width * height * pages > MAX_ANIMATION_PIXELS
+        )
     else:
         assert width * height * pages <= MAX_ANIMATION_PIXELS
         assert made.expected.size

@@ -74,6 +74,7 @@ def test_time_limits() -> None:
     job = build(conversion(timeoutSeconds=100))
     assert environment(job)["TIMEOUT_SECONDS"] == "100"
     assert environment(job)["STALL_SECONDS"] == "300"
+    assert environment(job)["MAX_OUTPUT_BYTES"] == str(100 * 1024**3)
     # A backstop only: the start and the converter's own ending must fit before it.
     assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 100 + 300 + 60
 

@@ -1,0 +1,81 @@
+"""Decides what an existing output means if outputs must not be replaced.
+
+It is the result of an earlier attempt of the same conversion, whose report was lost, or it belongs
+to somebody else.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from media_converter.contract import ConversionType, Output
+from media_converter.files import paths, publish, still
+from media_converter.files.digest import sha256
+from media_converter.probing import ffprobe
+from media_converter.running.process import Files, Runner
+from media_converter.task import Task
+
+
+class Result(NamedTuple):
+    """A finished output: its size, its probed properties, and warnings about its input."""
+
+    size_bytes: int
+    output: Output
+    warnings: tuple[str, ...] = ()
+
+
+def find_published(root: int, task: Task, runner: Runner) -> Result | None:
+    """The output that an earlier attempt of this conversion has published. None if no file exists.
+
+    Raises ConversionError with the reason OutputExists for any other file.
+    """
+    fd = paths.open_existing_output(root, task.output_file)
+    if fd is None:
+        return None
+    try:
+        return _recognise(fd, task, runner)
+    finally:
+        os.close(fd)
+
+
+def _recognise(fd: int, task: Task, runner: Runner) -> Result:
+    try:
+        mark = publish.read_mark(fd)
+    except OSError:
+        raise paths.output_exists(
+            task.output_file,
+            "whether this conversion has written it cannot be told, because the volume has no "
+            "extended attributes",
+        ) from None
+    if mark is None or mark.conversion_uid != task.conversion_uid:
+        raise paths.output_exists(task.output_file, "this conversion has not written it")
+    if sha256(fd, runner.check) != mark.sha256:
+        raise paths.output_exists(
+            task.output_file, "this conversion has written it, but it was changed since"
+        )
+    return Result(os.fstat(fd).st_size, _describe(fd, mark.sha256, task, runner))
+
+
+def _describe(fd: int, digest: str, task: Task, runner: Runner) -> Output:
+    """The properties of a published output. It was verified before it was published."""
+    if task.conversion_type in (ConversionType.IMAGE_RESIZE, ConversionType.EXTRACT_THUMBNAIL):
+        picture = still.measure(os.pread(fd, os.fstat(fd).st_size, 0))
+        return Output(
+            sha256=digest,
+            container=task.output_format,
+            video_codec=task.output_format,
+            width=picture.width if picture else None,
+            height=picture.height if picture else None,
+        )
+    found = ffprobe.parse(runner.run(ffprobe.step(), files=Files(fd)).stdout)
+    video = found.video[0] if found and found.video else None
+    return Output(
+        sha256=digest,
+        container=task.output_format,
+        video_codec=video.codec if video else None,
+        audio_codec=found.audio[0].codec if found and found.audio else None,
+        width=video.width if video else None,
+        height=video.height if video else None,
+        duration_seconds=found.duration if found else None,
+    )
