@@ -1,4 +1,4 @@
-"""The inventory of packages that scanners read, licences, and what no image contains."""
+"""The inventory of packages that scanners read, licences, and how the programs were built."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import lru_cache
 
 import pytest
 
+from tests.converter import elf
 from tests.converter.containers import Agent, docker
 
 STATUS = "var/lib/dpkg/status.d/"
@@ -143,3 +145,9 @@ def test_no_image_has_a_shell_a_package_manager_or_a_program_that_gains_privileg
     assert not names & {"sh", "bash", "dash", "apt", "apt-get", "dpkg", "perl", "env", "su", "pip"}
     assert {"python3"} <= names
     assert [path for path, mode in modes.items() if mode & 0o6000] == []
+
+
+@pytest.mark.parametrize("program", ["ffmpeg", "ffprobe"])
+def test_programs_that_are_built_here_are_hardened(files: Files, program: str) -> None:
+    found = asdict(elf.read(files[f"opt/ffmpeg/bin/{program}"]))
+    assert found == dict.fromkeys(found, True)
