@@ -29,16 +29,14 @@ ENCODERS = (
 )
 MUXERS = ("avif", "image2", "mp3", "mp4", "null", "rawvideo", "webp")
 FILTERS = (
-    *("aformat", "amerge", "anull", "aresample", "asetpts", "asplit", "atrim", "pan"),
-    *("volumedetect",),
-    *("bwdif", "crop", "drawbox", "format", "fps", "hflip", "null", "overlay", "pad", "scale"),
-    *("select", "setparams", "setpts", "setsar", "showinfo", "split", "tonemap", "tpad"),
-    *("transpose", "trim", "vflip", "zscale"),
+    *("aformat", "anull", "aresample", "asetpts", "atrim", "pan", "volumedetect"),
+    *("bwdif", "drawbox", "format", "fps", "hflip", "null", "overlay", "pad", "scale"),
+    *("select", "setparams", "setpts", "setsar", "split", "tonemap", "transpose", "trim"),
+    *("vflip", "zscale"),
 )
 BITSTREAM_FILTERS = (
     "aac_adtstoasc",
     "extract_extradata",
-    "filter_units",
     "h264_mp4toannexb",
     "hevc_mp4toannexb",
     "null",
