@@ -135,9 +135,9 @@ def plan_video(
             video_codec="h264",
             audio_codec="aac" if audio else None,
             size=size,
-            duration=_duration_to_verify(info, info.duration, options),
-            video_duration=_duration_to_verify(info, video.duration, options),
-            audio_duration=_duration_to_verify(info, audio.duration, options) if audio else None,
+            duration=_expected_duration(info, info.duration, options),
+            video_duration=_expected_duration(info, video.duration, options),
+            audio_duration=_expected_duration(info, audio.duration, options) if audio else None,
         ),
         summary=f"{_video_summary(video, size, encodes_video)}; "
         f"{_audio_summary(audio, encodes_audio)}",
@@ -307,7 +307,7 @@ def _encoder_options(
     return argv
 
 
-def _duration_to_verify(
+def _expected_duration(
     info: MediaInfo, duration: float | None, options: VideoOptions
 ) -> float | None:
     """The duration that the output must have for an input of ``duration`` seconds.

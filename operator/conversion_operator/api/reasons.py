@@ -86,9 +86,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap.",
         ),
         _R.PATH_BUSY: Explanation(
-            "The input or output file of this conversion is the output file of another "
-            "conversion, or its output file is the input file of another. The other conversion is "
-            "running or is ahead in the queue.",
+            "Another conversion, which is running or ahead in the queue, writes a file that this "
+            "conversion reads or writes, or reads the file that this conversion writes.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
         ),

@@ -9,9 +9,11 @@ process is suspended, loses leadership and then sends a create request late, the
 holds a slot for that conversion.
 
 If the response to a create request is lost, the operator does not know whether the Job exists. So
-a reservation ends only when the Job is in the store, or when no request can create it any more: the
-API server rejected the most recent request, or the attempt may no longer start, and no earlier
-request is without a response.
+a reservation ends in one of two cases only:
+
+- The Job is in the store.
+- The API server rejected the last request, or the attempt may no longer start. In addition, each
+  earlier request has a response, or it is too old to create the Job.
 
 Nothing starts in a namespace before its lists were answered in this term. The other namespaces wait
 for these lists for a limited time. After that, such a namespace counts with the slots that a leader
@@ -167,8 +169,8 @@ class Admitter:
         spare = free_for_sweeps(len(queue.order), held, policy)
         if spare:
             wanted = wanted_sweeps(conversions, self._store.all_children(), self._cluster.now())
-            # A sweep is not in the queue, so no block holds it back. A sweep that was rejected a
-            # few seconds ago must wait, or each pass would request it again.
+            # The queue holds back a conversion whose Job was rejected. Sweeps are not in the
+            # queue, so hold back rejected sweeps here. Otherwise each pass would request them.
             unavailable = self._reserved | self._rejections.keys()
             sweeps = [uid for uid in wanted if uid not in unavailable]
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
@@ -240,25 +242,29 @@ class Admitter:
                 self._reserved[uid] = ""
                 # The former leader may have sent the create request for this attempt, or may send
                 # it when its process resumes.
-                self._start(uid, attempt, policy, outcome_unknown_since=time.monotonic())
+                self._start(uid, attempt, policy, create_result_unknown_since=time.monotonic())
 
     def _start(
-        self, uid: str, attempt: int, policy: Policy, outcome_unknown_since: float | None = None
+        self,
+        uid: str,
+        attempt: int,
+        policy: Policy,
+        create_result_unknown_since: float | None = None,
     ) -> None:
         """Create the Job of an attempt in the background."""
-        coroutine = self._ensure_job(uid, attempt, policy, outcome_unknown_since)
+        coroutine = self._ensure_job(uid, attempt, policy, create_result_unknown_since)
         task = asyncio.create_task(coroutine, name=f"start {uid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _ensure_job(
-        self, uid: str, attempt: int, policy: Policy, outcome_unknown_since: float | None
+        self, uid: str, attempt: int, policy: Policy, create_result_unknown_since: float | None
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists.
 
-        ``outcome_unknown_since`` is the monotonic time of the last create request whose result is
-        unknown. For an admission of a former leader, it is the time when this operator took the
-        admission over. It is None if there is no such request.
+        ``create_result_unknown_since`` is the monotonic time of the last create request whose
+        result is unknown. For an admission of a former leader, it is the time when this operator
+        took the admission over. It is None if there is no such request.
         """
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         while not self._is_observed(uid, attempt):
@@ -272,17 +278,18 @@ class Admitter:
             except NotLeader:
                 pass  # nothing was sent
             except ClusterError as error:
-                outcome_unknown_since = time.monotonic()
+                create_result_unknown_since = time.monotonic()
                 logger.warning(
                     "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
                 )
             except Exception:
                 # The request may have been sent, so the slot is held as if it had been.
-                outcome_unknown_since = time.monotonic()
+                create_result_unknown_since = time.monotonic()
                 self._context.metrics.errors.inc()
                 logger.exception("Cannot create the Job of %s; retrying in %.1f s", uid, delay)
             if settled and (
-                self._is_observed(uid, attempt) or not _may_be_created_late(outcome_unknown_since)
+                self._is_observed(uid, attempt)
+                or not _may_be_created_late(create_result_unknown_since)
             ):
                 break
             await asyncio.sleep(delay)
@@ -391,11 +398,11 @@ def _build(conversion: Conversion, attempt: int, policy: Policy, mark: str) -> d
     return body
 
 
-def _may_be_created_late(outcome_unknown_since: float | None) -> bool:
+def _may_be_created_late(create_result_unknown_since: float | None) -> bool:
     """True while the API server may still carry out a create request with an unknown result."""
     return (
-        outcome_unknown_since is not None
-        and time.monotonic() - outcome_unknown_since < _LATE_CREATE_SECONDS
+        create_result_unknown_since is not None
+        and time.monotonic() - create_result_unknown_since < _LATE_CREATE_SECONDS
     )
 
 

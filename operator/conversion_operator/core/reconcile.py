@@ -28,7 +28,7 @@ from conversion_operator.core.plan import (
 )
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
-from conversion_operator.core.transitions import shorten_log, with_callback_if_ended
+from conversion_operator.core.transitions import shorten_log, with_pending_callback_if_ended
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Unreachable, judge
 
 
@@ -43,7 +43,7 @@ def decide(snapshot: Snapshot) -> Plan:
     if plan.status is None:
         return plan
     url = callback_url(conversion, snapshot.policy.callback_url)
-    return replace(plan, status=shorten_log(with_callback_if_ended(plan.status, url)))
+    return replace(plan, status=shorten_log(with_pending_callback_if_ended(plan.status, url)))
 
 
 def decide_without_conversion(children: Children, now: datetime, policy: Policy) -> Plan:

@@ -197,7 +197,7 @@ def with_progress(
     )
 
 
-def with_callback_if_ended(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
+def with_pending_callback_if_ended(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
     """A copy of the status with a pending callback, if its phase is terminal and there is a URL.
 
     The callback of a status that already has one is not changed.

@@ -28,7 +28,7 @@ from conversion_operator.core.reconcile import callback_url, decide
 from conversion_operator.core.transitions import (
     STATUS_MAX_BYTES,
     shorten_log,
-    with_callback_if_ended,
+    with_pending_callback_if_ended,
 )
 from media_converter.contract import ExitReason
 from tests.unit.operator.builders import (
@@ -104,7 +104,7 @@ class TestOwed:
 
     def test_a_status_written_again_keeps_it(self) -> None:
         told = PENDING.model_copy(update={"state": NotifyState.DELIVERED, "attempts": 1})
-        kept = with_callback_if_ended(status(DONE).model_copy(update={"notify": told}), URL)
+        kept = with_pending_callback_if_ended(status(DONE).model_copy(update={"notify": told}), URL)
         assert kept.notify == told
 
 
