@@ -95,7 +95,8 @@ async def test_review_apis_answer_for_tokens_and_users(api: FakeApi) -> None:
 
         async def may(user: str, verb: str, namespace: str = NAMESPACE) -> bool:
             asked = {"group": "batch", "resource": "jobs", "verb": verb, "namespace": namespace}
-            body: Any = {"spec": {"user": user, "resourceAttributes": asked}}
+            spec = {"user": user, "groups": ["system:authenticated"], "resourceAttributes": asked}
+            body: Any = {"spec": spec}
             status = (await rights.create_subject_access_review(body)).status
             assert status is not None
             return bool(status.allowed)

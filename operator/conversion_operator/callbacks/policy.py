@@ -98,7 +98,10 @@ def next_step(
     ended = _end_time(conversion, now)
     not_allowed = hosts.problem(url)
     if not_allowed:
-        return _wait_for_settings(note, not_allowed, now, ended + HOST_GIVE_UP_AFTER)
+        # A callback that was sent before had an allowed host. A wrong edit of the setting must not
+        # end its retries early.
+        give_up_after = GIVE_UP_AFTER if note.attempts else HOST_GIVE_UP_AFTER
+        return _wait_for_settings(note, not_allowed, now, ended + give_up_after)
     due = note.next_attempt_time or ended
     if due > now:
         return Wait(due - now)
