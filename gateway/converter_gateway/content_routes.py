@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
+from starlette.convertors import Convertor, register_url_convertor
 
 from conversion_operator.api import spec
 from conversion_operator.api.status import Phase
@@ -19,6 +20,21 @@ from converter_gateway.responses import Error, JobStatus, errors, examples
 from converter_gateway.routes import RouteContext
 from converter_gateway.rules import LiveRules
 from converter_gateway.translate import ResponseBody
+
+
+class _TextConvertor(Convertor[str]):
+    """Any text in a URL. An id may contain a slash. Starlette's `path` matches no line break."""
+
+    regex = r"(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _TextConvertor())
 
 _ID_MAX_LENGTH: Final = 256
 _TYPE_MAX_LENGTH: Final = 255
@@ -151,8 +167,7 @@ def content_router(context: RouteContext) -> APIRouter:
             content = parse_content(await request.body(), context.settings.mappings)
             return await service.submit(write, content, [_PHASES[name] for name in retry])
 
-    # With the type `path`, an id may contain a slash.
-    @router.get("/{content_id:path}", response_model=None)
+    @router.get("/{content_id:text}", response_model=None)
     async def get_content(request: Request, content_id: ContentId) -> ResponseBody:
         """The conversions of a content. ``not_found`` if no ConversionJob of it exists."""
         namespace = await context.check_access(request, "list")

@@ -147,7 +147,10 @@ STATUSES: list[dict[str, Any]] = [
     {"phase": "Running", "progress": {"percent": 3, "etaSeconds": 9}},
     {"phase": "Running", "startTime": "2026-01-02T03:04:05Z", "progress": {"speed": "1.00x"}},
     {"phase": "Succeeded", "outputSize": 5, "completionTime": "2026-01-02T03:04:05Z"},
-    {"phase": "Succeeded", "output": {"sha256": "a" * 64, "container": "mp4", "warnings": ["No sound."]}},
+    {
+        "phase": "Succeeded",
+        "output": {"sha256": "a" * 64, "container": "mp4", "warnings": ["No sound."]},
+    },
     {"phase": "Failed", "logs": "l", "completionTime": "2026-01-02T03:04:05Z"},
     {"phase": "Cancelled", "completionTime": "2026-01-02T03:04:05Z"},
 ]
