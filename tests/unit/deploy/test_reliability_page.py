@@ -1,4 +1,4 @@
-"""Every test that docs/reliability.md relies on exists."""
+"""Every test that docs/reliability.md and docs/threat-model.md rely on exists."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py(?:::\w+)*)`", PAGE)))
+PAGES = {
+    name: (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("reliability.md", "threat-model.md")
+}
+
+
+def named_tests(text: str) -> list[str]:
+    return sorted(set(re.findall(r"`(tests/[\w/]+\.py(?:::\w+)*)`", text)))
+
+
+NAMED = {name: named_tests(page) for name, page in PAGES.items()}
 
 
 def names_in(body: list[ast.stmt]) -> dict[str, ast.stmt]:
@@ -37,13 +46,21 @@ def exists(test: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("test", NAMED)
-def test_a_test_named_on_the_page_exists(test: str) -> None:
+@pytest.mark.parametrize("test", sorted({test for named in NAMED.values() for test in named}))
+def test_a_test_named_on_a_page_exists(test: str) -> None:
     assert exists(test)
 
 
-def test_a_wrong_name_on_the_page_is_noticed() -> None:
-    assert len(NAMED) > 30
+def test_every_promise_of_the_threat_model_names_its_test() -> None:
+    promises = PAGES["threat-model.md"].partition("## Promises")[2].partition("\n## ")[0]
+    rows = [line for line in promises.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row != "| Promise | Test |"]
+    assert len(rows) > 50
+    assert [row for row in rows if not named_tests(row.rpartition(" | ")[2])] == []
+
+
+def test_a_wrong_name_on_a_page_is_noticed() -> None:
+    assert [name for name, named in NAMED.items() if len(named) <= 30] == []
     assert not exists("tests/unit/operator/test_machine.py::TestNothing")
     assert not exists("tests/unit/operator/test_absent.py::test_nothing")
     assert not exists("tests/unit/operator/test_reconcile.py::TestRetry::test_nothing")
