@@ -12,6 +12,7 @@ import pytest
 from conversion_operator.api import names
 from conversion_operator.cluster.mark_key import KEY_ANNOTATION, UNMARKED_BEFORE_ANNOTATION
 from conversion_operator.controller.leadership import NAME
+from conversion_operator.core.identity import MarkKey
 from conversion_operator.core.manifest import job_name
 from media_converter.contract import ExitReason
 from tests.component.running import Running, attempts_of, phase_of, running, status_of, until_phase
@@ -259,6 +260,32 @@ async def test_a_job_with_our_name_and_owner_but_no_mark_is_not_adopted(
         await until_phase(api, "c", "Succeeded", 60)
     job = api.find("jobs", name)
     assert job is None or mark_of(job) != mark
+
+
+@pytest.mark.parametrize("counts", [False, True], ids=["without our label", "ours"])
+async def test_a_copied_mark_does_not_count_without_our_label(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, counts: bool
+) -> None:
+    """The policies of Jobs look at this label. The operator finds a Job by its name too."""
+    cluster.default = succeed(size=REAL_SIZE)
+    async with running(api, tmp_path, converter_max_parallel=0):
+        api.create(conversion_job("c"))
+        await until_phase(api, "c", "Queued")
+    uid, name = uid_of(api, "c"), job_name(uid_of(api, "c"), 1)
+    secret = bytes.fromhex(api.get("leases", NAME)["metadata"]["annotations"][KEY_ANNOTATION])
+    meta = metadata(name, uid, 1, MarkKey(secret).mark(NAMESPACE, uid, 1))
+    if not counts:
+        del meta["labels"][names.MANAGED_BY_LABEL]
+    forge_job(api, meta, owner(names.KIND, "c", uid))
+    async with running(api, tmp_path, converter_max_parallel=1):
+        await api.until(
+            lambda: (
+                "attempts" in status_of(api, "c")
+                or status_of(api, "c").get("reason") == "JobNameTaken"
+            ),
+            30,
+        )
+        assert ("attempts" in status_of(api, "c")) == counts
 
 
 async def test_foreign_jobs_hold_no_slot(

@@ -64,6 +64,7 @@ class Family:
                 conversion_uid=known.conversion_uid,
                 attempt=known.attempt,
                 mark=known.mark,
+                managed=known.managed,
                 duplicate=known.duplicate,
             )
         if child.uid in self._foreign:

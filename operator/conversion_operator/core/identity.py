@@ -9,6 +9,9 @@ in a namespace can write them. There are three proofs:
   request was lost, the Job must carry a mark that only an operator can compute.
 - **The controller.** A pod belongs to the Job that is its controller by uid.
 
+The last two count only on an object with the label app.kubernetes.io/managed-by of our objects. The
+admission policies let nobody else create such an object.
+
 An object with our labels and without a proof is foreign. It is never read for a decision.
 """
 
@@ -117,6 +120,8 @@ def identify_job(job: Job, evidence: Evidence) -> Job | None:
     known = evidence.job_uid(job.attempt)
     if known == job.uid:
         return replace(job, duplicate=False)
+    if not job.managed:
+        return None
     # `kubectl delete --cascade=orphan` removes the owner reference.
     if job.controller not in (None, Controller(CONVERSION_KIND, evidence.uid)):
         return None
@@ -147,7 +152,7 @@ def identify_pods(
             continue
         owner = pod.controller.uid if pod.controller and pod.controller.kind == JOB_KIND else ""
         attempt = known_pods.get(pod.uid)
-        if attempt is None:
+        if attempt is None and pod.managed:
             attempt = own[owner].attempt if owner in own else attempts.get(owner)
         if attempt is not None:
             pod = replace(pod, attempt=attempt)  # noqa: PLW2901  (its label may say anything)
@@ -171,6 +176,8 @@ def identify_pods(
 
 def _may_have_lost_its_job(pod: Pod, foreign_jobs: Container[str], evidence: Evidence) -> bool:
     """True if the mark is valid and no other controller than a deleted Job is named."""
+    if not pod.managed:
+        return False
     controller = pod.controller
     if controller and (controller.kind != JOB_KIND or controller.uid in foreign_jobs):
         return False

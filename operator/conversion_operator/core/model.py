@@ -133,6 +133,7 @@ class Child:
 
     ``version`` is the resourceVersion. ``attempt`` is the number of the attempt, or
     SWEEP_ATTEMPT. ``mark`` is the text of the mark annotation, an empty string if there is none.
+    ``managed`` is True if the object has the label app.kubernetes.io/managed-by of our objects.
     Whoever creates an object can write its labels, from which ``conversion_uid`` and ``attempt``
     come, and its annotations: :mod:`conversion_operator.core.identity` decides whether the object
     is a child of that conversion. ``deleted`` means that the object no longer exists and that this
@@ -151,6 +152,7 @@ class Child:
     created: datetime = EPOCH
     controller: Controller | None = None
     mark: str = ""
+    managed: bool = False
     deletion_timestamp: datetime | None = None
     deleted: bool = False
     duplicate: bool = False

@@ -118,7 +118,8 @@ def _with(metadata: dict[str, Any], changes: dict[str, str | None]) -> dict[str,
 
 
 SUSPENDED = {**OURS, "spec": {**OURS["spec"], "suspend": True}}
-HELM = template(job(managed_by="helm"), managed_by="helm")
+FOREIGN: dict[str, str | None] = {"managed_by": "helm", "uid": None, "mark": None}
+HELM = template(job(**FOREIGN), **FOREIGN)
 NO_TEMPLATE_METADATA = {"metadata": {"name": "a"}, "spec": {"template": {"spec": {}}}}
 
 
@@ -139,6 +140,23 @@ NO_TEMPLATE_METADATA = {"metadata": {"name": "a"}, "spec": {"template": {"spec":
         (ALICE, template(ANOTHER, managed_by=names.MANAGED_BY), None, LABELS, False),
         (CRON_JOB_CONTROLLER, template(ANOTHER, managed_by=names.MANAGED_BY), None, LABELS, False),
         # Somebody else adds, changes or removes what tells it apart.
+        (ALICE, template(ANOTHER, uid="u"), None, LABELS, False),
+        (ALICE, template(ANOTHER, mark="m"), None, LABELS, False),
+        (ALICE, {**HELM, "metadata": job(managed_by=None)["metadata"]}, None, LABELS, False),
+        (
+            ALICE,
+            {**HELM, "metadata": job(**FOREIGN | {"uid": "u"})["metadata"]},
+            None,
+            LABELS,
+            False,
+        ),
+        (
+            ALICE,
+            {**HELM, "metadata": job(**FOREIGN | {"mark": "m"})["metadata"]},
+            HELM,
+            LABELS,
+            False,
+        ),
         (ALICE, OURS, ANOTHER, LABELS, False),
         (ALICE, ANOTHER, OURS, LABELS, False),
         (ALICE, job(managed_by=None), OURS, LABELS, False),
@@ -182,6 +200,9 @@ ANOTHER_POD: dict[str, Any] = {"metadata": {"name": "a"}}
         (THE_OPERATOR, POD, None, False),
         ("system:serviceaccount:kube-system:replicaset-controller", POD, None, False),
         ("system:serviceaccount:my-network:job-controller", POD, None, False),
+        (ALICE, {"metadata": _with({"name": "a"}, {"uid": "u"})}, None, False),
+        (ALICE, {"metadata": _with({"name": "a"}, {"mark": "m"})}, None, False),
+        (ALICE, {"metadata": _with(POD["metadata"], {"managed_by": "helm"})}, None, False),
         (ALICE, POD, ANOTHER_POD, False),
         (ALICE, ANOTHER_POD, POD, False),
         (ALICE, {"metadata": _with(POD["metadata"], {"mark": "x"})}, POD, False),

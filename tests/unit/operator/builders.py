@@ -76,6 +76,7 @@ def job(attempt: int = 1, uid: str = UID, **changes: Any) -> Job:
         created=T0,
         controller=Controller(CONVERSION_KIND, uid),
         mark=KEY.mark("my-network", uid, attempt),
+        managed=True,
         finished=None,
         finished_at=None,
         failure="",
@@ -96,6 +97,7 @@ def pod(attempt: int = 1, uid: str = UID, **changes: Any) -> Pod:
         created=T0,
         controller=Controller(JOB_KIND, f"job-{uid}-{attempt}"),
         mark=KEY.mark("my-network", uid, attempt),
+        managed=True,
         phase="Pending",
         node="node-1",
     )

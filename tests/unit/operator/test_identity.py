@@ -55,6 +55,8 @@ OWN: Mapping[str, tuple[Job, Evidence]] = {
     "recorded, without a mark": (job(mark=""), evidence(attempt(1, job().uid))),
     "recorded, without a key": (job(mark=""), evidence(attempt(1, job().uid), key=None)),
     "seen": (job(mark=""), evidence(attempt_1=Bound(job().uid))),
+    "recorded, without our label": (job(managed=False), evidence(attempt(1, job().uid))),
+    "seen, without our label": (job(managed=False), evidence(attempt_1=Bound(job().uid))),
     "of a former release, in the status": (job(mark=""), evidence(attempt(), key=UPGRADED)),
     "of a former release, older than the status says": (
         job(mark="", created=at(-1)),
@@ -75,6 +77,12 @@ OTHER_CONTROLLER = Controller(CONVERSION_KIND, ANOTHER)
 FOREIGN: Mapping[str, tuple[Job, Evidence]] = {
     "no mark": (job(mark=""), NOTHING),
     "a false mark": (job(mark="0" * 64), NOTHING),
+    "marked, without our label": (job(managed=False), NOTHING),
+    "marked, without our label, another is recorded": (job(managed=False), RECORDED),
+    "of a former release, without our label": (
+        job(mark="", managed=False),
+        evidence(attempt(), key=UPGRADED),
+    ),
     "not a mark": (job(mark="é"), NOTHING),
     "the mark of another attempt": (job(2, mark=job().mark), NOTHING),
     "the mark of another conversion": (job(mark=job(uid=ANOTHER).mark), NOTHING),
@@ -141,6 +149,16 @@ PODS: Mapping[str, tuple[list[Pod], list[Job], Evidence, list[str], list[str]]] 
     "controlled, no mark": ([pod(mark="")], [JOB], NOTHING, [OWNED.uid], []),
     "controlled by a recorded Job": (
         [pod(mark="")], [], evidence(attempt(1, JOB.uid)), [OWNED.uid], [],
+    ),
+    "controlled, without our label": ([pod(managed=False)], [JOB], NOTHING, [], []),
+    "controlled by a recorded Job, without our label": (
+        [pod(managed=False)], [], evidence(attempt(1, JOB.uid)), [], [],
+    ),
+    "recorded, without our label": (
+        [pod(managed=False)], [JOB], evidence(attempt(1, JOB.uid, OWNED.uid)), [OWNED.uid], [],
+    ),
+    "marked, its Job is unknown, without our label": (
+        [pod(managed=False, controller=None)], [], NOTHING, [], [],
     ),
     "controlled, false label": ([replace(OWNED, attempt=7)], [JOB], NOTHING, [OWNED.uid], []),
     "marked while its Job exists": ([UNOWNED], [JOB], NOTHING, [], []),
