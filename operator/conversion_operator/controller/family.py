@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
 
 from conversion_operator.api.status import Attempt
 from conversion_operator.core.identity import (
     Bound,
     Evidence,
     MarkKey,
+    claimed_attempt,
     identify_job,
     identify_pods,
 )
 from conversion_operator.core.model import Children, Job, Pod
+
+
+class _Tie(NamedTuple):
+    """Pods of one attempt that cannot be told apart. They were created in the same second."""
+
+    created: datetime
+    uids: set[str]
 
 
 class Family:
@@ -28,6 +38,8 @@ class Family:
         self._jobs: dict[str, Job] = {}
         self._pods: dict[str, Pod] = {}
         self._foreign: dict[str, Job | Pod] = {}
+        # The attempts whose pods cannot be told apart.
+        self._tied: dict[int, _Tie] = {}
         self._children: Children | None = None
 
     @property
@@ -73,11 +85,29 @@ class Family:
             if known is not None:
                 self._jobs[child.uid] = child
             elif self._identify_job(child):
-                self._identify_pods(self._all_pods())
+                self._identify_all_pods()
         elif isinstance(known, Pod):
             self._pods[child.uid] = replace(child, job_name=known.job_name)
         else:
-            self._identify_pods({**self._pods, child.uid: child})
+            self._take_new_pod(child)
+
+    def _take_new_pod(self, pod: Pod) -> None:
+        """Compare a new pod with the own pods of its attempt, of which there are at most two.
+
+        Everybody can create pods with our labels. So the cost does not depend on their number.
+        """
+        attempt = claimed_attempt(pod, self._jobs, self._foreign.keys(), self.evidence)
+        tie = None if attempt is None else self._tied.get(attempt)
+        if tie is not None and pod.created == tie.created:
+            tie.uids.add(pod.uid)
+        if attempt is None or (tie is not None and pod.created >= tie.created):
+            self._foreign[pod.uid] = replace(pod, duplicate=False)
+        elif tie is not None:
+            self._foreign[pod.uid] = pod
+            self._identify_all_pods()
+        else:
+            own = {uid: other for uid, other in self._pods.items() if other.attempt == attempt}
+            self._identify_pods({**own, pod.uid: pod})
 
     def adopt(self, job: Job) -> None:
         """Take a Job that a create request has just returned."""
@@ -90,12 +120,18 @@ class Family:
         """Keep the last state of an own child that no longer exists. Forget a foreign one."""
         self._children = None
         if self._foreign.pop(uid, None):
+            self._untie(uid)
             return
         if uid in self._jobs:
             self._jobs[uid] = replace(self._jobs[uid], deleted=True)
-            self._identify_pods(self._all_pods())
+            self._identify_all_pods()
         elif uid in self._pods:
-            self._pods[uid] = replace(self._pods[uid], deleted=True)
+            pod = self._pods[uid]
+            if pod.duplicate and self.evidence.pod_uid(pod.attempt):
+                del self._pods[uid]  # nothing is concluded from it
+            else:
+                self._pods[uid] = replace(pod, deleted=True)
+        self._untie(uid)
 
     def forget_deleted(self) -> set[str]:
         """Forget the own children that no longer exist. Returns their uids."""
@@ -129,7 +165,7 @@ class Family:
         self._children = None
         pods, foreign = self._all_pods(), tuple(self._foreign.values())
         jobs = (*self._jobs.values(), *(child for child in foreign if isinstance(child, Job)))
-        self._jobs, self._pods, self._foreign = {}, {}, {}
+        self._jobs, self._pods, self._foreign, self._tied = {}, {}, {}, {}
         for job in sorted(jobs, key=lambda job: (job.attempt, job.created)):
             self._identify_job(job)
         self._identify_pods(pods)
@@ -146,10 +182,14 @@ class Family:
         return True
 
     def _identify_pods(self, pods: Mapping[str, Pod]) -> None:
-        own, known = identify_pods(
-            pods.values(), self._jobs.values(), self._foreign.keys(), self.evidence
+        """Identify these pods: all of them, or all own ones of one attempt and a new one."""
+        own, known, tied = identify_pods(
+            pods.values(), self._jobs, self._foreign.keys(), self.evidence
         )
-        self._pods = {pod.uid: pod for pod in own}
+        for attempt, candidates in tied.items():
+            self._tied[attempt] = _Tie(candidates[0].created, {pod.uid for pod in candidates})
+        others = {uid: pod for uid, pod in self._pods.items() if uid not in pods}
+        self._pods = others | {pod.uid: pod for pod in own}
         for pod in pods.values():
             if pod.uid in self._pods:
                 self._foreign.pop(pod.uid, None)
@@ -157,6 +197,19 @@ class Family:
                 self._foreign[pod.uid] = replace(pod, duplicate=False)
         for attempt, uid in known.items():
             self._bind(attempt, pod_uid=uid)
+
+    def _untie(self, uid: str) -> None:
+        """A pod no longer exists. If it was in a tie, another one may count or hold the slot."""
+        tie = next((tie for tie in self._tied.values() if uid in tie.uids), None)
+        if tie is None:
+            return
+        tie.uids.remove(uid)
+        if len(tie.uids) == 1 or uid in self._pods:
+            self._identify_all_pods()
+
+    def _identify_all_pods(self) -> None:
+        self._tied.clear()
+        self._identify_pods(self._all_pods())
 
     def _all_pods(self) -> dict[str, Pod]:
         return self._pods | {

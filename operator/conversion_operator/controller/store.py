@@ -267,8 +267,8 @@ class Store:
         index = self._jobs if isinstance(item, Job) else self._pods
         family = index.get(item.uid)
         known = family.find(item.uid) if family else None
-        if item.uid in self._deleted:
-            return
+        if item.uid in self._deleted or (family and known is None):
+            return  # it was deleted
         if known and (known.deleted or known.version >= item.version):
             return
         # An object stays in the family in which it was first seen, whatever its labels say later.
@@ -292,7 +292,7 @@ class Store:
         if family is None or known is None or known.deleted:
             return
         family.mark_deleted(uid)
-        if family.find(uid) is None:  # a foreign one is not kept
+        if family.find(uid) is None:  # a foreign one or a duplicate is not kept
             del index[uid]
             self._remember_deleted(uid)
             self._drop_if_empty(family)
@@ -325,7 +325,10 @@ class Store:
             if family.evidence.namespace != namespace or uid in present:
                 continue
             known = family.find(uid)
-            if known is not None and known.version <= version:
+            if known is None:  # the family has forgotten a deleted pod that could not count
+                del index[uid]
+                self._remember_deleted(uid)
+            elif known.version <= version:
                 self._mark_deleted(index, uid)
 
 

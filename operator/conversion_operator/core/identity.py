@@ -7,7 +7,8 @@ in a namespace can write them. There are three proofs:
   keeps it (``status.attempts[].jobUID``), and so does the memory of this process.
 - **The mark.** While no uid is known for an attempt, for example because the response to the create
   request was lost, the Job must carry a mark that only an operator can compute.
-- **The controller.** A pod belongs to the Job that is its controller by uid.
+- **The controller.** A pod belongs to the Job that is its controller by uid, if it also carries the
+  mark of this Job: the Job controller copies it from the Job's template.
 
 The last two count only on an object with the label app.kubernetes.io/managed-by of our objects. The
 admission policies let nobody else create such an object.
@@ -101,10 +102,15 @@ class Evidence:
 
 
 class Identified(NamedTuple):
-    """The pods of a conversion, and the uids of the pods that are known from now on, by attempt."""
+    """The pods of a conversion.
+
+    ``known`` are the uids of the pods that are known from now on, by attempt. ``tied`` are the
+    candidates of the attempts for which none counts, because they cannot be told apart.
+    """
 
     pods: tuple[Pod, ...]
     known: Mapping[int, str]
+    tied: Mapping[int, tuple[Pod, ...]]
 
 
 def identify_job(job: Job, evidence: Evidence) -> Job | None:
@@ -130,48 +136,116 @@ def identify_job(job: Job, evidence: Evidence) -> Job | None:
     return replace(job, duplicate=False) if _is_of_former_release(job, evidence) else None
 
 
+def claimed_attempt(
+    pod: Pod, jobs: Mapping[str, Job], foreign_jobs: Container[str], evidence: Evidence
+) -> int | None:
+    """The attempt whose pod this may be. None if it is foreign, whatever other pods exist.
+
+    ``jobs`` are the conversion's own Jobs by uid, also deleted ones. ``foreign_jobs`` are the uids
+    of foreign Jobs.
+    """
+    if (pod.namespace, pod.conversion_uid) != (evidence.namespace, evidence.uid):
+        return None
+    attempt = evidence.attempts_by_pod_uid().get(pod.uid)
+    if attempt is not None:
+        return attempt
+    attempt = _attempt_of_controller(pod, jobs, evidence)
+    if attempt is not None:
+        return attempt if _is_proven(replace(pod, attempt=attempt), jobs, evidence) else None
+    if any(j.attempt == pod.attempt and not (j.deleted or j.duplicate) for j in jobs.values()):
+        return None
+    return pod.attempt if _may_have_lost_its_job(pod, foreign_jobs, evidence) else None
+
+
 def identify_pods(
-    pods: Iterable[Pod], jobs: Iterable[Job], foreign_jobs: Container[str], evidence: Evidence
+    pods: Iterable[Pod], jobs: Mapping[str, Job], foreign_jobs: Container[str], evidence: Evidence
 ) -> Identified:
     """Choose the conversion's own pods. The others are foreign.
 
-    ``jobs`` are its own Jobs, also deleted ones. ``foreign_jobs`` are the uids of foreign Jobs.
-    One pod of each attempt counts: the known one, else the oldest one that its Job controls. Two
-    other pods are duplicates. They hold a slot, but nothing is concluded from them: a further pod
-    that this Job controls, because the Job controller may have created it, and a pod with a valid
-    mark whose Job does not exist, if no other pod of its attempt is known. A mark can be copied.
+    One pod of each attempt counts: the known one, else the oldest one that its Job controls and
+    that carries a valid mark. Times of creation have whole seconds. If two are equally old, none
+    counts: a mark can be copied, and a name proves nothing.
+
+    One other pod of each attempt is a duplicate. It holds a slot, but nothing is concluded from it.
+    This is a further pod that its Job controls, because the Job controller may have created it, or
+    a pod with a valid mark whose Job does not exist, if no other pod of its attempt is known.
     """
-    own = {job.uid: job for job in jobs}
-    attempts, known_pods = evidence.attempts_by_job_uid(), evidence.attempts_by_pod_uid()
-    standing = {job.attempt for job in own.values() if not job.deleted and not job.duplicate}
     controlled: dict[int, list[Pod]] = defaultdict(list)
     marked: dict[int, list[Pod]] = defaultdict(list)
-    duplicates: list[Pod] = []
+    known_pods = evidence.attempts_by_pod_uid()
     for pod in sorted(pods, key=lambda pod: (pod.created, pod.name, pod.uid)):
-        if (pod.namespace, pod.conversion_uid) != (evidence.namespace, evidence.uid):
+        attempt = claimed_attempt(pod, jobs, foreign_jobs, evidence)
+        if attempt is None:
             continue
-        owner = pod.controller.uid if pod.controller and pod.controller.kind == JOB_KIND else ""
-        attempt = known_pods.get(pod.uid)
-        if attempt is None and pod.managed:
-            attempt = own[owner].attempt if owner in own else attempts.get(owner)
-        if attempt is not None:
-            pod = replace(pod, attempt=attempt)  # noqa: PLW2901  (its label may say anything)
-            if owner in own and own[owner].duplicate and pod.uid not in known_pods:
-                duplicates.append(pod)
-            else:
-                controlled[attempt].append(pod)
-        elif pod.attempt not in standing and _may_have_lost_its_job(pod, foreign_jobs, evidence):
-            marked[pod.attempt].append(pod)
-    result = [replace(pod, duplicate=True) for pod in duplicates]
+        has_job = pod.uid in known_pods or _attempt_of_controller(pod, jobs, evidence) is not None
+        # Its label may say anything.
+        (controlled if has_job else marked)[attempt].append(replace(pod, attempt=attempt))
+    result: list[Pod] = []
     known: dict[int, str] = {}
+    tied: dict[int, tuple[Pod, ...]] = {}
     for attempt, candidates in controlled.items():
-        known[attempt] = evidence.pod_uid(attempt) or candidates[0].uid
-        result += [replace(pod, duplicate=pod.uid != known[attempt]) for pod in candidates]
+        oldest = _oldest(candidates, jobs)
+        uid = evidence.pod_uid(attempt) or (oldest[0].uid if len(oldest) == 1 else "")
+        if uid:
+            known[attempt] = uid
+        elif oldest:
+            tied[attempt] = oldest
+        result += [replace(pod, duplicate=False) for pod in candidates if pod.uid == uid]
+        result += _one_duplicate(pod for pod in candidates if pod.uid != uid)
     for attempt, candidates in marked.items():
-        if attempt not in known and not evidence.pod_uid(attempt):
-            result.append(replace(candidates[0], duplicate=True))
+        if attempt not in controlled and not evidence.pod_uid(attempt):
+            result += _one_duplicate(candidates)
     named = (replace(pod, job_name=attempt_job_name(evidence.uid, pod.attempt)) for pod in result)
-    return Identified(tuple(named), known)
+    return Identified(tuple(named), known, tied)
+
+
+def _attempt_of_controller(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> int | None:
+    """The attempt of the own Job that is the pod's controller by uid. None if there is none."""
+    if pod.controller is None or pod.controller.kind != JOB_KIND:
+        return None
+    job = jobs.get(pod.controller.uid)
+    return job.attempt if job else evidence.attempts_by_job_uid().get(pod.controller.uid)
+
+
+def _is_proven(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> bool:
+    """True if the controller of this pod may have created it. Anybody can write an owner reference.
+
+    The Job controller copies the annotations of the Job's template, so the pod carries the mark of
+    its Job. If the key is lost, the mark on the Job still tells what it was.
+    """
+    if not pod.managed:
+        return False
+    job = jobs.get(pod.controller.uid) if pod.controller else None
+    if evidence.has_mark(pod):
+        return True
+    if job and job.mark:
+        return pod.mark == job.mark
+    before = evidence.key and evidence.key.unmarked_before
+    return bool(before and not pod.mark and (job or pod).created < before)
+
+
+def _oldest(candidates: Iterable[Pod], jobs: Mapping[str, Job]) -> tuple[Pod, ...]:
+    """The pods that may count if none is known: those of the first second.
+
+    Pods that exist come before deleted ones of the same second. The pods of a duplicate Job never
+    count.
+    """
+    counting = [
+        pod
+        for pod in candidates
+        if not (
+            pod.controller and pod.controller.uid in jobs and jobs[pod.controller.uid].duplicate
+        )
+    ]
+    first = [pod for pod in counting if pod.created == counting[0].created]
+    return tuple([pod for pod in first if not pod.deleted] or first)
+
+
+def _one_duplicate(pods: Iterable[Pod]) -> list[Pod]:
+    """The first pod that lives, else the first one, as a duplicate. Whoever forges many holds one
+    slot."""
+    first = min(pods, key=lambda pod: not pod.live, default=None)
+    return [replace(first, duplicate=True)] if first else []
 
 
 def _may_have_lost_its_job(pod: Pod, foreign_jobs: Container[str], evidence: Evidence) -> bool:

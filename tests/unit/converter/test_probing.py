@@ -160,7 +160,7 @@ def test_packets_are_listed_in_the_order_of_the_screen() -> None:
         "",
     ):
         reader.add_line(line)
-    assert [picture.time for picture in reader.attached_pics()] == [0.0, 0.04, 0.08, 0.12]
+    assert [picture.time for picture in reader.pictures()] == [0.0, 0.04, 0.08, 0.12]
     assert (reader.packets, reader.discarded, reader.corrupt, reader.untimed) == (5, 1, 1, 1)
     assert reader.leading == 0
     assert packets.gaps([0.0, 1.0, 8.0], 5.0) == [Gap(1.0, 8.0)]

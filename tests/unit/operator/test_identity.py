@@ -146,9 +146,23 @@ def younger(base: Pod, uid: str = "pod-younger", seconds: float = 1) -> Pod:
 PODS: Mapping[str, tuple[list[Pod], list[Job], Evidence, list[str], list[str]]] = {
     # name: pods, own Jobs, evidence, uids that count, uids of duplicates
     "controlled": ([OWNED], [JOB], NOTHING, [OWNED.uid], []),
-    "controlled, no mark": ([pod(mark="")], [JOB], NOTHING, [OWNED.uid], []),
+    "controlled, no mark": ([pod(mark="")], [JOB], NOTHING, [], []),
+    "controlled, a false mark": ([pod(mark="0" * 64)], [JOB], NOTHING, [], []),
+    "controlled, the mark of another attempt": ([pod(mark=pod(2).mark)], [JOB], NOTHING, [], []),
+    "controlled, no mark, but recorded": (
+        [pod(mark="")], [JOB], evidence(attempt(1, JOB.uid, OWNED.uid)), [OWNED.uid], [],
+    ),
     "controlled by a recorded Job": (
-        [pod(mark="")], [], evidence(attempt(1, JOB.uid)), [OWNED.uid], [],
+        [OWNED], [], evidence(attempt(1, JOB.uid)), [OWNED.uid], [],
+    ),
+    "controlled by a recorded Job, no mark": (
+        [pod(mark="")], [], evidence(attempt(1, JOB.uid)), [], [],
+    ),
+    "the key was lost, but the Job is recorded and has the same mark": (
+        [pod(mark="lost")], [job(mark="lost")], evidence(attempt(1, JOB.uid)), [OWNED.uid], [],
+    ),
+    "neither the recorded Job nor its pod has a mark": (
+        [pod(mark="")], [job(mark="")], evidence(attempt(1, JOB.uid)), [], [],
     ),
     "controlled, without our label": ([pod(managed=False)], [JOB], NOTHING, [], []),
     "controlled by a recorded Job, without our label": (
@@ -197,6 +211,28 @@ PODS: Mapping[str, tuple[list[Pod], list[Job], Evidence, list[str], list[str]]] 
     "the Job controls two: the older counts": (
         [younger(OWNED), OWNED], [JOB], NOTHING, [OWNED.uid], ["pod-younger"],
     ),
+    "the Job controls two of the same second: none counts": (
+        [younger(OWNED, seconds=0), OWNED], [JOB], NOTHING, [], [OWNED.uid],
+    ),
+    "the Job controls two of the same second: the one that lives holds the slot": (
+        [younger(OWNED, seconds=0), replace(OWNED, phase="Failed")], [JOB], NOTHING,
+        [], ["pod-younger"],
+    ),
+    "the Job controls two of the same second: one is deleted": (
+        [younger(OWNED, seconds=0), replace(OWNED, deleted=True)], [JOB], NOTHING,
+        ["pod-younger"], [OWNED.uid],
+    ),
+    "the Job controls two of the same second: one has no mark": (
+        [younger(pod(mark=""), "a", 0), OWNED], [JOB], NOTHING, [OWNED.uid], [],
+    ),
+    "the Job controls many: one is a duplicate": (
+        [OWNED, *(younger(OWNED, f"pod-{n}", n) for n in range(1, 5))], [JOB], NOTHING,
+        [OWNED.uid], ["pod-1"],
+    ),
+    "the recorded one and many forged ones": (
+        [OWNED, *(younger(pod(mark=""), f"pod-{n}", n) for n in range(5))], [JOB],
+        evidence(attempt(1, JOB.uid, OWNED.uid)), [OWNED.uid], [],
+    ),
     "the Job controls two: the recorded counts": (
         [younger(OWNED), OWNED], [JOB], evidence(attempt(1, JOB.uid, "pod-younger")),
         ["pod-younger"], [OWNED.uid],
@@ -205,10 +241,27 @@ PODS: Mapping[str, tuple[list[Pod], list[Job], Evidence, list[str], list[str]]] 
         [OWNED], [JOB], evidence(attempt(1, JOB.uid, "pod-recorded")), [], [OWNED.uid],
     ),
     "the pod of a duplicate": ([OWNED], [replace(JOB, duplicate=True)], NOTHING, [], [OWNED.uid]),
+    "the pods of a duplicate": (
+        [OWNED, younger(OWNED)], [replace(JOB, duplicate=True)], NOTHING, [], [OWNED.uid],
+    ),
+    "the pod of a duplicate, no mark": (
+        [pod(mark="")], [replace(JOB, duplicate=True)], NOTHING, [], [],
+    ),
     "another namespace": ([pod(namespace="other")], [JOB], NOTHING, [], []),
     "another conversion": ([pod(conversion_uid=ANOTHER)], [JOB], NOTHING, [], []),
     "of a former release, its Job deleted": (
         [pod(mark="")], [], evidence(attempt(), key=UPGRADED), [], [OWNED.uid],
+    ),
+    "of a former release, its Job is known": (
+        [pod(mark="")], [job(mark="")], evidence(attempt(1, JOB.uid), key=UPGRADED),
+        [OWNED.uid], [],
+    ),
+    "of a former release, started after the upgrade": (
+        [pod(mark="", created=at(70))], [job(mark="")],
+        evidence(attempt(1, JOB.uid), key=UPGRADED), [OWNED.uid], [],
+    ),
+    "no mark, although its Job has one, before the upgrade": (
+        [pod(mark="")], [JOB], evidence(attempt(1, JOB.uid), key=UPGRADED), [], [],
     ),
     "of a former release, too young": (
         [pod(mark="", created=at(60))], [], evidence(attempt(), key=UPGRADED), [], [],
@@ -226,7 +279,7 @@ def test_pods(
     counting: list[str],
     duplicates: list[str],
 ) -> None:
-    own = identify_pods(pods, jobs, {"foreign"}, known).pods
+    own = identify_pods(pods, {job.uid: job for job in jobs}, {"foreign"}, known).pods
     assert [pod.uid for pod in own if not pod.duplicate] == counting
     assert [pod.uid for pod in own if pod.duplicate] == duplicates
     assert all((pod.attempt, pod.job_name) == (1, JOB.name) for pod in own)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
+from conversion_operator.controller import family
 from conversion_operator.controller.store import HistoryWentBack, Store
+from conversion_operator.core.admission import slots_held
+from conversion_operator.core.identity import Identified, identify_pods
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
@@ -203,3 +208,77 @@ def test_an_older_version_in_a_newer_list_is_noticed(store: Store) -> None:
     store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "19"))  # requested earlier
     with pytest.raises(HistoryWentBack):
         store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "20"))
+
+
+def forged(name: str, version: int, **changes: Any) -> Pod:
+    """A pod that names our Job as its controller. Its mark is copied unless ``mark`` says else."""
+    return replace(running(), uid=name, name=name, version=version, **changes)
+
+
+def pods_by_use(store: Store) -> tuple[list[str], list[str]]:
+    """The uids of the pods that count, and of the duplicates."""
+    pods = store.children(UID).pods
+    return [p.uid for p in pods if not p.duplicate], [p.uid for p in pods if p.duplicate]
+
+
+def test_forged_pods_of_our_job_hold_no_slot_and_cost_the_same_each(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a mark they are foreign. With a copied one, all of them hold one slot."""
+    compared: list[int] = []
+
+    def counting(pods: Iterable[Pod], *rest: Any) -> Identified:
+        compared.append(len(tuple(pods)))
+        return identify_pods(pods, *rest)
+
+    store.apply(event("ADDED", conversion_at(1)))
+    store.apply(event("ADDED", job_at(2)))
+    store.apply(event("ADDED", running()))
+    monkeypatch.setattr(family, "identify_pods", counting)
+    for number in range(50):
+        store.apply(event("ADDED", forged(f"unmarked-{number}", 10 + number, mark="")))
+    assert (pods_by_use(store), compared) == (([running().uid], []), [])
+    for number in range(50):
+        store.apply(event("ADDED", forged(f"marked-{number:02}", 100 + number)))
+    assert pods_by_use(store) == ([running().uid], ["marked-00"])
+    assert max(compared) <= 3
+    assert slots_held(store.all_children(), ()) == 2
+    store.apply(event("DELETED", forged("marked-00", 200)))
+    assert pods_by_use(store) == ([running().uid], [])
+    store.apply(event("MODIFIED", forged("marked-00", 201)))
+    assert pods_by_use(store) == ([running().uid], [])
+
+
+def test_pods_of_the_same_second_count_once_they_are_told_apart(store: Store) -> None:
+    """They are listed before their Job is known, so nothing says which one was first."""
+    store.apply(event("ADDED", conversion_at(1)))
+    for item in (forged("a", 3), running(), forged("z", 4)):
+        store.apply(event("ADDED", item))
+    store.apply(event("ADDED", job_at(2)))
+    assert pods_by_use(store) == ([], ["a"])
+    store.apply(event("ADDED", forged("same", 5)))
+    store.apply(event("ADDED", forged("later", 6, created=at(1))))
+    assert pods_by_use(store) == ([], ["a"])
+    assert slots_held(store.all_children(), ()) == 1
+    store.apply(event("DELETED", forged("z", 11)))
+    store.apply(event("DELETED", forged("a", 12)))
+    assert pods_by_use(store) == ([], [running().uid])
+    store.apply(event("DELETED", forged("same", 13)))
+    assert pods_by_use(store) == ([running().uid], ["later"])
+
+
+def test_an_older_pod_ends_a_tie(store: Store) -> None:
+    store.apply(event("ADDED", conversion_at(1)))
+    for item in (forged("a", 3, created=at(1)), forged("b", 4, created=at(1)), job_at(5)):
+        store.apply(event("ADDED", item))
+    assert pods_by_use(store) == ([], ["a"])
+    store.apply(event("ADDED", running()))
+    assert pods_by_use(store) == ([running().uid], ["a"])
+
+
+def test_a_tie_of_one_attempt_outlasts_pods_of_another(store: Store) -> None:
+    store.apply(event("ADDED", conversion_at(1)))
+    for item in (forged("a", 3), forged("b", 4), job_at(5), replace(job(2), version=6)):
+        store.apply(event("ADDED", item))
+    store.apply(event("ADDED", replace(running(2), version=7)))
+    assert pods_by_use(store) == ([running(2).uid], ["a"])
