@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Attempt, Phase
+from conversion_operator.api.status import Attempt, Phase, read_status
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import (
     Action,
@@ -438,6 +438,22 @@ class TestAfterTheEnd:
     def test_time_to_live_of_the_spec(self) -> None:
         subject = replace(self.done, spec=conversion(ttlSecondsAfterFinished=0).spec)
         assert step(subject, NONE, 12)[0].actions == (DeleteConversion(),)
+
+    def test_a_conversion_whose_end_is_not_known_is_kept(self) -> None:
+        """Its status is not valid: a later release has written it."""
+        stored = {"phase": "Failed", "reason": "New", "message": "m", "outputSize": "large"}
+        subject = replace(
+            self.done,
+            status=read_status(stored),
+            spec=conversion(ttlSecondsAfterFinished=0).spec,
+        )
+        assert step(subject, NONE, 1e9)[0] == Plan()
+        assert step(subject, children(job()), 12)[0].actions == (DeleteJob(job(), foreground=True),)
+        finished = job(finished="Complete", finished_at=at(11))
+        plan, _ = step(subject, children(finished, succeeded()), 12)
+        assert plan == Plan(requeue_after=timedelta(seconds=119))
+        plan, _ = step(subject, children(finished, succeeded()), 131)
+        assert plan == Plan((DeleteJob(finished, foreground=False),))
 
     def test_an_orphan_pod_is_deleted_after_the_end(self) -> None:
         plan, _ = step(self.done, children(succeeded()), 20)
