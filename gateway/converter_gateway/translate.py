@@ -51,7 +51,7 @@ def to_response(
         "progress": 100 if phase is Phase.SUCCEEDED else progress and progress.percent,
         "eta_seconds": progress and progress.eta_seconds,
         "queue_position": position,
-        "duration_seconds": _seconds(started, end or now),
+        "duration_seconds": _seconds(started, end or (None if phase.terminal else now)),
     }
     if status:
         optional |= {

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, PlainSerializer, StringConstraints
+from pydantic import Field, PlainSerializer, StringConstraints, ValidationError
 
 from conversion_operator.api.spec import ApiModel
 from media_converter.contract import MAX_WARNING_LENGTH, MAX_WARNINGS
 
 LOGS_MAX_BYTES: Final = 2048
 MESSAGE_MAX_BYTES: Final = 1024
+REASON_MAX_LENGTH: Final = 64
 ATTEMPTS_KEPT: Final = 5
 NOTIFY_MESSAGE_MAX_BYTES: Final = 200
 
@@ -22,7 +24,7 @@ def format_time(value: datetime) -> str:
     return value.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-ReasonText = Annotated[str, StringConstraints(max_length=64)]
+ReasonText = Annotated[str, StringConstraints(max_length=REASON_MAX_LENGTH)]
 Message = Annotated[str, StringConstraints(max_length=MESSAGE_MAX_BYTES)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
 ObjectUid = Annotated[str, StringConstraints(max_length=64)]
@@ -206,3 +208,36 @@ class ConversionJobStatus(ApiModel):
     """The end of the converter's log, at most 2 KiB."""
     notify: Notification | None = None
     """State of the callback. Absent until the conversion ends, and if there is no callback."""
+
+
+def read_status(stored: object) -> ConversionJobStatus | None:
+    """The stored status of a ConversionJob. None if there is none, or if it is not valid.
+
+    A later release, or another program, may have written it. So fields that are not known are
+    ignored. The next write of the status drops them. A conversion that has ended stays ended, even
+    if the rest of its status is not valid: the result then has only the phase, the reason and the
+    message.
+    """
+    if not isinstance(stored, Mapping) or not stored:
+        return None
+    try:
+        return ConversionJobStatus.model_validate(stored, extra="ignore")
+    except ValidationError:
+        return _read_end(stored)
+
+
+def _read_end(stored: Mapping[str, object]) -> ConversionJobStatus | None:
+    """The phase, the reason and the message of a status that is not valid.
+
+    None if its phase is not terminal. The next write then replaces the status.
+    """
+    phase = next((phase for phase in Phase if phase == stored.get("phase")), None)
+    if phase is None or not phase.terminal:
+        return None
+    reason, message = stored.get("reason"), stored.get("message")
+    return ConversionJobStatus(
+        phase=phase,
+        conditions=[],
+        reason=reason[:REASON_MAX_LENGTH] if isinstance(reason, str) else "",
+        message=message[:MESSAGE_MAX_BYTES] if isinstance(message, str) else "",
+    )

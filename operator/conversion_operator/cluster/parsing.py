@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
-from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.api.status import read_status
 from conversion_operator.cluster.admissions import (
     ANNOTATION,
     SLOTS_ANNOTATION,
@@ -127,13 +127,6 @@ def parse_conversion(body: Body) -> Conversion:
         spec = ConversionJobSpec.model_validate(raw)
     except ValidationError as error:
         spec_error = _explain(error)
-    try:
-        stored = body.get("status")
-        status = ConversionJobStatus.model_validate(stored) if stored else None
-    except ValidationError:
-        # Another program or a later release wrote this status. Our next write replaces the status.
-        # A terminal phase cannot get lost: the CRD rejects a change of it.
-        status = None
     return Conversion(
         key=Key(meta["namespace"], meta["name"], meta["uid"]),
         version=int(meta["resourceVersion"]),
@@ -141,7 +134,7 @@ def parse_conversion(body: Body) -> Conversion:
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
         deleting="deletionTimestamp" in meta,
         spec=spec,
-        status=status,
+        status=read_status(body.get("status")),
         spec_error=spec_error,
         annotations={
             name: text[:_TEXT_MAX]

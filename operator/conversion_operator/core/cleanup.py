@@ -30,25 +30,35 @@ still sends the callback once."""
 
 
 def plan_cleanup(snapshot: Snapshot) -> Plan:
-    """The plan for a conversion that has ended."""
+    """The plan for a conversion that has ended.
+
+    If its status does not say when it ended, for example because a later release wrote the status,
+    its time to live never expires. Its Jobs are deleted as usual, counted from their own end.
+    """
     conversion, status = snapshot.conversion, snapshot.status
     if status is None or conversion.deleting:
         return Plan()
-    time_since_end = snapshot.now - (status.completion_time or snapshot.now)
-    ttl = _time_to_live(snapshot, status)
     deletions: list[Action] = []
-    delays = [ttl - time_since_end, TOMBSTONE_TTL - time_since_end]
+    delays: list[timedelta] = []
+    expired = False
+    if status.completion_time is not None:
+        time_since_end = snapshot.now - status.completion_time
+        until_expired = _time_to_live(snapshot, status) - time_since_end
+        expired = until_expired <= timedelta(0)
+        delays += [until_expired, TOMBSTONE_TTL - time_since_end]
     for job in snapshot.children.jobs:
         if job.deleted or job.deleting:
             continue
-        delay = _until_deleted(job, snapshot, time_since_end)
+        ended_at = status.completion_time or job.finished_at or snapshot.now
+        delay = _until_deleted(job, snapshot, snapshot.now - ended_at)
         delays.append(delay)
         if delay <= timedelta(0):
             deletions.append(DeleteJob(job, foreground=job.live))
     actions = (*deletions, *delete_pods(snapshot.children.orphan_pods))
-    if time_since_end >= ttl:
+    if expired:
         return Plan((*actions, DeleteConversion()))
-    return Plan(actions, requeue_after=min(delay for delay in delays if delay > timedelta(0)))
+    later = (delay for delay in delays if delay > timedelta(0))
+    return Plan(actions, requeue_after=min(later, default=None))
 
 
 def _time_to_live(snapshot: Snapshot, status: ConversionJobStatus) -> timedelta:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.attempts import next_attempt_at
+from conversion_operator.core.attempts import latest_attempt_number, next_attempt_at
+from conversion_operator.core.model import Pod
 from conversion_operator.core.plan import (
     POSITION_INTERVAL,
     STOP_RECHECK_INTERVAL,
@@ -20,26 +22,51 @@ from conversion_operator.core.transitions import Transition
 
 
 def plan_queued(snapshot: Snapshot) -> Plan:
-    """The plan for a conversion that waits for its first or its next attempt."""
+    """The plan for a conversion that waits for its first or its next attempt.
+
+    It cannot start while one of its Jobs or pods is live. So those of earlier attempts are deleted.
+    """
     if snapshot.conversion.cancel_requested:
         return end_conversion_without_result(
             snapshot, Phase.CANCELLED, Reason.CANCELLED, "cancelled while it was waiting"
         )
-    deletions = delete_live_jobs(snapshot.children.jobs)
+    plan = _plan_waiting(snapshot)
+    orphans = [p for p in snapshot.children.orphan_pods if p.live and not p.deleting]
+    ended = [pod for pod in orphans if _is_of_ended_attempt(pod, snapshot)]
+    actions = (*delete_live_jobs(snapshot.children.jobs), *delete_pods(ended))
+    delays = [plan.requeue_after] if plan.requeue_after is not None else []
+    if len(orphans) > len(ended):
+        delays.append(STOP_RECHECK_INTERVAL)
+    return replace(plan, actions=actions, requeue_after=min(delays, default=None))
+
+
+def _is_of_ended_attempt(pod: Pod, snapshot: Snapshot) -> bool:
+    """True if this pod without a Job does not belong to an attempt that has just started.
+
+    While such a pod is live, no other attempt starts, so it would keep the conversion waiting. But
+    the watch of pods may be ahead of the watch of Jobs, so the Job of a new pod may still appear.
+    """
+    if pod.attempt <= latest_attempt_number(snapshot.conversion, snapshot.children):
+        return True
+    return snapshot.now - pod.created >= timedelta(seconds=snapshot.policy.start_timeout)
+
+
+def _plan_waiting(snapshot: Snapshot) -> Plan:
+    """The status of a conversion that waits, and when it may change."""
     status, retry_at = snapshot.status, next_attempt_at(snapshot.status)
     if retry_at and retry_at > snapshot.now:
         # The status written after the last attempt already says why the conversion waits.
-        return Plan(deletions, requeue_after=retry_at - snapshot.now)
+        return Plan(requeue_after=retry_at - snapshot.now)
     cause = snapshot.block or _block_for_missing_slot(snapshot)
     if cause is None:
-        return Plan(deletions)
+        return Plan()
     position = None if snapshot.block else snapshot.position
     if status and status.phase is Phase.QUEUED and status.reason == cause.reason:
         delay = _position_write_delay(status.queue_position, position, snapshot)
         if delay is None or delay > timedelta(0):
-            return Plan(deletions, requeue_after=delay)
+            return Plan(requeue_after=delay)
     queued = Transition.to(snapshot, Phase.QUEUED, cause.reason, cause.message)
-    return Plan(deletions, queued.with_queue_position(position).status)
+    return Plan(status=queued.with_queue_position(position).status)
 
 
 def end_conversion_without_result(

@@ -50,19 +50,23 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     """The plan for the children of a conversion that no longer exists.
 
     Kubernetes garbage-collects its Jobs and their pods, except with ``--cascade=orphan``. Such an
-    orphan may run to its end. Then it is deleted. An orphan Job that has started no pod within
+    orphan may run to its end. Then it is deleted. An orphan whose container does not start within
     the start timeout is deleted too: it would hold its slot for ever.
     """
-    started = {pod.job_name for pod in children.pods if pod.live}
     start_timeout = timedelta(seconds=policy.start_timeout)
-    waiting = [job for job in children.jobs if job.live and job.name not in started]
-    overdue = {job.uid for job in waiting if now - job.created >= start_timeout}
-    jobs = (job for job in children.jobs if not job.live or job.uid in overdue)
+    live_pods = [pod for pod in children.pods if pod.live]
+    started = {pod.job_name for pod in live_pods if pod.running_since or pod.terminated}
+    jobs = [job for job in children.jobs if job.live and job.name not in started]
+    orphan_pods = [p for p in children.orphan_pods if p.live and p.job_name not in started]
+    waiting = [child for child in (*jobs, *orphan_pods) if not child.deleting]
+    overdue = {child.uid for child in waiting if now - child.created >= start_timeout}
     deletions: tuple[Action, ...] = tuple(
-        DeleteJob(job, foreground=job.live) for job in jobs if not job.deleted and not job.deleting
+        DeleteJob(job, foreground=job.live)
+        for job in children.jobs
+        if (not job.live or job.uid in overdue) and not job.deleted and not job.deleting
     )
-    pods = delete_pods(pod for pod in children.orphan_pods if not pod.live)
-    delays = [job.created + start_timeout - now for job in waiting if job.uid not in overdue]
+    pods = delete_pods(p for p in children.orphan_pods if not p.live or p.uid in overdue)
+    delays = [child.created + start_timeout - now for child in waiting if child.uid not in overdue]
     return Plan((*deletions, *pods), requeue_after=min(delays, default=None))
 
 

@@ -177,6 +177,13 @@ def test_a_failure_tells_why() -> None:
     assert (answer["end_time"], answer["duration_seconds"]) == ("2026-01-02T03:04:31", 30)
 
 
+def test_an_end_of_a_later_release_is_told_without_its_time() -> None:
+    ended = _conversion("a", 1, phase="Failed", outputSize="large")
+    answer = to_response(ended, None, datetime(2026, 1, 2, 3, 4, 31, tzinfo=UTC))
+    assert (answer["status"], answer["error"], answer["reason"]) == ("failed", "why", "R")
+    assert not {"end_time", "duration_seconds"} & set(answer)
+
+
 def test_what_an_output_lacks_is_told() -> None:
     output = {"sha256": "a" * 64, "container": "mp4", "warnings": ["3 pictures are missing."]}
     told = to_response(_conversion("a", 1, phase="Succeeded", output=output), None)

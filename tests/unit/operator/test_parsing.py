@@ -83,9 +83,69 @@ def test_an_invalid_spec_says_why(spec: Any, word: str) -> None:
     assert word in parsed.spec_error
 
 
-@pytest.mark.parametrize("stored", [{"phase": "Sleeping"}, {"conditions": "none"}, {"x": {}}])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"phase": "Sleeping"},
+        {"conditions": "none"},
+        {"x": {}},
+        {"phase": "Running", "outputSize": "large"},
+        {"phase": ["Failed"]},
+        "Failed",
+    ],
+)
 def test_an_invalid_status_counts_as_none(stored: Any) -> None:
     assert parse_conversion(body(status=stored)).status is None
+
+
+def finished_status() -> dict[str, Any]:
+    done = step(conversion(), children(job(), succeeded()), 12)[1].status
+    assert done
+    return done.to_json()
+
+
+@pytest.mark.parametrize("place", ["status", "conditions", "attempts", "output"])
+def test_unknown_fields_of_a_stored_status_are_ignored(place: str) -> None:
+    stored = finished_status()
+    known = parse_conversion(body(status=stored)).status
+    part: Any = stored if place == "status" else stored[place]
+    (part[0] if isinstance(part, list) else part)["ofALaterRelease"] = {"a": [1]}
+    parsed = parse_conversion(body(status=stored))
+    assert parsed.status == known
+    assert parsed.finished
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"outputSize": "large"},
+        {"conditions": "none"},
+        {"attempts": [{"number": "first"}]},
+        {"completionTime": "yesterday"},
+        {"notify": {"state": "Postponed", "attempts": 1}},
+    ],
+)
+def test_a_conversion_that_has_ended_stays_ended_if_its_status_is_not_valid(changes: Any) -> None:
+    parsed = parse_conversion(body(status=finished_status() | changes))
+    assert parsed.finished
+    assert parsed.status
+    assert parsed.status.to_json() == {
+        "phase": "Succeeded",
+        "conditions": [],
+        "reason": "Completed",
+        "message": "converted",
+    }
+
+
+def test_of_a_status_that_is_not_valid_only_a_bounded_part_is_kept() -> None:
+    long = {"phase": "Failed", "reason": "x" * 9000, "message": "x" * 9000}
+    parsed = parse_conversion(body(status=long)).status
+    assert parsed
+    assert (len(parsed.reason), len(parsed.message)) == (64, 1024)
+    odd = {"phase": "Cancelled", "reason": ["x"], "message": 7}
+    parsed = parse_conversion(body(status=odd)).status
+    assert parsed
+    assert (parsed.phase, parsed.reason, parsed.message) == ("Cancelled", "", "")
 
 
 def test_a_job_of_ours() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Attempt, Phase
+from conversion_operator.api.status import Attempt, Phase, read_status
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import (
     Action,
@@ -329,6 +329,24 @@ class TestRetry:
         plan, _ = step(failed_once(), children(job(1)), 41, position=1)
         assert plan.actions == (DeleteJob(job(1), foreground=True),)
 
+    def test_a_pod_without_a_job_is_deleted_while_waiting(self) -> None:
+        for orphan in (pod(1), running(1), replace(pod(1), uid="pod-copy", duplicate=True)):
+            for now in (15, 41):  # in the back-off, and after it
+                plan, _ = step(failed_once(), children(orphan), now, position=1)
+                assert plan.actions == (DeletePod(orphan, force=False),)
+        stopping = running(1, deletion_timestamp=at(40))
+        assert step(failed_once(), children(stopping), 41, position=1)[0].actions == ()
+
+    def test_a_pod_that_is_known_before_its_job_is_not_deleted(self) -> None:
+        early = pod(2, created=at(40))
+        plan, _ = step(failed_once(), children(early), 41, position=1)
+        assert (plan.actions, plan.requeue_after) == ((), timedelta(seconds=60))
+        late = 40 + POLICY.start_timeout
+        plan, _ = step(failed_once(), children(early), late - 1, position=1)
+        assert plan.actions == ()
+        plan, _ = step(failed_once(), children(early), late, position=1)
+        assert plan.actions == (DeletePod(early, force=False),)
+
 
 def status_or_none(subject: Conversion) -> Phase | None:
     return subject.status.phase if subject.status else None
@@ -439,6 +457,22 @@ class TestAfterTheEnd:
         subject = replace(self.done, spec=conversion(ttlSecondsAfterFinished=0).spec)
         assert step(subject, NONE, 12)[0].actions == (DeleteConversion(),)
 
+    def test_a_conversion_whose_end_is_not_known_is_kept(self) -> None:
+        """Its status is not valid: a later release has written it."""
+        stored = {"phase": "Failed", "reason": "New", "message": "m", "outputSize": "large"}
+        subject = replace(
+            self.done,
+            status=read_status(stored),
+            spec=conversion(ttlSecondsAfterFinished=0).spec,
+        )
+        assert step(subject, NONE, 1e9)[0] == Plan()
+        assert step(subject, children(job()), 12)[0].actions == (DeleteJob(job(), foreground=True),)
+        finished = job(finished="Complete", finished_at=at(11))
+        plan, _ = step(subject, children(finished, succeeded()), 12)
+        assert plan == Plan(requeue_after=timedelta(seconds=119))
+        plan, _ = step(subject, children(finished, succeeded()), 131)
+        assert plan == Plan((DeleteJob(finished, foreground=False),))
+
     def test_an_orphan_pod_is_deleted_after_the_end(self) -> None:
         plan, _ = step(self.done, children(succeeded()), 20)
         assert plan.actions == (DeletePod(succeeded(), force=False),)
@@ -498,6 +532,8 @@ def attempts_of(subject: Conversion) -> list[Attempt]:
 
 
 ORPHAN_JOB = job(controller=None)
+STOPPING_JOB = job(controller=None, deletion_timestamp=at(290))
+ENDING_POD = replace(succeeded(), phase="Running")
 ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
 
 
@@ -511,8 +547,36 @@ ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
         (children(ENDED_ORPHAN_JOB), 20, (DeleteJob(ENDED_ORPHAN_JOB, foreground=False),), None),
         (children(ORPHAN_JOB), 20, (), 280),
         (children(ORPHAN_JOB), 300, (DeleteJob(ORPHAN_JOB, foreground=True),), None),
+        (children(ORPHAN_JOB, pod()), 20, (), 280),
+        (children(ORPHAN_JOB, pod()), 300, (DeleteJob(ORPHAN_JOB, foreground=True),), None),
+        (children(ORPHAN_JOB, ENDING_POD), 300, (), None),
+        (children(STOPPING_JOB, pod()), 300, (), None),
+        (children(pod()), 20, (), 280),
+        (children(pod()), 300, (DeletePod(pod(), force=False),), None),
+        (children(pod(deletion_timestamp=at(290))), 300, (), None),
+        (children(ENDING_POD), 300, (), None),
+        (children(STOPPING_JOB), 20, (), None),
+        (children(pod(deletion_timestamp=at(10))), 20, (), None),
     ],
-    ids=["Job runs", "pod runs", "pod ended", "pod gone", "Job ended", "no pod yet", "no pod"],
+    ids=[
+        "Job runs",
+        "pod runs",
+        "pod ended",
+        "pod gone",
+        "Job ended",
+        "no pod yet",
+        "no pod",
+        "pod of the Job starts",
+        "pod of the Job does not start",
+        "container of the Job has ended",
+        "Job is being deleted",
+        "pod starts",
+        "pod does not start",
+        "pod is being deleted",
+        "container has ended",
+        "Job is being deleted early",
+        "pod is being deleted early",
+    ],
 )
 def test_orphans_of_a_deleted_conversion_are_deleted_when_they_end(
     orphans: Children, now: float, actions: tuple[Action, ...], requeue: float | None
