@@ -137,6 +137,8 @@ class BoundedProtocol(H11Protocol):
         self._stop_timers()
         self._events.closed(self)
         super().connection_lost(exc)
+        # uvicorn keeps its timer, and with it this object, if the peer has reset the connection.
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then find out what the connection waits for now."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import resource
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -15,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from converter_gateway.protocol import BoundedProtocol
 from tests.component.listening import serving
 from tests.component.support import FakeApi
 from tests.component.support.tools import conversion_job
@@ -136,6 +140,24 @@ async def test_an_idle_connection_is_closed_and_a_used_one_stays(api: FakeApi) -
         async with asyncio.timeout(5):
             assert await reader.read() == b"", "closed without a word"
         writer.close()
+
+
+async def test_a_connection_that_the_caller_resets_leaves_nothing_behind(api: FakeApi) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(thing, BoundedProtocol) for thing in gc.get_objects())
+
+    async with serving(api) as client:
+        before = kept()
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client))
+            writer.write(HEADER + b"\r\n")
+            await reader.readuntil(b'{"status":"ok"}')
+            reset = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            writer.close()
+        del reader, writer
+        await until(lambda: kept() <= before, "the connections to be forgotten")
 
 
 async def test_a_body_that_is_cut_off_is_one_line_in_the_log(
