@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import h11
 import uvicorn
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.server import ServerState
 
@@ -137,11 +138,15 @@ class BoundedProtocol(H11Protocol):
         self._stop_timers()
         self._events.closed(self)
         super().connection_lost(exc)
+        # uvicorn keeps its timer, and with it this object, if the peer has reset the connection.
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then find out what the connection waits for now."""
         cycle = self.cycle
         super().data_received(data)
+        if self.conn.their_state is h11.DONE and self.conn.trailing_data[0]:
+            self._end_pipeline()
         stage = self._stage_after(Stage.HEADER)
         # A new request has its own deadline, even if it starts in the stage of the previous one.
         if stage is not self._stage or cycle is not self.cycle:
@@ -165,6 +170,7 @@ class BoundedProtocol(H11Protocol):
         super().pause_writing()
         self._watch_reading(self.unread_bytes)
         self._events.unread(self)
+        self._tell_stage()
 
     def resume_writing(self) -> None:
         """The peer has read almost everything."""
@@ -172,6 +178,17 @@ class BoundedProtocol(H11Protocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         self._events.read(self)
+        self._tell_stage()
+
+    def _end_pipeline(self) -> None:
+        """Close the connection after the current response, and ignore the requests behind it.
+
+        With the next request at hand, such a connection would never wait for its caller, so it
+        could never be closed to make room. RFC 9112 lets callers send such requests again.
+        """
+        if not self.cycle.response_started:
+            self.cycle.default_headers = [*self.cycle.default_headers, CLOSE_HEADER]
+        self.cycle.keep_alive = False
 
     def _stage_after(self, between_requests: Stage) -> Stage:
         match self.conn.their_state:
@@ -194,7 +211,16 @@ class BoundedProtocol(H11Protocol):
         self._timer = None
         if seconds is not None:
             self._timer = self.loop.call_later(seconds, self._expire, stage)
-        self._events.stage(self, stage)
+        self._tell_stage()
+
+    def _tell_stage(self) -> None:
+        """Tell the stage. A connection with a response that is not read waits for its caller.
+
+        So it may be closed to make room, also while it closes, and while the response to its next
+        request waits behind the one that is not read.
+        """
+        if self._stage is not None:
+            self._events.stage(self, Stage.IDLE if self.flow.write_paused else self._stage)
 
     def _expire(self, stage: Stage) -> None:
         if stage is not Stage.IDLE:
@@ -216,7 +242,9 @@ class BoundedProtocol(H11Protocol):
             ]
             reason = STATUS_PHRASES[status]
             response = h11.Response(status_code=status, headers=headers, reason=reason)
-            for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            # The response to HEAD has no body.
+            data = [] if self.conn._request_method == b"HEAD" else [h11.Data(data=body)]
+            for event in (response, *data, h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         if self.cycle is not None and not self.cycle.response_complete:
             # The application waits for a body that will not come.
@@ -227,6 +255,8 @@ class BoundedProtocol(H11Protocol):
     def _close(self) -> None:
         """Send what is left, but do not wait for ever until the peer reads it."""
         self._stop_timers()
+        self._stage = Stage.IDLE
+        self._tell_stage()
         self.transport.close()
         if self.unread_bytes:
             self._timer = self.loop.call_later(self._deadlines.stall, self.abort)

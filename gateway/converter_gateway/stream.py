@@ -198,10 +198,11 @@ class _Listener:
     async def _is_allowed(self) -> bool:
         try:
             await self._still_allowed()
-        except ApiError:
-            return False
+        except ApiError as error:
+            # 429 and 503 say that the check is not possible now. The next heartbeat checks again.
+            return error.code not in (401, 403)
         except ClusterError:
-            pass  # unknown for now; the next heartbeat checks again
+            pass  # unknown for now, as above
         return True
 
 

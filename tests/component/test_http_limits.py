@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import resource
+import socket
+import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from converter_gateway.protocol import BoundedProtocol
 from tests.component.listening import serving
 from tests.component.support import FakeApi
 from tests.component.support.tools import conversion_job
@@ -59,6 +63,22 @@ async def raw(client: httpx.AsyncClient) -> AsyncIterator[Any]:
         writer.close()
 
 
+@asynccontextmanager
+async def keeping(client: httpx.AsyncClient) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    """Health checks on one connection, which stays open."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client))
+
+    async def check() -> bytes:
+        writer.write(HEADER + b"\r\n")
+        return await reader.readuntil(b'{"status":"ok"}')
+
+    try:
+        await check()
+        yield check
+    finally:
+        writer.close()
+
+
 async def served_within(client: httpx.AsyncClient, seconds: float, path: str = "/stats") -> None:
     begun = time.monotonic()
     answer = await client.get(f"{BASE}{path}")
@@ -93,6 +113,29 @@ async def test_protocol_errors_are_like_all_errors_and_close_the_connection(
     settings: dict[str, Any] = {"gateway_header_seconds": 0.2, "gateway_body_seconds": 0.2}
     async with serving(api, **settings) as client, raw(client) as exchange:
         assert (await exchange(sent))[:2] == (code, {"error": message})
+
+
+async def test_the_refusal_of_a_head_request_has_no_body(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    ambiguous = (
+        b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    async with serving(api) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client))
+        writer.write(ambiguous)
+        async with asyncio.timeout(10):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert (head.split(b"\r\n")[0], body) == (b"HTTP/1.1 400 Bad Request", b"")
+    assert not [r for r in caplog.records if r.exc_info], "no stack trace"
+
+
+async def test_a_pipelined_request_ends_the_connection(api: FakeApi) -> None:
+    async with serving(api) as client, raw(client) as exchange:
+        code, body, head = await exchange((HEADER + b"\r\n") * 3)
+        assert (code, body) == (200, {"status": "ok"})
+        assert b"\r\nconnection: close" in head.lower()
 
 
 async def test_chunked_bodies_are_read(api: FakeApi) -> None:
@@ -136,6 +179,24 @@ async def test_an_idle_connection_is_closed_and_a_used_one_stays(api: FakeApi) -
         async with asyncio.timeout(5):
             assert await reader.read() == b"", "closed without a word"
         writer.close()
+
+
+async def test_a_connection_that_the_caller_resets_leaves_nothing_behind(api: FakeApi) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(thing, BoundedProtocol) for thing in gc.get_objects())
+
+    async with serving(api) as client:
+        before = kept()
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client))
+            writer.write(HEADER + b"\r\n")
+            await reader.readuntil(b'{"status":"ok"}')
+            reset = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            writer.close()
+        del reader, writer
+        await until(lambda: kept() <= before, "the connections to be forgotten")
 
 
 async def test_a_body_that_is_cut_off_is_one_line_in_the_log(
@@ -238,6 +299,45 @@ async def test_a_response_that_nobody_reads_ends(api: FakeApi) -> None:
             ask = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: x\r\n\r\n"
             await unread.open(3, ask, receive_buffer=4096)
             await until(lambda: unread.open_connections() == 0, "it to be closed")
+
+
+HEALTH = HEADER + b"\r\n"
+ACTIVE = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (HEALTH * 1000, b""),
+        (ACTIVE + b"Connection: close\r\n\r\n", b""),
+        (ACTIVE + b"\r\n", b""),
+        (ACTIVE + b"\r\n", HEALTH),
+    ],
+    ids=["pipelined", "closing", "unread", "behind an unread one"],
+)
+async def test_callers_that_read_nothing_lock_nobody_out(
+    api: FakeApi, first: bytes, then: bytes
+) -> None:
+    for number in range(400):
+        api.create(conversion_job(f"job-{number}", inputFile="x" * 900))
+    settings: dict[str, Any] = {
+        "gateway_max_connections": 17,
+        "gateway_max_connections_per_address": 8,
+        "gateway_rate_burst": 10_000,
+    }
+    async with serving(api, **settings) as client, keeping(client) as health:
+        with ExitStack() as stack:
+            port = port_of(client)
+            crowds = [stack.enter_context(attacker(port, f"127.0.0.{n}")) for n in (2, 3)]
+            for crowd in crowds:
+                await crowd.open(8, first, receive_buffer=4096)
+            await until(lambda: all(crowd.all_answered() for crowd in crowds), "the responses")
+            for crowd in crowds:
+                crowd.send(then)
+            for _ in range(20):
+                await health()  # meanwhile the server reads what they sent
+            for _ in range(3):
+                await served_within(client, 10)
 
 
 async def test_long_polls_leave_room_for_others(api: FakeApi) -> None:

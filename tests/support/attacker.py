@@ -52,6 +52,10 @@ class Attacker:
         """How many connections the server has not closed. Reads nothing from them."""
         return sum(_is_open(connection) for connection in self._connections)
 
+    def all_answered(self) -> bool:
+        """Whether the server has sent something on each connection, or closed it."""
+        return all(_has_data(connection) for connection in self._connections)
+
     def close(self) -> None:
         """Close all connections."""
         for connection in self._connections:
@@ -61,6 +65,16 @@ class Attacker:
 def _is_open(connection: socket.socket) -> bool:
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
     return info[0] == _ESTABLISHED
+
+
+def _has_data(connection: socket.socket) -> bool:
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+    return True
 
 
 @contextmanager
