@@ -288,6 +288,53 @@ async def test_a_copied_mark_does_not_count_without_our_label(
         assert ("attempts" in status_of(api, "c")) == counts
 
 
+@pytest.mark.parametrize("all_labels", [False, True], ids=["our label", "all labels"])
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
+async def test_a_job_and_pod_without_labels_still_count(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, all_labels: bool, restart: bool
+) -> None:
+    """``kubectl label … app.kubernetes.io/managed-by-`` hides them from lists and watches."""
+    cluster.default = succeed()
+    cluster.script("c", succeed(size=REAL_SIZE, hold=True))
+
+    def strip(body: Body) -> None:
+        labels = body["metadata"]["labels"]
+        for label in list(labels) if all_labels else [names.MANAGED_BY_LABEL]:
+            del labels[label]
+
+    async def finish(op: Running) -> None:
+        await op.reconcile_all()
+        assert op.metric("converter_running") == 1
+        assert phase_of(api, "c") == "Running"
+        assert len(api.objects("pods")) == 1
+        cluster.finish(pod)
+        await until_phase(api, "c", "Succeeded", 20)
+
+    async with running(api, tmp_path, converter_max_parallel=1) as op:
+        api.create(conversion_job("c"))
+        await until_phase(api, "c", "Running")
+        job, pod = job_of(api, "c")["metadata"]["name"], status_of(api, "c")["podName"]
+        if restart:
+            await op.kill()
+        else:
+            api.create(conversion_job("d"))
+            await until_phase(api, "d", "Queued")
+        api.mutate("jobs", job, strip)
+        api.mutate("pods", pod, strip)
+        if not restart:
+            await api.until(
+                lambda: bool(api.audit.matching(verb="get", resource="pods", name=pod)), 20
+            )
+            await finish(op)
+            await until_phase(api, "d", "Succeeded", 20)
+    if restart:
+        async with running(api, tmp_path, converter_max_parallel=1) as op:
+            await api.until(lambda: op.metric("converter_running") == 1, 20)
+            await finish(op)
+    assert attempts_of(api, "c") == ["Completed"]
+    assert status_of(api, "c")["outputSize"] == REAL_SIZE
+
+
 async def test_foreign_jobs_hold_no_slot(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

@@ -109,6 +109,11 @@ class Cluster(Client):
         path = _path(Resource.JOBS, namespace, name)
         return parsing.parse_job(await self._transport.request("GET", path))
 
+    async def get_pod(self, namespace: str, name: str) -> Pod:
+        """GET a pod."""
+        path = _path(Resource.PODS, namespace, name)
+        return parsing.parse_pod(await self._transport.request("GET", path))
+
     async def list_pods(self, namespace: str, conversion_uid: str) -> tuple[Pod, ...]:
         """LIST the pods of one conversion, by label."""
         query = [("labelSelector", f"{names.UID_LABEL}={conversion_uid}")]

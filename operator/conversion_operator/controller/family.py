@@ -40,6 +40,7 @@ class Family:
         self._foreign: dict[str, Job | Pod] = {}
         # The attempts whose pods cannot be told apart.
         self._tied: dict[int, _Tie] = {}
+        self._missing: set[str] = set()
         self._children: Children | None = None
 
     @property
@@ -60,6 +61,12 @@ class Family:
             pods = sorted(self._pods.values(), key=lambda p: (p.attempt, p.duplicate, p.version))
             self._children = Children(tuple(jobs), tuple(pods))
         return self._children
+
+    @property
+    def missing(self) -> tuple[Job | Pod, ...]:
+        """The own live children that look deleted, Jobs first. They still count."""
+        children: tuple[Job | Pod, ...] = (*self.children.jobs, *self.children.pods)
+        return tuple(child for child in children if child.uid in self._missing)
 
     def find(self, uid: str) -> Job | Pod | None:
         """One Job or pod, own or foreign."""
@@ -116,9 +123,26 @@ class Family:
         self.take(job)
         self._identify_all()
 
+    def mark_missing(self, uid: str) -> None:
+        """Mark a child that no list or watch contains any more.
+
+        It was deleted, or somebody removed the label that lists and watches select. An own child
+        that is live still counts until the API server was asked.
+        """
+        child = self._jobs.get(uid) or self._pods.get(uid)
+        if child is not None and child.live:
+            self._missing.add(uid)
+        else:
+            self.mark_deleted(uid)
+
+    def mark_found(self, uid: str) -> None:
+        """Lists and watches contain this child again, or it has ended."""
+        self._missing.discard(uid)
+
     def mark_deleted(self, uid: str) -> None:
         """Keep the last state of an own child that no longer exists. Forget a foreign one."""
         self._children = None
+        self._missing.discard(uid)
         if self._foreign.pop(uid, None):
             self._untie(uid)
             return

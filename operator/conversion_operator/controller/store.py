@@ -2,7 +2,8 @@
 
 kopf and the reflectors write to the store. The workers read from it. An older version of an object
 never replaces a newer one, whichever arrives first. An object that a complete list does not contain
-is deleted. The store says only what was observed last, so the workers ask the API server before
+is deleted. A live Job or pod may also have lost its label, so it counts until a worker has asked
+for it by name. The store says only what was observed last, so the workers ask the API server before
 they conclude anything from a missing object.
 
 Jobs and pods are kept by the namespace and the uid of their conversion, and only the conversion's
@@ -89,6 +90,10 @@ class Store:
             for (_, uid), family in self._families.items()
             if family.children != none
         }
+
+    def missing(self, uid: str) -> tuple[Job | Pod, ...]:
+        """The live children of a conversion that look deleted, Jobs first. They still count."""
+        return tuple(child for f in self._families_of(uid) for child in f.missing)
 
     def foreign(self, uid: str) -> tuple[Job | Pod, ...]:
         """The Jobs and pods that have the label of this conversion but do not belong to it."""
@@ -193,11 +198,40 @@ class Store:
     def adopt_if_own(self, conversion: Key, job: Job) -> bool:
         """Take a Job that was just read if it belongs to this conversion. False if it does not."""
         family = self._family(conversion.namespace, conversion.uid)
+        attempt = family.evidence.attempts_by_job_uid().get(job.uid)
+        if attempt is not None:  # its labels may have been removed
+            job = replace(job, conversion_uid=conversion.uid, attempt=attempt)
         if identify_job(job, family.evidence) is None:
             self._drop_if_empty(family)
             return False
-        self.update(job)
+        self._adopt_read(job)
         return True
+
+    def adopt_recorded_pod(self, conversion: Key, attempt: int, pod: Pod) -> None:
+        """Take a pod that was just read. The status of the conversion has its uid."""
+        self._adopt_read(replace(pod, conversion_uid=conversion.uid, attempt=attempt))
+
+    def _adopt_read(self, child: Job | Pod) -> None:
+        self.update(child)
+        family = (self._jobs if isinstance(child, Job) else self._pods).get(child.uid)
+        if family is not None and child.live and not child.managed:
+            family.mark_missing(child.uid)  # no list and no watch contains it
+
+    def confirm(self, child: Job | Pod, read: Job | Pod | None) -> None:
+        """Take what the API server said about the name of a child that looks deleted.
+
+        None: no object has the name. If another object has it, the child was deleted too.
+        """
+        index = self._jobs if isinstance(child, Job) else self._pods
+        family = index.get(child.uid)
+        if family is None:
+            return
+        if read is None or read.uid != child.uid:
+            family.mark_deleted(child.uid)
+            return
+        self.update(read)
+        if read.managed or not read.live:
+            family.mark_found(child.uid)
 
     def forget_deleted(self, uid: str) -> None:
         """Forget the deleted children of a conversion, whose last states are no longer needed."""
@@ -282,7 +316,7 @@ class Store:
             self._delete_conversion(item.key.uid)
             return
         # A DELETED event carries the last state of the object. It may be the only record of how
-        # the container ended, so it is kept and marked as deleted.
+        # the container ended, so it is kept. If the object has ended, it is marked as deleted.
         self.update(item)
         self._mark_deleted(self._jobs if isinstance(item, Job) else self._pods, item.uid)
 
@@ -291,7 +325,7 @@ class Store:
         known = family.find(uid) if family else None
         if family is None or known is None or known.deleted:
             return
-        family.mark_deleted(uid)
+        family.mark_missing(uid)
         if family.find(uid) is None:  # a foreign one or a duplicate is not kept
             del index[uid]
             self._remember_deleted(uid)

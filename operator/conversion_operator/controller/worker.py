@@ -23,7 +23,7 @@ from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.manifest import job_name
-from conversion_operator.core.model import Children, Conversion, Pod
+from conversion_operator.core.model import Children, Conversion, Job, Pod
 from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
     STARTING_INTERVAL,
@@ -37,6 +37,8 @@ from conversion_operator.core.reconcile import decide, decide_without_conversion
 from media_converter.contract import PROGRESS_KEY, Progress, parse_progress
 
 _NOT_READY_DELAY: Final = 1.0
+_MISSING_DELAY: Final = 5.0
+"""How often to read a live Job or pod without our label. No watch reports its end."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class Worker:
         return next((child.namespace for child in (*children.jobs, *children.pods)), None)
 
     async def _reconcile(self, uid: str, permit: WritePermit) -> None:
+        await self._confirm_missing(uid)
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._written_at.pop(uid, None)
@@ -119,7 +122,23 @@ class Worker:
             self._store.forget_deleted(uid)
         self._requeue(uid, plan)
 
+    async def _confirm_missing(self, uid: str) -> None:
+        """Ask the API server for the live Jobs and pods of one conversion that look deleted.
+
+        Whoever removes our label from an object hides it from our lists and watches. While the
+        object exists with its uid, it counts. Raises ClusterError if the API server cannot say.
+        """
+        for child in self._store.missing(uid):
+            get = self._cluster.get_job if isinstance(child, Job) else self._cluster.get_pod
+            try:
+                read: Job | Pod | None = await get(child.namespace, child.name)
+            except NotFound:
+                read = None
+            self._store.confirm(child, read)
+
     def _requeue(self, uid: str, plan: Plan) -> None:
+        if self._store.missing(uid):
+            self._queue.add_after(uid, _MISSING_DELAY)
         if plan.requeue_after is not None:
             self._queue.add_after(uid, max(0.05, plan.requeue_after.total_seconds()))
         self._admitter.wake()
@@ -145,8 +164,24 @@ class Worker:
                 for pod in await self._cluster.list_pods(key.namespace, key.uid):
                     self._store.update(pod)
         except NotFound:
-            return children
+            pass
+        await self._find_recorded_pod(conversion, number)
         return self._store.children(key.uid)
+
+    async def _find_recorded_pod(self, conversion: Conversion, number: int) -> None:
+        """Read the pod in the status if it is not known after a restart: it may have no label."""
+        status, key = conversion.status, conversion.key
+        recorded = (status and status.attempts) or ()
+        uid = next((attempt.pod_uid for attempt in recorded if attempt.number == number), None)
+        known = {pod.uid for pod in self._store.children(key.uid).pods}
+        if not status or not status.pod_name or not uid or uid in known:
+            return
+        try:
+            pod = await self._cluster.get_pod(key.namespace, status.pod_name)
+        except NotFound:
+            return
+        if pod.uid == uid:
+            self._store.adopt_recorded_pod(key, number, pod)
 
     async def _snapshot(self, conversion: Conversion, children: Children) -> Snapshot:
         uid, queue = conversion.key.uid, self._admitter.queue

@@ -26,7 +26,7 @@ from conversion_operator.controller.store import Store
 from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.manifest import CONTAINER, build_job, job_name
-from conversion_operator.core.model import JOB_KIND, Conversion, Policy
+from conversion_operator.core.model import JOB_KIND, Conversion, Job, Policy
 from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
 from conversion_operator.core.reconcile import decide, decide_without_conversion
 from media_converter.contract import EXIT_CODES, ExitReason
@@ -204,6 +204,12 @@ class Machine(RuleBasedStateMachine):
             self.work(data.draw(st.sampled_from(uids)), die)
 
     def work(self, uid: str, die: bool = False) -> None:
+        for child in self.store.missing(uid):
+            resource = Resource.JOBS if isinstance(child, Job) else Resource.PODS
+            body = self.server.objects[resource].get(child.name)
+            read = PARSERS[resource](body) if body else None
+            assert not isinstance(read, Conversion)
+            self.store.confirm(child, read)
         conversion = self.store.conversion(uid)
         if conversion is None:
             self.carry_out(decide_without_conversion(self.store.children(uid), self.now, POLICY))

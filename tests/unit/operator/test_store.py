@@ -40,6 +40,11 @@ def store() -> Store:
     return store
 
 
+def confirm_deleted(store: Store) -> None:
+    for child in store.missing(UID):
+        store.confirm(child, None)
+
+
 def test_an_older_conversion_is_passed_over(store: Store) -> None:
     store.apply(event("MODIFIED", conversion_at(9, cancel=True)))
     store.apply(event("MODIFIED", conversion_at(5)))
@@ -65,6 +70,7 @@ def test_an_older_job_is_passed_over(store: Store) -> None:
 def test_a_job_that_is_deleted_does_not_come_back(store: Store) -> None:
     store.apply(event("ADDED", job_at(5)))
     store.apply(event("DELETED", job_at(9)))
+    confirm_deleted(store)
     store.apply(event("MODIFIED", job_at(10)))
     assert not store.children(UID).live
 
@@ -73,8 +79,47 @@ def test_a_list_deletes_what_it_does_not_contain_but_nothing_newer(store: Store)
     store.apply(event("ADDED", job_at(5)))
     store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "4"))
     assert store.children(UID).live
+    assert not store.missing(UID)
     store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "6"))
+    confirm_deleted(store)
     assert not store.children(UID).live
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["list", "watch"])
+@pytest.mark.parametrize("child", [job_at(5), replace(running(), version=5)], ids=["job", "pod"])
+def test_what_looks_deleted_counts_while_it_exists(
+    store: Store, child: Job | Pod, listed: bool
+) -> None:
+    store.apply(event("ADDED", child))
+    hidden = replace(child, version=6, managed=False, conversion_uid="", attempt=0)
+
+    def hide(version: int) -> None:
+        if listed:
+            resource = Resource.JOBS if isinstance(child, Job) else Resource.PODS
+            store.replace(resource, NAMESPACE, ObjectList((), str(version)))
+        else:
+            store.apply(event("DELETED", replace(child, version=version)))
+
+    hide(6)
+    assert store.children(UID).live
+    store.confirm(child, hidden)
+    hide(7)
+    assert store.children(UID).live
+    assert [missing.uid for missing in store.missing(UID)] == [child.uid]
+    store.confirm(child, replace(hidden, version=8, managed=True))
+    assert store.children(UID).live
+    assert not store.missing(UID)
+    hide(9)
+    store.confirm(child, replace(hidden, uid="another"))
+    assert not store.children(UID).live
+    assert not store.missing(UID)
+
+
+def test_what_has_ended_and_looks_deleted_is_not_asked_for(store: Store) -> None:
+    store.apply(event("ADDED", job_at(5, finished=True)))
+    store.apply(event("DELETED", job_at(6, finished=True)))
+    assert not store.missing(UID)
+    assert [job.deleted for job in store.children(UID).jobs] == [True]
 
 
 def test_a_child_in_another_namespace_belongs_to_nobody(store: Store) -> None:
@@ -175,6 +220,7 @@ def test_the_mark_of_a_forgotten_pod_is_worth_nothing(store: Store) -> None:
     for kind, version in (("ADDED", 1), ("DELETED", 2)):
         for item in (job(), running()):
             store.apply(event(kind, replace(item, version=version)))
+    confirm_deleted(store)
     store.forget_deleted(UID)
     copy = replace(running(), uid="copy", controller=None)
     store.apply(event("ADDED", replace(copy, version=3)))
