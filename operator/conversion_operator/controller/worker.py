@@ -14,6 +14,7 @@ from conversion_operator.cluster.errors import (
     NotFound,
     NotLeader,
     Rejected,
+    TooLarge,
     Unavailable,
 )
 from conversion_operator.cluster.objects import WritePermit
@@ -145,6 +146,11 @@ class Worker:
                 for pod in await self._cluster.list_pods(key.namespace, key.uid):
                     self._store.update(pod)
         except NotFound:
+            return children
+        except TooLarge:
+            # A Job with our label is in the list, and the list was read. So this Job is foreign.
+            if mine.jobs:
+                raise
             return children
         return self._store.children(key.uid)
 
