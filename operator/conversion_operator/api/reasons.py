@@ -122,8 +122,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "NAMESPACE describe quota`.",
         ),
         _R.POD_REJECTED: Explanation(
-            "The API server rejects the Job or its pod, for example because of Pod Security.",
-            f"{_REJECTED} Change the policy that `status.message` names.",
+            "The API server rejects the Job or its pod, for example because of Pod Security, or a "
+            "webhook fails.",
+            f"{_REJECTED} Change the policy or repair the webhook that `status.message` names.",
         ),
         _R.VOLUME_NOT_READY: Explanation(
             "The node cannot attach or mount the shared volume.",

@@ -7,6 +7,7 @@ ClusterError
   ├─ Expired       the version is too old: list again
   ├─ NotLeader     nothing was sent: the term in which the write was decided is over
   └─ Unavailable   unknown: the server may have carried out the request
+       └─ TooLarge   the object exists, but it is too large to read
 """
 
 from __future__ import annotations
@@ -54,3 +55,7 @@ class Unavailable(ClusterError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooLarge(Unavailable):
+    """The response is too large to read. Another try would read the same."""

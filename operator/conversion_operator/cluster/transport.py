@@ -28,6 +28,7 @@ from conversion_operator.cluster.errors import (
     Expired,
     NotFound,
     Rejected,
+    TooLarge,
     Unavailable,
 )
 from conversion_operator.cluster.objects import Body, WatchEvent
@@ -74,6 +75,7 @@ class Transport:
         self._server_time = datetime.now(UTC)
         self._server_time_at = time.monotonic()
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
+        self._large_object = asyncio.Lock()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -153,7 +155,7 @@ class Transport:
                 page, next_token, size = await self._list_page(path, query, limit, token, parse)
             except pages.TooLarge:
                 if limit == 1:
-                    raise Unavailable(f"GET {path}: an object is too large to read") from None
+                    raise TooLarge(f"GET {path}: an object is too large to read") from None
                 limit = pages.smaller_limit(limit)
             else:
                 return page, next_token, pages.larger_limit(limit, size)
@@ -175,7 +177,11 @@ class Transport:
         response = await self.send("GET", path, query)
         try:
             async with self._pages:
-                raw = await pages.read_page(response.content)
+                raw = (
+                    await pages.read_object(response.content, self._large_object)
+                    if limit == 1
+                    else await pages.read_page(response.content)
+                )
                 body: dict[str, Any] = orjson.loads(raw)
                 return parse(body), body["metadata"].get("continue") or "", len(raw)
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
@@ -194,9 +200,12 @@ class Transport:
         """Send a request and return the JSON of the response. Raises a ClusterError."""
         response = await self.send(verb, path, query or [], body, limits)
         try:
-            content: dict[str, Any] = orjson.loads(await pages.read_page(response.content))
+            raw = await pages.read_object(response.content, self._large_object)
+            content: dict[str, Any] = orjson.loads(raw)
             return content
-        except (aiohttp.ClientError, TimeoutError, ValueError, pages.TooLarge) as error:
+        except pages.TooLarge:
+            raise TooLarge(f"{verb} {path}: the object is too large to read") from None
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unavailable(f"{verb} {path}: the response is incomplete: {error!r}") from error
         finally:
             response.close()

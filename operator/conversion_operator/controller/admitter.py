@@ -12,8 +12,9 @@ If the response to a create request is lost, the operator does not know whether 
 a reservation ends in one of two cases only:
 
 - The Job is in the store.
-- The API server rejected the last request, or the attempt may no longer start. In addition, each
-  earlier request has a response, or it is too old to create the Job.
+- The API server rejected the last request, or the attempt may no longer start, or the requests
+  failed for 30 s. In addition, each earlier request has a response, or it is too old to create the
+  Job.
 
 Nothing starts in a namespace before its lists were answered in this term. The other namespaces wait
 for these lists for a limited time. After that, such a namespace counts with the slots that a leader
@@ -27,12 +28,20 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.cluster.admissions import admissions_that_still_fit
 from conversion_operator.cluster.backoff import Backoff
-from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, NotLeader, Rejected
+from conversion_operator.cluster.errors import (
+    ClusterError,
+    Conflict,
+    NotFound,
+    NotLeader,
+    Rejected,
+    TooLarge,
+)
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.slots import SlotCounter
@@ -59,7 +68,40 @@ _LATE_CREATE_SECONDS: Final = 75.0
 """If a create request got no response, the API server may still create the Job within this time. It
 gives up on a request after 60 s; the rest is a margin."""
 
+_GIVE_UP_SECONDS: Final = 30.0
+"""If all create requests for a Job fail for this long, no more are sent, and the conversion waits
+for its next turn. So a namespace whose webhook fails does not hold slots for ever."""
+
 logger = logging.getLogger(__name__)
+
+
+class _NotResolved(Exception):
+    """The create request got 409, and it is not known whose Job has the name.
+
+    No request is without a result: the server did not carry this one out.
+    """
+
+
+@dataclass(slots=True)
+class _CreateRequests:
+    """What became of the create requests for one attempt. The times are monotonic.
+
+    ``result_unknown_since`` is the time of the last create request whose result is unknown, None if
+    there is none. ``failing_since`` is the time of the first failure since the operator may create
+    the Job. ``given_up`` is why no more requests are sent.
+    """
+
+    result_unknown_since: float | None
+    failing_since: float | None = None
+    given_up: Block | None = None
+
+    def give_up(self, problem: str) -> bool:
+        """Count a failure. True if no more requests are sent, because all failed for too long."""
+        now = time.monotonic()
+        self.failing_since = now if self.failing_since is None else self.failing_since
+        if now - self.failing_since >= _GIVE_UP_SECONDS:
+            self.given_up = Block(Reason.POD_REJECTED, problem)
+        return self.given_up is not None
 
 
 class Admitter:
@@ -262,34 +304,17 @@ class Admitter:
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists.
 
-        ``create_result_unknown_since`` is the monotonic time of the last create request whose
-        result is unknown. For an admission of a former leader, it is the time when this operator
-        took the admission over. It is None if there is no such request.
+        For an admission of a former leader, ``create_result_unknown_since`` is the time when this
+        operator took the admission over.
         """
+        requests = _CreateRequests(create_result_unknown_since)
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         while not self._is_observed(uid, attempt):
-            delay, settled = backoff.next(), False
-            try:
-                if self._can_judge(uid):
-                    conversion = self._conversion_to_start(uid, attempt)
-                    settled = conversion is None or await self._create_job(
-                        conversion, attempt, policy
-                    )
-            except NotLeader:
-                pass  # nothing was sent
-            except ClusterError as error:
-                create_result_unknown_since = time.monotonic()
-                logger.warning(
-                    "Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, error
-                )
-            except Exception:
-                # The request may have been sent, so the slot is held as if it had been.
-                create_result_unknown_since = time.monotonic()
-                self._context.metrics.errors.inc()
-                logger.exception("Cannot create the Job of %s; retrying in %.1f s", uid, delay)
+            delay = backoff.next()
+            settled = await self._try_to_create(uid, attempt, policy, requests, delay)
             if settled and (
                 self._is_observed(uid, attempt)
-                or not _may_be_created_late(create_result_unknown_since)
+                or not _may_be_created_late(requests.result_unknown_since)
             ):
                 break
             await asyncio.sleep(delay)
@@ -298,6 +323,48 @@ class Admitter:
         self._leadership.remove_admission(uid)
         self._enqueue(uid)
         self.wake()
+
+    async def _try_to_create(
+        self, uid: str, attempt: int, policy: Policy, requests: _CreateRequests, delay: float
+    ) -> bool:
+        """Send a create request if one is needed. True: no other one is needed."""
+        if requests.given_up:
+            # The conversion stays blocked while its slot is held, and 20 s longer: others have
+            # their turn first.
+            self._block(uid, requests.given_up)
+            return True
+        try:
+            if not self._can_judge(uid):
+                requests.failing_since = None
+                return False
+            conversion = self._conversion_to_start(uid, attempt)
+            if conversion is None:
+                requests.failing_since = None
+                return True
+            await self._create_job(conversion, attempt, policy)
+        except NotLeader:
+            return False  # nothing was sent
+        except _NotResolved as error:
+            problem = str(error)
+        except ClusterError as error:
+            requests.result_unknown_since = time.monotonic()
+            problem = str(error)
+        except Exception:
+            # The request may have been sent, so the slot is held as if it had been.
+            requests.result_unknown_since = time.monotonic()
+            self._context.metrics.errors.inc()
+            logger.exception("Unexpected error while the Job of %s is created", uid)
+            problem = (
+                "the operator cannot create the Job because of an unexpected error, see its log"
+            )
+        else:
+            return True
+        if requests.give_up(problem):
+            self._record_rejection(uid, Block(Reason.POD_REJECTED, problem))
+            self.wake()
+            return True
+        logger.warning("Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, problem)
+        return False
 
     def _is_observed(self, uid: str, attempt: int) -> bool:
         """True once the store has the attempt, even an attempt that has ended.
@@ -339,8 +406,8 @@ class Admitter:
             may_start = not over and awaits_attempt(conversion, children)
         return conversion if may_start else None
 
-    async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> bool:
-        """Send one create request. True: the Job exists or was rejected. False: send another."""
+    async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> None:
+        """Send one create request. Then the Job exists or was rejected. Raises _NotResolved."""
         uid = conversion.key.uid
         try:
             body = _build(conversion, attempt, policy, self._store.mark(conversion.key, attempt))
@@ -352,38 +419,46 @@ class Admitter:
                 "the operator cannot build the Job because of an unexpected error, see its log"
             )
             self._record_rejection(uid, Block(Reason.POD_REJECTED, message))
-            return True
+            return
         try:
             created = await self._cluster.create_job(body, self._context.permit())
         except Conflict:
-            return await self._resolve_conflict(conversion, body["metadata"]["name"])
+            await self._resolve_conflict(conversion, body["metadata"]["name"])
         except (Rejected, NotFound) as error:
             self._record_rejection(uid, _block_for_rejection(str(error)))
-            return True
-        # From now on the Job holds the slot, even before the watch reports it.
-        self._store.adopt(conversion.key, attempt, created)
-        return True
+        else:
+            # From now on the Job holds the slot, even before the watch reports it.
+            self._store.adopt(conversion.key, attempt, created)
 
-    async def _resolve_conflict(self, conversion: Conversion, name: str) -> bool:
+    async def _resolve_conflict(self, conversion: Conversion, name: str) -> None:
         """Find out whose Job has this name.
 
         It may be our own Job, created by a request whose response was lost, or a foreign Job. Its
-        name and its owner reference are no proof: whoever created it chose them. False if no Job
-        has the name any more.
+        name and its owner reference are no proof: whoever created it chose them. A Job that is too
+        large to read is foreign: our own is in the list of our Jobs, and this list was read. Raises
+        _NotResolved if it is not known whose Job it is.
         """
         key = conversion.key
         try:
             existing = await self._cluster.get_job(key.namespace, name)
-        except NotFound:
-            return False  # deleted between the two requests
-        if self._store.adopt_if_own(key, existing):
-            return True
-        message = f"Job {name} exists, but the operator did not create it for this ConversionJob"
+            if self._store.adopt_if_own(key, existing):
+                return
+            message = (
+                f"Job {name} exists, but the operator did not create it for this ConversionJob"
+            )
+        except NotFound:  # deleted between the two requests, or something else answers 409
+            raise _NotResolved(f"the name {name} is taken, but there is no such Job") from None
+        except (TooLarge, Rejected) as error:
+            message = f"Job {name} exists, but the operator cannot read it: {error}"
+        except ClusterError as error:
+            raise _NotResolved(f"Job {name} exists, and cannot be read: {error}") from error
         self._record_rejection(key.uid, Block(Reason.JOB_NAME_TAKEN, message))
-        return True
 
     def _record_rejection(self, uid: str, block: Block) -> None:
         logger.warning("The Job of %s was not created: %s", uid, block.message)
+        self._block(uid, block)
+
+    def _block(self, uid: str, block: Block) -> None:
         self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
 
 

@@ -14,6 +14,7 @@ from conversion_operator.cluster.errors import (
     NotFound,
     NotLeader,
     Rejected,
+    TooLarge,
     Unavailable,
 )
 from conversion_operator.cluster.objects import WritePermit
@@ -165,6 +166,10 @@ class Worker:
                     self._store.update(pod)
         except NotFound:
             pass
+        except TooLarge:
+            # A Job with our label is in the list, and the list was read. So this Job is foreign.
+            if mine.jobs:
+                raise
         await self._find_recorded_pod(conversion, number)
         return self._store.children(key.uid)
 

@@ -290,6 +290,7 @@ def test_forged_pods_of_our_job_hold_no_slot_and_cost_the_same_each(
     assert max(compared) <= 3
     assert slots_held(store.all_children(), ()) == 2
     store.apply(event("DELETED", forged("marked-00", 200)))
+    confirm_deleted(store)
     assert pods_by_use(store) == ([running().uid], [])
     store.apply(event("MODIFIED", forged("marked-00", 201)))
     assert pods_by_use(store) == ([running().uid], [])
@@ -308,8 +309,10 @@ def test_pods_of_the_same_second_count_once_they_are_told_apart(store: Store) ->
     assert slots_held(store.all_children(), ()) == 1
     store.apply(event("DELETED", forged("z", 11)))
     store.apply(event("DELETED", forged("a", 12)))
+    confirm_deleted(store)
     assert pods_by_use(store) == ([], [running().uid])
     store.apply(event("DELETED", forged("same", 13)))
+    confirm_deleted(store)
     assert pods_by_use(store) == ([running().uid], ["later"])
 
 
