@@ -11,7 +11,7 @@ from conversion_operator.cluster.conversions import Caller, ConversionClient
 from conversion_operator.cluster.errors import Rejected, Unavailable
 from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
-from converter_gateway.tokens import CACHE_MAX_ENTRIES, CACHE_SECONDS, TokenReviews
+from converter_gateway.tokens import CACHE_MAX_ENTRIES, CACHE_SECONDS, TokenLimits, TokenReviews
 
 _NO_REVIEWS: Final = (
     "this API may not check its callers: apply the ClusterRole and the ClusterRoleBinding in "
@@ -27,7 +27,13 @@ class Authenticator:
     def __init__(self, cluster: ConversionClient, settings: GatewaySettings) -> None:
         self._cluster = cluster
         self._settings = settings
-        self._tokens = TokenReviews(self._review)
+        limits = TokenLimits(
+            settings.gateway_max_token_reviews,
+            settings.gateway_max_token_reviews_per_address,
+            settings.gateway_invalid_tokens_per_second,
+            settings.gateway_invalid_tokens_burst,
+        )
+        self._tokens = TokenReviews(self._review, limits)
         self._allowed: TTLCache[tuple[Caller, str, str], bool] = TTLCache(
             CACHE_MAX_ENTRIES, CACHE_SECONDS
         )

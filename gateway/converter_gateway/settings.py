@@ -94,6 +94,26 @@ class GatewaySettings(BaseSettings):
     gateway_rate_burst: int = Field(
         200, ge=1, description="Maximum requests that one address can send at once. Above: 429."
     )
+    gateway_max_token_reviews: int = Field(
+        48, ge=1, description="Maximum TokenReviews in progress, per replica. Above: 503."
+    )
+    gateway_max_token_reviews_per_address: int = Field(
+        16,
+        ge=1,
+        description="Maximum TokenReviews in progress for requests of one address, per replica. "
+        "Tokens that were valid in the last 10 minutes do not count. Above: 429.",
+    )
+    gateway_invalid_tokens_per_second: float = Field(
+        5,
+        gt=0,
+        allow_inf_nan=False,
+        description="Maximum tokens per second from one address that are not valid, per replica. "
+        "Above, the API accepts from this address only tokens that were valid in the last 10 "
+        "minutes, and responds 429 to others.",
+    )
+    gateway_invalid_tokens_burst: int = Field(
+        20, ge=1, description="Maximum tokens that are not valid and come at once from one address."
+    )
     gateway_max_streams: int = Field(
         256, ge=1, description="Maximum open event streams, per replica. Above: 503."
     )

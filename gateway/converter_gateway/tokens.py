@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from cachetools import TTLCache
@@ -20,26 +21,37 @@ CACHE_MAX_ENTRIES: Final = 1024
 # Tokens that are not valid have a cache of their own, so that they push no valid one out.
 _INVALID_SECONDS: Final = 5.0
 _INVALID_MAX_ENTRIES: Final = 4096
-# Limits of one replica. Reviews share their connections to the API server with other requests.
-_MAX_REVIEWS: Final = 48
-_MAX_REVIEWS_PER_ADDRESS: Final = 16
-_INVALID_PER_SECOND: Final = 5.0
-_INVALID_BURST: Final = 20
+# How long a token that was valid stays trusted: it has no limits of its address.
+_TRUSTED_SECONDS: Final = 600.0
+_TRUSTED_MAX_ENTRIES: Final = 4096
 
 Review = Callable[[str], Awaitable[Caller | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """Limits of one replica. Reviews share connections to the API server with other requests."""
+
+    reviews: int
+    reviews_per_address: int
+    invalid_per_second: float
+    invalid_burst: int
 
 
 class TokenReviews:
     """Caches the owners of tokens for 10 s, and for 5 s that a token is not valid.
 
-    So a revoked token may still work for 10 s. ``review`` sends a TokenReview.
+    So a revoked token may still work for 10 s. A token that was valid in the last 10 minutes is
+    trusted: it has no limits of its address. So a caller with it is not locked out by strangers
+    who have the same address. ``review`` sends a TokenReview.
     """
 
-    def __init__(self, review: Review) -> None:
-        self._review = review
+    def __init__(self, review: Review, limits: TokenLimits) -> None:
+        self._review, self._limits = review, limits
         self._callers: TTLCache[str, Caller] = TTLCache(CACHE_MAX_ENTRIES, CACHE_SECONDS)
         self._invalid: TTLCache[str, bool] = TTLCache(_INVALID_MAX_ENTRIES, _INVALID_SECONDS)
-        self._invalid_rate = Rate(_INVALID_PER_SECOND, _INVALID_BURST)
+        self._trusted: TTLCache[str, bool] = TTLCache(_TRUSTED_MAX_ENTRIES, _TRUSTED_SECONDS)
+        self._invalid_rate = Rate(limits.invalid_per_second, limits.invalid_burst)
         self._reviews: dict[str, asyncio.Task[Caller | None]] = {}
         self._waiting: Counter[str] = Counter()
 
@@ -47,7 +59,7 @@ class TokenReviews:
         """The owner of a token. Raises ApiError 401, 429 or 503, or a ClusterError.
 
         ``address`` is where the request comes from. Each has a limit of reviews in progress, and
-        of tokens that are not valid.
+        of tokens that are not valid. Trusted tokens do not have these limits.
         """
         key = hashlib.sha256(token.encode(errors="replace")).hexdigest()
         if known := self._callers.get(key):
@@ -60,29 +72,32 @@ class TokenReviews:
         return caller
 
     async def _reviewed(self, key: str, token: str, address: str) -> Caller | None:
-        self._check_limits(key, address)
+        if key in self._trusted:
+            return await self._shared(key, token, address)
+        self._check_address(key, address)
         self._waiting[address] += 1
         try:
-            task = self._reviews.get(key)
-            if task is None:
-                task = self._reviews[key] = asyncio.create_task(self._send(key, token, address))
-            # Others may wait for the same review. It ends, even if this request is cut off.
-            return await asyncio.shield(task)
+            return await self._shared(key, token, address)
         finally:
             self._waiting[address] -= 1
             if not self._waiting[address]:
                 del self._waiting[address]
 
-    def _check_limits(self, key: str, address: str) -> None:
-        wait = self._invalid_rate.wait(address, time.monotonic())
-        if wait:
+    def _check_address(self, key: str, address: str) -> None:
+        if self._invalid_rate.wait(address, time.monotonic()):
             raise ApiError(429, "too many tokens that are not valid from one address", 1)
-        if key in self._reviews:
-            return
-        if self._waiting[address] >= _MAX_REVIEWS_PER_ADDRESS:
+        reviews = self._waiting[address]
+        if key not in self._reviews and reviews >= self._limits.reviews_per_address:
             raise ApiError(429, "too many new tokens at once from one address", 1)
-        if len(self._reviews) >= _MAX_REVIEWS:
-            raise ApiError(503, "too many new tokens at once", 1)
+
+    async def _shared(self, key: str, token: str, address: str) -> Caller | None:
+        task = self._reviews.get(key)
+        if task is None:
+            if len(self._reviews) >= self._limits.reviews:
+                raise ApiError(503, "too many new tokens at once", 1)
+            task = self._reviews[key] = asyncio.create_task(self._send(key, token, address))
+        # Others may wait for the same review. It ends, even if this request is cut off.
+        return await asyncio.shield(task)
 
     async def _send(self, key: str, token: str, address: str) -> Caller | None:
         try:
@@ -91,7 +106,9 @@ class TokenReviews:
             del self._reviews[key]
         if caller is None:
             self._invalid[key] = True
+            self._trusted.pop(key, None)
             self._invalid_rate.take(address, time.monotonic())
         else:
             self._callers[key] = caller
+            self._trusted[key] = True
         return caller

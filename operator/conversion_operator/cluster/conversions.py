@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
 
 from kubernetes.aio.client import Configuration
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.cluster.errors import Expired
+from conversion_operator.cluster.list_queue import ListQueue
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from conversion_operator.cluster.parsing import (
     join_pages,
@@ -25,10 +24,6 @@ from conversion_operator.cluster.parsing import (
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core import admission
 from conversion_operator.core.model import Conversion, Key, Policy
-
-_LISTS_AT_ONCE: Final = 4
-"""How many lists are collected at the same time. A list may have all objects of a namespace, and
-every caller can ask for one. The others wait."""
 
 __all__ = ["Caller", "Conversion", "ConversionClient", "queue_positions"]
 
@@ -48,7 +43,12 @@ class ConversionClient(Client):
 
     def __init__(self, configuration: Configuration, user_agent: str) -> None:
         super().__init__(configuration, user_agent)
-        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
+        self._lists = ListQueue[ObjectList[Conversion]]()
+
+    async def close(self) -> None:
+        """Cancel the lists in progress, and close all connections."""
+        self._lists.close()
+        await super().close()
 
     async def create(
         self,
@@ -98,8 +98,11 @@ class ConversionClient(Client):
 
     async def _list(self, namespace: str, query: list[tuple[str, str]]) -> ObjectList[Conversion]:
         parse = partial(parse_list, parse_conversion)
-        async with self._lists:
+
+        async def collect() -> ObjectList[Conversion]:
             return join_pages(await self._transport.list_pages(_path(namespace), query, parse))
+
+        return await self._lists.collect(namespace, tuple(query), collect)
 
     async def watch(
         self, namespace: str, version: str, name: str = ""
