@@ -35,6 +35,7 @@ from conversion_operator.core.manifest import CONTAINER
 from conversion_operator.core.model import (
     CONVERSION_KIND,
     EPOCH,
+    IMAGE_MAX_LENGTH,
     JOB_KIND,
     Controller,
     Conversion,
@@ -50,6 +51,14 @@ logger = logging.getLogger(__name__)
 
 _TEXT_MAX: Final = 4096
 """The longest text that is kept, in characters. A termination message has at most 4096 bytes."""
+
+_NAME_MAX: Final = 64
+"""The longest uid, kind or reason that is kept. Ours are shorter, so a text that was cut equals
+none of ours."""
+
+_MARK_MAX: Final = 65
+"""The longest mark that is kept. A valid mark has 64 characters, so a mark that was cut is too long
+to be valid."""
 
 
 def parse_list(
@@ -175,8 +184,8 @@ def parse_job(body: Body) -> Job:
         deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         finished=ended.get("type"),
         finished_at=parse_time(ended.get("lastTransitionTime")),
-        failure=_text(ended.get("reason")) if ended.get("type") == "Failed" else "",
-        image=_text(container.get("image")),
+        failure=_text(ended.get("reason"), _NAME_MAX) if ended.get("type") == "Failed" else "",
+        image=_text(container.get("image"), IMAGE_MAX_LENGTH),
     )
 
 
@@ -259,12 +268,13 @@ def _controller(meta: Body) -> Controller | None:
             group, _, _ = str(owner.get("apiVersion")).rpartition("/")
             kind = _text(owner.get("kind"))
             known = (group, kind) in ((names.GROUP, CONVERSION_KIND), ("batch", JOB_KIND))
-            return Controller(kind if known else _text(f"{group}/{kind}"), _text(owner.get("uid")))
+            kind = kind if known else f"{group}/{kind}"
+            return Controller(_text(kind, _NAME_MAX), _text(owner.get("uid"), _NAME_MAX))
     return None
 
 
 def _mark(meta: Body) -> str:
-    return _text((meta.get("annotations") or {}).get(names.MARK_ANNOTATION))
+    return _text((meta.get("annotations") or {}).get(names.MARK_ANNOTATION), _MARK_MAX)
 
 
 def _converter(containers: Iterable[Body] | None) -> Body:
@@ -295,9 +305,9 @@ def _condition(body: Body, kind: str) -> Body:
     return next((c for c in _conditions(body) if c.get("type") == kind), {})
 
 
-def _text(value: object) -> str:
+def _text(value: object, longest: int = _TEXT_MAX) -> str:
     """The text, cut to a length that can be kept. "" if there is none."""
-    return str(value or "")[:_TEXT_MAX]
+    return str(value or "")[:longest]
 
 
 def _number(text: str | None) -> int:

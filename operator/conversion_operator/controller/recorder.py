@@ -21,7 +21,7 @@ from conversion_operator.core.model import Conversion, Job, Pod
 from media_converter.contract import ConversionType
 
 FOREIGN_EVENTS: Final = 10
-_FOREIGN_TOLD_KEPT: Final = 1000
+FOREIGN_CONVERSIONS: Final = 1000
 INCOMPLETE: Final = "OutputIncomplete"
 """The reason of the Event for an output that lacks a part of the input."""
 _NORMAL: Final = frozenset({"Completed", Reason.CANCELLED})
@@ -65,20 +65,26 @@ class EventRecorder:
     def record_foreign(self, conversion: Conversion, foreign: Iterable[Job | Pod]) -> None:
         """Record, once each, the objects with the labels of this conversion that are not its own.
 
-        At most FOREIGN_EVENTS objects of one conversion get an Event. The metric counts all.
+        At most FOREIGN_EVENTS objects of one conversion get an Event, and the objects of at most
+        FOREIGN_CONVERSIONS conversions at a time. The metric counts all.
         """
+        uid = conversion.key.uid
         for child in foreign:
-            told = self._foreign_told.setdefault(conversion.key.uid, set())
+            if uid not in self._foreign_told and len(self._foreign_told) >= FOREIGN_CONVERSIONS:
+                break
+            told = self._foreign_told.setdefault(uid, set())
             if len(told) >= FOREIGN_EVENTS:
                 break
             if child.uid in told:
                 continue
             told.add(child.uid)
-            if len(self._foreign_told) > _FOREIGN_TOLD_KEPT:
-                del self._foreign_told[next(iter(self._foreign_told))]
             kind = "Job" if isinstance(child, Job) else "Pod"
             _log("foreign_child", conversion, child=f"{kind}/{child.name}")
             self.post(Event(conversion.key, "Warning", f"Foreign{kind}", _foreign(child)))
+
+    def forget(self, uid: str) -> None:
+        """Forget what was recorded about a conversion. Called when it no longer exists."""
+        self._foreign_told.pop(uid, None)
 
     def _log_and_count(self, conversion: Conversion, new: ConversionJobStatus) -> Event | None:
         """Returns the Event to post, None if the change needs no Event."""

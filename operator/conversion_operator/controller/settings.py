@@ -17,7 +17,7 @@ from conversion_operator.api.callback_hosts import (
 from conversion_operator.api.spec import URL_PATTERN, normal_path
 from conversion_operator.cluster.settings import render_table
 from conversion_operator.core.manifest import parse_quantity
-from conversion_operator.core.model import Policy
+from conversion_operator.core.model import IMAGE_MAX_LENGTH, Policy
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
 """The file with the key that signs callbacks, from an optional Secret.
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     """Number of slots: how many conversions run at the same time, in all namespaces together.
     Allowed: 0 or more.
     """
-    converter_image: str = Field("my-converter:latest", min_length=1)
+    converter_image: str = Field("my-converter:latest", min_length=1, max_length=IMAGE_MAX_LENGTH)
     """Image of the converter. After a change, attempts whose container has not started are repeated
     with the new image.
     """

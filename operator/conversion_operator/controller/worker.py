@@ -74,7 +74,7 @@ class Worker:
             return
         namespace = self._namespace(uid)
         if namespace is None:
-            self._written_at.pop(uid, None)
+            self._forget(uid)
             return
         if not self._context.may_act(namespace):
             # The conversion is enqueued again when the lists of its namespace are known.
@@ -97,6 +97,11 @@ class Worker:
             logger.exception("Cannot reconcile %s; retrying", uid)
             self._queue.add_rate_limited(uid)
 
+    def _forget(self, uid: str) -> None:
+        """Forget what was written about a conversion that no longer exists."""
+        self._written_at.pop(uid, None)
+        self._recorder.forget(uid)
+
     def _namespace(self, uid: str) -> str | None:
         """The namespace of a conversion or of its children. None if nothing of it is known."""
         conversion, children = self._store.conversion(uid), self._store.children(uid)
@@ -108,7 +113,7 @@ class Worker:
         await self._confirm_missing(uid)
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
-            self._written_at.pop(uid, None)
+            self._forget(uid)
             policy = self._context.settings.current.policy()
             orphans = decide_without_conversion(children, self._cluster.now(), policy)
             await self._execute(None, orphans, permit)

@@ -18,6 +18,9 @@ from conversion_operator.api.status import ConversionJobStatus
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 """Stands for an unknown time."""
 
+IMAGE_MAX_LENGTH: Final = 512
+"""The longest name of an image, in characters. Of a longer one, only the beginning is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

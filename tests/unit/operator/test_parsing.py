@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from conversion_operator.api import names
 from conversion_operator.cluster import pages
@@ -21,9 +22,12 @@ from conversion_operator.cluster.parsing import (
     parse_pod,
     parse_time,
 )
+from conversion_operator.controller.settings import Settings
+from conversion_operator.core.identity import Evidence
 from conversion_operator.core.manifest import CONTAINER, build_job
-from conversion_operator.core.model import CONVERSION_KIND, Controller
+from conversion_operator.core.model import CONVERSION_KIND, IMAGE_MAX_LENGTH, Controller
 from tests.unit.operator.builders import (
+    KEY,
     POLICY,
     T0,
     UID,
@@ -300,6 +304,43 @@ def test_of_the_texts_of_a_pod_only_a_bounded_part_is_kept() -> None:
     ended = {"containerStatuses": [{"state": {"terminated": {"reason": long, "message": long}}}]}
     assert len(repr(parse_pod({"metadata": META, "status": status}))) < 6 * 4096
     assert len(repr(parse_pod({"metadata": META, "status": ended}))) < 3 * 4096
+
+
+def with_long_texts(kind: str = "x" * 9000) -> dict[str, Any]:
+    """A Job whose creator chose the longest texts."""
+    made: dict[str, Any] = build_job(conversion(), 1, POLICY, False, "m" * 9000)
+    made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
+    made["metadata"]["ownerReferences"][0] |= {"kind": kind, "uid": "x" * 9000}
+    made["spec"]["template"]["spec"]["containers"][0]["image"] = "x" * 9000
+    failed = {"type": "Failed", "status": "True", "reason": "x" * 9000}
+    made["status"] = {"conditions": [failed]}
+    return made
+
+
+def test_of_the_texts_of_a_job_only_a_bounded_part_is_kept() -> None:
+    parsed = parse_job(with_long_texts())
+    assert parsed.controller
+    assert (len(parsed.mark), len(parsed.image), len(parsed.failure)) == (65, 512, 64)
+    assert (len(parsed.controller.kind), len(parsed.controller.uid)) == (64, 64)
+    assert len(repr(parsed)) < 2000
+    known = parse_job(with_long_texts(CONVERSION_KIND)).controller
+    assert known
+    assert (known.kind, len(known.uid)) == (CONVERSION_KIND, 64)
+
+
+def test_a_mark_that_is_too_long_is_not_valid() -> None:
+    evidence = Evidence("my-network", UID, key=KEY)
+    for extra, valid in (("", True), ("0", False), ("0" * 9000, False)):
+        made = build_job(conversion(), 1, POLICY, False, KEY.mark("my-network", UID, 1) + extra)
+        made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
+        assert evidence.has_mark(parse_job(made)) is valid
+
+
+def test_an_image_of_which_only_a_part_would_be_kept_is_rejected() -> None:
+    longest = "x" * IMAGE_MAX_LENGTH
+    assert Settings(converter_image=longest).converter_image == longest
+    with pytest.raises(ValidationError, match="converter_image"):
+        Settings(converter_image=longest + "x")
 
 
 @pytest.mark.parametrize(
