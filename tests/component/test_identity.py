@@ -208,6 +208,68 @@ async def test_a_second_pod_of_our_job_is_not_read(
     assert status_of(api, "c")["outputSize"] == REAL_SIZE
 
 
+async def test_a_first_pod_of_our_job_is_not_read_without_a_mark(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """A quota rejects the pod of our Job. Somebody creates one with its owner reference."""
+    cluster.forbid_pods(NAMESPACE, "exceeded quota")
+    async with running(api, tmp_path) as op:
+        api.create(conversion_job("c"))
+        await api.until(lambda: bool(api.objects("jobs")), 20)
+        job = job_of(api, "c")
+        cluster.allow_pods(NAMESPACE)
+        owned_by = owner("Job", job["metadata"]["name"], job["metadata"]["uid"])
+        forge_pod(api, metadata("a-pod", uid_of(api, "c"), 1), owned_by)
+        await api.until(lambda: op.metric("converter_foreign_children") == 1, 20)
+        await until_phase(api, "c", "Succeeded", 60)
+    forged = api.get("pods", "a-pod")["metadata"]["uid"]
+    assert forged not in [attempt.get("podUID") for attempt in status_of(api, "c")["attempts"]]
+    assert status_of(api, "c")["podName"] != "a-pod"
+
+
+async def test_forged_pods_of_our_job_hold_no_slot(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """Their owner reference is copied, but not their mark. Finalizers keep them terminating."""
+    cluster.default = succeed(hold=True)
+    async with running(api, tmp_path, converter_max_parallel=2) as op:
+        api.create(conversion_job("c"))
+        await until_phase(api, "c", "Running")
+        job = job_of(api, "c")
+        owned_by = owner("Job", job["metadata"]["name"], job["metadata"]["uid"])
+        for number in range(3):
+            meta = metadata(f"evil-{number}", uid_of(api, "c"), 1)
+            forge_pod(api, meta | {"finalizers": ["example.com/forever"]}, owned_by)
+        await api.until(lambda: op.metric("converter_foreign_children") == 3, 20)
+        assert op.metric("converter_running") == 1
+        api.create(conversion_job("d"))
+        await until_phase(api, "d", "Running", 20)
+
+
+async def test_a_pod_without_our_label_is_not_listed(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """No policy rejects it, so its copied mark must not make it the pod of a finished Job."""
+    cluster.forbid_pods(NAMESPACE, "exceeded quota")
+    cluster.default = succeed(size=FORGED_SIZE)
+    async with running(api, tmp_path) as op:
+        api.create(conversion_job("c"))
+        await api.until(lambda: bool(api.objects("jobs")), 20)
+        job = job_of(api, "c")
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        cluster.allow_pods(NAMESPACE)
+        meta = metadata("a-pod", uid_of(api, "c"), 1, mark_of(job))
+        del meta["labels"][names.MANAGED_BY_LABEL]
+        forge_pod(api, meta, owner("Job", name, uid))
+        cluster.forbid_pods(NAMESPACE, "exceeded quota")
+        await api.until(lambda: api.get("pods", "a-pod")["status"].get("phase") == "Succeeded", 20)
+        failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+        api.mutate("jobs", name, lambda body: body.update(status={"conditions": [failed]}))
+        await until_phase(api, "c", "Failed", 20)
+        assert op.metric("converter_foreign_children") == 0
+    assert attempts_of(api, "c") == ["DeadlineExceeded"]
+
+
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
 async def test_the_result_of_a_deleted_pod_is_not_replaced(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, restart: bool

@@ -115,8 +115,13 @@ class Cluster(Client):
         return parsing.parse_pod(await self._transport.request("GET", path))
 
     async def list_pods(self, namespace: str, conversion_uid: str) -> tuple[Pod, ...]:
-        """LIST the pods of one conversion, by label."""
-        query = [("labelSelector", f"{names.UID_LABEL}={conversion_uid}")]
+        """LIST the pods of one conversion, by our labels.
+
+        The admission policies protect the label managed-by, so a list without it would have pods
+        that anybody may create.
+        """
+        selector = f"{_MANAGED_BY_US},{names.UID_LABEL}={conversion_uid}"
+        query = [("labelSelector", selector)]
         parsed = await self._transport.list_pages(
             _path(Resource.PODS, namespace), query, partial(parsing.parse_list, parsing.parse_pod)
         )

@@ -117,10 +117,14 @@ class Family:
             self._identify_pods({**own, pod.uid: pod})
 
     def adopt(self, job: Job) -> None:
-        """Take a Job that a create request has just returned."""
-        bound = dict(self.evidence.bound) | {job.attempt: Bound(job.uid)}
-        self.evidence = replace(self.evidence, bound=bound)
-        self.take(job)
+        """Take a Job that a create request has just returned. What is known may be newer."""
+        before = self.evidence.bound.get(job.attempt, Bound())
+        if before.job_uid != job.uid:  # the pod that was seen belongs to an earlier Job
+            bound = dict(self.evidence.bound) | {job.attempt: Bound(job.uid)}
+            self.evidence = replace(self.evidence, bound=bound)
+        known = self.find(job.uid)
+        if known is None or (known.version < job.version and not known.deleted):
+            self.take(job)
         self._identify_all()
 
     def mark_missing(self, uid: str) -> None:

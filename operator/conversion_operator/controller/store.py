@@ -188,7 +188,12 @@ class Store:
         return self._key.mark(conversion.namespace, conversion.uid, attempt)
 
     def adopt(self, conversion: Key, attempt: int, job: Job) -> None:
-        """Take a Job that a create request has just returned. Its uid is the proof."""
+        """Take a Job that a create request has just returned. Its uid is the proof.
+
+        The watch may have shown a newer version of it, or its deletion.
+        """
+        if job.uid in self._deleted:
+            return
         job = replace(job, conversion_uid=conversion.uid, attempt=attempt)
         family = self._family(conversion.namespace, conversion.uid)
         self._jobs[job.uid] = family

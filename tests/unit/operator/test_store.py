@@ -331,3 +331,39 @@ def test_a_tie_of_one_attempt_outlasts_pods_of_another(store: Store) -> None:
         store.apply(event("ADDED", item))
     store.apply(event("ADDED", replace(running(2), version=7)))
     assert pods_by_use(store) == ([running(2).uid], ["a"])
+
+
+def test_a_late_response_does_not_replace_a_newer_version(store: Store) -> None:
+    store.apply(event("ADDED", job_at(4)))
+    store.apply(event("MODIFIED", job_at(9, finished=True)))
+    store.adopt(conversion().key, 1, job_at(4))
+    assert store.children(UID).jobs == (job_at(9, finished=True),)
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_late_response_does_not_bring_a_deleted_job_back(store: Store, forgotten: bool) -> None:
+    store.apply(event("ADDED", job_at(4)))
+    store.apply(event("DELETED", job_at(9)))
+    confirm_deleted(store)
+    if forgotten:
+        store.forget_deleted(UID)
+    store.adopt(conversion().key, 1, job_at(4))
+    assert not store.children(UID).live
+
+
+def test_a_late_response_does_not_bring_a_deleted_foreign_job_back(store: Store) -> None:
+    """An admission webhook has removed its mark."""
+    store.apply(event("ADDED", replace(job_at(4), mark="")))
+    store.apply(event("DELETED", replace(job_at(9), mark="")))
+    store.adopt(conversion().key, 1, replace(job_at(4), mark=""))
+    assert store.children(UID) == Children()
+
+
+def test_a_late_response_keeps_the_pod_that_was_seen(store: Store) -> None:
+    """An older pod with a copied mark does not take its place."""
+    store.apply(event("ADDED", job_at(2)))
+    store.apply(event("ADDED", running()))
+    store.apply(event("ADDED", forged("older", 5, created=at(-1))))
+    assert pods_by_use(store) == ([running().uid], ["older"])
+    store.adopt(conversion().key, 1, job_at(2))
+    assert pods_by_use(store) == ([running().uid], ["older"])
