@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
 from conversion_operator.api import spec
@@ -42,8 +42,10 @@ _REQUIRED: Final = ("content_id", "content_type", "file_path")
 _PATH: Final[TypeAdapter[str]] = TypeAdapter(spec.Path)
 _PHASES: Final = {"failed": Phase.FAILED, "cancelled": Phase.CANCELLED}
 
+# The route validates the values itself, so that a refusal is in the audit log.
+_RetryPhase = Annotated[str, WithJsonSchema({"type": "string", "enum": [*_PHASES]})]
 Retry = Annotated[
-    list[Literal["failed", "cancelled"]],
+    list[_RetryPhase],
     Query(description="Start these conversions again. Repeat the parameter to name both."),
 ]
 ContentId = Annotated[str, Path(description="The content_id that was posted.", examples=["4711"])]
@@ -164,8 +166,9 @@ def content_router(context: RouteContext) -> APIRouter:
         """
         with WriteRequest("retry" if retry else "content", address_of(request)) as write:
             await context.check_write(request, write, "create", "list")
+            phases = _retry_phases(retry)
             content = parse_content(await request.body(), context.settings.mappings)
-            return await service.submit(write, content, [_PHASES[name] for name in retry])
+            return await service.submit(write, content, phases)
 
     @router.get("/{content_id:text}", response_model=None)
     async def get_content(request: Request, content_id: ContentId) -> ResponseBody:
@@ -193,6 +196,12 @@ def parse_content(raw: bytes, mappings: tuple[PathMapping, ...]) -> Content:
         why = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"]
         raise ApiError(400, f"file_path: {why}") from None
     return Content(Source(_content_id(data["content_id"]), path), content_type, file_path)
+
+
+def _retry_phases(retry: list[str]) -> list[Phase]:
+    if not _PHASES.keys() >= set(retry):
+        raise ApiError(400, "retry: Input should be 'failed' or 'cancelled'")
+    return [_PHASES[name] for name in retry]
 
 
 def _content_id(value: object) -> str:

@@ -147,3 +147,15 @@ async def test_without_tokens_nobody_is_named(api: FakeApi, log: pytest.LogCaptu
         job = (await client.post(f"{BASE}/convert", json=BODY)).json()["job_id"]
     assert lines(log) == [("create", "created", "", "my-network", job)]
     assert names.CALLER_ANNOTATION not in api.get("conversionjobs", job)["metadata"]["annotations"]
+
+
+async def test_a_parameter_that_is_not_valid_has_a_line(
+    api: FakeApi, log: pytest.LogCaptureFixture
+) -> None:
+    grant(api)
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        url = "/api/v1/content?retry=failed&retry=x"
+        answer = await client.post(url, json=CONTENT, headers=HEADERS)
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "retry: Input should be 'failed' or 'cancelled'"}
+    assert lines(log) == [("retry", "refused", WEB, "my-network", "")]
