@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from conversion_operator.cluster.admissions import Admission
@@ -29,6 +30,10 @@ LEASE_SECONDS: Final = 30
 _RENEW_DEADLINE_SECONDS: Final = 20
 _RENEW_SECONDS: Final = 5
 _ACQUIRE_SECONDS: Final = 1
+# The API server may carry out the last create requests of a leader without marks for this long: see
+# _LATE_CREATE_SECONDS in controller/admitter.py. It also covers the error of our estimate of the
+# server's time.
+_LATE_UNMARKED: Final = timedelta(seconds=75)
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +186,9 @@ class Leadership:
         self.term += 1
 
     def _new_key_after_upgrade(self) -> MarkKey:
-        return MarkKey(secrets.token_bytes(KEY_BYTES), unmarked_before=self._cluster.now())
+        # The Lease stores whole seconds. So later leaders read the same time.
+        before = (self._cluster.now() + _LATE_UNMARKED).replace(microsecond=0)
+        return MarkKey(secrets.token_bytes(KEY_BYTES), unmarked_before=before)
 
     def _has_expired(self, lease: Lease) -> bool:
         """True if the holder released the Lease, or did not renew it for its whole duration.
