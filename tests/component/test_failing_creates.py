@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.controller import admitter
+from conversion_operator.cluster.admissions import ANNOTATION
+from conversion_operator.controller import admitter, sync
+from conversion_operator.controller.leadership import NAME
 from conversion_operator.core.manifest import job_name
 from tests.component.running import running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster, storage
@@ -118,6 +120,29 @@ async def test_a_slot_is_held_while_a_failed_create_may_take_effect(
     check_all(api, limit=1)
 
 
+@pytest.mark.parametrize("namespace", [NAMESPACE, "not-watched"])
+async def test_an_admission_of_a_deleted_conversion_ends_although_another_namespace_is_unknown(
+    api: FakeApi,
+    cluster: FakeCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    namespace: str,
+) -> None:
+    monkeypatch.setattr(sync, "GRACE_SECONDS", 2.0)  # 30 s
+    api.add_namespace("theirs")
+    async with running(api, tmp_path) as op:
+        await api.until(lambda: op.operator.health.ready, 20)
+    admitted = {ANNOTATION: f"{namespace}/0b3f0d52-0000-4a8e-9d0a-000000000001.1"}
+    api.mutate("leases", NAME, lambda body: body["metadata"]["annotations"].update(admitted))
+    with api.faults.forbid(verb=("list", "watch"), namespace="theirs"):
+        watched = f"{NAMESPACE},theirs"
+        async with running(
+            api, tmp_path, "op-b", watch_namespaces=watched, converter_max_parallel=1
+        ):
+            api.create(conversion_job("c"))
+            await until_phase(api, "c", "Succeeded", 20)
+
+
 async def test_a_large_labelled_job_does_not_hide_the_others(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -136,8 +161,10 @@ async def test_a_large_foreign_job_does_not_stop_a_conversion_that_lost_its_job(
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
-        name = job_name(uid_of(api, "c"), 1)
-        api.delete("jobs", name)
-        forge_job(api, {"name": name, "namespace": NAMESPACE})
-        enlarge(api, name, 20_000_000)
+    name = job_name(uid_of(api, "c"), 1)
+    api.delete("jobs", name)
+    await api.until(lambda: not api.objects("pods") and api.find("jobs", name) is None, 20)
+    forge_job(api, {"name": name, "namespace": NAMESPACE})
+    enlarge(api, name, 20_000_000)
+    async with running(api, tmp_path, "op-b"):
         await api.until(lambda: len(status_of(api, "c").get("attempts", [])) == 2, 30)

@@ -138,7 +138,7 @@ async def test_writes_under_way_are_awaited_before_the_lease_is_released(
         assert (request.code, request.outcome) == (201, "answered")
         if resource == "jobs":
             admitted = lease(api)["metadata"]["annotations"]["converter.mynetwork.io/admitted"]
-            assert admitted == f"{created['metadata']['uid']}.1"
+            assert admitted == f"{NAMESPACE}/{created['metadata']['uid']}.1"
 
 
 async def test_an_unexpected_error_keeps_the_slot_and_pauses(

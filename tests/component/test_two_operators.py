@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.cluster.admissions import ANNOTATION, parse_admissions
+from conversion_operator.cluster.admissions import ANNOTATION, Admission, parse_admissions
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.controller.leadership import NAME, Leadership
 from tests.component.running import running, until_phase
@@ -32,7 +32,8 @@ def holder(api: FakeApi) -> str | None:
 
 def admissions(api: FakeApi) -> dict[str, int]:
     annotations = lease(api).get("metadata", {}).get("annotations") or {}
-    return parse_admissions(annotations.get(ANNOTATION))
+    found = parse_admissions(annotations.get(ANNOTATION))
+    return {uid: admission.attempt for uid, admission in found.items()}
 
 
 def expire(api: FakeApi) -> None:
@@ -112,13 +113,13 @@ async def test_an_admission_settled_during_a_failed_write_leaves_the_lease(api: 
     running_lead = asyncio.create_task(lead.run())
     try:
         await api.until(lambda: lead.leads() and holder(api) == "op-a")
-        assert await lead.record_admissions({"a": 1}, lead.term)
+        assert await lead.record_admissions({"a": Admission(1)}, lead.term)
         update: dict[str, Any] = {"verb": "update", "resource": "leases", "times": 1}
         with (
             api.faults.tap(on_arrival=lambda _: lead.remove_admission("a"), **update),
             api.faults.status(503, **update),
         ):
-            assert not await lead.record_admissions({"b": 1}, lead.term)
+            assert not await lead.record_admissions({"b": Admission(1)}, lead.term)
         await api.until(lambda: not admissions(api), 15, "an empty list of admissions on the Lease")
     finally:
         running_lead.cancel()

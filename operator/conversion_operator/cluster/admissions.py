@@ -4,6 +4,8 @@ The admissions are the attempts that the leader is about to start. The leader wr
 it creates the first of these Jobs. The next leader counts each listed attempt as started. So if a
 create request of the former leader arrives late, its attempt already has a slot.
 
+An entry is NAMESPACE/UID.ATTEMPT. A former release wrote UID.ATTEMPT.
+
 The slots in use are recorded by namespace, without the admissions. The next leader counts them for
 a namespace whose Jobs and pods it cannot list.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from conversion_operator.api import names
 
@@ -20,22 +22,33 @@ ANNOTATION: Final = f"{names.GROUP}/admitted"
 SLOTS_ANNOTATION: Final = f"{names.GROUP}/slots"
 
 MAX_ENTRIES: Final = 1000
-"""Kubernetes allows 256 KiB for all annotations of an object. An entry has about 40 bytes."""
+"""Kubernetes allows 256 KiB for all annotations of an object. An entry has at most 139 bytes, with
+a namespace of 63 characters. The other annotations of the Lease have the rest."""
 
-_ENTRY: Final = re.compile(r"([0-9a-zA-Z-]{1,64})\.(0|[1-9][0-9]{0,8})")
+_ENTRY: Final = re.compile(r"(?:([0-9a-z-]{1,63})/)?([0-9a-zA-Z-]{1,64})\.(0|[1-9][0-9]{0,8})")
 _SLOTS_ENTRY: Final = re.compile(r"([0-9a-z-]{1,63})=([1-9][0-9]{0,8})")
 
 
-def format_admissions(admissions: Mapping[str, int]) -> str:
-    """Format attempt numbers by uid as sorted text. Raises ValueError above MAX_ENTRIES."""
+class Admission(NamedTuple):
+    """An admitted attempt. ``namespace`` is "" if a former release recorded it."""
+
+    attempt: int
+    namespace: str = ""
+
+
+def format_admissions(admissions: Mapping[str, Admission]) -> str:
+    """Format admissions by uid as text, sorted by uid. Raises ValueError above MAX_ENTRIES."""
     if len(admissions) > MAX_ENTRIES:
         raise ValueError(
             f"{len(admissions)} admissions do not fit on the Lease; it holds at most {MAX_ENTRIES}"
         )
-    return ",".join(f"{uid}.{attempt}" for uid, attempt in sorted(admissions.items()))
+    return ",".join(
+        f"{namespace}/{uid}.{attempt}" if namespace else f"{uid}.{attempt}"
+        for uid, (attempt, namespace) in sorted(admissions.items())
+    )
 
 
-def parse_admissions(text: object) -> dict[str, int]:
+def parse_admissions(text: object) -> dict[str, Admission]:
     """Parse the text of :func:`format_admissions`. Ignores invalid entries.
 
     Any program with the right to write the Lease can write the annotation.
@@ -43,7 +56,7 @@ def parse_admissions(text: object) -> dict[str, int]:
     if not isinstance(text, str):
         return {}
     found = (_ENTRY.fullmatch(entry) for entry in text.split(",")[:MAX_ENTRIES])
-    return {match[1]: int(match[2]) for match in found if match}
+    return {match[2]: Admission(int(match[3]), match[1] or "") for match in found if match}
 
 
 def admissions_that_still_fit(listed: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from conversion_operator.cluster.admissions import Admission
 from conversion_operator.core.identity import MarkKey
 from conversion_operator.core.model import Conversion, Job, Key, Pod
 
@@ -51,8 +52,8 @@ class Lease:
     """A Lease of the operator.
 
     ``version`` is the resourceVersion, "" if the Lease does not exist yet. ``duration`` is in
-    seconds, 0 if unset. ``admissions`` maps the uid of a conversion to the number of the attempt
-    that the holder may start. ``key`` is the key of the marks, None if there is none yet. ``slots``
+    seconds, 0 if unset. ``admissions`` maps the uid of a conversion to the attempt that the
+    holder may start. ``key`` is the key of the marks, None if there is none yet. ``slots``
     has the slots in use by namespace, without the admissions.
     """
 
@@ -60,7 +61,7 @@ class Lease:
     version: str = ""
     duration: int = 0
     transitions: int = 0
-    admissions: Mapping[str, int] = field(default_factory=dict)
+    admissions: Mapping[str, Admission] = field(default_factory=dict)
     key: MarkKey | None = None
     slots: Mapping[str, int] = field(default_factory=dict)
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.cluster.admissions import admissions_that_still_fit
+from conversion_operator.cluster.admissions import Admission, admissions_that_still_fit
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import (
     ClusterError,
@@ -121,8 +121,8 @@ class Admitter:
         self.queue = Queue((), {})
         self._context, self._enqueue = context, enqueue
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
-        # The namespace of each uid that has a reservation. "" if a former leader admitted it: the
-        # Lease does not record the namespace.
+        # The namespace of each uid that has a reservation. "" if a leader of a former release
+        # admitted it: that release did not record the namespace.
         self._reserved: dict[str, str] = {}
         self._slots = SlotCounter(context.store, context.sync)
         # Cached responses of the API server, each with its expiry by the monotonic clock.
@@ -171,7 +171,8 @@ class Admitter:
         held = self._slots.held(self._reserved)
         batch = self._select(queue, conversions, held, policy)
         self._reserved |= {c.key.uid: c.key.namespace for c in conversions if c.key.uid in batch}
-        if batch and not await self._leadership.record_admissions(batch, self._prepared_term):
+        admissions = {uid: Admission(n, self._reserved[uid]) for uid, n in batch.items()}
+        if batch and not await self._leadership.record_admissions(admissions, self._prepared_term):
             for uid in batch:
                 del self._reserved[uid]
             return _NOT_READY_DELAY
@@ -279,9 +280,9 @@ class Admitter:
         self._prepared_term = self._leadership.term
         self._slots.begin_term(self._leadership.inherited_slots)
         self._sync.begin_term()
-        for uid, attempt in self._leadership.inherited_admissions.items():
+        for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._reserved:
-                self._reserved[uid] = ""
+                self._reserved[uid] = namespace
                 # The former leader may have sent the create request for this attempt, or may send
                 # it when its process resumes.
                 self._start(uid, attempt, policy, create_result_unknown_since=time.monotonic())
@@ -382,14 +383,16 @@ class Admitter:
     def _can_judge(self, uid: str) -> bool:
         """True if what the store does not have of this conversion does not exist.
 
-        The namespace of an admission of a former leader is not known while the store does not have
-        its conversion. It may be any namespace whose lists are not known.
+        If the namespace of an admission is not known, it may be any namespace whose lists are not
+        known. Nothing is known, counted or started in a namespace that is not watched.
         """
         conversion = self._store.conversion(uid)
         namespace = conversion.key.namespace if conversion else self._reserved.get(uid)
         if not self._context.leads():
             return True
-        return self._sync.admissible(namespace) if namespace else self._sync.all_synced()
+        if not namespace:
+            return self._sync.all_synced()
+        return self._sync.admissible(namespace) or namespace not in self._sync.namespaces
 
     def _conversion_to_start(self, uid: str, attempt: int) -> Conversion | None:
         """The conversion if the attempt may still start, else None.

@@ -13,8 +13,10 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
+from conversion_operator.cluster.admissions import Admission
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, NotLeader
 from conversion_operator.cluster.objects import Lease
@@ -28,6 +30,10 @@ LEASE_SECONDS: Final = 30
 _RENEW_DEADLINE_SECONDS: Final = 20
 _RENEW_SECONDS: Final = 5
 _ACQUIRE_SECONDS: Final = 1
+# The API server may carry out the last create requests of a leader without marks for this long: see
+# _LATE_CREATE_SECONDS in controller/admitter.py. It also covers the error of our estimate of the
+# server's time.
+_LATE_UNMARKED: Final = timedelta(seconds=75)
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +77,9 @@ class Leadership:
         self._observed_version, self._observed_at = "", 0.0
         self._reported = False
         self.term = 0
-        self.inherited_admissions: Mapping[str, int] = {}
+        self.inherited_admissions: Mapping[str, Admission] = {}
         self.inherited_slots: Mapping[str, int] = {}
-        self._admissions: dict[str, int] = {}
+        self._admissions: dict[str, Admission] = {}
         # The Lease as we last wrote it. None if we do not know whether our last write was stored.
         self._stored: Lease | None = None
         # Renewals and admissions both replace the Lease. Without the lock they would conflict with
@@ -88,7 +94,7 @@ class Leadership:
         """The permit for what is decided now."""
         return TermPermit(self, self.term)
 
-    async def record_admissions(self, admissions: Mapping[str, int], term: int) -> bool:
+    async def record_admissions(self, admissions: Mapping[str, Admission], term: int) -> bool:
         """Write to the Lease which attempts, by uid, are about to start in this term.
 
         If this returns False, it is not known whether the record is stored, and none of the
@@ -173,14 +179,16 @@ class Leadership:
         # The duration of the Lease counts from before the request: it may have been stored at once.
         self._leads_until = started + _RENEW_DEADLINE_SECONDS
 
-    def _begin_term(self, admissions: Mapping[str, int], slots: Mapping[str, int]) -> None:
+    def _begin_term(self, admissions: Mapping[str, Admission], slots: Mapping[str, int]) -> None:
         self.inherited_admissions, self.inherited_slots = admissions, slots
         if self._key is not None:
             self._on_key(self._key)
         self.term += 1
 
     def _new_key_after_upgrade(self) -> MarkKey:
-        return MarkKey(secrets.token_bytes(KEY_BYTES), unmarked_before=self._cluster.now())
+        # The Lease stores whole seconds. So later leaders read the same time.
+        before = (self._cluster.now() + _LATE_UNMARKED).replace(microsecond=0)
+        return MarkKey(secrets.token_bytes(KEY_BYTES), unmarked_before=before)
 
     def _has_expired(self, lease: Lease) -> bool:
         """True if the holder released the Lease, or did not renew it for its whole duration.

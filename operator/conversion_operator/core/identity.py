@@ -36,8 +36,9 @@ KEY_BYTES: Final = 32
 class MarkKey:
     """The key of the marks. The operator makes it once and keeps it on its Lease.
 
-    A former release created Jobs without marks. ``unmarked_before`` is when the first operator that
-    makes marks took over the Lease of such a release. It is None after a new installation.
+    A former release created Jobs without marks. ``unmarked_before`` is 75 s after the first
+    operator that makes marks took over its Lease, because its last requests may arrive late. It is
+    None after a new installation.
     """
 
     secret: bytes = field(repr=False)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from conversion_operator.cluster.admissions import (
     MAX_ENTRIES,
+    Admission,
     admissions_that_still_fit,
     format_admissions,
     format_slots,
@@ -15,9 +16,13 @@ from conversion_operator.cluster.admissions import (
     parse_slots,
 )
 
+ADMISSIONS = st.builds(
+    Admission, st.integers(0, 999_999_999), st.from_regex(r"[a-z0-9-]{0,63}", fullmatch=True)
+)
 
-@given(st.dictionaries(st.uuids().map(str), st.integers(0, 999_999_999), max_size=50))
-def test_the_formatted_text_is_parsed_back(admissions: dict[str, int]) -> None:
+
+@given(st.dictionaries(st.uuids().map(str), ADMISSIONS, max_size=50))
+def test_the_formatted_text_is_parsed_back(admissions: dict[str, Admission]) -> None:
     assert parse_admissions(format_admissions(admissions)) == admissions
 
 
@@ -30,23 +35,31 @@ def test_any_text_is_parsed_without_an_error(text: object) -> None:
     ("text", "found"),
     [
         ("", {}),
-        ("a.1", {"a": 1}),
-        ("a.1,b.2", {"a": 1, "b": 2}),
-        ("a.00,b.-1,c,.1,d.x, e.1,f.2", {"f": 2}),
+        ("a.1", {"a": Admission(1)}),
+        ("a.1,my-network/b.2", {"a": Admission(1), "b": Admission(2, "my-network")}),
+        ("a.00,b.-1,c,.1,d.x, e.1,f.2", {"f": Admission(2)}),
+        ("/a.1,x/y/b.1,X/c.1,x/.1", {}),
         ("a.1\n", {}),
     ],
 )
-def test_invalid_entries_are_ignored(text: str, found: dict[str, int]) -> None:
+def test_invalid_entries_are_ignored(text: str, found: dict[str, Admission]) -> None:
     assert parse_admissions(text) == found
 
 
 def test_the_number_of_entries_is_bounded() -> None:
-    full = {f"uid-{n}": 1 for n in range(MAX_ENTRIES)}
+    full = {f"uid-{n}": Admission(1) for n in range(MAX_ENTRIES)}
     assert admissions_that_still_fit(0) == MAX_ENTRIES
     assert admissions_that_still_fit(MAX_ENTRIES) == admissions_that_still_fit(MAX_ENTRIES + 1) == 0
     assert parse_admissions(format_admissions(full)) == full
     with pytest.raises(ValueError, match="do not fit"):
-        format_admissions(full | {"another": 1})
+        format_admissions(full | {"another": Admission(1)})
+
+
+def test_the_longest_entries_fit_on_a_lease() -> None:
+    longest = Admission(999_999_999, "n" * 63)
+    text = format_admissions({f"{n:064}": longest for n in range(MAX_ENTRIES)})
+    assert len(text) < 140_000
+    assert len(parse_admissions(text)) == MAX_ENTRIES
 
 
 def test_slots_are_formatted_and_parsed_back() -> None:

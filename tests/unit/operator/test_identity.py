@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from conversion_operator.cluster.mark_key import (
     format_key,
     parse_key,
 )
+from conversion_operator.controller.leadership import Leadership
 from conversion_operator.core.identity import (
     KEY_BYTES,
     Bound,
@@ -316,3 +319,12 @@ def test_a_time_that_is_not_one_proves_nothing() -> None:
 def test_times_of_the_key_are_whole_seconds() -> None:
     precise = replace(KEY, unmarked_before=at(60) + timedelta(milliseconds=500))
     assert parse_key(format_key(precise)) == UPGRADED
+
+
+def test_late_jobs_of_a_release_without_marks_count() -> None:
+    """The time on the Lease is the one that this leader uses."""
+    cluster: Any = SimpleNamespace(now=lambda: at(10) + timedelta(milliseconds=900))
+    lead = Leadership(cluster, "my-network", "op-a", lambda _: None, lambda _: None)
+    key = lead._new_key_after_upgrade()
+    assert key.unmarked_before == at(85)
+    assert parse_key(format_key(key)) == key
