@@ -76,9 +76,11 @@ class Transport:
         self._server_time_at = time.monotonic()
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._large_object = asyncio.Lock()
+        self._closed = False
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. Later requests raise Unavailable."""
+        self._closed = True
         await self._watches.close()
         await self._api.close()
 
@@ -233,6 +235,9 @@ class Transport:
         )
         try:
             api = self._watches if limits is _WATCH_TIMEOUT else self._api
+            if self._closed:
+                # The client would open a session that nobody closes.
+                raise Unavailable(f"{method} {path}: the connections are closed")
             rest_response = await api.call_api(
                 method,
                 url,
