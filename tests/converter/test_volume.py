@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,10 +62,19 @@ def report_elsewhere(kitchen: Kitchen) -> tuple[Path, str]:
 
 def filled(converter: Converter, leave: int) -> Path:
     """Fill the volume until this many bytes are free."""
-    ballast = converter.workspace.root / "ballast"
+    root = converter.workspace.root
+    ballast = root / "ballast"
     ballast.unlink(missing_ok=True)
-    state = os.statvfs(converter.workspace.root)
-    free = state.f_bavail * state.f_frsize
+    deadline = time.monotonic() + 20
+    while True:
+        state = os.statvfs(root)
+        free = state.f_bavail * state.f_frsize
+        kept = sum(path.stat().st_blocks * 512 for path in root.rglob("*") if path.is_file())
+        # The kernel frees a removed file some time after its last use. That must not happen later.
+        if state.f_blocks * state.f_frsize - free <= kept + 64 * 1024:
+            break
+        assert time.monotonic() < deadline, f"{free} bytes are free, the files have {kept}"
+        time.sleep(0.05)
     with ballast.open("wb") as stream:
         stream.write(bytes(max(0, free - leave)))
     return ballast

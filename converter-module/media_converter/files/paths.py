@@ -54,7 +54,8 @@ def split(path: str, field: str) -> tuple[str, ...]:
         raise _not_allowed(field, "names no file")
     if ".." in parts or "." in parts:
         raise _not_allowed(field, "must not contain . or .. as a folder")
-    if has_forbidden_character(path):
+    # A file name can hold bytes that are no text. Python shows them as halves of surrogate pairs.
+    if has_forbidden_character(path.encode(errors="ignore").decode()):
         raise _not_allowed(field, NO_FORBIDDEN_CHARACTERS)
     if len(os.fsencode(path)) >= _MAX_PATH_BYTES or any(
         len(os.fsencode(part)) > _MAX_NAME_BYTES for part in parts
