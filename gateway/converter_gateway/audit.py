@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class WriteRequest(AbstractContextManager["WriteRequest", None]):
-    """One request to write: who sends it, for which namespace, and what becomes of it.
+    """One request to write: its sender, its namespace and its outcome.
 
     Use it as a context manager around the whole request. ``caller`` and ``namespace`` are filled in
     as soon as they are known. With GATEWAY_AUTH=network, the caller stays unknown.

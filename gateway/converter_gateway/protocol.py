@@ -110,7 +110,7 @@ class BoundedProtocol(H11Protocol):
         self._aborted = False
 
     def abort(self) -> None:
-        """Close the connection now, and free its memory. What was not sent yet is lost."""
+        """Close the connection now and free its memory. Data that was not sent is lost."""
         self._aborted = True
         if self.transport is not None:
             # Otherwise the kernel keeps what the peer has not read, and tries to send it.
@@ -161,7 +161,7 @@ class BoundedProtocol(H11Protocol):
             self._enter(stage)
 
     def send_400_response(self, msg: str) -> None:
-        """Reject what is not a valid request, in the format of all errors. ``msg`` is uvicorn's."""
+        """Reject an invalid request, in the format of all errors. ``msg`` is uvicorn's."""
         self._events.count("invalid request")
         self._reject(*self._strict.error)
 
@@ -232,7 +232,7 @@ class BoundedProtocol(H11Protocol):
             self._reject(408, f"the {stage.name.lower()} of the request did not arrive in time")
 
     def _reject(self, status: int, message: str) -> None:
-        """Respond, unless a response has begun, and close the connection."""
+        """Close the connection. Respond first, if no response has started."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps({"error": message}).encode()
             headers = [

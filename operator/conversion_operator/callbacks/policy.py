@@ -129,7 +129,7 @@ def _wait_for_settings(
 def warning(note: Notification, cure: str) -> CallbackWarning | None:
     """The Warning Event about a stored notification. None: it needs none.
 
-    A failed delivery attempt needs none, because the next one follows by itself.
+    A failed delivery attempt needs none, because the next one follows automatically.
     """
     if note.state is NotifyState.GAVE_UP:
         return CallbackWarning("CallbackGaveUp", f"{note.message}. The operator sends no callback.")

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class ListQueue(Generic[T]):
-    """Collects lists, a few at a time. Equal lists that have not begun are collected once.
+    """Collects lists, a few at a time. Equal lists that have not started are collected once.
 
     A caller never gets a list that began before its request, because that list may lack what the
     caller has just created.

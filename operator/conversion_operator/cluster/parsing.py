@@ -260,7 +260,7 @@ PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
 def _controller(meta: Body) -> Controller | None:
     """The controller of an object. None if it has none.
 
-    Only the kinds of our own chain are told by their short name: another API group may have a kind
+    Only the kinds of our own chain get their short name: another API group may have a kind
     of the same name.
     """
     for owner in meta.get("ownerReferences") or ():

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class ListObserver(Protocol):
-    """Learns what becomes of each list request."""
+    """Receives the outcome of each list request."""
 
     def requested(self, resource: Resource, namespace: str) -> None:
         """A list request is about to be sent."""

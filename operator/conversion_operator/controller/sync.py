@@ -96,7 +96,7 @@ class NamespaceSync:
         return in_grace and not self._counted.issuperset(self.namespaces)
 
     def ready(self) -> bool:
-        """True if the operator can work: all is synced, or what is not is refused for long."""
+        """True if the operator can work: each namespace is synced or was refused for long."""
         if self.all_synced():
             return True
         known = {namespace for _, namespace in (*self._requested_at, *self._refused)}
