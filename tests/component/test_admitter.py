@@ -24,7 +24,7 @@ async def test_a_rejection_during_the_claim_check_counts_in_the_same_pass() -> N
     store.update(waiting)
 
     async def claim_exists(*_: Any) -> bool:
-        admitter._record_rejection(waiting.key.uid, REJECTION)
+        admitter._creator._reject(waiting.key.uid, REJECTION)
         return True
 
     sync = NamespaceSync(["my-network"])

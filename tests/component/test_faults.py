@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.controller import admitter
+from conversion_operator.controller import job_creator
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
@@ -70,7 +70,7 @@ async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request may still be carried out, as here."""
-    monkeypatch.setattr(admitter, "_LATE_CREATE_SECONDS", 12.0)  # 75 s
+    monkeypatch.setattr(job_creator, "_LATE_CREATE_SECONDS", 12.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.hold(times=1, **CREATE) as late:
             api.create(conversion_job("c"))
@@ -94,7 +94,7 @@ async def test_an_unanswered_create_releases_its_slot_in_the_end(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request is never carried out so late, so its slot is free again."""
-    monkeypatch.setattr(admitter, "_LATE_CREATE_SECONDS", 3.0)  # 75 s
+    monkeypatch.setattr(job_creator, "_LATE_CREATE_SECONDS", 3.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.black_hole(times=1, **CREATE) as lost:
             api.create(conversion_job("c"))

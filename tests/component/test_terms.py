@@ -11,7 +11,7 @@ import pytest
 
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import NotLeader
-from conversion_operator.controller import admitter
+from conversion_operator.controller import job_creator
 from conversion_operator.controller.leadership import NAME, Leadership
 from conversion_operator.core.manifest import build_job
 from media_converter.contract import PROGRESS_KEY
@@ -178,7 +178,7 @@ async def test_a_job_that_cannot_be_built_frees_its_slot_and_pauses(
         tries.append(conversion.key.uid)
         raise ValueError("unexpected")
 
-    monkeypatch.setattr(admitter, "build_job", fail)
+    monkeypatch.setattr(job_creator, "build_job", fail)
     async with running(api, tmp_path, converter_max_parallel=1):
         api.create(conversion_job("c"))
         await api.until(lambda: status_of(api, "c").get("reason") == "PodRejected")

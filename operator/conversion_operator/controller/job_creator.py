@@ -1,0 +1,334 @@
+"""Creates the Jobs of admitted attempts. This is the only place that creates Jobs.
+
+If the response to a create request is lost, the operator does not know whether the Job exists. So
+a reservation ends in one of two cases only:
+
+- The Job is in the store.
+- The API server rejected the last request, or the attempt may no longer start, or the requests
+  failed for 30 s. In addition, each earlier request has a response, or it is too old to create the
+  Job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from conversion_operator.api.reasons import Reason
+from conversion_operator.cluster.backoff import Backoff
+from conversion_operator.cluster.errors import (
+    ClusterError,
+    Conflict,
+    NotFound,
+    NotLeader,
+    Rejected,
+    TooLarge,
+)
+from conversion_operator.controller.context import ControllerContext
+from conversion_operator.controller.leadership import Leadership
+from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
+from conversion_operator.core.manifest import build_job, build_sweep
+from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.plan import Block
+from conversion_operator.core.sweep import SWEEP_ATTEMPT, wants_sweep
+
+_REJECTION_CACHE_SECONDS: Final = 20.0
+_CREATE_RETRY_FIRST_DELAY: Final = 0.5
+_CREATE_RETRY_LONGEST_DELAY: Final = 10.0
+_LATE_CREATE_SECONDS: Final = 75.0
+"""If a create request got no response, the API server may still create the Job within this time. It
+gives up on a request after 60 s; the rest is a margin."""
+
+_GIVE_UP_SECONDS: Final = 30.0
+"""If all create requests for a Job fail for this long, no more are sent, and the conversion waits
+for its next turn. So a namespace whose webhook fails does not hold slots for ever."""
+
+logger = logging.getLogger(__name__)
+
+
+class _NotResolved(Exception):
+    """The create request got 409, and it is not known whose Job has the name.
+
+    No request is without a result: the server did not carry this one out.
+    """
+
+
+@dataclass(slots=True)
+class _CreateRequests:
+    """What became of the create requests for one attempt. The times are monotonic.
+
+    ``result_unknown_since`` is the time of the last create request whose result is unknown, None if
+    there is none. ``failing_since`` is the time of the first failure since the operator may create
+    the Job. ``given_up`` is why no more requests are sent.
+    """
+
+    result_unknown_since: float | None
+    failing_since: float | None = None
+    given_up: Block | None = None
+
+    def give_up(self, problem: str) -> bool:
+        """Count a failure. True if no more requests are sent, because all failed for too long."""
+        now = time.monotonic()
+        self.failing_since = now if self.failing_since is None else self.failing_since
+        if now - self.failing_since >= _GIVE_UP_SECONDS:
+            self.given_up = Block(Reason.POD_REJECTED, problem)
+        return self.given_up is not None
+
+
+class JobCreator:
+    """Creates Jobs in the background, one task for each admitted attempt.
+
+    An admitted attempt has a reservation from :meth:`start` until its Job is in the store, or until
+    it is certain that no request creates it. The creator calls ``enqueue`` with the uid when the
+    reservation ends, and ``wake`` when another conversion may be able to start.
+    """
+
+    def __init__(
+        self,
+        context: ControllerContext,
+        leadership: Leadership,
+        enqueue: Callable[[str], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._context, self._leadership = context, leadership
+        self._enqueue, self._wake = enqueue, wake
+        self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
+        self._reserved: dict[str, str] = {}
+        self._rejections: dict[str, tuple[Block, float]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def reserved(self) -> Mapping[str, str]:
+        """The namespace of each uid that has a reservation.
+
+        "" if a leader of a former release admitted it: that release did not record the namespace.
+        """
+        return self._reserved
+
+    def reserve(self, namespaces: Mapping[str, str]) -> None:
+        """Add reservations: the namespace by uid."""
+        self._reserved |= namespaces
+
+    def release(self, uids: Iterable[str]) -> None:
+        """Remove the reservations of attempts that were not started."""
+        for uid in uids:
+            del self._reserved[uid]
+
+    def rejections(self) -> Mapping[str, Block]:
+        """Why the Job of a uid was not created, for 20 s after the last request.
+
+        Visits the rejections of the last 20 s. The admitter calls it on each pass.
+        """
+        now = time.monotonic()
+        self._rejections = {uid: entry for uid, entry in self._rejections.items() if entry[1] > now}
+        return {uid: block for uid, (block, _) in self._rejections.items()}
+
+    def cancel(self) -> None:
+        """Stop all tasks. The next leader finishes what the Lease lists."""
+        for task in self._tasks:
+            task.cancel()
+
+    def start(
+        self,
+        uid: str,
+        attempt: int,
+        policy: Policy,
+        create_result_unknown_since: float | None = None,
+    ) -> None:
+        """Create the Job of an attempt that has a reservation, in the background.
+
+        For an admission of a former leader, ``create_result_unknown_since`` is the monotonic time
+        when this operator took the admission over.
+        """
+        coroutine = self._ensure_job(uid, attempt, policy, create_result_unknown_since)
+        task = asyncio.create_task(coroutine, name=f"start {uid}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ensure_job(
+        self, uid: str, attempt: int, policy: Policy, create_result_unknown_since: float | None
+    ) -> None:
+        """Create the Job of an attempt. Retries until it is known whether the Job exists."""
+        requests = _CreateRequests(create_result_unknown_since)
+        backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
+        while not self._is_observed(uid, attempt):
+            delay = backoff.next()
+            settled = await self._try_to_create(uid, attempt, policy, requests, delay)
+            if settled and (
+                self._is_observed(uid, attempt)
+                or not _may_be_created_late(requests.result_unknown_since)
+            ):
+                break
+            await asyncio.sleep(delay)
+        # Not if this task is cancelled: then the next leader finishes what the Lease lists.
+        self._reserved.pop(uid, None)
+        self._leadership.remove_admission(uid)
+        self._enqueue(uid)
+        self._wake()
+
+    async def _try_to_create(
+        self, uid: str, attempt: int, policy: Policy, requests: _CreateRequests, delay: float
+    ) -> bool:
+        """Send a create request if one is needed. True: no other one is needed."""
+        if requests.given_up:
+            # The conversion stays blocked while its slot is held, and 20 s longer: others have
+            # their turn first.
+            self._block(uid, requests.given_up)
+            return True
+        try:
+            if not self._can_judge(uid):
+                requests.failing_since = None
+                return False
+            conversion = self._conversion_to_start(uid, attempt)
+            if conversion is None:
+                requests.failing_since = None
+                return True
+            await self._create_job(conversion, attempt, policy)
+        except NotLeader:
+            return False  # nothing was sent
+        except _NotResolved as error:
+            problem = str(error)
+        except ClusterError as error:
+            requests.result_unknown_since = time.monotonic()
+            problem = str(error)
+        except Exception:
+            # The request may have been sent, so the slot is held as if it had been.
+            requests.result_unknown_since = time.monotonic()
+            self._context.metrics.errors.inc()
+            logger.exception("Unexpected error while the Job of %s is created", uid)
+            problem = (
+                "the operator cannot create the Job because of an unexpected error, see its log"
+            )
+        else:
+            return True
+        if requests.give_up(problem):
+            self._reject(uid, Block(Reason.POD_REJECTED, problem))
+            self._wake()
+            return True
+        logger.warning("Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, problem)
+        return False
+
+    def _is_observed(self, uid: str, attempt: int) -> bool:
+        """True once the store has the attempt, even an attempt that has ended.
+
+        From then on its Job and pod hold the slot for as long as they are live. So the
+        reservation is not needed.
+        """
+        conversion, children = self._store.conversion(uid), self._store.children(uid)
+        if attempt == SWEEP_ATTEMPT:
+            return any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
+        if conversion is None:
+            return any(child.attempt >= attempt for child in (*children.jobs, *children.pods))
+        return latest_attempt_number(conversion, children) >= attempt
+
+    def _can_judge(self, uid: str) -> bool:
+        """True if what the store does not have of this conversion does not exist.
+
+        If the namespace of an admission is not known, it may be any namespace whose lists are not
+        known. Nothing is known, counted or started in a namespace that is not watched.
+        """
+        conversion = self._store.conversion(uid)
+        namespace = conversion.key.namespace if conversion else self._reserved.get(uid)
+        if not self._context.leads():
+            return True
+        if not namespace:
+            return self._sync.all_synced()
+        return self._sync.admissible(namespace) or namespace not in self._sync.namespaces
+
+    def _conversion_to_start(self, uid: str, attempt: int) -> Conversion | None:
+        """The conversion if the attempt may still start, else None.
+
+        It may not start, for example, after spec.cancel was set.
+        """
+        conversion, children = self._store.conversion(uid), self._store.children(uid)
+        if conversion is None or not self._context.leads():
+            return None
+        if attempt == SWEEP_ATTEMPT:
+            may_start = wants_sweep(conversion, children, self._cluster.now())
+        else:
+            over = conversion.finished or conversion.deleting or conversion.cancel_requested
+            may_start = not over and awaits_attempt(conversion, children)
+        return conversion if may_start else None
+
+    async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> None:
+        """Send one create request. Then the Job exists or was rejected. Raises _NotResolved."""
+        uid = conversion.key.uid
+        try:
+            body = _build(conversion, attempt, policy, self._store.mark(conversion.key, attempt))
+        except Exception:
+            # Nothing was sent. Without the pause, the conversion would start again at once.
+            self._context.metrics.errors.inc()
+            logger.exception("Cannot build the Job of %s", uid)
+            message = (
+                "the operator cannot build the Job because of an unexpected error, see its log"
+            )
+            self._reject(uid, Block(Reason.POD_REJECTED, message))
+            return
+        try:
+            created = await self._cluster.create_job(body, self._context.permit())
+        except Conflict:
+            await self._resolve_conflict(conversion, body["metadata"]["name"])
+        except (Rejected, NotFound) as error:
+            self._reject(uid, _block_for_rejection(str(error)))
+        else:
+            # From now on the Job holds the slot, even before the watch reports it.
+            self._store.adopt(conversion.key, attempt, created)
+
+    async def _resolve_conflict(self, conversion: Conversion, name: str) -> None:
+        """Find out whose Job has this name.
+
+        It may be our own Job, created by a request whose response was lost, or a foreign Job. Its
+        name and its owner reference are no proof: whoever created it chose them. A Job that is too
+        large to read is foreign: our own is in the list of our Jobs, and this list was read. Raises
+        _NotResolved if it is not known whose Job it is.
+        """
+        key = conversion.key
+        try:
+            existing = await self._cluster.get_job(key.namespace, name)
+            if self._store.adopt_if_own(key, existing):
+                return
+            message = (
+                f"Job {name} exists, but the operator did not create it for this ConversionJob"
+            )
+        except NotFound:  # deleted between the two requests, or something else answers 409
+            raise _NotResolved(f"the name {name} is taken, but there is no such Job") from None
+        except (TooLarge, Rejected) as error:
+            message = f"Job {name} exists, but the operator cannot read it: {error}"
+        except ClusterError as error:
+            raise _NotResolved(f"Job {name} exists, and cannot be read: {error}") from error
+        self._reject(key.uid, Block(Reason.JOB_NAME_TAKEN, message))
+
+    def _reject(self, uid: str, block: Block) -> None:
+        logger.warning("The Job of %s was not created: %s", uid, block.message)
+        self._block(uid, block)
+
+    def _block(self, uid: str, block: Block) -> None:
+        self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
+
+
+def _build(conversion: Conversion, attempt: int, policy: Policy, mark: str) -> dict[str, Any]:
+    retries = conversion.status.retries if conversion.status else None
+    memory_doubled = bool(retries and retries.out_of_memory)
+    body: dict[str, Any] = (
+        build_sweep(conversion, policy, mark)
+        if attempt == SWEEP_ATTEMPT
+        else build_job(conversion, attempt, policy, memory_doubled, mark)
+    )
+    return body
+
+
+def _may_be_created_late(create_result_unknown_since: float | None) -> bool:
+    """True while the API server may still carry out a create request with an unknown result."""
+    return (
+        create_result_unknown_since is not None
+        and time.monotonic() - create_result_unknown_since < _LATE_CREATE_SECONDS
+    )
+
+
+def _block_for_rejection(message: str) -> Block:
+    quota = "exceeded quota" in message
+    return Block(Reason.QUOTA_EXCEEDED if quota else Reason.POD_REJECTED, message)
