@@ -50,10 +50,11 @@ def create_app(
     caller can start the shutdown with ``app.state.shutdown``.
     """
     # docs_url: FastAPI's documentation pages load scripts from the internet, which a service in a
-    # cluster must not need.
+    # cluster must not need. openapi_url: `describe` serves the document.
     app = FastAPI(
         title="MY Network converter",
         version="1",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",

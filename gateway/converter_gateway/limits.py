@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import Counter, defaultdict
@@ -17,8 +16,6 @@ EVENTS_PATH: Final = "/api/v1/converter/events"
 _STATUS_PATH: Final = "/api/v1/converter/status/"
 _METHODS_WITH_BODY: Final = ("POST", "PUT", "PATCH")
 _MAX_CALLERS: Final = 10_000
-
-logger = logging.getLogger(__name__)
 
 
 class Rate:
@@ -154,8 +151,7 @@ class BodyLimit:
         while more and len(body) <= self._limit:
             message = await receive()
             if message["type"] == "http.disconnect":
-                logger.info("A caller left before its request was complete")
-                return
+                return  # the server counts these callers
             body += message.get("body", b"")
             more = message.get("more_body", False)
         if more or len(body) > self._limit or self._is_declared_too_large(scope):

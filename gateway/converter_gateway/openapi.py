@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
 from converter_gateway.events import EventType
@@ -116,6 +118,16 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
+
+    @cache
+    def body() -> bytes:
+        return json.dumps(openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    # FastAPI's own route encodes the document for each request. That takes milliseconds, and
+    # callers without a token could keep the replica busy with it.
+    @app.get("/openapi.json", tags=["documentation"], include_in_schema=False)
+    async def document() -> Response:
+        return Response(body(), media_type="application/json")
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -135,6 +135,8 @@ class BoundedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        if self._stage is Stage.BODY and not self._aborted:
+            self._events.count("incomplete body")
         self._stop_timers()
         self._events.closed(self)
         super().connection_lost(exc)

@@ -205,5 +205,14 @@ async def test_the_document_is_served_and_nothing_is_loaded_from_elsewhere(api: 
             assert (await client.get(page)).status_code == 404
 
 
+async def test_the_document_is_encoded_once(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may ask for it, also callers without a token."""
+    async with gateway(api) as client:
+        first = await client.get("/openapi.json")
+        monkeypatch.setattr(json, "dumps", None)
+        monkeypatch.setattr(json.JSONEncoder, "encode", None)
+        assert (await client.get("/openapi.json")).content == first.content
+
+
 def _bytes(value: str | bytes) -> bytes:
     return value.encode("latin-1") if isinstance(value, str) else value
