@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ import pytest
 from conversion_operator.api import names
 from media_converter.contract import ExitReason, Report, dump_report
 from tests.e2e.support import operator as op
-from tests.e2e.support.commands import Kubectl
+from tests.e2e.support.commands import Kubectl, until
 from tests.e2e.support.conversions import (
     LONG_INPUT,
     NAMESPACE,
@@ -450,10 +449,3 @@ def test_forged_jobs_and_pods_change_nothing(
     finally:
         kubectl("-n", NAMESPACE, "delete", "convjob", "victim")
         kubectl("-n", NAMESPACE, "delete", "job,pod", "forged", "--ignore-not-found")
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Repeat a check, which takes a moment itself, until it is true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"

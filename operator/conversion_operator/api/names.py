@@ -23,6 +23,8 @@ OPERATOR_NAMESPACE_LABEL: Final = f"{GROUP}/operator-namespace"
 """A label on each namespace of conversions: the namespace of its operator and HTTP API."""
 MARK_ANNOTATION: Final = f"{GROUP}/mark"
 """Proves that the operator created a Job. See ``core.identity``."""
+IMAGE_ANNOTATION: Final = f"{GROUP}/image"
+"""The image that the operator set in a Job. An admission policy may have replaced it there."""
 
 # What the HTTP API writes on the ConversionJobs that it creates.
 CALLER_ANNOTATION: Final = f"{GROUP}/caller"

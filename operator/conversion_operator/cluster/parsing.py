@@ -170,6 +170,8 @@ def parse_job(body: Body) -> Job:
     )
     template = (body.get("spec") or {}).get("template") or {}
     container = _converter((template.get("spec") or {}).get("containers"))
+    # Jobs of former releases do not have this annotation.
+    requested = (meta.get("annotations") or {}).get(names.IMAGE_ANNOTATION)
     return Job(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -185,7 +187,7 @@ def parse_job(body: Body) -> Job:
         finished=ended.get("type"),
         finished_at=parse_time(ended.get("lastTransitionTime")),
         failure=_text(ended.get("reason"), _NAME_MAX) if ended.get("type") == "Failed" else "",
-        image=_text(container.get("image"), IMAGE_MAX_LENGTH),
+        image=_text(requested or container.get("image"), IMAGE_MAX_LENGTH),
     )
 
 

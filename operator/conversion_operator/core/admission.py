@@ -111,10 +111,15 @@ def unseen_slots(recorded: Mapping[str, int], observed: Mapping[str, int]) -> in
 
 
 def _slots(children: Children) -> int:
-    """A Job and its pod take one slot together. A second pod of the Job takes another one."""
-    pods = Counter(pod.job_name for pod in children.pods if pod.live)
+    """A Job and its pod take one slot together. A second pod of the Job takes another one.
+
+    The end of the converter frees the slot, although a sidecar may still run. The Job then starts
+    no other pod: its backoffLimit is 0.
+    """
+    pods = Counter(pod.job_name for pod in children.pods if pod.converting)
+    ended = {pod.job_name for pod in children.pods if pod.terminated and not pod.duplicate}
     jobs = {job.name for job in children.jobs if job.live}
-    return pods.total() + len(jobs - pods.keys())
+    return pods.total() + len(jobs - pods.keys() - ended)
 
 
 def build_queue(

@@ -13,6 +13,7 @@ from conversion_operator.api.status import ConversionJobStatus, NotifyState
 from conversion_operator.core.attempts import last_recorded_attempt
 from conversion_operator.core.model import Job
 from conversion_operator.core.plan import (
+    SIDECAR_GRACE,
     TOMBSTONE_TTL,
     Action,
     DeleteConversion,
@@ -54,7 +55,12 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
         delays.append(delay)
         if delay <= timedelta(0):
             deletions.append(DeleteJob(job, foreground=job.live))
-    actions = (*deletions, *delete_pods(snapshot.children.orphan_pods))
+    ends = {pod: pod.converter_end for pod in snapshot.children.pods if pod.live}
+    left = {pod: end + SIDECAR_GRACE - snapshot.now for pod, end in ends.items() if end}
+    delays += left.values()
+    with_sidecar = [pod for pod, delay in left.items() if delay <= timedelta(0)]
+    pods = delete_pods(dict.fromkeys((*snapshot.children.orphan_pods, *with_sidecar)))
+    actions = (*deletions, *pods)
     if expired:
         return Plan((*actions, DeleteConversion()))
     later = (delay for delay in delays if delay > timedelta(0))
@@ -85,5 +91,5 @@ def _is_finishing(job: Job, snapshot: Snapshot) -> bool:
     pods = (pod for pod in snapshot.children.pods if pod.job_name == job.name)
     # The end of the container appears in containerStatuses first. The Job still looks live for a
     # second or two, until its conditions show the end too.
-    running = any(pod.live and pod.terminated is None for pod in pods)
+    running = any(pod.converting for pod in pods)
     return last is not None and job.attempt == last.number and not job.duplicate and not running

@@ -90,7 +90,7 @@ def build_job(
             "name": attempt_job_name(conversion.key.uid, attempt),
             "namespace": conversion.key.namespace,
             "labels": labels,
-            "annotations": annotations,
+            "annotations": annotations | {names.IMAGE_ANNOTATION: policy.image},
             "ownerReferences": [
                 {
                     "apiVersion": names.API_VERSION,

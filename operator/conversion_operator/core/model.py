@@ -171,7 +171,8 @@ class Job(Child):
     """A batch/v1 Job for one attempt or one sweep.
 
     ``finished`` is the type of its terminal condition, Complete or Failed. It is None without one.
-    ``failure`` is the reason of its Failed condition, an empty string if there is none.
+    ``failure`` is the reason of its Failed condition, an empty string if there is none. ``image``
+    is the image that the operator set, also if an admission policy replaced it.
     """
 
     finished: str | None
@@ -220,8 +221,21 @@ class Pod(Child):
 
     @property
     def live(self) -> bool:
-        """True while its container may run. It then takes a slot, even while it is terminating."""
+        """True while one of its containers may run, even while it is terminating."""
         return not self.deleted and self.phase not in ("Succeeded", "Failed")
+
+    @property
+    def converting(self) -> bool:
+        """True while the converter may run. The pod then takes a slot.
+
+        A sidecar that an admission webhook added may run longer than the converter.
+        """
+        return self.live and self.terminated is None
+
+    @property
+    def converter_end(self) -> datetime | None:
+        """When the converter terminated. None while it may run."""
+        return (self.terminated.finished_at or self.created) if self.terminated else None
 
 
 @dataclass(frozen=True, slots=True)

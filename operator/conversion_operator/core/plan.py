@@ -15,6 +15,9 @@ TOMBSTONE_TTL: Final = timedelta(seconds=120)
 """How long a finished Job is kept after the conversion ends. If an operator process was suspended
 and sends the create request of that Job late, the API server responds with 409 AlreadyExists."""
 
+SIDECAR_GRACE: Final = timedelta(seconds=10)
+"""How long a sidecar may run after the end of the converter. Then its pod is deleted."""
+
 PROGRESS_INTERVAL: Final = timedelta(seconds=10)
 """How often to read and write the progress of a running conversion."""
 

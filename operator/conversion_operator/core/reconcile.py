@@ -17,8 +17,9 @@ from conversion_operator.core.attempts import awaits_attempt, latest_attempt_num
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
-from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from conversion_operator.core.plan import (
+    SIDECAR_GRACE,
     Action,
     DeleteJob,
     Plan,
@@ -51,22 +52,31 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
 
     Kubernetes garbage-collects its Jobs and their pods, except with ``--cascade=orphan``. Such an
     orphan may run to its end. Then it is deleted. An orphan whose container does not start within
-    the start timeout is deleted too: it would hold its slot for ever.
+    the start timeout is deleted too: it would hold its slot for ever. So is an orphan whose sidecar
+    does not end.
     """
-    start_timeout = timedelta(seconds=policy.start_timeout)
-    live_pods = [pod for pod in children.pods if pod.live]
-    started = {pod.job_name for pod in live_pods if pod.running_since or pod.terminated}
-    jobs = [job for job in children.jobs if job.live and job.name not in started]
-    orphan_pods = [p for p in children.orphan_pods if p.live and p.job_name not in started]
-    waiting = [child for child in (*jobs, *orphan_pods) if not child.deleting]
-    overdue = {child.uid for child in waiting if now - child.created >= start_timeout}
+    pods_by_job = {
+        pod.job_name: pod
+        for pod in children.pods
+        if pod.live and (pod.running_since or pod.terminated)
+    }
+    live: list[Job | Pod] = [job for job in children.jobs if job.live and not job.deleting]
+    live += [pod for pod in children.orphan_pods if pod.live and not pod.deleting]
+    deadlines: dict[str, datetime] = {}
+    for child in live:
+        started = pods_by_job.get(child.name if isinstance(child, Job) else child.job_name)
+        if started is None:
+            deadlines[child.uid] = child.created + timedelta(seconds=policy.start_timeout)
+        elif end := started.converter_end:
+            deadlines[child.uid] = end + SIDECAR_GRACE
+    overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
     deletions: tuple[Action, ...] = tuple(
         DeleteJob(job, foreground=job.live)
         for job in children.jobs
         if (not job.live or job.uid in overdue) and not job.deleted and not job.deleting
     )
     pods = delete_pods(p for p in children.orphan_pods if not p.live or p.uid in overdue)
-    delays = [child.created + start_timeout - now for child in waiting if child.uid not in overdue]
+    delays = [deadline - now for uid, deadline in deadlines.items() if uid not in overdue]
     return Plan((*deletions, *pods), requeue_after=min(delays, default=None))
 
 

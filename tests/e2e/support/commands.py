@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -86,3 +87,10 @@ class Kubectl:
     def wait(self, condition: str, *arguments: str, seconds: float) -> None:
         """``kubectl wait``."""
         self("wait", f"--for={condition}", *arguments, f"--timeout={seconds}s", limit=seconds + 30)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Repeat a check, which takes a moment itself, until it is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"

@@ -111,6 +111,13 @@ def test_limit_zero_starts_nothing() -> None:
         (children(job(), running(), replace(running(), uid="another")), 2),
         (children(job(deleted=True), running(deleted=True)), 0),
         (children(job(), job(2), running()), 2),
+        # a sidecar runs longer than the converter
+        (children(job(), ended(0, phase="Running")), 0),
+        (children(job(), ended(0, phase="Running", deleted=True)), 0),
+        (children(ended(0, phase="Running")), 0),
+        (children(job(), ended(0, phase="Running"), replace(running(), uid="another")), 1),
+        # whose pod has ended is not known: its creator wrote its status
+        (children(job(), ended(0, phase="Running", duplicate=True)), 1),
     ],
 )
 def test_slots_are_counted_on_what_exists(parts: Children, slots: int) -> None:

@@ -311,10 +311,20 @@ def with_long_texts(kind: str = "x" * 9000) -> dict[str, Any]:
     made: dict[str, Any] = build_job(conversion(), 1, POLICY, False, "m" * 9000)
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
     made["metadata"]["ownerReferences"][0] |= {"kind": kind, "uid": "x" * 9000}
-    made["spec"]["template"]["spec"]["containers"][0]["image"] = "x" * 9000
+    made["metadata"]["annotations"][names.IMAGE_ANNOTATION] = "x" * 9000
     failed = {"type": "Failed", "status": "True", "reason": "x" * 9000}
     made["status"] = {"conditions": [failed]}
     return made
+
+
+def test_the_image_is_the_one_that_the_operator_set() -> None:
+    """Admission may replace it in the Job, for example with the name of a mirror."""
+    made = build_job(conversion(), 1, POLICY, False, "mark")
+    made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
+    made["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror.example.com/c@sha256:00"
+    assert parse_job(made).image == POLICY.image
+    del made["metadata"]["annotations"][names.IMAGE_ANNOTATION]
+    assert parse_job(made).image == "mirror.example.com/c@sha256:00", "a Job of a former release"
 
 
 def test_of_the_texts_of_a_job_only_a_bounded_part_is_kept() -> None:

@@ -443,6 +443,16 @@ class TestAfterTheEnd:
         plan, _ = step(self.done, children(job(), succeeded(), second), 12)
         assert plan.actions == (DeleteJob(job(), foreground=True),)
 
+    def test_a_pod_whose_sidecar_runs_on_is_deleted_but_not_its_job(self) -> None:
+        """The Job stays as the tombstone of its name."""
+        runs_on = replace(succeeded(), phase="Running")
+        plan, _ = step(self.done, children(job(), runs_on), 12)
+        assert plan == Plan(requeue_after=timedelta(seconds=9))
+        plan, _ = step(self.done, children(job(), runs_on), 21)
+        assert plan.actions == (DeletePod(runs_on, force=False),)
+        stopping = replace(runs_on, deletion_timestamp=at(51))
+        assert step(self.done, children(job(), stopping), 22)[0].actions == ()
+
     def test_a_stale_job_is_deleted_at_once(self) -> None:
         plan, _ = step(self.done, children(job(2)), 20)
         assert plan.actions == (DeleteJob(job(2), foreground=True),)
@@ -549,12 +559,14 @@ ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
         (children(ORPHAN_JOB), 300, (DeleteJob(ORPHAN_JOB, foreground=True),), None),
         (children(ORPHAN_JOB, pod()), 20, (), 280),
         (children(ORPHAN_JOB, pod()), 300, (DeleteJob(ORPHAN_JOB, foreground=True),), None),
-        (children(ORPHAN_JOB, ENDING_POD), 300, (), None),
+        (children(ORPHAN_JOB, ENDING_POD), 20, (), 1),
+        (children(ORPHAN_JOB, ENDING_POD), 21, (DeleteJob(ORPHAN_JOB, foreground=True),), None),
         (children(STOPPING_JOB, pod()), 300, (), None),
         (children(pod()), 20, (), 280),
         (children(pod()), 300, (DeletePod(pod(), force=False),), None),
         (children(pod(deletion_timestamp=at(290))), 300, (), None),
-        (children(ENDING_POD), 300, (), None),
+        (children(ENDING_POD), 20, (), 1),
+        (children(ENDING_POD), 21, (DeletePod(ENDING_POD, force=False),), None),
         (children(STOPPING_JOB), 20, (), None),
         (children(pod(deletion_timestamp=at(10))), 20, (), None),
     ],
@@ -568,12 +580,14 @@ ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
         "no pod",
         "pod of the Job starts",
         "pod of the Job does not start",
-        "container of the Job has ended",
+        "converter of the Job has ended",
+        "sidecar of the Job runs on",
         "Job is being deleted",
         "pod starts",
         "pod does not start",
         "pod is being deleted",
-        "container has ended",
+        "converter has ended",
+        "sidecar runs on",
         "Job is being deleted early",
         "pod is being deleted early",
     ],
