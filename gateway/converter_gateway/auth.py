@@ -7,6 +7,7 @@ from typing import Final
 
 from cachetools import TTLCache
 
+from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.cluster.conversions import Caller, ConversionClient
 from conversion_operator.cluster.errors import Rejected, Unavailable
 from converter_gateway.errors import ApiError
@@ -18,7 +19,7 @@ _NO_REVIEWS: Final = (
     "deploy/gateway/reviews.yaml"
 )
 _SERVICE_ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):[a-z0-9.-]+")
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NAMESPACE: Final = re.compile(NAMESPACE_PATTERN)
 
 
 class Authenticator:

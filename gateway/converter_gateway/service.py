@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
@@ -25,8 +26,15 @@ from media_converter.contract import ConversionType
 # A job id becomes part of a URL of the API server. It must not change the rest of the URL.
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _DELAY: Final = "A change of this setting reaches the API within two minutes."
+_HOSTS_INVALID: Final = (
+    "callback_url: cannot be checked, because a list of hosts in the operator's settings is "
+    "invalid. Correct CONVERTER_CALLBACK_HOSTS or CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE. The log "
+    f"of the API says what is wrong. {_DELAY}"
+)
 _STARTED: Final = "Conversion job started successfully"
 _NOT_CANCELLED: Final = "Failed to cancel job or job not found"
+
+logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -102,13 +110,18 @@ class Service:
             )
 
     def _check_callback(self, namespace: str, spec: ConversionJobSpec) -> None:
-        """Raise ApiError 400 if callbacks may not go to the URL."""
+        """Raise ApiError 400 if callbacks may not go to the URL, 503 if this is not known."""
         if spec.notify is None:
             return
         problem = url_problem(spec.notify.url)
         if problem:
             raise ApiError(400, f"callback_url: {problem}")
-        lists = self._settings().callback_hosts
+        try:
+            lists = self._settings().callback_hosts
+        except ValueError as error:
+            # The operator keeps its former lists, and this API may not know them.
+            logger.error("The lists of callback hosts in the operator's settings: %s", error)
+            raise ApiError(503, _HOSTS_INVALID) from None
         problem = lists.of(namespace).problem(spec.notify.url) if lists else None
         if problem:
             raise ApiError(400, f"callback_url: {problem}. {_DELAY}")

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from conversion_operator.api.callback_hosts import HostLists, parse_hosts, parse_namespace_hosts
+from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.cluster.settings import render_table
 from converter_gateway.paths import PathMapping, parse_mappings
 
@@ -29,7 +30,9 @@ class GatewaySettings(BaseSettings):
         "my-network-converter", min_length=1, description="Audience that tokens must have."
     )
     gateway_namespace: str = Field(
-        "my-network", description="Namespace of all conversions with `GATEWAY_AUTH=network`."
+        "my-network",
+        pattern=f"^{NAMESPACE_PATTERN}$",
+        description="Namespace of all conversions with `GATEWAY_AUTH=network`.",
     )
     gateway_paths: str = Field(
         "/opt/my-network/shared=/,/opt/my-network/storage=/storage",
@@ -179,21 +182,21 @@ class GatewaySettings(BaseSettings):
         if self.watch_namespaces is None:
             return None
         names = (part.strip() for part in self.watch_namespaces.split(","))
-        return frozenset(name for name in names if name) or None
+        return frozenset(name for name in names if name)
 
     @property
     def callback_hosts(self) -> HostLists | None:
-        """The hosts that callbacks may go to. None: unknown."""
-        if self.converter_callback_hosts is None:
+        """The hosts that callbacks may go to. None: unknown. Raises ValueError if one is invalid.
+
+        A request without a callback does not need them. So they are not checked at the start.
+        """
+        common, by_namespace = (
+            self.converter_callback_hosts,
+            self.converter_callback_hosts_by_namespace,
+        )
+        if common is None and not by_namespace:
             return None
-        try:
-            return HostLists(
-                parse_hosts(self.converter_callback_hosts),
-                parse_namespace_hosts(self.converter_callback_hosts_by_namespace),
-            )
-        except ValueError:
-            # The operator keeps its former lists then, and the API does not know them.
-            return None
+        return HostLists(parse_hosts(common or ""), parse_namespace_hosts(by_namespace))
 
 
 _SECTION: Final = """

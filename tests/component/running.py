@@ -55,7 +55,6 @@ class Running:
         await self.cluster.close()
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-        await self.cluster.close()
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,28 @@ async def test_kopf_is_restarted_when_it_stops(
         cluster.finish("c")
         cluster.finish("d")
         await until_phase(api, "d", "Succeeded", 20)
+
+
+async def test_a_failure_of_kopf_is_logged_once_in_one_line(
+    api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = "conversion_operator.controller.handlers"
+    with api.faults.status(410, verb="watch", resource="conversionjobs") as refused:
+        async with running(api, tmp_path):
+            await refused.wait_hit(3)
+    lines = [r for r in caplog.records if r.name == logger and r.levelno > logging.DEBUG]
+    assert [line.exc_info for line in lines] == [None]
+    assert "The watch of conversionjobs in my-network failed" in lines[0].getMessage()
+
+
+async def test_kopf_leaves_no_task_and_no_session(api: FakeApi, tmp_path: Path) -> None:
+    """A task of kopf's scan of the API groups must not outlive kopf: it would open a session."""
+    with api.faults.hold(path="/api") as held:
+        async with running(api, tmp_path):
+            await held.wait_hit()
+        coroutines = [task.get_coro() for task in asyncio.all_tasks()]
+        left = [c for c in coroutines if "/kopf/" in str(getattr(c, "cr_code", ""))]
+        assert not left
 
 
 @pytest.mark.timeout(120)

@@ -386,6 +386,43 @@ def test_only_the_operator_creates_jobs_and_pods_with_our_labels(
     assert ours.items() <= pod["metadata"]["labels"].items()
 
 
+MALLORY: Final = "mallory"
+"""A user who may write the status of Jobs and pods in the namespace of conversions."""
+
+
+@pytest.fixture
+def mallory(kubectl: Kubectl) -> Iterator[str]:
+    """The option of kubectl with which MALLORY acts."""
+    role, binding = ("-n", NAMESPACE, "role", MALLORY), ("-n", NAMESPACE, "rolebinding", MALLORY)
+    resources = "pods,pods/status,jobs.batch,jobs.batch/status"
+    kubectl("create", *role, "--verb=get,patch,update", f"--resource={resources}")
+    kubectl("create", *binding, f"--role={MALLORY}", f"--user={MALLORY}")
+    yield f"--as={MALLORY}"
+    kubectl("delete", *binding)
+    kubectl("delete", *role)
+
+
+def test_only_kubernetes_says_how_our_jobs_and_pods_end(
+    running: Conversion, kubectl: Kubectl, mallory: str
+) -> None:
+    # The pod runs, so the policy has let the kubelet write its status.
+    targets = {"job": running.jobs_made()[-1], "pod": running.pods()[0]["metadata"]["name"]}
+    condition = {"type": "Forged", "status": "True"}
+    ends = {"job": {"conditions": [condition]}, "pod": {"phase": "Succeeded"}}
+
+    def patch(kind: str, body: dict[str, Any]) -> str:
+        options = ("--subresource=status", "--type=merge", "--dry-run=server", "-n", NAMESPACE)
+        text = json.dumps(body)
+        return kubectl.attempt("patch", kind, targets[kind], mallory, *options, "-p", text).err
+
+    for kind, policy in zip(targets, POLICIES, strict=True):
+        label = {"metadata": {"labels": {names.ATTEMPT_LABEL: "9"}}}
+        for body in ({"status": ends[kind]}, label):
+            assert f"ValidatingAdmissionPolicy '{policy}'" in patch(kind, body)
+        # Network plug-ins write annotations in this way.
+        assert patch(kind, {"metadata": {"annotations": {"a": "b"}}}) == ""
+
+
 @pytest.fixture
 def no_policies(kubectl: Kubectl) -> Iterator[None]:
     """The policies of Jobs and pods are not in force."""

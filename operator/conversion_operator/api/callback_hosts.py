@@ -9,17 +9,18 @@ from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import urlsplit
 
+from conversion_operator.api.names import NAMESPACE_PATTERN
+
 HOSTS_SETTING: Final = "CONVERTER_CALLBACK_HOSTS"
 NAMESPACE_HOSTS_SETTING: Final = "CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE"
 
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}")
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_HOST: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}")
 _SHOWN_MAX_LENGTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedHosts:
-    """The hosts that callbacks of one namespace may go to, in lower case.
+    """The hosts that callbacks of one namespace may go to, in their normal form.
 
     ``setting`` says where the list is.
     """
@@ -70,8 +71,8 @@ def url_problem(url: str) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL in lower case, "" if it has none. Raises ValueError."""
-    return (urlsplit(url).hostname or "").rstrip(".")
+    """The host of a URL in its normal form, "" if it has none. Raises ValueError."""
+    return _normal(urlsplit(url).hostname or "")
 
 
 def parse_hosts(text: str) -> frozenset[str]:
@@ -80,7 +81,7 @@ def parse_hosts(text: str) -> frozenset[str]:
     for name in names:
         if not _HOST.fullmatch(name) and not _is_ipv6(name):
             raise ValueError(f"{name!r} is not a host name: no scheme, port or wildcard is allowed")
-    return frozenset(name.lower().rstrip(".") for name in names)
+    return frozenset(map(_normal, names))
 
 
 def parse_namespace_hosts(text: str) -> dict[str, frozenset[str]]:
@@ -88,12 +89,17 @@ def parse_namespace_hosts(text: str) -> dict[str, frozenset[str]]:
     lists: dict[str, frozenset[str]] = {}
     for entry in text.split():
         namespace, equals, hosts = entry.partition("=")
-        if not equals or not _NAMESPACE.fullmatch(namespace):
+        if not equals or not re.fullmatch(NAMESPACE_PATTERN, namespace):
             raise ValueError(f"{entry!r} must be NAMESPACE=HOST,HOST without spaces")
         if namespace in lists:
             raise ValueError(f"the namespace {namespace} has two lists")
         lists[namespace] = parse_hosts(hosts)
     return lists
+
+
+def _normal(host: str) -> str:
+    """Names in lower case, without the dot at the end. IPv6 addresses in their shortest form."""
+    return str(IPv6Address(host)) if _is_ipv6(host) else host.lower().rstrip(".")
 
 
 def _is_ipv6(text: str) -> bool:

@@ -40,6 +40,9 @@ CONTENT_LABEL: Final = f"{GROUP}/content"
 CONTENT_INPUT_LABEL: Final = f"{GROUP}/content-input"
 CONTENT_OUTPUT_LABEL: Final = f"{GROUP}/content-output"
 
+NAMESPACE_PATTERN: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+"""The names that Kubernetes allows for a namespace."""
+
 CONDITION_SUCCEEDED: Final = "Succeeded"
 CONDITION_FINISHED: Final = "Finished"
 

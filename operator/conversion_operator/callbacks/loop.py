@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
+from conversion_operator.api.callback_hosts import host_of
 from conversion_operator.api.status import Notification, NotifyState
 from conversion_operator.callbacks import policy
 from conversion_operator.callbacks.message import build_message, sign
@@ -101,7 +101,7 @@ class CallbackLoop:
         result: Notification | None = None
         cure = ""
         if isinstance(step, Send):
-            async with self._hosts[(urlsplit(step.url).hostname or "").rstrip(".")]:
+            async with self._hosts[host_of(step.url)]:
                 # Decide again: it may have taken long to acquire the semaphore.
                 step, conversion = self._decide(uid)
                 if isinstance(step, Send) and conversion:

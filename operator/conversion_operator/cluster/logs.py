@@ -21,3 +21,7 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # kopf logs every event that it passes on.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    # The reflectors log what the API server refuses, and controller/handlers.py why kopf failed.
+    # kopf logs each of its requests that fails, and a stack trace for each of its tasks.
+    if level != "DEBUG":
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)

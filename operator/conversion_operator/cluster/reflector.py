@@ -23,6 +23,9 @@ from conversion_operator.cluster.errors import ClusterError, Expired, Rejected, 
 from conversion_operator.cluster.objects import EventHandler, Resource
 
 RELIST_SECONDS: Final = 60.0
+WATCH_CURE: Final = "Apply deploy/namespace there, or remove the namespace from WATCH_NAMESPACES"
+"""What to do if the API server does not allow a list or a watch."""
+
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
 
@@ -93,7 +96,7 @@ class Reflector:
         self._failing.add(verb)
         cure = ""
         if isinstance(error, Rejected):
-            cure = ". Apply deploy/namespace there, or remove the namespace from WATCH_NAMESPACES"
+            cure = f". {WATCH_CURE}"
         logger.log(level, "Cannot %s %s; retrying: %s%s", verb, self.name, error, cure)
 
     def _log_success(self, verb: str) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Final
 
 import kopf
@@ -19,9 +21,13 @@ from conversion_operator.api import names
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.objects import EventHandler, WatchEvent
 from conversion_operator.cluster.parsing import parse_conversion, parse_event
+from conversion_operator.cluster.reflector import WATCH_CURE
+from conversion_operator.controller.task_scope import task_scope
 
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 60.0
+# kopf repeats a request for about a minute before it fails. If it ran longer, it worked.
+_WORKED_SECONDS: Final = 120.0
 _PAGE_OBJECTS: Final = 20
 _IDLE_WORKER_SECONDS: Final = 0.1
 
@@ -60,17 +66,37 @@ async def _watch(
     Some responses to its watch stop kopf completely, for example 410 and 403. The next relist
     repairs the events that were missed during the restart.
     """
-    backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+    backoff, logged = Backoff(_FIRST_DELAY, _LONGEST_DELAY), ""
     while not stop.is_set():
+        started = time.monotonic()
         try:
             await _run_kopf(handler, namespace, identity, stop, login)
             # A signal reaches only the kopf that was started last.
             stop.set()
-        except Exception:
+        except Exception as error:
+            if time.monotonic() - started > _WORKED_SECONDS:
+                backoff.reset()
+                logged = ""
             delay = backoff.next()
-            logger.exception("kopf failed in namespace %s; restarting in %.1f s", namespace, delay)
+            logged = _log_failure(namespace, error, delay, logged)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), delay)
+
+
+def _log_failure(namespace: str, error: Exception, delay: float, logged: str) -> str:
+    """Log a failure in one line, and the same one in a row only once. Returns what was logged.
+
+    A namespace that the operator may not watch would fill the log: kopf fails there every minute.
+    """
+    problem = f"{type(error).__name__}: {error.args[0] if error.args else error}"
+    cure = f". {WATCH_CURE}" if getattr(error, "status", None) == 403 else ""
+    logger.log(
+        logging.DEBUG if problem == logged else logging.ERROR,
+        "The watch of conversionjobs in %s failed; restarting kopf in %.1f s: %s%s",
+        *(namespace, delay, problem, cure),
+    )
+    logger.debug("The failure of kopf in %s", namespace, exc_info=error)
+    return problem
 
 
 async def _run_kopf(
@@ -81,26 +107,22 @@ async def _run_kopf(
     ``kopf.operator()`` is not used: when it ends, it cancels every task of the event loop that was
     created after it, including tasks of ours. This function starts and stops kopf's tasks alone.
     """
-    tasks = await kopf.spawn_tasks(
-        registry=_registry(handler, login),
-        settings=_settings(),
-        namespaces=[namespace],
-        standalone=True,
-        # kopf's default is the name of the user. The user of a container has no name.
-        identity=identity,  # type: ignore[arg-type]  # a NewType that kopf does not export
-        stop_flag=stop,
-    )
-    try:
+    async with task_scope() as outside:
+        tasks = await kopf.spawn_tasks(
+            registry=_registry(handler, login, outside),
+            settings=_settings(),
+            namespaces=[namespace],
+            standalone=True,
+            # kopf's default is the name of the user. The user of a container has no name.
+            identity=identity,  # type: ignore[arg-type]  # a NewType that kopf does not export
+            stop_flag=stop,
+        )
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _registry(handler: EventHandler, login: Login) -> kopf.OperatorRegistry:
+def _registry(handler: EventHandler, login: Login, outside: Context) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
 
@@ -108,7 +130,7 @@ def _registry(handler: EventHandler, login: Login) -> kopf.OperatorRegistry:
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
         # The type is None for an object that existed when kopf started.
         raw = WatchEvent(event["type"] or "ADDED", "", event["object"])
-        handler.apply(parse_event(parse_conversion, raw))
+        outside.run(handler.apply, parse_event(parse_conversion, raw))
 
     return registry
 

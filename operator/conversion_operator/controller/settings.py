@@ -14,6 +14,7 @@ from conversion_operator.api.callback_hosts import (
     parse_hosts,
     parse_namespace_hosts,
 )
+from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.api.spec import URL_PATTERN, normal_path
 from conversion_operator.cluster.settings import render_table
 from conversion_operator.core.manifest import parse_quantity
@@ -45,6 +46,16 @@ def _url(text: str) -> str:
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def _namespaces(text: str) -> str:
+    names = _split(text)
+    for name in names:
+        if not re.fullmatch(NAMESPACE_PATTERN, name):
+            raise ValueError(f"{name!r} is not the name of a namespace")
+    if not names:
+        raise ValueError("at least one namespace is needed")
+    return text
 
 
 def _volume_folder(text: str) -> str:
@@ -105,7 +116,7 @@ class Settings(BaseSettings):
     """Name of the PersistentVolumeClaim of the shared volume. Each namespace in `WATCH_NAMESPACES`
     needs its own claim with this name.
     """
-    watch_namespaces: Annotated[str, NoDecode] = Field("my-network", min_length=1)
+    watch_namespaces: Annotated[str, NoDecode, AfterValidator(_namespaces)] = "my-network"
     """Namespaces that the operator watches, separated by commas."""
     converter_timeout_seconds: Seconds = 21600
     """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 or

@@ -279,6 +279,7 @@ def parse_quantity(text: str | int) -> Decimal:
 
 
 def _parse_decimal(text: str) -> Decimal:
-    if not text.replace(".", "", 1).isdigit():
+    # Digits of other scripts too, such as ², satisfy isdigit().
+    if not (text.isascii() and text.replace(".", "", 1).isdigit()):
         raise ValueError(f"not a Kubernetes quantity: {text!r}")
     return Decimal(text)

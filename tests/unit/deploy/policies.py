@@ -19,6 +19,7 @@ def problems(
     old: dict[str, Any] | None,
     namespace_labels: dict[str, str] | None,
     user: str,
+    groups: tuple[str, ...] = (),
 ) -> list[str]:
     """The messages of the validations that reject a request. Empty: the policy allows it."""
     metadata = {} if namespace_labels is None else {"labels": namespace_labels}
@@ -26,7 +27,7 @@ def problems(
         "object": new,
         "oldObject": old,
         "namespaceObject": {"metadata": metadata},
-        "request": {"userInfo": {"username": user}},
+        "request": {"userInfo": {"username": user, "groups": list(groups)}},
         "variables": {},
     }
     for variable in policy["spec"].get("variables", ()):

@@ -215,6 +215,71 @@ def test_who_may_create_and_change_our_pods(
     assert (problems(policy, new, old, LABELS, user) == []) == allowed
 
 
+COMPLETE = [{"type": "Complete", "status": "True"}]
+EXITED = [{"name": "converter", "state": {"terminated": {"exitCode": 0, "message": "{}"}}}]
+STARTING = [{"name": "converter", "state": {"waiting": {}}}]
+UNREADY = [{"type": "Ready", "status": "False"}]
+JOB_STATUSES: list[tuple[Any, Any, bool]] = [
+    # Kueue resets the start of a suspended Job.
+    ({}, {"startTime": "2026-01-01T00:00:00Z"}, True),
+    ({"conditions": COMPLETE, "active": 1}, {"conditions": COMPLETE}, True),
+    ({"conditions": COMPLETE}, {}, False),
+    ({"conditions": COMPLETE}, None, False),
+    ({"conditions": []}, {"conditions": COMPLETE}, False),
+    ({}, {"conditions": COMPLETE}, False),
+]
+POD_STATUSES: list[tuple[Any, Any, bool]] = [
+    # A load balancer, or a scheduler.
+    ({"phase": "Pending", "conditions": UNREADY}, {"phase": "Pending"}, True),
+    (
+        {"phase": "Running", "containerStatuses": EXITED, "podIP": "10.0.0.1"},
+        {"phase": "Running", "containerStatuses": EXITED},
+        True,
+    ),
+    ({"phase": "Succeeded"}, {"phase": "Running"}, False),
+    ({"phase": "Succeeded"}, {}, False),
+    ({"phase": "Running", "containerStatuses": EXITED}, {"phase": "Running"}, False),
+    ({"containerStatuses": EXITED}, {"containerStatuses": STARTING}, False),
+    ({}, {"containerStatuses": EXITED}, False),
+    (None, {"phase": "Running"}, False),
+]
+NODE = ("system:node:a", ("system:nodes", "system:authenticated"))
+POD_GC = (
+    "system:serviceaccount:kube-system:pod-garbage-collector",
+    ("system:serviceaccounts", "system:serviceaccounts:kube-system"),
+)
+OTHERS: list[tuple[str, tuple[str, ...]]] = [
+    (ALICE, ("system:authenticated",)),
+    (ALICE, ()),
+    (THE_OPERATOR, ("system:serviceaccounts:my-network-converter",)),
+    ("system:serviceaccount:my-network:job-controller", ("system:serviceaccounts:my-network",)),
+    ("system:nodes", ("nodes",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours", "another", "new", "old", "same_end"),
+    [("jobs", OURS, ANOTHER, *case) for case in JOB_STATUSES]
+    + [("pods", POD, ANOTHER_POD, *case) for case in POD_STATUSES],
+)
+def test_only_kubernetes_says_how_our_jobs_and_pods_end(
+    kind: str, ours: dict[str, Any], another: dict[str, Any], new: Any, old: Any, same_end: bool
+) -> None:
+    policy = find("kind", "ValidatingAdmissionPolicy", f"my-network-converter-{kind}")
+
+    def allowed(base: dict[str, Any], user: str, groups: tuple[str, ...]) -> bool:
+        before, after = (
+            base if status is None else {**base, "status": status} for status in (old, new)
+        )
+        return problems(policy, after, before, LABELS, user, groups) == []
+
+    for user, groups in OTHERS:
+        assert allowed(ours, user, groups) == same_end
+        assert allowed(another, user, groups)
+    for user, groups in (NODE, POD_GC, (CONTROLLER_MANAGER, ())):
+        assert allowed(ours, user, groups)
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize(("group", "resource"), [("batch", "jobs"), ("", "pods")])
 def test_the_policies_of_jobs_and_pods_hold_where_conversions_run(
@@ -224,7 +289,9 @@ def test_the_policies_of_jobs_and_pods_hold_where_conversions_run(
     policy = find(overlay, "ValidatingAdmissionPolicy", name)["spec"]
     assert policy["failurePolicy"] == "Fail"
     (rule,) = policy["matchConstraints"]["resourceRules"]
-    assert (rule["apiGroups"], rule["resources"]) == ([group], [resource])
+    # A write of the status may change labels and annotations, too.
+    assert rule["apiGroups"] == [group]
+    assert rule["resources"] == [resource, f"{resource}/status"]
     assert set(rule["operations"]) == {"CREATE", "UPDATE"}
     binding = find(overlay, "ValidatingAdmissionPolicyBinding", name)["spec"]
     assert binding["validationActions"] == ["Deny"]

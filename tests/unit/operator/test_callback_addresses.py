@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 import pytest
 
-from conversion_operator.api.callback_hosts import AllowedHosts, HostLists, url_problem
+from conversion_operator.api.callback_hosts import AllowedHosts, HostLists, parse_hosts, url_problem
 from conversion_operator.callbacks import addresses, policy
 from conversion_operator.callbacks import message as signing
 
@@ -151,6 +151,16 @@ def test_targets(url: str, rejected: str | None) -> None:
     allowed = AllowedHosts(frozenset({"hooks.example"}))
     message = url_problem(url) or allowed.problem(url)
     assert message is None if rejected is None else rejected in (message or "")
+
+
+@pytest.mark.parametrize(
+    "host", ["2001:db8::1", "2001:DB8:0::1", "2001:0db8:0000:0000:0000:0000:0000:0001"]
+)
+@pytest.mark.parametrize("allowed", ["2001:db8::1", "2001:db8:0::0.0.0.1"])
+def test_one_ipv6_address_has_many_notations(host: str, allowed: str) -> None:
+    hosts = AllowedHosts(parse_hosts(allowed))
+    assert hosts.problem(f"https://[{host}]:8443/hook") is None
+    assert hosts.problem("https://[2001:db8::2]/hook") is not None
 
 
 def test_an_empty_list_allows_no_host() -> None:

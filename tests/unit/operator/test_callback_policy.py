@@ -351,7 +351,7 @@ def test_the_list_of_hosts(text: str, hosts: set[str]) -> None:
     assert Settings(converter_callback_hosts=text).callback_hosts.common == hosts
 
 
-@pytest.mark.parametrize("text", ["https://a", "a/b", "*.example", "a:80", "a b"])
+@pytest.mark.parametrize("text", ["https://a", "a/b", "*.example", "a:80", "a b", ".", "..", ".a"])
 def test_lists_of_hosts_that_are_slips(text: str) -> None:
     with pytest.raises(ValidationError):
         Settings(converter_callback_hosts=text)

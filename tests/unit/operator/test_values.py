@@ -41,7 +41,7 @@ def test_quantities(text: str | int, value: int | Decimal) -> None:
     assert parse_quantity(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "x", "1Q", "Gi", "-1", "1e3", "1.2.3"])
+@pytest.mark.parametrize("text", ["", "x", "1Q", "Gi", "-1", "1e3", "1.2.3", "²", "٣", "²Gi"])
 def test_invalid_quantities(text: str) -> None:
     with pytest.raises(ValueError, match="not a Kubernetes quantity"):
         parse_quantity(text)
