@@ -55,7 +55,8 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
         if delay <= timedelta(0):
             deletions.append(DeleteJob(job, foreground=job.live))
     actions = (*deletions, *delete_pods(snapshot.children.orphan_pods))
-    if expired:
+    # What this release does not know in the spec may say to keep the ConversionJob.
+    if expired and not conversion.unsupported:
         return Plan((*actions, DeleteConversion()))
     later = (delay for delay in delays if delay > timedelta(0))
     return Plan(actions, requeue_after=min(later, default=None))
