@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from conversion_operator.cluster.admissions import ANNOTATION, Admission, format_admissions
 from conversion_operator.controller import problems, worker
 from media_converter.contract import ExitReason
 from tests.component.running import running, status_of, until_phase
-from tests.component.support import FakeApi, FakeCluster
+from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.api import CRD_FILE
 from tests.component.support.invariants import check_all
 from tests.component.support.podstatus import is_terminal
@@ -20,6 +21,7 @@ from tests.component.support.scripts import fail, succeed
 from tests.component.support.tools import conversion_job
 
 Obj = dict[str, Any]
+LEASE = "my-network-converter-operator"
 
 
 def later_crd(folder: Path) -> Path:
@@ -147,10 +149,12 @@ async def test_a_status_that_cannot_be_read_is_left_alone(
         await until_phase(later, "c", "Succeeded")
     later.mutate("conversionjobs", "c", lambda o: o["status"].update(phase="Verifying"))
     later.delete("jobs", status_of(later, "c")["jobName"])
+    admitted = {later.get("conversionjobs", "c")["metadata"]["uid"]: Admission(1, NAMESPACE)}
+    record = {ANNOTATION: format_admissions(admitted)}  # a former leader may have admitted it
+    later.mutate("leases", LEASE, lambda o: o["metadata"]["annotations"].update(record))
     made, mark = jobs_made(later), later.audit.mark()
     async with running(later, tmp_path / "b", "op-b") as op:
         await later.until(lambda: warnings(later, "StatusUnreadable"))
-        # The former leader's admission of "c" may still be on the Lease.
         for name in ("other", "last"):
             later.create(conversion_job(name))
             await until_phase(later, name, "Succeeded")
