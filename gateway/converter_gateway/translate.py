@@ -21,8 +21,13 @@ NOT_FOUND: Final[Mapping[str, str]] = {"status": "not_found", "error": "Job not 
 
 
 def phase_of(conversion: Conversion) -> Phase:
-    """The phase of a conversion. Queued if it has no status yet."""
-    return conversion.status.phase if conversion.status else Phase.QUEUED
+    """The phase of a conversion. Queued if it has not begun.
+
+    A conversion whose status cannot be read has begun, so it does not wait in the queue.
+    """
+    if conversion.status is None:
+        return Phase.RUNNING if conversion.status_error else Phase.QUEUED
+    return conversion.status.phase
 
 
 def to_response(

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     PATH_BUSY = "PathBusy"
     CLAIM_MISSING = "ClaimMissing"
     RETRY_BACKOFF = "RetryBackoff"
+    UNSUPPORTED_FIELD = "UnsupportedField"
     # Starting: the Job exists, the container has not started.
     STARTING = "Starting"
     IMAGE_PULL_FAILED = "ImagePullFailed"
@@ -101,6 +102,13 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "The last attempt ended without success. The next attempt starts after a back-off.",
             "Starts automatically after the back-off. `status.attempts` shows why each attempt "
             "ended.",
+        ),
+        _R.UNSUPPORTED_FIELD: Explanation(
+            "The spec has a field or a value that this release of the operator does not know. The "
+            "CRD in the cluster is of a later release.",
+            "Starts automatically after you upgrade the operator. An attempt that runs already "
+            "runs to its end. The ConversionJob is not deleted meanwhile, even if its time to live "
+            "has expired.",
         ),
         _R.STARTING: Explanation(
             "The Job exists. Its container has not started yet.",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, PlainSerializer, StringConstraints, ValidationError
+from pydantic import ConfigDict, Field, PlainSerializer, StringConstraints
 
 from conversion_operator.api.spec import ApiModel
 from media_converter.contract import MAX_WARNING_LENGTH, MAX_WARNINGS
@@ -34,8 +33,12 @@ Time = Annotated[datetime, PlainSerializer(format_time, when_used="json")]
 
 
 class Phase(StrEnum):
-    """Where a conversion stands, in one word for people. Programs read the conditions."""
+    """Where a conversion stands, in one word for people. Programs read the conditions.
 
+    PENDING is the default of the CRD. A conversion with this phase has not begun.
+    """
+
+    PENDING = "Pending"
     QUEUED = "Queued"
     STARTING = "Starting"
     RUNNING = "Running"
@@ -49,7 +52,16 @@ class Phase(StrEnum):
         return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
-class Condition(ApiModel):
+class StatusModel(ApiModel):
+    """A part of the status.
+
+    A later release may have written it, so unknown fields are kept: the next write has them too.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Condition(StatusModel):
     """A condition of the conversion."""
 
     type: Annotated[str, StringConstraints(max_length=64)]
@@ -64,7 +76,7 @@ class Condition(ApiModel):
     """When the status of the condition last changed."""
 
 
-class Progress(ApiModel):
+class Progress(StatusModel):
     """Progress of the running attempt."""
 
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
@@ -75,7 +87,7 @@ class Progress(ApiModel):
     """Estimated time until the attempt ends, in seconds."""
 
 
-class Attempt(ApiModel):
+class Attempt(StatusModel):
     """One attempt: one Job."""
 
     number: Annotated[int, Field(ge=1)]
@@ -94,7 +106,7 @@ class Attempt(ApiModel):
     """Uid of the pod whose result counts. Absent until the operator has seen the pod."""
 
 
-class Retries(ApiModel):
+class Retries(StatusModel):
     """Number of attempts that ended without success, by cause."""
 
     failures: Count = 0
@@ -107,7 +119,7 @@ class Retries(ApiModel):
     """Attempts that ran out of memory. At most one is retried."""
 
 
-class OutputFacts(ApiModel):
+class OutputFacts(StatusModel):
     """Facts about the output file, read from the file after it was written."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -146,7 +158,7 @@ class NotifyState(StrEnum):
     GAVE_UP = "GaveUp"
 
 
-class Notification(ApiModel):
+class Notification(StatusModel):
     """State of the callback. The only part of the status that changes after the conversion ends."""
 
     state: NotifyState
@@ -163,7 +175,7 @@ class Notification(ApiModel):
     """Why the callback is not delivered."""
 
 
-class ConversionJobStatus(ApiModel):
+class ConversionJobStatus(StatusModel):
     """State and outcome of the conversion. Only the operator writes it."""
 
     phase: Phase
@@ -208,36 +220,3 @@ class ConversionJobStatus(ApiModel):
     """The end of the converter's log, at most 2 KiB."""
     notify: Notification | None = None
     """State of the callback. Absent until the conversion ends, and if there is no callback."""
-
-
-def read_status(stored: object) -> ConversionJobStatus | None:
-    """The stored status of a ConversionJob. None if there is none, or if it is not valid.
-
-    A later release, or another program, may have written it. So fields that are not known are
-    ignored. The next write of the status drops them. A conversion that has ended stays ended, even
-    if the rest of its status is not valid: the result then has only the phase, the reason and the
-    message.
-    """
-    if not isinstance(stored, Mapping) or not stored:
-        return None
-    try:
-        return ConversionJobStatus.model_validate(stored, extra="ignore")
-    except ValidationError:
-        return _read_end(stored)
-
-
-def _read_end(stored: Mapping[str, object]) -> ConversionJobStatus | None:
-    """The phase, the reason and the message of a status that is not valid.
-
-    None if its phase is not terminal. The next write then replaces the status.
-    """
-    phase = next((phase for phase in Phase if phase == stored.get("phase")), None)
-    if phase is None or not phase.terminal:
-        return None
-    reason, message = stored.get("reason"), stored.get("message")
-    return ConversionJobStatus(
-        phase=phase,
-        conditions=[],
-        reason=reason[:REASON_MAX_LENGTH] if isinstance(reason, str) else "",
-        message=message[:MESSAGE_MAX_BYTES] if isinstance(message, str) else "",
-    )

@@ -24,9 +24,13 @@ from conversion_operator.callbacks.message import build_message, sign
 from conversion_operator.callbacks.policy import Send, Wait, Write
 from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.backoff import Backoff
-from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, NotLeader
+from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, NotLeader, Rejected
 from conversion_operator.cluster.objects import Event, WritePermit
 from conversion_operator.controller.context import ControllerContext
+from conversion_operator.controller.problems import (
+    REJECTED_RETRY_SECONDS,
+    REJECTIONS_BEFORE_REPORT,
+)
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.reconcile import callback_url
@@ -157,6 +161,7 @@ class CallbackLoop:
         """
         before, uid = policy.pending_notification(conversion), conversion.key.uid
         backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
+        rejections = 0
         while (known := self._store.conversion(uid)) and before:
             if policy.pending_notification(known) != before:
                 return
@@ -170,7 +175,9 @@ class CallbackLoop:
             except NotFound:
                 return
             except ClusterError as error:
-                delay = backoff.next()
+                rejections += isinstance(error, Rejected)
+                often = rejections >= REJECTIONS_BEFORE_REPORT
+                delay = REJECTED_RETRY_SECONDS if often else backoff.next()
                 logger.warning(
                     "Cannot store status.notify of %s; retrying in %.1f s: %s", uid, delay, error
                 )

@@ -312,10 +312,11 @@ def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
 
 def _event_body(event: Event, reporter: str, now: datetime) -> Body:
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    named = {"name": event.name} if event.name else {"generateName": "conversionjob-"}
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"namespace": event.about.namespace, "generateName": "conversionjob-"},
+        "metadata": {"namespace": event.about.namespace} | named,
         "type": event.type,
         "reason": event.reason,
         "message": event.message,

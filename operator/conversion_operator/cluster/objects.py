@@ -68,12 +68,17 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A core/v1 Event about a ConversionJob. ``type`` is Normal or Warning."""
+    """A core/v1 Event about a ConversionJob. ``type`` is Normal or Warning.
+
+    Of several Events with the same ``name``, only the first is posted. "": the API server chooses a
+    name.
+    """
 
     about: Key
     type: str
     reason: str
     message: str
+    name: str = ""
 
 
 FindKnown = Callable[[Resource, str], Object | None]

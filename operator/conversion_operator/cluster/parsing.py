@@ -11,11 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
-
 from conversion_operator.api import names
-from conversion_operator.api.spec import ConversionJobSpec
-from conversion_operator.api.status import read_status
+from conversion_operator.api.stored import read_spec, read_status
 from conversion_operator.cluster.admissions import (
     ANNOTATION,
     SLOTS_ANNOTATION,
@@ -127,15 +124,12 @@ def parse_event_time(body: Body) -> datetime:
 
 
 def parse_conversion(body: Body) -> Conversion:
-    """Parse a ConversionJob. Does not raise for an invalid spec: ``spec_error`` says why."""
+    """Parse a ConversionJob. Does not raise for a spec or a status that cannot be read."""
     meta = body["metadata"]
     raw = body.get("spec")
     raw_spec = raw if isinstance(raw, Mapping) else {}
-    spec, spec_error = None, ""
-    try:
-        spec = ConversionJobSpec.model_validate(raw)
-    except ValidationError as error:
-        spec_error = _explain(error)
+    spec, unsupported, spec_error = read_spec(raw)
+    status, status_error = read_status(body.get("status"))
     return Conversion(
         key=Key(meta["namespace"], meta["name"], meta["uid"]),
         version=int(meta["resourceVersion"]),
@@ -143,8 +137,11 @@ def parse_conversion(body: Body) -> Conversion:
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
         deleting="deletionTimestamp" in meta,
         spec=spec,
-        status=read_status(body.get("status")),
+        status=status,
         spec_error=spec_error,
+        unsupported=unsupported,
+        status_error=status_error,
+        cancel=raw_spec.get("cancel") is True,
         annotations={
             name: text[:_TEXT_MAX]
             for name, text in (meta.get("annotations") or {}).items()
@@ -314,10 +311,3 @@ def _text(value: object, longest: int = _TEXT_MAX) -> str:
 
 def _number(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() else 0
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "spec"
-    text = f"spec.{where}: {first['msg']}" if where != "spec" else f"spec: {first['msg']}"
-    return _text(text)

@@ -31,6 +31,7 @@ from conversion_operator.cluster.errors import (
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
+from conversion_operator.core.holds import hold
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block
@@ -251,7 +252,8 @@ class JobCreator:
             may_start = wants_sweep(conversion, children, self._cluster.now())
         else:
             over = conversion.finished or conversion.deleting or conversion.cancel_requested
-            may_start = not over and awaits_attempt(conversion, children)
+            held = conversion.status_error or conversion.spec_error or hold(conversion)
+            may_start = not over and not held and awaits_attempt(conversion, children)
         return conversion if may_start else None
 
     async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> None:

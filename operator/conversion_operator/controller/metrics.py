@@ -59,6 +59,13 @@ class Metrics:
             "converter_namespaces_unlisted",
             "Watched namespaces with a list that the API server has not answered, or refuses.",
         )
+        self.stuck = Gauge(
+            "converter_stuck_conversions",
+            "Conversions whose status the operator cannot read (StatusUnreadable), or whose status "
+            "the API server rejects (StatusRejected). An Event on the ConversionJob says why.",
+            ("cause",),
+            registry=registry,
+        )
         self.errors = Counter(
             "converter_reconcile_errors_total",
             "Reconciliations that failed. They are repeated.",

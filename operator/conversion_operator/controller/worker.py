@@ -20,6 +20,7 @@ from conversion_operator.cluster.errors import (
 from conversion_operator.cluster.objects import WritePermit
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
+from conversion_operator.controller.problems import REJECTED_RETRY_SECONDS, Problem, Problems
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
@@ -44,6 +45,10 @@ _MISSING_DELAY: Final = 5.0
 logger = logging.getLogger(__name__)
 
 
+class _StatusRejected(Exception):
+    """The API server rejects a status, because the object breaks a rule of the CRD."""
+
+
 class Worker:
     """Reconciles the keys of the queue. Several tasks may run :meth:`run` of one Worker."""
 
@@ -57,6 +62,7 @@ class Worker:
         self._context, self._queue = context, queue
         self._admitter, self._recorder = admitter, recorder
         self._cluster, self._store = context.cluster, context.store
+        self._problems = Problems(context.metrics, recorder.post)
         self._written_at: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -84,6 +90,8 @@ class Worker:
             self._queue.forget_failures(uid)
         except NotLeader:
             self._queue.add_after(uid, _NOT_READY_DELAY)
+        except _StatusRejected as error:
+            self._handle_rejection(uid, str(error))
         except ClusterError as error:
             self._context.metrics.errors.inc()
             logger.warning("Cannot reconcile %s; retrying: %s", uid, error)
@@ -97,8 +105,21 @@ class Worker:
             logger.exception("Cannot reconcile %s; retrying", uid)
             self._queue.add_rate_limited(uid)
 
+    def _handle_rejection(self, uid: str, why: str) -> None:
+        """Try again soon after the first rejections of a status, and later every few minutes."""
+        self._context.metrics.errors.inc()
+        conversion = self._store.conversion(uid)
+        if conversion is None or not self._problems.count_rejection(uid):
+            logger.info("The API server rejects the status of %s; retrying: %s", uid, why)
+            self._queue.add_rate_limited(uid)
+            return
+        self._queue.forget_failures(uid)
+        self._problems.report(conversion, Problem.STATUS_REJECTED, why)
+        self._queue.add_after(uid, REJECTED_RETRY_SECONDS)
+
     def _forget(self, uid: str) -> None:
         """Forget what was written about a conversion that no longer exists."""
+        self._problems.forget(uid)
         self._written_at.pop(uid, None)
         self._recorder.forget(uid)
 
@@ -121,6 +142,10 @@ class Worker:
             self._requeue(uid, orphans)
             return
         self._recorder.record_foreign(conversion, self._store.foreign(uid))
+        if conversion.status_error:
+            self._problems.report(conversion, Problem.STATUS_UNREADABLE, conversion.status_error)
+        else:
+            self._problems.clear(uid, Problem.STATUS_UNREADABLE)
         children = await self._refresh(conversion, children)
         plan = decide(await self._snapshot(conversion, children))
         await self._execute(conversion, plan, permit)
@@ -259,16 +284,18 @@ class Worker:
     ) -> Conversion | None:
         """Write the status. None: the decision was made on an old state and must be repeated."""
         try:
-            return await self._cluster.write_status(conversion, status, permit)
+            stored = await self._cluster.write_status(conversion, status, permit)
+            self._problems.forget_rejections(conversion.key.uid)
+            return stored
         except Conflict:
             stored = await self._cluster.get_conversion(conversion.key)
             if stored.version == conversion.version:
                 raise  # the version was not old
-        except Rejected:
+        except Rejected as error:
             # The object has another uid, or a rule of the CRD rejects the status.
             stored = await self._cluster.get_conversion(conversion.key)
             if stored.key.uid == conversion.key.uid:
-                raise
+                raise (error if error.code == 403 else _StatusRejected(str(error))) from None
         self._store.update(stored)
         self._queue.add(conversion.key.uid)
         return None

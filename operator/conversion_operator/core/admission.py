@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.attempts import awaits_attempt, next_attempt_at
 from conversion_operator.core.bounds import violation
+from conversion_operator.core.holds import hold
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
@@ -139,9 +140,9 @@ def build_queue(
     busy = _BusyPaths()
     for conversion in sorted(unfinished, key=queue_key):
         own = children.get(conversion.key.uid, none)
-        if own.live or not awaits_attempt(conversion, own):
+        if own.live or conversion.status_error or not awaits_attempt(conversion, own):
             busy.add(conversion)
-        elif not conversion.cancel_requested and not _violates(conversion, policy):
+        elif not conversion.cancel_requested and not _ends(conversion, policy):
             waiting.append(conversion)
     order: list[str] = []
     blocks: dict[str, Block] = {}
@@ -166,9 +167,13 @@ def admit(queue: Queue, held: int, policy: Policy) -> tuple[str, ...]:
     return queue.order[: max(0, policy.max_parallel - held)]
 
 
-def _violates(conversion: Conversion, policy: Policy) -> bool:
-    """True if the conversion fails at its next reconcile, because a setting does not allow it."""
-    return conversion.spec is None or bool(violation(conversion.spec, policy))
+def _ends(conversion: Conversion, policy: Policy) -> bool:
+    """True if the conversion fails at its next reconcile: its spec is not valid or not allowed."""
+    if hold(conversion):
+        return False
+    return bool(
+        conversion.spec is None or conversion.spec_error or violation(conversion.spec, policy)
+    )
 
 
 class _BusyPaths:
@@ -200,6 +205,9 @@ class _BusyPaths:
 def _block(
     conversion: Conversion, obstacles: Obstacles, busy: _BusyPaths, policy: Policy
 ) -> Block | None:
+    held = hold(conversion)
+    if held:
+        return held
     if not policy.enabled:
         message = "conversions are paused: CONVERTER_ENABLED is false for this operator"
         return Block(Reason.PAUSED, message)

@@ -61,7 +61,8 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
     with_sidecar = [pod for pod, delay in left.items() if delay <= timedelta(0)]
     pods = delete_pods(dict.fromkeys((*snapshot.children.orphan_pods, *with_sidecar)))
     actions = (*deletions, *pods)
-    if expired:
+    # What this release does not know in the spec may say to keep the ConversionJob.
+    if expired and not conversion.unsupported:
         return Plan((*actions, DeleteConversion()))
     later = (delay for delay in delays if delay > timedelta(0))
     return Plan(actions, requeue_after=min(later, default=None))

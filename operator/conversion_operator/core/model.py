@@ -74,11 +74,15 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A ConversionJob. If its spec is not valid, ``spec`` is None and ``spec_error`` says why.
+    """A ConversionJob.
 
-    ``version`` is the resourceVersion. ``annotations`` are those of our API group.
-    ``conversion_type``, ``input_file`` and ``output_file`` come from the spec even if it is not
-    valid. A missing one is an empty string.
+    ``spec`` has the fields of the spec that can be read. It is None if a required one cannot.
+    ``unsupported`` says what in the spec this release does not know, and ``spec_error`` what is not
+    valid. ``status`` is None while the conversion has not begun. ``status_error`` says why the
+    status cannot be read: the conversion may then have begun or ended. ``cancel`` is spec.cancel,
+    even if the rest of the spec cannot be read. ``version`` is the resourceVersion.
+    ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
+    ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
     """
 
     key: Key
@@ -89,6 +93,9 @@ class Conversion:
     spec: ConversionJobSpec | None
     status: ConversionJobStatus | None = None
     spec_error: str = ""
+    unsupported: str = ""
+    status_error: str = ""
+    cancel: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
     conversion_type: str = ""
     input_file: str = ""
@@ -102,7 +109,7 @@ class Conversion:
     @property
     def cancel_requested(self) -> bool:
         """True if spec.cancel is set. The pod may still be running."""
-        return self.spec is not None and bool(self.spec.cancel)
+        return self.cancel or (self.spec is not None and bool(self.spec.cancel))
 
     @property
     def input_path(self) -> str:

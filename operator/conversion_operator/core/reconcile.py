@@ -17,6 +17,7 @@ from conversion_operator.core.attempts import awaits_attempt, latest_attempt_num
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
+from conversion_operator.core.holds import hold, plan_unreadable
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,
@@ -40,6 +41,8 @@ def decide(snapshot: Snapshot) -> Plan:
         return plan_cleanup(snapshot)
     if conversion.deleting:
         return Plan()
+    if conversion.status_error:
+        return plan_unreadable(conversion, snapshot.children)
     plan = _decide_unfinished(snapshot)
     if plan.status is None:
         return plan
@@ -88,20 +91,25 @@ def callback_url(conversion: Conversion, default: str) -> str:
 
 def _decide_unfinished(snapshot: Snapshot) -> Plan:
     conversion, children = snapshot.conversion, snapshot.children
-    if conversion.spec is None:
-        return end_conversion_without_result(
-            snapshot, Phase.FAILED, Reason.INVALID_SPEC, conversion.spec_error
-        )
     if awaits_attempt(conversion, children):
-        problem = violation(conversion.spec, snapshot.policy)
-        if problem and not conversion.cancel_requested:
-            return end_conversion_without_result(
-                snapshot, Phase.FAILED, Reason.INVALID_SPEC, problem
-            )
-        return plan_queued(snapshot)
+        return _plan_next_attempt(snapshot)
     attempt = latest_attempt_number(conversion, children)
     plan = _plan_attempt(snapshot, children.of_attempt(attempt))
     return replace(plan, actions=delete_live_jobs(children.stale_jobs(attempt)) + plan.actions)
+
+
+def _plan_next_attempt(snapshot: Snapshot) -> Plan:
+    """The plan while no attempt is in progress. An attempt in progress runs to its end."""
+    conversion = snapshot.conversion
+    held = hold(conversion)
+    if conversion.cancel_requested or held:
+        return plan_queued(replace(snapshot, block=held))
+    problem = conversion.spec_error
+    if not problem and conversion.spec:
+        problem = violation(conversion.spec, snapshot.policy)
+    if problem:
+        return end_conversion_without_result(snapshot, Phase.FAILED, Reason.INVALID_SPEC, problem)
+    return plan_queued(snapshot)
 
 
 def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:

@@ -53,9 +53,9 @@ class Transition:
     def to(cls, snapshot: Snapshot, phase: Phase, reason: str, message: str) -> Self:
         """Enter a phase, or stay in it with another reason.
 
-        The attempts, their counters, the log and the callback are kept. Queued and Starting drop
-        the pod, the node and the start time of the previous attempt; ``with_pod`` can set pod and
-        node again. A terminal phase gets the current time as its completion time;
+        The attempts, their counters, the log, the callback and unknown fields are kept. Queued and
+        Starting drop the pod, the node and the start time of the previous attempt; ``with_pod`` can
+        set pod and node again. A terminal phase gets the current time as its completion time;
         ``with_result`` replaces it with the end of the container if that is known.
         """
         old = snapshot.status
@@ -76,6 +76,7 @@ class Transition:
             completion_time=snapshot.now if phase.terminal else None,
             logs=old.logs if old else None,
             notify=old.notify if old else None,
+            **((old.model_extra if old else None) or {}),
         )
         return cls(snapshot.now, status)
 

@@ -22,6 +22,7 @@ from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
 from tests.unit.operator.builders import (
     POLICY,
+    UID,
     at,
     children,
     conversion,
@@ -246,3 +247,23 @@ class TestPaths:
         a = conversion("uid-0000", created=at(0))
         b = conversion("uid-0001", created=at(1), namespace="other")
         assert queue_of([a, b]).order == ("uid-0000", "uid-0001")
+
+
+def test_a_conversion_whose_status_cannot_be_read_is_not_in_the_queue() -> None:
+    """It may have ended. Its paths stay in use."""
+    odd = replace(conversion(), status_error="status.phase")
+    later = conversion("b" * 36, created=at(1))
+    queue = build_queue([odd, later], {}, Obstacles(), at(5), POLICY)
+    assert queue.order == ()
+    assert queue.blocks["b" * 36].reason == "PathBusy"
+
+
+def test_what_is_not_supported_blocks_a_conversion() -> None:
+    queue = build_queue(
+        [replace(conversion(), unsupported="spec.new", spec_error="spec.old")],
+        {},
+        Obstacles(),
+        at(5),
+        POLICY,
+    )
+    assert (queue.order, queue.blocks[UID].reason) == ((), "UnsupportedField")

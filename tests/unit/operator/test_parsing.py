@@ -74,17 +74,46 @@ def test_a_stored_status_is_parsed_back() -> None:
     [
         (None, "spec"),
         ({}, "conversionType"),
-        (SPEC | {"conversionType": "video_to_gif"}, "conversionType"),
         (SPEC | {"inputFile": 7}, "inputFile"),
         (SPEC | {"inputFile": ""}, "inputFile"),
         (SPEC | {"options": {"size": "0x0"}}, "size"),
-        (SPEC | {"surprise": 1}, "surprise"),
     ],
 )
 def test_an_invalid_spec_says_why(spec: Any, word: str) -> None:
     parsed = parse_conversion(body(spec=spec))
-    assert parsed.spec is None
     assert word in parsed.spec_error
+    assert parsed.unsupported == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"surprise": 1}, "spec.surprise"),
+        ({"options": {"surprise": 1}}, "spec.options.surprise"),
+        ({"conversionType": "video_to_gif"}, "video_to_gif"),
+        ({"damagedInput": "Ask"}, "Ask"),
+        ({"surprise": 1, "priority": "high"}, "spec.surprise"),
+    ],
+)
+def test_what_a_later_release_may_know_is_unsupported(changes: Any, word: str) -> None:
+    assert word in parse_conversion(body(spec=SPEC | changes)).unsupported
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"surprise": 1}, {"options": {"size": "1x1", "surprise": 1}}, {"damagedInput": "Ask"}],
+)
+def test_the_rest_of_a_spec_is_read(changes: Any) -> None:
+    spec = SPEC | {"cancel": True, "priority": 7} | changes
+    parsed = parse_conversion(body(spec=spec))
+    assert parsed.spec
+    assert (parsed.spec.priority, parsed.cancel_requested) == (7, True)
+    assert parsed.output_path == "/b.jpg"
+
+
+def test_cancel_is_read_from_a_spec_that_is_not_valid() -> None:
+    parsed = parse_conversion(body(spec={"conversionType": "video_to_gif", "cancel": True}))
+    assert (parsed.spec, parsed.cancel_requested) == (None, True)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +127,19 @@ def test_an_invalid_spec_says_why(spec: Any, word: str) -> None:
         "Failed",
     ],
 )
-def test_an_invalid_status_counts_as_none(stored: Any) -> None:
-    assert parse_conversion(body(status=stored)).status is None
+def test_a_status_that_cannot_be_read_says_why(stored: Any) -> None:
+    parsed = parse_conversion(body(status=stored))
+    assert parsed.status is None
+    assert "status" in parsed.status_error
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [None, {}, {"phase": "Pending", "conditions": [], "reason": "Pending", "message": "m"}],
+)
+def test_a_conversion_that_has_not_begun(stored: Any) -> None:
+    parsed = parse_conversion(body(status=stored))
+    assert (parsed.status, parsed.status_error) == (None, "")
 
 
 def finished_status() -> dict[str, Any]:
@@ -109,14 +149,25 @@ def finished_status() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("place", ["status", "conditions", "attempts", "output"])
-def test_unknown_fields_of_a_stored_status_are_ignored(place: str) -> None:
+def test_unknown_fields_of_a_stored_status_are_kept(place: str) -> None:
     stored = finished_status()
-    known = parse_conversion(body(status=stored)).status
     part: Any = stored if place == "status" else stored[place]
     (part[0] if isinstance(part, list) else part)["ofALaterRelease"] = {"a": [1]}
     parsed = parse_conversion(body(status=stored))
-    assert parsed.status == known
     assert parsed.finished
+    assert parsed.status
+    assert parsed.status.to_json() == stored
+
+
+def test_longer_texts_and_lists_of_a_later_release_are_cut() -> None:
+    stored = finished_status()
+    attempts = [stored["attempts"][0] | {"number": number} for number in range(1, 9)]
+    stored |= {"message": "x" * 5000, "attempts": attempts}
+    parsed = parse_conversion(body(status=stored))
+    assert parsed.status
+    assert parsed.status_error == ""
+    assert len(parsed.status.message) == 1024
+    assert [attempt.number for attempt in parsed.status.attempts or ()] == [4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +186,7 @@ def test_a_conversion_that_has_ended_stays_ended_if_its_status_is_not_valid(chan
     assert parsed.status
     assert parsed.status.to_json() == {
         "phase": "Succeeded",
+        "observedGeneration": 1,
         "conditions": [],
         "reason": "Completed",
         "message": "converted",

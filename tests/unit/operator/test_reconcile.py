@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Attempt, Phase, read_status
+from conversion_operator.api.status import Attempt, Phase
+from conversion_operator.api.stored import read_status
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import (
     Action,
@@ -111,6 +112,27 @@ class TestWaiting:
         _, subject = step(subject, NONE)
         assert (status(subject).phase, status(subject).reason) == (Phase.FAILED, "InvalidSpec")
         assert "inputFile" in status(subject).message
+
+    def test_an_invalid_spec_can_be_cancelled(self) -> None:
+        subject = replace(
+            conversion(), spec=None, spec_error="spec.inputFile: missing", cancel=True
+        )
+        _, subject = step(subject, NONE)
+        assert status(subject).phase is Phase.CANCELLED
+
+    def test_a_spec_that_is_not_supported_waits(self) -> None:
+        subject = replace(conversion(), spec=None, unsupported="spec.new", spec_error="spec.old: x")
+        _, subject = step(subject, NONE)
+        assert (status(subject).phase, status(subject).reason) == (Phase.QUEUED, "UnsupportedField")
+        assert "spec.new" in status(subject).message
+
+    def test_of_a_conversion_whose_status_cannot_be_read_only_a_cancel_stops_jobs(self) -> None:
+        subject = replace(conversion(), status_error="status.phase: Verifying")
+        parts = children(job(), running())
+        assert step(subject, parts, 1e6)[0] == Plan()
+        plan, after = step(replace(subject, cancel=True), parts)
+        assert plan.actions == (DeleteJob(job(), foreground=True),)
+        assert after.status is None
 
     def test_a_conversion_being_deleted_is_left_alone(self) -> None:
         assert decide(snapshot(replace(conversion(), deleting=True), position=1)) == Plan()
@@ -467,12 +489,18 @@ class TestAfterTheEnd:
         subject = replace(self.done, spec=conversion(ttlSecondsAfterFinished=0).spec)
         assert step(subject, NONE, 12)[0].actions == (DeleteConversion(),)
 
+    def test_a_conversion_that_is_not_supported_is_kept(self) -> None:
+        subject = replace(
+            self.done, unsupported="spec.new", spec=conversion(ttlSecondsAfterFinished=0).spec
+        )
+        assert step(subject, NONE, 1e9)[0].actions == ()
+
     def test_a_conversion_whose_end_is_not_known_is_kept(self) -> None:
         """Its status is not valid: a later release has written it."""
         stored = {"phase": "Failed", "reason": "New", "message": "m", "outputSize": "large"}
         subject = replace(
             self.done,
-            status=read_status(stored),
+            status=read_status(stored).status,
             spec=conversion(ttlSecondsAfterFinished=0).spec,
         )
         assert step(subject, NONE, 1e9)[0] == Plan()

@@ -68,7 +68,9 @@ def test_a_deleted_conversion_makes_room_for_another_one(told: Recorder) -> None
 
 async def test_the_worker_forgets_a_conversion_that_no_longer_exists(told: Recorder) -> None:
     store = Store(lambda _: None)
-    context: Any = SimpleNamespace(cluster=None, store=store, leads=lambda: True)
+    context: Any = SimpleNamespace(
+        cluster=None, store=store, leads=lambda: True, metrics=told._metrics
+    )
     nothing: Any = None
     told.record_foreign(conversion(), [job()])
     told.record_foreign(conversion(), [job()])

@@ -1,0 +1,204 @@
+"""Objects that another release wrote are neither lost, converted again, nor written over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conversion_operator.cluster.admissions import ANNOTATION, Admission, format_admissions
+from conversion_operator.controller import problems, worker
+from media_converter.contract import ExitReason
+from tests.component.running import running, status_of, until_phase
+from tests.component.support import NAMESPACE, FakeApi, FakeCluster
+from tests.component.support.api import CRD_FILE
+from tests.component.support.invariants import check_all
+from tests.component.support.podstatus import is_terminal
+from tests.component.support.scripts import fail, succeed
+from tests.component.support.tools import conversion_job
+
+Obj = dict[str, Any]
+LEASE = "my-network-converter-operator"
+
+
+def later_crd(folder: Path) -> Path:
+    """The CRD of an invented later release: it has more fields and more values."""
+    crd = yaml.safe_load(CRD_FILE.read_text())
+    properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    spec, status = properties["spec"]["properties"], properties["status"]["properties"]
+    spec["watermark"] = {"type": "string"}
+    spec["conversionType"]["enum"].append("video_to_gif")
+    status["cost"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    status["attempts"]["items"]["properties"]["zone"] = {"type": "string"}
+    status["phase"]["enum"].append("Verifying")
+    path = folder / "later-crd.yaml"
+    path.write_text(yaml.safe_dump(crd))
+    return path
+
+
+@pytest.fixture
+async def later(tmp_path: Path) -> AsyncIterator[FakeApi]:
+    """An API server with the CRD of a later release."""
+    server = FakeApi(crd=later_crd(tmp_path))
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+def nodes(later: FakeApi) -> FakeCluster:
+    return FakeCluster(later.storage, later.clock, later.simulation, later.pod_logs)
+
+
+def jobs_made(api: FakeApi) -> int:
+    return len(api.audit.writes(resource="jobs", verb="create"))
+
+
+def warnings(api: FakeApi, reason: str) -> list[Obj]:
+    return [event for event in api.objects("events") if event["reason"] == reason]
+
+
+def by_later_release(obj: Obj) -> None:
+    obj["status"]["cost"] = {"cents": 3}
+    obj["status"]["attempts"][-1]["zone"] = "b"
+
+
+async def test_a_finished_conversion_of_a_later_release_stays_finished(
+    later: FakeApi, nodes: FakeCluster, tmp_path: Path
+) -> None:
+    async with running(later, tmp_path / "a"):
+        for name in ("done", "odd"):
+            later.create(conversion_job(name))
+            await until_phase(later, name, "Succeeded")
+    later.mutate("conversionjobs", "done", by_later_release)
+    later.mutate("conversionjobs", "odd", lambda o: o["status"].update(outputSize="12Mi"))
+    before = {name: status_of(later, name) for name in ("done", "odd")}
+    made, mark = jobs_made(later), later.audit.mark()
+    async with running(later, tmp_path / "b", "op-b"):
+        later.create(conversion_job("next"))
+        await until_phase(later, "next", "Succeeded")
+    assert {name: status_of(later, name) for name in before} == before
+    assert jobs_made(later) == made + 1
+    patches = later.audit.writes(since=mark, resource="conversionjobs")
+    assert {request.name for request in patches} == {"next"}
+
+
+async def test_a_running_conversion_of_a_later_release_runs_to_its_end(
+    later: FakeApi, nodes: FakeCluster, tmp_path: Path
+) -> None:
+    """Fields of its spec and its status that are not known stay as they are."""
+    nodes.script("c", succeed(hold=True))
+    async with running(later, tmp_path / "a"):
+        later.create(conversion_job("c"))
+        await until_phase(later, "c", "Running")
+    later.mutate("conversionjobs", "c", by_later_release)
+    later.mutate("conversionjobs", "c", lambda o: o["spec"].update(watermark="w"))
+    async with running(later, tmp_path / "b", "op-b") as op:
+        await later.until(lambda: op.operator.health.ready)
+        nodes.finish("c")
+        await until_phase(later, "c", "Succeeded")
+    status = status_of(later, "c")
+    assert (status["cost"], status["attempts"][0]["zone"]) == ({"cents": 3}, "b")
+    assert len(status["attempts"]) == 1
+    check_all(later, limit=3)
+
+
+@pytest.mark.parametrize("change", [{"watermark": "w"}, {"conversionType": "video_to_gif"}])
+async def test_a_conversion_with_what_is_not_known_waits(
+    later: FakeApi, nodes: FakeCluster, tmp_path: Path, change: Obj
+) -> None:
+    async with running(later, tmp_path):
+        later.create(conversion_job("c", ttlSecondsAfterFinished=0, **change))
+        later.create(conversion_job("other"))
+        await until_phase(later, "other", "Succeeded")
+        await later.until(lambda: status_of(later, "c").get("reason") == "UnsupportedField")
+        status = status_of(later, "c")
+        assert status["phase"] == "Queued"
+        assert any(word in status["message"] for word in ("spec.watermark", "video_to_gif"))
+        assert jobs_made(later) == 1
+        later.patch("conversionjobs", "c", {"spec": {"cancel": True}})
+        await until_phase(later, "c", "Cancelled")
+
+
+async def test_a_retry_with_what_is_not_known_waits(
+    later: FakeApi, nodes: FakeCluster, tmp_path: Path
+) -> None:
+    nodes.script("c", fail(ExitReason.DISK_FULL, hold=True), succeed())
+    async with running(later, tmp_path):
+        later.create(conversion_job("c"))
+        await until_phase(later, "c", "Running")
+        later.mutate("conversionjobs", "c", lambda o: o["spec"].update(watermark="w"))
+        nodes.finish("c")
+        await later.until(lambda: status_of(later, "c").get("reason") == "UnsupportedField", 40)
+        assert len(status_of(later, "c")["attempts"]) == 1
+        later.mutate("conversionjobs", "c", lambda o: o["spec"].pop("watermark"))
+        await until_phase(later, "c", "Succeeded")
+
+
+async def test_a_status_that_cannot_be_read_is_left_alone(
+    later: FakeApi, nodes: FakeCluster, tmp_path: Path
+) -> None:
+    """It has a phase of a later release: whether the conversion has ended is not known."""
+    async with running(later, tmp_path / "a"):
+        later.create(conversion_job("c"))
+        await until_phase(later, "c", "Succeeded")
+    later.mutate("conversionjobs", "c", lambda o: o["status"].update(phase="Verifying"))
+    later.delete("jobs", status_of(later, "c")["jobName"])
+    admitted = {later.get("conversionjobs", "c")["metadata"]["uid"]: Admission(1, NAMESPACE)}
+    record = {ANNOTATION: format_admissions(admitted)}  # a former leader may have admitted it
+    later.mutate("leases", LEASE, lambda o: o["metadata"]["annotations"].update(record))
+    made, mark = jobs_made(later), later.audit.mark()
+    async with running(later, tmp_path / "b", "op-b") as op:
+        await later.until(lambda: warnings(later, "StatusUnreadable"))
+        for name in ("other", "last"):
+            later.create(conversion_job(name))
+            await until_phase(later, name, "Succeeded")
+        gauge = 'converter_stuck_conversions{cause="StatusUnreadable"}'
+        assert op.metric(gauge) == 1
+        await op.reconcile_all()
+        later.mutate("conversionjobs", "c", lambda o: o["metadata"].update(labels={"a": "b"}))
+        later.delete("conversionjobs", "c")
+        await later.until(lambda: op.metric(gauge) == 0)
+    (event,) = warnings(later, "StatusUnreadable")
+    assert event["involvedObject"]["name"] == "c"
+    assert "status.phase" in event["message"]
+    writes = later.audit.writes(since=mark, resource="conversionjobs", name="c")
+    assert writes == []
+    assert jobs_made(later) == made + 2
+
+
+async def test_a_status_that_cannot_be_written_is_told_once(
+    api: FakeApi,
+    cluster: FakeCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The object breaks a rule that the CRD did not have when it was stored."""
+    monkeypatch.setattr(problems, "REJECTIONS_BEFORE_REPORT", 2)
+    monkeypatch.setattr(worker, "REJECTED_RETRY_SECONDS", 0.5)
+    cluster.script("odd", succeed(hold=True))
+    status_writes: Obj = {"verb": "patch", "resource": "conversionjobs", "subresource": "status"}
+    async with running(api, tmp_path) as op:
+        gauge = 'converter_stuck_conversions{cause="StatusRejected"}'
+        with api.faults.status(422, "breaks a rule", name="odd", **status_writes):
+            api.create(conversion_job("odd"))
+            await api.until(lambda: op.metric(gauge) == 1)
+            api.create(conversion_job("other"))
+            await until_phase(api, "other", "Succeeded")
+            tried = api.audit.count(name="odd", **status_writes)
+            await api.until(lambda: api.audit.count(name="odd", **status_writes) > tried + 2)
+            (event,) = warnings(api, "StatusRejected")
+            assert "breaks a rule" in event["message"]
+            told = [r for r in caplog.records if "rejects the status" in r.getMessage()]
+            assert len(told) <= 2
+            api.patch("conversionjobs", "odd", {"spec": {"cancel": True}})
+            await api.until(lambda: not [p for p in api.objects("pods") if not is_terminal(p)])
+        await until_phase(api, "odd", "Cancelled")
+        assert op.metric(gauge) == 0
+    assert len(warnings(api, "StatusRejected")) == 1
