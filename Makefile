@@ -44,7 +44,7 @@ deploy: cluster images ## install the CRD, the operator and the HTTP API into th
 crds: tools ## generate the CRD and the reference pages from the code
 	@PYTHONPATH=operator:gateway:converter-module $(VENV)/python hack/generate.py .
 
-lint: tools ## run ruff, mypy --strict, import-linter and shellcheck
+lint: tools ## run ruff, mypy --strict, pyright, import-linter, deptry and shellcheck
 	@hack/lint
 
 unit: tools ## test pure functions, pages and manifests

@@ -10,20 +10,20 @@ with Client("http://my-network-converter-gateway.my-network-converter") as conve
 from mynetwork_converter.clients import AsyncClient, Client
 from mynetwork_converter.listener import Event
 from mynetwork_converter.protocol import (
-    ActiveJob,
     ContentStatus,
     ConverterError,
+    JobNotFound,
     JobStatus,
     Stats,
 )
 
 __all__ = [
-    "ActiveJob",
     "AsyncClient",
     "Client",
     "ContentStatus",
     "ConverterError",
     "Event",
+    "JobNotFound",
     "JobStatus",
     "Stats",
 ]

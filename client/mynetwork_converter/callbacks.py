@@ -1,12 +1,16 @@
 """Verifies that the converter sent a callback, and that the callback is recent.
 
+A callback can arrive more than once, with the same ``event["id"]``. Standard library only.
+
+from collections.abc import Mapping
+
 from mynetwork_converter import callbacks
 
-event = callbacks.verify(secret, request.headers, request.body)
-if event["type"].endswith(".succeeded"):
-    print(event["data"]["name"], event["data"]["outputFile"])
 
-A callback can arrive more than once, with the same ``event["id"]``. Standard library only.
+def receive(secret: bytes, headers: Mapping[str, str], body: bytes) -> None:
+    event = callbacks.verify(secret, headers, body)
+    if event["data"]["status"] == "completed":
+        print(event["data"]["name"], event["data"].get("outputFile"))
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
-from typing import Final, Required, TypedDict, cast
+from typing import Any, Final, Required, TypedDict, cast
 
 TOLERANCE_SECONDS: Final = 300.0
 """Maximum difference between the time of a callback and the clock of this machine."""
@@ -117,9 +121,9 @@ def _key(secret: str | bytes) -> bytes:
 
 def _parse(body: bytes, message_id: str) -> Event:
     try:
-        event = json.loads(body)
+        event = cast("object", json.loads(body))
     except ValueError as error:
         raise CallbackError("the body is not JSON") from error
-    if not isinstance(event, dict) or event.get("id") != message_id:
+    if not isinstance(event, dict) or cast("dict[str, Any]", event).get("id") != message_id:
         raise CallbackError("the body is not an event with this id")
     return cast("Event", event)

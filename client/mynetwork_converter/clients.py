@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
-import httpx
+import httpx2
+from tenacity import AsyncRetrying, Retrying
 
 from mynetwork_converter import protocol
 from mynetwork_converter.listener import STREAM_TIMEOUT, Event, Listener
 from mynetwork_converter.protocol import (
-    ActiveJob,
     Call,
     ContentStatus,
     ConverterError,
+    JobNotFound,
     JobStatus,
+    Retry,
     Stats,
 )
 
 # The server may take MAX_WAIT_SECONDS to respond to a status call.
-_TIMEOUT: Final = httpx.Timeout(10.0, read=protocol.MAX_WAIT_SECONDS + 15)
+_TIMEOUT: Final = httpx2.Timeout(10.0, read=protocol.MAX_WAIT_SECONDS + 15)
 _TRIES: Final = 5
 
 
@@ -42,10 +44,10 @@ class Client:
         token_file: Path | None = None,
         namespace: str | None = None,
         tries: int = _TRIES,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._token_file, self._namespace, self._tries = token_file, namespace, tries
-        self._http = httpx.Client(base_url=base_url, timeout=_TIMEOUT, transport=transport)
+        self._http = httpx2.Client(base_url=base_url, timeout=_TIMEOUT, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -82,17 +84,17 @@ class Client:
         )
         return str(self._send(call)["job_id"])
 
-    def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
+    def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus | JobNotFound:
         """The status of a conversion. Waits for its end up to ``wait`` seconds, maximum 60."""
-        return cast("JobStatus", self._send(protocol.status(job_id, wait)))
+        return cast("JobStatus | JobNotFound", self._send(protocol.status(job_id, wait)))
 
     def cancel_job(self, job_id: str) -> bool:
         """Request the cancellation. Returns False if the conversion is unknown or has ended."""
         return "message" in self._send(protocol.cancel(job_id))
 
-    def get_active_jobs(self) -> list[ActiveJob]:
+    def get_active_jobs(self) -> list[JobStatus]:
         """All conversions that have not ended, including waiting ones."""
-        return cast("list[ActiveJob]", self._send(protocol.ACTIVE)["active_jobs"])
+        return cast("list[JobStatus]", self._send(protocol.ACTIVE)["active_jobs"])
 
     def get_stats(self) -> Stats:
         """Settings of the operator, and counts of conversions."""
@@ -104,14 +106,18 @@ class Client:
         content_type: str,
         file_path: str,
         retry_failed: bool = False,
+        *,
+        retry: Collection[Retry] = (),
     ) -> ContentStatus:
         """Start the conversions that an upload needs, such as a preview and a thumbnail.
 
         ``content_type`` is a MIME type, or video, audio or image. It is safe to repeat the call: it
-        returns the same conversions and starts missing ones. It starts failed conversions again
-        only with ``retry_failed``. The response contains the paths of the outputs.
+        returns the same conversions and starts missing ones. It starts failed and cancelled
+        conversions again only if ``retry`` names them; ``retry_failed=True`` is the same as
+        ``retry=["failed"]``. The response contains the paths of the outputs.
         """
-        call = protocol.submit_content(content_id, content_type, file_path, retry_failed)
+        phases: list[Retry] = [*retry, *(("failed",) if retry_failed else ())]
+        call = protocol.submit_content(content_id, content_type, file_path, phases)
         return cast("ContentStatus", self._send(call))
 
     def get_content(self, content_id: str | int) -> ContentStatus:
@@ -134,36 +140,31 @@ class Client:
             response, failure = None, ""
             try:
                 call = listener.next_call()
-                request = protocol.httpx_arguments(call, self._token_file, self._namespace)
+                request = protocol.request_arguments(call, self._token_file, self._namespace)
                 with self._http.stream(**request, timeout=STREAM_TIMEOUT) as stream:
                     if stream.is_success:
-                        for chunk in stream.iter_bytes():
-                            yield from listener.receive(chunk)
+                        for block in httpx2.EventSource(stream):
+                            if event := listener.receive(block):
+                                yield event
                             if listener.ended:
                                 return
                     else:
                         stream.read()
                     response = stream
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 failure = f"the event stream broke: {error!r}"
             time.sleep(listener.reconnect_delay(response, failure))
 
     def _send(self, call: Call) -> dict[str, Any]:
-        attempt = 0
-        while True:
-            attempt += 1
-            response, failure = None, ""
-            try:
-                request = protocol.httpx_arguments(call, self._token_file, self._namespace)
-                response = self._http.request(**request)
-            except httpx.TransportError as error:
-                failure = f"{call.method} {call.path}: {error!r}"
-            pause = protocol.retry_delay(attempt, response)
-            if pause is None or attempt >= self._tries:
-                if response is None:
-                    raise ConverterError(failure)
-                return protocol.parse_response(call, response)
-            time.sleep(pause)
+        try:
+            response = Retrying(**protocol.retry_options(self._tries))(self._request, call)
+        except httpx2.TransportError as error:
+            raise ConverterError(f"{call.method} {call.path}: {error!r}") from error
+        return protocol.parse_response(call, response)
+
+    def _request(self, call: Call) -> httpx2.Response:
+        arguments = protocol.request_arguments(call, self._token_file, self._namespace)
+        return self._http.request(**arguments)
 
 
 class AsyncClient:
@@ -176,10 +177,10 @@ class AsyncClient:
         token_file: Path | None = None,
         namespace: str | None = None,
         tries: int = _TRIES,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._token_file, self._namespace, self._tries = token_file, namespace, tries
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=_TIMEOUT, transport=transport)
+        self._http = httpx2.AsyncClient(base_url=base_url, timeout=_TIMEOUT, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,17 +217,17 @@ class AsyncClient:
         )
         return str((await self._send(call))["job_id"])
 
-    async def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus:
+    async def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus | JobNotFound:
         """The status of a conversion. Waits for its end up to ``wait`` seconds, maximum 60."""
-        return cast("JobStatus", await self._send(protocol.status(job_id, wait)))
+        return cast("JobStatus | JobNotFound", await self._send(protocol.status(job_id, wait)))
 
     async def cancel_job(self, job_id: str) -> bool:
         """Request the cancellation. Returns False if the conversion is unknown or has ended."""
         return "message" in await self._send(protocol.cancel(job_id))
 
-    async def get_active_jobs(self) -> list[ActiveJob]:
+    async def get_active_jobs(self) -> list[JobStatus]:
         """All conversions that have not ended, including waiting ones."""
-        return cast("list[ActiveJob]", (await self._send(protocol.ACTIVE))["active_jobs"])
+        return cast("list[JobStatus]", (await self._send(protocol.ACTIVE))["active_jobs"])
 
     async def get_stats(self) -> Stats:
         """Settings of the operator, and counts of conversions."""
@@ -238,14 +239,18 @@ class AsyncClient:
         content_type: str,
         file_path: str,
         retry_failed: bool = False,
+        *,
+        retry: Collection[Retry] = (),
     ) -> ContentStatus:
         """Start the conversions that an upload needs, such as a preview and a thumbnail.
 
         ``content_type`` is a MIME type, or video, audio or image. It is safe to repeat the call: it
-        returns the same conversions and starts missing ones. It starts failed conversions again
-        only with ``retry_failed``. The response contains the paths of the outputs.
+        returns the same conversions and starts missing ones. It starts failed and cancelled
+        conversions again only if ``retry`` names them; ``retry_failed=True`` is the same as
+        ``retry=["failed"]``. The response contains the paths of the outputs.
         """
-        call = protocol.submit_content(content_id, content_type, file_path, retry_failed)
+        phases: list[Retry] = [*retry, *(("failed",) if retry_failed else ())]
+        call = protocol.submit_content(content_id, content_type, file_path, phases)
         return cast("ContentStatus", await self._send(call))
 
     async def get_content(self, content_id: str | int) -> ContentStatus:
@@ -268,34 +273,29 @@ class AsyncClient:
             response, failure = None, ""
             try:
                 call = listener.next_call()
-                request = protocol.httpx_arguments(call, self._token_file, self._namespace)
+                request = protocol.request_arguments(call, self._token_file, self._namespace)
                 async with self._http.stream(**request, timeout=STREAM_TIMEOUT) as stream:
                     if stream.is_success:
-                        async for chunk in stream.aiter_bytes():
-                            for event in listener.receive(chunk):
+                        async for block in httpx2.EventSource(stream):
+                            if event := listener.receive(block):
                                 yield event
                             if listener.ended:
                                 return
                     else:
                         await stream.aread()
                     response = stream
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 failure = f"the event stream broke: {error!r}"
             await asyncio.sleep(listener.reconnect_delay(response, failure))
 
     async def _send(self, call: Call) -> dict[str, Any]:
-        attempt = 0
-        while True:
-            attempt += 1
-            response, failure = None, ""
-            try:
-                request = protocol.httpx_arguments(call, self._token_file, self._namespace)
-                response = await self._http.request(**request)
-            except httpx.TransportError as error:
-                failure = f"{call.method} {call.path}: {error!r}"
-            pause = protocol.retry_delay(attempt, response)
-            if pause is None or attempt >= self._tries:
-                if response is None:
-                    raise ConverterError(failure)
-                return protocol.parse_response(call, response)
-            await asyncio.sleep(pause)
+        retrying = AsyncRetrying(**protocol.retry_options(self._tries))
+        try:
+            response: httpx2.Response = await retrying(self._request, call)
+        except httpx2.TransportError as error:
+            raise ConverterError(f"{call.method} {call.path}: {error!r}") from error
+        return protocol.parse_response(call, response)
+
+    async def _request(self, call: Call) -> httpx2.Response:
+        arguments = protocol.request_arguments(call, self._token_file, self._namespace)
+        return await self._http.request(**arguments)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 from urllib.parse import quote
 
-import httpx
+import httpx2
+from tenacity import RetryCallState, retry_if_exception_type, retry_if_result, stop_after_attempt
 
 BASE: Final = "/api/v1/converter"
 CONTENT: Final = "/api/v1/content"
@@ -29,53 +30,63 @@ class ConverterError(Exception):
         self.code = code
 
 
-class ActiveJob(TypedDict, total=False):
-    """An unfinished conversion. Times are naive UTC in ISO format."""
-
-    job_id: str
-    status: str
-    conversion_type: str
-    start_time: str
-    duration_seconds: float
-    input_file: str
-    output_file: str
-    phase: str
-    progress: int
-    queue_position: int
-    eta_seconds: int
-    reason: str
+Status = Literal["running", "completed", "failed", "cancelled"]
+Phase = Literal["Queued", "Starting", "Running", "Succeeded", "Failed", "Cancelled"]
+Retry = Literal["failed", "cancelled"]
 
 
-class JobStatus(ActiveJob, total=False):
-    """``status`` is running, completed, failed, cancelled or not_found. Sizes are in bytes."""
+class JobStatus(TypedDict):
+    """A conversion. Times are naive UTC in ISO format, sizes are in bytes.
 
-    end_time: str
-    output_size: int
-    error: str
-    logs: str
-
-
-class ContentStatus(TypedDict, total=False):
-    """``status`` is running, completed, failed, cancelled, incomplete, nothing_to_do or not_found.
-
-    With not_found, ``error`` is present and ``conversions`` is absent.
+    The API leaves out a field that has no value, such as ``output_size`` before the end.
     """
 
-    content_id: str
-    status: str
-    message: str
-    conversions: list[JobStatus]
+    job_id: str
+    status: Status
+    conversion_type: str
+    start_time: str
+    input_file: str
+    output_file: str
+    phase: Phase
+    progress: NotRequired[int]
+    eta_seconds: NotRequired[int]
+    queue_position: NotRequired[int]
+    duration_seconds: NotRequired[float]
+    reason: NotRequired[str]
+    end_time: NotRequired[str]
+    output_size: NotRequired[int]
+    warnings: NotRequired[list[str]]
+    error: NotRequired[str]
+    logs: NotRequired[str]
+
+
+class JobNotFound(TypedDict):
+    """No ConversionJob has this job id."""
+
+    status: Literal["not_found"]
     error: str
 
 
-class Stats(TypedDict, total=False):
+class ContentStatus(TypedDict):
+    """The conversions of an upload. With the status not_found, only ``error`` is present."""
+
+    content_id: str
+    status: Literal[
+        "running", "completed", "failed", "cancelled", "incomplete", "nothing_to_do", "not_found"
+    ]
+    message: NotRequired[str]
+    conversions: NotRequired[list[JobStatus]]
+    error: NotRequired[str]
+
+
+class Stats(TypedDict):
     """Settings, and counts over the existing ConversionJobs. ``success_rate`` is 0 to 1."""
 
     max_parallel_jobs: int
-    active_jobs_count: int
     docker_sock_path: None
     converter_image: str
     supported_conversions: list[str]
+    active_jobs_count: int
     queued_jobs_count: int
     total_jobs: int
     successful_jobs: int
@@ -94,8 +105,10 @@ class Call:
     method: str
     path: str
     body: Mapping[str, Any] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, float | str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    params: Mapping[str, float | str | list[str]] = field(
+        default_factory=dict[str, float | str | list[str]]
+    )
     accepts: frozenset[int] = frozenset()
 
 
@@ -136,11 +149,11 @@ STATS: Final = Call("GET", f"{BASE}/stats")
 
 
 def submit_content(
-    content_id: str | int, content_type: str, file_path: str, retry_failed: bool
+    content_id: str | int, content_type: str, file_path: str, retry: Collection[Retry]
 ) -> Call:
-    """Start the missing conversions of an upload."""
+    """Start the missing conversions of an upload, and those that ended in a status of ``retry``."""
     body = {"content_id": content_id, "content_type": content_type, "file_path": file_path}
-    return Call("POST", CONTENT, body, params={"retry": "failed"} if retry_failed else {})
+    return Call("POST", CONTENT, body, params={"retry": sorted(set(retry))} if retry else {})
 
 
 def content(content_id: str | int) -> Call:
@@ -148,8 +161,8 @@ def content(content_id: str | int) -> Call:
     return Call("GET", f"{CONTENT}/{quote(str(content_id), safe='')}")
 
 
-def httpx_arguments(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
-    """The arguments for httpx. Reads the token each time, because the kubelet rotates it."""
+def request_arguments(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
+    """The arguments for httpx2. Reads the token each time, because the kubelet rotates it."""
     headers = dict(call.headers)
     if token_file is not None:
         headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
@@ -164,12 +177,25 @@ def httpx_arguments(call: Call, token_file: Path | None, namespace: str | None) 
     }
 
 
-def retry_delay(attempt: int, response: httpx.Response | None) -> float | None:
+def retry_options(tries: int) -> dict[str, Any]:
+    """How tenacity repeats a request: up to ``tries`` times in all.
+
+    The last response or error is the result.
+    """
+    return {
+        "retry": retry_if_exception_type(httpx2.TransportError) | retry_if_result(_is_busy),
+        "stop": stop_after_attempt(tries),
+        "wait": _delay,
+        "retry_error_callback": _last_result,
+    }
+
+
+def retry_delay(attempt: int, response: httpx2.Response | None) -> float | None:
     """Seconds to wait before the next try, at least Retry-After. None: do not retry.
 
     ``attempt`` is the number of tries so far. ``response`` is None if the connection failed.
     """
-    if response is not None and response.status_code not in _RETRIED:
+    if response is not None and not _is_busy(response):
         return None
     delay = min(_FIRST_DELAY_SECONDS * 2.0 ** (attempt - 1), _LONGEST_DELAY_SECONDS)
     requested = response.headers.get("Retry-After", "") if response is not None else ""
@@ -180,10 +206,26 @@ def retry_delay(attempt: int, response: httpx.Response | None) -> float | None:
     )
 
 
-def parse_response(call: Call, response: httpx.Response) -> dict[str, Any]:
+def _is_busy(response: httpx2.Response) -> bool:
+    return response.status_code in _RETRIED
+
+
+def _delay(state: RetryCallState) -> float:
+    outcome = state.outcome
+    response = None if outcome is None or outcome.failed else outcome.result()
+    return retry_delay(state.attempt_number, response) or 0.0
+
+
+def _last_result(state: RetryCallState) -> httpx2.Response:
+    assert state.outcome is not None  # noqa: S101  it is called after an attempt
+    response: httpx2.Response = state.outcome.result()
+    return response
+
+
+def parse_response(call: Call, response: httpx2.Response) -> dict[str, Any]:
     """The JSON object of a response. Raises ConverterError, with the API's message if any."""
     try:
-        body = response.json()
+        body = cast("object", response.json())
     except ValueError:
         body = None
     if not isinstance(body, dict):
@@ -191,6 +233,7 @@ def parse_response(call: Call, response: httpx.Response) -> dict[str, Any]:
             f"{call.method} {call.path}: {response.status_code}, no JSON object",
             response.status_code,
         )
+    fields = cast("dict[str, Any]", body)
     if response.is_error and response.status_code not in call.accepts:
-        raise ConverterError(str(body.get("error", response.reason_phrase)), response.status_code)
-    return cast("dict[str, Any]", body)
+        raise ConverterError(str(fields.get("error", response.reason_phrase)), response.status_code)
+    return fields

@@ -3,9 +3,8 @@
 The CRD's schema and rules, the checks of the HTTP API and :func:`parse` are derived from GRAMMAR.
 The operator imports this module too, so it does no I/O and imports the standard library only.
 
-The converter also accepts a few spellings that are natural in JSON, but that the CRD and the HTTP
-API refuse: a number without its unit (``720``, ``192``) and seconds with decimals (``1.5``).
-``null`` is the same as absent.
+The converter and the HTTP API also accept seconds with decimals as a number (``1.5``). The CRD
+cannot: Kubernetes has integers and strings only. ``null`` is the same as absent.
 """
 
 from __future__ import annotations
@@ -102,16 +101,20 @@ class Words(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """One of a few numbers, with their unit."""
+    """One of a few numbers, with or without their unit."""
 
     numbers: tuple[int, ...]
     unit: str
-    integers: None = None
 
     @property
     def pattern(self) -> str:
-        """``^(32|40)k$``."""
-        return f"^({'|'.join(map(str, self.numbers))}){self.unit}$"
+        """``^(32|40)k?$``."""
+        return f"^({'|'.join(map(str, self.numbers))}){self.unit}?$"
+
+    @property
+    def integers(self) -> tuple[int, int]:
+        """The smallest and the largest number. Not all numbers between them are allowed."""
+        return min(self.numbers), max(self.numbers)
 
     @property
     def must_be(self) -> str:
@@ -119,7 +122,7 @@ class Choices(NamedTuple):
         return in_words([f"{number}{self.unit}" for number in self.numbers])
 
     def read(self, value: object) -> int | None:
-        """The number. Only the converter accepts it without the unit, as string or number."""
+        """The number."""
         text = str(value) if _is_integer(value) else value
         numbers = {f"{number}": number for number in self.numbers}
         return numbers.get(text.removesuffix(self.unit)) if isinstance(text, str) else None
@@ -149,7 +152,7 @@ class Size(NamedTuple):
     @property
     def must_be(self) -> str:
         """The bounds in words."""
-        return f"WIDTHxHEIGHT with sides of 1 to {self.max_side} pixels"
+        return f"WIDTHxHEIGHT, such as 800x600, with sides of 1 to {self.max_side} pixels"
 
     def read(self, value: object) -> tuple[int, int] | None:
         """Width and height."""
@@ -178,10 +181,13 @@ class Time(NamedTuple):
     def must_be(self) -> str:
         """The bounds in words."""
         least = "from 0 to" if self.allows_zero else "more than 0 and at most"
-        return f'seconds (90 or "1.5") or "HH:MM:SS.mmm", {least} {self.max_seconds} seconds'
+        return (
+            f'seconds (90 or "1.5") or "HH:MM:SS.mmm" (such as "00:01:30"), {least} '
+            f"{self.max_seconds} seconds"
+        )
 
     def read(self, value: object) -> float | None:
-        """Seconds. Only the converter accepts a number with decimals."""
+        """Seconds. The CRD does not allow a number with decimals."""
         if isinstance(value, str):
             seconds = self._parse(value)
         else:

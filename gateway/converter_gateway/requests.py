@@ -63,7 +63,7 @@ def parse_convert(raw: bytes, mappings: tuple[PathMapping, ...]) -> Submission:
     fields = paths | {
         "conversion_type": data["conversion_type"],
         # PHP, for example, encodes an empty object as [].
-        "options": None if options in ({}, []) else options,
+        "options": None if options in ({}, []) else _as_strings(options),
         "overwrite": data.get("overwrite"),
         "notify": read_callback(data.get("callback_url")),
     }
@@ -73,6 +73,20 @@ def parse_convert(raw: bytes, mappings: tuple[PathMapping, ...]) -> Submission:
         raise ApiError(400, _explain(error, data["conversion_type"])) from None
     check_spec(spec)
     return Submission(spec, data["input_file"], data["output_file"])
+
+
+def _as_strings(options: object) -> object:
+    """Options with each number that has decimals as a string. A ConversionJob cannot hold it."""
+    if not isinstance(options, dict):
+        return options
+    return {
+        name: f"{value:.6f}".rstrip("0").removesuffix(".") if _has_decimals(value) else value
+        for name, value in options.items()
+    }
+
+
+def _has_decimals(value: object) -> bool:
+    return isinstance(value, float) and not value.is_integer()
 
 
 def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from converter_gateway.errors import ApiError
 from converter_gateway.requests import check_spec
 from converter_gateway.settings import GatewaySettings
 from media_converter.contract import ConversionType
+from media_converter.options import GRAMMAR
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,16 @@ def parse_rules(text: str) -> ContentRules:
         return ContentRules.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise RulesError(f"{_where(first['loc'], data)}: {first['msg']}") from error
+        location = first["loc"]
+        # For an option with two types, pydantic appends the type to the location.
+        path = location[: location.index("options") + 2] if "options" in location else location
+        problem = _must_be(str(path[-1])) if path != location else ""
+        raise RulesError(f"{_where(path, data)}: {problem or first['msg']}") from error
+
+
+def _must_be(option: str) -> str:
+    """What an option of any conversion type must be, in words."""
+    return "must be " + " or ".join(row.kind.must_be for row in GRAMMAR if row.name == option)
 
 
 def _where(location: tuple[int | str, ...], data: Any) -> str:

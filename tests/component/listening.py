@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 
 from conversion_operator.cluster.conversions import ConversionClient
 from converter_gateway.app import create_app

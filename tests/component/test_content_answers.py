@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from conversion_operator.api.names import CONTENT_INPUT_LABEL, CONTENT_LABEL, CONTENT_OUTPUT_LABEL

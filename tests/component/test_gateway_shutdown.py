@@ -9,7 +9,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import yaml
 
 from converter_gateway.server import GRACEFUL_SECONDS, limit_stalls

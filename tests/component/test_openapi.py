@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
+import httpx2 as httpx
 import hypothesis
 import jsonschema
 import pytest

@@ -275,8 +275,8 @@ async def test_unknown_fields_are_pruned_or_rejected(http: ApiClient) -> None:
         ({"priority": 101}, "spec.priority"),
         ({"priority": "5"}, "spec.priority"),
         ({"priority": None}, "spec.priority"),
-        ({"options": {"resolution": "720p\n"}}, "spec.options.resolution"),
-        ({"options": {"quality": 0}}, "spec.options.quality"),
+        ({"options": {"resolution": True}}, "spec.options.resolution"),
+        ({"options": {"quality": "9" * 21}}, "spec.options.quality"),
         ({"inputFile": ""}, "spec.inputFile"),
     ],
 )

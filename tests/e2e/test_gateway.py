@@ -27,13 +27,13 @@ GUIDE: Final = python_blocks((ROOT / "docs/migrating.md").read_text(encoding="ut
 
 # One GET with a token from a file, or without; prints the status code, or 0 if nobody answers.
 ASK: Final = """
-import sys, httpx
+import sys, httpx2
 url, *rest = sys.argv[1:]
 headers = {"Authorization": "Bearer " + open(rest[0]).read()} if rest else {}
 headers |= {"X-Namespace": rest[1]} if len(rest) > 1 else {}
 try:
-    print(httpx.get(url, headers=headers, timeout=5).status_code)
-except httpx.TransportError:
+    print(httpx2.get(url, headers=headers, timeout=5).status_code)
+except httpx2.TransportError:
     print(0)
 """
 ACTIVE: Final = f"{BASE_URL}/api/v1/converter/active"

@@ -12,7 +12,7 @@ import yaml
 from tests.e2e.support.commands import ROOT, Kubectl, Result
 from tests.e2e.support.conversions import NAMESPACE, Conversion, Conversions, manifest
 from tests.e2e.support.watches import Watches
-from tests.support.option_values import CASES, CONVERTER_ONLY
+from tests.support.option_values import CASES, DECIMALS
 
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
@@ -34,7 +34,10 @@ def rejection(kubectl: Kubectl, body: Any) -> str:
         (VIDEO, {"inputFile": "a/../../b.mov"}, "inputFile must not contain . or .."),
         (VIDEO, {"outputFile": "output/./a.mp4"}, "outputFile must not contain . or .."),
         (VIDEO, {"inputFile": "input/"}, "spec.inputFile"),
-        (VIDEO, {"inputFile": "a//b.mov"}, "spec.inputFile"),
+        (VIDEO, {"inputFile": "a//b.mov"}, "inputFile must be the path of a file without empty"),
+        (VIDEO, {"inputFile": "a\x00b"}, "inputFile must be the path of a file without empty"),
+        (VIDEO, {"options": {"resolution": 1081}}, "options.resolution must be 240p, 360p"),
+        (IMAGE, {"options": {"size": 800}}, "options.size must be WIDTHxHEIGHT, such as 800x600"),
         (VIDEO, {"inputFile": ""}, "spec.inputFile"),
         (VIDEO, {"inputFile": "a" * 1025}, "spec.inputFile: Too long"),
         (VIDEO, {"inputFile": "a\nPhase: Failed.mov"}, "inputFile must not contain control"),
@@ -117,7 +120,7 @@ def test_a_valid_manifest_is_accepted(kubectl: Kubectl, kind: str, options: dict
 
 def test_every_option_at_its_bounds(kubectl: Kubectl) -> None:
     """The rules as a real API server evaluates them; the unit tests have an evaluator instead."""
-    cases = {f"case-{i}": case for i, case in enumerate((*CASES, *CONVERTER_ONLY))}
+    cases = {f"case-{i}": case for i, case in enumerate((*CASES, *DECIMALS))}
     items = [case.manifest(name, NAMESPACE) for name, case in cases.items()]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     # Without kubectl's own validation: it rejects the whole list because of one wrong type.

@@ -65,18 +65,21 @@ _NOT_PERCENTS: Final = (
     *("low", "medium", "high", "0x1", "1_0"),
 )
 _NOT_WORDS: Final = (0, 1, 50, "1", "50", "100", "Low", "HIGH", "lower", "lo", "best", "low|high")
-_RESOLUTIONS: Final = ("240p", "360p", "480p", "720p", "1080p", "1440p", "2160p")
+_RESOLUTIONS: Final = (
+    *("240p", "360p", "480p", "720p", "1080p", "1440p", "2160p"),
+    *(240, 360, 480, 720, 1080, 1440, 2160, "240", "720", "2160"),
+)
 _NOT_RESOLUTIONS: Final = (
     *("239p", "241p", "0p", "p", "2161p", "4320p", "0720p", "720P", "720pp", "+720p", "-720p"),
-    *("720.0p", "720k"),
+    *("720.0p", "720k", 0, -720, 239, 241, 721, 2161, 10**18, "721", "0720", "720.0"),
 )
 _BITRATES: Final = (
     *("32k", "40k", "48k", "56k", "64k", "80k", "96k", "112k", "128k", "160k", "192k", "224k"),
-    *("256k", "320k"),
+    *("256k", "320k", 32, 128, 320, "32", "192", "320"),
 )
 _NOT_BITRATES: Final = (
     *("8k", "31k", "33k", "100k", "319k", "321k", "384k", "k", "0k", "032k", "128K", "128kk"),
-    *("+128k", "-128k", "128.0k", "128p"),
+    *("+128k", "-128k", "128.0k", "128p", 0, -128, 31, 33, 100, 321, 10**18, "100", "0128"),
 )
 
 _OPTIONS: Final = (
@@ -90,19 +93,16 @@ _OPTIONS: Final = (
     ("time", (THUMBNAIL,), (*_TIMES, *_ZEROS), _NOT_TIMES),
 )
 
-CONVERTER_ONLY: Final = tuple(
-    Case(kind, option, value, accepted=False)
-    for option, kinds, values in (
-        ("resolution", (VIDEO,), (720, "720")),
-        ("bitrate", (AUDIO,), (192, "192")),
-        ("start", (VIDEO, AUDIO), (1.5,)),
-        ("duration", (VIDEO, AUDIO), (1.5,)),
-        ("time", (THUMBNAIL,), (1.5,)),
+DECIMALS: Final = tuple(
+    Case(kind, option, 1.5, accepted=False)
+    for option, kinds in (
+        ("start", (VIDEO, AUDIO)),
+        ("duration", (VIDEO, AUDIO)),
+        ("time", (THUMBNAIL,)),
     )
     for kind in kinds
-    for value in values
 )
-"""Rejected, except by the converter alone."""
+"""Rejected by the CRD alone: Kubernetes has no numbers with decimals."""
 
 
 def _disguised(good: str) -> tuple[str, ...]:

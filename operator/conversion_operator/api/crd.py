@@ -80,9 +80,27 @@ def _convert_union(node: dict[str, Any], definitions: dict[str, Any]) -> dict[st
     return {"x-kubernetes-int-or-string": True} | merged | rest
 
 
+def _leave_to_rules(node: dict[str, Any]) -> None:
+    """Remove what a rule of validation.py says in words: patterns, and bounds of int-or-string.
+
+    The API server would report a pattern as a regular expression, beside the message of the rule.
+    """
+    node.pop("pattern", None)
+    if node.get("x-kubernetes-int-or-string"):
+        for bound in ("minimum", "maximum"):
+            node.pop(bound, None)
+    for child in node.get("properties", {}).values():
+        _leave_to_rules(child)
+
+
 def build_crd() -> dict[str, Any]:
     """The CustomResourceDefinition as a dictionary."""
     spec = structural_schema(ConversionJobSpec)
+    _leave_to_rules(spec)
+    for option in spec["properties"]["options"]["properties"].values():
+        # After an error about a type, the API server checks no rule, so nothing says what to write.
+        option.pop("type", None)
+        option["x-kubernetes-int-or-string"] = True
     spec["x-kubernetes-validations"] = [rule.to_json() for rule in spec_rules()]
     status = structural_schema(ConversionJobStatus)
     status["properties"]["conditions"] |= {

@@ -75,6 +75,8 @@ def _strings(name: str) -> StringConstraints:
     return StringConstraints(max_length=MAX_LENGTH, pattern="|".join(patterns))
 
 
+Resolution = Annotated[int, _integers("resolution")] | Annotated[str, _strings("resolution")]
+Bitrate = Annotated[int, _integers("bitrate")] | Annotated[str, _strings("bitrate")]
 Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
 Start = Annotated[int, _integers("start")] | Annotated[str, _strings("start")]
 Duration = Annotated[int, _integers("duration")] | Annotated[str, _strings("duration")]
@@ -110,26 +112,26 @@ class ConversionOptions(ApiModel):
 
     quality: Quality | None = None
     """Quality of the output. A higher quality makes a larger file. Allowed: low, medium or high for
-    video_to_mp4; 1 to 100 for image_resize and extract_thumbnail. Default: medium for video_to_mp4,
-    85 for image_resize, 94 for extract_thumbnail.
+    video_to_mp4; 1 to 100, as a number or a string, for image_resize and extract_thumbnail.
+    Default: medium for video_to_mp4, 85 for image_resize, 94 for extract_thumbnail.
     """
-    resolution: Annotated[str, _strings("resolution")] | None = None
+    resolution: Resolution | None = None
     """Maximum length of the short side of the output, for video_to_mp4. A smaller video is not
-    enlarged. Allowed: 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p. Default: the size of the
-    input.
+    enlarged. Allowed: 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p, or the number without p.
+    Default: the size of the input.
     """
-    bitrate: Annotated[str, _strings("bitrate")] | None = None
+    bitrate: Bitrate | None = None
     """Bit rate of the output, for audio_to_mp3. Allowed: 32k, 40k, 48k, 56k, 64k, 80k, 96k, 112k,
-    128k, 160k, 192k, 224k, 256k or 320k. Default: 192k.
+    128k, 160k, 192k, 224k, 256k or 320k, or the number without k. Default: 192k.
     """
     start: Start | None = None
     """Start of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: 0 to 604800
-    seconds, written as 90, "1.5" or HH:MM:SS.mmm. Default: 0.
+    seconds, as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm"). Default: 0.
     """
     duration: Duration | None = None
     """Length of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: more than 0
-    and up to 604800 seconds, written as 90, "1.5" or HH:MM:SS.mmm. Default: up to the end of the
-    input.
+    and up to 604800 seconds, as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm").
+    Default: up to the end of the input.
     """
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
@@ -138,11 +140,11 @@ class ConversionOptions(ApiModel):
     """
     time: Time | None = None
     """Time of the frame in the video, for extract_thumbnail. Allowed: 0 to 604800 seconds,
-    written as 90, "1.5" or HH:MM:SS.mmm. Default: 1 second, or the middle of a shorter video. If
-    that frame is black, another frame is used.
+    as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm"). Default: 1 second, or the
+    middle of a shorter video. If that frame is black, another frame is used.
     """
 
-    @field_validator("quality", "start", "duration", "time", mode="before")
+    @field_validator("quality", "resolution", "bitrate", "start", "duration", "time", mode="before")
     @classmethod
     def _read_whole(cls, value: object) -> object:
         """JSON does not tell 90.0 from 90. The API server does, so it gets 90."""
@@ -153,9 +155,9 @@ class ResourceList(ApiModel):
     """CPU and memory as Kubernetes quantities."""
 
     cpu: Quantity | None = None
-    """CPUs, for example 500m or 1."""
+    """CPUs, as a whole number (2) or a string ("500m" or "1.5")."""
     memory: Quantity | None = None
-    """Memory, for example 256Mi or 1Gi."""
+    """Memory, as a string ("256Mi" or "1Gi") or a whole number of bytes."""
 
 
 class Resources(ApiModel):

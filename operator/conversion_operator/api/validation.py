@@ -1,7 +1,9 @@
 """CEL rules of the CRD: what the API server rejects at ``kubectl apply``, and its messages.
 
-Each rule on an optional field starts with has(). The immutability rules are on the spec as a
-whole, because the API server skips a rule on an optional field when the field is added or removed.
+The schema of the spec has no patterns: the API server would report them as regular expressions. The
+rules here say the same in words. Each rule on an optional field starts with has(). The immutability
+rules are on the spec as a whole, because the API server skips a rule on an optional field when the
+field is added or removed.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from conversion_operator.api.spec import PATH_PATTERN, URL_PATTERN
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
     GRAMMAR,
     NO_FORBIDDEN_CHARACTERS,
+    Choices,
     Option,
     Size,
     Time,
@@ -97,7 +101,19 @@ def _cel_list(items: Iterable[str]) -> str:
     return "[" + ", ".join(f"'{item}'" for item in items) + "]"
 
 
+def _cel_string(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\") + "'"
+
+
 def _path_rules() -> list[ValidationRule]:
+    plain = [
+        ValidationRule(
+            f"self.{name}.matches({_cel_string(PATH_PATTERN)})",
+            f"{name} must be the path of a file without empty folders, such as input/holiday.mov",
+            f".{name}",
+        )
+        for name in ("inputFile", "outputFile")
+    ]
     rules = [
         ValidationRule(
             f"!self.{name}.split('/').exists(part, part == '..' || part == '.')",
@@ -121,7 +137,7 @@ def _path_rules() -> list[ValidationRule]:
         "outputFile must not be the inputFile; the input is never changed",
         ".outputFile",
     )
-    return [*rules, *readable, same]
+    return [*plain, *rules, *readable, same]
 
 
 def _forbidden_characters() -> str:
@@ -189,6 +205,8 @@ def _cel_check(option: Option) -> str:
         check += "" if kind.allows_zero else f" && {value}.matches('[1-9]')"
     if kind.integers is None:
         return f"type({value}) == string && {check}"
+    if isinstance(kind, Choices):
+        return f"(type({value}) == int ? {value} in {list(kind.numbers)} : {check})"
     low, high = kind.integers
     return f"(type({value}) == int ? {value} >= {low} && {value} <= {high} : {check})"
 
@@ -214,7 +232,8 @@ def _resource_rules() -> list[ValidationRule]:
     return [
         ValidationRule(
             f"!has(self.resources) || !has(self.resources.{kind}) || "
-            f"!has(self.resources.{kind}.{name}) || (type({value}) == int ? {value} < {most} : "
+            f"!has(self.resources.{kind}.{name}) || (type({value}) == int ? "
+            f"{value} > 0 && {value} < {most} : "
             f"{value}.matches('^{pattern}$') && {value}.matches('[1-9]'))",
             f"resources.{kind}.{name} must be {words}",
             f".resources.{kind}.{name}",
@@ -227,6 +246,12 @@ def _resource_rules() -> list[ValidationRule]:
 
 def _url_rules() -> list[ValidationRule]:
     return [
+        ValidationRule(
+            f"!has(self.notify) || self.notify.url.matches({_cel_string(URL_PATTERN)})",
+            "notify.url must be printable ASCII without spaces and backslashes; encode other "
+            "characters, a space as %20",
+            ".notify.url",
+        ),
         ValidationRule(
             "!has(self.notify) || self.notify.url.matches('^https?://[^/?#]')",
             "notify.url must begin with http:// or https:// and a host",

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 SHARED, STORAGE = "/opt/my-network/shared", "/opt/my-network/storage"
 REQUESTS = {
@@ -26,7 +26,7 @@ OPTIONS = {
 
 base_url, *token_file = sys.argv[1:]
 headers = {"Authorization": f"Bearer {Path(token_file[0]).read_text()}"} if token_file else {}
-http = httpx.Client(base_url=base_url, headers=headers, timeout=30)
+http = httpx2.Client(base_url=base_url, headers=headers, timeout=30)
 
 
 def call(method: str, path: str, body: object = None) -> dict[str, Any]:

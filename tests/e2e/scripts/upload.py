@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from mynetwork_converter import Client, callbacks
 
@@ -30,7 +30,7 @@ with Client(base_url, token_file=Path(token_file)) as converter:
 deadline = time.monotonic() + 60
 events: dict[str, object] = {}
 while len(events) < len(jobs) and time.monotonic() < deadline:
-    for message in httpx.get(receiver).json():
+    for message in httpx2.get(receiver).json():
         event = callbacks.verify(secret, message["headers"], base64.b64decode(message["body"]))
         events[event["data"]["name"]] = event
     time.sleep(0.5)

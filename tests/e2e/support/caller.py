@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
-
-import httpcore
-import httpx
 
 from tests.e2e.support.commands import ROOT, Kubectl
 
@@ -23,8 +21,8 @@ STORAGE: Final = "/opt/my-network/storage"
 _IMAGE: Final = "my-converter-gateway:latest"
 _CLIENT: Final = "mynetwork-converter-client"
 _CLIENT_FOLDER: Final = "/client/mynetwork_converter"
-# No image has the client's HTTP library; what that needs itself is in the gateway's.
-_LIBRARIES: Final = (httpx, httpcore)
+# No image has the client's libraries; what these need themselves is in the gateway's.
+_LIBRARIES: Final = ("httpx2", "httpcore2", "tenacity", "truststore")
 _WITH_VARIABLES: Final = (
     "import json, os, sys; variables, *arguments = sys.argv[1:]; "
     "environment = {**os.environ, **json.loads(variables)}; "
@@ -85,7 +83,7 @@ def _pack_libraries(folder: Path) -> Path:
     archive = folder / "libraries.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for library in _LIBRARIES:
-            package = Path(library.__path__[0])
+            package = Path(import_module(library).__path__[0])
             for file in package.rglob("*.py"):
                 packed.write(file, file.relative_to(package.parent))
     return archive
@@ -93,7 +91,7 @@ def _pack_libraries(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A pod that runs Python, with httpx and the client of the API."""
+    """A pod that runs Python, with httpx2 and the client of the API."""
 
     kubectl: Kubectl
     name: str

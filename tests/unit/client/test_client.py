@@ -5,37 +5,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from mynetwork_converter import AsyncClient, Client, ConverterError
 from mynetwork_converter.protocol import retry_delay
 
-Answer = Callable[[httpx.Request], httpx.Response]
+Answer = Callable[[httpx2.Request], httpx2.Response]
 
 
 def client(answer: Answer, tries: int = 1, token_file: Path | None = None) -> Client:
-    transport = httpx.MockTransport(answer)
+    transport = httpx2.MockTransport(answer)
     return Client("http://converter", tries=tries, token_file=token_file, transport=transport)
 
 
 @pytest.mark.parametrize(
     ("attempt", "response", "pause"),
     [
-        (1, httpx.Response(200), None),
-        (1, httpx.Response(404), None),
-        (1, httpx.Response(500), None),
+        (1, httpx2.Response(200), None),
+        (1, httpx2.Response(404), None),
+        (1, httpx2.Response(500), None),
         (1, None, 0.5),
         (3, None, 2.0),
         (30, None, 10.0),
-        (1, httpx.Response(503), 0.5),
-        (1, httpx.Response(429, headers={"Retry-After": "3"}), 3.0),
-        (1, httpx.Response(503, headers={"Retry-After": "99999"}), 10.0),
-        (1, httpx.Response(503, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), 0.5),
+        (1, httpx2.Response(503), 0.5),
+        (1, httpx2.Response(429, headers={"Retry-After": "3"}), 3.0),
+        (1, httpx2.Response(503, headers={"Retry-After": "99999"}), 10.0),
+        (1, httpx2.Response(503, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), 0.5),
     ],
 )
 def test_when_to_ask_again(
-    attempt: int, response: httpx.Response | None, pause: float | None
+    attempt: int, response: httpx2.Response | None, pause: float | None
 ) -> None:
     assert retry_delay(attempt, response) == pause
 
@@ -43,11 +43,11 @@ def test_when_to_ask_again(
 def test_a_try_that_is_repeated_has_the_key_of_the_first() -> None:
     keys = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         keys.append(request.headers["idempotency-key"])
         if len(keys) == 1:
-            raise httpx.ReadError("the answer was lost")
-        return httpx.Response(200, json={"job_id": "j", "status": "started"})
+            raise httpx2.ReadError("the answer was lost")
+        return httpx2.Response(200, json={"job_id": "j", "status": "started"})
 
     with client(answer, tries=2) as converter:
         assert converter.convert_file("in/a.mov", "out/a.mp4", "video_to_mp4") == "j"
@@ -56,8 +56,8 @@ def test_a_try_that_is_repeated_has_the_key_of_the_first() -> None:
 
 
 def test_tries_are_bounded_and_the_last_failure_is_told() -> None:
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("nobody there")
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("nobody there")
 
     with client(refuse) as converter, pytest.raises(ConverterError, match="nobody there") as told:
         converter.get_stats()
@@ -67,7 +67,7 @@ def test_tries_are_bounded_and_the_last_failure_is_told() -> None:
 def test_errors_have_the_words_of_the_api() -> None:
     message = "Missing required field: input_file"
     with (
-        client(lambda _: httpx.Response(400, json={"error": message})) as converter,
+        client(lambda _: httpx2.Response(400, json={"error": message})) as converter,
         pytest.raises(ConverterError, match=message) as told,
     ):
         converter.convert_file("", "b", "video_to_mp4")
@@ -77,23 +77,23 @@ def test_errors_have_the_words_of_the_api() -> None:
 @pytest.mark.parametrize("content", [b"<html>", b"[]", b'"x"'])
 def test_an_answer_that_is_no_object_is_an_error(content: bytes) -> None:
     with (
-        client(lambda _: httpx.Response(200, content=content)) as converter,
+        client(lambda _: httpx2.Response(200, content=content)) as converter,
         pytest.raises(ConverterError, match="no JSON object"),
     ):
         converter.get_stats()
 
 
 def test_cancel_says_whether_there_was_anything_to_cancel() -> None:
-    with client(lambda _: httpx.Response(200, json={"message": "done"})) as converter:
+    with client(lambda _: httpx2.Response(200, json={"message": "done"})) as converter:
         assert converter.cancel_job("j")
-    with client(lambda _: httpx.Response(404, json={"error": "no"})) as converter:
+    with client(lambda _: httpx2.Response(404, json={"error": "no"})) as converter:
         assert not converter.cancel_job("j")
 
 
 def test_a_job_id_stays_one_part_of_the_path() -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         assert request.url.raw_path == b"/api/v1/converter/status/a%2F..%2Fb%3Fc?wait=60.0"
-        return httpx.Response(200, json={"status": "not_found"})
+        return httpx2.Response(200, json={"status": "not_found"})
 
     with client(answer) as converter:
         assert converter.get_job_status("a/../b?c", wait=500)["status"] == "not_found"
@@ -102,9 +102,9 @@ def test_a_job_id_stays_one_part_of_the_path() -> None:
 def test_an_upload_is_submitted_and_found_again() -> None:
     seen = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         seen.append((request.url.raw_path.decode(), request.content))
-        return httpx.Response(200, json={"content_id": "a/7", "status": "nothing_to_do"})
+        return httpx2.Response(200, json={"content_id": "a/7", "status": "nothing_to_do"})
 
     with client(answer) as converter:
         assert converter.submit_content("a/7", "video", "s/a.mov")["status"] == "nothing_to_do"
@@ -123,9 +123,9 @@ def test_an_upload_is_submitted_and_found_again() -> None:
 def test_the_token_is_read_anew_for_every_call(tmp_path: Path) -> None:
     token, seen = tmp_path / "token", []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         seen.append(request.headers["authorization"])
-        return httpx.Response(200, json={"active_jobs": [], "total_active": 0})
+        return httpx2.Response(200, json={"active_jobs": [], "total_active": 0})
 
     with client(answer, token_file=token) as converter:
         for value in ("old\n", "new\n"):
@@ -137,12 +137,12 @@ def test_the_token_is_read_anew_for_every_call(tmp_path: Path) -> None:
 async def test_the_asynchronous_one_makes_the_same_requests() -> None:
     seen: list[tuple[str, str, Any]] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         body = json.loads(request.content) if request.content else None
         seen.append((request.method, str(request.url), body))
-        return httpx.Response(200, json={"job_id": "j", "active_jobs": [], "message": "m"})
+        return httpx2.Response(200, json={"job_id": "j", "active_jobs": [], "message": "m"})
 
-    transport = httpx.MockTransport(answer)
+    transport = httpx2.MockTransport(answer)
     with Client("http://converter", transport=transport) as one:
         one.convert_file("a", "b", "image_resize", {"size": "1x1"}, callback_url="http://h/c")
         one.get_job_status("j", wait=1)

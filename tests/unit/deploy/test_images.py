@@ -11,6 +11,9 @@ import pytest
 from tests.unit.deploy.rendering import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+CLIENT: dict[str, Any] = tomllib.loads((ROOT / "client/pyproject.toml").read_text("utf-8"))[
+    "project"
+]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
 
@@ -28,9 +31,13 @@ def test_an_image_has_its_own_packages_and_not_those_of_the_other(image: str, ot
     lock = locked(f"{image}/requirements.lock")
     assert packages(PROJECT["dependencies"] + EXTRAS[image]) <= set(lock)
     # The Kubernetes client brings certifi into both.
-    assert packages(EXTRAS[other] + EXTRAS["client"]) & set(lock) <= {"certifi"}
+    assert packages(EXTRAS[other] + CLIENT["dependencies"]) & set(lock) <= {"certifi"}
 
 
-@pytest.mark.parametrize("image", ["operator", "gateway"])
-def test_the_tests_run_with_the_versions_of_the_images(image: str) -> None:
-    assert locked(f"{image}/requirements.lock").items() <= locked("requirements-dev.lock").items()
+@pytest.mark.parametrize("part", ["operator", "gateway", "client"])
+def test_the_tests_run_with_the_versions_of_the_other_lock_files(part: str) -> None:
+    assert locked(f"{part}/requirements.lock").items() <= locked("requirements-dev.lock").items()
+
+
+def test_the_lock_file_of_the_client_has_its_dependencies() -> None:
+    assert packages(CLIENT["dependencies"]) <= set(locked("client/requirements.lock"))

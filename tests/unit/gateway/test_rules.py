@@ -84,12 +84,16 @@ def test_the_first_rule_that_fits_decides() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("720p", "721p", "rule video: conversions.0.options.resolution: "),
+        ("720p", "721p", "rule video: conversions.0.options.resolution: must be 240p, "),
         ("_thumb.jpg", "_thumb.mp3", "rule video: conversions.1: .*suffix: must end in .jpg"),
         ("_preview.mp3", ".mp3", "rule audio: conversions.0.suffix: "),
         ("_preview.mp3", "_/x.mp3", "rule audio: conversions.0.suffix: "),
         ("bitrate: 128k", "size: 1x1", "rule audio: conversions.0: .*options.size: belongs to"),
-        ("duration: 30", "duration: 0", "rule audio: conversions.0.options.duration"),
+        (
+            "duration: 30",
+            "duration: 0",
+            "rule audio: conversions.0.options.duration: must be seconds",
+        ),
         ("duration: 30", "duration: '0'", "rule audio: conversions.0: .*options.duration: must be"),
         ("300x300", "300x30000", "rule image: conversions.0: .*options.size: must be"),
         ("quality: 80", "quality: low", "rule image: conversions.0: .*options.quality: must be"),

@@ -62,6 +62,22 @@ def test_no_floats_and_everything_bounded_and_described() -> None:
             assert node["pattern"].endswith("$"), path
 
 
+def test_no_field_of_the_spec_is_refused_with_a_regular_expression() -> None:
+    """Rules say in words what to write. The API server checks none after an error about a type."""
+    spec = schema()["properties"]["spec"]
+    for path, node in nodes(spec, ".spec"):
+        assert "pattern" not in node, path
+    rules = spec["x-kubernetes-validations"]
+    for rule in rules:
+        assert not any(mark in rule["message"] for mark in ("^", "[", "\\", "$")), rule["message"]
+    covered = {rule.get("fieldPath") for rule in rules}
+    for path, node in nodes(spec):
+        if node.get("x-kubernetes-int-or-string"):
+            assert path in covered, path
+    for option in spec["properties"]["options"]["properties"].values():
+        assert option["x-kubernetes-int-or-string"]
+
+
 def test_rules_cover_every_type_and_option() -> None:
     kinds = set(ConversionType)
     assert set(FORMATS) == kinds

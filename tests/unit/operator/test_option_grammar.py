@@ -17,7 +17,7 @@ from converter_gateway.requests import parse_convert
 from media_converter.contract import ConversionType
 from media_converter.options import GRAMMAR, OptionError, parse
 from tests.component.support.schema import CustomSchema
-from tests.support.option_values import CASES, CONVERTER_ONLY, Case
+from tests.support.option_values import CASES, DECIMALS, Case
 
 
 @cache
@@ -37,8 +37,14 @@ def definition() -> tuple[CustomSchema, list[tuple[Any, str]]]:
 
 def crd_says(case: Case) -> list[str]:
     """What the API server has against a new ConversionJob."""
-    schema, rules = definition()
     body = case.manifest("a", "default")
+    return rejections(body["spec"], body)
+
+
+def rejections(spec: dict[str, Any], body: dict[str, Any]) -> list[str]:
+    """What the API server has against ``body`` with this spec."""
+    schema, rules = definition()
+    body = body | {"spec": spec}
     said = [f"{where}: {problem}" for where, problem in schema.causes(body)]
     for rule, message in rules:
         # A rule that ends in an error rejects, too.
@@ -87,11 +93,83 @@ def test_all_three_agree(case: Case) -> None:
     assert converter.startswith(f"option {case.option} ")
 
 
-@pytest.mark.parametrize("case", CONVERTER_ONLY, ids=str)
-def test_what_the_converter_alone_accepts(case: Case) -> None:
+@pytest.mark.parametrize(
+    ("kind", "option", "value", "what_to_write"),
+    [
+        ("video_to_mp4", "resolution", 1081, "240p, 360p, 480p, 720p, 1080p, 1440p or 2160p"),
+        ("audio_to_mp3", "bitrate", 129, "112k, 128k, 160k, 192k, 224k, 256k or 320k"),
+        ("image_resize", "size", 800, "WIDTHxHEIGHT, such as 800x600"),
+        ("image_resize", "size", "800X600", "WIDTHxHEIGHT, such as 800x600"),
+        ("video_to_mp4", "start", "1:30", '"HH:MM:SS.mmm" (such as "00:01:30")'),
+        ("extract_thumbnail", "time", "1:30", '"HH:MM:SS.mmm" (such as "00:01:30")'),
+        ("video_to_mp4", "quality", 85, "low, medium or high"),
+        ("image_resize", "quality", "high", "an integer from 1 to 100"),
+    ],
+)
+def test_every_refusal_says_what_to_write(
+    kind: str, option: str, value: Any, what_to_write: str
+) -> None:
+    case = Case(kind, option, value, accepted=False)
+    (message,) = crd_says(case)
+    assert what_to_write in message
+    assert what_to_write in gateway_says(case)
+    assert what_to_write in converter_says(case)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"inputFile": "a//b.mov"}, "inputFile must be the path of a file without empty folders"),
+        ({"outputFile": "a/"}, "outputFile must be the path of a file without empty folders"),
+        ({"notify": {"url": "https://a/ b"}}, "notify.url must be printable ASCII"),
+        ({"notify": {"url": "https://a\\b"}}, "notify.url must be printable ASCII"),
+        ({"resources": {"limits": {"memory": "lots"}}}, "for example 512Mi or 2Gi"),
+        ({"resources": {"limits": {"memory": 0}}}, "for example 512Mi or 2Gi"),
+        ({"resources": {"requests": {"cpu": -1}}}, "for example 500m or 2"),
+    ],
+)
+def test_other_refusals_are_in_words_too(spec: dict[str, Any], message: str) -> None:
+    body = Case("audio_to_mp3", "bitrate", 128, accepted=True).manifest("a", "default")
+    said = rejections(body["spec"] | spec, body)
+    assert any(message in line for line in said), said
+    assert not any("should match" in line for line in said), said
+
+
+@pytest.mark.parametrize("case", DECIMALS, ids=str)
+def test_numbers_with_decimals_are_seconds_but_not_in_the_crd(case: Case) -> None:
     assert crd_says(case)
-    assert gateway_says(case)
+    assert not gateway_says(case)
     assert not converter_says(case)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "stored"),
+    [
+        ("time", 2.5, "2.5"),
+        ("time", 2.0, 2),
+        ("time", 0.1 + 0.2, "0.3"),
+        ("time", 1e-7, "0"),
+        ("time", 1e17 + 0.5, None),
+        ("time", 604800.5, None),
+        ("quality", 85.5, None),
+        ("quality", 85.0, 85),
+        ("size", 1.5, None),
+    ],
+)
+def test_the_http_api_stores_what_kubernetes_can_hold(option: str, value: Any, stored: Any) -> None:
+    body = {
+        "input_file": "a.mov",
+        "output_file": "a.jpg",
+        "conversion_type": "extract_thumbnail",
+        "options": {option: value},
+    }
+    if stored is None:
+        with pytest.raises(ApiError, match=f"options.{option}: must be"):
+            parse_convert(orjson.dumps(body), ())
+        return
+    options = parse_convert(orjson.dumps(body), ()).spec.options
+    assert options is not None
+    assert options.to_json() == {option: stored}
 
 
 @pytest.mark.parametrize("case", [case._replace(value=None) for case in CASES[::20]], ids=str)
