@@ -124,9 +124,8 @@ async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
     [
         (image_pull(), "ImagePullFailed"),
         (unschedulable(), "Unschedulable"),
-        (failed_create(), "QuotaExceeded"),
     ],
-    ids=["image", "unschedulable", "quota"],
+    ids=["image", "unschedulable"],
 )
 async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, script: Any, reason: str
@@ -148,6 +147,26 @@ async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
         api.clock.advance(60)
         await op.reconcile_all()
         await until_phase(api, "c", "Succeeded")
+    check_all(api, limit=1)
+
+
+async def test_a_conversion_whose_pod_is_refused_releases_its_slot_at_once(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F20: long before the start timeout. Then one conversion of the namespace tries at a time."""
+    cluster.script("c", failed_create(), succeed())
+    async with running(api, tmp_path, converter_max_parallel=1) as op:
+        api.create(conversion_job("c"))
+        await api.until(lambda: attempts_of(api, "c") == ["QuotaExceeded"], 20)
+        assert (phase_of(api, "c"), status_of(api, "c")["reason"]) == ("Queued", "QuotaExceeded")
+        assert "exceeded quota" in status_of(api, "c")["message"]
+        api.create(conversion_job("d"))
+        await api.until(lambda: status_of(api, "d").get("reason") == "QuotaExceeded")
+        api.clock.advance(15)
+        await op.reconcile_all()
+        await until_phase(api, "d", "Succeeded", 20)
+        await until_phase(api, "c", "Succeeded", 20)
+    assert attempts_of(api, "c") == ["QuotaExceeded", "Completed"]
     check_all(api, limit=1)
 
 

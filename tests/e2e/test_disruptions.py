@@ -113,10 +113,15 @@ def test_a_conversion_recovers_when_its_quota_is_removed(
     conversions: Conversions, kubectl: Kubectl, quota: str, request: pytest.FixtureRequest
 ) -> None:
     """A quota of pods appears in the Job's Events, and a quota of Jobs in the create answer."""
+    of_pods = request.node.callspec.params["quota"] == "pods"
     waiting = conversions.make(f"no-quota-{request.node.callspec.indices['quota']}")
     status = waiting.until_reason("QuotaExceeded", seconds=30)
     assert status["phase"] in ("Queued", "Starting")
     assert quota in status["message"]
+    if of_pods:  # the slot is free
+        assert waiting.until_phase("Queued", seconds=30)["reason"] == "QuotaExceeded"
     kubectl("-n", NAMESPACE, "delete", "resourcequota", quota)
-    status = waiting.succeeded()
-    assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
+    status = waiting.succeeded(seconds=30)
+    refused, completed = status["attempts"][:-1], status["attempts"][-1]
+    assert completed["reason"] == "Completed"
+    assert {attempt["reason"] for attempt in refused} == ({"QuotaExceeded"} if of_pods else set())

@@ -69,8 +69,8 @@ _START = "Retried automatically until `QueueTimeout`."
 _DISRUPTION = "Retried automatically, up to 10 times."
 _FAILURE = "Retried automatically, up to `spec.maxRetries` times."
 _REJECTED = (
-    "Retried automatically. If the Job is rejected: without limit. If its pod is rejected: until "
-    "`QueueTimeout`."
+    "Retried automatically, without limit. If pods of a namespace are rejected, one of its "
+    "conversions tries every 15 s, and the others wait."
 )
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(

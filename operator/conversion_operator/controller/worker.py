@@ -29,6 +29,7 @@ from conversion_operator.core.model import Children, Conversion, Job, Pod
 from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
     STARTING_INTERVAL,
+    STARTING_WRITE_DELAY,
     Action,
     DeleteJob,
     DeletePod,
@@ -261,7 +262,9 @@ class Worker:
         job, pod = next(iter(mine.jobs), None), next((p for p in mine.pods if p.live), None)
         if job is None or (pod and (pod.running_since or pod.terminated)):
             return ""
-        if self._cluster.now() - job.created < STARTING_INTERVAL / 2:
+        # Without trouble, a Job has a pod much earlier, and no Events are read.
+        wait = STARTING_INTERVAL / 2 if pod else STARTING_WRITE_DELAY
+        if self._cluster.now() - job.created < wait:
             return ""
         return await self._cluster.latest_warning(job.namespace, pod.uid if pod else job.uid)
 

@@ -17,6 +17,7 @@ from conversion_operator.core.bounds import violation
 from conversion_operator.core.holds import hold
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
+from conversion_operator.core.refusals import find_refusals, one_of_each_refused
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 _PRIORITY_STEP = timedelta(seconds=60)
@@ -144,7 +145,7 @@ def build_queue(
             busy.add(conversion)
         elif not conversion.cancel_requested and not _ends(conversion, policy):
             waiting.append(conversion)
-    order: list[str] = []
+    startable: list[Conversion] = []
     blocks: dict[str, Block] = {}
     next_retry_at: datetime | None = None
     for conversion in waiting:
@@ -158,8 +159,13 @@ def build_queue(
         elif block:
             blocks[conversion.key.uid] = block
         else:
-            order.append(conversion.key.uid)
-    return Queue(tuple(order), blocks, next_retry_at)
+            startable.append(conversion)
+    refusals = find_refusals(waiting, children)
+    order, refused = one_of_each_refused(startable, refusals, now)
+    for refusal in refusals.values():
+        if refusal.retry_at and refusal.retry_at > now:
+            next_retry_at = min(next_retry_at or refusal.retry_at, refusal.retry_at)
+    return Queue(tuple(c.key.uid for c in order), blocks | refused, next_retry_at)
 
 
 def admit(queue: Queue, held: int, policy: Policy) -> tuple[str, ...]:

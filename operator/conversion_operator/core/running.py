@@ -16,6 +16,7 @@ from conversion_operator.core.plan import (
     Plan,
     Snapshot,
 )
+from conversion_operator.core.refusals import REFUSED
 from conversion_operator.core.retry import backoff, count_not_started, queue_timeout_exceeded
 from conversion_operator.core.transitions import Transition, with_progress
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable
@@ -32,6 +33,8 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
         message = f"CONVERTER_IMAGE changed before the container started; the Job uses {job.image}"
         changed = NotStarted(Reason.IMAGE_CHANGED, message, not_started.pod)
         return _give_up_starting(snapshot, attempt_children, job, changed)
+    if not_started.pod is None and not_started.reason in REFUSED:
+        return _give_up_starting(snapshot, attempt_children, job, not_started)
     age = snapshot.now - job.created
     left = timedelta(seconds=snapshot.policy.start_timeout) - age
     if left <= timedelta(0):
@@ -52,10 +55,13 @@ def _give_up_starting(
     """Delete the Job, which releases its slot.
 
     Another attempt follows, unless the failed starts and their back-offs add up to the queue
-    timeout.
+    timeout. Starts whose pod the API server refused do not count: the conversion waits, as for a
+    slot, until the namespace accepts pods.
     """
-    image_changed = not_started.reason == Reason.IMAGE_CHANGED
-    retries = count_not_started(snapshot.retries, image_changed)
+    retries = snapshot.retries
+    if not_started.reason not in REFUSED:
+        image_changed = not_started.reason == Reason.IMAGE_CHANGED
+        retries = count_not_started(retries, image_changed)
     timed_out = queue_timeout_exceeded(retries, snapshot.policy)
     phase = Phase.FAILED if timed_out else Phase.QUEUED
     reason = Reason.QUEUE_TIMEOUT if timed_out else not_started.reason

@@ -46,14 +46,12 @@ _REASON_BY_DISRUPTION: Final = {
     "EvictionByEvictionAPI": Reason.EVICTED,
     "TerminationByKubelet": Reason.EVICTED,
 }
-_REASON_BY_WARNING: Final = (
-    ("exceeded quota", Reason.QUOTA_EXCEEDED),
-    ("forbidden", Reason.POD_REJECTED),
-    ("denied the request", Reason.POD_REJECTED),
-    ("FailedMount", Reason.VOLUME_NOT_READY),
-    ("FailedAttachVolume", Reason.VOLUME_NOT_READY),
-    ("Multi-Attach", Reason.VOLUME_NOT_READY),
-)
+# By the reason of the Event. Its message is quoted only: other causes have the same words.
+_REASON_BY_WARNING: Final = {
+    "FailedCreate": Reason.POD_REJECTED,
+    "FailedMount": Reason.VOLUME_NOT_READY,
+    "FailedAttachVolume": Reason.VOLUME_NOT_READY,
+}
 
 
 class Outcome(Enum):
@@ -280,7 +278,11 @@ def _judge_not_started(pod: Pod | None, warning: str) -> NotStarted:
 
 
 def _classify_warning(text: str) -> Reason | None:
-    return next((reason for words, reason in _REASON_BY_WARNING if words in text), None)
+    event, _, message = text.partition(": ")
+    reason = _REASON_BY_WARNING.get(event)
+    if reason is Reason.POD_REJECTED and "exceeded quota" in message:
+        return Reason.QUOTA_EXCEEDED
+    return reason
 
 
 def _brief(text: str) -> str:

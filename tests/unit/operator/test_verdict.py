@@ -230,6 +230,25 @@ WAITS = [
         'FailedCreate: Error creating: admission webhook "w" denied the request: no',
         Reason.POD_REJECTED,
     ),
+    (
+        "a webhook that does not answer",
+        [job()],
+        "FailedCreate: Error creating: Internal error occurred: failed calling webhook",
+        Reason.POD_REJECTED,
+    ),
+    (
+        "a policy",
+        [job()],
+        "FailedCreate: Error creating: pods is forbidden: ValidatingAdmissionPolicy 'p' with "
+        "binding 'b' denied request: no",
+        Reason.POD_REJECTED,
+    ),
+    (
+        "a volume of a node that has just started",
+        [job(), pod()],
+        'FailedMount: configmaps "c" is forbidden: no relationship found between node and object',
+        Reason.VOLUME_NOT_READY,
+    ),
     ("unschedulable", [job(), pod(unschedulable="0/1 nodes")], "", Reason.UNSCHEDULABLE),
     ("pull", [job(), pod(waiting_reason="ImagePullBackOff")], "", Reason.IMAGE_PULL_FAILED),
     (

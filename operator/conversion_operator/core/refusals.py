@@ -1,0 +1,116 @@
+"""Namespaces whose pods the API server refuses: there, one conversion at a time tries to start.
+
+A quota, a policy or a webhook refuses the pod of a Job, not the Job. The operator may not create
+pods, so only another Job can show whether pods are still refused. The Job controller alone would
+try again after a growing delay of up to minutes, and each Job would hold a slot meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from conversion_operator.api.reasons import Reason
+from conversion_operator.core.attempts import last_recorded_attempt
+from conversion_operator.core.model import EPOCH, Children, Conversion
+from conversion_operator.core.plan import Block
+
+REFUSED: Final = frozenset({Reason.POD_REJECTED, Reason.QUOTA_EXCEEDED})
+"""The reasons of attempts whose pod the API server refused."""
+
+RETRY_INTERVAL: Final = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the conversions of a namespace wait.
+
+    ``retry_at`` is when one of them tries. It is None while one does.
+    """
+
+    block: Block
+    retry_at: datetime | None
+
+
+def find_refusals(
+    waiting: Iterable[Conversion], children: Mapping[str, Children]
+) -> dict[str, Refusal]:
+    """The namespaces whose last pod was refused.
+
+    Each admission pass calls this once. It visits every waiting conversion, and if one was refused,
+    every Job and pod.
+    """
+    latest: dict[str, tuple[datetime, Block]] = {}
+    for conversion in waiting:
+        time, block = _last_refusal(conversion)
+        if block and time > latest.get(conversion.key.namespace, (EPOCH,))[0]:
+            latest[conversion.key.namespace] = time, block
+    if not latest:
+        return {}
+    pods = _PodTimes(children)
+    refusals = {}
+    for namespace, (time, block) in latest.items():
+        if pods.created.get(namespace, EPOCH) > time:
+            continue  # pods are created again
+        retry_at: datetime | None = time + RETRY_INTERVAL
+        if namespace in pods.missing:
+            retry_at = None
+        elif pods.ended.get(namespace, EPOCH) > time:
+            retry_at = EPOCH  # the end of this pod may have made room in the quota
+        refusals[namespace] = Refusal(block, retry_at)
+    return refusals
+
+
+def one_of_each_refused(
+    startable: Sequence[Conversion], refusals: Mapping[str, Refusal], now: datetime
+) -> tuple[list[Conversion], dict[str, Block]]:
+    """Split conversions that may start into those that do, and those that wait for a refusal.
+
+    The one that was refused longest ago tries. The refusal of a large conversion says nothing about
+    a small one.
+    """
+    tries: dict[str, Conversion] = {}
+    for conversion in startable:
+        refusal = refusals.get(conversion.key.namespace)
+        if refusal and refusal.retry_at and refusal.retry_at <= now:
+            first = tries.setdefault(conversion.key.namespace, conversion)
+            if _last_refusal(conversion)[0] < _last_refusal(first)[0]:
+                tries[conversion.key.namespace] = conversion
+    order, blocks = [], {}
+    for conversion in startable:
+        refusal = refusals.get(conversion.key.namespace)
+        if refusal is None or tries.get(conversion.key.namespace) is conversion:
+            order.append(conversion)
+        else:
+            blocks[conversion.key.uid] = refusal.block
+    return order, blocks
+
+
+def _last_refusal(conversion: Conversion) -> tuple[datetime, Block | None]:
+    """When and why the pod of the last attempt was refused. EPOCH and None if it was not."""
+    last = last_recorded_attempt(conversion.status)
+    if last is None or last.completion_time is None or last.reason not in REFUSED:
+        return EPOCH, None
+    return last.completion_time, Block(last.reason, last.message or "")
+
+
+class _PodTimes:
+    """By namespace: the latest creation and the latest end of a pod, and where a pod is missing."""
+
+    def __init__(self, children: Mapping[str, Children]) -> None:
+        self.created: dict[str, datetime] = {}
+        self.ended: dict[str, datetime] = {}
+        self.missing: set[str] = set()
+        for own in children.values():
+            with_pod = {pod.job_name for pod in own.pods}
+            jobs = (job for job in own.jobs if job.live and job.name not in with_pod)
+            self.missing.update(job.namespace for job in jobs)
+            for pod in own.pods:
+                _raise_to(self.created, pod.namespace, pod.created)
+                _raise_to(self.ended, pod.namespace, pod.converter_end or EPOCH)
+
+
+def _raise_to(latest: dict[str, datetime], namespace: str, time: datetime) -> None:
+    latest[namespace] = max(latest.get(namespace, EPOCH), time)
