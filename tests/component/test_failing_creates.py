@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conversion_operator.controller.leadership import NAME
 from conversion_operator.core.manifest import job_name
 from tests.component.running import running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster, storage
+from tests.component.support.audit import Request
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
@@ -96,6 +98,43 @@ async def test_a_namespace_whose_requests_fail_does_not_keep_the_slots(
             blocked = api.get("conversionjobs", "c", "theirs")["status"]
             assert blocked["reason"] == "PodRejected"
             assert WEBHOOK in blocked["message"]
+
+
+async def test_a_namespace_whose_requests_fail_takes_no_slots_in_turn(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its conversions are tried one after the other, and two of the four slots stay free."""
+    monkeypatch.setattr(job_creator, "_REJECTION_CACHE_SECONDS", 3.0)  # 20 s
+    api.add_namespace("theirs")
+    theirs: dict[str, Any] = {"namespace": "theirs", **CREATE}
+    watched = f"{NAMESPACE},theirs"
+    tried: set[str] = set()
+    held: list[float] = []
+    async with running(api, tmp_path, watch_namespaces=watched, converter_max_parallel=4) as op:
+
+        def look(request: Request) -> None:
+            tried.add(json.loads(request.body)["metadata"]["name"])
+            held.append(op.metric("converter_running"))
+
+        await api.until(lambda: op.operator.health.ready, 20)
+        with api.faults.tap(on_arrival=look, **theirs), api.faults.status(500, WEBHOOK, **theirs):
+            api.create(conversion_job("c0", "theirs"))
+            await api.until(lambda: len(tried) == 1, 20)
+            for n in range(1, 8):
+                api.create(conversion_job(f"c{n}", "theirs"))
+            await api.until(lambda: len(tried) > 3, 30, "several conversions to be tried")
+            api.create(conversion_job("d"))
+            await until_phase(api, "d", "Succeeded", 20)
+        assert max(held) == 2
+        # One request that succeeds ends the limit.
+        await api.until(lambda: api.audit.count(code=201, **theirs) == 8, 60)
+        await api.until(
+            lambda: (
+                {body["status"]["phase"] for body in api.objects("conversionjobs")} == {"Succeeded"}
+            ),
+            30,
+        )
+    check_all(api, limit=4)
 
 
 async def test_a_slot_is_held_while_a_failed_create_may_take_effect(

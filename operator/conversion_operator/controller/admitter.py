@@ -19,7 +19,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from conversion_operator.cluster.admissions import Admission, admissions_that_still_fit
@@ -30,7 +30,7 @@ from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.job_creator import JobCreator
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.slots import SlotCounter
-from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue
+from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, limit_failing
 from conversion_operator.core.attempts import latest_attempt_number
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.sweep import (
@@ -135,28 +135,36 @@ class Admitter:
         return self._slots.to_record(self._creator.reserved)
 
     def _select(
-        self, queue: Queue, conversions: Iterable[Conversion], held: int, policy: Policy
+        self, queue: Queue, conversions: Sequence[Conversion], held: int, policy: Policy
     ) -> dict[str, int]:
         """The attempt number to start now, by uid.
 
         SWEEP_ATTEMPT stands for a sweep, the Job that removes what a killed attempt left behind.
         Sweeps get only slots that no conversion waits for.
         """
+        reserved = self._creator.reserved
+        namespaces = {c.key.uid: c.key.namespace for c in conversions}
+
+        def may_start(uids: Iterable[str]) -> tuple[str, ...]:
+            failing = self._creator.failing
+            return limit_failing(uids, namespaces, failing, reserved.values(), policy)
+
+        order = may_start(queue.order)
         selected = {
             uid: latest_attempt_number(conversion, self._store.children(uid)) + 1
-            for uid in admit(queue, held, policy)
+            for uid in admit(order, held, policy)
             if (conversion := self._store.conversion(uid))
         }
-        spare = free_for_sweeps(len(queue.order), held, policy)
+        spare = free_for_sweeps(len(order), held, policy)
         if spare:
             wanted = wanted_sweeps(conversions, self._store.all_children(), self._cluster.now())
             # The queue holds back a conversion whose Job was rejected. Sweeps are not in the
             # queue, so hold back rejected sweeps here. Otherwise each pass would request them.
-            unavailable = self._creator.reserved.keys() | self._creator.rejections().keys()
-            sweeps = [uid for uid in wanted if uid not in unavailable]
+            unavailable = reserved.keys() | self._creator.rejections().keys()
+            sweeps = may_start(uid for uid in wanted if uid not in unavailable)
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
         # The Lease has room for a limited number of admissions.
-        limit = admissions_that_still_fit(len(self._creator.reserved))
+        limit = admissions_that_still_fit(len(reserved))
         return dict(itertools.islice(selected.items(), limit))
 
     def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -100,6 +100,7 @@ class JobCreator:
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
         self._reserved: dict[str, str] = {}
         self._rejections: dict[str, tuple[Block, float]] = {}
+        self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -109,6 +110,14 @@ class JobCreator:
         "" if a leader of a former release admitted it: that release did not record the namespace.
         """
         return self._reserved
+
+    @property
+    def failing(self) -> Collection[str]:
+        """The namespaces whose last create request failed, so that it is unknown what became of it.
+
+        Not those whose last request was rejected: the API server answers there.
+        """
+        return self._failing
 
     def reserve(self, namespaces: Mapping[str, str]) -> None:
         """Add reservations: the namespace by uid."""
@@ -205,13 +214,20 @@ class JobCreator:
                 "the operator cannot create the Job because of an unexpected error, see its log"
             )
         else:
+            self._record_answer(conversion.key.namespace)
             return True
+        self._failing.add(self._reserved.get(uid, ""))
         if requests.give_up(problem):
             self._reject(uid, Block(Reason.POD_REJECTED, problem))
             self._wake()
             return True
         logger.warning("Cannot create the Job of %s; retrying in %.1f s: %s", uid, delay, problem)
         return False
+
+    def _record_answer(self, namespace: str) -> None:
+        if namespace in self._failing:
+            self._failing.discard(namespace)
+            self._wake()  # more conversions of the namespace may start
 
     def _is_observed(self, uid: str, attempt: int) -> bool:
         """True once the store has the attempt, even an attempt that has ended.

@@ -7,7 +7,7 @@ Slots are counted from the Jobs and pods that exist, never from statuses, with o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -168,9 +168,36 @@ def build_queue(
     return Queue(tuple(c.key.uid for c in order), blocks | refused, next_retry_at)
 
 
-def admit(queue: Queue, held: int, policy: Policy) -> tuple[str, ...]:
-    """The uids to start now: the first ones in the queue, as many as there are free slots."""
-    return queue.order[: max(0, policy.max_parallel - held)]
+def limit_failing(
+    order: Iterable[str],
+    namespaces: Mapping[str, str],
+    failing: Container[str],
+    reserved: Iterable[str],
+    policy: Policy,
+) -> tuple[str, ...]:
+    """The uids of ``order``, of a namespace whose create requests fail only the first ones.
+
+    A slot is held for such a request for up to 105 s. Without the limit, one namespace could hold
+    all slots in this way, one conversion after the other. So it has at most two reservations, and
+    at least one slot is left for others. The second one shows whether all requests in the namespace
+    fail, or only those of one conversion. ``reserved`` has the namespace of each reservation,
+    ``namespaces`` that of each uid. Each admission pass calls this. It visits the queue.
+    """
+    taken = Counter(reserved)
+    allowed: list[str] = []
+    for uid in order:
+        namespace = namespaces.get(uid, "")
+        if namespace in failing:
+            if taken[namespace] >= max(1, min(2, policy.max_parallel - 1)):
+                continue
+            taken[namespace] += 1
+        allowed.append(uid)
+    return tuple(allowed)
+
+
+def admit(order: Sequence[str], held: int, policy: Policy) -> tuple[str, ...]:
+    """The uids to start now: the first ones in the order, as many as there are free slots."""
+    return tuple(order[: max(0, policy.max_parallel - held)])
 
 
 def _ends(conversion: Conversion, policy: Policy) -> bool:

@@ -14,6 +14,7 @@ from conversion_operator.core.admission import (
     Queue,
     admit,
     build_queue,
+    limit_failing,
     slots_by_namespace,
     slots_held,
     unseen_slots,
@@ -91,11 +92,39 @@ def test_position() -> None:
 
 @pytest.mark.parametrize(("held", "admitted"), [(0, 3), (2, 1), (3, 0), (7, 0)])
 def test_free_slots_are_filled(held: int, admitted: int) -> None:
-    assert len(admit(queue_of(many(10)), held, POLICY)) == admitted
+    assert len(admit(queue_of(many(10)).order, held, POLICY)) == admitted
 
 
 def test_limit_zero_starts_nothing() -> None:
-    assert admit(queue_of(many(2)), 0, replace(POLICY, max_parallel=0)) == ()
+    assert admit(queue_of(many(2)).order, 0, replace(POLICY, max_parallel=0)) == ()
+
+
+@pytest.mark.parametrize(
+    ("failing", "reserved", "limit", "allowed"),
+    [
+        (set(), [], 3, "abcxy"),
+        (set(), ["n", "n", "n"], 3, "abcxy"),
+        ({"n"}, [], 3, "abxy"),
+        ({"n"}, ["n"], 3, "axy"),
+        ({"n"}, ["m"], 3, "abxy"),
+        ({"n"}, ["n", "n"], 3, "xy"),
+        # Reservations from before the first failure.
+        ({"n"}, ["n", "n", "n"], 3, "xy"),
+        ({"n"}, [], 100, "abxy"),
+        # One slot is left for others.
+        ({"n"}, [], 2, "axy"),
+        ({"n"}, ["n"], 2, "xy"),
+        ({"n"}, [], 1, "axy"),
+        ({"n"}, ["n"], 1, "xy"),
+        ({"n", "m"}, ["n", "n", "m"], 3, "x"),
+    ],
+)
+def test_a_namespace_whose_requests_fail_has_few_reservations(
+    failing: set[str], reserved: list[str], limit: int, allowed: str
+) -> None:
+    namespaces = {"a": "n", "b": "n", "c": "n", "x": "m", "y": "m"}
+    policy = replace(POLICY, max_parallel=limit)
+    assert "".join(limit_failing("abcxy", namespaces, failing, reserved, policy)) == allowed
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_what_a_setting_does_not_allow_fails_and_never_holds_a_slot(
     message = violation(spec(**fields), POLICY)
     assert all(part in message for part in said.split("|"))
     queue = build_queue([subject], {}, Obstacles(), at(5), POLICY)
-    assert (admit(queue, 0, POLICY), queue.blocks) == ((), {})
+    assert (admit(queue.order, 0, POLICY), queue.blocks) == ((), {})
     plan, _ = step(subject, children(), policy=POLICY)
     assert plan.status
     assert (plan.status.phase, plan.status.reason) == (Phase.FAILED, "InvalidSpec")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -146,7 +145,7 @@ class Machine(RuleBasedStateMachine):
         queue = build_queue(self.store.conversions(), children, Obstacles(), self.now, POLICY)
         free = [uid for uid in queue.order if uid not in self.reserved]
         held = slots_held(children, self.reserved)
-        for uid in admit(replace(queue, order=tuple(free)), held, POLICY):
+        for uid in admit(free, held, POLICY):
             self.reserved.add(uid)
             self.create(uid, lost)
             if die:
