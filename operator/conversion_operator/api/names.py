@@ -40,6 +40,9 @@ CONTENT_OUTPUT_LABEL: Final = f"{GROUP}/content-output"
 
 CONDITION_SUCCEEDED: Final = "Succeeded"
 CONDITION_FINISHED: Final = "Finished"
+# Flux, Helm and kapply compute the health of an object from these two (kstatus).
+CONDITION_RECONCILING: Final = "Reconciling"
+CONDITION_STALLED: Final = "Stalled"
 
 ANNOTATIONS: Final = frozenset(
     value for name, value in tuple(globals().items()) if name.endswith("_ANNOTATION")

@@ -17,6 +17,8 @@ from media_converter.contract import ExitReason
 class Reason(StrEnum):
     """The reasons that the operator decides on. The converter reports the others."""
 
+    # Not seen by an operator.
+    PENDING = "Pending"
     # Waiting: there is no Job yet.
     WAITING_FOR_SLOT = "WaitingForSlot"
     PAUSED = "Paused"
@@ -75,6 +77,12 @@ _REJECTED = (
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
     {
+        _R.PENDING: Explanation(
+            "No operator has seen the conversion yet.",
+            "No action is needed during the first seconds. If it stays, no operator serves the "
+            "namespace: check that the operator runs, and that its setting `WATCH_NAMESPACES` "
+            "contains the namespace.",
+        ),
         _R.WAITING_FOR_SLOT: Explanation(
             "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots.",
             "Starts automatically. To start it earlier, raise `spec.priority` or "

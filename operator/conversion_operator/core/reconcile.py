@@ -21,6 +21,7 @@ from conversion_operator.core.holds import hold, plan_unreadable
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import (
     Action,
+    DeleteConversion,
     DeleteJob,
     Plan,
     Snapshot,
@@ -34,7 +35,20 @@ from conversion_operator.core.verdict import Active, Ended, NotStarted, Unreacha
 
 
 def decide(snapshot: Snapshot) -> Plan:
-    """The plan for one conversion."""
+    """The plan for one conversion. Its status always says which generation it describes."""
+    plan, conversion = _decide(snapshot), snapshot.conversion
+    if plan.status is not None:
+        observed = {"observed_generation": conversion.generation}
+        return replace(plan, status=plan.status.model_copy(update=observed))
+    outdated = (
+        conversion.status is not None
+        and conversion.status.observed_generation != conversion.generation
+        and not conversion.deleting
+    )
+    return replace(plan, observe=outdated and DeleteConversion() not in plan.actions)
+
+
+def _decide(snapshot: Snapshot) -> Plan:
     conversion = snapshot.conversion
     if conversion.finished:
         return plan_cleanup(snapshot)
