@@ -226,6 +226,12 @@ class TestRunning:
         assert status(subject).start_time == at(1)
         assert (status(subject).pod_name, status(subject).node_name) == (running().name, "node-1")
 
+    def test_progress_describes_the_latest_generation(self) -> None:
+        _, subject = step(conversion(), children(job(), running()))
+        news: dict[str, Any] = {"progress": Progress(41, 2.5, 9), "logs": ""}
+        _, subject = step(replace(subject, generation=2), children(job(), running()), 20, **news)
+        assert status(subject).observed_generation == 2
+
     def test_progress_is_written_every_ten_seconds_at_most(self) -> None:
         parts = children(job(), running())
         news: dict[str, Any] = {"progress": Progress(41, 2.5, 9), "logs": "frame 1\n"}
