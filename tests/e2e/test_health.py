@@ -32,7 +32,7 @@ def judge() -> Judge:
 
 def healths(conversion: Conversion, watches: Watches, judge: Judge) -> list[str]:
     """The health of each version of a conversion, without repetitions."""
-    found = [judge(event.body) for event in watches.conversions.of(conversion.uid)]
+    found = [judge(dict(event.body)) for event in watches.conversions.of(conversion.uid)]
     return [now for now, before in zip(found, ["", *found], strict=False) if now != before]
 
 
@@ -66,7 +66,7 @@ def test_a_conversion_that_no_operator_sees_is_pending(
     made = kubectl.create(manifest)
     try:
         assert made["status"]["phase"] == "Pending"
-        assert judge(made) == "InProgress"
+        assert judge(dict(made)) == "InProgress"
         table = kubectl("-n", "default", "get", "convjob", "unseen")
         assert "Pending" in table
         _write_status(kubectl, {"op": "replace", "path": "/status/phase", "value": "Succeeded"})

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CLAIM_MISSING = "ClaimMissing"
     RETRY_BACKOFF = "RetryBackoff"
     UNSUPPORTED_FIELD = "UnsupportedField"
+    RESTORED = "Restored"
     # Starting: the Job exists, the container has not started.
     STARTING = "Starting"
     IMAGE_PULL_FAILED = "ImagePullFailed"
@@ -117,6 +118,15 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Starts automatically after you upgrade the operator. An attempt that runs already "
             "runs to its end. The ConversionJob is not deleted meanwhile, even if its time to live "
             "has expired.",
+        ),
+        _R.RESTORED: Explanation(
+            "The ConversionJob was restored from a backup without its status. It may have ended "
+            "before, and its output may have changed since. `CONVERTER_RESTORE_LABELS` names the "
+            "labels of restored objects.",
+            "Starts automatically after you remove the label: `kubectl -n NAMESPACE label convjob "
+            "NAME velero.io/restore-name-`. If it must not start, delete it or set `spec.cancel`. "
+            "To restore statuses with Velero, use `--status-include-resources "
+            "conversionjobs.converter.mynetwork.io`.",
         ),
         _R.STARTING: Explanation(
             "The Job exists. Its container has not started yet.",

@@ -17,7 +17,7 @@ from conversion_operator.core.attempts import awaits_attempt, latest_attempt_num
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
-from conversion_operator.core.holds import hold, plan_unreadable
+from conversion_operator.core.holds import hold, plan_restored, plan_unreadable
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import (
     Action,
@@ -105,7 +105,9 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress. An attempt in progress runs to its end."""
     conversion = snapshot.conversion
-    held = hold(conversion)
+    held = hold(conversion, snapshot.policy)
+    if held and held.reason == Reason.RESTORED and not conversion.cancel_requested:
+        return plan_restored(snapshot, held)
     if conversion.cancel_requested or held:
         return plan_queued(replace(snapshot, block=held))
     problem = conversion.spec_error
