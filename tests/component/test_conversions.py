@@ -126,7 +126,7 @@ async def test_an_invalid_object_does_not_stop_the_others(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     odd = conversion_job("odd")
-    odd["spec"] = {"conversionType": "nonsense", "inputFile": 7}
+    odd["spec"] = {"conversionType": "audio_to_mp3", "inputFile": 7}
     async with running(api, tmp_path):
         api.create(odd, check=False)
         api.create(conversion_job("good"))

@@ -137,7 +137,7 @@ async def test_the_server_sets_its_own_fields(api: FakeApi, custom: CustomObject
     assert made["metadata"]["uid"] != "mine"
     assert made["metadata"]["generation"] == 1
     assert made["metadata"]["creationTimestamp"] == api.clock.stamp()
-    assert "status" not in made
+    assert made["status"]["phase"] == "Pending"
 
 
 async def test_create_twice(custom: CustomObjectsApi) -> None:
@@ -397,7 +397,7 @@ async def test_each_subresource_writes_only_its_own_part(
         *CJ, "a", both, _content_type=MERGE_PATCH
     )
     assert made["spec"]["priority"] == 3
-    assert "status" not in made
+    assert made["status"]["phase"] == "Pending"
     assert made["metadata"]["generation"] == 2
     more = {
         "metadata": {"labels": {"x": "y"}, "uid": "foreign"},
@@ -432,7 +432,7 @@ async def test_a_write_with_a_wrong_uid_is_rejected(api: FakeApi, custom: Custom
     )
     assert error.status == 422
     assert "the server rejected our request due to an error in our request" in str(error.body)
-    assert "status" not in api.get("conversionjobs", "a")
+    assert api.get("conversionjobs", "a")["status"]["phase"] == "Pending"
 
 
 async def test_a_json_patch_applies_if_its_test_passes(
@@ -645,4 +645,4 @@ async def test_an_object_that_is_too_large_is_rejected(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     with pytest.raises(StatusError, match="etcdserver: request is too large"):
         api.mutate("conversionjobs", "a", lambda obj: obj.update(status={"logs": "y" * 1_600_000}))
-    assert "status" not in api.get("conversionjobs", "a")
+    assert api.get("conversionjobs", "a")["status"]["phase"] == "Pending"

@@ -7,14 +7,16 @@ never installs it.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from conversion_operator.api import names
+from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
-from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.api.status import Condition, ConversionJobStatus, Phase
 from conversion_operator.api.validation import root_rules, spec_rules
 
 _DROPPED = ("title", "default", "additionalProperties", "const")
@@ -93,6 +95,24 @@ def _leave_to_rules(node: dict[str, Any]) -> None:
         _leave_to_rules(child)
 
 
+def pending_status() -> dict[str, Any]:
+    """The status of a ConversionJob that no operator has seen: the default in the CRD.
+
+    Without it, tools that wait for an object would take a new ConversionJob for a finished one.
+    """
+    message = "no operator has seen this conversion yet"
+    reconciling = Condition(
+        type=names.CONDITION_RECONCILING,
+        status="True",
+        reason=Reason.PENDING,
+        message=message,
+        last_transition_time=datetime.fromtimestamp(0, UTC),
+    )
+    return ConversionJobStatus(
+        phase=Phase.PENDING, conditions=[reconciling], reason=Reason.PENDING, message=message
+    ).to_json()
+
+
 def build_crd() -> dict[str, Any]:
     """The CustomResourceDefinition as a dictionary."""
     spec = structural_schema(ConversionJobSpec)
@@ -103,6 +123,7 @@ def build_crd() -> dict[str, Any]:
         option["x-kubernetes-int-or-string"] = True
     spec["x-kubernetes-validations"] = [rule.to_json() for rule in spec_rules()]
     status = structural_schema(ConversionJobStatus)
+    status["default"] = pending_status()
     status["properties"]["conditions"] |= {
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],

@@ -45,6 +45,9 @@ NAMESPACE_PATTERN: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 CONDITION_SUCCEEDED: Final = "Succeeded"
 CONDITION_FINISHED: Final = "Finished"
+# Flux, Helm and kapply compute the health of an object from these two (kstatus).
+CONDITION_RECONCILING: Final = "Reconciling"
+CONDITION_STALLED: Final = "Stalled"
 
 ANNOTATIONS: Final = frozenset(
     value for name, value in tuple(globals().items()) if name.endswith("_ANNOTATION")

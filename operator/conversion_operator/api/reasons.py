@@ -17,6 +17,8 @@ from media_converter.contract import ExitReason
 class Reason(StrEnum):
     """The reasons that the operator decides on. The converter reports the others."""
 
+    # Not seen by an operator.
+    PENDING = "Pending"
     # Waiting: there is no Job yet.
     WAITING_FOR_SLOT = "WaitingForSlot"
     PAUSED = "Paused"
@@ -24,6 +26,7 @@ class Reason(StrEnum):
     CLAIM_MISSING = "ClaimMissing"
     RETRY_BACKOFF = "RetryBackoff"
     UNSUPPORTED_FIELD = "UnsupportedField"
+    RESTORED = "Restored"
     # Starting: the Job exists, the container has not started.
     STARTING = "Starting"
     IMAGE_PULL_FAILED = "ImagePullFailed"
@@ -75,6 +78,12 @@ _REJECTED = (
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
     {
+        _R.PENDING: Explanation(
+            "No operator has seen the conversion yet.",
+            "No action is needed during the first seconds. If it stays, no operator serves the "
+            "namespace: check that the operator runs, and that its setting `WATCH_NAMESPACES` "
+            "contains the namespace.",
+        ),
         _R.WAITING_FOR_SLOT: Explanation(
             "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots.",
             "Starts automatically. To start it earlier, raise `spec.priority` or "
@@ -109,6 +118,15 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Starts automatically after you upgrade the operator. An attempt that runs already "
             "runs to its end. The ConversionJob is not deleted meanwhile, even if its time to live "
             "has expired.",
+        ),
+        _R.RESTORED: Explanation(
+            "The ConversionJob was restored from a backup without its status. It may have ended "
+            "before, and its output may have changed since. `CONVERTER_RESTORE_LABELS` names the "
+            "labels of restored objects.",
+            "Starts automatically after you remove the label: `kubectl -n NAMESPACE label convjob "
+            "NAME velero.io/restore-name-`. If it must not start, delete it or set `spec.cancel`. "
+            "To restore statuses with Velero, use `--status-include-resources "
+            "conversionjobs.converter.mynetwork.io`.",
         ),
         _R.STARTING: Explanation(
             "The Job exists. Its container has not started yet.",

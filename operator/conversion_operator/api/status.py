@@ -15,6 +15,7 @@ LOGS_MAX_BYTES: Final = 2048
 MESSAGE_MAX_BYTES: Final = 1024
 REASON_MAX_LENGTH: Final = 64
 ATTEMPTS_KEPT: Final = 5
+CONDITIONS_KEPT: Final = 8
 NOTIFY_MESSAGE_MAX_BYTES: Final = 200
 
 
@@ -65,7 +66,7 @@ class Condition(StatusModel):
     """A condition of the conversion."""
 
     type: Annotated[str, StringConstraints(max_length=64)]
-    """Type of the condition: Succeeded or Finished."""
+    """Type of the condition: Reconciling, Stalled, Succeeded or Finished."""
     status: Literal["True", "False", "Unknown"]
     """Status of the condition: True, False or Unknown."""
     reason: ReasonText
@@ -179,14 +180,16 @@ class ConversionJobStatus(StatusModel):
     """State and outcome of the conversion. Only the operator writes it."""
 
     phase: Phase
-    """Phase of the conversion, for people: Queued, Starting, Running, Succeeded, Failed or
-    Cancelled. Programs wait for the condition Finished.
+    """Phase of the conversion, for people: Pending, Queued, Starting, Running, Succeeded, Failed or
+    Cancelled. Pending: no operator has seen the conversion yet. Programs wait for the condition
+    Finished.
     """
     observed_generation: Count | None = None
     """The metadata.generation that this status describes."""
-    conditions: Annotated[list[Condition], Field(max_length=4)]
+    conditions: Annotated[list[Condition], Field(max_length=CONDITIONS_KEPT)]
     """Finished is True when the conversion has ended, with or without success. Succeeded is Unknown
-    until then.
+    until then. Reconciling exists, and is True, until the conversion ends. Stalled exists, and is
+    True, if the conversion has failed.
     """
     reason: ReasonText
     """Why the conversion is in this phase. docs/reasons.md lists all reasons and what to do."""

@@ -67,7 +67,12 @@ def spec_rules() -> list[ValidationRule]:
 def root_rules() -> list[ValidationRule]:
     """Rules on the whole object: no writer of the status can undo the end of a conversion."""
     return [
-        ValidationRule("!has(oldSelf.status) || has(self.status)", "status may not be removed"),
+        # A status that is removed has its default: the phase Pending.
+        ValidationRule(
+            "!has(oldSelf.status) || oldSelf.status.phase == 'Pending' || "
+            "(has(self.status) && self.status.phase != 'Pending')",
+            "status may not be removed",
+        ),
         ValidationRule(
             "!has(oldSelf.status) || !(oldSelf.status.phase in "
             "['Succeeded', 'Failed', 'Cancelled']) || "

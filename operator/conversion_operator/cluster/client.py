@@ -168,6 +168,18 @@ class Cluster(Client):
         ]
         return await self._patch_status(conversion, patch, permit)
 
+    async def write_observed_generation(
+        self, conversion: Conversion, permit: WritePermit
+    ) -> Conversion:
+        """PATCH only status.observedGeneration of this version of a ConversionJob.
+
+        The rest of the status stays as it is stored, even what this release cannot read. Raises
+        Conflict if the version is old.
+        """
+        path = "/status/observedGeneration"
+        patch: list[Body] = [{"op": "add", "path": path, "value": conversion.generation}]
+        return await self._patch_status(conversion, patch, permit)
+
     async def claim_exists(self, namespace: str, name: str) -> bool:
         """GET a PersistentVolumeClaim. False if it does not exist."""
         try:

@@ -6,12 +6,15 @@ a new pod has almost no status. One malformed object must not stop a list or a w
 
 from __future__ import annotations
 
+import itertools
 import logging
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
 from conversion_operator.api import names
+from conversion_operator.api.status import Phase
 from conversion_operator.api.stored import read_spec, read_status
 from conversion_operator.cluster.admissions import (
     ANNOTATION,
@@ -52,6 +55,9 @@ _TEXT_MAX: Final = 4096
 _NAME_MAX: Final = 64
 """The longest uid, kind or reason that is kept. Ours are shorter, so a text that was cut equals
 none of ours."""
+
+_LABELS_MAX: Final = 64
+"""How many names of labels are kept."""
 
 _MARK_MAX: Final = 65
 """The longest mark that is kept. A valid mark has 64 characters, so a mark that was cut is too long
@@ -142,6 +148,8 @@ def parse_conversion(body: Body) -> Conversion:
         unsupported=unsupported,
         status_error=status_error,
         cancel=raw_spec.get("cancel") is True,
+        pending_reason=_pending_reason(body.get("status")),
+        labels=frozenset(itertools.islice(map(sys.intern, meta.get("labels") or ()), _LABELS_MAX)),
         annotations={
             name: text[:_TEXT_MAX]
             for name, text in (meta.get("annotations") or {}).items()
@@ -282,6 +290,12 @@ def _converter(containers: Iterable[Body] | None) -> Body:
     An admission webhook may add other containers, in any place.
     """
     return next((c for c in containers or () if c.get("name") == CONTAINER), {})
+
+
+def _pending_reason(status: object) -> str:
+    if not isinstance(status, Mapping) or status.get("phase") != Phase.PENDING:
+        return ""
+    return _text(status.get("reason"), _NAME_MAX)
 
 
 def _parse_terminated(body: Body | None) -> Terminated | None:

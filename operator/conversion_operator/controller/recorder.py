@@ -96,6 +96,8 @@ class EventRecorder:
             return Event(conversion.key, severity, new.reason, new.message)
         if new.phase is old_phase:
             return None
+        if new.phase is Phase.PENDING:
+            return Event(conversion.key, "Warning", new.reason, new.message)
         if new.phase is Phase.RUNNING:
             self._record_start(conversion, kind, new)
             return Event(conversion.key, "Normal", "Started", new.message)

@@ -27,6 +27,9 @@ CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
 """
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
+_LABEL: Final = re.compile(
+    r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+)
 _FOLDER: Final = re.compile(
     r"(?!(.*/)?\.{1,2}(/|$))[A-Za-z0-9._-]{1,63}(/[A-Za-z0-9._-]{1,63}){0,8}"
 )
@@ -75,6 +78,13 @@ def _folders(text: str) -> str:
                 f"{folder!r} is not a folder: only letters, digits, . _ - and / are allowed, and "
                 "no folder may be . or .."
             )
+    return text
+
+
+def _labels(text: str) -> str:
+    for name in _split(text):
+        if not _LABEL.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a label, such as velero.io/restore-name")
     return text
 
 
@@ -175,6 +185,10 @@ class Settings(BaseSettings):
     """Highest `spec.maxRetries`. A conversion with a higher one fails as InvalidSpec. Allowed: 0
     to 10.
     """
+    converter_restore_labels: Annotated[str, AfterValidator(_labels)] = "velero.io/restore-name"
+    """Names of labels that a backup tool sets on restored objects, separated by commas. A
+    ConversionJob with such a label and without a status waits as Restored. Empty: none.
+    """
     converter_max_output_bytes: int = Field(107374182400, ge=1)
     """Largest output file, in bytes. A conversion that would write a larger one fails as
     OutputTooLarge. Allowed: 1 or more.
@@ -251,6 +265,7 @@ class Settings(BaseSettings):
             max_timeout=self.converter_max_timeout_seconds,
             retries_allowed=self.converter_max_retries_allowed,
             volume_folder=self.converter_volume_folder,
+            restore_labels=tuple(_split(self.converter_restore_labels)),
             read_only_folders=tuple(map(normal_path, _split(self.converter_read_only_folders))),
             runtime_class=self.converter_runtime_class,
             host_users=self.converter_host_users,

@@ -273,21 +273,29 @@ class Worker:
     ) -> None:
         for action in plan.actions:
             await self._run_action(conversion, action, permit)
-        if conversion is None or plan.status is None:
+        if conversion is None or (plan.status is None and not plan.observe):
             return
         stored = await self._write_status(conversion, plan.status, permit)
         if stored is None:
             return
-        self._written_at[conversion.key.uid] = time.monotonic()
         self._store.update(stored)
-        self._recorder.record(conversion, plan.status)
+        if plan.status is not None:
+            self._written_at[conversion.key.uid] = time.monotonic()
+            self._recorder.record(conversion, plan.status)
 
     async def _write_status(
-        self, conversion: Conversion, status: ConversionJobStatus, permit: WritePermit
+        self, conversion: Conversion, status: ConversionJobStatus | None, permit: WritePermit
     ) -> Conversion | None:
-        """Write the status. None: the decision was made on an old state and must be repeated."""
+        """Write the status, or only its observedGeneration if there is no new one.
+
+        None: the decision was made on an old state and must be repeated.
+        """
         try:
-            stored = await self._cluster.write_status(conversion, status, permit)
+            stored = (
+                await self._cluster.write_observed_generation(conversion, permit)
+                if status is None
+                else await self._cluster.write_status(conversion, status, permit)
+            )
             self._problems.forget_rejections(conversion.key.uid)
             return stored
         except Conflict:

@@ -202,7 +202,7 @@ def admit(order: Sequence[str], held: int, policy: Policy) -> tuple[str, ...]:
 
 def _ends(conversion: Conversion, policy: Policy) -> bool:
     """True if the conversion fails at its next reconcile: its spec is not valid or not allowed."""
-    if hold(conversion):
+    if hold(conversion, policy):
         return False
     return bool(
         conversion.spec is None or conversion.spec_error or violation(conversion.spec, policy)
@@ -238,7 +238,7 @@ class _BusyPaths:
 def _block(
     conversion: Conversion, obstacles: Obstacles, busy: _BusyPaths, policy: Policy
 ) -> Block | None:
-    held = hold(conversion)
+    held = hold(conversion, policy)
     if held:
         return held
     if not policy.enabled:

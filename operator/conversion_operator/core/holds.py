@@ -1,28 +1,57 @@
 """Why one conversion may not go on by itself, whatever the queue and the settings say.
 
 A conversion that another release of the operator has begun, or that uses what this release does not
-know, waits for an operator that knows more. Nothing is started, ended or deleted meanwhile.
+know, waits for an operator that knows more. A conversion that was restored from a backup waits for
+its status. Nothing is started, ended or deleted meanwhile.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 from conversion_operator.api.reasons import Reason
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.api.status import Phase
+from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import (
     STOP_RECHECK_INTERVAL,
     Block,
     Plan,
+    Snapshot,
     delete_live_jobs,
     delete_pods,
 )
+from conversion_operator.core.transitions import Transition
+
+RESTORED_WRITE_DELAY: Final = timedelta(seconds=10)
+"""How long after its creation a restored conversion gets a status. A tool that restores a status
+does so in a second request, which fails if the object has changed since the first."""
 
 
-def hold(conversion: Conversion) -> Block | None:
+def hold(conversion: Conversion, policy: Policy) -> Block | None:
     """Why the next attempt of this conversion waits. None if nothing in the object says so."""
+    label = next((name for name in policy.restore_labels if name in conversion.labels), None)
+    if conversion.status is None and label:
+        message = (
+            f"restored from a backup without its status: it may have ended before. To start it, "
+            f"remove the label {label}. If it must not start, delete it or set spec.cancel"
+        )
+        return Block(Reason.RESTORED, message)
     if conversion.unsupported:
         message = f"{conversion.unsupported}; upgrade the operator"
         return Block(Reason.UNSUPPORTED_FIELD, message)
     return None
+
+
+def plan_restored(snapshot: Snapshot, held: Block) -> Plan:
+    """The plan for a restored conversion without a status. It stays Pending."""
+    conversion = snapshot.conversion
+    if conversion.pending_reason == held.reason:
+        return Plan()
+    delay = conversion.created + RESTORED_WRITE_DELAY - snapshot.now
+    if delay > timedelta(0):
+        return Plan(requeue_after=delay)
+    return Plan(status=Transition.to(snapshot, Phase.PENDING, held.reason, held.message).status)
 
 
 def plan_unreadable(conversion: Conversion, children: Children) -> Plan:

@@ -29,6 +29,7 @@ class Policy:
     ``max_cpu`` and ``max_memory`` are quantities. "" allows every amount.
     ``volume_folder`` is the folder of the volume that converters see, "" for the whole volume. It
     may contain ``{namespace}``. ``read_only_folders`` are absolute paths below this folder.
+    ``restore_labels`` are the names of labels that mark restored objects.
     """
 
     enabled: bool = True
@@ -49,6 +50,7 @@ class Policy:
     retries_allowed: int = 10
     volume_folder: str = ""
     read_only_folders: tuple[str, ...] = ()
+    restore_labels: tuple[str, ...] = ("velero.io/restore-name",)
     runtime_class: str = ""
     host_users: bool = True
     max_output: int = 100 * 1024**3
@@ -81,7 +83,8 @@ class Conversion:
     valid. ``status`` is None while the conversion has not begun. ``status_error`` says why the
     status cannot be read: the conversion may then have begun or ended. ``cancel`` is spec.cancel,
     even if the rest of the spec cannot be read. ``version`` is the resourceVersion.
-    ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
+    ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
+    the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
     ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
     """
 
@@ -96,6 +99,8 @@ class Conversion:
     unsupported: str = ""
     status_error: str = ""
     cancel: bool = False
+    pending_reason: str = ""
+    labels: frozenset[str] = frozenset()
     annotations: Mapping[str, str] = field(default_factory=dict)
     conversion_type: str = ""
     input_file: str = ""

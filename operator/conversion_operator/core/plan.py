@@ -111,11 +111,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions in their order, the status to write or None, and when to reconcile again."""
+    """Actions in their order, the status to write or None, and when to reconcile again.
+
+    ``observe`` is True if only status.observedGeneration is to be written.
+    """
 
     actions: tuple[Action, ...] = ()
     status: ConversionJobStatus | None = None
     requeue_after: timedelta | None = None
+    observe: bool = False
 
 
 def delete_live_jobs(jobs: Iterable[Job]) -> tuple[Action, ...]:

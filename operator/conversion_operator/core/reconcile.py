@@ -17,11 +17,12 @@ from conversion_operator.core.attempts import awaits_attempt, latest_attempt_num
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
-from conversion_operator.core.holds import hold, plan_unreadable
+from conversion_operator.core.holds import hold, plan_restored, plan_unreadable
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,
     Action,
+    DeleteConversion,
     DeleteJob,
     Plan,
     Snapshot,
@@ -35,7 +36,20 @@ from conversion_operator.core.verdict import Active, Ended, NotStarted, Unreacha
 
 
 def decide(snapshot: Snapshot) -> Plan:
-    """The plan for one conversion."""
+    """The plan for one conversion. Its status always says which generation it describes."""
+    plan, conversion = _decide(snapshot), snapshot.conversion
+    if plan.status is not None:
+        observed = {"observed_generation": conversion.generation}
+        return replace(plan, status=plan.status.model_copy(update=observed))
+    outdated = (
+        conversion.status is not None
+        and conversion.status.observed_generation != conversion.generation
+        and not conversion.deleting
+    )
+    return replace(plan, observe=outdated and DeleteConversion() not in plan.actions)
+
+
+def _decide(snapshot: Snapshot) -> Plan:
     conversion = snapshot.conversion
     if conversion.finished:
         return plan_cleanup(snapshot)
@@ -101,7 +115,9 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress. An attempt in progress runs to its end."""
     conversion = snapshot.conversion
-    held = hold(conversion)
+    held = hold(conversion, snapshot.policy)
+    if held and held.reason == Reason.RESTORED and not conversion.cancel_requested:
+        return plan_restored(snapshot, held)
     if conversion.cancel_requested or held:
         return plan_queued(replace(snapshot, block=held))
     problem = conversion.spec_error

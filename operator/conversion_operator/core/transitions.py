@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self
 from conversion_operator.api import names
 from conversion_operator.api.status import (
     ATTEMPTS_KEPT,
+    CONDITIONS_KEPT,
     LOGS_MAX_BYTES,
     MESSAGE_MAX_BYTES,
     NOTIFY_MESSAGE_MAX_BYTES,
@@ -33,6 +34,14 @@ from media_converter.contract import Progress as ReportedProgress
 STATUS_MAX_BYTES: Final = 8192
 _CONDITION_MESSAGE_MAX_BYTES: Final = 256
 _ATTEMPT_MESSAGE_MAX_BYTES: Final = 256
+_CONDITIONS: Final = frozenset(
+    {
+        names.CONDITION_SUCCEEDED,
+        names.CONDITION_FINISHED,
+        names.CONDITION_RECONCILING,
+        names.CONDITION_STALLED,
+    }
+)
 # Bytes reserved for status.notify to grow: two timestamps, a count and a message, with their JSON
 # keys.
 _NOTIFY_BYTES: Final = 160 + NOTIFY_MESSAGE_MAX_BYTES
@@ -235,12 +244,19 @@ def _conditions(
     if phase.terminal:
         succeeded = "True" if phase is Phase.SUCCEEDED else "False"
     finished: Literal["True", "False"] = "True" if phase.terminal else "False"
+    values: dict[str, Literal["True", "False", "Unknown"]] = {
+        names.CONDITION_SUCCEEDED: succeeded,
+        names.CONDITION_FINISHED: finished,
+    }
+    # By the rules of kstatus, these two exist only while they are True.
+    if not phase.terminal:
+        values[names.CONDITION_RECONCILING] = "True"
+    elif phase is Phase.FAILED:
+        values[names.CONDITION_STALLED] = "True"
     before = {condition.type: condition for condition in old.conditions} if old else {}
-    result = []
-    for name, value in (
-        (names.CONDITION_SUCCEEDED, succeeded),
-        (names.CONDITION_FINISHED, finished),
-    ):
+    # Conditions of others and of later releases are kept.
+    result = [condition for name, condition in before.items() if name not in _CONDITIONS]
+    for name, value in values.items():
         last = before.get(name)
         unchanged = last is not None and last.status == value
         result.append(
@@ -252,7 +268,7 @@ def _conditions(
                 last_transition_time=last.last_transition_time if last and unchanged else now,
             )
         )
-    return result
+    return result[-CONDITIONS_KEPT:]
 
 
 def _output_facts(output: Output, warnings: tuple[str, ...]) -> OutputFacts:

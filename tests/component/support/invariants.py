@@ -77,17 +77,20 @@ def check_all_finished(api: FakeApi) -> None:
 
 
 def check_final(api: FakeApi) -> None:
-    """The status of a finished ConversionJob never changed again, except for its callback."""
+    """The status of a finished ConversionJob never changed again.
+
+    Except for its callback, and for the generation that it describes.
+    """
     history = History(api.storage)
     for uid in {change.uid for change in history.of(CONVERSIONJOBS)}:
-        statuses = [_without_callback(status) for status in history.statuses(uid)]
+        statuses = [_unchanging(status) for status in history.statuses(uid)]
         ends = [i for i, s in enumerate(statuses) if s.get("phase") in TERMINAL_PHASES]
         later = [s for s in statuses[ends[0] + 1 :] if s != statuses[ends[0]]] if ends else []
         assert not later, f"ConversionJob {uid} was written after its end: {later}"
 
 
-def _without_callback(status: Obj) -> Obj:
-    return {key: value for key, value in status.items() if key != "notify"}
+def _unchanging(status: Obj) -> Obj:
+    return {k: v for k, v in status.items() if k not in ("notify", "observedGeneration")}
 
 
 def check_no_leaks(api: FakeApi, *, jobs: int | None = None) -> None:

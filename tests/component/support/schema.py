@@ -7,6 +7,7 @@ Tests of other CEL rules need a real cluster.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -129,7 +130,7 @@ def _default(schema: Obj, value: Any) -> None:
         return
     for key, inner in schema.get("properties", {}).items():
         if key not in value and "default" in inner:
-            value[key] = inner["default"]
+            value[key] = copy.deepcopy(inner["default"])
         if key in value:
             _default(inner, value[key])
 
@@ -191,6 +192,10 @@ class CustomSchema:
         _default(self.root, pruned)
         return kept | pruned, dropped
 
+    def set_defaults(self, obj: Obj) -> None:
+        """Sets the defaults of missing fields, in place."""
+        _default(self.root, obj)
+
     def causes(self, obj: Obj, old: Obj | None = None) -> Causes:
         """The errors in ``obj``, except those of values that are the same in ``old``."""
         found: Causes = []
@@ -227,9 +232,9 @@ def transition_causes(old: Obj, new: Obj) -> Causes:
     if old_spec.get("cancel") and not new_spec.get("cancel"):
         causes.append(("spec", 'Invalid value: "object": a cancelled job stays cancelled'))
     old_status, new_status = old.get("status"), new.get("status")
-    if old_status and not new_status:
+    old_phase = (old_status or {}).get("phase", "Pending")
+    if old_phase != "Pending" and (new_status or {}).get("phase", "Pending") == "Pending":
         causes.append(("<nil>", 'Invalid value: "object": a status is never removed'))
-    old_phase = (old_status or {}).get("phase")
     if old_phase in TERMINAL_PHASES and (new_status or {}).get("phase") != old_phase:
         causes.append(("status", 'Invalid value: "object": a terminal phase never changes'))
     old_note = (old_status or {}).get("notify")

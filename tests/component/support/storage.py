@@ -250,6 +250,7 @@ class ObjectStorage:
         self, event: str, kind: Kind, key: Key, obj: Obj, old: Version | None, actor: str
     ) -> Version:
         obj["apiVersion"], obj["kind"] = kind.api_version, kind.kind
+        self.strategy.set_defaults(kind, obj)
         obj["metadata"]["resourceVersion"] = str(self.rv + 1)
         version = Version(kind, obj, self.rv + 1)
         if len(version.raw) > _MAX_OBJECT:

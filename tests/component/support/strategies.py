@@ -37,6 +37,14 @@ class Strategy:
         shaped = metadata.shape(kind, obj)
         return self.custom.prune(shaped) if self.custom else (shaped, [])
 
+    def set_defaults(self, kind: Kind, obj: Obj) -> None:
+        """Sets the defaults of a custom resource, in place, as each read of a stored object does.
+
+        So a ConversionJob without a status has the default of the CRD.
+        """
+        if kind is CONVERSIONJOBS and self.custom is not None:
+            self.custom.set_defaults(obj)
+
     def prepare_create(self, kind: Kind, obj: Obj) -> None:
         """Sets defaults, in place. The server has already set its metadata."""
         if "status" in kind.subresources:

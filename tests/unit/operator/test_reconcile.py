@@ -68,7 +68,15 @@ class TestWaiting:
         assert {c.type: c.status for c in status(subject).conditions} == {
             "Succeeded": "Unknown",
             "Finished": "False",
+            "Reconciling": "True",
         }
+
+    def test_a_new_generation_is_observed(self) -> None:
+        plan, _ = step(replace(queued(), generation=2), NONE, position=4)
+        assert plan == Plan(observe=True)
+        plan, subject = step(replace(queued(), generation=2), NONE, position=1)
+        assert plan.status
+        assert status(subject).observed_generation == 2
 
     def test_an_unchanged_position_is_not_written(self) -> None:
         assert step(queued(), NONE, position=4)[0] == Plan()
@@ -217,6 +225,12 @@ class TestRunning:
         assert status(subject).phase is Phase.RUNNING
         assert status(subject).start_time == at(1)
         assert (status(subject).pod_name, status(subject).node_name) == (running().name, "node-1")
+
+    def test_progress_describes_the_latest_generation(self) -> None:
+        _, subject = step(conversion(), children(job(), running()))
+        news: dict[str, Any] = {"progress": Progress(41, 2.5, 9), "logs": ""}
+        _, subject = step(replace(subject, generation=2), children(job(), running()), 20, **news)
+        assert status(subject).observed_generation == 2
 
     def test_progress_is_written_every_ten_seconds_at_most(self) -> None:
         parts = children(job(), running())
@@ -489,6 +503,14 @@ class TestAfterTheEnd:
         subject = replace(self.done, spec=conversion(ttlSecondsAfterFinished=0).spec)
         assert step(subject, NONE, 12)[0].actions == (DeleteConversion(),)
 
+    def test_its_status_says_which_generation_it_describes(self) -> None:
+        subject = replace(self.done, generation=7)
+        plan, _ = step(subject, NONE, 12)
+        assert (plan.observe, plan.status) == (True, None)
+        assert not step(self.done, NONE, 12)[0].observe
+        assert not step(subject, NONE, 1e9)[0].observe
+        assert not step(replace(subject, deleting=True), NONE, 12)[0].observe
+
     def test_a_conversion_that_is_not_supported_is_kept(self) -> None:
         subject = replace(
             self.done, unsupported="spec.new", spec=conversion(ttlSecondsAfterFinished=0).spec
@@ -497,7 +519,8 @@ class TestAfterTheEnd:
 
     def test_a_conversion_whose_end_is_not_known_is_kept(self) -> None:
         """Its status is not valid: a later release has written it."""
-        stored = {"phase": "Failed", "reason": "New", "message": "m", "outputSize": "large"}
+        stored: dict[str, Any] = {"phase": "Failed", "reason": "New", "message": "m"}
+        stored |= {"outputSize": "large", "observedGeneration": 1}
         subject = replace(
             self.done,
             status=read_status(stored).status,

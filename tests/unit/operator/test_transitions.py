@@ -78,8 +78,27 @@ def test_a_condition_keeps_its_transition_time_until_its_status_changes() -> Non
     def times(value: ConversionJobStatus) -> list[object]:
         return [condition.last_transition_time for condition in value.conditions]
 
-    assert times(to(Phase.QUEUED).status) == times(status(RUNNING)) == [at(5), at(5)]
-    assert times(to(Phase.FAILED).status) == [at(20), at(20)]
+    assert times(to(Phase.QUEUED).status) == times(status(RUNNING)) == [at(5), at(5), at(5)]
+    assert times(to(Phase.FAILED).status) == [at(20), at(20), at(20)]
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_reconciling_and_stalled_exist_only_while_they_are_true(phase: Phase) -> None:
+    found = {c.type: c.status for c in to(phase).status.conditions}
+    wanted = {"Reconciling"} if not phase.terminal else set()
+    if phase is Phase.FAILED:
+        wanted = {"Stalled"}
+    assert found.keys() == {"Succeeded", "Finished"} | wanted
+    assert all(found[kind] == "True" for kind in wanted)
+
+
+def test_conditions_of_others_are_kept() -> None:
+    stored = status(RUNNING)
+    foreign = stored.conditions[0].model_copy(update={"type": "Audited"})
+    subject = replace(
+        RUNNING, status=stored.model_copy(update={"conditions": [*stored.conditions, foreign]})
+    )
+    assert foreign in to(Phase.FAILED, subject).status.conditions
 
 
 def test_a_reason_within_the_phase() -> None:
