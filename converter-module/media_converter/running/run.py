@@ -16,7 +16,8 @@ from media_converter.files.space import check_free_space
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
 from media_converter.options import ImageOptions
-from media_converter.probing import decoded
+from media_converter.probing import decoded, holes
+from media_converter.probing.chain import Hole
 from media_converter.running import endings
 from media_converter.running.failures import explain
 from media_converter.running.folding import fold
@@ -99,7 +100,8 @@ class Run(NamedTuple):
         # For image_resize, a video is not a damaged image but an unsupported format.
         only_images = isinstance(self.task.options, ImageOptions)
         looks_accepted = structure.looks_like_image if only_images else structure.looks_like_media
-        return explain(step.name, result, self.missing_bytes(), looks_accepted(self.read))
+        missing = self.missing_bytes() or holes.missing_bytes(self.holes(), self.source.size_bytes)
+        return explain(step.name, result, missing, looks_accepted(self.read))
 
     @property
     def read(self) -> structure.ReadAt:
@@ -109,6 +111,15 @@ class Run(NamedTuple):
     def missing_bytes(self) -> int:
         """How many bytes the structure of the input promises beyond the end of the file."""
         return structure.missing_bytes(self.read, self.source.size_bytes)
+
+    def holes(self) -> tuple[Hole, ...]:
+        """What the structure of the input does not explain. Reads most of it, so call it once."""
+
+        def read(offset: int, count: int) -> bytes:
+            self.runner.check()
+            return self.read(offset, count)
+
+        return holes.find(read, self.source.size_bytes)
 
 
 def refuse_playlists_and_documents(run: Run) -> None:

@@ -10,6 +10,7 @@ from media_converter.errors import ConversionError
 from media_converter.files.still import Still
 from media_converter.planning.plan import Expected
 from media_converter.probing.media import MediaInfo
+from media_converter.task import DamageLimits
 
 _TOLERANCE_SECONDS: Final = 0.5
 _TOLERANCE_SHARE: Final = 0.02
@@ -40,13 +41,13 @@ def check_media(
     expected: Expected,
     missing_bytes: int,
     log: str,
-    accepts_short: bool = False,
+    limits: DamageLimits = DamageLimits(),  # noqa: B008 - it cannot change
 ) -> tuple[MediaInfo, tuple[str, ...]]:
     """Return ``found``, the probed output, and warnings. Raises ConversionError if it is wrong.
 
     ``missing_bytes`` is how many bytes the structure of the input promises beyond the end of the
-    file. ``log`` is what ffmpeg printed to standard error. ``accepts_short`` says that a warning
-    is enough if the input is truncated.
+    file. ``log`` is what ffmpeg printed to standard error. An input that lacks less than
+    ``limits`` allow is told in a warning.
     """
     if found is None:
         raise _wrong("cannot be read back")
@@ -63,7 +64,11 @@ def check_media(
             try:
                 raise_if_input_is_short(lengths, missing_bytes, log)
             except ConversionError as error:
-                if not accepts_short:
+                seconds = wanted - (actual or 0.0)
+                too_much = (
+                    seconds >= limits.max_seconds or 100 * seconds / wanted > limits.max_percent
+                )
+                if too_much and not limits.convert_anyway:
                     raise
                 return found, (f"{error.message[0].upper()}{error.message[1:]}.",)
     return found, ()

@@ -37,7 +37,7 @@ from media_converter.running.folding import fold, keep_ends
 from media_converter.running.process import ProcessResult, Runner, Signals, TimeLimits
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.report import Reporter
-from media_converter.task import DEFAULT_TIMEOUT_SECONDS, read_task
+from media_converter.task import DEFAULT_TIMEOUT_SECONDS, DamageLimits, read_task
 from tests.unit.converter.builders import GIB, INFO, LIMITS
 
 
@@ -107,6 +107,25 @@ def test_a_short_output_needs_evidence_against_the_input() -> None:
     assert short(1000, "") is ExitReason.INPUT_TRUNCATED
     assert short(0, "[mov @ 0x1] stream 0, offset 0x1: partial file") is ExitReason.INPUT_TRUNCATED
     assert short(0, "[h264] error while decoding MB 1 1") is ExitReason.INPUT_DAMAGED
+
+
+def test_an_output_that_is_a_little_short_has_a_warning() -> None:
+    for wanted, refused in ((10.9, False), (11.5, True), (15.5, True)):
+        expected = Expected("mp4", "h264", "aac", duration=wanted)
+        info = INFO._replace(duration=10.0)
+        if refused:
+            with pytest.raises(ConversionError):
+                verify.check_media(info, expected, 1000, "")
+            loose = DamageLimits(convert_anyway=True)
+            assert verify.check_media(info, expected, 1000, "", loose)[1]
+        else:
+            (warning,) = verify.check_media(info, expected, 1000, "")[1]
+            assert "truncated" in warning
+    long = INFO._replace(duration=94.0)
+    expected = Expected("mp4", "h264", "aac", duration=100)
+    with pytest.raises(ConversionError):
+        verify.check_media(long, expected, 1000, "")
+    assert verify.check_media(long, expected, 1000, "", DamageLimits(max_seconds=7))[1]
 
 
 @pytest.mark.parametrize(
