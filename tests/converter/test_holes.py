@@ -25,6 +25,8 @@ SONGS = {
     "song.mp3": ("-c:a", "libmp3lame", "-b:a", "128k"),
     "plain.mp3": ("-c:a", "libmp3lame", "-b:a", "128k", "-write_xing", "0"),
     "song.aac": (*AAC,),
+    "song.ac3": ("-c:a", "ac3"),
+    "song.flac": ("-c:a", "flac"),
 }
 
 
@@ -112,15 +114,16 @@ def test_a_long_last_fragment_that_is_cut_is_truncated(
     assert run.report.warnings
 
 
-def test_one_wrong_bit_of_ogg_is_told(kitchen: Kitchen, converter: Converter) -> None:
+@pytest.mark.parametrize("name", ["song.opus", "song.flac"])
+def test_one_wrong_bit_is_told(kitchen: Kitchen, converter: Converter, name: str) -> None:
     def flip(data: bytes) -> bytes:
         at = len(data) // 2
         return data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
 
-    source = kitchen.edit("flipped.opus", song(kitchen, "song.opus"), flip)
+    source = kitchen.edit(f"flipped-{name}", song(kitchen, name), flip)
     run = converter.convert(AUDIO, source, "out.mp3")
     assert run.reason is ExitReason.COMPLETED, run.report
-    assert any("bytes" in text for text in run.report.warnings), run.report
+    assert any("damaged" in text for text in run.report.warnings), run.report
 
 
 def without_packets(data: bytes, start: float, end: float) -> bytes:

@@ -14,7 +14,7 @@ from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
-from media_converter.planning.audio_filters import aac_options, choose_audio
+from media_converter.planning.audio_filters import aac_options, choose_audio, sound_decoder_options
 from media_converter.planning.filters import (
     decoder_options,
     fit_short_side,
@@ -100,7 +100,8 @@ def plan_video(
         reading = read_from(position)
     else:
         reading = Reading(tuple(trim_options(0.0, options.duration)))
-    input_options = [*decoder_options(video), *reading.input_options]
+    input_options = [*decoder_options(video), *sound_decoder_options(audio)]
+    input_options += reading.input_options
     argv = ffmpeg_command(limits, input_options, long_look=info.long_look)
     argv += ["-map", f"0:{video.stream_index}"]
     if audio:

@@ -26,6 +26,7 @@ _BY_MAGIC: Final[tuple[tuple[bytes, _Walk], ...]] = (
     (b"\x30\x26\xb2\x75", containers.asf),
     (b"ID3", frames.walk),
     (b"\xff", frames.walk),
+    (b"\x0b\x77", frames.walk),
 )
 # A file may end with bytes that belong to nothing.
 _MAX_TRAILING_BYTES: Final = 65_536

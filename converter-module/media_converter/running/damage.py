@@ -70,6 +70,17 @@ def loss(noun: str, counts: StreamCounts | None, corrupt: int, leading: int) -> 
     return Loss(noun, lost, counts.packets)
 
 
+def missing_samples(promised: int, sample_rate: int, counts: StreamCounts | None) -> Loss:
+    """The loss of sound of which the header says how many samples it has.
+
+    Without an error of the decoder, the header is wrong.
+    """
+    if counts is None or not counts.errors or not counts.samples:
+        return Loss("samples", 0, promised)
+    lost = max(0, promised - counts.samples)
+    return Loss("samples", lost, promised, lost / sample_rate if lost > sample_rate else 0.0)
+
+
 def longest_missing(source: list[float], output: list[float], least: float) -> float:
     """The longest time without pictures in the output that has pictures in the source.
 

@@ -16,7 +16,7 @@ from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evi
 from media_converter.planning.video import choose_video, plan_video
 from media_converter.probing import ffprobe, holes, isobmff
 from media_converter.probing.chain import Hole
-from media_converter.probing.decoded import Decoded, LogReader
+from media_converter.probing.decoded import Decoded, LogReader, StreamCounts
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
 from media_converter.running import content, copies, damage, survey, verify
@@ -216,8 +216,21 @@ def _losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ..
         )
         found.append(video._replace(seconds=_missing_seconds(run, source)))
     if plan.audio_index is not None and not plan.copies_audio:
-        found.append(damage.loss("packets of sound", streams.get(plan.audio_index), 0, 0))
+        counts, wrong = streams.get(plan.audio_index), attempt.decoded.checksums
+        found.append(damage.loss("packets of sound", counts, wrong, 0))
+        found.append(_missing_samples(source, plan, counts))
     return tuple(found)
+
+
+def _missing_samples(
+    source: Source, plan: ConversionPlan, counts: StreamCounts | None
+) -> damage.Loss:
+    """How many samples were not decoded of a file that says how many it has, such as FLAC."""
+    stream = next((a for a in source.info.audio if a.stream_index == plan.audio_index), None)
+    if source.part or stream is None or source.info.container != "flac" or not stream.duration:
+        return damage.Loss("samples", 0, 0)
+    promised = round(stream.duration * stream.sample_rate)
+    return damage.missing_samples(promised, stream.sample_rate, counts)
 
 
 def _hole_loss(run: Run, source: Source) -> damage.Loss | None:

@@ -76,6 +76,10 @@ def adts() -> list[bytes]:
     return [head + b"\x55" * 994] * PIECES
 
 
+def ac3() -> list[bytes]:
+    return [b"\x0b\x77\x00\x00\x14\x40" + b"\x55" * 762] * PIECES  # 192 kbit/s, 48 kHz
+
+
 def box(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", 8 + len(body)) + kind + body
 
@@ -111,6 +115,7 @@ FORMATS: dict[str, Callable[[], list[bytes]]] = {
     "transport stream": transport,
     "mp3": mp3,
     "adts": adts,
+    "ac3": ac3,
     "fragments": fragments,
 }
 
@@ -137,7 +142,7 @@ def test_zeros_in_the_middle_are_a_hole(name: str) -> None:
     assert last - 1100 <= found[0].end <= last + 5100
 
 
-CUT = [name for name in FORMATS if name not in ("transport stream", "mp3", "adts")]
+CUT = [name for name in FORMATS if name not in ("transport stream", "mp3", "adts", "ac3")]
 
 
 @pytest.mark.parametrize("name", CUT)

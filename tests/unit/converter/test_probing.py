@@ -13,7 +13,7 @@ from media_converter.probing.decoded import LogReader, StreamCounts, without_det
 from media_converter.probing.encryption import by_structure
 from media_converter.probing.isobmff import Edit, Samples, Track
 from media_converter.probing.packets import Gap, PacketReader
-from media_converter.running.damage import Loss, judge, longest_missing, loss
+from media_converter.running.damage import Loss, judge, longest_missing, loss, missing_samples
 from media_converter.task import DamageLimits
 
 SPS, PPS = (
@@ -99,8 +99,25 @@ def test_the_counts_of_ffmpeg_are_read() -> None:
     decoded = reader.result()
     assert decoded.streams == {0: StreamCounts(6000, 3953, 2047), 1: StreamCounts(300)}
     assert decoded.corrupt == 5
+    assert decoded.checksums == 0
     assert decoded.reconfigured == {"audio"}
     assert without_details(log) == "[h264 @ 0x1] [error] no frame!"
+
+
+def test_the_samples_and_checksums_of_flac_are_read() -> None:
+    reader = LogReader()
+    reader.add_line("[flac @ 0x1] [error] CRC error at PTS 4096")
+    reader.add_line(
+        "[in#0/flac @ 0x1] [verbose]   Input stream #0:0 (audio): 163 packets read (262442 bytes); "
+        "166 frames decoded; 1 decode errors (761856 samples); "
+    )
+    decoded = reader.result()
+    assert decoded.checksums == 1
+    assert decoded.streams == {0: StreamCounts(163, 166, 1, 761856)}
+    assert missing_samples(960000, 48000, decoded.streams[0]).lost == 198144
+    assert missing_samples(960000, 48000, decoded.streams[0]).seconds == pytest.approx(4.1, abs=0.1)
+    # Without an error, the header is wrong.
+    assert missing_samples(960000, 48000, StreamCounts(163, 166, 0, 761856)).lost == 0
 
 
 def test_what_is_lost_is_counted() -> None:
