@@ -159,7 +159,8 @@ def _refuse_start_after_end(options: VideoOptions, position: Position | None) ->
     if options.start >= end:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE,
-            f"start is at {options.start:g} s, but the last picture ends at {end:g} s",
+            f"start is at {options.start:g} s, but the last picture ends at {end:g} s; "
+            "choose an earlier start",
         )
 
 
@@ -175,12 +176,15 @@ def choose_video(info: MediaInfo) -> VideoStream:
     undecodable = [name for name in info.undecodable if name.startswith("video")]
     if undecodable:
         raise ConversionError(
-            ExitReason.UNSUPPORTED_FORMAT, f"there is no decoder for {', '.join(undecodable)}"
+            ExitReason.UNSUPPORTED_FORMAT,
+            f"there is no decoder for {', '.join(undecodable)}; "
+            "convert the input to a common format first",
         )
     unread = [stream.codec for stream in info.unread if stream.kind == "video"]
     if unread:
         raise ConversionError(
-            ExitReason.INPUT_DAMAGED, f"no picture of its {unread[0]} video can be read"
+            ExitReason.INPUT_DAMAGED,
+            f"no picture of its {unread[0]} video can be read; upload the file again",
         )
     raise ConversionError(
         ExitReason.NO_VIDEO_STREAM, "the file has no video stream; use audio_to_mp3"
@@ -196,7 +200,7 @@ def refuse_too_large(video: VideoStream) -> None:
         raise ConversionError(
             ExitReason.INPUT_TOO_LARGE,
             f"{video.width}x{video.height} is {video.width * video.height / 1e6:.0f} megapixels, "
-            f"over the limit of {MAX_FRAME_PIXELS / 1e6:.0f} for a video",
+            f"over the limit of {MAX_FRAME_PIXELS / 1e6:.0f} for a video; make it smaller",
         )
 
 

@@ -85,7 +85,8 @@ class Run(NamedTuple):
         if result.exit_code == -9 or oom_kills() > kills:
             raise ConversionError(
                 ExitReason.OUT_OF_MEMORY,
-                f"the {step.name} step needed more memory than the limit allows",
+                f"the {step.name} step needed more memory than the limit allows; raise "
+                "spec.resources.limits.memory, or choose a smaller size",
             )
         if endings.has_crashed(result):
             self.log(f"the sha256 of the input is {sha256(self.source.fd, self.runner.check)}")
@@ -126,7 +127,9 @@ def refuse_playlists_and_documents(run: Run) -> None:
     """Raise ConversionError with the reason UnsupportedFormat for files that name other files."""
     kind = structure.refused_kind(run.read)
     if kind:
-        raise ConversionError(ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input")
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input; use the media itself"
+        )
 
 
 def _modified(fd: int | None) -> int:

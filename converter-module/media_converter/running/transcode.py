@@ -195,12 +195,15 @@ def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:
     """The ConversionError for an output without content."""
     if plan.start:
         return ConversionError(
-            ExitReason.NOTHING_IN_RANGE, f"nothing can be read after start, {plan.start:g} s"
+            ExitReason.NOTHING_IN_RANGE,
+            f"nothing can be read after start, {plan.start:g} s; choose an earlier start",
         )
     if size_bytes:
-        return ConversionError(ExitReason.INPUT_DAMAGED, "no audio sample can be decoded")
+        return ConversionError(
+            ExitReason.INPUT_DAMAGED, "no audio sample can be decoded; upload the file again"
+        )
     return ConversionError(
-        ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range"
+        ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range; choose another"
     )
 
 

@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from media_converter.contract import (
+    NOT_RETRIED,
     REPORT_MAX_BYTES,
     ConversionType,
     ExitReason,
@@ -149,8 +150,6 @@ def test_an_output_other_than_planned_is_discarded(expected: Expected) -> None:
         verify.check_media(INFO, expected, 0, "")
     assert refused.value.reason is ExitReason.VERIFICATION_FAILED
     with pytest.raises(ConversionError):
-        verify.check_media(None, expected, 0, "")
-    with pytest.raises(ConversionError):
         verify.check_media(INFO._replace(audio=()), expected, 0, "")
 
 
@@ -160,19 +159,30 @@ IMAGE = Expected(container="webp", size=(800, 600), frames=10)
 @pytest.mark.parametrize(
     "found",
     [
-        None,
         Still("jpeg", 800, 600, 10),
         Still("webp", 800, 598, 10),
         Still("webp", 800, 600, 11),
     ],
 )
-def test_an_image_other_than_planned_is_discarded(found: Still | None) -> None:
+def test_an_image_other_than_planned_is_discarded(found: Still) -> None:
     with pytest.raises(ConversionError) as refused:
         verify.check_image(found, IMAGE)
     assert refused.value.reason is ExitReason.VERIFICATION_FAILED
     # One pixel of rounding is fine, and so is merging equal frames.
     fine = Still("webp", 800, 599, 9)
     assert verify.check_image(fine, IMAGE) is fine
+
+
+def test_only_a_volume_is_worth_another_attempt() -> None:
+    for check in (
+        lambda: verify.check_media(None, Expected("mp4"), 0, ""),
+        lambda: verify.check_image(None, IMAGE),
+    ):
+        with pytest.raises(ConversionError) as refused:
+            check()
+        assert refused.value.reason is ExitReason.IO_ERROR
+    assert ExitReason.IO_ERROR not in NOT_RETRIED
+    assert ExitReason.VERIFICATION_FAILED in NOT_RETRIED
 
 
 def test_an_mp4_without_faststart_is_discarded() -> None:
