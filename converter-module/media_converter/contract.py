@@ -114,8 +114,13 @@ REASON_BY_EXIT_CODE: Final = MappingProxyType({code: reason for reason, code in 
 INPUT_FAULTS: Final = frozenset(reason for reason, code in EXIT_CODES.items() if 10 <= code < 40)
 """Reasons that a retry cannot change, because the input or the request is at fault."""
 
-NOT_RETRIED: Final = INPUT_FAULTS | {ExitReason.INPUT_UNREADABLE, ExitReason.OUTPUT_NOT_WRITABLE}
-"""Reasons that only a person can change. Permissions do not change by themselves."""
+NOT_RETRIED: Final = INPUT_FAULTS | {
+    ExitReason.INPUT_UNREADABLE,
+    ExitReason.OUTPUT_NOT_WRITABLE,
+    ExitReason.VERIFICATION_FAILED,
+}
+"""Reasons that only a person can change. Permissions do not change by themselves, and from the same
+input the same tools make the same output."""
 
 
 class Output(NamedTuple):

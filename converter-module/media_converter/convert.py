@@ -159,7 +159,7 @@ def _run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:
             raise
         raise ConversionError(
             ExitReason.INPUT_DAMAGED,
-            f"the image cannot be decoded within {run.task.stall_seconds:g} s",
+            f"the image cannot be decoded within {run.task.stall_seconds:g} s; make it smaller",
         ) from error
 
 

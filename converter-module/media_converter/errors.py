@@ -51,4 +51,6 @@ def from_os_error(error: OSError, doing: str, folder: str = "") -> ConversionErr
             f"not allowed to write while {doing}: {detail}; check that the volume and its folders "
             f"are writable for uid {os.geteuid()}",
         )
-    return ConversionError(ExitReason.IO_ERROR, f"the shared volume failed while {doing}: {detail}")
+    return ConversionError(
+        ExitReason.IO_ERROR, f"the shared volume failed while {doing}: {detail}; check it"
+    )

@@ -70,7 +70,8 @@ def open_root(path: str) -> int:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise ConversionError(
-            ExitReason.IO_ERROR, f"the shared volume is not mounted at {path}: {error.strerror}"
+            ExitReason.IO_ERROR,
+            f"the shared volume is not mounted at {path}: {error.strerror}; check the volume",
         ) from error
 
 
@@ -284,7 +285,8 @@ def _input_error(error: OSError, path: str) -> ConversionError:
             f"this uid or for group {os.getegid()}",
         )
     return ConversionError(
-        ExitReason.IO_ERROR, f"the shared volume failed while opening {path}: {error.strerror}"
+        ExitReason.IO_ERROR,
+        f"the shared volume failed while opening {path}: {error.strerror}; check it",
     )
 
 

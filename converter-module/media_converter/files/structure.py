@@ -92,6 +92,11 @@ def is_faststart(read: ReadAt, size_bytes: int) -> bool:
     return b"moov" in kinds and b"mdat" in kinds and kinds.index(b"moov") < kinds.index(b"mdat")
 
 
+def is_mp4(head: bytes) -> bool:
+    """Whether the first bytes are those of an MP4 or QuickTime file."""
+    return head[4:8] in _MP4_FIRST
+
+
 def looks_like_media(read: ReadAt) -> bool:
     """Whether the first bytes are those of an accepted format."""
     head = read(0, 12)

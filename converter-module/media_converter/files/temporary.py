@@ -68,7 +68,7 @@ class Temporary(NamedTuple):
         named = os.stat(self.name, dir_fd=self.target.folder, follow_symlinks=False)
         if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
             raise ConversionError(
-                ExitReason.IO_ERROR, "another process replaced the temporary file"
+                ExitReason.IO_ERROR, "another process replaced the temporary file; find it"
             )
 
 

@@ -8,7 +8,12 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import AudioOptions
-from media_converter.planning.audio_filters import audio_filter, choose_audio, mp3_sample_rate
+from media_converter.planning.audio_filters import (
+    audio_filter,
+    choose_audio,
+    mp3_sample_rate,
+    sound_decoder_options,
+)
 from media_converter.planning.plan import (
     COPY_ALL,
     DECODE_ONLY,
@@ -48,7 +53,10 @@ def plan_audio(
     total = (audio.duration or info.duration) if info.video else (info.duration or audio.duration)
     copies = copying.audio and _can_copy(audio, options)
 
-    input_options = trim_options(options.start, options.duration)
+    input_options = [
+        *sound_decoder_options(audio),
+        *trim_options(options.start, options.duration),
+    ]
     argv = ffmpeg_command(limits, input_options, long_look=info.long_look)
     if has_cover:
         argv += ["-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0"]

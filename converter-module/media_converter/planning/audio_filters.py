@@ -37,6 +37,11 @@ def mp3_sample_rate(sample_rate: int) -> int:
     return 44100 if sample_rate % 11025 == 0 else 48000
 
 
+def sound_decoder_options(audio: AudioStream | None) -> list[str]:
+    """Input options for the decoder of the sound. That of FLAC ignores checksums by default."""
+    return ["-err_detect:a", "crccheck"] if audio and audio.codec == "flac" else []
+
+
 def output_channels(audio: AudioStream) -> int:
     """1 for mono and for many channels without a layout, 2 for everything else."""
     if audio.channels == 1 or _is_ambisonic(audio):

@@ -92,12 +92,13 @@ def refuse_too_large(info: ImageInfo, pages: int, size: tuple[int, int]) -> None
     if max(info.width, info.height) > MAX_IMAGE_SIDE:
         raise ConversionError(
             ExitReason.INPUT_TOO_LARGE,
-            f"{info.width}x{info.height} has a side of more than {MAX_IMAGE_SIDE} pixels",
+            f"{info.width}x{info.height} has a side of more than {MAX_IMAGE_SIDE} pixels; "
+            "make it smaller",
         )
     if info.pages > MAX_FRAMES:
         raise ConversionError(
             ExitReason.INPUT_TOO_LARGE,
-            f"{info.pages} frames or pages are more than the limit of {MAX_FRAMES}",
+            f"{info.pages} frames or pages are more than the limit of {MAX_FRAMES}; split it",
         )
     pixels = max(info.width * info.height, info.canvas_pixels)
     limit = min(MAX_JPEG_PIXELS, MAX_IMAGE_PIXELS * jpeg_shrink(info, size) ** 2)

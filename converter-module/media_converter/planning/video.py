@@ -14,7 +14,7 @@ from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
-from media_converter.planning.audio_filters import aac_options, choose_audio
+from media_converter.planning.audio_filters import aac_options, choose_audio, sound_decoder_options
 from media_converter.planning.filters import (
     decoder_options,
     fit_short_side,
@@ -100,7 +100,8 @@ def plan_video(
         reading = read_from(position)
     else:
         reading = Reading(tuple(trim_options(0.0, options.duration)))
-    input_options = [*decoder_options(video), *reading.input_options]
+    input_options = [*decoder_options(video), *sound_decoder_options(audio)]
+    input_options += reading.input_options
     argv = ffmpeg_command(limits, input_options, long_look=info.long_look)
     argv += ["-map", f"0:{video.stream_index}"]
     if audio:
@@ -158,7 +159,8 @@ def _refuse_start_after_end(options: VideoOptions, position: Position | None) ->
     if options.start >= end:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE,
-            f"start is at {options.start:g} s, but the last picture ends at {end:g} s",
+            f"start is at {options.start:g} s, but the last picture ends at {end:g} s; "
+            "choose an earlier start",
         )
 
 
@@ -174,12 +176,15 @@ def choose_video(info: MediaInfo) -> VideoStream:
     undecodable = [name for name in info.undecodable if name.startswith("video")]
     if undecodable:
         raise ConversionError(
-            ExitReason.UNSUPPORTED_FORMAT, f"there is no decoder for {', '.join(undecodable)}"
+            ExitReason.UNSUPPORTED_FORMAT,
+            f"there is no decoder for {', '.join(undecodable)}; "
+            "convert the input to a common format first",
         )
     unread = [stream.codec for stream in info.unread if stream.kind == "video"]
     if unread:
         raise ConversionError(
-            ExitReason.INPUT_DAMAGED, f"no picture of its {unread[0]} video can be read"
+            ExitReason.INPUT_DAMAGED,
+            f"no picture of its {unread[0]} video can be read; upload the file again",
         )
     raise ConversionError(
         ExitReason.NO_VIDEO_STREAM, "the file has no video stream; use audio_to_mp3"
@@ -195,7 +200,7 @@ def refuse_too_large(video: VideoStream) -> None:
         raise ConversionError(
             ExitReason.INPUT_TOO_LARGE,
             f"{video.width}x{video.height} is {video.width * video.height / 1e6:.0f} megapixels, "
-            f"over the limit of {MAX_FRAME_PIXELS / 1e6:.0f} for a video",
+            f"over the limit of {MAX_FRAME_PIXELS / 1e6:.0f} for a video; make it smaller",
         )
 
 

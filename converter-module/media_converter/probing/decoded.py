@@ -11,21 +11,27 @@ from typing import Final, NamedTuple
 
 _SUMMARY: Final = re.compile(
     r"Input stream #(\d+):(\d+) \(\w+\): (\d+) packets read \(\d+ bytes\);"
-    r"(?: (\d+) frames decoded; (\d+) decode errors)?"
+    r"(?: (\d+) frames decoded; (\d+) decode errors(?: \((\d+) samples\))?)?"
 )
 _RECONFIGURED: Final = re.compile(r"because (audio|video) parameters changed to")
 _CORRUPT: Final = "corrupt decoded frame"
+# What the decoder of FLAC says about samples that it gives all the same.
+_WRONG_CHECKSUM: Final = "CRC error"
 _REPEATED: Final = re.compile(r"Last message repeated (\d+) times")
 _NO_ERROR: Final = re.compile(r"\[(warning|info|verbose|debug|trace)\]|^    Last message repeated")
 _PEAK: Final = re.compile(r"max_volume: (-?[\d.]+|-inf) dB")
 
 
 class StreamCounts(NamedTuple):
-    """What was read of one stream. ``frames`` is None if the stream was only copied."""
+    """What was read of one stream. ``frames`` is None if the stream was only copied.
+
+    ``samples`` is how many samples of sound were decoded for each channel.
+    """
 
     packets: int
     frames: int | None = None
     errors: int = 0
+    samples: int = 0
 
 
 class Decoded(NamedTuple):
@@ -33,12 +39,14 @@ class Decoded(NamedTuple):
 
     ``streams`` are those of the first input, by index. ``corrupt`` is how many frames were decoded
     from damaged packets and have visible or audible faults. ``reconfigured`` has "audio" or "video"
-    if the sound's or the picture's parameters changed.
+    if the sound's or the picture's parameters changed. ``checksums`` is how many blocks of sound
+    have a wrong checksum.
     """
 
     streams: dict[int, StreamCounts]
     corrupt: int = 0
     reconfigured: frozenset[str] = frozenset()
+    checksums: int = 0
 
 
 class LogReader:
@@ -49,6 +57,7 @@ class LogReader:
         self._corrupt = 0
         self._reconfigured: set[str] = set()
         self._last_was_corrupt = False
+        self._checksums = 0
 
     def add_line(self, line: str) -> None:
         """Add one line."""
@@ -58,17 +67,20 @@ class LogReader:
             return
         self._last_was_corrupt = _CORRUPT in line
         self._corrupt += self._last_was_corrupt
+        self._checksums += _WRONG_CHECKSUM in line
         if found := _SUMMARY.search(line):
             if found[1] == "0":
                 frames = None if found[4] is None else int(found[4])
-                counts = StreamCounts(int(found[3]), frames, int(found[5] or 0))
+                numbers = (int(found[i] or 0) for i in (5, 6))
+                counts = StreamCounts(int(found[3]), frames, *numbers)
                 self._streams[int(found[2])] = counts
         elif found := _RECONFIGURED.search(line):
             self._reconfigured.add(found[1])
 
     def result(self) -> Decoded:
         """What was read so far."""
-        return Decoded(dict(self._streams), self._corrupt, frozenset(self._reconfigured))
+        reconfigured = frozenset(self._reconfigured)
+        return Decoded(dict(self._streams), self._corrupt, reconfigured, self._checksums)
 
 
 def without_details(stderr: str) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from media_converter.probing import isobmff
+from media_converter.probing import isobmff, transport
 from media_converter.probing.isobmff import ReadAt
 
-_TS_PACKET_SIZES: Final = (188, 192, 204)
 _TS_LOOK_BYTES: Final = 4 << 20
 _ASF: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_LOOK_BYTES: Final = 65_536
@@ -29,21 +28,11 @@ def by_structure(read: ReadAt, size_bytes: int) -> bool:
     if head == _ASF:
         header = read(0, _ASF_LOOK_BYTES)
         return any(mark in header for mark in _ASF_ENCRYPTION)
-    shape = _ts_packet(read)
+    shape = transport.shape(read)
     if shape:
         return _is_scrambled(read, *shape)
     media = [t for t in isobmff.tracks(read, size_bytes) if t.handler in (b"vide", b"soun")]
     return any(track.is_encrypted for track in media)
-
-
-def _ts_packet(read: ReadAt) -> tuple[int, int] | None:
-    """The size of a packet and the offset of the first one. None if it is another format."""
-    head = read(0, 5 * max(_TS_PACKET_SIZES))
-    for size in _TS_PACKET_SIZES:
-        first = size - 188 if size == 192 else 0
-        if len(head) >= 3 * size and all(head[first + i * size] == 0x47 for i in range(3)):
-            return size, first
-    return None
 
 
 def _is_scrambled(read: ReadAt, size: int, first: int) -> bool:

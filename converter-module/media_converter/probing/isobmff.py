@@ -63,13 +63,40 @@ def tracks(read: ReadAt, size_bytes: int, *, with_samples: bool = False) -> tupl
     """
     moov = _moov(read, size_bytes)
     found = []
-    for kind, body in _boxes(moov):
+    for kind, body in boxes(moov):
         if kind == b"trak":
             try:
                 found.append(_track(body, with_samples))
             except (IndexError, ValueError):
                 return ()
     return tuple(found)
+
+
+def timescales(read: ReadAt, size_bytes: int) -> dict[int, int]:
+    """Ticks per second of each track, by its number."""
+    found = {}
+    for kind, body in boxes(_moov(read, size_bytes)):
+        if kind == b"trak":
+            leaves = dict(_leaves(body))
+            mdhd, tkhd = leaves.get(b"mdhd", bytes(24)), leaves.get(b"tkhd", bytes(24))
+            at = 20 if mdhd[:1] == b"\1" else 12
+            number = tkhd[20:24] if tkhd[:1] == b"\1" else tkhd[12:16]
+            found[int.from_bytes(number, "big")] = int.from_bytes(mdhd[at : at + 4], "big") or 1
+    return found
+
+
+def fragment_defaults(read: ReadAt, size_bytes: int) -> dict[int, tuple[int, int]]:
+    """The default duration and size of the samples in fragments, by the number of the track."""
+    return {
+        int.from_bytes(body[4:8], "big"): (
+            int.from_bytes(body[12:16], "big"),
+            int.from_bytes(body[16:20], "big"),
+        )
+        for outer, inner in boxes(_moov(read, size_bytes))
+        if outer == b"mvex"
+        for kind, body in boxes(inner)
+        if kind == b"trex"
+    }
 
 
 def _moov(read: ReadAt, size_bytes: int) -> bytes:
@@ -93,7 +120,7 @@ def _moov(read: ReadAt, size_bytes: int) -> bytes:
     return b""
 
 
-def _boxes(data: bytes, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of each box, in order. Stops at the first invalid one."""
     while offset + 8 <= len(data):
         length, start = int.from_bytes(data[offset : offset + 4], "big"), 8
@@ -109,14 +136,14 @@ def _boxes(data: bytes, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:
 
 def _track(data: bytes, with_samples: bool) -> Track:
     leaves = dict(_leaves(data))
-    entries = tuple(_boxes(leaves.get(b"stsd", b""), 8))
+    entries = tuple(boxes(leaves.get(b"stsd", b""), 8))
     handler = leaves.get(b"hdlr", b"")[8:12]
     edits = tuple(_edits(leaves.get(b"elst", b"")))
     return Track(handler, entries, edits, _samples(leaves) if with_samples else None)
 
 
 def _leaves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for kind, body in _boxes(data):
+    for kind, body in boxes(data):
         if kind in _CONTAINERS:
             yield from _leaves(body)
         else:

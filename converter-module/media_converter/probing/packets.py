@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from media_converter.probing.ffprobe import FFPROBE, LONG_LOOK
 from media_converter.step import INPUT, Stdout, Step
 
-_FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,flags"
+_FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,pos,flags"
 
 
 class Picture(NamedTuple):
@@ -40,18 +40,20 @@ def step(stream_index: int, start: float | None, end: float | None, long_look: b
     argv = [FFPROBE, "-v", "level+error", "-hide_banner", "-protocol_whitelist", "file"]
     argv += LONG_LOOK if long_look else []
     argv += ["-select_streams", str(stream_index), "-show_entries", f"packet={_FIELDS}"]
-    if start is not None and end is not None:
-        argv += ["-read_intervals", f"{start:.6f}%{end:.6f}"]
+    if start is not None or end is not None:
+        begin, until = ("" if time is None else f"{time:.6f}" for time in (start, end))
+        argv += ["-read_intervals", f"{begin}%{until}"]
     argv += ["-of", "csv=p=0", f"file:{INPUT}"]
     return Step("packets", tuple(argv), Stdout.PROGRESS)
 
 
 class PacketReader:
-    """Reads the lines that the step prints."""
+    """Reads the lines that the step prints. ``places`` are the offsets of the packets, or -1."""
 
     def __init__(self) -> None:
         self.times = array("d")
         self.durations = array("d")
+        self.places = array("q")
         self.keys = bytearray()
         self.discarded = 0
         self.corrupt = 0
@@ -60,9 +62,9 @@ class PacketReader:
     def add_line(self, line: str) -> None:
         """Add one packet."""
         fields = line.split(",")
-        if len(fields) < 5:
+        if len(fields) < 6:
             return
-        _, pts, dts, duration, flags = fields[:5]
+        _, pts, dts, duration, place, flags = fields[:6]
         self.discarded += "D" in flags
         self.corrupt += "C" in flags
         if pts == "N/A":
@@ -72,11 +74,24 @@ class PacketReader:
             return
         self.times.append(float(pts))
         self.durations.append(0.0 if duration == "N/A" else float(duration))
+        self.places.append(int(place) if place.isdigit() else -1)
         self.keys.append("K" in flags)
 
     def drop_first(self) -> None:
         """Forget the first packet with a time."""
-        del self.times[:1], self.durations[:1], self.keys[:1]
+        del self.times[:1], self.durations[:1], self.places[:1], self.keys[:1]
+
+    def between(self, start: float, end: float) -> PacketReader:
+        """Only the packets that are shown from ``start`` to ``end``."""
+        part = PacketReader()
+        for i, time in enumerate(self.times):
+            if start <= time < end:
+                part.times.append(time)
+                part.durations.append(self.durations[i])
+                part.places.append(self.places[i])
+                part.keys.append(self.keys[i])
+        part.discarded, part.corrupt = self.discarded, self.corrupt
+        return part
 
     @property
     def packets(self) -> int:
@@ -92,6 +107,11 @@ class PacketReader:
         """All pictures with a time, in the order in which they are shown."""
         rows = zip(self.times, self.durations, self.keys, strict=True)
         return sorted(Picture(time, duration, bool(key)) for time, duration, key in rows)
+
+
+def covered(times: list[float], most: float) -> float:
+    """The time from the first to the last picture, of which a gap counts for at most ``most``."""
+    return sum(min(b - a, most) for a, b in pairwise(times))
 
 
 def gaps(times: list[float], least: float) -> list[Gap]:

@@ -69,4 +69,7 @@ def _detail(run: Run, files: Files, index: int, time: float) -> float:
 
 
 def _lost(what: str) -> ConversionError:
-    return ConversionError(ExitReason.VERIFICATION_FAILED, f"the output was discarded: {what}")
+    return ConversionError(
+        ExitReason.VERIFICATION_FAILED,
+        f"the output was discarded: {what}; convert the input to a common format first",
+    )

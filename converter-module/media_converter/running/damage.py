@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
+from media_converter.probing import packets
+from media_converter.probing.chain import Hole
 from media_converter.probing.decoded import StreamCounts
-from media_converter.probing.packets import Gap
+from media_converter.probing.packets import PacketReader
 from media_converter.task import DamageLimits
 
 _MIN_GAP_SECONDS: Final = 1.0
+_EPSILON: Final = 0.01
+# Where two recordings were joined, their clocks may be further apart.
+_MAX_JOINT_SECONDS: Final = 10.0
+_REORDERED: Final = 4
+# The packets of one stream may be this far from a hole that another one shows.
+_NEAR: Final = 8
 
 
 class Loss(NamedTuple):
     """What could not be decoded of one stream. ``noun`` is what the packets hold, in the plural.
 
-    ``seconds`` is the longest stretch that is missing.
+    ``seconds`` is the longest stretch that is missing. ``is_cut`` says that only the end is.
     """
 
     noun: str
     lost: int
     total: int
     seconds: float = 0.0
+    is_cut: bool = False
 
     @property
     def share(self) -> float:
@@ -38,6 +49,8 @@ class Loss(NamedTuple):
             parts.append(f"{self.lost} of {self.total} {self.noun} ({percent} %)")
         if self.seconds:
             parts.append(f"up to {self.seconds:.1f} s at a stretch")
+        if self.is_cut:
+            return f"The input is truncated: {', '.join(parts)} are missing at its end."
         return f"The input is damaged: {', '.join(parts)} could not be decoded."
 
 
@@ -57,16 +70,79 @@ def loss(noun: str, counts: StreamCounts | None, corrupt: int, leading: int) -> 
     return Loss(noun, lost, counts.packets)
 
 
-def longest_missing(source: list[Gap], output: list[Gap]) -> float:
-    """The longest time without pictures in the output, of those that the source does not have."""
-    left = sorted((gap.seconds for gap in source), reverse=True)
-    longest = 0.0
-    for seconds in sorted((gap.seconds for gap in output), reverse=True):
-        if left and left[0] >= seconds - _MIN_GAP_SECONDS:
-            left.pop(0)
-        else:
-            longest = max(longest, seconds)
-    return longest
+def missing_samples(promised: int, sample_rate: int, counts: StreamCounts | None) -> Loss:
+    """The loss of sound of which the header says how many samples it has.
+
+    Without an error of the decoder, the header is wrong.
+    """
+    if counts is None or not counts.errors or not counts.samples:
+        return Loss("samples", 0, promised)
+    lost = max(0, promised - counts.samples)
+    return Loss("samples", lost, promised, lost / sample_rate if lost > sample_rate else 0.0)
+
+
+def longest_missing(source: list[float], output: list[float], least: float) -> float:
+    """The longest time without pictures in the output that has pictures in the source.
+
+    Takes the sorted times of both. A shorter time than ``least`` is none.
+    """
+    left = [gap.seconds for gap in packets.gaps(source, least - _MIN_GAP_SECONDS)]
+    left.sort(reverse=True)
+    for seconds in sorted((gap.seconds for gap in packets.gaps(output, least)), reverse=True):
+        if not left or left[0] < seconds - _MIN_GAP_SECONDS:
+            return seconds
+        left.pop(0)
+    # What is missing before the first and after the last picture of the output is between none.
+    outside = packets.covered(source, least) - packets.covered(output, least)
+    return outside if outside >= least else 0.0
+
+
+def hole_loss(holes: Sequence[Hole], index: PacketReader, first: int, last: int) -> Loss | None:
+    """The loss of a part of a file, from the byte ``first`` to ``last``. None without a loss."""
+    found = [hole for hole in holes if hole.end > first and hole.start <= last]
+    if not found:
+        return None
+    # A demuxer may give up at a hole. What it did not read is lost too.
+    end = max(index.places, default=last)
+    unread = next((hole for hole in found if end < hole.end < last), None)
+    if unread:
+        kept = [hole for hole in found if hole.start < unread.start]
+        found = [*kept, unread._replace(end=max(last, found[-1].end))]
+    lost = sum(hole.size for hole in found)
+    total = last - first + sum(hole.lost_bytes + max(0, hole.end - last) for hole in found)
+    seconds = max(hole.seconds for hole in found)
+    around = _longest_around(found, index)
+    if not lost and not 0 < around <= _MAX_JOINT_SECONDS:
+        return None
+    return Loss(
+        "bytes",
+        min(lost, total),
+        total,
+        max(seconds, around),
+        is_cut=all(hole.start >= last for hole in found),
+    )
+
+
+def _longest_around(holes: Sequence[Hole], index: PacketReader) -> float:
+    """The longest time without packets around a hole.
+
+    A time that is as long elsewhere is no loss: the pictures of slides stand for long.
+    """
+    rows = sorted(zip(index.places, index.times, strict=True))
+    places, times = [place for place, _ in rows], [time for _, time in rows]
+    # A few packets are not in the order in which they are shown. A clock that starts again is no
+    # gap.
+    steps = [
+        min(times[i : i + _REORDERED]) - max(times[max(0, i - _REORDERED) : i])
+        for i in range(1, len(times))
+    ]
+    near: set[int] = set()
+    for hole in holes:
+        first, last = bisect_right(places, hole.start), bisect_left(places, hole.end)
+        near.update(range(max(0, first - _NEAR), min(len(steps), last + _NEAR)))
+    around = max((steps[i] for i in near), default=0.0)
+    usual = max((step for i, step in enumerate(steps) if i not in near), default=0.0)
+    return around if around > max(usual, _MIN_GAP_SECONDS) + _EPSILON else 0.0
 
 
 def judge(losses: tuple[Loss, ...], limits: DamageLimits) -> tuple[str, ...]:
@@ -79,7 +155,7 @@ def judge(losses: tuple[Loss, ...], limits: DamageLimits) -> tuple[str, ...]:
         if (too_many or found.seconds >= limits.max_seconds) and not limits.convert_anyway:
             sentence = found.in_words
             raise ConversionError(
-                ExitReason.INPUT_DAMAGED,
+                ExitReason.INPUT_TRUNCATED if found.is_cut else ExitReason.INPUT_DAMAGED,
                 f"{sentence[0].lower()}{sentence[1:-1]}; upload the file again, or set "
                 "spec.damagedInput to Convert to keep what can be decoded",
             )

@@ -34,7 +34,9 @@ def crashed(step: str, result: ProcessResult) -> ConversionError:
     """The ConversionError for a tool that crashed."""
     name = signal.Signals(-result.exit_code).name
     return ConversionError(
-        ExitReason.DECODER_CRASHED, f"the {step} step crashed on the input with {name}"
+        ExitReason.DECODER_CRASHED,
+        f"the {step} step crashed on the input with {name}; do not open the file elsewhere before "
+        "you know where it comes from",
     )
 
 
@@ -48,5 +50,7 @@ def exceeded_file_size(result: ProcessResult) -> bool:
 def output_too_large(max_bytes: int) -> ConversionError:
     """The ConversionError for an output of more than ``max_bytes``."""
     return ConversionError(
-        ExitReason.OUTPUT_TOO_LARGE, f"the output would be larger than {max_bytes} bytes"
+        ExitReason.OUTPUT_TOO_LARGE,
+        f"the output would be larger than {max_bytes} bytes; choose a lower resolution or quality, "
+        "or a shorter part",
     )

@@ -75,7 +75,9 @@ class Signals:
         """Raise ConversionError with the reason Terminated if a signal asked to stop."""
         if self.terminated:
             raise ConversionError(
-                ExitReason.TERMINATED, "the converter was asked to stop before it had finished"
+                ExitReason.TERMINATED,
+                "the converter was asked to stop before it had finished; if nobody deleted the "
+                "pod, check its node",
             )
 
     def _on_terminate(self, _number: int, _frame: object) -> None:
@@ -133,7 +135,8 @@ class Runner:
         if result.exit_code in _SETPRIV_FAILURES and result.stderr.startswith("setpriv: "):
             raise ConversionError(
                 ExitReason.INTERNAL_ERROR,
-                f"the {step.name} step cannot be confined: {result.stderr.splitlines()[0]}",
+                f"the {step.name} step cannot be confined: {result.stderr.splitlines()[0]}; check "
+                "the security settings of the node",
             )
         return result
 
@@ -356,7 +359,9 @@ class _Watchdog:
             self._last_activity, self._last_change = current, now
         elif now - self._last_change >= self._limits.stall_seconds:
             raise ConversionError(
-                ExitReason.STALLED, f"no progress for {self._limits.stall_seconds:g} s"
+                ExitReason.STALLED,
+                f"no progress for {self._limits.stall_seconds:g} s; check the speed of the shared "
+                "volume, and play the input to check it",
             )
 
 
@@ -364,7 +369,8 @@ def _check_deadline(limits: TimeLimits) -> None:
     if time.monotonic() >= limits.deadline:
         raise ConversionError(
             ExitReason.DEADLINE_EXCEEDED,
-            f"not finished within the time limit of {limits.timeout_seconds:g} s",
+            f"not finished within the time limit of {limits.timeout_seconds:g} s; raise "
+            "spec.timeoutSeconds, or choose a smaller resolution or a shorter part",
         )
 
 

@@ -71,7 +71,7 @@ class Meter:
             raise ConversionError(
                 ExitReason.INPUT_DAMAGED,
                 f"the file never ends: {done:.0f} s were read so far, but a file of its size "
-                f"holds at most {self._max_seconds:.0f} s",
+                f"holds at most {self._max_seconds:.0f} s; repair it or upload it again",
             )
         speed = _speed(self._block.get("speed", ""))
         if self._duration is None or done is None:

@@ -16,7 +16,8 @@ from media_converter.files.space import check_free_space
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
 from media_converter.options import ImageOptions
-from media_converter.probing import decoded
+from media_converter.probing import decoded, holes
+from media_converter.probing.chain import Hole
 from media_converter.running import endings
 from media_converter.running.failures import explain
 from media_converter.running.folding import fold
@@ -84,7 +85,8 @@ class Run(NamedTuple):
         if result.exit_code == -9 or oom_kills() > kills:
             raise ConversionError(
                 ExitReason.OUT_OF_MEMORY,
-                f"the {step.name} step needed more memory than the limit allows",
+                f"the {step.name} step needed more memory than the limit allows; raise "
+                "spec.resources.limits.memory, or choose a smaller size",
             )
         if endings.has_crashed(result):
             self.log(f"the sha256 of the input is {sha256(self.source.fd, self.runner.check)}")
@@ -99,7 +101,8 @@ class Run(NamedTuple):
         # For image_resize, a video is not a damaged image but an unsupported format.
         only_images = isinstance(self.task.options, ImageOptions)
         looks_accepted = structure.looks_like_image if only_images else structure.looks_like_media
-        return explain(step.name, result, self.missing_bytes(), looks_accepted(self.read))
+        missing = self.missing_bytes() or holes.missing_bytes(self.holes(), self.source.size_bytes)
+        return explain(step.name, result, missing, looks_accepted(self.read))
 
     @property
     def read(self) -> structure.ReadAt:
@@ -110,12 +113,23 @@ class Run(NamedTuple):
         """How many bytes the structure of the input promises beyond the end of the file."""
         return structure.missing_bytes(self.read, self.source.size_bytes)
 
+    def holes(self) -> tuple[Hole, ...]:
+        """What the structure of the input does not explain. Reads most of it, so call it once."""
+
+        def read(offset: int, count: int) -> bytes:
+            self.runner.check()
+            return self.read(offset, count)
+
+        return holes.find(read, self.source.size_bytes)
+
 
 def refuse_playlists_and_documents(run: Run) -> None:
     """Raise ConversionError with the reason UnsupportedFormat for files that name other files."""
     kind = structure.refused_kind(run.read)
     if kind:
-        raise ConversionError(ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input")
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT, f"{kind} is not accepted as input; use the media itself"
+        )
 
 
 def _modified(fd: int | None) -> int:

@@ -89,6 +89,21 @@ def list_packets(
     return reader
 
 
+def list_part(
+    run: Run, info: MediaInfo, stream_index: int, part: tuple[float, float] | None
+) -> PacketReader:
+    """The packets of a stream that are shown within a part, in seconds from the file's start."""
+    if part is None:
+        return list_packets(run, info, stream_index)
+    start, end = info.start + part[0], info.start + part[1]
+    if info.container in (*_SEEKS_WRONGLY, *WITHOUT_TIMESTAMPS):
+        return list_packets(run, info, stream_index).between(start, end)
+    # A picture may be stored behind others that are shown later.
+    until = None if end == float("inf") else end + _LOOK_AHEAD_SECONDS[0]
+    begin = start if part[0] else None
+    return list_packets(run, info, stream_index, begin, until).between(start, end)
+
+
 def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) -> Position:
     """The picture that is on the screen at ``time``, in seconds from the start of the file.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from media_converter.contract import ExitReason, Output
 from media_converter.errors import ConversionError
@@ -14,8 +14,9 @@ from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning.audio import cover_step, plan_audio
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
 from media_converter.planning.video import choose_video, plan_video
-from media_converter.probing import ffprobe, isobmff, packets
-from media_converter.probing.decoded import Decoded, LogReader
+from media_converter.probing import ffprobe, holes, isobmff
+from media_converter.probing.chain import Hole
+from media_converter.probing.decoded import Decoded, LogReader, StreamCounts
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
 from media_converter.running import content, copies, damage, survey, verify
@@ -23,8 +24,19 @@ from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
 
-# Pictures that are closer together are no gap.
-_MIN_GAP_SECONDS: Final = 1.0
+
+class Source(NamedTuple):
+    """What is known about the input before it is converted.
+
+    ``listing`` has the packets of the video, or of the audio if that is all that is wanted, within
+    the requested part. None if nobody needs it. ``part`` is the requested part in seconds from the
+    start of the file, None for all of it.
+    """
+
+    info: MediaInfo
+    listing: PacketReader | None
+    holes: tuple[Hole, ...] = ()
+    part: tuple[float, float] | None = None
 
 
 class Attempt(NamedTuple):
@@ -40,10 +52,12 @@ def convert_video(run: Run, options: VideoOptions) -> Converted:
     info = survey.probe(run)
     video = choose_video(info)
     position = survey.find_position(run, info, video, options.start) if options.start else None
-    trims = bool(options.start) or options.duration is not None
-    index = None if trims else survey.list_packets(run, info, video.stream_index)
-    last = index.durations[-1] if index is not None and index.durations else None
-    evidence = Evidence(_copyable(run, info, index), position, last_seconds=last)
+    source = _survey(run, info, video.stream_index, options)
+    index = source.listing
+    last = None
+    if index is not None and index.durations and source.part is None:
+        last = index.durations[-1]
+    evidence = Evidence(_copyable(run, source), position, last_seconds=last)
     while True:
         plan = plan_video(info, options, run.limits, run.task.background, evidence)
         attempt = _run(run, plan)
@@ -54,7 +68,7 @@ def convert_video(run: Run, options: VideoOptions) -> Converted:
         evidence = _learn(evidence, failed, attempt.decoded)
         if evidence == known:
             break
-    return _finish(run, info, attempt, index)
+    return _finish(run, source, attempt)
 
 
 def convert_audio(run: Run, options: AudioOptions) -> Converted:
@@ -62,7 +76,8 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
     info = survey.probe(run)
     info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
     cover = _cover(run, info)
-    copying = COPY_ALL
+    lost = run.holes()
+    copying = Copying(audio=not _inner(run, lost))
     while True:
         plan = plan_audio(info, options, run.limits, cover is not None, copying=copying)
         attempt = _run(run, plan, cover)
@@ -71,7 +86,29 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
             break
         run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
         copying = copying._replace(audio=False)
-    return _finish(run, info, attempt, None)
+    index = None
+    part = _part(options)
+    if lost and attempt.plan.audio_index is not None:
+        index = survey.list_part(run, info, attempt.plan.audio_index, part)
+    return _finish(run, Source(info, index, lost, part), attempt)
+
+
+def _part(options: VideoOptions | AudioOptions) -> tuple[float, float] | None:
+    if not options.start and options.duration is None:
+        return None
+    length = float("inf") if options.duration is None else options.duration
+    return options.start, options.start + length
+
+
+def _survey(run: Run, info: MediaInfo, stream_index: int, options: VideoOptions) -> Source:
+    part = _part(options)
+    index = survey.list_part(run, info, stream_index, part)
+    return Source(info, index, run.holes(), part)
+
+
+def _inner(run: Run, lost: tuple[Hole, ...]) -> bool:
+    """Whether a part is lost before the end of the file."""
+    return any(hole.size and hole.start < run.source.size_bytes for hole in lost)
 
 
 def _learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evidence:
@@ -83,14 +120,17 @@ def _learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evid
     )
 
 
-def _copyable(run: Run, info: MediaInfo, index: PacketReader | None) -> Copying:
+def _copyable(run: Run, source: Source) -> Copying:
     """What the structure of the input allows to copy."""
+    if _inner(run, source.holes):
+        return Copying(video=False, audio=False)
     kinds = {b"vide": "video", b"soun": "audio"}
     refused: dict[str, bool] = {}
     for track in isobmff.tracks(run.read, run.source.size_bytes):
         kind = kinds.get(track.handler)
         if kind and (len(track.entries) != 1 or not track.plain_edits):
             refused[kind] = False
+    index = source.listing
     if index is not None and (index.discarded or index.corrupt):
         refused["video"] = False
     return COPY_ALL._replace(**refused)
@@ -124,12 +164,12 @@ def _run(run: Run, plan: ConversionPlan, cover: int | None = None) -> Attempt:
     return Attempt(plan, result, reader.result())
 
 
-def _finish(run: Run, info: MediaInfo, attempt: Attempt, index: PacketReader | None) -> Converted:
+def _finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     """Judge what was lost, verify the output and describe it."""
-    plan = attempt.plan
+    plan, info = attempt.plan, source.info
     output = run.make_temporary()
     size_bytes = os.fstat(output.fd).st_size
-    losses = _losses(run, info, attempt, index)
+    losses = _losses(run, source, attempt)
     found = None
     if size_bytes:
         found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
@@ -137,9 +177,10 @@ def _finish(run: Run, info: MediaInfo, attempt: Attempt, index: PacketReader | N
         damage.judge(losses, run.task.damage)
         raise _nothing(plan, size_bytes)
     warnings = damage.judge(losses, run.task.damage)
-    missing = run.missing_bytes()
+    size = run.source.size_bytes
+    missing = run.missing_bytes() or holes.missing_bytes(source.holes, size)
     found, short = verify.check_media(
-        found, plan.expected, missing, attempt.result.stderr, run.task.damage.convert_anyway
+        found, plan.expected, missing, attempt.result.stderr, run.task.damage
     )
     if plan.expected.container == "mp4":
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
@@ -154,42 +195,68 @@ def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:
     """The ConversionError for an output without content."""
     if plan.start:
         return ConversionError(
-            ExitReason.NOTHING_IN_RANGE, f"nothing can be read after start, {plan.start:g} s"
+            ExitReason.NOTHING_IN_RANGE,
+            f"nothing can be read after start, {plan.start:g} s; choose an earlier start",
         )
     if size_bytes:
-        return ConversionError(ExitReason.INPUT_DAMAGED, "no audio sample can be decoded")
+        return ConversionError(
+            ExitReason.INPUT_DAMAGED, "no audio sample can be decoded; upload the file again"
+        )
     return ConversionError(
-        ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range"
+        ExitReason.NOTHING_IN_RANGE, "nothing could be read in the requested range; choose another"
     )
 
 
-def _losses(
-    run: Run, info: MediaInfo, attempt: Attempt, index: PacketReader | None
-) -> tuple[damage.Loss, ...]:
-    plan, streams = attempt.plan, attempt.decoded.streams
+def _losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ...]:
+    plan, streams, index = attempt.plan, attempt.decoded.streams, source.listing
     found = []
+    if lost := _hole_loss(run, source):
+        found.append(lost)
     if plan.video_index is not None and not plan.copies_video:
-        leading = index.leading if index else 0
+        leading = index.leading if index and source.part is None else 0
         video = damage.loss(
             "pictures", streams.get(plan.video_index), attempt.decoded.corrupt, leading
         )
-        found.append(video._replace(seconds=_missing_seconds(run, info, index)))
+        found.append(video._replace(seconds=_missing_seconds(run, source)))
     if plan.audio_index is not None and not plan.copies_audio:
-        found.append(damage.loss("packets of sound", streams.get(plan.audio_index), 0, 0))
+        counts, wrong = streams.get(plan.audio_index), attempt.decoded.checksums
+        found.append(damage.loss("packets of sound", counts, wrong, 0))
+        found.append(_missing_samples(source, plan, counts))
     return tuple(found)
 
 
-def _missing_seconds(run: Run, info: MediaInfo, index: PacketReader | None) -> float:
+def _missing_samples(
+    source: Source, plan: ConversionPlan, counts: StreamCounts | None
+) -> damage.Loss:
+    """How many samples were not decoded of a file that says how many it has, such as FLAC."""
+    stream = next((a for a in source.info.audio if a.stream_index == plan.audio_index), None)
+    if source.part or stream is None or source.info.container != "flac" or not stream.duration:
+        return damage.Loss("samples", 0, 0)
+    promised = round(stream.duration * stream.sample_rate)
+    return damage.missing_samples(promised, stream.sample_rate, counts)
+
+
+def _hole_loss(run: Run, source: Source) -> damage.Loss | None:
+    """What the file itself lacks of the requested part."""
+    index = source.listing
+    if not source.holes or index is None:
+        return None
+    first, last = 0, run.source.size_bytes
+    if source.part is not None and source.part[1] != float("inf"):
+        last = max(index.places, default=last)
+    if source.part is not None and source.part[0]:
+        first = min((place for place in index.places if place >= 0), default=first)
+    return damage.hole_loss(source.holes, index, first, last)
+
+
+def _missing_seconds(run: Run, source: Source) -> float:
     """The longest time without pictures that the input's index does not have."""
     output = run.make_temporary().fd
-    if index is None or not os.fstat(output).st_size:
+    if source.listing is None or not os.fstat(output).st_size:
         return 0.0
+    written = survey.list_packets(run, source.info, 0, fd=output)
     least = run.task.damage.max_seconds
-    written = survey.list_packets(run, info, 0, fd=output)
-    gaps = packets.gaps(sorted(written.times), least)
-    if not gaps:
-        return 0.0
-    return damage.longest_missing(packets.gaps(sorted(index.times), least - _MIN_GAP_SECONDS), gaps)
+    return damage.longest_missing(sorted(source.listing.times), sorted(written.times), least)
 
 
 def _untold(info: MediaInfo, plan: ConversionPlan) -> tuple[str, ...]:

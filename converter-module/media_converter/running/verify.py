@@ -10,6 +10,7 @@ from media_converter.errors import ConversionError
 from media_converter.files.still import Still
 from media_converter.planning.plan import Expected
 from media_converter.probing.media import MediaInfo
+from media_converter.task import DamageLimits
 
 _TOLERANCE_SECONDS: Final = 0.5
 _TOLERANCE_SHARE: Final = 0.02
@@ -40,16 +41,16 @@ def check_media(
     expected: Expected,
     missing_bytes: int,
     log: str,
-    accepts_short: bool = False,
+    limits: DamageLimits = DamageLimits(),  # noqa: B008 - it cannot change
 ) -> tuple[MediaInfo, tuple[str, ...]]:
     """Return ``found``, the probed output, and warnings. Raises ConversionError if it is wrong.
 
     ``missing_bytes`` is how many bytes the structure of the input promises beyond the end of the
-    file. ``log`` is what ffmpeg printed to standard error. ``accepts_short`` says that a warning
-    is enough if the input is truncated.
+    file. ``log`` is what ffmpeg printed to standard error. An input that lacks less than
+    ``limits`` allow is told in a warning.
     """
     if found is None:
-        raise _wrong("cannot be read back")
+        raise not_readable("cannot be read back")
     _check_streams(found, expected)
     video = found.video[0].duration if found.video else None
     audio = found.audio[0].duration if found.audio else None
@@ -63,7 +64,11 @@ def check_media(
             try:
                 raise_if_input_is_short(lengths, missing_bytes, log)
             except ConversionError as error:
-                if not accepts_short:
+                seconds = wanted - (actual or 0.0)
+                too_much = (
+                    seconds >= limits.max_seconds or 100 * seconds / wanted > limits.max_percent
+                )
+                if too_much and not limits.convert_anyway:
                     raise
                 return found, (f"{error.message[0].upper()}{error.message[1:]}.",)
     return found, ()
@@ -83,12 +88,17 @@ def raise_if_input_is_short(lengths: str, missing_bytes: int, log: str) -> None:
     if missing_bytes > 0:
         raise ConversionError(
             ExitReason.INPUT_TRUNCATED,
-            f"the input is truncated: {missing_bytes} bytes are missing at its end; {lengths}",
+            f"the input is truncated: {missing_bytes} bytes are missing at its end: {lengths}; "
+            "upload it again",
         )
     if _TRUNCATION.search(log):
-        raise ConversionError(ExitReason.INPUT_TRUNCATED, f"the input is truncated: {lengths}")
+        raise ConversionError(
+            ExitReason.INPUT_TRUNCATED, f"the input is truncated: {lengths}; upload it again"
+        )
     if _DAMAGE.search(log):
-        raise ConversionError(ExitReason.INPUT_DAMAGED, f"the input is damaged: {lengths}")
+        raise ConversionError(
+            ExitReason.INPUT_DAMAGED, f"the input is damaged: {lengths}; upload it again"
+        )
 
 
 def check_faststart(is_faststart: bool) -> None:
@@ -100,7 +110,7 @@ def check_faststart(is_faststart: bool) -> None:
 def check_image(found: Still | None, expected: Expected) -> Still:
     """Return ``found``, the measured output. Raises ConversionError if it is not as expected."""
     if found is None:
-        raise _wrong("is incomplete")
+        raise not_readable("is incomplete")
     if found.format != expected.container:
         raise _wrong(f"is {found.format} instead of {expected.container}")
     size = (found.width, found.height)
@@ -138,5 +148,16 @@ def _text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
+def not_readable(what: str) -> ConversionError:
+    """The ConversionError for an output that a volume did not keep. Another run may succeed."""
+    return ConversionError(
+        ExitReason.IO_ERROR,
+        f"the output {what} after it was written; it was discarded; check the shared volume",
+    )
+
+
 def _wrong(what: str) -> ConversionError:
-    return ConversionError(ExitReason.VERIFICATION_FAILED, f"the output {what}; it was discarded")
+    return ConversionError(
+        ExitReason.VERIFICATION_FAILED,
+        f"the output {what}; it was discarded; convert the input to a common format first",
+    )

@@ -371,13 +371,15 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             f"{_DISRUPTION} If it still fails, check the node: `kubectl describe node NODE`.",
         ),
         _C.IO_ERROR: Explanation(
-            "The converter could not read from or write to the shared volume.",
+            "The converter could not read from or write to the shared volume, or could not read "
+            "back what it had written.",
             f"{_FAILURE} Check the volume and the server behind it.",
         ),
         _C.VERIFICATION_FAILED: Explanation(
-            "The converted file did not pass verification and was discarded. `spec.outputFile` is "
-            "unchanged.",
-            f"{_FAILURE} If it still fails, report a bug with `status.logs`.",
+            "The converted file is not what was planned, or lacks the sound or the picture of the "
+            "input. It was discarded. `spec.outputFile` is unchanged.",
+            "Not retried: another attempt would make the same file. Convert the input to a common "
+            "format first, and report a bug with `status.logs`.",
         ),
         _C.INTERNAL_ERROR: Explanation(
             "The converter met an unexpected error.",

@@ -193,6 +193,17 @@ class Settings(BaseSettings):
     """Largest output file, in bytes. A conversion that would write a larger one fails as
     OutputTooLarge. Allowed: 1 or more.
     """
+    converter_max_damaged_percent: int = Field(10, ge=1, le=100)
+    """Largest share of the pictures, of the sound's packets or of the bytes of a video or of audio
+    that may be lost, in percent. An input that has lost more fails as InputDamaged or
+    InputTruncated, unless `spec.damagedInput` is `Convert`. A smaller loss is a warning. Allowed: 1
+    to 100.
+    """
+    converter_max_missing_seconds: int = Field(5, ge=1, le=86400)
+    """Shortest stretch of a video or of audio that may not be lost, in seconds. An input that lacks
+    as much fails as InputDamaged or InputTruncated, unless `spec.damagedInput` is `Convert`.
+    Allowed: 1 to 86400.
+    """
     converter_requests_cpu: Quantity = "100m"
     """Default of `spec.resources.requests.cpu`."""
     converter_requests_memory: Quantity = "256Mi"
@@ -270,6 +281,8 @@ class Settings(BaseSettings):
             runtime_class=self.converter_runtime_class,
             host_users=self.converter_host_users,
             max_output=self.converter_max_output_bytes,
+            max_damaged_percent=self.converter_max_damaged_percent,
+            max_missing_seconds=self.converter_max_missing_seconds,
             unreachable_toleration=self.converter_unreachable_seconds,
             lost_timeout=self.converter_lost_seconds,
             run_as_user=self.converter_run_as_user,

@@ -259,6 +259,8 @@ def _environment(
             else {}
         ),
         "DAMAGED_INPUT": spec.damaged_input or DamagedInput.FAIL,
+        "MAX_DAMAGED_PERCENT": str(policy.max_damaged_percent),
+        "MAX_MISSING_SECONDS": str(policy.max_missing_seconds),
         "MAX_OUTPUT_BYTES": str(policy.max_output),
     }
     # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.

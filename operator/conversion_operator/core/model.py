@@ -54,6 +54,8 @@ class Policy:
     runtime_class: str = ""
     host_users: bool = True
     max_output: int = 100 * 1024**3
+    max_damaged_percent: int = 10
+    max_missing_seconds: int = 5
     unreachable_toleration: int = 300
     lost_timeout: int = 900
     run_as_user: int = 65532

@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from media_converter.contract import (
+    NOT_RETRIED,
     REPORT_MAX_BYTES,
     ConversionType,
     ExitReason,
@@ -37,7 +38,7 @@ from media_converter.running.folding import fold, keep_ends
 from media_converter.running.process import ProcessResult, Runner, Signals, TimeLimits
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.report import Reporter
-from media_converter.task import DEFAULT_TIMEOUT_SECONDS, read_task
+from media_converter.task import DEFAULT_TIMEOUT_SECONDS, DamageLimits, read_task
 from tests.unit.converter.builders import GIB, INFO, LIMITS
 
 
@@ -109,6 +110,25 @@ def test_a_short_output_needs_evidence_against_the_input() -> None:
     assert short(0, "[h264] error while decoding MB 1 1") is ExitReason.INPUT_DAMAGED
 
 
+def test_an_output_that_is_a_little_short_has_a_warning() -> None:
+    for wanted, refused in ((10.9, False), (11.5, True), (15.5, True)):
+        expected = Expected("mp4", "h264", "aac", duration=wanted)
+        info = INFO._replace(duration=10.0)
+        if refused:
+            with pytest.raises(ConversionError):
+                verify.check_media(info, expected, 1000, "")
+            loose = DamageLimits(convert_anyway=True)
+            assert verify.check_media(info, expected, 1000, "", loose)[1]
+        else:
+            (warning,) = verify.check_media(info, expected, 1000, "")[1]
+            assert "truncated" in warning
+    long = INFO._replace(duration=94.0)
+    expected = Expected("mp4", "h264", "aac", duration=100)
+    with pytest.raises(ConversionError):
+        verify.check_media(long, expected, 1000, "")
+    assert verify.check_media(long, expected, 1000, "", DamageLimits(max_seconds=7))[1]
+
+
 @pytest.mark.parametrize(
     ("actual", "promised", "wanted"),
     [(9.6, 10, False), (9.4, 10, True), (98.1, 100, False), (97.9, 100, True), (11, 10, False)],
@@ -130,8 +150,6 @@ def test_an_output_other_than_planned_is_discarded(expected: Expected) -> None:
         verify.check_media(INFO, expected, 0, "")
     assert refused.value.reason is ExitReason.VERIFICATION_FAILED
     with pytest.raises(ConversionError):
-        verify.check_media(None, expected, 0, "")
-    with pytest.raises(ConversionError):
         verify.check_media(INFO._replace(audio=()), expected, 0, "")
 
 
@@ -141,19 +159,30 @@ IMAGE = Expected(container="webp", size=(800, 600), frames=10)
 @pytest.mark.parametrize(
     "found",
     [
-        None,
         Still("jpeg", 800, 600, 10),
         Still("webp", 800, 598, 10),
         Still("webp", 800, 600, 11),
     ],
 )
-def test_an_image_other_than_planned_is_discarded(found: Still | None) -> None:
+def test_an_image_other_than_planned_is_discarded(found: Still) -> None:
     with pytest.raises(ConversionError) as refused:
         verify.check_image(found, IMAGE)
     assert refused.value.reason is ExitReason.VERIFICATION_FAILED
     # One pixel of rounding is fine, and so is merging equal frames.
     fine = Still("webp", 800, 599, 9)
     assert verify.check_image(fine, IMAGE) is fine
+
+
+def test_only_a_volume_is_worth_another_attempt() -> None:
+    for check in (
+        lambda: verify.check_media(None, Expected("mp4"), 0, ""),
+        lambda: verify.check_image(None, IMAGE),
+    ):
+        with pytest.raises(ConversionError) as refused:
+            check()
+        assert refused.value.reason is ExitReason.IO_ERROR
+    assert ExitReason.IO_ERROR not in NOT_RETRIED
+    assert ExitReason.VERIFICATION_FAILED in NOT_RETRIED
 
 
 def test_an_mp4_without_faststart_is_discarded() -> None:

@@ -13,7 +13,7 @@ from media_converter.probing.decoded import LogReader, StreamCounts, without_det
 from media_converter.probing.encryption import by_structure
 from media_converter.probing.isobmff import Edit, Samples, Track
 from media_converter.probing.packets import Gap, PacketReader
-from media_converter.running.damage import Loss, judge, longest_missing, loss
+from media_converter.running.damage import Loss, judge, longest_missing, loss, missing_samples
 from media_converter.task import DamageLimits
 
 SPS, PPS = (
@@ -99,8 +99,25 @@ def test_the_counts_of_ffmpeg_are_read() -> None:
     decoded = reader.result()
     assert decoded.streams == {0: StreamCounts(6000, 3953, 2047), 1: StreamCounts(300)}
     assert decoded.corrupt == 5
+    assert decoded.checksums == 0
     assert decoded.reconfigured == {"audio"}
     assert without_details(log) == "[h264 @ 0x1] [error] no frame!"
+
+
+def test_the_samples_and_checksums_of_flac_are_read() -> None:
+    reader = LogReader()
+    reader.add_line("[flac @ 0x1] [error] CRC error at PTS 4096")
+    reader.add_line(
+        "[in#0/flac @ 0x1] [verbose]   Input stream #0:0 (audio): 163 packets read (262442 bytes); "
+        "166 frames decoded; 1 decode errors (761856 samples); "
+    )
+    decoded = reader.result()
+    assert decoded.checksums == 1
+    assert decoded.streams == {0: StreamCounts(163, 166, 1, 761856)}
+    assert missing_samples(960000, 48000, decoded.streams[0]).lost == 198144
+    assert missing_samples(960000, 48000, decoded.streams[0]).seconds == pytest.approx(4.1, abs=0.1)
+    # Without an error, the header is wrong.
+    assert missing_samples(960000, 48000, StreamCounts(163, 166, 0, 761856)).lost == 0
 
 
 def test_what_is_lost_is_counted() -> None:
@@ -139,30 +156,44 @@ def test_both_limits_have_two_sides(found: Loss, limits: DamageLimits, refused: 
     assert judge((Loss("pictures", 0, 100),), limits) == ()
 
 
-def test_a_picture_that_stands_in_the_input_is_no_gap() -> None:
-    def gap(seconds: float) -> Gap:
-        return Gap(0.0, seconds)
+def every(start: float, end: float, step: float = 0.2) -> list[float]:
+    return [start + step * i for i in range(round((end - start) / step))]
 
-    assert longest_missing([], [gap(6.0)]) == 6.0
-    assert longest_missing([gap(6.5)], [gap(6.0)]) == 0.0
-    assert longest_missing([gap(6.0)], [gap(6.0), gap(7.5)]) == 7.5
-    assert longest_missing([gap(30.0), gap(6.0)], [gap(6.2)]) == 0.0
+
+def test_a_picture_that_stands_in_the_input_is_no_gap() -> None:
+    whole, stands = every(0, 30), [*every(0, 10), *every(17, 30)]
+    assert longest_missing(whole, whole, 5) == 0
+    assert longest_missing(stands, stands, 5) == 0
+    assert longest_missing(whole, stands, 5) == pytest.approx(7, abs=0.5)
+    assert longest_missing(whole, stands, 8) == 0
+    two = [*every(0, 9.8), *every(17, 18), *every(27, 30)]
+    assert longest_missing(stands, two, 5) == pytest.approx(9.2, abs=0.5)
+
+
+def test_what_is_missing_outside_of_the_output_counts() -> None:
+    whole = every(0, 30)
+    assert longest_missing(whole, every(0, 23), 5) == pytest.approx(7, abs=0.5)
+    assert longest_missing(whole, every(0, 26), 5) == 0
+    # The clock of a recording may jump, and the output continues all the same.
+    assert longest_missing([*every(0, 15), *every(3600, 3615)], whole, 5) == 0
 
 
 def test_packets_are_listed_in_the_order_of_the_screen() -> None:
     reader = PacketReader()
     for line in (
-        "0,0.000000,0.000000,0.040000,K__",
-        "0,0.120000,0.040000,0.040000,___,",
-        "0,0.040000,0.080000,N/A,_D_",
-        "0,N/A,0.080000,0.040000,__C",
-        "0,N/A,N/A,0.040000,___",
+        "0,0.000000,0.000000,0.040000,100,K__",
+        "0,0.120000,0.040000,0.040000,200,___,",
+        "0,0.040000,0.080000,N/A,300,_D_",
+        "0,N/A,0.080000,0.040000,N/A,__C",
+        "0,N/A,N/A,0.040000,500,___",
         "",
     ):
         reader.add_line(line)
     assert [picture.time for picture in reader.pictures()] == [0.0, 0.04, 0.08, 0.12]
     assert (reader.packets, reader.discarded, reader.corrupt, reader.untimed) == (5, 1, 1, 1)
     assert reader.leading == 0
+    assert list(reader.places) == [100, 200, 300, -1]
+    assert list(reader.between(0.04, 0.12).times) == [0.04, 0.08]
     assert packets.gaps([0.0, 1.0, 8.0], 5.0) == [Gap(1.0, 8.0)]
 
 

@@ -75,8 +75,17 @@ def test_time_limits() -> None:
     assert environment(job)["TIMEOUT_SECONDS"] == "100"
     assert environment(job)["STALL_SECONDS"] == "300"
     assert environment(job)["MAX_OUTPUT_BYTES"] == str(100 * 1024**3)
+    assert environment(job)["MAX_DAMAGED_PERCENT"] == "10"
+    assert environment(job)["MAX_MISSING_SECONDS"] == "5"
     # A backstop only: the start and the converter's own ending must fit before it.
     assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 100 + 300 + 60
+
+
+def test_the_damage_limits_are_settings() -> None:
+    policy = replace(POLICY, max_damaged_percent=3, max_missing_seconds=60)
+    job = build_job(conversion(), 1, policy, False, "m")
+    assert environment(job)["MAX_DAMAGED_PERCENT"] == "3"
+    assert environment(job)["MAX_MISSING_SECONDS"] == "60"
 
 
 def test_the_spec_goes_into_the_environment() -> None:

@@ -1,0 +1,63 @@
+"""Finds the bytes of a file that its structure does not explain, without decoding anything.
+
+A demuxer skips what it cannot read and says nothing about it: the pictures of a damaged stretch
+are simply not there, and neither are those behind the end of a file that was cut. The elements of
+a file form a chain, because each one names its length or its number. Where the chain breaks,
+something is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from media_converter.files import structure
+from media_converter.probing import containers, fragments, frames, ogg, transport
+from media_converter.probing.chain import Hole, Window
+from media_converter.probing.isobmff import ReadAt
+
+_Walk = Callable[[ReadAt, int], list[Hole]]
+
+_BY_MAGIC: Final[tuple[tuple[bytes, _Walk], ...]] = (
+    (b"\x1a\x45\xdf\xa3", containers.matroska),
+    (b"FLV", containers.flv),
+    (b"OggS", ogg.walk),
+    (b"\x00\x00\x01\xba", containers.program_stream),
+    (b"\x30\x26\xb2\x75", containers.asf),
+    (b"ID3", frames.walk),
+    (b"\xff", frames.walk),
+    (b"\x0b\x77", frames.walk),
+)
+# A file may end with bytes that belong to nothing.
+_MAX_TRAILING_BYTES: Final = 65_536
+
+
+def find(read: ReadAt, size_bytes: int) -> tuple[Hole, ...]:
+    """The holes of a file, in order. Empty for formats that are not looked at.
+
+    Reads the whole file if it is a transport stream or Ogg, otherwise only the heads of elements.
+    """
+    walk = _walk(read)
+    found = walk(Window(read).read, size_bytes) if walk else []
+    return tuple(hole for hole in found if not _is_trailing(hole, size_bytes))
+
+
+def missing_bytes(holes: tuple[Hole, ...], size_bytes: int) -> int:
+    """How many bytes the structure promises beyond the end of the file."""
+    return max((hole.end - size_bytes for hole in holes), default=0)
+
+
+def _walk(read: ReadAt) -> _Walk | None:
+    head = read(0, 12)
+    if structure.is_mp4(head):
+        return fragments.walk
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return containers.avi
+    for magic, walk in _BY_MAGIC:
+        if head.startswith(magic):
+            return walk
+    return transport.walk if transport.shape(read) else None
+
+
+def _is_trailing(hole: Hole, size_bytes: int) -> bool:
+    return hole.end == size_bytes and 0 < hole.size <= _MAX_TRAILING_BYTES and not hole.lost_bytes
