@@ -15,6 +15,7 @@ from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits
 from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
 from media_converter.planning.image import plan_image, refusing_warnings
+from media_converter.planning.image_input import EARLY_END
 from media_converter.planning.plan import ConversionPlan
 from media_converter.probing import vipsheader
 from media_converter.running import endings, image_input, thumbnail, transcode, verify
@@ -98,7 +99,8 @@ def _convert(run: Run) -> Converted:
 
 def _image(run: Run, options: ImageOptions) -> Output:
     refuse_playlists_and_documents(run)
-    facts = _probe_image(run)
+    source = image_input.padded(run.read, run.source.fd, run.source.size_bytes)
+    facts = _probe_image(run, source)
     plan = plan_image(
         facts.info,
         options,
@@ -109,12 +111,14 @@ def _image(run: Run, options: ImageOptions) -> Output:
     )
     run.log(plan.summary)
     output = run.make_temporary()
-    prepared = image_input.prepare(run, run.source.fd, run.source.size_bytes, facts)
+    prepared = image_input.prepare(run, source, run.source.size_bytes, facts)
     result = _run_image_tool(run, plan.step, Files(prepared.fd, output.fd, prepared.profile))
     if result.exit_code != 0:
         result = _convert_without_end_mark(run, plan.step, output.fd, prepared.profile) or result
     if result.exit_code != 0:
         raise run.explain_failure(plan.step, result)
+    if image_input.lacks_last_rows(run, prepared.fd, facts.info, result.stderr):
+        raise image_input.truncated("the data of its last pixels are missing")
     return _describe_image(plan, output.fd)
 
 
@@ -132,22 +136,22 @@ def _convert_without_end_mark(
     os.lseek(output, 0, os.SEEK_SET)
     result = _run_image_tool(run, refusing_warnings(step), Files(copy, output, profile))
     # For the last rows, the loader only warns.
-    is_complete = result.exit_code == 0 and "premature end" not in result.stderr
+    is_complete = result.exit_code == 0 and EARLY_END not in result.stderr
     return result if is_complete else None
 
 
-def _probe_image(run: Run) -> image_input.ImageFacts:
+def _probe_image(run: Run, source: int) -> image_input.ImageFacts:
     image_input.refuse_without_loader(run.read)
     facts = image_input.examine_bitmap(run.read, run.source.size_bytes)
     if facts:
         return facts
     step = vipsheader.step()
-    result = _run_image_tool(run, step, Files(run.source.fd))
+    result = _run_image_tool(run, step, Files(source))
     canvas_pixels = structure.gif_canvas_pixels(run.read)
     info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
     if info is None:
         raise run.explain_failure(step, result)
-    return image_input.examine(run.read, info)
+    return image_input.examine(run, info)
 
 
 def _run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:

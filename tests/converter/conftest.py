@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.converter.cases import AT_LEAST, COUNTED
 from tests.converter.containers import (
     RESTRICTED,
     Agent,
@@ -31,7 +33,8 @@ def tools_image() -> str:
 @pytest.fixture(scope="session")
 def image(tools_image: str, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The image under test."""
-    return inspect_image(IMAGE_NAME, export_modules(tmp_path_factory.mktemp("python") / "modules"))
+    modules = tmp_path_factory.mktemp("python") / "modules"
+    return inspect_image(IMAGE_NAME, export_modules(tools_image, modules))
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +71,19 @@ def restricted(image: Image, workspace: Workspace) -> Iterator[Agent]:
 @pytest.fixture(scope="session")
 def converter(restricted: Agent, image: Image, workspace: Workspace) -> Converter:
     return Converter(restricted, workspace, image.entrypoint)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the number of cases from the process of pytest-xdist that counted them."""
+    if "cases" in getattr(node, "workeroutput", {}):
+        node.config.stash[COUNTED] = node.workeroutput["cases"]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the number of cases if this run counted them."""
+    found = config.stash.get(COUNTED, None)
+    if found is not None:
+        terminalreporter.write_line(f"The converter suite has {found} cases (>= {AT_LEAST}).")

@@ -54,18 +54,21 @@ def docker(*arguments: str, limit: float = 120, text: str | None = None) -> str:
 
 
 def build_tools() -> str:
-    """Build the image that makes inputs and probes outputs, if it has changed. Returns its name."""
-    docker("build", "--network=host", "-q", "-t", TOOLS, str(TOOLS_FOLDER), limit=900)
-    return TOOLS
+    """Build the image that makes inputs and probes outputs, if it has changed. Returns its id.
+
+    Another working copy may move the name meanwhile, so only the id is certain.
+    """
+    command = ("build", "--network=host", "-q", "-t", TOOLS, str(TOOLS_FOLDER))
+    return docker(*command, limit=900).strip()
 
 
-def export_modules(folder: Path) -> Path:
+def export_modules(tools: str, folder: Path) -> Path:
     """Copy Python's standard library from the tools' image into a new folder."""
     name = f"converter-test-{uuid.uuid4().hex[:12]}"
-    docker("create", f"--name={name}", TOOLS)
+    docker("create", f"--name={name}", tools)
     try:
         (library,) = docker(
-            "run", "--rm", "--network=none", "--entrypoint=python3", TOOLS,
+            "run", "--rm", "--network=none", "--entrypoint=python3", tools,
             "-c", "import os; print(os.path.dirname(os.__file__))",
         ).split()  # fmt: skip
         docker("cp", f"{name}:{library}", str(folder))

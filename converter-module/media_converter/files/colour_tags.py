@@ -15,6 +15,15 @@ _MAX_CHUNKS: Final = 1000
 _MAX_META_BYTES: Final = 4 << 20
 _MAX_BOXES: Final = 20_000
 _PNG_UNIT: Final = 100_000
+_PRIMARIES: Final = {
+    "bt709": 1, "bt470m": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "film": 8, "bt2020": 9,
+    "smpte428": 10, "smpte431": 11, "smpte432": 12, "ebu3213": 22,
+}  # fmt: skip
+_TRANSFERS: Final = {
+    "bt709": 1, "bt470m": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "linear": 8,
+    "iec61966-2-1": 13, "bt2020-10": 14, "bt2020-12": 15, "smpte2084": 16, "smpte428": 17,
+    "arib-std-b67": 18,
+}  # fmt: skip
 
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 """x and y of white, red, green and blue."""
@@ -42,6 +51,12 @@ def colour_tags(read: ReadAt) -> ColourTags | None:
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(read)
     return _heif(read) if head[4:8] == b"ftyp" else None
+
+
+def by_name(primaries: str, transfer: str) -> ColourTags | None:
+    """The tags with these names, by which ffprobe calls the code points. None if it knows none."""
+    found = ColourTags(_PRIMARIES.get(primaries), _TRANSFERS.get(transfer))
+    return found if found != ColourTags() else None
 
 
 def png_chunks(read: ReadAt) -> Iterator[tuple[bytes, int, int]]:

@@ -15,6 +15,9 @@ from media_converter.probing.media import ImageInfo
 from media_converter.step import INPUT, Stdout, Step
 
 _INPUT: Final = f"{INPUT}[fail-on=truncated]"
+EARLY_END: Final = "premature end"
+"""Part of the loader's warning about a JPEG whose data end before its pixels do."""
+
 # A picture in linear light has a mean below this, so larger numbers are not light.
 _MAX_MEAN_LIGHT: Final = 2.0
 # Largest values of samples that were stored with more bits than they need.
@@ -27,6 +30,18 @@ class Statistics(NamedTuple):
     lowest: float
     highest: float
     mean: float
+
+
+def last_pixel_step(info: ImageInfo) -> Step:
+    """Build the step that prints the samples of the last stored pixel of a JPEG."""
+    place = (str(info.width - 1), str(info.height - 1))
+    return Step("last-pixel", (VIPS, "getpoint", INPUT, *place))
+
+
+def is_filled_in(samples: bytes) -> bool:
+    """Whether the loader has filled in a pixel, by its samples. It inverts those of CMYK."""
+    values = samples.split()
+    return bool(values) and set(values) <= {b"127", b"128"}
 
 
 def is_deep(page: TiffPage) -> bool:

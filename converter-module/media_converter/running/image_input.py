@@ -12,6 +12,7 @@ from media_converter.files.bmp import Bitmap
 from media_converter.files.colour_tags import ColourTags
 from media_converter.files.structure import ReadAt, is_film_or_sound
 from media_converter.planning import icc, image_input
+from media_converter.probing import ffprobe
 from media_converter.probing.media import ImageInfo
 from media_converter.running.process import Files, ProcessResult
 from media_converter.step import Step
@@ -26,8 +27,8 @@ class Tools(Protocol):
     def read(self) -> ReadAt:
         """A function that reads the input at an offset."""
 
-    def run_tool(self, step: Step, files: Files) -> ProcessResult:
-        """Run a tool with these files."""
+    def run_tool(self, step: Step, files: Files | None = None) -> ProcessResult:
+        """Run a tool with these files, or with the input alone."""
 
     def explain_failure(self, step: Step, result: ProcessResult) -> ConversionError:
         """The ConversionError for a tool that failed on the input."""
@@ -92,7 +93,7 @@ def examine_bitmap(read: ReadAt, size_bytes: int) -> ImageFacts | None:
         )
     missing = bitmap.missing_bytes(size_bytes)
     if missing:
-        raise _truncated(f"{missing} bytes are missing at its end")
+        raise truncated(f"{missing} bytes are missing at its end")
     pixels = bitmap.width * bitmap.height
     info = ImageInfo(
         "bmp",
@@ -104,14 +105,24 @@ def examine_bitmap(read: ReadAt, size_bytes: int) -> ImageFacts | None:
     return ImageFacts(info, bitmap=bitmap)
 
 
-def examine(read: ReadAt, info: ImageInfo) -> ImageFacts:
+def examine(tools: Tools, info: ImageInfo) -> ImageFacts:
     """Read what libvips does not. ``info`` is what it found. Raises ConversionError."""
-    page = tiff.first_page(read) if info.format == "tiff" else None
+    page = tiff.first_page(tools.read) if info.format == "tiff" else None
     if page:
         info = image_input.prepared_info(info, page)
-    tags = colour_tags.colour_tags(read) if info.format in ("png", "heif") else None
+    tags = colour_tags.colour_tags(tools.read) if info.format in ("png", "heif") else None
+    if info.format == "heif" and tags is None and not info.needs_srgb:
+        tags = _tags_of_codec(tools)
     profile = icc.profile_for(tags, grey=info.is_grey)
     return ImageFacts(info, page, tags, profile)
+
+
+def _tags_of_codec(tools: Tools) -> ColourTags | None:
+    """The tags in the coded picture of a HEIF or AVIF image, which count if it has no box colr."""
+    described = ffprobe.parse(tools.run_tool(ffprobe.step()).stdout)
+    streams = (*described.video, *described.attached_pics) if described else ()
+    found = (colour_tags.by_name(s.color_primaries, s.color_transfer) for s in streams)
+    return next((tags for tags in found if tags), None)
 
 
 def prepare(tools: Tools, source: int, size_bytes: int, facts: ImageFacts) -> ImageInput:
@@ -137,6 +148,33 @@ def with_end_mark(read: ReadAt, source: int, size_bytes: int) -> int | None:
     copy = os.memfd_create("jpeg", os.MFD_CLOEXEC)
     _copy(source, copy, 0, size_bytes)
     _write(copy, end)
+    return copy
+
+
+def lacks_last_rows(tools: Tools, source: int, info: ImageInfo, warnings: str) -> bool:
+    """Whether pixels at the end of a JPEG are missing, though it has an end mark.
+
+    ``warnings`` are those of the loader. It gives the same warning if pixels are missing elsewhere,
+    so the last pixel decides: the loader fills in a middle grey.
+    """
+    if info.format != "jpeg" or image_input.EARLY_END not in warnings:
+        return False
+    step = image_input.last_pixel_step(info)
+    return image_input.is_filled_in(tools.run_tool(step, Files(source)).stdout)
+
+
+def padded(read: ReadAt, source: int, size_bytes: int) -> int:
+    """A copy of a WebP that lacks only its last byte of padding, or else the input itself.
+
+    A chunk of odd length has a byte of padding. Some programs leave out the last one.
+    """
+    head = read(0, 12)
+    length = int.from_bytes(head[4:8], "little") + 8
+    if head[:4] + head[8:] != b"RIFFWEBP" or length != size_bytes + 1 or length % 2:
+        return source
+    copy = os.memfd_create("webp", os.MFD_CLOEXEC)
+    _copy(source, copy, 0, size_bytes)
+    _write(copy, b"\0")
     return copy
 
 
@@ -176,12 +214,13 @@ def _decoded(read: ReadAt, bitmap: Bitmap) -> int:
                 _write(copy, waiting)
                 waiting.clear()
     except ValueError as error:
-        raise _truncated(str(error)) from error
+        raise truncated(str(error)) from error
     _write(copy, waiting)
     return copy
 
 
-def _truncated(why: str) -> ConversionError:
+def truncated(why: str) -> ConversionError:
+    """The ConversionError for an image of which something is missing."""
     return ConversionError(
         ExitReason.INPUT_TRUNCATED, f"the input is truncated: {why}; upload it again"
     )

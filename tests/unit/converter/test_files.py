@@ -398,3 +398,10 @@ def test_damaged_headers_of_images_do_no_harm(tmp_path: Path) -> None:
             assert (bmp.header(read) is not None) == name.endswith("bmp")
         finally:
             os.close(fd)
+
+
+def test_names_of_colours_become_code_points() -> None:
+    assert colour_tags.by_name("smpte432", "iec61966-2-1") == colour_tags.ColourTags(12, 13)
+    assert colour_tags.by_name("bt2020", "smpte2084") == colour_tags.ColourTags(9, 16)
+    assert colour_tags.by_name("smpte432", "unknown") == colour_tags.ColourTags(12, None)
+    assert colour_tags.by_name("", "reserved") is None

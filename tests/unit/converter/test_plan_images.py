@@ -16,6 +16,7 @@ from media_converter.planning.image import (
     MAX_IMAGE_SIDE,
     plan_image,
 )
+from media_converter.planning.image_input import is_filled_in, last_pixel_step
 from media_converter.planning.plan import Position
 from media_converter.planning.thumbnail import (
     ThumbnailRequest,
@@ -313,3 +314,11 @@ def test_a_higher_quality_is_a_lower_jpeg_scale() -> None:
     assert scales == sorted(scales, reverse=True)
     assert (min(scales), max(scales)) == (2, 31)
     assert jpeg_scale(94) == 2
+
+
+def test_the_last_pixel_of_a_jpeg_shows_whether_it_was_filled_in() -> None:
+    assert last_pixel_step(PHOTO).argv[-2:] == ("3999", "2999")
+    for samples in (b"128 128 128\n", b"128", b"127 127 127 127"):
+        assert is_filled_in(samples)
+    for samples in (b"128 128 129", b"0 0 0", b"", b"255 128 128"):
+        assert not is_filled_in(samples)
