@@ -14,7 +14,7 @@ PYTEST := $(VENV)/python -m pytest
 # A conversion uses one CPU; a machine has two or more.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test down tools cluster images deploy crds lint unit component converter e2e bench-engine fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test down tools cluster images deploy crds lint unit component judge converter e2e bench-engine fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help: ## list the targets
 demo: ## create a kind cluster, install the operator, convert four sample files
 	@hack/demo $(CLUSTER) $(VOLUME)
 
-test: tools lint unit component converter e2e ## run every test except the long ones (faults, chaos)
+test: tools lint unit component judge converter e2e ## run every test except the long ones (faults, chaos)
 
 down: ## remove clusters, volumes with their files, images, kubeconfigs; keep the caches
 	@hack/down
@@ -52,6 +52,10 @@ unit: tools ## test pure functions, pages and manifests
 
 component: tools ## test the operator against an API server in the test's process, with faults
 	@$(PYTEST) tests/component $(SIDE_BY_SIDE)
+
+judge: tools ## run the judged component tests against a real kube-apiserver
+	@hack/control-plane >/dev/null
+	@$(PYTEST) tests/component --real-api $(SIDE_BY_SIDE)
 
 converter: tools ## test the converter's image, with real ffmpeg and libvips
 	@hack/docker

@@ -1,18 +1,41 @@
-"""Fixtures of the component tests: an API server in this process and the cluster around it."""
+"""Fixtures of the component tests: an API server and the cluster around it.
+
+By default the API server is the fake one, in this process. With ``--real-api`` the tests marked
+``judged`` run against a real one instead, and the others are deselected.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.component.support import FakeApi, FakeCluster
+from tests.component.support.real.api import RealApi, install_crd
+from tests.component.support.real.cluster import RealCluster
+from tests.component.support.real.processes import ControlPlane
+
+
+@pytest.fixture(scope="session")
+def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane | None]:
+    """The processes of the real control plane. None if the tests use the fake API server."""
+    if not pytestconfig.getoption("real_api"):
+        yield None
+        return
+    plane = ControlPlane()
+    try:
+        plane.start_api_server()
+        install_crd(plane)
+        plane.start_controllers()
+        yield plane
+    finally:
+        plane.stop()
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[FakeApi]:
+async def api(control_plane: ControlPlane | None) -> AsyncIterator[FakeApi]:
     """A new API server in automatic mode, with the namespace my-network and its claim."""
-    server = FakeApi()
+    server = FakeApi() if control_plane is None else RealApi(control_plane)
     await server.start()
     try:
         yield server
@@ -23,4 +46,5 @@ async def api() -> AsyncIterator[FakeApi]:
 @pytest.fixture
 def cluster(api: FakeApi) -> FakeCluster:
     """The Job controller, scheduler, kubelets and nodes for ``api``."""
-    return FakeCluster(api.storage, api.clock, api.simulation, api.pod_logs)
+    made = RealCluster if isinstance(api, RealApi) else FakeCluster
+    return made(api.storage, api.clock, api.simulation, api.pod_logs)

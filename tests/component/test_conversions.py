@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from conversion_operator.cluster.client import Cluster
 from tests.component.running import phase_of, running, status_of, until_phase
 from tests.component.support import CLAIM, NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed
 from tests.component.support.tools import configuration, conversion_job
+
+pytestmark = pytest.mark.judged
 
 
 async def test_a_conversion_succeeds(api: FakeApi, cluster: FakeCluster, tmp_path: Path) -> None:
@@ -56,6 +60,8 @@ async def test_a_faulty_input_is_not_retried(
 async def test_out_of_memory_is_retried_with_twice_the_memory(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
+    """The Job of the first attempt stays, although its conditions come late."""
+    cluster.job_seconds = 1.0
     cluster.script("big", oom_killed(), succeed())
     async with running(api, tmp_path):
         api.create(conversion_job("big"))
@@ -122,6 +128,7 @@ async def test_a_conversion_waits_for_its_missing_claim(
         await until_phase(api, "c", "Succeeded")
 
 
+@pytest.mark.fake_only("a real API server always validates")
 async def test_an_invalid_object_does_not_stop_the_others(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

@@ -28,6 +28,8 @@ from tests.component.support.scripts import (
 )
 from tests.component.support.tools import conversion_job
 
+pytestmark = pytest.mark.judged
+
 STATUS: dict[str, Any] = {
     "verb": "patch",
     "resource": "conversionjobs",
@@ -96,6 +98,7 @@ async def test_a_conversion_recovers_when_its_pod_is_deleted(
     check_all(api, limit=3)
 
 
+@pytest.mark.fake_only("the clock of a real API server cannot be set")
 async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -119,6 +122,7 @@ async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
         await until_phase(api, "d", "Succeeded", 20)
 
 
+@pytest.mark.fake_only("the clock of a real API server cannot be set")
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
@@ -236,6 +240,7 @@ async def test_a_late_status_is_not_written_to_a_recreated_conversion(
         await until_phase(api, "c", "Succeeded", 20)
 
 
+@pytest.mark.fake_only("the clock of a real API server cannot be set")
 @pytest.mark.parametrize("hours", [1, -1])
 async def test_time_limits_use_the_clock_of_the_api_server(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, hours: int

@@ -16,6 +16,8 @@ from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
 
+pytestmark = pytest.mark.judged
+
 STATUS: dict[str, Any] = {
     "verb": "patch",
     "resource": "conversionjobs",
@@ -121,6 +123,7 @@ async def test_the_operator_resumes_after_an_outage_of_the_api_server(
     check_all(api, limit=3)
 
 
+@pytest.mark.fake_only("the watches of a real API server have no faults")
 @pytest.mark.parametrize("how", ["close", "abort", "expire"])
 @pytest.mark.parametrize("resource", ["jobs", "pods", "conversionjobs"])
 async def test_changes_during_a_broken_watch_are_seen(
@@ -140,6 +143,7 @@ async def test_changes_during_a_broken_watch_are_seen(
     check_all(api, limit=3)
 
 
+@pytest.mark.fake_only("the watches of a real API server have no faults")
 async def test_a_late_pod_watch_causes_no_second_attempt(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -155,6 +159,7 @@ async def test_a_late_pod_watch_causes_no_second_attempt(
     check_all(api, limit=3)
 
 
+@pytest.mark.fake_only("the watches of a real API server have no faults")
 async def test_kopf_is_restarted_when_it_stops(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -175,6 +180,7 @@ async def test_kopf_is_restarted_when_it_stops(
         await until_phase(api, "d", "Succeeded", 20)
 
 
+@pytest.mark.fake_only("it is about kopf, not about the API server")
 async def test_a_failure_of_kopf_is_logged_once_in_one_line(
     api: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,6 +193,7 @@ async def test_a_failure_of_kopf_is_logged_once_in_one_line(
     assert "The watch of conversionjobs in my-network failed" in lines[0].getMessage()
 
 
+@pytest.mark.fake_only("it is about kopf, not about the API server")
 async def test_kopf_leaves_no_task_and_no_session(api: FakeApi, tmp_path: Path) -> None:
     """A task of kopf's scan of the API groups must not outlive kopf: it would open a session."""
     with api.faults.hold(path="/api") as held:
@@ -197,6 +204,7 @@ async def test_kopf_leaves_no_task_and_no_session(api: FakeApi, tmp_path: Path) 
         assert not left
 
 
+@pytest.mark.fake_only("the watches of a real API server have no faults")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("resource", ["pods", "conversionjobs"])
 async def test_a_silent_watch_is_replaced_within_90_seconds(
@@ -218,6 +226,7 @@ async def test_a_silent_watch_is_replaced_within_90_seconds(
         cluster.finish("d")
 
 
+@pytest.mark.fake_only("the watches of a real API server have no faults")
 async def test_replayed_versions_change_nothing(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -236,6 +245,7 @@ async def test_replayed_versions_change_nothing(
     check_all(api, limit=3)
 
 
+@pytest.mark.fake_only("the watches of a real API server have no faults")
 async def test_delayed_watches_cause_no_extra_jobs(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

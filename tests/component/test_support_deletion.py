@@ -12,6 +12,8 @@ from tests.component.support.errors import Obj
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import client, conversion_job
 
+pytestmark = pytest.mark.judged
+
 CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
 
 
@@ -50,6 +52,12 @@ async def delete_job(api: FakeApi, name: str = "a", **options: Any) -> Any:
         return await BatchV1Api(http).delete_namespaced_job(name, NAMESPACE, **options)
 
 
+def deletions(api: FakeApi, since: int) -> list[str]:
+    """The kinds of the objects that were removed after a version, in this order."""
+    later = (change for change in api.storage.changes if change.rv > since)
+    return [change.kind.plural for change in later if change.type == "DELETED"]
+
+
 async def test_a_job_deleted_without_a_policy_leaves_its_pods(
     api: FakeApi, cluster: FakeCluster
 ) -> None:
@@ -67,15 +75,13 @@ async def test_background_deletion_removes_the_job_first(
     api: FakeApi, cluster: FakeCluster
 ) -> None:
     await running_job(api, cluster)
-    api.gc.paused = True
+    before = api.storage.rv
     status = await delete_job(api, propagation_policy="Background")
     assert status["status"] == "Success"
-    await cluster.settle()
     assert api.objects("jobs") == []
-    assert len(api.objects("pods")) == 1
-    api.gc.paused = False
     await cluster.settle()
     assert api.objects("pods") == []
+    assert deletions(api, before) == ["jobs", "pods"]
 
 
 async def test_foreground_deletion_removes_the_job_last(api: FakeApi, cluster: FakeCluster) -> None:
@@ -86,8 +92,7 @@ async def test_foreground_deletion_removes_the_job_last(api: FakeApi, cluster: F
     assert "deletionTimestamp" in left["metadata"]
     before = api.storage.rv
     await cluster.settle()
-    deleted = [c.kind.plural for c in api.storage.changes if c.rv > before and c.type == "DELETED"]
-    assert deleted == ["pods", "jobs"]
+    assert deletions(api, before) == ["pods", "jobs"]
 
 
 async def test_foreground_deletion_waits_for_a_slow_pod(api: FakeApi, cluster: FakeCluster) -> None:
@@ -136,13 +141,12 @@ async def test_dependents_of_a_deleted_owner_are_deleted(
 
 
 async def test_an_owner_of_the_same_name_but_another_uid_is_no_owner(api: FakeApi) -> None:
-    await api.manual()
     owner = api.create(conversion_job("a"))
     api.delete("conversionjobs", "a")
     api.create(conversion_job("a"))
     api.create(job("child", owner))
-    await api.settle()
-    assert api.objects("jobs") == []
+    await api.until(lambda: api.objects("jobs") == [], what="the Job to be deleted")
+    assert api.find("conversionjobs", "a")
 
 
 async def test_a_finalizer_holds_an_object(api: FakeApi) -> None:
@@ -163,21 +167,21 @@ async def test_a_finalizer_holds_an_object(api: FakeApi) -> None:
         assert caught.value.status == 422
         await custom.patch_namespaced_custom_object(*CJ, "a", {"metadata": {"finalizers": None}})
     assert api.find("conversionjobs", "a") is None
-    assert api.storage.changes[-1].type == "DELETED"
+    await api.until(lambda: api.storage.changes[-1].type == "DELETED", what="the change")
 
 
 @pytest.mark.parametrize("key", ["uid", "resourceVersion"])
 async def test_preconditions(api: FakeApi, key: str) -> None:
-    await api.manual()
-    api.create(job("a"))
-    good = api.get("jobs", "a")["metadata"][key]
-    body: Any = {"preconditions": {key: "wrong"}, "propagationPolicy": "Background"}
-    with pytest.raises(ApiException) as caught:
-        await delete_job(api, body=body)
-    assert caught.value.status == 409
-    assert len(api.objects("jobs")) == 1
-    await delete_job(api, body=body | {"preconditions": {key: good}})
-    assert api.objects("jobs") == []
+    good = api.create(conversion_job("a"))["metadata"][key]
+    async with client(api.url) as http:
+        delete: Any = CustomObjectsApi(http).delete_namespaced_custom_object
+        body = {"preconditions": {key: "wrong"}}
+        with pytest.raises(ApiException) as caught:
+            await delete(*CJ, "a", body=body)
+        assert caught.value.status == 409
+        assert api.find("conversionjobs", "a")
+        await delete(*CJ, "a", body={"preconditions": {key: good}})
+    assert api.find("conversionjobs", "a") is None
 
 
 async def test_an_unknown_propagation_policy_is_rejected(api: FakeApi) -> None:
@@ -233,8 +237,8 @@ async def test_deleting_a_namespace_deletes_everything_in_it(
 ) -> None:
     await running_job(api, cluster)
     api.create(conversion_job("a"))
+    await api.automatic()
     api.delete_namespace()
-    await cluster.settle()
-    assert api.find("namespaces", NAMESPACE) is None
+    await api.until(lambda: api.find("namespaces", NAMESPACE) is None, what="its end")
     for resource in ("conversionjobs", "jobs", "pods", "events", "persistentvolumeclaims"):
         assert api.objects(resource, NAMESPACE) == []

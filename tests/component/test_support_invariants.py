@@ -17,6 +17,7 @@ from tests.component.support import (
     check_events,
     check_final,
     check_no_leaks,
+    check_no_warnings,
     check_one_job_per_attempt,
     check_one_live_pod_each,
     check_outputs,
@@ -29,6 +30,7 @@ from tests.component.support.history import History, Life, peak
 from tests.component.support.scripts import SHA256, Script, fail, oom_killed, report, succeed
 from tests.component.support.tools import client, conversion_job
 from tests.component.test_support_deletion import job
+from tests.component.test_support_objects import raw
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +214,14 @@ async def test_leaks_are_noticed(api: FakeApi, cluster: FakeCluster) -> None:
     assert "ownerless Job a-1" in violated(check_no_leaks, api)
     api.create(conversion_job("b", metadata={"finalizers": ["test.example/x"]}))
     assert "finalizer on ConversionJob b" in violated(check_no_leaks, api)
+
+
+async def test_warnings_are_noticed(api: FakeApi) -> None:
+    made: Any = job("a")
+    made["spec"]["backofLimit"] = 0
+    async with client(api.url) as http:
+        await raw(http, "POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", made)
+    assert "spec.backofLimit" in violated(check_no_warnings, api)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.errors import StatusError
 from tests.component.support.tools import client, conversion_job
 
+pytestmark = pytest.mark.judged
+
 CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -152,7 +154,6 @@ async def test_create_in_a_missing_or_terminating_namespace_is_rejected(
 ) -> None:
     body: Any = job() | {"metadata": {"name": "a"}}
     assert (await rejected(batch.create_namespaced_job("nowhere", body))).status == 404
-    api.gc.paused = True
     api.create(conversion_job("stays", metadata={"finalizers": ["test.example/hold"]}))
     api.delete_namespace()
     error = await rejected(batch.create_namespaced_job(NAMESPACE, body))
@@ -167,7 +168,6 @@ async def test_namespace_of_body_and_url_must_agree(batch: BatchV1Api) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "word"),
     [
-        ({"backofLimit": 0}, 400, 'unknown field \\"spec.backofLimit\\"'),
         ({"backoffLimit": "0"}, 400, "cannot unmarshal"),
         ({"template": {"spec": {"restartPolicy": "Never"}}}, 422, "containers"),
         (
@@ -184,6 +184,27 @@ async def test_a_wrong_job_is_rejected(
     assert response[0] == code
     assert word in response[1]
     assert api.objects("jobs") == []
+
+
+async def test_unknown_fields_of_a_job_are_dropped_or_rejected(
+    api: FakeApi, http: ApiClient
+) -> None:
+    """By default the server only warns."""
+    path = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+    wrong = job(backofLimit=0)
+    wrong["spec"]["template"]["spec"]["containers"][0]["imagee"] = "other"
+    names = ("spec.backofLimit", "spec.template.spec.containers[0].imagee")
+    code, text = await raw(http, "POST", f"{path}?fieldValidation=Strict", wrong)
+    assert code == 400
+    assert all(f'unknown field \\"{name}\\"' in text for name in names)
+    assert api.objects("jobs") == []
+    headers = {"Content-Type": "application/json"}
+    url = http.configuration.host + path
+    answer = await http.rest_client.request("POST", url, headers, wrong)
+    assert answer.status == 201
+    warnings = answer.headers.getall("Warning")
+    assert all(any(f'unknown field \\"{n}\\"' in w for w in warnings) for n in names)
+    assert "backofLimit" not in api.get("jobs", "a")["spec"]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +225,7 @@ async def test_a_wrong_job_is_rejected(
             },
             "less than or equal to memory limit",
         ),
-        ({"name": "a", "image": "i", "resources": {"limits": {"cpu": "many"}}}, "quantity"),
+        ({"name": "a", "image": "i", "resources": {"limits": {"cpu": "-1"}}}, "equal to 0"),
     ],
 )
 async def test_a_wrong_container_is_rejected(
@@ -214,6 +235,14 @@ async def test_a_wrong_container_is_rejected(
     code, text = await raw(http, "POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", body)
     assert code == 422
     assert word in text
+
+
+async def test_a_text_that_is_no_quantity_is_rejected(http: ApiClient) -> None:
+    container = {"name": "a", "image": "i", "resources": {"limits": {"cpu": "many"}}}
+    body = job(template={"spec": {"restartPolicy": "Never", "containers": [container]}})
+    code, text = await raw(http, "POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", body)
+    assert code == 400
+    assert "quantities must match the regular expression" in text
 
 
 async def raw(
@@ -274,7 +303,6 @@ async def test_unknown_fields_are_pruned_or_rejected(http: ApiClient) -> None:
         ({"conversionType": "video_to_gif"}, "spec.conversionType"),
         ({"priority": 101}, "spec.priority"),
         ({"priority": "5"}, "spec.priority"),
-        ({"priority": None}, "spec.priority"),
         ({"options": {"resolution": True}}, "spec.options.resolution"),
         ({"options": {"quality": "9" * 21}}, "spec.options.quality"),
         ({"inputFile": ""}, "spec.inputFile"),
@@ -286,6 +314,18 @@ async def test_the_schema_is_enforced(
     error = await rejected(custom.create_namespaced_custom_object(*CJ, conversion_job("a", **spec)))
     assert error.status == 422
     assert field in str(error.body)
+
+
+async def test_null_means_not_given(custom: CustomObjectsApi) -> None:
+    body = conversion_job("a", priority=None, options={"resolution": None}, cancel=None)
+    made: Any = await custom.create_namespaced_custom_object(*CJ, body)
+    absent: Any = await custom.create_namespaced_custom_object(*CJ, conversion_job("b", options={}))
+    body["metadata"]["name"] = "c"
+    body["spec"]["inputFile"] = None
+    error = await rejected(custom.create_namespaced_custom_object(*CJ, body))
+    assert "spec.inputFile: Required value" in str(error.body)
+    made["spec"]["inputFile"], made["spec"]["outputFile"] = "input/b.mov", "output/b.mp4"
+    assert made["spec"] == absent["spec"]
 
 
 async def test_int_or_string_takes_both(custom: CustomObjectsApi) -> None:
@@ -325,6 +365,7 @@ async def test_duplicate_conditions_are_rejected(api: FakeApi, custom: CustomObj
     assert "status.conditions[0].lastTransitionTime" in str(error.body)
 
 
+@pytest.mark.fake_only("a real API server always validates")
 async def test_an_old_invalid_field_does_not_block_a_status(
     api: FakeApi, custom: CustomObjectsApi
 ) -> None:
@@ -483,7 +524,13 @@ async def test_a_stale_version_is_a_conflict(api: FakeApi, custom: CustomObjects
 
 @pytest.mark.parametrize(
     ("content_type", "code"),
-    [("application/strategic-merge-patch+json", 415), ("application/apply-patch+yaml", 501)],
+    [
+        ("application/strategic-merge-patch+json", 415),
+        pytest.param(
+            *("application/apply-patch+yaml", 501),
+            marks=pytest.mark.fake_only("the fake API server has no server-side apply"),
+        ),
+    ],
 )
 async def test_patch_types_of_a_custom_resource(
     api: FakeApi, custom: CustomObjectsApi, content_type: str, code: int
@@ -496,9 +543,12 @@ async def test_patch_types_of_a_custom_resource(
 
 
 async def test_a_jobs_template_is_immutable(api: FakeApi, batch: BatchV1Api) -> None:
-    made: Any = api.create(job())
-    made["spec"]["template"]["spec"]["containers"][0]["image"] = "other"
-    assert (await rejected(batch.replace_namespaced_job("a", NAMESPACE, made))).status == 422
+    api.create(job())
+    patch: Any = [{"op": "add", "path": "/spec/template/spec/containers/0/image", "value": "other"}]
+    error = await rejected(
+        batch.patch_namespaced_job("a", NAMESPACE, patch, _content_type=JSON_PATCH)
+    )
+    assert error.status == 422
 
 
 async def test_the_server_sets_the_defaults_of_a_job(api: FakeApi, batch: BatchV1Api) -> None:
@@ -603,14 +653,12 @@ async def test_an_event_is_about_its_own_namespace(http: ApiClient) -> None:
         ("GET", "/readyz", 200),
         ("GET", "/apis/batch/v2", 404),
         ("GET", "/apis/batch/v1/widgets", 404),
-        ("GET", "/api/v1/namespaces/my-network/secrets", 404),
         ("GET", "/apis/batch/v1/namespaces/my-network/jobs/none", 404),
         ("GET", "/apis/batch/v1/namespaces/my-network/jobs/none/scale", 404),
         ("PUT", "/apis/batch/v1/namespaces/my-network/jobs", 405),
         ("POST", "/apis/batch/v1/jobs", 405),
         ("GET", "/api/v1/pods?fieldSelector=spec.volumes=x", 400),
         ("GET", "/api/v1/pods?labelSelector=a%20is%20b", 400),
-        ("DELETE", "/apis/batch/v1/namespaces/my-network/jobs/none?dryRun=All", 501),
     ],
 )
 async def test_paths_and_methods(http: ApiClient, method: str, path: str, code: int) -> None:
@@ -618,6 +666,21 @@ async def test_paths_and_methods(http: ApiClient, method: str, path: str, code: 
     assert (await raw(http, method, path, body))[0] == code
 
 
+@pytest.mark.fake_only("what the fake API server does not know is never a success")
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "/api/v1/namespaces/my-network/secrets", 404),
+        ("DELETE", "/apis/batch/v1/namespaces/my-network/jobs/none?dryRun=All", 501),
+    ],
+)
+async def test_what_is_not_modelled_is_rejected(
+    http: ApiClient, method: str, path: str, code: int
+) -> None:
+    assert (await raw(http, method, path))[0] == code
+
+
+@pytest.mark.fake_only("the clock of a real API server cannot be set")
 async def test_the_date_header_goes_by_the_servers_clock(api: FakeApi, core: CoreV1Api) -> None:
     api.clock.freeze()
     api.clock.advance(3600)
@@ -642,7 +705,8 @@ async def test_the_audit_log_knows_who_did_what(api: FakeApi, http: ApiClient) -
 
 
 async def test_an_object_that_is_too_large_is_rejected(api: FakeApi) -> None:
-    api.create(conversion_job("a"))
+    container = {"name": "c", "image": "i", "args": ["y" * 1_600_000]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}
     with pytest.raises(StatusError, match="etcdserver: request is too large"):
-        api.mutate("conversionjobs", "a", lambda obj: obj.update(status={"logs": "y" * 1_600_000}))
-    assert api.get("conversionjobs", "a")["status"]["phase"] == "Pending"
+        api.create(pod | {"spec": {"containers": [container]}})
+    assert api.objects("pods") == []

@@ -16,6 +16,8 @@ from kubernetes.aio.watch import Watch as ClientWatch
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.tools import client, conversion_job
 
+pytestmark = pytest.mark.judged
+
 PATH = f"/apis/converter.mynetwork.io/v1alpha1/namespaces/{NAMESPACE}/conversionjobs"
 CJ = ("converter.mynetwork.io", "v1alpha1", NAMESPACE, "conversionjobs")
 
@@ -78,11 +80,12 @@ async def test_all_pages_of_a_list_show_the_same_moment(api: FakeApi) -> None:
     _, last = await get(api.url, limit="2", **{"continue": second["metadata"]["continue"]})
     items = first["items"] + second["items"] + last["items"]
     assert [item["metadata"]["name"] for item in items] == list("abcde")
-    assert "continue" not in last["metadata"]
+    assert last["metadata"]["continue"] == ""
     assert last["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
     assert second["metadata"]["remainingItemCount"] == 1
 
 
+@pytest.mark.fake_only("a test cannot make a real API server forget versions")
 async def test_a_continue_token_expires(api: FakeApi) -> None:
     for name in "ab":
         api.create(conversion_job(name))
@@ -98,6 +101,7 @@ async def test_items_of_built_in_lists_carry_no_type(api: FakeApi) -> None:
     _, claims = await get(api.url, f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims")
     assert custom["items"][0]["kind"] == "ConversionJob"
     assert claims["kind"] == "PersistentVolumeClaimList"
+    assert "continue" not in claims["metadata"]
     assert "kind" not in claims["items"][0]
 
 
@@ -214,6 +218,7 @@ async def test_timeout_seconds_end_a_watch(api: FakeApi) -> None:
             await lines.next()
 
 
+@pytest.mark.fake_only("a real API server sends bookmarks once a minute")
 async def test_only_watches_that_ask_for_bookmarks_get_them(api: FakeApi) -> None:
     api.server.bookmark_seconds = 0.05
     since = await version(api)
@@ -231,6 +236,7 @@ async def test_only_watches_that_ask_for_bookmarks_get_them(api: FakeApi) -> Non
         assert await silent.next_change() == ("ADDED", "a")
 
 
+@pytest.mark.fake_only("a test cannot make a real API server forget versions")
 async def test_410_in_the_stream(api: FakeApi) -> None:
     since = await version(api)
     api.compact("conversionjobs")
@@ -245,6 +251,7 @@ async def test_410_in_the_stream(api: FakeApi) -> None:
         assert await lines.next_change() == ("ADDED", "a")
 
 
+@pytest.mark.fake_only("a test cannot make a real API server forget versions")
 async def test_410_as_status(api: FakeApi) -> None:
     since = await version(api)
     api.compact("conversionjobs", as_status=True)
@@ -255,6 +262,7 @@ async def test_410_as_status(api: FakeApi) -> None:
         pass
 
 
+@pytest.mark.fake_only("a test cannot make a real API server forget versions")
 async def test_the_official_watch_sees_410(api: FakeApi) -> None:
     since = await version(api)
     api.compact()
@@ -288,6 +296,7 @@ async def test_the_official_watch_follows(api: FakeApi) -> None:
         await watch.close()
 
 
+@pytest.mark.fake_only("what the fake API server does not know is never a success")
 async def test_an_unsupported_parameter_gets_501(api: FakeApi) -> None:
     code, _ = await get(api.url, watch="true", sendInitialEvents="true")
     assert code == 501
@@ -296,6 +305,7 @@ async def test_an_unsupported_parameter_gets_501(api: FakeApi) -> None:
 # What a test may do to a watch
 
 
+@pytest.mark.fake_only("a real API server has no such switches")
 async def test_a_test_can_inject_into_close_expire_and_abort_a_watch(api: FakeApi) -> None:
     old = api.create(conversion_job("a"))
     api.patch("conversionjobs", "a", {"spec": {"priority": 1}})
@@ -326,29 +336,38 @@ async def test_a_test_can_inject_into_close_expire_and_abort_a_watch(api: FakeAp
     assert api.watches() == []
 
 
-async def test_a_list_can_show_exactly_one_version(api: FakeApi) -> None:
+async def names_at(api: FakeApi, version: str, match: str = "Exact") -> list[str]:
+    """The names in a list that asks for a version."""
+    query: dict[str, Any] = {"resource_version": version, "resource_version_match": match}
     async with client(api.url) as made:
-        custom = CustomObjectsApi(made)
+        listing: Any = await CustomObjectsApi(made).list_namespaced_custom_object(*CJ, **query)
+    return [item["metadata"]["name"] for item in listing["items"]]
 
-        async def at(version: str, match: str = "Exact") -> list[str]:
-            query: dict[str, Any] = {"resource_version": version, "resource_version_match": match}
-            listing: Any = await custom.list_namespaced_custom_object(*CJ, **query)
-            return [item["metadata"]["name"] for item in listing["items"]]
 
-        first = api.create(conversion_job("a"))["metadata"]["resourceVersion"]
-        second = api.create(conversion_job("b"))["metadata"]["resourceVersion"]
-        api.delete("conversionjobs", "a")
-        third = str(api.storage.rv)
-        versions = (first, second, third)
-        assert [await at(version) for version in versions] == [["a"], ["a", "b"], ["b"]]
-        api.compact("conversionjobs")
-        for version, match, code in (
-            (third, "Exact", 410),
-            ("999999", "Exact", 504),
-            ("0", "Exact", 400),
-            ("", "Exact", 400),
-            (third, "NotOlderThan", 501),
-        ):
-            with pytest.raises(ApiException) as caught:
-                await at(version, match)
-            assert caught.value.status == code
+async def test_a_list_can_show_exactly_one_version(api: FakeApi) -> None:
+    first = api.create(conversion_job("a"))["metadata"]["resourceVersion"]
+    second = api.create(conversion_job("b"))["metadata"]["resourceVersion"]
+    api.delete("conversionjobs", "a")
+    third = await version(api)
+    versions = (first, second, third)
+    assert [await names_at(api, asked) for asked in versions] == [["a"], ["a", "b"], ["b"]]
+
+
+@pytest.mark.parametrize("asked", ["0", ""])
+async def test_a_list_of_exactly_no_version_is_rejected(api: FakeApi, asked: str) -> None:
+    with pytest.raises(ApiException) as caught:
+        await names_at(api, asked)
+    assert caught.value.status == 422
+    assert "resourceVersionMatch: Forbidden" in str(caught.value.body)
+
+
+@pytest.mark.fake_only("a test cannot make a real API server forget versions")
+@pytest.mark.parametrize(("match", "code"), [("Exact", 410), ("NotOlderThan", 501)])
+async def test_a_list_of_a_forgotten_version_is_rejected(
+    api: FakeApi, match: str, code: int
+) -> None:
+    asked = await version(api)
+    api.compact("conversionjobs")
+    with pytest.raises(ApiException) as caught:
+        await names_at(api, asked, match)
+    assert caught.value.status == code

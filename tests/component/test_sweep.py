@@ -16,6 +16,8 @@ from tests.component.support.invariants import check_all
 from tests.component.support.scripts import oom_killed, succeed
 from tests.component.support.tools import conversion_job
 
+pytestmark = pytest.mark.judged
+
 
 def sweep_of(api: FakeApi, made: dict[str, Any]) -> dict[str, Any] | None:
     return api.find("jobs", sweep_name(made["metadata"]["uid"]))
@@ -26,6 +28,7 @@ def ended(job: dict[str, Any] | None) -> bool:
     return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
 
 
+@pytest.mark.fake_only("the clock of a real API server cannot be set")
 async def test_one_sweep_runs_after_the_waiting_conversions(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from conversion_operator.api.status import Attempt, ConversionJobStatus, Retries
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.model import Children, Conversion, Job
+from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.retry import backoff
 
 
@@ -33,6 +34,18 @@ def awaits_attempt(conversion: Conversion, children: Children) -> bool:
         return True
     last = last_recorded_attempt(conversion.status)
     return last is not None and last.number == attempt and last.completion_time is not None
+
+
+def is_finishing(job: Job, snapshot: Snapshot) -> bool:
+    """True if this is the Job of the last attempt and no container of it can still be running.
+
+    The end of the container appears in containerStatuses first. The Job still looks live for a
+    second or two, until its conditions show the end too.
+    """
+    last = last_recorded_attempt(snapshot.status)
+    pods = (pod for pod in snapshot.children.pods if pod.job_name == job.name)
+    running = any(pod.converting for pod in pods)
+    return last is not None and job.attempt == last.number and not job.duplicate and not running
 
 
 def next_attempt_at(status: ConversionJobStatus | None) -> datetime | None:

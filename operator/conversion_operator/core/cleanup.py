@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from conversion_operator.api.status import ConversionJobStatus, NotifyState
-from conversion_operator.core.attempts import last_recorded_attempt
+from conversion_operator.core.attempts import is_finishing
 from conversion_operator.core.model import Job
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,
@@ -81,16 +81,6 @@ def _until_deleted(job: Job, snapshot: Snapshot, time_since_end: timedelta) -> t
     """How long until this Job is deleted. Zero or negative: delete it now."""
     if job.attempt == SWEEP_ATTEMPT:
         return until_sweep_deleted(job, time_since_end, snapshot.now, snapshot.policy)
-    if job.live and not _is_finishing(job, snapshot):
+    if job.live and not is_finishing(job, snapshot):
         return timedelta(0)  # a stale Job, or one whose container may still run
     return TOMBSTONE_TTL - time_since_end
-
-
-def _is_finishing(job: Job, snapshot: Snapshot) -> bool:
-    """True if this is the Job of the last attempt and no container of it can still be running."""
-    last = last_recorded_attempt(snapshot.status)
-    pods = (pod for pod in snapshot.children.pods if pod.job_name == job.name)
-    # The end of the container appears in containerStatuses first. The Job still looks live for a
-    # second or two, until its conditions show the end too.
-    running = any(pod.converting for pod in pods)
-    return last is not None and job.attempt == last.number and not job.duplicate and not running

@@ -35,6 +35,10 @@ STARTING_INTERVAL: Final = timedelta(seconds=10)
 FORCE_AFTER: Final = timedelta(seconds=60)
 """A cancelled pod that has not terminated this long after its grace period is deleted by force."""
 
+FINISHING_TIME: Final = timedelta(seconds=30)
+"""How long a waiting conversion keeps the Job of its last attempt while the Job's conditions do not
+show the end yet. After that the Job is deleted, because it takes a slot."""
+
 STOP_RECHECK_INTERVAL: Final = timedelta(seconds=60)
 """If no watch event arrives, how often to check whether a Job being deleted still exists."""
 

@@ -7,9 +7,15 @@ from datetime import timedelta
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.attempts import latest_attempt_number, next_attempt_at
-from conversion_operator.core.model import Pod
+from conversion_operator.core.attempts import (
+    is_finishing,
+    last_recorded_attempt,
+    latest_attempt_number,
+    next_attempt_at,
+)
+from conversion_operator.core.model import Job, Pod
 from conversion_operator.core.plan import (
+    FINISHING_TIME,
     POSITION_INTERVAL,
     STOP_RECHECK_INTERVAL,
     Block,
@@ -24,7 +30,9 @@ from conversion_operator.core.transitions import Transition
 def plan_queued(snapshot: Snapshot) -> Plan:
     """The plan for a conversion that waits for its first or its next attempt.
 
-    It cannot start while one of its Jobs or pods is live. So those of earlier attempts are deleted.
+    It cannot start while one of its Jobs or pods is live. So those of earlier attempts are deleted,
+    except the Job whose pod has just ended: its conditions show the end a second or two later. It
+    is kept as a tombstone.
     """
     if snapshot.conversion.cancel_requested:
         return end_conversion_without_result(
@@ -33,11 +41,25 @@ def plan_queued(snapshot: Snapshot) -> Plan:
     plan = _plan_waiting(snapshot)
     orphans = [p for p in snapshot.children.orphan_pods if p.live and not p.deleting]
     ended = [pod for pod in orphans if _is_of_ended_attempt(pod, snapshot)]
-    actions = (*delete_live_jobs(snapshot.children.jobs), *delete_pods(ended))
+    time_left = {job: _time_left_to_finish(job, snapshot) for job in snapshot.children.jobs}
+    to_delete = (job for job, left in time_left.items() if not left)
+    actions = (*delete_live_jobs(to_delete), *delete_pods(ended))
     delays = [plan.requeue_after] if plan.requeue_after is not None else []
     if len(orphans) > len(ended):
         delays.append(STOP_RECHECK_INTERVAL)
+    delays += filter(None, time_left.values())
     return replace(plan, actions=actions, requeue_after=min(delays, default=None))
+
+
+def _time_left_to_finish(job: Job, snapshot: Snapshot) -> timedelta:
+    """How long to wait for the conditions of a Job whose pod has ended. Zero: do not wait."""
+    last = last_recorded_attempt(snapshot.status)
+    has_pod = any(pod.job_name == job.name for pod in snapshot.children.pods)
+    if last is None or last.completion_time is None:
+        return timedelta(0)
+    if not job.live or not has_pod or not is_finishing(job, snapshot):
+        return timedelta(0)
+    return max(timedelta(0), last.completion_time + FINISHING_TIME - snapshot.now)
 
 
 def _is_of_ended_attempt(pod: Pod, snapshot: Snapshot) -> bool:

@@ -96,6 +96,10 @@ class FakeApi:
         """From now on, the cluster only acts when the test tells it to."""
         await self.simulation.stop()
 
+    async def automatic(self) -> None:
+        """Ends ``manual``."""
+        self.simulation.start()
+
     async def settle(self) -> None:
         """Lets the cluster do everything that it can do at the current time."""
         await self.simulation.settle()
@@ -113,7 +117,8 @@ class FakeApi:
     def create(self, obj: Obj, *, check: bool = True) -> Obj:
         """Stores an object. ``check=False`` skips validation."""
         kind = kinds.of(obj)
-        decoded = self.storage.strategy.decode(kind, obj)[0] if check else obj
+        decoded, unknown = self.storage.strategy.decode(kind, obj) if check else (obj, [])
+        assert not unknown, f"a test's object has unknown fields: {unknown}"
         namespace = obj["metadata"].get("namespace") or (NAMESPACE if kind.namespaced else "")
         return _copy(self.storage.create(kind, namespace, decoded, _TEST, check=check).obj)
 

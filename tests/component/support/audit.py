@@ -22,7 +22,8 @@ class Request:
     ``endpoint`` is the name of the URL it came to. ``code`` is the status that was sent, or would
     have been. ``outcome`` is ``answered``, ``dropped`` (carried out, answer discarded), ``hung``
     (never answered) or ``client disconnected``. ``changed`` says that an object was written;
-    ``uid`` is the UID of that object, and ``owner`` the UID of its controller.
+    ``uid`` is the UID of that object, and ``owner`` the UID of its controller. ``warning`` is the
+    Warning header of the response.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Request:
     changed: bool = False
     uid: str = ""
     owner: str = ""
+    warning: str = ""
 
     @property
     def plural(self) -> str:

@@ -1,9 +1,7 @@
-"""Decodes built-in objects, and rejects unknown fields and wrong types.
+"""Decodes built-in objects: drops unknown fields, and rejects wrong types.
 
 The types are the official client's models, which are generated from the API server's OpenAPI
-document. The real server only warns about an unknown field unless the request has
-``fieldValidation=Strict``. Here it is always an error, because in our manifests it is always a
-mistake.
+document.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import Any, Final
 from kubernetes.aio.client import models
 from pydantic import BaseModel
 
-from tests.component.support import errors
+from tests.component.support import errors, podspec
 from tests.component.support.clock import normalize
 from tests.component.support.errors import Obj
 from tests.component.support.kinds import Kind
@@ -27,6 +25,7 @@ from tests.component.support.kinds import Kind
 _MICRO_TIMES: Final = frozenset({"renewTime", "acquireTime", "eventTime", "lastObservedTime"})
 _MICRO: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$")
 _TIME: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
+_QUANTITY: Final = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 _QUANTITIES: Final = frozenset({"limits", "requests", "capacity", "allocatable", "hard"})
 
 
@@ -95,38 +94,49 @@ def _leaf(leaves: tuple[type, ...], value: Any, path: str) -> Any:
     return value
 
 
-def _decode(shape: _Shape, value: Any, path: str) -> Any:
+def _quantity(value: Any) -> str:
+    if podspec.parse_quantity(str(value)) is None:
+        raise errors.bad_request(f"quantities must match the regular expression '{_QUANTITY}'")
+    return str(value)
+
+
+def _decode(shape: _Shape, value: Any, path: str, dropped: list[str]) -> Any:
     if shape.model is not None:
-        return _decode_model(shape.model, value, path)
+        return _decode_model(shape.model, value, path, dropped)
     if shape.items is not None:
         if not isinstance(value, list):
             raise _wrong_type(path, value, "array")
-        return [_decode(shape.items, item, f"{path}[{i}]") for i, item in enumerate(value)]
+        items = enumerate(value)
+        return [_decode(shape.items, item, f"{path}[{i}]", dropped) for i, item in items]
     if shape.values is not None:
         if not isinstance(value, dict):
             raise _wrong_type(path, value, "map")
         if path.rsplit(".", 1)[-1] in _QUANTITIES:
-            value = {key: str(item) for key, item in value.items()}
-        return {key: _decode(shape.values, item, f"{path}.{key}") for key, item in value.items()}
+            value = {key: _quantity(item) for key, item in value.items()}
+        inner = shape.values
+        return {k: _decode(inner, item, f"{path}.{k}", dropped) for k, item in value.items()}
     return _leaf(shape.leaves, value, path)
 
 
-def _decode_model(model: type[BaseModel], value: Any, path: str) -> Obj:
+def _decode_model(model: type[BaseModel], value: Any, path: str, dropped: list[str]) -> Obj:
     if not isinstance(value, dict):
         raise _wrong_type(path, value, model.__name__)
     fields = _fields(model)
-    if unknown := [key for key in value if key not in fields]:
-        names = ", ".join(f'unknown field "{path}.{key}"'.replace('".', '"') for key in unknown)
-        raise errors.bad_request(f"strict decoding error: {names}")
+    paths = {key: f"{path}.{key}" if path else key for key in value}
+    dropped += [paths[key] for key in value if key not in fields]
     return {
-        key: _decode(fields[key], item, f"{path}.{key}" if path else key)
+        key: _decode(fields[key], item, paths[key], dropped)
         for key, item in value.items()
-        if item is not None
+        if item is not None and key in fields
     }
 
 
-def decode(kind: Kind, obj: Obj) -> Obj:
-    """A copy of a built-in object without nulls. Raises 400 if a field does not fit its type."""
+def decode(kind: Kind, obj: Obj) -> tuple[Obj, list[str]]:
+    """A copy of a built-in object without nulls, and the paths of the unknown fields.
+
+    Raises 400 if a field does not fit its type.
+    """
     if kind.model is None:
         raise TypeError(f"{kind} has no built-in type")
-    return _decode_model(getattr(models, kind.model), obj, "")
+    dropped: list[str] = []
+    return _decode_model(getattr(models, kind.model), obj, "", dropped), dropped

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tests.component.support import metadata, podstatus
 from tests.component.support.clock import ServerClock
@@ -67,6 +67,8 @@ class FakeCluster:
         self._lost: set[str] = set()
         self._rejections: dict[str, str] = {}
         self._next_node = 0
+        self.job_seconds = 0.0
+        """How long a Job takes to follow a change of its pod. On a real server it is a second."""
         for name in nodes:
             self.add_node(name)
         storage.listeners.append(self._on_change)
@@ -201,17 +203,21 @@ class FakeCluster:
     def step(self) -> int:
         """Does one step for every Job and pod that has work. Returns the number of writes."""
         before = self.storage.rv
-        dirty, self._dirty = self._dirty, {}
-        now = self._clock.now()
-        while self._alarms and self._alarms[0].moment <= now:
-            alarm = heapq.heappop(self._alarms)
-            dirty[alarm.kind, alarm.key] = None
-        for kind, key in dirty:
+        for kind, key in self._take_dirty():
             if kind is JOBS:
                 self._jobs.sync(key)
             elif kind is PODS:
                 self._sync_pod(key)
         return self.storage.rv - before
+
+    def _take_dirty(self) -> dict[tuple[Kind, Key], None]:
+        """The objects that have work now."""
+        dirty, self._dirty = self._dirty, {}
+        now = self._clock.now()
+        while self._alarms and self._alarms[0].moment <= now:
+            alarm = heapq.heappop(self._alarms)
+            dirty[alarm.kind, alarm.key] = None
+        return dirty
 
     def next_due(self) -> datetime | None:
         return self._alarms[0].moment if self._alarms else None
@@ -278,7 +284,7 @@ class FakeCluster:
             self._dirty[PODS, change.key] = None
             owner = metadata.controller_of(change.new.obj)
             if owner is not None:
-                self._dirty[JOBS, (change.key[0], owner["name"])] = None
+                self._on_pod_of((change.key[0], owner["name"]))
             if change.type == "DELETED" and change.uid in self._runs:
                 self._runs.pop(change.uid).log.close()
         elif change.kind in (CLAIMS, NODES):
@@ -291,6 +297,12 @@ class FakeCluster:
             if change.type == "DELETED":
                 dependents = self.storage.dependents.get(change.uid, ())
                 self._dirty |= dict.fromkeys(sorted(dependents, key=lambda d: d[1]))
+
+    def _on_pod_of(self, job: Key) -> None:
+        if self.job_seconds:
+            self.wake_at(JOBS, job, self._clock.now() + timedelta(seconds=self.job_seconds))
+        else:
+            self._dirty[JOBS, job] = None
 
     def _sync_pod(self, key: Key) -> None:
         version = self.storage.find(PODS, *key)

@@ -91,7 +91,7 @@ class Handlers:
             rv, versions = self._continue(token)
         else:
             accepts = selection(request, kind)
-            if _is_exact(query):
+            if _is_exact(kind, query):
                 rv = int(asked)
                 found = self._storage.objects_at(stored(kind), rv, request.namespace)
             else:
@@ -100,6 +100,8 @@ class Handlers:
         if limit and len(versions) > limit:
             versions, rest_of = versions[:limit], versions[limit:]
         meta: Obj = {"resourceVersion": str(rv)}
+        if kind.custom:
+            meta["continue"] = ""
         if rest_of:
             meta["continue"] = self._keep(rv, rest_of)
             meta["remainingItemCount"] = len(rest_of)
@@ -226,7 +228,8 @@ class Handlers:
             raise errors.bad_request(f"strict decoding error: {names}")
         if dropped and mode == "Warn":
             text = ", ".join(f'unknown field \\"{path}\\"' for path in dropped)
-            return decoded, {"Warning": f'299 - "{text}"'}
+            request.warning = f'299 - "{text}"'
+            return decoded, {"Warning": request.warning}
         return decoded, {}
 
     def _written(
@@ -247,13 +250,14 @@ class Handlers:
         return version.as_item if kind is not NEW_EVENTS else self._raw(kind, version)
 
 
-def _is_exact(query: dict[str, str]) -> bool:
+def _is_exact(kind: Kind, query: dict[str, str]) -> bool:
     """Whether the request asks for the state at exactly its resourceVersion."""
     match = query.get("resourceVersionMatch", "")
     if not match:
         return False
     if query.get("resourceVersion", "") in ("", "0"):
-        raise errors.bad_request("resourceVersionMatch is forbidden unless resourceVersion is set")
+        problem = "Forbidden: exact match needs a resourceVersion greater than 0"
+        raise errors.invalid(kind, "", [("resourceVersionMatch", problem)])
     if match != "Exact":
         raise errors.unmodelled(f"resourceVersionMatch={match}")
     return True

@@ -185,6 +185,12 @@ def check_events(api: FakeApi, most: int = 6) -> None:
     assert not over, f"more than {most} Events: {over}"
 
 
+def check_no_warnings(api: FakeApi) -> None:
+    """The API server warned about no request, for example about a field that it does not know."""
+    warned = [f"{request}: {request.warning}" for request in api.audit if request.warning]
+    assert not warned, f"warnings: {warned}"
+
+
 def check_all(api: FakeApi, limit: int, excluding: Collection[str] = ()) -> None:
     """The checks for every scenario in which all conversions have finished."""
     check_one_live_pod_each(api, excluding)
@@ -194,3 +200,4 @@ def check_all(api: FakeApi, limit: int, excluding: Collection[str] = ()) -> None
     check_final(api)
     check_outputs(api)
     check_statuses(api)
+    check_no_warnings(api)

@@ -54,12 +54,10 @@ def _resource_causes(resources: Obj, field: str) -> Causes:
     parsed: dict[str, dict[str, Decimal]] = {"limits": {}, "requests": {}}
     for part, amounts in parsed.items():
         for name, text in (resources.get(part) or {}).items():
-            amount = parse_quantity(text)
-            where = f"{field}.{part}[{name}]"
-            if amount is None or amount < 0:
-                causes.append((where, f'Invalid value: "{text}": must be a quantity'))
-            else:
-                amounts[name] = amount
+            amounts[name] = parse_quantity(text) or Decimal(0)
+            if amounts[name] < 0:
+                problem = f'Invalid value: "{text}": must be greater than or equal to 0'
+                causes.append((f"{field}.{part}[{name}]", problem))
     for name, request in parsed["requests"].items():
         limit = parsed["limits"].get(name)
         if limit is not None and request > limit:

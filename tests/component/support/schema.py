@@ -111,10 +111,10 @@ def _prune(schema: Obj, value: Any, path: str, dropped: list[str]) -> Any:
     out: Obj = {}
     for key, item in value.items():
         inner = f"{path}.{key}" if path else key
-        if key in properties:
-            out[key] = _prune(properties[key], item, inner, dropped)
-        elif isinstance(additional, dict):
-            out[key] = _prune(additional, item, inner, dropped)
+        known = properties.get(key, additional)
+        if isinstance(known, dict):
+            if item is not None or known.get("nullable") or "default" in known:
+                out[key] = _prune(known, item, inner, dropped)
         elif keep_unknown:
             out[key] = item
         else:
@@ -129,7 +129,8 @@ def _default(schema: Obj, value: Any) -> None:
     if not isinstance(value, dict):
         return
     for key, inner in schema.get("properties", {}).items():
-        if key not in value and "default" in inner:
+        unset = value.get(key) is None and not (key in value and inner.get("nullable"))
+        if unset and "default" in inner:
             value[key] = copy.deepcopy(inner["default"])
         if key in value:
             _default(inner, value[key])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from aiohttp import web
@@ -15,13 +15,15 @@ from tests.component.support.access import Access
 from tests.component.support.audit import AuditLog, Request
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import StatusError
-from tests.component.support.fault_types import Hold
+from tests.component.support.fault_types import Fault, Hold
 from tests.component.support.faults import Faults
 from tests.component.support.handlers import Answer, Handlers, selection, stored
 from tests.component.support.kinds import PODS, Kind
 from tests.component.support.logs import PodLog
 from tests.component.support.storage import ObjectStorage, StoredChange
 from tests.component.support.watch import Watch
+
+T = TypeVar("T")
 
 _HOST: Final = "127.0.0.1"
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
@@ -47,7 +49,7 @@ class HttpServer:
         self._watches: dict[Kind, list[Watch]] = {}
         self._endpoints: dict[str, tuple[int, web.TCPSite]] = {}
         self._names: dict[int, str] = {}
-        self._late: set[asyncio.Task[Answer]] = set()
+        self._late: set[asyncio.Task[Any]] = set()
         app = web.Application(client_max_size=2 * rest.MAX_BODY)
         app.router.add_route("*", "/{tail:.*}", self._serve)
         self._runner = web.AppRunner(
@@ -113,16 +115,13 @@ class HttpServer:
         request = self._record(web_request)
         try:
             request.body = await web_request.read()
-            target = rest.parse_path(request.path)
-            if target is None:
+            self._identify(request)
+            if request.kind is None:
                 return await self._serve_other(request)
-            request.kind, request.namespace = target.kind, target.namespace
-            request.name, request.subresource = target.name, target.subresource
-            request.verb = rest.verb_of(request.method, target, request.query)
             self.access.check(request)
             if request.verb == "create":
                 request.name = rest.name_in_body(request.body)
-            return await self._serve_target(web_request, request, target.kind)
+            return await self._serve_target(web_request, request, request.kind)
         except StatusError as error:
             body = orjson.dumps(error.to_status())
             return self._respond(request, Answer(error.code, body, error.headers))
@@ -149,6 +148,15 @@ class HttpServer:
         )
         self.audit.requests.append(request)
         return request
+
+    def _identify(self, request: Request) -> None:
+        """Find the resource and the verb of a request. The kind is None for other paths."""
+        target = rest.parse_path(request.path)
+        if target is None:
+            return
+        request.kind, request.namespace = target.kind, target.namespace
+        request.name, request.subresource = target.name, target.subresource
+        request.verb = rest.verb_of(request.method, target, request.query)
 
     async def _serve_other(self, request: Request) -> web.StreamResponse:
         """Serves health, discovery and reviews."""
@@ -189,17 +197,19 @@ class HttpServer:
                 await fault.after(request)
             return answer
 
-        if any(isinstance(fault, Hold) for fault in struck):
-            # The request arrives even if its client gives up meanwhile.
-            task = asyncio.create_task(carry_out())
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-            answer = await asyncio.shield(task)
-        else:
-            answer = await carry_out()
+        answer = await self._until_done(struck, carry_out())
         if request.outcome == "dropped" and web_request.transport is not None:
             web_request.transport.abort()
         return self._respond(request, answer)
+
+    async def _until_done(self, struck: list[Fault], work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``. A held request arrives even if its client gives up meanwhile."""
+        if not any(isinstance(fault, Hold) for fault in struck):
+            return await work
+        task = asyncio.create_task(work)
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        return await asyncio.shield(task)
 
     def _respond(self, request: Request, answer: Answer) -> web.Response:
         request.code = answer.code

@@ -33,7 +33,8 @@ class Strategy:
     def decode(self, kind: Kind, obj: Obj) -> tuple[Obj, list[str]]:
         """The object with the fields of its type only, and the paths of the dropped fields."""
         if not kind.custom:
-            return metadata.shape(kind, builtin.decode(kind, obj)), []
+            decoded, dropped = builtin.decode(kind, obj)
+            return metadata.shape(kind, decoded), dropped
         shaped = metadata.shape(kind, obj)
         return self.custom.prune(shaped) if self.custom else (shaped, [])
 

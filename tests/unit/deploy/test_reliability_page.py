@@ -59,6 +59,37 @@ def test_every_promise_of_the_threat_model_names_its_test() -> None:
     assert [row for row in rows if not named_tests(row.rpartition(" | ")[2])] == []
 
 
+def marks(node: ast.Module | ast.AsyncFunctionDef) -> set[str]:
+    """The names of the pytest marks of a module or a test."""
+    places = [ast.unparse(decorator) for decorator in getattr(node, "decorator_list", [])]
+    if isinstance(node, ast.Module):
+        assigned = names_in(node.body).get("pytestmark")
+        places = [ast.unparse(assigned)] if assigned else []
+    return set(re.findall(r"pytest\.mark\.(\w+)", " ".join(places)))
+
+
+def judged_tests(path: Path) -> set[str]:
+    """The tests of a module that run against a real API server."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    found = [node for node in module.body if isinstance(node, ast.AsyncFunctionDef)]
+    judged = "judged" in marks(module)
+    return {
+        f"{path.relative_to(ROOT)}::{node.name}"
+        for node in found
+        if node.name.startswith("test_")
+        and (judged or "judged" in marks(node))
+        and "fake_only" not in marks(node)
+    }
+
+
+def test_the_page_lists_what_was_seen_on_a_real_api_server() -> None:
+    section = PAGES["reliability.md"].partition("## Seen on a real API server")[2]
+    listed = set(named_tests(section.partition("\n## ")[0]))
+    modules = (ROOT / "tests" / "component").glob("test_*.py")
+    of_operator = [path for path in modules if not path.name.startswith("test_support_")]
+    assert listed == set().union(*map(judged_tests, of_operator))
+
+
 def test_a_wrong_name_on_a_page_is_noticed() -> None:
     assert [name for name, named in NAMED.items() if len(named) <= 30] == []
     assert not exists("tests/unit/operator/test_machine.py::TestNothing")

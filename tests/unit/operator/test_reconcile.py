@@ -305,6 +305,25 @@ class TestRetry:
         assert status(subject).logs == "tail"
         assert [(a.number, a.reason) for a in status(subject).attempts or []] == [(1, "DiskFull")]
 
+    def test_the_job_of_an_ended_attempt_may_show_its_end_late(self) -> None:
+        """Its conditions follow the end of its pod by a second or two on a real API server."""
+        late = children(job(), ended(42, "Error"))
+        plan, _ = step(failed_once(), late, 13, position=1)
+        assert plan.actions == ()
+        plan, _ = step(failed_once(), late, 42, position=1)
+        assert plan.actions == (DeleteJob(job(), foreground=True),)
+
+    def test_a_live_job_of_an_ended_attempt_without_an_ended_pod_is_deleted(self) -> None:
+        for pods in ((), (running(),)):
+            plan, _ = step(failed_once(), children(job(), *pods), 13, position=1)
+            assert plan.actions == (DeleteJob(job(), foreground=True),)
+
+    def test_a_live_job_of_an_earlier_attempt_is_deleted(self) -> None:
+        old = children(job(), ended(42, "Error"), job(2, finished="Failed"), ended(42, "E", "", 2))
+        second = step(failed_once(), old, 30)[1]
+        plan, _ = step(second, old, 31, position=1)
+        assert plan.actions == (DeleteJob(job(), foreground=True),)
+
     def test_the_end_of_an_attempt_is_counted_once(self) -> None:
         parts = children(job(finished="Failed"), ended(42, "Error"))
         plan, subject = step(failed_once(), parts, 15, position=1)

@@ -1,0 +1,135 @@
+"""The fake API server's interface for tests, over a real kube-apiserver."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Final
+from urllib.parse import urlencode
+
+import yaml
+
+from tests.component.support import kinds
+from tests.component.support.api import CRD_FILE, NAMESPACE, FakeApi
+from tests.component.support.audit import AuditLog
+from tests.component.support.clock import ServerClock
+from tests.component.support.errors import Obj, StatusError
+from tests.component.support.kinds import NAMESPACES, NODES, STORED, Kind
+from tests.component.support.real.cluster import RealSimulation
+from tests.component.support.real.processes import ControlPlane, insecure_tls
+from tests.component.support.real.server import RealServer
+from tests.component.support.real.storage import RealStorage, path_of
+
+_CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_CRD_SECONDS: Final = 20.0
+_CLEAR_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.2
+_MERGE_PATCH: Final = "application/merge-patch+json"
+
+
+class RealApi(FakeApi):
+    """One test's view of a control plane. ``start`` removes what the test before left."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.clock = ServerClock()
+        storage = RealStorage(self.clock, plane.url, insecure_tls())
+        self.storage = self.real = storage
+        self.audit = AuditLog()
+        self.server = RealServer(storage, self.clock, self.audit)
+        self.simulation = RealSimulation(storage, self.clock)
+
+    async def start(self) -> None:
+        await self.real.start()
+        await self._clear()
+        for changes in (self.real.changes, *(t.log for t in self.real.tables.values())):
+            changes.clear()
+        if self.find(NAMESPACES, NAMESPACE) is None:
+            self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        self.add_claim(NAMESPACE)
+        await super().start()
+
+    async def stop(self) -> None:
+        await self.real.stop()
+        await super().stop()
+
+    def create(self, obj: Obj, *, check: bool = True) -> Obj:
+        kind = kinds.of(obj)
+        namespace = obj["metadata"].get("namespace") or (NAMESPACE if kind.namespaced else "")
+        return self.real.create(kind, namespace, obj, "test", check=check).obj
+
+    def find(self, resource: str | Kind, name: str, namespace: str = NAMESPACE) -> Obj | None:
+        try:
+            return self.get(resource, name, namespace)
+        except StatusError as error:
+            if error.code != 404:
+                raise
+            return None
+
+    def get(self, resource: str | Kind, name: str, namespace: str = NAMESPACE) -> Obj:
+        return self.real.request("GET", path_of(kinds.by_plural(resource), namespace, name))
+
+    def objects(
+        self,
+        resource: str | Kind,
+        namespace: str | None = None,
+        labels: str = "",
+        fields: str = "",
+    ) -> list[Obj]:
+        kind = kinds.by_plural(resource)
+        query = urlencode({"labelSelector": labels, "fieldSelector": fields})
+        items: list[Obj] = self.real.request("GET", f"{path_of(kind, namespace or '')}?{query}")[
+            "items"
+        ]
+        return [item for item in items if not _is_of_kubernetes(item)]
+
+    def patch(
+        self,
+        resource: str | Kind,
+        name: str,
+        patch: Obj,
+        namespace: str = NAMESPACE,
+        subresource: str = "",
+    ) -> Obj:
+        path = path_of(kinds.by_plural(resource), namespace, name, subresource)
+        return self.real.request("PATCH", path, patch, _MERGE_PATCH)
+
+    async def _clear(self) -> None:
+        """Delete the objects of the test before, until the controllers create no new ones."""
+        deadline = time.monotonic() + _CLEAR_SECONDS
+        while left := self._left():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"objects of the test before are not deleted: {left}")
+            self.real.clear(NAMESPACE)
+            await self.real.changed.wait(_POLL_SECONDS)
+
+    def _left(self) -> list[str]:
+        """What the test before left, except nodes."""
+        versions = [v for kind in STORED if kind is not NODES for v in self.real.objects(kind)]
+        return [f"{v.kind.plural} {v.obj['metadata']}" for v in versions if _is_left(v.obj)]
+
+
+def _is_left(obj: Obj) -> bool:
+    if obj["kind"] != NAMESPACES.kind:
+        return not _is_of_kubernetes(obj)
+    return bool(obj["status"]["phase"] == "Terminating")
+
+
+def _is_of_kubernetes(obj: Obj) -> bool:
+    """Whether it is one of Kubernetes' own Leases or ConfigMaps."""
+    namespace: str = obj["metadata"].get("namespace", "")
+    return namespace.startswith("kube-") or obj["metadata"]["name"] == "kube-root-ca.crt"
+
+
+def install_crd(plane: ControlPlane) -> None:
+    """Create the CRD and wait until it is served."""
+    storage = RealStorage(ServerClock(), plane.url, insecure_tls())
+    crd = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
+    with contextlib.closing(storage):
+        storage.request("POST", _CRDS, crd)
+        deadline = time.monotonic() + _CRD_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(StatusError):
+                storage.request("GET", path_of(kinds.CONVERSIONJOBS, ""))
+                return
+            time.sleep(0.1)
+    raise RuntimeError("the CRD is not served")
