@@ -98,7 +98,7 @@ class _Counters:
                 holes.append(Hole(at, at + step))
             elif before is None or counter in (before, (before + 1) & 15):
                 continue
-            # Where two recordings were joined, the tables come first and each stream starts anew.
+            # Where two recordings were joined, the tables come first and each stream starts again.
             elif not announced:
                 lost = 0 if is_joint else counter - before - 1 & 15
                 holes.append(Hole(at, at, lost * step))
