@@ -23,6 +23,7 @@ from conversion_operator.controller.health import Health
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.recorder import EventRecorder
+from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
@@ -73,6 +74,7 @@ class Operator:
             self.store.use_key,
             self._slots_to_record,
         )
+        self._schema = SchemaCheck(cluster)
         context = ControllerContext(
             cluster,
             self.store,
@@ -81,6 +83,7 @@ class Operator:
             self._leadership.leads,
             self._leadership.permit,
             self._sync,
+            self._schema,
         )
         self._admitter = Admitter(context, self._leadership, self._queue.add)
         self._cluster = cluster
@@ -104,6 +107,7 @@ class Operator:
             "callbacks": self._callback_loop.run(),
             "heartbeat": self._report_health(),
             "settings": self._reload(),
+            "schema": self._schema.run(),
             **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
             **{f"reflector of {r.name}": r.run() for r in self._reflectors},
         }
@@ -157,8 +161,9 @@ class Operator:
     async def _report_health(self) -> None:
         while True:
             self.health.heartbeat()
-            self.health.unlisted = self._sync.problem()
-            self.health.ready = self._sync.ready()
+            problems = (self._schema.problem, self._sync.problem())
+            self.health.unlisted = ". ".join(filter(None, problems))
+            self.health.ready = self._sync.ready() and not self._schema.problem
             unlisted = [name for name in self._sync.namespaces if not self._sync.synced(name)]
             self._metrics.unlisted.set(len(unlisted))
             await asyncio.sleep(_HEARTBEAT_SECONDS)

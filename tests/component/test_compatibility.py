@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 import yaml
 
 from conversion_operator.cluster.admissions import ANNOTATION, Admission, format_admissions
-from conversion_operator.controller import problems, worker
+from conversion_operator.controller import problems, schema_check, worker
 from media_converter.contract import ExitReason
 from tests.component.running import running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.api import CRD_FILE
 from tests.component.support.invariants import check_all
+from tests.component.support.kinds import CONVERSIONJOBS
 from tests.component.support.podstatus import is_terminal
+from tests.component.support.schema import CustomSchema
 from tests.component.support.scripts import fail, succeed
 from tests.component.support.tools import conversion_job
 
@@ -170,6 +173,50 @@ async def test_a_status_that_cannot_be_read_is_left_alone(
     writes = later.audit.writes(since=mark, resource="conversionjobs", name="c")
     assert writes == []
     assert jobs_made(later) == made + 2
+
+
+async def test_nothing_starts_while_the_crd_is_older_than_the_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status would lose fields. What runs ends, and all goes on when the CRD is updated."""
+    monkeypatch.setattr(schema_check, "INTERVAL_SECONDS", 0.2)
+    crd = yaml.safe_load(CRD_FILE.read_text())
+    older = CustomSchema(copy.deepcopy(crd), CONVERSIONJOBS.version)
+    attempts = older.root["properties"]["status"]["properties"]["attempts"]
+    del attempts["items"]["properties"]["jobUID"]
+    api = FakeApi()
+    await api.start()
+    cluster = FakeCluster(api.storage, api.clock, api.simulation, api.pod_logs)
+    current = api.storage.strategy.custom
+    cluster.script("running", succeed(hold=True))
+    try:
+        async with running(api, tmp_path) as op:
+            api.create(conversion_job("running"))
+            await until_phase(api, "running", "Running")
+            api.storage.strategy.custom = older
+            health = op.operator.health
+            await api.until(lambda: "status.attempts[].jobUID" in health.unlisted)
+            assert not health.ready
+            api.create(conversion_job("waits"))
+            await api.until(lambda: status_of(api, "waits").get("reason") == "CRDOutdated")
+            cluster.finish("running")
+            await until_phase(api, "running", "Succeeded")
+            assert jobs_made(api) == 1
+            api.storage.strategy.custom = current
+            await until_phase(api, "waits", "Succeeded")
+            await api.until(lambda: health.ready and not health.unlisted)
+    finally:
+        await api.stop()
+
+
+async def test_a_schema_that_cannot_be_read_does_not_stop_the_operator_for_ever(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema_check, "GRACE_SECONDS", 3.0)
+    with api.faults.status(403, path="/openapi/v3/apis/converter.mynetwork.io/v1alpha1"):
+        async with running(api, tmp_path):
+            api.create(conversion_job("c"))
+            await until_phase(api, "c", "Succeeded")
 
 
 async def test_a_status_that_cannot_be_written_is_told_once(

@@ -52,7 +52,7 @@ def test_health_follows_the_conversion(
     assert healths(stopped, watches, judge) == ["InProgress", "Current"]
     generation = bad.status["observedGeneration"]
     bad.patch(ttlSecondsAfterFinished=999)
-    bad.until(lambda status: status["observedGeneration"] == generation + 1, "observed")
+    bad.until(lambda status: status.get("observedGeneration") == generation + 1, "observed")
     assert healths(bad, watches, judge)[-2:] == ["InProgress", "Failed"]
 
 

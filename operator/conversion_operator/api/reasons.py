@@ -27,6 +27,7 @@ class Reason(StrEnum):
     RETRY_BACKOFF = "RetryBackoff"
     UNSUPPORTED_FIELD = "UnsupportedField"
     RESTORED = "Restored"
+    CRD_OUTDATED = "CRDOutdated"
     # Starting: the Job exists, the container has not started.
     STARTING = "Starting"
     IMAGE_PULL_FAILED = "ImagePullFailed"
@@ -127,6 +128,12 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "NAME velero.io/restore-name-`. If it must not start, delete it or set `spec.cancel`. "
             "To restore statuses with Velero, use `--status-include-resources "
             "conversionjobs.converter.mynetwork.io`.",
+        ),
+        _R.CRD_OUTDATED: Explanation(
+            "The CRD in the cluster is older than the operator. The API server would drop a part "
+            "of the status.",
+            "Starts automatically after you apply the CRD of this release: `kubectl apply "
+            "--server-side -f crds/`.",
         ),
         _R.STARTING: Explanation(
             "The Job exists. Its container has not started yet.",

@@ -60,7 +60,8 @@ def read_spec(stored: object) -> StoredSpec:
         found = error.errors(include_url=False)
     unknown = next((e for e in found if e["type"] == _UNKNOWN_FIELD), None)
     value = next((e for e in found if e["type"] in _UNKNOWN_VALUES), None)
-    other = next((e for e in found if e not in (unknown, value)), None)
+    known = _UNKNOWN_VALUES | {_UNKNOWN_FIELD}
+    other = next((e for e in found if e["type"] not in known), None)
     unsupported = ""
     if unknown is not None:
         unsupported = f"{_where('spec', unknown)} is a field that this release does not know"

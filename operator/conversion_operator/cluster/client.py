@@ -11,7 +11,7 @@ from typing import Any, Final
 import aiohttp
 from kubernetes.aio.client import Configuration
 
-from conversion_operator.api import names
+from conversion_operator.api import names, served
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
 from conversion_operator.cluster.admissions import (
@@ -189,6 +189,17 @@ class Cluster(Client):
         except NotFound:
             return False
         return True
+
+    async def served_schema(self) -> Body:
+        """GET the schema of ConversionJobs, as the API server serves it. Every account may.
+
+        Raises NotFound if no ConversionJobs are served.
+        """
+        document = await self._transport.request("GET", f"/openapi/v3/apis/{names.API_VERSION}")
+        schema = served.served_schema(document)
+        if schema is None:
+            raise NotFound("the API server serves no schema of ConversionJobs")
+        return schema
 
     async def latest_warning(self, namespace: str, uid: str) -> str:
         """LIST the Warning Events about an object, and return the latest. "" if there is none."""

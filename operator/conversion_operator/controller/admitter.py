@@ -95,7 +95,7 @@ class Admitter:
         policy = self._context.settings.current.policy()
         if self._prepared_term != self._leadership.term:
             self._take_over(policy)
-        if self._sync.awaited():
+        if self._sync.awaited() or self._context.schema.awaited:
             return _NOT_READY_DELAY
         obstacles = await self._find_obstacles(policy)
         if self._prepared_term != self._leadership.term:
@@ -107,7 +107,7 @@ class Admitter:
         queue = build_queue(conversions, children, obstacles, now, policy)
         queue = _without(queue, self._creator.reserved)
         held = self._slots.held(self._creator.reserved)
-        batch = self._select(queue, conversions, held, policy)
+        batch = {} if obstacles.outdated_crd else self._select(queue, conversions, held, policy)
         namespaces = {c.key.uid: c.key.namespace for c in conversions if c.key.uid in batch}
         self._creator.reserve(namespaces)
         admissions = {uid: Admission(n, namespaces[uid]) for uid, n in batch.items()}
@@ -198,7 +198,8 @@ class Admitter:
         missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
         # This comes after the last await, so that a rejection that arrives during the claim checks
         # counts in this pass.
-        return Obstacles(frozenset(missing), self._creator.rejections())
+        outdated = self._context.schema.problem
+        return Obstacles(frozenset(missing), self._creator.rejections(), outdated)
 
     async def _claim_exists(self, namespace: str, claim: str) -> bool:
         key, now = f"{namespace}/{claim}", time.monotonic()

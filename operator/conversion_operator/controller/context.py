@@ -9,6 +9,7 @@ from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import WritePermit
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.metrics import Metrics
+from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import Settings
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
@@ -29,6 +30,7 @@ class ControllerContext:
     leads: Callable[[], bool]
     permit: Callable[[], WritePermit]
     sync: NamespaceSync
+    schema: SchemaCheck
 
     def may_act(self, namespace: str) -> bool:
         """True while this operator leads and the lists of the namespace are known.

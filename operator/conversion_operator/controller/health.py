@@ -15,7 +15,7 @@ class Health:
     """What the event loop reports to the probes. The probes' thread may read it at any time.
 
     ``ready`` is True once the operator can work. ``unlisted`` says which lists it does not know,
-    "" if it knows all.
+    and what the CRD in the cluster lacks. "" if there is nothing to say.
     """
 
     def __init__(self) -> None:

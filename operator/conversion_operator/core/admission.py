@@ -46,10 +46,12 @@ class Obstacles:
     """Obstacles in the cluster that prevent conversions from starting.
 
     ``rejected`` has, by uid, the conversions whose Job the API server recently rejected.
+    ``outdated_crd`` says what the CRD in the cluster lacks, "" if nothing.
     """
 
     namespaces_without_claim: frozenset[str] = frozenset()
     rejected: Mapping[str, Block] = field(default_factory=dict)
+    outdated_crd: str = ""
 
 
 def queue_key(conversion: Conversion) -> tuple[datetime, str, str]:
@@ -241,6 +243,8 @@ def _block(
     held = hold(conversion, policy)
     if held:
         return held
+    if obstacles.outdated_crd:
+        return Block(Reason.CRD_OUTDATED, obstacles.outdated_crd)
     if not policy.enabled:
         message = "conversions are paused: CONVERTER_ENABLED is false for this operator"
         return Block(Reason.PAUSED, message)

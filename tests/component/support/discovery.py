@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.component.support.errors import Obj
-from tests.component.support.kinds import SERVED, Kind
+from tests.component.support.kinds import CONVERSIONJOBS, SERVED, Kind
 
 VERSION: Obj = {
     "major": "1",
@@ -54,8 +54,24 @@ def _resources(kind: Kind) -> list[Obj]:
     return [main, *subs]
 
 
-def answer(path: str) -> Obj | None:
-    """The document at a discovery path; None for other paths."""
+def _openapi(custom: Obj) -> Obj:
+    """The OpenAPI v3 document of the custom resource."""
+    gvk = {
+        "group": CONVERSIONJOBS.group,
+        "version": CONVERSIONJOBS.version,
+        "kind": CONVERSIONJOBS.kind,
+    }
+    schema = custom | {"x-kubernetes-group-version-kind": [gvk]}
+    return {"openapi": "3.0.0", "components": {"schemas": {"ConversionJob": schema}}}
+
+
+def answer(path: str, custom: Obj | None = None) -> Obj | None:
+    """The document at a discovery path; None for other paths.
+
+    ``custom`` is the schema of the custom resource.
+    """
+    if custom is not None and path == f"/openapi/v3/apis/{CONVERSIONJOBS.api_version}":
+        return _openapi(custom)
     groups = {kind.group: [k for k in SERVED if k.group == kind.group] for kind in SERVED}
     match [part for part in path.split("/") if part]:
         case ["version"]:

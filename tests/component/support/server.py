@@ -167,7 +167,8 @@ class HttpServer:
             request.code, request.outcome = 200, "answered"
             return web.Response(text="ok", headers={"Date": self.clock.http_date()})
         self.access.check(request)
-        code, document = 200, discovery.answer(request.path)
+        custom = self.storage.strategy.custom
+        code, document = 200, discovery.answer(request.path, custom.root if custom else None)
         if request.method == "POST":
             code, document = 201, self.access.review(request.path, rest.json_body(request))
         if document is None or request.method not in ("GET", "POST"):
