@@ -13,7 +13,8 @@ BANNED = re.compile(r"\b(anew|poke|gone|see-through)\b", re.IGNORECASE)
 
 WHERE = (
     *("operator", "gateway", "converter-module", "client", "crds", "deploy", "docs", "hack", ".ci"),
-    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "kind-config.yaml"),
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "Makefile", "Dockerfile"),
+    *("LICENSE", "kind-config.yaml", "pyproject.toml"),
 )
 
 ALLOWED = {
