@@ -160,7 +160,7 @@ async def test_a_receiver_that_fails_is_called_again_with_the_same(
 async def test_a_result_is_stored_whatever_else_was_changed(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:
-    """A newer release has added a field. Another field changes while the callback is sent."""
+    """The status has an unknown field, and another field changes while the callback is sent."""
     receiver.answers = [500]
     receiver.release.set()
     async with running(

@@ -160,9 +160,8 @@ class Cluster(Client):
     ) -> Conversion:
         """PATCH only status.notify of this version of a ConversionJob.
 
-        Raises Conflict if the version is old, so no other change is lost, and no change of
-        status.notify is overwritten. The old value is not tested: a newer release may have stored
-        fields that this one does not know.
+        Raises Conflict if the version is old. So the value that is replaced is the one that was
+        read. The patch replaces nothing else, so no change of another field is lost.
         """
         patch: list[Body] = [
             {"op": "replace", "path": "/status/notify", "value": after.to_json()},
