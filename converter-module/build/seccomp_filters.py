@@ -58,7 +58,7 @@ class Rule(NamedTuple):
 # loaded the filter, it gives up capabilities and applies Landlock rules. Both only take rights.
 _TOOL_CALLS: Final = """
 access arch_prctl brk capget capset clock_getres clock_gettime clock_nanosleep close dup dup2 dup3
-eventfd2 execve exit exit_group faccessat faccessat2 fadvise64 fallocate fcntl fdatasync fstat
+eventfd2 execve exit exit_group faccessat faccessat2 fadvise64 fallocate fdatasync fstat
 fstatfs fsync ftruncate futex getcpu getcwd getdents64 getegid geteuid getgid getpid getppid
 getrandom getrusage gettid gettimeofday getuid landlock_add_rule landlock_create_ruleset
 landlock_restrict_self lseek lstat madvise membarrier mincore mmap mprotect mremap msync munmap
@@ -70,7 +70,7 @@ set_tid_address sigaltstack stat statfs statx sysinfo time times umask uname unl
 writev
 """
 _TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONCLEX, _FIOCLEX = 0x5401, 0x5413, 0x541B, 0x5450, 0x5451
-_SIGABRT, _SIGCANCEL, _SIGSETXID = 6, 32, 33
+_F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL, _F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
 _PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NAME = 1, 3, 8, 15
 _PR_GET_NAME, _PR_SET_NO_NEW_PRIVS, _PR_SET_VMA, _SIGKILL = 16, 38, 0x53564D41, 9
 _TOOL_RULES: Final = {
@@ -88,16 +88,19 @@ _TOOL_RULES: Final = {
     ),
     # Its own limits, not those of another process.
     "prlimit64": Rule(0, values=(0,)),
-    # abort() and the signals that the C library sends between its threads.
-    "tgkill": Rule(2, values=(_SIGABRT, _SIGCANCEL, _SIGSETXID)),
+    # F_SETOWN and F_SETSIG would let the kernel signal another process when a pipe is ready.
+    "fcntl": Rule(1, values=(_F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL, _F_DUPFD_CLOEXEC)),
 }
+# No call of a tool sends a signal, also not tgkill: a filter cannot tell the threads of the tool
+# from those of another process. So abort() cannot raise SIGABRT. It then executes an instruction
+# that is not allowed, and the kernel ends the tool with SIGSEGV, or SIGTRAP on aarch64.
 
 # What Python, the converter and setpriv need in addition: they start and end processes, and name
 # and lock files.
 _CONVERTER_CALLS: Final = """
-epoll_create1 epoll_ctl epoll_wait fchdir fgetxattr flock fsetxattr getgroups getpgrp kill link
-linkat memfd_create mkdir mkdirat prctl rename renameat renameat2 rmdir seccomp setitimer tgkill
-vfork wait4 waitid
+epoll_create1 epoll_ctl epoll_wait fchdir fcntl fgetxattr flock fsetxattr getgroups getpgrp kill
+link linkat memfd_create mkdir mkdirat prctl rename renameat renameat2 rmdir seccomp setitimer
+tgkill vfork wait4 waitid
 """
 _CONVERTER_RULES: Final = {
     "clone": Rule(0, none_of=CLONE_NEW_NAMESPACE),

@@ -157,6 +157,28 @@ async def test_a_receiver_that_fails_is_called_again_with_the_same(
     check_all(api, limit=3)
 
 
+async def test_a_result_is_stored_whatever_else_was_changed(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
+) -> None:
+    """The status has an unknown field, and another field changes while the callback is sent."""
+    receiver.answers = [500]
+    receiver.release.set()
+    async with running(
+        api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
+    ) as op:
+        api.create(wanting("c", receiver.url(SLOW_HOST)))
+        note = await attempted(api, "c")
+        receiver.release.clear()
+        api.mutate("conversionjobs", "c", lambda body: body["status"]["notify"].update(new="x"))
+        await go_to(api, op, note["nextAttemptTime"])
+        await api.until(lambda: receiver.open == 1)
+        api.mutate("conversionjobs", "c", lambda body: body["status"].update(logs="changed"))
+        receiver.release.set()
+        await api.until(lambda: state_of(api, "c") == "Delivered")
+    assert status_of(api, "c")["logs"] == "changed"
+    assert len(receiver.received) == 2
+
+
 async def test_a_receiver_that_is_silent_holds_nobody_up(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
 ) -> None:

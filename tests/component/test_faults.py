@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.cluster.client import Cluster
+from conversion_operator.cluster.errors import Unavailable
+from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller import job_creator
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
-from tests.component.support import FakeApi, FakeCluster
+from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
-from tests.component.support.tools import conversion_job
+from tests.component.support.tools import configuration, conversion_job
 
 pytestmark = pytest.mark.judged
 
@@ -178,6 +181,24 @@ async def test_kopf_is_restarted_when_it_stops(
         cluster.finish("c")
         cluster.finish("d")
         await until_phase(api, "d", "Succeeded", 20)
+
+
+@pytest.mark.fake_only("a real API server does not answer on request")
+@pytest.mark.parametrize(("asked", "pause"), [(3, 3), (10**9, 60)])
+async def test_a_response_cannot_stop_the_operator_for_long(
+    api: FakeApi, asked: int, pause: int
+) -> None:
+    """The pause of the header Retry-After has a bound."""
+    client = Cluster(configuration(api.url), "op")
+    try:
+        with (
+            api.faults.status(429, retry_after=asked),
+            pytest.raises(Unavailable) as refused,
+        ):
+            await client.list_all(Resource.JOBS, NAMESPACE)
+        assert refused.value.retry_after == pause
+    finally:
+        await client.close()
 
 
 @pytest.mark.fake_only("it is about kopf, not about the API server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 
 from conversion_operator.cluster.admissions import ANNOTATION, Admission, parse_admissions
 from conversion_operator.cluster.client import Cluster
+from conversion_operator.cluster.mark_key import KEY_ANNOTATION
+from conversion_operator.controller import leadership
 from conversion_operator.controller.leadership import NAME, Leadership
 from tests.component.running import running, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
+from tests.component.support.audit import Request
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import configuration, conversion_job
@@ -125,6 +129,48 @@ async def test_an_admission_settled_during_a_failed_write_leaves_the_lease(api: 
         running_lead.cancel()
         await asyncio.gather(running_lead, return_exceptions=True)
         await client.close()
+
+
+@pytest.mark.parametrize("reachable", [True, False], ids=["leader lives", "leader is cut off"])
+async def test_a_deleted_lease_does_not_let_two_operators_lead(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, reachable: bool
+) -> None:
+    """The leader creates it again. If it cannot, the other one waits until the term is over."""
+    monkeypatch.setattr(leadership, "LEASE_SECONDS", 9)  # 30 s
+    monkeypatch.setattr(leadership, "_RENEW_DEADLINE_SECONDS", 6)  # 20 s
+    clients = [Cluster(configuration(await api.add_endpoint(name)), name) for name in "ab"]
+    a, b = (
+        Leadership(client, NAMESPACE, f"op-{name}", lambda _: None, lambda _: None)
+        for client, name in zip(clients, "ab", strict=True)
+    )
+    tasks = [asyncio.create_task(a.run())]
+    led_at_the_same_time: list[bool] = []
+
+    def look(_: Request) -> None:
+        led_at_the_same_time.append(a.leads())
+
+    try:
+        await api.until(a.leads)
+        key = lease(api)["metadata"]["annotations"][KEY_ANNOTATION]
+        tasks.append(asyncio.create_task(b.run()))
+        await api.until(lambda: api.audit.count(endpoint="b", code=200) > 0)
+        with ExitStack() as faults:
+            faults.enter_context(
+                api.faults.tap(on_arrival=look, endpoint="b", verb="create", resource="leases")
+            )
+            if not reachable:
+                faults.enter_context(api.faults.black_hole(endpoint="a", resource="leases"))
+            api.delete("leases", NAME)
+            expected = "op-a" if reachable else "op-b"
+            await api.until(lambda: bool(lease(api)) and holder(api) == expected, 30)
+        assert led_at_the_same_time == ([] if reachable else [False])
+        assert lease(api)["metadata"]["annotations"][KEY_ANNOTATION] == key
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for client in clients:
+            await client.close()
 
 
 @pytest.mark.parametrize("carried_out", [True, False], ids=["answer lost", "request lost"])

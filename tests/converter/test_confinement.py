@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from media_converter.contract import ExitReason, parse_report
+from media_converter.running.endings import CRASHES
 from tests.converter.containers import MODULES_PATH, RESTRICTED, Agent, Image
 from tests.converter.harness import UID, VIDEO, Case, Converter, Workspace, listing, until
 from tests.converter.kitchen import Kitchen
@@ -53,7 +54,7 @@ for fd, name in ((3, "input"), (4, "output")):
 os.execv("/usr/bin/python3", ("/usr/bin/python3", "-S", "-c", script, folder))
 """
 ON_FILES = """
-import ctypes, errno, json, os, signal, socket, sys
+import ctypes, errno, fcntl, json, os, signal, socket, sys
 
 folder = sys.argv[1]
 library = ctypes.CDLL(None, use_errno=True)
@@ -105,6 +106,8 @@ ATTACKS |= {
     "empty a file by name": lambda: os.truncate(folder + "/secret", 0),
     "signal the parent": lambda: os.kill(parent, signal.SIGCONT),
     "signal the parent's thread": lambda: call("tgkill", parent, parent, int(signal.SIGCONT)),
+    "signal the parent through a pipe": lambda: fcntl.fcntl(1, fcntl.F_SETOWN, parent),
+    "choose the signal of a pipe": lambda: fcntl.fcntl(1, 10, int(signal.SIGCONT)),
     "read the parent's limits": lambda: call("prlimit", parent, 7, None, None),
     "outlive the parent": lambda: call("prctl", 1, 0, 0, 0, 0),
     "start a process": start,
@@ -288,7 +291,7 @@ DENIED = {
     **{"memfd_secret": 447, "modify_ldt": 154, "iopl": 172, "syslog": 103, "acct": 163},
 }
 DENIED_TO_TOOLS = {
-    **{"fork": 57, "vfork": 58, "kill": 62, "tkill": 200, "rename": 82, "link": 86},
+    **{"fork": 57, "vfork": 58, "kill": 62, "tkill": 200, "tgkill": 234, "rename": 82, "link": 86},
     **{"symlink": 88, "mkdir": 83, "rmdir": 84, "flock": 73, "memfd_create": 319, "wait4": 61},
     **{"setxattr": 188, "fsetxattr": 190, "utimensat": 280, "setpriority": 141, "seccomp": 317},
 }
@@ -317,6 +320,16 @@ def test_system_calls(restricted: Agent, name: str) -> None:
     ended = restricted.start(command, {"PYTHONPATH": MODULES_PATH}).result()
     assert ended.code == 0, ended.stderr
     assert json.loads(ended.stdout) == dict.fromkeys(denied, True) | dict.fromkeys(ALLOWED, False)
+
+
+def test_a_tool_that_aborts_has_crashed(restricted: Agent) -> None:
+    """abort() cannot raise SIGABRT, and ends the tool with another signal."""
+    command = (
+        *("/usr/bin/setpriv", "--no-new-privs", "--seccomp-filter", "/opt/converter/filters/tool"),
+        *("/usr/bin/python3", "-S", "-c", "import ctypes; ctypes.CDLL(None).abort()"),
+    )
+    ended = restricted.start(command, {"PYTHONPATH": MODULES_PATH}).result()
+    assert -ended.code in CRASHES - {signal.SIGABRT}
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ class CallbackLoop:
                 return
             try:
                 async with self._writes:
-                    stored = await self._write(known, before, result, permit)
+                    stored = await self._write(known, result, permit)
             except NotLeader:
                 # The leader of the next term sends the callback again, with the same id.
                 self._queue.add_after(uid, _NOT_READY_SECONDS)
@@ -190,10 +190,10 @@ class CallbackLoop:
             self._store.update(stored)
 
     async def _write(
-        self, known: Conversion, before: Notification, result: Notification, permit: WritePermit
+        self, known: Conversion, result: Notification, permit: WritePermit
     ) -> Conversion:
         try:
-            return await self._cluster.write_notification(known, before, result, permit)
+            return await self._cluster.write_notification(known, result, permit)
         except Conflict:
             # Something else in the object has changed. The next try uses the newer version.
             self._store.update(await self._cluster.get_conversion(known.key))

@@ -156,14 +156,14 @@ class Cluster(Client):
         return await self._patch_status(conversion, patch, permit)
 
     async def write_notification(
-        self, conversion: Conversion, before: Notification, after: Notification, permit: WritePermit
+        self, conversion: Conversion, after: Notification, permit: WritePermit
     ) -> Conversion:
-        """PATCH only status.notify of this version of a ConversionJob, if it is ``before``.
+        """PATCH only status.notify of this version of a ConversionJob.
 
-        Raises Conflict if the version is old.
+        Raises Conflict if the version is old. So the value that is replaced is the one that was
+        read. The patch replaces nothing else, so no change of another field is lost.
         """
         patch: list[Body] = [
-            {"op": "test", "path": "/status/notify", "value": before.to_json()},
             {"op": "replace", "path": "/status/notify", "value": after.to_json()},
         ]
         return await self._patch_status(conversion, patch, permit)

@@ -44,6 +44,9 @@ _WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_
 _PAGES_AT_ONCE: Final = 4
 # How often a list is started again because its next page has expired.
 _LIST_RESTARTS: Final = 3
+# The longest pause that a response may ask for. The API server asks for some seconds. A proxy must
+# not stop the operator for longer.
+_LONGEST_PAUSE: Final = 60.0
 _VERSION: Final = "resourceVersion"
 
 Page = TypeVar("Page")
@@ -179,15 +182,8 @@ class Transport:
         response = await self.send("GET", path, query)
         try:
             async with self._pages:
-                raw = (
-                    await pages.read_object(response.content, self._large_object)
-                    if limit == 1
-                    else await pages.read_page(response.content)
-                )
-                body: dict[str, Any] = orjson.loads(raw)
-                return parse(body), body["metadata"].get("continue") or "", len(raw)
-        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-            raise Unavailable(f"GET {path}: the response is incomplete: {error!r}") from error
+                body, size = await self._read(f"GET {path}", response, one_object=limit == 1)
+                return parse(body), body["metadata"].get("continue") or "", size
         finally:
             response.close()
 
@@ -202,15 +198,27 @@ class Transport:
         """Send a request and return the JSON of the response. Raises a ClusterError."""
         response = await self.send(verb, path, query or [], body, limits)
         try:
-            raw = await pages.read_object(response.content, self._large_object)
-            content: dict[str, Any] = orjson.loads(raw)
+            content, _ = await self._read(f"{verb} {path}", response, one_object=True)
             return content
         except pages.TooLarge:
             raise TooLarge(f"{verb} {path}: the object is too large to read") from None
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise Unavailable(f"{verb} {path}: the response is incomplete: {error!r}") from error
         finally:
             response.close()
+
+    async def _read(
+        self, request: str, response: aiohttp.ClientResponse, *, one_object: bool
+    ) -> tuple[dict[str, Any], int]:
+        """The JSON of a response, and its size in bytes. Raises Unavailable or pages.TooLarge."""
+        try:
+            raw = (
+                await pages.read_object(response.content, self._large_object)
+                if one_object
+                else await pages.read_page(response.content)
+            )
+            body: dict[str, Any] = orjson.loads(raw)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unavailable(f"{request}: the response is incomplete: {error!r}") from error
+        return body, len(raw)
 
     async def send(
         self,
@@ -311,5 +319,7 @@ def _error(verb: str, path: str, response: aiohttp.ClientResponse, text: str) ->
     if status == 429 or status >= 500 or status in (401, 408):
         # 401 too: the kubelet has rotated the token, and the client will soon read the new one.
         after = response.headers.get("Retry-After", "")
-        return Unavailable(message, float(after) if after.isdigit() else None)
+        # Digits of other scripts satisfy isdigit(), too.
+        seconds = float(after) if after.isascii() and after.isdigit() else None
+        return Unavailable(message, None if seconds is None else min(seconds, _LONGEST_PAUSE))
     return Rejected(details, status)

@@ -75,6 +75,9 @@ class Leadership:
         self._key: MarkKey | None = None
         self._leads_until = 0.0
         self._observed_version, self._observed_at = "", 0.0
+        # Whether there was a Lease, and since when there is none.
+        self._has_seen = False
+        self._absent_since: float | None = None
         self._reported = False
         self.term = 0
         self.inherited_admissions: Mapping[str, Admission] = {}
@@ -142,13 +145,18 @@ class Leadership:
         try:
             lease = await self._cluster.get_lease(self._namespace, NAME)
         except NotFound:
+            if not self._may_create():
+                return
             self._key = self._key or MarkKey(secrets.token_bytes(KEY_BYTES))
             started, slots = time.monotonic(), self._slots()
             ours = self._our_lease("", 0, slots)
             self._stored = await self._cluster.create_lease(self._namespace, NAME, ours)
             self._leads_until = started + _RENEW_DEADLINE_SECONDS
             self._begin_term({}, slots)
+            self._has_seen, self._absent_since = True, None
             return
+        self._has_seen, self._absent_since = True, None
+        self._key = lease.key or self._key  # also for the case that the Lease is deleted
         is_ours = lease.holder == self._identity
         if not is_ours:
             self._leads_until = 0.0
@@ -160,12 +168,26 @@ class Leadership:
         if is_new_term:
             self._admissions = {**lease.admissions, **self._admissions}
             # A Lease without a key is the Lease of a release that made no marks.
-            self._key = lease.key or self._key or self._new_key_after_upgrade()
+            self._key = self._key or self._new_key_after_upgrade()
         # At the start of a term, our store is not up to date. The record of the last leader is.
         slots = lease.slots if is_new_term else self._slots()
         await self._replace(lease.version, lease.transitions + (not is_ours), slots)
         if is_new_term:
             self._begin_term(lease.admissions, lease.slots)
+
+    def _may_create(self) -> bool:
+        """True if no other operator can lead now, although there is no Lease.
+
+        If somebody has deleted the Lease, its holder may still write: it notices within seconds,
+        and creates the Lease again, with the same key. The others wait as long as for a holder that
+        does not renew. An operator that never saw a Lease does not wait: it may be the first one.
+        """
+        if self.leads() or not self._has_seen:
+            return True
+        now = time.monotonic()
+        if self._absent_since is None:
+            self._absent_since = now
+        return now - self._absent_since > LEASE_SECONDS
 
     async def _replace(self, version: str, transitions: int, slots: Mapping[str, int]) -> None:
         """Replace the Lease if it still has this version."""

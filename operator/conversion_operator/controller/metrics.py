@@ -6,6 +6,9 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from conversion_operator.api.status import Phase
+from media_converter.contract import ConversionType, ExitReason
+
 _RUN_BUCKETS: Final = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
 
 
@@ -20,6 +23,9 @@ class Metrics:
             ("conversion_type", "phase", "reason"),
             registry=registry,
         )
+        # From the start: increase() does not see the first crash if the series begins with it.
+        for conversion_type in ConversionType:
+            self.finished.labels(conversion_type, Phase.FAILED, ExitReason.DECODER_CRASHED)
         self.attempts = Counter(
             "converter_attempts_ended_total",
             "Attempts that ended without success and are retried, by conversion type and reason.",
@@ -111,5 +117,21 @@ def render_metrics(metrics: Metrics) -> str:
         '| success rate | `sum(converter_conversions_finished_total{phase="Succeeded"}) / '
         "sum(converter_conversions_finished_total)` |\n"
         "| average processing time | `sum(converter_run_seconds_sum) / "
-        "sum(converter_run_seconds_count)` |\n"
+        "sum(converter_run_seconds_count)` |\n\n"
+        "Expressions for alerts:\n\n"
+        "| Alert | Expression | What to do |\n|---|---|---|\n"
+        "| a file has crashed a decoder | `sum by (conversion_type) (increase("
+        'converter_conversions_finished_total{reason="DecoderCrashed"}[10m])) > 0` | see '
+        "DecoderCrashed in [reasons.md](reasons.md); the log of the conversion has the sha256 of "
+        "the file |\n"
+        "| somebody else creates Jobs or pods with our labels | `max(converter_foreign_children) > "
+        "0` | read the Events ForeignJob and ForeignPod |\n"
+        "| no operator leads, for 2 minutes | `(sum(converter_leading) or vector(0)) < 1` | read "
+        "the operator's log |\n"
+        "| a namespace cannot be listed, for 5 minutes | `max(converter_namespaces_unlisted) > 0` "
+        "| apply `deploy/namespace` there |\n"
+        "| a status cannot be read or written | `sum(converter_stuck_conversions) > 0` | read the "
+        "Event on the ConversionJob |\n"
+        "| callbacks are lost | `increase(converter_callbacks_given_up_total[1h]) > 0` | read the "
+        "Events CallbackGaveUp |\n"
     )

@@ -144,9 +144,13 @@ def test_a_filter_allows_what_it_lists_and_nothing_else(name: str) -> None:
         ("TOOL", "prctl", (4, 1), False),  # PR_SET_DUMPABLE
         ("TOOL", "prlimit64", (0, 7), True),
         ("TOOL", "prlimit64", (1, 7), False),
-        ("TOOL", "tgkill", (9, 9, 6), True),
-        ("TOOL", "tgkill", (1, 1, 15), False),
+        ("TOOL", "tgkill", (9, 9, 6), False),  # abort()
         ("CONVERTER", "tgkill", (9, 9, 15), True),
+        ("TOOL", "fcntl", (3, 1030), True),  # F_DUPFD_CLOEXEC
+        ("TOOL", "fcntl", (3, 8), False),  # F_SETOWN
+        ("TOOL", "fcntl", (3, 10), False),  # F_SETSIG
+        ("TOOL", "fcntl", (3, 15), False),  # F_SETOWN_EX
+        ("CONVERTER", "fcntl", (3, 8), True),
         ("TOOL", "ioctl", (1, 0x5413), True),
         ("TOOL", "ioctl", (0, 0x5412), False),  # types into a terminal
         ("CONVERTER", "ioctl", (0, 0x5412), False),

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 BANNED = re.compile(r"\b(anew|poke|gone|see-through)\b", re.IGNORECASE)
@@ -13,7 +15,8 @@ BANNED = re.compile(r"\b(anew|poke|gone|see-through)\b", re.IGNORECASE)
 
 WHERE = (
     *("operator", "gateway", "converter-module", "client", "crds", "deploy", "docs", "hack", ".ci"),
-    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "kind-config.yaml"),
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "Makefile", "Dockerfile"),
+    *("LICENSE", "kind-config.yaml", "pyproject.toml"),
 )
 
 ALLOWED = {
@@ -60,3 +63,26 @@ def test_every_place_that_is_searched_exists() -> None:
 def test_what_counts_as_a_word() -> None:
     assert BANNED.findall("Gone anew; see-through, poke") == ["Gone", "anew", "see-through", "poke"]
     assert not BANNED.search("bygone pokes renewed newly begone_ foregone _gone")
+
+
+def too_long(text: str) -> list[str]:
+    """The lines of prose with more than 100 characters. Tables and code may be wider."""
+    fenced, long = False, []
+    for line in text.splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        prose = not fenced and not line.startswith(("|", "    "))
+        if prose and len(line) > 100:
+            long.append(line)
+    return long
+
+
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name
+)
+def test_prose_wraps_at_100_columns(page: Path) -> None:
+    assert too_long(page.read_text(encoding="utf-8")) == []
+
+
+def test_what_counts_as_prose() -> None:
+    wide = "word " * 21
+    assert too_long(f"{wide}\n| {wide} |\n```\n{wide}\n```\n    {wide}\n{wide}") == [wide, wide]

@@ -1,0 +1,29 @@
+"""The metrics and their page."""
+
+from __future__ import annotations
+
+import re
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from conversion_operator.controller.metrics import Metrics, render_metrics
+from media_converter.contract import ConversionType
+
+
+def test_queries_use_metrics_that_exist() -> None:
+    metrics = Metrics(CollectorRegistry())
+    table, queries = render_metrics(metrics).split("PromQL queries")
+    named = set(re.findall(r"converter_\w+", queries))
+    assert {re.sub(r"_(sum|count)$", "", name) for name in named} <= set(
+        re.findall(r"`(converter_\w+)`", table)
+    )
+
+
+def test_the_first_crash_of_a_decoder_is_an_increase() -> None:
+    """A series that begins with 1 never increases, so its alert would not fire."""
+    page = generate_latest(Metrics(CollectorRegistry()).registry).decode()
+    for conversion_type in ConversionType:
+        assert (
+            f'converter_conversions_finished_total{{conversion_type="{conversion_type}",'
+            'phase="Failed",reason="DecoderCrashed"} 0.0' in page
+        )
