@@ -131,6 +131,42 @@ def test_a_border_that_the_container_hides(
         assert high == pytest.approx(100, abs=6)
 
 
+def grown(data: bytes, at: int, extra: int) -> bytes:
+    """A copy of a Matroska file in which the element whose length is at ``at`` is longer."""
+    width = 9 - data[at].bit_length()
+    length = int.from_bytes(data[at : at + width], "big") + extra
+    return data[:at] + length.to_bytes(width, "big") + data[at + width :]
+
+
+def cropped(data: bytes, shown: int) -> bytes:
+    """Hide 60 rows above and below, and state the size for display as 640 x ``shown``."""
+    extra = b"\x54\xaa\x81\x3c\x54\xbb\x81\x3c"
+    extra += b"\x54\xb0\x82\x02\x80\x54\xba\x82" + shown.to_bytes(2, "big")
+    video = data.index(b"\xb0\x82\x02\x80\xba\x82\x01\x68") - 2
+    end = video + 2 + (data[video + 1] & 0x7F)
+    tracks = data.rindex(b"\x16\x54\xae\x6b", 0, video)
+    entry = data.index(b"\xae", tracks + 5)
+    data = data[:end] + extra + data[end:]
+    for at in (video + 1, entry + 1, tracks + 4):
+        data = grown(data, at, len(extra))
+    return data
+
+
+@pytest.mark.parametrize("shown", [240, 360])
+def test_a_size_for_display_from_before_the_border_was_hidden(
+    kitchen: Kitchen, converter: Converter, lab: Lab, shown: int
+) -> None:
+    whole = kitchen.ffmpeg(
+        "border.mkv", "-f", "lavfi", "-i", "color=blue:s=640x360:r=10:d=1", "-vf",
+        "drawbox=270:130:100:100:red:fill", "-c:v", "mpeg4", "-live", "1",
+    )  # fmt: skip
+    source = kitchen.edit(f"border-{shown}.mkv", whole, lambda data: cropped(data, shown))
+    made = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
+    assert made.size == (640, 240)
+    for place, inside in ((0.33, True), (0.67, True), (0.25, False), (0.75, False)):
+        assert near(made.at(0.5, place), (254, 0, 0), 80) == inside, place
+
+
 @pytest.mark.parametrize("ending", ["gif", "apng"])
 def test_the_last_picture_of_an_animation_rests(
     kitchen: Kitchen, converter: Converter, lab: Lab, ending: str

@@ -288,3 +288,21 @@ def test_a_place_in_a_side_box_is_removed(kitchen: Kitchen, converter: Converter
     source = kitchen.edit("uuid.mp4", kitchen.base(), lambda data: data + box)
     run = converter.convert(VIDEO, source, "out.mp4")
     assert b"48.8577" not in run.path.read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4", "avi"])
+def test_a_cover_before_the_film_is_not_the_film(
+    kitchen: Kitchen, converter: Converter, lab: Lab, ending: str
+) -> None:
+    """It is stored as a video track like any other, and only has one picture."""
+    cover = kitchen.ffmpeg("cover.jpg", *colour("red", "64x64", seconds=1), "-frames:v", "1")
+    source = kitchen.ffmpeg(
+        f"plain-cover.{ending}", "-i", cover, *video(), *tone(),
+        "-map", "0", "-map", "1", "-map", "2", "-c:v:0", "mjpeg", "-c:v:1", "mpeg4",
+        "-c:a", "libmp3lame",
+    )  # fmt: skip
+    assert lab.media(source).streams("video")[0]["codec_name"] == "mjpeg"
+    run = converter.convert(VIDEO, source, "out.mp4")
+    assert lab.media(run.path).size == (320, 180)
+    assert lab.frames(run.path) >= 74
+    assert lab.image(converter.convert(THUMB, source, "out.jpg").path).size == (320, 180)

@@ -109,7 +109,7 @@ def _can_copy(audio: AudioStream, options: AudioOptions) -> bool:
 
 
 def _encoder_options(audio: AudioStream, options: AudioOptions) -> list[str]:
-    filters = audio_filter(audio, mp3_sample_rate(audio.sample_rate), fill_start=False)
+    filters = audio_filter(audio, mp3_sample_rate(audio.sample_rate), in_step=False)
     return ["-af", filters, "-c:a", "libmp3lame", "-b:a", f"{options.bitrate}k"]
 
 

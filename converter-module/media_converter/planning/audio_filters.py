@@ -55,9 +55,17 @@ def _is_ambisonic(audio: AudioStream) -> bool:
 
 
 def audio_filter(
-    audio: AudioStream, sample_rate: int, *, fill_start: bool, first: Iterable[str] = ()
+    audio: AudioStream,
+    sample_rate: int,
+    *,
+    fill_start: bool = False,
+    in_step: bool = True,
+    first: Iterable[str] = (),
 ) -> str:
-    """The filters that mix and resample, and fill gaps with silence.
+    """The filters that mix and resample.
+
+    ``in_step`` says that the audio must stay in step with a video: gaps are filled with silence,
+    and what comes too early is shortened. Audio alone has nothing to be in step with.
 
     ``fill_start`` says that the output starts with silence if the audio starts later. Where the
     parameters of the audio change, ffmpeg starts the filters again, and they must not do this.
@@ -75,10 +83,12 @@ def audio_filter(
         gain = 1 / audio.channels
         mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","
     layout = "mono" if channels == 1 else "stereo"
+    times = ":async=1:min_hard_comp=0.1" if in_step else ""
+    times += ":first_pts=0" if fill_start else ""
+    last = "" if in_step else ",asetpts=N/SR/TB"
     return (
         f"{''.join(f'{name},' for name in first)}{mix}aformat=sample_fmts=fltp,"
-        f"aresample={sample_rate}:async=1:min_hard_comp=0.1{':first_pts=0' if fill_start else ''},"
-        f"aformat=channel_layouts={layout}"
+        f"aresample={sample_rate}{times},aformat=channel_layouts={layout}{last}"
     )
 
 

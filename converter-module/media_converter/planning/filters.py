@@ -151,13 +151,16 @@ def deinterlace(video: VideoStream) -> list[str]:
 
 
 def limit_frame_rate(frame_rate_limit: int) -> str:
-    """A filter that drops frames that follow another one too closely.
+    """A filter that drops frames as long as more come than ``frame_rate_limit`` per second.
 
     The frame rate stays variable. A constant frame rate would give a video of 30 frames per second
-    with one burst of 120 the higher rate from start to end.
+    with one burst of 120 the higher rate from start to end. ``ld(0)`` is when the next frame is
+    due. A frame may come half a period early: 72 frames per second become 60, not 36, and times
+    that are rounded to milliseconds do no harm.
     """
-    min_gap = 1 / frame_rate_limit - 0.0005
-    return f"select='isnan(prev_selected_t)+gte(t-prev_selected_t,{min_gap:.4f})'"
+    period = 1 / frame_rate_limit
+    is_due = f"lt(t,0)+gte(t,ld(0)-{0.55 * period:.6f})"
+    return f"select='if({is_due},1+0*st(0,max(ld(0)+{period:.6f},t)),0)'"
 
 
 def is_wide_gamut(video: VideoStream) -> bool:

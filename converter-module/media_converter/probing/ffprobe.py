@@ -141,7 +141,8 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     if not width or not height:
         return None
     side_data = stream.get("side_data_list", ())
-    hidden_width, hidden_height = _cropping(side_data)
+    hidden = hidden_width, hidden_height = _cropping(side_data)
+    aspect = _aspect(frame.get("sample_aspect_ratio")) or _aspect(stream.get("sample_aspect_ratio"))
     rotation, mirrored = _rotation((*side_data, *frame.get("side_data_list", ())))
     dolby_profile, needs_dolby_vision = _dolby_vision(side_data)
     pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
@@ -162,9 +163,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
         pixel_format=pixel_format,
         profile=str(stream.get("profile", "")),
         level=_whole(stream.get("level")) or 0,
-        sample_aspect_ratio=_aspect(frame.get("sample_aspect_ratio"))
-        or _aspect(stream.get("sample_aspect_ratio"))
-        or (1, 1),
+        sample_aspect_ratio=_shown_aspect(aspect, (width, height), hidden),
         rotation=rotation,
         mirrored=mirrored,
         full_range=frame_or_stream("color_range") == "pc" or pixel_format in FULL_RANGE_FORMATS,
@@ -216,6 +215,19 @@ def _cropping(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
             )
             return left + right, top + bottom
     return 0, 0
+
+
+def _shown_aspect(aspect: Ratio | None, size: Ratio, hidden: tuple[int, int]) -> Ratio:
+    """The aspect ratio of a pixel.
+
+    Programs that hide a border leave the size for display as it was, so the rest would be
+    stretched to it. Then pixels are square.
+    """
+    if aspect is None:
+        return (1, 1)
+    width, height = size[0] - hidden[0], size[1] - hidden[1]
+    is_stretched = width * aspect[0] * size[1] == height * aspect[1] * size[0]
+    return (1, 1) if any(hidden) and is_stretched else aspect
 
 
 def _rotation(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, bool]:

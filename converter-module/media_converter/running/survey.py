@@ -19,6 +19,8 @@ from media_converter.running.run import Run, refuse_playlists_and_documents
 
 # Streams of these containers, by ffprobe's names, are found only where their packets are.
 _WITHOUT_HEADER: Final = ("mpegts", "mpeg")
+# Codecs of single pictures, in which covers are stored.
+_PICTURES: Final = ("mjpeg", "png", "bmp", "gif", "webp", "jpeg2000")
 # ffmpeg gives packets of these containers wrong times after it has moved in the file.
 _SEEKS_WRONGLY: Final = ("ogg",)
 # Seconds before the wanted time at which the search for its key frame starts.
@@ -46,6 +48,7 @@ def probe(run: Run) -> MediaInfo:
     if info.encrypted:
         raise _encrypted()
     info = info._replace(unread=tuple(s for s in info.unread if _has_packets(run, info, s)))
+    info = _without_covers(run, info)
     return verify.with_full_duration(info, run.missing_bytes())
 
 
@@ -64,6 +67,21 @@ def _encrypted() -> ConversionError:
         ExitReason.ENCRYPTED,
         "the input is encrypted (DRM), and the converter has no key; use an unencrypted copy",
     )
+
+
+def _without_covers(run: Run, info: MediaInfo) -> MediaInfo:
+    """Take a track of one picture for a cover if another track is a film."""
+    if len(info.video) < 2 or not any(video.codec in _PICTURES for video in info.video):
+        return info
+    covers = [
+        video
+        for video in info.video
+        if video.codec in _PICTURES and list_packets(run, info, video.stream_index).packets == 1
+    ]
+    films = tuple(video for video in info.video if video not in covers)
+    if not films:
+        return info
+    return info._replace(video=films, attached_pics=(*info.attached_pics, *covers))
 
 
 def _has_packets(run: Run, info: MediaInfo, stream: Unread) -> bool:
