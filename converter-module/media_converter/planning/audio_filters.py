@@ -10,6 +10,18 @@ from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 _AAC_SAMPLE_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 # swresample assumes a layout for these channel counts if the file names none.
 _GUESSABLE_CHANNELS: Final = range(1, 9)
+FOLLOW_SAMPLES: Final = (
+    # The samples of the last block, and the time without samples before this one.
+    "asetpts='st(1,if(isnan(PREV_INPTS),0,PTS-PREV_INPTS-ld(0)));"
+    "st(2,if(isnan(PREV_OUTPTS),PTS,PREV_OUTPTS+ld(0)"
+    "+if(between(ld(1)*TB,0.2,10),ld(1),0)));"
+    "st(0,NB_SAMPLES/SR/TB);ld(2)'"
+)
+"""The filter for sound that stands alone: its samples are its clock.
+
+Time stamps that stand still, jump or run at another speed would drop sound or add silence. Only a
+gap from 0.2 to 10 seconds is a pause, which the recorder did not store.
+"""
 
 
 def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | None:

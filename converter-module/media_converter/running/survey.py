@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
@@ -21,6 +22,7 @@ from media_converter.running.run import Run, refuse_playlists_and_documents
 _WITHOUT_HEADER: Final = ("mpegts", "mpeg")
 # ffmpeg gives packets of these containers wrong times after it has moved in the file.
 _SEEKS_WRONGLY: Final = ("ogg",)
+_STILL_CODECS: Final = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")
 # Seconds before the wanted time at which the search for its key frame starts.
 _STEPS_BACK: Final = (0.0, 12.0, 60.0)
 _LOOK_AHEAD_SECONDS: Final = (1.0, 40.0)
@@ -45,7 +47,10 @@ def probe(run: Run) -> MediaInfo:
         info = _probe(run, long_look=True)
     if info.encrypted:
         raise _encrypted()
-    info = info._replace(unread=tuple(s for s in info.unread if _has_packets(run, info, s)))
+    info = info._replace(video=_films_first(run, info))
+    info = info._replace(unread=tuple(_with_packets(run, info)))
+    if not info.video and not info.audio and any(s.scrambled for s in info.unread):
+        raise _encrypted()
     return verify.with_full_duration(info, run.missing_bytes())
 
 
@@ -59,6 +64,19 @@ def _probe(run: Run, *, long_look: bool) -> MediaInfo:
     return info
 
 
+def _films_first(run: Run, info: MediaInfo) -> tuple[VideoStream, ...]:
+    """The video streams. A cover that is stored like a film, as one picture, comes last."""
+    if len(info.video) < 2 or info.video[0].codec not in _STILL_CODECS:
+        return info.video
+    films: list[VideoStream] = []
+    covers: list[VideoStream] = []
+    for video in info.video:
+        is_still = video.codec in _STILL_CODECS
+        is_cover = is_still and list_packets(run, info, video.stream_index).packets == 1
+        (covers if is_cover else films).append(video)
+    return (*films, *covers)
+
+
 def _encrypted() -> ConversionError:
     return ConversionError(
         ExitReason.ENCRYPTED,
@@ -66,8 +84,13 @@ def _encrypted() -> ConversionError:
     )
 
 
-def _has_packets(run: Run, info: MediaInfo, stream: Unread) -> bool:
-    return list_packets(run, info, stream.stream_index).packets > 0
+def _with_packets(run: Run, info: MediaInfo) -> Iterator[Unread]:
+    """The unread streams that have content. That of a scrambled one is not found in packets."""
+    for stream in info.unread:
+        if list_packets(run, info, stream.stream_index).packets:
+            yield stream
+        elif encryption.has_scrambled_stream(run.read):
+            yield stream._replace(scrambled=True)
 
 
 def list_packets(
