@@ -40,6 +40,12 @@ def probe(run: Run) -> MediaInfo:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
         )
+    if structure.is_endless_wave64(run.read):
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            "the Wave64 file does not say how long it is, because a program wrote it to a pipe; "
+            "save it as WAV or FLAC",
+        )
     if encryption.by_structure(run.read, run.source.size_bytes):
         raise _encrypted()
     info = _probe(run, long_look=False)
