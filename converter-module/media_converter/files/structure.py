@@ -13,6 +13,9 @@ from typing import Final
 ReadAt = Callable[[int, int], bytes]
 """A function of an offset and a count of bytes. It returns fewer bytes at the end of the file."""
 
+_WAVE64: Final = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_WAVE64_DATA: Final = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+_WAVE64_LOOK_BYTES: Final = 4096
 _MAX_OFFSET: Final = (1 << 63) - 1
 _MAX_BOXES: Final = 100_000
 _MIN_PLACEHOLDER: Final = 1_900_000_000
@@ -207,3 +210,10 @@ def _vint(read: ReadAt, offset: int) -> tuple[int | None, int]:
     count = 9 - data[0].bit_length()
     value = int.from_bytes(data[:count], "big") & ((1 << 7 * count) - 1)
     return (None if value == (1 << 7 * count) - 1 else value), offset + count
+
+
+def is_endless_wave64(read: ReadAt) -> bool:
+    """Whether a Wave64 file has the length that ffmpeg gives it in a pipe, and cannot read."""
+    head = read(0, _WAVE64_LOOK_BYTES)
+    at = head.find(_WAVE64_DATA)
+    return head[:16] == _WAVE64 and at > 0 and head[at + 16 : at + 24] == b"\xff" * 7 + b"\x7f"

@@ -9,6 +9,7 @@ from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import AudioOptions
 from media_converter.planning.audio_filters import (
+    FOLLOW_SAMPLES,
     audio_filter,
     choose_audio,
     mp3_sample_rate,
@@ -47,6 +48,11 @@ def plan_audio(
     ``has_cover`` says whether the tool inherits a JPEG, as COVER, that the MP3 gets as its cover.
     """
     audio = choose_audio(info, next(iter(info.video), None))
+    if audio is None and any(s.scrambled and s.kind == "audio" for s in info.unread):
+        raise ConversionError(
+            ExitReason.ENCRYPTED,
+            "the sound is encrypted, and the converter has no key; use an unencrypted copy",
+        )
     if audio is None:
         raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
     # The audio of a video can be shorter than the video.
@@ -109,7 +115,9 @@ def _can_copy(audio: AudioStream, options: AudioOptions) -> bool:
 
 
 def _encoder_options(audio: AudioStream, options: AudioOptions) -> list[str]:
-    filters = audio_filter(audio, mp3_sample_rate(audio.sample_rate), in_step=False)
+    filters = audio_filter(
+        audio, mp3_sample_rate(audio.sample_rate), fill_start=False, first=[FOLLOW_SAMPLES]
+    )
     return ["-af", filters, "-c:a", "libmp3lame", "-b:a", f"{options.bitrate}k"]
 
 

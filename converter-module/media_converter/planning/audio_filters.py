@@ -10,6 +10,18 @@ from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 _AAC_SAMPLE_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 # swresample assumes a layout for these channel counts if the file names none.
 _GUESSABLE_CHANNELS: Final = range(1, 9)
+FOLLOW_SAMPLES: Final = (
+    # The samples of the last block, and the time without samples before this one.
+    "asetpts='st(1,if(isnan(PREV_INPTS),0,PTS-PREV_INPTS-ld(0)));"
+    "st(2,if(isnan(PREV_OUTPTS),PTS,PREV_OUTPTS+ld(0)"
+    "+if(between(ld(1)*TB,0.2,10),ld(1),0)));"
+    "st(0,NB_SAMPLES/SR/TB);ld(2)'"
+)
+"""The filter for sound that stands alone: its samples are its clock.
+
+Time stamps that stand still, jump or run at another speed would drop sound or add silence. Only a
+gap from 0.2 to 10 seconds is a pause, which the recorder did not store.
+"""
 
 
 def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | None:
@@ -55,17 +67,9 @@ def _is_ambisonic(audio: AudioStream) -> bool:
 
 
 def audio_filter(
-    audio: AudioStream,
-    sample_rate: int,
-    *,
-    fill_start: bool = False,
-    in_step: bool = True,
-    first: Iterable[str] = (),
+    audio: AudioStream, sample_rate: int, *, fill_start: bool, first: Iterable[str] = ()
 ) -> str:
-    """The filters that mix and resample.
-
-    ``in_step`` says that the audio must stay in step with a video: gaps are filled with silence,
-    and what comes too early is shortened. Audio alone has nothing to be in step with.
+    """The filters that mix and resample, and fill gaps with silence.
 
     ``fill_start`` says that the output starts with silence if the audio starts later. Where the
     parameters of the audio change, ffmpeg starts the filters again, and they must not do this.
@@ -83,12 +87,10 @@ def audio_filter(
         gain = 1 / audio.channels
         mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","
     layout = "mono" if channels == 1 else "stereo"
-    times = ":async=1:min_hard_comp=0.1" if in_step else ""
-    times += ":first_pts=0" if fill_start else ""
-    last = "" if in_step else ",asetpts=N/SR/TB"
+    times = ":async=1:min_hard_comp=0.1" + (":first_pts=0" if fill_start else "")
     return (
         f"{''.join(f'{name},' for name in first)}{mix}aformat=sample_fmts=fltp,"
-        f"aresample={sample_rate}{times},aformat=channel_layouts={layout}{last}"
+        f"aresample={sample_rate}{times},aformat=channel_layouts={layout}"
     )
 
 

@@ -24,6 +24,7 @@ _ANIMATIONS: Final = ("gif", "apng", "webp")
 _MIN_HELD_SECONDS: Final = 0.3
 _SLOW_RATE: Final = 8
 _HELD_RATE: Final = 10
+_MAX_HELD_RATE: Final = 60
 # The matrices from RGB to YUV that the scaler knows.
 _MATRICES: Final = ("bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "gbr")
 _MIN_HD_WIDTH: Final = 1280
@@ -122,7 +123,8 @@ def hold_pictures(
     if starts_later and video.avg_frame_rate and _rate(video.avg_frame_rate) < _SLOW_RATE:
         return [f"fps={_HELD_RATE}"]
     rests = last_seconds is not None and last_seconds > _MIN_HELD_SECONDS
-    if rests and video.codec in _ANIMATIONS and not has_10ms_frames(video):
+    is_slow = _rate(rate) <= _MAX_HELD_RATE
+    if rests and (video.codec in _ANIMATIONS or is_slow) and not has_10ms_frames(video):
         return [f"fps={rate[0]}/{rate[1]}"]
     return []
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
 from media_converter.options import ThumbnailOptions
-from media_converter.planning.filters import decoder_options, fit_box, still_filter
+from media_converter.planning.filters import decoder_options, fit_box, fit_varying, still_filter
 from media_converter.planning.plan import (
     OUTPUT_URL,
     ConversionPlan,
@@ -68,16 +69,22 @@ def candidate_times(request: ThumbnailRequest) -> tuple[float, ...]:
     return tuple(dict.fromkeys(round(time, 3) for time in (default_time, *other_times, 0.0)))
 
 
-def plan_thumbnail(request: ThumbnailRequest, position: Position) -> ConversionPlan:
-    """Plan a picture. Standard output receives 16 x 16 luma values of it."""
+def plan_thumbnail(
+    request: ThumbnailRequest, position: Position, *, size_varies: bool = False
+) -> ConversionPlan:
+    """Plan a picture. Standard output receives 16 x 16 luma values of it.
+
+    ``size_varies`` says that its size or the shape of its pixels is not that of the first picture.
+    """
     # The default time need not be exact, so skip frames that no other frame refers to.
     skip_options = ["-skip_frame", "noref"] if request.options.time is None else []
-    return _plan(request, position, skip_options, ["-frames:v", "1"])
+    fit = fit_varying(request.video.displayed_size) if size_varies else []
+    return _plan(request, position, skip_options, ["-frames:v", "1"], fit)
 
 
 def plan_last_frame(request: ThumbnailRequest, position: Position) -> ConversionPlan:
     """Plan the last frame. ffmpeg writes each frame after ``position`` over the previous one."""
-    return _plan(request, position, [], [])
+    return _plan(request, position)
 
 
 def is_dark(mean_luma: float) -> bool:
@@ -86,14 +93,18 @@ def is_dark(mean_luma: float) -> bool:
 
 
 def _plan(
-    request: ThumbnailRequest, position: Position, skip_options: list[str], frame_limit: list[str]
+    request: ThumbnailRequest,
+    position: Position,
+    skip_options: Iterable[str] = (),
+    frame_limit: Iterable[str] = (),
+    fit: Iterable[str] = (),
 ) -> ConversionPlan:
     video, box, output_format = request.video, request.options.size, request.output_format
     size = video.displayed_size if box is None else fit_box(*video.displayed_size, box)
     reading = read_from(position)
     filters = still_filter(video, size, output_format, request.background)
     graph = (
-        f"[0:{video.stream_index}]{','.join([*reading.video_filters, filters])},"
+        f"[0:{video.stream_index}]{','.join([*reading.video_filters, *fit, filters])},"
         f"split[image][copy];"
         f"[copy]scale={_LUMA_SIDE}:{_LUMA_SIDE}:out_range=pc,format=gray[grey]"
     )

@@ -181,6 +181,11 @@ def choose_video(info: MediaInfo) -> VideoStream:
             "convert the input to a common format first",
         )
     unread = [stream.codec for stream in info.unread if stream.kind == "video"]
+    if any(stream.scrambled and stream.kind == "video" for stream in info.unread):
+        raise ConversionError(
+            ExitReason.ENCRYPTED,
+            "the video is encrypted, and the converter has no key; use an unencrypted copy",
+        )
     if unread:
         raise ConversionError(
             ExitReason.INPUT_DAMAGED,

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from media_converter.probing.media import Ratio
+
 _SUMMARY: Final = re.compile(
     r"Input stream #(\d+):(\d+) \(\w+\): (\d+) packets read \(\d+ bytes\);"
     r"(?: (\d+) frames decoded; (\d+) decode errors(?: \((\d+) samples\))?)?"
 )
 _RECONFIGURED: Final = re.compile(r"because (audio|video) parameters changed to")
+_SHAPE: Final = re.compile(r"input from stream \d+:\d+ .* w:(\d+) h:(\d+) .* sar:(\d+)/(\d+)")
 _CORRUPT: Final = "corrupt decoded frame"
 # What the decoder of FLAC says about samples that it gives all the same.
 _WRONG_CHECKSUM: Final = "CRC error"
@@ -91,3 +94,20 @@ def without_details(stderr: str) -> str:
 def peaks(stderr: str) -> tuple[float, ...]:
     """The peak levels that the filter volumedetect measured, in dB."""
     return tuple(float(value) for value in _PEAK.findall(stderr))
+
+
+class Shape(NamedTuple):
+    """Width and height of a picture, and the shape of its pixels."""
+
+    width: int
+    height: int
+    sample_aspect_ratio: Ratio
+
+
+def shape_of_pictures(line: str) -> Shape | None:
+    """What a line of standard error says about the pictures that reach the filters."""
+    found = _SHAPE.search(line)
+    if not found:
+        return None
+    width, height, *pixel = (int(number) for number in found.groups())
+    return Shape(width, height, (pixel[0], pixel[1]) if all(pixel) else (1, 1))

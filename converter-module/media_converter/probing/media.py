@@ -100,11 +100,15 @@ class AudioStream(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """A stream that has a decoder, but ffprobe did not see enough of it to describe it."""
+    """A stream that has a decoder, but ffprobe did not see enough of it to describe it.
+
+    ``scrambled`` says that nothing of it can be read without a key.
+    """
 
     kind: str
     codec: str
     stream_index: int
+    scrambled: bool = False
 
 
 class MediaInfo(NamedTuple):

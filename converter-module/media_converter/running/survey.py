@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
@@ -20,7 +21,7 @@ from media_converter.running.run import Run, refuse_playlists_and_documents
 # Streams of these containers, by ffprobe's names, are found only where their packets are.
 _WITHOUT_HEADER: Final = ("mpegts", "mpeg")
 # Codecs of single pictures, in which covers are stored.
-_PICTURES: Final = ("mjpeg", "png", "bmp", "gif", "webp", "jpeg2000")
+_PICTURES: Final = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000")
 # ffmpeg gives packets of these containers wrong times after it has moved in the file.
 _SEEKS_WRONGLY: Final = ("ogg",)
 # Seconds before the wanted time at which the search for its key frame starts.
@@ -40,6 +41,12 @@ def probe(run: Run) -> MediaInfo:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
         )
+    if structure.is_endless_wave64(run.read):
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            "the Wave64 file does not say how long it is, because a program wrote it to a pipe; "
+            "save it as WAV or FLAC",
+        )
     if encryption.by_structure(run.read, run.source.size_bytes):
         raise _encrypted()
     info = _probe(run, long_look=False)
@@ -47,7 +54,9 @@ def probe(run: Run) -> MediaInfo:
         info = _probe(run, long_look=True)
     if info.encrypted:
         raise _encrypted()
-    info = info._replace(unread=tuple(s for s in info.unread if _has_packets(run, info, s)))
+    info = info._replace(unread=tuple(_with_packets(run, info)))
+    if not info.video and not info.audio and any(s.scrambled for s in info.unread):
+        raise _encrypted()
     info = _without_covers(run, info)
     return verify.with_full_duration(info, run.missing_bytes())
 
@@ -84,8 +93,13 @@ def _without_covers(run: Run, info: MediaInfo) -> MediaInfo:
     return info._replace(video=films, attached_pics=(*info.attached_pics, *covers))
 
 
-def _has_packets(run: Run, info: MediaInfo, stream: Unread) -> bool:
-    return list_packets(run, info, stream.stream_index).packets > 0
+def _with_packets(run: Run, info: MediaInfo) -> Iterator[Unread]:
+    """The unread streams that have content. That of a scrambled one is not found in packets."""
+    for stream in info.unread:
+        if list_packets(run, info, stream.stream_index).packets:
+            yield stream
+        elif encryption.has_scrambled_stream(run.read):
+            yield stream._replace(scrambled=True)
 
 
 def list_packets(

@@ -16,6 +16,7 @@ from media_converter.planning.thumbnail import (
     plan_thumbnail,
 )
 from media_converter.planning.video import choose_video, refuse_if_needs_dolby_vision
+from media_converter.probing.decoded import Shape, shape_of_pictures
 from media_converter.running import survey
 from media_converter.running.process import Files
 from media_converter.running.run import Run
@@ -43,8 +44,7 @@ def _extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> C
     last_written: ConversionPlan | None = None
     for time in candidate_times(request):
         position = survey.find_position(run, request.info, request.video, time)
-        plan = plan_thumbnail(request, position)
-        mean_luma = _extract(run, plan, output)
+        plan, mean_luma = _extract_at(run, request, position, output)
         if mean_luma is None:
             continue
         last_written = plan
@@ -61,9 +61,35 @@ def _extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> C
     return brightest[1]
 
 
-def _extract(run: Run, plan: ConversionPlan, output: int) -> float | None:
-    """Write the planned frame and return its mean luma, 0 to 255. None if there is no frame."""
-    result = run.run_tool(plan.step, Files(run.source.fd, output))
+def _extract_at(
+    run: Run, request: ThumbnailRequest, position: Position, output: int
+) -> tuple[ConversionPlan, float | None]:
+    """Write the frame at a position. Returns its plan, and the mean luma or None."""
+    video, shapes = request.video, list[Shape]()
+    plan = plan_thumbnail(request, position)
+    mean_luma = _extract(run, plan, output, shapes)
+    known = Shape(video.width, video.height, video.sample_aspect_ratio)
+    if mean_luma is None or not shapes or shapes[0] == known:
+        return plan, mean_luma
+    plan = plan_thumbnail(request, position, size_varies=True)
+    return plan, _extract(run, plan, output)
+
+
+def _extract(
+    run: Run, plan: ConversionPlan, output: int, shapes: list[Shape] | None = None
+) -> float | None:
+    """Write the planned frame and return its mean luma, 0 to 255. None if there is no frame.
+
+    ``shapes`` receives those of the decoded pictures.
+    """
+
+    def add_line(line: str) -> None:
+        shape = shape_of_pictures(line)
+        if shape and shapes is not None:
+            shapes.append(shape)
+
+    os.ftruncate(output, 0)
+    result = run.run_tool(plan.step, Files(run.source.fd, output), on_error_line=add_line)
     if result.exit_code == 0 and result.stdout and os.fstat(output).st_size:
         return sum(result.stdout) / len(result.stdout)
     failure = run.explain_failure(plan.step, result)

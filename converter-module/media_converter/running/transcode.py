@@ -264,7 +264,10 @@ def _untold(info: MediaInfo, plan: ConversionPlan) -> tuple[str, ...]:
     if plan.audio_index is not None or plan.expected.container != "mp4":
         return ()
     names = [name.removeprefix("audio ") for name in info.undecodable if name.startswith("audio")]
-    names += [stream.codec for stream in info.unread if stream.kind == "audio"]
+    unread = [stream for stream in info.unread if stream.kind == "audio"]
+    if any(stream.scrambled for stream in unread):
+        return ("The output has no sound: it is encrypted, and the converter has no key.",)
+    names += [stream.codec for stream in unread]
     if not names:
         return ()
     return (f"The output has no sound: there is no decoder for {', '.join(names)}.",)

@@ -65,7 +65,6 @@ def test_a_scrambled_broadcast(
     converter.refused(kind, name, target, ExitReason.ENCRYPTED)
 
 
-@pytest.mark.xfail(strict=True, reason="scrambled sound is dropped without a word")
 def test_only_the_sound_is_scrambled(kitchen: Kitchen, converter: Converter) -> None:
     plain = kitchen.ffmpeg("sib-clear.ts", *video(), *tone(), *X264, *AAC)
     name = kitchen.edit("sib-scrambled-sound.ts", plain, lambda data: ts_scrambled(data, (0x101,)))
@@ -75,7 +74,6 @@ def test_only_the_sound_is_scrambled(kitchen: Kitchen, converter: Converter) -> 
     converter.refused(AUDIO, name, "o.mp3", ExitReason.ENCRYPTED)
 
 
-@pytest.mark.xfail(strict=True, reason="the encryption in a track of a WebM is not seen")
 @pytest.mark.parametrize("kind", [VIDEO, THUMB])
 def test_an_encrypted_webm(kitchen: Kitchen, converter: Converter, kind: ConversionType) -> None:
     plain = kitchen.ffmpeg(
@@ -145,9 +143,6 @@ def test_a_place_in_the_messages_of_an_mkv(kitchen: Kitchen, converter: Converte
 # Sizes and shapes that change
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a thumbnail has the first size of a film whose size changes"
-)
 def test_the_size_of_a_vp8_stream_changes(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     """A call whose bandwidth changed: 320x240 and then 640x360, a square in each."""
 

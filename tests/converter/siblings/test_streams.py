@@ -160,7 +160,6 @@ def test_sound_for_people_who_cannot_see_comes_first(
     assert lab.hertz(run.path, TONES) == 440
 
 
-@pytest.mark.xfail(strict=True, reason="a cover in a video track is taken for the film")
 def test_a_cover_that_is_stored_as_the_first_film(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
