@@ -113,3 +113,16 @@ def test_a_time_behind_a_wrap_of_the_clock(
     for time in ("3.5", "8.5"):
         run = converter.convert(THUMB, source, "out.png", time=time)
         assert second_of(lab, run.path) == int(float(time))
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_part_of_a_slide_show_is_as_long_as_wanted(
+    kitchen: Kitchen, converter: Converter, lab: Lab, ending: str
+) -> None:
+    """Four pictures of five seconds. The part ends while one of them stands."""
+    source = kitchen.ffmpeg(
+        f"slides-part.{ending}", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=1/5:d=20", *X264
+    )
+    for options, seconds in (({"duration": 8}, 8), ({"start": 2, "duration": 11}, 11)):
+        run = converter.convert(VIDEO, source, "out.mp4", **options)
+        assert lab.media(run.path).duration == pytest.approx(seconds, abs=0.2), options

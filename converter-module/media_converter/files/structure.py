@@ -19,6 +19,7 @@ _WAVE64_LOOK_BYTES: Final = 4096
 _MAX_OFFSET: Final = (1 << 63) - 1
 _MAX_BOXES: Final = 100_000
 _MIN_PLACEHOLDER: Final = 1_900_000_000
+_TAIL_BYTES: Final = 65_536
 _UNKNOWN_32: Final = 0xFFFFFFFF
 _EBML: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
@@ -79,6 +80,20 @@ def missing_bytes(read: ReadAt, size_bytes: int) -> int:
         # A recorder that was not stopped leaves a placeholder, such as 0x7FFFF000.
         return 0
     return max(0, end - size_bytes)
+
+
+def ends_early(read: ReadAt, size_bytes: int) -> bool:
+    """Whether the file lacks the mark that ends its format, or the index that an MP4 ends with."""
+    head = read(0, 12)
+    if is_mp4(head):
+        return all(kind not in (b"moov", b"moof") for kind, _, _ in boxes(read, size_bytes))
+    tail = read(max(0, size_bytes - _TAIL_BYTES), _TAIL_BYTES)
+    if head.startswith(b"\xff\xd8\xff"):
+        # An earlier mark may belong to a preview.
+        return b"\xff\xd9" not in tail[tail.rfind(b"\xff\xda") + 1 :]
+    if head.startswith(b"\x89PNG"):
+        return b"IEND" not in tail
+    return head.startswith(b"GIF8") and not tail.rstrip(b"\0").endswith(b";")
 
 
 def gif_canvas_pixels(read: ReadAt) -> int:

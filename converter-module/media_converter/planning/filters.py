@@ -111,16 +111,15 @@ def video_filter(
     return ",".join(filters)
 
 
-def hold_pictures(
-    video: VideoStream, last_seconds: float | None, *, starts_later: bool
-) -> list[str]:
+def hold_pictures(video: VideoStream, last_seconds: float | None, *, is_part: bool) -> list[str]:
     """The filters that let pictures stand for as long as they do in the input.
 
     Some filters forget how long a picture stands. The last picture of an animation would be short,
-    and a part of a slide show would end with its last change.
+    and a part of a slide show would end with its last change, or with the end of a picture that
+    stands for longer than the part.
     """
     rate = video.r_frame_rate or (_HELD_RATE, 1)
-    if starts_later and video.avg_frame_rate and _rate(video.avg_frame_rate) < _SLOW_RATE:
+    if is_part and video.avg_frame_rate and _rate(video.avg_frame_rate) < _SLOW_RATE:
         return [f"fps={_HELD_RATE}"]
     rests = last_seconds is not None and last_seconds > _MIN_HELD_SECONDS
     is_slow = _rate(rate) <= _MAX_HELD_RATE

@@ -114,12 +114,13 @@ def plan_video(
         filters = video_filter(
             video, size, _frame_rate_limit(video), background, size_varies=evidence.size_varies
         )
-        hold = hold_pictures(video, evidence.last_seconds, starts_later=position is not None)
+        is_part = position is not None or options.duration is not None
+        hold = hold_pictures(video, evidence.last_seconds, is_part=is_part)
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         argv += _encoder_options(video, size, options, limits)
     else:
         argv += ["-c:v", "copy"]
-    if position and options.duration is not None:
+    if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]
     argv += PROGRESS
     # -write_tmcd 0: no timecode track.

@@ -53,12 +53,19 @@ _MAX_CAUSE_LENGTH: Final = 200
 
 
 def explain(
-    step: str, result: ProcessResult, missing_bytes: int, known_format: bool
+    step: str,
+    result: ProcessResult,
+    missing_bytes: int,
+    known_format: bool,
+    *,
+    ends_early: bool = False,
 ) -> ConversionError:
     """The ConversionError for a failed ``step``.
 
     ``missing_bytes`` is how many bytes the structure of the input promises beyond the end of the
-    file. ``known_format`` says whether the input starts like a file of an accepted format.
+    file, ``ends_early`` that the mark of the end is missing. ``known_format`` says whether the
+    input starts like a file of an accepted format. What a tool says about the input counts only if
+    one of these confirms it.
     """
     cause_line = cause(result.stderr)
     if result.exit_code in _FFMPEG_DISK_FULL:
@@ -68,6 +75,10 @@ def explain(
             # A decoder reads any size from damaged data. Only ffmpeg's own check counts.
             is_guess = reason is ExitReason.INPUT_TOO_LARGE and step in _FFMPEG_STEPS
             if is_guess and not is_too_large(result.stderr):
+                continue
+            if reason is ExitReason.INPUT_TRUNCATED and not (missing_bytes or ends_early):
+                continue
+            if reason is ExitReason.UNSUPPORTED_FORMAT and (missing_bytes or ends_early):
                 continue
             # If the input has a known format but no loader accepts it, it is damaged.
             no_loader = reason is ExitReason.UNSUPPORTED_FORMAT and "known" in result.stderr

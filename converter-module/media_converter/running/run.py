@@ -102,7 +102,13 @@ class Run(NamedTuple):
         only_images = isinstance(self.task.options, ImageOptions)
         looks_accepted = structure.looks_like_image if only_images else structure.looks_like_media
         missing = self.missing_bytes() or holes.missing_bytes(self.holes(), self.source.size_bytes)
-        return explain(step.name, result, missing, looks_accepted(self.read))
+        return explain(
+            step.name,
+            result,
+            missing,
+            looks_accepted(self.read),
+            ends_early=structure.ends_early(self.read, self.source.size_bytes),
+        )
 
     @property
     def read(self) -> structure.ReadAt:

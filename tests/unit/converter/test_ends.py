@@ -63,13 +63,16 @@ def test_errors_of_a_file_system(number: int, reason: ExitReason) -> None:
     [
         (228, "", 0, True, ExitReason.DISK_FULL),
         (1, "av_interleaved_write_frame(): No space left on device", 0, True, ExitReason.DISK_FULL),
-        (1, "moov atom not found", 0, True, ExitReason.INPUT_TRUNCATED),
+        (1, "moov atom not found", 0, True, ExitReason.INPUT_DAMAGED),
+        (1, "moov atom not found", 10, True, ExitReason.INPUT_TRUNCATED),
+        (1, "tiff2vips: unsupported compression", 0, True, ExitReason.UNSUPPORTED_FORMAT),
+        (1, "tiff2vips: unsupported compression", 10, True, ExitReason.INPUT_TRUNCATED),
         (1, "Invalid data found", 5000, True, ExitReason.INPUT_TRUNCATED),
         (1, "Invalid data found", 0, True, ExitReason.INPUT_DAMAGED),
         (1, "Invalid data found", 0, False, ExitReason.UNSUPPORTED_FORMAT),
         (1, "'x' is not a known file format", 0, False, ExitReason.UNSUPPORTED_FORMAT),
         (1, "'x' is not a known file format", 0, True, ExitReason.INPUT_DAMAGED),
-        (1, "VipsJpeg: premature end of JPEG image", 0, True, ExitReason.INPUT_TRUNCATED),
+        (1, "VipsJpeg: premature end of JPEG image", 0, True, ExitReason.INPUT_DAMAGED),
         (-11, "", 0, True, ExitReason.INPUT_DAMAGED),
     ],
 )  # fmt: skip
@@ -78,6 +81,12 @@ def test_why_a_tool_failed(
 ) -> None:
     found = explain("encode", ProcessResult(code, b"", stderr), missing, known_format)
     assert found.reason is reason
+
+
+def test_a_missing_end_confirms_what_a_tool_says() -> None:
+    result = ProcessResult(1, b"", "VipsJpeg: premature end of JPEG image")
+    found = explain("image", result, 0, True, ends_early=True)
+    assert found.reason is ExitReason.INPUT_TRUNCATED
     assert found.message
     assert "\n" not in found.message
 

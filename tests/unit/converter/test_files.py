@@ -290,6 +290,20 @@ def test_missing_bytes_are_counted_by_the_structure() -> None:
     assert missing(b"") == 0
 
 
+@pytest.mark.parametrize(
+    ("whole", "cut"),
+    [
+        (b"\xff\xd8\xff\xe1\xff\xd9\xff\xda..\xff\xd9", 2),
+        (b"\x89PNG....IEND....", 8),
+        (b"GIF89a....;", 1),
+        (box(b"ftyp", b"isom") + box(b"mdat", bytes(20)) + box(b"moov", b""), 8),
+    ],
+)
+def test_a_file_without_the_mark_of_its_end(whole: bytes, cut: int) -> None:
+    for data, wanted in ((whole, False), (whole + bytes(9), False), (whole[:-cut], True)):
+        assert structure.ends_early(reading(data), len(data)) == wanted
+
+
 def test_faststart() -> None:
     first = box(b"ftyp", b"isom") + box(b"moov", b"") + box(b"mdat", b"x")
     last = box(b"ftyp", b"isom") + box(b"mdat", b"x") + box(b"moov", b"")
