@@ -37,8 +37,9 @@ cluster: tools ## create or repair the demo's kind cluster
 	@hack/docker
 	@hack/cluster up $(CLUSTER) $(VOLUME)
 
-images: tools ## build the images; load them into the demo's cluster if it exists
+images: tools ## refresh the base image, build the images, load them into the demo's cluster
 	@hack/docker
+	@hack/base-image --refresh
 	@hack/images $$(.tools/bin/kind get clusters 2>/dev/null | grep -x $(CLUSTER) || true)
 
 deploy: cluster images ## install the CRD, the operator and the HTTP API into the demo's cluster
@@ -72,7 +73,7 @@ e2e: tools ## test everything on a kind cluster (mynetwork-test, removed afterwa
 bench-engine: tools ## compare the converter with plain commands; write docs/performance.md (long)
 	@hack/docker
 	@hack/images
-	@PYTHONPATH=operator:converter-module:. $(VENV)/python hack/bench_engine.py
+	@PYTHONPATH=operator:converter-module:. $(VENV)/python benchmarks/bench_engine.py
 
 fuzz-converter: tools ## convert 5000 mutated files with the converter's image (long)
 	@hack/docker

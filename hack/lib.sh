@@ -15,7 +15,7 @@ mkdir -p "$TOOLS/bin" "$TOOLS/kube" "$LOGS" "$CACHE"
 
 BASE_IMAGE=debian:trixie-slim
 # shellcheck disable=SC2034 # used by the scripts that source this file
-KUBERNETES_VERSION=v1.37.2
+KUBERNETES_VERSION=v1.37.2 ETCD_VERSION=3.7.0-0
 
 step() { printf '[%4ds] %s\n' "$(($(date +%s) - HACK_STARTED))" "$*" >&2; }
 

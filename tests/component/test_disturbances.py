@@ -154,7 +154,7 @@ async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
     check_all(api, limit=1)
 
 
-@pytest.mark.fake_only("the clock of a real API server cannot be set")
+@pytest.mark.fake_only("a real Job controller refuses no pods here")
 async def test_a_conversion_whose_pod_is_refused_releases_its_slot_at_once(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """Compares the converter with the plain commands it replaces, on real recordings and photographs.
 
-    python hack/bench_engine.py [--repeats 3] [--only NAME]
+    python benchmarks/bench_engine.py [--repeats 3] [--only NAME]
 
 All commands run in one container with 1 CPU and 1 GiB. It holds the files of the shipped image, and
 Debian's ffmpeg and ImageMagick for the plain commands. Runs are interleaved; the result is the
