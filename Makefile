@@ -14,7 +14,7 @@ PYTEST := $(VENV)/python -m pytest
 # A conversion uses one CPU; a machine has two or more.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test down tools cluster images deploy crds lint unit component judge converter e2e bench-engine fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images deploy crds lint unit component judge converter e2e bench-engine fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: ## create a kind cluster, install the operator, convert four sample files
 	@hack/demo $(CLUSTER) $(VOLUME)
 
 test: tools lint unit component judge converter e2e ## run every test except the long ones (faults, chaos)
+
+env: ## print the PATH and KUBECONFIG of the demo: eval "$$(make env)"
+	@hack/env $(CLUSTER)
 
 down: ## remove clusters, volumes with their files, images, kubeconfigs; keep the caches
 	@hack/down
