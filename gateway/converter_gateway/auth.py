@@ -34,7 +34,7 @@ class Authenticator:
             settings.gateway_invalid_tokens_per_second,
             settings.gateway_invalid_tokens_burst,
         )
-        self._tokens = TokenReviews(self._review, limits)
+        self._tokens = TokenReviews(self._review, limits, settings.gateway_audience)
         self._allowed: TTLCache[tuple[Caller, str, str], bool] = TTLCache(
             CACHE_MAX_ENTRIES, CACHE_SECONDS
         )
@@ -50,7 +50,11 @@ class Authenticator:
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
-            raise ApiError(401, "a bearer token is required")
+            raise ApiError(
+                401,
+                "a bearer token is required: send the header Authorization: Bearer TOKEN, with a "
+                f"service account token for the audience {self._settings.gateway_audience}",
+            )
         try:
             return await self._tokens.owner(token, address)
         except Rejected as error:
@@ -72,7 +76,12 @@ class Authenticator:
         except Rejected as error:
             raise _cannot_check(error) from error
         if not allowed:
-            raise ApiError(403, f"you may not {verb} conversionjobs in namespace {namespace}")
+            raise ApiError(
+                403,
+                f"you may not {verb} conversionjobs in namespace {namespace}: bind a role that "
+                "allows it to your account there, such as the ClusterRole in "
+                "deploy/base/user-roles.yaml",
+            )
 
     async def _review(self, token: str) -> Caller | None:
         return await self._cluster.review_token(token, self._settings.gateway_audience)
@@ -96,9 +105,13 @@ def _cannot_check(error: Rejected) -> Exception:
 def _namespace(caller: Caller, requested: str) -> str:
     if requested:
         if not _NAMESPACE.fullmatch(requested):
-            raise ApiError(400, "X-Namespace: not a valid namespace name")
+            raise ApiError(
+                400, "X-Namespace: must be the name of a namespace: a-z, 0-9 and -, up to 63"
+            )
         return requested
     account = _SERVICE_ACCOUNT.fullmatch(caller.username)
     if account is None:
-        raise ApiError(400, "X-Namespace: required unless the caller is a service account")
+        raise ApiError(
+            400, "X-Namespace: required unless the caller is a service account; name the namespace"
+        )
     return account[1]

@@ -13,10 +13,12 @@ from conversion_operator.api.status import Phase
 from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.content import ContentService
 from converter_gateway.errors import ApiError
+from converter_gateway.openapi import content_body
 from converter_gateway.paths import PathMapping
 from converter_gateway.pipeline import Content, Source
-from converter_gateway.requests import read_object, read_path
-from converter_gateway.responses import Error, JobStatus, errors, examples
+from converter_gateway.request_schemas import ID_MAX_LENGTH, TYPE_MAX_LENGTH
+from converter_gateway.requests import PATH_MUST_BE, read_object, read_path
+from converter_gateway.responses import STARTING_FORBIDDEN, JobStatus, errors, examples, one_error
 from converter_gateway.routes import RouteContext
 from converter_gateway.rules import LiveRules
 from converter_gateway.translate import ResponseBody
@@ -36,8 +38,8 @@ class _TextConvertor(Convertor[str]):
 
 register_url_convertor("text", _TextConvertor())
 
-_ID_MAX_LENGTH: Final = 256
-_TYPE_MAX_LENGTH: Final = 255
+_EXACT: Final = 2**53
+"""A larger float may not be the number that the caller has sent."""
 _REQUIRED: Final = ("content_id", "content_type", "file_path")
 _PATH: Final[TypeAdapter[str]] = TypeAdapter(spec.Path)
 _PHASES: Final = {"failed": Phase.FAILED, "cancelled": Phase.CANCELLED}
@@ -74,18 +76,6 @@ _THUMBNAIL: Final[dict[str, JsonValue]] = {
     "output_file": f"{_FILE}_thumb.jpg",
     "phase": "Queued",
 }
-
-
-class ContentRequest(BaseModel):
-    """The body of POST /api/v1/content."""
-
-    model_config = examples(
-        {"content_id": "4711", "content_type": "video/quicktime", "file_path": f"{_FILE}.mov"}
-    )
-
-    content_id: str | int = Field(description="1 to 256 printable characters, or a number.")
-    content_type: str = Field(description="A MIME type, or its first part: video, audio or image.")
-    file_path: str = Field(description="The uploaded file, as the caller names it.")
 
 
 class ContentStatus(BaseModel):
@@ -130,13 +120,15 @@ class ContentStatus(BaseModel):
     error: str | None = Field(None, description="Present if not_found.")
 
 
-_SUBMIT_ERRORS: Final = errors(413) | {
-    409: {
-        "model": Error,
-        "description": "All possible outputs belong to other content, or somebody else has created "
-        "a ConversionJob with the name that the API needs. The message contains the name.",
-    }
-}
+_SUBMIT_ERRORS: Final = (
+    errors(413)
+    | one_error(
+        409,
+        "All possible outputs belong to other content, or somebody else has created a "
+        "ConversionJob with the name that the API needs. The message contains the name.",
+    )
+    | one_error(403, STARTING_FORBIDDEN)
+)
 
 
 def content_router(context: RouteContext) -> APIRouter:
@@ -145,12 +137,10 @@ def content_router(context: RouteContext) -> APIRouter:
     router = APIRouter(prefix="/api/v1/content", tags=["content"], responses=success)
     rules = LiveRules(context.settings.gateway_content_rules)
     service = ContentService(context.service, rules.current)
-    schema = ContentRequest.model_json_schema()
-    body = {"required": True, "content": {"application/json": {"schema": schema}}}
 
     @router.post(
         "",
-        openapi_extra={"requestBody": body},
+        openapi_extra={"requestBody": content_body()},
         responses=_SUBMIT_ERRORS,
         response_model=None,
     )
@@ -185,15 +175,15 @@ def parse_content(raw: bytes, mappings: tuple[PathMapping, ...]) -> Content:
     file_path, content_type = data["file_path"], data["content_type"]
     if not isinstance(content_type, str):
         raise ApiError(400, "content_type: must be a string")
-    if len(content_type) > _TYPE_MAX_LENGTH or not content_type.isprintable():
-        raise ApiError(400, f"content_type: must be up to {_TYPE_MAX_LENGTH} printable characters")
+    if len(content_type) > TYPE_MAX_LENGTH or not content_type.isprintable():
+        raise ApiError(400, f"content_type: must be up to {TYPE_MAX_LENGTH} printable characters")
     path = read_path("file_path", file_path, mappings)
     try:
         # normal_path may add a leading slash, so check the length again.
         path = _PATH.validate_python(spec.normal_path(_PATH.validate_python(path)))
     except ValidationError as error:
         first = error.errors()[0]
-        why = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"]
+        why = first["ctx"]["error"] if first["type"] == "value_error" else PATH_MUST_BE
         raise ApiError(400, f"file_path: {why}") from None
     return Content(Source(_content_id(data["content_id"]), path), content_type, file_path)
 
@@ -205,10 +195,17 @@ def _retry_phases(retry: list[str]) -> list[Phase]:
 
 
 def _content_id(value: object) -> str:
+    # JSON has one kind of numbers. The parser reads one that is larger than 64 bits as a float.
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        value = int(value)
+    if isinstance(value, float):
+        raise ApiError(
+            400, "content_id: must be a whole number of 64 bits. Send a larger one as a string"
+        )
     # True is an int in Python. Clients remove . and .. from URLs.
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ApiError(400, "content_id: must be a string or a whole number")
     text = str(value)
-    if not 0 < len(text) <= _ID_MAX_LENGTH or not text.isprintable() or text in (".", ".."):
-        raise ApiError(400, f"content_id: must be 1 to {_ID_MAX_LENGTH} printable characters")
+    if not 0 < len(text) <= ID_MAX_LENGTH or not text.isprintable() or text in (".", ".."):
+        raise ApiError(400, f"content_id: must be 1 to {ID_MAX_LENGTH} printable characters")
     return text

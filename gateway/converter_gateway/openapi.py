@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 
 from converter_gateway.events import EventType
 from converter_gateway.limits import HEALTH_PATHS
-from converter_gateway.requests import ConvertRequest
+from converter_gateway.request_schemas import content_schema, convert_schemas
 from converter_gateway.responses import Stats
 
 _REFS: Final = "#/components/schemas/{model}"
@@ -71,6 +71,12 @@ EVENT: Final[dict[str, Any]] = {
         },
     },
 }
+EVENT_STREAM: Final[dict[str, Any]] = {
+    # Generators of clients take this for the type of the whole body.
+    "schema": {"type": "string", "description": "Server-sent events; see x-item-schema."},
+    # OpenAPI 3.2 has itemSchema for it. Before, there is no keyword for the items of a stream.
+    "x-item-schema": EVENT,
+}
 
 _IN: Final = "/opt/my-network/storage"
 _OUT: Final = "/opt/my-network/shared/output"
@@ -102,10 +108,23 @@ CONVERT_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+CONTENT_EXAMPLE: Final = {
+    "content_id": "4711",
+    "content_type": "video/quicktime",
+    "file_path": f"{_IN}/4711/my.holiday.mov",
+}
+
+
 def convert_body() -> dict[str, Any]:
     """The requestBody of POST convert. FastAPI has none: the route itself reads the body."""
     examples = {name: {"value": value} for name, value in CONVERT_EXAMPLES.items()}
     content = {"schema": {"$ref": _REFS.format(model="ConvertRequest")}, "examples": examples}
+    return {"required": True, "content": {"application/json": content}}
+
+
+def content_body() -> dict[str, Any]:
+    """The requestBody of POST content."""
+    content = {"schema": {"$ref": _REFS.format(model="ContentRequest")}}
     return {"required": True, "content": {"application/json": content}}
 
 
@@ -136,8 +155,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     )
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    schema = ConvertRequest.model_json_schema(ref_template=_REFS)
-    schemas |= schema.pop("$defs", {}) | {"ConvertRequest": schema}
+    schemas |= convert_schemas(_REFS) | {"ContentRequest": content_schema(CONTENT_EXAMPLE)}
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"bearer": []}]
     for path, operations in document["paths"].items():

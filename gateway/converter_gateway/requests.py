@@ -8,42 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
-from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
+from conversion_operator.api.spec import ConversionJobSpec
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import PathMapping, PathRejected, to_volume
-from converter_gateway.responses import examples
 from media_converter.contract import ConversionType
 from media_converter.options import FORMATS, extensions_of, options_of, types_of
 
 _REQUIRED: Final = ("input_file", "output_file", "conversion_type")
-
-
-class ConvertRequest(BaseModel):
-    """The body of POST /api/v1/converter/convert."""
-
-    model_config = examples(
-        {
-            "input_file": "/opt/my-network/storage/videos/holiday.mov",
-            "output_file": "/opt/my-network/shared/output/holiday.mp4",
-            "conversion_type": "video_to_mp4",
-            "options": {"quality": "medium", "resolution": "720p"},
-        }
-    )
-
-    input_file: str = Field(description="The file to convert, as the caller names it.")
-    output_file: str = Field(description="The file to write, as the caller names it.")
-    conversion_type: ConversionType = Field(description="The kind of conversion.")
-    options: ConversionOptions | None = Field(None, description="Options of this type.")
-    overwrite: bool | None = Field(
-        None, description="False: fail if output_file exists already. Default: true."
-    )
-    callback_url: str | None = Field(
-        None,
-        description="URL to call when the conversion ends. 400 if the operator's settings do not "
-        "allow its host in the namespace.",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +120,11 @@ _FIELD_NAMES: Final = {
     "conversionType": "conversion_type",
     "notify.url": "callback_url",
 }
-_PATH: Final = "must be a path of up to 1024 characters without empty folders"
+PATH_MUST_BE: Final = "must be the path of a file, up to 1024 characters, without empty folders"
 # What people read. The CRD has the exact patterns.
 _REQUIREMENTS: Final = {
-    "input_file": _PATH,
-    "output_file": _PATH,
+    "input_file": PATH_MUST_BE,
+    "output_file": PATH_MUST_BE,
     "conversion_type": f"must be {', '.join(ConversionType)}",
     "callback_url": "must be up to 1024 printable ASCII characters without spaces",
     "options": "must be an object",

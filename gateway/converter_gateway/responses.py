@@ -187,23 +187,30 @@ _RETRY_AFTER: Final = {
 _ERRORS: Final[dict[int, str]] = {
     400: "A field, path, parameter or header is missing or wrong. Nothing was changed.",
     401: "The bearer token is missing or not valid for this API.",
-    403: "The caller may not do this in the namespace, nobody serves the namespace, or a quota is "
-    "used up.",
-    404: "The conversion is unknown, or it has ended and cannot be cancelled.",
-    409: "The Idempotency-Key was used for another request.",
+    403: "The caller may not do this in the namespace.",
     413: "The body is too large.",
     429: "Too many requests or streams from one address.",
     503: "The Kubernetes API is not available, or too many requests are in progress. Try again.",
 }
+STARTING_FORBIDDEN: Final = (
+    "The caller may not do this in the namespace, nobody serves the namespace, or a quota is used "
+    "up."
+)
+
+
+def one_error(code: int, description: str) -> dict[int | str, dict[str, Any]]:
+    """The error response of a route for one HTTP status code, and when it is sent."""
+    response: dict[str, Any] = {"model": Error, "description": description}
+    if code in (429, 503):
+        response["headers"] = _RETRY_AFTER
+    return {code: response}
 
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The error responses of a route, by HTTP status code."""
+    """Error responses that mean the same for every route, by HTTP status code."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
-        responses[code] = {"model": Error, "description": _ERRORS[code]}
-        if code in (429, 503):
-            responses[code]["headers"] = _RETRY_AFTER
+        responses |= one_error(code, _ERRORS[code])
     return responses
 
 

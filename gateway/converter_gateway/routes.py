@@ -11,10 +11,11 @@ from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import FeedPool
-from converter_gateway.openapi import EVENT, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
+from converter_gateway.openapi import EVENT_STREAM, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
 from converter_gateway.requests import parse_convert
 from converter_gateway.responses import (
     EVENT_EXAMPLE,
+    STARTING_FORBIDDEN,
     ActiveJobs,
     JobCancelled,
     JobNotFound,
@@ -22,6 +23,7 @@ from converter_gateway.responses import (
     JobStatus,
     Stats,
     errors,
+    one_error,
 )
 from converter_gateway.service import Service
 from converter_gateway.settings import GatewaySettings
@@ -89,7 +91,15 @@ def converter_router(context: RouteContext) -> APIRouter:
         "/convert",
         summary="Start a conversion",
         openapi_extra=extra,
-        responses={200: {"model": JobStarted}, **errors(409, 413)},
+        responses={
+            200: {"model": JobStarted},
+            **errors(413),
+            **one_error(403, STARTING_FORBIDDEN),
+            **one_error(
+                409,
+                "The Idempotency-Key was used for another request.",
+            ),
+        },
     )
     async def convert(request: Request) -> ResponseBody:
         """It is safe to repeat the call with an Idempotency-Key: it starts only one conversion."""
@@ -113,7 +123,11 @@ def converter_router(context: RouteContext) -> APIRouter:
     @router.post(
         "/cancel/{job_id}",
         summary="Cancel a conversion",
-        responses={200: {"model": JobCancelled}, **errors(404, 409)},
+        responses={
+            200: {"model": JobCancelled},
+            **one_error(404, "The conversion is unknown, or it has ended and cannot be cancelled."),
+            **one_error(409, "The conversion changed at the same moment. Send the request again."),
+        },
     )
     async def cancel(request: Request, job_id: JobId) -> ResponseBody:
         """Responds 404 if the conversion is unknown or has ended."""
@@ -147,7 +161,7 @@ def _add_events(router: APIRouter, context: RouteContext) -> None:
         settings.gateway_stall_seconds,
         settings.gateway_stream_seconds,
     )
-    content = {"text/event-stream": {"schema": EVENT, "example": EVENT_EXAMPLE}}
+    content = {"text/event-stream": EVENT_STREAM | {"example": EVENT_EXAMPLE}}
 
     @router.get(
         "/events",
@@ -155,7 +169,10 @@ def _add_events(router: APIRouter, context: RouteContext) -> None:
         response_class=EventStream,
         status_code=200,
         openapi_extra={"parameters": [LAST_EVENT_ID]},
-        responses={200: {"content": content}, **errors(404)},
+        responses={
+            200: {"content": content},
+            **one_error(404, "The conversion of job_id is unknown."),
+        },
     )
     async def events(request: Request, job_id: OneJob = None) -> EventStream:
         """Sends started, progress, completed, failed and cancelled. The data is as in status.

@@ -46,8 +46,9 @@ class TokenReviews:
     who have the same address. ``review`` sends a TokenReview.
     """
 
-    def __init__(self, review: Review, limits: TokenLimits) -> None:
-        self._review, self._limits = review, limits
+    def __init__(self, review: Review, limits: TokenLimits, audience: str = "") -> None:
+        """``audience`` is what tokens must be made for. Only messages contain it."""
+        self._review, self._limits, self._audience = review, limits, audience
         self._callers: TTLCache[str, Caller] = TTLCache(CACHE_MAX_ENTRIES, CACHE_SECONDS)
         self._invalid: TTLCache[str, bool] = TTLCache(_INVALID_MAX_ENTRIES, _INVALID_SECONDS)
         self._trusted: TTLCache[str, bool] = TTLCache(_TRUSTED_MAX_ENTRIES, _TRUSTED_SECONDS)
@@ -68,7 +69,11 @@ class TokenReviews:
         if key not in self._invalid:
             caller = await self._reviewed(key, token, address)
         if caller is None:
-            raise ApiError(401, "the token is not valid for this API")
+            raise ApiError(
+                401,
+                "the token is not valid for this API: it has expired, or it does not have the "
+                f"audience {self._audience}",
+            )
         return caller
 
     async def _reviewed(self, key: str, token: str, address: str) -> Caller | None:

@@ -31,6 +31,8 @@ PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 URL_PATTERN: Final = r"^[!-\[\]-~]+$"
 """Printable ASCII without the space and the backslash: URL parsers disagree about these two."""
+CALLBACK_URL_PATTERN: Final = r"^https?://[!-\"$-.0->A-\[\]-~]+([/?#][!-\[\]-~]*)?$"
+"""All rules about a callback URL in one: it has a host, and no user name and password."""
 
 MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10

@@ -72,6 +72,20 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     the start timeout is deleted too: it would hold its slot for ever. So is an orphan whose sidecar
     does not end.
     """
+    deadlines = _deadlines_of_orphans(children, timedelta(seconds=policy.start_timeout))
+    overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
+    deletions: tuple[Action, ...] = tuple(
+        DeleteJob(job, foreground=job.live)
+        for job in children.jobs
+        if (not job.live or job.uid in overdue) and not job.deleted and not job.deleting
+    )
+    pods = delete_pods(p for p in children.orphan_pods if not p.live or p.uid in overdue)
+    delays = [deadline - now for uid, deadline in deadlines.items() if uid not in overdue]
+    return Plan((*deletions, *pods), requeue_after=min(delays, default=None))
+
+
+def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[str, datetime]:
+    """When each live orphan is deleted, by uid. An orphan that converts has no deadline."""
     pods_by_job = {
         pod.job_name: pod
         for pod in children.pods
@@ -83,18 +97,10 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     for child in live:
         started = pods_by_job.get(child.name if isinstance(child, Job) else child.job_name)
         if started is None:
-            deadlines[child.uid] = child.created + timedelta(seconds=policy.start_timeout)
+            deadlines[child.uid] = child.created + start_timeout
         elif end := started.converter_end:
             deadlines[child.uid] = end + SIDECAR_GRACE
-    overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
-    deletions: tuple[Action, ...] = tuple(
-        DeleteJob(job, foreground=job.live)
-        for job in children.jobs
-        if (not job.live or job.uid in overdue) and not job.deleted and not job.deleting
-    )
-    pods = delete_pods(p for p in children.orphan_pods if not p.live or p.uid in overdue)
-    delays = [deadline - now for uid, deadline in deadlines.items() if uid not in overdue]
-    return Plan((*deletions, *pods), requeue_after=min(delays, default=None))
+    return deadlines
 
 
 def callback_url(conversion: Conversion, default: str) -> str:

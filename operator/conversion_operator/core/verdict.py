@@ -176,7 +176,8 @@ def _explain_end(
         return (
             Outcome.OUT_OF_MEMORY,
             ExitReason.OUT_OF_MEMORY,
-            "the converter ran out of memory and was killed (OOMKilled)",
+            "the converter ran out of memory and was killed (OOMKilled): raise "
+            "spec.resources.limits.memory in a new ConversionJob",
         )
     if end.exit_code == 0:
         if report and report.final and report.reason is ExitReason.COMPLETED:
@@ -184,7 +185,8 @@ def _explain_end(
         return (
             Outcome.FAILURE,
             Reason.REPORT_MISSING,
-            "the container exited with code 0 but wrote no final report",
+            "the container exited with code 0 but wrote no final report: check that "
+            "CONVERTER_IMAGE is the converter of this release",
         )
     if pod.disruption in _REASON_BY_DISRUPTION:
         return Outcome.DISRUPTION, _REASON_BY_DISRUPTION[pod.disruption], pod.disruption_message
@@ -192,7 +194,8 @@ def _explain_end(
         return (
             Outcome.NOT_RETRYABLE,
             ExitReason.DEADLINE_EXCEEDED,
-            "the pod ran longer than its activeDeadlineSeconds",
+            "the pod ran longer than its activeDeadlineSeconds: raise spec.timeoutSeconds in a new "
+            "ConversionJob",
         )
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
         return Outcome.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
@@ -208,7 +211,8 @@ def _explain_end(
     return (
         Outcome.FAILURE,
         Reason.CONTAINER_KILLED,
-        f"the container exited with code {end.exit_code}{signal}",
+        f"the container exited with code {end.exit_code}{signal}: read the end of its log in "
+        "status.logs",
     )
 
 

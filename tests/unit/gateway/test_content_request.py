@@ -9,11 +9,11 @@ import pytest
 
 from converter_gateway import naming
 from converter_gateway.content_routes import (
-    ContentRequest,
     ContentStatus,
     parse_content,
 )
 from converter_gateway.errors import ApiError
+from converter_gateway.openapi import CONTENT_EXAMPLE
 from converter_gateway.paths import parse_mappings
 from converter_gateway.pipeline import Source, overall_status, plan
 from converter_gateway.rules import BUILT_IN_FILE, parse_rules
@@ -58,14 +58,15 @@ def test_a_number_is_an_id(number: int) -> None:
         ({"content_id": "x" * 257}, "content_id: "),
         ({"content_id": "a\nb"}, "content_id: "),
         ({"content_id": ".."}, "content_id: "),
+        ({"content_id": 1.5}, "content_id: must be a whole number"),
         ({"content_type": 3}, "content_type: "),
         ({"content_type": "video/" + "x" * 250}, "content_type: "),
         ({"content_type": "video\0"}, "content_type: "),
         ({"file_path": 3}, "file_path: "),
         ({"file_path": "/etc/passwd"}, "file_path: must be relative or below"),
         ({"file_path": "../a"}, "file_path: must not contain"),
-        ({"file_path": "a//b"}, "file_path: "),
-        ({"file_path": "a/"}, "file_path: "),
+        ({"file_path": "a//b"}, "file_path: must be the path of a file, up to 1024 characters"),
+        ({"file_path": "a/"}, "file_path: must be the path of a file, up to 1024 characters"),
         ({"file_path": "a\0"}, "file_path: "),
         ({"file_path": "a" * 1025}, "file_path: "),
         ({"file_path": "a" * 1024}, "file_path: "),
@@ -79,8 +80,20 @@ def test_bad_bodies_name_the_field(change: dict[str, Any], message: str) -> None
     assert caught.value.message.startswith(message)
 
 
+def test_a_number_beyond_64_bits_is_refused_in_words() -> None:
+    raw = orjson.dumps(GOOD).replace(b'"7"', b"%d" % 2**64)
+    with pytest.raises(ApiError, match=r"whole number of 64 bits\. Send a larger one as a string"):
+        parse_content(raw, MAPPINGS)
+
+
+@pytest.mark.parametrize("number", [b"%d" % (2**64 - 1), b"%d" % -(2**63), b"4711.0", b"4.711e3"])
+def test_every_number_of_64_bits_is_an_id(number: bytes) -> None:
+    content = parse_content(orjson.dumps(GOOD).replace(b'"7"', number), MAPPINGS)
+    assert content.source.content_id == (number.decode() if b"." not in number else "4711")
+
+
 def test_the_examples_are_right() -> None:
-    (request,) = ContentRequest.model_json_schema()["examples"]
+    request = CONTENT_EXAMPLE
     asked = parse_content(orjson.dumps(request), MAPPINGS)
     first, *others = ContentStatus.model_json_schema()["examples"]
     for example in (first, *others):

@@ -306,3 +306,21 @@ def test_a_terminating_pod_has_its_grace_period() -> None:
     dying = running(deletion_timestamp=at(100))
     assert isinstance(verdict_on(job(), dying, now=150), Active)
     assert isinstance(verdict_on(job(), dying, now=161), Unreachable)
+
+
+@pytest.mark.parametrize(
+    ("end", "what_to_do"),
+    [
+        (ended(137, "OOMKilled"), "raise spec.resources.limits.memory"),
+        (ended(0, "Completed"), "check that CONVERTER_IMAGE is the converter of this release"),
+        (
+            replace(ended(137, "Error"), reason="DeadlineExceeded"),
+            "raise spec.timeoutSeconds",
+        ),
+        (ended(139, "Error"), "read the end of its log in status.logs"),
+    ],
+)
+def test_the_operators_own_messages_say_what_to_do(end: Pod, what_to_do: str) -> None:
+    verdict = verdict_on(job(), end)
+    assert isinstance(verdict, Ended)
+    assert what_to_do in verdict.message

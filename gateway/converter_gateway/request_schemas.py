@@ -1,0 +1,216 @@
+"""JSON schemas of the request bodies, for the OpenAPI document: as strict as the API.
+
+They are generated from the table of the options. What JSON Schema cannot say, such as that the
+output must not be the input, is in the descriptions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from conversion_operator.api.spec import CALLBACK_URL_PATTERN
+from media_converter.contract import ConversionType
+from media_converter.options import (
+    FORBIDDEN_CHARACTERS,
+    FORMATS,
+    MAX_LENGTH,
+    Choices,
+    Option,
+    Percent,
+    Size,
+    Time,
+    Words,
+    extensions_of,
+    options_of,
+)
+
+Schema = dict[str, Any]
+
+PATH_MAX_LENGTH: Final = 1024
+ID_MAX_LENGTH: Final = 256
+TYPE_MAX_LENGTH: Final = 255
+
+# ECMA regular expressions have no escapes for characters beyond U+FFFF.
+_FORBIDDEN: Final = "".join(
+    f"\\u{first:04x}-\\u{last:04x}" for first, last in FORBIDDEN_CHARACTERS if last <= 0xFFFF
+)
+_PART: Final = f"[^/{_FORBIDDEN}]"
+_PRINTABLE: Final = f"^[^{_FORBIDDEN}]+$"
+
+_NULL: Final[Schema] = {"type": "null"}
+
+
+def _path(description: str, extensions: tuple[str, ...] = ()) -> Schema:
+    pattern = f"^/?({_PART}+/)*{_PART}+$"
+    if extensions:
+        either_case = ("".join(_either_case(char) for char in name) for name in extensions)
+        pattern = f"^/?({_PART}+/)*{_PART}*[.]({'|'.join(either_case)})$"
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": PATH_MAX_LENGTH,
+        "pattern": pattern,
+        "description": description,
+    }
+
+
+def _either_case(char: str) -> str:
+    return f"[{char}{char.upper()}]" if char.isalpha() else char
+
+
+def _value(option: Option) -> list[Schema]:
+    """The schemas of the values of an option. One of them must fit."""
+    match option.kind:
+        case Words(words):
+            return [{"type": "string", "enum": list(words)}]
+        case Choices(numbers, unit):
+            texts = [f"{number}{suffix}" for suffix in (unit, "") for number in numbers]
+            return [{"type": "string", "enum": texts}, {"type": "integer", "enum": list(numbers)}]
+        case Percent(pattern, (low, high)):
+            return [
+                {"type": "integer", "minimum": low, "maximum": high},
+                {"type": "string", "pattern": pattern},
+            ]
+        case Size(max_side):
+            side = _from_1_to(max_side)
+            return [{"type": "string", "pattern": f"^{side}x{side}$"}]
+        case Time(most, allows_zero):
+            least = 0 if allows_zero else 0.000001
+            text: Schema = {"type": "string", "maxLength": MAX_LENGTH, "pattern": _time(most)}
+            if not allows_zero:
+                text["not"] = {"pattern": "^[0:.]*$"}
+            return [{"type": "number", "minimum": least, "maximum": most}, text]
+
+
+def _from_1_to(most: int) -> str:
+    """A pattern of the integers from 1 to ``most``, without leading zeros."""
+    digits = str(most)
+    return f"([1-9][0-9]{{0,{len(digits) - 2}}}|{_below(digits, first=1)}|{digits})"
+
+
+def _below(digits: str, first: int = 0) -> str:
+    """A pattern of the numbers with as many digits, and less than ``digits``.
+
+    ``first`` is the least first digit.
+    """
+    return "|".join(
+        f"{digits[:place]}[{least}-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}"
+        for place, digit in enumerate(digits)
+        if int(digit) > (least := 0 if place else first)
+    )
+
+
+def _time(most: int) -> str:
+    """A pattern of the times from 0 to ``most`` seconds, which are whole hours."""
+    hours, rest = divmod(most, 3600)
+    assert rest == 0  # noqa: S101  a constant
+    seconds, decimals, zeros = "[0-5]?[0-9]", "([.][0-9]{1,6})?", "([.]0{1,6})?"
+    less, hour = (
+        f"([0-9]{{1,{len(str(number)) - 1}}}|{_below(str(number))})" for number in (most, hours)
+    )
+    return (
+        f"^({less}{decimals}|{most}{zeros}|{hour}:{seconds}:{seconds}{decimals}"
+        f"|{hours}:0?0:0?0{zeros})$"
+    )
+
+
+def _conversion(kind: ConversionType) -> Schema:
+    """The body of convert for one conversion type."""
+    options = {
+        name: {
+            "anyOf": [*_value(option), _NULL],
+            "description": f"Must be {option.kind.must_be}.",
+        }
+        for name, option in options_of(kind).items()
+    }
+    properties: Schema = {
+        "input_file": _path("The file to convert, as the caller names it."),
+        "output_file": _path(
+            f"The file to write, as the caller names it, with the extension {extensions_of(kind)}. "
+            "Not the input_file.",
+            tuple(FORMATS[kind]),
+        ),
+        "conversion_type": {"type": "string", "const": str(kind)},
+        "options": {
+            "description": "Options of this type. An empty list is the same as an empty object.",
+            "anyOf": [
+                {"type": "object", "additionalProperties": False, "properties": options},
+                {"type": "array", "maxItems": 0, "items": {"type": "string"}},
+                _NULL,
+            ],
+        },
+        "overwrite": {
+            "type": ["boolean", "null"],
+            "description": "False: fail if output_file exists already. Default: true.",
+        },
+        "callback_url": {
+            "anyOf": [
+                {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                    "pattern": CALLBACK_URL_PATTERN,
+                },
+                _NULL,
+            ],
+            "description": "URL to call when the conversion ends. 400 if the operator's settings "
+            "do not allow its host in the namespace.",
+        },
+    }
+    return {
+        "type": "object",
+        "title": _title(kind),
+        "additionalProperties": False,
+        "required": ["input_file", "output_file", "conversion_type"],
+        "properties": properties,
+    }
+
+
+def _title(kind: ConversionType) -> str:
+    return "".join(word.capitalize() for word in kind.split("_")) + "Request"
+
+
+def convert_schemas(reference: str) -> dict[str, Schema]:
+    """The schemas of convert, by name. ``reference`` has a place for the name of a schema."""
+    references = {str(kind): reference.format(model=_title(kind)) for kind in ConversionType}
+    whole: Schema = {
+        "description": "The body of POST /api/v1/converter/convert.",
+        "oneOf": [{"$ref": target} for target in references.values()],
+        "discriminator": {"propertyName": "conversion_type", "mapping": references},
+    }
+    return {"ConvertRequest": whole} | {_title(kind): _conversion(kind) for kind in ConversionType}
+
+
+def content_schema(example: Schema) -> Schema:
+    """The body of POST content."""
+    return {
+        "type": "object",
+        "title": "ContentRequest",
+        "description": "The body of POST /api/v1/content.",
+        "additionalProperties": False,
+        "required": ["content_id", "content_type", "file_path"],
+        "properties": {
+            "content_id": {
+                "anyOf": [
+                    {
+                        "type": "string",
+                        "minLength": 1,
+                        "maxLength": ID_MAX_LENGTH,
+                        "pattern": _PRINTABLE,
+                    },
+                    {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1},
+                ],
+                "description": f"1 to {ID_MAX_LENGTH} printable characters, but not . or .., or a "
+                "whole number of 64 bits.",
+            },
+            "content_type": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": TYPE_MAX_LENGTH,
+                "pattern": _PRINTABLE,
+                "description": "A MIME type, or its first part: video, audio or image.",
+            },
+            "file_path": _path("The uploaded file, as the caller names it."),
+        },
+        "examples": [example],
+    }

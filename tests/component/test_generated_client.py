@@ -1,0 +1,116 @@
+"""A client that is generated from the OpenAPI document makes every call of it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.component.listening import serving
+from tests.component.support import NAMESPACE, FakeApi
+
+DOCUMENT = Path(__file__).parents[2] / "docs/openapi.json"
+PACKAGE = "generated_converter_client"
+CALLER = f"system:serviceaccount:{NAMESPACE}:web"
+EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+FILE = "/opt/my-network/storage/a.mov"
+
+
+class Generated:
+    """The generated package, and the operations that were called."""
+
+    def __init__(self, url: str) -> None:
+        client = importlib.import_module(f"{PACKAGE}.client")
+        self.models = importlib.import_module(f"{PACKAGE}.models")
+        self._client = client.AuthenticatedClient(base_url=url, token="caller")  # noqa: S106
+        self.called: set[str] = set()
+
+    async def call(self, group: str, operation: str, *arguments: Any, **named: Any) -> Any:
+        """The parsed body of a response with the code 200."""
+        name = f"{group}_{operation}"
+        module = importlib.import_module(f"{PACKAGE}.api.{group}.{name}")
+        response = await module.asyncio_detailed(*arguments, client=self._client, **named)
+        assert response.status_code == 200, response.content
+        self.called.add(name)
+        return response.parsed
+
+    async def close(self) -> None:
+        await self._client.get_async_httpx_client().aclose()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("generated")
+    config = folder / "config.yaml"
+    config.write_text("post_hooks: []\nliteral_enums: true\n", encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"),
+            *("--path", DOCUMENT, "--config", config, "--meta", "none"),
+            *("--output-path", folder / PACKAGE),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+
+
+async def test_a_generated_client_makes_every_call(api: FakeApi) -> None:
+    api.access.grant("gateway", "system:serviceaccount:ops:gateway", EVERYTHING)
+    api.access.grant("caller", CALLER, EVERYTHING, NAMESPACE, ("my-network-converter",))
+    async with serving(api, "gateway", gateway_auth="token", gateway_stream_seconds=0.3) as replica:
+        client = Generated(str(replica.base_url))
+        models = client.models
+        try:
+            started = await client.call(
+                *("converter", "convert"),
+                body=models.VideoToMp4Request.from_dict(
+                    {
+                        "input_file": FILE,
+                        "output_file": "/opt/my-network/storage/a.mp4",
+                        "conversion_type": "video_to_mp4",
+                        "options": {"resolution": 480, "start": 1.5},
+                    }
+                ),
+                idempotency_key="k",
+            )
+            assert isinstance(started, models.JobStarted)
+            job = await client.call("converter", "status", started.job_id)
+            assert isinstance(job, models.JobStatus)
+            assert (job.phase, job.input_file) == ("Queued", FILE)
+            unknown = await client.call("converter", "status", "unknown")
+            assert isinstance(unknown, models.JobNotFound)
+            active = await client.call("converter", "active")
+            assert [one.job_id for one in active.active_jobs] == [started.job_id]
+            stats = await client.call("converter", "stats")
+            assert (stats.total_jobs, stats.docker_sock_path) == (1, None)
+            stream = await client.call("converter", "events", job_id=started.job_id)
+            assert f'"job_id":"{started.job_id}"' in stream
+            body = models.ContentRequest(content_id=7, content_type="video", file_path=FILE)
+            content = await client.call("content", "submit_content", body=body, retry=["failed"])
+            found = await client.call("content", "get_content", "7")
+            assert len(content.conversions) == len(found.conversions) == 2
+            cancelled = await client.call("converter", "cancel", started.job_id)
+            assert isinstance(cancelled, models.JobCancelled)
+            for check in ("healthy", "ready"):
+                assert (await client.call("health", check)).status == "ok"
+        finally:
+            await client.close()
+    document = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    operations = {
+        operation["operationId"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    }
+    assert client.called == operations
