@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 import orjson
+from fastapi.sse import format_sse_event
 
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
@@ -108,18 +109,16 @@ def parse_id(text: str) -> int | None:
 
 def encode(event: StreamEvent, version: int | None = None) -> bytes:
     """The block of an event. ``version`` becomes its id. None: the block has no id."""
-    id_line = f"id: {version}\n" if version is not None else ""
-    # JSON has no raw line breaks, so one data line is enough.
-    return b"event: %b\n%bdata: %b\n\n" % (
-        event.type.encode(),
-        id_line.encode(),
-        orjson.dumps(event.data),
+    return format_sse_event(
+        event=event.type,
+        data_str=orjson.dumps(event.data).decode(),
+        id=None if version is None else str(version),
     )
 
 
 def encode_retry(milliseconds: int) -> bytes:
     """The block that tells a listener how long to wait before it reconnects."""
-    return f"retry: {milliseconds}\n\n".encode()
+    return format_sse_event(retry=milliseconds)
 
 
 def encode_id(version: int, comment: str, retry: int | None = None) -> bytes:
@@ -127,8 +126,7 @@ def encode_id(version: int, comment: str, retry: int | None = None) -> bytes:
 
     ``retry`` is how many milliseconds a listener must wait before it reconnects.
     """
-    retry_line = f"retry: {retry}\n" if retry is not None else ""
-    return f": {comment}\n{retry_line}id: {version}\n\n".encode()
+    return format_sse_event(comment=comment, id=str(version), retry=retry)
 
 
 RESET: Final = encode(

@@ -224,14 +224,14 @@ retry: 1800
 id: 4711
 
 event: started
-id: 4720
 data: {"job_id":"6f1c9a52","status":"running","phase":"Running","progress":0}
+id: 4720
 
 : heartbeat
 id: 4731
 
 event: completed
-id: 4742
 data: {"job_id":"6f1c9a52","status":"completed","phase":"Succeeded","progress":100}
+id: 4742
 
 """

@@ -117,7 +117,7 @@ def test_an_event_is_one_line_of_json_whatever_it_says() -> None:
         None, conversion({"phase": "Failed", "message": "a\r\nid: 9\u2028b", "logs": "\n\n"})
     )
     assert failed is not None
-    head, number, data, *end = events.encode(failed, 12).split(b"\n")
+    head, data, number, *end = events.encode(failed, 12).split(b"\n")
     assert (head, number, end) == (b"event: failed", b"id: 12", [b"", b""])
     answer = json.loads(data.removeprefix(b"data: "))
     assert (answer["job_id"], answer["error"]) == ("a", "a\r\nid: 9\u2028b")
