@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from media_converter.files import structure
@@ -11,6 +12,9 @@ from media_converter.probing import chain, isobmff
 from media_converter.probing.chain import Hole
 from media_converter.probing.isobmff import ReadAt
 
+# A damaged header can claim any number.
+_MAX_RUNS: Final = 1000
+_MAX_EQUAL_SAMPLES: Final = 4096
 _MAX_MOOF_BYTES: Final = 16 << 20
 _MOOF: Final = re.compile(rb"[\s\S]{4}moof")
 
@@ -35,7 +39,9 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
 
     def next_of(offset: int) -> int | None:
         nonlocal moof, promised
-        box = next(iter(structure.boxes(lambda at, n: read(offset + at, n), 1)), None)
+        box = next(
+            iter(structure.boxes(lambda at, n: read(offset + at, n), size_bytes - offset)), None
+        )
         if box is None:
             return None
         if box[0] == b"moof":
@@ -82,7 +88,8 @@ def _lost_seconds(read: ReadAt, size_bytes: int, moof: tuple[int, int]) -> float
     scales = isobmff.timescales(read, size_bytes)
     lost: dict[int, float] = {}
     data = read(moof[0], min(moof[1], _MAX_MOOF_BYTES))
-    for run in _runs(data[8:], moof[0], isobmff.fragment_defaults(read, size_bytes)):
+    runs = _runs(data[8:], moof[0], isobmff.fragment_defaults(read, size_bytes))
+    for run in islice(runs, _MAX_RUNS):
         place = run.start
         for size, duration in zip(run.sizes, run.durations, strict=True):
             place += size
@@ -131,7 +138,7 @@ def _run(body: bytes, track: int, places: tuple[int, int], duration: int, size: 
     at += 4 if flags & 4 else 0
     fields = [mask for mask in (0x100, 0x200, 0x400, 0x800) if flags & mask]
     row = 4 * len(fields)
-    count = min(count, (len(body) - at) // row if row else 1 << 16)
+    count = min(count, (len(body) - at) // row if row else _MAX_EQUAL_SAMPLES)
     sizes, durations = [size] * count, [duration] * count
     for number in range(count):
         for column, mask in enumerate(fields):

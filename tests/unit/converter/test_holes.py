@@ -6,6 +6,8 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
@@ -203,6 +205,21 @@ def test_a_joint_of_two_transport_streams_is_no_hole() -> None:
         listed = index(*((i * 100, i * 0.1 + (pause if i > 50 else 0)) for i in range(100)))
         assert (hole_loss((Hole(5050, 5050),), listed, 0, 10_000) is not None) == is_lost
     assert len(find(b"".join([*first, table, *rest[5:]]))) == 1
+
+
+@given(st.sampled_from(sorted(FORMATS)), st.binary(max_size=300), st.integers(0, 2000))
+def test_any_bytes_do_no_harm(name: str, noise: bytes, place: int) -> None:
+    whole = b"".join(FORMATS[name]()[:6])
+    for data in (whole[:place] + noise + whole[place:], whole[:40] + noise):
+        for hole in find(data):
+            assert 0 <= hole.start <= len(data)
+            assert hole.size >= 0
+
+
+def test_a_last_box_without_a_length_is_no_hole() -> None:
+    data = b"".join([*fragments()[:3], fragment(1, 100_000)])
+    at = data.rindex(b"mdat") - 4
+    assert find(data[:at] + bytes(4) + data[at + 4 :]) == ()
 
 
 def index(*rows: tuple[int, float]) -> PacketReader:
