@@ -137,8 +137,8 @@ async def test_changes_during_a_broken_watch_are_seen(
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
-        watches = api.watches(resource=resource)
-        assert watches
+        # The conversion may run before this watch is open: the first list has shown everything.
+        watches = await api.until(lambda: api.watches(resource=resource))
         for watch in watches:
             getattr(watch, how)()
         cluster.finish("c")
@@ -236,8 +236,8 @@ async def test_a_silent_watch_is_replaced_within_90_seconds(
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")
-        watches = api.watches(resource=resource)
-        assert watches
+        # The conversion may run before this watch is open: the first list has shown everything.
+        watches = await api.until(lambda: api.watches(resource=resource))
         for watch in watches:
             watch.stall()
         cluster.finish("c")

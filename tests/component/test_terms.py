@@ -203,7 +203,7 @@ async def test_a_rejection_does_not_free_the_slot_of_an_earlier_unanswered_creat
             api.create(conversion_job("d"))
             await quota.wait_hit(2)
             assert not api.audit.matching(
-                **CREATE, where=lambda request: b'"input/d.mov"' in request.body
+                **CREATE, where=lambda request: b'"/input/d.mov"' in request.body
             )
             late.release()
             await until_phase(api, "c", "Running", 20)
