@@ -148,6 +148,7 @@ def parse_conversion(body: Body) -> Conversion:
         unsupported=unsupported,
         status_error=status_error,
         cancel=raw_spec.get("cancel") is True,
+        orphaning="orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),
         labels=frozenset(itertools.islice(map(sys.intern, meta.get("labels") or ()), _LABELS_MAX)),
         annotations={

@@ -298,6 +298,8 @@ class Worker:
             )
             self._problems.forget_rejections(conversion.key.uid)
             return stored
+        except NotFound:
+            return None  # it was deleted meanwhile, which the watch reports
         except Conflict:
             stored = await self._cluster.get_conversion(conversion.key)
             if stored.version == conversion.version:

@@ -122,7 +122,7 @@ def _slots(children: Children) -> int:
     """
     pods = Counter(pod.job_name for pod in children.pods if pod.converting)
     ended = {pod.job_name for pod in children.pods if pod.terminated and not pod.duplicate}
-    jobs = {job.name for job in children.jobs if job.live}
+    jobs = {job.name for job in children.jobs if children.may_run(job)}
     return pods.total() + len(jobs - pods.keys() - ended)
 
 
@@ -138,7 +138,7 @@ def build_queue(
     Each admission pass calls this once. It visits every conversion.
     """
     none = Children()
-    unfinished = [c for c in conversions if not c.finished and not c.deleting and c.spec]
+    unfinished = [c for c in conversions if not c.finished and c.spec]
     waiting: list[Conversion] = []
     busy = _BusyPaths()
     for conversion in sorted(unfinished, key=queue_key):

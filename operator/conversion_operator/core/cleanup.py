@@ -37,7 +37,7 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
     its time to live never expires. Its Jobs are deleted as usual, counted from their own end.
     """
     conversion, status = snapshot.conversion, snapshot.status
-    if status is None or conversion.deleting:
+    if status is None or conversion.orphaning:
         return Plan()
     deletions: list[Action] = []
     delays: list[timedelta] = []
@@ -62,7 +62,7 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
     pods = delete_pods(dict.fromkeys((*snapshot.children.orphan_pods, *with_sidecar)))
     actions = (*deletions, *pods)
     # What this release does not know in the spec may say to keep the ConversionJob.
-    if expired and not conversion.unsupported:
+    if expired and not conversion.unsupported and not conversion.deleting:
         return Plan((*actions, DeleteConversion()))
     later = (delay for delay in delays if delay > timedelta(0))
     return Plan(actions, requeue_after=min(later, default=None))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.attempts import latest_attempt_number
-from conversion_operator.core.model import Children
+from conversion_operator.core.model import Children, stop_verb
 from conversion_operator.core.plan import (
     FORCE_AFTER,
     TOMBSTONE_TTL,
@@ -30,7 +30,8 @@ def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ende
         if snapshot.children.live:
             # The container has terminated, but its Job may still start another pod.
             return plan_cancel(snapshot, attempt_children)
-        cancelled = replace(end, reason=Reason.CANCELLED, message="cancelled before it finished")
+        message = f"{stop_verb(snapshot.conversion)} before it finished"
+        cancelled = replace(end, reason=Reason.CANCELLED, message=message)
         return end_conversion(snapshot, attempt_children, cancelled, Phase.CANCELLED)
     retries = count_ended_attempt(snapshot.retries, end.outcome)
     if may_retry(end.outcome, retries, snapshot.conversion, snapshot.policy):

@@ -85,6 +85,7 @@ class Conversion:
     valid. ``status`` is None while the conversion has not begun. ``status_error`` says why the
     status cannot be read: the conversion may then have begun or ended. ``cancel`` is spec.cancel,
     even if the rest of the spec cannot be read. ``version`` is the resourceVersion.
+    ``orphaning`` is True if it is being deleted with --cascade=orphan.
     ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
     the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
     ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
@@ -102,6 +103,7 @@ class Conversion:
     status_error: str = ""
     cancel: bool = False
     pending_reason: str = ""
+    orphaning: bool = False
     labels: frozenset[str] = frozenset()
     annotations: Mapping[str, str] = field(default_factory=dict)
     conversion_type: str = ""
@@ -115,8 +117,21 @@ class Conversion:
 
     @property
     def cancel_requested(self) -> bool:
-        """True if spec.cancel is set. The pod may still be running."""
-        return self.cancel or (self.spec is not None and bool(self.spec.cancel))
+        """True if the conversion must stop. The pod may still be running.
+
+        Either spec.cancel is set, or the ConversionJob is being deleted, and somebody else's
+        finalizer or foreground deletion keeps it. With --cascade=orphan, its Job runs on.
+        """
+        return (
+            self.deleting_with_jobs
+            or self.cancel
+            or (self.spec is not None and bool(self.spec.cancel))
+        )
+
+    @property
+    def deleting_with_jobs(self) -> bool:
+        """True if the ConversionJob is being deleted, and its Jobs are to be deleted with it."""
+        return self.deleting and not self.orphaning
 
     @property
     def input_path(self) -> str:
@@ -265,7 +280,17 @@ class Children:
     @property
     def live(self) -> bool:
         """True if a Job or pod of the conversion may still run."""
-        return any(job.live for job in self.jobs) or any(pod.live for pod in self.pods)
+        return any(self.may_run(job) for job in self.jobs) or any(pod.live for pod in self.pods)
+
+    def may_run(self, job: Job) -> bool:
+        """True while this Job may start or run a pod.
+
+        A Job that is being deleted starts no pod. Somebody else's finalizer may keep it for long
+        after its pod is over. If no pod of it is known, one may have been created a moment ago.
+        """
+        pods = [pod for pod in self.pods if pod.job_name == job.name]
+        over = bool(pods) and not any(pod.live for pod in pods)
+        return job.live and not (job.deleting and over)
 
     def of_attempt(self, attempt: int) -> Children:
         """The Jobs and pods of one attempt, without duplicates.
@@ -289,3 +314,8 @@ class Children:
         """The pods whose Job does not exist."""
         existing = {job.name for job in self.jobs if not job.deleted}
         return tuple(pod for pod in self.pods if pod.job_name not in existing)
+
+
+def stop_verb(conversion: Conversion) -> str:
+    """What somebody did to stop a conversion, for its message."""
+    return "deleted" if conversion.deleting_with_jobs else "cancelled"

@@ -13,7 +13,7 @@ from conversion_operator.core.attempts import (
     latest_attempt_number,
     next_attempt_at,
 )
-from conversion_operator.core.model import Job, Pod
+from conversion_operator.core.model import Job, Pod, stop_verb
 from conversion_operator.core.plan import (
     FINISHING_TIME,
     POSITION_INTERVAL,
@@ -36,7 +36,10 @@ def plan_queued(snapshot: Snapshot) -> Plan:
     """
     if snapshot.conversion.cancel_requested:
         return end_conversion_without_result(
-            snapshot, Phase.CANCELLED, Reason.CANCELLED, "cancelled while it was waiting"
+            snapshot,
+            Phase.CANCELLED,
+            Reason.CANCELLED,
+            f"{stop_verb(snapshot.conversion)} while it was waiting",
         )
     plan = _plan_waiting(snapshot)
     orphans = [p for p in snapshot.children.orphan_pods if p.live and not p.deleting]

@@ -53,7 +53,7 @@ def _decide(snapshot: Snapshot) -> Plan:
     conversion = snapshot.conversion
     if conversion.finished:
         return plan_cleanup(snapshot)
-    if conversion.deleting:
+    if conversion.deleting and conversion.orphaning:
         return Plan()
     if conversion.status_error:
         return plan_unreadable(conversion, snapshot.children)

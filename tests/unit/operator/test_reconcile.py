@@ -142,8 +142,15 @@ class TestWaiting:
         assert plan.actions == (DeleteJob(job(), foreground=True),)
         assert after.status is None
 
-    def test_a_conversion_being_deleted_is_left_alone(self) -> None:
-        assert decide(snapshot(replace(conversion(), deleting=True), position=1)) == Plan()
+    def test_a_conversion_being_deleted_ends(self) -> None:
+        _, subject = step(replace(conversion(), deleting=True), NONE, position=1)
+        assert status(subject).phase is Phase.CANCELLED
+        assert "deleted" in status(subject).message
+
+    def test_a_conversion_being_orphaned_is_left_alone(self) -> None:
+        subject = replace(conversion(), deleting=True, orphaning=True)
+        assert decide(snapshot(subject, position=1)) == Plan()
+        assert decide(snapshot(subject, children(job(), running()))) == Plan()
 
 
 class TestStarting:
