@@ -311,24 +311,6 @@ async def test_pods_forbidden_in_a_namespace(api: FakeApi, cluster: FakeCluster)
     assert conditions(api)[-1] == "Complete"
 
 
-async def test_fix_all_removes_every_obstacle(api: FakeApi, cluster: FakeCluster) -> None:
-    cluster.default = image_pull()
-    cluster.script("b", unschedulable())
-    cluster.script("later", image_pull())
-    cluster.forbid_pods(NAMESPACE, "exceeded quota: pods")
-    api.create(job("c"))
-    await cluster.settle()
-    cluster.allow_pods(NAMESPACE)
-    for name in "ab":
-        api.create(job(name))
-    await cluster.settle()
-    cluster.fix_all()
-    for name in ("later", "d"):
-        api.create(job(name))
-    await cluster.settle()
-    assert [conditions(api, name)[-1] for name in ("a", "b", "c", "d", "later")] == ["Complete"] * 5
-
-
 @pytest.mark.parametrize("phase", ["", "Pending"])
 async def test_a_pod_waits_for_a_missing_or_unbound_claim(
     api: FakeApi, cluster: FakeCluster, phase: str
@@ -533,14 +515,6 @@ async def test_a_lost_pod_reports_its_end_when_its_node_is_back(
     await cluster.settle()
     last = [c.new.obj for c in api.storage.changes if c.kind.plural == "pods"][-1]
     assert last["status"]["phase"] == "Succeeded"
-
-
-async def test_a_deleted_node_loses_its_pods_at_once(api: FakeApi, cluster: FakeCluster) -> None:
-    await play(api, cluster, succeed(hold=True, node="node-2"))
-    cluster.delete_node("node-2")
-    await cluster.settle()
-    assert cluster.pods("a") == []
-    assert conditions(api)[-1] == "Failed"
 
 
 async def test_drain(api: FakeApi, cluster: FakeCluster) -> None:

@@ -104,7 +104,6 @@ async def test_faults_use_the_messages_of_the_real_server(api: FakeApi) -> None:
             403,
             'conversionjobs.converter.mynetwork.io "a" is forbidden: exceeded',
         ),
-        (api.faults.pod_security(), 403, 'violates PodSecurity "restricted:latest"'),
         (api.faults.admission_denied("no cats"), 400, "denied the request: no cats"),
         (api.faults.forbid(verb="create"), 403, 'cannot create resource "conversionjobs"'),
         (api.faults.conflict(verb="create"), 409, "the object has been modified"),
@@ -168,20 +167,6 @@ async def test_drop_answer(api: FakeApi) -> None:
     (request,) = api.audit.writes()
     assert (request.outcome, request.code, request.changed) == ("dropped", 201, True)
     assert (await create(api.url))[0] == 409
-
-
-async def test_swallow_answer(api: FakeApi) -> None:
-    with api.faults.swallow_answer(verb="create"):
-        assert await is_silent(create(api.url))
-    assert len(api.objects("conversionjobs")) == 1
-
-
-async def test_latency(api: FakeApi) -> None:
-    with api.faults.latency(600, verb="create"):
-        assert await is_silent(create(api.url))
-        assert api.objects("conversionjobs") == []
-    with api.faults.latency(0.01, verb="create"):
-        assert (await create(api.url))[0] == 201
 
 
 async def test_a_held_request_arrives_after_its_client_has_disconnected(api: FakeApi) -> None:

@@ -144,6 +144,17 @@ async def test_i2_forbids_a_job_created_while_all_slots_are_held(
     assert "was made" in violated(check_parallel_limit, api, limit=1)
 
 
+async def test_i2_does_not_count_a_job_whose_pod_has_ended(
+    api: FakeApi, cluster: FakeCluster
+) -> None:
+    """The conditions of the Job come later, as on a real API server."""
+    cluster.job_seconds = 1.0
+    await convert(api, cluster, "a")
+    assert "Complete" not in str(api.get("jobs", "a-1")["status"])
+    await convert(api, cluster, "b")
+    check_parallel_limit(api, limit=1)
+
+
 async def test_i2_counts_a_pod_without_a_job(api: FakeApi, cluster: FakeCluster) -> None:
     cluster.default = succeed(hold=True)
     await convert(api, cluster, "a")
@@ -176,7 +187,7 @@ async def test_one_job_per_attempt_counts_deleted_jobs(api: FakeApi, cluster: Fa
 
 async def test_i3_needs_a_terminal_phase_and_its_conditions(api: FakeApi) -> None:
     api.create(conversion_job("a"))
-    assert "a is None" in violated(check_all_finished, api)
+    assert "a is Pending" in violated(check_all_finished, api)
     write(api, "a", "Running")
     assert "a is Running" in violated(check_all_finished, api)
     write(api, "a", "Failed")
@@ -191,6 +202,7 @@ async def test_a_change_after_the_end_is_noticed(api: FakeApi) -> None:
         write(api, "a", phase)
     check_final(api)
     assert History(api.storage).phases(api.get("conversionjobs", "a")["metadata"]["uid"]) == [
+        "Pending",
         "Queued",
         "Running",
         "Failed",
@@ -209,7 +221,6 @@ async def test_leaks_are_noticed(api: FakeApi, cluster: FakeCluster) -> None:
     await cluster.settle()
     check_no_leaks(api)
     assert "1 Jobs" in violated(check_no_leaks, api, jobs=0)
-    api.gc.paused = True
     api.delete("conversionjobs", "a")
     assert "ownerless Job a-1" in violated(check_no_leaks, api)
     api.create(conversion_job("b", metadata={"finalizers": ["test.example/x"]}))

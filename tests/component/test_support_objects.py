@@ -498,12 +498,12 @@ async def test_a_write_that_changes_nothing_is_no_write(
     api: FakeApi, custom: CustomObjectsApi
 ) -> None:
     made = api.create(conversion_job("a"))
-    rv = api.storage.rv
     again: Any = await custom.patch_namespaced_custom_object(
         *CJ, "a", {"spec": {"conversionType": "video_to_mp4"}}, _content_type=MERGE_PATCH
     )
     assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
-    assert api.storage.rv == rv
+    stored = api.get("conversionjobs", "a")
+    assert stored["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
     assert [r.changed for r in api.audit.writes()] == [False]
 
 

@@ -113,15 +113,6 @@ class FakeCluster:
             run.script = replace(run.script, obstacle=None)
             self._mark(PODS, pod)
 
-    def fix_all(self) -> None:
-        """Removes every obstacle, those of future scripts included."""
-        for scripts in self._scripts.values():
-            scripts[:] = [replace(script, obstacle=None) for script in scripts]
-        self.default = replace(self.default, obstacle=None)
-        self._rejections.clear()
-        for version in self.storage.objects(JOBS):
-            self.fix(version.obj["metadata"]["name"])
-
     def finish(self, name: str, how: Script | Ending | None = None) -> None:
         """Ends the conversion's running pods now, by default as their script says."""
         for pod in self.pods(name):
@@ -168,11 +159,6 @@ class FakeCluster:
         for pod in self._pods_on(name):
             run = self._run_of(pod)
             run.lost_at, run.late_ending = None, late_ending
-        self._mark_node(name)
-
-    def delete_node(self, name: str) -> None:
-        """Removes the Node object. The pod garbage collector then removes its pods."""
-        self.storage.remove(NODES, "", name, ACTOR)
         self._mark_node(name)
 
     def drain(self, name: str) -> None:
@@ -269,9 +255,6 @@ class FakeCluster:
 
     def is_lost(self, node: str) -> bool:
         return node in self._lost
-
-    def has_node(self, node: str) -> bool:
-        return self.storage.find(NODES, "", node) is not None
 
     def wake_at(self, kind: Kind, key: Key, moment: datetime) -> None:
         self._alarm_number += 1

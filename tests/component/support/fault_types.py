@@ -101,24 +101,9 @@ class BlackHole(Fault):
 
 
 @dataclass(eq=False)
-class Latency(Fault):
-    seconds: float = 0.0
-
-    async def before(self, request: Request) -> None:
-        await asyncio.sleep(self.seconds)
-
-
-@dataclass(eq=False)
 class DroppedAnswer(Fault):
     async def after(self, request: Request) -> None:
         request.outcome = "dropped"
-
-
-@dataclass(eq=False)
-class SwallowedAnswer(Fault):
-    async def after(self, request: Request) -> None:
-        request.outcome = "hung"
-        await asyncio.Event().wait()
 
 
 @dataclass(eq=False)

@@ -24,10 +24,8 @@ from tests.component.support.fault_types import (
     Fault,
     Hold,
     Hook,
-    Latency,
     Rejection,
     StreamFault,
-    SwallowedAnswer,
     Tap,
 )
 
@@ -138,12 +136,6 @@ class Faults:
         when = _split({"verb": "create"} | options)
         return self._on(Rejection(**when, make=lambda _: StatusError(400, "BadRequest", text)))
 
-    def pod_security(
-        self, why: str = "allowPrivilegeEscalation != false", **options: Any
-    ) -> AbstractContextManager[Fault]:
-        """403 on create, with the message of the PodSecurity admission plugin."""
-        return self._forbid(f'violates PodSecurity "restricted:latest": {why}', options)
-
     def forbid(self, **options: Any) -> AbstractContextManager[Fault]:
         """403 with the message of RBAC."""
         return self._on(Rejection(**_split(options), make=_no_right))
@@ -162,14 +154,6 @@ class Faults:
     def drop_answer(self, **options: Any) -> AbstractContextManager[Fault]:
         """Requests are carried out, then the connection breaks."""
         return self._on(DroppedAnswer(**_split(options)))
-
-    def swallow_answer(self, **options: Any) -> AbstractContextManager[Fault]:
-        """Requests are carried out, but never answered. The socket stays open."""
-        return self._on(SwallowedAnswer(**_split(options)))
-
-    def latency(self, seconds: float, **options: Any) -> AbstractContextManager[Fault]:
-        """Every request waits ``seconds`` (real time) before it is carried out."""
-        return self._on(Latency(**_split(options), seconds=seconds))
 
     def tap(
         self, on_arrival: Hook | None = None, on_answer: Hook | None = None, **options: Any

@@ -14,14 +14,12 @@ _ACTOR = "gc"
 class GarbageCollector:
     """Deletes objects whose owners are deleted, and does foreground and orphan deletion.
 
-    ``step`` visits the objects that changed since the last step. ``paused`` makes it do nothing,
-    as if the controller manager were busy.
+    ``step`` visits the objects that changed since the last step.
     """
 
     def __init__(self, storage: ObjectStorage) -> None:
         self._storage = storage
         self._dirty: dict[tuple[Kind, Key], None] = {}
-        self.paused = False
         storage.listeners.append(self._on_change)
 
     def _on_change(self, change: StoredChange) -> None:
@@ -39,8 +37,6 @@ class GarbageCollector:
 
     def step(self) -> int:
         """Number of objects written."""
-        if self.paused:
-            return 0
         dirty, self._dirty = self._dirty, {}
         before = self._storage.rv
         for kind, key in dirty:

@@ -82,11 +82,16 @@ class History:
         return found
 
     def slots_before(self, change: StoredChange) -> int:
-        """Slots held just before a change: by unfinished Jobs and by live pods without a Job."""
+        """Slots held just before a change: by unfinished Jobs and by live pods without a Job.
+
+        A Job whose pod has ended holds none, although its conditions come later: its backoffLimit
+        is 0, so it starts no other pod.
+        """
         before = change.rv - 1
         jobs = {life.uid for life in self.job_lives if life.at(before)}
         pods = {life.job or life.uid for life in self.pod_lives if life.at(before)}
-        return len(jobs | pods)
+        ends = (c for c in self.of(PODS) if c.rv <= before and podstatus.is_terminal(c.new.obj))
+        return len((jobs - {_owner(c.new.obj) for c in ends}) | pods)
 
     def _job(self, change: StoredChange) -> CreatedJob:
         job = change.new.obj

@@ -63,9 +63,7 @@ class Kubelet:
         """One step of the pod at ``key``."""
         node = pod["spec"].get("nodeName")
         deleting = "deletionTimestamp" in pod["metadata"]
-        if node and not self._cluster.has_node(node):
-            self._collect(key, pod)
-        elif node and self._cluster.is_lost(node):
+        if node and self._cluster.is_lost(node):
             self._lose(key, pod, run)
         elif podstatus.is_terminal(pod):
             run.log.close()
@@ -226,20 +224,6 @@ class Kubelet:
             message = "Taint manager: deleting due to NoExecute taint"
             ending = Ending(deletion="DeletionByTaintManager", pod_message=message)
             self._delete(key, ending)
-
-    def _collect(self, key: Key, pod: Obj) -> None:
-        """The pod garbage collector removes a pod whose node no longer exists."""
-        if not podstatus.is_terminal(pod):
-            message = "PodGC: node no longer exists"
-            stamp = self._clock.stamp()
-
-            def fail(p: Obj) -> None:
-                p["status"]["phase"] = "Failed"
-                podstatus.disrupt(p, "DeletionByPodGC", message, stamp)
-
-            self._change(key, fail)
-            return
-        self._remove(key)
 
     # Helpers
 

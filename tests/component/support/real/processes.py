@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import os
 import secrets
@@ -10,6 +11,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from functools import cache
@@ -23,6 +25,7 @@ TOKEN: Final = secrets.token_hex(16)
 AUTHORIZATION: Final = {"Authorization": f"Bearer {TOKEN}"}
 _ROOT: Final = Path(__file__).parents[4]
 _HOST: Final = "127.0.0.1"
+_PR_SET_PDEATHSIG: Final = 1
 _START_SECONDS: Final = 60.0
 _CONTROLLERS: Final = ("job-controller", "garbage-collector-controller", "namespace-controller")
 
@@ -114,6 +117,7 @@ class ControlPlane:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no other thread holds a lock
             )
         self._processes.append(process)
 
@@ -142,6 +146,12 @@ def _binaries() -> Path:
     script = _ROOT / "hack" / "control-plane"
     made = subprocess.run([str(script)], check=True, stdout=subprocess.PIPE, text=True)
     return Path(made.stdout.strip())
+
+
+def _end_with_parent() -> None:
+    """The process ends with pytest, also if pytest is killed. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _fast_folder() -> str | None:
