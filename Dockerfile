@@ -68,3 +68,11 @@ COPY --from=gateway-program /app /app
 ENTRYPOINT ["python3", "-m", "converter_gateway"]
 
 FROM ${PROGRAM}
+ARG PROGRAM
+# From the Git tags, see hack/images.
+ARG VERSION=0.0.0 REVISION=unknown
+ENV MY_CONVERTER_VERSION=${VERSION}
+LABEL org.opencontainers.image.title="my-converter-${PROGRAM}" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"

@@ -20,11 +20,14 @@ from media_converter.task import DEFAULT_TERMINATION_LOG, read_task
 
 WORKSPACE: Final = "/workspace"
 SWEEP: Final = "sweep"
-"""The only command-line argument. The run then only removes the files that killed runs left."""
+"""A command-line argument. The run then only removes the files that killed runs left."""
 
 
 def main() -> int:
     """Run one conversion and return the exit code of its reason, from contract.EXIT_CODES."""
+    if sys.argv[1:] == ["--version"]:
+        print(os.environ.get("MY_CONVERTER_VERSION", "0.0.0"))  # noqa: T201
+        return 0
     started = time.monotonic()
     reserve_descriptors()
     signals = Signals()

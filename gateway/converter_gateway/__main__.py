@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from conversion_operator.api.version import version
 from conversion_operator.cluster import logs
 from conversion_operator.cluster.conversions import ConversionClient
 from conversion_operator.cluster.settings import LiveSettings
@@ -40,7 +41,13 @@ async def _serve(live: LiveSettings[GatewaySettings]) -> None:
 
 
 def main() -> None:
-    """Read the settings and serve. Exits with a message if a setting is invalid."""
+    """Read the settings and serve. Exits with a message if a setting is invalid.
+
+    With --version, prints the version instead.
+    """
+    if sys.argv[1:] == ["--version"]:
+        print(version())  # noqa: T201
+        return
     try:
         settings = LiveSettings(GatewaySettings)
     except ValidationError as error:

@@ -8,6 +8,7 @@ import sys
 
 from pydantic import ValidationError
 
+from conversion_operator.api.version import version
 from conversion_operator.app import Operator
 from conversion_operator.cluster import logs
 from conversion_operator.cluster.client import Cluster
@@ -32,7 +33,13 @@ async def run(settings: LiveSettings[Settings]) -> None:
 
 
 def main() -> None:
-    """Read the settings and run the operator. Exits with a message if a setting is invalid."""
+    """Read the settings and run the operator. Exits with a message if a setting is invalid.
+
+    With --version, prints the version instead.
+    """
+    if sys.argv[1:] == ["--version"]:
+        print(version())  # noqa: T201
+        return
     try:
         settings = LiveSettings(Settings)
     except ValidationError as error:

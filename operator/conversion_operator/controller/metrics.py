@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from conversion_operator.api.status import Phase
+from conversion_operator.api.version import version
 from media_converter.contract import ConversionType, ExitReason
 
 _RUN_BUCKETS: Final = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
@@ -17,6 +18,13 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        build_info = Gauge(
+            "converter_build_info",
+            "Always 1. The label is the version of the operator.",
+            ("version",),
+            registry=registry,
+        )
+        build_info.labels(version()).set(1)
         self.finished = Counter(
             "converter_conversions_finished_total",
             "Conversions that ended, by conversion type, phase and reason.",
