@@ -1,4 +1,4 @@
-module mynetwork.io/kstatus
+module mynetwork.io/hack/kstatus
 
 go 1.25.0
 
