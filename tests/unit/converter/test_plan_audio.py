@@ -11,7 +11,12 @@ from media_converter.errors import ConversionError
 from media_converter.files.apetag import ape_tags
 from media_converter.options import BITRATES, AudioOptions
 from media_converter.planning.audio import cover_step, plan_audio
-from media_converter.planning.audio_filters import audio_filter, mp3_sample_rate, output_channels
+from media_converter.planning.audio_filters import (
+    FOLLOW_SAMPLES,
+    audio_filter,
+    mp3_sample_rate,
+    output_channels,
+)
 from media_converter.planning.tags import kept_tags
 from media_converter.probing.media import AudioStream
 from tests.unit.converter.builders import AUDIO, INFO, LIMITS, VIDEO, value_of
@@ -106,8 +111,8 @@ def test_any_audio_becomes_stereo_or_mono_at_a_rate_of_mp3(audio: AudioStream, r
         assert audio.channels <= 2
         return
     chain = value_of(made.step.argv, "-af")
-    assert f"aresample={mp3_sample_rate(audio.sample_rate)}," in chain
-    assert "async" not in chain, "audio alone has nothing to be in step with"
+    assert f"aresample={mp3_sample_rate(audio.sample_rate)}:" in chain
+    assert chain.startswith(FOLLOW_SAMPLES), "the samples of audio alone are its clock"
     assert mp3_sample_rate(audio.sample_rate) in (32000, 44100, 48000)
     assert output_channels(audio) in (1, 2)
     assert (output_channels(audio) == 1) == ("channel_layouts=mono" in chain)
