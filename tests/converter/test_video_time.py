@@ -274,6 +274,20 @@ def test_a_cut_starts_with_the_requested_frame(
     assert near(lab.frame(early.path, 0.6).at(0.5, 0.5), (0, 0, 254))
 
 
+@pytest.mark.parametrize("gap", [4, 50])
+def test_a_start_in_a_gap_is_not_after_the_end(
+    kitchen: Kitchen, converter: Converter, lab: Lab, gap: int
+) -> None:
+    """The signal was lost for a while. The packets of this WebM state no durations."""
+    later = f"setpts='PTS+if(gte(N,25),{gap}/TB,0)'"
+    source = kitchen.ffmpeg(
+        f"gap-{gap}.webm", *video("160x120", 25, 2), "-vf", later, "-fps_mode", "vfr",
+        "-c:v", "libvpx", "-deadline", "realtime", "-g", "5",
+    )  # fmt: skip
+    run = converter.convert(VIDEO, source, "out.mp4", start=3, duration=2)
+    assert lab.media(run.path).duration == pytest.approx(2, abs=0.1)
+
+
 def test_a_start_after_the_end_has_nothing_in_range(kitchen: Kitchen, converter: Converter) -> None:
     for start in (3.5, 60, "01:00:00"):
         run = converter.refused(

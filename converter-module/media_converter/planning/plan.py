@@ -1,6 +1,6 @@
 """Defines the conversion plan, and builds the parts of an ffmpeg command that plans share.
 
-A plan depends only on the description of the input, the options and the limits.
+A plan depends only on its arguments: it reads no file and runs no tool.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ class ConversionPlan(NamedTuple):
 class Position(NamedTuple):
     """The picture that a player shows at ``time``. Times are seconds from the start of the file.
 
-    ``picture`` is when that picture appears, and ``duration`` how long it stands; None and 0 if
-    only decoding shows it. ``seek`` is where reading must start to decode it, None for the start of
-    the file. ``origin`` is the file's own time of its start.
+    ``picture`` is the time at which the picture appears, and ``duration`` is how long it is shown.
+    If the packets do not tell, they are None and 0. ``seek`` is the time from which ffmpeg must
+    read to decode the picture, None for the start of the file. ``origin`` is the first timestamp
+    of the file.
     """
 
     time: float
@@ -72,9 +73,16 @@ class Position(NamedTuple):
     seek: float | None = None
     origin: float = 0.0
 
+    def seconds_left(self) -> float:
+        """How long the picture is still shown after ``time``. 0 if it is not known."""
+        return 0.0 if self.picture is None else self.picture + self.duration - self.time
+
 
 class Copying(NamedTuple):
-    """Which streams may be copied, if they fit. A copy that turns out to be wrong is encoded."""
+    """Which streams may be copied, if they meet the requirements of the output.
+
+    If a copy fails its checks, the stream is encoded instead.
+    """
 
     video: bool = True
     audio: bool = True
@@ -86,9 +94,9 @@ COPY_ALL: Final = Copying()
 class Evidence(NamedTuple):
     """What the packets of the input, or an earlier attempt, have shown.
 
-    ``position`` is the picture on the screen where a requested part starts. ``size_varies`` says
+    ``position`` is the picture that is shown when the requested part starts. ``size_varies`` says
     that the size of the pictures changes, ``sound_varies`` that the channels or the sample rate do.
-    ``last_seconds`` is how long the last picture stands, None if it is not known.
+    ``last_seconds`` is how long the last picture is shown, None if it is not known.
     """
 
     copying: Copying = COPY_ALL
@@ -107,7 +115,8 @@ def ffmpeg_command(
     """The start of an ffmpeg command: the executable, global options, input options, the input.
 
     ffmpeg ends with counts of what it read and decoded, see media_converter.probing.decoded. It
-    does not judge them: a file of which little can be decoded is judged by the converter.
+    does not fail because of decode errors (-max_error_rate 1): the converter decides from the
+    counts whether too much is lost. ``long_look`` makes ffmpeg search more of the file for streams.
     """
     threads = str(limits.threads)
     argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+verbose"]
@@ -145,11 +154,13 @@ def read_from(position: Position) -> Reading:
     if position.picture is None:
         begin = first = position.time
     else:
-        # Otherwise ffmpeg would count from the first of the streams that it reads.
+        # -copyts keeps the timestamps of the file. Without it, ffmpeg sets time 0 to the start of
+        # the earliest stream that it reads.
         options.append("-copyts")
         begin = position.origin + position.time
         first = position.origin + position.picture
-    # Times have six digits, so a picture may seem to be a little early.
+    # Times are rounded to six decimal places. Without this margin, the wanted picture could seem to
+    # be before the limit.
     video = [f"select='gte(t,{first - _EPSILON:.6f})'", f"setpts='max(PTS-{begin:.6f}/TB,0)'"]
     audio = [f"atrim=start={begin:.6f}", f"asetpts=PTS-{begin:.6f}/TB"]
     return Reading(tuple(options), tuple(video), tuple(audio))

@@ -51,6 +51,7 @@ _MAX_AAC_SAMPLE_RATE: Final = 48_000
 _MAX_AAC_BIT_RATE: Final = 400_000
 
 
+# The packet of a picture may state no duration, or one that is too short.
 _MIN_PICTURE_SECONDS: Final = 0.05
 
 
@@ -115,7 +116,8 @@ def plan_video(
             video, size, _frame_rate_limit(video), background, size_varies=evidence.size_varies
         )
         is_part = position is not None or options.duration is not None
-        hold = hold_pictures(video, evidence.last_seconds, is_part=is_part)
+        first = position.seconds_left() if position else 0.0
+        hold = hold_pictures(video, first, evidence.last_seconds, is_part=is_part)
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         argv += _encoder_options(video, size, options, limits)
     else:
@@ -126,6 +128,7 @@ def plan_video(
     # -write_tmcd 0: no timecode track.
     argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4", OUTPUT_URL]
     if copies_audio and audio:
+        # Decode the copied audio too, so that its damage is counted.
         argv += ["-map", f"0:{audio.stream_index}", *DECODE_ONLY]
 
     return ConversionPlan(
@@ -153,7 +156,10 @@ def plan_video(
 
 
 def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
-    """Raise ConversionError if the start is after the last picture. Headers are not believed."""
+    """Raise ConversionError if the start is after the last picture.
+
+    The duration in the header is not used, because it can be wrong.
+    """
     if position is None or position.picture is None:
         return
     end = position.picture + max(position.duration, _MIN_PICTURE_SECONDS)

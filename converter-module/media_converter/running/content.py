@@ -29,7 +29,8 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
     if found.audio and plan.audio_index is not None:
         made = found.audio[0].stream_index
         level = _largest(lambda t: _peak(run, output, made, t), length, _SILENCE_DB)
-        if level <= _SILENCE_DB:
+        # Without a level, nothing was measured.
+        if float("-inf") < level <= _SILENCE_DB:
             index, source = plan.audio_index, Files(run.source.fd)
             begin = plan.start
             there = _largest(lambda t: _peak(run, source, index, begin + t), length, _AUDIBLE_DB)
@@ -38,7 +39,7 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
     if found.video and plan.video_index is not None:
         shown = found.video[0].stream_index
         detail = _largest(lambda t: _detail(run, output, shown, t), length, _MAX_FLAT)
-        if detail <= _MAX_FLAT:
+        if 0 <= detail <= _MAX_FLAT:
             video, source, begin = plan.video_index, Files(run.source.fd), plan.start
             there = _largest(lambda t: _detail(run, source, video, begin + t), length, _MIN_DETAIL)
             if there > _MIN_DETAIL:

@@ -18,18 +18,20 @@ from media_converter.running.failures import is_too_large
 from media_converter.running.process import Files
 from media_converter.running.run import Run, refuse_playlists_and_documents
 
-# Streams of these containers, by ffprobe's names, are found only where their packets are.
+# Containers without a header that lists their streams, by ffprobe's names. ffprobe finds a stream
+# only when it reads a packet of it.
 _WITHOUT_HEADER: Final = ("mpegts", "mpeg")
 # Codecs of single pictures, in which covers are stored.
-_PICTURES: Final = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000")
-# ffmpeg gives packets of these containers wrong times after it has moved in the file.
+_STILL_CODECS: Final = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000")
+# ffmpeg gives packets of these containers wrong times after a seek.
 _SEEKS_WRONGLY: Final = ("ogg",)
-# Seconds before the wanted time at which the search for its key frame starts.
+# Seconds before the wanted time at which the search for its key picture starts.
 _STEPS_BACK: Final = (0.0, 12.0, 60.0)
 _LOOK_AHEAD_SECONDS: Final = (1.0, 40.0)
-# A picture that stands longer than this may be followed by others that are stored before it.
+# If the newest listed picture is older than this at the wanted time, newer ones may be stored later
+# in the file. Then more of the file is listed.
 _LONG_PICTURE_SECONDS: Final = 0.9
-# The index of a transport stream is an estimate, so a search lands up to this much late.
+# A transport stream has no index, so a seek may land up to this many seconds too late.
 _SEEK_MARGIN_SECONDS: Final = 1.0
 
 
@@ -79,13 +81,13 @@ def _encrypted() -> ConversionError:
 
 
 def _without_covers(run: Run, info: MediaInfo) -> MediaInfo:
-    """Take a track of one picture for a cover if another track is a film."""
-    if len(info.video) < 2 or not any(video.codec in _PICTURES for video in info.video):
+    """Treat a video track with a single picture as a cover if there is another video track."""
+    if len(info.video) < 2 or not any(video.codec in _STILL_CODECS for video in info.video):
         return info
     covers = [
         video
         for video in info.video
-        if video.codec in _PICTURES and list_packets(run, info, video.stream_index).packets == 1
+        if video.codec in _STILL_CODECS and list_packets(run, info, video.stream_index).packets == 1
     ]
     films = tuple(video for video in info.video if video not in covers)
     if not films:
@@ -94,7 +96,10 @@ def _without_covers(run: Run, info: MediaInfo) -> MediaInfo:
 
 
 def _with_packets(run: Run, info: MediaInfo) -> Iterator[Unread]:
-    """The unread streams that have content. That of a scrambled one is not found in packets."""
+    """The unread streams that have content.
+
+    ffprobe lists no packets of a scrambled stream. If the file has one, the stream is marked.
+    """
     for stream in info.unread:
         if list_packets(run, info, stream.stream_index).packets:
             yield stream
@@ -112,7 +117,8 @@ def list_packets(
 ) -> PacketReader:
     """The packets of a stream of the input, or of the file ``fd``.
 
-    ``start`` and ``end`` are times of the file. The list may begin before or after ``start``.
+    ``start`` and ``end`` are timestamps as stored in the file, which need not begin at 0. A seek is
+    not exact, so the list can begin before or after ``start``.
     """
     reader = PacketReader()
     step = packets.step(stream_index, start, end, info.long_look)
@@ -150,12 +156,31 @@ def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) ->
             break
         found = _on_screen(_pictures_around(run, info, video, wanted - back, wanted), wanted)
         if found:
+            found = _until_next(run, info, video, found, wanted)
             margin = _SEEK_MARGIN_SECONDS if info.container in _WITHOUT_HEADER else 0.0
             seek = max(0.0, found.key.time - info.start - margin)
             return _position(info, time, found, seek or None)
     reader = list_packets(run, info, video.stream_index)
     found = _on_screen(reader.pictures(), wanted, first_is_key=True)
     return _position(info, time, found, None) if found else Position(time)
+
+
+def _until_next(
+    run: Run, info: MediaInfo, video: VideoStream, found: OnScreen, wanted: float
+) -> OnScreen:
+    """Make sure that a picture whose end has passed is followed by no other.
+
+    The next one may come after a long gap, as where the signal of a recording was lost. Lists the
+    rest of the file only in such a gap, or if ``wanted`` is after the end.
+    """
+    picture = found.picture
+    if picture.time + picture.duration > wanted:
+        return found
+    rest = list_packets(run, info, video.stream_index, wanted).pictures()
+    later = next((other.time for other in rest if other.time > wanted), None)
+    if later is None:
+        return found
+    return found._replace(picture=picture._replace(duration=later - picture.time))
 
 
 def _position(info: MediaInfo, time: float, found: OnScreen, seek: float | None) -> Position:
@@ -170,7 +195,7 @@ def _pictures_around(
     for ahead in _LOOK_AHEAD_SECONDS:
         reader = list_packets(run, info, video.stream_index, start, wanted + ahead)
         if info.container in _WITHOUT_HEADER:
-            # A search may land in the middle of a picture, which then seems to be a key picture.
+            # A seek may land in the middle of a picture, which then seems to be a key picture.
             reader.drop_first()
         pictures = reader.pictures()
         before = [picture.time for picture in pictures if picture.time <= wanted]
@@ -196,7 +221,14 @@ def _on_screen(
         keys = shown[:1]
     else:
         keys = [picture for picture in shown if picture.is_key]
-    return OnScreen(shown[-1], keys[-1]) if keys else None
+    if not keys:
+        return None
+    picture = shown[-1]
+    if len(pictures) > len(shown):
+        # A packet may state no duration. The picture is shown until the next one.
+        until_next = pictures[len(shown)].time - picture.time
+        picture = picture._replace(duration=max(picture.duration, until_next))
+    return OnScreen(picture, keys[-1])
 
 
 _EPSILON: Final = 1e-4
