@@ -11,24 +11,25 @@ _AAC_SAMPLE_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 4410
 # swresample assumes a layout for these channel counts if the file names none.
 _GUESSABLE_CHANNELS: Final = range(1, 9)
 FOLLOW_SAMPLES: Final = (
-    # The samples of the last block, and the time without samples before this one.
+    # Register 0: the length of the previous block. Register 1: the gap between the end of that
+    # block and this block. Register 2: the new timestamp of this block.
     "asetpts='st(1,if(isnan(PREV_INPTS),0,PTS-PREV_INPTS-ld(0)));"
     "st(2,if(isnan(PREV_OUTPTS),PTS,PREV_OUTPTS+ld(0)"
     "+if(between(ld(1)*TB,0.2,10),ld(1),0)));"
     "st(0,NB_SAMPLES/SR/TB);ld(2)'"
 )
-"""The filter for sound that stands alone: its samples are its clock.
+"""The filter for an output without video. It computes timestamps from the number of samples.
 
-Time stamps that stand still, jump or run at another speed would drop sound or add silence. Only a
-gap from 0.2 to 10 seconds is a pause, which the recorder did not store.
+Timestamps that stand still, jump or run at another speed would drop sound or add silence. Only a
+gap of 0.2 to 10 seconds is kept: it is a pause, which the recorder did not store.
 """
 
 
 def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | None:
     """The track that a player would choose: the default track, or else the first one.
 
-    A track of the program of ``video`` comes before others. A secondary track is chosen only if
-    there is no other. None if there is no track.
+    Tracks of the program of ``video`` come first. Among these, a track that is not secondary comes
+    first, then the default track, then the lowest index. None if there is no track.
     """
     program = next((p for p in info.programs if video and video.stream_index in p), frozenset())
     ranked = sorted(
@@ -50,19 +51,19 @@ def mp3_sample_rate(sample_rate: int) -> int:
 
 
 def sound_decoder_options(audio: AudioStream | None) -> list[str]:
-    """Input options for the decoder of the sound. That of FLAC ignores checksums by default."""
+    """Options for the audio decoder. By default, the FLAC decoder ignores checksums."""
     return ["-err_detect:a", "crccheck"] if audio and audio.codec == "flac" else []
 
 
 def output_channels(audio: AudioStream) -> int:
-    """1 for mono and for many channels without a layout, 2 for everything else."""
+    """1 for mono, ambisonic sound, and more than 8 channels without a layout, 2 for all else."""
     if audio.channels == 1 or _is_ambisonic(audio):
         return 1
     return 2 if audio.layout or audio.channels in _GUESSABLE_CHANNELS else 1
 
 
 def _is_ambisonic(audio: AudioStream) -> bool:
-    """Whether the channels are a sphere of sound, as of a 360° camera."""
+    """Whether the audio is ambisonic, for example from a 360° camera."""
     return audio.layout.startswith("ambisonic")
 
 
@@ -71,8 +72,9 @@ def audio_filter(
 ) -> str:
     """The filters that mix and resample, and fill gaps with silence.
 
-    ``fill_start`` says that the output starts with silence if the audio starts later. Where the
-    parameters of the audio change, ffmpeg starts the filters again, and they must not do this.
+    ``fill_start`` says that the output starts with silence if the audio starts later. It must be
+    False if the channels or the sample rate change within the input: ffmpeg restarts the filters at
+    each change, and each restart would add this silence again.
     ``first`` are filters that come before. The filters mix in floating point. With integers, the
     resampler would lower everything by 8 dB so that the loudest sum cannot clip, and speech would
     be too quiet.

@@ -73,8 +73,8 @@ _START = "Retried automatically until `QueueTimeout`."
 _DISRUPTION = "Retried automatically, up to 10 times."
 _FAILURE = "Retried automatically, up to `spec.maxRetries` times."
 _REJECTED = (
-    "Retried automatically, without limit. If pods of a namespace are rejected, one of its "
-    "conversions tries every 15 s, and the others wait."
+    "Retried automatically, without limit. While pods in a namespace are rejected, the operator "
+    "tries to start one conversion there every 15 s. The others in the namespace wait."
 )
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
@@ -97,8 +97,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap.",
         ),
         _R.PATH_BUSY: Explanation(
-            "Another conversion, which is running or ahead in the queue, writes a file that this "
-            "conversion reads or writes, or reads the file that this conversion writes.",
+            "This conversion and another one use the same file, and at least one of them writes "
+            "it. The other one is running, or is ahead in the queue.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
         ),
@@ -116,9 +116,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.UNSUPPORTED_FIELD: Explanation(
             "The spec has a field or a value that this release of the operator does not know. The "
             "CRD in the cluster is of a later release.",
-            "Starts automatically after you upgrade the operator. An attempt that runs already "
-            "runs to its end. The ConversionJob is not deleted meanwhile, even if its time to live "
-            "has expired.",
+            "Starts automatically after you upgrade the operator. An attempt that is already "
+            "running continues. The ConversionJob is not deleted meanwhile, even if its time to "
+            "live has expired.",
         ),
         _R.RESTORED: Explanation(
             "The ConversionJob was restored from a backup without its status. It may have ended "
@@ -183,17 +183,18 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.NODE_UNREACHABLE: Explanation(
             "The node does not respond. The pod may still be running on it.",
-            "Retried automatically, up to 10 times, when Kubernetes deletes the pod. If that takes "
-            "longer than `CONVERTER_LOST_SECONDS`, the conversion fails as `NodeLost`. To prevent "
-            "this, restart the node, or shut it down and run `kubectl delete node NODE`.",
+            "The operator waits until Kubernetes deletes the pod, and then retries. If the pod "
+            "still exists after `CONVERTER_LOST_SECONDS`, the conversion fails as `NodeLost`. To "
+            "prevent the failure, restart the node, or shut it down and run `kubectl delete node "
+            "NODE`.",
         ),
         _R.CANCELLED: Explanation(
             "`spec.cancel` was set before the conversion was complete. No output was written.",
             "Not retried. To convert the file, create a new ConversionJob.",
         ),
         _R.INVALID_SPEC: Explanation(
-            "A setting of the operator does not allow the spec, or the stored spec is invalid, "
-            "because the current CRD did not validate it.",
+            "The spec exceeds a limit in the settings of the operator. Or the spec is invalid, but "
+            "was stored before the current CRD was installed.",
             "Not retried. Delete the ConversionJob and create it again without the error in "
             "`status.message`, or raise the setting that the message names.",
         ),
@@ -215,9 +216,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.NODE_LOST: Explanation(
             "The node stopped responding while the pod was running on it.",
-            "Retried automatically, up to 10 times, if Kubernetes removes the pod within "
-            "`CONVERTER_LOST_SECONDS`. Otherwise not retried: create a new ConversionJob. You "
-            "do not need to delete the pod.",
+            "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried automatically, "
+            "up to 10 times. If it did not, the conversion has failed: create a new ConversionJob. "
+            "You can do this while the old pod still exists.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
@@ -328,13 +329,13 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _C.DECODER_CRASHED: Explanation(
             "The program that decodes the input crashed: the file triggers a bug in it, perhaps on "
             "purpose. The program cannot reach other files or the network.",
-            "Not retried. Do not open the file elsewhere before you know where it comes from. The "
-            "log in `status.logs` has its sha256.",
+            "Not retried. Do not open the file elsewhere before you know where it comes from. "
+            "`status.logs` has the SHA-256 of the input file.",
         ),
         _C.OUTPUT_EXISTS: Explanation(
             "`spec.overwrite` is false, and a file exists at `spec.outputFile` that no attempt of "
             "this conversion has written.",
-            "Not retried. Choose another `spec.outputFile`, or delete the file, in a new "
+            "Not retried. Delete the file or choose another `spec.outputFile`. Then create a new "
             "ConversionJob.",
         ),
         _C.INPUT_UNREADABLE: Explanation(

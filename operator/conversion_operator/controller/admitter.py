@@ -8,9 +8,9 @@ admitted attempts on the Lease. The next leader reads them and reserves a slot f
 process is suspended, loses leadership and then sends a create request late, the next leader already
 holds a slot for that conversion.
 
-Nothing starts in a namespace before its lists were answered in this term. The other namespaces wait
-for these lists for a limited time. After that, such a namespace counts with the slots that a leader
-last recorded for it on the Lease.
+Nothing starts in a namespace until the API server has answered its lists in this term. The other
+namespaces wait a limited time for these lists. Then they start without them. For the namespace
+whose lists are missing, the slots that a leader last recorded on the Lease are counted.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Admitter:
         batch = {} if obstacles.outdated_crd else self._select(queue, conversions, held, policy)
         namespaces = {c.key.uid: c.key.namespace for c in conversions if c.key.uid in batch}
         self._creator.reserve(namespaces)
-        admissions = {uid: Admission(n, namespaces[uid]) for uid, n in batch.items()}
+        admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
         if batch and not await self._leadership.record_admissions(admissions, self._prepared_term):
             self._creator.release(batch)
             return _NOT_READY_DELAY
@@ -124,7 +124,7 @@ class Admitter:
         return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_INTERVAL)
 
     def _conversions(self) -> list[Conversion]:
-        """The conversions whose namespace is known well enough to start one there."""
+        """The conversions in namespaces whose lists the API server has answered in this term."""
         known = {name for name in self._sync.namespaces if self._sync.admissible(name)}
         return [c for c in self._store.conversions() if c.key.namespace in known]
 
@@ -145,11 +145,11 @@ class Admitter:
         reserved = self._creator.reserved
         namespaces = {c.key.uid: c.key.namespace for c in conversions}
 
-        def may_start(uids: Iterable[str]) -> tuple[str, ...]:
+        def startable(uids: Iterable[str]) -> tuple[str, ...]:
             failing = self._creator.failing
             return limit_failing(uids, namespaces, failing, reserved.values(), policy)
 
-        order = may_start(queue.order)
+        order = startable(queue.order)
         selected = {
             uid: latest_attempt_number(conversion, self._store.children(uid)) + 1
             for uid in admit(order, held, policy)
@@ -161,7 +161,7 @@ class Admitter:
             # The queue holds back a conversion whose Job was rejected. Sweeps are not in the
             # queue, so hold back rejected sweeps here. Otherwise each pass would request them.
             unavailable = reserved.keys() | self._creator.rejections().keys()
-            sweeps = may_start(uid for uid in wanted if uid not in unavailable)
+            sweeps = startable(uid for uid in wanted if uid not in unavailable)
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
         # The Lease has room for a limited number of admissions.
         limit = admissions_that_still_fit(len(reserved))
@@ -196,10 +196,10 @@ class Admitter:
             *(self._claim_exists(n, policy.claim_name) for n in namespaces)
         )
         missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
-        # This comes after the last await, so that a rejection that arrives during the claim checks
-        # counts in this pass.
-        outdated = self._context.schema.problem
-        return Obstacles(frozenset(missing), self._creator.rejections(), outdated)
+        # Read the rejections after the last await, to include those that arrive during the checks
+        # of claims.
+        rejected = self._creator.rejections()
+        return Obstacles(frozenset(missing), rejected, self._context.schema.problem)
 
     async def _claim_exists(self, namespace: str, claim: str) -> bool:
         key, now = f"{namespace}/{claim}", time.monotonic()

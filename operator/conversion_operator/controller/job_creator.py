@@ -1,12 +1,11 @@
 """Creates the Jobs of admitted attempts. This is the only place that creates Jobs.
 
 If the response to a create request is lost, the operator does not know whether the Job exists. So
-a reservation ends in one of two cases only:
+a reservation ends when the Job is in the store. It also ends when both of these are true:
 
-- The Job is in the store.
-- The API server rejected the last request, or the attempt may no longer start, or the requests
-  failed for 30 s. In addition, each earlier request has a response, or it is too old to create the
-  Job.
+- No more requests are needed: the API server rejected the last one, the attempt may no longer
+  start, or all requests failed for 30 s.
+- No request with an unknown result is recent enough to create the Job.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ logger = logging.getLogger(__name__)
 class _NotResolved(Exception):
     """The create request got 409, and it is not known whose Job has the name.
 
-    No request is without a result: the server did not carry this one out.
+    The result of this request is known: the server did not create a Job.
     """
 
 
@@ -63,16 +62,17 @@ class _CreateRequests:
     """What became of the create requests for one attempt. The times are monotonic.
 
     ``result_unknown_since`` is the time of the last create request whose result is unknown, None if
-    there is none. ``failing_since`` is the time of the first failure since the operator may create
-    the Job. ``given_up`` is why no more requests are sent.
+    there is none. ``failing_since`` is the time of the first failure in the current series of
+    failures. A time in which the operator may not create the Job ends the series. ``given_up`` is
+    why no more requests are sent.
     """
 
     result_unknown_since: float | None
     failing_since: float | None = None
     given_up: Block | None = None
 
-    def give_up(self, problem: str) -> bool:
-        """Count a failure. True if no more requests are sent, because all failed for too long."""
+    def record_failure(self, problem: str) -> bool:
+        """Record a failure. True if the operator gives up, because all requests failed for 30 s."""
         now = time.monotonic()
         self.failing_since = now if self.failing_since is None else self.failing_since
         if now - self.failing_since >= _GIVE_UP_SECONDS:
@@ -83,9 +83,9 @@ class _CreateRequests:
 class JobCreator:
     """Creates Jobs in the background, one task for each admitted attempt.
 
-    An admitted attempt has a reservation from :meth:`start` until its Job is in the store, or until
-    it is certain that no request creates it. The creator calls ``enqueue`` with the uid when the
-    reservation ends, and ``wake`` when another conversion may be able to start.
+    An admitted attempt has a reservation from :meth:`reserve` until its Job is in the store, or
+    until it is certain that no request creates it. The creator calls ``enqueue`` with the uid when
+    the reservation ends, and ``wake`` when another conversion may be able to start.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class JobCreator:
 
     @property
     def failing(self) -> Collection[str]:
-        """The namespaces whose last create request failed, so that it is unknown what became of it.
+        """The namespaces whose last create request failed without a clear answer.
 
-        Not those whose last request was rejected: the API server answers there.
+        A rejection is a clear answer.
         """
         return self._failing
 
@@ -174,7 +174,8 @@ class JobCreator:
             ):
                 break
             await asyncio.sleep(delay)
-        # Not if this task is cancelled: then the next leader finishes what the Lease lists.
+        # A cancelled task does not get here. It leaves the admission on the Lease for the next
+        # leader.
         self._reserved.pop(uid, None)
         self._leadership.remove_admission(uid)
         self._enqueue(uid)
@@ -183,14 +184,17 @@ class JobCreator:
     async def _try_to_create(
         self, uid: str, attempt: int, policy: Policy, requests: _CreateRequests, delay: float
     ) -> bool:
-        """Send a create request if one is needed. True: no other one is needed."""
+        """Send a create request if the attempt may still start.
+
+        Returns True if the reservation can end, unless an earlier request may still create the Job.
+        """
         if requests.given_up:
-            # The conversion stays blocked while its slot is held, and 20 s longer: others have
-            # their turn first.
+            # Renew the block each time, so that it ends 20 s after the reservation. Other
+            # conversions can start first.
             self._block(uid, requests.given_up)
             return True
         try:
-            if not self._can_judge(uid):
+            if not self._store_is_complete(uid):
                 requests.failing_since = None
                 return False
             conversion = self._conversion_to_start(uid, attempt)
@@ -217,7 +221,7 @@ class JobCreator:
             self._record_answer(conversion.key.namespace)
             return True
         self._failing.add(self._reserved.get(uid, ""))
-        if requests.give_up(problem):
+        if requests.record_failure(problem):
             self._reject(uid, Block(Reason.POD_REJECTED, problem))
             self._wake()
             return True
@@ -242,11 +246,12 @@ class JobCreator:
             return any(child.attempt >= attempt for child in (*children.jobs, *children.pods))
         return latest_attempt_number(conversion, children) >= attempt
 
-    def _can_judge(self, uid: str) -> bool:
-        """True if what the store does not have of this conversion does not exist.
+    def _store_is_complete(self, uid: str) -> bool:
+        """True if the store is complete for this conversion: what is not in it does not exist.
 
-        If the namespace of an admission is not known, it may be any namespace whose lists are not
-        known. Nothing is known, counted or started in a namespace that is not watched.
+        If the admission does not record its namespace, the lists of all namespaces must be known. A
+        namespace that is not watched needs no lists, because nothing starts there. If this operator
+        does not lead, :meth:`_conversion_to_start` stops the attempt.
         """
         conversion = self._store.conversion(uid)
         namespace = conversion.key.namespace if conversion else self._reserved.get(uid)
@@ -279,7 +284,8 @@ class JobCreator:
         try:
             body = _build(conversion, attempt, policy, self._store.mark(conversion.key, attempt))
         except Exception:
-            # Nothing was sent. Without the pause, the conversion would start again at once.
+            # Nothing was sent. The rejection blocks the conversion for 20 s, so that it does not
+            # start again at once.
             self._context.metrics.errors.inc()
             logger.exception("Cannot build the Job of %s", uid)
             message = (

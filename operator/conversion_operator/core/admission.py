@@ -17,7 +17,7 @@ from conversion_operator.core.bounds import violation
 from conversion_operator.core.holds import hold
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
-from conversion_operator.core.refusals import find_refusals, one_of_each_refused
+from conversion_operator.core.refusals import find_refusals, one_per_refused_namespace
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 _PRIORITY_STEP = timedelta(seconds=60)
@@ -163,7 +163,7 @@ def build_queue(
         else:
             startable.append(conversion)
     refusals = find_refusals(waiting, children)
-    order, refused = one_of_each_refused(startable, refusals, now)
+    order, refused = one_per_refused_namespace(startable, refusals, now)
     for refusal in refusals.values():
         if refusal.retry_at and refusal.retry_at > now:
             next_retry_at = min(next_retry_at or refusal.retry_at, refusal.retry_at)

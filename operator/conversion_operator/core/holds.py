@@ -1,8 +1,9 @@
-"""Why one conversion may not go on by itself, whatever the queue and the settings say.
+"""The reasons in a ConversionJob itself why its next attempt must not start.
 
 A conversion that another release of the operator has begun, or that uses what this release does not
 know, waits for an operator that knows more. A conversion that was restored from a backup waits for
-its status. Nothing is started, ended or deleted meanwhile.
+its status. Meanwhile, the operator starts, ends and deletes nothing, unless the user cancels the
+conversion.
 """
 
 from __future__ import annotations

@@ -119,12 +119,15 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 
 
 def _plan_next_attempt(snapshot: Snapshot) -> Plan:
-    """The plan while no attempt is in progress. An attempt in progress runs to its end."""
+    """The plan while no attempt is in progress.
+
+    Holds and bounds are checked only here, so they never stop an attempt in progress.
+    """
     conversion = snapshot.conversion
     held = hold(conversion, snapshot.policy)
     if held and held.reason == Reason.RESTORED and not conversion.cancel_requested:
         return plan_restored(snapshot, held)
-    if conversion.cancel_requested or held:
+    if conversion.cancel_requested or held:  # plan_queued also ends a cancelled conversion
         return plan_queued(replace(snapshot, block=held))
     problem = conversion.spec_error
     if not problem and conversion.spec:

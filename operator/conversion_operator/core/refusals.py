@@ -18,7 +18,7 @@ from conversion_operator.core.model import EPOCH, Children, Conversion
 from conversion_operator.core.plan import Block
 
 REFUSED: Final = frozenset({Reason.POD_REJECTED, Reason.QUOTA_EXCEEDED})
-"""The reasons of attempts whose pod the API server refused."""
+"""The reasons of attempts whose pod the API server refused. A rejected Job has no attempt."""
 
 RETRY_INTERVAL: Final = timedelta(seconds=15)
 
@@ -27,7 +27,7 @@ RETRY_INTERVAL: Final = timedelta(seconds=15)
 class Refusal:
     """Why the conversions of a namespace wait.
 
-    ``retry_at`` is when one of them tries. It is None while one does.
+    ``retry_at`` is the time when the next one tries. It is None while one is trying.
     """
 
     block: Block
@@ -56,20 +56,21 @@ def find_refusals(
             continue  # pods are created again
         retry_at: datetime | None = time + RETRY_INTERVAL
         if namespace in pods.missing:
-            retry_at = None
+            retry_at = None  # a Job has no pod yet: one conversion is trying
         elif pods.ended.get(namespace, EPOCH) > time:
-            retry_at = EPOCH  # the end of this pod may have made room in the quota
+            retry_at = EPOCH  # now: a pod has ended since, which may have freed quota
         refusals[namespace] = Refusal(block, retry_at)
     return refusals
 
 
-def one_of_each_refused(
+def one_per_refused_namespace(
     startable: Sequence[Conversion], refusals: Mapping[str, Refusal], now: datetime
 ) -> tuple[list[Conversion], dict[str, Block]]:
-    """Split conversions that may start into those that do, and those that wait for a refusal.
+    """Split the conversions that may start into those that start now, and those that wait.
 
-    The one that was refused longest ago tries. The refusal of a large conversion says nothing about
-    a small one.
+    In a namespace with a refusal, at most one conversion starts. They take turns: the one that was
+    refused longest ago is next. Otherwise a large conversion that exceeds the quota would block a
+    small one that fits.
     """
     tries: dict[str, Conversion] = {}
     for conversion in startable:
