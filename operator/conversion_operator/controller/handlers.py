@@ -117,9 +117,16 @@ async def _run_kopf(
             identity=identity,  # type: ignore[arg-type]  # a NewType that kopf does not export
             stop_flag=stop,
         )
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            # First kopf's own tasks: they end those that they have created. Some of these must not
+            # be cancelled before, for example the cleaner of a scheduler that is being closed.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _registry(handler: EventHandler, login: Login, outside: Context) -> kopf.OperatorRegistry:

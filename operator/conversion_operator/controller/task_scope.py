@@ -60,6 +60,11 @@ async def _end(tasks: _Tasks) -> None:
     kopf does not close its sessions if its tasks are cancelled twice.
     """
     cancelled = False
+    # A task that is cancelled before its first step does not await the coroutine that it wraps.
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        cancelled = True
     for task in tuple(tasks):
         task.cancel()
     while pending := [task for task in tasks if not task.done()]:
