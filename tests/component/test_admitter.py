@@ -31,7 +31,8 @@ async def test_a_rejection_during_the_claim_check_counts_in_the_same_pass() -> N
     for resource in Resource:
         sync.answered(resource, "my-network", time.monotonic())
     cluster = SimpleNamespace(claim_exists=claim_exists)
-    context: Any = SimpleNamespace(cluster=cluster, store=store, sync=sync)
+    schema = SimpleNamespace(problem="")
+    context: Any = SimpleNamespace(cluster=cluster, store=store, sync=sync, schema=schema)
     leadership: Any = None
     admitter = Admitter(context, leadership, lambda _: None)
     obstacles = await admitter._find_obstacles(Policy())

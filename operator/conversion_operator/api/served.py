@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from conversion_operator.api import names
 from conversion_operator.api.crd import structural_schema
-from conversion_operator.api.status import ConversionJobStatus, Phase
-
-_NEVER_WRITTEN: Final = frozenset({Phase.PENDING})
+from conversion_operator.api.status import ConversionJobStatus
 
 
 def served_schema(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -51,5 +49,5 @@ def _missing(own: Mapping[str, Any], served: Mapping[str, Any], path: str) -> It
         yield from _missing(own["items"], served.get("items") or {}, f"{path}[]")
     if "enum" in served:
         for value in own.get("enum", ()):
-            if value not in served["enum"] and value not in _NEVER_WRITTEN:
+            if value not in served["enum"]:
                 yield f"{path}: {value}"

@@ -23,7 +23,14 @@ from conversion_operator.api.status import (
 
 _PROBLEM_MAX: Final = 256
 _UNKNOWN_FIELD: Final = "extra_forbidden"
-_UNKNOWN_VALUES: Final = frozenset({"enum", "literal_error"})
+_UNKNOWN_VALUES: Final = frozenset(
+    {
+        *("enum", "literal_error", "string_pattern_mismatch", "string_too_long", "too_long"),
+        *("less_than", "less_than_equal", "greater_than", "greater_than_equal"),
+    }
+)
+"""Errors of values that a later release may allow."""
+
 _TOO_LONG: Final = frozenset({"string_too_long", "too_long"})
 
 

@@ -79,7 +79,7 @@ class Wait:
 
 def pending_notification(conversion: Conversion | None) -> Notification | None:
     """``status.notify`` if the callback of the conversion is owed, else None."""
-    if conversion is None or conversion.deleting or not conversion.finished:
+    if conversion is None or not conversion.finished:
         return None
     note = conversion.status.notify if conversion.status else None
     return note if note and note.state is NotifyState.PENDING else None

@@ -174,7 +174,7 @@ def queue_positions(conversions: Iterable[Conversion], now: datetime) -> dict[st
     """
     # The gateway does not know the operator's bounds.
     policy = Policy(max_cpu="", max_memory="")
-    queue = admission.build_queue(conversions, {}, admission.Obstacles(), now, policy)
+    queue = admission.build_queue(conversions, None, admission.Obstacles(), now, policy)
     return {uid: position for position, uid in enumerate(queue.order, 1)}
 
 

@@ -148,7 +148,8 @@ def parse_conversion(body: Body) -> Conversion:
         unsupported=unsupported,
         status_error=status_error,
         cancel=raw_spec.get("cancel") is True,
-        orphaning="orphan" in (meta.get("finalizers") or ()),
+        # Whoever creates an object may give it this finalizer. It says nothing before the deletion.
+        orphaning="deletionTimestamp" in meta and "orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),
         labels=frozenset(itertools.islice(map(sys.intern, meta.get("labels") or ()), _LABELS_MAX)),
         annotations={
@@ -159,6 +160,7 @@ def parse_conversion(body: Body) -> Conversion:
         conversion_type=_text(raw_spec.get("conversionType")),
         input_file=_text(raw_spec.get("inputFile")),
         output_file=_text(raw_spec.get("outputFile")),
+        has_notify="notify" in raw_spec,
     )
 
 

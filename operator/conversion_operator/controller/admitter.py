@@ -33,6 +33,7 @@ from conversion_operator.controller.slots import SlotCounter
 from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, limit_failing
 from conversion_operator.core.attempts import latest_attempt_number
 from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.refusals import REFUSED
 from conversion_operator.core.sweep import (
     SWEEP_ATTEMPT,
     free_for_sweeps,
@@ -145,9 +146,9 @@ class Admitter:
         reserved = self._creator.reserved
         namespaces = {c.key.uid: c.key.namespace for c in conversions}
 
-        def startable(uids: Iterable[str]) -> tuple[str, ...]:
-            failing = self._creator.failing
-            return limit_failing(uids, namespaces, failing, reserved.values(), policy)
+        def startable(uids: Iterable[str], selected: Iterable[str] = ()) -> tuple[str, ...]:
+            taken = [*reserved.values(), *(namespaces[uid] for uid in selected)]
+            return limit_failing(uids, namespaces, self._creator.failing, taken, policy)
 
         order = startable(queue.order)
         selected = {
@@ -161,7 +162,10 @@ class Admitter:
             # The queue holds back a conversion whose Job was rejected. Sweeps are not in the
             # queue, so hold back rejected sweeps here. Otherwise each pass would request them.
             unavailable = reserved.keys() | self._creator.rejections().keys()
-            sweeps = startable(uid for uid in wanted if uid not in unavailable)
+            # Nor may sweeps hold slots in a namespace whose pods are refused.
+            blocked = {namespaces.get(u) for u, b in queue.blocks.items() if b.reason in REFUSED}
+            available = (u for u in wanted if u not in unavailable and namespaces[u] not in blocked)
+            sweeps = startable(available, selected)
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
         # The Lease has room for a limited number of admissions.
         limit = admissions_that_still_fit(len(reserved))

@@ -161,14 +161,19 @@ class Family:
                 self._pods[uid] = replace(pod, deleted=True)
         self._untie(uid)
 
-    def forget_deleted(self) -> set[str]:
-        """Forget the own children that no longer exist. Returns their uids."""
+    def forget_deleted(self, before: int | None = None) -> set[str]:
+        """Forget the own children that no longer exist. Returns their uids.
+
+        With ``before``, only those of attempts with a lower number.
+        """
         self._children = None
         for pod in self._pods.values():
             # From now on, a copy of its mark is worth nothing.
             self._bind(pod.attempt, pod_uid=pod.uid)
         deleted = {
-            child.uid for child in (*self._jobs.values(), *self._pods.values()) if child.deleted
+            child.uid
+            for child in (*self._jobs.values(), *self._pods.values())
+            if child.deleted and (before is None or child.attempt < before)
         }
         self._jobs = {uid: job for uid, job in self._jobs.items() if uid not in deleted}
         self._pods = {uid: pod for uid, pod in self._pods.items() if uid not in deleted}

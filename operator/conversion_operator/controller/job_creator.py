@@ -194,7 +194,7 @@ class JobCreator:
             self._block(uid, requests.given_up)
             return True
         try:
-            if not self._store_is_complete(uid):
+            if not self._store_is_complete(uid) or self._context.schema.awaited:
                 requests.failing_since = None
                 return False
             conversion = self._conversion_to_start(uid, attempt)
@@ -267,7 +267,7 @@ class JobCreator:
         It may not start, for example, after spec.cancel was set.
         """
         conversion, children = self._store.conversion(uid), self._store.children(uid)
-        if conversion is None or not self._context.leads():
+        if conversion is None or not self._context.leads() or self._context.schema.problem:
             return None
         if attempt == SWEEP_ATTEMPT:
             may_start = wants_sweep(conversion, children, self._cluster.now())

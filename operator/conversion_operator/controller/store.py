@@ -238,10 +238,13 @@ class Store:
         if read.managed or not read.live:
             family.mark_found(child.uid)
 
-    def forget_deleted(self, uid: str) -> None:
-        """Forget the deleted children of a conversion, whose last states are no longer needed."""
+    def forget_deleted(self, uid: str, before: int | None = None) -> None:
+        """Forget the deleted children of a conversion, whose last states are no longer needed.
+
+        With ``before``, only those of attempts with a lower number.
+        """
         for family in self._families_of(uid):
-            for child in family.forget_deleted():
+            for child in family.forget_deleted(before):
                 self._jobs.pop(child, None)
                 self._pods.pop(child, None)
                 self._remember_deleted(child)

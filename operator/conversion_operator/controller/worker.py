@@ -23,7 +23,11 @@ from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.problems import REJECTED_RETRY_SECONDS, Problem, Problems
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.workqueue import WorkQueue
-from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
+from conversion_operator.core.attempts import (
+    awaits_attempt,
+    last_recorded_attempt,
+    latest_attempt_number,
+)
 from conversion_operator.core.manifest import job_name
 from conversion_operator.core.model import Children, Conversion, Job, Pod
 from conversion_operator.core.plan import (
@@ -152,6 +156,9 @@ class Worker:
         await self._execute(conversion, plan, permit)
         if conversion.finished:
             self._store.forget_deleted(uid)
+        elif last := last_recorded_attempt(conversion.status):
+            # A conversion whose pods are refused may have thousands of attempts.
+            self._store.forget_deleted(uid, before=last.number)
         self._requeue(uid, plan)
 
     async def _confirm_missing(self, uid: str) -> None:

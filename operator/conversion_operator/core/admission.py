@@ -128,24 +128,25 @@ def _slots(children: Children) -> int:
 
 def build_queue(
     conversions: Iterable[Conversion],
-    children: Mapping[str, Children],
+    children: Mapping[str, Children] | None,
     obstacles: Obstacles,
     now: datetime,
     policy: Policy,
 ) -> Queue:
     """Put the waiting conversions in order, and say why some of them may not start.
 
-    Each admission pass calls this once. It visits every conversion.
+    ``children`` is None if they are not known. Then it is not known either whether pods are still
+    refused. Each admission pass calls this once. It visits every conversion.
     """
     none = Children()
-    unfinished = [c for c in conversions if not c.finished and c.spec]
+    unfinished = [c for c in conversions if not c.finished]
     waiting: list[Conversion] = []
     busy = _BusyPaths()
     for conversion in sorted(unfinished, key=queue_key):
-        own = children.get(conversion.key.uid, none)
+        own = children.get(conversion.key.uid, none) if children else none
         if own.live or conversion.status_error or not awaits_attempt(conversion, own):
             busy.add(conversion)
-        elif not conversion.cancel_requested and not _ends(conversion, policy):
+        elif not (conversion.deleting or conversion.cancel_requested or _ends(conversion, policy)):
             waiting.append(conversion)
     startable: list[Conversion] = []
     blocks: dict[str, Block] = {}
@@ -162,7 +163,7 @@ def build_queue(
             blocks[conversion.key.uid] = block
         else:
             startable.append(conversion)
-    refusals = find_refusals(waiting, children)
+    refusals = {} if children is None else find_refusals(unfinished, children)
     order, refused = one_per_refused_namespace(startable, refusals, now)
     for refusal in refusals.values():
         if refusal.retry_at and refusal.retry_at > now:

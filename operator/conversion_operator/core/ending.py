@@ -11,11 +11,11 @@ from conversion_operator.core.model import Children, stop_verb
 from conversion_operator.core.plan import (
     FORCE_AFTER,
     TOMBSTONE_TTL,
-    DeletePod,
     Plan,
     Snapshot,
     delete_live_jobs,
     delete_pods,
+    force_overdue_pods,
 )
 from conversion_operator.core.retry import backoff, count_ended_attempt, may_retry
 from conversion_operator.core.transitions import Transition
@@ -55,13 +55,8 @@ def end_conversion(
 
 def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
     """The plan that stops an attempt. The phase becomes Cancelled once its pod has terminated."""
-    limit = snapshot.now - FORCE_AFTER
-    overdue = (
-        DeletePod(pod, force=True)
-        for pod in snapshot.children.pods
-        if pod.live and pod.deletion_timestamp and pod.deletion_timestamp < limit
-    )
     orphans = (pod for pod in snapshot.children.orphan_pods if pod.live)
+    overdue = force_overdue_pods(snapshot)
     actions = (*delete_live_jobs(attempt_children.jobs), *overdue, *delete_pods(orphans))
     if snapshot.status and snapshot.status.reason == Reason.CANCELLING:
         return Plan(actions, requeue_after=FORCE_AFTER)

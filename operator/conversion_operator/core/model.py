@@ -89,6 +89,7 @@ class Conversion:
     ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
     the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
     ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
+    ``has_notify`` is True if the spec has a callback, even if it cannot be read.
     """
 
     key: Key
@@ -109,6 +110,7 @@ class Conversion:
     conversion_type: str = ""
     input_file: str = ""
     output_file: str = ""
+    has_notify: bool = False
 
     @property
     def finished(self) -> bool:
@@ -136,12 +138,14 @@ class Conversion:
     @property
     def input_path(self) -> str:
         """The input path from the root of the volume, in one spelling: equal paths match."""
-        return normal_path(self.spec.input_file) if self.spec else ""
+        path = self.spec.input_file if self.spec else self.input_file
+        return normal_path(path) if path else ""
 
     @property
     def output_path(self) -> str:
         """The output path from the root of the volume, in one spelling: equal paths match."""
-        return normal_path(self.spec.output_file) if self.spec else ""
+        path = self.spec.output_file if self.spec else self.output_file
+        return normal_path(path) if path else ""
 
 
 @dataclass(frozen=True, slots=True)

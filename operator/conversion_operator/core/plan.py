@@ -136,3 +136,13 @@ def delete_pods(pods: Iterable[Pod]) -> tuple[Action, ...]:
     return tuple(
         DeletePod(pod, force=False) for pod in pods if not pod.deleted and not pod.deleting
     )
+
+
+def force_overdue_pods(snapshot: Snapshot) -> tuple[Action, ...]:
+    """The actions that delete by force the pods that have not terminated after FORCE_AFTER."""
+    limit = snapshot.now - FORCE_AFTER
+    return tuple(
+        DeletePod(pod, force=True)
+        for pod in snapshot.children.pods
+        if pod.live and pod.deletion_timestamp and pod.deletion_timestamp < limit
+    )

@@ -23,6 +23,7 @@ from conversion_operator.core.plan import (
     Snapshot,
     delete_live_jobs,
     delete_pods,
+    force_overdue_pods,
 )
 from conversion_operator.core.transitions import Transition
 
@@ -100,12 +101,14 @@ def end_conversion_without_result(
     """The plan that ends a conversion without the result of an attempt.
 
     If a Job is still live, for example from a delayed create request, it is deleted first, and so
-    is a pod whose Job does not exist. The terminal status is written when no Job or pod is live.
+    is a pod whose Job does not exist. A pod that does not terminate, because its node is lost, is
+    deleted by force. The terminal status is written when no Job or pod is live.
     """
     if snapshot.children.live:
         deletions = delete_live_jobs(snapshot.children.jobs)
         orphans = delete_pods(pod for pod in snapshot.children.orphan_pods if pod.live)
-        return Plan(deletions + orphans, requeue_after=STOP_RECHECK_INTERVAL)
+        actions = (*deletions, *force_overdue_pods(snapshot), *orphans)
+        return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL)
     return Plan(status=Transition.to(snapshot, phase, reason, message).status)
 
 

@@ -104,9 +104,15 @@ def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[
 
 
 def callback_url(conversion: Conversion, default: str) -> str:
-    """The URL to call when the conversion ends. An empty string if there is no callback."""
+    """The URL to call when the conversion ends. An empty string if there is no callback.
+
+    If the spec has a ``notify`` that this release cannot read, its receiver is not known. The
+    default is somebody else.
+    """
     given = conversion.spec.notify if conversion.spec else None
-    return given.url if given else default
+    if given:
+        return given.url
+    return "" if conversion.has_notify else default
 
 
 def _decide_unfinished(snapshot: Snapshot) -> Plan:

@@ -16,6 +16,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.core.attempts import last_recorded_attempt
 from conversion_operator.core.model import EPOCH, Children, Conversion
 from conversion_operator.core.plan import Block
+from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 REFUSED: Final = frozenset({Reason.POD_REJECTED, Reason.QUOTA_EXCEEDED})
 """The reasons of attempts whose pod the API server refused. A rejected Job has no attempt."""
@@ -35,15 +36,16 @@ class Refusal:
 
 
 def find_refusals(
-    waiting: Iterable[Conversion], children: Mapping[str, Children]
+    unfinished: Iterable[Conversion], children: Mapping[str, Children]
 ) -> dict[str, Refusal]:
     """The namespaces whose last pod was refused.
 
-    Each admission pass calls this once. It visits every waiting conversion, and if one was refused,
-    every Job and pod.
+    The last attempt of the conversion that tries is the refused one until its pod exists. Each
+    admission pass calls this once. It visits every conversion that has not ended, and if one was
+    refused, every Job and pod.
     """
     latest: dict[str, tuple[datetime, Block]] = {}
-    for conversion in waiting:
+    for conversion in unfinished:
         time, block = _last_refusal(conversion)
         if block and time > latest.get(conversion.key.namespace, (EPOCH,))[0]:
             latest[conversion.key.namespace] = time, block
@@ -106,8 +108,15 @@ class _PodTimes:
         self.missing: set[str] = set()
         for own in children.values():
             with_pod = {pod.job_name for pod in own.pods}
-            jobs = (job for job in own.jobs if job.live and job.name not in with_pod)
-            self.missing.update(job.namespace for job in jobs)
+            self.missing.update(
+                job.namespace
+                for job in own.jobs
+                if job.live
+                and not job.deleting
+                and job.name not in with_pod
+                # A sweep says nothing about the pods of conversions: nobody reads why it waits.
+                and job.attempt != SWEEP_ATTEMPT
+            )
             for pod in own.pods:
                 _raise_to(self.created, pod.namespace, pod.created)
                 _raise_to(self.ended, pod.namespace, pod.converter_end or EPOCH)

@@ -40,6 +40,9 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     if left <= timedelta(0):
         return _give_up_starting(snapshot, attempt_children, job, not_started)
     status, requeue = snapshot.status, min(left, STARTING_INTERVAL)
+    if not_started.pod is None and age < STARTING_WRITE_DELAY:
+        # From then on, the Events of the Job are read: its pod may have been refused.
+        requeue = min(left, STARTING_WRITE_DELAY - age)
     if status and status.phase is Phase.STARTING and status.reason == not_started.reason:
         return Plan(requeue_after=requeue)
     if status and not_started.reason == Reason.STARTING and age < STARTING_WRITE_DELAY:

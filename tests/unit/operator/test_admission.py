@@ -201,6 +201,19 @@ def test_finished_cancelled_deleted_and_invalid_do_not_queue() -> None:
     assert (queue.order, dict(queue.blocks)) == ((), {})
 
 
+def test_an_attempt_whose_spec_cannot_be_read_keeps_its_paths_busy() -> None:
+    first, second = many(2)
+    running_one = replace(first, spec=None, output_file="out/1.mp4")
+    queue = queue_of([running_one, second], {first.key.uid: children(job(uid=first.key.uid))})
+    assert queue.order == ()
+    assert queue.blocks[second.key.uid].reason == Reason.PATH_BUSY
+
+
+def test_what_is_deleted_with_orphan_propagation_does_not_queue() -> None:
+    (subject,) = many(1)
+    assert queue_of([replace(subject, deleting=True, orphaning=True)]).order == ()
+
+
 def test_paused() -> None:
     queue = queue_of(many(2), policy=replace(POLICY, enabled=False))
     assert queue.order == ()

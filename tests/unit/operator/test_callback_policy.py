@@ -78,6 +78,8 @@ class TestOwed:
         assert plan.status.notify == (PENDING if default else None)
         assert callback_url(conversion(), default) == default
         assert callback_url(conversion(notify={"url": URL}), default) == URL
+        # This release cannot read it. The default is the receiver of others.
+        assert callback_url(replace(conversion(), has_notify=True), default) == ""
 
     @pytest.mark.parametrize(
         ("phase", "parts", "changes"),
@@ -98,9 +100,11 @@ class TestOwed:
         assert policy.pending_notification(None) is None
 
     @pytest.mark.parametrize("state", [NotifyState.DELIVERED, NotifyState.GAVE_UP])
-    def test_nor_does_what_is_settled_or_being_deleted(self, state: NotifyState) -> None:
+    def test_nor_does_what_is_settled(self, state: NotifyState) -> None:
         assert policy.pending_notification(noted(state=state)) is None
-        assert policy.pending_notification(replace(DONE, deleting=True)) is None
+
+    def test_a_finalizer_of_others_does_not_hold_back_a_callback(self) -> None:
+        assert policy.pending_notification(replace(DONE, deleting=True)) is not None
 
     def test_a_status_written_again_keeps_it(self) -> None:
         told = PENDING.model_copy(update={"state": NotifyState.DELIVERED, "attempts": 1})

@@ -76,7 +76,7 @@ def test_a_stored_status_is_parsed_back() -> None:
         ({}, "conversionType"),
         (SPEC | {"inputFile": 7}, "inputFile"),
         (SPEC | {"inputFile": ""}, "inputFile"),
-        (SPEC | {"options": {"size": "0x0"}}, "size"),
+        (SPEC | {"priority": "high"}, "priority"),
     ],
 )
 def test_an_invalid_spec_says_why(spec: Any, word: str) -> None:
@@ -93,6 +93,9 @@ def test_an_invalid_spec_says_why(spec: Any, word: str) -> None:
         ({"conversionType": "video_to_gif"}, "video_to_gif"),
         ({"damagedInput": "Ask"}, "Ask"),
         ({"surprise": 1, "priority": "high"}, "spec.surprise"),
+        ({"options": {"size": "0x0"}}, "size"),
+        ({"priority": 1_000_000}, "spec.priority"),
+        ({"inputFile": "x" * 5000}, "spec.inputFile"),
     ],
 )
 def test_what_a_later_release_may_know_is_unsupported(changes: Any, word: str) -> None:
@@ -109,6 +112,24 @@ def test_the_rest_of_a_spec_is_read(changes: Any) -> None:
     assert parsed.spec
     assert (parsed.spec.priority, parsed.cancel_requested) == (7, True)
     assert parsed.output_path == "/b.jpg"
+
+
+def test_an_orphan_finalizer_says_nothing_before_the_deletion() -> None:
+    """Whoever creates the object can give it this finalizer."""
+    finalizers = {"finalizers": ["orphan"]}
+    assert not parse_conversion(body(metadata=META | finalizers)).orphaning
+    deleting = finalizers | {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    assert parse_conversion(body(metadata=META | deleting)).orphaning
+
+
+@pytest.mark.parametrize(("notify", "has"), [({}, False), ({"notify": {"uri": "x"}}, True)])
+def test_a_callback_that_cannot_be_read_is_known(notify: Any, has: bool) -> None:
+    assert parse_conversion(body(spec=SPEC | notify)).has_notify is has
+
+
+def test_paths_are_known_although_the_spec_cannot_be_read() -> None:
+    parsed = parse_conversion(body(spec=SPEC | {"conversionType": "video_to_gif"}))
+    assert (parsed.spec, parsed.output_path) == (None, "/b.jpg")
 
 
 def test_cancel_is_read_from_a_spec_that_is_not_valid() -> None:
@@ -340,7 +361,7 @@ def test_of_metadata_and_texts_only_a_bounded_part_is_kept() -> None:
     parsed = parse_conversion(body(metadata=meta, spec={"inputFile": "z" * 9000}))
     assert parsed.annotations == {names.CALLER_INPUT_ANNOTATION: "y" * 4096}
     assert parsed.input_file == "z" * 4096
-    assert len(repr(parsed)) < 10_000
+    assert len(repr(parsed)) < 10_500
 
 
 def test_of_the_texts_of_a_pod_only_a_bounded_part_is_kept() -> None:

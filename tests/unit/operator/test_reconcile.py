@@ -443,6 +443,17 @@ class TestCancel:
         )
         assert status(subject).phase is Phase.SUCCEEDED
 
+    def test_a_pod_of_an_ended_attempt_that_does_not_terminate_is_deleted_by_force(self) -> None:
+        """Its node is lost. The attempt was closed because its container did not start."""
+        parts = children(job(), pod(waiting_reason="ImagePullBackOff"))
+        _, given_up = step(queued(), parts, 300)
+        cancelled = replace(given_up, cancel=True)
+        stuck = pod(deletion_timestamp=at(310))
+        stopping = job(deletion_timestamp=at(300))
+        assert step(cancelled, children(stopping, stuck), 360)[0].actions == ()
+        plan, _ = step(cancelled, children(stopping, stuck), 371)
+        assert plan.actions == (DeletePod(stuck, force=True),)
+
     def test_a_pod_that_does_not_terminate_is_deleted_by_force(self) -> None:
         stuck = running(deletion_timestamp=at(10))
         subject = self.cancel(is_running())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from conversion_operator.core.admission import Obstacles, Queue, build_queue
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import DeleteJob
+from conversion_operator.core.sweep import SWEEP_ATTEMPT
 from tests.unit.operator.builders import (
     POLICY,
     at,
@@ -122,3 +124,29 @@ def test_a_refusal_in_a_full_queue_costs_no_retry() -> None:
         subject = step(subject, children(mine), now, warning=FULL)[1]
     assert status(subject).phase == "Queued"
     assert timedelta(seconds=now) > timedelta(hours=1)
+
+
+def test_while_the_only_refused_one_tries_others_wait() -> None:
+    """Its status still ends with the refused attempt until its pod exists."""
+    trying = {A.key.uid: children(job(2, A.key.uid, created=at(20)))}
+    assert order(queue(REFUSED, B, C, now=21, parts=trying)) == []
+
+
+@pytest.mark.parametrize(
+    "waits_in_vain", [{"attempt": SWEEP_ATTEMPT}, {"deletion_timestamp": at(7)}]
+)
+def test_a_job_that_shows_nothing_about_pods_keeps_nobody_waiting(
+    waits_in_vain: dict[str, Any],
+) -> None:
+    other = {C.key.uid: children(replace(job(1, C.key.uid), **waits_in_vain))}
+    assert order(queue(REFUSED, B, now=REFUSED_AT + 15, parts=other)) == [B.key.uid]
+
+
+def test_without_the_pods_it_is_not_known_whether_they_are_still_refused() -> None:
+    found = build_queue([REFUSED, B], None, Obstacles(), at(7), POLICY)
+    assert order(found) == [A.key.uid, B.key.uid]
+
+
+def test_events_are_read_as_soon_as_a_pod_is_late() -> None:
+    plan, _ = step(A, children(job(1, A.key.uid)), 0.5)
+    assert plan.requeue_after == timedelta(seconds=1.5)
