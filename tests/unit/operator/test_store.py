@@ -229,6 +229,16 @@ def test_the_mark_of_a_forgotten_pod_is_worth_nothing(store: Store) -> None:
     assert [job.duplicate for job in store.children(UID).jobs] == [True]
 
 
+def test_of_a_waiting_conversion_earlier_attempts_are_forgotten(store: Store) -> None:
+    """Where pods are refused, it may have thousands."""
+    for item in (job(1), job(2)):
+        for kind, version in (("ADDED", 1), ("DELETED", 2)):
+            store.apply(event(kind, replace(item, version=version)))
+    confirm_deleted(store)
+    store.forget_deleted(UID, before=2)
+    assert [job.attempt for job in store.children(UID).jobs] == [2]
+
+
 def test_a_pod_that_is_seen_before_its_job_counts_with_it(store: Store) -> None:
     store.apply(event("ADDED", conversion_at(1)))
     store.apply(event("ADDED", running()))
