@@ -207,6 +207,37 @@ def test_a_joint_of_two_transport_streams_is_no_hole() -> None:
     assert len(find(b"".join([*first, table, *rest[5:]]))) == 1
 
 
+def id3(length: int, stated: int | None = None, flags: int = 0) -> bytes:
+    size = length if stated is None else stated
+    digits = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\4\0" + bytes([flags]) + digits + b"\x33" * length
+
+
+@pytest.mark.parametrize("magic", [b"fLaC", b"MAC ", b"TTA1", b"MPCK", b"wvpk", b"else"])
+def test_a_tag_before_another_format_is_no_hole(magic: bytes) -> None:
+    assert find(id3(3000) + magic + b"\x55" * 400_000) == ()
+    # Such a format may have bytes that look like a frame.
+    frame = b"\xff\xf8\x4c\x80\x7d\x1f" + b"\x55" * 994
+    assert find(id3(3000) + magic + frame + b"\x55" * 400_000) == ()
+
+
+def test_a_single_frame_is_another_format() -> None:
+    assert find(b"\xff\xf8\xc9\x08\x7d\x1f" + b"\x55" * 400_000) == ()
+
+
+@pytest.mark.parametrize("name", ["mp3", "adts", "ac3"])
+def test_bytes_between_a_tag_and_the_first_frame_are_no_hole(name: str) -> None:
+    pieces = FORMATS[name]()
+    song = b"".join(pieces)
+    assert find(id3(3000) + id3(500) + bytes(8000) + song) == ()
+    assert find(id3(300_000, stated=500) + song) == ()
+    # A hole behind them still counts, also if the tag has a footer.
+    broken = b"".join([*pieces[:10], bytes(20_000), *pieces[10:]])
+    (found,) = find(id3(3000) + bytes(8000) + broken)
+    assert found == Hole(11_010 + 10 * len(pieces[0]), 31_010 + 10 * len(pieces[0]))
+    assert len(find(id3(3000, flags=0x10) + b"3DI" + bytes(7) + broken)) == 1
+
+
 @given(st.sampled_from(sorted(FORMATS)), st.binary(max_size=300), st.integers(0, 2000))
 def test_any_bytes_do_no_harm(name: str, noise: bytes, place: int) -> None:
     whole = b"".join(FORMATS[name]()[:6])
