@@ -50,9 +50,12 @@ def program_stream() -> list[bytes]:
     return [pack + b"\0\0\1\xe0" + struct.pack(">H", 2000) + b"\x55" * 2000] * PIECES
 
 
-def page(number: int, content: bytes = b"\x55" * 1000, flags: int = 0) -> bytes:
+def page(
+    number: int, content: bytes = b"\x55" * 1000, flags: int = 0, position: int | None = None
+) -> bytes:
+    place = struct.pack("<q", 960 * number if position is None else position)
     lacing = [255] * (len(content) // 255) + [len(content) % 255]
-    head = b"OggS\0" + bytes([flags]) + bytes(8) + struct.pack("<III", 7, number, 0)
+    head = b"OggS\0" + bytes([flags]) + place + struct.pack("<III", 7, number, 0)
     made = head + bytes([len(lacing), *lacing]) + content
     return made[:22] + struct.pack("<I", ogg.checksum(made)) + made[26:]
 
@@ -158,6 +161,10 @@ def test_a_cut_inside_of_an_element_is_a_hole(name: str) -> None:
     assert holes.missing_bytes((found,), len(data)) > 0
 
 
+def test_no_bytes_are_missing_behind_a_hole_in_the_middle() -> None:
+    assert holes.missing_bytes((Hole(100, 200),), 10_000) == 0
+
+
 @pytest.mark.parametrize("name", ["live matroska", "flv", "program stream", "ogg", "fragments"])
 def test_a_recording_that_simply_ends_has_no_hole(name: str) -> None:
     assert find(b"".join(FORMATS[name]()[:-3])) == ()
@@ -176,6 +183,15 @@ def test_a_page_out_of_turn_is_a_hole() -> None:
     assert found.lost_bytes == pytest.approx(3 * len(pages[1]), rel=0.2)
     # A second song starts with its own numbers.
     assert find(b"".join(pages + pages)) == ()
+
+
+def test_a_live_stream_starts_with_stored_headers() -> None:
+    headers = [page(0, flags=2), page(1, position=-1), page(2, position=0)]
+    live = [page(number) for number in range(8000, 8020)]
+    assert find(b"".join(headers + live)) == ()
+    assert len(find(b"".join(headers + live[:10] + live[13:]))) == 1
+    # The next song of the same stream starts like that too.
+    assert find(b"".join(headers + live + headers + live)) == ()
 
 
 def test_one_changed_bit_of_a_page_is_a_hole() -> None:
