@@ -33,7 +33,10 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
     kinds = list(structure.boxes(read, size_bytes))
     end = max((offset + length for _, offset, length in kinds), default=0)
     if not any(kind == b"moof" for kind, _, _ in kinds):
-        return _cut_samples(read, size_bytes) if end > size_bytes else []
+        if end > size_bytes:
+            # A box may be longer than its samples, but no sample is behind the last box.
+            end = min(end, isobmff.samples_end(read, size_bytes))
+        return [Hole(size_bytes, end)] if end > size_bytes else []
     moof: tuple[int, int] | None = None
     promised = 0
 
@@ -58,17 +61,6 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
         found = [hole for hole in found if hole.end <= size_bytes]
         found.append(Hole(size_bytes, max([promised, *ends]), seconds=seconds))
     return found
-
-
-def _cut_samples(read: ReadAt, size_bytes: int) -> list[Hole]:
-    ends = [
-        offset + size
-        for track in isobmff.tracks(read, size_bytes, with_samples=True)
-        if track.samples and len(track.samples.offsets) == len(track.samples.sizes)
-        for size, offset in zip(*track.samples, strict=True)
-    ]
-    end = max(ends, default=0)
-    return [Hole(size_bytes, end)] if end > size_bytes else []
 
 
 def _indexed_end(box: bytes, offset: int) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.probing import holes, ogg
+from media_converter.probing import holes, isobmff, ogg
 from media_converter.probing.chain import Hole
 from media_converter.probing.packets import PacketReader
 from media_converter.running.damage import hole_loss, judge
@@ -267,6 +267,51 @@ def test_a_last_box_without_a_length_is_no_hole() -> None:
     data = b"".join([*fragments()[:3], fragment(1, 100_000)])
     at = data.rindex(b"mdat") - 4
     assert find(data[:at] + bytes(4) + data[at + 4 :]) == ()
+
+
+def table(kind: bytes, *numbers: int) -> bytes:
+    return box(kind, bytes(4) + b"".join(struct.pack(">I", number) for number in numbers))
+
+
+def indexed(stsz: bytes, stsc: bytes, stco: bytes, media: int) -> bytes:
+    """A file that starts with an index and has one track."""
+    trak = box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", stsz + stsc + stco))))
+    return box(b"moov", trak) + box(b"mdat", bytes(media))
+
+
+ROWS = {
+    # Chunks of 300 samples, the last of 100 samples.
+    "equal": table(b"stsz", 4, 1000),
+    "listed": table(b"stsz", 0, 1000, *[4] * 1000),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_cut_inside_of_the_samples_of_an_index_is_a_hole(name: str) -> None:
+    stsc = table(b"stsc", 2, 1, 300, 1, 4, 100, 1)
+    stco = table(b"stco", 4, 8000, 9200, 10_400, 11_600)
+    data = indexed(ROWS[name], stsc, stco, 20_000)
+    # The samples end before the box does.
+    assert find(data[:12_000]) == ()
+    assert find(data[:11_999]) == (Hole(11_999, 12_000),)
+    assert find(data[:9000]) == (Hole(9000, 12_000),)
+    # A track with too few chunks contradicts itself.
+    assert find(indexed(ROWS[name], stsc, table(b"stco", 2, 8000, 9200), 20_000)[:9000]) == ()
+
+
+def test_an_index_that_claims_any_number_of_samples_costs_nothing() -> None:
+    most = 0xFFFFFFFF
+    stco = table(b"stco", 1, 200)
+    claimed = indexed(table(b"stsz", 1, most), table(b"stsc", 1, 1, most, 1), stco, 20_000)
+    # No sample is behind the last box.
+    assert find(claimed[:9000]) == (Hole(9000, len(claimed)),)
+    read = lambda at, count: claimed[at : at + count]  # noqa: E731
+    assert isobmff.tracks(read, len(claimed), with_samples=True) == ()
+    repeated = table(b"stsc", 20_000, *[1, 1, 1] * 20_000)
+    many = table(b"stco", 20_000, *range(20_000))
+    for first in (table(b"stsz", 1, 100), table(b"stsz", 0, 100, *[1] * 100)):
+        data = indexed(first, repeated, many, 20_000)
+        assert find(data[:-9000]) == ()
 
 
 def index(*rows: tuple[int, float]) -> PacketReader:
