@@ -17,6 +17,7 @@ ReadAt = Callable[[int, int], bytes]
 
 _MAX_BOXES: Final = 100_000
 _MAX_HEADER_BYTES: Final = 256 << 20
+_MAX_DEPTH: Final = 8
 _CONTAINERS: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
 _ENCRYPTED_ENTRIES: Final = frozenset(
     {b"encv", b"enca", b"enct", b"encs", b"drms", b"drmi", b"drmt"}
@@ -145,10 +146,10 @@ def _track(data: bytes, samples_of: int | None) -> Track:
     return Track(handler, entries, edits, samples)
 
 
-def _leaves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _leaves(data: bytes, depth: int = 1) -> Iterator[tuple[bytes, bytes]]:
     for kind, body in boxes(data):
-        if kind in _CONTAINERS:
-            yield from _leaves(body)
+        if kind in _CONTAINERS and depth < _MAX_DEPTH:
+            yield from _leaves(body, depth + 1)
         else:
             yield kind, body
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
+from media_converter.files import structure
 from media_converter.probing import holes, isobmff, ogg
 from media_converter.probing.chain import Hole
 from media_converter.probing.packets import PacketReader
@@ -312,6 +314,25 @@ def test_an_index_that_claims_any_number_of_samples_costs_nothing() -> None:
     for first in (table(b"stsz", 1, 100), table(b"stsz", 0, 100, *[1] * 100)):
         data = indexed(first, repeated, many, 20_000)
         assert find(data[:-9000]) == ()
+
+
+def test_boxes_in_each_other_end_at_a_depth() -> None:
+    nested = b""
+    for _ in range(3000):
+        nested = box(b"trak", nested)
+    data = box(b"moov", nested) + box(b"mdat", bytes(20_000))
+    assert find(data[:-9000]) == ()
+
+
+def test_a_header_may_name_any_offset(tmp_path: Path) -> None:
+    for size in (2**63 - 16, 2**63 - 1, 2**64 - 1):
+        properties = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365") + bytes(100)
+        head = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + struct.pack("<Q", size)
+        path = tmp_path / "film.wmv"
+        path.write_bytes(head + bytes(6) + properties)
+        with path.open("rb") as file:
+            read = structure.reader(file.fileno())
+            assert holes.find(read, path.stat().st_size) == ()
 
 
 def index(*rows: tuple[int, float]) -> PacketReader:
