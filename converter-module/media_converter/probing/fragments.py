@@ -69,9 +69,9 @@ def _indexed_end(box: bytes, offset: int) -> int:
     at = 8 + (28 if wide else 20)
     first = int.from_bytes(box[at - 8 if wide else at - 4 : at], "big")
     count = int.from_bytes(box[at + 2 : at + 4], "big")
-    entries = [box[at + 4 + 12 * i :][:4] for i in range(count)]
-    if any(len(entry) < 4 for entry in entries):
+    if len(box) < at + 4 + 12 * count:
         return 0
+    entries = [box[i : i + 4] for i in range(at + 4, at + 4 + 12 * count, 12)]
     return offset + len(box) + first + sum(int.from_bytes(e, "big") & 0x7FFFFFFF for e in entries)
 
 
@@ -134,7 +134,8 @@ def _run(body: bytes, track: int, places: tuple[int, int], duration: int, size: 
     sizes, durations = [size] * count, [duration] * count
     for number in range(count):
         for column, mask in enumerate(fields):
-            value = int.from_bytes(body[at + number * row + 4 * column :][:4], "big")
+            i = at + number * row + 4 * column
+            value = int.from_bytes(body[i : i + 4], "big")
             if mask == 0x100:
                 durations[number] = value
             elif mask == 0x200:

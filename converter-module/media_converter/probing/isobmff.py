@@ -166,10 +166,10 @@ def _edits(data: bytes) -> Iterator[Edit]:
     if len(data) < 8:
         return
     width = 8 if data[0] == 1 else 4
-    for i in range(int.from_bytes(data[4:8], "big")):
-        entry = data[8 + i * (2 * width + 4) :][: 2 * width + 4]
-        if len(entry) < 2 * width + 4:
-            return
+    row = 2 * width + 4
+    count = min(int.from_bytes(data[4:8], "big"), (len(data) - 8) // row)
+    for at in range(8, 8 + count * row, row):
+        entry = data[at : at + row]
         yield Edit(
             int.from_bytes(entry[:width], "big"),
             int.from_bytes(entry[width : 2 * width], "big", signed=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import pytest
 from hypothesis import given
@@ -333,6 +334,28 @@ def test_a_header_may_name_any_offset(tmp_path: Path) -> None:
         with path.open("rb") as file:
             read = structure.reader(file.fileno())
             assert holes.find(read, path.stat().st_size) == ()
+
+
+class Copied(bytes):
+    """Bytes that count how many of them are copied by slices, also by slices of slices."""
+
+    total = 0
+
+    def __getitem__(self, key: SupportsIndex | slice) -> Any:
+        part = super().__getitem__(key)
+        if isinstance(part, int):
+            return part
+        Copied.total += len(part)
+        return Copied(part)
+
+
+def test_long_lists_of_samples_and_segments_are_not_copied_for_each_entry() -> None:
+    samples = fragment(20_000, 1)
+    sidx = struct.pack(">IIIIIHH", 0, 1, 1000, 0, 0, 0, 20_000) + bytes(12 * 20_000)
+    for data in (samples[:-5], box(b"ftyp", b"isom") + box(b"sidx", sidx) + samples):
+        Copied.total = 0
+        find(Copied(data))
+        assert Copied.total < 20 * len(data)
 
 
 def index(*rows: tuple[int, float]) -> PacketReader:
