@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from media_converter.probing import chain
@@ -34,6 +35,8 @@ _ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_DATA: Final = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_BROADCAST: Final = 1
 _ASF_DATA_HEAD: Final = 50
+# A damaged header may claim packets of a few bytes.
+_MIN_ASF_PACKET_BYTES: Final = 64
 
 
 def matroska(read: ReadAt, size_bytes: int) -> list[Hole]:
@@ -52,7 +55,7 @@ def matroska(read: ReadAt, size_bytes: int) -> list[Hole]:
         return body + length if kind in _SKIPPED and length != _UNKNOWN else None
 
     resync = chain.search(read, size_bytes, _CLUSTER_MARK, lambda _: True)
-    found = list(chain.walk(size_bytes, 0, next_of, resync))
+    found = chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
     promised = max(ends.values())
     if promised > size_bytes:
         found = [hole for hole in found if hole.end <= size_bytes]
@@ -107,7 +110,7 @@ def flv(read: ReadAt, size_bytes: int) -> list[Hole]:
         return int.from_bytes(read(end - 4, 4), "big") == end - offset - 4
 
     resync = chain.search(read, size_bytes, _FLV_TAG, accept)
-    return list(chain.walk(size_bytes, 0, next_of, resync))
+    return chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
 
 
 def avi(read: ReadAt, size_bytes: int) -> list[Hole]:
@@ -131,7 +134,7 @@ def avi(read: ReadAt, size_bytes: int) -> list[Hole]:
     resync = chain.search(
         read, size_bytes, _AVI_CHUNK, lambda at: (next_of(at) or size_bytes + 2) <= size_bytes
     )
-    found = list(chain.walk(size_bytes, 0, next_of, resync))
+    found = chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
     # The last chunk may lack its byte of padding.
     found = [hole for hole in found if not (hole.start == size_bytes and hole.size == 1)]
     if promised > size_bytes + 1:
@@ -157,13 +160,14 @@ def program_stream(read: ReadAt, size_bytes: int) -> list[Hole]:
 
     resync = chain.search(read, size_bytes, _PACK, lambda _: True)
     found = chain.walk(size_bytes, 0, next_of, resync)
-    return [
-        hole
-        for hole in found
-        if hole.end > size_bytes
-        or hole.size > _MAX_STUFFING_BYTES
-        or any(read(hole.start, hole.size))
-    ]
+    return chain.collect(_without_stuffing(read, size_bytes, found), size_bytes)
+
+
+def _without_stuffing(read: ReadAt, size_bytes: int, holes: Iterable[Hole]) -> Iterator[Hole]:
+    for hole in holes:
+        is_short = hole.end <= size_bytes and hole.size <= _MAX_STUFFING_BYTES
+        if not is_short or any(read(hole.start, hole.size)):
+            yield hole
 
 
 def asf(read: ReadAt, size_bytes: int) -> list[Hole]:
@@ -180,14 +184,11 @@ def asf(read: ReadAt, size_bytes: int) -> list[Hole]:
     start = header_bytes + _ASF_DATA_HEAD
     mark = read(start, 1)
     end = start + count * packet
-    if flags & _ASF_BROADCAST or not packet or not count or not mark or mark[0] & 0xE0 != 0x80:
+    if flags & _ASF_BROADCAST or packet < _MIN_ASF_PACKET_BYTES or not count:
         return []
-    found: list[Hole] = []
-    for offset in range(start, min(end, size_bytes), packet):
-        if read(offset, 1) == mark:
-            continue
-        if found and found[-1].end == offset:
-            found[-1] = Hole(found[-1].start, offset + packet)
-        else:
-            found.append(Hole(offset, offset + packet))
-    return [*found, Hole(size_bytes, end)] if end > size_bytes else found
+    if not mark or mark[0] & 0xE0 != 0x80:
+        return []
+    starts = range(start, min(end, size_bytes), packet)
+    found = (Hole(at, min(at + packet, size_bytes)) for at in starts if read(at, 1) != mark)
+    cut = [Hole(size_bytes, end)] if end > size_bytes else []
+    return [*chain.collect(found, size_bytes), *cut]

@@ -54,7 +54,7 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
         return offset + box[2] if box[2] else size_bytes
 
     resync = chain.search(read, size_bytes, _MOOF, lambda at: next_of(at) is not None)
-    found = list(chain.walk(size_bytes, 0, next_of, resync))
+    found = chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
     if promised > size_bytes or (found and found[-1].end > size_bytes):
         seconds = _lost_seconds(read, size_bytes, moof) if moof else 0.0
         ends = [hole.end for hole in found if hole.end > size_bytes]

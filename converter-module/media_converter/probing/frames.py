@@ -60,7 +60,7 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
         return []
     resync = chain.search(read, size_bytes, _SYNC, accept)
     found = chain.walk(size_bytes, first, next_of, resync)
-    return [hole for hole in found if hole.size >= _MIN_HOLE_BYTES]
+    return chain.collect((hole for hole in found if hole.size >= _MIN_HOLE_BYTES), size_bytes)
 
 
 def _first_frame(read: ReadAt, size_bytes: int) -> int | None:

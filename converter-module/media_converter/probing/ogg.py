@@ -52,7 +52,8 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
         if head[5] & _BEGIN:
             begun.discard(serial)
         elif number > expected and serial in in_turn and serial in begun:
-            lost.append(Hole(offset, offset, (number - expected) * offset // pages))
+            gap = Hole(offset, offset, (number - expected) * offset // pages)
+            chain.add(lost, gap, size_bytes)
         numbers[serial] = number + 1
         in_turn.add(serial)
         if head[6:14] not in _NO_POSITION:
@@ -60,7 +61,8 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
         return end
 
     resync = chain.search(read, size_bytes, _MARK, lambda _: True)
-    return sorted([*chain.walk(size_bytes, 0, next_of, resync), *lost])
+    found = chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
+    return chain.collect(sorted([*found, *lost]), size_bytes)
 
 
 def is_intact(page: bytes) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.files import structure
-from media_converter.probing import holes, isobmff, ogg
+from media_converter.probing import chain, holes, isobmff, ogg
 from media_converter.probing.chain import Hole
 from media_converter.probing.packets import PacketReader
 from media_converter.running.damage import hole_loss, judge
@@ -334,6 +334,67 @@ def test_a_header_may_name_any_offset(tmp_path: Path) -> None:
         with path.open("rb") as file:
             read = structure.reader(file.fileno())
             assert holes.find(read, path.stat().st_size) == ()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_many_holes_cost_no_more_than_the_file(name: str) -> None:
+    pieces = FORMATS[name]()
+    group = b"".join(pieces[1:5]) + b"\xaa\xbb\xcc"
+    data = b"".join(pieces) + 500 * group
+    count = 0
+
+    def read(offset: int, size: int) -> bytes:
+        nonlocal count
+        part = data[offset : offset + size]
+        count += len(part)
+        return part
+
+    found = holes.find(read, len(data))
+    assert name in ("matroska", "mp3", "adts", "ac3") or len(found) > 100
+    # A read has at least 4 KiB.
+    assert count < 5 * len(data) + 500 * 4 * 4096
+
+
+def test_holes_that_touch_are_one() -> None:
+    assert chain.collect([Hole(10, 20), Hole(20, 30, 5)], 100) == [Hole(10, 30, 5)]
+    apart = [Hole(10, 20), Hole(20, 20), Hole(20, 20, 4), Hole(90, 100), Hole(100, 110)]
+    assert chain.collect(apart, 100) == apart
+
+
+def test_countless_holes_are_told_as_one() -> None:
+    many = [Hole(10 * i, 10 * i + 2, seconds=i / 1000) for i in range(30_000)]
+    found = chain.collect([*many, Hole(300_000, 300_500)], 300_000)
+    assert len(found) == 10_001
+    assert found[-1] == Hole(300_000, 300_500)
+    assert found[-2][:2] == (99_990, 299_992)
+    assert found[-2].seconds == pytest.approx(29.999)
+    assert sum(hole.size for hole in found) == 2 * 30_000 + 500
+
+
+def test_flagged_packets_that_follow_each_other_are_one_hole() -> None:
+    flagged = [packet(n, pid=0x8100) for n in range(10)]
+    (found,) = find(b"".join([*transport()[:9], *flagged, *transport()[10:]]))
+    assert found == Hole(9 * 188, 19 * 188)
+
+
+def asf(packet_bytes: int, count: int) -> bytes:
+    properties = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365") + bytes(76)
+    properties += struct.pack("<II", packet_bytes, packet_bytes)
+    length = 30 + len(properties)
+    head = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + struct.pack("<Q", length)
+    media = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c") + bytes(24)
+    packets = (b"\x82" + bytes(packet_bytes - 1)) * count
+    return head + bytes(6) + properties + media + struct.pack("<Q", count) + bytes(2) + packets
+
+
+def test_asf_packets_of_a_few_bytes_are_nonsense() -> None:
+    whole = asf(1000, 40)
+    assert find(whole) == ()
+    start = len(whole) - 40_000
+    broken = whole[: start + 5000] + bytes(7000) + whole[start + 12_000 :]
+    assert find(broken) == (Hole(start + 5000, start + 12_000),)
+    tiny = asf(40, 1000)
+    assert find(tiny[:-30_000] + bytes(20_000) + tiny[-10_000:]) == ()
 
 
 class Copied(bytes):
