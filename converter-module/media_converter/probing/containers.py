@@ -27,7 +27,7 @@ _MIN_PLACEHOLDER: Final = 1_900_000_000
 _CLUSTER_MARK: Final = re.compile(rb"\x1f\x43\xb6\x75")
 _FLV_TAG: Final = re.compile(rb"[\x08\x09\x12][\s\S]{7}\x00\x00\x00")
 _FLV_TYPES: Final = (8, 9, 18)
-_AVI_CHUNK: Final = re.compile(rb"[0-9]{2}(?:dc|db|wb|tx|pc)|LIST|RIFF|idx1")
+_AVI_CHUNK: Final = re.compile(rb"[0-9]{2}(?:dc|db|wb|tx|pc)|ix[0-9]{2}|LIST|RIFF|JUNK|idx1")
 _AVI_NAME: Final = re.compile(rb"[A-Za-z0-9 _]{4}")
 _PACK: Final = re.compile(rb"\x00\x00\x01\xba")
 _MAX_STUFFING_BYTES: Final = 4096
@@ -123,7 +123,10 @@ def avi(read: ReadAt, size_bytes: int) -> list[Hole]:
         if len(head) < 8 or not _AVI_NAME.fullmatch(head[:4]):
             return None
         length = int.from_bytes(head[4:8], "little")
-        end = offset + 8 + length + length % 2
+        end = offset + 8 + length
+        # Some programs leave out the byte of padding behind an odd length.
+        if length % 2 and not _AVI_CHUNK.match(read(end, 4)):
+            end += 1
         if head[:4] == b"RIFF" or (head[:4] == b"LIST" and head[8:12] in (b"movi", b"rec ")):
             is_placeholder = length >= _MIN_PLACEHOLDER
             if head[:4] == b"LIST" and not is_placeholder:
@@ -134,7 +137,8 @@ def avi(read: ReadAt, size_bytes: int) -> list[Hole]:
     resync = chain.search(
         read, size_bytes, _AVI_CHUNK, lambda at: (next_of(at) or size_bytes + 2) <= size_bytes
     )
-    found = chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
+    walked = _without_stuffing(read, size_bytes, chain.walk(size_bytes, 0, next_of, resync))
+    found = chain.collect(walked, size_bytes)
     # The last chunk may lack its byte of padding.
     found = [hole for hole in found if not (hole.start == size_bytes and hole.size == 1)]
     if promised > size_bytes + 1:
@@ -164,6 +168,7 @@ def program_stream(read: ReadAt, size_bytes: int) -> list[Hole]:
 
 
 def _without_stuffing(read: ReadAt, size_bytes: int, holes: Iterable[Hole]) -> Iterator[Hole]:
+    """Leave out a few zeros, which some programs write between elements."""
     for hole in holes:
         is_short = hole.end <= size_bytes and hole.size <= _MAX_STUFFING_BYTES
         if not is_short or any(read(hole.start, hole.size)):

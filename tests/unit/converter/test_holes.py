@@ -355,6 +355,30 @@ def test_many_holes_cost_no_more_than_the_file(name: str) -> None:
     assert count < 5 * len(data) + 500 * 4 * 4096
 
 
+def test_zeros_between_the_lists_of_an_avi_are_no_hole() -> None:
+    def riff(between: bytes) -> bytes:
+        chunks = b"".join(avi()[1:])
+        header = b"LIST" + struct.pack("<I", 104) + b"hdrl" + bytes(100)
+        movi = b"LIST" + struct.pack("<I", 4 + len(chunks)) + b"movi" + chunks
+        parts = [header, movi, b"idx1" + struct.pack("<I", 160) + bytes(160)]
+        body = b"AVI " + b"".join(part + between for part in parts)
+        return b"RIFF" + struct.pack("<I", len(body)) + body
+
+    assert find(riff(bytes(4))) == ()
+    assert find(riff(bytes(4096))) == ()
+    assert len(find(riff(b"\xaa" * 4))) == 2
+    assert len(find(riff(bytes(5000)))) == 2
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0", b"0"])
+def test_a_chunk_of_odd_length_may_lack_its_padding(padding: bytes) -> None:
+    first = avi()[0]
+    chunk = b"00dc" + struct.pack("<I", 1001) + b"\x55" * 1001 + padding
+    assert find(first + PIECES * chunk) == ()
+    (found,) = find(first + 25 * chunk + bytes(5000) + 25 * chunk)
+    assert 5000 - 1 <= found.size <= 5001
+
+
 def test_holes_that_touch_are_one() -> None:
     assert chain.collect([Hole(10, 20), Hole(20, 30, 5)], 100) == [Hole(10, 30, 5)]
     apart = [Hole(10, 20), Hole(20, 20), Hole(20, 20, 4), Hole(90, 100), Hole(100, 110)]
