@@ -93,13 +93,18 @@ class _Counters:
             pid = (high & 0x1F) << 8 | low
             if pid == 0:
                 self._since_table.clear()
-            if pid < _FIRST_MEDIA or pid == _NULL or not flags & 0x10:
+            if pid < _FIRST_MEDIA or pid == _NULL:
+                continue
+            announced = flags & 0x20 and length and field & 0x80
+            if not flags & 0x10:
+                # A packet without content may announce that the next number is another one.
+                if announced:
+                    last.pop(pid, None)
                 continue
             at = offset + number * step
             counter = flags & 15
             before = last.get(pid)
             last[pid] = counter
-            announced = flags & 0x20 and length and field & 0x80
             is_joint = high & 0x40 and pid not in self._since_table
             self._since_table.add(pid)
             if high & 0x80:

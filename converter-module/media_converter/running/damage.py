@@ -27,6 +27,7 @@ class Loss(NamedTuple):
     """What could not be decoded of one stream. ``noun`` is what the packets hold, in the plural.
 
     ``seconds`` is the longest stretch that is missing. ``is_cut`` says that only the end is.
+    ``is_joint`` says that two recordings follow each other there, and perhaps nothing is missing.
     """
 
     noun: str
@@ -34,6 +35,7 @@ class Loss(NamedTuple):
     total: int
     seconds: float = 0.0
     is_cut: bool = False
+    is_joint: bool = False
 
     @property
     def share(self) -> float:
@@ -43,6 +45,8 @@ class Loss(NamedTuple):
     @property
     def in_words(self) -> str:
         """A sentence with the figures."""
+        if self.is_joint:
+            return f"Up to {self.seconds:.1f} s may be missing where recordings were joined."
         parts = []
         if self.lost:
             percent = "less than 0.1" if self.share < 0.001 else f"{100 * self.share:.1f}"
@@ -108,12 +112,16 @@ def hole_loss(holes: Sequence[Hole], index: PacketReader, first: int, last: int)
     if unread:
         kept = [hole for hole in found if hole.start < unread.start]
         found = [*kept, unread._replace(end=max(last, found[-1].end))]
+    joints = [hole for hole in found if not hole.size and not hole.seconds]
+    found = [hole for hole in found if hole.size or hole.seconds]
+    if not found:
+        around = _longest_around(joints, [], index)
+        is_lost = 0 < around <= _MAX_JOINT_SECONDS
+        return Loss("bytes", 0, last - first, around, is_joint=True) if is_lost else None
     lost = sum(hole.size for hole in found)
     total = last - first + sum(hole.lost_bytes + max(0, hole.end - last) for hole in found)
     seconds = max(hole.seconds for hole in found)
-    around = _longest_around(found, index)
-    if not lost and not 0 < around <= _MAX_JOINT_SECONDS:
-        return None
+    around = _longest_around(found, joints, index)
     return Loss(
         "bytes",
         min(lost, total),
@@ -123,10 +131,11 @@ def hole_loss(holes: Sequence[Hole], index: PacketReader, first: int, last: int)
     )
 
 
-def _longest_around(holes: Sequence[Hole], index: PacketReader) -> float:
+def _longest_around(holes: Sequence[Hole], others: Sequence[Hole], index: PacketReader) -> float:
     """The longest time without packets around a hole.
 
-    A time that is as long elsewhere is no loss: the pictures of slides stand for long.
+    A time that is as long elsewhere is no loss: the pictures of slides stand for long. The times
+    around ``others`` are not compared.
     """
     rows = sorted(zip(index.places, index.times, strict=True))
     places, times = [place for place, _ in rows], [time for _, time in rows]
@@ -136,12 +145,18 @@ def _longest_around(holes: Sequence[Hole], index: PacketReader) -> float:
         min(times[i : i + _REORDERED]) - max(times[max(0, i - _REORDERED) : i])
         for i in range(1, len(times))
     ]
-    near: set[int] = set()
-    for hole in holes:
-        first, last = bisect_right(places, hole.start), bisect_left(places, hole.end)
-        near.update(range(max(0, first - _NEAR), min(len(steps), last + _NEAR)))
-    around = max((steps[i] for i in near), default=0.0)
-    usual = max((step for i, step in enumerate(steps) if i not in near), default=0.0)
+
+    def near(found: Sequence[Hole]) -> set[int]:
+        numbers: set[int] = set()
+        for hole in found:
+            first, last = bisect_right(places, hole.start), bisect_left(places, hole.end)
+            numbers.update(range(max(0, first - _NEAR), min(len(steps), last + _NEAR)))
+        return numbers
+
+    inside = near(holes)
+    skipped = inside | near(others)
+    around = max((steps[i] for i in inside), default=0.0)
+    usual = max((step for i, step in enumerate(steps) if i not in skipped), default=0.0)
     return around if around > max(usual, _MIN_GAP_SECONDS) + _EPSILON else 0.0
 
 
@@ -152,7 +167,8 @@ def judge(losses: tuple[Loss, ...], limits: DamageLimits) -> tuple[str, ...]:
     """
     for found in losses:
         too_many = 100 * found.share > limits.max_percent
-        if (too_many or found.seconds >= limits.max_seconds) and not limits.convert_anyway:
+        too_long = found.seconds >= limits.max_seconds and not found.is_joint
+        if (too_many or too_long) and not limits.convert_anyway:
             sentence = found.in_words
             raise ConversionError(
                 ExitReason.INPUT_TRUNCATED if found.is_cut else ExitReason.INPUT_DAMAGED,

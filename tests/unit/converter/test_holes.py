@@ -257,6 +257,35 @@ def test_bytes_between_a_tag_and_the_first_frame_are_no_hole(name: str) -> None:
     assert len(find(id3(3000, flags=0x10) + b"3DI" + bytes(7) + broken)) == 1
 
 
+def test_a_joint_warns_and_never_refuses() -> None:
+    listed = index(*((i * 100, i * 0.1 + (8 if i > 50 else 0)) for i in range(100)))
+    joint = hole_loss((Hole(5050, 5050),), listed, 0, 10_000)
+    assert joint is not None
+    (warning,) = judge((joint,), DamageLimits(max_seconds=5))
+    assert "joined" in warning
+    assert "8.1 s" in warning
+    # A lost packet elsewhere in the file does not make it a loss.
+    found = hole_loss((Hole(2050, 2050, 188), Hole(5050, 5050)), listed, 0, 10_000)
+    assert found is not None
+    assert (found.lost, found.seconds) == (188, 0)
+    assert judge((found,), DamageLimits(max_seconds=5))
+    # The pause at the joint is not what is usual in this file.
+    both = index(
+        *((i * 100, i * 0.1 + (6 if i > 20 else 0) + (8 if i > 50 else 0)) for i in range(100))
+    )
+    found = hole_loss((Hole(2050, 2050, 188), Hole(5050, 5050)), both, 0, 10_000)
+    assert found is not None
+    assert found.seconds == pytest.approx(6.1)
+
+
+def test_a_packet_without_content_announces_another_number() -> None:
+    announcement = bytes([0x47, 1, 0, 0x20, 183, 0x80]) + bytes(182)
+    silent = bytes([0x47, 1, 0, 0x20, 183, 0x00]) + bytes(182)
+    first, rest = [packet(n) for n in range(10)], [packet(n) for n in range(15, 30)]
+    assert find(b"".join([*first, announcement, *rest])) == ()
+    assert len(find(b"".join([*first, silent, *rest]))) == 1
+
+
 @given(st.sampled_from(sorted(FORMATS)), st.binary(max_size=300), st.integers(0, 2000))
 def test_any_bytes_do_no_harm(name: str, noise: bytes, place: int) -> None:
     whole = b"".join(FORMATS[name]()[:6])
