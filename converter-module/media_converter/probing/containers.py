@@ -16,7 +16,11 @@ _CLUSTER: Final = 0x1F43B675
 _EBML: Final = 0x1A45DFA3
 _BLOCKS: Final = (0xA3, 0xA0)
 _TIMESTAMP: Final = 0xE7
-_TIMESTAMP_SECONDS: Final = 0.001
+_INFO: Final = 0x1549A966
+_TIMESTAMP_SCALE: Final = 0x2AD7B1
+_DEFAULT_SCALE: Final = 1_000_000
+_NANOSECONDS: Final = 1_000_000_000
+_MAX_INFO_BYTES: Final = 65_536
 # Elements whose content is walked, and those that are skipped: in a segment and in a cluster.
 _OPENED: Final = (_SEGMENT, _CLUSTER)
 _SKIPPED: Final = frozenset(
@@ -25,8 +29,10 @@ _SKIPPED: Final = frozenset(
 )
 _MIN_PLACEHOLDER: Final = 1_900_000_000
 _CLUSTER_MARK: Final = re.compile(rb"\x1f\x43\xb6\x75")
-_FLV_TAG: Final = re.compile(rb"[\x08\x09\x12][\s\S]{7}\x00\x00\x00")
+# The next tag may start inside of what looks like one.
+_FLV_TAG: Final = re.compile(rb"[\x08\x09\x12](?=[\s\S]{7}\x00\x00\x00)")
 _FLV_TYPES: Final = (8, 9, 18)
+_FLV_SIZE_BYTES: Final = 4
 _AVI_CHUNK: Final = re.compile(rb"[0-9]{2}(?:dc|db|wb|tx|pc)|ix[0-9]{2}|LIST|RIFF|JUNK|idx1")
 _AVI_NAME: Final = re.compile(rb"[A-Za-z0-9 _]{4}")
 _PACK: Final = re.compile(rb"\x00\x00\x01\xba")
@@ -43,10 +49,13 @@ def matroska(read: ReadAt, size_bytes: int) -> list[Hole]:
     """Walk the elements of segments and clusters. A cluster of unknown length is as good."""
     ends = {_SEGMENT: 0, _CLUSTER: 0}
     cluster_start = size_bytes
+    scale = _DEFAULT_SCALE
 
     def next_of(offset: int) -> int | None:
-        nonlocal cluster_start
+        nonlocal cluster_start, scale
         kind, body, length = _element(read, offset)
+        if kind == _INFO:
+            scale = _timestamp_scale(read, body, min(length, _MAX_INFO_BYTES))
         if kind in _OPENED:
             ends[kind] = 0 if length == _UNKNOWN else body + length
             if kind == _CLUSTER:
@@ -59,7 +68,7 @@ def matroska(read: ReadAt, size_bytes: int) -> list[Hole]:
     promised = max(ends.values())
     if promised > size_bytes:
         found = [hole for hole in found if hole.end <= size_bytes]
-        seconds = _cluster_seconds(read, cluster_start, size_bytes)
+        seconds = _cluster_ticks(read, cluster_start, size_bytes) * scale / _NANOSECONDS
         missing = ends[_CLUSTER] - size_bytes
         seconds *= max(0, missing) / max(1, size_bytes - cluster_start)
         found.append(Hole(size_bytes, promised, seconds=seconds))
@@ -79,7 +88,20 @@ def _element(read: ReadAt, offset: int) -> tuple[int, int, int]:
     return int.from_bytes(head[:width], "big"), body, _UNKNOWN if unknown else length
 
 
-def _cluster_seconds(read: ReadAt, start: int, end: int) -> float:
+def _timestamp_scale(read: ReadAt, start: int, length: int) -> int:
+    """How many nanoseconds a tick of the clock has, as the information about a segment says."""
+    end = start + length
+    while start < end:
+        kind, body, length = _element(read, start)
+        if length == _UNKNOWN:
+            break
+        if kind == _TIMESTAMP_SCALE:
+            return int.from_bytes(read(body, min(length, 8)), "big")
+        start = body + length
+    return _DEFAULT_SCALE
+
+
+def _cluster_ticks(read: ReadAt, start: int, end: int) -> int:
     """How long the blocks from ``start`` on play, by their times relative to their cluster."""
     times = [0]
     while start < end:
@@ -89,7 +111,7 @@ def _cluster_seconds(read: ReadAt, start: int, end: int) -> float:
         if kind == _BLOCKS[0]:
             times.append(int.from_bytes(read(body + 1, 2), "big", signed=True))
         start = body + length
-    return max(times) * _TIMESTAMP_SECONDS
+    return max(times)
 
 
 def flv(read: ReadAt, size_bytes: int) -> list[Hole]:
@@ -99,18 +121,25 @@ def flv(read: ReadAt, size_bytes: int) -> list[Hole]:
         head = read(offset, 11)
         if head[:3] == b"FLV":
             return offset + int.from_bytes(head[5:9], "big") + 4
-        if len(head) < 11 or head[0] & 0x1F not in _FLV_TYPES or any(head[8:11]):
+        if len(head) < 11 or head[0] & 0x1F not in _FLV_TYPES:
             return None
-        return offset + 15 + int.from_bytes(head[1:4], "big")
+        end = offset + 15 + int.from_bytes(head[1:4], "big")
+        # Few programs write another number of a stream than 0. Damage does.
+        return end if not any(head[8:11]) or is_sized(offset, end) else None
+
+    def is_sized(offset: int, end: int) -> bool:
+        size = int.from_bytes(read(end - _FLV_SIZE_BYTES, _FLV_SIZE_BYTES), "big")
+        return end <= size_bytes and size == end - offset - _FLV_SIZE_BYTES
 
     def accept(offset: int) -> bool:
         end = next_of(offset)
-        if end is None or end > size_bytes:
-            return False
-        return int.from_bytes(read(end - 4, 4), "big") == end - offset - 4
+        return end is not None and is_sized(offset, end)
 
     resync = chain.search(read, size_bytes, _FLV_TAG, accept)
-    return chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
+    walked = chain.walk(size_bytes, 0, next_of, resync)
+    # The last tag may lack its size.
+    found = (h for h in walked if h.start < size_bytes or h.size > _FLV_SIZE_BYTES)
+    return chain.collect(found, size_bytes)
 
 
 def avi(read: ReadAt, size_bytes: int) -> list[Hole]:

@@ -384,6 +384,34 @@ def test_many_holes_cost_no_more_than_the_file(name: str) -> None:
     assert count < 5 * len(data) + 500 * 4 * 4096
 
 
+@pytest.mark.parametrize("missing", [1, 4])
+def test_the_last_tag_of_an_flv_may_lack_its_size(missing: int) -> None:
+    data = b"".join(flv())
+    assert find(data[:-missing]) == ()
+    assert find(data[:-5]) == (Hole(len(data) - 5, len(data)),)
+
+
+def test_the_number_of_a_stream_in_an_flv_does_not_matter() -> None:
+    numbered = [flv()[0], *(tag[:10] + b"\1" + tag[11:] for tag in flv()[1:])]
+    assert find(b"".join(numbered)) == ()
+    data = b"".join([*flv()[:10], b"\x08" * 5000, *flv()[1:]])
+    assert find(data) == (Hole(13 + 9 * 1015, 13 + 9 * 1015 + 5000),)
+
+
+@pytest.mark.parametrize(("scale", "seconds"), [(None, 0.8), (1_000_000, 0.8), (100_000, 0.08)])
+def test_the_clock_of_a_matroska_file_counts(scale: int | None, seconds: float) -> None:
+    ticks = b"" if scale is None else b"\x2a\xd7\xb1\x84" + struct.pack(">I", scale)
+    info = b"\x15\x49\xa9\x66" + vint(7 + len(ticks)) + b"\x4d\x80\x84test" + ticks
+    head = b"\x1a\x45\xdf\xa3" + vint(4) + bytes(4) + b"\x18\x53\x80\x67\x01" + b"\xff" * 7
+    blocks = [
+        b"\xa3" + vint(1000) + b"\x81" + struct.pack(">h", 200 * n) + b"\x80" + bytes(996)
+        for n in range(10)
+    ]
+    cluster = b"\x1f\x43\xb6\x75" + vint(10 * len(blocks[0])) + b"".join(blocks[:5])
+    (found,) = find(head + info + cluster)
+    assert found.seconds == pytest.approx(seconds)
+
+
 def test_zeros_between_the_lists_of_an_avi_are_no_hole() -> None:
     def riff(between: bytes) -> bytes:
         chunks = b"".join(avi()[1:])
