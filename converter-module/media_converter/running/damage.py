@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
@@ -101,17 +101,24 @@ def longest_missing(source: list[float], output: list[float], least: float) -> f
     return outside if outside >= least else 0.0
 
 
-def hole_loss(holes: Sequence[Hole], index: PacketReader, first: int, last: int) -> Loss | None:
-    """The loss of a part of a file, from the byte ``first`` to ``last``. None without a loss."""
+def hole_loss(
+    holes: Sequence[Hole],
+    index: PacketReader,
+    first: int,
+    last: int,
+    others: Callable[[], Iterable[PacketReader]] = tuple,
+) -> Loss | None:
+    """The loss of a part of a file, from the byte ``first`` to ``last``. None without a loss.
+
+    ``others`` lists the packets of the other streams. It is called if ``index`` ends at a hole.
+    """
     found = [hole for hole in holes if hole.end > first and hole.start <= last]
     if not found:
         return None
     # A demuxer may give up at a hole. What it did not read is lost too.
-    end = max(index.places, default=last)
-    unread = next((hole for hole in found if end < hole.end < last), None)
-    if unread:
+    if unread := _unread(found, max(index.places, default=-1), last, others):
         kept = [hole for hole in found if hole.start < unread.start]
-        found = [*kept, unread._replace(end=max(last, found[-1].end))]
+        found = [*kept, unread._replace(end=max(last, found[-1].end), kept_bytes=0)]
     joints = [hole for hole in found if not hole.size and not hole.seconds]
     found = [hole for hole in found if hole.size or hole.seconds]
     if not found:
@@ -131,13 +138,30 @@ def hole_loss(holes: Sequence[Hole], index: PacketReader, first: int, last: int)
     )
 
 
+def _unread(
+    holes: Sequence[Hole],
+    end: int,
+    last: int,
+    others: Callable[[], Iterable[PacketReader]],
+) -> Hole | None:
+    """The hole behind which no packet of any stream was read. ``end`` is the last place, or -1."""
+
+    def first_behind(place: int) -> Hole | None:
+        return next((hole for hole in holes if hole.size and place < hole.end < last), None)
+
+    # Without places, nobody knows where the packets are. A stream may end before others do.
+    if end < 0 or first_behind(end) is None:
+        return None
+    return first_behind(max([end, *(max(other.places, default=-1) for other in others())]))
+
+
 def _longest_around(holes: Sequence[Hole], others: Sequence[Hole], index: PacketReader) -> float:
     """The longest time without packets around a hole.
 
     A time that is as long elsewhere is no loss: the pictures of slides stand for long. The times
     around ``others`` are not compared.
     """
-    rows = sorted(zip(index.places, index.times, strict=True))
+    rows = sorted(row for row in zip(index.places, index.times, strict=True) if row[0] >= 0)
     places, times = [place for place, _ in rows], [time for _, time in rows]
     # A few packets are not in the order in which they are shown. A clock that starts again is no
     # gap.

@@ -530,6 +530,34 @@ def test_what_a_demuxer_leaves_unread_is_lost() -> None:
     assert error.value.reason is ExitReason.INPUT_DAMAGED
 
 
+def test_what_another_stream_has_behind_a_hole_was_read() -> None:
+    listed = index(*((i * 100, i * 0.1) for i in range(300)))
+    longer = index(*((i * 1000, i * 1.0) for i in range(90)))
+    gap = (Hole(50_000, 50_500),)
+    found = hole_loss(gap, listed, 0, 100_000, lambda: (longer,))
+    assert found is not None
+    assert found.lost == 500
+    # Behind a later hole, no stream has packets.
+    both = (*gap, Hole(95_000, 95_100))
+    found = hole_loss(both, listed, 0, 100_000, lambda: (longer, index()))
+    assert found is not None
+    assert found.lost == 500 + 5000
+    # A stream that goes on behind the holes needs no look at the others.
+    assert hole_loss(gap, longer, 0, 100_000, lambda: pytest.fail("needless look")) is not None
+
+
+def test_a_joint_behind_the_last_packet_is_no_loss() -> None:
+    listed = index(*((i * 100, i * 0.1) for i in range(300)))
+    assert hole_loss((Hole(50_000, 50_000),), listed, 0, 100_000) is None
+
+
+def test_packets_without_places_say_nothing_about_what_was_read() -> None:
+    listed = index(*((-1, i * 0.1 + (8 if i > 296 else 0)) for i in range(300)))
+    found = hole_loss((Hole(50_000, 50_500),), listed, 0, 100_000)
+    assert found is not None
+    assert (found.lost, found.seconds) == (500, 0)
+
+
 def test_only_holes_of_the_part_count() -> None:
     listed = index(*((i * 100, i * 0.1) for i in range(1000)))
     assert hole_loss((Hole(30_000, 36_000),), listed, 40_000, 100_000) is None
