@@ -55,7 +55,12 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
         end = next_of(offset)
         return end is not None and end < size_bytes and next_of(end) is not None
 
-    first = _first_frame(read, size_bytes)
+    tags_end = 0
+    while tag := _tag_bytes(read(tags_end, 10)):
+        tags_end += tag
+    if tags_end > size_bytes:
+        return [Hole(size_bytes, tags_end)]
+    first = _first_frame(read, size_bytes, tags_end)
     if first is None:
         return []
     resync = chain.search(read, size_bytes, _SYNC, accept)
@@ -63,11 +68,8 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
     return chain.collect((hole for hole in found if hole.size >= _MIN_HOLE_BYTES), size_bytes)
 
 
-def _first_frame(read: ReadAt, size_bytes: int) -> int | None:
+def _first_frame(read: ReadAt, size_bytes: int, start: int) -> int | None:
     """Where frames of one kind start to follow each other. None if this is another format."""
-    start = 0
-    while tag := _tag_bytes(read(start, 10)):
-        start += tag
     head = read(start, 10)
     if head.startswith(_OTHER_FORMATS) or (start == 0 and not frame_bytes(head)):
         return None

@@ -240,6 +240,11 @@ def test_a_tag_before_another_format_is_no_hole(magic: bytes) -> None:
     assert find(id3(3000) + magic + frame + b"\x55" * 400_000) == ()
 
 
+def test_a_cut_inside_of_a_tag_is_a_hole() -> None:
+    data = id3(500) + id3(300_000)
+    assert find(data[:-1000]) == (Hole(len(data) - 1000, len(data)),)
+
+
 def test_a_single_frame_is_another_format() -> None:
     assert find(b"\xff\xf8\xc9\x08\x7d\x1f" + b"\x55" * 400_000) == ()
 
