@@ -58,7 +58,12 @@ _REFUSED_MAGIC: Final = (
 
 def reader(fd: int) -> ReadAt:
     """A function that reads an open file at an offset. Headers may name offsets of 64 bits."""
-    return lambda offset, count: os.pread(fd, count, offset) if offset <= _MAX_OFFSET else b""
+
+    def read(offset: int, count: int) -> bytes:
+        # The kernel refuses a read whose end has more than 63 bits.
+        return os.pread(fd, count, offset) if offset <= _MAX_OFFSET - count else b""
+
+    return read
 
 
 def missing_bytes(read: ReadAt, size_bytes: int) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from media_converter.probing.isobmff import ReadAt
 
 _WINDOW_BYTES: Final = 4096
 _SEARCH_BYTES: Final = 1 << 20
+_MAX_HOLES: Final = 10_000
 
 
 class Hole(NamedTuple):
@@ -18,18 +19,20 @@ class Hole(NamedTuple):
     ``end`` is beyond the end of the file if the file was cut. ``lost_bytes`` were lost at ``start``
     before the file was written, as the gap in a row of numbers shows. A hole of no bytes may be a
     joint of two recordings, where nothing is lost. ``seconds`` is how long the
-    lost part would play, 0 if the structure does not say so.
+    lost part would play, 0 if the structure does not say so. ``kept_bytes`` between ``start`` and
+    ``end`` can be read, where many holes are told as one.
     """
 
     start: int
     end: int
     lost_bytes: int = 0
     seconds: float = 0.0
+    kept_bytes: int = 0
 
     @property
     def size(self) -> int:
         """The number of lost bytes."""
-        return self.end - self.start + self.lost_bytes
+        return self.end - self.start + self.lost_bytes - self.kept_bytes
 
 
 class Window:
@@ -69,21 +72,48 @@ def walk(size_bytes: int, start: int, next_of: Next, resync: Next) -> Iterator[H
         offset = end
 
 
+def collect(holes: Iterable[Hole], size_bytes: int) -> list[Hole]:
+    """The holes as a short list: those that touch are one, and beyond a number all are one.
+
+    What is missing behind the end of the file stays apart.
+    """
+    found: list[Hole] = []
+    for hole in holes:
+        add(found, hole, size_bytes)
+    return found
+
+
+def add(found: list[Hole], hole: Hole, size_bytes: int) -> None:
+    """Add a hole to such a list."""
+    last = found[-1] if found else None
+    touches = last is not None and last.end == hole.start and last.size and hole.size
+    if last is None or hole.end > size_bytes or not (touches or len(found) >= _MAX_HOLES):
+        found.append(hole)
+        return
+    end = max(last.end, hole.end)
+    lost = last.lost_bytes + hole.lost_bytes
+    kept = end - last.start + lost - last.size - hole.size
+    found[-1] = Hole(last.start, end, lost, max(last.seconds, hole.seconds), kept)
+
+
 def search(
     read: ReadAt, size_bytes: int, pattern: re.Pattern[bytes], accept: Callable[[int], bool]
 ) -> Next:
     """A function that finds the first match of a short pattern that ``accept`` accepts."""
 
     def find(offset: int) -> int | None:
+        # Most matches are near, so the first blocks are small.
+        block = _WINDOW_BYTES
         while offset < size_bytes:
-            data = read(offset, _SEARCH_BYTES)
+            data = read(offset, block)
             for match in pattern.finditer(data):
                 if accept(offset + match.start()):
                     return offset + match.start()
-            # A match may lie across the border of two blocks.
-            offset += max(1, len(data) - _OVERLAP)
-            if len(data) < _SEARCH_BYTES:
+            if len(data) < block:
                 break
+            # A match may lie across the border of two blocks.
+            offset += len(data) - _OVERLAP
+            block = min(2 * block, _SEARCH_BYTES)
         return None
 
     return find

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from media_converter.probing import chain
@@ -15,7 +16,11 @@ _CLUSTER: Final = 0x1F43B675
 _EBML: Final = 0x1A45DFA3
 _BLOCKS: Final = (0xA3, 0xA0)
 _TIMESTAMP: Final = 0xE7
-_TIMESTAMP_SECONDS: Final = 0.001
+_INFO: Final = 0x1549A966
+_TIMESTAMP_SCALE: Final = 0x2AD7B1
+_DEFAULT_SCALE: Final = 1_000_000
+_NANOSECONDS: Final = 1_000_000_000
+_MAX_INFO_BYTES: Final = 65_536
 # Elements whose content is walked, and those that are skipped: in a segment and in a cluster.
 _OPENED: Final = (_SEGMENT, _CLUSTER)
 _SKIPPED: Final = frozenset(
@@ -24,9 +29,11 @@ _SKIPPED: Final = frozenset(
 )
 _MIN_PLACEHOLDER: Final = 1_900_000_000
 _CLUSTER_MARK: Final = re.compile(rb"\x1f\x43\xb6\x75")
-_FLV_TAG: Final = re.compile(rb"[\x08\x09\x12][\s\S]{7}\x00\x00\x00")
+# The next tag may start inside of what looks like one.
+_FLV_TAG: Final = re.compile(rb"[\x08\x09\x12](?=[\s\S]{7}\x00\x00\x00)")
 _FLV_TYPES: Final = (8, 9, 18)
-_AVI_CHUNK: Final = re.compile(rb"[0-9]{2}(?:dc|db|wb|tx|pc)|LIST|RIFF|idx1")
+_FLV_SIZE_BYTES: Final = 4
+_AVI_CHUNK: Final = re.compile(rb"[0-9]{2}(?:dc|db|wb|tx|pc)|ix[0-9]{2}|LIST|RIFF|JUNK|idx1")
 _AVI_NAME: Final = re.compile(rb"[A-Za-z0-9 _]{4}")
 _PACK: Final = re.compile(rb"\x00\x00\x01\xba")
 _MAX_STUFFING_BYTES: Final = 4096
@@ -34,16 +41,21 @@ _ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_DATA: Final = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_BROADCAST: Final = 1
 _ASF_DATA_HEAD: Final = 50
+# A damaged header may claim packets of a few bytes.
+_MIN_ASF_PACKET_BYTES: Final = 64
 
 
 def matroska(read: ReadAt, size_bytes: int) -> list[Hole]:
     """Walk the elements of segments and clusters. A cluster of unknown length is as good."""
     ends = {_SEGMENT: 0, _CLUSTER: 0}
     cluster_start = size_bytes
+    scale = _DEFAULT_SCALE
 
     def next_of(offset: int) -> int | None:
-        nonlocal cluster_start
+        nonlocal cluster_start, scale
         kind, body, length = _element(read, offset)
+        if kind == _INFO:
+            scale = _timestamp_scale(read, body, min(length, _MAX_INFO_BYTES))
         if kind in _OPENED:
             ends[kind] = 0 if length == _UNKNOWN else body + length
             if kind == _CLUSTER:
@@ -52,11 +64,11 @@ def matroska(read: ReadAt, size_bytes: int) -> list[Hole]:
         return body + length if kind in _SKIPPED and length != _UNKNOWN else None
 
     resync = chain.search(read, size_bytes, _CLUSTER_MARK, lambda _: True)
-    found = list(chain.walk(size_bytes, 0, next_of, resync))
+    found = chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
     promised = max(ends.values())
     if promised > size_bytes:
         found = [hole for hole in found if hole.end <= size_bytes]
-        seconds = _cluster_seconds(read, cluster_start, size_bytes)
+        seconds = _cluster_ticks(read, cluster_start, size_bytes) * scale / _NANOSECONDS
         missing = ends[_CLUSTER] - size_bytes
         seconds *= max(0, missing) / max(1, size_bytes - cluster_start)
         found.append(Hole(size_bytes, promised, seconds=seconds))
@@ -76,7 +88,20 @@ def _element(read: ReadAt, offset: int) -> tuple[int, int, int]:
     return int.from_bytes(head[:width], "big"), body, _UNKNOWN if unknown else length
 
 
-def _cluster_seconds(read: ReadAt, start: int, end: int) -> float:
+def _timestamp_scale(read: ReadAt, start: int, length: int) -> int:
+    """How many nanoseconds a tick of the clock has, as the information about a segment says."""
+    end = start + length
+    while start < end:
+        kind, body, length = _element(read, start)
+        if length == _UNKNOWN:
+            break
+        if kind == _TIMESTAMP_SCALE:
+            return int.from_bytes(read(body, min(length, 8)), "big")
+        start = body + length
+    return _DEFAULT_SCALE
+
+
+def _cluster_ticks(read: ReadAt, start: int, end: int) -> int:
     """How long the blocks from ``start`` on play, by their times relative to their cluster."""
     times = [0]
     while start < end:
@@ -86,7 +111,7 @@ def _cluster_seconds(read: ReadAt, start: int, end: int) -> float:
         if kind == _BLOCKS[0]:
             times.append(int.from_bytes(read(body + 1, 2), "big", signed=True))
         start = body + length
-    return max(times) * _TIMESTAMP_SECONDS
+    return max(times)
 
 
 def flv(read: ReadAt, size_bytes: int) -> list[Hole]:
@@ -96,18 +121,25 @@ def flv(read: ReadAt, size_bytes: int) -> list[Hole]:
         head = read(offset, 11)
         if head[:3] == b"FLV":
             return offset + int.from_bytes(head[5:9], "big") + 4
-        if len(head) < 11 or head[0] & 0x1F not in _FLV_TYPES or any(head[8:11]):
+        if len(head) < 11 or head[0] & 0x1F not in _FLV_TYPES:
             return None
-        return offset + 15 + int.from_bytes(head[1:4], "big")
+        end = offset + 15 + int.from_bytes(head[1:4], "big")
+        # Few programs write another number of a stream than 0. Damage does.
+        return end if not any(head[8:11]) or is_sized(offset, end) else None
+
+    def is_sized(offset: int, end: int) -> bool:
+        size = int.from_bytes(read(end - _FLV_SIZE_BYTES, _FLV_SIZE_BYTES), "big")
+        return end <= size_bytes and size == end - offset - _FLV_SIZE_BYTES
 
     def accept(offset: int) -> bool:
         end = next_of(offset)
-        if end is None or end > size_bytes:
-            return False
-        return int.from_bytes(read(end - 4, 4), "big") == end - offset - 4
+        return end is not None and is_sized(offset, end)
 
     resync = chain.search(read, size_bytes, _FLV_TAG, accept)
-    return list(chain.walk(size_bytes, 0, next_of, resync))
+    walked = chain.walk(size_bytes, 0, next_of, resync)
+    # The last tag may lack its size.
+    found = (h for h in walked if h.start < size_bytes or h.size > _FLV_SIZE_BYTES)
+    return chain.collect(found, size_bytes)
 
 
 def avi(read: ReadAt, size_bytes: int) -> list[Hole]:
@@ -120,7 +152,10 @@ def avi(read: ReadAt, size_bytes: int) -> list[Hole]:
         if len(head) < 8 or not _AVI_NAME.fullmatch(head[:4]):
             return None
         length = int.from_bytes(head[4:8], "little")
-        end = offset + 8 + length + length % 2
+        end = offset + 8 + length
+        # Some programs leave out the byte of padding behind an odd length.
+        if length % 2 and not _AVI_CHUNK.match(read(end, 4)):
+            end += 1
         if head[:4] == b"RIFF" or (head[:4] == b"LIST" and head[8:12] in (b"movi", b"rec ")):
             is_placeholder = length >= _MIN_PLACEHOLDER
             if head[:4] == b"LIST" and not is_placeholder:
@@ -131,7 +166,8 @@ def avi(read: ReadAt, size_bytes: int) -> list[Hole]:
     resync = chain.search(
         read, size_bytes, _AVI_CHUNK, lambda at: (next_of(at) or size_bytes + 2) <= size_bytes
     )
-    found = list(chain.walk(size_bytes, 0, next_of, resync))
+    walked = _without_stuffing(read, size_bytes, chain.walk(size_bytes, 0, next_of, resync))
+    found = chain.collect(walked, size_bytes)
     # The last chunk may lack its byte of padding.
     found = [hole for hole in found if not (hole.start == size_bytes and hole.size == 1)]
     if promised > size_bytes + 1:
@@ -157,13 +193,15 @@ def program_stream(read: ReadAt, size_bytes: int) -> list[Hole]:
 
     resync = chain.search(read, size_bytes, _PACK, lambda _: True)
     found = chain.walk(size_bytes, 0, next_of, resync)
-    return [
-        hole
-        for hole in found
-        if hole.end > size_bytes
-        or hole.size > _MAX_STUFFING_BYTES
-        or any(read(hole.start, hole.size))
-    ]
+    return chain.collect(_without_stuffing(read, size_bytes, found), size_bytes)
+
+
+def _without_stuffing(read: ReadAt, size_bytes: int, holes: Iterable[Hole]) -> Iterator[Hole]:
+    """Leave out a few zeros, which some programs write between elements."""
+    for hole in holes:
+        is_short = hole.end <= size_bytes and hole.size <= _MAX_STUFFING_BYTES
+        if not is_short or any(read(hole.start, hole.size)):
+            yield hole
 
 
 def asf(read: ReadAt, size_bytes: int) -> list[Hole]:
@@ -180,14 +218,11 @@ def asf(read: ReadAt, size_bytes: int) -> list[Hole]:
     start = header_bytes + _ASF_DATA_HEAD
     mark = read(start, 1)
     end = start + count * packet
-    if flags & _ASF_BROADCAST or not packet or not count or not mark or mark[0] & 0xE0 != 0x80:
+    if flags & _ASF_BROADCAST or packet < _MIN_ASF_PACKET_BYTES or not count:
         return []
-    found: list[Hole] = []
-    for offset in range(start, min(end, size_bytes), packet):
-        if read(offset, 1) == mark:
-            continue
-        if found and found[-1].end == offset:
-            found[-1] = Hole(found[-1].start, offset + packet)
-        else:
-            found.append(Hole(offset, offset + packet))
-    return [*found, Hole(size_bytes, end)] if end > size_bytes else found
+    if not mark or mark[0] & 0xE0 != 0x80:
+        return []
+    starts = range(start, min(end, size_bytes), packet)
+    found = (Hole(at, min(at + packet, size_bytes)) for at in starts if read(at, 1) != mark)
+    cut = [Hole(size_bytes, end)] if end > size_bytes else []
+    return [*chain.collect(found, size_bytes), *cut]

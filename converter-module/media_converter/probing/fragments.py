@@ -33,7 +33,10 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
     kinds = list(structure.boxes(read, size_bytes))
     end = max((offset + length for _, offset, length in kinds), default=0)
     if not any(kind == b"moof" for kind, _, _ in kinds):
-        return _cut_samples(read, size_bytes) if end > size_bytes else []
+        if end > size_bytes:
+            # A box may be longer than its samples, but no sample is behind the last box.
+            end = min(end, isobmff.samples_end(read, size_bytes))
+        return [Hole(size_bytes, end)] if end > size_bytes else []
     moof: tuple[int, int] | None = None
     promised = 0
 
@@ -51,7 +54,7 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
         return offset + box[2] if box[2] else size_bytes
 
     resync = chain.search(read, size_bytes, _MOOF, lambda at: next_of(at) is not None)
-    found = list(chain.walk(size_bytes, 0, next_of, resync))
+    found = chain.collect(chain.walk(size_bytes, 0, next_of, resync), size_bytes)
     if promised > size_bytes or (found and found[-1].end > size_bytes):
         seconds = _lost_seconds(read, size_bytes, moof) if moof else 0.0
         ends = [hole.end for hole in found if hole.end > size_bytes]
@@ -60,26 +63,15 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
     return found
 
 
-def _cut_samples(read: ReadAt, size_bytes: int) -> list[Hole]:
-    ends = [
-        offset + size
-        for track in isobmff.tracks(read, size_bytes, with_samples=True)
-        if track.samples and len(track.samples.offsets) == len(track.samples.sizes)
-        for size, offset in zip(*track.samples, strict=True)
-    ]
-    end = max(ends, default=0)
-    return [Hole(size_bytes, end)] if end > size_bytes else []
-
-
 def _indexed_end(box: bytes, offset: int) -> int:
     """Where the last segment ends that the index of segments lists."""
     wide = len(box) > 8 and box[8] == 1
     at = 8 + (28 if wide else 20)
     first = int.from_bytes(box[at - 8 if wide else at - 4 : at], "big")
     count = int.from_bytes(box[at + 2 : at + 4], "big")
-    entries = [box[at + 4 + 12 * i :][:4] for i in range(count)]
-    if any(len(entry) < 4 for entry in entries):
+    if len(box) < at + 4 + 12 * count:
         return 0
+    entries = [box[i : i + 4] for i in range(at + 4, at + 4 + 12 * count, 12)]
     return offset + len(box) + first + sum(int.from_bytes(e, "big") & 0x7FFFFFFF for e in entries)
 
 
@@ -142,7 +134,8 @@ def _run(body: bytes, track: int, places: tuple[int, int], duration: int, size: 
     sizes, durations = [size] * count, [duration] * count
     for number in range(count):
         for column, mask in enumerate(fields):
-            value = int.from_bytes(body[at + number * row + 4 * column :][:4], "big")
+            i = at + number * row + 4 * column
+            value = int.from_bytes(body[i : i + 4], "big")
             if mask == 0x100:
                 durations[number] = value
             elif mask == 0x200:

@@ -11,6 +11,12 @@ from media_converter.probing.isobmff import ReadAt
 
 _SYNC: Final = re.compile(rb"\xff[\xe0-\xff]|\x0b\x77")
 _TRAILING_TAGS: Final = (b"TAG", b"APETAGEX", b"LYRICS", b"3DI")
+# Other formats that may follow a leading tag.
+_OTHER_FORMATS: Final = (b"fLaC", b"MAC ", b"TTA", b"MPCK", b"MP+", b"wvpk", b"OFR ", b"OggS")
+_HAS_FOOTER: Final = 0x10
+# A leading tag may state too small a size. The cover in it is not longer than this.
+_MAX_LEADING_BYTES: Final = 16 << 20
+_FRAMES_IN_STEP: Final = 3
 # Decoders find the next frame behind a piece of one, as where two songs were joined.
 _MIN_HOLE_BYTES: Final = 2048
 _RATES: Final = (44100, 48000, 32000)
@@ -31,13 +37,15 @@ _KBITS: Final = {
 
 
 def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
-    """Walk frames and tags."""
+    """Walk frames and tags. Bytes between the leading tags and the first frame are no loss.
+
+    Returns nothing for other formats, which may start with the same tags.
+    """
 
     def next_of(offset: int) -> int | None:
         head = read(offset, 10)
-        if head[:3] == b"ID3" and len(head) == 10:
-            length = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
-            return offset + 10 + length
+        if tag := _tag_bytes(head):
+            return offset + tag
         if head.startswith(_TRAILING_TAGS):
             return size_bytes
         length = frame_bytes(head)
@@ -47,11 +55,52 @@ def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
         end = next_of(offset)
         return end is not None and end < size_bytes and next_of(end) is not None
 
-    if next_of(0) is None:
+    tags_end = 0
+    while tag := _tag_bytes(read(tags_end, 10)):
+        tags_end += tag
+    if tags_end > size_bytes:
+        return [Hole(size_bytes, tags_end)]
+    first = _first_frame(read, size_bytes, tags_end)
+    if first is None:
         return []
     resync = chain.search(read, size_bytes, _SYNC, accept)
-    found = chain.walk(size_bytes, 0, next_of, resync)
-    return [hole for hole in found if hole.size >= _MIN_HOLE_BYTES]
+    found = chain.walk(size_bytes, first, next_of, resync)
+    return chain.collect((hole for hole in found if hole.size >= _MIN_HOLE_BYTES), size_bytes)
+
+
+def _first_frame(read: ReadAt, size_bytes: int, start: int) -> int | None:
+    """Where frames of one kind start to follow each other. None if this is another format."""
+    head = read(start, 10)
+    if head.startswith(_OTHER_FORMATS) or (start == 0 and not frame_bytes(head)):
+        return None
+
+    def accept(offset: int) -> bool:
+        head = read(offset, 10)
+        for _ in range(_FRAMES_IN_STEP - 1):
+            length = frame_bytes(head)
+            offset += length
+            before, head = head, read(offset, 10)
+            if not length or not frame_bytes(head) or not _are_alike(before, head):
+                return False
+        return True
+
+    return chain.search(read, min(size_bytes, start + _MAX_LEADING_BYTES), _SYNC, accept)(start)
+
+
+def _tag_bytes(head: bytes) -> int:
+    """The length of the ID3 tag that starts with ``head``. 0 if this is no tag."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    length = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
+    return 10 + length + (10 if head[5] & _HAS_FOOTER else 0)
+
+
+def _are_alike(one: bytes, other: bytes) -> bool:
+    """Whether two frames have the same format and sample rate."""
+    if one[0] != 0xFF:
+        return one[:2] == other[:2]
+    mask = 0x0C if one[1] & 6 else 0x3C
+    return one[:2] == other[:2] and one[2] & mask == other[2] & mask
 
 
 def frame_bytes(head: bytes) -> int:

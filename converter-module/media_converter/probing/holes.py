@@ -44,7 +44,7 @@ def find(read: ReadAt, size_bytes: int) -> tuple[Hole, ...]:
 
 def missing_bytes(holes: tuple[Hole, ...], size_bytes: int) -> int:
     """How many bytes the structure promises beyond the end of the file."""
-    return max((hole.end - size_bytes for hole in holes), default=0)
+    return max((0, *(hole.end - size_bytes for hole in holes)))
 
 
 def _walk(read: ReadAt) -> _Walk | None:

@@ -7,6 +7,8 @@ three.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -15,6 +17,7 @@ ReadAt = Callable[[int, int], bytes]
 
 _MAX_BOXES: Final = 100_000
 _MAX_HEADER_BYTES: Final = 256 << 20
+_MAX_DEPTH: Final = 8
 _CONTAINERS: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
 _ENCRYPTED_ENTRIES: Final = frozenset(
     {b"encv", b"enca", b"enct", b"encs", b"drms", b"drmi", b"drmt"}
@@ -66,7 +69,7 @@ def tracks(read: ReadAt, size_bytes: int, *, with_samples: bool = False) -> tupl
     for kind, body in boxes(moov):
         if kind == b"trak":
             try:
-                found.append(_track(body, with_samples))
+                found.append(_track(body, size_bytes if with_samples else None))
             except (IndexError, ValueError):
                 return ()
     return tuple(found)
@@ -134,35 +137,39 @@ def boxes(data: bytes, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:
         offset += length
 
 
-def _track(data: bytes, with_samples: bool) -> Track:
+def _track(data: bytes, samples_of: int | None) -> Track:
     leaves = dict(_leaves(data))
     entries = tuple(boxes(leaves.get(b"stsd", b""), 8))
     handler = leaves.get(b"hdlr", b"")[8:12]
     edits = tuple(_edits(leaves.get(b"elst", b"")))
-    return Track(handler, entries, edits, _samples(leaves) if with_samples else None)
+    samples = None if samples_of is None else _samples(leaves, samples_of)
+    return Track(handler, entries, edits, samples)
 
 
-def _leaves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _leaves(data: bytes, depth: int = 1) -> Iterator[tuple[bytes, bytes]]:
     for kind, body in boxes(data):
-        if kind in _CONTAINERS:
-            yield from _leaves(body)
+        if kind in _CONTAINERS and depth < _MAX_DEPTH:
+            yield from _leaves(body, depth + 1)
         else:
             yield kind, body
 
 
-def _numbers(data: bytes, width: int, start: int, count: int) -> list[int]:
+def _numbers(data: bytes, width: int, start: int, count: int) -> array[int]:
     body = data[start : start + width * count]
-    return [int.from_bytes(body[i : i + width], "big") for i in range(0, len(body), width)]
+    found = array("Q" if width == 8 else "I", body[: len(body) // width * width])
+    if sys.byteorder == "little":
+        found.byteswap()
+    return found
 
 
 def _edits(data: bytes) -> Iterator[Edit]:
     if len(data) < 8:
         return
     width = 8 if data[0] == 1 else 4
-    for i in range(int.from_bytes(data[4:8], "big")):
-        entry = data[8 + i * (2 * width + 4) :][: 2 * width + 4]
-        if len(entry) < 2 * width + 4:
-            return
+    row = 2 * width + 4
+    count = min(int.from_bytes(data[4:8], "big"), (len(data) - 8) // row)
+    for at in range(8, 8 + count * row, row):
+        entry = data[at : at + row]
         yield Edit(
             int.from_bytes(entry[:width], "big"),
             int.from_bytes(entry[width : 2 * width], "big", signed=True),
@@ -170,26 +177,78 @@ def _edits(data: bytes) -> Iterator[Edit]:
         )
 
 
-def _samples(leaves: dict[bytes, bytes]) -> Samples:
+def samples_end(read: ReadAt, size_bytes: int) -> int:
+    """Where the last sample of all tracks ends. A track that contradicts itself does not count.
+
+    A header may list millions of samples, so this builds no list of them.
+    """
+    ends = [0]
+    for kind, body in boxes(_moov(read, size_bytes)):
+        if kind == b"trak":
+            try:
+                ends.append(_track_end(dict(_leaves(body))))
+            except ValueError:
+                continue
+    return max(ends)
+
+
+def _track_end(leaves: dict[bytes, bytes]) -> int:
+    size, sizes, left = _sample_sizes(leaves)
+    done = end = 0
+    for chunks, per_chunk in _chunk_runs(leaves):
+        if size:
+            # All chunks of a run are of one length, but the last one of the track may be shorter.
+            full, rest = divmod(min(left, len(chunks) * per_chunk), per_chunk)
+            end = max(end, max(chunks[:full], default=0) + per_chunk * size * bool(full))
+            if rest:
+                end = max(end, chunks[full] + rest * size)
+            left -= full * per_chunk + rest
+        else:
+            for chunk in chunks:
+                inside = sizes[done : done + per_chunk]
+                end = max(end, chunk + sum(inside)) if inside else end
+                done += len(inside)
+    return end if done == len(sizes) and (not size or not left) else 0
+
+
+def _samples(leaves: dict[bytes, bytes], size_bytes: int) -> Samples:
+    size, listed, count = _sample_sizes(leaves)
+    if size and count > size_bytes // size:
+        raise ValueError("the samples are longer than the file")
+    sizes = (size,) * count if size else tuple(listed)
+    offsets: list[int] = []
+    for chunks, per_chunk in _chunk_runs(leaves):
+        for chunk in chunks:
+            inside = sizes[len(offsets) : len(offsets) + per_chunk]
+            offsets.extend(accumulate(inside[:-1], initial=chunk) if inside else ())
+    return Samples(sizes, tuple(offsets))
+
+
+def _sample_sizes(leaves: dict[bytes, bytes]) -> tuple[int, array[int], int]:
+    """The size that all samples have, or 0 and a list of sizes, and the number of samples."""
     stsz = leaves.get(b"stsz", bytes(12))
-    size, count = _numbers(stsz, 4, 4, 2)
-    sizes = [size] * count if size else _numbers(stsz, 4, 12, count)
+    size, count = int.from_bytes(stsz[4:8], "big"), int.from_bytes(stsz[8:12], "big")
+    return size, _numbers(stsz, 4, 12, 0 if size else count), count
+
+
+def _chunk_runs(leaves: dict[bytes, bytes]) -> Iterator[tuple[array[int], int]]:
+    """The offsets of chunks that follow each other, and how many samples each of them has."""
     chunks = _chunk_offsets(leaves)
     stsc = leaves.get(b"stsc", bytes(8))
     runs = _numbers(stsc, 4, 8, 3 * int.from_bytes(stsc[4:8], "big"))
-    offsets: list[int] = []
-    for i in range(0, len(runs), 3):
+    before = 0
+    for i in range(0, len(runs) - 2, 3):
         first, per_chunk = runs[i], runs[i + 1]
         last = runs[i + 3] if i + 3 < len(runs) else len(chunks) + 1
-        for chunk in chunks[first - 1 : last - 1]:
-            inside = sizes[len(offsets) : len(offsets) + per_chunk]
-            offsets.extend(accumulate(inside[:-1], initial=chunk))
-    return Samples(tuple(sizes), tuple(offsets))
+        if first <= before or not per_chunk:
+            raise ValueError("the runs of chunks are not in order")
+        before = first
+        yield chunks[first - 1 : max(first, last) - 1], per_chunk
 
 
-def _chunk_offsets(leaves: dict[bytes, bytes]) -> list[int]:
+def _chunk_offsets(leaves: dict[bytes, bytes]) -> array[int]:
     for kind, width in ((b"stco", 4), (b"co64", 8)):
         if kind in leaves:
             count = int.from_bytes(leaves[kind][4:8], "big")
             return _numbers(leaves[kind], width, 8, count)
-    return []
+    return array("Q")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
+from media_converter.probing import chain
 from media_converter.probing.chain import Hole
 from media_converter.probing.isobmff import ReadAt
 
 PACKET_SIZES: Final = (188, 192, 204)
 _SYNC: Final = 0x47
-_PACKETS_PER_BLOCK: Final = 4096
+_MIN_PACKETS_PER_BLOCK: Final = 32
+_MAX_PACKETS_PER_BLOCK: Final = 4096
 _IN_STEP: Final = 3
 _NULL: Final = 0x1FFF
 _FIRST_MEDIA: Final = 32
@@ -28,39 +31,44 @@ def shape(read: ReadAt) -> tuple[int, int] | None:
 def walk(read: ReadAt, size_bytes: int) -> list[Hole]:
     """Check the mark and the counter of every packet."""
     found = shape(read)
-    if found is None:
-        return []
-    packet, offset = found
-    holes: list[Hole] = []
+    return chain.collect(_holes(read, size_bytes, *found), size_bytes) if found else []
+
+
+def _holes(read: ReadAt, size_bytes: int, packet: int, offset: int) -> Iterator[Hole]:
     counters = _Counters(packet)
+    # Holes are often near each other, so the first blocks behind one are small.
+    block = _MIN_PACKETS_PER_BLOCK
     while offset < size_bytes:
-        data = read(offset, packet * _PACKETS_PER_BLOCK)
+        data = read(offset, packet * block)
         marks = data[::packet]
         good = len(marks) - len(marks.lstrip(b"\x47"))
-        holes += counters.check(data[: good * packet], offset)
+        yield from counters.check(data[: good * packet], offset)
         offset += good * packet
+        block = min(2 * block, _MAX_PACKETS_PER_BLOCK)
         if good < len(marks):
             again = _resync(read, size_bytes, offset + 1, packet)
             if again < size_bytes or size_bytes - offset > packet:
-                holes.append(Hole(offset, again))
+                yield Hole(offset, again)
             # The counters behind a hole say nothing new.
             counters.forget()
             offset = again
-    return holes
+            block = _MIN_PACKETS_PER_BLOCK
 
 
 def _resync(read: ReadAt, size_bytes: int, offset: int, packet: int) -> int:
     """Where three packets follow each other again."""
+    block = _MIN_PACKETS_PER_BLOCK
     while offset < size_bytes:
-        data = read(offset, packet * _PACKETS_PER_BLOCK)
+        data = read(offset, packet * block)
         at = data.find(b"\x47")
         while at >= 0 and at + (_IN_STEP - 1) * packet < len(data):
             if all(data[at + i * packet] == _SYNC for i in range(_IN_STEP)):
                 return offset + at
             at = data.find(b"\x47", at + 1)
-        if len(data) < packet * _PACKETS_PER_BLOCK:
+        if len(data) < packet * block:
             break
         offset += len(data) - _IN_STEP * packet
+        block = min(2 * block, _MAX_PACKETS_PER_BLOCK)
     return size_bytes
 
 
@@ -85,13 +93,18 @@ class _Counters:
             pid = (high & 0x1F) << 8 | low
             if pid == 0:
                 self._since_table.clear()
-            if pid < _FIRST_MEDIA or pid == _NULL or not flags & 0x10:
+            if pid < _FIRST_MEDIA or pid == _NULL:
+                continue
+            announced = flags & 0x20 and length and field & 0x80
+            if not flags & 0x10:
+                # A packet without content may announce that the next number is another one.
+                if announced:
+                    last.pop(pid, None)
                 continue
             at = offset + number * step
             counter = flags & 15
             before = last.get(pid)
             last[pid] = counter
-            announced = flags & 0x20 and length and field & 0x80
             is_joint = high & 0x40 and pid not in self._since_table
             self._since_table.add(pid)
             if high & 0x80:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
@@ -27,6 +27,7 @@ class Loss(NamedTuple):
     """What could not be decoded of one stream. ``noun`` is what the packets hold, in the plural.
 
     ``seconds`` is the longest stretch that is missing. ``is_cut`` says that only the end is.
+    ``is_joint`` says that two recordings follow each other there, and perhaps nothing is missing.
     """
 
     noun: str
@@ -34,6 +35,7 @@ class Loss(NamedTuple):
     total: int
     seconds: float = 0.0
     is_cut: bool = False
+    is_joint: bool = False
 
     @property
     def share(self) -> float:
@@ -43,6 +45,8 @@ class Loss(NamedTuple):
     @property
     def in_words(self) -> str:
         """A sentence with the figures."""
+        if self.is_joint:
+            return f"Up to {self.seconds:.1f} s may be missing where recordings were joined."
         parts = []
         if self.lost:
             percent = "less than 0.1" if self.share < 0.001 else f"{100 * self.share:.1f}"
@@ -97,23 +101,34 @@ def longest_missing(source: list[float], output: list[float], least: float) -> f
     return outside if outside >= least else 0.0
 
 
-def hole_loss(holes: Sequence[Hole], index: PacketReader, first: int, last: int) -> Loss | None:
-    """The loss of a part of a file, from the byte ``first`` to ``last``. None without a loss."""
+def hole_loss(
+    holes: Sequence[Hole],
+    index: PacketReader,
+    first: int,
+    last: int,
+    others: Callable[[], Iterable[PacketReader]] = tuple,
+) -> Loss | None:
+    """The loss of a part of a file, from the byte ``first`` to ``last``. None without a loss.
+
+    ``others`` lists the packets of the other streams. It is called if ``index`` ends at a hole.
+    """
     found = [hole for hole in holes if hole.end > first and hole.start <= last]
     if not found:
         return None
     # A demuxer may give up at a hole. What it did not read is lost too.
-    end = max(index.places, default=last)
-    unread = next((hole for hole in found if end < hole.end < last), None)
-    if unread:
+    if unread := _unread(found, max(index.places, default=-1), last, others):
         kept = [hole for hole in found if hole.start < unread.start]
-        found = [*kept, unread._replace(end=max(last, found[-1].end))]
+        found = [*kept, unread._replace(end=max(last, found[-1].end), kept_bytes=0)]
+    joints = [hole for hole in found if not hole.size and not hole.seconds]
+    found = [hole for hole in found if hole.size or hole.seconds]
+    if not found:
+        around = _longest_around(joints, [], index)
+        is_lost = 0 < around <= _MAX_JOINT_SECONDS
+        return Loss("bytes", 0, last - first, around, is_joint=True) if is_lost else None
     lost = sum(hole.size for hole in found)
     total = last - first + sum(hole.lost_bytes + max(0, hole.end - last) for hole in found)
     seconds = max(hole.seconds for hole in found)
-    around = _longest_around(found, index)
-    if not lost and not 0 < around <= _MAX_JOINT_SECONDS:
-        return None
+    around = _longest_around(found, joints, index)
     return Loss(
         "bytes",
         min(lost, total),
@@ -123,12 +138,30 @@ def hole_loss(holes: Sequence[Hole], index: PacketReader, first: int, last: int)
     )
 
 
-def _longest_around(holes: Sequence[Hole], index: PacketReader) -> float:
+def _unread(
+    holes: Sequence[Hole],
+    end: int,
+    last: int,
+    others: Callable[[], Iterable[PacketReader]],
+) -> Hole | None:
+    """The hole behind which no packet of any stream was read. ``end`` is the last place, or -1."""
+
+    def first_behind(place: int) -> Hole | None:
+        return next((hole for hole in holes if hole.size and place < hole.end < last), None)
+
+    # Without places, nobody knows where the packets are. A stream may end before others do.
+    if end < 0 or first_behind(end) is None:
+        return None
+    return first_behind(max([end, *(max(other.places, default=-1) for other in others())]))
+
+
+def _longest_around(holes: Sequence[Hole], others: Sequence[Hole], index: PacketReader) -> float:
     """The longest time without packets around a hole.
 
-    A time that is as long elsewhere is no loss: the pictures of slides stand for long.
+    A time that is as long elsewhere is no loss: the pictures of slides stand for long. The times
+    around ``others`` are not compared.
     """
-    rows = sorted(zip(index.places, index.times, strict=True))
+    rows = sorted(row for row in zip(index.places, index.times, strict=True) if row[0] >= 0)
     places, times = [place for place, _ in rows], [time for _, time in rows]
     # A few packets are not in the order in which they are shown. A clock that starts again is no
     # gap.
@@ -136,12 +169,18 @@ def _longest_around(holes: Sequence[Hole], index: PacketReader) -> float:
         min(times[i : i + _REORDERED]) - max(times[max(0, i - _REORDERED) : i])
         for i in range(1, len(times))
     ]
-    near: set[int] = set()
-    for hole in holes:
-        first, last = bisect_right(places, hole.start), bisect_left(places, hole.end)
-        near.update(range(max(0, first - _NEAR), min(len(steps), last + _NEAR)))
-    around = max((steps[i] for i in near), default=0.0)
-    usual = max((step for i, step in enumerate(steps) if i not in near), default=0.0)
+
+    def near(found: Sequence[Hole]) -> set[int]:
+        numbers: set[int] = set()
+        for hole in found:
+            first, last = bisect_right(places, hole.start), bisect_left(places, hole.end)
+            numbers.update(range(max(0, first - _NEAR), min(len(steps), last + _NEAR)))
+        return numbers
+
+    inside = near(holes)
+    skipped = inside | near(others)
+    around = max((steps[i] for i in inside), default=0.0)
+    usual = max((step for i, step in enumerate(steps) if i not in skipped), default=0.0)
     return around if around > max(usual, _MIN_GAP_SECONDS) + _EPSILON else 0.0
 
 
@@ -152,7 +191,8 @@ def judge(losses: tuple[Loss, ...], limits: DamageLimits) -> tuple[str, ...]:
     """
     for found in losses:
         too_many = 100 * found.share > limits.max_percent
-        if (too_many or found.seconds >= limits.max_seconds) and not limits.convert_anyway:
+        too_long = found.seconds >= limits.max_seconds and not found.is_joint
+        if (too_many or too_long) and not limits.convert_anyway:
             sentence = found.in_words
             raise ConversionError(
                 ExitReason.INPUT_TRUNCATED if found.is_cut else ExitReason.INPUT_DAMAGED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from media_converter.contract import ExitReason, Output
@@ -210,7 +211,7 @@ def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:
 def _losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ...]:
     plan, streams, index = attempt.plan, attempt.decoded.streams, source.listing
     found = []
-    if lost := _hole_loss(run, source):
+    if lost := _hole_loss(run, source, plan):
         found.append(lost)
     if plan.video_index is not None and not plan.copies_video:
         leading = index.leading if index and source.part is None else 0
@@ -236,7 +237,7 @@ def _missing_samples(
     return damage.missing_samples(promised, stream.sample_rate, counts)
 
 
-def _hole_loss(run: Run, source: Source) -> damage.Loss | None:
+def _hole_loss(run: Run, source: Source, plan: ConversionPlan) -> damage.Loss | None:
     """What the file itself lacks of the requested part."""
     index = source.listing
     if not source.holes or index is None:
@@ -246,7 +247,15 @@ def _hole_loss(run: Run, source: Source) -> damage.Loss | None:
         last = max(index.places, default=last)
     if source.part is not None and source.part[0]:
         first = min((place for place in index.places if place >= 0), default=first)
-    return damage.hole_loss(source.holes, index, first, last)
+    listed = plan.audio_index if plan.video_index is None else plan.video_index
+
+    def others() -> Iterator[PacketReader]:
+        video, audio = source.info.video, source.info.audio
+        for number in [*(v.stream_index for v in video), *(a.stream_index for a in audio)]:
+            if number != listed:
+                yield survey.list_part(run, source.info, number, source.part)
+
+    return damage.hole_loss(source.holes, index, first, last, others)
 
 
 def _missing_seconds(run: Run, source: Source) -> float:
