@@ -103,6 +103,8 @@ def _extract(
     result = run.run_tool(plan.step, Files(run.source.fd, output), on_error_line=add_line)
     if result.exit_code == 0 and result.stdout and os.fstat(output).st_size:
         return sum(result.stdout) / len(result.stdout)
+    if result.exit_code == 0:
+        return None
     failure = run.explain_failure(plan.step, result)
     if failure.reason in INPUT_FAULTS:
         return None
