@@ -21,7 +21,12 @@ from media_converter.probing import vipsheader
 from media_converter.running import endings, image_input, thumbnail, transcode, verify
 from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Files, ProcessResult, Runner
-from media_converter.running.run import Converted, Run, refuse_playlists_and_documents
+from media_converter.running.run import (
+    Converted,
+    Run,
+    hole_finder,
+    refuse_playlists_and_documents,
+)
 from media_converter.step import Step
 from media_converter.task import Task
 
@@ -48,7 +53,8 @@ def convert_file(
             temporaries.append(_temporary(paths.open_target(root, task.output_file, source), log))
         return temporaries[0]
 
-    run = Run(task, limits, runner, source, make_temporary, log, on_progress)
+    find_holes = hole_finder(source, runner)
+    run = Run(task, limits, runner, source, make_temporary, log, on_progress, find_holes)
     try:
         converted = _convert(run)
         source.check_unchanged()

@@ -161,10 +161,14 @@ def test_a_size_for_display_from_before_the_border_was_hidden(
         "drawbox=270:130:100:100:red:fill", "-c:v", "mpeg4", "-live", "1",
     )  # fmt: skip
     source = kitchen.edit(f"border-{shown}.mkv", whole, lambda data: cropped(data, shown))
-    made = lab.frame(converter.convert(VIDEO, source, "out.mp4").path)
-    assert made.size == (640, 240)
-    for place, inside in ((0.33, True), (0.67, True), (0.25, False), (0.75, False)):
-        assert near(made.at(0.5, place), (254, 0, 0), 80) == inside, place
+    for made in (
+        lab.frame(converter.convert(VIDEO, source, "out.mp4").path),
+        lab.image(converter.convert(THUMB, source, "out.png").path),
+    ):
+        assert made.size == (640, 240)
+        for place, inside in ((0.33, True), (0.67, True), (0.25, False), (0.75, False)):
+            assert near(made.at(0.5, place), (254, 0, 0), 80) == inside, place
+        assert near(made.at(0.01, 0.5), (0, 0, 254), 80), "there are bars at the sides"
 
 
 @pytest.mark.parametrize("ending", ["gif", "apng"])

@@ -13,10 +13,11 @@ _GUESSABLE_CHANNELS: Final = range(1, 9)
 FOLLOW_SAMPLES: Final = (
     # Register 0: the length of the previous block. Register 1: the gap between the end of that
     # block and this block. Register 2: the new timestamp of this block.
+    # In floating point, 960/44100/(1/44100) is less than 960, and the filter drops the fraction.
     "asetpts='st(1,if(isnan(PREV_INPTS),0,PTS-PREV_INPTS-ld(0)));"
     "st(2,if(isnan(PREV_OUTPTS),PTS,PREV_OUTPTS+ld(0)"
     "+if(between(ld(1)*TB,0.2,10),ld(1),0)));"
-    "st(0,NB_SAMPLES/SR/TB);ld(2)'"
+    "st(0,round(NB_SAMPLES/SR/TB));ld(2)'"
 )
 """The filter for an output without video. It computes timestamps from the number of samples.
 

@@ -266,7 +266,7 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
         and output_size(video, options) == (video.width, video.height)
         and not video.rotation
         and not video.mirrored
-        and not video.cropped
+        and not any(video.hidden)
         and (video.bit_rate or overall_bit_rate)
         <= max(quality.copy_bit_rate, quality.copy_bits_per_pixel * pixels_per_second)
     )

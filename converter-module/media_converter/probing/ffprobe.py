@@ -159,7 +159,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
         codec=str(stream["codec_name"]),
         width=max(1, width - hidden_width),
         height=max(1, height - hidden_height),
-        cropped=bool(hidden_width or hidden_height),
+        hidden=hidden,
         pixel_format=pixel_format,
         profile=str(stream.get("profile", "")),
         level=_whole(stream.get("level")) or 0,

@@ -28,18 +28,38 @@ _BY_MAGIC: Final[tuple[tuple[bytes, _Walk], ...]] = (
     (b"\xff", frames.walk),
     (b"\x0b\x77", frames.walk),
 )
+# Lists of chunks and tables say more than their elements, so these are always walked to the end.
+_WITH_TABLES: Final[tuple[_Walk, ...]] = (fragments.walk, containers.avi)
+# A hole before the last place may end behind it.
+_MARGIN_BYTES: Final = 1 << 20
 # A file may end with bytes that belong to nothing.
 _MAX_TRAILING_BYTES: Final = 65_536
 
 
-def find(read: ReadAt, size_bytes: int) -> tuple[Hole, ...]:
+def find(read: ReadAt, size_bytes: int, until: int | None = None) -> tuple[Hole, ...]:
     """The holes of a file, in order. Empty for formats that are not looked at.
 
     Reads the whole file if it is a transport stream or Ogg, otherwise only the heads of elements.
+    Holes that start behind the place ``until`` may be left out, so that a part of a long file costs
+    no more than what comes before its end.
     """
     walk = _walk(read)
-    found = walk(Window(read).read, size_bytes) if walk else []
+    end = size_bytes
+    if until is not None and walk not in _WITH_TABLES and until + _MARGIN_BYTES < size_bytes:
+        end = until + _MARGIN_BYTES
+    found = walk(Window(read).read, end) if walk else []
+    if end < size_bytes:
+        # The element at the place where the walk ended seems to be cut.
+        found = [hole for hole in found if hole.start < end]
     return tuple(hole for hole in found if not _is_trailing(hole, size_bytes))
+
+
+def can_miss_bytes(read: ReadAt) -> bool:
+    """Whether the walk of a file can show that its end is missing.
+
+    A transport stream is a row of short packets. None of them promises another.
+    """
+    return _walk(read) not in (None, transport.walk)
 
 
 def missing_bytes(holes: tuple[Hole, ...], size_bytes: int) -> int:

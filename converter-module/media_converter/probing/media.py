@@ -22,8 +22,8 @@ class VideoStream(NamedTuple):
     per second, ``start`` and ``duration`` in seconds, ``bit_rate`` in bits per second.
     ``field_order`` is progressive, tt, bb, tb, bt or unknown. ``coded_alpha`` says that VP8 or VP9
     has an alpha channel in a second bit stream. ``dolby_profile`` is None without Dolby Vision.
-    ``needs_dolby_vision`` says that only Dolby Vision decoders can show the video. ``cropped`` says
-    that the container hides a border; ``width`` and ``height`` do not count it.
+    ``needs_dolby_vision`` says that only Dolby Vision decoders can show the video. ``hidden`` is
+    how many columns and rows the container hides; ``width`` and ``height`` do not count them.
     """
 
     stream_index: int
@@ -49,7 +49,7 @@ class VideoStream(NamedTuple):
     coded_alpha: bool = False
     dolby_profile: int | None = None
     needs_dolby_vision: bool = False
-    cropped: bool = False
+    hidden: tuple[int, int] = (0, 0)
 
     @property
     def displayed_size(self) -> tuple[int, int]:

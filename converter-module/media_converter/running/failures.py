@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from media_converter.contract import ExitReason
@@ -55,15 +56,16 @@ _MAX_CAUSE_LENGTH: Final = 200
 def explain(
     step: str,
     result: ProcessResult,
-    missing_bytes: int,
+    missing_bytes: Callable[[], int],
     known_format: bool,
     *,
     ends_early: bool = False,
 ) -> ConversionError:
     """The ConversionError for a failed ``step``.
 
-    ``missing_bytes`` is how many bytes the structure of the input promises beyond the end of the
-    file, ``ends_early`` that the mark of the end is missing. ``known_format`` says whether the
+    ``missing_bytes`` tells how many bytes the structure of the input promises beyond the end of the
+    file. It may read most of the input, so it is asked only if the answer depends on it.
+    ``ends_early`` says that the mark of the end is missing. ``known_format`` says whether the
     input starts like a file of an accepted format. What a tool says about the input counts only if
     one of these confirms it.
     """
@@ -76,9 +78,9 @@ def explain(
             is_guess = reason is ExitReason.INPUT_TOO_LARGE and step in _FFMPEG_STEPS
             if is_guess and not is_too_large(result.stderr):
                 continue
-            if reason is ExitReason.INPUT_TRUNCATED and not (missing_bytes or ends_early):
+            if reason is ExitReason.INPUT_TRUNCATED and not (ends_early or missing_bytes()):
                 continue
-            if reason is ExitReason.UNSUPPORTED_FORMAT and (missing_bytes or ends_early):
+            if reason is ExitReason.UNSUPPORTED_FORMAT and (ends_early or missing_bytes()):
                 continue
             # If the input has a known format but no loader accepts it, it is damaged.
             no_loader = reason is ExitReason.UNSUPPORTED_FORMAT and "known" in result.stderr
@@ -86,10 +88,10 @@ def explain(
                 break
             message = _MESSAGES[reason]
             return ConversionError(reason, f"{message} ({cause_line})" if cause_line else message)
-    if missing_bytes:
+    if missing := missing_bytes():
         return ConversionError(
             ExitReason.INPUT_TRUNCATED,
-            f"the input is truncated: {missing_bytes} bytes are missing; upload it again",
+            f"the input is truncated: {missing} bytes are missing; upload it again",
         )
     if not known_format:
         reason = ExitReason.UNSUPPORTED_FORMAT

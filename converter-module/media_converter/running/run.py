@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason, Output, Progress
@@ -40,6 +40,8 @@ class Run(NamedTuple):
     """One run of the converter: the task and the objects that all conversions use.
 
     ``make_temporary`` creates the temporary file at its first call and returns the same file later.
+    ``find_holes`` finds what the structure of the input does not explain, up to a place or, with
+    None, in all of it. It reads most of that, but only once.
     """
 
     task: Task
@@ -49,6 +51,7 @@ class Run(NamedTuple):
     make_temporary: Callable[[], Temporary]
     log: Callable[[str], None]
     on_progress: Callable[[Progress], None]
+    find_holes: Callable[[int | None], tuple[Hole, ...]]
 
     def run_tool(
         self,
@@ -101,11 +104,10 @@ class Run(NamedTuple):
         # For image_resize, a video is not a damaged image but an unsupported format.
         only_images = isinstance(self.task.options, ImageOptions)
         looks_accepted = structure.looks_like_image if only_images else structure.looks_like_media
-        missing = self.missing_bytes() or holes.missing_bytes(self.holes(), self.source.size_bytes)
         return explain(
             step.name,
             result,
-            missing,
+            self._missing_or_walk,
             looks_accepted(self.read),
             ends_early=structure.ends_early(self.read, self.source.size_bytes),
         )
@@ -119,14 +121,27 @@ class Run(NamedTuple):
         """How many bytes the structure of the input promises beyond the end of the file."""
         return structure.missing_bytes(self.read, self.source.size_bytes)
 
-    def holes(self) -> tuple[Hole, ...]:
-        """What the structure of the input does not explain. Reads most of it, so call it once."""
+    def _missing_or_walk(self) -> int:
+        """As ``missing_bytes``, but walks the input if its header promises nothing."""
+        missing = self.missing_bytes()
+        if missing or not holes.can_miss_bytes(self.read):
+            return missing
+        return holes.missing_bytes(self.find_holes(None), self.source.size_bytes)
 
-        def read(offset: int, count: int) -> bytes:
-            self.runner.check()
-            return self.read(offset, count)
 
-        return holes.find(read, self.source.size_bytes)
+def hole_finder(source: Input, runner: Runner) -> Callable[[int | None], tuple[Hole, ...]]:
+    """A function that finds the holes of the input up to a place. It walks once for each place."""
+    read_input = structure.reader(source.fd)
+
+    def read(offset: int, count: int) -> bytes:
+        runner.check()
+        return read_input(offset, count)
+
+    @cache
+    def find(until: int | None) -> tuple[Hole, ...]:
+        return holes.find(read, source.size_bytes, until)
+
+    return find
 
 
 def refuse_playlists_and_documents(run: Run) -> None:

@@ -17,6 +17,7 @@ from media_converter.planning.thumbnail import (
 )
 from media_converter.planning.video import choose_video, refuse_if_needs_dolby_vision
 from media_converter.probing.decoded import Shape, shape_of_pictures
+from media_converter.probing.media import VideoStream
 from media_converter.running import survey
 from media_converter.running.process import Files
 from media_converter.running.run import Run
@@ -68,11 +69,21 @@ def _extract_at(
     video, shapes = request.video, list[Shape]()
     plan = plan_thumbnail(request, position)
     mean_luma = _extract(run, plan, output, shapes)
-    known = Shape(video.width, video.height, video.sample_aspect_ratio)
-    if mean_luma is None or not shapes or shapes[0] == known:
+    if mean_luma is None or not shapes or _is_known(shapes[0], video):
         return plan, mean_luma
     plan = plan_thumbnail(request, position, size_varies=True)
     return plan, _extract(run, plan, output)
+
+
+def _is_known(shape: Shape, video: VideoStream) -> bool:
+    """Whether decoded pictures have the shape that the file states.
+
+    If the container hides a border, ffmpeg prints the size with it. The shape of the pixels that
+    the container states may then be wrong.
+    """
+    width, height = video.hidden
+    pixel = shape.sample_aspect_ratio if any(video.hidden) else video.sample_aspect_ratio
+    return shape == Shape(video.width + width, video.height + height, pixel)
 
 
 def _extract(
@@ -92,6 +103,8 @@ def _extract(
     result = run.run_tool(plan.step, Files(run.source.fd, output), on_error_line=add_line)
     if result.exit_code == 0 and result.stdout and os.fstat(output).st_size:
         return sum(result.stdout) / len(result.stdout)
+    if result.exit_code == 0:
+        return None
     failure = run.explain_failure(plan.step, result)
     if failure.reason in INPUT_FAULTS:
         return None

@@ -25,6 +25,8 @@ from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
 
+Part = tuple[float, float]
+
 
 class Source(NamedTuple):
     """What is known about the input before it is converted.
@@ -37,7 +39,7 @@ class Source(NamedTuple):
     info: MediaInfo
     listing: PacketReader | None
     holes: tuple[Hole, ...] = ()
-    part: tuple[float, float] | None = None
+    part: Part | None = None
 
 
 class Attempt(NamedTuple):
@@ -77,8 +79,8 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
     info = survey.probe(run)
     info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
     cover = _cover(run, info)
-    lost = run.holes()
-    copying = Copying(audio=not _inner(run, lost))
+    part = _part(options)
+    copying = Copying(audio=part is None and not _inner(run, run.find_holes(None)))
     while True:
         plan = plan_audio(info, options, run.limits, cover is not None, copying=copying)
         attempt = _run(run, plan, cover)
@@ -87,14 +89,24 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
             break
         run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
         copying = copying._replace(audio=False)
-    index = None
-    part = _part(options)
-    if lost and attempt.plan.audio_index is not None:
-        index = survey.list_part(run, info, attempt.plan.audio_index, part)
-    return _finish(run, Source(info, index, lost, part), attempt)
+    return _finish(run, _source_of_audio(run, info, attempt.plan.audio_index, part), attempt)
 
 
-def _part(options: VideoOptions | AudioOptions) -> tuple[float, float] | None:
+def _source_of_audio(
+    run: Run, info: MediaInfo, stream_index: int | None, part: Part | None
+) -> Source:
+    """As ``_survey``, but lists the packets of all of a file only if something of it is lost."""
+    if part is not None and part[1] != float("inf") and stream_index is not None:
+        index = survey.list_part(run, info, stream_index, part)
+        return Source(info, index, run.find_holes(_last_place(index, part)), part)
+    lost = run.find_holes(None)
+    listing = None
+    if lost and stream_index is not None:
+        listing = survey.list_part(run, info, stream_index, part)
+    return Source(info, listing, lost, part)
+
+
+def _part(options: VideoOptions | AudioOptions) -> Part | None:
     if not options.start and options.duration is None:
         return None
     length = float("inf") if options.duration is None else options.duration
@@ -104,7 +116,15 @@ def _part(options: VideoOptions | AudioOptions) -> tuple[float, float] | None:
 def _survey(run: Run, info: MediaInfo, stream_index: int, options: VideoOptions) -> Source:
     part = _part(options)
     index = survey.list_part(run, info, stream_index, part)
-    return Source(info, index, run.holes(), part)
+    return Source(info, index, run.find_holes(_last_place(index, part)), part)
+
+
+def _last_place(index: PacketReader, part: Part | None) -> int | None:
+    """Where the last packet of a part is. None if it may be at the end of the file."""
+    if part is None or part[1] == float("inf"):
+        return None
+    last = max(index.places, default=-1)
+    return last if last >= 0 else None
 
 
 def _inner(run: Run, lost: tuple[Hole, ...]) -> bool:

@@ -26,11 +26,13 @@ from media_converter.contract import (
     parse_report,
 )
 from media_converter.errors import ConversionError, from_os_error
+from media_converter.files.paths import open_input, open_root
 from media_converter.files.still import Still
 from media_converter.limits import Limits, oom_kills, read_limits
 from media_converter.main import tool_environment
 from media_converter.planning.plan import Expected
-from media_converter.probing import ffprobe
+from media_converter.probing import ffprobe, holes
+from media_converter.probing.chain import Hole
 from media_converter.running import endings, verify
 from media_converter.running.confinement import Confinement
 from media_converter.running.failures import cause, explain
@@ -38,6 +40,7 @@ from media_converter.running.folding import fold, keep_ends
 from media_converter.running.process import ProcessResult, Runner, Signals, TimeLimits
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.report import Reporter
+from media_converter.running.run import hole_finder
 from media_converter.task import DEFAULT_TIMEOUT_SECONDS, DamageLimits, read_task
 from tests.unit.converter.builders import GIB, INFO, LIMITS
 
@@ -79,16 +82,53 @@ def test_errors_of_a_file_system(number: int, reason: ExitReason) -> None:
 def test_why_a_tool_failed(
     code: int, stderr: str, missing: int, known_format: bool, reason: ExitReason
 ) -> None:
-    found = explain("encode", ProcessResult(code, b"", stderr), missing, known_format)
+    found = explain("encode", ProcessResult(code, b"", stderr), lambda: missing, known_format)
     assert found.reason is reason
 
 
 def test_a_missing_end_confirms_what_a_tool_says() -> None:
     result = ProcessResult(1, b"", "VipsJpeg: premature end of JPEG image")
-    found = explain("image", result, 0, True, ends_early=True)
+    found = explain("image", result, lambda: 0, True, ends_early=True)
     assert found.reason is ExitReason.INPUT_TRUNCATED
     assert found.message
     assert "\n" not in found.message
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "ends_early"),
+    [
+        (228, "", False),
+        (1, "av_interleaved_write_frame(): No space left on device", False),
+        (1, "Picture size exceeds specified max pixel count 1", False),
+        (1, "VipsJpeg: premature end of JPEG image", True),
+    ],
+)
+def test_the_input_is_not_walked_if_the_cause_is_known(
+    code: int, stderr: str, ends_early: bool
+) -> None:
+    asked: list[str] = []
+
+    def missing() -> int:
+        asked.append(stderr)
+        return 0
+
+    explain("encode", ProcessResult(code, b"", stderr), missing, True, ends_early=ends_early)
+    assert not asked
+
+
+def test_the_input_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[int | None] = []
+
+    def find(read: object, size_bytes: int, until: int | None = None) -> tuple[Hole, ...]:
+        walked.append(until)
+        return (Hole(1, 2),)
+
+    monkeypatch.setattr(holes, "find", find)
+    (tmp_path / "film.ts").write_bytes(b"G")
+    source = open_input(open_root(str(tmp_path)), "/film.ts")
+    finder = hole_finder(source, runner(FakeSignals(), 60.0, lambda: None))
+    assert [finder(None), finder(None), finder(7)] == [(Hole(1, 2),)] * 3
+    assert walked == [None, 7]
 
 
 def test_the_cause_is_named_without_the_tools_prefixes() -> None:

@@ -150,6 +150,39 @@ def test_zeros_in_the_middle_are_a_hole(name: str) -> None:
     assert last - 1100 <= found[0].end <= last + 5100
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_walk_may_end_anywhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holes, "_MARGIN_BYTES", 0)
+    whole = b"".join(FORMATS[name]())
+    for until in range(0, len(whole), 97):
+        assert holes.find(lambda at, count: whole[at : at + count], len(whole), until) == (), until
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_part_has_the_holes_before_its_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holes, "_MARGIN_BYTES", 0)
+    whole = b"".join(FORMATS[name]())
+    tenth = len(whole) // 10
+    data = whole[: 2 * tenth] + bytes(tenth) + whole[3 * tenth : 7 * tenth] + bytes(tenth)
+    data += whole[8 * tenth :]
+    first, second = find(data)
+    found = holes.find(lambda at, count: data[at : at + count], len(data), 5 * tenth)
+    assert found == ((first, second) if name in ("avi", "fragments") else (first,))
+
+
+def test_a_part_of_a_long_transport_stream_reads_no_more_than_its_end() -> None:
+    data = b"".join(packet(number) for number in range(1 << 15))
+    places: list[int] = []
+
+    def read(offset: int, count: int) -> bytes:
+        places.append(offset + count)
+        return data[offset : offset + count]
+
+    holes.find(read, len(data), 1_000_000)
+    assert 1_000_000 < max(places) < len(data) / 2
+    assert not holes.can_miss_bytes(read)
+
+
 CUT = [name for name in FORMATS if name not in ("transport stream", "mp3", "adts", "ac3")]
 
 

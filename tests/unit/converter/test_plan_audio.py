@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import math
+import re
 import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,6 +120,54 @@ def test_any_audio_becomes_stereo_or_mono_at_a_rate_of_mp3(audio: AudioStream, r
     assert mp3_sample_rate(audio.sample_rate) in (32000, 44100, 48000)
     assert output_channels(audio) in (1, 2)
     assert (output_channels(audio) == 1) == ("channel_layouts=mono" in chain)
+
+
+def follow(rate: int, blocks: Iterable[tuple[float, int]]) -> Iterator[int]:
+    """The new timestamps of blocks of samples, as the filter computes them.
+
+    Blocks are a timestamp and a number of samples. The filter drops fractions of a timestamp.
+    """
+    found = re.fullmatch("asetpts='(.*)'", FOLLOW_SAMPLES)
+    assert found
+    statements = [
+        compile(statement.replace("if(", "choose("), "FOLLOW_SAMPLES", "eval")
+        for statement in found[1].split(";")
+    ]
+    registers: dict[int, float] = {}
+
+    def store(number: int, value: float) -> float:
+        registers[number] = value
+        return value
+
+    names: dict[str, Any] = {
+        "st": store,
+        "ld": lambda number: registers.get(number, 0.0),
+        "choose": lambda test, yes, no: yes if test else no,
+        "between": lambda value, low, high: low <= value <= high,
+        "isnan": math.isnan,
+        "round": lambda value: math.floor(value + 0.5),
+        "SR": rate,
+        "TB": 1 / rate,
+        "PREV_INPTS": math.nan,
+        "PREV_OUTPTS": math.nan,
+    }
+    for timestamp, samples in blocks:
+        names |= {"PTS": float(timestamp), "NB_SAMPLES": float(samples)}
+        *_, made = (eval(statement, names) for statement in statements)  # noqa: S307 - our own
+        yield int(made)
+        names |= {"PREV_INPTS": float(timestamp), "PREV_OUTPTS": float(int(made))}
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_no_sample_is_lost_in_blocks_of_any_size(rate: int) -> None:
+    for samples in (*range(1, 2049), 4096, 4608, 65_535):
+        made = list(follow(rate, [(5, samples)] * 4))
+        assert made == [5, 5 + samples, 5 + 2 * samples, 5 + 3 * samples], samples
+
+
+def test_only_a_pause_moves_the_samples() -> None:
+    blocks = [(0, 960), (960, 960), (1930, 960), (2890 + 44100, 960), (99_000_000, 960)]
+    assert list(follow(44100, blocks)) == [0, 960, 1920, 2880 + 44100, 3840 + 44100]
 
 
 def test_audio_that_starts_later_than_the_video_starts_with_silence() -> None:
