@@ -55,9 +55,9 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
 
 
 async def _end(tasks: _Tasks) -> None:
-    """Cancel once, and wait, even if this task is cancelled meanwhile.
+    """Cancel each task once, and wait, even if this task is cancelled meanwhile.
 
-    kopf does not close its sessions if its tasks are cancelled twice.
+    kopf does not close its sessions if its tasks are cancelled twice. It cancels some itself.
     """
     cancelled = False
     # A task that is cancelled before its first step does not await the coroutine that it wraps.
@@ -66,7 +66,8 @@ async def _end(tasks: _Tasks) -> None:
     except asyncio.CancelledError:
         cancelled = True
     for task in tuple(tasks):
-        task.cancel()
+        if not task.cancelling():
+            task.cancel()
     while pending := [task for task in tasks if not task.done()]:
         try:
             await asyncio.wait(pending)
