@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import math
 import struct
+import wave
 from pathlib import Path
 
 import pytest
@@ -372,3 +375,20 @@ def test_ape_tags_are_kept(
 def test_the_year_of_a_flac_is_kept(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg("year.flac", *tone(), "-metadata", "YEAR=1999")
     assert lab.media(converter.convert(AUDIO, source, "out.mp3").path).tags["date"] == "1999"
+
+
+def test_sound_that_cancels_itself_out_is_no_success(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    """Nine channels without a layout are mixed to one. Here, two of them cancel each other out."""
+    made = io.BytesIO()
+    with wave.open(made, "wb") as file:
+        file.setnchannels(9)
+        file.setsampwidth(2)
+        file.setframerate(48000)
+        for number in range(3 * 48000):
+            level = round(8000 * math.sin(440 * 2 * math.pi * number / 48000))
+            file.writeframes(struct.pack("<9h", level, -level, *[0] * 7))
+    source = kitchen.write("cancels.wav", made.getvalue())
+    run = converter.refused(AUDIO, source, "out.mp3", ExitReason.VERIFICATION_FAILED)
+    assert "silent" in run.report.message

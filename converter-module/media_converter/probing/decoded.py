@@ -6,6 +6,7 @@ of samples were decoded from them, and how many failed.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final, NamedTuple
 
@@ -22,7 +23,7 @@ _CORRUPT: Final = "corrupt decoded frame"
 _WRONG_CHECKSUM: Final = "CRC error"
 _REPEATED: Final = re.compile(r"Last message repeated (\d+) times")
 _NO_ERROR: Final = re.compile(r"\[(warning|info|verbose|debug|trace)\]|^    Last message repeated")
-_PEAK: Final = re.compile(r"max_volume: (-?[\d.]+|-inf) dB")
+_VOLUME: Final = re.compile(r"(mean|max)_volume: (-?[\d.]+) dB")
 
 
 class StreamCounts(NamedTuple):
@@ -91,9 +92,17 @@ def without_details(stderr: str) -> str:
     return "\n".join(line for line in stderr.splitlines() if not _NO_ERROR.search(line))
 
 
-def peaks(stderr: str) -> tuple[float, ...]:
-    """The peak levels that the filter volumedetect measured, in dB."""
-    return tuple(float(value) for value in _PEAK.findall(stderr))
+class Level(NamedTuple):
+    """The levels of sound, in dB. Both are minus infinity if nothing was measured."""
+
+    mean: float = -math.inf
+    peak: float = -math.inf
+
+
+def level(stderr: str) -> Level:
+    """The levels that the filter volumedetect measured."""
+    found = {name: float(value) for name, value in _VOLUME.findall(stderr)}
+    return Level(found.get("mean", -math.inf), found.get("max", -math.inf))
 
 
 class Shape(NamedTuple):

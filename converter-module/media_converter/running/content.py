@@ -1,14 +1,17 @@
-"""Checks that an output is neither silent nor of one colour if its input is not."""
+"""Checks that an output is not silent, noise or of one colour if its input is not."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.planning.plan import ConversionPlan, colour_step, level_step
 from media_converter.probing import decoded
+from media_converter.probing.decoded import Level
 from media_converter.probing.media import MediaInfo
 from media_converter.running.process import Files
 from media_converter.running.run import Run
@@ -18,37 +21,71 @@ _PLACES: Final = (0.5, 0.0, 0.25, 0.75, 0.9)
 _SILENCE_DB: Final = -85.0
 """The peak of a silence that was encoded and decoded again is lower."""
 _AUDIBLE_DB: Final = -60.0
+_NOISE_DB: Final = -4.5
+"""The mean level of samples that are mostly at full scale. The loudest music is lower."""
+_LOUD_DB: Final = -16.0
+"""A mix of all channels is not so much louder than they are that it gets from here to noise."""
 _MAX_FLAT: Final = 6
 _MIN_DETAIL: Final = 24
 
 
 def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> None:
     """Raise ConversionError with the reason VerificationFailed if the content was lost."""
-    output = Files(run.make_temporary().fd)
+    output, source = Files(run.make_temporary().fd), Files(run.source.fd)
     length = found.duration or 0.0
     if found.audio and plan.audio_index is not None:
-        made = found.audio[0].stream_index
-        level = _largest(lambda t: _peak(run, output, made, t), length, _SILENCE_DB)
-        # Without a level, nothing was measured.
-        if float("-inf") < level <= _SILENCE_DB:
-            index, source = plan.audio_index, Files(run.source.fd)
-            begin = plan.start
-            there = _largest(lambda t: _peak(run, source, index, begin + t), length, _AUDIBLE_DB)
-            if there > _AUDIBLE_DB:
-                raise _lost("its sound is silent, but that of the input is not")
+        _check_sound(
+            _levels(run, output, found.audio[0].stream_index, 0.0),
+            _levels(run, source, plan.audio_index, plan.start),
+            length,
+        )
     if found.video and plan.video_index is not None:
-        shown = found.video[0].stream_index
+        shown, video, begin = found.video[0].stream_index, plan.video_index, plan.start
         detail = _largest(lambda t: _detail(run, output, shown, t), length, _MAX_FLAT)
+        # Without a picture, nothing was measured.
         if 0 <= detail <= _MAX_FLAT:
-            video, source, begin = plan.video_index, Files(run.source.fd), plan.start
             there = _largest(lambda t: _detail(run, source, video, begin + t), length, _MIN_DETAIL)
             if there > _MIN_DETAIL:
                 raise _lost("its picture has one colour, but that of the input has not")
 
 
+_Levels = Callable[[float], Level]
+"""A function that measures two seconds of sound at a time. It remembers what it measured."""
+
+
+def _levels(run: Run, files: Files, index: int, begin: float) -> _Levels:
+    @cache
+    def measure(time: float) -> Level:
+        lines: list[str] = []
+        step = level_step(run.limits, index, begin + time)
+        run.run_tool(step, files, on_error_line=lines.append)
+        return decoded.level("\n".join(lines))
+
+    return measure
+
+
+def _check_sound(made: _Levels, given: _Levels, length: float) -> None:
+    peak = _largest(lambda t: made(t).peak, length, _SILENCE_DB)
+    # Without a level, nothing was measured.
+    if -math.inf < peak <= _SILENCE_DB:
+        if _largest(lambda t: given(t).peak, length, _AUDIBLE_DB) > _AUDIBLE_DB:
+            raise _lost("its sound is silent, but that of the input is not")
+    elif _is_noise(made, length):
+        mean = _largest(lambda t: given(t).mean, length, _LOUD_DB)
+        if -math.inf < mean <= _LOUD_DB:
+            raise _lost("its sound is clipped noise, but that of the input is not")
+
+
+def _is_noise(made: _Levels, length: float) -> bool:
+    """Whether the sound is as loud as can be at most places."""
+    if made(length * _PLACES[0]).mean <= _NOISE_DB:
+        return False
+    return sum(made(length * place).mean > _NOISE_DB for place in _PLACES) > len(_PLACES) / 2
+
+
 def _largest(measure: Callable[[float], float], length: float, enough: float) -> float:
     """The largest value at a few places. Stops at the first one that is larger than ``enough``."""
-    largest = float("-inf")
+    largest = -math.inf
     for place in _PLACES:
         largest = max(largest, measure(length * place))
         if largest > enough:
@@ -56,17 +93,10 @@ def _largest(measure: Callable[[float], float], length: float, enough: float) ->
     return largest
 
 
-def _peak(run: Run, files: Files, index: int, time: float) -> float:
-    """The peak level of two seconds of sound, in dB."""
-    lines: list[str] = []
-    run.run_tool(level_step(run.limits, index, time), files, on_error_line=lines.append)
-    return max(decoded.peaks("\n".join(lines)), default=float("-inf"))
-
-
 def _detail(run: Run, files: Files, index: int, time: float) -> float:
     """The difference between the brightest and the darkest part of a picture, 0 to 255."""
     pixels = run.run_tool(colour_step(run.limits, index, time), files).stdout
-    return float(max(pixels) - min(pixels)) if pixels else float("-inf")
+    return float(max(pixels) - min(pixels)) if pixels else -math.inf
 
 
 def _lost(what: str) -> ConversionError:
