@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.metadata import distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -83,9 +83,10 @@ def _pack_libraries(folder: Path) -> Path:
     archive = folder / "libraries.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for library in _LIBRARIES:
-            package = Path(import_module(library).__path__[0])
-            for file in package.rglob("*.py"):
-                packed.write(file, file.relative_to(package.parent))
+            for file in distribution(library).files or ():
+                # httpx2 reads its version from its metadata.
+                if file.suffix == ".py" or file.name == "METADATA":
+                    packed.write(Path(str(file.locate())), str(file))
     return archive
 
 
