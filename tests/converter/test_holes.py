@@ -137,7 +137,7 @@ def test_packets_lost_by_a_receiver_are_told(kitchen: Kitchen, converter: Conver
     source = kitchen.edit("lost.ts", whole, lambda data: without_packets(data, 0.5, 0.503))
     run = converter.convert(VIDEO, source, "out.mp4")
     assert any("bytes" in text for text in run.report.warnings), run.report
-    gone = kitchen.edit("gone.ts", whole, lambda data: without_packets(data, 0.3, 0.7))
+    gone = kitchen.edit("gone.ts", whole, lambda data: without_packets(data, 0.3, 0.66))
     converter.refused(VIDEO, gone, "out.mp4", ExitReason.INPUT_DAMAGED)
 
 

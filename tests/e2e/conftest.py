@@ -17,7 +17,7 @@ from tests.e2e.support.cluster import LIMIT, fill_volume, kind_cluster, limit_te
 from tests.e2e.support.commands import ROOT, TOOLS, Kubectl
 from tests.e2e.support.conversions import Conversions
 from tests.e2e.support.operator import OperatorInCluster, install
-from tests.e2e.support.watches import Watches, live, matching_over_time
+from tests.e2e.support.watches import Watches, converting, live, matching_over_time
 
 CLUSTER = "mynetwork-test"
 VOLUME = TOOLS / "volume-test"
@@ -97,8 +97,10 @@ def conversions(
     start = len(watches.snapshot("pods"))
     yield conversions
     conversions.remove()
-    for alive in matching_over_time(watches.snapshot("pods")[start:], live):
-        assert len(alive) <= LIMIT, "more pods were alive than the limit allows"
+    pods = watches.snapshot("pods")[start:]
+    for running in matching_over_time(pods, converting):
+        assert len(running) <= LIMIT, "more converters could run than the limit allows"
+    for alive in matching_over_time(pods, live):
         assert len(set(alive.values())) == len(alive), "two pods of one conversion were alive"
 
 

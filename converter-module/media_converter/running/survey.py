@@ -134,11 +134,11 @@ def list_part(
     if part is None:
         return list_packets(run, info, stream_index)
     start, end = info.start + part[0], info.start + part[1]
-    if info.container in (*_SEEKS_WRONGLY, *WITHOUT_TIMESTAMPS):
+    if info.container in WITHOUT_TIMESTAMPS:
         return list_packets(run, info, stream_index).between(start, end)
     # A picture may be stored behind others that are shown later.
     until = None if end == float("inf") else end + _LOOK_AHEAD_SECONDS[0]
-    begin = start if part[0] else None
+    begin = start if part[0] and info.container not in _SEEKS_WRONGLY else None
     return list_packets(run, info, stream_index, begin, until).between(start, end)
 
 

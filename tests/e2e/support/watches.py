@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final, TypeVar
 
 from conversion_operator.api import names
+from conversion_operator.core.manifest import CONTAINER
 from tests.e2e.support.commands import Kubectl
 
 Body = Mapping[str, Any]
@@ -139,10 +140,20 @@ def live(pod: Body) -> bool:
     return pod["status"].get("phase") not in ("Succeeded", "Failed")
 
 
+def converting(pod: Body) -> bool:
+    """True until the converter has ended, which frees the slot."""
+    return live(pod) and "terminated" not in _state(pod)
+
+
 def runs(pod: Body) -> bool:
-    """True while the pod's container runs."""
-    states = pod["status"].get("containerStatuses") or [{}]
-    return live(pod) and "running" in states[0].get("state", {})
+    """True while the converter runs."""
+    return live(pod) and "running" in _state(pod)
+
+
+def _state(pod: Body) -> Body:
+    """The state of the converter's container. A policy may have added others."""
+    containers = pod["status"].get("containerStatuses") or ()
+    return next((c.get("state") or {} for c in containers if c["name"] == CONTAINER), {})
 
 
 def matching_over_time(
