@@ -10,7 +10,7 @@ from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.commands import Kubectl, must
 from tests.e2e.support.conversions import LONG_INPUT, Conversion, Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.watches import Watches, live, matching_over_time, owner
+from tests.e2e.support.watches import Watches, converting, live, matching_over_time, owner
 from tests.faults.audit_log import AuditLog
 from tests.faults.conftest import CLUSTER
 
@@ -95,10 +95,11 @@ def _check_slots(lost: list[Conversion], watches: Watches, since: int) -> None:
     """I1 always holds. I2 counts lost pods until their conversions fail, and then no longer."""
     failed_at = {conversion.uid: _version_of_end(conversion, watches) for conversion in lost}
     events = watches.snapshot("pods")[since:]
-    for event, alive in zip(events, matching_over_time(events, live), strict=True):
+    for event, running in zip(events, matching_over_time(events, converting), strict=True):
         now = int(event.body["metadata"]["resourceVersion"])
-        holding = [uid for uid in alive.values() if failed_at.get(uid, now + 1) > now]
-        assert len(holding) <= LIMIT, "more pods were alive than the limit allows"
+        holding = [uid for uid in running.values() if failed_at.get(uid, now + 1) > now]
+        assert len(holding) <= LIMIT, "more converters could run than the limit allows"
+    for alive in matching_over_time(events, live):
         assert len(set(alive.values())) == len(alive), "two pods of one conversion were alive"
 
 

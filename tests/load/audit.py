@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from conversion_operator.api import names
+from conversion_operator.core.manifest import CONTAINER
 
 _ENDED: Final = ("Succeeded", "Failed")
 
@@ -81,9 +82,13 @@ def lives(records: Iterable[Any], namespace: str) -> list[Life]:
 
 
 def _over(pod: Mapping[str, Any]) -> bool:
-    """True if the pod has ended, or if this change removed it."""
-    if pod.get("status", {}).get("phase") in _ENDED:
+    """True if the converter has ended, which frees the slot, or if this change removed the pod."""
+    status = pod.get("status", {})
+    if status.get("phase") in _ENDED:
         return True
+    for container in status.get("containerStatuses") or ():
+        if container["name"] == CONTAINER and "terminated" in container.get("state", {}):
+            return True
     meta = pod["metadata"]
     return meta.get("deletionGracePeriodSeconds") == 0 and not meta.get("finalizers")
 
