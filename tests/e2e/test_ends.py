@@ -115,4 +115,5 @@ def test_kubectl_wait_returns_in_every_terminal_phase(
     for conversion in made:
         conditions = {c["type"]: c["status"] for c in conversion.status["conditions"]}
         succeeded = "True" if conversion.phase == "Succeeded" else "False"
-        assert conditions == {"Succeeded": succeeded, "Finished": "True"}
+        stalled = {"Stalled": "True"} if conversion.phase == "Failed" else {}
+        assert conditions == {"Succeeded": succeeded, "Finished": "True"} | stalled

@@ -15,7 +15,7 @@ from tests.e2e.support.watches import Watches
 
 SECOND = "my-network-second"
 OVERLAY = ROOT / "tests/e2e/overlay"
-_ORDER = ["Queued", "Starting", "Running", "Succeeded"]
+_ORDER = ["Pending", "Queued", "Starting", "Running", "Succeeded"]
 
 
 def test_conversions_survive_a_killed_operator(
