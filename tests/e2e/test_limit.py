@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.conversions import Conversions
 from tests.e2e.support.operator import OperatorInCluster
-from tests.e2e.support.watches import Watches, live, matching_over_time, owner, runs
+from tests.e2e.support.watches import Watches, converting, matching_over_time, owner, runs
 
 COUNT = 10
 
@@ -50,7 +50,7 @@ def test_ten_conversions_run_three_at_a_time_in_order(
         conversion.succeeded(seconds=200)
 
     pods = watches.snapshot("pods")[seen[0] :]
-    assert max(len(alive) for alive in matching_over_time(pods, live)) == LIMIT
+    assert max(len(alive) for alive in matching_over_time(pods, converting)) == LIMIT
     # The containers really run at the same time. Three fit a small node, because the requests are
     # lower than the limits.
     assert max(len(alive) for alive in matching_over_time(pods, runs)) == LIMIT
