@@ -20,7 +20,7 @@ class Hole(NamedTuple):
     before the file was written, as the gap in a row of numbers shows. A hole of no bytes may be a
     joint of two recordings, where nothing is lost. ``seconds`` is how long the
     lost part would play, 0 if the structure does not say so. ``kept_bytes`` between ``start`` and
-    ``end`` can be read, where many holes are told as one.
+    ``end`` can be read, if this hole stands for several that were merged.
     """
 
     start: int

@@ -46,8 +46,8 @@ def check_media(
     """Return ``found``, the probed output, and warnings. Raises ConversionError if it is wrong.
 
     ``missing_bytes`` is how many bytes the structure of the input promises beyond the end of the
-    file. ``log`` is what ffmpeg printed to standard error. An input that lacks less than
-    ``limits`` allow is told in a warning.
+    file. ``log`` is what ffmpeg printed to standard error. If the input
+    lacks less than ``limits`` allow, a warning says so.
     """
     if found is None:
         raise not_readable("cannot be read back")

@@ -131,5 +131,5 @@ def install_crd(plane: ControlPlane) -> None:
             with contextlib.suppress(StatusError):
                 storage.request("GET", path_of(kinds.CONVERSIONJOBS, ""))
                 return
-            time.sleep(0.1)
+            time.sleep(0.1)  # the API server reports this in no other way
     raise RuntimeError("the CRD is not served")

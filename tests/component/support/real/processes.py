@@ -134,7 +134,7 @@ class ControlPlane:
                     connection.request("GET", "/readyz", headers=AUTHORIZATION)
                     if connection.getresponse().status == 200:
                         return
-            time.sleep(0.1)
+            time.sleep(0.1)  # the process reports its readiness in no other way
         log = (self._folder / "kube-apiserver.log").read_text(errors="replace")
         self.stop()
         raise RuntimeError(f"the API server does not become ready:\n{log[-3000:]}")
