@@ -236,6 +236,8 @@ async def test_a_late_status_is_not_written_to_a_recreated_conversion(
             await write.wait_hit()
         await until_phase(api, "c", "Running", 20)
         uid = api.get("conversionjobs", "c")["metadata"]["uid"]
+        # The history of a real API server comes from a watch, which may be later than a read.
+        await api.until(lambda: "Running" in History(api.storage).phases(uid), 20)
         phases = History(api.storage).phases(uid)
         assert phases[-1] == "Running", (
             "the status of the old conversion was written to the new one"

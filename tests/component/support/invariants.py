@@ -17,6 +17,7 @@ from tests.component.support import metadata, podstatus
 from tests.component.support.api import FakeApi
 from tests.component.support.errors import Obj
 from tests.component.support.history import History, Life, peak
+from tests.component.support.jobcontroller import finished
 from tests.component.support.kinds import CONVERSIONJOBS, JOBS, PODS
 from tests.component.support.schema import TERMINAL_PHASES
 
@@ -107,14 +108,12 @@ def check_no_leaks(api: FakeApi, *, jobs: int | None = None) -> None:
             left.append(f"live pod {pod['metadata']['name']}")
         if metadata.controller_of(pod) is None:
             left.append(f"ownerless pod {pod['metadata']['name']}")
-    history = History(api.storage)
-    unfinished = {life.uid for life in history.job_lives if life.end is None}
     standing = api.objects(JOBS)
     for job in standing:
         owner = metadata.controller_of(job)
         if owner is None or owner["uid"] not in owners:
             left.append(f"ownerless Job {job['metadata']['name']}")
-        if job["metadata"]["uid"] in unfinished:
+        if not finished(job):
             left.append(f"unfinished Job {job['metadata']['name']}")
     if jobs is not None and len(standing) > jobs:
         left.append(f"{len(standing)} Jobs")
