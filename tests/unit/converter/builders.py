@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from typing import Any
 
 from media_converter.limits import Limits
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
+from media_converter.running.confinement import Confinement
+from media_converter.running.process import Runner, Signals, TimeLimits
 
 GIB = 1 << 30
 LIMITS = Limits(threads=1, memory=GIB)
@@ -51,3 +56,20 @@ def with_video(**changes: Any) -> MediaInfo:
 def value_of(argv: tuple[str, ...], option: str) -> str:
     """What follows an option in an argv list."""
     return argv[argv.index(option) + 1]
+
+
+class FakeSignals(Signals):
+    """Signals that a test raises. Installs no handlers."""
+
+    def __init__(self) -> None:
+        self.wakeup, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.terminated = False
+
+    def terminate(self) -> None:
+        self.terminated = True
+        os.write(self._write_end, b"x")
+
+
+def runner(signals: Signals, seconds: float, on_tick: Callable[[], None]) -> Runner:
+    limits = TimeLimits(time.monotonic() + seconds, seconds, 60)
+    return Runner(signals, limits, Confinement(0), {}, on_tick)
