@@ -63,7 +63,7 @@ def plan_audio(
         *sound_decoder_options(audio),
         *trim_options(options.start, options.duration),
     ]
-    argv = ffmpeg_command(limits, input_options, long_look=info.long_look)
+    argv = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
     if has_cover:
         argv += ["-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0"]
         argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]

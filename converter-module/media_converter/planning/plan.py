@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
-from media_converter.probing.ffprobe import LONG_LOOK
+from media_converter.probing.ffprobe import DEEP_PROBE
 from media_converter.probing.media import MAX_FRAME_PIXELS
 from media_converter.step import INPUT, OUTPUT, Step
 
@@ -110,13 +110,14 @@ NO_EVIDENCE: Final = Evidence()
 
 
 def ffmpeg_command(
-    limits: Limits, input_options: Iterable[str] = (), *, long_look: bool = False
+    limits: Limits, input_options: Iterable[str] = (), *, deep_probe: bool = False
 ) -> list[str]:
     """The start of an ffmpeg command: the executable, global options, input options, the input.
 
     ffmpeg ends with counts of what it read and decoded, see media_converter.probing.decoded. It
     does not fail because of decode errors (-max_error_rate 1): the converter decides from the
-    counts whether too much is lost. ``long_look`` makes ffmpeg search more of the file for streams.
+    counts whether too much is lost. ``deep_probe`` makes ffmpeg search more of the file for
+    streams.
     """
     threads = str(limits.threads)
     argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+verbose"]
@@ -124,7 +125,7 @@ def ffmpeg_command(
     argv += ["-filter_threads", threads, "-filter_complex_threads", threads]
     argv += ["-protocol_whitelist", "file,pipe", "-threads", threads]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += LONG_LOOK if long_look else []
+    argv += DEEP_PROBE if deep_probe else []
     argv += input_options
     argv += ["-i", f"file:{INPUT}"]
     return argv

@@ -103,7 +103,7 @@ def plan_video(
         reading = Reading(tuple(trim_options(0.0, options.duration)))
     input_options = [*decoder_options(video), *sound_decoder_options(audio)]
     input_options += reading.input_options
-    argv = ffmpeg_command(limits, input_options, long_look=info.long_look)
+    argv = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
     argv += ["-map", f"0:{video.stream_index}"]
     if audio:
         argv += ["-map", f"0:{audio.stream_index}"]
@@ -116,8 +116,8 @@ def plan_video(
             video, size, _frame_rate_limit(video), background, size_varies=evidence.size_varies
         )
         is_part = position is not None or options.duration is not None
-        first = position.seconds_left() if position else 0.0
-        hold = hold_pictures(video, first, evidence.last_seconds, is_part=is_part)
+        first_seconds = position.seconds_left() if position else 0.0
+        hold = hold_pictures(video, first_seconds, evidence.last_seconds, is_part=is_part)
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         argv += _encoder_options(video, size, options, limits)
     else:
@@ -266,7 +266,7 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
         and output_size(video, options) == (video.width, video.height)
         and not video.rotation
         and not video.mirrored
-        and not any(video.hidden)
+        and not any(video.cropped)
         and (video.bit_rate or overall_bit_rate)
         <= max(quality.copy_bit_rate, quality.copy_bits_per_pixel * pixels_per_second)
     )

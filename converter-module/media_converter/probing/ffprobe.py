@@ -39,11 +39,11 @@ _DECIMALS: Final = 6
 _UNDECODABLE_TAGS: Final = ("apac",)
 
 
-LONG_LOOK: Final = ("-probesize", "200M", "-analyzeduration", "60M")
+DEEP_PROBE: Final = ("-probesize", "200M", "-analyzeduration", "60M")
 """Options that look for streams in the first 60 s. A stream may begin after the usual 5 s."""
 
 
-def step(path: str = INPUT, *, long_look: bool = False) -> Step:
+def step(path: str = INPUT, *, deep_probe: bool = False) -> Step:
     """Build the step that describes a file: its format, its streams and a few decoded frames.
 
     Only frames show a rotation that is in the bit stream, and the actual field order. Only packets
@@ -51,13 +51,13 @@ def step(path: str = INPUT, *, long_look: bool = False) -> Step:
     """
     argv = [FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file", "-threads", "1"]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += LONG_LOOK if long_look else []
+    argv += DEEP_PROBE if deep_probe else []
     argv += ["-show_format", "-show_streams", "-show_programs", "-show_frames", "-show_packets"]
     argv += ["-read_intervals", f"%+#{_PROBED_PACKETS}", "-of", "json", f"file:{path}"]
     return Step("probe", tuple(argv))
 
 
-def parse(text: bytes, *, long_look: bool = False) -> MediaInfo | None:
+def parse(text: bytes, *, deep_probe: bool = False) -> MediaInfo | None:
     """Parse ffprobe's output. None if it does not describe a file."""
     try:
         document = json.loads(text)
@@ -102,7 +102,7 @@ def parse(text: bytes, *, long_look: bool = False) -> MediaInfo | None:
         unread=tuple(unread),
         encrypted=_is_encrypted((*streams, *seen)),
         programs=_programs(document.get("programs", ())),
-        long_look=long_look,
+        deep_probe=deep_probe,
         tags=_tags(container, streams),
     )
 
@@ -141,7 +141,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     if not width or not height:
         return None
     side_data = stream.get("side_data_list", ())
-    hidden = hidden_width, hidden_height = _cropping(side_data)
+    cropped = cropped_width, cropped_height = _cropping(side_data)
     aspect = _aspect(frame.get("sample_aspect_ratio")) or _aspect(stream.get("sample_aspect_ratio"))
     rotation, mirrored = _rotation((*side_data, *frame.get("side_data_list", ())))
     dolby_profile, needs_dolby_vision = _dolby_vision(side_data)
@@ -157,13 +157,13 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     return VideoStream(
         stream_index=_whole(stream.get("index")) or 0,
         codec=str(stream["codec_name"]),
-        width=max(1, width - hidden_width),
-        height=max(1, height - hidden_height),
-        hidden=hidden,
+        width=max(1, width - cropped_width),
+        height=max(1, height - cropped_height),
+        cropped=cropped,
         pixel_format=pixel_format,
         profile=str(stream.get("profile", "")),
         level=_whole(stream.get("level")) or 0,
-        sample_aspect_ratio=_shown_aspect(aspect, (width, height), hidden),
+        sample_aspect_ratio=_shown_aspect(aspect, (width, height), cropped),
         rotation=rotation,
         mirrored=mirrored,
         full_range=frame_or_stream("color_range") == "pc" or pixel_format in FULL_RANGE_FORMATS,
@@ -217,7 +217,7 @@ def _cropping(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
     return 0, 0
 
 
-def _shown_aspect(aspect: Ratio | None, size: Ratio, hidden: tuple[int, int]) -> Ratio:
+def _shown_aspect(aspect: Ratio | None, size: Ratio, cropped: tuple[int, int]) -> Ratio:
     """The aspect ratio of a pixel.
 
     Programs that hide a border leave the size for display as it was, so the rest would be
@@ -225,9 +225,9 @@ def _shown_aspect(aspect: Ratio | None, size: Ratio, hidden: tuple[int, int]) ->
     """
     if aspect is None:
         return (1, 1)
-    width, height = size[0] - hidden[0], size[1] - hidden[1]
+    width, height = size[0] - cropped[0], size[1] - cropped[1]
     is_stretched = width * aspect[0] * size[1] == height * aspect[1] * size[0]
-    return (1, 1) if any(hidden) and is_stretched else aspect
+    return (1, 1) if any(cropped) and is_stretched else aspect
 
 
 def _rotation(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, bool]:

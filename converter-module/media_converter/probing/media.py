@@ -22,7 +22,7 @@ class VideoStream(NamedTuple):
     per second, ``start`` and ``duration`` in seconds, ``bit_rate`` in bits per second.
     ``field_order`` is progressive, tt, bb, tb, bt or unknown. ``coded_alpha`` says that VP8 or VP9
     has an alpha channel in a second bit stream. ``dolby_profile`` is None without Dolby Vision.
-    ``needs_dolby_vision`` says that only Dolby Vision decoders can show the video. ``hidden`` is
+    ``needs_dolby_vision`` says that only Dolby Vision decoders can show the video. ``cropped`` is
     how many columns and rows the container hides; ``width`` and ``height`` do not count them.
     """
 
@@ -49,7 +49,7 @@ class VideoStream(NamedTuple):
     coded_alpha: bool = False
     dolby_profile: int | None = None
     needs_dolby_vision: bool = False
-    hidden: tuple[int, int] = (0, 0)
+    cropped: tuple[int, int] = (0, 0)
 
     @property
     def displayed_size(self) -> tuple[int, int]:
@@ -116,7 +116,7 @@ class MediaInfo(NamedTuple):
 
     ``undecodable`` names the streams without a decoder, and ``unread`` those that begin later than
     ffprobe looked. ``encrypted`` says that packets are encrypted. ``programs`` has the indexes of
-    the streams that belong together. ``long_look`` says that tools need more than their usual look
+    the streams that belong together. ``deep_probe`` says that tools need more than their usual look
     to find all streams. ``container`` is ffprobe's ``format_name``.
     ``attached_pics`` are images attached to the file, such as cover art. ``duration`` and ``start``
     are in seconds. ``duration_is_exact`` says whether the file states its duration. If it does not,
@@ -135,7 +135,7 @@ class MediaInfo(NamedTuple):
     unread: tuple[Unread, ...] = ()
     encrypted: bool = False
     programs: tuple[frozenset[int], ...] = ()
-    long_look: bool = False
+    deep_probe: bool = False
     tags: tuple[tuple[str, str], ...] = ()
 
 

@@ -51,9 +51,9 @@ def probe(run: Run) -> MediaInfo:
         )
     if encryption.by_structure(run.read, run.source.size_bytes):
         raise _encrypted()
-    info = _probe(run, long_look=False)
+    info = _probe(run, deep_probe=False)
     if info.container in _WITHOUT_HEADER and (info.unread or not info.video or not info.audio):
-        info = _probe(run, long_look=True)
+        info = _probe(run, deep_probe=True)
     if info.encrypted:
         raise _encrypted()
     info = info._replace(unread=tuple(_with_packets(run, info)))
@@ -63,10 +63,10 @@ def probe(run: Run) -> MediaInfo:
     return verify.with_full_duration(info, run.missing_bytes())
 
 
-def _probe(run: Run, *, long_look: bool) -> MediaInfo:
-    step = ffprobe.step(long_look=long_look)
+def _probe(run: Run, *, deep_probe: bool) -> MediaInfo:
+    step = ffprobe.step(deep_probe=deep_probe)
     result = run.run_tool(step)
-    info = ffprobe.parse(result.stdout, long_look=long_look) if result.exit_code == 0 else None
+    info = ffprobe.parse(result.stdout, deep_probe=deep_probe) if result.exit_code == 0 else None
     # ffprobe prints no size for a frame that is too large to decode.
     if info is None or (not info.video and is_too_large(result.stderr)):
         raise run.explain_failure(step, result)
@@ -121,7 +121,7 @@ def list_packets(
     not exact, so the list can begin before or after ``start``.
     """
     reader = PacketReader()
-    step = packets.step(stream_index, start, end, info.long_look)
+    step = packets.step(stream_index, start, end, info.deep_probe)
     files = Files(run.source.fd if fd is None else fd)
     run.run_tool(step, files, on_line=reader.add_line)
     return reader

@@ -81,8 +81,8 @@ def _is_known(shape: Shape, video: VideoStream) -> bool:
     If the container hides a border, ffmpeg prints the size with it. The shape of the pixels that
     the container states may then be wrong.
     """
-    width, height = video.hidden
-    pixel = shape.sample_aspect_ratio if any(video.hidden) else video.sample_aspect_ratio
+    width, height = video.cropped
+    pixel = shape.sample_aspect_ratio if any(video.cropped) else video.sample_aspect_ratio
     return shape == Shape(video.width + width, video.height + height, pixel)
 
 

@@ -96,7 +96,7 @@ class Admitter:
         policy = self._context.settings.current.policy()
         if self._prepared_term != self._leadership.term:
             self._take_over(policy)
-        if self._sync.awaited() or self._context.schema.awaited:
+        if self._sync.must_wait() or self._context.schema.must_wait:
             return _NOT_READY_DELAY
         obstacles = await self._find_obstacles(policy)
         if self._prepared_term != self._leadership.term:

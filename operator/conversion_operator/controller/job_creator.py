@@ -1,7 +1,7 @@
 """Creates the Jobs of admitted attempts. This is the only place that creates Jobs.
 
 If the response to a create request is lost, the operator does not know whether the Job exists. So
-a reservation ends when the Job is in the store. It also ends when both of these are true:
+the reservation is kept. It ends when the Job is in the store, or when both of these are true:
 
 - No more requests are needed: the API server rejected the last one, the attempt may no longer
   start, or all requests failed for 30 s.
@@ -63,8 +63,8 @@ class _CreateRequests:
 
     ``result_unknown_since`` is the time of the last create request whose result is unknown, None if
     there is none. ``failing_since`` is the time of the first failure in the current series of
-    failures. A time in which the operator may not create the Job ends the series. ``given_up`` is
-    why no more requests are sent.
+    failures. The series ends when the attempt may not start, or when a list that it needs is
+    missing. ``given_up`` is why no more requests are sent.
     """
 
     result_unknown_since: float | None
@@ -186,15 +186,16 @@ class JobCreator:
     ) -> bool:
         """Send a create request if the attempt may still start.
 
-        Returns True if the reservation can end, unless an earlier request may still create the Job.
+        Returns True if no more requests are needed. The caller checks whether an earlier request
+        may still create the Job.
         """
         if requests.given_up:
-            # Renew the block each time, so that it ends 20 s after the reservation. Other
-            # conversions can start first.
+            # Renew the block each time, so that it lasts until 20 s after the reservation ends. In
+            # these 20 s, other conversions can take the slot.
             self._block(uid, requests.given_up)
             return True
         try:
-            if not self._store_is_complete(uid) or self._context.schema.awaited:
+            if not self._has_lists(uid) or self._context.schema.must_wait:
                 requests.failing_since = None
                 return False
             conversion = self._conversion_to_start(uid, attempt)
@@ -246,12 +247,12 @@ class JobCreator:
             return any(child.attempt >= attempt for child in (*children.jobs, *children.pods))
         return latest_attempt_number(conversion, children) >= attempt
 
-    def _store_is_complete(self, uid: str) -> bool:
-        """True if the store is complete for this conversion: what is not in it does not exist.
+    def _has_lists(self, uid: str) -> bool:
+        """False while the lists that this attempt needs are missing.
 
-        If the admission does not record its namespace, the lists of all namespaces must be known. A
-        namespace that is not watched needs no lists, because nothing starts there. If this operator
-        does not lead, :meth:`_conversion_to_start` stops the attempt.
+        If the admission does not record its namespace, it needs the lists of all namespaces. It
+        needs no lists if its namespace is not watched, or while this operator does not lead,
+        because nothing starts then.
         """
         conversion = self._store.conversion(uid)
         namespace = conversion.key.namespace if conversion else self._reserved.get(uid)

@@ -39,7 +39,7 @@ class SchemaCheck:
         self.problem = ""
 
     @property
-    def awaited(self) -> bool:
+    def must_wait(self) -> bool:
         """True while it is not known yet what the CRD has."""
         return not self._known and time.monotonic() - self._started_at < GRACE_SECONDS
 
@@ -54,7 +54,7 @@ class SchemaCheck:
         try:
             schema = await self._cluster.served_schema()
         except ClusterError as error:
-            if not self._known and not self.awaited and not self._warned:
+            if not self._known and not self.must_wait and not self._warned:
                 self._warned = True
                 logger.warning("Cannot check the CRD; working without the check: %s", error)
             return

@@ -86,7 +86,7 @@ class NamespaceSync:
             self._requested_at[resource, namespace] >= self._term_began_at for resource in _CHILDREN
         )
 
-    def awaited(self) -> bool:
+    def must_wait(self) -> bool:
         """True while all namespaces must wait, because the slots of one are not known yet.
 
         If its lists are refused later in the term, its slots remain known: only this operator

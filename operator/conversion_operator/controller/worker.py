@@ -280,7 +280,7 @@ class Worker:
     ) -> None:
         for action in plan.actions:
             await self._run_action(conversion, action, permit)
-        if conversion is None or (plan.status is None and not plan.observe):
+        if conversion is None or (plan.status is None and not plan.write_generation):
             return
         stored = await self._write_status(conversion, plan.status, permit)
         if stored is None:

@@ -178,7 +178,9 @@ def limit_failing(
     reserved: Iterable[str],
     policy: Policy,
 ) -> tuple[str, ...]:
-    """The uids of ``order``, of a namespace whose create requests fail only the first ones.
+    """The uids of ``order``, without those that would be too many for a failing namespace.
+
+    A namespace is failing if its last create request failed without a clear answer.
 
     A slot is held for such a request for up to 105 s. Without the limit, one namespace could hold
     all slots in this way, one conversion after the other. So it has at most two reservations, and

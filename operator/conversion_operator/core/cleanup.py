@@ -34,7 +34,8 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
     """The plan for a conversion that has ended.
 
     If its status does not say when it ended, for example because a later release wrote the status,
-    its time to live never expires. Its Jobs are deleted as usual, counted from their own end.
+    its time to live never expires. Each of its Jobs is deleted after the usual delay, which then
+    starts at the end of the Job.
     """
     conversion, status = snapshot.conversion, snapshot.status
     if status is None or conversion.orphaning:
@@ -61,7 +62,7 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
     with_sidecar = [pod for pod, delay in left.items() if delay <= timedelta(0)]
     pods = delete_pods(dict.fromkeys((*snapshot.children.orphan_pods, *with_sidecar)))
     actions = (*deletions, *pods)
-    # What this release does not know in the spec may say to keep the ConversionJob.
+    # A field of the spec that this release does not know may ask to keep the ConversionJob.
     if expired and not conversion.unsupported and not conversion.deleting:
         return Plan((*actions, DeleteConversion()))
     later = (delay for delay in delays if delay > timedelta(0))

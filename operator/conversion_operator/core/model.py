@@ -176,7 +176,8 @@ class Child:
     is its last known state.
 
     ``duplicate`` is True if the object belongs to the conversion, but another one counts for the
-    attempt, or it may be a copy. Nothing is concluded from a duplicate.
+    attempt. It is also True if somebody may have copied the object, with its mark, from one of
+    ours. Nothing is concluded from a duplicate.
     """
 
     namespace: str

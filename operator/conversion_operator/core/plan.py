@@ -117,13 +117,13 @@ class Snapshot:
 class Plan:
     """Actions in their order, the status to write or None, and when to reconcile again.
 
-    ``observe`` is True if only status.observedGeneration is to be written.
+    ``write_generation`` is True if only status.observedGeneration is to be written.
     """
 
     actions: tuple[Action, ...] = ()
     status: ConversionJobStatus | None = None
     requeue_after: timedelta | None = None
-    observe: bool = False
+    write_generation: bool = False
 
 
 def delete_live_jobs(jobs: Iterable[Job]) -> tuple[Action, ...]:

@@ -44,7 +44,7 @@ def plan_queued(snapshot: Snapshot) -> Plan:
         )
     plan = _plan_waiting(snapshot)
     orphans = [p for p in snapshot.children.orphan_pods if p.live and not p.deleting]
-    ended = [pod for pod in orphans if _is_of_ended_attempt(pod, snapshot)]
+    ended = [pod for pod in orphans if _will_not_get_a_job(pod, snapshot)]
     time_left = {job: _time_left_to_finish(job, snapshot) for job in snapshot.children.jobs}
     to_delete = (job for job, left in time_left.items() if not left)
     actions = (*delete_live_jobs(to_delete), *delete_pods(ended))
@@ -66,11 +66,11 @@ def _time_left_to_finish(job: Job, snapshot: Snapshot) -> timedelta:
     return max(timedelta(0), last.completion_time + FINISHING_TIME - snapshot.now)
 
 
-def _is_of_ended_attempt(pod: Pod, snapshot: Snapshot) -> bool:
-    """True if this pod without a Job does not belong to an attempt that has just started.
+def _will_not_get_a_job(pod: Pod, snapshot: Snapshot) -> bool:
+    """True if the Job of this pod does not exist and will not appear, so the pod must be deleted.
 
-    While such a pod is live, no other attempt starts, so it would keep the conversion waiting. But
-    the watch of pods may be ahead of the watch of Jobs, so the Job of a new pod may still appear.
+    Otherwise the conversion would wait for the pod. The answer is False for a new pod: the watch of
+    pods may be ahead of the watch of Jobs, so its Job may still appear.
     """
     if pod.attempt <= latest_attempt_number(snapshot.conversion, snapshot.children):
         return True

@@ -46,7 +46,7 @@ def decide(snapshot: Snapshot) -> Plan:
         and conversion.status.observed_generation != conversion.generation
         and not conversion.deleting
     )
-    return replace(plan, observe=outdated and DeleteConversion() not in plan.actions)
+    return replace(plan, write_generation=outdated and DeleteConversion() not in plan.actions)
 
 
 def _decide(snapshot: Snapshot) -> Plan:
@@ -106,8 +106,8 @@ def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[
 def callback_url(conversion: Conversion, default: str) -> str:
     """The URL to call when the conversion ends. An empty string if there is no callback.
 
-    If the spec has a ``notify`` that this release cannot read, its receiver is not known. The
-    default is somebody else.
+    If the spec has a ``notify`` that this release cannot read, its receiver is not known, and no
+    callback is sent: the default URL may belong to somebody else.
     """
     given = conversion.spec.notify if conversion.spec else None
     if given:

@@ -40,7 +40,8 @@ def find_refusals(
 ) -> dict[str, Refusal]:
     """The namespaces whose last pod was refused.
 
-    The last attempt of the conversion that tries is the refused one until its pod exists. Each
+    One conversion of such a namespace tries again. Its status shows the refused attempt as the last
+    one until its next attempt is recorded. So the namespace counts as refused meanwhile. Each
     admission pass calls this once. It visits every conversion that has not ended, and if one was
     refused, every Job and pod.
     """
@@ -114,7 +115,7 @@ class _PodTimes:
                 if job.live
                 and not job.deleting
                 and job.name not in with_pod
-                # A sweep says nothing about the pods of conversions: nobody reads why it waits.
+                # The Events of a sweep are not read, so nobody learns that its pod was refused.
                 and job.attempt != SWEEP_ATTEMPT
             )
             for pod in own.pods:

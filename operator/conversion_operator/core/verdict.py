@@ -24,8 +24,9 @@ from media_converter.contract import (
 _SIGKILL: Final = 137
 _SIGTERM: Final = 143
 _START_ERROR: Final = 128
-# A pod that still exists this long after its deletionTimestamp counts as unreachable. A kubelet
-# that responds removes the pod soon after that time, which includes the grace period.
+# A pod that still exists this long after its deletionTimestamp counts as unreachable. The
+# deletionTimestamp is the end of the grace period. A kubelet that responds removes the pod soon
+# after it.
 _KUBELET_SLACK: Final = timedelta(seconds=60)
 
 _REASON_BY_WAITING: Final = {
@@ -46,7 +47,8 @@ _REASON_BY_DISRUPTION: Final = {
     "EvictionByEvictionAPI": Reason.EVICTED,
     "TerminationByKubelet": Reason.EVICTED,
 }
-# By the reason of the Event. Its message is quoted only: other causes have the same words.
+# By the reason of the Event. Its message is shown to the user and searched only for the words of a
+# quota: different causes have the same words.
 _REASON_BY_WARNING: Final = {
     "FailedCreate": Reason.POD_REJECTED,
     "FailedMount": Reason.VOLUME_NOT_READY,

@@ -73,7 +73,7 @@ class TestWaiting:
 
     def test_a_new_generation_is_observed(self) -> None:
         plan, _ = step(replace(queued(), generation=2), NONE, position=4)
-        assert plan == Plan(observe=True)
+        assert plan == Plan(write_generation=True)
         plan, subject = step(replace(queued(), generation=2), NONE, position=1)
         assert plan.status
         assert status(subject).observed_generation == 2
@@ -543,10 +543,10 @@ class TestAfterTheEnd:
     def test_its_status_says_which_generation_it_describes(self) -> None:
         subject = replace(self.done, generation=7)
         plan, _ = step(subject, NONE, 12)
-        assert (plan.observe, plan.status) == (True, None)
-        assert not step(self.done, NONE, 12)[0].observe
-        assert not step(subject, NONE, 1e9)[0].observe
-        assert not step(replace(subject, deleting=True), NONE, 12)[0].observe
+        assert (plan.write_generation, plan.status) == (True, None)
+        assert not step(self.done, NONE, 12)[0].write_generation
+        assert not step(subject, NONE, 1e9)[0].write_generation
+        assert not step(replace(subject, deleting=True), NONE, 12)[0].write_generation
 
     def test_a_conversion_that_is_not_supported_is_kept(self) -> None:
         subject = replace(

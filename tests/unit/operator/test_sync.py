@@ -77,21 +77,21 @@ def test_all_wait_for_a_namespace_for_30_seconds(case: Case) -> None:
     case.lead(100)
     case.answer("ours", 100)
     case.sync.refused(Resource.JOBS, "theirs", "no right")
-    assert case.sync.awaited()
+    assert case.sync.must_wait()
     case.now = 129.9
-    assert case.sync.awaited()
+    assert case.sync.must_wait()
     case.now = 130
-    assert not case.sync.awaited()
+    assert not case.sync.must_wait()
 
 
 def test_nobody_waits_once_all_were_listed(case: Case) -> None:
     case.lead(100)
     case.answer("ours", 100)
-    assert case.sync.awaited()
+    assert case.sync.must_wait()
     case.answer("theirs", 101)
-    assert not case.sync.awaited()
+    assert not case.sync.must_wait()
     case.sync.refused(Resource.JOBS, "theirs", "no right")
-    assert not case.sync.awaited()
+    assert not case.sync.must_wait()
 
 
 def test_ready_when_all_is_synced_or_the_wait_is_over(case: Case) -> None:
