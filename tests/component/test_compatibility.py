@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from conversion_operator.cluster.admissions import ANNOTATION, Admission, format_admissions
-from conversion_operator.controller import problems, schema_check, worker
+from conversion_operator.controller import job_creator, problems, schema_check, worker
 from media_converter.contract import ExitReason
 from tests.component.running import running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
@@ -175,15 +174,20 @@ async def test_a_status_that_cannot_be_read_is_left_alone(
     assert jobs_made(later) == made + 2
 
 
+def older_schema() -> CustomSchema:
+    """The schema of an invented former release: attempts have no jobUID."""
+    schema = CustomSchema(yaml.safe_load(CRD_FILE.read_text()), CONVERSIONJOBS.version)
+    attempts = schema.root["properties"]["status"]["properties"]["attempts"]
+    del attempts["items"]["properties"]["jobUID"]
+    return schema
+
+
 async def test_nothing_starts_while_the_crd_is_older_than_the_operator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its status would lose fields. What runs ends, and all goes on when the CRD is updated."""
     monkeypatch.setattr(schema_check, "INTERVAL_SECONDS", 0.2)
-    crd = yaml.safe_load(CRD_FILE.read_text())
-    older = CustomSchema(copy.deepcopy(crd), CONVERSIONJOBS.version)
-    attempts = older.root["properties"]["status"]["properties"]["attempts"]
-    del attempts["items"]["properties"]["jobUID"]
+    older = older_schema()
     api = FakeApi()
     await api.start()
     cluster = FakeCluster(api.storage, api.clock, api.simulation, api.pod_logs)
@@ -207,6 +211,45 @@ async def test_nothing_starts_while_the_crd_is_older_than_the_operator(
             await api.until(lambda: health.ready and not health.unlisted)
     finally:
         await api.stop()
+
+
+async def test_an_admission_of_a_former_leader_waits_for_the_crd(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The former leader recorded the admission, and did not create the Job."""
+    monkeypatch.setattr(schema_check, "INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(job_creator, "_LATE_CREATE_SECONDS", 1.0)  # 75 s
+    async with running(api, tmp_path / "a", converter_max_parallel=0):
+        api.create(conversion_job("c"))
+        await until_phase(api, "c", "Queued")
+    admitted = {api.get("conversionjobs", "c")["metadata"]["uid"]: Admission(1, NAMESPACE)}
+    record = {ANNOTATION: format_admissions(admitted)}
+    api.mutate(
+        "leases", LEASE, lambda o: o["metadata"].setdefault("annotations", {}).update(record)
+    )
+    current = api.storage.strategy.custom
+    monkeypatch.setattr(api.storage.strategy, "custom", older_schema())
+    checks: list[str] = []
+    has_lists = job_creator.JobCreator._has_lists
+
+    def count(creator: job_creator.JobCreator, uid: str) -> bool:
+        known = has_lists(creator, uid)
+        checks.extend([uid] if known else [])
+        return known
+
+    monkeypatch.setattr(job_creator.JobCreator, "_has_lists", count)
+    with api.faults.hold(path="/openapi/v3/apis/converter.mynetwork.io/v1alpha1") as held:
+        async with running(api, tmp_path / "b", "op-b"):
+            await api.until(lambda: len(checks) > 1)  # only the schema is missing
+            assert jobs_made(api) == 0
+            held.release()
+            await api.until(lambda: status_of(api, "c").get("reason") == "CRDOutdated")
+            (uid,) = admitted
+            await api.until(lambda: uid not in str(api.get("leases", LEASE)["metadata"]))
+            assert jobs_made(api) == 0
+            monkeypatch.setattr(api.storage.strategy, "custom", current)
+            await until_phase(api, "c", "Succeeded")
+    check_all(api, limit=3)
 
 
 async def test_a_schema_that_cannot_be_read_does_not_stop_the_operator_for_ever(

@@ -156,6 +156,21 @@ def test_a_waiting_job_is_running_with_its_place() -> None:
     assert answer["start_time"] == "2026-01-02T03:04:02"
 
 
+def test_a_refused_pod_takes_no_place_away() -> None:
+    """The API does not watch pods, so it does not know whether pods are still refused."""
+    refused = {
+        "number": 1,
+        "reason": "PodRejected",
+        "startTime": "2026-01-02T03:04:01Z",
+        "completionTime": "2026-01-02T03:04:05Z",
+    }
+    first = _conversion("a", 1, phase="Queued", attempts=[refused])
+    places = queue_positions(
+        [first, _conversion("b", 2)], datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
+    )
+    assert places == {"a": 1, "b": 2}
+
+
 def test_one_under_way_has_the_seconds_so_far_where_they_are_asked_for() -> None:
     running = _conversion("a", 1, phase="Running", startTime="2026-01-02T03:04:11Z")
     now = datetime(2026, 1, 2, 3, 4, 31, tzinfo=UTC)
