@@ -21,7 +21,7 @@ CACHE_MAX_ENTRIES: Final = 1024
 # Tokens that are not valid have a cache of their own, so that they push no valid one out.
 _INVALID_SECONDS: Final = 5.0
 _INVALID_MAX_ENTRIES: Final = 4096
-# How long a token that was valid stays trusted: it has no limits of its address.
+# How long a token that was valid stays trusted: the limits on its address do not apply to it.
 _TRUSTED_SECONDS: Final = 600.0
 _TRUSTED_MAX_ENTRIES: Final = 4096
 
@@ -42,8 +42,8 @@ class TokenReviews:
     """Caches the owners of tokens for 10 s, and for 5 s that a token is not valid.
 
     So a revoked token may still work for 10 s. A token that was valid in the last 10 minutes is
-    trusted: it has no limits of its address. So a caller with it is not locked out by strangers
-    who have the same address. ``review`` sends a TokenReview.
+    trusted: the limits on its address do not apply to it. So strangers who have the same address
+    do not lock out its caller. ``review`` sends a TokenReview.
     """
 
     def __init__(self, review: Review, limits: TokenLimits, audience: str = "") -> None:

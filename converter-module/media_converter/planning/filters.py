@@ -112,22 +112,26 @@ def video_filter(
 
 
 def hold_pictures(
-    video: VideoStream, first_seconds: float, last_seconds: float | None, *, is_part: bool
+    video: VideoStream,
+    first_held_seconds: float,
+    last_held_seconds: float | None,
+    *,
+    is_part: bool,
 ) -> list[str]:
     """The filters that let pictures stand for as long as they do in the input.
 
-    ``first_seconds`` and ``last_seconds`` are how long the first and the last picture of the output
-    are shown, None if it is not known. Some filters forget how long a picture stands. The last
+    ``first_held_seconds`` and ``last_held_seconds`` are how long the first and the last picture of
+    the output are shown, None if it is not known. Some filters forget how long a picture stands. The last
     picture of an animation would be short, and a part of a slide show would end with its last
     change, or with the end of a picture that stands for longer than the part. So would a part that
     begins in a gap of the input.
     """
     rate = video.r_frame_rate or (_HELD_RATE, 1)
-    if first_seconds > _MIN_HELD_SECONDS and not _is_slow(video):
+    if first_held_seconds > _MIN_HELD_SECONDS and not _is_slow(video):
         return [f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= _MAX_HELD_RATE else "fps=30"]
     if is_part and _is_slow(video):
         return [f"fps={_HELD_RATE}"]
-    rests = last_seconds is not None and last_seconds > _MIN_HELD_SECONDS
+    rests = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
     has_known_rate = _rate(rate) <= _MAX_HELD_RATE
     if rests and (video.codec in _ANIMATIONS or has_known_rate) and not has_10ms_frames(video):
         return [f"fps={rate[0]}/{rate[1]}"]

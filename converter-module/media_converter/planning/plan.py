@@ -92,18 +92,18 @@ COPY_ALL: Final = Copying()
 
 
 class Evidence(NamedTuple):
-    """What the packets of the input, or an earlier attempt, have shown.
+    """What the packets of the input, or an earlier try within the run, have shown.
 
     ``position`` is the picture that is shown when the requested part starts. ``size_varies`` says
     that the size of the pictures changes, ``sound_varies`` that the channels or the sample rate do.
-    ``last_seconds`` is how long the last picture is shown, None if it is not known.
+    ``last_held_seconds`` is how long the last picture is shown, None if it is not known.
     """
 
     copying: Copying = COPY_ALL
     position: Position | None = None
     size_varies: bool = False
     sound_varies: bool = False
-    last_seconds: float | None = None
+    last_held_seconds: float | None = None
 
 
 NO_EVIDENCE: Final = Evidence()

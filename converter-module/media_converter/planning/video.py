@@ -116,8 +116,8 @@ def plan_video(
             video, size, _frame_rate_limit(video), background, size_varies=evidence.size_varies
         )
         is_part = position is not None or options.duration is not None
-        first_seconds = position.seconds_left() if position else 0.0
-        hold = hold_pictures(video, first_seconds, evidence.last_seconds, is_part=is_part)
+        first_held_seconds = position.seconds_left() if position else 0.0
+        hold = hold_pictures(video, first_held_seconds, evidence.last_held_seconds, is_part=is_part)
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         argv += _encoder_options(video, size, options, limits)
     else:
@@ -217,7 +217,7 @@ def refuse_too_large(video: VideoStream) -> None:
 
 
 def _refuse_unknown_colours(video: VideoStream) -> None:
-    """Raise ConversionError with the reason UnsupportedFormat if no standard names its colours."""
+    """Raise ConversionError (UnsupportedFormat) if its colour matrix is in no standard."""
     if video.color_space == "reserved":
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,

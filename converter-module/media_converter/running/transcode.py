@@ -60,7 +60,7 @@ def convert_video(run: Run, options: VideoOptions) -> Converted:
     last = None
     if index is not None and index.durations and source.part is None:
         last = index.durations[-1]
-    evidence = Evidence(_copyable(run, source), position, last_seconds=last)
+    evidence = Evidence(_copyable(run, source), position, last_held_seconds=last)
     while True:
         plan = plan_video(info, options, run.limits, run.task.background, evidence)
         attempt = _run(run, plan)

@@ -155,8 +155,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "NAMESPACE describe quota`.",
         ),
         _R.POD_REJECTED: Explanation(
-            "The API server rejects the Job or its pod, for example because of Pod Security, or a "
-            "webhook fails.",
+            "The API server rejects the Job or its pod, for example because Pod Security "
+            "forbids it or because a webhook fails.",
             f"{_REJECTED} Change the policy or repair the webhook that `status.message` names.",
         ),
         _R.VOLUME_NOT_READY: Explanation(

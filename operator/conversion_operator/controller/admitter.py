@@ -8,9 +8,9 @@ admitted attempts on the Lease. The next leader reads them and reserves a slot f
 process is suspended, loses leadership and then sends a create request late, the next leader already
 holds a slot for that conversion.
 
-Nothing starts in a namespace until the API server has answered its lists in this term. The other
-namespaces wait a limited time for these lists. Then they start without them. For the namespace
-whose lists are missing, the slots that a leader last recorded on the Lease are counted.
+Nothing starts in a namespace until the API server has answered its lists in this term. While lists
+of one namespace are missing, nothing starts in the others either, for a limited time. After that,
+the namespace without lists counts with the slots that a leader last recorded for it on the Lease.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.job_creator import JobCreator
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.slots import SlotCounter
-from conversion_operator.core.admission import Obstacles, Queue, admit, build_queue, limit_failing
+from conversion_operator.core.admission import (
+    Obstacles,
+    Queue,
+    admit,
+    build_queue,
+    limit_failing_namespaces,
+)
 from conversion_operator.core.attempts import latest_attempt_number
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.refusals import REFUSED
@@ -148,7 +154,7 @@ class Admitter:
 
         def startable(uids: Iterable[str], selected: Iterable[str] = ()) -> tuple[str, ...]:
             taken = [*reserved.values(), *(namespaces[uid] for uid in selected)]
-            return limit_failing(uids, namespaces, self._creator.failing, taken, policy)
+            return limit_failing_namespaces(uids, namespaces, self._creator.failing, taken, policy)
 
         order = startable(queue.order)
         selected = {
@@ -162,7 +168,7 @@ class Admitter:
             # The queue holds back a conversion whose Job was rejected. Sweeps are not in the
             # queue, so hold back rejected sweeps here. Otherwise each pass would request them.
             unavailable = reserved.keys() | self._creator.rejections().keys()
-            # Nor may sweeps hold slots in a namespace whose pods are refused.
+            # Nor may sweeps hold slots in a namespace whose pods or Jobs are refused.
             blocked = {namespaces.get(u) for u, b in queue.blocks.items() if b.reason in REFUSED}
             available = (u for u in wanted if u not in unavailable and namespaces[u] not in blocked)
             sweeps = startable(available, selected)
@@ -233,9 +239,7 @@ class Admitter:
                 self._creator.reserve({uid: namespace})
                 # The former leader may have sent the create request for this attempt, or may send
                 # it when its process resumes.
-                self._creator.start(
-                    uid, attempt, policy, create_result_unknown_since=time.monotonic()
-                )
+                self._creator.start(uid, attempt, policy, last_unknown_result_at=time.monotonic())
 
 
 def _without(queue: Queue, reserved: Container[str]) -> Queue:

@@ -61,13 +61,13 @@ class _NotResolved(Exception):
 class _CreateRequests:
     """What became of the create requests for one attempt. The times are monotonic.
 
-    ``result_unknown_since`` is the time of the last create request whose result is unknown, None if
-    there is none. ``failing_since`` is the time of the first failure in the current series of
+    ``last_unknown_result_at`` is the time of the last create request whose result is unknown, None
+    if there is none. ``failing_since`` is the time of the first failure in the current series of
     failures. The series ends when the attempt may not start, or when a list that it needs is
     missing. ``given_up`` is why no more requests are sent.
     """
 
-    result_unknown_since: float | None
+    last_unknown_result_at: float | None
     failing_since: float | None = None
     given_up: Block | None = None
 
@@ -147,30 +147,30 @@ class JobCreator:
         uid: str,
         attempt: int,
         policy: Policy,
-        create_result_unknown_since: float | None = None,
+        last_unknown_result_at: float | None = None,
     ) -> None:
         """Create the Job of an attempt that has a reservation, in the background.
 
-        For an admission of a former leader, ``create_result_unknown_since`` is the monotonic time
+        For an admission of a former leader, ``last_unknown_result_at`` is the monotonic time
         when this operator took the admission over.
         """
-        coroutine = self._ensure_job(uid, attempt, policy, create_result_unknown_since)
+        coroutine = self._ensure_job(uid, attempt, policy, last_unknown_result_at)
         task = asyncio.create_task(coroutine, name=f"start {uid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _ensure_job(
-        self, uid: str, attempt: int, policy: Policy, create_result_unknown_since: float | None
+        self, uid: str, attempt: int, policy: Policy, last_unknown_result_at: float | None
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists."""
-        requests = _CreateRequests(create_result_unknown_since)
+        requests = _CreateRequests(last_unknown_result_at)
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         while not self._is_observed(uid, attempt):
             delay = backoff.next()
             settled = await self._try_to_create(uid, attempt, policy, requests, delay)
             if settled and (
                 self._is_observed(uid, attempt)
-                or not _may_be_created_late(requests.result_unknown_since)
+                or not _may_be_created_late(requests.last_unknown_result_at)
             ):
                 break
             await asyncio.sleep(delay)
@@ -208,11 +208,11 @@ class JobCreator:
         except _NotResolved as error:
             problem = str(error)
         except ClusterError as error:
-            requests.result_unknown_since = time.monotonic()
+            requests.last_unknown_result_at = time.monotonic()
             problem = str(error)
         except Exception:
             # The request may have been sent, so the slot is held as if it had been.
-            requests.result_unknown_since = time.monotonic()
+            requests.last_unknown_result_at = time.monotonic()
             self._context.metrics.errors.inc()
             logger.exception("Unexpected error while the Job of %s is created", uid)
             problem = (
@@ -309,7 +309,7 @@ class JobCreator:
 
         It may be our own Job, created by a request whose response was lost, or a foreign Job. Its
         name and its owner reference are no proof: whoever created it chose them. A Job that is too
-        large to read is foreign: our own is in the list of our Jobs, and this list was read. Raises
+        large to read is foreign: the operator never creates such a Job. Raises
         _NotResolved if it is not known whose Job it is.
         """
         key = conversion.key
@@ -347,11 +347,11 @@ def _build(conversion: Conversion, attempt: int, policy: Policy, mark: str) -> d
     return body
 
 
-def _may_be_created_late(create_result_unknown_since: float | None) -> bool:
+def _may_be_created_late(last_unknown_result_at: float | None) -> bool:
     """True while the API server may still carry out a create request with an unknown result."""
     return (
-        create_result_unknown_since is not None
-        and time.monotonic() - create_result_unknown_since < _LATE_CREATE_SECONDS
+        last_unknown_result_at is not None
+        and time.monotonic() - last_unknown_result_at < _LATE_CREATE_SECONDS
     )
 
 

@@ -1,7 +1,7 @@
 """Counts the slots in use, and says which of them to record on the Lease.
 
 The slots of a namespace are counted on its Jobs and pods. If these were not listed in this term,
-they are unknown, not zero. Then the number counts that a former leader recorded on the Lease. Only
+they are unknown, not zero. Then the number that a former leader recorded on the Lease is used. Only
 operators create Jobs, so the namespace has no more than these.
 """
 

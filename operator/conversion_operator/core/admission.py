@@ -146,7 +146,9 @@ def build_queue(
         own = children.get(conversion.key.uid, none) if children else none
         if own.live or conversion.status_error or not awaits_attempt(conversion, own):
             busy.add(conversion)
-        elif not (conversion.deleting or conversion.cancel_requested or _ends(conversion, policy)):
+        elif not (
+            conversion.deleting or conversion.cancel_requested or _will_fail(conversion, policy)
+        ):
             waiting.append(conversion)
     startable: list[Conversion] = []
     blocks: dict[str, Block] = {}
@@ -171,16 +173,16 @@ def build_queue(
     return Queue(tuple(c.key.uid for c in order), blocks | refused, next_retry_at)
 
 
-def limit_failing(
+def limit_failing_namespaces(
     order: Iterable[str],
     namespaces: Mapping[str, str],
     failing: Container[str],
     reserved: Iterable[str],
     policy: Policy,
 ) -> tuple[str, ...]:
-    """The uids of ``order``, without those that would be too many for a failing namespace.
+    """The uids of ``order`` that may start, although create requests fail in their namespace.
 
-    A namespace is failing if its last create request failed without a clear answer.
+    ``failing`` has the namespaces whose last create request failed without a clear answer.
 
     A slot is held for such a request for up to 105 s. Without the limit, one namespace could hold
     all slots in this way, one conversion after the other. So it has at most two reservations, and
@@ -205,7 +207,7 @@ def admit(order: Sequence[str], held: int, policy: Policy) -> tuple[str, ...]:
     return tuple(order[: max(0, policy.max_parallel - held)])
 
 
-def _ends(conversion: Conversion, policy: Policy) -> bool:
+def _will_fail(conversion: Conversion, policy: Policy) -> bool:
     """True if the conversion fails at its next reconcile: its spec is not valid or not allowed."""
     if hold(conversion, policy):
         return False

@@ -1,6 +1,6 @@
 """What the settings allow in a spec, beyond the constant rules of the CRD.
 
-The settings can change, so the CRD cannot have these bounds. A conversion that exceeds one fails as
+The settings can change, so the CRD cannot have these limits. A conversion that exceeds one fails as
 InvalidSpec before its next attempt, and never gets a slot.
 """
 

@@ -1,9 +1,9 @@
 """The reasons in a ConversionJob itself why its next attempt must not start.
 
-A conversion that another release of the operator has begun, or that uses what this release does not
-know, waits for an operator that knows more. A conversion that was restored from a backup waits for
-its status. Meanwhile, the operator starts, ends and deletes nothing, unless the user cancels the
-conversion.
+A conversion waits for another release of the operator if its status cannot be read, or if its spec
+has something that this release does not know. A conversion that was restored from a backup waits
+for its status. Meanwhile, the operator starts, ends and deletes nothing, unless the user cancels
+the conversion.
 """
 
 from __future__ import annotations

@@ -121,8 +121,9 @@ class Conversion:
     def cancel_requested(self) -> bool:
         """True if the conversion must stop. The pod may still be running.
 
-        Either spec.cancel is set, or the ConversionJob is being deleted, and somebody else's
-        finalizer or foreground deletion keeps it. With --cascade=orphan, its Job runs on.
+        Either spec.cancel is set, or the ConversionJob is being deleted. It then still exists
+        because of somebody else's finalizer or a foreground deletion. With --cascade=orphan, its
+        Job runs on.
         """
         return (
             self.deleting_with_jobs
@@ -137,13 +138,13 @@ class Conversion:
 
     @property
     def input_path(self) -> str:
-        """The input path from the root of the volume, in one spelling: equal paths match."""
+        """The input path from the root of the volume, normalized, so that equal paths match."""
         path = self.spec.input_file if self.spec else self.input_file
         return normal_path(path) if path else ""
 
     @property
     def output_path(self) -> str:
-        """The output path from the root of the volume, in one spelling: equal paths match."""
+        """The output path from the root of the volume, normalized, so that equal paths match."""
         path = self.spec.output_file if self.spec else self.output_file
         return normal_path(path) if path else ""
 

@@ -44,12 +44,12 @@ def plan_queued(snapshot: Snapshot) -> Plan:
         )
     plan = _plan_waiting(snapshot)
     orphans = [p for p in snapshot.children.orphan_pods if p.live and not p.deleting]
-    ended = [pod for pod in orphans if _will_not_get_a_job(pod, snapshot)]
+    unwanted = [pod for pod in orphans if _will_not_get_a_job(pod, snapshot)]
     time_left = {job: _time_left_to_finish(job, snapshot) for job in snapshot.children.jobs}
     to_delete = (job for job, left in time_left.items() if not left)
-    actions = (*delete_live_jobs(to_delete), *delete_pods(ended))
+    actions = (*delete_live_jobs(to_delete), *delete_pods(unwanted))
     delays = [plan.requeue_after] if plan.requeue_after is not None else []
-    if len(orphans) > len(ended):
+    if len(orphans) > len(unwanted):
         delays.append(STOP_RECHECK_INTERVAL)
     delays += filter(None, time_left.values())
     return replace(plan, actions=actions, requeue_after=min(delays, default=None))

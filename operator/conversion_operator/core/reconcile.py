@@ -86,7 +86,7 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
 
 def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[str, datetime]:
     """When each live orphan is deleted, by uid. An orphan that converts has no deadline."""
-    pods_by_job = {
+    started_pods = {
         pod.job_name: pod
         for pod in children.pods
         if pod.live and (pod.running_since or pod.terminated)
@@ -95,7 +95,7 @@ def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[
     live += [pod for pod in children.orphan_pods if pod.live and not pod.deleting]
     deadlines: dict[str, datetime] = {}
     for child in live:
-        started = pods_by_job.get(child.name if isinstance(child, Job) else child.job_name)
+        started = started_pods.get(child.name if isinstance(child, Job) else child.job_name)
         if started is None:
             deadlines[child.uid] = child.created + start_timeout
         elif end := started.converter_end:
@@ -127,7 +127,8 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress.
 
-    Holds and bounds are checked only here, so they never stop an attempt in progress.
+    Holds and the limits of the settings are checked only here, so they never stop an attempt in
+    progress.
     """
     conversion = snapshot.conversion
     held = hold(conversion, snapshot.policy)

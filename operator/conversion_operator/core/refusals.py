@@ -19,7 +19,8 @@ from conversion_operator.core.plan import Block
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 REFUSED: Final = frozenset({Reason.POD_REJECTED, Reason.QUOTA_EXCEEDED})
-"""The reasons of attempts whose pod the API server refused. A rejected Job has no attempt."""
+"""The reasons of attempts whose pod the API server refused. A rejected Job has the same
+reasons, but no attempt is recorded for it."""
 
 RETRY_INTERVAL: Final = timedelta(seconds=15)
 

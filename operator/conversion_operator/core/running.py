@@ -41,7 +41,7 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
         return _give_up_starting(snapshot, attempt_children, job, not_started)
     status, requeue = snapshot.status, min(left, STARTING_INTERVAL)
     if not_started.pod is None and age < STARTING_WRITE_DELAY:
-        # The Events of a Job of this age are read. They show whether its pod was refused.
+        # From this age of the Job on, its Events are read. They show whether its pod was refused.
         requeue = min(left, STARTING_WRITE_DELAY - age)
     if status and status.phase is Phase.STARTING and status.reason == not_started.reason:
         return Plan(requeue_after=requeue)

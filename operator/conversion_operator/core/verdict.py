@@ -47,8 +47,8 @@ _REASON_BY_DISRUPTION: Final = {
     "EvictionByEvictionAPI": Reason.EVICTED,
     "TerminationByKubelet": Reason.EVICTED,
 }
-# By the reason of the Event. Its message is shown to the user and searched only for the words of a
-# quota: different causes have the same words.
+# The keys are reasons of Events. The message of an Event is shown to the user. It is searched only
+# for "exceeded quota", because other words do not tell causes apart.
 _REASON_BY_WARNING: Final = {
     "FailedCreate": Reason.POD_REJECTED,
     "FailedMount": Reason.VOLUME_NOT_READY,

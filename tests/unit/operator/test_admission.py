@@ -14,7 +14,7 @@ from conversion_operator.core.admission import (
     Queue,
     admit,
     build_queue,
-    limit_failing,
+    limit_failing_namespaces,
     slots_by_namespace,
     slots_held,
     unseen_slots,
@@ -124,7 +124,9 @@ def test_a_namespace_whose_requests_fail_has_few_reservations(
 ) -> None:
     namespaces = {"a": "n", "b": "n", "c": "n", "x": "m", "y": "m"}
     policy = replace(POLICY, max_parallel=limit)
-    assert "".join(limit_failing("abcxy", namespaces, failing, reserved, policy)) == allowed
+    assert (
+        "".join(limit_failing_namespaces("abcxy", namespaces, failing, reserved, policy)) == allowed
+    )
 
 
 @pytest.mark.parametrize(
