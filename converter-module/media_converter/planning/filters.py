@@ -121,10 +121,10 @@ def hold_pictures(
     """The filters that let pictures stand for as long as they do in the input.
 
     ``first_held_seconds`` and ``last_held_seconds`` are how long the first and the last picture of
-    the output are shown, None if it is not known. Some filters forget how long a picture stands. The last
-    picture of an animation would be short, and a part of a slide show would end with its last
-    change, or with the end of a picture that stands for longer than the part. So would a part that
-    begins in a gap of the input.
+    the output are shown, None if it is not known. Some filters forget how long a picture stands.
+    The last picture of an animation would be short, and a part of a slide show would end with its
+    last change, or with the end of a picture that stands for longer than the part. So would a part
+    that begins in a gap of the input.
     """
     rate = video.r_frame_rate or (_HELD_RATE, 1)
     if first_held_seconds > _MIN_HELD_SECONDS and not _is_slow(video):
