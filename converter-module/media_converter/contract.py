@@ -6,6 +6,7 @@ Both import this module, so each table exists once. It does no I/O.
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,13 @@ REPORT_MAX_BYTES: Final = 3072
 MAX_WARNINGS: Final = 4
 MAX_WARNING_LENGTH: Final = 200
 """In characters."""
+
+MAX_NAME_LENGTH: Final = 32
+"""Of a codec or a container, in characters."""
+
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+_INT64_MAX: Final = 2**63 - 1
+_MAX_NUMBER: Final = 1e12
 
 PROGRESS_KEY: Final = "progress"
 """The only key of a progress line on standard output. Log lines for people do not have it."""
@@ -222,7 +230,8 @@ def parse_report(text: str) -> Report | None:
     """Parse a termination message or the last line of output. None if it is not a report.
 
     Never raises: the container may have been killed while it wrote the text, or the text may be
-    the end of the log, which the kubelet uses as a fallback.
+    the end of the log, which the kubelet uses as a fallback. Whoever may run a command in the pod
+    can write it too. So values that no status can hold make it no report.
     """
     try:
         body = json.loads(text)
@@ -233,7 +242,7 @@ def parse_report(text: str) -> Report | None:
         return Report(
             final=body["final"],
             reason=ExitReason(body["reason"]) if body.get("reason") else None,
-            message=str(body.get("message", "")),
+            message=_string(body.get("message", "")),
             output_size=_whole(body.get("outputSize")),
             output=_parse_output(output) if output else None,
             progress=Progress(
@@ -241,11 +250,11 @@ def parse_report(text: str) -> Report | None:
                 speed=_number(progress.get("speed")),
                 eta_seconds=_whole(progress.get("etaSeconds")),
             ),
-            logs=str(body.get("logs", "")),
+            logs=_string(body.get("logs", "")),
             warnings=_texts(body.get("warnings") or []),
             landlock_abi=_whole(body.get("landlockABI")),
         )
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
 
 
@@ -265,16 +274,18 @@ def parse_progress(line: str) -> Progress | None:
             speed=_number(body.get("speed")),
             eta_seconds=_whole(body.get("etaSeconds")),
         )
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
 
 
 def _parse_output(body: dict[str, Any]) -> Output:
+    if not _SHA256.fullmatch(body["sha256"]):
+        raise ValueError(f"not a SHA-256: {body['sha256']!r}")
     return Output(
-        sha256=str(body["sha256"]),
-        container=str(body["container"]),
-        video_codec=_text(body.get("videoCodec")),
-        audio_codec=_text(body.get("audioCodec")),
+        sha256=body["sha256"],
+        container=_name(body["container"]) or "",
+        video_codec=_name(body.get("videoCodec")),
+        audio_codec=_name(body.get("audioCodec")),
         width=_whole(body.get("width")),
         height=_whole(body.get("height")),
         duration_seconds=_number(body.get("durationSeconds")),
@@ -284,18 +295,23 @@ def _parse_output(body: dict[str, Any]) -> Output:
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError(f"not a list: {value!r}")
-    return tuple(str(text)[:MAX_WARNING_LENGTH] for text in value[:MAX_WARNINGS])
+    return tuple(_string(text)[:MAX_WARNING_LENGTH] for text in value[:MAX_WARNINGS])
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _string(value: object) -> str:
+    """The value as text. JSON may have half a character, which UTF-8 cannot encode."""
+    return str(value).encode(errors="replace").decode()
+
+
+def _name(value: object) -> str | None:
+    return None if value is None else _string(value)[:MAX_NAME_LENGTH]
 
 
 def _whole(value: object) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"not a whole number: {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _INT64_MAX:
+        raise ValueError(f"not a whole number of 64 bits: {value!r}")
     return value
 
 
@@ -304,4 +320,7 @@ def _number(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"not a number: {value!r}")
-    return float(value)
+    number = float(value)
+    if not 0 <= number <= _MAX_NUMBER:  # false for NaN
+        raise ValueError(f"out of range: {value!r}")
+    return number

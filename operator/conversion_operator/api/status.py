@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field, PlainSerializer, StringConstraints
 
 from conversion_operator.api.spec import ApiModel
-from media_converter.contract import MAX_WARNING_LENGTH, MAX_WARNINGS
+from media_converter.contract import MAX_NAME_LENGTH, MAX_WARNING_LENGTH, MAX_WARNINGS
 
 LOGS_MAX_BYTES: Final = 2048
 MESSAGE_MAX_BYTES: Final = 1024
@@ -28,7 +28,7 @@ ReasonText = Annotated[str, StringConstraints(max_length=REASON_MAX_LENGTH)]
 Message = Annotated[str, StringConstraints(max_length=MESSAGE_MAX_BYTES)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
 ObjectUid = Annotated[str, StringConstraints(max_length=64)]
-Codec = Annotated[str, StringConstraints(max_length=32)]
+Codec = Annotated[str, StringConstraints(max_length=MAX_NAME_LENGTH)]
 Count = Annotated[int, Field(ge=0)]
 Time = Annotated[datetime, PlainSerializer(format_time, when_used="json")]
 

@@ -56,7 +56,7 @@ def end_conversion(
 def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
     """The plan that stops an attempt. The phase becomes Cancelled once its pod has terminated."""
     orphans = (pod for pod in snapshot.children.orphan_pods if pod.live)
-    overdue = force_overdue_pods(snapshot)
+    overdue = force_overdue_pods(snapshot.children.pods, snapshot.now)
     actions = (*delete_live_jobs(attempt_children.jobs), *overdue, *delete_pods(orphans))
     if snapshot.status and snapshot.status.reason == Reason.CANCELLING:
         return Plan(actions, requeue_after=FORCE_AFTER)

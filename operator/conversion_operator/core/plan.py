@@ -138,11 +138,25 @@ def delete_pods(pods: Iterable[Pod]) -> tuple[Action, ...]:
     )
 
 
-def force_overdue_pods(snapshot: Snapshot) -> tuple[Action, ...]:
-    """The actions that delete by force the pods that have not terminated after FORCE_AFTER."""
-    limit = snapshot.now - FORCE_AFTER
+def node_of(pod: Pod) -> str:
+    """The node of a pod, for a message."""
+    return f"node {pod.node or 'unknown'}"
+
+
+def lost_node_message(pod: Pod, policy: Policy) -> str:
+    """Why a conversion fails as NodeLost."""
+    return f"{node_of(pod)} did not respond within {policy.lost_timeout} s"
+
+
+def force_overdue_pods(
+    pods: Iterable[Pod], now: datetime, after: timedelta = FORCE_AFTER
+) -> tuple[Action, ...]:
+    """The actions that delete by force the pods that have not terminated.
+
+    ``after`` counts from the deletionTimestamp, which is the end of the grace period.
+    """
     return tuple(
         DeletePod(pod, force=True)
-        for pod in snapshot.children.pods
-        if pod.live and pod.deletion_timestamp and pod.deletion_timestamp < limit
+        for pod in pods
+        if pod.live and pod.deletion_timestamp and pod.deletion_timestamp + after <= now
     )

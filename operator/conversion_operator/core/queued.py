@@ -24,6 +24,7 @@ from conversion_operator.core.plan import (
     delete_live_jobs,
     delete_pods,
     force_overdue_pods,
+    lost_node_message,
 )
 from conversion_operator.core.transitions import Transition
 
@@ -42,17 +43,40 @@ def plan_queued(snapshot: Snapshot) -> Plan:
             Reason.CANCELLED,
             f"{stop_verb(snapshot.conversion)} while it was waiting",
         )
+    time_to_loss = _time_to_loss(snapshot)
+    for pod, left in time_to_loss.items():
+        if left <= timedelta(0):
+            message = lost_node_message(pod, snapshot.policy)
+            failed = Transition.to(snapshot, Phase.FAILED, Reason.NODE_LOST, message)
+            return Plan(status=failed.status)
     plan = _plan_waiting(snapshot)
     orphans = [p for p in snapshot.children.orphan_pods if p.live and not p.deleting]
     unwanted = [pod for pod in orphans if _will_not_get_a_job(pod, snapshot)]
     time_left = {job: _time_left_to_finish(job, snapshot) for job in snapshot.children.jobs}
     to_delete = (job for job, left in time_left.items() if not left)
-    actions = (*delete_live_jobs(to_delete), *delete_pods(unwanted))
+    with_sidecar = (pod for pod in snapshot.children.pods if pod.terminated)
+    overdue = force_overdue_pods(with_sidecar, snapshot.now)
+    actions = (*delete_live_jobs(to_delete), *delete_pods(unwanted), *overdue)
     delays = [plan.requeue_after] if plan.requeue_after is not None else []
     if len(orphans) > len(unwanted):
         delays.append(STOP_RECHECK_INTERVAL)
     delays += filter(None, time_left.values())
+    delays += time_to_loss.values()
     return replace(plan, actions=actions, requeue_after=min(delays, default=None))
+
+
+def _time_to_loss(snapshot: Snapshot) -> dict[Pod, timedelta]:
+    """How long until each terminating pod of an earlier attempt counts as lost with its node.
+
+    Such a pod may still convert, so no other attempt starts. It exists because its container did
+    not start in time, and its node died before or after that.
+    """
+    timeout = timedelta(seconds=snapshot.policy.lost_timeout)
+    return {
+        pod: pod.deletion_timestamp + timeout - snapshot.now
+        for pod in snapshot.children.pods
+        if pod.converting and pod.deletion_timestamp and not pod.duplicate
+    }
 
 
 def _time_left_to_finish(job: Job, snapshot: Snapshot) -> timedelta:
@@ -107,7 +131,7 @@ def end_conversion_without_result(
     if snapshot.children.live:
         deletions = delete_live_jobs(snapshot.children.jobs)
         orphans = delete_pods(pod for pod in snapshot.children.orphan_pods if pod.live)
-        actions = (*deletions, *force_overdue_pods(snapshot), *orphans)
+        actions = (*deletions, *force_overdue_pods(snapshot.children.pods, snapshot.now), *orphans)
         return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL)
     return Plan(status=Transition.to(snapshot, phase, reason, message).status)
 

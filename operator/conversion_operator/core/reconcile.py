@@ -28,6 +28,7 @@ from conversion_operator.core.plan import (
     Snapshot,
     delete_live_jobs,
     delete_pods,
+    force_overdue_pods,
 )
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
@@ -70,7 +71,8 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     Kubernetes garbage-collects its Jobs and their pods, except with ``--cascade=orphan``. Such an
     orphan may run to its end. Then it is deleted. An orphan whose container does not start within
     the start timeout is deleted too: it would hold its slot for ever. So is an orphan whose sidecar
-    does not end.
+    does not end. An orphan that does not terminate within CONVERTER_LOST_SECONDS is deleted by
+    force: its node is lost.
     """
     deadlines = _deadlines_of_orphans(children, timedelta(seconds=policy.start_timeout))
     overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
@@ -81,7 +83,12 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     )
     pods = delete_pods(p for p in children.orphan_pods if not p.live or p.uid in overdue)
     delays = [deadline - now for uid, deadline in deadlines.items() if uid not in overdue]
-    return Plan((*deletions, *pods), requeue_after=min(delays, default=None))
+    lost_timeout = timedelta(seconds=policy.lost_timeout)
+    lost = force_overdue_pods(children.pods, now, lost_timeout)
+    terminating = (pod.deletion_timestamp for pod in children.pods if pod.live)
+    until_lost = [time + lost_timeout - now for time in terminating if time]
+    delays += (left for left in until_lost if left > timedelta(0))
+    return Plan((*deletions, *pods, *lost), requeue_after=min(delays, default=None))
 
 
 def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[str, datetime]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.core.ending import end_conversion
-from conversion_operator.core.model import Children, Job, Pod
+from conversion_operator.core.model import Children, Job
 from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
     STARTING_INTERVAL,
@@ -15,6 +15,8 @@ from conversion_operator.core.plan import (
     DeleteJob,
     Plan,
     Snapshot,
+    lost_node_message,
+    node_of,
 )
 from conversion_operator.core.refusals import REFUSED
 from conversion_operator.core.retry import backoff, count_not_started, queue_timeout_exceeded
@@ -79,7 +81,7 @@ def plan_running(snapshot: Snapshot, attempt_children: Children, active: Active)
     pod, status = active.pod, snapshot.status
     if status and status.phase is Phase.RUNNING and status.pod_name == pod.name:
         return _plan_progress(snapshot, status)
-    message = f"the converter is running on {_node(pod)}"
+    message = f"the converter is running on {node_of(pod)}"
     running = Transition.to(snapshot, Phase.RUNNING, Reason.RUNNING, message)
     running = running.with_attempt(attempt_children).with_start(pod)
     return Plan(status=running.status, requeue_after=PROGRESS_INTERVAL)
@@ -103,18 +105,14 @@ def plan_unreachable(
     The pod may still be running, so no other attempt starts. If the pod still exists after
     CONVERTER_LOST_SECONDS, the conversion fails.
     """
-    pod, limit = unreachable.pod, snapshot.policy.lost_timeout
-    left = timedelta(seconds=limit) - (snapshot.now - unreachable.since)
+    pod, limit = unreachable.pod, timedelta(seconds=snapshot.policy.lost_timeout)
+    left = limit - (snapshot.now - unreachable.since)
     if left <= timedelta(0):
-        message = f"{_node(pod)} did not respond within {limit} s"
+        message = lost_node_message(pod, snapshot.policy)
         end = Ended(Outcome.NOT_RETRYABLE, Reason.NODE_LOST, message, pod)
         return end_conversion(snapshot, attempt_children, end, Phase.FAILED)
     if snapshot.status and snapshot.status.reason == Reason.NODE_UNREACHABLE:
         return Plan(requeue_after=left)
-    message = f"{_node(pod)} does not respond"
+    message = f"{node_of(pod)} does not respond"
     changed = Transition.within_phase(snapshot, Reason.NODE_UNREACHABLE, message)
     return Plan(status=changed.with_pod(pod).status, requeue_after=left)
-
-
-def _node(pod: Pod) -> str:
-    return f"node {pod.node or 'unknown'}"

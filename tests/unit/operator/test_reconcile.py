@@ -632,6 +632,7 @@ def attempts_of(subject: Conversion) -> list[Attempt]:
 ORPHAN_JOB = job(controller=None)
 STOPPING_JOB = job(controller=None, deletion_timestamp=at(290))
 ENDING_POD = replace(succeeded(), phase="Running")
+LOST_POD = running(deletion_timestamp=at(10))
 ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
 
 
@@ -652,11 +653,14 @@ ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
         (children(STOPPING_JOB, pod()), 300, (), None),
         (children(pod()), 20, (), 280),
         (children(pod()), 300, (DeletePod(pod(), force=False),), None),
-        (children(pod(deletion_timestamp=at(290))), 300, (), None),
+        (children(pod(deletion_timestamp=at(290))), 300, (), 890),
         (children(ENDING_POD), 20, (), 1),
         (children(ENDING_POD), 21, (DeletePod(ENDING_POD, force=False),), None),
         (children(STOPPING_JOB), 20, (), None),
-        (children(pod(deletion_timestamp=at(10))), 20, (), None),
+        (children(pod(deletion_timestamp=at(10))), 20, (), 890),
+        (children(STOPPING_JOB, LOST_POD), 909, (), 1),
+        (children(STOPPING_JOB, LOST_POD), 910, (DeletePod(LOST_POD, force=True),), None),
+        (children(LOST_POD), 910, (DeletePod(LOST_POD, force=True),), None),
     ],
     ids=[
         "Job runs",
@@ -678,6 +682,9 @@ ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
         "sidecar runs on",
         "Job is being deleted early",
         "pod is being deleted early",
+        "node of the Job does not respond",
+        "node of the Job is lost",
+        "node is lost",
     ],
 )
 def test_orphans_of_a_deleted_conversion_are_deleted_when_they_end(
