@@ -147,6 +147,8 @@ class BoundedProtocol(H11Protocol):
         """Parse, then find out what the connection waits for now."""
         cycle = self.cycle
         super().data_received(data)
+        if self.transport.is_closing():
+            return  # the timers of the end are set
         if self.conn.their_state is h11.DONE and self.conn.trailing_data[0]:
             self._end_pipeline()
         stage = self._stage_after(Stage.HEADER)

@@ -92,6 +92,9 @@ def next_step(
     note = pending_notification(conversion)
     if note is None:
         return None
+    if conversion.has_notify and not (conversion.spec and conversion.spec.notify):
+        # A later release wrote spec.notify. An operator that can read it sends the callback.
+        return Wait(_RECHECK)
     why = url_problem(url) if url else NO_URL
     if why:
         return Write(_give_up(note, why))
@@ -180,10 +183,10 @@ def _parse_retry_after(header: str, now: datetime) -> timedelta:
         return timedelta(seconds=min(int(text[:9]), 10**6))
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+        # A date without a zone is in UTC (RFC 9110).
+        return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
+    except (ValueError, OverflowError):
         return timedelta(0)
-    # A date without a zone is in UTC (RFC 9110).
-    return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
 
 
 def next_send_time(

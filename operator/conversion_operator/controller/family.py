@@ -168,8 +168,9 @@ class Family:
         """
         self._children = None
         for pod in self._pods.values():
-            # From now on, a copy of its mark is worth nothing.
-            self._bind(pod.attempt, pod_uid=pod.uid)
+            if not pod.duplicate:
+                # From now on, a copy of its mark is worth nothing.
+                self._bind(pod.attempt, pod_uid=pod.uid)
         deleted = {
             child.uid
             for child in (*self._jobs.values(), *self._pods.values())
@@ -254,7 +255,8 @@ class Family:
         evidence = self.evidence
         bound = Bound(evidence.job_uid(attempt) or job_uid, evidence.pod_uid(attempt) or pod_uid)
         if evidence.bound.get(attempt) != bound:
-            self.evidence = replace(evidence, bound={**evidence.bound, attempt: bound})
+            kept = {n: seen for n, seen in evidence.bound.items() if not evidence.is_forgotten(n)}
+            self.evidence = replace(evidence, bound={**kept, attempt: bound})
 
 
 def _proofs(attempts: Mapping[int, Attempt]) -> list[tuple[object, ...]]:

@@ -317,7 +317,10 @@ class Worker:
             if stored.key.uid == conversion.key.uid:
                 raise (error if error.code == 403 else _StatusRejected(str(error))) from None
         self._store.update(stored)
-        self._queue.add(conversion.key.uid)
+        if stored.key.uid == conversion.key.uid:
+            self._queue.add(conversion.key.uid)
+        else:  # it was deleted and created again, which the watch reports
+            self._queue.add_rate_limited(conversion.key.uid)
         return None
 
     async def _run_action(

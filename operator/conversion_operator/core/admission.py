@@ -7,7 +7,7 @@ Slots are counted from the Jobs and pods that exist, never from statuses, with o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -176,7 +176,7 @@ def build_queue(
 def limit_failing_namespaces(
     order: Iterable[str],
     namespaces: Mapping[str, str],
-    failing: Container[str],
+    failing: Collection[str],
     reserved: Iterable[str],
     policy: Policy,
 ) -> tuple[str, ...]:
@@ -184,18 +184,20 @@ def limit_failing_namespaces(
 
     ``failing`` has the namespaces whose last create request failed without a clear answer.
 
-    A slot is held for such a request for up to 105 s. Without the limit, one namespace could hold
-    all slots in this way, one conversion after the other. So it has at most two reservations, and
-    at least one slot is left for others. The second one shows whether all requests in the namespace
-    fail, or only those of one conversion. ``reserved`` has the namespace of each reservation,
-    ``namespaces`` that of each uid. Each admission pass calls this. It visits the queue.
+    A slot is held for such a request for up to 105 s. Without the limit, failing namespaces could
+    hold all slots in this way, one conversion after the other. So each has at most two
+    reservations, and all of them together leave at least one slot for others. The second one shows
+    whether all requests in the namespace fail, or only those of one conversion. ``reserved`` has
+    the namespace of each reservation, ``namespaces`` that of each uid. Each admission pass calls
+    this. It visits the queue.
     """
-    taken = Counter(reserved)
+    taken = Counter(name for name in reserved if name in failing)
+    most = max(1, policy.max_parallel - 1)
     allowed: list[str] = []
     for uid in order:
         namespace = namespaces.get(uid, "")
         if namespace in failing:
-            if taken[namespace] >= max(1, min(2, policy.max_parallel - 1)):
+            if taken[namespace] >= min(2, most) or taken.total() >= most:
                 continue
             taken[namespace] += 1
         allowed.append(uid)

@@ -28,8 +28,13 @@ from typing import Final, NamedTuple
 from conversion_operator.api.status import Attempt
 from conversion_operator.core.manifest import attempt_job_name
 from conversion_operator.core.model import CONVERSION_KIND, JOB_KIND, Child, Controller, Job, Pod
+from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 KEY_BYTES: Final = 32
+
+_REMEMBERED_ATTEMPTS: Final = 20
+"""A mark of an attempt that is older than those in the status by more than this is no proof.
+Attempts are at least 15 s apart, so no late create request is for such an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +99,14 @@ class Evidence:
         numbers = self.attempts.keys() | self.bound.keys()
         return {uid: number for number in numbers if (uid := self.pod_uid(number))}
 
+    def is_forgotten(self, attempt: int) -> bool:
+        """True if the attempt is so old that its uids are not remembered."""
+        oldest = min(self.attempts, default=0)
+        return SWEEP_ATTEMPT < attempt < oldest - _REMEMBERED_ATTEMPTS
+
     def has_mark(self, child: Child) -> bool:
         """True if the child carries the mark of its attempt."""
-        if self.key is None or not child.mark.isascii():
+        if self.key is None or not child.mark.isascii() or self.is_forgotten(child.attempt):
             return False
         mark = self.key.mark(self.namespace, self.uid, child.attempt)
         return hmac.compare_digest(mark, child.mark)

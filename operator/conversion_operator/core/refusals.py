@@ -7,7 +7,7 @@ try again after a growing delay of up to minutes, and each Job would hold a slot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -53,7 +53,8 @@ def find_refusals(
             latest[conversion.key.namespace] = time, block
     if not latest:
         return {}
-    pods = _PodTimes(children)
+    trying = {c.key.uid for c in unfinished if not c.status_error}
+    pods = _PodTimes(children, trying)
     refusals = {}
     for namespace, (time, block) in latest.items():
         if pods.created.get(namespace, EPOCH) > time:
@@ -102,18 +103,22 @@ def _last_refusal(conversion: Conversion) -> tuple[datetime, Block | None]:
 
 
 class _PodTimes:
-    """By namespace: the latest creation and the latest end of a pod, and where a pod is missing."""
+    """By namespace: the latest creation and the latest end of a pod, and where a pod is missing.
 
-    def __init__(self, children: Mapping[str, Children]) -> None:
+    A pod is missing if a conversion in ``trying`` has a Job without one.
+    """
+
+    def __init__(self, children: Mapping[str, Children], trying: Container[str]) -> None:
         self.created: dict[str, datetime] = {}
         self.ended: dict[str, datetime] = {}
         self.missing: set[str] = set()
-        for own in children.values():
+        for uid, own in children.items():
             with_pod = {pod.job_name for pod in own.pods}
             self.missing.update(
                 job.namespace
                 for job in own.jobs
-                if job.live
+                if uid in trying
+                and job.live
                 and not job.deleting
                 and job.name not in with_pod
                 # The Events of a sweep are not read, so nobody learns that its pod was refused.

@@ -116,7 +116,12 @@ def test_limit_zero_starts_nothing() -> None:
         ({"n"}, ["n"], 2, "xy"),
         ({"n"}, [], 1, "axy"),
         ({"n"}, ["n"], 1, "xy"),
-        ({"n", "m"}, ["n", "n", "m"], 3, "x"),
+        # Failing namespaces leave it together.
+        ({"n", "m"}, [], 3, "ab"),
+        ({"n", "m"}, [], 4, "abx"),
+        ({"n", "m"}, ["n", "m"], 3, ""),
+        ({"n", "m"}, ["n", "n", "m"], 3, ""),
+        ({"n", "m"}, ["k", "k"], 3, "ab"),
     ],
 )
 def test_a_namespace_whose_requests_fail_has_few_reservations(

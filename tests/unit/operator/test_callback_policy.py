@@ -127,6 +127,15 @@ class TestNextStep:
     def test_when_to_send(self, changes: Any, now: float, expected: object) -> None:
         assert policy.next_step(noted(**changes), at(now), URL, HOSTS, True) == expected
 
+    def test_a_receiver_that_a_later_release_named_is_left_to_that_release(self) -> None:
+        """Its spec.notify cannot be read, so there is no URL."""
+        odd = replace(noted(), spec=None, has_notify=True)
+        assert policy.next_step(odd, at(ENDED + 99999), "", HOSTS, True) == Wait(
+            timedelta(seconds=15)
+        )
+        removed = replace(noted(), spec=conversion().spec, has_notify=False)
+        assert isinstance(policy.next_step(removed, at(12), "", HOSTS, True), policy.Write)
+
     @pytest.mark.parametrize(
         ("message", "now", "expected"),
         [
@@ -215,6 +224,12 @@ class TestResponses:
             (Response(503, "Thu, 01 Jan 2015 00:00:00 GMT"), NotifyState.PENDING, 5),
             (Response(503, "-7"), NotifyState.PENDING, 5),
             (Response(503, "soon"), NotifyState.PENDING, 5),
+            (
+                Response(503, "Thu, 01 Jan 99999999999999999 00:00:00 GMT"),
+                NotifyState.PENDING,
+                5,
+            ),
+            (Response(503, "Thu, 01 Jan 2026 12:01:22 +99999999999999"), NotifyState.PENDING, 5),
             (Response(500), NotifyState.PENDING, 5),
             (Response(problem="There was no answer"), NotifyState.PENDING, 5),
         ],

@@ -142,6 +142,14 @@ def test_a_job_that_shows_nothing_about_pods_keeps_nobody_waiting(
     assert order(queue(REFUSED, B, now=REFUSED_AT + 15, parts=other)) == [B.key.uid]
 
 
+def test_a_job_under_a_status_that_cannot_be_read_keeps_nobody_waiting() -> None:
+    """The operator leaves such a Job alone, so it never gets a pod."""
+    unreadable = replace(C, status_error="a later release wrote it")
+    parts = {C.key.uid: children(job(1, C.key.uid))}
+    found = queue(REFUSED, B, unreadable, now=REFUSED_AT + 15, parts=parts)
+    assert order(found) == [B.key.uid]
+
+
 def test_without_the_pods_it_is_not_known_whether_they_are_still_refused() -> None:
     found = build_queue([REFUSED, B], None, Obstacles(), at(7), POLICY)
     assert order(found) == [A.key.uid, B.key.uid]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
 from conversion_operator.controller import family
 from conversion_operator.controller.store import HistoryWentBack, Store
@@ -16,7 +17,17 @@ from conversion_operator.core.identity import Identified, identify_pods
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
-from tests.unit.operator.builders import KEY, UID, at, children, conversion, job, running
+from tests.unit.operator.builders import (
+    KEY,
+    UID,
+    at,
+    children,
+    conversion,
+    job,
+    running,
+    status,
+    step,
+)
 
 NAMESPACE = "my-network"
 
@@ -324,6 +335,34 @@ def test_pods_of_the_same_second_count_once_they_are_told_apart(store: Store) ->
     store.apply(event("DELETED", forged("same", 13)))
     confirm_deleted(store)
     assert pods_by_use(store) == ([running().uid], ["later"])
+
+
+def test_pods_of_the_same_second_do_not_count_once_older_attempts_are_forgotten(
+    store: Store,
+) -> None:
+    store.apply(event("ADDED", conversion_at(1)))
+    for item in (forged("a", 3), running(), job_at(5)):
+        store.apply(event("ADDED", item))
+    assert pods_by_use(store) == ([], ["a"])
+    store.forget_deleted(UID, before=1)
+    store.apply(event("DELETED", job_at(6)))
+    confirm_deleted(store)
+    assert pods_by_use(store)[0] == []
+
+
+def test_what_is_remembered_of_old_attempts_is_bounded(store: Store) -> None:
+    """Of those that the status no longer has, the uids of the last 20 are remembered."""
+    waiting = status(step(conversion(), Children(), position=1)[1])
+    for number in range(1, 101):
+        store.apply(event("ADDED", replace(job(number), version=number)))
+        last = Attempt(number=number, start_time=at(number), job_uid=job(number).uid)
+        changed = waiting.model_copy(update={"attempts": [last]})
+        store.apply(event("MODIFIED", replace(conversion(), status=changed, version=number)))
+    family = store._families[NAMESPACE, UID]
+    assert min(family.evidence.bound) == 79
+    copied = replace(job(70), uid="copied", version=200)
+    store.apply(event("ADDED", copied))
+    assert copied.uid not in [job.uid for job in store.children(UID).jobs]
 
 
 def test_an_older_pod_ends_a_tie(store: Store) -> None:
