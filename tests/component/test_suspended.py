@@ -201,11 +201,16 @@ async def test_a_long_queue_does_not_become_as_many_suspended_jobs(
             20,
         )
         assert len(api.objects("jobs", "my-network")) == LEAST_SUSPENDED_JOBS
-        last = status_of(api, f"c{many - 1:02}")
-        assert last["reason"] == "WaitingForSlot"
+        api.create(conversion_job("late"))
+        await until_phase(api, "late", "Queued")
+        late = status_of(api, "late")
+        assert (late["reason"], late["queuePosition"]) == ("WaitingForSlot", 6)
+        assert "10 Jobs are suspended" in late["message"]
         suspend(api, job_of(api, "c00"), active=False)
         await until_phase(api, "c00", "Succeeded")
-        await api.until(lambda: len(api.objects("jobs", "my-network")) == many - 4, 20)
+        await api.until(
+            lambda: len(api.objects("jobs", "my-network")) == LEAST_SUSPENDED_JOBS + 1, 20
+        )
 
 
 async def test_a_pod_that_is_not_known_yet_keeps_the_slot(
@@ -242,6 +247,29 @@ async def test_a_late_watch_of_jobs_does_not_hide_a_suspension(
             suspend(api, job_of(api, "c"))
             await until_suspended(api, "c")
         assert attempts_of(api, "c") == ["JobSuspended", None]
+
+
+async def test_a_job_that_has_lost_its_labels_is_found_by_its_name(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """The name has the number of the first attempt of the Job."""
+    cluster.script("c", succeed(hold=True))
+    async with running(api, tmp_path) as op:
+        api.create(conversion_job("c"))
+        await until_phase(api, "c", "Running")
+        job = job_of(api, "c")
+        suspend(api, job)
+        await until_suspended(api, "c")
+        await op.kill()
+    api.mutate("jobs", job, lambda body: body["metadata"].pop("labels"))
+    async with running(api, tmp_path) as op:
+        await api.until(lambda: op.operator.store.children(uid(api, "c")).jobs, 20)
+        suspend(api, job, active=False)
+        await until_phase(api, "c", "Running")
+        cluster.finish("c")
+        await until_phase(api, "c", "Succeeded")
+    assert attempts_of(api, "c") == ["JobSuspended", "Completed"]
+    assert len(History(api.storage).jobs) == 1
 
 
 async def test_an_attempt_that_fails_while_it_is_suspended_is_retried_with_a_new_job(

@@ -20,7 +20,13 @@ from typing import Final
 from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.controller.family import Family
-from conversion_operator.core.identity import Bound, Evidence, MarkKey, first_attempt, identify_job
+from conversion_operator.core.identity import (
+    Bound,
+    Evidence,
+    MarkKey,
+    attempt_of_name,
+    identify_job,
+)
 from conversion_operator.core.model import Children, Conversion, Job, Key, Pod
 
 _DELETED_KEPT: Final = 30_000
@@ -205,7 +211,7 @@ class Store:
         family = self._family(conversion.namespace, conversion.uid)
         attempt = family.evidence.attempts_by_job_uid().get(job.uid)
         if attempt is not None:  # its labels may have been removed
-            job = replace(job, conversion_uid=conversion.uid, attempt=first_attempt(job, attempt))
+            job = replace(job, conversion_uid=conversion.uid, attempt=attempt_of_name(job, attempt))
         if identify_job(job, family.evidence) is None:
             self._drop_if_empty(family)
             return False

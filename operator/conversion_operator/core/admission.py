@@ -40,7 +40,8 @@ class Queue:
 
     def block(self, key: Key) -> Block | None:
         """Why a conversion in the queue does not start. None if it only waits for a slot."""
-        return self.blocks.get(key.uid) or self.held_back.get(key.namespace)
+        held = self.held_back.get(key.namespace)
+        return self.blocks.get(key.uid) or (held if held and key.uid in self.order else None)
 
     def position(self, uid: str) -> int | None:
         """1 for the next conversion. None if the conversion is not in ``order``."""

@@ -97,11 +97,10 @@ class Evidence:
         numbers = sorted(self.attempts.keys() | self.bound.keys())
         return {uid: number for number in numbers if (uid := self.job_uid(number))}
 
-    def job_name(self, attempt: int) -> str:
-        """The name of the Job of an attempt. It has the number of the first attempt of the Job."""
+    def first_attempt(self, attempt: int) -> int:
+        """The first attempt of the Job of an attempt. Its name and its mark have this number."""
         uid, numbers = self.job_uid(attempt), self.attempts.keys() | self.bound.keys()
-        first = min((n for n in numbers if uid and self.job_uid(n) == uid), default=attempt)
-        return attempt_job_name(self.uid, first)
+        return min((n for n in numbers if uid and self.job_uid(n) == uid), default=attempt)
 
     def attempts_by_pod_uid(self) -> dict[str, int]:
         """The attempts whose pod is known, by the uid of the pod."""
@@ -133,10 +132,10 @@ class Identified(NamedTuple):
     tied: Mapping[int, tuple[Pod, ...]]
 
 
-def first_attempt(job: Job, attempt: int) -> int:
-    """The attempt in the name of a Job that runs this attempt, and whose labels may be missing."""
+def attempt_of_name(job: Job, default: int) -> int:
+    """The attempt in the name of a Job, whose labels may be missing."""
     _, _, number = job.name.rpartition("-")
-    return int(number) if number.isascii() and number.isdigit() else attempt
+    return int(number) if number.isascii() and number.isdigit() else default
 
 
 def identify_job(job: Job, evidence: Evidence) -> Job | None:
@@ -225,7 +224,8 @@ def identify_pods(
     named = (
         replace(
             pod,
-            job_name=names.get(evidence.job_uid(pod.attempt)) or evidence.job_name(pod.attempt),
+            job_name=names.get(evidence.job_uid(pod.attempt))
+            or attempt_job_name(evidence.uid, evidence.first_attempt(pod.attempt)),
         )
         for pod in result
     )
@@ -252,8 +252,7 @@ def _is_proven(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> bool:
     if not pod.managed:
         return False
     job = jobs.get(pod.controller.uid) if pod.controller else None
-    # The mark has the number of the first attempt of the Job.
-    if evidence.has_mark(replace(pod, attempt=job.attempt) if job else pod):
+    if evidence.has_mark(replace(pod, attempt=evidence.first_attempt(pod.attempt))):
         return True
     if job and job.mark:
         return pod.mark == job.mark

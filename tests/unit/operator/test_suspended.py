@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Phase
+from conversion_operator.api.status import Attempt, Phase
 from conversion_operator.cluster.parsing import parse_job
 from conversion_operator.controller.family import Family
 from conversion_operator.core.admission import slots_held
@@ -201,6 +201,31 @@ def test_a_recorded_pod_that_is_gone_was_stopped_by_the_suspension() -> None:
     assert len(status(later).attempts or ()) == 1
 
 
+def test_a_suspended_job_whose_attempt_has_failed_is_deleted() -> None:
+    report = bad_report(ExitReason.DISK_FULL)
+    end = ended(EXIT_CODES[ExitReason.DISK_FULL], "Error", report, deletion_timestamp=at(21))
+    parts = children(with_suspension(OBSERVED), end)
+    _, waiting = step(conversion(), parts)
+    assert any(isinstance(action, DeleteJob) for action in step(waiting, parts)[0].actions)
+
+
+def test_the_uid_of_a_job_proves_it_when_its_first_attempt_is_no_longer_in_the_status() -> None:
+    """And the key of the marks was lost."""
+    recorded = {7: Attempt(number=7, start_time=T0, job_uid=job().uid)}
+    family = Family(Evidence("my-network", UID, exists=True, attempts=recorded))
+    family.take(with_suspension(RESUMED))
+    assert [(j.attempt, j.duplicate) for j in family.children.jobs] == [(7, False)]
+
+
+def test_a_pod_whose_job_is_gone_has_the_mark_of_the_first_attempt() -> None:
+    recorded = {
+        number: Attempt(number=number, start_time=T0, job_uid=job().uid) for number in (1, 2)
+    }
+    family = Family(Evidence("my-network", UID, exists=True, attempts=recorded, key=KEY))
+    family.take(running())
+    assert [(p.attempt, p.job_name) for p in family.children.pods] == [(2, job().name)]
+
+
 def test_a_suspended_job_is_no_tombstone() -> None:
     """Somebody could resume it."""
     parts = children(with_suspension(OBSERVED), succeeded(deletion_timestamp=at(21)))
@@ -213,6 +238,7 @@ def test_a_suspended_sweep_may_wait() -> None:
     _, done = step(conversion(maxRetries=0), children(job(), ended(137)))
     sweep = job(SWEEP_ATTEMPT, suspension=FROM_START)
     assert not decide(snapshot(done, children(sweep), now=1000)).actions
+    assert decide(snapshot(done, children(sweep), now=3700)).actions
     assert decide(snapshot(done, children(replace(sweep, suspension=Suspension())), 1000)).actions
 
 
@@ -298,8 +324,10 @@ def test_what_a_job_says_about_being_suspended() -> None:
 def test_what_a_list_has_shown_holds_until_the_job_is_resumed() -> None:
     family = Family(Evidence("my-network", UID, exists=True, key=KEY))
     family.take(with_suspension(OBSERVED))
-    family.confirm_no_pod_left(job().uid)
     family.take(with_suspension(OBSERVED, version=2))
+    assert not family.children.jobs[0].holds_no_slot
+    family.confirm_no_pod_left(job().uid)
+    family.take(with_suspension(OBSERVED, version=3))
     assert family.children.jobs[0].holds_no_slot
-    family.take(with_suspension(replace(OBSERVED, observed_at=at(50)), version=3))
+    family.take(with_suspension(replace(OBSERVED, observed_at=at(50)), version=4))
     assert not family.children.jobs[0].holds_no_slot
