@@ -456,7 +456,7 @@ async def _orphan_ends(api: FakeApi, cluster: FakeCluster, op: Running, pod: str
 async def test_an_orphan_job_without_a_pod_is_deleted(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """Somebody suspended it. It must not hold its slot for ever."""
+    """Somebody suspended it. It holds no slot, and it is deleted after the start timeout."""
     cluster.forbid_pods(NAMESPACE, "no pods today")
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("c"))
@@ -468,13 +468,13 @@ async def test_an_orphan_job_without_a_pod_is_deleted(
         api.mutate("jobs", job, lambda body: body["spec"].update(suspend=True))
         await api.until(lambda: op.operator.store.conversion("c") is None)
         api.create(conversion_job("d"))
-        await until_phase(api, "d", "Queued")
+        await until_phase(api, "d", "Succeeded", 30)
+        assert api.find("jobs", job) is not None
         api.clock.advance(400)
         await op.reconcile_all()
         # The timer of the operator does not follow the clock of the test. Any event has its effect.
         api.mutate("jobs", job, lambda body: body["metadata"]["annotations"].update(a="b"))
-        await until_phase(api, "d", "Succeeded", 30)
-    assert api.find("jobs", job) is None
+        await api.until(lambda: api.find("jobs", job) is None, 30)
 
 
 async def test_the_status_records_the_uids(

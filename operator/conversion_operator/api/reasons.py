@@ -28,6 +28,8 @@ class Reason(StrEnum):
     UNSUPPORTED_FIELD = "UnsupportedField"
     RESTORED = "Restored"
     CRD_OUTDATED = "CRDOutdated"
+    # Waiting: somebody has suspended the Job.
+    JOB_SUSPENDED = "JobSuspended"
     # Starting: the Job exists, the container has not started.
     STARTING = "Starting"
     IMAGE_PULL_FAILED = "ImagePullFailed"
@@ -86,7 +88,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "contains the namespace.",
         ),
         _R.WAITING_FOR_SLOT: Explanation(
-            "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots.",
+            "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots. Or no more "
+            "Jobs may wait suspended; the message says this.",
             "Starts automatically. To start it earlier, raise `spec.priority` or "
             "`CONVERTER_MAX_PARALLEL`.",
         ),
@@ -134,6 +137,15 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "of the status.",
             "Starts automatically after you apply the CRD of this release: `kubectl apply "
             "--server-side -f crds/`.",
+        ),
+        _R.JOB_SUSPENDED: Explanation(
+            "Somebody has suspended the Job (`spec.suspend`), for example Kueue or a person. The "
+            "message says who, if this is known. The conversion holds no slot, and its Job stays. "
+            "If it was running, it begins again later.",
+            "Starts automatically when the Job is resumed. This waiting does not count towards "
+            "`QueueTimeout`, nor against `spec.maxRetries`. With Kueue, look at the Workload of "
+            "the Job. If a person has suspended it: `kubectl -n NAMESPACE patch job JOB -p "
+            '\'{"spec":{"suspend":false}}\'`.',
         ),
         _R.STARTING: Explanation(
             "The Job exists. Its container has not started yet.",

@@ -42,6 +42,7 @@ from conversion_operator.core.model import (
     Job,
     Key,
     Pod,
+    Suspension,
     Terminated,
 )
 
@@ -196,6 +197,7 @@ def parse_job(body: Body) -> Job:
         finished_at=parse_time(ended.get("lastTransitionTime")),
         failure=_text(ended.get("reason"), _NAME_MAX) if ended.get("type") == "Failed" else "",
         image=_text(requested or container.get("image"), IMAGE_MAX_LENGTH),
+        suspension=_parse_suspension(body),
     )
 
 
@@ -311,6 +313,34 @@ def _parse_terminated(body: Body | None) -> Terminated | None:
         started_at=parse_time(body.get("startedAt")),
         finished_at=parse_time(body.get("finishedAt")),
     )
+
+
+def _parse_suspension(body: Body) -> Suspension:
+    """What the Job says about being suspended. The operator creates no Job as suspended."""
+    meta, condition = body["metadata"], _condition(body, "Suspended")
+    since = parse_time(condition.get("lastTransitionTime")) or EPOCH
+    active = (body.get("spec") or {}).get("suspend") is True
+    # The API server counts changes of the spec, and the deletion.
+    changes = meta.get("generation", 1) - 1 - ("deletionTimestamp" in meta)
+    return Suspension(
+        active=active,
+        from_start=active and changes == 0,
+        observed_at=since if condition.get("status") == "True" else None,
+        resumed_at=since if condition.get("status") == "False" else None,
+        manager=_manager_of_suspend(meta) if active and changes else "",
+    )
+
+
+def _manager_of_suspend(meta: Body) -> str:
+    """The field manager that set spec.suspend last. "" if it is not known, or is the operator."""
+    setters = []
+    for entry in meta.get("managedFields") or ():
+        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        # The operator created the Job, so it also manages the template.
+        if "f:suspend" in spec and "f:template" not in spec:
+            setters.append(entry)
+    latest: Body = max(setters, key=lambda entry: _text(entry.get("time")), default={})
+    return _text(latest.get("manager"), _NAME_MAX)
 
 
 def _conditions(body: Body) -> Iterable[Body]:

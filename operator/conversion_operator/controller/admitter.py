@@ -20,6 +20,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from conversion_operator.cluster.admissions import Admission, admissions_that_still_fit
@@ -40,6 +41,7 @@ from conversion_operator.core.admission import (
 from conversion_operator.core.attempts import latest_attempt_number
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.refusals import REFUSED
+from conversion_operator.core.suspended import count_suspended, hold_back, limit_suspended
 from conversion_operator.core.sweep import (
     SWEEP_ATTEMPT,
     free_for_sweeps,
@@ -112,9 +114,14 @@ class Admitter:
         now = self._cluster.now()
         conversions, children = self._conversions(), self._store.all_children()
         queue = build_queue(conversions, children, obstacles, now, policy)
-        queue = _without(queue, self._creator.reserved)
+        suspended = count_suspended(children.values())
+        queue = replace(
+            _without(queue, self._creator.reserved), held_back=hold_back(suspended, policy)
+        )
         held = self._slots.held(self._creator.reserved)
-        batch = {} if obstacles.outdated_crd else self._select(queue, conversions, held, policy)
+        batch: dict[str, int] = {}
+        if not obstacles.outdated_crd:
+            batch = self._select(queue, conversions, suspended, held, policy)
         namespaces = {c.key.uid: c.key.namespace for c in conversions if c.key.uid in batch}
         self._creator.reserve(namespaces)
         admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
@@ -142,7 +149,12 @@ class Admitter:
         return self._slots.to_record(self._creator.reserved)
 
     def _select(
-        self, queue: Queue, conversions: Sequence[Conversion], held: int, policy: Policy
+        self,
+        queue: Queue,
+        conversions: Sequence[Conversion],
+        suspended: Mapping[str, int],
+        held: int,
+        policy: Policy,
     ) -> dict[str, int]:
         """The attempt number to start now, by uid.
 
@@ -154,7 +166,8 @@ class Admitter:
 
         def startable(uids: Iterable[str], selected: Iterable[str] = ()) -> tuple[str, ...]:
             taken = [*reserved.values(), *(namespaces[uid] for uid in selected)]
-            return limit_failing_namespaces(uids, namespaces, self._creator.failing, taken, policy)
+            uids = limit_failing_namespaces(uids, namespaces, self._creator.failing, taken, policy)
+            return limit_suspended(uids, namespaces, suspended, taken, policy)
 
         order = startable(queue.order)
         selected = {
@@ -243,6 +256,4 @@ class Admitter:
 
 
 def _without(queue: Queue, reserved: Container[str]) -> Queue:
-    return Queue(
-        tuple(uid for uid in queue.order if uid not in reserved), queue.blocks, queue.next_retry_at
-    )
+    return replace(queue, order=tuple(uid for uid in queue.order if uid not in reserved))

@@ -57,7 +57,9 @@ class Family:
     def children(self) -> Children:
         """The conversion's own Jobs and pods, lowest attempt first. Cached until one changes."""
         if self._children is None:
-            jobs = sorted(self._jobs.values(), key=lambda j: (j.attempt, j.duplicate, j.created))
+            runs = self.evidence.attempts_by_job_uid()
+            found = [replace(j, attempt=runs.get(j.uid, j.attempt)) for j in self._jobs.values()]
+            jobs = sorted(found, key=lambda j: (j.attempt, j.duplicate, j.created))
             pods = sorted(self._pods.values(), key=lambda p: (p.attempt, p.duplicate, p.version))
             self._children = Children(tuple(jobs), tuple(pods))
         return self._children
@@ -89,8 +91,8 @@ class Family:
         if child.uid in self._foreign:
             self._foreign[child.uid] = child
         elif isinstance(child, Job):
-            if known is not None:
-                self._jobs[child.uid] = child
+            if isinstance(known, Job):
+                self._jobs[child.uid] = _with_known_pods(child, known)
             elif self._identify_job(child):
                 self._identify_all_pods()
         elif isinstance(known, Pod):
@@ -126,6 +128,14 @@ class Family:
         if known is None or (known.version < job.version and not known.deleted):
             self.take(job)
         self._identify_all()
+
+    def confirm_no_pod_left(self, uid: str) -> None:
+        """Take that a list of pods had no live pod of this suspended Job."""
+        job = self._jobs.get(uid)
+        if job is not None:
+            self._children = None
+            suspension = replace(job.suspension, no_pod_left=True)
+            self._jobs[uid] = replace(job, suspension=suspension)
 
     def mark_missing(self, uid: str) -> None:
         """Mark a child that no list or watch contains any more.
@@ -257,6 +267,15 @@ class Family:
         if evidence.bound.get(attempt) != bound:
             kept = {n: seen for n, seen in evidence.bound.items() if not evidence.is_forgotten(n)}
             self.evidence = replace(evidence, bound={**kept, attempt: bound})
+
+
+def _with_known_pods(job: Job, known: Job) -> Job:
+    """A newer version of a Job. While it stays suspended, no pod of it is created."""
+    before, now = known.suspension, job.suspension
+    same = before.active and now.active and before.observed_at == now.observed_at
+    if not (same and before.no_pod_left):
+        return job
+    return replace(job, suspension=replace(now, no_pod_left=True))
 
 
 def _proofs(attempts: Mapping[int, Attempt]) -> list[tuple[object, ...]]:

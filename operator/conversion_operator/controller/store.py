@@ -20,7 +20,13 @@ from typing import Final
 from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.controller.family import Family
-from conversion_operator.core.identity import Bound, Evidence, MarkKey, identify_job
+from conversion_operator.core.identity import (
+    Bound,
+    Evidence,
+    MarkKey,
+    attempt_of_name,
+    identify_job,
+)
 from conversion_operator.core.model import Children, Conversion, Job, Key, Pod
 
 _DELETED_KEPT: Final = 30_000
@@ -205,7 +211,7 @@ class Store:
         family = self._family(conversion.namespace, conversion.uid)
         attempt = family.evidence.attempts_by_job_uid().get(job.uid)
         if attempt is not None:  # its labels may have been removed
-            job = replace(job, conversion_uid=conversion.uid, attempt=attempt)
+            job = replace(job, conversion_uid=conversion.uid, attempt=attempt_of_name(job, attempt))
         if identify_job(job, family.evidence) is None:
             self._drop_if_empty(family)
             return False
@@ -237,6 +243,17 @@ class Store:
         self.update(read)
         if read.managed or not read.live:
             family.mark_found(child.uid)
+
+    def confirm_no_pod_left(self, job: Job) -> None:
+        """Take that a list of pods had no live pod of this suspended Job.
+
+        Nothing is confirmed if the Job has changed since it was ``job``: a pod of it may be newer
+        than the list.
+        """
+        family = self._jobs.get(job.uid)
+        known = family.find(job.uid) if family else None
+        if family and known and known.version == job.version:
+            family.confirm_no_pod_left(job.uid)
 
     def forget_deleted(self, uid: str, before: int | None = None) -> None:
         """Forget the deleted children of a conversion, whose last states are no longer needed.

@@ -137,6 +137,7 @@ class Worker:
 
     async def _reconcile(self, uid: str, permit: WritePermit) -> None:
         await self._confirm_missing(uid)
+        await self._find_pods_of_suspended(uid)
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._forget(uid)
@@ -175,6 +176,22 @@ class Worker:
                 read = None
             self._store.confirm(child, read)
 
+    async def _find_pods_of_suspended(self, uid: str) -> None:
+        """List the pods of a Job that was suspended later than created: one may not be known yet.
+
+        While one may run, the Job holds its slot. Each suspension needs one list.
+        """
+        children = self._store.children(uid)
+        for job in children.jobs:
+            known = [pod for pod in children.pods if pod.job_name == job.name]
+            if not job.needs_list_of_pods or any(pod.live for pod in known):
+                continue
+            for pod in await self._cluster.list_pods(job.namespace, uid):
+                self._store.update(pod)
+            found = [pod for pod in self._store.children(uid).pods if pod.job_name == job.name]
+            if not any(pod.live for pod in found):
+                self._store.confirm_no_pod_left(job)
+
     def _requeue(self, uid: str, plan: Plan) -> None:
         if self._store.missing(uid):
             self._queue.add_after(uid, _MISSING_DELAY)
@@ -195,8 +212,13 @@ class Worker:
         mine = children.of_attempt(number)
         try:
             if not mine.jobs and not mine.pods:
-                job = await self._cluster.get_job(key.namespace, job_name(key.uid, number))
-                self._store.adopt_if_own(key, job)
+                name = _name_of_job(conversion, number)
+                self._store.adopt_if_own(key, await self._cluster.get_job(key.namespace, name))
+            elif stopped := _job_of_stopped_pod(mine):
+                # Somebody may have suspended it, which the watch of Jobs has not shown yet.
+                job = await self._cluster.get_job(key.namespace, stopped.name)
+                if job.uid == stopped.uid:
+                    self._store.update(job)
             elif any(job.finished for job in mine.jobs) and not any(
                 pod.terminated for pod in mine.pods
             ):
@@ -237,7 +259,7 @@ class Worker:
             now=self._cluster.now(),
             policy=self._context.settings.current.policy(),
             position=queue.position(uid),
-            block=queue.blocks.get(uid),
+            block=queue.block(conversion.key),
             warning=await self._latest_warning(conversion, children),
             progress=progress,
             logs=logs,
@@ -271,7 +293,8 @@ class Worker:
             return ""
         # Without trouble, a Job has a pod much earlier, and no Events are read.
         wait = STARTING_INTERVAL / 2 if pod else STARTING_WRITE_DELAY
-        if self._cluster.now() - job.created < wait:
+        now = self._cluster.now()
+        if now - job.started_waiting(now) < wait:
             return ""
         return await self._cluster.latest_warning(job.namespace, pod.uid if pod else job.uid)
 
@@ -344,6 +367,27 @@ def split_log(text: str) -> tuple[Progress | None, str]:
         elif not line.startswith('{"' + PROGRESS_KEY):  # and not half a progress line
             lines.append(line)
     return progress, "\n".join(lines)
+
+
+def _name_of_job(conversion: Conversion, number: int) -> str:
+    """The name of the Job of the last attempt. It may have run earlier attempts, too."""
+    status, last = conversion.status, last_recorded_attempt(conversion.status)
+    if status and status.job_name and last and last.number == number:
+        return status.job_name
+    return job_name(conversion.key.uid, number)
+
+
+def _job_of_stopped_pod(children: Children) -> Job | None:
+    """The Job whose pod has ended because somebody deleted the pod. None if there is none."""
+    stopped = [
+        pod for pod in children.pods if not pod.live and (pod.deleted or pod.deletion_timestamp)
+    ]
+    jobs = (
+        job
+        for job in children.jobs
+        if job.live and any(p.job_name == job.name and not job.suspended_since(p) for p in stopped)
+    )
+    return next(jobs, None)
 
 
 def _running_pod(conversion: Conversion, children: Children) -> Pod | None:

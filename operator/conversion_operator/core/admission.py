@@ -15,7 +15,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.core.attempts import awaits_attempt, next_attempt_at
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.holds import hold
-from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.model import Children, Conversion, Key, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import find_refusals, one_per_refused_namespace
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
@@ -29,12 +29,19 @@ class Queue:
 
     ``order`` has the uids that may start, the next one first. ``blocks`` says, by uid, why others
     may not. Conversions in their back-off are in neither. ``next_retry_at`` is when the first of
-    these back-offs ends. It is None if there is none.
+    these back-offs ends. It is None if there is none. ``held_back`` says, by namespace, why
+    those in ``order`` do not start although there may be free slots.
     """
 
     order: tuple[str, ...]
     blocks: Mapping[str, Block]
     next_retry_at: datetime | None = None
+    held_back: Mapping[str, Block] = field(default_factory=dict)
+
+    def block(self, key: Key) -> Block | None:
+        """Why a conversion in the queue does not start. None if it only waits for a slot."""
+        held = self.held_back.get(key.namespace)
+        return self.blocks.get(key.uid) or (held if held and key.uid in self.order else None)
 
     def position(self, uid: str) -> int | None:
         """1 for the next conversion. None if the conversion is not in ``order``."""
@@ -118,12 +125,22 @@ def _slots(children: Children) -> int:
     """A Job and its pod take one slot together. A second pod of the Job takes another one.
 
     The end of the converter frees the slot, although a sidecar may still run. The Job then starts
-    no other pod: its backoffLimit is 0.
+    no other pod: its backoffLimit is 0. But if it was suspended meanwhile, it starts another one
+    when it is resumed.
     """
     pods = Counter(pod.job_name for pod in children.pods if pod.converting)
-    ended = {pod.job_name for pod in children.pods if pod.terminated and not pod.duplicate}
-    jobs = {job.name for job in children.jobs if children.may_run(job)}
-    return pods.total() + len(jobs - pods.keys() - ended)
+    jobs = {
+        job.name
+        for job in children.jobs
+        if children.may_run(job)
+        and not job.holds_no_slot
+        and not any(
+            pod.terminated and not pod.duplicate and not job.suspended_since(pod)
+            for pod in children.pods
+            if pod.job_name == job.name
+        )
+    }
+    return pods.total() + len(jobs - pods.keys())
 
 
 def build_queue(

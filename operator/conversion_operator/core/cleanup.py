@@ -82,6 +82,7 @@ def _until_deleted(job: Job, snapshot: Snapshot, time_since_end: timedelta) -> t
     """How long until this Job is deleted. Zero or negative: delete it now."""
     if job.attempt == SWEEP_ATTEMPT:
         return until_sweep_deleted(job, time_since_end, snapshot.now, snapshot.policy)
-    if job.live and not is_finishing(job, snapshot):
-        return timedelta(0)  # a stale Job, or one whose container may still run
+    if job.suspended or (job.live and not is_finishing(job, snapshot)):
+        # Somebody could resume it, or it is stale, or its container may still run.
+        return timedelta(0)
     return TOMBSTONE_TTL - time_since_end

@@ -18,6 +18,7 @@ from conversion_operator.core.plan import (
     force_overdue_pods,
 )
 from conversion_operator.core.retry import backoff, count_ended_attempt, may_retry
+from conversion_operator.core.suspended import plan_end_by_suspension
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import Ended, Outcome
 
@@ -33,6 +34,9 @@ def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ende
         message = f"{stop_verb(snapshot.conversion)} before it finished"
         cancelled = replace(end, reason=Reason.CANCELLED, message=message)
         return end_conversion(snapshot, attempt_children, cancelled, Phase.CANCELLED)
+    job = next(iter(attempt_children.jobs), None)
+    if end.reason == Reason.JOB_SUSPENDED and job is not None:
+        return plan_end_by_suspension(snapshot, attempt_children, job, end)
     retries = count_ended_attempt(snapshot.retries, end.outcome)
     if may_retry(end.outcome, retries, snapshot.conversion, snapshot.policy):
         return _plan_retry(snapshot, attempt_children, end, retries)

@@ -90,9 +90,17 @@ class Evidence:
         return (recorded and recorded.pod_uid) or self.bound.get(attempt, Bound()).pod_uid
 
     def attempts_by_job_uid(self) -> dict[str, int]:
-        """The attempts whose Job is known, by the uid of the Job."""
-        numbers = self.attempts.keys() | self.bound.keys()
+        """The attempts whose Job is known, by the uid of the Job. Of several ones, the last.
+
+        A Job that is suspended while it runs, and resumed, runs several attempts.
+        """
+        numbers = sorted(self.attempts.keys() | self.bound.keys())
         return {uid: number for number in numbers if (uid := self.job_uid(number))}
+
+    def first_attempt(self, attempt: int) -> int:
+        """The first attempt of the Job of an attempt. Its name and its mark have this number."""
+        uid, numbers = self.job_uid(attempt), self.attempts.keys() | self.bound.keys()
+        return min((n for n in numbers if uid and self.job_uid(n) == uid), default=attempt)
 
     def attempts_by_pod_uid(self) -> dict[str, int]:
         """The attempts whose pod is known, by the uid of the pod."""
@@ -124,6 +132,12 @@ class Identified(NamedTuple):
     tied: Mapping[int, tuple[Pod, ...]]
 
 
+def attempt_of_name(job: Job, default: int) -> int:
+    """The attempt in the name of a Job, whose labels may be missing."""
+    _, _, number = job.name.rpartition("-")
+    return int(number) if number.isascii() and number.isdigit() else default
+
+
 def identify_job(job: Job, evidence: Evidence) -> Job | None:
     """The Job if it is the conversion's own, None if it is foreign.
 
@@ -135,7 +149,7 @@ def identify_job(job: Job, evidence: Evidence) -> Job | None:
     if job.name != attempt_job_name(evidence.uid, job.attempt):
         return None
     known = evidence.job_uid(job.attempt)
-    if known == job.uid:
+    if known == job.uid or job.uid in evidence.attempts_by_job_uid():
         return replace(job, duplicate=False)
     if not job.managed:
         return None
@@ -206,16 +220,27 @@ def identify_pods(
     for attempt, candidates in marked.items():
         if attempt not in controlled and not evidence.pod_uid(attempt):
             result += _one_duplicate(candidates)
-    named = (replace(pod, job_name=attempt_job_name(evidence.uid, pod.attempt)) for pod in result)
+    names = {uid: job.name for uid, job in jobs.items()}
+    named = (
+        replace(
+            pod,
+            job_name=names.get(evidence.job_uid(pod.attempt))
+            or attempt_job_name(evidence.uid, evidence.first_attempt(pod.attempt)),
+        )
+        for pod in result
+    )
     return Identified(tuple(named), known, tied)
 
 
 def _attempt_of_controller(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> int | None:
-    """The attempt of the own Job that is the pod's controller by uid. None if there is none."""
+    """The attempt that the own Job runs which is the pod's controller by uid. None: no such Job.
+
+    If the Job was suspended while it ran, this is not the attempt in its name and its labels.
+    """
     if pod.controller is None or pod.controller.kind != JOB_KIND:
         return None
     job = jobs.get(pod.controller.uid)
-    return job.attempt if job else evidence.attempts_by_job_uid().get(pod.controller.uid)
+    return evidence.attempts_by_job_uid().get(pod.controller.uid, job.attempt if job else None)
 
 
 def _is_proven(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> bool:
@@ -227,7 +252,7 @@ def _is_proven(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> bool:
     if not pod.managed:
         return False
     job = jobs.get(pod.controller.uid) if pod.controller else None
-    if evidence.has_mark(pod):
+    if evidence.has_mark(replace(pod, attempt=evidence.first_attempt(pod.attempt))):
         return True
     if job and job.mark:
         return pod.mark == job.mark

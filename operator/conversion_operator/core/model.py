@@ -201,24 +201,87 @@ class Child:
         return self.deletion_timestamp is not None and not self.deleted
 
 
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """What a Job says about being suspended.
+
+    ``active`` is spec.suspend. ``from_start`` is True if it was suspended when it was created, and
+    nobody has changed its spec since: it never had a pod. ``observed_at`` is since when the
+    condition Suspended is True: the Job controller creates no pod. ``resumed_at`` is since when it
+    is False. ``manager`` is the field manager that set spec.suspend last, "" if it is not known or
+    is the operator. ``no_pod_left`` is True if a list of pods has shown, after ``observed_at``,
+    that no pod of the Job may run.
+    """
+
+    active: bool = False
+    from_start: bool = False
+    observed_at: datetime | None = None
+    resumed_at: datetime | None = None
+    manager: str = ""
+    no_pod_left: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Child):
     """A batch/v1 Job for one attempt or one sweep.
 
-    ``finished`` is the type of its terminal condition, Complete or Failed. It is None without one.
-    ``failure`` is the reason of its Failed condition, an empty string if there is none. ``image``
-    is the image that the operator set, also if an admission policy replaced it.
+    ``attempt`` is the attempt that it runs now. A Job that was suspended while it ran has run
+    earlier ones, too. ``finished`` is the type of its terminal condition, Complete or Failed. It is
+    None without one. ``failure`` is the reason of its Failed condition, an empty string if there is
+    none. ``image`` is the image that the operator set, also if an admission policy replaced it.
     """
 
     finished: str | None
     finished_at: datetime | None
     failure: str
     image: str
+    suspension: Suspension = Suspension()
 
     @property
     def live(self) -> bool:
-        """True while it may start or run a pod."""
+        """True while it may start or run a pod, now or after somebody resumes it."""
         return self.finished is None and not self.deleted
+
+    @property
+    def suspended(self) -> bool:
+        """True while somebody has suspended it."""
+        return self.live and self.suspension.active
+
+    @property
+    def was_suspended(self) -> bool:
+        """True if it is suspended, or has been. Whoever resumes it means this Job."""
+        suspension = self.suspension
+        return suspension.active or bool(suspension.observed_at or suspension.resumed_at)
+
+    def started_waiting(self, now: datetime) -> datetime:
+        """Since when its pod should exist. It begins again each time that the Job is resumed."""
+        suspension = self.suspension
+        if suspension.active or suspension.observed_at:
+            return now  # suspended, or the Job controller has not seen yet that it is resumed
+        return max(self.created, suspension.resumed_at or self.created)
+
+    @property
+    def holds_no_slot(self) -> bool:
+        """True while it is suspended, and no pod of it can exist that is not known."""
+        suspension = self.suspension
+        return self.suspended and (suspension.from_start or suspension.no_pod_left)
+
+    @property
+    def needs_list_of_pods(self) -> bool:
+        """True while it is suspended, and only a list of pods can show that none is left.
+
+        The Job controller creates no pod for a suspended Job, once it has seen this, nor for one
+        that is being deleted.
+        """
+        stopped = bool(self.suspension.observed_at) or self.deleting
+        return self.suspended and stopped and not self.holds_no_slot
+
+    def suspended_since(self, pod: Pod) -> bool:
+        """True if the Job was suspended after this pod of it was created."""
+        suspension = self.suspension
+        if suspension.active or suspension.observed_at:
+            return True
+        return suspension.resumed_at is not None and pod.created < suspension.resumed_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def _time_left_to_finish(job: Job, snapshot: Snapshot) -> timedelta:
     has_pod = any(pod.job_name == job.name for pod in snapshot.children.pods)
     if last is None or last.completion_time is None:
         return timedelta(0)
-    if not job.live or not has_pod or not is_finishing(job, snapshot):
+    if not job.live or job.suspended or not has_pod or not is_finishing(job, snapshot):
         return timedelta(0)
     return max(timedelta(0), last.completion_time + FINISHING_TIME - snapshot.now)
 
@@ -110,7 +110,7 @@ def _plan_waiting(snapshot: Snapshot) -> Plan:
     cause = snapshot.block or _block_for_missing_slot(snapshot)
     if cause is None:
         return Plan()
-    position = None if snapshot.block else snapshot.position
+    position = snapshot.position
     if status and status.phase is Phase.QUEUED and status.reason == cause.reason:
         delay = _position_write_delay(status.queue_position, position, snapshot)
         if delay is None or delay > timedelta(0):

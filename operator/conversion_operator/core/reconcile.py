@@ -32,8 +32,16 @@ from conversion_operator.core.plan import (
 )
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
+from conversion_operator.core.suspended import find_lost_pod, plan_suspended
 from conversion_operator.core.transitions import shorten_log, with_pending_callback_if_ended
-from conversion_operator.core.verdict import Active, Ended, NotStarted, Unreachable, judge
+from conversion_operator.core.verdict import (
+    Active,
+    Ended,
+    NotStarted,
+    Suspended,
+    Unreachable,
+    judge,
+)
 
 
 def decide(snapshot: Snapshot) -> Plan:
@@ -157,6 +165,8 @@ def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
     ``attempt_children`` are only the Job and pods of the attempt in progress.
     """
     verdict = judge(attempt_children, snapshot.warning, snapshot.now)
+    if isinstance(verdict, Suspended | NotStarted):
+        verdict = find_lost_pod(snapshot, attempt_children) or verdict
     match verdict:
         case Ended():
             return plan_after_attempt(snapshot, attempt_children, verdict)
@@ -166,5 +176,7 @@ def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
             return plan_running(snapshot, attempt_children, verdict)
         case Unreachable():
             return plan_unreachable(snapshot, attempt_children, verdict)
+        case Suspended():
+            return plan_suspended(snapshot, attempt_children, verdict.job)
         case NotStarted():
             return plan_starting(snapshot, attempt_children, verdict)

@@ -120,6 +120,7 @@ class _PodTimes:
                 if uid in trying
                 and job.live
                 and not job.deleting
+                and not job.suspended  # it has no pod for another reason
                 and job.name not in with_pod
                 # The Events of a sweep are not read, so nobody learns that its pod was refused.
                 and job.attempt != SWEEP_ATTEMPT

@@ -31,13 +31,13 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
         # A Job that is being deleted needs no action. The test `job is None` only satisfies the
         # type checker: judge() reports a missing Job as Ended.
         return Plan()
-    if job.image != snapshot.policy.image:
+    if job.image != snapshot.policy.image and not job.was_suspended:
         message = f"CONVERTER_IMAGE changed before the container started; the Job uses {job.image}"
         changed = NotStarted(Reason.IMAGE_CHANGED, message, not_started.pod)
         return _give_up_starting(snapshot, attempt_children, job, changed)
     if not_started.pod is None and not_started.reason in REFUSED:
         return _give_up_starting(snapshot, attempt_children, job, not_started)
-    age = snapshot.now - job.created
+    age = snapshot.now - job.started_waiting(snapshot.now)
     left = timedelta(seconds=snapshot.policy.start_timeout) - age
     if left <= timedelta(0):
         return _give_up_starting(snapshot, attempt_children, job, not_started)

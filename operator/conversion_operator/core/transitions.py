@@ -24,7 +24,7 @@ from conversion_operator.api.status import (
     Progress,
     Retries,
 )
-from conversion_operator.core.model import EPOCH, Children, Pod
+from conversion_operator.core.model import EPOCH, Children, Job, Pod
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.text import head, one_line, tail
 from conversion_operator.core.verdict import Ended
@@ -120,6 +120,13 @@ class Transition:
         if job and attempts[-1].job_uid is None:
             attempts[-1] = attempts[-1].model_copy(update={"job_uid": job.uid})
         return self._set(attempts=attempts[-ATTEMPTS_KEPT:], job_name=name)
+
+    def with_next_attempt_of(self, job: Job) -> Self:
+        """Add the next attempt of a Job that was suspended while it ran the last one."""
+        attempts = list(self.status.attempts or ())
+        number = (attempts[-1].number if attempts else job.attempt) + 1
+        attempts.append(Attempt(number=number, start_time=self.now, job_uid=job.uid))
+        return self._set(attempts=attempts[-ATTEMPTS_KEPT:], job_name=job.name)
 
     def with_pod(self, pod: Pod | None) -> Self:
         """Set the names of the pod and its node, and its uid in its attempt.

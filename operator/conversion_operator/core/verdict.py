@@ -47,6 +47,7 @@ _REASON_BY_DISRUPTION: Final = {
     "EvictionByEvictionAPI": Reason.EVICTED,
     "TerminationByKubelet": Reason.EVICTED,
 }
+SUSPENDED_MESSAGE: Final = "the Job was suspended while its pod existed"
 # The keys are reasons of Events. The message of an Event is shown to the user. It is searched only
 # for "exceeded quota", because other words do not tell causes apart.
 _REASON_BY_WARNING: Final = {
@@ -114,7 +115,14 @@ class Ended:
     finished_at: datetime | None = None
 
 
-Verdict = NotStarted | Active | Unreachable | Ended
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """Somebody has suspended the Job, and the attempt has no pod that is live."""
+
+    job: Job
+
+
+Verdict = NotStarted | Suspended | Active | Unreachable | Ended
 
 
 def judge(attempt_children: Children, warning: str, now: datetime) -> Verdict:
@@ -138,6 +146,8 @@ def judge(attempt_children: Children, warning: str, now: datetime) -> Verdict:
         return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job of the attempt was deleted")
     if job.finished:
         return _judge_job_end(job)
+    if job.suspended and pod is None:
+        return Suspended(job)
     return _judge_not_started(pod, warning)
 
 
@@ -199,14 +209,22 @@ def _explain_end(
             "the pod ran longer than its activeDeadlineSeconds: raise spec.timeoutSeconds in a new "
             "ConversionJob",
         )
+    known = REASON_BY_EXIT_CODE.get(end.exit_code)
+    did_not_start = end.started_at is None or end.reason == "StartError"
+    if known is None or known is ExitReason.TERMINATED or did_not_start:
+        return _explain_stop(pod, end, job)
+    message = report.message if report and report.message else known
+    return _outcome_of(known), known, message
+
+
+def _explain_stop(pod: Pod, end: Terminated, job: Job | None) -> tuple[Outcome, str, str]:
+    """The end of a container that did not end by itself: it was stopped, or did not start."""
+    if _is_stopped_by_suspension(pod, job):
+        return Outcome.DISRUPTION, Reason.JOB_SUSPENDED, SUSPENDED_MESSAGE
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
         return Outcome.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
-    known = REASON_BY_EXIT_CODE.get(end.exit_code)
-    if known is ExitReason.TERMINATED or end.exit_code == _SIGTERM:
+    if end.exit_code in REASON_BY_EXIT_CODE or end.exit_code == _SIGTERM:
         return _explain_sigterm(pod, job)
-    if known:
-        message = report.message if report and report.message else known
-        return _outcome_of(known), known, message
     if pod.deletion_timestamp:
         return _explain_sigterm(pod, job)
     signal = " (SIGKILL)" if end.exit_code == _SIGKILL else ""
@@ -238,6 +256,16 @@ def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Outcome, str, str]:
     return Outcome.DISRUPTION, ExitReason.TERMINATED, "the container was stopped with SIGTERM"
 
 
+def _is_stopped_by_suspension(pod: Pod, job: Job | None) -> bool:
+    """True if the Job controller deleted the pod, because somebody suspended the Job.
+
+    Such a pod does not count for the Job: it is not Failed, and creates another pod later.
+    """
+    if job is None or not job.live or job.deleting:
+        return False
+    return (pod.deleted or pod.deletion_timestamp is not None) and job.suspended_since(pod)
+
+
 def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
     """The verdict on a pod that ended or was deleted, and whose container state is not known."""
     message = _brief(pod.message) or pod.disruption_message
@@ -247,6 +275,8 @@ def _judge_pod_end(pod: Pod, job: Job | None) -> Ended:
         return Ended(Outcome.NOT_RETRYABLE, ExitReason.DEADLINE_EXCEEDED, message, pod)
     if pod.reason == "Evicted":
         return Ended(Outcome.DISRUPTION, Reason.EVICTED, message, pod)
+    if _is_stopped_by_suspension(pod, job):
+        return Ended(Outcome.DISRUPTION, Reason.JOB_SUSPENDED, SUSPENDED_MESSAGE, pod)
     if pod.deleted:
         if job is None or job.deleted or job.deleting:
             return Ended(Outcome.DISRUPTION, Reason.JOB_DELETED, "the Job was deleted", pod)

@@ -85,11 +85,13 @@ class History:
         """Slots held just before a change: by unfinished Jobs and by live pods without a Job.
 
         A Job whose pod has ended holds none, although its conditions come later: its backoffLimit
-        is 0, so it starts no other pod.
+        is 0, so it starts no other pod. A suspended Job without a live pod holds none.
         """
         before = change.rv - 1
         jobs = {life.uid for life in self.job_lives if life.at(before)}
         pods = {life.job or life.uid for life in self.pod_lives if life.at(before)}
+        specs = {c.uid: c.new.obj["spec"] for c in self.of(JOBS) if c.rv <= before}
+        jobs -= {uid for uid, spec in specs.items() if spec.get("suspend")}
         ends = (c for c in self.of(PODS) if c.rv <= before and podstatus.is_terminal(c.new.obj))
         return len((jobs - {_owner(c.new.obj) for c in ends}) | pods)
 

@@ -17,7 +17,7 @@ from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.recorder import ACTOR, Recorder
 from tests.component.support.scripts import Stage
 from tests.component.support.storage import Key, ObjectStorage
-from tests.component.support.strategies import TRACKING_FINALIZER
+from tests.component.support.strategies import JOB_UID_LABELS, TRACKING_FINALIZER
 
 if TYPE_CHECKING:
     from tests.component.support.cluster import FakeCluster
@@ -71,6 +71,8 @@ class JobController:
             return
         self._check_modelled(job)
         status = dict(job["status"])
+        if job["spec"]["suspend"]:
+            pods = self._stop(key, pods)
         ended = [pod for pod in pods if _tracked(pod) and self._counts(job, pod)]
         self._account(status, ended)
         self._write(key, self._judge(job, status, pods))
@@ -136,15 +138,51 @@ class JobController:
             if before and not live:
                 podstatus.set_condition(status, "Failed", "True", stamp, *text)
                 self._recorder.record(job, _COMPONENT, *text, warning=True)
+        else:
+            self._suspend_or_resume(job, status, stamp)
         if not status["conditions"]:
             del status["conditions"]
         return status
+
+    def _stop(self, key: Key, pods: list[Obj]) -> list[Obj]:
+        """Deletes the active pods of a suspended Job, which then do not count for it.
+
+        Returns the pods of the Job as they are now.
+        """
+        uid = self._storage.get(JOBS, *key).obj["metadata"]["uid"]
+        active = [
+            pod
+            for pod in pods
+            if not podstatus.is_terminal(pod)
+            and "deletionTimestamp" not in pod["metadata"]
+            # Somebody else created a pod that the Job's selector does not match.
+            and (pod["metadata"].get("labels") or {}).get(JOB_UID_LABELS[0]) == uid
+        ]
+        self._untrack(active)
+        for pod in active:
+            meta = pod["metadata"]
+            self._storage.delete(PODS, meta["namespace"], meta["name"], DeleteOptions(), ACTOR)
+        return self.pods_of(uid)
+
+    def _suspend_or_resume(self, job: Obj, status: Obj, stamp: str) -> None:
+        before = podstatus.condition(status, "Suspended")
+        if job["spec"]["suspend"]:
+            if before is None or before["status"] != "True":
+                text = ("JobSuspended", "Job suspended")
+                podstatus.set_condition(status, "Suspended", "True", stamp, *text)
+                self._recorder.record(job, _COMPONENT, "Suspended", text[1])
+        elif before is not None and before["status"] == "True":
+            text = ("JobResumed", "Job resumed")
+            podstatus.set_condition(status, "Suspended", "False", stamp, *text)
+            status["startTime"] = stamp
+            self._recorder.record(job, _COMPONENT, "Resumed", text[1])
 
     def _replace(self, key: Key, pods: list[Obj]) -> None:
         """Creates a pod if the Job needs one."""
         job = self._storage.get(JOBS, *key).obj
         status = job["status"]
-        if job["spec"]["suspend"] or status.get("conditions") or status.get("succeeded"):
+        over = any(podstatus.condition(status, kind) for kind in ("Failed", "FailureTarget"))
+        if job["spec"]["suspend"] or over or status.get("succeeded"):
             return
         if any(not self._counts(job, pod) for pod in pods):
             return

@@ -94,6 +94,8 @@ class ObjectStorage:
         self.changes: list[StoredChange] = []
         self.dependents: dict[str, set[tuple[Kind, Key]]] = {}
         self.listeners: list[Callable[[StoredChange], None]] = []
+        self.mutators: list[Callable[[Kind, Obj], None]] = []
+        """Mutating admission of create requests: each changes the object in place."""
         self.changed = Signal()
         self.rv = 0
         self._names = 0
@@ -162,6 +164,8 @@ class ObjectStorage:
         if kind.has_generation:
             meta["generation"] = 1
         self.strategy.prepare_create(kind, obj)
+        for mutate in self.mutators:
+            mutate(kind, obj)
         if check and (causes := self.strategy.causes(kind, obj)):
             raise errors.invalid(kind, name, causes)
         key = (namespace if kind.namespaced else "", name)

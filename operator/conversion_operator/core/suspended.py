@@ -1,0 +1,119 @@
+"""Plans for Jobs that somebody has suspended, for example Kueue, and how many may wait so.
+
+Whoever suspends a Job decides when it runs. So the operator keeps the Job: another one would lose
+its place. Each pod of the Job is an attempt of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from conversion_operator.api.reasons import Reason
+from conversion_operator.api.status import Phase
+from conversion_operator.core.attempts import last_recorded_attempt
+from conversion_operator.core.model import Children, Job, Policy
+from conversion_operator.core.plan import Block, Plan, Snapshot
+from conversion_operator.core.transitions import Transition
+from conversion_operator.core.verdict import SUSPENDED_MESSAGE, Ended, Outcome
+
+LEAST_SUSPENDED_JOBS: Final = 10
+"""So many suspended Jobs may wait, even if CONVERTER_MAX_PARALLEL is lower."""
+
+
+def find_lost_pod(snapshot: Snapshot, attempt_children: Children) -> Ended | None:
+    """The end of the recorded pod of the attempt, if it was deleted while nobody watched.
+
+    The Job has not ended, so the Job controller deleted the pod because of a suspension. The pod of
+    an attempt that ends otherwise exists until the Job has counted it.
+    """
+    last, job = last_recorded_attempt(snapshot.status), next(iter(attempt_children.jobs), None)
+    if last is None or last.pod_uid is None or job is None or job.attempt != last.number:
+        return None
+    suspension = job.suspension
+    resumed = suspension.resumed_at is not None and suspension.resumed_at >= last.start_time
+    known = any(pod.uid == last.pod_uid for pod in snapshot.children.pods)
+    if known or not job.live or job.deleting or not (job.suspended or resumed):
+        return None
+    return Ended(Outcome.DISRUPTION, Reason.JOB_SUSPENDED, SUSPENDED_MESSAGE)
+
+
+def plan_end_by_suspension(
+    snapshot: Snapshot, attempt_children: Children, job: Job, end: Ended
+) -> Plan:
+    """The plan for an attempt that ended because its Job was suspended.
+
+    No counter changes. The next attempt begins: it is the next pod of the same Job.
+    """
+    queued = Transition.to(snapshot, Phase.QUEUED, Reason.JOB_SUSPENDED, _message(job))
+    queued = queued.with_attempt(attempt_children).with_result(end)
+    return Plan(status=queued.with_next_attempt_of(job).status)
+
+
+def plan_suspended(snapshot: Snapshot, attempt_children: Children, job: Job) -> Plan:
+    """The plan while a Job is suspended and has no pod. It has no deadline."""
+    message, status = _message(job), snapshot.status
+    written = status and status.phase is Phase.QUEUED and status.reason == Reason.JOB_SUSPENDED
+    if status and written and status.message == message:
+        return Plan()
+    queued = Transition.to(snapshot, Phase.QUEUED, Reason.JOB_SUSPENDED, message)
+    return Plan(status=queued.with_attempt(attempt_children).status)
+
+
+def limit_suspended(
+    order: Iterable[str],
+    namespaces: Mapping[str, str],
+    suspended: Mapping[str, int],
+    reserved: Iterable[str],
+    policy: Policy,
+) -> tuple[str, ...]:
+    """The uids of ``order``, without those whose Job would be one suspended Job too many.
+
+    ``suspended`` has the number of suspended Jobs by namespace. Each admission in these namespaces
+    may become another one. Other namespaces are not concerned: whoever suspends Jobs in one of them
+    must not stop the others. ``reserved`` has the namespace of each reservation, ``namespaces``
+    that of each uid. Each admission pass calls this. It visits the queue.
+    """
+    left = _most(policy) - sum(suspended.values())
+    left -= sum(namespace in suspended for namespace in reserved)
+    allowed: list[str] = []
+    for uid in order:
+        if namespaces.get(uid, "") in suspended:
+            if left <= 0:
+                continue
+            left -= 1
+        allowed.append(uid)
+    return tuple(allowed)
+
+
+def count_suspended(children: Iterable[Children]) -> Counter[str]:
+    """The number of suspended Jobs by namespace. An admission pass visits every Job for it."""
+    return Counter(
+        job.namespace for own in children for job in own.jobs if job.suspended and not job.deleting
+    )
+
+
+def hold_back(suspended: Mapping[str, int], policy: Policy) -> dict[str, Block]:
+    """Why conversions in these namespaces wait, if as many Jobs wait suspended as may."""
+    total, most = sum(suspended.values()), _most(policy)
+    if total < most:
+        return {}
+    message = (
+        f"waiting: {total} Jobs are suspended, and at most {most} may wait suspended at a time. "
+        "Resume them, or raise CONVERTER_MAX_PARALLEL"
+    )
+    return dict.fromkeys(suspended, Block(Reason.WAITING_FOR_SLOT, message))
+
+
+def _most(policy: Policy) -> int:
+    return max(policy.max_parallel, LEAST_SUSPENDED_JOBS)
+
+
+def _message(job: Job) -> str:
+    if not job.suspended:
+        return f"Job {job.name} was suspended, and was resumed"
+    by = f" by {job.suspension.manager}" if job.suspension.manager else ""
+    if job.suspension.from_start:
+        by = " since it was created, by an admission webhook or policy"
+    return f"Job {job.name} is suspended{by}. It starts when somebody resumes it"
