@@ -45,13 +45,14 @@ images: tools ## refresh the base image, build the images, load them into the de
 deploy: cluster images ## install the CRD, the operator and the HTTP API into the demo's cluster
 	@hack/deploy $(CLUSTER)
 
-crds: tools ## generate the CRD and the reference pages from the code
-	@PYTHONPATH=operator:gateway:converter-module $(VENV)/python hack/generate.py .
+crds: tools ## generate the CRD, the reference pages and the chart from code and deploy/
+	@PYTHONPATH=operator:gateway:converter-module:. $(VENV)/python hack/generate.py .
 
 lint: tools ## run ruff, mypy --strict, pyright, import-linter, deptry and shellcheck
 	@hack/lint
 
 unit: tools ## test pure functions, pages and manifests
+	@hack/go-build helm >/dev/null
 	@$(PYTEST) tests/unit
 
 component: tools ## test the operator against an API server in the test's process, with faults
