@@ -30,7 +30,7 @@ DOCKER = f"""#!/usr/bin/env bash
 case $1 in
 create) echo container ;;
 export) cat "$EXPORTED" ;;
-save) echo "$4" >"$3" ;;
+save) echo "$2" ;;
 image) echo {DIGEST} ;;
 rm) ;;
 *) exit 1 ;;
