@@ -14,7 +14,7 @@ PYTEST := $(VENV)/python -m pytest
 # A conversion uses one CPU; a machine has two or more.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images deploy crds lint unit component judge converter e2e bench-engine fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,16 +42,21 @@ images: tools ## refresh the base image, build the images, load them into the de
 	@hack/base-image --refresh
 	@hack/images $$(.tools/bin/kind get clusters 2>/dev/null | grep -x $(CLUSTER) || true)
 
+release: tools ## write a release to dist/: images, SBOMs, chart, manifests (VERSION=0.2.0 REGISTRY=…)
+	@hack/docker
+	@hack/release "$(VERSION)" "$(REGISTRY)"
+
 deploy: cluster images ## install the CRD, the operator and the HTTP API into the demo's cluster
 	@hack/deploy $(CLUSTER)
 
-crds: tools ## generate the CRD and the reference pages from the code
-	@PYTHONPATH=operator:gateway:converter-module $(VENV)/python hack/generate.py .
+crds: tools ## generate the CRD, the reference pages and the chart from code and deploy/
+	@PYTHONPATH=operator:gateway:converter-module:. $(VENV)/python hack/generate.py .
 
 lint: tools ## run ruff, mypy --strict, pyright, import-linter, deptry and shellcheck
 	@hack/lint
 
 unit: tools ## test pure functions, pages and manifests
+	@hack/go-build helm >/dev/null
 	@$(PYTEST) tests/unit
 
 component: tools ## test the operator against an API server in the test's process, with faults

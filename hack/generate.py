@@ -1,4 +1,4 @@
-"""Generates the CRD and the reference pages from the code.
+"""Generates the CRD, the reference pages and the chart's templates from the code and deploy/.
 
 ``python hack/generate.py DIR`` writes them below DIR. A unit test compares them with the committed
 files.
@@ -7,6 +7,7 @@ files.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -19,18 +20,23 @@ from conversion_operator.controller.settings import render_settings
 from converter_gateway import settings as gateway
 from converter_gateway.app import render_openapi
 from converter_gateway.rules import render_rules
+from hack.chart import CHART, chart_files, settings
+from hack.chart_schema import render_schema
 
 
+@cache
 def generated_files() -> dict[str, str]:
     """Path in the repository → content."""
-    return {
+    files = {
         f"crds/{names.PLURAL}.{names.GROUP}.yaml": render_crd(),
         "docs/reasons.md": render_reasons(),
         "docs/settings.md": render_settings() + gateway.render_settings(),
         "deploy/gateway/content-rules.yaml": render_rules(),
         "docs/openapi.json": render_openapi(),
         "docs/metrics.md": render_metrics(Metrics(CollectorRegistry())),
+        f"{CHART}/values.schema.json": render_schema(settings()),
     }
+    return files | chart_files(render_crd(), files)
 
 
 def main(root: Path) -> None:

@@ -150,7 +150,7 @@ class Stats(_Model):
         {
             "max_parallel_jobs": 3,
             "docker_sock_path": None,
-            "converter_image": "my-converter:latest",
+            "converter_image": "registry.example.com/my-converter:0.1.0",
             "supported_conversions": ["video_to_mp4", "audio_to_mp3"],
             "active_jobs_count": 2,
             "queued_jobs_count": 1,

@@ -149,7 +149,7 @@ class GatewaySettings(BaseSettings):
         3, ge=0, description="The operator's setting. `stats` reports it."
     )
     converter_image: str = Field(
-        "my-converter:latest", description="The operator's setting. `stats` reports it."
+        "my-converter:0.0.0", description="The operator's setting. `stats` reports it."
     )
     watch_namespaces: str | None = Field(
         None,

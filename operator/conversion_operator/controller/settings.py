@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     """Number of slots: how many conversions run at the same time, in all namespaces together.
     Allowed: 0 or more.
     """
-    converter_image: str = Field("my-converter:latest", min_length=1, max_length=IMAGE_MAX_LENGTH)
+    converter_image: str = Field("my-converter:0.0.0", min_length=1, max_length=IMAGE_MAX_LENGTH)
     """Image of the converter. After a change, attempts whose container has not started are repeated
     with the new image.
     """

@@ -34,7 +34,7 @@ class Policy:
 
     enabled: bool = True
     max_parallel: int = 3
-    image: str = "my-converter:latest"
+    image: str = "my-converter:0.0.0"
     claim_name: str = "my-network-shared"
     start_timeout: int = 300
     queue_timeout: int = 86400
