@@ -15,7 +15,7 @@ from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.cluster.reflector import Reflector
-from conversion_operator.cluster.settings import LiveSettings
+from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.handlers import Login, log_in, watch_conversions
@@ -168,9 +168,9 @@ class Operator:
             self._metrics.unlisted.set(len(unlisted))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
-    def reload(self) -> None:
-        """Read the settings again. If they have changed, enqueue all conversions."""
-        if self.settings.reload():
+    def take_settings(self, config: Mapping[str, str] | None = None) -> None:
+        """Take the texts of a ConfigMap. If a value has changed, enqueue all conversions."""
+        if self.settings.take(config):
             logger.info("Settings changed", extra=self.settings.current.model_dump())
             for conversion in self.store.conversions():
                 self._enqueue(conversion.key.uid)
@@ -178,7 +178,7 @@ class Operator:
     async def _reload(self) -> None:
         while True:
             await asyncio.sleep(_RELOAD_SECONDS)
-            self.reload()
+            self.take_settings(read_folder())
 
 
 def _stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:
