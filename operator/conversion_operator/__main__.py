@@ -36,6 +36,7 @@ def main() -> None:
         print(version())  # noqa: T201
         return
     settings = LiveSettings(Settings)
+    # A Deployment of a former release mounts the ConfigMap, and its Role may not allow to watch it.
     settings.take(read_folder())
     logs.configure(settings.current.log_level)
     asyncio.run(run(settings))

@@ -12,6 +12,7 @@ from typing import Any
 import kopf
 from prometheus_client import generate_latest
 
+from conversion_operator.api import names
 from conversion_operator.app import Operator
 from conversion_operator.callbacks.loop import CallbackConfig
 from conversion_operator.cluster.client import Cluster
@@ -66,6 +67,13 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         (folder / name.upper()).write_text(str(value))
 
 
+def config_map(name: str = names.CONFIG_MAP, **settings: str) -> dict[str, Any]:
+    """A ConfigMap with settings in the operator's namespace."""
+    data = {key.upper(): text for key, text in settings.items()}
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
 @asynccontextmanager
 async def running(
     api: FakeApi,
@@ -73,9 +81,15 @@ async def running(
     identity: str = "op-a",
     url: str | None = None,
     callbacks: CallbackConfig | None = None,
+    has_config_map: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """An operator that is up until the block ends, then stopped as by SIGTERM."""
+    """An operator that is up until the block ends, then stopped as by SIGTERM.
+
+    Its settings are in its environment. The ConfigMap is empty if the test has created none.
+    """
+    if has_config_map and api.find("configmaps", names.CONFIG_MAP) is None:
+        api.create(config_map())
     write_settings(config, {"pod_namespace": NAMESPACE} | settings)
     server = url or api.url
     cluster = Cluster(configuration(server), user_agent=identity)

@@ -128,7 +128,10 @@ class Settings(SettingsModel):
     needs its own claim with this name.
     """
     watch_namespaces: Annotated[str, AfterValidator(_namespaces)] = "my-network"
-    """Namespaces that the operator watches, separated by commas."""
+    """Namespaces that the operator watches, separated by commas. Each needs the objects of
+    `deploy/namespace`. If you remove one, nothing more starts there, and the operator leaves it
+    when the conversions that run there have ended.
+    """
     converter_timeout_seconds: Seconds = 21600
     """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 or
     more.
@@ -298,15 +301,18 @@ _PAGE: Final = """\
 # Settings
 
 The operator reads its settings from the ConfigMap `my-network-converter-operator` in its namespace.
-An environment variable of the same name overrides the ConfigMap.
+An environment variable of the same name overrides the ConfigMap. `PROBE_PORT`, `POD_NAMESPACE` and
+`POD_NAME` are read from the environment only.
 
-A change of the ConfigMap takes effect within about 90 seconds, when the kubelet has updated the
-mounted files. Running conversions are not interrupted. `WATCH_NAMESPACES`, `PROBE_PORT`,
-`LOG_LEVEL`, `POD_NAMESPACE` and `POD_NAME` take effect when the operator restarts.
+A change of the ConfigMap takes effect within about two seconds, without a restart. Running
+conversions are not interrupted. The operator watches the ConfigMap by its name, so a kustomize
+generator must not add a suffix to the name: set `disableNameSuffixHash: true`.
 
 Each setting is judged alone. If a setting is invalid, the value in force stays: the last valid one,
 or the default at a start. An unknown setting has no effect. The operator never ends because of a
-setting.
+setting. A Warning Event on the ConfigMap, the metric `converter_settings_invalid`, the body of
+/readyz and the log say what is wrong. If the operator starts without a ConfigMap that it can read,
+the settings of its environment and the defaults are in force.
 
 Times are in seconds. CPU and memory are Kubernetes quantities.
 
