@@ -114,10 +114,10 @@ def test_a_namespace_that_is_added_in_a_term_keeps_no_other_waiting(case: Case) 
     case.answer("ours", 101)
     case.answer("theirs", 101)
     case.sync.serve("new")
-    assert not case.sync.awaited()
+    assert not case.sync.must_wait()
     assert not case.sync.synced("new")
     case.sync.begin_term()
-    assert case.sync.awaited()
+    assert case.sync.must_wait()
 
 
 def test_a_namespace_that_comes_back_is_looked_at_again(case: Case) -> None:
