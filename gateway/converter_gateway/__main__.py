@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from typing import Final
-
-from pydantic import ValidationError
 
 from conversion_operator.api.version import version
 from conversion_operator.cluster import logs
 from conversion_operator.cluster.conversions import ConversionClient
-from conversion_operator.cluster.settings import LiveSettings
+from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.cluster.transport import load_configuration
 from converter_gateway.app import create_app
 from converter_gateway.server import GatewayServer, open_listener
-from converter_gateway.settings import GatewaySettings
+from converter_gateway.settings import GatewaySettings, own_problems
 
 _RELOAD_SECONDS: Final = 30
+
+logger = logging.getLogger(__name__)
 
 
 async def _reload_settings(live: LiveSettings[GatewaySettings]) -> None:
     while True:
         await asyncio.sleep(_RELOAD_SECONDS)
-        live.reload()
+        try:
+            live.take(read_folder())
+        except OSError as error:
+            logger.warning("Cannot read the settings; keeping those in force: %s", error)
 
 
 async def _serve(live: LiveSettings[GatewaySettings]) -> None:
@@ -41,18 +45,20 @@ async def _serve(live: LiveSettings[GatewaySettings]) -> None:
 
 
 def main() -> None:
-    """Read the settings and serve. Exits with a message if a setting is invalid.
+    """Read the settings and serve. With --version, prints the version instead.
 
-    With --version, prints the version instead.
+    Exits with a message if a setting of the HTTP API is invalid: the replicas that run go on, and a
+    default would be dangerous, for example another namespace. An invalid setting of the operator is
+    only logged.
     """
     if sys.argv[1:] == ["--version"]:
         print(version())  # noqa: T201
         return
-    try:
-        settings = LiveSettings(GatewaySettings)
-    except ValidationError as error:
-        sys.exit(f"Cannot start because of an invalid setting: {error}")
     logs.configure("INFO")
+    settings = LiveSettings(GatewaySettings)
+    settings.take(read_folder())
+    if invalid := own_problems(settings.problems):
+        sys.exit(f"Cannot start because of an invalid setting: {invalid}")
     asyncio.run(_serve(settings))
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from conversion_operator.api.callback_hosts import HostLists, parse_hosts, parse_namespace_hosts
 from conversion_operator.api.names import NAMESPACE_PATTERN
-from conversion_operator.cluster.settings import render_table
+from conversion_operator.cluster.judgement import SettingProblem, SettingsModel, render_table
 from converter_gateway.paths import PathMapping, parse_mappings
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(SettingsModel):
     """One field per setting. The variable or file has the name of the field in capitals."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     gateway_auth: Literal["token", "network"] = Field(
         "token",
@@ -199,16 +197,31 @@ class GatewaySettings(BaseSettings):
         return HostLists(parse_hosts(common or ""), parse_namespace_hosts(by_namespace))
 
 
+def own_problems(problems: Iterable[SettingProblem]) -> str:
+    """What is wrong with the API's own settings, as a text. "" if nothing is.
+
+    An unknown setting has no effect, so it is not a problem here.
+    """
+    return ". ".join(
+        problem.text
+        for problem in problems
+        if problem.name.startswith("GATEWAY_")
+        and problem.name.lower() in GatewaySettings.model_fields
+    )
+
+
 _SECTION: Final = """
 ## The HTTP API
 
 The API reads its settings from the ConfigMap `my-network-converter-gateway`. An environment
 variable of the same name overrides the ConfigMap. The API reads settings only when it starts:
-restart the Deployment `my-network-converter-gateway` after a change.
+restart the Deployment `my-network-converter-gateway` after a change. If one of them is invalid, the
+new pod ends with an error, and the pods that run go on serving.
 
 There are two exceptions. `WATCH_NAMESPACES` and the settings that begin with `CONVERTER_` come from
 the operator's ConfigMap, and the content rules come from the ConfigMap
-`my-network-converter-content-rules`. The API applies changes of these within about two minutes.
+`my-network-converter-content-rules`. The API applies changes of these within about two minutes. It
+keeps the value in force if one of them is invalid.
 
 This table comes from `gateway/converter_gateway/settings.py`.
 

@@ -6,13 +6,11 @@ import asyncio
 import socket
 import sys
 
-from pydantic import ValidationError
-
 from conversion_operator.api.version import version
 from conversion_operator.app import Operator
 from conversion_operator.cluster import logs
 from conversion_operator.cluster.client import Cluster
-from conversion_operator.cluster.settings import LiveSettings
+from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.cluster.transport import load_configuration
 from conversion_operator.controller import probes
 from conversion_operator.controller.settings import Settings
@@ -33,17 +31,13 @@ async def run(settings: LiveSettings[Settings]) -> None:
 
 
 def main() -> None:
-    """Read the settings and run the operator. Exits with a message if a setting is invalid.
-
-    With --version, prints the version instead.
-    """
+    """Read the environment and run the operator. With --version, prints the version instead."""
     if sys.argv[1:] == ["--version"]:
         print(version())  # noqa: T201
         return
-    try:
-        settings = LiveSettings(Settings)
-    except ValidationError as error:
-        sys.exit(f"Cannot start because of an invalid setting: {error}")
+    settings = LiveSettings(Settings)
+    # A Deployment of a former release mounts the ConfigMap, and its Role may not allow to watch it.
+    settings.take(read_folder())
     logs.configure(settings.current.log_level)
     asyncio.run(run(settings))
 

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
 from conversion_operator.callbacks.loop import CallbackConfig, CallbackLoop
 from conversion_operator.callbacks.sender import CallbackSender
+from conversion_operator.cluster import logs
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.cluster.reflector import Reflector
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
-from conversion_operator.controller.handlers import Login, log_in, watch_conversions
+from conversion_operator.controller.handlers import (
+    Login,
+    log_in,
+    stop_on_signals,
+    watch_conversions,
+)
 from conversion_operator.controller.health import Health
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.metrics import Metrics
+from conversion_operator.controller.namespaces import Namespaces, Parts
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
+from conversion_operator.controller.settings_watch import SettingsReport, SettingsWatch
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
+from conversion_operator.core.leaving import is_under_way
 
 _WORKERS: Final = 8
 _HEARTBEAT_SECONDS: Final = 1.0
-_RELOAD_SECONDS: Final = 2.0
+_KOPF: Final = "kopf"
 _FINISH_SECONDS: Final = 9.0
 """How long to wait at the end for writes, Events included. A write takes up to 8 s."""
 
@@ -59,9 +69,8 @@ class Operator:
         self._metrics = Metrics(self.registry)
         self._queue = WorkQueue(time.monotonic)
         self.store = Store(self._enqueue)
-        # WATCH_NAMESPACES takes effect when the operator restarts.
+        self._stop = asyncio.Event()
         self._sync = NamespaceSync(
-            settings.current.namespaces,
             on_request=self.health.report_list,
             on_synced=self._on_synced,
             relist=self._relist,
@@ -85,56 +94,122 @@ class Operator:
             self._sync,
             self._schema,
         )
-        self._admitter = Admitter(context, self._leadership, self._queue.add)
+        self._namespaces = Namespaces(
+            self._sync, self._watch_parts, self._stop_if_failed, self._under_way, self._forget
+        )
+        self._admitter = Admitter(
+            context, self._leadership, self._queue.add, self._namespaces.leave
+        )
         self._cluster = cluster
+        self._settings_watch = SettingsWatch(
+            cluster, settings.current.pod_namespace, self.take_settings
+        )
         recorder = EventRecorder(cluster, self._metrics, identity, self._leadership.permit)
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
         self._worker = Worker(context, self._queue, self._admitter, recorder)
-        self._reflectors = [
-            self._reflector(cluster, resource, namespace)
-            for namespace in self._sync.namespaces
-            for resource in Resource
-        ]
+        self._settings_report = SettingsReport(self._metrics, recorder.post)
+        self._reflectors: dict[str, list[Reflector]] = {}
+        self._started = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set or a termination signal arrives.
 
         Jobs in the cluster keep running. The next operator continues with them.
         """
-        parts = {
-            "admission": self._admitter.run(),
-            "callbacks": self._callback_loop.run(),
-            "heartbeat": self._report_health(),
-            "settings": self._reload(),
-            "schema": self._schema.run(),
-            **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
-            **{f"reflector of {r.name}": r.run() for r in self._reflectors},
-        }
-        # Cancel this task last: it then releases the Lease, and no other part may write after that.
-        lead = asyncio.create_task(self._leadership.run(), name="leadership")
-        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
-        for task in (lead, *tasks):
-            task.add_done_callback(lambda done: _stop_if_failed(done, stop))
+        self._stop = stop
+        stop_on_signals(stop)
+        tasks = self._create_tasks(
+            {"heartbeat": self._report_health(), "settings": self._settings_watch.run()}
+        )
+        lead: asyncio.Task[None] | None = None
         try:
-            await watch_conversions(
-                self.store, self._sync.namespaces, self._identity, stop, self._login
-            )
+            if await self._settings_known():
+                # Cancel this task last: it then releases the Lease, and no other part may write
+                # after that.
+                lead = self._create_tasks({"leadership": self._leadership.run()})[0]
+                self._namespaces.serve(self.settings.current.namespaces)
+                self._started = True
+                parts = {
+                    "admission": self._admitter.run(),
+                    "callbacks": self._callback_loop.run(),
+                    "namespaces": self._release_namespaces(),
+                    "schema": self._schema.run(),
+                    **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
+                }
+                tasks += self._create_tasks(parts)
+            await stop.wait()
+            # kopf ends by itself. If it were cancelled, too, it would not close its sessions.
+            await self._namespaces.wait_for(_KOPF)
         finally:
-            self.health.ready = False
+            self.health.ready = self._started = False
+            tasks += self._namespaces.tasks
             await _cancel(tasks)
             # The next leader starts as soon as the Lease is released.
             await self._cluster.finish_writes(_FINISH_SECONDS)
-            await _cancel([lead])
-        for task in (lead, *tasks):
+            if lead is not None:
+                tasks.append(lead)
+                await _cancel([lead])
+        for task in tasks:
             if not task.cancelled() and (error := task.exception()):
                 raise error
 
-    def _reflector(self, cluster: Cluster, resource: Resource, namespace: str) -> Reflector:
+    def _create_tasks(
+        self, parts: Mapping[str, Coroutine[Any, Any, None]]
+    ) -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+        for task in tasks:
+            task.add_done_callback(self._stop_if_failed)
+        return tasks
+
+    async def _settings_known(self) -> bool:
+        """Wait for the first answer about the settings. False if the operator stops meanwhile."""
+        waits = [
+            asyncio.create_task(wait)
+            for wait in (self._settings_watch.first_answer(), self._stop.wait())
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return not self._stop.is_set()
+
+    def _watch_parts(self, namespace: str) -> Parts:
+        """What watches a namespace: kopf, and one reflector for each resource."""
+        self._reflectors[namespace] = [self._reflector(each, namespace) for each in Resource]
+        kopf = watch_conversions(self.store, namespace, self._identity, self._stop, self._login)
+        return {f"{_KOPF} in {namespace}": kopf} | {
+            f"reflector of {reflector.name}": reflector.run()
+            for reflector in self._reflectors[namespace]
+        }
+
+    def _reflector(self, resource: Resource, namespace: str) -> Reflector:
         self._sync.requested(resource, namespace)  # so that /healthz fails if it never starts
         # kopf watches ConversionJobs. Our lists repair events that kopf misses.
         watching = resource is not Resource.CONVERSIONS
-        return Reflector(cluster, resource, namespace, self.store, self._sync, watching=watching)
+        return Reflector(
+            self._cluster, resource, namespace, self.store, self._sync, watching=watching
+        )
+
+    def _under_way(self, namespace: str) -> bool:
+        """Whether something of ours is under way in a namespace."""
+        return self._admitter.is_starting_in(namespace) or any(
+            is_under_way(self.store.conversion(uid), self.store.children(uid))
+            for uid in self.store.uids(namespace)
+        )
+
+    def _forget(self, namespace: str) -> None:
+        for reflector in self._reflectors.pop(namespace, ()):
+            self.health.forget_list(reflector.name)
+        for uid in self.store.forget_namespace(namespace):
+            self._queue.add(uid)  # the worker forgets it, too
+        self._admitter.wake()
+
+    async def _release_namespaces(self) -> None:
+        while True:
+            await self._namespaces.release()
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def _enqueue(self, uid: str) -> None:
         self._queue.add(uid)
@@ -150,7 +225,7 @@ class Operator:
         return self._admitter.slots_to_record()
 
     def _relist(self) -> None:
-        for reflector in self._reflectors:
+        for reflector in itertools.chain.from_iterable(self._reflectors.values()):
             if reflector.resource is not Resource.CONVERSIONS:
                 reflector.relist()
 
@@ -161,31 +236,41 @@ class Operator:
     async def _report_health(self) -> None:
         while True:
             self.health.heartbeat()
-            problems = (self._schema.problem, self._sync.problem())
+            settings = self.settings.problems
+            leads = self._leadership.leads()
+            self._settings_report.tell(settings, self._settings_watch, leads=leads)
+            problems = (
+                self._schema.problem,
+                self._sync.problem(),
+                self._settings_watch.problem,
+                self._settings_report.summary(settings),
+            )
             self.health.unlisted = ". ".join(filter(None, problems))
-            self.health.ready = self._sync.ready() and not self._schema.problem
+            ready = self._started and self._sync.ready()
+            self.health.ready = ready and not self._schema.problem
             unlisted = [name for name in self._sync.namespaces if not self._sync.synced(name)]
             self._metrics.unlisted.set(len(unlisted))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
-    def reload(self) -> None:
-        """Read the settings again. If they have changed, enqueue all conversions."""
-        if self.settings.reload():
-            logger.info("Settings changed", extra=self.settings.current.model_dump())
-            for conversion in self.store.conversions():
-                self._enqueue(conversion.key.uid)
+    def take_settings(self, config: Mapping[str, str] | None = None) -> None:
+        """Take the texts of a ConfigMap. If a value has changed, enqueue all conversions."""
+        before = self.settings.current
+        if not self.settings.take(config):
+            return
+        settings = self.settings.current
+        logger.info("Settings changed", extra=settings.model_dump())
+        if settings.log_level != before.log_level:
+            logs.set_level(settings.log_level)
+        if self._started:
+            self._namespaces.serve(settings.namespaces)
+        for conversion in self.store.conversions():
+            self._enqueue(conversion.key.uid)
 
-    async def _reload(self) -> None:
-        while True:
-            await asyncio.sleep(_RELOAD_SECONDS)
-            self.reload()
-
-
-def _stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """Stop the operator if one of its parts failed. The kubelet then restarts all parts."""
-    if not task.cancelled():
-        logger.error("A part of the operator failed; stopping", extra={"part": task.get_name()})
-        stop.set()
+    def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
+        """Stop the operator if one of its parts failed. The kubelet then restarts all parts."""
+        if not task.cancelled() and not self._stop.is_set():
+            logger.error("A part of the operator failed; stopping", extra={"part": task.get_name()})
+            self._stop.set()
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import kopf
 from prometheus_client import generate_latest
 
+from conversion_operator.api import names
 from conversion_operator.app import Operator
 from conversion_operator.callbacks.loop import CallbackConfig
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import Resource
-from conversion_operator.cluster.settings import LiveSettings
+from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.controller.settings import Settings
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.tools import configuration
@@ -31,11 +32,13 @@ class Running:
     task: asyncio.Task[None]
     stop: asyncio.Event
     config: Path
+    environment: dict[str, str]
 
     def configure(self, **settings: Any) -> None:
-        """Change the mounted ConfigMap; it is read again at once."""
+        """Change settings; they are judged again at once."""
         write_settings(self.config, settings)
-        self.operator.reload()
+        self.environment |= read_folder(self.config)
+        self.operator.take_settings()
 
     async def reconcile_all(self) -> None:
         """Have it look at everything now: after the server's clock was set, timers lag behind."""
@@ -58,10 +61,17 @@ class Running:
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """One file a setting, as a mounted ConfigMap has them."""
+    """Keep settings for the environment of the operators that use the same folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in settings.items():
         (folder / name.upper()).write_text(str(value))
+
+
+def config_map(name: str = names.CONFIG_MAP, **settings: str) -> dict[str, Any]:
+    """A ConfigMap with settings in the operator's namespace."""
+    data = {key.upper(): text for key, text in settings.items()}
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 @asynccontextmanager
@@ -71,13 +81,20 @@ async def running(
     identity: str = "op-a",
     url: str | None = None,
     callbacks: CallbackConfig | None = None,
+    has_config_map: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """An operator that is up until the block ends, then stopped as by SIGTERM."""
+    """An operator that is up until the block ends, then stopped as by SIGTERM.
+
+    Its settings are in its environment. The ConfigMap is empty if the test has created none.
+    """
+    if has_config_map and api.find("configmaps", names.CONFIG_MAP) is None:
+        api.create(config_map())
     write_settings(config, {"pod_namespace": NAMESPACE} | settings)
     server = url or api.url
     cluster = Cluster(configuration(server), user_agent=identity)
-    live = LiveSettings(Settings, config)
+    environment = read_folder(config)
+    live = LiveSettings(Settings, environment)
 
     def login(**_: Any) -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(server=server)
@@ -86,7 +103,7 @@ async def running(
     stop = asyncio.Event()
     task = asyncio.create_task(operator.run(stop), name=identity)
     try:
-        yield Running(operator, cluster, task, stop, config)
+        yield Running(operator, cluster, task, stop, config, environment)
     finally:
         stop.set()
         await asyncio.gather(task, return_exceptions=True)

@@ -13,7 +13,7 @@ import httpx2 as httpx
 import pytest
 
 from conversion_operator.cluster.conversions import ConversionClient
-from conversion_operator.cluster.settings import LiveSettings
+from conversion_operator.cluster.settings import LiveSettings, read_folder
 from converter_gateway.app import create_app
 from converter_gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient, ConverterError
@@ -370,15 +370,14 @@ async def test_idempotency_keys(api: FakeApi, key: str, code: int) -> None:
 
 async def test_stats_follow_the_operators_settings(api: FakeApi, tmp_path: Path) -> None:
     cluster = ConversionClient(configuration(api.url), "gateway")
-    (tmp_path / "CONVERTER_MAX_PARALLEL").write_text("3")
-    live = LiveSettings(GatewaySettings, tmp_path)
+    live = LiveSettings(GatewaySettings, {})
     settings = GatewaySettings(gateway_auth="network")
     transport = httpx.ASGITransport(create_app(cluster, settings, live=lambda: live.current))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             for value, told in (("3", 3), ("7", 7), ("many", 7), ("0", 0)):
                 (tmp_path / "CONVERTER_MAX_PARALLEL").write_text(value)
-                live.reload()
+                live.take(read_folder(tmp_path))
                 stats = (await client.get(f"{BASE}/stats")).json()
                 assert stats["max_parallel_jobs"] == told
     finally:

@@ -11,6 +11,10 @@ SINGULAR: Final = "conversionjob"
 SHORT_NAME: Final = "convjob"
 CATEGORY: Final = "mynetwork"
 
+CONFIG_MAP_KIND: Final = "ConfigMap"
+CONFIG_MAP: Final = "my-network-converter-operator"
+"""The ConfigMap with the operator's settings, in the operator's namespace."""
+
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "my-network-converter"
 NAME_LABEL: Final = "app.kubernetes.io/name"

@@ -24,6 +24,7 @@ from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Una
 from conversion_operator.cluster.mark_key import format_key
 from conversion_operator.cluster.objects import (
     Body,
+    ConfigMap,
     Event,
     FindKnown,
     Lease,
@@ -232,6 +233,26 @@ class Cluster(Client):
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"the log of {pod} is incomplete: {error!r}") from error
 
+    async def find_config_map(self, namespace: str, name: str) -> tuple[ConfigMap | None, str]:
+        """LIST the ConfigMap with this name. None if there is none. With the version of the list.
+
+        A right for one name allows this, and a later watch.
+        """
+        query = [("fieldSelector", f"metadata.name={name}")]
+        body = await self._transport.request("GET", _config_maps(namespace), query)
+        found = [parsing.parse_config_map(item) for item in body["items"]]
+        return (found[0] if found else None), body["metadata"]["resourceVersion"]
+
+    async def watch_config_map(
+        self, namespace: str, name: str, version: str
+    ) -> AsyncIterator[ConfigMap | None]:
+        """Watch the ConfigMap with this name: its states after ``version``. None: deleted."""
+        query = [("fieldSelector", f"metadata.name={name}"), ("resourceVersion", version)]
+        async for event in self._transport.watch(_config_maps(namespace), query):
+            if event.object is not None:
+                deleted = event.type == "DELETED"
+                yield None if deleted else parsing.parse_config_map(event.object)
+
     async def create_event(self, event: Event, reporter: str, permit: WritePermit) -> None:
         """POST an Event. ``reporter`` is the identity of this operator."""
         path = f"/api/v1/namespaces/{event.about.namespace}/events"
@@ -303,6 +324,10 @@ def _path(resource: Resource, namespace: str, name: str = "") -> str:
     return f"{base}/{name}" if name else base
 
 
+def _config_maps(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps"
+
+
 def _lease_path(namespace: str, name: str = "") -> str:
     base = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
     return f"{base}/{name}" if name else base
@@ -335,7 +360,7 @@ def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
 
 def _event_body(event: Event, reporter: str, now: datetime) -> Body:
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    named = {"name": event.name} if event.name else {"generateName": "conversionjob-"}
+    named = {"name": event.name} if event.name else {"generateName": f"{event.kind.lower()}-"}
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -344,8 +369,8 @@ def _event_body(event: Event, reporter: str, now: datetime) -> Body:
         "reason": event.reason,
         "message": event.message,
         "involvedObject": {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
+            "apiVersion": names.API_VERSION if event.kind == names.KIND else "v1",
+            "kind": event.kind,
             "namespace": event.about.namespace,
             "name": event.about.name,
             "uid": event.about.uid,

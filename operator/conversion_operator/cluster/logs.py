@@ -18,10 +18,16 @@ def configure(level: str) -> None:
             rename_fields={"levelname": "level", "name": "logger"},
         )
     )
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log messages of this level and above from now on."""
+    logging.getLogger().setLevel(level)
     # kopf logs every event that it passes on.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     # The reflectors log what the API server refuses, and controller/handlers.py why kopf failed.
     # kopf logs each of its requests that fails, and a stack trace for each of its tasks.
-    if level != "DEBUG":
-        logging.getLogger("kopf").setLevel(logging.CRITICAL)
+    kopf = logging.NOTSET if level == "DEBUG" else logging.CRITICAL
+    logging.getLogger("kopf").setLevel(kopf)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from conversion_operator.api import names
 from conversion_operator.cluster.admissions import Admission
 from conversion_operator.core.identity import MarkKey
 from conversion_operator.core.model import Conversion, Job, Key, Pod
@@ -67,8 +68,16 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigMap:
+    """A ConfigMap with settings: one text for each."""
+
+    key: Key
+    data: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """A core/v1 Event about a ConversionJob. ``type`` is Normal or Warning.
+    """A core/v1 Event about a ConversionJob or a ConfigMap. ``type`` is Normal or Warning.
 
     Of several Events with the same ``name``, only the first is posted. "": the API server chooses a
     name.
@@ -79,6 +88,7 @@ class Event:
     reason: str
     message: str
     name: str = ""
+    kind: str = names.KIND
 
 
 FindKnown = Callable[[Resource, str], Object | None]

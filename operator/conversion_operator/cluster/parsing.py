@@ -25,6 +25,7 @@ from conversion_operator.cluster.admissions import (
 from conversion_operator.cluster.mark_key import parse_key
 from conversion_operator.cluster.objects import (
     Body,
+    ConfigMap,
     Lease,
     Object,
     ObjectList,
@@ -253,6 +254,13 @@ def parse_lease(body: Body) -> Lease:
         key=parse_key(annotations),
         slots=parse_slots(annotations.get(SLOTS_ANNOTATION)),
     )
+
+
+def parse_config_map(body: Body) -> ConfigMap:
+    """Parse a ConfigMap with settings."""
+    meta = body["metadata"]
+    key = Key(meta["namespace"], meta["name"], meta["uid"])
+    return ConfigMap(key, {str(name): str(text) for name, text in (body.get("data") or {}).items()})
 
 
 def latest_warning(page: Body) -> str:

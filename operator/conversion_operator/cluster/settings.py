@@ -1,54 +1,67 @@
-"""Reads settings from environment variables, a mounted ConfigMap, or the defaults.
-
-Environment variables override the ConfigMap. A mounted ConfigMap is a folder with one file per key.
-The kubelet updates the files when the ConfigMap changes.
-"""
+"""Keeps the settings of a program that runs. A mistake in a setting never ends the program."""
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic
 
-from pydantic_settings import BaseSettings
+from conversion_operator.cluster.judgement import NO_TEXTS, S, SettingProblem, judge
 
 CONFIG_DIR: Final = Path("/etc/my-network-converter")
-
-S = TypeVar("S", bound=BaseSettings)
 
 logger = logging.getLogger(__name__)
 
 
-def read_settings(model: type[S], folder: Path = CONFIG_DIR) -> S:
-    """Read the settings. Raises ValidationError. Its message names the setting."""
-    # _secrets_dir is pydantic-settings' name for a folder with one file per value.
-    return model(_secrets_dir=folder if folder.is_dir() else None)
-
-
 class LiveSettings(Generic[S]):
-    """Keeps the last valid settings: a mistake in the ConfigMap must not stop the program."""
+    """The settings in force, and what is wrong with those that are not.
 
-    def __init__(self, model: type[S], folder: Path = CONFIG_DIR) -> None:
-        """Read the settings. Raises ValidationError."""
-        self._model, self._folder = model, folder
-        self.current = read_settings(model, folder)
+    The first values come from ``environment`` alone.
+    """
 
-    def reload(self) -> bool:
-        """Read the settings again. Returns True if one has changed."""
-        try:
-            fresh = read_settings(self._model, self._folder)
-        except (OSError, ValueError) as error:  # ValidationError is a ValueError
-            logger.error("Invalid settings; keeping the previous ones: %s", error)
-            return False
-        changed, self.current = fresh != self.current, fresh
-        return changed
+    def __init__(self, model: type[S], environment: Mapping[str, str] = os.environ) -> None:
+        self._model, self._environment = model, environment
+        self._config = NO_TEXTS
+        self._judgement = judge(model, environment)
+        self._logged: tuple[SettingProblem, ...] = ()
+
+    @property
+    def current(self) -> S:
+        """The settings in force."""
+        return self._judgement.settings
+
+    @property
+    def problems(self) -> tuple[SettingProblem, ...]:
+        """What is wrong with the settings that are not in force."""
+        return self._judgement.problems
+
+    def take(self, config: Mapping[str, str] | None = None) -> bool:
+        """Take the texts of a ConfigMap. Returns True if a value has changed.
+
+        Logs each new problem once. None: judge the last texts again.
+        """
+        self._config = self._config if config is None else config
+        before = self._judgement
+        self._judgement = judge(self._model, self._environment, self._config, before.texts)
+        self._log()
+        return self.current != before.settings
+
+    def _log(self) -> None:
+        for problem in self.problems:
+            if problem not in self._logged:
+                logger.error("Invalid setting: %s", problem.text)
+        for name in {p.name for p in self._logged} - {p.name for p in self.problems}:
+            logger.info("The setting %s is not invalid any more", name)
+        self._logged = self.problems
 
 
-def render_table(model: type[BaseSettings]) -> str:
-    """A Markdown table with one row per setting."""
-    rows = "\n".join(
-        f"| `{name.upper()}` | `{field.default}` | {' '.join((field.description or '').split())} |"
-        for name, field in model.model_fields.items()
-    )
-    rows = rows.replace("`True`", "`true`").replace("``", "empty")
-    return f"| Setting | Default | Meaning |\n|---|---|---|\n{rows}\n"
+def read_folder(folder: Path = CONFIG_DIR) -> dict[str, str]:
+    """The texts of a mounted ConfigMap: one file per setting. Empty if there is no folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return {
+        file.name: file.read_text(encoding="utf-8", errors="replace")
+        for file in files
+        if file.is_file() and not file.name.startswith(".")
+    }

@@ -19,7 +19,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -61,12 +61,18 @@ class Admitter:
 
     A pass runs after each wake-up and at least every 15 seconds. It walks all conversions and all
     children. The admitter calls ``enqueue`` with the uid of each conversion whose queue position,
-    block or Job changed.
+    block or Job changed, and ``on_inherited`` with the namespaces that the former leader has
+    recorded on the Lease.
     """
 
     def __init__(
-        self, context: ControllerContext, leadership: Leadership, enqueue: Callable[[str], None]
+        self,
+        context: ControllerContext,
+        leadership: Leadership,
+        enqueue: Callable[[str], None],
+        on_inherited: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
+        self._on_inherited = on_inherited
         self._leadership = leadership
         # The term in which this operator last took over the admissions of the former leader.
         self._prepared_term = 0
@@ -138,9 +144,21 @@ class Admitter:
         return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_INTERVAL)
 
     def _conversions(self) -> list[Conversion]:
-        """The conversions in namespaces whose lists the API server has answered in this term."""
-        known = {name for name in self._sync.namespaces if self._sync.admissible(name)}
+        """The conversions that may start something.
+
+        The API server has answered the lists of their namespaces in this term, and their namespaces
+        are not leaving.
+        """
+        known = {
+            name
+            for name in self._sync.namespaces
+            if self._sync.admissible(name) and not self._sync.is_leaving(name)
+        }
         return [c for c in self._store.conversions() if c.key.namespace in known]
+
+    def is_starting_in(self, namespace: str) -> bool:
+        """True while the outcome of a create request for a Job in this namespace is not known."""
+        return namespace in self._creator.reserved.values()
 
     def slots_to_record(self) -> Mapping[str, int]:
         """The slots in use by namespace, for the next write of the Lease."""
@@ -246,6 +264,13 @@ class Admitter:
         """
         self._prepared_term = self._leadership.term
         self._slots.begin_term(self._leadership.inherited_slots)
+        self._on_inherited(
+            {
+                *self._leadership.inherited_slots,
+                *(namespace for _, namespace in self._leadership.inherited_admissions.values()),
+            }
+            - {""}
+        )
         self._sync.begin_term()
         for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._creator.reserved:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final
@@ -41,27 +43,25 @@ def log_in(**context: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
 
 
-async def watch_conversions(
-    handler: EventHandler,
-    namespaces: Collection[str],
-    identity: str,
-    stop: asyncio.Event,
-    login: Login = log_in,
-) -> None:
-    """Give ``handler`` every watch event until ``stop`` is set or SIGTERM or SIGINT arrives.
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set ``stop`` when SIGTERM or SIGINT arrives.
 
-    Each namespace has its own kopf. If the operator has no rights in a namespace, or the namespace
-    is being deleted, the others must continue.
+    Each kopf takes the signals when it starts, also from one that still runs. So this is called
+    again after each start.
     """
-    async with asyncio.TaskGroup() as group:
-        for namespace in namespaces:
-            group.create_task(_watch(handler, namespace, identity, stop, login))
+    if threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
 
 
-async def _watch(
-    handler: EventHandler, namespace: str, identity: str, stop: asyncio.Event, login: Login
+async def watch_conversions(
+    handler: EventHandler, namespace: str, identity: str, stop: asyncio.Event, login: Login = log_in
 ) -> None:
-    """Run kopf for one namespace and restart it when it fails.
+    """Give ``handler`` every watch event of one namespace until ``stop`` is set.
+
+    Each namespace has its own kopf, which is restarted when it fails. If the operator has no rights
+    in a namespace, or the namespace is being deleted, the others must continue.
 
     Some responses to its watch stop kopf completely, for example 410 and 403. The next relist
     repairs the events that were missed during the restart.
@@ -71,7 +71,7 @@ async def _watch(
         started = time.monotonic()
         try:
             await _run_kopf(handler, namespace, identity, stop, login)
-            # A signal reaches only the kopf that was started last.
+            # kopf ends without an error only if it is told to.
             stop.set()
         except Exception as error:
             if time.monotonic() - started > _WORKED_SECONDS:
@@ -117,6 +117,7 @@ async def _run_kopf(
             identity=identity,  # type: ignore[arg-type]  # a NewType that kopf does not export
             stop_flag=stop,
         )
+        stop_on_signals(stop)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -146,6 +147,8 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     # Watch neither CRDs nor namespaces: the operator has no rights outside its namespaces.
     settings.scanning.disabled = True
+    # If a kopf is ended while the operator runs on, kopf would kill the process after 10 minutes.
+    settings.process.ultimate_exiting_timeout = None
     # The EventRecorder posts Events. Those of kopf would repeat the log.
     settings.posting.enabled = False
     settings.watching.server_timeout = 45

@@ -32,6 +32,10 @@ class Health:
         """Report that ``name``, for example "pods in my-network", is being listed."""
         self._listed_at[name] = time.monotonic()
 
+    def forget_list(self, name: str) -> None:
+        """Report that ``name`` is no longer listed."""
+        self._listed_at.pop(name, None)
+
     def problem(self) -> str:
         """What is wrong, as a sentence; "" if nothing is."""
         now = time.monotonic()

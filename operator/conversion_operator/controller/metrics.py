@@ -73,6 +73,15 @@ class Metrics:
             "converter_namespaces_unlisted",
             "Watched namespaces with a list that the API server has not answered, or refuses.",
         )
+        self.settings_invalid = self._gauge(
+            "converter_settings_invalid",
+            "Settings that are invalid or unknown. The value in force stays. The Events on the "
+            "ConfigMap and the body of /readyz name them.",
+        )
+        self.settings_unread = self._gauge(
+            "converter_settings_unread",
+            "1 if the operator cannot read its ConfigMap or if there is none, otherwise 0.",
+        )
         self.stuck = Gauge(
             "converter_stuck_conversions",
             "Conversions whose status the operator cannot read (StatusUnreadable), or whose status "
@@ -138,6 +147,10 @@ def render_metrics(metrics: Metrics) -> str:
         "the operator's log |\n"
         "| a namespace cannot be listed, for 5 minutes | `max(converter_namespaces_unlisted) > 0` "
         "| apply `deploy/namespace` there |\n"
+        "| a setting is invalid or unknown | `max(converter_settings_invalid) > 0` | read the "
+        "Events on the ConfigMap `my-network-converter-operator` |\n"
+        "| the settings cannot be read, for 5 minutes | `max(converter_settings_unread) > 0` | "
+        "read the body of /readyz |\n"
         "| a status cannot be read or written | `sum(converter_stuck_conversions) > 0` | read the "
         "Event on the ConversionJob |\n"
         "| callbacks are lost | `increase(converter_callbacks_given_up_total[1h]) > 0` | read the "

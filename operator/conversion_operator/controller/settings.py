@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from conversion_operator.api.callback_hosts import (
     HostLists,
@@ -16,7 +15,7 @@ from conversion_operator.api.callback_hosts import (
 )
 from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.api.spec import URL_PATTERN, normal_path
-from conversion_operator.cluster.settings import render_table
+from conversion_operator.cluster.judgement import SettingsModel, render_table
 from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import IMAGE_MAX_LENGTH, Policy
 
@@ -102,13 +101,15 @@ Quantity = Annotated[str, AfterValidator(_quantity)]
 Seconds = Annotated[int, Field(ge=1)]
 
 
-class Settings(BaseSettings):
+class Settings(SettingsModel):
     """One field per setting. The environment variable and the file have its name in capitals.
 
     docs/settings.md prints the docstrings of the fields.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+    environment_only: ClassVar[frozenset[str]] = frozenset(
+        {"PROBE_PORT", "POD_NAMESPACE", "POD_NAME"}
+    )
 
     converter_enabled: bool = True
     """Whether queued conversions start. If false, running conversions continue. Allowed: true or
@@ -126,8 +127,11 @@ class Settings(BaseSettings):
     """Name of the PersistentVolumeClaim of the shared volume. Each namespace in `WATCH_NAMESPACES`
     needs its own claim with this name.
     """
-    watch_namespaces: Annotated[str, NoDecode, AfterValidator(_namespaces)] = "my-network"
-    """Namespaces that the operator watches, separated by commas."""
+    watch_namespaces: Annotated[str, AfterValidator(_namespaces)] = "my-network"
+    """Namespaces that the operator watches, separated by commas. Each needs the objects of
+    `deploy/namespace`. If you remove one, nothing more starts there, and the operator leaves it
+    when the conversions that run there have ended.
+    """
     converter_timeout_seconds: Seconds = 21600
     """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 or
     more.
@@ -159,11 +163,9 @@ class Settings(BaseSettings):
     """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no callback. See
     [callbacks.md](callbacks.md).
     """
-    converter_callback_hosts: Annotated[str, NoDecode, AfterValidator(_hosts)] = ""
+    converter_callback_hosts: Annotated[str, AfterValidator(_hosts)] = ""
     """Hosts that callbacks may go to: exact names, separated by commas. Empty: no callbacks."""
-    converter_callback_hosts_by_namespace: Annotated[
-        str, NoDecode, AfterValidator(_namespace_hosts)
-    ] = ""
+    converter_callback_hosts_by_namespace: Annotated[str, AfterValidator(_namespace_hosts)] = ""
     """Hosts for single namespaces, instead of `CONVERTER_CALLBACK_HOSTS`: `NAMESPACE=HOST,HOST`,
     separated by spaces or line ends.
     """
@@ -221,7 +223,7 @@ class Settings(BaseSettings):
     `{namespace}` stands for the namespace of the conversion. For example `tenants/{namespace}`.
     The kubelet creates a missing folder. Empty: the whole volume.
     """
-    converter_read_only_folders: Annotated[str, NoDecode, AfterValidator(_folders)] = ""
+    converter_read_only_folders: Annotated[str, AfterValidator(_folders)] = ""
     """Folders that converters can only read, separated by commas, relative to what converters see
     as the root. For example `input`. A conversion with an output in one fails as InvalidSpec. The
     kubelet creates missing folders. Empty: none.
@@ -299,13 +301,18 @@ _PAGE: Final = """\
 # Settings
 
 The operator reads its settings from the ConfigMap `my-network-converter-operator` in its namespace.
-An environment variable of the same name overrides the ConfigMap.
+An environment variable of the same name overrides the ConfigMap. `PROBE_PORT`, `POD_NAMESPACE` and
+`POD_NAME` are read from the environment only.
 
-A change of the ConfigMap takes effect within about 90 seconds, when the kubelet has updated the
-mounted files. Running conversions are not interrupted. `WATCH_NAMESPACES`, `PROBE_PORT`,
-`LOG_LEVEL`, `POD_NAMESPACE` and `POD_NAME` take effect when the operator restarts. If a
-setting is invalid, the operator logs an error and keeps the previous settings. An operator that is
-starting exits with an error instead.
+A change of the ConfigMap takes effect within about two seconds, without a restart. Running
+conversions are not interrupted. The operator watches the ConfigMap by its name, so a kustomize
+generator must not add a suffix to the name: set `disableNameSuffixHash: true`.
+
+Each setting is judged alone. If a setting is invalid, the value in force stays: the last valid one,
+or the default at a start. An unknown setting has no effect. The operator never ends because of a
+setting. A Warning Event on the ConfigMap, the metric `converter_settings_invalid`, the body of
+/readyz and the log say what is wrong. If the operator starts without a ConfigMap that it can read,
+the settings of its environment and the defaults are in force.
 
 Times are in seconds. CPU and memory are Kubernetes quantities.
 

@@ -178,6 +178,27 @@ class Store:
         else:
             self._update_child(item)
 
+    def forget_namespace(self, namespace: str) -> set[str]:
+        """Forget all of a namespace that is no longer watched. Returns the uids of conversions.
+
+        Walks everything known. Nothing counts as deleted: if the namespace is watched again, its
+        objects are new.
+        """
+        uids = self.uids(namespace)
+        for uid in uids:
+            known = self._conversions.get(uid)
+            if known and known.key.namespace == namespace:
+                del self._conversions[uid]
+        for key in [key for key in self._families if key[0] == namespace]:
+            del self._families[key]
+            self._namespaces[key[1]].discard(namespace)
+        for index in (self._jobs, self._pods):
+            for uid in [u for u, f in index.items() if f.evidence.namespace == namespace]:
+                del index[uid]
+        for resource in Resource:
+            self._list_versions.pop((resource, namespace), None)
+        return uids
+
     def use_key(self, key: MarkKey) -> None:
         """Check marks with this key. Walks all families, when this operator becomes the leader."""
         if key == self._key:

@@ -1,4 +1,4 @@
-"""Records which lists of which namespaces the API server has answered.
+"""Records which namespaces are watched, and which of their lists the API server has answered.
 
 A list that was refused or not answered says nothing: the objects may exist. A namespace is synced
 while each of its lists is known. No decision about a namespace is made before that, because a
@@ -22,6 +22,7 @@ _CHILDREN: Final = (Resource.JOBS, Resource.PODS)
 class NamespaceSync:
     """The lists of the watched namespaces. The reflectors report them.
 
+    A namespace that is leaving is watched until nothing of ours runs there. Nothing starts there.
     ``on_request`` gets the name of each list that is requested, for example "pods in my-network".
     ``on_synced`` gets a namespace when it becomes synced, or when its lists first allow admissions
     in this term. ``relist`` makes the reflectors of Jobs and pods list again.
@@ -29,27 +30,68 @@ class NamespaceSync:
 
     def __init__(
         self,
-        namespaces: Iterable[str],
+        namespaces: Iterable[str] = (),
         on_request: Callable[[str], None] = lambda _: None,
         on_synced: Callable[[str], None] = lambda _: None,
         relist: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.namespaces = tuple(namespaces)
+        self._leaving = dict.fromkeys(namespaces, False)
         self._on_request, self._on_synced = on_request, on_synced
         self._relist, self._clock = relist, clock
         # When the last answered list was requested. Absent: never answered, or refused since then.
         self._requested_at: dict[tuple[Resource, str], float] = {}
         self._refused: dict[tuple[Resource, str], str] = {}
+        # Since when a list of the namespace is refused without an answer in between.
+        self._refused_since: dict[str, float] = {}
         self._started_at = clock()
         self._term_began_at = clock()
         # The namespaces whose Jobs and pods were listed in this term.
         self._counted: set[str] = set()
+        # The namespaces that the others wait for. One that is added in a term keeps none waiting:
+        # nothing of ours runs there.
+        self._awaited = set(self._leaving)
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces that are watched, with those that are leaving."""
+        return tuple(self._leaving)
+
+    def serve(self, namespace: str) -> None:
+        """Watch a namespace, or keep one that was leaving."""
+        was_leaving = self._leaving.get(namespace, False)
+        self._leaving[namespace] = False
+        if was_leaving and self.synced(namespace):
+            self._on_synced(namespace)
+
+    def leave(self, namespace: str) -> None:
+        """Start nothing more in a namespace, and watch it until nothing of ours runs there."""
+        self._leaving[namespace] = True
+
+    def forget(self, namespace: str) -> None:
+        """Forget a namespace that is no longer watched."""
+        self._leaving.pop(namespace, None)
+        self._refused_since.pop(namespace, None)
+        self._counted.discard(namespace)
+        self._awaited.discard(namespace)
+        for resource in Resource:
+            self._requested_at.pop((resource, namespace), None)
+            self._refused.pop((resource, namespace), None)
+
+    def is_leaving(self, namespace: str) -> bool:
+        """True if nothing may start in the namespace, because it is no longer in the settings."""
+        return self._leaving.get(namespace, False)
+
+    def refused_for(self, namespace: str) -> float:
+        """For how many seconds lists of the namespace are refused. 0 if none is."""
+        since = self._refused_since.get(namespace)
+        return 0.0 if since is None else self._clock() - since
 
     def begin_term(self) -> None:
         """Require new lists of Jobs and pods: a former leader may have created some meanwhile."""
         self._term_began_at = self._clock()
         self._counted.clear()
+        self._awaited = set(self._leaving)
         self._relist()
 
     def requested(self, resource: Resource, namespace: str) -> None:
@@ -61,6 +103,8 @@ class NamespaceSync:
         before = self.synced(namespace), self.admissible(namespace)
         self._requested_at[resource, namespace] = requested_at
         self._refused.pop((resource, namespace), None)
+        if not any(name == namespace for _, name in self._refused):
+            self._refused_since.pop(namespace, None)
         after = self.synced(namespace), self.admissible(namespace)
         if after[1]:
             self._counted.add(namespace)
@@ -71,6 +115,7 @@ class NamespaceSync:
         """Report that the API server does not allow a list. What was known before may be old."""
         self._requested_at.pop((resource, namespace), None)
         self._refused[resource, namespace] = reason
+        self._refused_since.setdefault(namespace, self._clock())
 
     def synced(self, namespace: str) -> bool:
         """True while each list of the namespace is known. A missing object then does not exist."""
@@ -93,7 +138,7 @@ class NamespaceSync:
         creates Jobs.
         """
         in_grace = self._clock() - self._term_began_at < GRACE_SECONDS
-        return in_grace and not self._counted.issuperset(self.namespaces)
+        return in_grace and not self._counted >= self._awaited
 
     def ready(self) -> bool:
         """True if the operator can work: each namespace is synced or was refused for long."""

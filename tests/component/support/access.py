@@ -8,6 +8,7 @@ token gets 401, and a request without permission gets 403::
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from tests.component.support.audit import Request
 from tests.component.support.errors import Obj, StatusError, bad_request
 
 AUDIENCE: Final = "https://kubernetes.default.svc"
+_BY_NAME: Final = re.compile("metadata.name=([^,]+)")
 _GROUPS: Final = ("system:authenticated",)
 
 
@@ -98,7 +100,10 @@ class Access:
         if request.kind is None:
             return
         resource = "/".join(filter(None, (request.kind.plural, request.subresource)))
-        names = (request.name,) if request.name else ()
+        # Like the API server, take a field selector of one name for this name.
+        named = _BY_NAME.fullmatch(request.query.get("fieldSelector", ""))
+        name = request.name or (named[1] if named else "")
+        names = (name,) if name else ()
         asked = PolicyRule(request.namespace, request.kind.group, resource, request.verb, names)
         if not self.allows(user, asked):
             raise _rejection(user, asked, request.name)

@@ -142,15 +142,9 @@ class OperatorInCluster:
         self._kubectl("-n", NAMESPACE, "patch", "configmap", NAME, "--type=merge", "-p", patch)
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Change the ConfigMap, and wait until the operator uses the new settings.
-
-        The kubelet syncs mounted ConfigMaps about once a minute. A change of the pod's annotations
-        makes it sync at once.
-        """
+        """Change the ConfigMap, and wait until the operator uses the new settings."""
         with self.log() as log:
             self.patch_settings(settings)
-            touch = f"touched-at={time.monotonic()}"
-            self._kubectl("-n", NAMESPACE, "annotate", "pod", "-l", _SELECTOR, "--overwrite", touch)
             wanted = {name.lower(): value.lower() for name, value in settings.items()}
             log.until(
                 lambda record: (

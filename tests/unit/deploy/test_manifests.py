@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from conversion_operator.cluster.settings import CONFIG_DIR
 from conversion_operator.controller import health
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.core.manifest import build_job
@@ -110,20 +109,16 @@ def test_the_config_map_has_every_setting_with_its_default(overlay: str) -> None
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_mounted_settings_can_change_while_the_operator_runs(overlay: str) -> None:
+def test_the_mounted_secret_can_change_while_the_operator_runs(overlay: str) -> None:
+    """The operator watches its settings, so no pod waits for the ConfigMap."""
     pod = operator_pod(overlay)
     (container,) = pod["containers"]
-    settings, secret = container["volumeMounts"]
-    assert settings["mountPath"] == str(CONFIG_DIR)
+    (secret,) = container["volumeMounts"]
     assert secret["mountPath"] == str(CALLBACK_SECRET.parent)
-    for mount in (settings, secret):
-        assert mount["readOnly"]
-        assert "subPath" not in mount
+    assert secret["readOnly"]
+    assert "subPath" not in secret
     source = {"secretName": "my-network-converter-callbacks", "optional": True}
-    assert pod["volumes"] == [
-        {"name": settings["name"], "configMap": {"name": OPERATOR}},
-        {"name": secret["name"], "secret": source},
-    ]
+    assert pod["volumes"] == [{"name": secret["name"], "secret": source}]
     assert [variable["name"] for variable in container["env"]] == ["POD_NAME", "POD_NAMESPACE"]
 
 

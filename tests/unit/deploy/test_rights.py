@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.api.names import CONFIG_MAP
 from conversion_operator.controller import leadership
 from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, find, of_kind, render
 
@@ -40,11 +41,18 @@ def test_the_permissions_of_the_operator_in_a_namespace_of_conversions(overlay: 
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_in_its_own_namespace_the_operator_may_only_use_its_lease(overlay: str) -> None:
+def test_in_its_own_namespace_the_operator_may_use_its_lease_and_read_its_settings(
+    overlay: str,
+) -> None:
     role = find(overlay, "Role", OPERATOR, OPERATOR_NAMESPACE)
-    assert granted(role) == {("coordination.k8s.io", "leases"): {"create", "get", "update"}}
-    named = [rule for rule in role["rules"] if rule["verbs"] != ["create"]]
-    assert [rule["resourceNames"] for rule in named] == [[leadership.NAME]]
+    assert granted(role) == {
+        ("coordination.k8s.io", "leases"): {"create", "get", "update"},
+        ("", "configmaps"): {"list", "watch"},
+        ("", "events"): {"create"},
+    }
+    named = [rule["resourceNames"] for rule in role["rules"] if rule["verbs"] != ["create"]]
+    assert named == [[leadership.NAME], [CONFIG_MAP]]
+    assert find(overlay, "ConfigMap", CONFIG_MAP, OPERATOR_NAMESPACE)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

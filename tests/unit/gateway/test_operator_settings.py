@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from pydantic import ValidationError
 
-from conversion_operator.cluster.settings import read_settings
+from conversion_operator.cluster.judgement import SettingsModel, judge
+from conversion_operator.cluster.settings import read_folder
 from conversion_operator.controller.settings import Settings
-from converter_gateway.settings import GatewaySettings
+from converter_gateway.settings import GatewaySettings, own_problems
+
+S = TypeVar("S", bound=SettingsModel)
+
+
+def read_settings(model: type[S], folder: Path) -> S:
+    return judge(model, {}, read_folder(folder)).settings
+
+
+def invalid(model: type[SettingsModel], folder: Path) -> set[str]:
+    return {problem.name for problem in judge(model, {}, read_folder(folder)).problems}
 
 
 @pytest.mark.parametrize(
@@ -50,11 +61,10 @@ def test_an_invalid_list_of_hosts_is_not_an_unknown_one(
 
 @pytest.mark.parametrize("text", ["", " ", ","])
 def test_no_namespace_is_not_every_namespace(tmp_path: Path, text: str) -> None:
-    """The operator does not start with such a list, and the API starts no conversion."""
+    """The operator does not take such a list, and the API starts no conversion."""
     (tmp_path / "WATCH_NAMESPACES").write_text(text)
     assert read_settings(GatewaySettings, tmp_path).watched_namespaces == frozenset()
-    with pytest.raises(ValidationError):
-        read_settings(Settings, tmp_path)
+    assert invalid(Settings, tmp_path) == {"WATCH_NAMESPACES"}
 
 
 def test_a_list_of_one_namespace_is_a_list(tmp_path: Path) -> None:
@@ -68,7 +78,23 @@ def test_a_list_of_one_namespace_is_a_list(tmp_path: Path) -> None:
 def test_a_namespace_with_a_name_that_cannot_exist(tmp_path: Path, text: str) -> None:
     (tmp_path / "WATCH_NAMESPACES").write_text(f"team-a,{text}")
     (tmp_path / "GATEWAY_NAMESPACE").write_text(text)
-    with pytest.raises(ValidationError, match="watch_namespaces"):
-        read_settings(Settings, tmp_path)
-    with pytest.raises(ValidationError, match="gateway_namespace"):
-        read_settings(GatewaySettings, tmp_path)
+    assert "WATCH_NAMESPACES" in invalid(Settings, tmp_path)
+    assert "GATEWAY_NAMESPACE" in invalid(GatewaySettings, tmp_path)
+
+
+def test_the_api_starts_with_an_invalid_setting_of_the_operator_but_not_of_its_own(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "CONVERTER_MAX_PARALLEL").write_text("four")
+    (tmp_path / "GATEWAY_TYPO").write_text("x")
+    judged = judge(GatewaySettings, {}, read_folder(tmp_path))
+    assert {problem.name for problem in judged.problems} == {
+        "CONVERTER_MAX_PARALLEL",
+        "GATEWAY_TYPO",
+    }
+    assert judged.settings.converter_max_parallel == 3
+    assert own_problems(judged.problems) == ""
+    (tmp_path / "GATEWAY_NAMESPACE").write_text("a b")
+    assert "GATEWAY_NAMESPACE" in own_problems(
+        judge(GatewaySettings, {}, read_folder(tmp_path)).problems
+    )

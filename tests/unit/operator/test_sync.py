@@ -107,3 +107,46 @@ def test_ready_when_all_is_synced_or_the_wait_is_over(case: Case) -> None:
     case.answer("theirs", 1)
     assert case.sync.ready()
     assert case.sync.problem() == ""
+
+
+def test_a_namespace_that_is_added_in_a_term_keeps_no_other_waiting(case: Case) -> None:
+    case.lead()
+    case.answer("ours", 101)
+    case.answer("theirs", 101)
+    case.sync.serve("new")
+    assert not case.sync.must_wait()
+    assert not case.sync.synced("new")
+    case.sync.begin_term()
+    assert case.sync.must_wait()
+
+
+def test_a_namespace_that_comes_back_is_looked_at_again(case: Case) -> None:
+    case.answer("ours", 1)
+    case.sync.leave("ours")
+    assert case.sync.is_leaving("ours")
+    case.sync.serve("ours")
+    assert not case.sync.is_leaving("ours")
+    assert case.synced == ["ours", "ours"]
+
+
+def test_a_forgotten_namespace_leaves_nothing(case: Case) -> None:
+    case.answer("ours", 1)
+    case.sync.refused(Resource.PODS, "theirs", "no right")
+    case.sync.forget("theirs")
+    assert case.sync.namespaces == ("ours",)
+    assert case.sync.all_synced()
+    assert case.sync.problem() == ""
+    case.sync.serve("theirs")
+    assert "pods in theirs (no answer)" in case.sync.problem()
+
+
+def test_how_long_lists_are_refused(case: Case) -> None:
+    case.now = 5
+    case.sync.refused(Resource.PODS, "ours", "no right")
+    case.now = 9
+    case.sync.refused(Resource.JOBS, "ours", "no right")
+    case.answer("ours", 9, Resource.PODS)
+    case.now = 12
+    assert case.sync.refused_for("ours") == 7
+    case.answer("ours", 12, Resource.JOBS)
+    assert case.sync.refused_for("ours") == 0

@@ -1,0 +1,151 @@
+"""Judges settings one by one: a mistake in one of them must not undo the others.
+
+An environment variable overrides the ConfigMap, and the ConfigMap overrides the default. If the
+text of a setting is invalid, the value in force stays: the last valid text, or the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from conversion_operator.core.text import clean, head
+
+_TEXT_MAX_BYTES: Final = 80
+_PROBLEM_MAX_BYTES: Final = 900
+"""An Event has room for 1024 bytes."""
+
+_ALLOWED: Final = re.compile(r"Allowed: [^.]+")
+
+
+class SettingsModel(BaseModel):
+    """Base class of settings: one field per setting. Its texts have its name in capitals.
+
+    ``environment_only`` are the names of the settings that a ConfigMap does not have, because the
+    program needs them before it can read one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    environment_only: ClassVar[frozenset[str]] = frozenset()
+
+
+S = TypeVar("S", bound=SettingsModel)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """An invalid or unknown setting. ``text`` says what is wrong and what applies instead."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement(Generic[S]):
+    """The settings in force, the valid texts that they come from, and what is wrong."""
+
+    settings: S
+    texts: Mapping[str, str]
+    problems: tuple[SettingProblem, ...] = ()
+
+
+NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def judge(
+    model: type[S],
+    environment: Mapping[str, str],
+    config: Mapping[str, str] = NO_TEXTS,
+    in_force: Mapping[str, str] = NO_TEXTS,
+) -> Judgement[S]:
+    """Judge each setting alone. ``in_force`` are the ``texts`` of the last judgement."""
+    texts: dict[str, str] = {}
+    errors: dict[str, str] = {}
+    for field in model.model_fields:
+        name = field.upper()
+        given = environment.get(name)
+        if given is None and name not in model.environment_only:
+            given = config.get(name)
+        if given is None:
+            continue
+        given = given.strip()  # a file of a ConfigMap often ends with a line end
+        if error := parse_error(model, field, given):
+            errors[field] = f"{_quoted(given)}{error}"
+        if not error:
+            texts[field] = given
+        elif field in in_force:
+            texts[field] = in_force[field]
+    settings = model.model_validate(texts)
+    problems = [
+        _problem(field.upper(), f"{error}. {_value_in_force(settings, field)}")
+        for field, error in errors.items()
+    ]
+    problems += [
+        _problem(name, _unknown(model, name))
+        for name in sorted(config)
+        if name.lower() not in model.model_fields
+        or name != name.upper()
+        or name in model.environment_only
+    ]
+    return Judgement(settings, MappingProxyType(texts), tuple(problems))
+
+
+def parse_error(model: type[SettingsModel], field: str, text: str) -> str:
+    """What is wrong with the text of one setting, or what is allowed. "" if it is valid."""
+    try:
+        model.model_validate({field: text})
+    except ValidationError as error:
+        details = error.errors(include_url=False)[0]
+        raised = details.get("ctx", {}).get("error")
+        allowed = _ALLOWED.search(" ".join((model.model_fields[field].description or "").split()))
+        if allowed and not raised:
+            return f". {allowed[0]}"
+        return f": {str(raised or details['msg']).removesuffix('.')}"
+    return ""
+
+
+def _value_in_force(settings: SettingsModel, field: str) -> str:
+    return f"The value in force is {_quoted(as_text(getattr(settings, field)))}"
+
+
+def _unknown(model: type[SettingsModel], name: str) -> str:
+    if name in model.environment_only:
+        return "is read from the environment only. Set it in the Deployment"
+    known = [field.upper() for field in model.model_fields]
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    cure = f"Did you mean {close[0]}?" if close else "Remove it: it has no effect"
+    return f"is not a setting of this release. {cure}"
+
+
+def _problem(name: str, text: str) -> SettingProblem:
+    name = head(clean(name), _TEXT_MAX_BYTES)
+    verb = "" if text.startswith("is ") else "is "
+    return SettingProblem(name, head(clean(f"{name} {verb}{text}"), _PROBLEM_MAX_BYTES))
+
+
+def _quoted(text: str) -> str:
+    return repr(head(text, _TEXT_MAX_BYTES))
+
+
+def as_text(value: Any) -> str:
+    """The text of a value, as a ConfigMap has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def render_table(model: type[SettingsModel]) -> str:
+    """A Markdown table with one row per setting."""
+    rows = "\n".join(_row(name.upper(), field) for name, field in model.model_fields.items())
+    return f"| Setting | Default | Meaning |\n|---|---|---|\n{rows}\n"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    default = f"`{as_text(field.default)}`" if field.default != "" else "empty"
+    return f"| `{name}` | {default} | {' '.join((field.description or '').split())} |"

@@ -1,0 +1,131 @@
+"""Each setting is judged alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import pytest
+
+from conversion_operator.cluster.judgement import Judgement, judge
+from conversion_operator.cluster.settings import LiveSettings
+from conversion_operator.controller.settings import Settings
+
+
+def judged(
+    config: Mapping[str, str],
+    environment: Mapping[str, str] | None = None,
+    in_force: Mapping[str, str] | None = None,
+) -> Judgement[Settings]:
+    return judge(Settings, environment or {}, config, in_force or {})
+
+
+def problem(judgement: Judgement[Settings]) -> str:
+    (only,) = judgement.problems
+    return only.text
+
+
+def test_a_mistake_does_not_undo_the_other_settings() -> None:
+    result = judged({"CONVERTER_MAX_PARALLEL": "four", "CONVERTER_IMAGE": "new:1"})
+    assert result.settings.converter_image == "new:1"
+    assert result.settings.converter_max_parallel == 3
+    assert problem(result) == (
+        "CONVERTER_MAX_PARALLEL is 'four'. Allowed: 0 or more. The value in force is '3'"
+    )
+
+
+def test_an_invalid_setting_keeps_the_value_in_force() -> None:
+    first = judged({"CONVERTER_MAX_PARALLEL": "7"})
+    second = judged({"CONVERTER_MAX_PARALLEL": "-1"}, in_force=first.texts)
+    third = judged({"CONVERTER_MAX_PARALLEL": "many"}, in_force=second.texts)
+    assert second.settings.converter_max_parallel == third.settings.converter_max_parallel == 7
+    assert "The value in force is '7'" in problem(third)
+    fixed = judged({"CONVERTER_MAX_PARALLEL": "8"}, in_force=third.texts)
+    assert (fixed.settings.converter_max_parallel, fixed.problems) == (8, ())
+
+
+def test_a_setting_that_is_removed_has_its_default_again() -> None:
+    first = judged({"CONVERTER_MAX_PARALLEL": "7"})
+    assert judged({}, in_force=first.texts).settings.converter_max_parallel == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("CONVERTER_ENABLED", "maybe"),
+        ("CONVERTER_ENABLED", ""),
+        ("CONVERTER_MAX_PARALLEL", ""),
+        ("CONVERTER_MAX_PARALLEL", "3.5"),
+        ("CONVERTER_MAX_CPU", "4 cores"),
+        ("CONVERTER_MAX_MEMORY", "4GB"),
+        ("CONVERTER_IMAGE", " "),
+        ("CONVERTER_CALLBACK_URL", "ftp://x"),
+        ("CONVERTER_CALLBACK_HOSTS", "https://x"),
+        ("CONVERTER_RESTORE_LABELS", "a b"),
+        ("CONVERTER_VOLUME_FOLDER", "../x"),
+        ("CONVERTER_READ_ONLY_FOLDERS", "a/../b"),
+        ("CONVERTER_RUNTIME_CLASS", "A B"),
+        ("WATCH_NAMESPACES", "ok,NOT"),
+        ("WATCH_NAMESPACES", ","),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_an_invalid_setting_is_told_and_changes_nothing(name: str, text: str) -> None:
+    result = judged({name: text})
+    assert [p.name for p in result.problems] == [name]
+    assert result.settings == judged({}).settings
+    assert problem(result).startswith(f"{name} is {text.strip()!r}")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CONVERTER_MAX_PARALEL", "Did you mean CONVERTER_MAX_PARALLEL?"),
+        ("converter_max_parallel", "Did you mean CONVERTER_MAX_PARALLEL?"),
+        ("SOMETHING_ELSE_ENTIRELY_42", "Remove it"),
+        ("POD_NAMESPACE", "Set it in the Deployment"),
+    ],
+)
+def test_an_unknown_setting_is_told(name: str, hint: str) -> None:
+    result = judged({name: "5"})
+    assert [p.name for p in result.problems] == [name]
+    assert hint in problem(result)
+    assert result.settings == judged({}).settings
+
+
+def test_the_environment_overrides_the_config_map() -> None:
+    result = judged({"CONVERTER_MAX_PARALLEL": "5"}, {"CONVERTER_MAX_PARALLEL": "9", "PATH": "x"})
+    assert (result.settings.converter_max_parallel, result.problems) == (9, ())
+    only = judged({"PROBE_PORT": "1"}, {"PROBE_PORT": "2", "POD_NAME": "p"}).settings
+    assert (only.probe_port, only.pod_name) == (2, "p")
+
+
+def test_an_invalid_environment_does_not_end_the_operator() -> None:
+    result = judged({}, {"CONVERTER_MAX_PARALLEL": "four", "PROBE_PORT": "http"})
+    assert (result.settings.converter_max_parallel, result.settings.probe_port) == (3, 8080)
+    assert {p.name for p in result.problems} == {"CONVERTER_MAX_PARALLEL", "PROBE_PORT"}
+
+
+def test_a_line_end_is_no_part_of_a_setting() -> None:
+    assert judged({"CONVERTER_MAX_PARALLEL": "5\n"}).settings.converter_max_parallel == 5
+
+
+def test_what_a_text_contains_cannot_flood_or_forge_a_message() -> None:
+    result = judged({"LOG_LEVEL": "x\n\u202eforged" + "y" * 5000, "B\u202eAD" * 500: "1"})
+    for told in result.problems:
+        assert len(told.text.encode()) <= 1024
+        assert not set("\n\u202e") & set(told.text)
+
+
+def test_a_problem_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "conversion_operator")
+    live = LiveSettings(Settings, {"PROBE_PORT": "http"})
+    for _ in range(3):
+        assert not live.take({"CONVERTER_MAX_PARALLEL": "four"})
+    assert live.take({"CONVERTER_MAX_PARALLEL": "4"})
+    texts = [record.getMessage() for record in caplog.records]
+    assert [text.partition(":")[0] for text in texts] == [
+        "Invalid setting",
+        "Invalid setting",
+        "The setting CONVERTER_MAX_PARALLEL is not invalid any more",
+    ]
