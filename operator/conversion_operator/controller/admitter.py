@@ -111,7 +111,7 @@ class Admitter:
         # run between counting and reserving the slots.
         now = self._cluster.now()
         conversions, children = self._conversions(), self._store.all_children()
-        queue = build_queue(conversions, children, obstacles, now, policy)
+        queue = build_queue(conversions, children, obstacles, now, policy, self._store.writers)
         queue = _without(queue, self._creator.reserved)
         held = self._slots.held(self._creator.reserved)
         batch = {} if obstacles.outdated_crd else self._select(queue, conversions, held, policy)
