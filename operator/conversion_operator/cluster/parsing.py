@@ -42,6 +42,7 @@ from conversion_operator.core.model import (
     Conversion,
     Job,
     Key,
+    Metadata,
     Pod,
     Suspension,
     Terminated,
@@ -153,6 +154,7 @@ def parse_conversion(body: Body) -> Conversion:
         # Whoever creates an object may give it this finalizer. It says nothing before the deletion.
         orphaning="deletionTimestamp" in meta and "orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),
+        arrival=_arrival(body.get("status")) or int(meta["resourceVersion"]),
         labels=frozenset(itertools.islice(map(sys.intern, meta.get("labels") or ()), _LABELS_MAX)),
         annotations={
             name: text[:_TEXT_MAX]
@@ -164,6 +166,12 @@ def parse_conversion(body: Body) -> Conversion:
         output_file=_text(raw_spec.get("outputFile")),
         has_notify="notify" in raw_spec,
     )
+
+
+def parse_metadata(body: Body) -> Metadata:
+    """Parse the labels and annotations of a ConversionJob that was read to copy some of them."""
+    meta = body["metadata"]
+    return Metadata(meta["uid"], meta.get("labels") or {}, meta.get("annotations") or {})
 
 
 def parse_job(body: Body) -> Job:
@@ -180,8 +188,9 @@ def parse_job(body: Body) -> Job:
     )
     template = (body.get("spec") or {}).get("template") or {}
     container = _converter((template.get("spec") or {}).get("containers"))
+    annotations = meta.get("annotations") or {}
     # Jobs of former releases do not have this annotation.
-    requested = (meta.get("annotations") or {}).get(names.IMAGE_ANNOTATION)
+    requested = annotations.get(names.IMAGE_ANNOTATION)
     return Job(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -199,6 +208,7 @@ def parse_job(body: Body) -> Job:
         failure=_text(ended.get("reason"), _NAME_MAX) if ended.get("type") == "Failed" else "",
         image=_text(requested or container.get("image"), IMAGE_MAX_LENGTH),
         suspension=_parse_suspension(body),
+        pod_settings=_text(annotations.get(names.POD_SETTINGS_ANNOTATION), _NAME_MAX),
     )
 
 
@@ -309,6 +319,12 @@ def _pending_reason(status: object) -> str:
     if not isinstance(status, Mapping) or status.get("phase") != Phase.PENDING:
         return ""
     return _text(status.get("reason"), _NAME_MAX)
+
+
+def _arrival(status: object) -> int:
+    """The arrival in a stored status, even in one that cannot be read. 0 if there is none."""
+    value = status.get("arrival") if isinstance(status, Mapping) else None
+    return value if type(value) is int and value > 0 else 0
 
 
 def _parse_terminated(body: Body | None) -> Terminated | None:
