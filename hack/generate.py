@@ -40,7 +40,11 @@ def generated_files() -> dict[str, str]:
 
 
 def main(root: Path) -> None:
-    """Write them all."""
+    """Write them all, and delete the templates of files of deploy/ that no longer exist."""
+    for name in generated_files():
+        if name.startswith(f"{CHART}/templates/"):
+            for path in (root / name).parent.glob("*"):
+                path.unlink()
     for name, content in generated_files().items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -47,13 +47,22 @@ def template(namespace: str, values: Object, *arguments: str) -> subprocess.Comp
 
 def chart_objects(namespace: str, values: Object, *arguments: str) -> list[Object]:
     """The objects of the chart, without those of `helm test`."""
+    return [item for item in _rendered(namespace, values, *arguments) if not _is_hook(item)]
+
+
+def chart_hooks(namespace: str, values: Object) -> list[Object]:
+    """The objects of `helm test`."""
+    return [item for item in _rendered(namespace, values) if _is_hook(item)]
+
+
+def _rendered(namespace: str, values: Object, *arguments: str) -> list[Object]:
     done = template(namespace, values, *arguments)
     assert done.returncode == 0, done.stderr
-    return [
-        item
-        for item in yaml.safe_load_all(done.stdout)
-        if item and "helm.sh/hook" not in item["metadata"].get("annotations", {})
-    ]
+    return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def _is_hook(item: Object) -> bool:
+    return "helm.sh/hook" in item["metadata"].get("annotations", {})
 
 
 def by_name(objects: Iterable[Object]) -> dict[tuple[str, str, str], Object]:

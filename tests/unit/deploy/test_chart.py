@@ -14,8 +14,16 @@ import yaml
 from conversion_operator.api import names
 from conversion_operator.controller.settings import Settings
 from hack.generate import generated_files
-from tests.unit.deploy.charts import CHART, by_name, chart_objects, run_helm, template
+from tests.unit.deploy.charts import (
+    CHART,
+    by_name,
+    chart_hooks,
+    chart_objects,
+    run_helm,
+    template,
+)
 from tests.unit.deploy.rendering import DEPLOY, GATEWAY, OPERATOR, ROOT, of_kind, render
+from tests.unit.deploy.test_manifests import unrestricted
 
 RELEASE = "my-network-converter"
 REGISTRY = "registry.example.com"
@@ -380,6 +388,42 @@ def test_own_content_rules_and_egress_rules_replace_and_extend() -> None:
     policy = one(objects, "NetworkPolicy", OPERATOR)["spec"]["egress"]
     assert policy[-1:] == egress
     assert policy[:-1] == one(render("storage-class"), "NetworkPolicy", OPERATOR)["spec"]["egress"]
+
+
+def test_helm_test_runs_a_restricted_pod_with_few_rights() -> None:
+    values = {
+        "namespaces": [{"name": "a"}, {"name": "b"}],
+        "operator": {
+            "settings": {
+                "CONVERTER_VOLUME_FOLDER": "tenants/{namespace}",
+                "SHARED_VOLUME_CLAIM": "media",
+                "CONVERTER_RUN_AS_USER": 1000,
+            }
+        },
+    }
+    hooks = chart_hooks("converter-b", values)
+    assert {item["metadata"]["namespace"] for item in hooks} == {"a"}
+    (role,) = of_kind(hooks, "Role")
+    assert role["rules"] == [
+        {
+            "apiGroups": [names.GROUP],
+            "resources": [names.PLURAL],
+            "verbs": ["get", "create", "delete"],
+        }
+    ]
+    (pod,) = of_kind(hooks, "Pod")
+    (container,) = pod["spec"]["containers"]
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert (variables["NAMESPACE"], variables["FOLDER"]) == ("a", "output")
+    assert variables["VOLUME_FOLDER"] == "tenants/{namespace}"
+    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "media"
+    # The user of the converter, who is not the one of the operator here.
+    assert pod["spec"]["securityContext"]["runAsUser"] == 1000
+    pod["spec"]["securityContext"]["runAsUser"] = 65532
+    assert unrestricted(pod["spec"]) == []
+    program = (CHART / "files/conversion_test.py").read_text(encoding="utf-8")
+    assert container["args"][0].strip() == program.strip()
+    assert set(re.findall(r'environ\["(\w+)"\]', program)) == set(variables)
 
 
 def test_only_the_overlay_for_kind_uses_latest() -> None:
