@@ -110,9 +110,9 @@ def test_a_conversion_needs_few_writes(
     conversion.succeeded()
     conversions.make("after-it").succeeded()
     writes = [
-        (request["verb"], request["objectRef"].get("subresource"))
+        (request["verb"], request.get("objectRef", {}).get("subresource"))
         for request in operator.requests(conversion.body["metadata"]["creationTimestamp"])
-        if request["objectRef"].get("name") == conversion.name
+        if request.get("objectRef", {}).get("name") == conversion.name
         and request["verb"] not in ("get", "list", "watch")
     ]
     # Queued, Starting if it takes long, Running, and the end.
