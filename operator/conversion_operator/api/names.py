@@ -30,6 +30,9 @@ MARK_ANNOTATION: Final = f"{GROUP}/mark"
 IMAGE_ANNOTATION: Final = f"{GROUP}/image"
 """The image that the operator set in a Job. An admission policy may have replaced it there."""
 
+POD_SETTINGS_ANNOTATION: Final = f"{GROUP}/pod-settings"
+"""The fingerprint of the pod settings of a Job. An admission policy may have changed the Job."""
+
 # What the HTTP API writes on the ConversionJobs that it creates.
 CALLER_ANNOTATION: Final = f"{GROUP}/caller"
 """Who created the ConversionJob through the HTTP API. deploy/policies protects it."""

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     VOLUME_NOT_READY = "VolumeNotReady"
     CONTAINER_CONFIG_ERROR = "ContainerConfigError"
     IMAGE_CHANGED = "ImageChanged"
+    POD_SETTINGS_CHANGED = "PodSettingsChanged"
     # Running.
     RUNNING = "Running"
     CANCELLING = "Cancelling"
@@ -184,6 +185,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.IMAGE_CHANGED: Explanation(
             "`CONVERTER_IMAGE` changed before the container started.",
             "Retried automatically without limit, with the new image. No action is needed.",
+        ),
+        _R.POD_SETTINGS_CHANGED: Explanation(
+            "`CONVERTER_POD_SETTINGS` changed before the container started.",
+            "Retried automatically without limit, with the new settings. No action is needed.",
         ),
         _R.RUNNING: Explanation(
             "The converter is running.",

@@ -35,7 +35,7 @@ from conversion_operator.cluster.objects import (
     WritePermit,
 )
 from conversion_operator.cluster.transport import Client
-from conversion_operator.core.model import Conversion, Job, Key, Pod
+from conversion_operator.core.model import Conversion, Job, Key, Metadata, Pod
 
 # A leader renews its Lease more than once within its deadline, even if a request gets no response.
 # See controller/leadership.py.
@@ -104,6 +104,14 @@ class Cluster(Client):
         """GET the ConversionJob with this name. Its uid may be another one."""
         path = _path(Resource.CONVERSIONS, key.namespace, key.name)
         return parsing.parse_conversion(await self._transport.request("GET", path))
+
+    async def get_metadata(self, key: Key) -> Metadata:
+        """GET the labels and annotations of a ConversionJob. Raises NotFound if it is another."""
+        path = _path(Resource.CONVERSIONS, key.namespace, key.name)
+        found = parsing.parse_metadata(await self._transport.request("GET", path))
+        if found.uid != key.uid:
+            raise NotFound(f"{key.name} was deleted; another ConversionJob has its name now")
+        return found
 
     async def get_job(self, namespace: str, name: str) -> Job:
         """GET a Job."""

@@ -42,6 +42,7 @@ from conversion_operator.core.model import (
     Conversion,
     Job,
     Key,
+    Metadata,
     Pod,
     Suspension,
     Terminated,
@@ -166,6 +167,12 @@ def parse_conversion(body: Body) -> Conversion:
     )
 
 
+def parse_metadata(body: Body) -> Metadata:
+    """Parse the labels and annotations of a ConversionJob that was read to copy some of them."""
+    meta = body["metadata"]
+    return Metadata(meta["uid"], meta.get("labels") or {}, meta.get("annotations") or {})
+
+
 def parse_job(body: Body) -> Job:
     """Parse a Job with our labels."""
     meta = body["metadata"]
@@ -180,8 +187,9 @@ def parse_job(body: Body) -> Job:
     )
     template = (body.get("spec") or {}).get("template") or {}
     container = _converter((template.get("spec") or {}).get("containers"))
+    annotations = meta.get("annotations") or {}
     # Jobs of former releases do not have this annotation.
-    requested = (meta.get("annotations") or {}).get(names.IMAGE_ANNOTATION)
+    requested = annotations.get(names.IMAGE_ANNOTATION)
     return Job(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -199,6 +207,7 @@ def parse_job(body: Body) -> Job:
         failure=_text(ended.get("reason"), _NAME_MAX) if ended.get("type") == "Failed" else "",
         image=_text(requested or container.get("image"), IMAGE_MAX_LENGTH),
         suspension=_parse_suspension(body),
+        pod_settings=_text(annotations.get(names.POD_SETTINGS_ANNOTATION), _NAME_MAX),
     )
 
 

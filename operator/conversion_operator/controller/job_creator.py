@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from conversion_operator.api.pod_settings import TooMuchCopied
 from conversion_operator.api.reasons import Reason
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import (
@@ -32,7 +33,7 @@ from conversion_operator.controller.leadership import Leadership
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.holds import hold
 from conversion_operator.core.manifest import build_job, build_sweep
-from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.model import NO_METADATA, Conversion, Metadata, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, wants_sweep
 
@@ -48,6 +49,10 @@ _GIVE_UP_SECONDS: Final = 30.0
 for its next turn. So a namespace whose webhook fails does not hold slots for ever."""
 
 logger = logging.getLogger(__name__)
+
+
+class _NotSent(Exception):
+    """What the Job needs cannot be read, so no create request was sent."""
 
 
 class _NotResolved(Exception):
@@ -205,7 +210,7 @@ class JobCreator:
             await self._create_job(conversion, attempt, policy)
         except NotLeader:
             return False  # nothing was sent
-        except _NotResolved as error:
+        except (_NotSent, _NotResolved) as error:
             problem = str(error)
         except ClusterError as error:
             requests.last_unknown_result_at = time.monotonic()
@@ -280,10 +285,20 @@ class JobCreator:
         return conversion if may_start else None
 
     async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> None:
-        """Send one create request. Then the Job exists or was rejected. Raises _NotResolved."""
+        """Send one create request. Then the Job exists or was rejected.
+
+        Raises _NotSent or _NotResolved.
+        """
         uid = conversion.key.uid
         try:
-            body = _build(conversion, attempt, policy, self._store.mark(conversion.key, attempt))
+            source = await self._read_source(conversion, policy)
+            mark = self._store.mark(conversion.key, attempt)
+            body = _build(conversion, attempt, policy, mark, source)
+        except _NotSent:
+            raise
+        except (NotFound, TooMuchCopied) as error:
+            self._reject(uid, Block(Reason.POD_REJECTED, str(error)))
+            return
         except Exception:
             # Nothing was sent. The rejection blocks the conversion for 20 s, so that it does not
             # start again at once.
@@ -303,6 +318,20 @@ class JobCreator:
         else:
             # From now on the Job holds the slot, even before the watch reports it.
             self._store.adopt(conversion.key, attempt, created)
+
+    async def _read_source(self, conversion: Conversion, policy: Policy) -> Metadata:
+        """Read what the pod settings copy of a ConversionJob. It is not kept in memory.
+
+        Raises NotFound if the ConversionJob was deleted, and _NotSent if it cannot be read.
+        """
+        if not policy.pods.of(conversion.key.namespace).copies:
+            return NO_METADATA
+        try:
+            return await self._cluster.get_metadata(conversion.key)
+        except NotFound:
+            raise
+        except ClusterError as error:
+            raise _NotSent(f"its labels and annotations cannot be read: {error}") from error
 
     async def _resolve_conflict(self, conversion: Conversion, name: str) -> None:
         """Find out whose Job has this name.
@@ -336,13 +365,15 @@ class JobCreator:
         self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
 
 
-def _build(conversion: Conversion, attempt: int, policy: Policy, mark: str) -> dict[str, Any]:
+def _build(
+    conversion: Conversion, attempt: int, policy: Policy, mark: str, source: Metadata
+) -> dict[str, Any]:
     retries = conversion.status.retries if conversion.status else None
     memory_doubled = bool(retries and retries.out_of_memory)
     body: dict[str, Any] = (
-        build_sweep(conversion, policy, mark)
+        build_sweep(conversion, policy, mark, source)
         if attempt == SWEEP_ATTEMPT
-        else build_job(conversion, attempt, policy, memory_doubled, mark)
+        else build_job(conversion, attempt, policy, memory_doubled, mark, source)
     )
     return body
 

@@ -13,7 +13,9 @@ from conversion_operator.api.callback_hosts import (
     parse_hosts,
     parse_namespace_hosts,
 )
+from conversion_operator.api.label_syntax import is_label_name
 from conversion_operator.api.names import NAMESPACE_PATTERN
+from conversion_operator.api.pod_settings import parse_pod_settings
 from conversion_operator.api.spec import URL_PATTERN, normal_path
 from conversion_operator.cluster.judgement import SettingsModel, render_table
 from conversion_operator.core.manifest import parse_quantity
@@ -26,13 +28,9 @@ CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
 """
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
-_LABEL: Final = re.compile(
-    r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
-)
 _FOLDER: Final = re.compile(
     r"(?!(.*/)?\.{1,2}(/|$))[A-Za-z0-9._-]{1,63}(/[A-Za-z0-9._-]{1,63}){0,8}"
 )
-_RUNTIME_CLASS: Final = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"
 
 
 def _quantity(text: str) -> str:
@@ -82,8 +80,13 @@ def _folders(text: str) -> str:
 
 def _labels(text: str) -> str:
     for name in _split(text):
-        if not _LABEL.fullmatch(name):
+        if not is_label_name(name):
             raise ValueError(f"{name!r} is not the name of a label, such as velero.io/restore-name")
+    return text
+
+
+def _pod_settings(text: str) -> str:
+    parse_pod_settings(text)
     return text
 
 
@@ -228,13 +231,10 @@ class Settings(SettingsModel):
     as the root. For example `input`. A conversion with an output in one fails as InvalidSpec. The
     kubelet creates missing folders. Empty: none.
     """
-    converter_runtime_class: Annotated[str, Field(pattern=_RUNTIME_CLASS)] = ""
-    """`runtimeClassName` of the converter's pods, for example of a sandbox. Empty: the default of
-    the cluster.
-    """
-    converter_host_users: bool = True
-    """Whether the users of the converter's pods are users of the host. false sets `hostUsers:
-    false`, which needs nodes with user namespaces. Allowed: true or false.
+    converter_pod_settings: Annotated[str, NoDecode, AfterValidator(_pod_settings)] = ""
+    """A YAML document: labels, tolerations, a runtime class and more for the converter's Jobs and
+    pods, also for single namespaces. See [pod-settings.md](pod-settings.md). Attempts whose
+    container has not started are repeated after a change.
     """
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level of the messages to log. Allowed: DEBUG, INFO, WARNING or ERROR."""
@@ -280,8 +280,7 @@ class Settings(SettingsModel):
             volume_folder=self.converter_volume_folder,
             restore_labels=tuple(_split(self.converter_restore_labels)),
             read_only_folders=tuple(map(normal_path, _split(self.converter_read_only_folders))),
-            runtime_class=self.converter_runtime_class,
-            host_users=self.converter_host_users,
+            pods=parse_pod_settings(self.converter_pod_settings),
             max_output=self.converter_max_output_bytes,
             max_damaged_percent=self.converter_max_damaged_percent,
             max_missing_seconds=self.converter_max_missing_seconds,

@@ -1,7 +1,8 @@
 """Builds the Job of an attempt or a sweep as plain values. Users cannot supply a pod template.
 
 Every value is a constant, a setting, or a validated field of the spec. Paths and options reach
-the converter in environment variables only, never in arguments, labels or names.
+the converter in environment variables only, never in arguments, labels or names. Of a
+ConversionJob's metadata, only what the administrator lists in the pod settings is copied.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from conversion_operator.api import names
+from conversion_operator.api.pod_settings import PodSettings
 from conversion_operator.api.spec import ConversionJobSpec, ResourceList
-from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.model import NO_METADATA, Conversion, Metadata, Policy
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 from media_converter.contract import DamagedInput
 
@@ -62,10 +64,16 @@ def attempt_job_name(uid: str, attempt: int) -> str:
 
 
 def build_job(
-    conversion: Conversion, attempt: int, policy: Policy, memory_doubled: bool, mark: str
+    conversion: Conversion,
+    attempt: int,
+    policy: Policy,
+    memory_doubled: bool,
+    mark: str,
+    source: Metadata = NO_METADATA,
 ) -> Any:
     """The Job of one attempt. Raises ValueError for a conversion without a valid spec.
 
+    ``source`` is the metadata of the ConversionJob, of which the pod settings may copy a part.
     ``memory_doubled`` doubles the memory limit, up to ``policy.max_memory``. It is used for the
     attempts after one that ran out of memory. ``mark`` proves that the operator created the Job,
     see :mod:`conversion_operator.core.identity`.
@@ -73,13 +81,15 @@ def build_job(
     spec = conversion.spec
     if spec is None:
         raise ValueError(f"{conversion.key.name} has no valid spec: {conversion.spec_error}")
-    labels = {
+    pods = policy.pods.of(conversion.key.namespace)
+    pods = pods.with_copied(source.labels, source.annotations)
+    labels = dict(pods.labels) | {
         names.NAME_LABEL: names.CONVERTER_NAME,
         names.MANAGED_BY_LABEL: names.MANAGED_BY,
         names.UID_LABEL: conversion.key.uid,
         names.ATTEMPT_LABEL: str(attempt),
     }
-    annotations = {
+    annotations = dict(pods.annotations) | {
         names.CONVERSION_ANNOTATION: conversion.key.name,
         names.MARK_ANNOTATION: mark,
     }
@@ -90,7 +100,7 @@ def build_job(
             "name": attempt_job_name(conversion.key.uid, attempt),
             "namespace": conversion.key.namespace,
             "labels": labels,
-            "annotations": annotations | {names.IMAGE_ANNOTATION: policy.image},
+            "annotations": annotations | _requested(policy, pods),
             "ownerReferences": [
                 {
                     "apiVersion": names.API_VERSION,
@@ -110,15 +120,27 @@ def build_job(
             "podReplacementPolicy": "Failed",
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},
-                "spec": _pod_spec(conversion, spec, policy, memory_doubled),
+                "spec": _with_pod_settings(
+                    _pod_spec(conversion, spec, policy, memory_doubled), pods
+                ),
             },
         },
     }
 
 
-def build_sweep(conversion: Conversion, policy: Policy, mark: str) -> Any:
+def _requested(policy: Policy, pods: PodSettings) -> dict[str, str]:
+    """What the operator compares with its settings later. Admission may change the Job's fields."""
+    requested = {names.IMAGE_ANNOTATION: policy.image}
+    return requested | (
+        {names.POD_SETTINGS_ANNOTATION: pods.fingerprint} if pods.fingerprint else {}
+    )
+
+
+def build_sweep(
+    conversion: Conversion, policy: Policy, mark: str, source: Metadata = NO_METADATA
+) -> Any:
     """The Job that removes the temporary files of killed attempts from the output's folder."""
-    body = build_job(conversion, SWEEP_ATTEMPT, policy, False, mark)
+    body = build_job(conversion, SWEEP_ATTEMPT, policy, False, mark, source)
     pod = body["spec"]["template"]["spec"]
     pod["activeDeadlineSeconds"] = _SWEEP_DEADLINE_SECONDS
     (container,) = pod["containers"]
@@ -214,9 +236,16 @@ def _pod_spec(
             {"name": "shared", "persistentVolumeClaim": {"claimName": policy.claim_name}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
-        **({"runtimeClassName": policy.runtime_class} if policy.runtime_class else {}),
-        **({} if policy.host_users else {"hostUsers": False}),
     }
+
+
+def _with_pod_settings(pod: dict[str, Any], pods: PodSettings) -> dict[str, Any]:
+    """The pod's spec with what the administrator adds. It replaces nothing that we set.
+
+    Tolerations are added to our own.
+    """
+    tolerations = [*pod["tolerations"], *pods.spec.get("tolerations", ())]
+    return dict(pods.spec) | pod | {"tolerations": tolerations}
 
 
 def _volume_mounts(namespace: str, policy: Policy) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from conversion_operator.api import names
+from conversion_operator.api.pod_settings import NO_POD_SETTINGS, PodSettingsByNamespace
 from conversion_operator.api.spec import ConversionJobSpec, normal_path
 from conversion_operator.api.status import ConversionJobStatus
 
@@ -29,7 +30,8 @@ class Policy:
     ``max_cpu`` and ``max_memory`` are quantities. "" allows every amount.
     ``volume_folder`` is the folder of the volume that converters see, "" for the whole volume. It
     may contain ``{namespace}``. ``read_only_folders`` are absolute paths below this folder.
-    ``restore_labels`` are the names of labels that mark restored objects.
+    ``restore_labels`` are the names of labels that mark restored objects. ``pods`` is what Jobs and
+    pods get in each namespace.
     """
 
     enabled: bool = True
@@ -51,8 +53,7 @@ class Policy:
     volume_folder: str = ""
     read_only_folders: tuple[str, ...] = ()
     restore_labels: tuple[str, ...] = ("velero.io/restore-name",)
-    runtime_class: str = ""
-    host_users: bool = True
+    pods: PodSettingsByNamespace = NO_POD_SETTINGS
     max_output: int = 100 * 1024**3
     max_damaged_percent: int = 10
     max_missing_seconds: int = 5
@@ -74,6 +75,18 @@ class Key:
     namespace: str
     name: str
     uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The labels and annotations of a ConversionJob. They are not kept in memory."""
+
+    uid: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_METADATA: Final = Metadata()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,7 @@ class Job(Child):
     earlier ones, too. ``finished`` is the type of its terminal condition, Complete or Failed. It is
     None without one. ``failure`` is the reason of its Failed condition, an empty string if there is
     none. ``image`` is the image that the operator set, also if an admission policy replaced it.
+    ``pod_settings`` is the fingerprint of the pod settings that the operator gave it.
     """
 
     finished: str | None
@@ -236,6 +250,7 @@ class Job(Child):
     failure: str
     image: str
     suspension: Suspension = Suspension()
+    pod_settings: str = ""
 
     @property
     def live(self) -> bool:

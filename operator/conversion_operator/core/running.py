@@ -12,6 +12,7 @@ from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
     STARTING_INTERVAL,
     STARTING_WRITE_DELAY,
+    Block,
     DeleteJob,
     Plan,
     Snapshot,
@@ -31,10 +32,10 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
         # A Job that is being deleted needs no action. The test `job is None` only satisfies the
         # type checker: judge() reports a missing Job as Ended.
         return Plan()
-    if job.image != snapshot.policy.image and not job.was_suspended:
-        message = f"CONVERTER_IMAGE changed before the container started; the Job uses {job.image}"
-        changed = NotStarted(Reason.IMAGE_CHANGED, message, not_started.pod)
-        return _give_up_starting(snapshot, attempt_children, job, changed)
+    changed = _changed_setting(job, snapshot)
+    if changed:
+        outdated = NotStarted(changed.reason, changed.message, not_started.pod)
+        return _give_up_starting(snapshot, attempt_children, job, outdated)
     if not_started.pod is None and not_started.reason in REFUSED:
         return _give_up_starting(snapshot, attempt_children, job, not_started)
     age = snapshot.now - job.started_waiting(snapshot.now)
@@ -54,6 +55,24 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     return Plan(status=starting.status, requeue_after=requeue)
 
 
+def _changed_setting(job: Job, snapshot: Snapshot) -> Block | None:
+    """Why the Job is no longer the one that the settings ask for.
+
+    Compares what the operator asked for, and never what admission made of it: otherwise a policy
+    that changes Jobs would have each one replaced. A Job that was suspended stays: whoever resumes
+    it means this one.
+    """
+    if job.was_suspended:
+        return None
+    if job.image != snapshot.policy.image:
+        message = f"CONVERTER_IMAGE changed before the container started; the Job uses {job.image}"
+        return Block(Reason.IMAGE_CHANGED, message)
+    if job.pod_settings != snapshot.policy.pods.of(job.namespace).fingerprint:
+        message = "CONVERTER_POD_SETTINGS changed before the container started"
+        return Block(Reason.POD_SETTINGS_CHANGED, message)
+    return None
+
+
 def _give_up_starting(
     snapshot: Snapshot, attempt_children: Children, job: Job, not_started: NotStarted
 ) -> Plan:
@@ -65,8 +84,8 @@ def _give_up_starting(
     """
     retries = snapshot.retries
     if not_started.reason not in REFUSED:
-        image_changed = not_started.reason == Reason.IMAGE_CHANGED
-        retries = count_not_started(retries, image_changed)
+        changed = not_started.reason in (Reason.IMAGE_CHANGED, Reason.POD_SETTINGS_CHANGED)
+        retries = count_not_started(retries, changed)
     timed_out = queue_timeout_exceeded(retries, snapshot.policy)
     phase = Phase.FAILED if timed_out else Phase.QUEUED
     reason = Reason.QUEUE_TIMEOUT if timed_out else not_started.reason

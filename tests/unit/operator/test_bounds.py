@@ -163,14 +163,6 @@ def test_the_whole_volume_with_a_read_only_folder() -> None:
     assert (read_only["mountPath"], read_only["subPath"]) == ("/workspace/input", "input")
 
 
-def test_runtime_class_and_users_of_the_host() -> None:
-    assert not {"runtimeClassName", "hostUsers"} & set(pod(Policy()))
-    confined = Policy(runtime_class="gvisor", host_users=False)
-    for sweep in (False, True):
-        assert pod(confined, sweep)["runtimeClassName"] == "gvisor"
-        assert pod(confined, sweep)["hostUsers"] is False
-
-
 def test_overwrite_false_tells_the_converter_and_names_the_conversion() -> None:
     def environment(**fields: Any) -> dict[str, str]:
         (container,) = pod(Policy(), **fields)["containers"]
@@ -187,7 +179,7 @@ def test_overwrite_false_tells_the_converter_and_names_the_conversion() -> None:
     [
         *[("converter_volume_folder", v) for v in ("..", "a/../b", "a//b", "a b", "{name}", "./a")],
         *[("converter_read_only_folders", v) for v in ("..", "/", "a,b/..", "{namespace}", "a\nb")],
-        ("converter_runtime_class", "A b"),
+        ("converter_pod_settings", "runtimeClassName: A b"),
         ("converter_max_cpu", "many"),
         ("converter_max_priority", "101"),
         ("converter_max_timeout_seconds", "0"),
@@ -208,12 +200,11 @@ def test_the_settings_reach_the_policy() -> None:
         "converter_max_retries_allowed": "1",
         "converter_volume_folder": "/tenants/{namespace}/",
         "converter_read_only_folders": "input, /archive/2026/",
-        "converter_runtime_class": "gvisor",
-        "converter_host_users": "false",
+        "converter_pod_settings": "runtimeClassName: gvisor",
     }
     policy = Settings.model_validate(given).policy()
     assert (policy.max_cpu, policy.max_memory) == ("8", "16Gi")
     assert (policy.max_priority, policy.max_timeout, policy.retries_allowed) == (5, 60, 1)
     assert policy.volume_folder == "tenants/{namespace}"
     assert policy.read_only_folders == ("/input", "/archive/2026")
-    assert (policy.runtime_class, policy.host_users) == ("gvisor", False)
+    assert policy.pods.of("any").spec == {"runtimeClassName": "gvisor"}

@@ -220,8 +220,19 @@ class TestStarting:
         assert status(subject).reason == Reason.IMAGE_CHANGED
         assert plan.requeue_after == timedelta(seconds=1)
 
-    def test_a_running_attempt_keeps_its_image(self) -> None:
-        plan, subject = step(queued(), children(job(image="old:1"), running()))
+    def test_changed_pod_settings_do_not_wait_for_the_timeout(self) -> None:
+        parts = children(job(pod_settings="others"), pod(waiting_reason="ImagePullBackOff"))
+        plan, subject = step(queued(), parts, 20)
+        assert plan.actions == (DeleteJob(parts.jobs[0], foreground=True),)
+        assert status(subject).reason == Reason.POD_SETTINGS_CHANGED
+        retries = status(subject).retries
+        assert retries is not None
+        assert retries.not_started == 0
+        assert plan.requeue_after == timedelta(seconds=1)
+
+    def test_a_running_attempt_keeps_its_image_and_pod_settings(self) -> None:
+        parts = children(job(image="old:1", pod_settings="others"), running())
+        plan, subject = step(queued(), parts)
         assert plan.actions == ()
         assert status(subject).phase is Phase.RUNNING
 
