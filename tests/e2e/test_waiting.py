@@ -77,7 +77,8 @@ def test_a_conversion_waits_for_an_older_one_that_uses_the_same_file(
         if busy == "output"
         else conversions.make("after-it", "extract_thumbnail", inputFile=path)
     )
-    assert older.name in younger.until_reason("PathBusy", seconds=10)["message"]
+    reason = "PathBusy" if busy == "output" else "WaitingForInput"
+    assert older.name in younger.until_reason(reason, seconds=10)["message"]
     last = younger.succeeded()
     first = older.until_phase("Succeeded")
     assert first["completionTime"] <= last["attempts"][0]["startTime"]

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     WAITING_FOR_SLOT = "WaitingForSlot"
     PAUSED = "Paused"
     PATH_BUSY = "PathBusy"
+    WAITING_FOR_INPUT = "WaitingForInput"
     CLAIM_MISSING = "ClaimMissing"
     RETRY_BACKOFF = "RetryBackoff"
     UNSUPPORTED_FIELD = "UnsupportedField"
@@ -47,6 +48,8 @@ class Reason(StrEnum):
     # Ended.
     CANCELLED = "Cancelled"
     INVALID_SPEC = "InvalidSpec"
+    INPUT_NOT_MADE = "InputNotMade"
+    INPUT_CYCLE = "InputCycle"
     QUEUE_TIMEOUT = "QueueTimeout"
     EVICTED = "Evicted"
     PREEMPTED = "Preempted"
@@ -101,10 +104,17 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap.",
         ),
         _R.PATH_BUSY: Explanation(
-            "This conversion and another one use the same file, and at least one of them writes "
-            "it. The other one is running, or is ahead in the queue.",
+            "Another conversion writes or reads the file that this conversion writes. The other "
+            "one has begun, or is ahead in the queue.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
+        ),
+        _R.WAITING_FOR_INPUT: Explanation(
+            "Another conversion of the namespace will write the input of this one, and has not "
+            "ended yet. It does not matter which of the two was created first.",
+            "Starts automatically when the other conversion has succeeded. `status.message` names "
+            "it: its status says what it waits for. If it fails or is cancelled, this conversion "
+            "fails as `InputNotMade`.",
         ),
         _R.CLAIM_MISSING: Explanation(
             "The namespace does not have the PersistentVolumeClaim that `SHARED_VOLUME_CLAIM` "
@@ -214,6 +224,17 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "was stored before the current CRD was installed.",
             "Not retried. Delete the ConversionJob and create it again without the error in "
             "`status.message`, or raise the setting that the message names.",
+        ),
+        _R.INPUT_NOT_MADE: Explanation(
+            "The conversion that was to write the input of this one failed or was cancelled.",
+            "Not retried. Find out with the conversion that `status.message` names why it ended. "
+            "Then create new ConversionJobs for it and for this one.",
+        ),
+        _R.INPUT_CYCLE: Explanation(
+            "Conversions would wait for each other for ever: each has an output of another one as "
+            "its input. Of these, this conversion was created last.",
+            "Not retried. Create a new ConversionJob with another input or another output. The "
+            "other conversions that `status.message` names continue.",
         ),
         _R.QUEUE_TIMEOUT: Explanation(
             "The container did not start in several consecutive attempts. Their start timeouts and "

@@ -195,6 +195,10 @@ class ConversionJobStatus(StatusModel):
     """Why the conversion is in this phase. docs/reasons.md lists all reasons and what to do."""
     message: Message
     """Why the conversion is in this phase, in a sentence."""
+    arrival: Count | None = None
+    """The metadata.resourceVersion with which the operator first saw the ConversionJob. Of two that
+    were created in the same second, the one with the lower arrival was created first.
+    """
     queue_position: Count | None = None
     """Position in the queue. The first has 1. The operator does not write every change."""
     progress: Progress | None = None

@@ -154,6 +154,7 @@ def parse_conversion(body: Body) -> Conversion:
         # Whoever creates an object may give it this finalizer. It says nothing before the deletion.
         orphaning="deletionTimestamp" in meta and "orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),
+        arrival=_arrival(body.get("status")) or int(meta["resourceVersion"]),
         labels=frozenset(itertools.islice(map(sys.intern, meta.get("labels") or ()), _LABELS_MAX)),
         annotations={
             name: text[:_TEXT_MAX]
@@ -318,6 +319,12 @@ def _pending_reason(status: object) -> str:
     if not isinstance(status, Mapping) or status.get("phase") != Phase.PENDING:
         return ""
     return _text(status.get("reason"), _NAME_MAX)
+
+
+def _arrival(status: object) -> int:
+    """The arrival in a stored status, even in one that cannot be read. 0 if there is none."""
+    value = status.get("arrival") if isinstance(status, Mapping) else None
+    return value if type(value) is int and value > 0 else 0
 
 
 def _parse_terminated(body: Body | None) -> Terminated | None:

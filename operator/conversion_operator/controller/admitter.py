@@ -119,7 +119,7 @@ class Admitter:
         # run between counting and reserving the slots.
         now = self._cluster.now()
         conversions, children = self._conversions(), self._store.all_children()
-        queue = build_queue(conversions, children, obstacles, now, policy)
+        queue = build_queue(conversions, children, obstacles, now, policy, self._store.writers)
         suspended = count_suspended(children.values())
         queue = replace(
             _without(queue, self._creator.reserved), held_back=hold_back(suspended, policy)

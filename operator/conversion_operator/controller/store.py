@@ -60,6 +60,9 @@ class Store:
         self._key: MarkKey | None = None
         self._list_versions: dict[tuple[Resource, str], int] = {}
         self._conversions: dict[str, Conversion] = {}
+        # By namespace and output path: the uids of the conversions with this output, in the order
+        # in which they became known.
+        self._outputs: dict[tuple[str, str], dict[str, None]] = {}
         # Uids are never reused. Without these uids, a late event would add a deleted object again.
         self._deleted: dict[str, None] = {}
         self._families: dict[FamilyKey, Family] = {}
@@ -76,6 +79,10 @@ class Store:
     def conversion(self, uid: str) -> Conversion | None:
         """One ConversionJob. None if it does not exist or no longer exists."""
         return self._conversions.get(uid)
+
+    def writers(self, namespace: str, path: str) -> list[Conversion]:
+        """The ConversionJobs of a namespace that have this output, ended ones too."""
+        return [self._conversions[uid] for uid in self._outputs.get((namespace, path), ())]
 
     def children(self, uid: str) -> Children:
         """The own Jobs and pods of one conversion, lowest attempt first.
@@ -337,6 +344,9 @@ class Store:
         known = self._conversions.get(uid)
         if uid in self._deleted or (known and known.version >= item.version):
             return
+        if known and known.arrival < item.arrival:
+            item = replace(item, arrival=known.arrival)  # its status does not have it yet
+        self._index_output(known, item)
         self._conversions[uid] = item
         family = self._families.get((item.key.namespace, uid))
         if family is not None:
@@ -388,10 +398,25 @@ class Store:
         known = self._conversions.pop(uid, None)
         if known is None:
             return
+        self._index_output(known, None)
         family = self._families.get((known.key.namespace, uid))
         if family is not None:
             family.use_attempts(False, {})
         self._on_change(uid)
+
+    def _index_output(self, known: Conversion | None, item: Conversion | None) -> None:
+        """Keep the index of conversions by output. A spec that cannot be read may be repaired."""
+        before = (known.key.namespace, known.output_path) if known else None
+        after = (item.key.namespace, item.output_path) if item else None
+        if before == after:
+            return
+        if known and before:
+            uids = self._outputs[before]
+            uids.pop(known.key.uid)
+            if not uids:
+                del self._outputs[before]
+        if item and after:
+            self._outputs.setdefault(after, {})[item.key.uid] = None
 
     def _remember_deleted(self, uid: str) -> None:
         self._deleted[uid] = None

@@ -12,10 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.core.attempts import awaits_attempt, next_attempt_at
+from conversion_operator.core.attempts import (
+    awaits_attempt,
+    latest_attempt_number,
+    next_attempt_at,
+)
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.holds import hold
 from conversion_operator.core.model import Children, Conversion, Key, Policy
+from conversion_operator.core.paths import FATAL, FindWriters, Unfinished, path_blocks
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import find_refusals, one_per_refused_namespace
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
@@ -61,16 +66,17 @@ class Obstacles:
     outdated_crd: str = ""
 
 
-def queue_key(conversion: Conversion) -> tuple[datetime, str, str]:
+def queue_key(conversion: Conversion) -> tuple[datetime, int, str, str]:
     """The sort key of the queue: the creation time, one minute earlier per step of priority.
 
     The key does not depend on the current time. So the order survives restarts, and no conversion
-    waits for ever. Creation times have whole seconds. Conversions of the same second are sorted by
-    name, so a numbered series that is applied at once is converted in its order.
+    waits for ever. Creation times have whole seconds. Within one second, the arrival decides. So a
+    series that is applied at once is converted in the order in which it was created.
     """
     priority = (conversion.spec.priority or 0) if conversion.spec else 0
     return (
         conversion.created - priority * _PRIORITY_STEP,
+        conversion.arrival,
         conversion.key.name,
         conversion.key.uid,
     )
@@ -149,33 +155,37 @@ def build_queue(
     obstacles: Obstacles,
     now: datetime,
     policy: Policy,
+    find_writers: FindWriters = lambda *_: (),
 ) -> Queue:
     """Put the waiting conversions in order, and say why some of them may not start.
 
+    ``find_writers`` finds the conversion that was to make an input, if it has ended.
     ``children`` is None if they are not known. Then it is not known either whether pods are still
     refused. Each admission pass calls this once. It visits every conversion.
     """
     none = Children()
     unfinished = [c for c in conversions if not c.finished]
     waiting: list[Conversion] = []
-    busy = _BusyPaths()
+    groups = Unfinished([], [], [], [])
     for conversion in sorted(unfinished, key=queue_key):
         own = children.get(conversion.key.uid, none) if children else none
         if own.live or conversion.status_error or not awaits_attempt(conversion, own):
-            busy.add(conversion)
-        elif not (
-            conversion.deleting or conversion.cancel_requested or _will_fail(conversion, policy)
-        ):
+            groups.running.append(conversion)
+        elif conversion.deleting or conversion.cancel_requested or _will_fail(conversion, policy):
+            groups.ending.append(conversion)
+        else:
             waiting.append(conversion)
+            begun = latest_attempt_number(conversion, own) > 0
+            (groups.begun if begun else groups.fresh).append(conversion)
+    # A conversion that is blocked or in its back-off still blocks its paths for others behind it.
+    # Otherwise one of them could run first, and this one would overwrite its output.
+    busy = path_blocks(groups, find_writers)
     startable: list[Conversion] = []
     blocks: dict[str, Block] = {}
     next_retry_at: datetime | None = None
     for conversion in waiting:
         retry_at = next_attempt_at(conversion.status)
-        block = _block(conversion, obstacles, busy, policy)
-        # A conversion that is blocked or in its back-off still blocks its paths for others behind
-        # it. Otherwise one of them could run first, and this one would overwrite its output.
-        busy.add(conversion)
+        block = _block(conversion, obstacles, busy.get(conversion.key.uid), policy)
         if retry_at and retry_at > now:
             next_retry_at = min(next_retry_at or retry_at, retry_at)
         elif block:
@@ -235,38 +245,14 @@ def _will_fail(conversion: Conversion, policy: Policy) -> bool:
     )
 
 
-class _BusyPaths:
-    """The paths that running conversions, and conversions ahead in the queue, read or write."""
-
-    def __init__(self) -> None:
-        self._written: dict[tuple[str, str], str] = {}
-        self._read: dict[tuple[str, str], str] = {}
-
-    def add(self, conversion: Conversion) -> None:
-        space, name = conversion.key.namespace, conversion.key.name
-        self._written.setdefault((space, conversion.output_path), name)
-        self._read.setdefault((space, conversion.input_path), name)
-
-    def conflict(self, conversion: Conversion) -> str | None:
-        space = conversion.key.namespace
-        checks = (
-            (self._written, conversion.output_path, "also writes"),
-            (self._written, conversion.input_path, "still writes the input"),
-            (self._read, conversion.output_path, "still reads"),
-        )
-        for paths, path, verb in checks:
-            holder = paths.get((space, path))
-            if holder:
-                return f"conversion {holder} {verb} {path}"
-        return None
-
-
 def _block(
-    conversion: Conversion, obstacles: Obstacles, busy: _BusyPaths, policy: Policy
+    conversion: Conversion, obstacles: Obstacles, path_block: Block | None, policy: Policy
 ) -> Block | None:
     held = hold(conversion, policy)
     if held:
         return held
+    if path_block and path_block.reason in FATAL:
+        return path_block
     if obstacles.outdated_crd:
         return Block(Reason.CRD_OUTDATED, obstacles.outdated_crd)
     if not policy.enabled:
@@ -276,7 +262,4 @@ def _block(
     if namespace in obstacles.namespaces_without_claim:
         message = f"namespace {namespace} has no PersistentVolumeClaim {policy.claim_name}"
         return Block(Reason.CLAIM_MISSING, message)
-    conflict = busy.conflict(conversion)
-    if conflict:
-        return Block(Reason.PATH_BUSY, conflict)
-    return obstacles.rejected.get(conversion.key.uid)
+    return path_block or obstacles.rejected.get(conversion.key.uid)

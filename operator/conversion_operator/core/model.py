@@ -97,7 +97,9 @@ class Conversion:
     ``unsupported`` says what in the spec this release does not know, and ``spec_error`` what is not
     valid. ``status`` is None while the conversion has not begun. ``status_error`` says why the
     status cannot be read: the conversion may then have begun or ended. ``cancel`` is spec.cancel,
-    even if the rest of the spec cannot be read. ``version`` is the resourceVersion.
+    even if the rest of the spec cannot be read. ``version`` is the resourceVersion. ``arrival`` is
+    the resourceVersion with which an operator first saw the object, so the lower one was created
+    first.
     ``orphaning`` is True if it is being deleted with --cascade=orphan.
     ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
     the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
@@ -118,6 +120,7 @@ class Conversion:
     cancel: bool = False
     pending_reason: str = ""
     orphaning: bool = False
+    arrival: int = 0
     labels: frozenset[str] = frozenset()
     annotations: Mapping[str, str] = field(default_factory=dict)
     conversion_type: str = ""

@@ -19,6 +19,7 @@ from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
 from conversion_operator.core.holds import hold, plan_restored, plan_unreadable
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
+from conversion_operator.core.paths import FATAL
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,
     Action,
@@ -156,6 +157,9 @@ def _plan_next_attempt(snapshot: Snapshot) -> Plan:
         problem = violation(conversion.spec, snapshot.policy)
     if problem:
         return end_conversion_without_result(snapshot, Phase.FAILED, Reason.INVALID_SPEC, problem)
+    block = snapshot.block
+    if block and block.reason in FATAL:
+        return end_conversion_without_result(snapshot, Phase.FAILED, block.reason, block.message)
     return plan_queued(snapshot)
 
 

@@ -76,6 +76,7 @@ class Transition:
             conditions=_conditions(old, phase, reason, text, snapshot.now),
             reason=reason,
             message=text,
+            arrival=(old.arrival if old else None) or snapshot.conversion.arrival or None,
             attempts=old.attempts if old else None,
             retries=old.retries if old else None,
             job_name=old.job_name if old else None,

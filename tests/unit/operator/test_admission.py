@@ -62,7 +62,14 @@ def test_the_oldest_is_first() -> None:
     assert queue_of(list(reversed(many(3)))).order == ("uid-0000", "uid-0001", "uid-0002")
 
 
-def test_at_the_same_age_the_name_decides_then_the_uid() -> None:
+def test_at_the_same_age_the_arrival_decides() -> None:
+    twins = [replace(c, created=at(0), arrival=9 - n) for n, c in enumerate(many(3))]
+    assert queue_of(twins).order == ("uid-0002", "uid-0001", "uid-0000")
+    older = replace(twins[0], created=at(-1))
+    assert queue_of([*twins[1:], older]).order == ("uid-0000", "uid-0002", "uid-0001")
+
+
+def test_at_the_same_arrival_the_name_decides_then_the_uid() -> None:
     twins = [replace(c, created=at(0)) for c in many(3)]
     named = [
         replace(c, key=replace(c.key, name=name))
@@ -263,7 +270,6 @@ class TestPaths:
         [
             ({"inputFile": "x.mov", "outputFile": "out/a.mp4"}, "also writes"),
             ({"inputFile": "x.mov", "outputFile": "/out/a.mp4"}, "also writes"),
-            ({"inputFile": "out/a.mp4", "outputFile": "y.mp4"}, "still writes the input"),
         ],
     )
     def test_the_older_conversion_goes_first(self, second: dict[str, str], words: str) -> None:
@@ -271,13 +277,6 @@ class TestPaths:
         assert queue.order == ("uid-0000",)
         assert queue.blocks["uid-0001"].reason == Reason.PATH_BUSY
         assert words in queue.blocks["uid-0001"].message
-
-    def test_an_input_of_an_older_conversion_is_not_overwritten(self) -> None:
-        queue = self.pair(
-            {"inputFile": "a.mp4", "outputFile": "b.mp4"},
-            {"inputFile": "c.mov", "outputFile": "a.mp4"},
-        )
-        assert "still reads" in queue.blocks["uid-0001"].message
 
     def test_two_conversions_may_read_the_same_input(self) -> None:
         queue = self.pair(

@@ -72,6 +72,33 @@ def test_a_deleted_conversion_does_not_come_back(store: Store) -> None:
     assert store.conversion(UID) is None
 
 
+def test_the_first_version_stays_the_arrival(store: Store) -> None:
+    """The object may change before its status has the arrival."""
+    store.apply(event("ADDED", replace(conversion_at(5), arrival=5)))
+    store.apply(event("MODIFIED", replace(conversion_at(9), arrival=9)))
+    changed = store.conversion(UID)
+    assert changed
+    assert (changed.version, changed.arrival) == (9, 5)
+
+
+def test_conversions_are_found_by_their_output(store: Store) -> None:
+    def found(path: str, namespace: str = NAMESPACE) -> list[str]:
+        return [writer.key.uid for writer in store.writers(namespace, path)]
+
+    first = replace(conversion("first", outputFile="out/a.mp4"), version=1)
+    second = replace(conversion("second", outputFile="/out/a.mp4"), version=2)
+    for item in (first, second):
+        store.update(item)
+    assert found("/out/a.mp4") == ["first", "second"]
+    assert found("/out/a.mp4", "other") == found("/out/b.mp4") == []
+    repaired = replace(conversion("second", outputFile="out/b.mp4"), version=3)
+    store.update(repaired)
+    assert (found("/out/a.mp4"), found("/out/b.mp4")) == (["first"], ["second"])
+    store.apply(WatchEvent("DELETED", "4", replace(first, version=4)))
+    store.replace(Resource.CONVERSIONS, NAMESPACE, ObjectList((), "5"))
+    assert found("/out/a.mp4") == found("/out/b.mp4") == []
+
+
 def test_an_older_job_is_passed_over(store: Store) -> None:
     store.apply(event("MODIFIED", job_at(9, finished=True)))
     store.apply(event("MODIFIED", job_at(5)))
