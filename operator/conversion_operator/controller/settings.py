@@ -231,7 +231,7 @@ class Settings(SettingsModel):
     as the root. For example `input`. A conversion with an output in one fails as InvalidSpec. The
     kubelet creates missing folders. Empty: none.
     """
-    converter_pod_settings: Annotated[str, NoDecode, AfterValidator(_pod_settings)] = ""
+    converter_pod_settings: Annotated[str, AfterValidator(_pod_settings)] = ""
     """A YAML document: labels, tolerations, a runtime class and more for the converter's Jobs and
     pods, also for single namespaces. See [pod-settings.md](pod-settings.md). Attempts whose
     container has not started are repeated after a change.

@@ -147,6 +147,8 @@ def ended(name: str, phase: Phase, stored: float, reason: str = "InputNotFound")
         ([ended("one", Phase.SUCCEEDED, 5), ended("two", Phase.FAILED, 6)], None),
         ([ended("maker", Phase.FAILED, -5)], None),
         ([ended("maker", Phase.FAILED, 0)], None),
+        ([replace(ended("maker", Phase.FAILED, 0), version=2)], "conversion maker"),
+        ([replace(ended("maker", Phase.FAILED, -5), version=2)], None),
     ],
 )
 def test_a_conversion_fails_if_its_input_is_not_made_while_it_exists(
