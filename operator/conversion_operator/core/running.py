@@ -33,7 +33,7 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
         # type checker: judge() reports a missing Job as Ended.
         return Plan()
     changed = _changed_setting(job, snapshot)
-    if changed and not job.was_suspended:
+    if changed:
         outdated = NotStarted(changed.reason, changed.message, not_started.pod)
         return _give_up_starting(snapshot, attempt_children, job, outdated)
     if not_started.pod is None and not_started.reason in REFUSED:
@@ -59,8 +59,11 @@ def _changed_setting(job: Job, snapshot: Snapshot) -> Block | None:
     """Why the Job is no longer the one that the settings ask for.
 
     Compares what the operator asked for, and never what admission made of it: otherwise a policy
-    that changes Jobs would have each one replaced.
+    that changes Jobs would have each one replaced. A Job that was suspended stays: whoever resumes
+    it means this one.
     """
+    if job.was_suspended:
+        return None
     if job.image != snapshot.policy.image:
         message = f"CONVERTER_IMAGE changed before the container started; the Job uses {job.image}"
         return Block(Reason.IMAGE_CHANGED, message)
