@@ -16,7 +16,8 @@ from conversion_operator.api import names
 from conversion_operator.api.crd import render_crd
 from conversion_operator.api.reasons import render_reasons
 from conversion_operator.controller.metrics import Metrics, render_metrics
-from conversion_operator.controller.settings import render_settings
+from conversion_operator.controller.settings import Settings, render_settings
+from conversion_operator.controller.settings_policy import render_policy
 from converter_gateway import settings as gateway
 from converter_gateway.app import render_openapi
 from converter_gateway.rules import render_rules
@@ -30,6 +31,7 @@ def generated_files() -> dict[str, str]:
     files = {
         f"crds/{names.PLURAL}.{names.GROUP}.yaml": render_crd(),
         "docs/reasons.md": render_reasons(),
+        "deploy/policies/settings.yaml": render_policy(Settings),
         "docs/settings.md": render_settings() + gateway.render_settings(),
         "deploy/gateway/content-rules.yaml": render_rules(),
         "docs/openapi.json": render_openapi(),

@@ -95,10 +95,12 @@ async def test_a_namespace_that_is_removed_is_let_go(
     both: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     api = both
-    async with running(api, tmp_path) as op:
-        await api.until(lambda: op.operator.health.ready and len(api.watches(namespace="other")))
+    async with running(api, tmp_path, converter_enabled=False) as op:
+        api.create(conversion_job("queued", "other"))
+        await until_other(api, "queued", "Queued")
         serve(api, NAMESPACE)
         await until_let_go(api, op)
+        op.configure(converter_enabled=True)
         assert not [name for name in op.operator.health._listed_at if "other" in name]
         api.create(conversion_job("c", "other"))
         api.create(conversion_job("d"))
@@ -106,6 +108,7 @@ async def test_a_namespace_that_is_removed_is_let_go(
         assert phase(api, "c") == "Pending"
         serve(api, BOTH)
         await until_other(api, "c", "Succeeded")
+        await until_other(api, "queued", "Succeeded")
 
 
 async def test_a_conversion_that_runs_keeps_its_slot_and_its_end_is_written(
@@ -116,11 +119,12 @@ async def test_a_conversion_that_runs_keeps_its_slot_and_its_end_is_written(
     async with running(api, tmp_path, converter_max_parallel=1) as op:
         api.create(conversion_job("long", "other"))
         await until_other(api, "long", "Running")
-        api.create(conversion_job("queued", "other"))
+        api.create(conversion_job("queued", "other", priority=100))
         api.create(conversion_job("mine"))
         await until_other(api, "queued", "Queued")
         serve(api, NAMESPACE)
         await api.until(lambda: op.operator._sync.is_leaving("other"))
+        api.create(conversion_job("new", "other"))
         version = api.get("conversionjobs", "queued", "other")["metadata"]["resourceVersion"]
         renewals = api.audit.count(verb="update", resource="leases")
         await api.until(lambda: api.audit.count(verb="update", resource="leases") > renewals + 1)
@@ -129,14 +133,15 @@ async def test_a_conversion_that_runs_keeps_its_slot_and_its_end_is_written(
         cluster.finish("long")
         await until_other(api, "long", "Succeeded")
         await until_phase(api, "mine", "Running")
-        assert phase(api, "queued") == "Queued"
+        assert (phase(api, "queued"), phase(api, "new")) == ("Queued", "Pending")
         after = api.get("conversionjobs", "queued", "other")["metadata"]["resourceVersion"]
         assert after == version
         serve(api, BOTH)
         cluster.finish("mine")
-        await until_other(api, "queued", "Running")
-        cluster.finish("queued")
-        await until_other(api, "queued", "Succeeded")
+        for name in ("queued", "new"):
+            await until_other(api, name, "Running")
+            cluster.finish(name)
+            await until_other(api, name, "Succeeded")
     check_all(api, limit=1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from conversion_operator.api.names import CONFIG_MAP
 from tests.e2e.support.commands import ROOT, Kubectl, Result
 from tests.e2e.support.conversions import NAMESPACE, Conversion, Conversions, manifest
 from tests.e2e.support.watches import Watches
@@ -256,3 +257,33 @@ def test_every_field_is_explained(kubectl: Kubectl) -> None:
 def test_short_name_and_category(stored: Conversion, kubectl: Kubectl) -> None:
     for name in ("convjob", "conversionjob", "conversionjobs", "mynetwork"):
         assert stored.name in kubectl("-n", stored.namespace, "get", name)
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "said"),
+    [
+        ("CONVERTER_MAX_PARALLEL", "four", "CONVERTER_MAX_PARALLEL is invalid. Allowed: 0 or more"),
+        ("WATCH_NAMESPACES", "my-network,B", "WATCH_NAMESPACES is invalid"),
+        ("CONVERTER_ENABLED", "false", ""),
+    ],
+)
+def test_an_invalid_setting_is_rejected_where_it_is_typed(
+    kubectl: Kubectl, setting: str, text: str, said: str
+) -> None:
+    patch = json.dumps({"data": {setting: text}})
+    done = kubectl.attempt(
+        *("-n", "my-network-converter", "patch", "configmap", CONFIG_MAP, "--dry-run=server"),
+        *("--type=merge", "-p", patch),
+    )
+    assert (done.code != 0) == bool(said)
+    assert said in done.err
+
+
+@pytest.mark.parametrize(("namespace", "warned"), [("default", True), (NAMESPACE, False)])
+def test_kubectl_warns_about_a_namespace_that_nobody_serves(
+    kubectl: Kubectl, namespace: str, warned: bool
+) -> None:
+    body = manifest("unserved", namespace=namespace)
+    done = kubectl.attempt("create", "--dry-run=server", "-f", "-", text=json.dumps(body))
+    assert done.code == 0, done.err
+    assert ("No converter operator serves this namespace" in done.err) == warned

@@ -18,6 +18,7 @@ from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.api.pod_settings import parse_pod_settings
 from conversion_operator.api.spec import URL_PATTERN, normal_path
 from conversion_operator.cluster.judgement import SettingsModel, render_table
+from conversion_operator.controller import setting_texts
 from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import IMAGE_MAX_LENGTH, Policy
 
@@ -100,7 +101,7 @@ def _namespace_hosts(text: str) -> str:
     return text
 
 
-Quantity = Annotated[str, AfterValidator(_quantity)]
+Quantity = Annotated[str, AfterValidator(_quantity), setting_texts.QUANTITY]
 Seconds = Annotated[int, Field(ge=1)]
 
 
@@ -130,7 +131,9 @@ class Settings(SettingsModel):
     """Name of the PersistentVolumeClaim of the shared volume. Each namespace in `WATCH_NAMESPACES`
     needs its own claim with this name.
     """
-    watch_namespaces: Annotated[str, AfterValidator(_namespaces)] = "my-network"
+    watch_namespaces: Annotated[str, AfterValidator(_namespaces), setting_texts.NAMESPACES] = (
+        "my-network"
+    )
     """Namespaces that the operator watches, separated by commas. Each needs the objects of
     `deploy/namespace`. If you remove one, nothing more starts there, and the operator leaves it
     when the conversions that run there have ended.
@@ -162,13 +165,17 @@ class Settings(SettingsModel):
     """Default of `spec.ttlSecondsAfterFinished`: how long to keep a ConversionJob after it ends.
     Allowed: 0 or more.
     """
-    converter_callback_url: Annotated[str, AfterValidator(_url)] = ""
+    converter_callback_url: Annotated[str, AfterValidator(_url), setting_texts.CALLBACK_URL] = ""
     """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no callback. See
     [callbacks.md](callbacks.md).
     """
-    converter_callback_hosts: Annotated[str, AfterValidator(_hosts)] = ""
+    converter_callback_hosts: Annotated[
+        str, AfterValidator(_hosts), setting_texts.CALLBACK_HOSTS
+    ] = ""
     """Hosts that callbacks may go to: exact names, separated by commas. Empty: no callbacks."""
-    converter_callback_hosts_by_namespace: Annotated[str, AfterValidator(_namespace_hosts)] = ""
+    converter_callback_hosts_by_namespace: Annotated[
+        str, AfterValidator(_namespace_hosts), setting_texts.NAMESPACE_HOSTS
+    ] = ""
     """Hosts for single namespaces, instead of `CONVERTER_CALLBACK_HOSTS`: `NAMESPACE=HOST,HOST`,
     separated by spaces or line ends.
     """
@@ -190,7 +197,9 @@ class Settings(SettingsModel):
     """Highest `spec.maxRetries`. A conversion with a higher one fails as InvalidSpec. Allowed: 0
     to 10.
     """
-    converter_restore_labels: Annotated[str, AfterValidator(_labels)] = "velero.io/restore-name"
+    converter_restore_labels: Annotated[str, AfterValidator(_labels), setting_texts.LABEL_NAMES] = (
+        "velero.io/restore-name"
+    )
     """Names of labels that a backup tool sets on restored objects, separated by commas. A
     ConversionJob with such a label and without a status waits as Restored. Empty: none.
     """
@@ -221,12 +230,16 @@ class Settings(SettingsModel):
     """User ID of the converter. Allowed: 1 or more."""
     converter_run_as_group: int = Field(65532, ge=1)
     """Group ID of the converter and `fsGroup` of its pod. Allowed: 1 or more."""
-    converter_volume_folder: Annotated[str, AfterValidator(_volume_folder)] = ""
+    converter_volume_folder: Annotated[
+        str, AfterValidator(_volume_folder), setting_texts.ONE_FOLDER
+    ] = ""
     """Folder of the shared volume that converters see as its root, without the rest of the volume.
     `{namespace}` stands for the namespace of the conversion. For example `tenants/{namespace}`.
     The kubelet creates a missing folder. Empty: the whole volume.
     """
-    converter_read_only_folders: Annotated[str, AfterValidator(_folders)] = ""
+    converter_read_only_folders: Annotated[str, AfterValidator(_folders), setting_texts.FOLDERS] = (
+        ""
+    )
     """Folders that converters can only read, separated by commas, relative to what converters see
     as the root. For example `input`. A conversion with an output in one fails as InvalidSpec. The
     kubelet creates missing folders. Empty: none.
@@ -304,8 +317,12 @@ An environment variable of the same name overrides the ConfigMap. `PROBE_PORT`, 
 `POD_NAME` are read from the environment only.
 
 A change of the ConfigMap takes effect within about two seconds, without a restart. Running
-conversions are not interrupted. The operator watches the ConfigMap by its name, so a kustomize
-generator must not add a suffix to the name: set `disableNameSuffixHash: true`.
+conversions are not interrupted. The operator watches the ConfigMap by its name. If a kustomize
+generator of your own creates the ConfigMap, set `disableNameSuffixHash: true` there. A generator
+with the behavior `merge` or `replace` keeps the name.
+
+An admission policy (`deploy/policies/settings.yaml`) rejects an invalid setting where it is typed,
+and kubectl prints a warning for an unknown one.
 
 Each setting is judged alone. If a setting is invalid, the value in force stays: the last valid one,
 or the default at a start. An unknown setting has no effect. The operator never ends because of a

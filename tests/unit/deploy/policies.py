@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from cel_expr_python import cel
@@ -40,4 +41,9 @@ def problems(
 
 
 def _evaluate(expression: str, data: dict[str, Any]) -> Any:
-    return _ENVIRONMENT.compile(expression).eval(data=data).plain_value()
+    return _compile(expression).eval(data=data).plain_value()
+
+
+@cache
+def _compile(expression: str) -> Any:
+    return _ENVIRONMENT.compile(expression)

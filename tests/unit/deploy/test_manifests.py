@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from conversion_operator.api.names import CONFIG_MAP
 from conversion_operator.controller import health
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.core.manifest import build_job
@@ -212,3 +215,31 @@ def test_the_storage_class_overlay_names_class_and_images_in_one_file() -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_removing_the_operator_keeps_all_conversions(overlay: str) -> None:
     assert not of_kind(render(overlay), "CustomResourceDefinition")
+
+
+@pytest.mark.parametrize("behavior", ["merge", "replace"])
+def test_a_generator_of_settings_does_not_change_the_name_that_the_operator_watches(
+    tmp_path: Path, behavior: str
+) -> None:
+    deploy = tmp_path / "deploy"
+    shutil.copytree(ROOT / "deploy", deploy, ignore=shutil.ignore_patterns("samples"))
+    page = deploy / "overlays/kind/kustomization.yaml"
+    page.write_text(
+        page.read_text(encoding="utf-8")
+        + f"""
+configMapGenerator:
+  - name: {CONFIG_MAP}
+    namespace: my-network-converter
+    behavior: {behavior}
+    literals: [CONVERTER_MAX_RETRIES=7]
+""",
+        encoding="utf-8",
+    )
+    maps = [
+        item
+        for item in of_kind(render(str(page.parent)), "ConfigMap")
+        if "CONVERTER_MAX_RETRIES" in item["data"]
+    ]
+    assert [(item["metadata"]["name"], item["data"]["CONVERTER_MAX_RETRIES"]) for item in maps] == [
+        (CONFIG_MAP, "7")
+    ]
