@@ -16,9 +16,9 @@ from conversion_operator.api.callback_hosts import (
 from conversion_operator.api.label_syntax import is_label_name
 from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.api.pod_settings import parse_pod_settings
-from conversion_operator.api.spec import CALLBACK_URL_PATTERN, URL_PATTERN, normal_path
+from conversion_operator.api.spec import URL_PATTERN, normal_path
 from conversion_operator.cluster.judgement import SettingsModel, render_table
-from conversion_operator.controller.settings_policy import TextRule
+from conversion_operator.controller import setting_texts
 from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import IMAGE_MAX_LENGTH, Policy
 
@@ -31,61 +31,6 @@ CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
 _FOLDER: Final = re.compile(
     r"(?!(.*/)?\.{1,2}(/|$))[A-Za-z0-9._-]{1,63}(/[A-Za-z0-9._-]{1,63}){0,8}"
-)
-
-
-# The admission policy needs regular expressions (RE2), which have no lookahead.
-_PART: Final = r"([A-Za-z0-9_-]|\{namespace\})"
-_SEGMENT: Final = (
-    f"({_PART}({_PART}|[.]){{0,62}}|[.]{_PART}({_PART}|[.]){{0,61}}|[.][.]({_PART}|[.]){{1,61}})"
-)
-_PATH: Final = f"/*{_SEGMENT}(/{_SEGMENT}){{0,8}}/*"
-_HOST: Final = (
-    r"([A-Za-z0-9_-][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[^\s,]+)?)"
-)
-
-
-_LABEL_NAME: Final = (
-    r"(([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)"
-)
-
-
-def _list_of(item: str) -> str:
-    return rf"[\s,]*{item}(\s*,[\s,]*{item})*[\s,]*"
-
-
-def _optional(pattern: str) -> str:
-    return rf"({pattern})|[\s,]*"
-
-
-_NAMESPACES: Final = TextRule(
-    _list_of(NAMESPACE_PATTERN), "Allowed: names of namespaces, separated by commas."
-)
-_QUANTITY: Final = TextRule(
-    r"([0-9]+[.]?[0-9]*|[.][0-9]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?",
-    "Allowed: a Kubernetes quantity, such as 500m or 2Gi.",
-)
-_CALLBACK_URL: Final = TextRule(
-    f"({CALLBACK_URL_PATTERN.strip('^$')})?",
-    "Allowed: empty, or a URL that begins with http:// or https:// and has no user name.",
-)
-_CALLBACK_HOSTS: Final = TextRule(
-    _optional(_list_of(_HOST)),
-    "Allowed: names of hosts without scheme, port and wildcard, separated by commas.",
-)
-_NAMESPACE_HOSTS: Final = TextRule(
-    rf"\s*({NAMESPACE_PATTERN}=,*({_HOST}(,+{_HOST})*,*)?(\s+|$))*",
-    "Allowed: NAMESPACE=HOST,HOST, separated by spaces or line ends.",
-)
-_LABEL_NAMES: Final = TextRule(
-    _optional(_list_of(_LABEL_NAME)), "Allowed: names of labels, separated by commas."
-)
-_ONE_FOLDER: Final = TextRule(
-    f"/*|{_PATH}", "Allowed: a folder of letters, digits, . _ - / and {namespace}, without . and .."
-)
-_FOLDERS: Final = TextRule(
-    _optional(_list_of(_PATH.replace(r"|\{namespace\}", ""))),
-    "Allowed: folders of letters, digits, . _ - and /, separated by commas, without . and ..",
 )
 
 
@@ -156,7 +101,7 @@ def _namespace_hosts(text: str) -> str:
     return text
 
 
-Quantity = Annotated[str, AfterValidator(_quantity), _QUANTITY]
+Quantity = Annotated[str, AfterValidator(_quantity), setting_texts.QUANTITY]
 Seconds = Annotated[int, Field(ge=1)]
 
 
@@ -186,7 +131,9 @@ class Settings(SettingsModel):
     """Name of the PersistentVolumeClaim of the shared volume. Each namespace in `WATCH_NAMESPACES`
     needs its own claim with this name.
     """
-    watch_namespaces: Annotated[str, AfterValidator(_namespaces), _NAMESPACES] = "my-network"
+    watch_namespaces: Annotated[str, AfterValidator(_namespaces), setting_texts.NAMESPACES] = (
+        "my-network"
+    )
     """Namespaces that the operator watches, separated by commas. Each needs the objects of
     `deploy/namespace`. If you remove one, nothing more starts there, and the operator leaves it
     when the conversions that run there have ended.
@@ -218,14 +165,16 @@ class Settings(SettingsModel):
     """Default of `spec.ttlSecondsAfterFinished`: how long to keep a ConversionJob after it ends.
     Allowed: 0 or more.
     """
-    converter_callback_url: Annotated[str, AfterValidator(_url), _CALLBACK_URL] = ""
+    converter_callback_url: Annotated[str, AfterValidator(_url), setting_texts.CALLBACK_URL] = ""
     """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no callback. See
     [callbacks.md](callbacks.md).
     """
-    converter_callback_hosts: Annotated[str, AfterValidator(_hosts), _CALLBACK_HOSTS] = ""
+    converter_callback_hosts: Annotated[
+        str, AfterValidator(_hosts), setting_texts.CALLBACK_HOSTS
+    ] = ""
     """Hosts that callbacks may go to: exact names, separated by commas. Empty: no callbacks."""
     converter_callback_hosts_by_namespace: Annotated[
-        str, AfterValidator(_namespace_hosts), _NAMESPACE_HOSTS
+        str, AfterValidator(_namespace_hosts), setting_texts.NAMESPACE_HOSTS
     ] = ""
     """Hosts for single namespaces, instead of `CONVERTER_CALLBACK_HOSTS`: `NAMESPACE=HOST,HOST`,
     separated by spaces or line ends.
@@ -248,7 +197,7 @@ class Settings(SettingsModel):
     """Highest `spec.maxRetries`. A conversion with a higher one fails as InvalidSpec. Allowed: 0
     to 10.
     """
-    converter_restore_labels: Annotated[str, AfterValidator(_labels), _LABEL_NAMES] = (
+    converter_restore_labels: Annotated[str, AfterValidator(_labels), setting_texts.LABEL_NAMES] = (
         "velero.io/restore-name"
     )
     """Names of labels that a backup tool sets on restored objects, separated by commas. A
@@ -281,12 +230,16 @@ class Settings(SettingsModel):
     """User ID of the converter. Allowed: 1 or more."""
     converter_run_as_group: int = Field(65532, ge=1)
     """Group ID of the converter and `fsGroup` of its pod. Allowed: 1 or more."""
-    converter_volume_folder: Annotated[str, AfterValidator(_volume_folder), _ONE_FOLDER] = ""
+    converter_volume_folder: Annotated[
+        str, AfterValidator(_volume_folder), setting_texts.ONE_FOLDER
+    ] = ""
     """Folder of the shared volume that converters see as its root, without the rest of the volume.
     `{namespace}` stands for the namespace of the conversion. For example `tenants/{namespace}`.
     The kubelet creates a missing folder. Empty: the whole volume.
     """
-    converter_read_only_folders: Annotated[str, AfterValidator(_folders), _FOLDERS] = ""
+    converter_read_only_folders: Annotated[str, AfterValidator(_folders), setting_texts.FOLDERS] = (
+        ""
+    )
     """Folders that converters can only read, separated by commas, relative to what converters see
     as the root. For example `input`. A conversion with an output in one fails as InvalidSpec. The
     kubelet creates missing folders. Empty: none.

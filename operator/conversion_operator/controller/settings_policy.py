@@ -8,7 +8,6 @@ policy.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_origin
 
 import yaml
@@ -16,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from conversion_operator.api.names import CONFIG_MAP
 from conversion_operator.cluster.judgement import SettingsModel
+from conversion_operator.controller.setting_texts import TextRule
 
 _ALLOWED: Final = re.compile(r"Allowed: [^.]+\.")
 _TRUTHS: Final = ("true", "false", "yes", "no", "on", "off", "1", "0", "t", "f", "y", "n")
@@ -24,17 +24,6 @@ _HEADER: Final = """\
 # operator where they are typed. If these policies are missing or fail, the operator judges the
 # settings itself: an invalid one changes nothing.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class TextRule:
-    """A regular expression (RE2) that every valid text of a setting matches completely.
-
-    ``told`` says what is allowed.
-    """
-
-    pattern: str
-    told: str
 
 
 def render_policy(model: type[SettingsModel]) -> str:

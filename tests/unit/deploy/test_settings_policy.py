@@ -22,6 +22,9 @@ NAMES = sorted(
     if (name := field.upper()) not in Settings.environment_only
 )
 
+NOT_IN_CEL = {"CONVERTER_POD_SETTINGS"}
+"""The admission policy cannot parse YAML."""
+
 TEXTS = [
     *("", " ", "x", "true", "False", "maybe", "1", "0", "-1", "3.5", "four", "10", "11", "101"),
     *("65532", "604800", "604801", "107374182400", "5\n", "500m", "1.5", "4Gi", "4GB", ".5", "5."),
@@ -51,10 +54,13 @@ def concerns(validation: dict[str, str], data: dict[str, str]) -> bool:
     return any(f"'{name}'" in validation["expression"] for name in data)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "CONVERTER_POD_SETTINGS"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_policy_and_the_operator_judge_the_same(name: str) -> None:
     policy = [bool(rejected({name: text})) for text in TEXTS]
     operator = [bool(parse_error(Settings, name.lower(), text.strip())) for text in TEXTS]
+    if name in NOT_IN_CEL:
+        assert not any(policy)
+        return
     differ = [text for text, a, b in zip(TEXTS, policy, operator, strict=True) if a != b]
     assert differ == []
 
