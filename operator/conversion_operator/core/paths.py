@@ -144,11 +144,12 @@ def _not_made(
 ) -> Block | None:
     """Why the input of a conversion was not made. None if it was made, or nobody was to make it.
 
-    Only conversions count that ended after this one was created. It waited for them. If one of them
-    has succeeded, the input exists.
+    Only conversions count that ended after this one was created. It waited for them. Within one
+    second, the resourceVersions say what came first. If one has succeeded, the input exists.
     """
     found = find_writers(*_input(conversion))
-    ended = [w for w in found if w.key != conversion.key and _end(w) > conversion.created]
+    since = conversion.created, conversion.arrival
+    ended = [w for w in found if w.key != conversion.key and (_end(w), w.version) > since]
     ended = [w for w in ended if not _was_refused_for(w, conversion, waiting)]
     if not ended or any(w.status and w.status.phase is Phase.SUCCEEDED for w in ended):
         return None

@@ -147,6 +147,8 @@ def ended(name: str, phase: Phase, stored: float, reason: str = "InputNotFound")
         ([ended("one", Phase.SUCCEEDED, 5), ended("two", Phase.FAILED, 6)], None),
         ([ended("maker", Phase.FAILED, -5)], None),
         ([ended("maker", Phase.FAILED, 0)], None),
+        ([replace(ended("maker", Phase.FAILED, 0), version=2)], "conversion maker"),
+        ([replace(ended("maker", Phase.FAILED, -5), version=2)], None),
     ],
 )
 def test_a_conversion_fails_if_its_input_is_not_made_while_it_exists(
@@ -209,6 +211,11 @@ def test_what_only_leads_into_or_out_of_a_cycle_is_not_refused() -> None:
     into, out = made("into", "w", "x", 3), made("out", "x", "v", 4)
     between = made("between", "w", "q", 9)
     assert refused(a, b, into, out, between) == {"uid-b"}
+    # The search begins at the first one in the queue, which may be outside of the cycle.
+    maker = made("maker", "q", "w", 5)
+    assert into.spec
+    urgent = replace(into, spec=into.spec.model_copy(update={"priority": 9}), created=at(6))
+    assert refused(a, b, maker, urgent) == {"uid-b"}
 
 
 def test_two_cycles_with_a_path_in_common_are_both_refused_in_the_end() -> None:
