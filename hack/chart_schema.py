@@ -112,7 +112,11 @@ def _pod() -> dict[str, Schema]:
 
 def _settings(model: type[BaseModel], names: Iterable[str]) -> Schema:
     fields = model.model_json_schema()["properties"]
-    return _object(**{name: _setting(fields[name.lower()]) for name in names})
+    settings = {name: _setting(fields[name.lower()]) for name in names}
+    if "CONVERTER_POD_SETTINGS" in settings:
+        # A YAML document: values may contain it as it is. The operator checks what is in it.
+        settings["CONVERTER_POD_SETTINGS"]["type"] = ["string", "object"]
+    return _object(**settings)
 
 
 def _setting(field: Schema) -> Schema:

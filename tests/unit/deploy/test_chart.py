@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from conversion_operator.api import names
+from conversion_operator.api.pod_settings import parse_pod_settings
 from conversion_operator.controller.settings import Settings
 from hack.generate import generated_files
 from tests.unit.deploy.charts import (
@@ -346,6 +347,15 @@ def test_pods_and_objects_get_what_the_values_say() -> None:
 def checksum(values: dict[str, Any]) -> str:
     deployed = one(chart_objects(RELEASE, values), "Deployment", GATEWAY)["spec"]["template"]
     return str(deployed["metadata"]["annotations"]["checksum/settings"])
+
+
+def test_pod_settings_may_be_written_as_yaml() -> None:
+    document = {"labels": {"team": "a", "x": "1"}, "hostUsers": False, "tolerations": []}
+    for given in (document, yaml.safe_dump(document)):
+        values = {"operator": {"settings": {"CONVERTER_POD_SETTINGS": given}}}
+        data = one(chart_objects(RELEASE, values), "ConfigMap", OPERATOR)["data"]
+        assert yaml.safe_load(data["CONVERTER_POD_SETTINGS"]) == document
+        assert parse_pod_settings(data["CONVERTER_POD_SETTINGS"]).common.labels["x"] == "1"
 
 
 def test_the_http_api_restarts_when_its_settings_change() -> None:

@@ -64,6 +64,7 @@ def test_a_setting_that_is_removed_has_its_default_again() -> None:
         ("CONVERTER_RESTORE_LABELS", "a b"),
         ("CONVERTER_VOLUME_FOLDER", "../x"),
         ("CONVERTER_READ_ONLY_FOLDERS", "a/../b"),
+        ("CONVERTER_POD_SETTINGS", "runtimeClassName: A B"),
         ("WATCH_NAMESPACES", "ok,NOT"),
         ("WATCH_NAMESPACES", ","),
         ("LOG_LEVEL", "LOUD"),

@@ -244,4 +244,6 @@ def test_the_examples_of_the_page_are_valid() -> None:
     for block in blocks:
         content = yaml.safe_load(block)
         text = content["data"]["CONVERTER_POD_SETTINGS"] if "data" in content else block
+        if "operator" in content:
+            text = yaml.safe_dump(content["operator"]["settings"]["CONVERTER_POD_SETTINGS"])
         assert policy(text).pods.common.fingerprint
