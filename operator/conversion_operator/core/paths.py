@@ -145,8 +145,7 @@ def _not_made(
     """Why the input of a conversion was not made. None if it was made, or nobody was to make it.
 
     Only conversions count that ended after this one was created. It waited for them. Within one
-    second, the resourceVersions say what came first. If one of them has succeeded, the input
-    exists.
+    second, the resourceVersions say what came first. If one has succeeded, the input exists.
     """
     found = find_writers(*_input(conversion))
     since = conversion.created, conversion.arrival
