@@ -357,3 +357,41 @@ async def test_cancelling_at_any_moment_leaves_nothing_behind(
         )
     assert all(phase_of(api, f"c{n}") == "Succeeded" for n in range(0, 12, 2))
     check_all(api, limit=3)
+
+
+@pytest.mark.fake_only("the clock of a real API server cannot be set")
+async def test_a_pod_without_a_node_gives_up_its_slot_if_another_conversion_waits(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """It stays while nobody waits. After it was given up, it starts again when a pod has ended."""
+    cluster.script("c", unschedulable(), succeed())
+    async with running(api, tmp_path, converter_max_parallel=1) as op:
+        api.create(conversion_job("c"))
+        await api.until(lambda: bool(cluster.pods("c")), 20)
+        api.clock.advance(400)
+        await op.reconcile_all()
+        await api.until(lambda: status_of(api, "c")["reason"] == "Unschedulable", 20)
+        assert len(cluster.pods("c")) == 1
+        api.create(conversion_job("d"))
+        await until_phase(api, "d", "Succeeded", 30)
+        await until_phase(api, "c", "Succeeded", 20)  # the clock of its back-off did not move
+    assert attempts_of(api, "c") == ["Unschedulable", "Completed"]
+    assert status_of(api, "c")["retries"]["notStarted"] == 0
+    check_all(api, limit=1)
+
+
+async def test_a_pod_without_a_node_starts_again_when_a_setting_changes(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    cluster.script("c", unschedulable(), succeed())
+    cluster.script("d", succeed(hold=True))
+    limits: dict[str, Any] = {"converter_max_parallel": 1, "converter_unschedulable_seconds": 1}
+    async with running(api, tmp_path, **limits) as op:
+        api.create(conversion_job("c"))
+        await api.until(lambda: bool(cluster.pods("c")), 20)
+        api.create(conversion_job("d"))
+        await until_phase(api, "d", "Running", 30)
+        op.configure(converter_max_parallel=2)
+        await until_phase(api, "c", "Succeeded", 20)
+        cluster.finish("d")
+        await until_phase(api, "d", "Succeeded", 20)

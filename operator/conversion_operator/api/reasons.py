@@ -168,9 +168,11 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             f"{_START} Correct `CONVERTER_IMAGE`, or make the image available to the node.",
         ),
         _R.UNSCHEDULABLE: Explanation(
-            "No node has enough free resources, or none meets the constraints of the pod.",
-            f"{_START} Add a node or stop other pods. Or lower `spec.resources.requests` in a new "
-            "ConversionJob.",
+            "No node has enough free resources, or none meets the constraints of the pod. If "
+            "another conversion could use the slot, the pod gives it up after "
+            "`CONVERTER_UNSCHEDULABLE_SECONDS`. If nobody waits, the pod stays.",
+            f"{_START} Retried earlier when another converter ends or a setting changes. Add a "
+            "node or stop other pods. Or lower `spec.resources.requests` in a new ConversionJob.",
         ),
         _R.QUOTA_EXCEEDED: Explanation(
             "A ResourceQuota of the namespace does not allow the Job or its pod.",

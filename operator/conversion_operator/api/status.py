@@ -116,6 +116,8 @@ class Retries(StatusModel):
     """Attempts that the cluster ended, for example by an eviction. At most 10 are retried."""
     not_started: Count = 0
     """Consecutive attempts whose container did not start."""
+    unschedulable: Count | None = None
+    """Consecutive attempts whose pod found no node, so that another conversion got the slot."""
     out_of_memory: Count = 0
     """Attempts that ran out of memory. At most one is retried."""
 

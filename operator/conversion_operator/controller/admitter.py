@@ -21,6 +21,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from conversion_operator.cluster.admissions import Admission, admissions_that_still_fit
@@ -39,7 +40,7 @@ from conversion_operator.core.admission import (
     limit_failing_namespaces,
 )
 from conversion_operator.core.attempts import latest_attempt_number
-from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.model import EPOCH, Conversion, Policy
 from conversion_operator.core.refusals import REFUSED
 from conversion_operator.core.suspended import count_suspended, hold_back, limit_suspended
 from conversion_operator.core.sweep import (
@@ -83,6 +84,8 @@ class Admitter:
         # Whether a claim exists, each answer with its expiry by the monotonic clock.
         self._claim_cache: dict[str, tuple[bool, float]] = {}
         self._wake = asyncio.Event()
+        self._policy: Policy | None = None
+        self._changed_at = EPOCH
         self._creator = JobCreator(context, leadership, enqueue, self.wake)
 
     def wake(self) -> None:
@@ -125,9 +128,10 @@ class Admitter:
             _without(queue, self._creator.reserved), held_back=hold_back(suspended, policy)
         )
         held = self._slots.held(self._creator.reserved)
-        batch: dict[str, int] = {}
-        if not obstacles.outdated_crd:
-            batch = self._select(queue, conversions, suspended, held, policy)
+        batch, slot_wanted = self._select(queue, conversions, suspended, held, policy)
+        if obstacles.outdated_crd:
+            batch = {}  # no sweep either
+        queue = replace(queue, slot_wanted=slot_wanted)
         namespaces = {c.key.uid: c.key.namespace for c in conversions if c.key.uid in batch}
         self._creator.reserve(namespaces)
         admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
@@ -142,6 +146,13 @@ class Admitter:
         # While there is an obstacle, check every few seconds whether it still exists.
         has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
         return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_INTERVAL)
+
+    def _policy_changed_at(self, policy: Policy) -> datetime:
+        """When the settings last changed while this operator ran."""
+        if self._policy is not None and policy != self._policy:
+            self._changed_at = self._cluster.now()
+        self._policy = policy
+        return self._changed_at
 
     def _conversions(self) -> list[Conversion]:
         """The conversions that may start something.
@@ -173,8 +184,8 @@ class Admitter:
         suspended: Mapping[str, int],
         held: int,
         policy: Policy,
-    ) -> dict[str, int]:
-        """The attempt number to start now, by uid.
+    ) -> tuple[dict[str, int], bool]:
+        """The attempt number to start now, by uid, and whether others could use another slot.
 
         SWEEP_ATTEMPT stands for a sweep, the Job that removes what a killed attempt left behind.
         Sweeps get only slots that no conversion waits for.
@@ -206,7 +217,8 @@ class Admitter:
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
         # The Lease has room for a limited number of admissions.
         limit = admissions_that_still_fit(len(reserved))
-        return dict(itertools.islice(selected.items(), limit))
+        slot_wanted = len(order) > max(0, policy.max_parallel - held) and policy.max_parallel > 0
+        return dict(itertools.islice(selected.items(), limit)), slot_wanted
 
     def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._creator.reserved)
@@ -240,7 +252,12 @@ class Admitter:
         # Read the rejections after the last await, to include those that arrive during the checks
         # of claims.
         rejected = self._creator.rejections()
-        return Obstacles(frozenset(missing), rejected, self._context.schema.problem)
+        return Obstacles(
+            frozenset(missing),
+            rejected,
+            self._context.schema.problem,
+            self._policy_changed_at(policy),
+        )
 
     async def _claim_exists(self, namespace: str, claim: str) -> bool:
         key, now = f"{namespace}/{claim}", time.monotonic()

@@ -148,6 +148,12 @@ class Settings(SettingsModel):
     """An attempt whose container does not start within this time is ended and its slot is released.
     The next attempt follows after a back-off. Allowed: 1 or more.
     """
+    converter_unschedulable_seconds: Seconds = 30
+    """How long a pod for which no node has room keeps its slot while another conversion could use
+    it. Then the attempt is ended, and the next one follows after a back-off. If no other conversion
+    waits, the pod stays. With a cluster autoscaler, set more than a new node needs to become ready,
+    for example 600. Allowed: 1 or more.
+    """
     converter_queue_timeout_seconds: Seconds = 86400
     """A conversion fails as QueueTimeout when the start timeouts and back-offs of consecutive
     attempts together reach this time. Time in the queue does not count. Allowed: 1 or more.
@@ -279,6 +285,7 @@ class Settings(SettingsModel):
             image=self.converter_image,
             claim_name=self.shared_volume_claim,
             start_timeout=self.converter_start_timeout_seconds,
+            unschedulable_timeout=self.converter_unschedulable_seconds,
             queue_timeout=self.converter_queue_timeout_seconds,
             stall_timeout=self.converter_stall_seconds,
             timeout=self.converter_timeout_seconds,

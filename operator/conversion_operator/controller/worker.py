@@ -270,6 +270,7 @@ class Worker:
             progress=progress,
             logs=logs,
             last_write_age=age,
+            slot_wanted=queue.slot_wanted,
         )
 
     async def _read_progress(

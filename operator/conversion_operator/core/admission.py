@@ -19,11 +19,12 @@ from conversion_operator.core.attempts import (
 )
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.holds import hold
-from conversion_operator.core.model import Children, Conversion, Key, Policy
+from conversion_operator.core.model import EPOCH, Children, Conversion, Key, Policy
 from conversion_operator.core.paths import FATAL, FindWriters, Unfinished, path_blocks
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import find_refusals, one_per_refused_namespace
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
+from conversion_operator.core.unschedulable import room_since, was_given_up
 
 _PRIORITY_STEP = timedelta(seconds=60)
 
@@ -35,13 +36,15 @@ class Queue:
     ``order`` has the uids that may start, the next one first. ``blocks`` says, by uid, why others
     may not. Conversions in their back-off are in neither. ``next_retry_at`` is when the first of
     these back-offs ends. It is None if there is none. ``held_back`` says, by namespace, why
-    those in ``order`` do not start although there may be free slots.
+    those in ``order`` do not start although there may be free slots. ``slot_wanted`` is True if one
+    of ``order`` would start if another slot were free.
     """
 
     order: tuple[str, ...]
     blocks: Mapping[str, Block]
     next_retry_at: datetime | None = None
     held_back: Mapping[str, Block] = field(default_factory=dict)
+    slot_wanted: bool = False
 
     def block(self, key: Key) -> Block | None:
         """Why a conversion in the queue does not start. None if it only waits for a slot."""
@@ -58,12 +61,14 @@ class Obstacles:
     """Obstacles in the cluster that prevent conversions from starting.
 
     ``rejected`` has, by uid, the conversions whose Job the API server recently rejected.
-    ``outdated_crd`` says what the CRD in the cluster lacks, "" if nothing.
+    ``outdated_crd`` says what the CRD in the cluster lacks, "" if nothing. ``policy_changed_at`` is
+    when a setting last changed, which may have removed an obstacle.
     """
 
     namespaces_without_claim: frozenset[str] = frozenset()
     rejected: Mapping[str, Block] = field(default_factory=dict)
     outdated_crd: str = ""
+    policy_changed_at: datetime = EPOCH
 
 
 def queue_key(conversion: Conversion) -> tuple[datetime, int, str, str]:
@@ -159,6 +164,9 @@ def build_queue(
 ) -> Queue:
     """Put the waiting conversions in order, and say why some of them may not start.
 
+    A conversion whose pod found no node starts before its back-off ends if there may be more room
+    now. It is then the last one in the order, so it takes no slot that others could use.
+
     ``find_writers`` finds the conversion that was to make an input, if it has ended.
     ``children`` is None if they are not known. Then it is not known either whether pods are still
     refused. Each admission pass calls this once. It visits every conversion.
@@ -181,22 +189,26 @@ def build_queue(
     # Otherwise one of them could run first, and this one would overwrite its output.
     busy = path_blocks(groups, find_writers)
     startable: list[Conversion] = []
+    early: list[Conversion] = []
     blocks: dict[str, Block] = {}
-    next_retry_at: datetime | None = None
+    retry_times: list[datetime] = []
+    room_at = room_since(waiting, children, obstacles.policy_changed_at)
     for conversion in waiting:
         retry_at = next_attempt_at(conversion.status)
         block = _block(conversion, obstacles, busy.get(conversion.key.uid), policy)
         if retry_at and retry_at > now:
-            next_retry_at = min(next_retry_at or retry_at, retry_at)
+            if block or not was_given_up(conversion, before=room_at):
+                retry_times.append(retry_at)
+            else:
+                early.append(conversion)
         elif block:
             blocks[conversion.key.uid] = block
         else:
             startable.append(conversion)
     refusals = {} if children is None else find_refusals(unfinished, children)
-    order, refused = one_per_refused_namespace(startable, refusals, now)
-    for refusal in refusals.values():
-        if refusal.retry_at and refusal.retry_at > now:
-            next_retry_at = min(next_retry_at or refusal.retry_at, refusal.retry_at)
+    order, refused = one_per_refused_namespace([*startable, *early], refusals, now)
+    retry_times += (r.retry_at for r in refusals.values() if r.retry_at and r.retry_at > now)
+    next_retry_at = min(retry_times, default=None)
     return Queue(tuple(c.key.uid for c in order), blocks | refused, next_retry_at)
 
 

@@ -39,6 +39,7 @@ class Policy:
     image: str = "my-converter:0.0.0"
     claim_name: str = "my-network-shared"
     start_timeout: int = 300
+    unschedulable_timeout: int = 30
     queue_timeout: int = 86400
     stall_timeout: int = 300
     timeout: int = 21600

@@ -88,7 +88,8 @@ class Snapshot:
     Event of a Job or pod that has not started. It is an empty string if there is none.
     ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age``
     is the time since this operator process last wrote the status. It is None if this process
-    has not written it.
+    has not written it. ``slot_wanted`` is True if all slots are in use, and another conversion
+    could use one.
     """
 
     conversion: Conversion
@@ -101,6 +102,7 @@ class Snapshot:
     progress: Progress | None = None
     logs: str = ""
     last_write_age: timedelta | None = None
+    slot_wanted: bool = False
 
     @property
     def status(self) -> ConversionJobStatus | None:

@@ -20,6 +20,7 @@ _FIRST_BACKOFF: Final = timedelta(seconds=10)
 _LONGEST_BACKOFF: Final = timedelta(minutes=5)
 _FIRST_START_BACKOFF: Final = timedelta(seconds=30)
 _LONGEST_START_BACKOFF: Final = timedelta(minutes=10)
+_LONGEST_UNSCHEDULABLE_BACKOFF: Final = timedelta(minutes=5)
 _SHORTEST_BACKOFF: Final = timedelta(seconds=1)
 
 
@@ -43,6 +44,11 @@ def count_not_started(retries: Retries, setting_changed: bool) -> Retries:
     return retries.model_copy(update={"not_started": failed_starts})
 
 
+def count_unschedulable(retries: Retries) -> Retries:
+    """The counters after an attempt whose pod found no node, and gave its slot to another one."""
+    return retries.model_copy(update={"unschedulable": (retries.unschedulable or 0) + 1})
+
+
 def may_retry(outcome: Outcome, retries: Retries, conversion: Conversion, policy: Policy) -> bool:
     """True if another attempt follows an attempt with this outcome.
 
@@ -63,22 +69,31 @@ def may_retry(outcome: Outcome, retries: Retries, conversion: Conversion, policy
 
 def queue_timeout_exceeded(retries: Retries, policy: Policy) -> bool:
     """True if the failed starts and their back-offs add up to the queue timeout."""
-    failed_starts = retries.not_started
-    backoffs = sum((_start_backoff(n) for n in range(1, failed_starts + 1)), timedelta(0))
-    spent = backoffs + timedelta(seconds=policy.start_timeout) * failed_starts
-    return failed_starts > 0 and spent >= timedelta(seconds=policy.queue_timeout)
+    starts, unschedulable = retries.not_started, retries.unschedulable or 0
+    spent = timedelta(seconds=policy.start_timeout) * starts
+    spent += timedelta(seconds=policy.unschedulable_timeout) * unschedulable
+    spent += sum((_start_backoff(n) for n in range(1, starts + 1)), timedelta(0))
+    spent += sum((_unschedulable_backoff(n) for n in range(1, unschedulable + 1)), timedelta(0))
+    return starts + unschedulable > 0 and spent >= timedelta(seconds=policy.queue_timeout)
 
 
 def backoff(retries: Retries) -> timedelta:
     """The shortest time between the end of an attempt and the start of the next one."""
-    if retries.not_started:
-        return _start_backoff(retries.not_started)
+    if retries.not_started or retries.unschedulable:
+        starts, unschedulable = retries.not_started, retries.unschedulable or 0
+        return max(_start_backoff(starts), _unschedulable_backoff(unschedulable))
     if retries.failures:
         return min(_FIRST_BACKOFF * 2.0 ** (retries.failures - 1), _LONGEST_BACKOFF)
     return _SHORTEST_BACKOFF
 
 
+def _unschedulable_backoff(attempts: int) -> timedelta:
+    return min(_start_backoff(attempts), _LONGEST_UNSCHEDULABLE_BACKOFF)
+
+
 def _start_backoff(failed_starts: int) -> timedelta:
+    if failed_starts == 0:
+        return timedelta(0)
     # The exponent is bounded. Otherwise the product would overflow after many failed starts.
     factor: int = 2 ** min(failed_starts - 1, 10)
     return min(_FIRST_START_BACKOFF * factor, _LONGEST_START_BACKOFF)

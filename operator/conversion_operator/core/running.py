@@ -20,8 +20,14 @@ from conversion_operator.core.plan import (
     node_of,
 )
 from conversion_operator.core.refusals import REFUSED
-from conversion_operator.core.retry import backoff, count_not_started, queue_timeout_exceeded
+from conversion_operator.core.retry import (
+    backoff,
+    count_not_started,
+    count_unschedulable,
+    queue_timeout_exceeded,
+)
 from conversion_operator.core.transitions import Transition, with_progress
+from conversion_operator.core.unschedulable import start_timeout
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable
 
 
@@ -39,7 +45,7 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     if not_started.pod is None and not_started.reason in REFUSED:
         return _give_up_starting(snapshot, attempt_children, job, not_started)
     age = snapshot.now - job.started_waiting(snapshot.now)
-    left = timedelta(seconds=snapshot.policy.start_timeout) - age
+    left = start_timeout(snapshot, job, not_started) - age
     if left <= timedelta(0):
         return _give_up_starting(snapshot, attempt_children, job, not_started)
     status, requeue = snapshot.status, min(left, STARTING_INTERVAL)
@@ -83,10 +89,15 @@ def _give_up_starting(
     slot, until the namespace accepts pods.
     """
     retries = snapshot.retries
-    if not_started.reason not in REFUSED:
+    if not_started.reason == Reason.UNSCHEDULABLE and not job.was_suspended:
+        retries = count_unschedulable(retries)
+    elif not_started.reason not in REFUSED:
         changed = not_started.reason in (Reason.IMAGE_CHANGED, Reason.POD_SETTINGS_CHANGED)
         retries = count_not_started(retries, changed)
-    timed_out = queue_timeout_exceeded(retries, snapshot.policy)
+    waited = snapshot.now - job.started_waiting(snapshot.now)
+    timed_out = queue_timeout_exceeded(retries, snapshot.policy) or (
+        waited >= timedelta(seconds=snapshot.policy.queue_timeout)
+    )
     phase = Phase.FAILED if timed_out else Phase.QUEUED
     reason = Reason.QUEUE_TIMEOUT if timed_out else not_started.reason
     transition = Transition.to(snapshot, phase, reason, not_started.message)

@@ -1,0 +1,54 @@
+"""Pods that no node has room for: they give up their slot if another conversion could use it.
+
+If nobody waits, the pod stays, so that an autoscaler can add a node for it. The operator may not
+watch nodes. So a conversion whose pod was given up tries again after a back-off, and earlier when
+there may be more room: a pod of ours has ended, or a setting has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from conversion_operator.api.reasons import Reason
+from conversion_operator.core.attempts import last_recorded_attempt
+from conversion_operator.core.model import EPOCH, Children, Conversion, Job
+from conversion_operator.core.plan import Snapshot
+from conversion_operator.core.verdict import NotStarted
+
+
+def start_timeout(snapshot: Snapshot, job: Job, not_started: NotStarted) -> timedelta:
+    """How long the container of this attempt may take to start.
+
+    A Job that somebody has resumed has the usual time: whoever resumes it decides when it runs.
+    """
+    policy = snapshot.policy
+    if not_started.reason != Reason.UNSCHEDULABLE or job.was_suspended:
+        return timedelta(seconds=policy.start_timeout)
+    if snapshot.slot_wanted:
+        return timedelta(seconds=policy.unschedulable_timeout)
+    return timedelta(seconds=policy.queue_timeout)
+
+
+def room_since(
+    waiting: Iterable[Conversion],
+    children: Mapping[str, Children] | None,
+    policy_changed_at: datetime,
+) -> datetime:
+    """When there was last a change that may have made room for a pod. EPOCH if nobody needs room.
+
+    An admission pass calls this once. It visits the conversions that wait, and every pod if the pod
+    of one of them was given up.
+    """
+    if children is None or not any(map(was_given_up, waiting)):
+        return EPOCH
+    ends = (pod.converter_end or EPOCH for own in children.values() for pod in own.pods)
+    return max((policy_changed_at, *ends))
+
+
+def was_given_up(conversion: Conversion, before: datetime | None = None) -> bool:
+    """True if the last attempt ended because no node had room, not later than this time."""
+    last = last_recorded_attempt(conversion.status)
+    if last is None or last.completion_time is None or last.reason != Reason.UNSCHEDULABLE:
+        return False
+    return before is None or last.completion_time <= before
