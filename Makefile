@@ -13,6 +13,8 @@ VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
 # A conversion uses one CPU; a machine has two or more.
 SIDE_BY_SIDE := -n 2 --dist worksteal
+# The operator in these tests waits most of the time.
+WAITING := -n 4 --dist worksteal
 
 .PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine fuzz-converter faults chaos count-lines clean
 
@@ -60,7 +62,7 @@ unit: tools ## test pure functions, pages and manifests
 	@$(PYTEST) tests/unit
 
 component: tools ## test the operator against an API server in the test's process, with faults
-	@$(PYTEST) tests/component $(SIDE_BY_SIDE)
+	@$(PYTEST) tests/component $(WAITING)
 
 judge: tools ## run the judged component tests against a real kube-apiserver
 	@hack/control-plane >/dev/null

@@ -130,6 +130,6 @@ def test_it_starts_early_if_there_may_be_more_room_and_after_all_others(
 def test_it_does_not_start_early_while_something_else_blocks_it() -> None:
     own, changed = given_up_at_30(), at(31)
     paused = replace(POLICY, enabled=False)
-    found = build_queue([own], {}, Obstacles(), at(40), paused, changed)
+    found = build_queue([own], {}, Obstacles(policy_changed_at=changed), at(40), paused)
     assert not found.order
     assert found.next_retry_at == at(30) + timedelta(seconds=30)
