@@ -1,6 +1,7 @@
 """The closed list of values of ``status.reason``: what each means and what to do about it.
 
-The operator's own reasons are defined here, the converter's in :mod:`media_converter.contract`.
+The operator's own reasons are defined and explained here. The converter's are defined in
+:mod:`media_converter.contract` and explained in :mod:`conversion_operator.api.converter_reasons`.
 docs/reasons.md is generated from ``REASONS``. A test fails when the page is out of date.
 """
 
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
-from media_converter.contract import ExitReason
+from conversion_operator.api.converter_reasons import CONVERTER_REASONS
+from conversion_operator.api.explanations import DISRUPTION, FAILURE, REJECTED, START, Explanation
 
 
 class Reason(StrEnum):
@@ -62,26 +64,7 @@ class Reason(StrEnum):
     JOB_NAME_TAKEN = "JobNameTaken"
 
 
-class Explanation(NamedTuple):
-    """What a reason means and what to do about it, as Markdown for users.
-
-    ``cure`` begins with what the operator does automatically.
-    """
-
-    meaning: str
-    cure: str
-
-
 _R = Reason
-_C = ExitReason
-
-_START = "Retried automatically until `QueueTimeout`."
-_DISRUPTION = "Retried automatically, up to 10 times."
-_FAILURE = "Retried automatically, up to `spec.maxRetries` times."
-_REJECTED = (
-    "Retried automatically, without limit. While pods in a namespace are rejected, the operator "
-    "tries to start one conversion there every 15 s. The others in the namespace wait."
-)
 
 REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
     {
@@ -165,33 +148,33 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.IMAGE_PULL_FAILED: Explanation(
             "The node cannot pull the image `CONVERTER_IMAGE`.",
-            f"{_START} Correct `CONVERTER_IMAGE`, or make the image available to the node.",
+            f"{START} Correct `CONVERTER_IMAGE`, or make the image available to the node.",
         ),
         _R.UNSCHEDULABLE: Explanation(
             "No node has enough free resources, or none meets the constraints of the pod. If "
             "another conversion could use the slot, the pod gives it up after "
             "`CONVERTER_UNSCHEDULABLE_SECONDS`. If nobody waits, the pod stays.",
-            f"{_START} Retried earlier when another converter ends or a setting changes. Add a "
+            f"{START} Retried earlier when another converter ends or a setting changes. Add a "
             "node or stop other pods. Or lower `spec.resources.requests` in a new ConversionJob.",
         ),
         _R.QUOTA_EXCEEDED: Explanation(
             "A ResourceQuota of the namespace does not allow the Job or its pod.",
-            f"{_REJECTED} Raise the quota, or wait until other pods end. Check: `kubectl -n "
+            f"{REJECTED} Raise the quota, or wait until other pods end. Check: `kubectl -n "
             "NAMESPACE describe quota`.",
         ),
         _R.POD_REJECTED: Explanation(
             "The API server rejects the Job or its pod, for example because Pod Security "
             "forbids it or because a webhook fails.",
-            f"{_REJECTED} Change the policy or repair the webhook that `status.message` names.",
+            f"{REJECTED} Change the policy or repair the webhook that `status.message` names.",
         ),
         _R.VOLUME_NOT_READY: Explanation(
             "The node cannot attach or mount the shared volume.",
-            f"{_START} Check that the claim is bound and ReadWriteMany: `kubectl -n NAMESPACE get "
+            f"{START} Check that the claim is bound and ReadWriteMany: `kubectl -n NAMESPACE get "
             "pvc`.",
         ),
         _R.CONTAINER_CONFIG_ERROR: Explanation(
             "The kubelet cannot create the container.",
-            f"{_START} The usual cause is the image or a resource limit. Check: `kubectl -n "
+            f"{START} The usual cause is the image or a resource limit. Check: `kubectl -n "
             "NAMESPACE describe pod POD`.",
         ),
         _R.IMAGE_CHANGED: Explanation(
@@ -247,12 +230,12 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.EVICTED: Explanation(
             "The pod was evicted, because its node was drained, shut down, or short of resources.",
-            f"{_DISRUPTION} If it still fails, check the node's disk and memory: `kubectl describe "
+            f"{DISRUPTION} If it still fails, check the node's disk and memory: `kubectl describe "
             "node NODE`.",
         ),
         _R.PREEMPTED: Explanation(
             "The scheduler removed the pod to make room for a pod of higher priority.",
-            f"{_DISRUPTION} If it still fails, add resources to the cluster.",
+            f"{DISRUPTION} If it still fails, add resources to the cluster.",
         ),
         _R.NODE_LOST: Explanation(
             "The node stopped responding while the pod was running on it.",
@@ -262,177 +245,32 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
-            f"{_DISRUPTION} If it still fails, check the node and its container runtime: `kubectl "
+            f"{DISRUPTION} If it still fails, check the node and its container runtime: `kubectl "
             "describe node NODE`.",
         ),
         _R.POD_DELETED: Explanation(
             "The pod was deleted before the attempt ended.",
-            f"{_DISRUPTION} To stop a conversion, set `spec.cancel` instead of deleting its pod.",
+            f"{DISRUPTION} To stop a conversion, set `spec.cancel` instead of deleting its pod.",
         ),
         _R.JOB_DELETED: Explanation(
             "The Job was deleted before the attempt ended.",
-            f"{_DISRUPTION} To stop a conversion, set `spec.cancel` instead of deleting its Job.",
+            f"{DISRUPTION} To stop a conversion, set `spec.cancel` instead of deleting its Job.",
         ),
         _R.CONTAINER_KILLED: Explanation(
             "A signal killed the container, or the container exited with a code that the converter "
             "does not use.",
-            f"{_FAILURE} If it still fails, read the end of the log in `status.logs`.",
+            f"{FAILURE} If it still fails, read the end of the log in `status.logs`.",
         ),
         _R.REPORT_MISSING: Explanation(
             "The container exited with code 0, but it did not report a result.",
-            f"{_FAILURE} Check that `CONVERTER_IMAGE` is the converter of this release.",
+            f"{FAILURE} Check that `CONVERTER_IMAGE` is the converter of this release.",
         ),
         _R.JOB_NAME_TAKEN: Explanation(
             "Another Job already has the name that this attempt needs.",
             "Starts automatically after you delete the other Job: `kubectl -n NAMESPACE delete job "
             "JOB`.",
         ),
-        _C.COMPLETED: Explanation(
-            "The output file is complete and passed verification.",
-            "No action is needed.",
-        ),
-        _C.INPUT_NOT_FOUND: Explanation(
-            "There is no file at `spec.inputFile` on the shared volume.",
-            "Not retried. Check the path. It is relative to the root of the volume.",
-        ),
-        _C.INPUT_EMPTY: Explanation(
-            "The input file is empty.",
-            "Not retried. Upload the file again.",
-        ),
-        _C.INPUT_NOT_REGULAR: Explanation(
-            "`spec.inputFile` is a folder, device, pipe or socket.",
-            "Not retried. Use the path of a regular file.",
-        ),
-        _C.PATH_NOT_ALLOWED: Explanation(
-            "A path has `.` or `..` as one of its parts, goes through a symbolic link, or is too "
-            "long.",
-            "Not retried. Use the plain path from the root of the volume.",
-        ),
-        _C.UNSUPPORTED_FORMAT: Explanation(
-            "The converter does not accept the format or codec of the input for this conversion "
-            "type.",
-            "Not retried. Convert the file to a common format first. Playlists, SVG and PDF are "
-            "never accepted.",
-        ),
-        _C.NO_VIDEO_STREAM: Explanation(
-            "The file has no video stream.",
-            "Not retried. To convert its audio, use `audio_to_mp3`.",
-        ),
-        _C.NO_AUDIO_STREAM: Explanation(
-            "The file has no audio stream that can be decoded.",
-            "Not retried. Play the file to check that it has audio.",
-        ),
-        _C.INPUT_TRUNCATED: Explanation(
-            "The file is incomplete: its end is missing, for example after an interrupted upload.",
-            "Not retried. Upload the file again.",
-        ),
-        _C.INPUT_DAMAGED: Explanation(
-            "The content of the file, or a large part of it, cannot be decoded.",
-            "Not retried. Repair the file or upload it again. To convert the parts of a video or "
-            "of audio that can be decoded, set `spec.damagedInput` to `Convert` in a new "
-            "ConversionJob.",
-        ),
-        _C.INPUT_TOO_LARGE: Explanation(
-            "The image or video has more pixels than the converter accepts. In an animation, all "
-            "frames count.",
-            "Not retried. Make the input smaller. `status.message` has its size and the limit.",
-        ),
-        _C.NOTHING_IN_RANGE: Explanation(
-            "`options.start` is after the end of the input, or the selected range is empty.",
-            "Not retried. Choose an `options.start` before the end of the input.",
-        ),
-        _C.OUTPUT_IS_INPUT: Explanation(
-            "`spec.inputFile` and `spec.outputFile` are the same file, for example through a link.",
-            "Not retried. Choose another `spec.outputFile`.",
-        ),
-        _C.INVALID_OPTIONS: Explanation(
-            "An option is unknown or out of range, or the extension of the output does not fit the "
-            "conversion type.",
-            "Not retried. Correct the option or extension that `status.message` names.",
-        ),
-        _C.NEEDS_MEMORY: Explanation(
-            "The conversion needs more memory than its limit. The converter estimates this before "
-            "it starts to convert.",
-            "Not retried. Raise `spec.resources.limits.memory` to the value in `status.message`, "
-            "or choose a smaller output.",
-        ),
-        _C.ENCRYPTED: Explanation(
-            "The media in the file is encrypted (DRM, or a scrambled broadcast). The converter has "
-            "no key.",
-            "Not retried. Upload an unencrypted copy.",
-        ),
-        _C.OUTPUT_TOO_LARGE: Explanation(
-            "The output would be larger than `CONVERTER_MAX_OUTPUT_BYTES`.",
-            "Not retried. Choose a lower resolution or quality or a shorter range, or raise the "
-            "setting. A small input with a large output may be damaged: play it to check it.",
-        ),
-        _C.DECODER_CRASHED: Explanation(
-            "The program that decodes the input crashed: the file triggers a bug in it, perhaps on "
-            "purpose. The program cannot reach other files or the network.",
-            "Not retried. Do not open the file elsewhere before you know where it comes from. "
-            "`status.logs` has the SHA-256 of the input file.",
-        ),
-        _C.OUTPUT_EXISTS: Explanation(
-            "`spec.overwrite` is false, and a file exists at `spec.outputFile` that no attempt of "
-            "this conversion has written.",
-            "Not retried. Delete the file or choose another `spec.outputFile`. Then create a new "
-            "ConversionJob.",
-        ),
-        _C.INPUT_UNREADABLE: Explanation(
-            "The converter is not allowed to read the input file.",
-            "Not retried. Make the file and its folders readable for the user "
-            "`CONVERTER_RUN_AS_USER` or the group `CONVERTER_RUN_AS_GROUP`. Then create the "
-            "ConversionJob again.",
-        ),
-        _C.OUTPUT_NOT_WRITABLE: Explanation(
-            "The converter is not allowed to write to the output's folder or to replace the "
-            "existing output, or the output path is not a regular file.",
-            "Not retried. Make the folder that `status.message` names writable for the user "
-            "`CONVERTER_RUN_AS_USER` or the group `CONVERTER_RUN_AS_GROUP`. Then create the "
-            "ConversionJob again.",
-        ),
-        _C.DISK_FULL: Explanation(
-            "The shared volume is full.",
-            f"{_FAILURE} Delete files that are no longer needed, or enlarge the volume.",
-        ),
-        _C.INPUT_CHANGED: Explanation(
-            "The input changed while the converter read it.",
-            f"{_FAILURE} Create a ConversionJob only after the upload is complete.",
-        ),
-        _C.OUT_OF_MEMORY: Explanation(
-            "The converter needed more memory than its limit.",
-            "Retried automatically, once, with up to twice the memory, unless `spec.maxRetries` is "
-            "0. If it still fails, raise `spec.resources.limits.memory` in a new ConversionJob.",
-        ),
-        _C.STALLED: Explanation(
-            "The converter made no progress for `CONVERTER_STALL_SECONDS`.",
-            f"{_FAILURE} If it still fails, check the speed of the volume. Also play the input "
-            "file to check it.",
-        ),
-        _C.DEADLINE_EXCEEDED: Explanation(
-            "The attempt ran longer than its time limit.",
-            "Not retried. Raise `spec.timeoutSeconds` in a new ConversionJob, or choose a smaller "
-            "resolution.",
-        ),
-        _C.TERMINATED: Explanation(
-            "The container received SIGTERM, but neither its Job nor its pod was deleted.",
-            f"{_DISRUPTION} If it still fails, check the node: `kubectl describe node NODE`.",
-        ),
-        _C.IO_ERROR: Explanation(
-            "The converter could not read from or write to the shared volume, or could not read "
-            "back what it had written.",
-            f"{_FAILURE} Check the volume and the server behind it.",
-        ),
-        _C.VERIFICATION_FAILED: Explanation(
-            "The converted file is not what was planned, or lacks the sound or the picture of the "
-            "input. It was discarded. `spec.outputFile` is unchanged.",
-            "Not retried: another attempt would make the same file. Convert the input to a common "
-            "format first, and report a bug with `status.logs`.",
-        ),
-        _C.INTERNAL_ERROR: Explanation(
-            "The converter met an unexpected error.",
-            f"{_FAILURE} If it still fails, report a bug with `status.logs`.",
-        ),
+        **CONVERTER_REASONS,
     }
 )
 
