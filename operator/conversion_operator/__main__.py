@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 
+from conversion_operator.api import names
 from conversion_operator.api.version import version
 from conversion_operator.app import Operator
 from conversion_operator.cluster import logs
@@ -18,7 +19,11 @@ from conversion_operator.controller.settings import Settings
 
 async def run(settings: LiveSettings[Settings]) -> None:
     """Serve the probes and run the operator until a signal arrives."""
-    cluster = Cluster(await load_configuration(), user_agent="my-network-converter")
+    cluster = Cluster(
+        await load_configuration(),
+        user_agent="my-network-converter",
+        field_manager=names.MANAGER_PREFIX + settings.current.pod_namespace,
+    )
     # Outside a pod there is no POD_NAME. The host name is unique enough.
     identity = settings.current.pod_name or socket.gethostname()
     operator = Operator(cluster, settings, identity)

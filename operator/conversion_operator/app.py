@@ -34,6 +34,7 @@ from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.controller.settings_watch import SettingsReport, SettingsWatch
+from conversion_operator.controller.sharing import SharedNamespaces
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.controller.worker import Worker
@@ -109,6 +110,9 @@ class Operator:
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
         self._worker = Worker(context, self._queue, self._admitter, recorder)
         self._settings_report = SettingsReport(self._metrics, recorder.post)
+        self._shared = SharedNamespaces(
+            settings.current.pod_namespace, self._metrics, recorder.post
+        )
         self._reflectors: dict[str, list[Reflector]] = {}
         self._started = False
 
@@ -177,6 +181,7 @@ class Operator:
 
     def _watch_parts(self, namespace: str) -> Parts:
         """What watches a namespace: kopf, and one reflector for each resource."""
+        self._shared.begin(namespace, self._cluster.now())
         self._reflectors[namespace] = [self._reflector(each, namespace) for each in Resource]
         kopf = watch_conversions(self.store, namespace, self._identity, self._stop, self._login)
         return {f"{_KOPF} in {namespace}": kopf} | {
@@ -200,6 +205,7 @@ class Operator:
         )
 
     def _forget(self, namespace: str) -> None:
+        self._shared.forget(namespace)
         for reflector in self._reflectors.pop(namespace, ()):
             self.health.forget_list(reflector.name)
         for uid in self.store.forget_namespace(namespace):
@@ -213,6 +219,8 @@ class Operator:
 
     def _enqueue(self, uid: str) -> None:
         self._queue.add(uid)
+        if conversion := self.store.conversion(uid):
+            self._shared.observe(conversion)
         self._callback_loop.enqueue(uid)
         self._admitter.wake()
 
@@ -244,6 +252,7 @@ class Operator:
                 self._sync.problem(),
                 self._settings_watch.problem,
                 self._settings_report.summary(settings),
+                self._shared.tell(self._settings_watch.about, leads=leads),
             )
             self.health.unlisted = ". ".join(filter(None, problems))
             ready = self._started and self._sync.ready()

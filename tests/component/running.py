@@ -92,9 +92,10 @@ async def running(
         api.create(config_map())
     write_settings(config, {"pod_namespace": NAMESPACE} | settings)
     server = url or api.url
-    cluster = Cluster(configuration(server), user_agent=identity)
     environment = read_folder(config)
     live = LiveSettings(Settings, environment)
+    manager = names.MANAGER_PREFIX + live.current.pod_namespace
+    cluster = Cluster(configuration(server), user_agent=identity, field_manager=manager)
 
     def login(**_: Any) -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(server=server)

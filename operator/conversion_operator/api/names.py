@@ -17,6 +17,8 @@ CONFIG_MAP: Final = "my-network-converter-operator"
 
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "my-network-converter"
+MANAGER_PREFIX: Final = f"{MANAGED_BY}."
+"""With the namespace of an operator, this is its field manager for status writes."""
 NAME_LABEL: Final = "app.kubernetes.io/name"
 CONVERTER_NAME: Final = "my-converter"
 UID_LABEL: Final = f"{GROUP}/conversion-uid"

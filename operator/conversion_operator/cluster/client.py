@@ -59,8 +59,11 @@ class Cluster(Client):
     write is not sent when this term is over.
     """
 
-    def __init__(self, configuration: Configuration, user_agent: str) -> None:
+    def __init__(
+        self, configuration: Configuration, user_agent: str, field_manager: str = names.MANAGED_BY
+    ) -> None:
         super().__init__(configuration, user_agent)
+        self._field_manager = field_manager
         self._writes: set[asyncio.Task[dict[str, Any]]] = set()
 
     async def finish_writes(self, seconds: float) -> None:
@@ -300,7 +303,9 @@ class Cluster(Client):
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
         ]
-        return parsing.parse_conversion(await self._write(permit, "PATCH", path, [*guards, *patch]))
+        query = [("fieldManager", self._field_manager)]
+        body = [*guards, *patch]
+        return parsing.parse_conversion(await self._write(permit, "PATCH", path, body, query))
 
     async def _delete(self, permit: WritePermit, path: str, uid: str, **options: object) -> None:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
@@ -309,14 +314,21 @@ class Cluster(Client):
         except (NotFound, Conflict):
             return  # the object no longer exists, or another object has its name
 
-    async def _write(self, permit: WritePermit, verb: str, path: str, body: Any) -> dict[str, Any]:
+    async def _write(
+        self,
+        permit: WritePermit,
+        verb: str,
+        path: str,
+        body: Any,
+        query: list[tuple[str, str]] | None = None,
+    ) -> dict[str, Any]:
         """Send a write. All writes pass here, except those to the Lease.
 
         The request continues if the caller is cancelled, so that :meth:`finish_writes` can wait for
         its response.
         """
         permit.check()
-        request = asyncio.create_task(self._transport.request(verb, path, body=body))
+        request = asyncio.create_task(self._transport.request(verb, path, query, body))
         self._writes.add(request)
         request.add_done_callback(self._end_write)
         return await asyncio.shield(request)

@@ -59,6 +59,9 @@ _NAME_MAX: Final = 64
 """The longest uid, kind or reason that is kept. Ours are shorter, so a text that was cut equals
 none of ours."""
 
+_MANAGERS_MAX: Final = 4
+"""How many field managers of a status are kept."""
+
 _LABELS_MAX: Final = 64
 """How many names of labels are kept."""
 
@@ -165,6 +168,7 @@ def parse_conversion(body: Body) -> Conversion:
         input_file=_text(raw_spec.get("inputFile")),
         output_file=_text(raw_spec.get("outputFile")),
         has_notify="notify" in raw_spec,
+        status_managers=_status_managers(meta),
     )
 
 
@@ -172,6 +176,17 @@ def parse_metadata(body: Body) -> Metadata:
     """Parse the labels and annotations of a ConversionJob that was read to copy some of them."""
     meta = body["metadata"]
     return Metadata(meta["uid"], meta.get("labels") or {}, meta.get("annotations") or {})
+
+
+def _status_managers(meta: Body) -> frozenset[str]:
+    """The field managers of operators that have written the status."""
+    managers = (
+        entry.get("manager", "")
+        for entry in meta.get("managedFields") or ()
+        if entry.get("subresource") == "status"
+    )
+    ours = (m for m in managers if m.startswith(names.MANAGER_PREFIX))
+    return frozenset(map(sys.intern, itertools.islice(ours, _MANAGERS_MAX)))
 
 
 def parse_job(body: Body) -> Job:

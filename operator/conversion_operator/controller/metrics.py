@@ -82,6 +82,10 @@ class Metrics:
             "converter_settings_unread",
             "1 if the operator cannot read its ConfigMap or if there is none, otherwise 0.",
         )
+        self.shared = self._gauge(
+            "converter_namespaces_shared",
+            "Watched namespaces that another installation serves, too.",
+        )
         self.stuck = Gauge(
             "converter_stuck_conversions",
             "Conversions whose status the operator cannot read (StatusUnreadable), or whose status "
@@ -151,6 +155,8 @@ def render_metrics(metrics: Metrics) -> str:
         "Events on the ConfigMap `my-network-converter-operator` |\n"
         "| the settings cannot be read, for 5 minutes | `max(converter_settings_unread) > 0` | "
         "read the body of /readyz |\n"
+        "| two installations serve a namespace | `max(converter_namespaces_shared) > 0` | remove "
+        "the namespace from `WATCH_NAMESPACES` of one |\n"
         "| a status cannot be read or written | `sum(converter_stuck_conversions) > 0` | read the "
         "Event on the ConversionJob |\n"
         "| callbacks are lost | `increase(converter_callbacks_given_up_total[1h]) > 0` | read the "

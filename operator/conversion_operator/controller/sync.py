@@ -48,6 +48,7 @@ class NamespaceSync:
         self._term_began_at = clock()
         # The namespaces whose Jobs and pods were listed in this term.
         self._counted: set[str] = set()
+        self._was_synced = False
         # The namespaces that the others wait for. One that is added in a term keeps none waiting:
         # nothing of ours runs there.
         self._awaited = set(self._leaving)
@@ -141,8 +142,12 @@ class NamespaceSync:
         return in_grace and not self._counted >= self._awaited
 
     def ready(self) -> bool:
-        """True if the operator can work: each namespace is synced or was refused for long."""
-        if self.all_synced():
+        """True if the operator can work: each namespace was synced, or was refused for long.
+
+        A namespace that is added later changes nothing about the others.
+        """
+        self._was_synced = self._was_synced or self.all_synced()
+        if self._was_synced:
             return True
         known = {namespace for _, namespace in (*self._requested_at, *self._refused)}
         return self._clock() - self._started_at >= GRACE_SECONDS and bool(known)

@@ -106,6 +106,7 @@ class Conversion:
     the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
     ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
     ``has_notify`` is True if the spec has a callback, even if it cannot be read.
+    ``status_managers`` are the operators that have written the status, as field managers.
     """
 
     key: Key
@@ -128,6 +129,7 @@ class Conversion:
     input_file: str = ""
     output_file: str = ""
     has_notify: bool = False
+    status_managers: frozenset[str] = frozenset()
 
     @property
     def finished(self) -> bool:

@@ -14,9 +14,9 @@ storage of its own.
             await api.until(lambda: phase(api, "holiday") == "Succeeded")
         check_all(api, limit=3)
 
-Not modelled: server-side apply, strategic merge patch, CEL (see ``schema``), managedFields,
-sendInitialEvents, dryRun, Tables, protobuf. A request that needs one of these gets 501, or
-fails the test. It never succeeds silently.
+Not modelled: server-side apply, strategic merge patch, CEL (see ``schema``), managedFields (only
+who has written a status), sendInitialEvents, dryRun, Tables, protobuf. A request that needs one of
+these gets 501, or fails the test. It never succeeds silently.
 """
 
 from tests.component.support.api import CLAIM, NAMESPACE, FakeApi

@@ -181,6 +181,9 @@ class Handlers:
         rest.check_type(kind, patched)
         rest.check_names(request, patched)
         obj, headers = self._decode(request, kind, patched)
+        manager = request.query.get("fieldManager")
+        if manager and request.subresource == "status":
+            obj["metadata"]["managedFields"] = metadata.managed_fields(old.obj, manager)
         version = self._storage.update(
             kind, namespace, request.name, obj, request.endpoint, request.subresource
         )

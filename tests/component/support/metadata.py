@@ -132,6 +132,13 @@ def causes(kind: Kind, obj: Obj) -> Causes:
     return found
 
 
+def managed_fields(old: Obj, manager: str) -> list[Obj]:
+    """The managers of an object after a write of its status. The fields are not modelled."""
+    entry = {"manager": manager, "operation": "Update", "subresource": "status"}
+    managed = old["metadata"].get("managedFields", [])
+    return [*(other for other in managed if other != entry), entry]
+
+
 def shape(kind: Kind, obj: Obj) -> Obj:
     """The object with only the known fields of its metadata. Raises 400 for wrong types."""
     meta = obj.get("metadata")

@@ -73,9 +73,11 @@ class Strategy:
         if "status" not in kind.subresources:
             return new
         if subresource == "status":
-            # The status subresource of a custom resource changes nothing else. That of a
-            # built-in resource also changes metadata.
-            kept = old if kind.custom else old | {"metadata": new["metadata"]}
+            # The status subresource of a custom resource changes nothing else, except who manages
+            # the fields. That of a built-in resource also changes metadata.
+            managed = {k: v for k, v in new["metadata"].items() if k == "managedFields"}
+            meta = old["metadata"] | managed if kind.custom else new["metadata"]
+            kept = old | {"metadata": meta}
             return _with_status(kept, new)
         return _with_status(new, old)
 

@@ -120,6 +120,16 @@ def test_a_namespace_that_is_added_in_a_term_keeps_no_other_waiting(case: Case) 
     assert case.sync.must_wait()
 
 
+def test_an_added_namespace_does_not_make_the_operator_unready(case: Case) -> None:
+    assert not case.sync.ready()
+    case.answer("ours", 1)
+    assert not case.sync.ready()
+    case.answer("theirs", 1)
+    assert case.sync.ready()
+    case.sync.serve("new")
+    assert case.sync.ready()
+
+
 def test_a_namespace_that_comes_back_is_looked_at_again(case: Case) -> None:
     case.answer("ours", 1)
     case.sync.leave("ours")
