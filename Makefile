@@ -66,6 +66,7 @@ component: tools ## test the operator against an API server in the test's proces
 
 judge: tools ## run the judged component tests against a real kube-apiserver
 	@hack/control-plane >/dev/null
+	@hack/go-build helm >/dev/null
 	@$(PYTEST) tests/component --real-api $(SIDE_BY_SIDE)
 
 converter: tools ## test the converter's image, with real ffmpeg and libvips
