@@ -79,6 +79,11 @@ def rejection(kubectl: Kubectl, body: Any) -> str:
             "memory must be more than 0 and",
         ),
         (VIDEO, {"resources": {"limits": {"cpu": 100000}}}, "cpu must be more than 0 and less"),
+        (
+            VIDEO,
+            {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": 1073741824}}},
+            "resources.requests.memory must not be more than resources.limits.memory",
+        ),
         (VIDEO, {"resources": {"requests": {"cpu": "0"}}}, "cpu must be more than 0 and less"),
         (VIDEO, {"overwrite": "no"}, "spec.overwrite"),
         (VIDEO, {"priority": 101}, "spec.priority"),

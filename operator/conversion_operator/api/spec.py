@@ -166,9 +166,9 @@ class Resources(ApiModel):
     """Requests and limits of the converter container."""
 
     requests: ResourceList | None = None
-    """CPU and memory that the scheduler reserves. A request above its limit is lowered to the
-    limit. Allowed: at most the settings CONVERTER_MAX_CPU and CONVERTER_MAX_MEMORY. Default: the
-    settings CONVERTER_REQUESTS_CPU and CONVERTER_REQUESTS_MEMORY.
+    """CPU and memory that the scheduler reserves. Allowed: at most the limits, and at most the
+    settings CONVERTER_MAX_CPU and CONVERTER_MAX_MEMORY. Default: the settings
+    CONVERTER_REQUESTS_CPU and CONVERTER_REQUESTS_MEMORY, or the limits if these are lower.
     """
     limits: ResourceList | None = None
     """The most CPU and memory that the container may use. The converter adapts its threads and

@@ -246,7 +246,22 @@ def _resource_rules() -> list[ValidationRule]:
         for kind in ("requests", "limits")
         for name, (most, pattern, words) in _QUANTITIES.items()
         for value in (f"self.resources.{kind}.{name}",)
-    ]
+    ] + [_request_rule(name) for name in _QUANTITIES]
+
+
+def _request_rule(name: str) -> ValidationRule:
+    """Kubernetes rejects a pod whose request is above its limit."""
+    request, limit = f"self.resources.requests.{name}", f"self.resources.limits.{name}"
+    texts = f"string({request})", f"string({limit})"
+    return ValidationRule(
+        "!has(self.resources) || !has(self.resources.requests) || !has(self.resources.limits) || "
+        f"!has({request}) || !has({limit}) || "
+        # Another rule rejects what is not a quantity.
+        f"!isQuantity({texts[0]}) || !isQuantity({texts[1]}) || "
+        f"quantity({texts[0]}).compareTo(quantity({texts[1]})) <= 0",
+        f"resources.requests.{name} must not be more than resources.limits.{name}",
+        f".resources.requests.{name}",
+    )
 
 
 def _url_rules() -> list[ValidationRule]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conversion_operator.api.spec import ConversionJobSpec, normal_path
+from conversion_operator.api.spec import ConversionJobSpec, Resources, normal_path
 from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import Policy
 
@@ -63,3 +63,18 @@ def _amounts(spec: ConversionJobSpec, policy: Policy) -> Iterator[str]:
                 yield f"{where} must be more than 0"
             elif most and parse_quantity(amount) > parse_quantity(most):
                 yield f"{where} is {amount}, but the setting {setting} allows at most {most}"
+    yield from _requests_above_limits(spec.resources, policy)
+
+
+def _requests_above_limits(resources: Resources, policy: Policy) -> Iterator[str]:
+    """Kubernetes rejects a pod with such a request. Defaults of requests are lowered instead."""
+    for name in ("cpu", "memory"):
+        request = getattr(resources.requests, name) if resources.requests else None
+        given = getattr(resources.limits, name) if resources.limits else None
+        limit = policy.limits[name] if given is None else given
+        if request is not None and parse_quantity(request) > parse_quantity(limit):
+            default = "" if given else f", the setting CONVERTER_LIMITS_{name.upper()}"
+            yield (
+                f"spec.resources.requests.{name} is {request}, but the limit is {limit}{default}: "
+                f"lower the request, or raise spec.resources.limits.{name}"
+            )

@@ -158,7 +158,8 @@ def resources(
 ) -> dict[str, dict[str, str]]:
     """The container's requests and limits: from the spec, otherwise from the settings.
 
-    A request above its limit is lowered to the limit, so a spec may set only small limits.
+    A default request above its limit is lowered to the limit, so a spec may set only small limits.
+    Another request above its limit is refused before, see :mod:`conversion_operator.core.bounds`.
     """
     given = spec.resources
     limits = dict(policy.limits) | _amounts(given.limits if given else None)

@@ -43,6 +43,14 @@ TOO_MUCH: list[tuple[dict[str, Any], str]] = [
     ({"resources": {"requests": {"memory": "4.1Gi"}}}, "requests.memory is 4.1Gi|MEMORY allows"),
     ({"resources": {"limits": {"memory": "0"}}}, "limits.memory must be more than 0"),
     ({"resources": {"limits": {"cpu": "0.0"}}}, "limits.cpu must be more than 0"),
+    (
+        {"resources": {"limits": {"cpu": 1}, "requests": {"cpu": "1001m"}}},
+        "requests.cpu is 1001m|the limit is 1: lower",
+    ),
+    (
+        {"resources": {"requests": {"memory": "2Gi"}}},
+        "requests.memory is 2Gi|the limit is 1Gi, the setting CONVERTER_LIMITS_MEMORY",
+    ),
     ({"priority": 11}, "priority is 11|PRIORITY allows at most 10"),
     ({"timeoutSeconds": 3601}, "timeoutSeconds is 3601|TIMEOUT_SECONDS allows at most 3600"),
     ({"maxRetries": 4}, "maxRetries is 4|RETRIES_ALLOWED allows at most 3"),
@@ -53,6 +61,7 @@ TOO_MUCH: list[tuple[dict[str, Any], str]] = [
 ALLOWED: list[dict[str, Any]] = [
     {"resources": {"limits": {"cpu": 4, "memory": "4Gi"}, "requests": {"cpu": "4000m"}}},
     {"resources": {"limits": {"memory": "4294967296"}}},
+    {"resources": {"limits": {"memory": "64Mi"}}},
     {"priority": 10},
     {"priority": -100},
     {"timeoutSeconds": 3600, "maxRetries": 3},
@@ -84,9 +93,11 @@ def test_what_the_settings_allow_waits_for_a_slot(fields: dict[str, Any]) -> Non
 
 
 def test_without_bounds_every_amount_is_allowed() -> None:
-    unbounded = Policy(max_cpu="", max_memory="")
+    most = {"cpu": "1000", "memory": "100Ti"}
+    unbounded = Policy(max_cpu="", max_memory="", limits=most)
     for fields, said in TOO_MUCH:
-        assert violation(spec(**fields), unbounded) == "" or said.endswith("more than 0")
+        if not said.endswith("more than 0") and "the limit is 1:" not in said:
+            assert violation(spec(**fields), unbounded) == ""
 
 
 def test_a_lowered_setting_does_not_end_an_attempt_in_progress() -> None:

@@ -139,8 +139,8 @@ def test_default_resources_keep_requests_apart_from_limits() -> None:
             {"cpu": "1", "memory": "64Mi"},
         ),
         (
-            {"requests": {"cpu": 2}, "limits": {"cpu": "500m"}},
-            {"cpu": "500m", "memory": "256Mi"},
+            {"requests": {"cpu": "400m"}, "limits": {"cpu": "500m"}},
+            {"cpu": "400m", "memory": "256Mi"},
             {"cpu": "500m", "memory": "1Gi"},
         ),
         (
