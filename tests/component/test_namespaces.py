@@ -61,6 +61,7 @@ async def test_a_namespace_that_is_added_is_served_at_once(
         api.create(conversion_job("long"))
         api.create(conversion_job("c", "other"))
         await until_phase(api, "long", "Running")
+        await api.until(lambda: op.operator.health.ready, 20)
         assert phase(api, "c") == "Pending"
         watched = [w for w in api.watches(namespace=NAMESPACE) if w.request.plural != "configmaps"]
         before = api.clock.now()
