@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.e2e.support.commands import ROOT, Kubectl
-from tests.e2e.support.conversions import Conversions
+from tests.e2e.support.conversions import LONG_INPUT, Conversions
 from tests.e2e.support.operator import OperatorInCluster
 
 SECOND = "my-network-second"
@@ -62,6 +64,33 @@ def test_conversions_wait_while_the_operator_is_paused(
     finally:
         operator.configure({"CONVERTER_ENABLED": "true"})
     waiting.succeeded()
+
+
+def test_a_job_that_a_person_suspends_goes_on_when_it_is_resumed(
+    conversions: Conversions, kubectl: Kubectl
+) -> None:
+    conversion = conversions.make(
+        "suspended",
+        "video_to_mp4",
+        inputFile=LONG_INPUT,
+        options={"duration": 20, "resolution": "360p"},
+        maxRetries=0,
+    )
+    job = conversion.until_phase("Running")["jobName"]
+
+    def suspend(active: bool) -> None:
+        patch = json.dumps({"spec": {"suspend": active}})
+        kubectl("-n", conversion.namespace, "patch", "job", job, "-p", patch)
+
+    suspend(True)
+    status = conversion.until_reason("JobSuspended")
+    assert status["phase"] == "Queued"
+    assert "kubectl-patch" in status["message"]
+    conversions.make("meanwhile").succeeded()
+    suspend(False)
+    status = conversion.succeeded()
+    assert [attempt["reason"] for attempt in status["attempts"]] == ["JobSuspended", "Completed"]
+    assert conversion.jobs_made() == [job]
 
 
 @pytest.mark.parametrize("busy", ["output", "input"])
