@@ -27,7 +27,7 @@ async def run(api: FakeApi, volume: Path, folder: str = "output") -> tuple[int |
             "NAMESPACE": "my-network",
             "NAME": "helm-test-1",
             "VOLUME": str(volume),
-            "VOLUME_FOLDER": "tenants/{namespace}",
+            "VOLUME_FOLDER": "/tenants/{namespace}",
             "FOLDER": folder,
             "TIMEOUT_SECONDS": "30",
         },

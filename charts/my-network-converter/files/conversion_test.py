@@ -151,12 +151,12 @@ def remove(path: str, *files: Path) -> None:
 def main() -> None:
     """Exit with a message if the test fails."""
     namespace = os.environ["NAMESPACE"]
-    root = Path(os.environ["VOLUME"], os.environ["VOLUME_FOLDER"].replace("{namespace}", namespace))
+    folder = os.environ["VOLUME_FOLDER"].strip("/").replace("{namespace}", namespace)
     try:
         test(
             os.environ["NAME"],
             os.environ["FOLDER"],
-            root,
+            Path(os.environ["VOLUME"], folder),
             PATH.format(namespace=namespace),
             time.monotonic() + float(os.environ["TIMEOUT_SECONDS"]),
         )

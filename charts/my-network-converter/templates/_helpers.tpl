@@ -25,10 +25,20 @@
 {{- include "my-network-converter.text" $value }}
 {{- end }}
 
+{{- /* The namespaces that the operator serves. Fails if the list of namespaces cannot be right. */}}
 {{- define "my-network-converter.watched" -}}
 {{- $names := list }}
-{{- range .Values.namespaces }}{{ $names = append $names .name }}{{ end }}
-{{- join "," $names }}
+{{- $served := list }}
+{{- range .Values.namespaces }}
+{{- if eq .name $.Release.Namespace }}
+{{- fail (printf "namespaces: %s is the namespace of the release; conversions need another one" .name) }}
+{{- end }}
+{{- if has .name $names }}{{ fail (printf "namespaces: %s is listed twice" .name) }}{{ end }}
+{{- $names = append $names .name }}
+{{- if dig "serve" true . }}{{ $served = append $served .name }}{{ end }}
+{{- end }}
+{{- if not $served }}{{ fail "namespaces: at least one needs serve: true" }}{{ end }}
+{{- join "," $served }}
 {{- end }}
 
 {{- define "my-network-converter.gatewayNamespace" -}}

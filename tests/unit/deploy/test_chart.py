@@ -268,6 +268,28 @@ def test_every_namespace_has_its_own_objects() -> None:
     assert one(objects, "ConfigMap", GATEWAY)["data"]["GATEWAY_NAMESPACE"] == "a"
 
 
+def test_a_namespace_that_is_not_served_any_more_keeps_its_objects() -> None:
+    """So the operator can end what runs there before its rights are removed."""
+    namespaces = [{"name": "a"}, {"name": "b", "serve": False}]
+    objects = chart_objects(RELEASE, {"namespaces": namespaces})
+    assert one(objects, "ConfigMap", OPERATOR)["data"]["WATCH_NAMESPACES"] == "a"
+    assert one(objects, "RoleBinding", OPERATOR, "b")
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ([{"name": "a"}, {"name": "a"}], "a is listed twice"),
+        ([{"name": RELEASE, "create": False}], "is the namespace of the release"),
+        ([{"name": "a", "serve": False}], "at least one needs serve: true"),
+    ],
+)
+def test_helm_refuses_namespaces_that_cannot_be_right(listed: Any, message: str) -> None:
+    done = template(RELEASE, {"namespaces": listed})
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
 def test_a_claim_has_the_default_class_unless_one_is_given() -> None:
     (claim,) = of_kind(chart_objects(RELEASE, {}), "PersistentVolumeClaim")
     assert "storageClassName" not in claim["spec"]
