@@ -257,6 +257,7 @@ class Admitter:
             rejected,
             self._context.schema.problem,
             self._policy_changed_at(policy),
+            frozenset(self._creator.reserved),
         )
 
     async def _claim_exists(self, namespace: str, claim: str) -> bool:

@@ -24,7 +24,7 @@ from conversion_operator.core.paths import FATAL, FindWriters, Unfinished, path_
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import find_refusals, one_per_refused_namespace
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
-from conversion_operator.core.unschedulable import room_since, was_given_up
+from conversion_operator.core.unschedulable import one_try_at_a_time, room_since, was_given_up
 
 _PRIORITY_STEP = timedelta(seconds=60)
 
@@ -62,13 +62,15 @@ class Obstacles:
 
     ``rejected`` has, by uid, the conversions whose Job the API server recently rejected.
     ``outdated_crd`` says what the CRD in the cluster lacks, "" if nothing. ``policy_changed_at`` is
-    when a setting last changed, which may have removed an obstacle.
+    when a setting last changed, which may have removed an obstacle. ``reserved`` are the uids whose
+    Job is being created: such a conversion uses its files as if it ran.
     """
 
     namespaces_without_claim: frozenset[str] = frozenset()
     rejected: Mapping[str, Block] = field(default_factory=dict)
     outdated_crd: str = ""
     policy_changed_at: datetime = EPOCH
+    reserved: frozenset[str] = frozenset()
 
 
 def queue_key(conversion: Conversion) -> tuple[datetime, int, str, str]:
@@ -165,7 +167,8 @@ def build_queue(
     """Put the waiting conversions in order, and say why some of them may not start.
 
     A conversion whose pod found no node starts before its back-off ends if there may be more room
-    now. It is then the last one in the order, so it takes no slot that others could use.
+    now. It is then the last one in the order, so it takes no slot that others could use. After its
+    back-off, one of these conversions at a time has its own place in the order.
 
     ``find_writers`` finds the conversion that was to make an input, if it has ended.
     ``children`` is None if they are not known. Then it is not known either whether pods are still
@@ -177,14 +180,16 @@ def build_queue(
     groups = Unfinished([], [], [], [])
     for conversion in sorted(unfinished, key=queue_key):
         own = children.get(conversion.key.uid, none) if children else none
-        if own.live or conversion.status_error or not awaits_attempt(conversion, own):
+        reserved = conversion.key.uid in obstacles.reserved
+        begun = own.live or not awaits_attempt(conversion, own)
+        if reserved or begun or conversion.status_error:
             groups.running.append(conversion)
         elif conversion.deleting or conversion.cancel_requested or _will_fail(conversion, policy):
             groups.ending.append(conversion)
         else:
             waiting.append(conversion)
-            begun = latest_attempt_number(conversion, own) > 0
-            (groups.begun if begun else groups.fresh).append(conversion)
+            tried = latest_attempt_number(conversion, own) > 0
+            (groups.begun if tried else groups.fresh).append(conversion)
     # A conversion that is blocked or in its back-off still blocks its paths for others behind it.
     # Otherwise one of them could run first, and this one would overwrite its output.
     busy = path_blocks(groups, find_writers)
@@ -206,7 +211,8 @@ def build_queue(
         else:
             startable.append(conversion)
     refusals = {} if children is None else find_refusals(unfinished, children)
-    order, refused = one_per_refused_namespace([*startable, *early], refusals, now)
+    ordered = [*one_try_at_a_time(startable, groups.running), *early]
+    order, refused = one_per_refused_namespace(ordered, refusals, now)
     retry_times += (r.retry_at for r in refusals.values() if r.retry_at and r.retry_at > now)
     next_retry_at = min(retry_times, default=None)
     return Queue(tuple(c.key.uid for c in order), blocks | refused, next_retry_at)

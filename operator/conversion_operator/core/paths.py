@@ -24,6 +24,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.model import EPOCH, Conversion
 from conversion_operator.core.plan import Block
+from media_converter.contract import ExitReason
 
 FATAL: Final = frozenset((Reason.INPUT_NOT_MADE, Reason.INPUT_CYCLE))
 """The blocks that end a conversion."""
@@ -150,7 +151,11 @@ def _not_made(
     found = find_writers(*_input(conversion))
     since = conversion.created, conversion.arrival
     ended = [w for w in found if w.key != conversion.key and (_end(w), w.version) > since]
-    ended = [w for w in ended if not _was_refused_for(w, conversion, waiting)]
+    ended = [
+        w
+        for w in ended
+        if not _was_refused_for(w, conversion, waiting) and not _left_as_it_was(w, conversion)
+    ]
     if not ended or any(w.status and w.status.phase is Phase.SUCCEEDED for w in ended):
         return None
     last = max(ended, key=_end)
@@ -175,6 +180,19 @@ def _end(conversion: Conversion) -> datetime:
     finished = (c for c in status.conditions if c.type == names.CONDITION_FINISHED)
     times = (condition.last_transition_time for condition in finished)
     return next(times, status.completion_time or EPOCH)
+
+
+def _left_as_it_was(ended: Conversion, conversion: Conversion) -> bool:
+    """True if the end of a writer says nothing about the input of this conversion.
+
+    Either the file exists, or the writer came later and never started: then the input may have been
+    there all the time.
+    """
+    status = ended.status
+    if status is not None and status.reason == ExitReason.OUTPUT_EXISTS:
+        return True
+    tried = status is not None and bool(status.attempts)
+    return not tried and arrival_key(ended) > arrival_key(conversion)
 
 
 def _was_refused_for(

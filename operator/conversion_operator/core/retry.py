@@ -37,11 +37,12 @@ def count_ended_attempt(retries: Retries, outcome: Outcome) -> Retries:
 def count_not_started(retries: Retries, setting_changed: bool) -> Retries:
     """The counters after an attempt whose container did not start.
 
-    If the image or the pod settings changed, ``not_started`` becomes 0, because the new ones may
-    start.
+    If the image or the pod settings changed, the counts of earlier starts become 0, because the new
+    ones may start.
     """
-    failed_starts = 0 if setting_changed else retries.not_started + 1
-    return retries.model_copy(update={"not_started": failed_starts})
+    if setting_changed:
+        return retries.model_copy(update={"not_started": 0, "unschedulable": None})
+    return retries.model_copy(update={"not_started": retries.not_started + 1})
 
 
 def count_unschedulable(retries: Retries) -> Retries:

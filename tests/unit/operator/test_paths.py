@@ -34,7 +34,7 @@ def made(name: str, reads: str, writes: str, created: float = 0, **fields: Any) 
 def with_status(
     subject: Conversion, phase: Phase, reason: str = "x", ended: float | None = None
 ) -> Conversion:
-    """With one attempt, unless it ended without one. ``ended`` is when its end was stored."""
+    """With one attempt. ``ended`` is when its end was stored."""
     finished = [
         Condition(
             type=names.CONDITION_FINISHED,
@@ -125,6 +125,28 @@ def test_a_running_attempt_is_waited_for_even_by_one_that_has_begun() -> None:
     block = block_of("user", user, maker, parts=parts)
     assert block is not None
     assert block.reason == Reason.WAITING_FOR_INPUT
+
+
+def test_a_conversion_whose_job_is_being_created_uses_its_files() -> None:
+    reader, writer = made("user", "b", "c", 0), made("maker", "a", "b", 5)
+    obstacles = Obstacles(reserved=frozenset({"uid-user"}))
+    queue = build_queue([reader, writer], {}, obstacles, at(LATER), POLICY)
+    assert "uid-user" not in queue.blocks
+    assert (queue.order, queue.blocks["uid-maker"].reason) == ((), Reason.PATH_BUSY)
+
+
+def test_a_later_writer_that_left_the_file_as_it_was_fails_nobody() -> None:
+    user = made("user", "b", "c", 0)
+    exists = with_status(made("m", "a", "b", 5), Phase.FAILED, "OutputExists", ended=LATER)
+    cancelled = with_status(made("m", "a", "b", 5), Phase.CANCELLED, "Cancelled", ended=LATER)
+    assert cancelled.status
+    untried = cancelled.status.model_copy(update={"attempts": None})
+    for maker in (exists, replace(cancelled, status=untried)):
+        assert queue_of(user, maker).order == ("uid-user",)
+    earlier = with_status(made("m", "a", "b", -5), Phase.CANCELLED, "Cancelled", ended=LATER)
+    block = block_of("user", user, earlier)
+    assert block is not None
+    assert block.reason == Reason.INPUT_NOT_MADE
 
 
 def test_paths_of_another_namespace_are_other_files() -> None:

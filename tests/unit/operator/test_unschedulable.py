@@ -13,7 +13,12 @@ from conversion_operator.core.admission import Obstacles, build_queue
 from conversion_operator.core.model import EPOCH, Children, Conversion, Job, Suspension
 from conversion_operator.core.plan import DeleteJob, Plan
 from conversion_operator.core.reconcile import decide
-from conversion_operator.core.retry import backoff, count_ended_attempt, queue_timeout_exceeded
+from conversion_operator.core.retry import (
+    backoff,
+    count_ended_attempt,
+    count_not_started,
+    queue_timeout_exceeded,
+)
 from conversion_operator.core.verdict import Outcome
 from tests.unit.operator.builders import (
     POLICY,
@@ -133,3 +138,30 @@ def test_it_does_not_start_early_while_something_else_blocks_it() -> None:
     found = build_queue([own], {}, Obstacles(policy_changed_at=changed), at(40), paused)
     assert not found.order
     assert found.next_retry_at == at(30) + timedelta(seconds=30)
+
+
+def test_a_changed_setting_ends_the_back_off() -> None:
+    assert backoff(count_not_started(Retries(unschedulable=5), setting_changed=True)) == timedelta(
+        seconds=1
+    )
+
+
+def named(subject: Conversion, number: int, ended: float = 30) -> Conversion:
+    key = replace(subject.key, uid=f"uid-{number}", name=f"c{number}")
+    made = conversion(outputFile=f"out/{number}.mp4")
+    stored = subject.status
+    if stored and stored.attempts:
+        last = stored.attempts[-1].model_copy(update={"completion_time": at(ended)})
+        stored = stored.model_copy(update={"attempts": [last]})
+    return replace(subject, key=key, spec=made.spec, status=stored)
+
+
+def test_many_that_no_node_has_room_for_take_one_slot_from_others() -> None:
+    """The one that waited longest has its own place. The others are behind all that may fit."""
+    stuck = [named(given_up_at_30(), n, ended=30 - n) for n in range(3)]
+    fits = replace(named(conversion(), 9), created=at(1))
+    order = build_queue([*stuck, fits], {}, Obstacles(), at(600), POLICY).order
+    assert order == ("uid-2", "uid-9", "uid-0", "uid-1")
+    trying = {"uid-2": children(job(2, "uid-2"))}
+    order = build_queue([*stuck, fits], trying, Obstacles(), at(600), POLICY).order
+    assert order == ("uid-9", "uid-0", "uid-1")
