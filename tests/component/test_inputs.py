@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from media_converter.contract import ExitReason
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
@@ -66,6 +67,30 @@ async def test_the_order_survives_a_restart_and_changes_of_the_objects(
             await until_phase(api, name, "Succeeded", 60)
     assert started(api) == ["first", *SERIES]
     assert [status_of(api, name)["arrival"] for name in SERIES] == arrivals
+
+
+async def test_a_conversion_that_started_before_the_one_that_makes_its_input_waits(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """`kubectl apply` creates it first, and the operator is idle."""
+    cluster.script("a-thumbnail", fail(ExitReason.INPUT_NOT_FOUND, hold=True), succeed())
+    async with running(api, tmp_path):
+        thumbnail(api, "a-thumbnail", of="video")
+        await until_phase(api, "a-thumbnail", "Running")
+        api.create(conversion_job("video"))
+        await api.until(lambda: status_of(api, "video").get("reason") == "PathBusy", 20)
+        cluster.script("video", succeed(hold=True))
+        cluster.finish("a-thumbnail")
+        await api.until(
+            lambda: status_of(api, "a-thumbnail").get("reason") == "WaitingForInput", 20
+        )
+        assert "video" in status_of(api, "a-thumbnail")["message"]
+        await until_phase(api, "video", "Running")
+        assert attempts_of(api, "a-thumbnail") == ["InputNotFound"]
+        cluster.finish("video")
+        await until_phase(api, "a-thumbnail", "Succeeded")
+    assert attempts_of(api, "a-thumbnail") == ["InputNotFound", "Completed"]
+    check_all(api, limit=3)
 
 
 @pytest.mark.judged

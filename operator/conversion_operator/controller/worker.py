@@ -271,7 +271,14 @@ class Worker:
             logs=logs,
             last_write_age=age,
             slot_wanted=queue.slot_wanted,
+            input_writer=self._input_writer(conversion),
         )
+
+    def _input_writer(self, conversion: Conversion) -> str:
+        """The name of another unfinished conversion that writes the input of this one, or ""."""
+        writers = self._store.writers(conversion.key.namespace, conversion.input_path)
+        others = (w for w in writers if not w.finished and w.key != conversion.key)
+        return next((writer.key.name for writer in others), "")
 
     async def _read_progress(
         self, conversion: Conversion, children: Children, written: float | None

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.attempts import (
     awaits_attempt,
+    lacked_input,
     latest_attempt_number,
     next_attempt_at,
 )
@@ -189,7 +190,8 @@ def build_queue(
         else:
             waiting.append(conversion)
             tried = latest_attempt_number(conversion, own) > 0
-            (groups.begun if tried else groups.fresh).append(conversion)
+            fresh = not tried or lacked_input(conversion.status)
+            (groups.fresh if fresh else groups.begun).append(conversion)
     # A conversion that is blocked or in its back-off still blocks its paths for others behind it.
     # Otherwise one of them could run first, and this one would overwrite its output.
     busy = path_blocks(groups, find_writers)

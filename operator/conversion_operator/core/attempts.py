@@ -8,6 +8,7 @@ from conversion_operator.api.status import Attempt, ConversionJobStatus, Retries
 from conversion_operator.core.model import Children, Conversion, Job
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.retry import backoff
+from media_converter.contract import ExitReason
 
 
 def last_recorded_attempt(status: ConversionJobStatus | None) -> Attempt | None:
@@ -22,6 +23,12 @@ def latest_attempt_number(conversion: Conversion, children: Children) -> int:
     """
     last = last_recorded_attempt(conversion.status)
     return max([last.number if last else 0, *(job.attempt for job in children.jobs)])
+
+
+def lacked_input(status: ConversionJobStatus | None) -> bool:
+    """True if the last attempt found no input, so it has used no file."""
+    last = last_recorded_attempt(status)
+    return last is not None and last.reason == ExitReason.INPUT_NOT_FOUND
 
 
 def awaits_attempt(conversion: Conversion, children: Children) -> bool:

@@ -16,11 +16,13 @@ from conversion_operator.core.plan import (
     delete_live_jobs,
     delete_pods,
     force_overdue_pods,
+    input_awaited,
 )
 from conversion_operator.core.retry import backoff, count_ended_attempt, may_retry
 from conversion_operator.core.suspended import plan_end_by_suspension
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import Ended, Outcome
+from media_converter.contract import ExitReason
 
 
 def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ended) -> Plan:
@@ -37,6 +39,8 @@ def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ende
     job = next(iter(attempt_children.jobs), None)
     if end.reason == Reason.JOB_SUSPENDED and job is not None:
         return plan_end_by_suspension(snapshot, attempt_children, job, end)
+    if end.reason == ExitReason.INPUT_NOT_FOUND and snapshot.input_writer:
+        return _plan_wait_for_input(snapshot, attempt_children, end)
     retries = count_ended_attempt(snapshot.retries, end.outcome)
     if may_retry(end.outcome, retries, snapshot.conversion, snapshot.policy):
         return _plan_retry(snapshot, attempt_children, end, retries)
@@ -68,6 +72,17 @@ def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
         snapshot, Reason.CANCELLING, "the converter is being stopped"
     )
     return Plan(actions, cancelling.status, FORCE_AFTER)
+
+
+def _plan_wait_for_input(snapshot: Snapshot, attempt_children: Children, end: Ended) -> Plan:
+    """The plan for a conversion that started before the one that makes its input was created.
+
+    The attempt counts against nothing.
+    """
+    message = input_awaited(snapshot.input_writer, snapshot.conversion.input_path)
+    queued = Transition.to(snapshot, Phase.QUEUED, Reason.WAITING_FOR_INPUT, message)
+    queued = queued.with_attempt(attempt_children).with_result(end)
+    return Plan(status=queued.status, requeue_after=backoff(snapshot.retries))
 
 
 def _plan_retry(

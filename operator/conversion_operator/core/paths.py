@@ -23,7 +23,7 @@ from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.model import EPOCH, Conversion
-from conversion_operator.core.plan import Block
+from conversion_operator.core.plan import Block, input_awaited
 from media_converter.contract import ExitReason
 
 FATAL: Final = frozenset((Reason.INPUT_NOT_MADE, Reason.INPUT_CYCLE))
@@ -136,7 +136,7 @@ def _waits(conversion: Conversion, writers: Mapping[Path, Conversion]) -> Block 
     writer = writers.get(_input(conversion))
     if writer is None:
         return None
-    message = f"conversion {writer.key.name} has yet to write the input {conversion.input_path}"
+    message = input_awaited(writer.key.name, conversion.input_path)
     return Block(Reason.WAITING_FOR_INPUT, message)
 
 

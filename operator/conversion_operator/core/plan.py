@@ -89,7 +89,8 @@ class Snapshot:
     ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age``
     is the time since this operator process last wrote the status. It is None if this process
     has not written it. ``slot_wanted`` is True if all slots are in use, and another conversion
-    could use one.
+    could use one. ``input_writer`` is the name of another unfinished conversion whose output is the
+    input of this one. It is an empty string if there is none.
     """
 
     conversion: Conversion
@@ -103,6 +104,7 @@ class Snapshot:
     logs: str = ""
     last_write_age: timedelta | None = None
     slot_wanted: bool = False
+    input_writer: str = ""
 
     @property
     def status(self) -> ConversionJobStatus | None:
@@ -138,6 +140,11 @@ def delete_pods(pods: Iterable[Pod]) -> tuple[Action, ...]:
     return tuple(
         DeletePod(pod, force=False) for pod in pods if not pod.deleted and not pod.deleting
     )
+
+
+def input_awaited(writer: str, path: str) -> str:
+    """Why a conversion waits for the one that writes its input, for its message."""
+    return f"conversion {writer} has yet to write the input {path}"
 
 
 def node_of(pod: Pod) -> str:
