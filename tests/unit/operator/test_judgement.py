@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Annotated
 
 import pytest
+from pydantic import AfterValidator
 
-from conversion_operator.cluster.judgement import Judgement, judge
+from conversion_operator.cluster.judgement import Judgement, SettingsModel, judge
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.settings import Settings
 
@@ -98,6 +100,61 @@ def test_the_environment_overrides_the_config_map() -> None:
     assert (result.settings.converter_max_parallel, result.problems) == (9, ())
     only = judged({"PROBE_PORT": "1"}, {"PROBE_PORT": "2", "POD_NAME": "p"}).settings
     assert (only.probe_port, only.pod_name) == (2, "p")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "labels:\n  team: {{ .Values.team }}",
+        "? [a]\n: b",
+        "? {a: b}\n: b",
+        "hostUsers: !!bool maybe",
+        "labels: {a: !!int ''}",
+        "labels: {a: !!float ''}",
+        "labels: {a: !!timestamp x}",
+        "labels: {a: 2026-99-99}",
+        "labels: {a: !!binary é}",
+        "labels: {a: !!python/none x}",
+        "labels: !!set [a]",
+        "labels: !!omap x",
+        "labels: {a: " + "9" * 5000 + "}",
+        "<<: x",
+        "<<: [x]",
+        "labels: {<<: {a: b}, [c]: d}",
+        "=: x",
+        "\x00",
+        "[" * 2000,
+    ],
+)
+def test_a_document_that_yaml_cannot_read_is_told_and_ends_nothing(text: str) -> None:
+    first = judged({"CONVERTER_POD_SETTINGS": "runtimeClassName: gvisor"})
+    result = judged({"CONVERTER_POD_SETTINGS": text}, in_force=first.texts)
+    assert problem(result).startswith("CONVERTER_POD_SETTINGS is ")
+    assert "cannot be read" not in problem(result)  # the text says what to write
+    assert result.settings == first.settings
+
+
+def test_a_key_that_is_not_a_text_is_told_with_its_line() -> None:
+    result = judged({"CONVERTER_POD_SETTINGS": "labels:\n  team: {{ .Values.team }}"})
+    assert "line 2: a key must be a text" in problem(result)
+
+
+def _broken(text: str) -> str:
+    if text == "broken":
+        raise KeyError(text)
+    return text
+
+
+class _BrokenSettings(SettingsModel):
+    value: Annotated[str, AfterValidator(_broken)] = "a"
+
+
+def test_a_mistake_in_a_validator_is_an_invalid_setting() -> None:
+    result = judge(_BrokenSettings, {}, {"VALUE": "broken"}, {"value": "b"})
+    assert result.settings.value == "b"
+    assert [p.text for p in result.problems] == [
+        "VALUE is 'broken': it cannot be read (KeyError). The value in force is 'b'"
+    ]
 
 
 def test_an_invalid_environment_does_not_end_the_operator() -> None:
