@@ -22,6 +22,9 @@ _TEXT_MAX_BYTES: Final = 80
 _PROBLEM_MAX_BYTES: Final = 900
 """An Event has room for 1024 bytes."""
 
+_URL: Final = re.compile(r"://[^\s'\"]+")
+"""What follows the scheme of a URL. It may contain a password or a token."""
+
 _ALLOWED: Final = re.compile(r"Allowed: [^.]+")
 
 
@@ -30,11 +33,22 @@ class SettingsModel(BaseModel):
 
     ``environment_only`` are the names of the settings that a ConfigMap does not have, because the
     program needs them before it can read one.
+
+    No message shows the value of a field with ``repr=False``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     environment_only: ClassVar[frozenset[str]] = frozenset()
+
+    def loggable(self) -> dict[str, Any]:
+        """The values that a log may show. URLs have only their scheme."""
+        values = {name: getattr(self, name) for name in _shown_fields(type(self))}
+        return {n: _hide_urls(v) if isinstance(v, str) else v for n, v in values.items()}
+
+
+def _shown_fields(model: type[SettingsModel]) -> list[str]:
+    return [name for name, field in model.model_fields.items() if field.repr]
 
 
 S = TypeVar("S", bound=SettingsModel)
@@ -78,7 +92,8 @@ def judge(
             continue
         given = given.strip()  # a file of a ConfigMap often ends with a line end
         if error := parse_error(model, field, given):
-            errors[field] = f"{_quoted(given)}{error}"
+            shown = field in _shown_fields(model)
+            errors[field] = f"{_quoted(given) if shown else 'invalid'}{error}"
         if not error:
             texts[field] = given
         elif field in in_force:
@@ -116,6 +131,8 @@ def parse_error(model: type[SettingsModel], field: str, text: str) -> str:
 
 
 def _value_in_force(settings: SettingsModel, field: str) -> str:
+    if field not in _shown_fields(type(settings)):
+        return "The last valid value, or the default, is in force"
     return f"The value in force is {_quoted(as_text(getattr(settings, field)))}"
 
 
@@ -131,7 +148,12 @@ def _unknown(model: type[SettingsModel], name: str) -> str:
 def _problem(name: str, text: str) -> SettingProblem:
     name = head(clean(name), _TEXT_MAX_BYTES)
     verb = "" if text.startswith("is ") else "is "
-    return SettingProblem(name, head(clean(f"{name} {verb}{text}"), _PROBLEM_MAX_BYTES))
+    return SettingProblem(name, head(clean(_hide_urls(f"{name} {verb}{text}")), _PROBLEM_MAX_BYTES))
+
+
+def _hide_urls(text: str) -> str:
+    """The text without what follows the scheme of a URL."""
+    return _URL.sub("://…", text)
 
 
 def _quoted(text: str) -> str:

@@ -171,7 +171,9 @@ class Settings(SettingsModel):
     """Default of `spec.ttlSecondsAfterFinished`: how long to keep a ConversionJob after it ends.
     Allowed: 0 or more.
     """
-    converter_callback_url: Annotated[str, AfterValidator(_url), setting_texts.CALLBACK_URL] = ""
+    converter_callback_url: Annotated[
+        str, AfterValidator(_url), setting_texts.CALLBACK_URL, Field(repr=False)
+    ] = ""
     """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no callback. See
     [callbacks.md](callbacks.md).
     """

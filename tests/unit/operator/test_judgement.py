@@ -61,8 +61,7 @@ def test_a_setting_that_is_removed_has_its_default_again() -> None:
         ("CONVERTER_MAX_CPU", "4 cores"),
         ("CONVERTER_MAX_MEMORY", "4GB"),
         ("CONVERTER_IMAGE", " "),
-        ("CONVERTER_CALLBACK_URL", "ftp://x"),
-        ("CONVERTER_CALLBACK_HOSTS", "https://x"),
+        ("CONVERTER_CALLBACK_HOSTS", "a:80"),
         ("CONVERTER_RESTORE_LABELS", "a b"),
         ("CONVERTER_VOLUME_FOLDER", "../x"),
         ("CONVERTER_READ_ONLY_FOLDERS", "a/../b"),
@@ -165,6 +164,45 @@ def test_an_invalid_environment_does_not_end_the_operator() -> None:
 
 def test_a_line_end_is_no_part_of_a_setting() -> None:
     assert judged({"CONVERTER_MAX_PARALLEL": "5\n"}).settings.converter_max_parallel == 5
+
+
+PRIVATE_URL = "https://user:s3cret@h.example/hook?token=s3cret"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("CONVERTER_CALLBACK_URL", PRIVATE_URL),
+        ("CONVERTER_CALLBACK_URL", "ftp://h.example/s3cret"),
+        ("CONVERTER_CALLBACK_URL", "s3cret"),
+        ("CONVERTER_CALLBACK_HOSTS", PRIVATE_URL),
+        ("CONVERTER_CALLBACK_HOSTS", f"a, {PRIVATE_URL}"),
+        ("CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE", f"team-a={PRIVATE_URL}"),
+        ("CONVERTER_POD_SETTINGS", f"annotations: {{a: {PRIVATE_URL}}}\nx: y"),
+        ("LOG_LEVEL", PRIVATE_URL),
+        (PRIVATE_URL, "1"),
+    ],
+)
+def test_no_message_shows_what_a_url_may_contain(name: str, text: str) -> None:
+    told = problem(judged({name: text}))
+    assert "s3cret" not in told
+    assert name == PRIVATE_URL or told.startswith(f"{name} is ")
+
+
+def test_no_message_and_no_log_shows_the_callback_url_in_force() -> None:
+    url = "https://h.example/hook?token=s3cret"
+    first = judged(
+        {"CONVERTER_CALLBACK_URL": url, "CONVERTER_POD_SETTINGS": f"labels: {{}} # {url}"}
+    )
+    assert first.settings.converter_callback_url == url
+    assert "s3cret" not in f"{first.settings.loggable()}"
+    assert first.settings.loggable()["converter_max_parallel"] == 3
+    second = judged({"CONVERTER_CALLBACK_URL": "ftp://x"}, in_force=first.texts)
+    assert second.settings.converter_callback_url == url
+    assert problem(second) == (
+        "CONVERTER_CALLBACK_URL is invalid: must start with http:// or https:// and must not "
+        "contain a user name. The last valid value, or the default, is in force"
+    )
 
 
 def test_what_a_text_contains_cannot_flood_or_forge_a_message() -> None:
