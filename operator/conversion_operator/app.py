@@ -267,7 +267,7 @@ class Operator:
         if not self.settings.take(config):
             return
         settings = self.settings.current
-        logger.info("Settings changed", extra=settings.model_dump())
+        logger.info("Settings changed", extra=settings.loggable())
         if settings.log_level != before.log_level:
             logs.set_level(settings.log_level)
         if self._started:

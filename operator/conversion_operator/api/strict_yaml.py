@@ -72,13 +72,15 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        keys: set[Any] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key must be a text, not a list or a mapping: write it in quotes"
+                raise yaml.MarkedYAMLError(None, None, problem, key.start_mark)
             if key.value in keys:
                 problem = f"the key {key.value!r} appears twice: keep one of them"
                 raise yaml.MarkedYAMLError(None, None, problem, key.start_mark)
-            if isinstance(key.value, str):
-                keys.add(key.value)
+            keys.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -94,6 +96,12 @@ def parse_document(model: type[Model], text: str) -> Model:
         raise ValueError(f"this is not valid YAML: {_yaml_problem(error)}") from None
     except RecursionError:
         raise ValueError("this is nested too deeply") from None
+    except Exception:
+        # PyYAML lets errors of its conversions out, for example a KeyError for `!!bool maybe`.
+        raise ValueError(
+            "this is not valid YAML: a value is not of the type that it has or looks like. "
+            "Remove tags, such as !!int, and write texts in quotes"
+        ) from None
     try:
         return model.model_validate({} if content is None else content)
     except ValidationError as error:

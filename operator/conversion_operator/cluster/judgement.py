@@ -22,6 +22,9 @@ _TEXT_MAX_BYTES: Final = 80
 _PROBLEM_MAX_BYTES: Final = 900
 """An Event has room for 1024 bytes."""
 
+_URL: Final = re.compile(r"://[^\s'\"]+")
+"""What follows the scheme of a URL. It may contain a password or a token."""
+
 _ALLOWED: Final = re.compile(r"Allowed: [^.]+")
 
 
@@ -30,11 +33,26 @@ class SettingsModel(BaseModel):
 
     ``environment_only`` are the names of the settings that a ConfigMap does not have, because the
     program needs them before it can read one.
+
+    No message shows the value of a field with ``repr=False``.
+
+    ``no_default`` are the fields whose invalid text stays if there is no last valid one, so that it
+    is not taken for an absent one. What uses such a field checks it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     environment_only: ClassVar[frozenset[str]] = frozenset()
+    no_default: ClassVar[frozenset[str]] = frozenset()
+
+    def loggable(self) -> dict[str, Any]:
+        """The values that a log may show. URLs have only their scheme."""
+        values = {name: getattr(self, name) for name in _shown_fields(type(self))}
+        return {n: _hide_urls(v) if isinstance(v, str) else v for n, v in values.items()}
+
+
+def _shown_fields(model: type[SettingsModel]) -> list[str]:
+    return [name for name, field in model.model_fields.items() if field.repr]
 
 
 S = TypeVar("S", bound=SettingsModel)
@@ -69,6 +87,7 @@ def judge(
     """Judge each setting alone. ``in_force`` are the ``texts`` of the last judgement."""
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}
+    kept: dict[str, str] = {}
     for field in model.model_fields:
         name = field.upper()
         given = environment.get(name)
@@ -78,14 +97,21 @@ def judge(
             continue
         given = given.strip()  # a file of a ConfigMap often ends with a line end
         if error := parse_error(model, field, given):
-            errors[field] = f"{_quoted(given)}{error}"
+            shown = field in _shown_fields(model)
+            errors[field] = f"{_quoted(given) if shown else 'invalid'}{error}"
         if not error:
             texts[field] = given
         elif field in in_force:
             texts[field] = in_force[field]
-    settings = model.model_validate(texts)
+        elif field in model.no_default:
+            kept[field] = given
+    settings = model.model_validate(texts).model_copy(update=kept)
     problems = [
-        _problem(field.upper(), f"{error}. {_value_in_force(settings, field)}")
+        _problem(
+            field.upper(),
+            f"{error}. "
+            + ("No valid text is known" if field in kept else _value_in_force(settings, field)),
+        )
         for field, error in errors.items()
     ]
     problems += [
@@ -109,10 +135,15 @@ def parse_error(model: type[SettingsModel], field: str, text: str) -> str:
         if allowed and not raised:
             return f". {allowed[0]}"
         return f": {str(raised or details['msg']).removesuffix('.')}"
+    except Exception as error:
+        # A setting never ends the program, also if a validator has a mistake.
+        return f": it cannot be read ({type(error).__name__})"
     return ""
 
 
 def _value_in_force(settings: SettingsModel, field: str) -> str:
+    if field not in _shown_fields(type(settings)):
+        return "The last valid value, or the default, is in force"
     return f"The value in force is {_quoted(as_text(getattr(settings, field)))}"
 
 
@@ -128,7 +159,12 @@ def _unknown(model: type[SettingsModel], name: str) -> str:
 def _problem(name: str, text: str) -> SettingProblem:
     name = head(clean(name), _TEXT_MAX_BYTES)
     verb = "" if text.startswith("is ") else "is "
-    return SettingProblem(name, head(clean(f"{name} {verb}{text}"), _PROBLEM_MAX_BYTES))
+    return SettingProblem(name, head(clean(_hide_urls(f"{name} {verb}{text}")), _PROBLEM_MAX_BYTES))
+
+
+def _hide_urls(text: str) -> str:
+    """The text without what follows the scheme of a URL."""
+    return _URL.sub("://…", text)
 
 
 def _quoted(text: str) -> str:

@@ -100,8 +100,16 @@ class SettingsWatch:
             )
         else:
             self.about = config_map.key
-            self._set_problem("")
-            self._take(config_map.data)
+            try:
+                self._take(config_map.data)
+                self._set_problem("")
+            except Exception as error:
+                # The watch goes on, so that a corrected ConfigMap is used.
+                logger.debug("The settings cannot be used", exc_info=True)
+                self._set_problem(
+                    f"Cannot use the ConfigMap {names.CONFIG_MAP} in {self._namespace} "
+                    f"({type(error).__name__}). Undo its last change"
+                )
         self._answered.set()
 
     def _unreadable(self, why: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Annotated
 
 import pytest
+from pydantic import AfterValidator
 
-from conversion_operator.cluster.judgement import Judgement, judge
+from conversion_operator.cluster.judgement import Judgement, SettingsModel, judge
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.settings import Settings
 
@@ -59,8 +61,7 @@ def test_a_setting_that_is_removed_has_its_default_again() -> None:
         ("CONVERTER_MAX_CPU", "4 cores"),
         ("CONVERTER_MAX_MEMORY", "4GB"),
         ("CONVERTER_IMAGE", " "),
-        ("CONVERTER_CALLBACK_URL", "ftp://x"),
-        ("CONVERTER_CALLBACK_HOSTS", "https://x"),
+        ("CONVERTER_CALLBACK_HOSTS", "a:80"),
         ("CONVERTER_RESTORE_LABELS", "a b"),
         ("CONVERTER_VOLUME_FOLDER", "../x"),
         ("CONVERTER_READ_ONLY_FOLDERS", "a/../b"),
@@ -100,6 +101,61 @@ def test_the_environment_overrides_the_config_map() -> None:
     assert (only.probe_port, only.pod_name) == (2, "p")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "labels:\n  team: {{ .Values.team }}",
+        "? [a]\n: b",
+        "? {a: b}\n: b",
+        "hostUsers: !!bool maybe",
+        "labels: {a: !!int ''}",
+        "labels: {a: !!float ''}",
+        "labels: {a: !!timestamp x}",
+        "labels: {a: 2026-99-99}",
+        "labels: {a: !!binary é}",
+        "labels: {a: !!python/none x}",
+        "labels: !!set [a]",
+        "labels: !!omap x",
+        "labels: {a: " + "9" * 5000 + "}",
+        "<<: x",
+        "<<: [x]",
+        "labels: {<<: {a: b}, [c]: d}",
+        "=: x",
+        "\x00",
+        "[" * 2000,
+    ],
+)
+def test_a_document_that_yaml_cannot_read_is_told_and_ends_nothing(text: str) -> None:
+    first = judged({"CONVERTER_POD_SETTINGS": "runtimeClassName: gvisor"})
+    result = judged({"CONVERTER_POD_SETTINGS": text}, in_force=first.texts)
+    assert problem(result).startswith("CONVERTER_POD_SETTINGS is ")
+    assert "cannot be read" not in problem(result)  # the text says what to write
+    assert result.settings == first.settings
+
+
+def test_a_key_that_is_not_a_text_is_told_with_its_line() -> None:
+    result = judged({"CONVERTER_POD_SETTINGS": "labels:\n  team: {{ .Values.team }}"})
+    assert "line 2: a key must be a text" in problem(result)
+
+
+def _broken(text: str) -> str:
+    if text == "broken":
+        raise KeyError(text)
+    return text
+
+
+class _BrokenSettings(SettingsModel):
+    value: Annotated[str, AfterValidator(_broken)] = "a"
+
+
+def test_a_mistake_in_a_validator_is_an_invalid_setting() -> None:
+    result = judge(_BrokenSettings, {}, {"VALUE": "broken"}, {"value": "b"})
+    assert result.settings.value == "b"
+    assert [p.text for p in result.problems] == [
+        "VALUE is 'broken': it cannot be read (KeyError). The value in force is 'b'"
+    ]
+
+
 def test_an_invalid_environment_does_not_end_the_operator() -> None:
     result = judged({}, {"CONVERTER_MAX_PARALLEL": "four", "PROBE_PORT": "http"})
     assert (result.settings.converter_max_parallel, result.settings.probe_port) == (3, 8080)
@@ -108,6 +164,45 @@ def test_an_invalid_environment_does_not_end_the_operator() -> None:
 
 def test_a_line_end_is_no_part_of_a_setting() -> None:
     assert judged({"CONVERTER_MAX_PARALLEL": "5\n"}).settings.converter_max_parallel == 5
+
+
+PRIVATE_URL = "https://user:s3cret@h.example/hook?token=s3cret"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("CONVERTER_CALLBACK_URL", PRIVATE_URL),
+        ("CONVERTER_CALLBACK_URL", "ftp://h.example/s3cret"),
+        ("CONVERTER_CALLBACK_URL", "s3cret"),
+        ("CONVERTER_CALLBACK_HOSTS", PRIVATE_URL),
+        ("CONVERTER_CALLBACK_HOSTS", f"a, {PRIVATE_URL}"),
+        ("CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE", f"team-a={PRIVATE_URL}"),
+        ("CONVERTER_POD_SETTINGS", f"annotations: {{a: {PRIVATE_URL}}}\nx: y"),
+        ("LOG_LEVEL", PRIVATE_URL),
+        (PRIVATE_URL, "1"),
+    ],
+)
+def test_no_message_shows_what_a_url_may_contain(name: str, text: str) -> None:
+    told = problem(judged({name: text}))
+    assert "s3cret" not in told
+    assert name == PRIVATE_URL or told.startswith(f"{name} is ")
+
+
+def test_no_message_and_no_log_shows_the_callback_url_in_force() -> None:
+    url = "https://h.example/hook?token=s3cret"
+    first = judged(
+        {"CONVERTER_CALLBACK_URL": url, "CONVERTER_POD_SETTINGS": f"labels: {{}} # {url}"}
+    )
+    assert first.settings.converter_callback_url == url
+    assert "s3cret" not in f"{first.settings.loggable()}"
+    assert first.settings.loggable()["converter_max_parallel"] == 3
+    second = judged({"CONVERTER_CALLBACK_URL": "ftp://x"}, in_force=first.texts)
+    assert second.settings.converter_callback_url == url
+    assert problem(second) == (
+        "CONVERTER_CALLBACK_URL is invalid: must start with http:// or https:// and must not "
+        "contain a user name. The last valid value, or the default, is in force"
+    )
 
 
 def test_what_a_text_contains_cannot_flood_or_forge_a_message() -> None:
