@@ -195,10 +195,10 @@ class Store:
         for uid in uids:
             known = self._conversions.get(uid)
             if known and known.key.namespace == namespace:
+                self._index_output(known, None)
                 del self._conversions[uid]
         for key in [key for key in self._families if key[0] == namespace]:
-            del self._families[key]
-            self._namespaces[key[1]].discard(namespace)
+            self._drop(key)
         for index in (self._jobs, self._pods):
             for uid in [u for u, f in index.items() if f.evidence.namespace == namespace]:
                 del index[uid]
@@ -329,15 +329,19 @@ class Store:
     def _drop_if_empty(self, family: Family) -> None:
         if not family.empty:
             return
-        namespace, uid = key = family.evidence.namespace, family.evidence.uid
-        self._families.pop(key, None)
-        self._namespaces[uid].discard(namespace)
-        if not self._namespaces[uid]:
-            del self._namespaces[uid]
+        key = family.evidence.namespace, family.evidence.uid
+        self._drop(key)
         if family.evidence.bound:
             self._bound[key] = dict(family.evidence.bound)
             if len(self._bound) > _BOUND_KEPT:
                 del self._bound[next(iter(self._bound))]
+
+    def _drop(self, key: FamilyKey) -> None:
+        namespace, uid = key
+        self._families.pop(key, None)
+        self._namespaces[uid].discard(namespace)
+        if not self._namespaces[uid]:
+            del self._namespaces[uid]
 
     def _update_conversion(self, item: Conversion) -> None:
         uid = item.key.uid

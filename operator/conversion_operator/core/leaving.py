@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from conversion_operator.api.status import NotifyState, Phase
+from conversion_operator.core.attempts import awaits_attempt
 from conversion_operator.core.model import Children, Conversion
 
 
 def is_under_way(conversion: Conversion | None, children: Children) -> bool:
     """Whether something that this operator has begun for a conversion is not over yet.
 
-    It has Jobs or pods, its attempt runs, or the callback for its end is owed.
+    A Job or pod of it may run, an attempt has no recorded end, Jobs or pods are left of an ended
+    or deleted conversion, or the callback for its end is owed. The Job of an earlier attempt does
+    not count: it stays while the conversion is in the queue.
     """
-    if children.jobs or children.pods:
+    if children.live:
         return True
-    status = conversion.status if conversion else None
-    if status is None:
-        return False
-    owed = status.notify is not None and status.notify.state is NotifyState.PENDING
-    return status.phase in (Phase.STARTING, Phase.RUNNING) or (status.phase.terminal and owed)
+    if conversion is None:
+        return _has_leftovers(children)
+    status = conversion.status
+    if conversion.finished:
+        notify = status.notify if status else None
+        owed = notify is not None and notify.state is NotifyState.PENDING
+        return owed or (_has_leftovers(children) and not conversion.orphaning)
+    if conversion.status_error:
+        return False  # nothing is decided about its attempts
+    if status is not None and status.phase in (Phase.STARTING, Phase.RUNNING):
+        return True
+    return not awaits_attempt(conversion, children)
+
+
+def _has_leftovers(children: Children) -> bool:
+    """True while there are Jobs and pods that are still to be deleted."""
+    objects = (*children.jobs, *children.orphan_pods)
+    return any(not (child.deleting or child.deleted) for child in objects)

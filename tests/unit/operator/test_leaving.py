@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from conversion_operator.api.status import ConversionJobStatus, Notification, NotifyState, Phase
 from conversion_operator.core.leaving import is_under_way
 from conversion_operator.core.model import Children
 from tests.unit.operator import builders
+from tests.unit.operator.builders import children
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,43 @@ def test_what_is_under_way_without_jobs_and_pods(
     assert not is_under_way(None, Children())
 
 
-def test_every_job_and_pod_counts() -> None:
+def test_every_job_and_pod_that_may_run_counts() -> None:
     job, pod = builders.job(), builders.pod()
     assert is_under_way(None, Children(jobs=(job,)))
     assert is_under_way(builders.conversion(), Children(pods=(pod,)))
+
+
+def test_the_job_of_an_earlier_attempt_keeps_no_queued_conversion() -> None:
+    subject, failed = builders.conversion(maxRetries=2), builders.ended(75)
+    job = builders.job(finished="Failed")
+    before = children(job, failed)
+    assert is_under_way(subject, before)  # the end of the attempt is not recorded yet
+    _, queued = builders.step(subject, before)
+    assert builders.status(queued).phase is Phase.QUEUED
+    assert not is_under_way(queued, before)
+    assert is_under_way(queued, children(builders.job(), failed))
+    assert is_under_way(queued, children(job, failed, builders.job(2, finished="Failed")))
+
+
+def test_what_is_left_after_the_end_is_deleted_first() -> None:
+    job, succeeded = builders.job(finished="Complete"), builders.succeeded()
+    left = children(job, succeeded)
+    _, running = builders.step(builders.conversion(), children(builders.job(), builders.running()))
+    assert is_under_way(running, left)
+    _, ended = builders.step(running, left)
+    assert ended.finished
+    assert is_under_way(ended, left)
+    assert is_under_way(None, left)
+    gone = children(
+        replace(job, deletion_timestamp=builders.at(20)), replace(succeeded, deleted=True)
+    )
+    assert not is_under_way(ended, gone)
+    assert not is_under_way(None, gone)
+    orphaning = replace(ended, deleting=True, orphaning=True)
+    assert not is_under_way(orphaning, left)
+
+
+def test_an_attempt_whose_status_cannot_be_read_keeps_nothing_once_it_is_over() -> None:
+    unreadable = replace(builders.conversion(), status_error="the phase is unknown")
+    assert is_under_way(unreadable, children(builders.job()))
+    assert not is_under_way(unreadable, children(builders.job(finished="Failed")))

@@ -14,7 +14,7 @@ from conversion_operator.controller import family
 from conversion_operator.controller.store import HistoryWentBack, Store
 from conversion_operator.core.admission import slots_held
 from conversion_operator.core.identity import Identified, identify_pods
-from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
+from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
 from tests.unit.operator.builders import (
@@ -54,6 +54,23 @@ def store() -> Store:
 def confirm_deleted(store: Store) -> None:
     for child in store.missing(UID):
         store.confirm(child, None)
+
+
+def test_a_namespace_that_is_let_go_leaves_nothing_behind(store: Store) -> None:
+    other = replace(conversion("uid-other"), key=Key("other", "other", "uid-other"))
+    store.update(conversion_at(1))
+    store.update(other)
+    store.update(job_at(1))
+    path = other.output_path
+    assert path == conversion_at(1).output_path
+    assert store.forget_namespace(NAMESPACE) == {UID}
+    # The ConversionJob may be deleted while nothing watches its namespace.
+    assert store.writers(NAMESPACE, path) == []
+    assert [writer.key.uid for writer in store.writers("other", path)] == ["uid-other"]
+    assert (store.conversion(UID), store.children(UID)) == (None, Children())
+    assert UID not in store._namespaces
+    store.update(conversion_at(1))
+    assert [writer.key.uid for writer in store.writers(NAMESPACE, path)] == [UID]
 
 
 def test_an_older_conversion_is_passed_over(store: Store) -> None:
