@@ -37,6 +37,7 @@ from conversion_operator.core.admission import (
     Queue,
     admit,
     build_queue,
+    find_yielding,
     limit_failing_namespaces,
 )
 from conversion_operator.core.attempts import latest_attempt_number
@@ -128,10 +129,10 @@ class Admitter:
             _without(queue, self._creator.reserved), held_back=hold_back(suspended, policy)
         )
         held = self._slots.held(self._creator.reserved)
-        batch, slot_wanted = self._select(queue, conversions, suspended, held, policy)
+        batch, more = self._select(queue, conversions, suspended, held, policy)
         if obstacles.outdated_crd:
             batch = {}  # no sweep either
-        queue = replace(queue, slot_wanted=slot_wanted)
+        queue = replace(queue, yielding=find_yielding(conversions, children, more))
         namespaces = {c.key.uid: c.key.namespace for c in conversions if c.key.uid in batch}
         self._creator.reserve(namespaces)
         admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
@@ -184,8 +185,8 @@ class Admitter:
         suspended: Mapping[str, int],
         held: int,
         policy: Policy,
-    ) -> tuple[dict[str, int], bool]:
-        """The attempt number to start now, by uid, and whether others could use another slot.
+    ) -> tuple[dict[str, int], int]:
+        """The attempt number to start now, by uid, and how many more slots could be used.
 
         SWEEP_ATTEMPT stands for a sweep, the Job that removes what a killed attempt left behind.
         Sweeps get only slots that no conversion waits for.
@@ -217,8 +218,8 @@ class Admitter:
             selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
         # The Lease has room for a limited number of admissions.
         limit = admissions_that_still_fit(len(reserved))
-        slot_wanted = len(order) > max(0, policy.max_parallel - held) and policy.max_parallel > 0
-        return dict(itertools.islice(selected.items(), limit)), slot_wanted
+        more = len(order) - max(0, policy.max_parallel - held) if policy.max_parallel else 0
+        return dict(itertools.islice(selected.items(), limit)), more
 
     def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:
         before, self.queue = self.queue, _without(queue, self._creator.reserved)

@@ -270,7 +270,7 @@ class Worker:
             progress=progress,
             logs=logs,
             last_write_age=age,
-            slot_wanted=queue.slot_wanted,
+            slot_wanted=uid in queue.yielding,
             input_writer=self._input_writer(conversion),
         )
 

@@ -37,15 +37,15 @@ class Queue:
     ``order`` has the uids that may start, the next one first. ``blocks`` says, by uid, why others
     may not. Conversions in their back-off are in neither. ``next_retry_at`` is when the first of
     these back-offs ends. It is None if there is none. ``held_back`` says, by namespace, why
-    those in ``order`` do not start although there may be free slots. ``slot_wanted`` is True if one
-    of ``order`` would start if another slot were free.
+    those in ``order`` do not start although there may be free slots. ``yielding`` are the uids
+    whose pods give up their slots to those in ``order`` if no node has room for them.
     """
 
     order: tuple[str, ...]
     blocks: Mapping[str, Block]
     next_retry_at: datetime | None = None
     held_back: Mapping[str, Block] = field(default_factory=dict)
-    slot_wanted: bool = False
+    yielding: frozenset[str] = frozenset()
 
     def block(self, key: Key) -> Block | None:
         """Why a conversion in the queue does not start. None if it only waits for a slot."""
@@ -218,6 +218,27 @@ def build_queue(
     retry_times += (r.retry_at for r in refusals.values() if r.retry_at and r.retry_at > now)
     next_retry_at = min(retry_times, default=None)
     return Queue(tuple(c.key.uid for c in order), blocks | refused, next_retry_at)
+
+
+def find_yielding(
+    conversions: Iterable[Conversion], children: Mapping[str, Children], wanted: int
+) -> frozenset[str]:
+    """The uids whose pods have no node and give up their slots to ``wanted`` others.
+
+    These are the last ones by the order of the queue. The others keep their pods, for which an
+    autoscaler can add nodes. Each admission pass calls this once. If a slot is wanted, it visits
+    all pods.
+    """
+    if wanted <= 0:
+        return frozenset()
+
+    def has_no_node(conversion: Conversion) -> bool:
+        own = children.get(conversion.key.uid, Children())
+        return any(pod.converting and pod.unschedulable for pod in own.pods)
+
+    without_node = filter(has_no_node, conversions)
+    last = sorted(without_node, key=queue_key, reverse=True)[:wanted]
+    return frozenset(conversion.key.uid for conversion in last)
 
 
 def limit_failing_namespaces(

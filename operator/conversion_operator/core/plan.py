@@ -89,8 +89,8 @@ class Snapshot:
     ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age``
     is the time since this operator process last wrote the status. It is None if this process
     has not written it. ``slot_wanted`` is True if all slots are in use, and another conversion
-    could use one. ``input_writer`` is the name of another unfinished conversion whose output is the
-    input of this one. It is an empty string if there is none.
+    could use the one of this conversion. ``input_writer`` is the name of another unfinished
+    conversion whose output is the input of this one. It is an empty string if there is none.
     """
 
     conversion: Conversion

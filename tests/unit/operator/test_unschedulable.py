@@ -9,7 +9,7 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
-from conversion_operator.core.admission import Obstacles, build_queue
+from conversion_operator.core.admission import Obstacles, build_queue, find_yielding
 from conversion_operator.core.model import EPOCH, Children, Conversion, Job, Suspension
 from conversion_operator.core.plan import DeleteJob, Plan
 from conversion_operator.core.reconcile import decide
@@ -165,3 +165,13 @@ def test_many_that_no_node_has_room_for_take_one_slot_from_others() -> None:
     trying = {"uid-2": children(job(2, "uid-2"))}
     order = build_queue([*stuck, fits], trying, Obstacles(), at(600), POLICY).order
     assert order == ("uid-9", "uid-0", "uid-1")
+
+
+def test_no_more_pods_give_up_their_slots_than_are_wanted() -> None:
+    """The last ones in the queue do. The others keep their pods, so that nodes are added."""
+    subjects = [replace(named(conversion(), n), created=at(n)) for n in range(4)]
+    parts = {c.key.uid: children(job(uid=c.key.uid), STUCK) for c in subjects[:3]}
+    parts["uid-3"] = children(job(uid="uid-3"), pod(node="n1"))
+    assert find_yielding(subjects, parts, 0) == frozenset()
+    assert find_yielding(subjects, parts, 1) == {"uid-2"}
+    assert find_yielding(subjects, parts, 9) == {"uid-0", "uid-1", "uid-2"}
