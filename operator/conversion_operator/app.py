@@ -39,7 +39,6 @@ from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
-from conversion_operator.core.leaving import is_under_way
 
 _WORKERS: Final = 8
 _HEARTBEAT_SECONDS: Final = 1.0
@@ -95,6 +94,7 @@ class Operator:
             self._sync,
             self._schema,
         )
+        self._context = context
         self._namespaces = Namespaces(
             self._sync, self._watch_parts, self._stop_if_failed, self._under_way, self._forget
         )
@@ -200,8 +200,7 @@ class Operator:
     def _under_way(self, namespace: str) -> bool:
         """Whether something of ours is under way in a namespace."""
         return self._admitter.is_starting_in(namespace) or any(
-            is_under_way(self.store.conversion(uid), self.store.children(uid))
-            for uid in self.store.uids(namespace)
+            self._context.is_under_way(uid) for uid in self.store.uids(namespace)
         )
 
     def _forget(self, namespace: str) -> None:

@@ -11,6 +11,8 @@ from conversion_operator.api import names
 from conversion_operator.cluster.admissions import SLOTS_ANNOTATION, parse_slots
 from conversion_operator.controller import namespaces, sync
 from conversion_operator.controller.leadership import NAME
+from conversion_operator.core.plan import TOMBSTONE_TTL
+from tests.component.receiver import HOST, callback_config, receiving
 from tests.component.running import Running, config_map, running, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
@@ -33,8 +35,12 @@ async def until_other(api: FakeApi, name: str, wanted: str, seconds: float = 20)
     await api.until(lambda: phase(api, name) == wanted, seconds, f"{name} to be {wanted}")
 
 
-async def until_let_go(api: FakeApi, op: Running, seconds: float = 20) -> None:
+async def until_let_go_by(api: FakeApi, op: Running, seconds: float = 20) -> None:
     await api.until(lambda: "other" not in op.operator._sync.namespaces, seconds, "other to go")
+
+
+async def until_let_go(api: FakeApi, op: Running, seconds: float = 20) -> None:
+    await until_let_go_by(api, op, seconds)
     assert not api.watches(namespace="other")
 
 
@@ -188,3 +194,44 @@ async def test_a_namespace_whose_rights_are_removed_too_does_not_keep_its_slots(
             api.create(conversion_job("mine"))
             await until_phase(api, "mine", "Running", 30)
             await until_let_go(api, op)
+
+
+async def test_a_namespace_is_handed_over_to_another_installation(
+    both: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    api = both
+    api.add_namespace("converter-b")
+    meta = {"name": names.CONFIG_MAP, "namespace": "converter-b"}
+    api.create(config_map(watch_namespaces="other") | {"metadata": meta})
+    cluster.default = succeed(hold=True)
+    callbacks = callback_config(tmp_path / "s")
+    settings: dict[str, Any] = {"converter_max_parallel": 1, "converter_callback_hosts": HOST}
+    async with (
+        receiving(api.storage.changed.fire) as receiver,
+        running(api, tmp_path / "a", "op-a", callbacks=callbacks, **settings) as op,
+    ):
+        notify = {"url": receiver.url()}
+        api.create(conversion_job("ours", "other", notify=notify))
+        await until_other(api, "ours", "Running")
+        api.create(conversion_job("queued", "other", notify=notify))
+        await until_other(api, "queued", "Queued")
+        serve(api, NAMESPACE)
+        await api.until(lambda: op.operator._sync.is_leaving("other"))
+        # The other installation may send no callback to this host, so nobody sends its callbacks.
+        async with running(api, tmp_path / "b", "op-b", pod_namespace="converter-b"):
+            api.create(conversion_job("new", "other", notify=notify))
+            for name in ("queued", "new"):
+                await until_other(api, name, "Running", 40)
+            cluster.finish("new")
+            await until_other(api, "new", "Succeeded")
+            assert op.operator._sync.is_leaving("other")
+            cluster.finish("ours")
+            await until_other(api, "ours", "Succeeded")
+            await api.until(lambda: bool(receiver.about("ours")), 20)
+            api.clock.advance(TOMBSTONE_TTL.total_seconds() + 1)
+            await until_let_go_by(api, op)
+            cluster.finish("queued")
+            await until_other(api, "queued", "Succeeded")
+        assert not receiver.about("new")
+        assert not receiver.about("queued")
+    check_all(api, limit=100)

@@ -127,6 +127,9 @@ class CallbackLoop:
         if not self._context.may_act(conversion.key.namespace):
             self._queue.add_after(uid, _NOT_READY_SECONDS)
             return None, None
+        if self._context.is_left(conversion.key.namespace, uid):
+            # Another installation owes it. It is enqueued again if the namespace comes back.
+            return None, None
         settings = self._context.settings.current
         url = callback_url(conversion, settings.converter_callback_url)
         hosts = settings.callback_hosts.of(conversion.key.namespace)

@@ -13,6 +13,7 @@ from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import Settings
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
+from conversion_operator.core.leaving import is_under_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,16 @@ class ControllerContext:
     permit: Callable[[], WritePermit]
     sync: NamespaceSync
     schema: SchemaCheck
+
+    def is_under_way(self, uid: str) -> bool:
+        """True while something that this operator has begun for a conversion is not over."""
+        own, store = self.settings.current.pod_namespace, self.store
+        marked = store.is_marked(uid)
+        return is_under_way(store.conversion(uid), store.children(uid), own, marked=marked)
+
+    def is_left(self, namespace: str, uid: str) -> bool:
+        """True if the namespace is leaving, and nothing of ours is under way for the conversion."""
+        return self.sync.is_leaving(namespace) and not self.is_under_way(uid)
 
     def may_act(self, namespace: str) -> bool:
         """True while this operator leads and the lists of the namespace are known.

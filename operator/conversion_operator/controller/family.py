@@ -70,6 +70,21 @@ class Family:
         children: tuple[Job | Pod, ...] = (*self.children.jobs, *self.children.pods)
         return tuple(child for child in children if child.uid in self._missing)
 
+    @property
+    def marked(self) -> bool:
+        """True if a Job or pod that may run, or one of the latest attempt, carries our mark.
+
+        If a Job is known only from the status, another installation may have created it.
+        """
+        children = self.children
+        latest = max([*self.evidence.attempts, *(job.attempt for job in children.jobs)], default=0)
+        objects: tuple[Job | Pod, ...] = (*children.jobs, *children.pods)
+        return any(
+            self.evidence.has_mark_of_job(child)
+            for child in objects
+            if child.live or child.attempt == latest
+        )
+
     def find(self, uid: str) -> Job | Pod | None:
         """One Job or pod, own or foreign."""
         return self._jobs.get(uid) or self._pods.get(uid) or self._foreign.get(uid)

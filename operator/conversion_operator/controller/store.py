@@ -104,6 +104,10 @@ class Store:
             if family.children != none
         }
 
+    def is_marked(self, uid: str) -> bool:
+        """True if our mark proves that this installation runs, or ran, the latest attempt."""
+        return any(family.marked for family in self._families_of(uid))
+
     def missing(self, uid: str) -> tuple[Job | Pod, ...]:
         """The live children of a conversion that look deleted, Jobs first. They still count."""
         return tuple(child for f in self._families_of(uid) for child in f.missing)

@@ -28,7 +28,6 @@ from conversion_operator.core.attempts import (
     last_recorded_attempt,
     latest_attempt_number,
 )
-from conversion_operator.core.leaving import is_under_way
 from conversion_operator.core.manifest import job_name
 from conversion_operator.core.model import Children, Conversion, Job, Pod
 from conversion_operator.core.plan import (
@@ -91,9 +90,7 @@ class Worker:
         if not self._context.may_act(namespace):
             # The conversion is enqueued again when the lists of its namespace are known.
             return
-        if self._context.sync.is_leaving(namespace) and not is_under_way(
-            self._store.conversion(uid), self._store.children(uid)
-        ):
+        if self._context.is_left(namespace, uid):
             # It is enqueued again if the namespace comes back.
             return
         try:

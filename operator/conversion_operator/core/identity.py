@@ -119,6 +119,11 @@ class Evidence:
         mark = self.key.mark(self.namespace, self.uid, child.attempt)
         return hmac.compare_digest(mark, child.mark)
 
+    def has_mark_of_job(self, child: Child) -> bool:
+        """True if the child carries the mark of its attempt, or of the first one of its Job."""
+        first = replace(child, attempt=self.first_attempt(child.attempt))
+        return self.has_mark(child) or self.has_mark(first)
+
 
 class Identified(NamedTuple):
     """The pods of a conversion.

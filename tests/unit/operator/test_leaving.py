@@ -6,11 +6,22 @@ from dataclasses import replace
 
 import pytest
 
+from conversion_operator.api.names import MANAGER_PREFIX
 from conversion_operator.api.status import ConversionJobStatus, Notification, NotifyState, Phase
-from conversion_operator.core.leaving import is_under_way
-from conversion_operator.core.model import Children
+from conversion_operator.core import leaving
+from conversion_operator.core.model import Children, Conversion
 from tests.unit.operator import builders
 from tests.unit.operator.builders import children
+
+OWN = "my-network-converter"
+
+
+def is_under_way(
+    conversion: Conversion | None, parts: Children, *managers: str, marked: bool = True
+) -> bool:
+    if conversion:
+        conversion = replace(conversion, status_managers=frozenset(managers))
+    return leaving.is_under_way(conversion, parts, OWN, marked=marked)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +92,18 @@ def test_an_attempt_whose_status_cannot_be_read_keeps_nothing_once_it_is_over() 
     unreadable = replace(builders.conversion(), status_error="the phase is unknown")
     assert is_under_way(unreadable, children(builders.job()))
     assert not is_under_way(unreadable, children(builders.job(finished="Failed")))
+
+
+def test_what_another_installation_has_begun_does_not_count() -> None:
+    ours, theirs = f"{MANAGER_PREFIX}{OWN}", f"{MANAGER_PREFIX}converter-b"
+    parts = children(builders.job(), builders.running())
+    _, running = builders.step(builders.conversion(), parts)
+    _, ended = builders.step(running, children(builders.job(), builders.succeeded()), now=20)
+    for subject in (running, ended):
+        assert is_under_way(subject, parts, ours, marked=False)
+        assert not is_under_way(subject, parts, theirs, marked=False)
+        assert not is_under_way(subject, parts, ours, theirs, marked=False)
+        # The other one may write the status while our Job runs.
+        assert is_under_way(subject, parts, ours, theirs, marked=True)
+    assert is_under_way(None, parts, marked=True)
+    assert not is_under_way(None, parts, marked=False)

@@ -13,7 +13,7 @@ from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
 from conversion_operator.controller import family
 from conversion_operator.controller.store import HistoryWentBack, Store
 from conversion_operator.core.admission import slots_held
-from conversion_operator.core.identity import Identified, identify_pods
+from conversion_operator.core.identity import KEY_BYTES, Identified, MarkKey, identify_pods
 from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
@@ -71,6 +71,40 @@ def test_a_namespace_that_is_let_go_leaves_nothing_behind(store: Store) -> None:
     assert UID not in store._namespaces
     store.update(conversion_at(1))
     assert [writer.key.uid for writer in store.writers(NAMESPACE, path)] == [UID]
+
+
+def test_our_mark_tells_who_runs_the_latest_attempt(store: Store) -> None:
+    theirs = MarkKey(bytes(KEY_BYTES)).mark(NAMESPACE, UID, 2)
+    assert not store.is_marked(UID)
+    store.update(job_at(1))
+    assert store.is_marked(UID)
+    # An attempt of another installation that is in the status. Its Job counts by its uid.
+    attempts = [
+        Attempt(number=number, start_time=at(0), job_uid=f"job-{UID}-{number}") for number in (1, 2)
+    ]
+    known = step(conversion(), children(job(), running()))[1]
+    store.update(
+        replace(known, version=2, status=status(known).model_copy(update={"attempts": attempts}))
+    )
+    store.update(replace(job(2), version=3, mark=theirs))
+    assert [child.attempt for child in store.children(UID).jobs] == [1, 2]
+    assert store.is_marked(UID)  # our Job may still run
+    store.update(replace(job(finished="Failed"), version=4))
+    assert not store.is_marked(UID)
+
+
+def test_the_job_of_several_attempts_keeps_its_mark(store: Store) -> None:
+    """Somebody has suspended and resumed it."""
+    known = step(conversion(), children(job(), running()))[1]
+    attempts = [
+        Attempt(number=number, start_time=at(0), job_uid=f"job-{UID}-1") for number in (1, 2)
+    ]
+    store.update(
+        replace(known, version=2, status=status(known).model_copy(update={"attempts": attempts}))
+    )
+    store.update(job_at(3))
+    assert [child.attempt for child in store.children(UID).jobs] == [2]
+    assert store.is_marked(UID)
 
 
 def test_an_older_conversion_is_passed_over(store: Store) -> None:
