@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from conversion_operator.api.callback_hosts import HostLists, parse_hosts, parse_namespace_hosts
 from conversion_operator.api.names import NAMESPACE_PATTERN
+from conversion_operator.api.setting_checks import (
+    check_hosts,
+    check_namespace_hosts,
+    check_namespaces,
+    split,
+)
 from conversion_operator.cluster.judgement import SettingProblem, SettingsModel, render_table
 from converter_gateway.paths import PathMapping, parse_mappings
 
@@ -18,6 +24,10 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 class GatewaySettings(SettingsModel):
     """One field per setting. The variable or file has the name of the field in capitals."""
+
+    no_default: ClassVar[frozenset[str]] = frozenset(
+        {"converter_callback_hosts", "converter_callback_hosts_by_namespace"}
+    )
 
     gateway_auth: Literal["token", "network"] = Field(
         "token",
@@ -147,20 +157,22 @@ class GatewaySettings(SettingsModel):
         3, ge=0, description="The operator's setting. `stats` reports it."
     )
     converter_image: str = Field(
-        "my-converter:0.0.0", description="The operator's setting. `stats` reports it."
+        "my-converter:0.0.0",
+        min_length=1,
+        description="The operator's setting. `stats` reports it.",
     )
-    watch_namespaces: str | None = Field(
+    watch_namespaces: Annotated[str, AfterValidator(check_namespaces)] | None = Field(
         None,
         description="The operator's setting. The API starts no conversion in other namespaces. "
         "`None`: unknown.",
     )
-    converter_callback_hosts: str | None = Field(
+    converter_callback_hosts: Annotated[str, AfterValidator(check_hosts)] | None = Field(
         None,
         description="The operator's setting. The API rejects a `callback_url` with another host. "
         "`None`: unknown.",
     )
-    converter_callback_hosts_by_namespace: str = Field(
-        "", description="The operator's setting, for single namespaces."
+    converter_callback_hosts_by_namespace: Annotated[str, AfterValidator(check_namespace_hosts)] = (
+        Field("", description="The operator's setting, for single namespaces.")
     )
 
     @field_validator("gateway_paths")
@@ -179,14 +191,14 @@ class GatewaySettings(SettingsModel):
         """The namespaces that the operator watches. None: unknown."""
         if self.watch_namespaces is None:
             return None
-        names = (part.strip() for part in self.watch_namespaces.split(","))
-        return frozenset(name for name in names if name)
+        return frozenset(split(self.watch_namespaces))
 
     @property
     def callback_hosts(self) -> HostLists | None:
         """The hosts that callbacks may go to. None: unknown. Raises ValueError if one is invalid.
 
-        A request without a callback does not need them. So they are not checked at the start.
+        They are invalid only if no valid text was known. A request without a callback does not need
+        them.
         """
         common, by_namespace = (
             self.converter_callback_hosts,

@@ -35,11 +35,15 @@ class SettingsModel(BaseModel):
     program needs them before it can read one.
 
     No message shows the value of a field with ``repr=False``.
+
+    ``no_default`` are the fields whose invalid text stays if there is no last valid one, so that it
+    is not taken for an absent one. What uses such a field checks it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     environment_only: ClassVar[frozenset[str]] = frozenset()
+    no_default: ClassVar[frozenset[str]] = frozenset()
 
     def loggable(self) -> dict[str, Any]:
         """The values that a log may show. URLs have only their scheme."""
@@ -83,6 +87,7 @@ def judge(
     """Judge each setting alone. ``in_force`` are the ``texts`` of the last judgement."""
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}
+    kept: dict[str, str] = {}
     for field in model.model_fields:
         name = field.upper()
         given = environment.get(name)
@@ -98,9 +103,15 @@ def judge(
             texts[field] = given
         elif field in in_force:
             texts[field] = in_force[field]
-    settings = model.model_validate(texts)
+        elif field in model.no_default:
+            kept[field] = given
+    settings = model.model_validate(texts).model_copy(update=kept)
     problems = [
-        _problem(field.upper(), f"{error}. {_value_in_force(settings, field)}")
+        _problem(
+            field.upper(),
+            f"{error}. "
+            + ("No valid text is known" if field in kept else _value_in_force(settings, field)),
+        )
         for field, error in errors.items()
     ]
     problems += [

@@ -14,8 +14,13 @@ from conversion_operator.api.callback_hosts import (
     parse_namespace_hosts,
 )
 from conversion_operator.api.label_syntax import is_label_name
-from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.api.pod_settings import parse_pod_settings
+from conversion_operator.api.setting_checks import (
+    check_hosts,
+    check_namespace_hosts,
+    check_namespaces,
+    split,
+)
 from conversion_operator.api.spec import URL_PATTERN, normal_path
 from conversion_operator.cluster.judgement import SettingsModel, render_table
 from conversion_operator.controller import setting_texts
@@ -45,20 +50,6 @@ def _url(text: str) -> str:
     return text
 
 
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
-
-
-def _namespaces(text: str) -> str:
-    names = _split(text)
-    for name in names:
-        if not re.fullmatch(NAMESPACE_PATTERN, name):
-            raise ValueError(f"{name!r} is not the name of a namespace")
-    if not names:
-        raise ValueError("at least one namespace is needed")
-    return text
-
-
 def _volume_folder(text: str) -> str:
     folder = text.strip("/")
     if folder and not _FOLDER.fullmatch(folder.replace("{namespace}", "n")):
@@ -70,7 +61,7 @@ def _volume_folder(text: str) -> str:
 
 
 def _folders(text: str) -> str:
-    for folder in _split(text):
+    for folder in split(text):
         if not _FOLDER.fullmatch(folder.strip("/")):
             raise ValueError(
                 f"{folder!r} is not a folder: only letters, digits, . _ - and / are allowed, and "
@@ -80,7 +71,7 @@ def _folders(text: str) -> str:
 
 
 def _labels(text: str) -> str:
-    for name in _split(text):
+    for name in split(text):
         if not is_label_name(name):
             raise ValueError(f"{name!r} is not the name of a label, such as velero.io/restore-name")
     return text
@@ -88,16 +79,6 @@ def _labels(text: str) -> str:
 
 def _pod_settings(text: str) -> str:
     parse_pod_settings(text)
-    return text
-
-
-def _hosts(text: str) -> str:
-    parse_hosts(text)
-    return text
-
-
-def _namespace_hosts(text: str) -> str:
-    parse_namespace_hosts(text)
     return text
 
 
@@ -131,7 +112,7 @@ class Settings(SettingsModel):
     """Name of the PersistentVolumeClaim of the shared volume. Each namespace in `WATCH_NAMESPACES`
     needs its own claim with this name.
     """
-    watch_namespaces: Annotated[str, AfterValidator(_namespaces), setting_texts.NAMESPACES] = (
+    watch_namespaces: Annotated[str, AfterValidator(check_namespaces), setting_texts.NAMESPACES] = (
         "my-network"
     )
     """Namespaces that the operator watches, separated by commas. Each needs the objects of
@@ -178,11 +159,11 @@ class Settings(SettingsModel):
     [callbacks.md](callbacks.md).
     """
     converter_callback_hosts: Annotated[
-        str, AfterValidator(_hosts), setting_texts.CALLBACK_HOSTS
+        str, AfterValidator(check_hosts), setting_texts.CALLBACK_HOSTS
     ] = ""
     """Hosts that callbacks may go to: exact names, separated by commas. Empty: no callbacks."""
     converter_callback_hosts_by_namespace: Annotated[
-        str, AfterValidator(_namespace_hosts), setting_texts.NAMESPACE_HOSTS
+        str, AfterValidator(check_namespace_hosts), setting_texts.NAMESPACE_HOSTS
     ] = ""
     """Hosts for single namespaces, instead of `CONVERTER_CALLBACK_HOSTS`: `NAMESPACE=HOST,HOST`,
     separated by spaces or line ends.
@@ -269,7 +250,7 @@ class Settings(SettingsModel):
     @property
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces to watch, without duplicates."""
-        return _split(self.watch_namespaces)
+        return split(self.watch_namespaces)
 
     @property
     def callback_hosts(self) -> HostLists:
@@ -300,8 +281,8 @@ class Settings(SettingsModel):
             max_timeout=self.converter_max_timeout_seconds,
             retries_allowed=self.converter_max_retries_allowed,
             volume_folder=self.converter_volume_folder,
-            restore_labels=tuple(_split(self.converter_restore_labels)),
-            read_only_folders=tuple(map(normal_path, _split(self.converter_read_only_folders))),
+            restore_labels=tuple(split(self.converter_restore_labels)),
+            read_only_folders=tuple(map(normal_path, split(self.converter_read_only_folders))),
             pods=parse_pod_settings(self.converter_pod_settings),
             max_output=self.converter_max_output_bytes,
             max_damaged_percent=self.converter_max_damaged_percent,

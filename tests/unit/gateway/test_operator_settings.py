@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from conversion_operator.cluster.judgement import SettingsModel, judge
-from conversion_operator.cluster.settings import read_folder
+from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.controller.settings import Settings
 from converter_gateway.settings import GatewaySettings, own_problems
 
@@ -60,11 +60,36 @@ def test_an_invalid_list_of_hosts_is_not_an_unknown_one(
 
 
 @pytest.mark.parametrize("text", ["", " ", ","])
-def test_no_namespace_is_not_every_namespace(tmp_path: Path, text: str) -> None:
-    """The operator does not take such a list, and the API starts no conversion."""
+def test_no_namespace_is_an_invalid_list(tmp_path: Path, text: str) -> None:
+    """The operator does not take such a list, so it says nothing about what is served."""
     (tmp_path / "WATCH_NAMESPACES").write_text(text)
-    assert read_settings(GatewaySettings, tmp_path).watched_namespaces == frozenset()
+    assert read_settings(GatewaySettings, tmp_path).watched_namespaces is None
+    assert invalid(GatewaySettings, tmp_path) == {"WATCH_NAMESPACES"}
     assert invalid(Settings, tmp_path) == {"WATCH_NAMESPACES"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "valid", "text"),
+    [
+        ("WATCH_NAMESPACES", "team-a,team-b", "team-a;team-b"),
+        ("WATCH_NAMESPACES", "team-a", ""),
+        ("CONVERTER_CALLBACK_HOSTS", "a,b", "https://a"),
+        ("CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE", "team-a=x", "team-a:x"),
+        ("CONVERTER_IMAGE", "i:1", ""),
+    ],
+)
+def test_the_api_keeps_the_value_that_the_operator_keeps(
+    setting: str, valid: str, text: str
+) -> None:
+    live = LiveSettings(GatewaySettings, {})
+    live.take({setting: valid})
+    before = live.current
+    assert not live.take({setting: text})
+    assert live.current == before
+    assert [problem.name for problem in live.problems] == [setting]
+    assert live.current.callback_hosts == before.callback_hosts
+    live.take({})
+    assert live.current == GatewaySettings()
 
 
 def test_a_list_of_one_namespace_is_a_list(tmp_path: Path) -> None:
@@ -79,6 +104,7 @@ def test_a_namespace_with_a_name_that_cannot_exist(tmp_path: Path, text: str) ->
     (tmp_path / "WATCH_NAMESPACES").write_text(f"team-a,{text}")
     (tmp_path / "GATEWAY_NAMESPACE").write_text(text)
     assert "WATCH_NAMESPACES" in invalid(Settings, tmp_path)
+    assert "WATCH_NAMESPACES" in invalid(GatewaySettings, tmp_path)
     assert "GATEWAY_NAMESPACE" in invalid(GatewaySettings, tmp_path)
 
 

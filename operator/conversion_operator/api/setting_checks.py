@@ -1,0 +1,36 @@
+"""Checks of settings that the operator and the HTTP API read from the same ConfigMap."""
+
+from __future__ import annotations
+
+import re
+
+from conversion_operator.api.callback_hosts import parse_hosts, parse_namespace_hosts
+from conversion_operator.api.names import NAMESPACE_PATTERN
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The entries of a list with commas, without empty ones and duplicates."""
+    return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def check_namespaces(text: str) -> str:
+    """Check WATCH_NAMESPACES. Raises ValueError."""
+    names = split(text)
+    for name in names:
+        if not re.fullmatch(NAMESPACE_PATTERN, name):
+            raise ValueError(f"{name!r} is not the name of a namespace")
+    if not names:
+        raise ValueError("at least one namespace is needed")
+    return text
+
+
+def check_hosts(text: str) -> str:
+    """Check CONVERTER_CALLBACK_HOSTS. Raises ValueError."""
+    parse_hosts(text)
+    return text
+
+
+def check_namespace_hosts(text: str) -> str:
+    """Check CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE. Raises ValueError."""
+    parse_namespace_hosts(text)
+    return text
