@@ -19,7 +19,7 @@ from conversion_operator.api.setting_checks import (
 from conversion_operator.cluster.judgement import SettingProblem, SettingsModel, render_table
 from converter_gateway.paths import PathMapping, parse_mappings
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=31536000, allow_inf_nan=False)]
 
 
 class GatewaySettings(SettingsModel):
@@ -46,16 +46,20 @@ class GatewaySettings(SettingsModel):
         "/opt/my-network/shared=/,/opt/my-network/storage=/storage",
         description="Maps folders of callers to folders of the volume.",
     )
-    gateway_max_body_bytes: int = Field(65536, ge=1024, description="Largest request body.")
+    gateway_max_body_bytes: int = Field(
+        65536, ge=1024, le=1073741824, description="Largest request body."
+    )
     gateway_max_connections: int = Field(
         1024,
         ge=16,
+        le=1000000,
         description="Maximum open connections, per replica. Above, a new connection closes the "
         "oldest one that waits for a request, of the address that has most of these.",
     )
     gateway_max_connections_per_address: int = Field(
         384,
         ge=8,
+        le=1000000,
         description="Maximum open connections of one address, per replica. Above, the API closes "
         "new connections. Behind an ingress or a mesh, all callers may have one address.",
     )
@@ -71,65 +75,85 @@ class GatewaySettings(SettingsModel):
     gateway_max_unread_bytes: int = Field(
         33554432,
         ge=65536,
+        le=1099511627776,
         description="Maximum memory for responses that callers do not read, per replica. Above, "
         "the API closes the connections that use most of it.",
     )
     gateway_max_concurrent: int = Field(
         256,
         ge=1,
+        le=1000000,
         description="Maximum requests in progress, per replica. Above: 503. Event streams and "
         "long polls have limits of their own.",
     )
     gateway_max_concurrent_per_address: int = Field(
         200,
         ge=1,
+        le=1000000,
         description="Maximum requests in progress of one address, per replica. Above: 429.",
     )
     gateway_max_long_polls: int = Field(
         256,
         ge=1,
+        le=1000000,
         description="Maximum long polls in progress (`status` with `wait`), per replica. Above: "
         "503.",
     )
     gateway_max_long_polls_per_address: int = Field(
         128,
         ge=1,
+        le=1000000,
         description="Maximum long polls in progress of one address, per replica. Above: 429.",
     )
     gateway_rate_per_second: float = Field(
         50,
         gt=0,
+        le=1000000,
         allow_inf_nan=False,
         description="Maximum requests per second from one address, per replica. Above: 429.",
     )
     gateway_rate_burst: int = Field(
-        200, ge=1, description="Maximum requests that one address can send at once. Above: 429."
+        200,
+        ge=1,
+        le=1000000,
+        description="Maximum requests that one address can send at once. Above: 429.",
     )
     gateway_max_token_reviews: int = Field(
-        48, ge=1, description="Maximum TokenReviews in progress, per replica. Above: 503."
+        48,
+        ge=1,
+        le=1000000,
+        description="Maximum TokenReviews in progress, per replica. Above: 503.",
     )
     gateway_max_token_reviews_per_address: int = Field(
         16,
         ge=1,
+        le=1000000,
         description="Maximum TokenReviews in progress for requests of one address, per replica. "
         "Tokens that were valid in the last 10 minutes do not count. Above: 429.",
     )
     gateway_invalid_tokens_per_second: float = Field(
         5,
         gt=0,
+        le=1000000,
         allow_inf_nan=False,
         description="Maximum tokens per second from one address that are not valid, per replica. "
         "Above, the API accepts from this address only tokens that were valid in the last 10 "
         "minutes, and responds 429 to others.",
     )
     gateway_invalid_tokens_burst: int = Field(
-        20, ge=1, description="Maximum tokens that are not valid and come at once from one address."
+        20,
+        ge=1,
+        le=1000000,
+        description="Maximum tokens that are not valid and come at once from one address.",
     )
     gateway_max_streams: int = Field(
-        256, ge=1, description="Maximum open event streams, per replica. Above: 503."
+        256, ge=1, le=1000000, description="Maximum open event streams, per replica. Above: 503."
     )
     gateway_max_streams_per_address: int = Field(
-        32, ge=1, description="Maximum open event streams of one address, per replica. Above: 429."
+        32,
+        ge=1,
+        le=1000000,
+        description="Maximum open event streams of one address, per replica. Above: 429.",
     )
     gateway_stream_seconds: Seconds = Field(
         3600, description="An event stream ends after this time. The listener reconnects."
@@ -154,7 +178,7 @@ class GatewaySettings(SettingsModel):
     )
     gateway_port: int = Field(8000, ge=0, le=65535, description="Port of the API.")
     converter_max_parallel: int = Field(
-        3, ge=0, description="The operator's setting. `stats` reports it."
+        3, ge=0, le=10000, description="The operator's setting. `stats` reports it."
     )
     converter_image: str = Field(
         "my-converter:0.0.0",

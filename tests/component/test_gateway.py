@@ -52,7 +52,8 @@ async def gateway(
     api: FakeApi, token: str | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     cluster = ConversionClient(configuration(api.url, token), "gateway")
-    app = create_app(cluster, GatewaySettings(**(DEFAULTS | settings)))
+    # A copy takes invalid texts, too, as the settings do if no valid text is known.
+    app = create_app(cluster, GatewaySettings().model_copy(update=DEFAULTS | settings))
     transport = httpx.ASGITransport(app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -76,7 +76,6 @@ async def test_an_api_that_may_not_check_its_callers_says_so(api: FakeApi) -> No
     ("watched", "code"),
     [
         (None, 200),
-        ("", 403),
         ("my-network", 200),
         ("other, my-network", 200),
         ("other", 403),

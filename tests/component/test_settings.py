@@ -74,7 +74,7 @@ async def test_a_typo_is_told_and_stops_neither_the_operator_nor_the_other_setti
         await api.until(lambda: op.operator.settings.current.converter_max_retries == 1, 10)
         assert op.operator.settings.current.converter_max_parallel == 5
         await api.until(lambda: op.metric("converter_settings_invalid") == 1, 10)
-        text = "CONVERTER_MAX_PARALLEL is '-1'. Allowed: 0 or more. The value in force is '5'"
+        text = "CONVERTER_MAX_PARALLEL is '-1'. Allowed: 0 to 10000. The value in force is '5'"
         assert op.operator.health.ready
         assert text in op.operator.health.unlisted
         await api.until(lambda: text in events(api), 10)

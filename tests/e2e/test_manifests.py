@@ -267,7 +267,11 @@ def test_short_name_and_category(stored: Conversion, kubectl: Kubectl) -> None:
 @pytest.mark.parametrize(
     ("setting", "text", "said"),
     [
-        ("CONVERTER_MAX_PARALLEL", "four", "CONVERTER_MAX_PARALLEL is invalid. Allowed: 0 or more"),
+        (
+            "CONVERTER_MAX_PARALLEL",
+            "four",
+            "CONVERTER_MAX_PARALLEL is invalid. Allowed: 0 to 10000",
+        ),
         ("WATCH_NAMESPACES", "my-network,B", "WATCH_NAMESPACES is invalid"),
         ("CONVERTER_ENABLED", "false", ""),
     ],

@@ -25,7 +25,7 @@ class LiveSettings(Generic[S]):
         self._model, self._environment = model, environment
         self._config = NO_TEXTS
         self._judgement = judge(model, environment)
-        self._logged: tuple[SettingProblem, ...] = ()
+        self._logged: frozenset[SettingProblem] = frozenset()
 
     @property
     def current(self) -> S:
@@ -52,9 +52,9 @@ class LiveSettings(Generic[S]):
         for problem in self.problems:
             if problem not in self._logged:
                 logger.error("Invalid setting: %s", problem.text)
-        for name in {p.name for p in self._logged} - {p.name for p in self.problems}:
+        for name in sorted({p.name for p in self._logged} - {p.name for p in self.problems}):
             logger.info("The setting %s is not invalid any more", name)
-        self._logged = self.problems
+        self._logged = frozenset(self.problems)
 
 
 def read_folder(folder: Path = CONFIG_DIR) -> dict[str, str]:

@@ -51,7 +51,7 @@ NAMESPACES: Final = TextRule(
     _list_of(NAMESPACE_PATTERN), "Allowed: names of namespaces, separated by commas."
 )
 QUANTITY: Final = TextRule(
-    r"([0-9]+[.]?[0-9]*|[.][0-9]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?",
+    r"([0-9]{1,15}[.]?[0-9]{0,15}|[.][0-9]{1,15})(m|k|M|G|T|Ki|Mi|Gi|Ti)?",
     "Allowed: a Kubernetes quantity, such as 500m or 2Gi.",
 )
 CALLBACK_URL: Final = TextRule(

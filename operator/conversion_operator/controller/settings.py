@@ -24,7 +24,6 @@ from conversion_operator.api.setting_checks import (
 from conversion_operator.api.spec import URL_PATTERN, normal_path
 from conversion_operator.cluster.judgement import SettingsModel, render_table
 from conversion_operator.controller import setting_texts
-from conversion_operator.core.manifest import parse_quantity
 from conversion_operator.core.model import IMAGE_MAX_LENGTH, Policy
 
 CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
@@ -40,7 +39,8 @@ _FOLDER: Final = re.compile(
 
 
 def _quantity(text: str) -> str:
-    parse_quantity(text)
+    if not re.fullmatch(setting_texts.QUANTITY.pattern, text):
+        raise ValueError("must be a Kubernetes quantity, such as 500m or 2Gi, of at most 15 digits")
     return text
 
 
@@ -83,7 +83,8 @@ def _pod_settings(text: str) -> str:
 
 
 Quantity = Annotated[str, AfterValidator(_quantity), setting_texts.QUANTITY]
-Seconds = Annotated[int, Field(ge=1)]
+Seconds = Annotated[int, Field(ge=1, le=31536000)]
+Id = Annotated[int, Field(ge=1, le=2147483647)]
 
 
 class Settings(SettingsModel):
@@ -100,9 +101,9 @@ class Settings(SettingsModel):
     """Whether queued conversions start. If false, running conversions continue. Allowed: true or
     false.
     """
-    converter_max_parallel: int = Field(3, ge=0)
+    converter_max_parallel: int = Field(3, ge=0, le=10000)
     """Number of slots: how many conversions run at the same time, in all namespaces together.
-    Allowed: 0 or more.
+    Allowed: 0 to 10000.
     """
     converter_image: str = Field("my-converter:0.0.0", min_length=1, max_length=IMAGE_MAX_LENGTH)
     """Image of the converter. After a change, attempts whose container has not started are repeated
@@ -120,37 +121,38 @@ class Settings(SettingsModel):
     when the conversions that run there have ended.
     """
     converter_timeout_seconds: Seconds = 21600
-    """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 or
-    more.
+    """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 to
+    31536000.
     """
     converter_stall_seconds: Seconds = 300
-    """An attempt ends as Stalled after this time without progress. Allowed: 1 or more."""
+    """An attempt ends as Stalled after this time without progress. Allowed: 1 to 31536000."""
     converter_start_timeout_seconds: Seconds = 300
     """An attempt whose container does not start within this time is ended and its slot is released.
-    The next attempt follows after a back-off. Allowed: 1 or more.
+    The next attempt follows after a back-off. Allowed: 1 to 31536000.
     """
     converter_unschedulable_seconds: Seconds = 30
     """How long a pod for which no node has room keeps its slot while another conversion could use
     it. Then the attempt is ended, and the next one follows after a back-off. If no other conversion
     waits, the pod stays. With a cluster autoscaler, set more than a new node needs to become ready,
-    for example 600. Allowed: 1 or more.
+    for example 600. Allowed: 1 to 31536000.
     """
     converter_queue_timeout_seconds: Seconds = 86400
     """A conversion fails as QueueTimeout when the start timeouts and back-offs of consecutive
-    attempts together reach this time. Time in the queue does not count. Allowed: 1 or more.
+    attempts together reach this time. Time in the queue does not count. Allowed: 1 to 31536000.
     """
     converter_unreachable_seconds: Seconds = 300
-    """How long a node may be unreachable before its converter pods are evicted. Allowed: 1 or more.
+    """How long a node may be unreachable before its converter pods are evicted. Allowed: 1 to
+    31536000.
     """
     converter_lost_seconds: Seconds = 900
     """How long to wait for the deletion of an evicted pod on an unreachable node. After this time
-    the conversion fails as NodeLost. Allowed: 1 or more.
+    the conversion fails as NodeLost. Allowed: 1 to 31536000.
     """
     converter_max_retries: int = Field(2, ge=0, le=10)
     """Default of `spec.maxRetries`: how many times to retry after a failure. Allowed: 0 to 10."""
-    converter_ttl_seconds: int = Field(86400, ge=0)
+    converter_ttl_seconds: int = Field(86400, ge=0, le=31536000)
     """Default of `spec.ttlSecondsAfterFinished`: how long to keep a ConversionJob after it ends.
-    Allowed: 0 or more.
+    Allowed: 0 to 31536000.
     """
     converter_callback_url: Annotated[
         str, AfterValidator(_url), setting_texts.CALLBACK_URL, Field(repr=False)
@@ -192,9 +194,9 @@ class Settings(SettingsModel):
     """Names of labels that a backup tool sets on restored objects, separated by commas. A
     ConversionJob with such a label and without a status waits as Restored. Empty: none.
     """
-    converter_max_output_bytes: int = Field(107374182400, ge=1)
+    converter_max_output_bytes: int = Field(107374182400, ge=1, le=1125899906842624)
     """Largest output file, in bytes. A conversion that would write a larger one fails as
-    OutputTooLarge. Allowed: 1 or more.
+    OutputTooLarge. Allowed: 1 to 1125899906842624.
     """
     converter_max_damaged_percent: int = Field(10, ge=1, le=100)
     """Largest share of the pictures, of the sound's packets or of the bytes of a video or of audio
@@ -215,10 +217,10 @@ class Settings(SettingsModel):
     """Default of `spec.resources.limits.cpu`."""
     converter_limits_memory: Quantity = "1Gi"
     """Default of `spec.resources.limits.memory`."""
-    converter_run_as_user: int = Field(65532, ge=1)
-    """User ID of the converter. Allowed: 1 or more."""
-    converter_run_as_group: int = Field(65532, ge=1)
-    """Group ID of the converter and `fsGroup` of its pod. Allowed: 1 or more."""
+    converter_run_as_user: Id = 65532
+    """User ID of the converter. Allowed: 1 to 2147483647."""
+    converter_run_as_group: Id = 65532
+    """Group ID of the converter and `fsGroup` of its pod. Allowed: 1 to 2147483647."""
     converter_volume_folder: Annotated[
         str, AfterValidator(_volume_folder), setting_texts.ONE_FOLDER
     ] = ""

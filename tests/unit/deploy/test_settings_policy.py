@@ -35,6 +35,8 @@ TEXTS = [
     *("https://a.example/x", "ftp://x", "http://", "https://u@h/", "https://h:8443/p?q#f"),
     *("http://h\\x", "a.example", "b.example.", "::1", "a:80", "team-a=x", "=x", "team-a=x,y "),
     *("team-a=x team-b=y,z\nteam-c=", "team-a:x", "gvisor", "G", "INFO", "info", "LOUD"),
+    *("10000", "10001", "31536000", "31536001", "2147483647", "2147483648", "1125899906842624"),
+    *("1125899906842625", "9" * 15, "9" * 16, "9" * 18, "9" * 19, "9" * 400, "1." + "5" * 16),
     *("my-converter:latest", "r.example/i@sha256:" + "0" * 64),
 ]
 

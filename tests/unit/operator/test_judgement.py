@@ -9,9 +9,10 @@ from typing import Annotated
 import pytest
 from pydantic import AfterValidator
 
-from conversion_operator.cluster.judgement import Judgement, SettingsModel, judge
+from conversion_operator.cluster.judgement import Judgement, SettingsModel, judge, parse_error
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.settings import Settings
+from converter_gateway.settings import GatewaySettings
 
 
 def judged(
@@ -32,7 +33,7 @@ def test_a_mistake_does_not_undo_the_other_settings() -> None:
     assert result.settings.converter_image == "new:1"
     assert result.settings.converter_max_parallel == 3
     assert problem(result) == (
-        "CONVERTER_MAX_PARALLEL is 'four'. Allowed: 0 or more. The value in force is '3'"
+        "CONVERTER_MAX_PARALLEL is 'four'. Allowed: 0 to 10000. The value in force is '3'"
     )
 
 
@@ -187,6 +188,33 @@ def test_no_message_shows_what_a_url_may_contain(name: str, text: str) -> None:
     told = problem(judged({name: text}))
     assert "s3cret" not in told
     assert name == PRIVATE_URL or told.startswith(f"{name} is ")
+
+
+@pytest.mark.parametrize("model", [Settings, GatewaySettings])
+def test_every_number_has_an_upper_bound(model: type[SettingsModel]) -> None:
+    """Larger ones would be refused by the API server in each Job, or overflow in a decision."""
+    for name, field in model.model_fields.items():
+        if field.annotation in (int, float):
+            for text in ("1" + "0" * 15 + "0", "9" * 400, "9" * 5000):
+                assert parse_error(model, name, text), name
+
+
+@pytest.mark.parametrize("name", [n for n in Settings.model_fields if n.endswith("_seconds")])
+def test_a_time_is_at_most_a_year(name: str) -> None:
+    assert not parse_error(Settings, name, "5")
+    assert parse_error(Settings, name, "31536001")
+
+
+@pytest.mark.parametrize("name", ["CONVERTER_MAX_MEMORY", "CONVERTER_LIMITS_CPU"])
+def test_a_quantity_has_a_limited_number_of_digits(name: str) -> None:
+    assert parse_error(Settings, name.lower(), "9" * 5000)
+    assert not parse_error(Settings, name.lower(), "9" * 15)
+
+
+def test_only_the_first_unknown_names_are_compared_with_the_known_ones() -> None:
+    problems = judged({f"CONVERTER_MAX_PARALEL_{n:04}": "1" for n in range(4000)}).problems
+    assert len(problems) == 4000
+    assert sum("Did you mean" in told.text for told in problems) == 20
 
 
 def test_no_message_and_no_log_shows_the_callback_url_in_force() -> None:
