@@ -81,10 +81,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`CONVERTER_MAX_PARALLEL`.",
         ),
         _R.PAUSED: Explanation(
-            "`CONVERTER_ENABLED` is false. Running conversions continue, but no queued conversion "
-            "starts.",
+            "`CONVERTER_ENABLED` is false, or a setting that protects was invalid when the "
+            "operator started. Running conversions continue, but no queued conversion starts.",
             "Starts automatically after you set `CONVERTER_ENABLED` to `true` in the operator's "
-            "ConfigMap.",
+            "ConfigMap, or correct the setting. Events on the ConfigMap name it.",
         ),
         _R.PATH_BUSY: Explanation(
             "Another conversion writes or reads the file that this conversion writes. The other "

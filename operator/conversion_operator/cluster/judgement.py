@@ -40,12 +40,17 @@ class SettingsModel(BaseModel):
 
     ``no_default`` are the fields whose invalid text stays if there is no last valid one, so that it
     is not taken for an absent one. What uses such a field checks it.
+
+    ``protective`` are the fields whose default may be dangerous if their text is invalid at a
+    start. ``unprotected`` has the values that apply until they are known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     environment_only: ClassVar[frozenset[str]] = frozenset()
     no_default: ClassVar[frozenset[str]] = frozenset()
+    protective: ClassVar[frozenset[str]] = frozenset()
+    unprotected: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def loggable(self) -> dict[str, Any]:
         """The values that a log may show. URLs have only their scheme."""
@@ -70,11 +75,15 @@ class SettingProblem:
 
 @dataclass(frozen=True, slots=True)
 class Judgement(Generic[S]):
-    """The settings in force, the valid texts that they come from, and what is wrong."""
+    """The settings in force, the valid texts that they come from, and what is wrong.
+
+    ``unsure`` are the protective fields that have been invalid since the start.
+    """
 
     settings: S
     texts: Mapping[str, str]
     problems: tuple[SettingProblem, ...] = ()
+    unsure: frozenset[str] = frozenset()
 
 
 NO_TEXTS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -85,8 +94,12 @@ def judge(
     environment: Mapping[str, str],
     config: Mapping[str, str] = NO_TEXTS,
     in_force: Mapping[str, str] = NO_TEXTS,
+    unsure: frozenset[str] = frozenset(),
 ) -> Judgement[S]:
-    """Judge each setting alone. ``in_force`` are the ``texts`` of the last judgement."""
+    """Judge each setting alone. ``in_force`` are the ``texts`` of the last judgement.
+
+    ``unsure`` are the ``unsure`` fields of the last judgement, at a start all protective ones.
+    """
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}
     kept: dict[str, str] = {}
@@ -107,12 +120,13 @@ def judge(
             texts[field] = in_force[field]
         elif field in model.no_default:
             kept[field] = given
-    settings = model.model_validate(texts).model_copy(update=kept)
+    unsure = unsure & errors.keys() - texts.keys()
+    update = kept | dict(model.unprotected if unsure else {})
+    settings = model.model_validate(texts).model_copy(update=update)
     problems = [
         _problem(
             field.upper(),
-            f"{error}. "
-            + ("No valid text is known" if field in kept else _value_in_force(settings, field)),
+            f"{error}. {_consequence(settings, field, kept=field in kept, unsure=field in unsure)}",
         )
         for field, error in errors.items()
     ]
@@ -127,7 +141,7 @@ def judge(
         _problem(name, _unknown(model, name, compare=number < _COMPARED_MAX))
         for number, name in enumerate(unknown)
     ]
-    return Judgement(settings, MappingProxyType(texts), tuple(problems))
+    return Judgement(settings, MappingProxyType(texts), tuple(problems), unsure)
 
 
 def parse_error(model: type[SettingsModel], field: str, text: str) -> str:
@@ -145,6 +159,12 @@ def parse_error(model: type[SettingsModel], field: str, text: str) -> str:
         # A setting never ends the program, also if a validator has a mistake.
         return f": it cannot be read ({type(error).__name__})"
     return ""
+
+
+def _consequence(settings: SettingsModel, field: str, *, kept: bool, unsure: bool) -> str:
+    if unsure:
+        return "No conversion starts until you correct it"
+    return "No valid text is known" if kept else _value_in_force(settings, field)
 
 
 def _value_in_force(settings: SettingsModel, field: str) -> str:

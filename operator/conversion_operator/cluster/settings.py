@@ -18,13 +18,15 @@ logger = logging.getLogger(__name__)
 class LiveSettings(Generic[S]):
     """The settings in force, and what is wrong with those that are not.
 
-    The first values come from ``environment`` alone.
+    The first values come from ``environment`` alone. A protective setting that is invalid from the
+    start has no valid value, so the model's ``unprotected`` values apply.
     """
 
     def __init__(self, model: type[S], environment: Mapping[str, str] = os.environ) -> None:
         self._model, self._environment = model, environment
         self._config = NO_TEXTS
-        self._judgement = judge(model, environment)
+        self._config_known = False
+        self._judgement = judge(model, environment, unsure=model.protective)
         self._logged: frozenset[SettingProblem] = frozenset()
 
     @property
@@ -42,9 +44,11 @@ class LiveSettings(Generic[S]):
 
         Logs each new problem once. None: judge the last texts again.
         """
-        self._config = self._config if config is None else config
         before = self._judgement
-        self._judgement = judge(self._model, self._environment, self._config, before.texts)
+        unsure = before.unsure if self._config_known else self._model.protective
+        if config is not None:
+            self._config, self._config_known = config, True
+        self._judgement = judge(self._model, self._environment, self._config, before.texts, unsure)
         self._log()
         return self.current != before.settings
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -96,6 +98,20 @@ class Settings(SettingsModel):
     environment_only: ClassVar[frozenset[str]] = frozenset(
         {"PROBE_PORT", "POD_NAMESPACE", "POD_NAME"}
     )
+    protective: ClassVar[frozenset[str]] = frozenset(
+        {
+            "converter_enabled",
+            "converter_image",
+            "converter_pod_settings",
+            "converter_read_only_folders",
+            "converter_run_as_group",
+            "converter_run_as_user",
+            "converter_volume_folder",
+            "shared_volume_claim",
+            "watch_namespaces",
+        }
+    )
+    unprotected: ClassVar[Mapping[str, Any]] = MappingProxyType({"converter_enabled": False})
 
     converter_enabled: bool = True
     """Whether queued conversions start. If false, running conversions continue. Allowed: true or
@@ -317,7 +333,11 @@ An admission policy (`deploy/policies/settings.yaml`) rejects an invalid setting
 and kubectl prints a warning for an unknown one.
 
 Each setting is judged alone. If a setting is invalid, the value in force stays: the last valid one,
-or the default at a start. An unknown setting has no effect. The operator never ends because of a
+or the default at a start. But if a setting that protects is invalid at a start, its default may be
+dangerous: no conversion starts until you correct it. Running conversions continue. These settings
+are `CONVERTER_ENABLED`, `CONVERTER_IMAGE`, `CONVERTER_POD_SETTINGS`, `CONVERTER_READ_ONLY_FOLDERS`,
+`CONVERTER_RUN_AS_GROUP`, `CONVERTER_RUN_AS_USER`, `CONVERTER_VOLUME_FOLDER`, `SHARED_VOLUME_CLAIM`
+and `WATCH_NAMESPACES`. An unknown setting has no effect. The operator never ends because of a
 setting. A Warning Event on the ConfigMap, the metric `converter_settings_invalid`, the body of
 /readyz and the log say what is wrong. If the operator starts without a ConfigMap that it can read,
 the settings of its environment and the defaults are in force.

@@ -297,7 +297,10 @@ def _block(
     if obstacles.outdated_crd:
         return Block(Reason.CRD_OUTDATED, obstacles.outdated_crd)
     if not policy.enabled:
-        message = "conversions are paused: CONVERTER_ENABLED is false for this operator"
+        message = (
+            "conversions are paused: CONVERTER_ENABLED is false for this operator, or a setting "
+            "that protects was invalid when it started"
+        )
         return Block(Reason.PAUSED, message)
     namespace = conversion.key.namespace
     if namespace in obstacles.namespaces_without_claim:

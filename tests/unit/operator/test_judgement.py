@@ -217,6 +217,63 @@ def test_only_the_first_unknown_names_are_compared_with_the_known_ones() -> None
     assert sum("Did you mean" in told.text for told in problems) == 20
 
 
+PROTECTIVE = {
+    "CONVERTER_ENABLED": ("true", "flase"),
+    "CONVERTER_IMAGE": ("i:1", ""),
+    "CONVERTER_POD_SETTINGS": ("hostUsers: false", "hostUser: false"),
+    "CONVERTER_READ_ONLY_FOLDERS": ("input", "in put"),
+    "CONVERTER_RUN_AS_GROUP": ("1000", "root"),
+    "CONVERTER_RUN_AS_USER": ("1000", "0"),
+    "CONVERTER_VOLUME_FOLDER": ("tenants/{namespace}", "tenants/{Namespace}"),
+    "SHARED_VOLUME_CLAIM": ("claim", ""),
+    "WATCH_NAMESPACES": ("a", "a;b"),
+}
+"""A valid and an invalid text of each setting that protects."""
+
+
+@pytest.mark.parametrize("name", sorted(PROTECTIVE))
+def test_nothing_starts_if_a_protective_setting_is_invalid_at_a_start(name: str) -> None:
+    valid, text = PROTECTIVE[name]
+    live = LiveSettings(Settings, {})
+    for _ in range(2):
+        live.take({name: text, "CONVERTER_MAX_PARALLEL": "5"})
+        assert not live.current.policy().enabled
+        assert live.current.converter_max_parallel == 5
+        (told,) = live.problems
+        assert told.text.endswith("No conversion starts until you correct it")
+    live.take({name: valid})
+    assert (live.current.policy().enabled, live.problems) == (True, ())
+    before = live.current
+    live.take({name: text})  # the last valid text is known now
+    assert live.current == before
+
+
+@pytest.mark.parametrize("name", sorted(PROTECTIVE))
+def test_an_invalid_environment_starts_nothing_either(name: str) -> None:
+    live = LiveSettings(Settings, {name: PROTECTIVE[name][1]})
+    assert not live.current.policy().enabled
+    live.take({})
+    assert not live.current.policy().enabled
+
+
+def test_a_protective_setting_that_was_absent_at_the_start_has_its_default() -> None:
+    live = LiveSettings(Settings, {})
+    assert live.current.policy().enabled
+    live.take({})
+    live.take({"CONVERTER_POD_SETTINGS": "x: y"})
+    assert live.current.policy().enabled
+    assert "The value in force is ''" in live.problems[0].text
+
+
+def test_a_pause_stays_a_pause() -> None:
+    live = LiveSettings(Settings, {})
+    live.take({"CONVERTER_ENABLED": "false", "CONVERTER_IMAGE": ""})
+    live.take({"CONVERTER_ENABLED": "false", "CONVERTER_IMAGE": "i:1"})
+    assert not live.current.policy().enabled
+    live.take({"CONVERTER_ENABLED": "flase", "CONVERTER_IMAGE": "i:1"})
+    assert not live.current.policy().enabled
+
+
 def test_no_message_and_no_log_shows_the_callback_url_in_force() -> None:
     url = "https://h.example/hook?token=s3cret"
     first = judged(
