@@ -46,7 +46,8 @@ async def until_let_go(api: FakeApi, op: Running, seconds: float = 20) -> None:
 
 def slots(api: FakeApi) -> dict[str, int]:
     lease = api.find("leases", NAME, NAMESPACE) or {"metadata": {}}
-    return parse_slots((lease["metadata"].get("annotations") or {}).get(SLOTS_ANNOTATION))
+    recorded = parse_slots((lease["metadata"].get("annotations") or {}).get(SLOTS_ANNOTATION))
+    return {namespace: number for namespace, number in recorded.items() if number}
 
 
 @pytest.fixture
@@ -235,3 +236,48 @@ async def test_a_namespace_is_handed_over_to_another_installation(
         assert not receiver.about("new")
         assert not receiver.about("queued")
     check_all(api, limit=100)
+
+
+@pytest.mark.parametrize("removed", ["before the restart", "during the restart"])
+async def test_after_a_restart_the_callbacks_that_are_owed_are_sent(
+    both: FakeApi, cluster: FakeCluster, tmp_path: Path, removed: str
+) -> None:
+    api = both
+    async with receiving(api.storage.changed.fire) as receiver:
+        # The first operator may send nothing to this host, so its callback waits.
+        async with running(api, tmp_path / "a", "op-a") as op:
+            api.create(conversion_job("c", "other", notify={"url": receiver.url()}))
+            await until_other(api, "c", "Succeeded")
+            if removed == "before the restart":
+                serve(api, NAMESPACE)
+                await api.until(lambda: op.operator._sync.is_leaving("other"))
+            renewals = api.audit.count(verb="update", resource="leases")
+            await api.until(
+                lambda: api.audit.count(verb="update", resource="leases") > renewals + 1
+            )
+            assert not slots(api)
+            await op.kill()
+        api.mutate("leases", NAME, lambda body: body["spec"].update(leaseDurationSeconds=1))
+        serve(api, NAMESPACE)
+        callbacks = callback_config(tmp_path / "s")
+        hosts: dict[str, Any] = {"converter_callback_hosts": HOST}
+        async with running(api, tmp_path / "b", "op-b", callbacks=callbacks, **hosts) as op:
+            await api.until(lambda: bool(receiver.about("c")), 20)
+            api.clock.advance(TOMBSTONE_TTL.total_seconds() + 1)
+            await until_let_go(api, op)
+
+
+async def test_nothing_waits_for_a_former_namespace_without_slots(
+    both: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    api = both
+    async with running(api, tmp_path / "a", "op-a") as op:
+        await api.until(lambda: op.operator.health.ready, 20)
+        await api.until(lambda: "other=0" in str(api.find("leases", NAME, NAMESPACE)), 20)
+    serve(api, NAMESPACE)
+    with api.faults.forbid(namespace="other") as refused:
+        async with running(api, tmp_path / "b", "op-b") as op:
+            api.create(conversion_job("mine"))
+            await refused.wait_hit(1)
+            await until_phase(api, "mine", "Succeeded", 15)
+            assert op.operator._sync.is_leaving("other")

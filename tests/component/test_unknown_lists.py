@@ -37,9 +37,10 @@ def lease(api: FakeApi) -> Obj:
 
 
 def slots(api: FakeApi) -> dict[str, int]:
-    return parse_slots(
+    recorded = parse_slots(
         (lease(api).get("metadata", {}).get("annotations") or {}).get(SLOTS_ANNOTATION)
     )
+    return {namespace: number for namespace, number in recorded.items() if number}
 
 
 def create(api: FakeApi, *names: str, namespace: str = NAMESPACE) -> None:

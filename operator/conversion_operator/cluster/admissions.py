@@ -7,7 +7,8 @@ create request of the former leader arrives late, its attempt already has a slot
 An entry is NAMESPACE/UID.ATTEMPT. A former release wrote UID.ATTEMPT.
 
 The slots in use are recorded by namespace, without the admissions. The next leader counts them for
-a namespace whose Jobs and pods it cannot list.
+a namespace whose Jobs and pods it cannot list. Namespaces without slots are recorded, too: the
+settings may no longer name them when the next leader starts, and callbacks may be owed there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MAX_ENTRIES: Final = 1000
 a namespace of 63 characters. The other annotations of the Lease have the rest."""
 
 _ENTRY: Final = re.compile(r"(?:([0-9a-z-]{1,63})/)?([0-9a-zA-Z-]{1,64})\.(0|[1-9][0-9]{0,8})")
-_SLOTS_ENTRY: Final = re.compile(r"([0-9a-z-]{1,63})=([1-9][0-9]{0,8})")
+_SLOTS_ENTRY: Final = re.compile(r"([0-9a-z-]{1,63})=(0|[1-9][0-9]{0,8})")
 
 
 class Admission(NamedTuple):
@@ -65,8 +66,14 @@ def admissions_that_still_fit(listed: int) -> int:
 
 
 def format_slots(slots: Mapping[str, int]) -> str:
-    """Format numbers of slots by namespace as sorted text. Omits namespaces without slots."""
-    return ",".join(f"{name}={number}" for name, number in sorted(slots.items()) if number > 0)
+    """Format numbers of slots by namespace as sorted text.
+
+    Omits namespaces without slots if there are more than MAX_ENTRIES namespaces.
+    """
+    used = {name: number for name, number in slots.items() if number > 0}
+    unused = sorted(slots.keys() - used.keys())[: max(0, MAX_ENTRIES - len(used))]
+    entries = used | dict.fromkeys(unused, 0)
+    return ",".join(f"{name}={number}" for name, number in sorted(entries.items()))
 
 
 def parse_slots(text: object) -> dict[str, int]:

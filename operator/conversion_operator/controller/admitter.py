@@ -282,15 +282,16 @@ class Admitter:
         the former leader created.
         """
         self._prepared_term = self._leadership.term
-        self._slots.begin_term(self._leadership.inherited_slots)
-        self._on_inherited(
-            {
-                *self._leadership.inherited_slots,
-                *(namespace for _, namespace in self._leadership.inherited_admissions.values()),
-            }
-            - {""}
-        )
+        slots = self._leadership.inherited_slots
+        self._slots.begin_term(slots)
+        admitted = {
+            admission.namespace for admission in self._leadership.inherited_admissions.values()
+        }
+        self._on_inherited((admitted | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
+        # Only callbacks may be owed in the others. The namespaces in the settings do not wait for
+        # their lists.
+        self._on_inherited([name for name in slots if not slots[name]])
         for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._creator.reserved:
                 self._creator.reserve({uid: namespace})

@@ -63,10 +63,16 @@ def test_the_longest_entries_fit_on_a_lease() -> None:
 
 
 def test_slots_are_formatted_and_parsed_back() -> None:
-    assert format_slots({"b": 2, "a-1": 1, "none": 0}) == "a-1=1,b=2"
-    assert parse_slots("a-1=1,b=2") == {"a-1": 1, "b": 2}
+    assert format_slots({"b": 2, "a-1": 1, "none": 0}) == "a-1=1,b=2,none=0"
+    assert parse_slots("a-1=1,b=2,none=0") == {"a-1": 1, "b": 2, "none": 0}
 
 
-@pytest.mark.parametrize("text", [None, 3, "", "a", "a=-1", "a=0", "=1", "a=1x", "A=1", "a=1 "])
+def test_the_number_of_namespaces_without_slots_is_bounded() -> None:
+    slots = {f"{n:063}": 0 for n in range(2 * MAX_ENTRIES)} | {"used": 1}
+    found = parse_slots(format_slots(slots))
+    assert (len(found), found["used"]) == (MAX_ENTRIES, 1)
+
+
+@pytest.mark.parametrize("text", [None, 3, "", "a", "a=-1", "a=00", "=1", "a=1x", "A=1", "a=1 "])
 def test_invalid_slots_are_ignored(text: object) -> None:
     assert parse_slots(text) == {}
