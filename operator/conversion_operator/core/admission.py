@@ -197,7 +197,13 @@ def build_queue(
     busy = path_blocks(groups, find_writers)
     startable: list[Conversion] = []
     early: list[Conversion] = []
-    blocks: dict[str, Block] = {}
+    # The rejection of a create request shows at once, although an earlier one may still create the
+    # Job and holds the slot.
+    blocks = {
+        c.key.uid: obstacles.rejected[c.key.uid]
+        for c in groups.running
+        if c.key.uid in obstacles.reserved and c.key.uid in obstacles.rejected
+    }
     retry_times: list[datetime] = []
     room_at = room_since(waiting, children, obstacles.policy_changed_at)
     for conversion in waiting:

@@ -132,6 +132,9 @@ def test_a_conversion_whose_job_is_being_created_uses_its_files() -> None:
     obstacles = Obstacles(reserved=frozenset({"uid-user"}))
     queue = build_queue([reader, writer], {}, obstacles, at(LATER), POLICY)
     assert "uid-user" not in queue.blocks
+    why = Block(Reason.POD_REJECTED, "no")
+    rejected = replace(obstacles, rejected={"uid-user": why})
+    assert build_queue([reader], {}, rejected, at(LATER), POLICY).blocks == {"uid-user": why}
     assert (queue.order, queue.blocks["uid-maker"].reason) == ((), Reason.PATH_BUSY)
 
 
