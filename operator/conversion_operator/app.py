@@ -28,6 +28,7 @@ from conversion_operator.controller.handlers import (
 )
 from conversion_operator.controller.health import Health
 from conversion_operator.controller.leadership import Leadership
+from conversion_operator.controller.loop_lag import LoopLag
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.namespaces import Namespaces, Parts
 from conversion_operator.controller.recorder import EventRecorder
@@ -124,7 +125,11 @@ class Operator:
         self._stop = stop
         stop_on_signals(stop)
         tasks = self._create_tasks(
-            {"heartbeat": self._report_health(), "settings": self._settings_watch.run()}
+            {
+                "heartbeat": self._report_health(),
+                "loop lag": LoopLag(self._metrics.loop_lag, time.monotonic()).run(),
+                "settings": self._settings_watch.run(),
+            }
         )
         lead: asyncio.Task[None] | None = None
         try:

@@ -98,6 +98,11 @@ class Metrics:
             "Reconciliations that failed. They are repeated.",
             registry=registry,
         )
+        self.loop_lag = self._gauge(
+            "converter_event_loop_lag_seconds",
+            "Longest time of the last one to two minutes that the operator did nothing but "
+            "compute, so that watches, lists and the Lease waited.",
+        )
         self.callbacks = Counter(
             "converter_callbacks_sent_total",
             "Attempts to send a callback, by result: delivered or failed.",
