@@ -143,7 +143,7 @@ class Service:
         position = None
         if translate.phase_of(conversion) is Phase.QUEUED:
             objects = await self._cluster.list_all(namespace)
-            positions = queue_positions(objects.items, self._cluster.now())
+            positions = queue_positions(objects.items)
             position = positions.get(conversion.key.uid)
         return translate.to_response(conversion, position)
 
@@ -167,7 +167,7 @@ class Service:
         """All conversions that have not ended, including waiting ones."""
         conversions = (await self._cluster.list_all(namespace)).items
         now = self._cluster.now()
-        positions = queue_positions(conversions, now)
+        positions = queue_positions(conversions)
         jobs = [
             translate.to_response(conversion, positions.get(conversion.key.uid), now)
             for conversion in conversions

@@ -31,6 +31,7 @@ from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.loop_lag import LoopLag
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.namespaces import Namespaces, Parts
+from conversion_operator.controller.position_refresh import PositionRefresh
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
@@ -41,7 +42,7 @@ from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
 
-_WORKERS: Final = 8
+_WORKERS: Final = 16
 _HEARTBEAT_SECONDS: Final = 1.0
 _KOPF: Final = "kopf"
 _FINISH_SECONDS: Final = 9.0
@@ -100,7 +101,11 @@ class Operator:
             self._sync, self._watch_parts, self._stop_if_failed, self._under_way, self._forget
         )
         self._admitter = Admitter(
-            context, self._leadership, self._queue.add, self._namespaces.leave
+            context,
+            self._leadership,
+            self._enqueue_later,
+            self._namespaces.leave,
+            lambda: self._queue.urgent,
         )
         self._cluster = cluster
         self._settings_watch = SettingsWatch(
@@ -109,7 +114,10 @@ class Operator:
         recorder = EventRecorder(cluster, self._metrics, identity, self._leadership.permit)
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
-        self._worker = Worker(context, self._queue, self._admitter, recorder)
+        self._positions = PositionRefresh(
+            self._admitter.queue, self.store, self._queue, context.leads
+        )
+        self._worker = Worker(context, self._queue, self._admitter, recorder, self._positions.take)
         self._settings_report = SettingsReport(self._metrics, recorder.post)
         self._shared = SharedNamespaces(
             settings.current.pod_namespace, self._metrics, recorder.post
@@ -141,6 +149,8 @@ class Operator:
                 self._started = True
                 parts = {
                     "admission": self._admitter.run(),
+                    "repair of the queue": self._admitter.repair(),
+                    "positions": self._positions.run(),
                     "callbacks": self._callback_loop.run(),
                     "namespaces": self._release_namespaces(),
                     "schema": self._schema.run(),
@@ -214,6 +224,7 @@ class Operator:
             self.health.forget_list(reflector.name)
         for uid in self.store.forget_namespace(namespace):
             self._queue.add(uid)  # the worker forgets it, too
+            self._admitter.observe(uid)
         self._admitter.wake()
 
     async def _release_namespaces(self) -> None:
@@ -221,16 +232,21 @@ class Operator:
             await self._namespaces.release()
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
-    def _enqueue(self, uid: str) -> None:
-        self._queue.add(uid)
+    def _enqueue(self, uid: str, *, low_priority: bool = False) -> None:
+        self._queue.add(uid, low_priority=low_priority)
         if conversion := self.store.conversion(uid):
             self._shared.observe(conversion)
         self._callback_loop.enqueue(uid)
-        self._admitter.wake()
+        self._admitter.observe(uid)
+
+    def _enqueue_later(self, uid: str) -> None:
+        """Reconcile a conversion after those that have changed: ends come before positions."""
+        self._queue.add(uid, low_priority=True)
 
     def _on_synced(self, namespace: str) -> None:
         for uid in self.store.uids(namespace):
-            self._enqueue(uid)
+            conversion = self.store.conversion(uid)
+            self._enqueue(uid, low_priority=conversion is not None and conversion.finished)
         self._admitter.wake()
 
     def _slots_to_record(self) -> Mapping[str, int]:
@@ -277,7 +293,7 @@ class Operator:
         if self._started:
             self._namespaces.serve(settings.namespaces)
         for conversion in self.store.conversions():
-            self._enqueue(conversion.key.uid)
+            self._enqueue(conversion.key.uid, low_priority=True)
 
     def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
         """Stop the operator if one of its parts failed. The kubelet then restarts all parts."""

@@ -32,8 +32,13 @@ async def test_a_rejection_during_the_claim_check_counts_in_the_same_pass() -> N
         sync.answered(resource, "my-network", time.monotonic())
     cluster = SimpleNamespace(claim_exists=claim_exists)
     schema = SimpleNamespace(problem="")
-    context: Any = SimpleNamespace(cluster=cluster, store=store, sync=sync, schema=schema)
+    settings = SimpleNamespace(current=SimpleNamespace(policy=Policy))
+    context: Any = SimpleNamespace(
+        cluster=cluster, store=store, sync=sync, schema=schema, settings=settings
+    )
     leadership: Any = None
     admitter = Admitter(context, leadership, lambda _: None)
-    obstacles = await admitter._find_obstacles(Policy())
+    admitter.observe(waiting.key.uid)
+    admitter.queue.update()
+    obstacles = await admitter._find_obstacles(["my-network"])
     assert obstacles.rejected == {waiting.key.uid: REJECTION}

@@ -202,7 +202,7 @@ class ConversionJobStatus(StatusModel):
     were created in the same second, the one with the lower arrival was created first.
     """
     queue_position: Count | None = None
-    """Position in the queue. The first has 1. The operator does not write every change."""
+    """Place in the queue of the namespace when the status was last written. The first has 1."""
     progress: Progress | None = None
     """Progress of the running attempt."""
     attempts: Annotated[list[Attempt], Field(max_length=ATTEMPTS_KEPT)] | None = None

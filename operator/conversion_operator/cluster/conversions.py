@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
 from kubernetes.aio.client import Configuration
@@ -22,8 +21,8 @@ from conversion_operator.cluster.parsing import (
     parse_list,
 )
 from conversion_operator.cluster.transport import Client
-from conversion_operator.core import admission
-from conversion_operator.core.model import Conversion, Key, Policy
+from conversion_operator.core.model import Children, Conversion, Key, Policy
+from conversion_operator.core.standing import find_standing
 
 __all__ = ["Caller", "Conversion", "ConversionClient", "queue_positions"]
 
@@ -167,15 +166,17 @@ class ConversionClient(Client):
         return bool((review.get("status") or {}).get("allowed"))
 
 
-def queue_positions(conversions: Iterable[Conversion], now: datetime) -> dict[str, int]:
-    """The positions in the queue, from 1, by uid. Only conversions that wait have a position.
+def queue_positions(conversions: Iterable[Conversion]) -> dict[str, int]:
+    """The positions in the queue of one namespace, from 1, by uid. Only those that wait have one.
 
-    Uses the operator's own code, so that the gateway and the operator agree.
+    Uses the operator's own code, so that the gateway and the operator agree. Jobs and pods are not
+    known here. Their conversions have a status that says that they run.
     """
     # The gateway does not know the operator's bounds.
-    policy = Policy(max_cpu="", max_memory="")
-    queue = admission.build_queue(conversions, None, admission.Obstacles(), now, policy)
-    return {uid: position for position, uid in enumerate(queue.order, 1)}
+    policy, none = Policy(max_cpu="", max_memory=""), Children()
+    standings = (find_standing(c.key.uid, c, none, False, policy) for c in conversions)
+    waiting = sorted((standing for standing in standings if standing.waits), key=lambda s: s.order)
+    return {standing.uid: position for position, standing in enumerate(waiting, 1)}
 
 
 def _path(namespace: str, name: str = "") -> str:

@@ -3,6 +3,9 @@
 As in Kueue, admission means that a conversion gets a slot. It is not the admission control of the
 API server.
 
+The queue is kept up to date by events. A pass runs when something in it has changed, at most every
+50 ms, and when a back-off ends. It does not visit all conversions.
+
 Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
 admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
 process is suspended, loses leadership and then sends a create request late, the next leader already
@@ -19,8 +22,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -32,39 +34,36 @@ from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.job_creator import JobCreator
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.slots import SlotCounter
-from conversion_operator.core.admission import (
-    Obstacles,
-    Queue,
-    admit,
-    build_queue,
-    find_yielding,
-    limit_failing_namespaces,
-)
+from conversion_operator.core.admission import AdmissionPass, Obstacles, Selection
 from conversion_operator.core.attempts import latest_attempt_number
-from conversion_operator.core.model import EPOCH, Conversion, Policy
-from conversion_operator.core.refusals import REFUSED
-from conversion_operator.core.suspended import count_suspended, hold_back, limit_suspended
-from conversion_operator.core.sweep import (
-    SWEEP_ATTEMPT,
-    free_for_sweeps,
-    wanted_sweeps,
-)
+from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
+from conversion_operator.core.queue import Queue
+from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 _PASS_INTERVAL: Final = 15.0
 """The longest time between two passes."""
+_LEAST_INTERVAL: Final = 0.05
+"""The shortest time between two passes. What changes meanwhile is handled by one pass."""
 _NOT_READY_DELAY: Final = 1.0
 _CLAIM_CACHE_SECONDS: Final = 5.0
+_REPAIR_INTERVAL: Final = 60.0
+_LONGEST_BACKLOG: Final = 100
+"""Nothing starts while more conversions wait to be reconciled. Otherwise the ends of conversions
+would be stored later and later, because each start leads to more work."""
+_FOREIGN_INTERVAL: Final = 1.0
+_SLICE: Final = 500
+"""How many conversions to look at before other tasks may run. This takes about 10 ms."""
 
 logger = logging.getLogger(__name__)
 
 
 class Admitter:
-    """Runs the admission passes.
+    """Keeps the queue, and runs the admission passes.
 
-    A pass runs after each wake-up and at least every 15 seconds. It walks all conversions and all
-    children. The admitter calls ``enqueue`` with the uid of each conversion whose queue position,
-    block or Job changed, and ``on_inherited`` with the namespaces that the former leader has
-    recorded on the Lease.
+    The admitter calls ``enqueue`` with the uid of each conversion whose block or Job changed, and
+    of each that is new in the queue. ``backlog`` returns how many conversions wait to be
+    reconciled because something has happened to them. The admitter calls ``on_inherited`` with the
+    namespaces that the former leader has recorded on the Lease.
     """
 
     def __init__(
@@ -73,31 +72,49 @@ class Admitter:
         leadership: Leadership,
         enqueue: Callable[[str], None],
         on_inherited: Callable[[Collection[str]], None] = lambda _: None,
+        backlog: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._backlog = backlog
         self._on_inherited = on_inherited
         self._leadership = leadership
         # The term in which this operator last took over the admissions of the former leader.
         self._prepared_term = 0
-        self.queue = Queue((), {})
         self._context, self._enqueue = context, enqueue
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
-        self._slots = SlotCounter(context.store, context.sync)
+        self._creator = JobCreator(context, leadership, self._on_reservation_end, self.wake)
+        self._policy = context.settings.current.policy()
+        self._changed_at = EPOCH
+        self.queue = Queue(self._find, context.store.writers, self._creator.reserved, self._policy)
+        self._slots = SlotCounter(self.queue, context.sync)
+        self._yielding: frozenset[str] = frozenset()
         # Whether a claim exists, each answer with its expiry by the monotonic clock.
         self._claim_cache: dict[str, tuple[bool, float]] = {}
         self._wake = asyncio.Event()
-        self._policy: Policy | None = None
-        self._changed_at = EPOCH
-        self._creator = JobCreator(context, leadership, enqueue, self.wake)
+        # A pass is needed when something has changed, and at this time by the monotonic clock.
+        self._changed = True
+        self._due = 0.0
+        self._counted_at = 0.0
 
     def wake(self) -> None:
         """Ask for another pass, because a conversion may now be able to start."""
+        self._changed = True
         self._wake.set()
+
+    def observe(self, uid: str) -> None:
+        """Take that a conversion, or its Jobs and pods, may have changed."""
+        self.queue.observe(uid)
+        self._wake.set()
+
+    def is_yielding(self, uid: str) -> bool:
+        """True if its pod has no node, and another conversion could use its slot."""
+        return uid in self._yielding
 
     async def run(self) -> None:
         """Run until cancelled."""
         try:
             while True:
                 delay = await self._run_pass()
+                await asyncio.sleep(_LEAST_INTERVAL)
                 try:
                     async with asyncio.timeout(delay):
                         await self._wake.wait()
@@ -107,66 +124,98 @@ class Admitter:
         finally:
             self._creator.cancel()
 
+    async def repair(self) -> None:
+        """Compare the queue with the store every minute, in slices, until cancelled.
+
+        Visits everything known. Each difference is a change that nobody reported.
+        """
+        while True:
+            await asyncio.sleep(_REPAIR_INTERVAL)
+            uids = iter(self._store.all_uids())
+            while part := list(itertools.islice(uids, _SLICE)):
+                for uid in self.queue.repair(part):
+                    logger.warning("The queue had missed a change of %s", uid)
+                    self.wake()
+                await asyncio.sleep(0)
+
+    def _find(self, uid: str) -> tuple[Conversion | None, Children]:
+        return self._store.conversion(uid), self._store.children(uid)
+
+    def _on_reservation_end(self, uid: str) -> None:
+        self.queue.observe(uid)
+        self._enqueue(uid)
+
     async def _run_pass(self) -> float:
-        """Run one pass. Returns the longest wait before the next pass, in seconds."""
+        """Run a pass if one is needed. Returns the longest wait before the next, in seconds."""
         if not self._context.leads():
             return _NOT_READY_DELAY
-        policy = self._context.settings.current.policy()
+        self._use_policy(self._context.settings.current.policy())
         if self._prepared_term != self._leadership.term:
-            self._take_over(policy)
+            self._changed = True
+            self._take_over(self._policy)
         if self._sync.must_wait() or self._context.schema.must_wait:
             return _NOT_READY_DELAY
-        obstacles = await self._find_obstacles(policy)
+        await self._update_queue()
+        if not self._changed and (left := self._due - time.monotonic()) > 0:
+            return left
+        if self._backlog() > _LONGEST_BACKLOG:
+            return _LEAST_INTERVAL
+        known = self._known_namespaces()
+        obstacles = await self._find_obstacles(known)
         if self._prepared_term != self._leadership.term:
             return 0.05  # this operator lost leadership and became leader again meanwhile
         # Do not await between here and `reserve`: no watch event and no task that creates a Job may
         # run between counting and reserving the slots.
+        self.queue.update()
+        self._changed = False
         now = self._cluster.now()
-        conversions, children = self._conversions(), self._store.all_children()
-        queue = build_queue(conversions, children, obstacles, now, policy, self._store.writers)
-        suspended = count_suspended(children.values())
-        queue = replace(
-            _without(queue, self._creator.reserved), held_back=hold_back(suspended, policy)
-        )
-        held = self._slots.held(self._creator.reserved)
-        batch, more = self._select(queue, conversions, suspended, held, policy)
-        if obstacles.outdated_crd:
-            batch = {}  # no sweep either
-        queue = replace(queue, yielding=find_yielding(conversions, children, more))
-        namespaces = {c.key.uid: c.key.namespace for c in conversions if c.key.uid in batch}
-        self._creator.reserve(namespaces)
-        admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
-        if batch and not await self._leadership.record_admissions(admissions, self._prepared_term):
-            self._creator.release(batch)
+        held = self._slots.held()
+        selection = AdmissionPass(self.queue, now, obstacles, known).select(held)
+        batch = self._attempts(selection)
+        changed_uids = self.queue.take_changed()
+        namespaces = {uid: self.queue.namespace_of(uid) for uid in batch}
+        self._reserve(namespaces)
+        recorded = await self._record(batch, namespaces)
+        if recorded:
+            for uid, attempt in batch.items():
+                self._creator.start(uid, attempt, self._policy)
+        self._publish(selection, changed_uids, held)
+        if not recorded:
             return _NOT_READY_DELAY
-        for uid, attempt in batch.items():
-            self._creator.start(uid, attempt, policy)
-        self._publish_queue(queue, held, policy)
-        retry_at = queue.next_retry_at
+        delay = self._delay(selection.retry_at, now, obstacles)
+        self._due = time.monotonic() + delay
+        return delay
+
+    def _delay(self, retry_at: datetime | None, now: datetime, obstacles: Obstacles) -> float:
         delay = (retry_at - now).total_seconds() if retry_at else _PASS_INTERVAL
         # While there is an obstacle, check every few seconds whether it still exists.
         has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
         return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_INTERVAL)
 
-    def _policy_changed_at(self, policy: Policy) -> datetime:
-        """When the settings last changed while this operator ran."""
-        if self._policy is not None and policy != self._policy:
-            self._changed_at = self._cluster.now()
-        self._policy = policy
-        return self._changed_at
+    async def _update_queue(self) -> None:
+        """Look at the conversions that have changed since the last pass, in slices."""
+        while self.queue.marked > _SLICE:
+            self._changed |= self.queue.update(_SLICE)
+            await asyncio.sleep(0)
+        self._changed |= self.queue.update()
 
-    def _conversions(self) -> list[Conversion]:
-        """The conversions that may start something.
+    def _use_policy(self, policy: Policy) -> None:
+        """Take settings that have changed. All conversions are looked at again."""
+        if policy != self._policy:
+            self._policy, self._changed_at = policy, self._cluster.now()
+            self.queue.use_policy(policy, self._store.all_uids())
+            self._changed = True
 
-        The API server has answered the lists of their namespaces in this term, and their namespaces
-        are not leaving.
+    def _known_namespaces(self) -> frozenset[str]:
+        """The namespaces in which something may start.
+
+        The API server has answered their lists in this term, and they are not leaving.
         """
-        known = {
+        return frozenset(
             name
             for name in self._sync.namespaces
             if self._sync.admissible(name) and not self._sync.is_leaving(name)
-        }
-        return [c for c in self._store.conversions() if c.key.namespace in known]
+        )
 
     def is_starting_in(self, namespace: str) -> bool:
         """True while the outcome of a create request for a Job in this namespace is not known."""
@@ -176,89 +225,75 @@ class Admitter:
         """The slots in use by namespace, for the next write of the Lease."""
         if self._prepared_term != self._leadership.term:
             return self._leadership.inherited_slots
-        return self._slots.to_record(self._creator.reserved)
+        self._changed |= self.queue.update()
+        return self._slots.to_record()
 
-    def _select(
-        self,
-        queue: Queue,
-        conversions: Sequence[Conversion],
-        suspended: Mapping[str, int],
-        held: int,
-        policy: Policy,
-    ) -> tuple[dict[str, int], int]:
-        """The attempt number to start now, by uid, and how many more slots could be used.
+    def _attempts(self, selection: Selection) -> dict[str, int]:
+        """The attempt number to start now, by uid.
 
         SWEEP_ATTEMPT stands for a sweep, the Job that removes what a killed attempt left behind.
-        Sweeps get only slots that no conversion waits for.
         """
-        reserved = self._creator.reserved
-        namespaces = {c.key.uid: c.key.namespace for c in conversions}
-
-        def startable(uids: Iterable[str], selected: Iterable[str] = ()) -> tuple[str, ...]:
-            taken = [*reserved.values(), *(namespaces[uid] for uid in selected)]
-            uids = limit_failing_namespaces(uids, namespaces, self._creator.failing, taken, policy)
-            return limit_suspended(uids, namespaces, suspended, taken, policy)
-
-        order = startable(queue.order)
-        selected = {
-            uid: latest_attempt_number(conversion, self._store.children(uid)) + 1
-            for uid in admit(order, held, policy)
-            if (conversion := self._store.conversion(uid))
-        }
-        spare = free_for_sweeps(len(order), held, policy)
-        if spare:
-            wanted = wanted_sweeps(conversions, self._store.all_children(), self._cluster.now())
-            # The queue holds back a conversion whose Job was rejected. Sweeps are not in the
-            # queue, so hold back rejected sweeps here. Otherwise each pass would request them.
-            unavailable = reserved.keys() | self._creator.rejections().keys()
-            # Nor may sweeps hold slots in a namespace whose pods or Jobs are refused.
-            blocked = {namespaces.get(u) for u, b in queue.blocks.items() if b.reason in REFUSED}
-            available = (u for u in wanted if u not in unavailable and namespaces[u] not in blocked)
-            sweeps = startable(available, selected)
-            selected |= dict.fromkeys(sweeps[:spare], SWEEP_ATTEMPT)
+        attempts: dict[str, int] = {}
+        for uid in selection.start:
+            conversion, children = self._find(uid)
+            if conversion is not None:
+                attempts[uid] = latest_attempt_number(conversion, children) + 1
+        attempts |= dict.fromkeys(selection.sweeps, SWEEP_ATTEMPT)
         # The Lease has room for a limited number of admissions.
-        limit = admissions_that_still_fit(len(reserved))
-        more = len(order) - max(0, policy.max_parallel - held) if policy.max_parallel else 0
-        return dict(itertools.islice(selected.items(), limit)), more
+        limit = admissions_that_still_fit(len(self._creator.reserved))
+        return dict(itertools.islice(attempts.items(), limit))
 
-    def _publish_queue(self, queue: Queue, held: int, policy: Policy) -> None:
-        before, self.queue = self.queue, _without(queue, self._creator.reserved)
-        ranks = {uid: rank for rank, uid in enumerate(before.order)}
-        for rank, uid in enumerate(self.queue.order):
-            if ranks.get(uid) != rank:
-                self._enqueue(uid)
-        for uid, block in self.queue.blocks.items():
-            if before.blocks.get(uid) != block:
+    def _reserve(self, namespaces: Mapping[str, str]) -> None:
+        self._creator.reserve(namespaces)
+        for uid in namespaces:
+            self.queue.observe(uid)
+
+    async def _record(self, batch: Mapping[str, int], namespaces: Mapping[str, str]) -> bool:
+        """Record admissions on the Lease. If this fails, give up their reservations."""
+        admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
+        if not batch or await self._leadership.record_admissions(admissions, self._prepared_term):
+            return True
+        self._creator.release(batch)
+        for uid in batch:
+            self.queue.observe(uid)
+        return False
+
+    def _publish(self, selection: Selection, changed: Iterable[str], held: int) -> None:
+        """Enqueue those whose status may say something else now, and set the metrics."""
+        self._yielding = selection.yielding
+        rejected = self._creator.rejections()
+        for uid in changed:
+            if uid not in self._creator.reserved or uid in rejected:
                 self._enqueue(uid)
         metrics = self._context.metrics
-        metrics.queued.set(len(self.queue.order))
-        metrics.blocked.set(len(self.queue.blocks))
+        metrics.queued.set(selection.queued - len(selection.start))
+        metrics.blocked.set(selection.blocked)
         metrics.running.set(held)
-        metrics.foreign_children.set(self._store.foreign_count())
-        metrics.limit.set(policy.max_parallel)
-        metrics.enabled.set(policy.enabled)
+        if time.monotonic() - self._counted_at > _FOREIGN_INTERVAL:
+            self._counted_at = time.monotonic()
+            metrics.foreign_children.set(self._store.foreign_count())
+        metrics.limit.set(self._policy.max_parallel)
+        metrics.enabled.set(self._policy.enabled)
 
-    async def _find_obstacles(self, policy: Policy) -> Obstacles:
+    async def _find_obstacles(self, known: Collection[str]) -> Obstacles:
         """The namespaces without a claim, and the rejections that have not expired.
 
-        Walks all conversions on every pass. Sends one request for each
-        namespace if the cached response about its claim has expired.
+        Visits the namespaces on every pass. Sends one request for each namespace if the cached
+        response about its claim has expired.
         """
-        namespaces = sorted({c.key.namespace for c in self._conversions() if not c.finished})
+        namespaces = [name for name in self.queue.namespaces_that_wait() if name in known]
+        claim = self._policy.claim_name
         # At the same time: a request that gets no response must not delay the others.
-        exist = await asyncio.gather(
-            *(self._claim_exists(n, policy.claim_name) for n in namespaces)
-        )
+        exist = await asyncio.gather(*(self._claim_exists(name, claim) for name in namespaces))
         missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
         # Read the rejections after the last await, to include those that arrive during the checks
         # of claims.
-        rejected = self._creator.rejections()
         return Obstacles(
             frozenset(missing),
-            rejected,
+            self._creator.rejections(),
             self._context.schema.problem,
-            self._policy_changed_at(policy),
-            frozenset(self._creator.reserved),
+            self._changed_at,
+            self._creator.failing,
         )
 
     async def _claim_exists(self, namespace: str, claim: str) -> bool:
@@ -294,11 +329,7 @@ class Admitter:
         self._on_inherited([name for name in slots if not slots[name]])
         for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._creator.reserved:
-                self._creator.reserve({uid: namespace})
+                self._reserve({uid: namespace})
                 # The former leader may have sent the create request for this attempt, or may send
                 # it when its process resumes.
                 self._creator.start(uid, attempt, policy, last_unknown_result_at=time.monotonic())
-
-
-def _without(queue: Queue, reserved: Container[str]) -> Queue:
-    return replace(queue, order=tuple(uid for uid in queue.order if uid not in reserved))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -47,6 +48,10 @@ gives up on a request after 60 s; the rest is a margin."""
 _GIVE_UP_SECONDS: Final = 30.0
 """If all create requests for a Job fail for this long, no more are sent, and the conversion waits
 for its next turn. So a namespace whose webhook fails does not hold slots for ever."""
+
+_REQUESTS_AT_A_TIME: Final = 16
+"""How many create requests of one namespace are sent at a time. The client of the API server has a
+limited number of connections, and ends of conversions need them, too."""
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +112,10 @@ class JobCreator:
         self._rejections: dict[str, tuple[Block, float]] = {}
         self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        # For each namespace, because a webhook may delay the requests of one.
+        self._turns: dict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(_REQUESTS_AT_A_TIME)
+        )
 
     @property
     def reserved(self) -> Mapping[str, str]:
@@ -172,7 +181,8 @@ class JobCreator:
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         while not self._is_observed(uid, attempt):
             delay = backoff.next()
-            settled = await self._try_to_create(uid, attempt, policy, requests, delay)
+            async with self._turns[self._reserved.get(uid, "")]:
+                settled = await self._try_to_create(uid, attempt, policy, requests, delay)
             if settled and (
                 self._is_observed(uid, attempt)
                 or not _may_be_created_late(requests.last_unknown_result_at)

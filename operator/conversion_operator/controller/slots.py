@@ -7,57 +7,45 @@ operators create Jobs, so the namespace has no more than these.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
-from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Phase
-from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
-from conversion_operator.core.admission import slots_by_namespace, slots_held, unseen_slots
+from conversion_operator.core.admission import unseen_slots
+from conversion_operator.core.queue import Queue
 
 
 class SlotCounter:
-    """Every method visits all conversions, Jobs and pods.
+    """Every method visits the namespaces, and the conversions whose Jobs are being created.
 
     The admitter calls :meth:`held` on each pass, and leadership calls :meth:`to_record` for each
     write of the Lease.
     """
 
-    def __init__(self, store: Store, sync: NamespaceSync) -> None:
-        self._store, self._sync = store, sync
+    def __init__(self, queue: Queue, sync: NamespaceSync) -> None:
+        self._queue, self._sync = queue, sync
         self._recorded: Mapping[str, int] = {}
 
     def begin_term(self, recorded: Mapping[str, int]) -> None:
         """Begin with the slots by namespace that the last leader recorded on the Lease."""
         self._recorded = recorded
 
-    def held(self, reserved: Collection[str]) -> int:
+    def held(self) -> int:
         """How many slots are in use. A reserved uid takes one until its Job or pod is known."""
-        unknown = [name for name in self._sync.namespaces if not self._sync.admissible(name)]
         # From the first complete list of a namespace on, its record is not needed.
-        self._recorded = {n: slots for n, slots in self._recorded.items() if n in unknown}
-        lost, children = self._uids_lost_with_node(), self._store.all_children()
-        observed = slots_by_namespace(children, reserved, lost)
-        return slots_held(children, reserved, lost) + unseen_slots(self._recorded, observed)
+        self._recorded = {
+            name: slots
+            for name, slots in self._recorded.items()
+            if name in self._sync.namespaces and not self._sync.admissible(name)
+        }
+        unseen = unseen_slots(self._recorded, self._queue.slots_by_namespace())
+        return self._queue.slots_held() + unseen
 
-    def to_record(self, reserved: Collection[str]) -> Mapping[str, int]:
-        """The slots by namespace, without those of ``reserved``: the Lease lists them by uid."""
-        lost, children = self._uids_lost_with_node(), self._store.all_children()
-        observed = slots_by_namespace(children, reserved, lost)
+    def to_record(self) -> Mapping[str, int]:
+        """The slots by namespace, without those of reserved uids: the Lease lists them by uid."""
+        observed = self._queue.slots_by_namespace()
         return {
             name: observed.get(name, 0)
             if self._sync.admissible(name)
             else max(observed.get(name, 0), self._recorded.get(name, 0))
             for name in self._sync.namespaces
         }
-
-    def _uids_lost_with_node(self) -> frozenset[str]:
-        """The conversions that failed because their node did not come back.
-
-        Their attempts no longer take a slot.
-        """
-        return frozenset(
-            c.key.uid
-            for c in self._store.conversions()
-            if c.status and c.status.phase is Phase.FAILED and c.status.reason == Reason.NODE_LOST
-        )

@@ -12,7 +12,7 @@ own ones are returned: see :mod:`conversion_operator.core.identity`.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
@@ -64,13 +64,14 @@ class Store:
         # in which they became known.
         self._outputs: dict[tuple[str, str], dict[str, None]] = {}
         # Uids are never reused. Without these uids, a late event would add a deleted object again.
-        self._deleted: dict[str, None] = {}
+        # A dict is slow to find its oldest key after many deletions, an OrderedDict is not.
+        self._deleted: OrderedDict[str, None] = OrderedDict()
         self._families: dict[FamilyKey, Family] = {}
         self._namespaces: dict[str, set[str]] = defaultdict(set)
         # The family of each Job and of each pod that is known, by the uid of the Job or pod.
         self._jobs: dict[str, Family] = {}
         self._pods: dict[str, Family] = {}
-        self._bound: dict[FamilyKey, dict[int, Bound]] = {}
+        self._bound: OrderedDict[FamilyKey, dict[int, Bound]] = OrderedDict()
 
     def conversions(self) -> Iterable[Conversion]:
         """All ConversionJobs that are known to exist."""
@@ -131,6 +132,14 @@ class Store:
             if any(child.namespace == namespace for child in (*own.jobs, *own.pods))
         }
         return owners | {c.key.uid for c in self.conversions() if c.key.namespace == namespace}
+
+    def all_uids(self) -> list[str]:
+        """The uids of all conversions, and of those of which only Jobs or pods are left.
+
+        Visits everything known: after a change of the settings, and once a minute.
+        """
+        orphans = (uid for _, uid in self._families if uid not in self._conversions)
+        return [*self._conversions, *orphans]
 
     def find_known(self, resource: Resource, uid: str) -> Object | None:
         """The newest known value of an object that exists. None if there is none."""
@@ -338,7 +347,7 @@ class Store:
         if family.evidence.bound:
             self._bound[key] = dict(family.evidence.bound)
             if len(self._bound) > _BOUND_KEPT:
-                del self._bound[next(iter(self._bound))]
+                self._bound.popitem(last=False)
 
     def _drop(self, key: FamilyKey) -> None:
         namespace, uid = key
@@ -429,7 +438,7 @@ class Store:
     def _remember_deleted(self, uid: str) -> None:
         self._deleted[uid] = None
         if len(self._deleted) > _DELETED_KEPT:
-            del self._deleted[next(iter(self._deleted))]
+            self._deleted.popitem(last=False)
 
     def _delete_missing(
         self, index: dict[str, Family], namespace: str, present: set[str], version: int

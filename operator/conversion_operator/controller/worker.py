@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -55,7 +57,10 @@ class _StatusRejected(Exception):
 
 
 class Worker:
-    """Reconciles the keys of the queue. Several tasks may run :meth:`run` of one Worker."""
+    """Reconciles the keys of the queue. Several tasks may run :meth:`run` of one Worker.
+
+    ``take_refresh`` returns True once if a changed position is to be written.
+    """
 
     def __init__(
         self,
@@ -63,8 +68,10 @@ class Worker:
         queue: WorkQueue,
         admitter: Admitter,
         recorder: EventRecorder,
+        take_refresh: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._context, self._queue = context, queue
+        self._take_refresh = take_refresh
         self._admitter, self._recorder = admitter, recorder
         self._cluster, self._store = context.cluster, context.store
         self._problems = Problems(context.metrics, recorder.post)
@@ -77,7 +84,11 @@ class Worker:
             try:
                 await self._reconcile_or_requeue(uid)
             finally:
+                # A reconcile may change what the store says without a change of an object.
+                self._admitter.observe(uid)
                 self._queue.done(uid)
+            # Reconciles that need no request would not let other tasks run.
+            await asyncio.sleep(0)
 
     async def _reconcile_or_requeue(self, uid: str) -> None:
         if not self._context.leads():
@@ -200,7 +211,6 @@ class Worker:
             self._queue.add_after(uid, _MISSING_DELAY)
         if plan.requeue_after is not None:
             self._queue.add_after(uid, max(0.05, plan.requeue_after.total_seconds()))
-        self._admitter.wake()
 
     async def _refresh(self, conversion: Conversion, children: Children) -> Children:
         """Read from the API server where the store alone would lead to a wrong conclusion.
@@ -261,13 +271,14 @@ class Worker:
             children=children,
             now=self._cluster.now(),
             policy=self._context.settings.current.policy(),
-            position=queue.position(uid),
+            position=queue.position(conversion.key),
+            refresh=self._take_refresh(uid),
             block=queue.block(conversion.key),
             warning=await self._latest_warning(conversion, children),
             progress=progress,
             logs=logs,
             last_write_age=age,
-            slot_wanted=uid in queue.yielding,
+            slot_wanted=self._admitter.is_yielding(uid),
             input_writer=self._input_writer(conversion),
         )
 

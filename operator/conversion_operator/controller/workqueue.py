@@ -2,13 +2,14 @@
 
 It holds each key once, and never gives one key to two workers. If a key is added while a worker
 has it, the queue returns it once more afterwards, so no change is missed. Adding a delayed key
-again never makes it due later.
+again never makes it due later. Keys with low priority are returned when there are no others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -21,30 +22,43 @@ class WorkQueue:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._ready: dict[str, None] = {}  # a dict keeps the order of insertion
+        # A dict is slow to find its oldest key after many deletions, an OrderedDict is not.
+        self._ready: OrderedDict[str, None] = OrderedDict()
+        self._low: OrderedDict[str, None] = OrderedDict()
         self._processing: set[str] = set()
-        self._readd: set[str] = set()
+        # The keys to add again, and whether with low priority.
+        self._readd: dict[str, bool] = {}
         self._due: dict[str, float] = {}
         self._timers: list[tuple[float, str]] = []
         self._failures: dict[str, int] = {}
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
+        return len(self._ready) + len(self._low)
+
+    @property
+    def urgent(self) -> int:
+        """How many keys are ready that do not have low priority."""
         return len(self._ready)
 
-    def add(self, key: str) -> None:
-        """Make ``key`` ready now."""
+    def add(self, key: str, *, low_priority: bool = False) -> None:
+        """Make ``key`` ready now. A key that is ready keeps the higher of its priorities."""
         self._due.pop(key, None)
         if key in self._processing:
-            self._readd.add(key)
+            self._readd[key] = low_priority and self._readd.get(key, True)
+        elif low_priority:
+            if key not in self._ready:
+                self._low[key] = None
+                self._changed.set()
         else:
+            self._low.pop(key, None)
             self._ready[key] = None
             self._changed.set()
 
     def add_after(self, key: str, seconds: float) -> None:
         """Make ``key`` ready after a delay, unless it is due earlier."""
         due = self._clock() + seconds
-        if key in self._ready or self._due.get(key, due) < due:
+        if key in self._ready or key in self._low or self._due.get(key, due) < due:
             return
         self._due[key] = due
         heapq.heappush(self._timers, (due, key))
@@ -63,9 +77,8 @@ class WorkQueue:
         """Wait for the next key. The worker must call :meth:`done` for it."""
         while True:
             delay = self._promote_due()
-            if self._ready:
-                key = next(iter(self._ready))
-                del self._ready[key]
+            if ready := self._ready or self._low:
+                key, _ = ready.popitem(last=False)
                 self._processing.add(key)
                 return key
             self._changed.clear()
@@ -79,8 +92,7 @@ class WorkQueue:
         """Report that the worker has finished with ``key``."""
         self._processing.discard(key)
         if key in self._readd:
-            self._readd.discard(key)
-            self.add(key)
+            self.add(key, low_priority=self._readd.pop(key))
 
     def _promote_due(self) -> float | None:
         """Make due keys ready. Returns the seconds until the next is due, None if no key waits."""

@@ -1,60 +1,28 @@
-"""The admission policy: which conversions may start, and in which order.
+"""The admission policy: what starts now.
 
 Slots are counted from the Jobs and pods that exist, never from statuses, with one exception:
-``lost_with_node`` in :func:`slots_held`. A status may be late, lost, or written by somebody else.
+:func:`conversion_operator.core.standing.lost_with_node`. A status may be late, lost, or written by
+somebody else.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+import heapq
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import takewhile
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.core.attempts import (
-    awaits_attempt,
-    lacked_input,
-    latest_attempt_number,
-    next_attempt_at,
-)
-from conversion_operator.core.bounds import violation
-from conversion_operator.core.holds import hold
-from conversion_operator.core.model import EPOCH, Children, Conversion, Key, Policy
-from conversion_operator.core.paths import FATAL, FindWriters, Unfinished, path_blocks
+from conversion_operator.core.model import EPOCH, Policy
+from conversion_operator.core.namespace_queue import NamespaceQueue, Verdict
 from conversion_operator.core.plan import Block
-from conversion_operator.core.refusals import find_refusals, one_per_refused_namespace
-from conversion_operator.core.sweep import SWEEP_ATTEMPT
-from conversion_operator.core.unschedulable import one_try_at_a_time, room_since, was_given_up
-
-_PRIORITY_STEP = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The conversions that wait.
-
-    ``order`` has the uids that may start, the next one first. ``blocks`` says, by uid, why others
-    may not. Conversions in their back-off are in neither. ``next_retry_at`` is when the first of
-    these back-offs ends. It is None if there is none. ``held_back`` says, by namespace, why
-    those in ``order`` do not start although there may be free slots. ``yielding`` are the uids
-    whose pods give up their slots to those in ``order`` if no node has room for them.
-    """
-
-    order: tuple[str, ...]
-    blocks: Mapping[str, Block]
-    next_retry_at: datetime | None = None
-    held_back: Mapping[str, Block] = field(default_factory=dict)
-    yielding: frozenset[str] = frozenset()
-
-    def block(self, key: Key) -> Block | None:
-        """Why a conversion in the queue does not start. None if it only waits for a slot."""
-        held = self.held_back.get(key.namespace)
-        return self.blocks.get(key.uid) or (held if held and key.uid in self.order else None)
-
-    def position(self, uid: str) -> int | None:
-        """1 for the next conversion. None if the conversion is not in ``order``."""
-        return self.order.index(uid) + 1 if uid in self.order else None
+from conversion_operator.core.queue import Queue
+from conversion_operator.core.refusals import REFUSED, Refusal
+from conversion_operator.core.standing import QueueKey
+from conversion_operator.core.start_limits import StartLimits
+from conversion_operator.core.suspended import hold_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,67 +31,33 @@ class Obstacles:
 
     ``rejected`` has, by uid, the conversions whose Job the API server recently rejected.
     ``outdated_crd`` says what the CRD in the cluster lacks, "" if nothing. ``policy_changed_at`` is
-    when a setting last changed, which may have removed an obstacle. ``reserved`` are the uids whose
-    Job is being created: such a conversion uses its files as if it ran.
+    when a setting last changed, which may have removed an obstacle. ``failing`` has the namespaces
+    whose last create request failed without a clear answer.
     """
 
     namespaces_without_claim: frozenset[str] = frozenset()
     rejected: Mapping[str, Block] = field(default_factory=dict)
     outdated_crd: str = ""
     policy_changed_at: datetime = EPOCH
-    reserved: frozenset[str] = frozenset()
+    failing: Collection[str] = frozenset()
 
 
-def queue_key(conversion: Conversion) -> tuple[datetime, int, str, str]:
-    """The sort key of the queue: the creation time, one minute earlier per step of priority.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The result of a pass: what starts, and when the next pass is due.
 
-    The key does not depend on the current time. So the order survives restarts, and no conversion
-    waits for ever. Creation times have whole seconds. Within one second, the arrival decides. So a
-    series that is applied at once is converted in the order in which it was created.
+    ``start`` are the uids whose next attempt starts, and ``sweeps`` those whose sweep does.
+    ``yielding`` are the uids whose pods have no node, and give up their slots to others.
+    ``retry_at`` is when the first of the back-offs ends, None if there is none. ``queued`` is how
+    many conversions wait for a slot, ``blocked`` how many for something else.
     """
-    priority = (conversion.spec.priority or 0) if conversion.spec else 0
-    return (
-        conversion.created - priority * _PRIORITY_STEP,
-        conversion.arrival,
-        conversion.key.name,
-        conversion.key.uid,
-    )
 
-
-def slots_held(
-    children: Mapping[str, Children],
-    reserved: Iterable[str],
-    lost_with_node: Container[str] = (),
-) -> int:
-    """How many slots are taken by Jobs that are not finished and by pods that may run.
-
-    ``children`` has all Jobs and pods by conversion uid, even if the ConversionJob no longer
-    exists. A reserved uid takes one slot until its Job or pod is in the store. ``lost_with_node``
-    are the uids of conversions that failed because their node did not come back. Their attempts
-    take no slot. Their sweep takes one, like any other Job. Each admission pass calls this once.
-    It visits every Job and pod.
-    """
-    counts = {
-        uid: _slots(own.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else own)
-        for uid, own in children.items()
-    }
-    return sum(counts.values()) + sum(1 for uid in set(reserved) if not counts.get(uid))
-
-
-def slots_by_namespace(
-    children: Mapping[str, Children], reserved: Container[str], lost_with_node: Container[str] = ()
-) -> dict[str, int]:
-    """How many slots the Jobs and pods of each namespace take, without those of reserved uids.
-
-    Visits every Job and pod, once for each admission pass and each write of the Lease.
-    """
-    counts: Counter[str] = Counter()
-    for uid, own in children.items():
-        if uid not in reserved:
-            first = next(iter((*own.jobs, *own.pods)), None)
-            counted = own.of_attempt(SWEEP_ATTEMPT) if uid in lost_with_node else own
-            counts[first.namespace if first else ""] += _slots(counted)
-    return dict(counts)
+    start: tuple[str, ...]
+    sweeps: tuple[str, ...]
+    yielding: frozenset[str]
+    retry_at: datetime | None
+    queued: int
+    blocked: int
 
 
 def unseen_slots(recorded: Mapping[str, int], observed: Mapping[str, int]) -> int:
@@ -135,181 +69,196 @@ def unseen_slots(recorded: Mapping[str, int], observed: Mapping[str, int]) -> in
     return sum(max(0, slots - observed.get(name, 0)) for name, slots in recorded.items())
 
 
-def _slots(children: Children) -> int:
-    """A Job and its pod take one slot together. A second pod of the Job takes another one.
+class AdmissionPass:
+    """One pass over the namespaces, and over the first conversions of their queues.
 
-    The end of the converter frees the slot, although a sidecar may still run. The Job then starts
-    no other pod: its backoffLimit is 0. But if it was suspended meanwhile, it starts another one
-    when it is resumed.
+    ``known`` are the namespaces whose lists are known. Nothing starts in others. Call
+    :meth:`Queue.update` first.
     """
-    pods = Counter(pod.job_name for pod in children.pods if pod.converting)
-    jobs = {
-        job.name
-        for job in children.jobs
-        if children.may_run(job)
-        and not job.holds_no_slot
-        and not any(
-            pod.terminated and not pod.duplicate and not job.suspended_since(pod)
-            for pod in children.pods
-            if pod.job_name == job.name
+
+    def __init__(
+        self, queue: Queue, now: datetime, obstacles: Obstacles, known: Collection[str]
+    ) -> None:
+        self._queue, self._now, self._obstacles = queue, now, obstacles
+        self._policy: Policy = queue.policy
+        self._queues = {name: q for name, q in queue.namespaces.items() if name in known}
+        suspended = queue.suspended()
+        self._held_back = hold_back(suspended, self._policy)
+        self._limits = StartLimits(
+            obstacles.failing, suspended, queue.reserved.values(), self._policy
         )
-    }
-    return pods.total() + len(jobs - pods.keys())
+        self._room_at = max(queue.last_pod_end, obstacles.policy_changed_at)
+        self._refusals: dict[str, Refusal] = {}
+        self._verdicts: dict[str, Verdict] = {}
 
+    def select(self, held: int) -> Selection:
+        """Decide what starts now. ``held`` are the slots in use."""
+        self._judge_namespaces()
+        free = max(0, self._policy.max_parallel - held)
+        without_node = sorted(key for q in self._queues.values() for key in q.without_node)
+        start, more = self._take(free, len(without_node))
+        sweeps = self._take_sweeps(free - len(start))
+        if self._obstacles.outdated_crd:
+            start = sweeps = []
+        yielding = frozenset(key[3] for key in without_node[len(without_node) - more :])
+        return Selection(tuple(start), tuple(sweeps), yielding, self._retry_at(), *self._count())
 
-def build_queue(
-    conversions: Iterable[Conversion],
-    children: Mapping[str, Children] | None,
-    obstacles: Obstacles,
-    now: datetime,
-    policy: Policy,
-    find_writers: FindWriters = lambda *_: (),
-) -> Queue:
-    """Put the waiting conversions in order, and say why some of them may not start.
-
-    A conversion whose pod found no node starts before its back-off ends if there may be more room
-    now. It is then the last one in the order, so it takes no slot that others could use. After its
-    back-off, one of these conversions at a time has its own place in the order.
-
-    ``find_writers`` finds the conversion that was to make an input, if it has ended.
-    ``children`` is None if they are not known. Then it is not known either whether pods are still
-    refused. Each admission pass calls this once. It visits every conversion.
-    """
-    none = Children()
-    unfinished = [c for c in conversions if not c.finished]
-    waiting: list[Conversion] = []
-    groups = Unfinished([], [], [], [])
-    for conversion in sorted(unfinished, key=queue_key):
-        own = children.get(conversion.key.uid, none) if children else none
-        reserved = conversion.key.uid in obstacles.reserved
-        begun = own.live or not awaits_attempt(conversion, own)
-        if reserved or begun or conversion.status_error:
-            groups.running.append(conversion)
-        elif conversion.deleting or conversion.cancel_requested or _will_fail(conversion, policy):
-            groups.ending.append(conversion)
-        else:
-            waiting.append(conversion)
-            tried = latest_attempt_number(conversion, own) > 0
-            fresh = not tried or lacked_input(conversion.status)
-            (groups.fresh if fresh else groups.begun).append(conversion)
-    # A conversion that is blocked or in its back-off still blocks its paths for others behind it.
-    # Otherwise one of them could run first, and this one would overwrite its output.
-    busy = path_blocks(groups, find_writers)
-    startable: list[Conversion] = []
-    early: list[Conversion] = []
-    # The rejection of a create request shows at once, although an earlier one may still create the
-    # Job and holds the slot.
-    blocks = {
-        c.key.uid: obstacles.rejected[c.key.uid]
-        for c in groups.running
-        if c.key.uid in obstacles.reserved and c.key.uid in obstacles.rejected
-    }
-    retry_times: list[datetime] = []
-    room_at = room_since(waiting, children, obstacles.policy_changed_at)
-    for conversion in waiting:
-        retry_at = next_attempt_at(conversion.status)
-        block = _block(conversion, obstacles, busy.get(conversion.key.uid), policy)
-        if retry_at and retry_at > now:
-            if block or not was_given_up(conversion, before=room_at):
-                retry_times.append(retry_at)
-            else:
-                early.append(conversion)
-        elif block:
-            blocks[conversion.key.uid] = block
-        else:
-            startable.append(conversion)
-    refusals = {} if children is None else find_refusals(unfinished, children)
-    ordered = [*one_try_at_a_time(startable, groups.running), *early]
-    order, refused = one_per_refused_namespace(ordered, refusals, now)
-    retry_times += (r.retry_at for r in refusals.values() if r.retry_at and r.retry_at > now)
-    next_retry_at = min(retry_times, default=None)
-    return Queue(tuple(c.key.uid for c in order), blocks | refused, next_retry_at)
-
-
-def find_yielding(
-    conversions: Iterable[Conversion], children: Mapping[str, Children], wanted: int
-) -> frozenset[str]:
-    """The uids whose pods have no node and give up their slots to ``wanted`` others.
-
-    These are the last ones by the order of the queue. The others keep their pods, for which an
-    autoscaler can add nodes. Each admission pass calls this once. If a slot is wanted, it visits
-    all pods.
-    """
-    if wanted <= 0:
-        return frozenset()
-
-    def has_no_node(conversion: Conversion) -> bool:
-        own = children.get(conversion.key.uid, Children())
-        return any(pod.converting and pod.unschedulable for pod in own.pods)
-
-    without_node = filter(has_no_node, conversions)
-    last = sorted(without_node, key=queue_key, reverse=True)[:wanted]
-    return frozenset(conversion.key.uid for conversion in last)
-
-
-def limit_failing_namespaces(
-    order: Iterable[str],
-    namespaces: Mapping[str, str],
-    failing: Collection[str],
-    reserved: Iterable[str],
-    policy: Policy,
-) -> tuple[str, ...]:
-    """The uids of ``order`` that may start, although create requests fail in their namespace.
-
-    ``failing`` has the namespaces whose last create request failed without a clear answer.
-
-    A slot is held for such a request for up to 105 s. Without the limit, failing namespaces could
-    hold all slots in this way, one conversion after the other. So each has at most two
-    reservations, and all of them together leave at least one slot for others. The second one shows
-    whether all requests in the namespace fail, or only those of one conversion. ``reserved`` has
-    the namespace of each reservation, ``namespaces`` that of each uid. Each admission pass calls
-    this. It visits the queue.
-    """
-    taken = Counter(name for name in reserved if name in failing)
-    most = max(1, policy.max_parallel - 1)
-    allowed: list[str] = []
-    for uid in order:
-        namespace = namespaces.get(uid, "")
-        if namespace in failing:
-            if taken[namespace] >= min(2, most) or taken.total() >= most:
+    def _judge_namespaces(self) -> None:
+        rejected: dict[str, dict[str, Block]] = defaultdict(dict)
+        for uid, block in self._obstacles.rejected.items():
+            rejected[self._queue.namespace_of(uid)][uid] = block
+        for name, queue in self._queue.namespaces.items():
+            if name not in self._queues:
+                queue.judge(None)
                 continue
-            taken[namespace] += 1
-        allowed.append(uid)
-    return tuple(allowed)
+            queue.use_rejections(rejected[name])
+            queue.advance(self._now)
+            verdict = self._verdicts[name] = self._judge(name, queue)
+            queue.judge(verdict)
 
+    def _judge(self, name: str, queue: NamespaceQueue) -> Verdict:
+        refusal = queue.refusal()
+        if refusal is None:
+            return Verdict(self._find_block(name), None, None, self._held_back.get(name))
+        self._refusals[name] = refusal
+        due = refusal.retry_at is not None and refusal.retry_at <= self._now
+        trying = self._find_try(queue) if due else None
+        return Verdict(self._find_block(name), refusal.block, trying, self._held_back.get(name))
 
-def admit(order: Sequence[str], held: int, policy: Policy) -> tuple[str, ...]:
-    """The uids to start now: the first ones in the order, as many as there are free slots."""
-    return tuple(order[: max(0, policy.max_parallel - held)])
+    def _find_block(self, namespace: str) -> Block | None:
+        if self._obstacles.outdated_crd:
+            return Block(Reason.CRD_OUTDATED, self._obstacles.outdated_crd)
+        if not self._policy.enabled:
+            message = (
+                "conversions are paused: CONVERTER_ENABLED is false for this operator, or a "
+                "setting that protects was invalid when it started"
+            )
+            return Block(Reason.PAUSED, message)
+        if namespace in self._obstacles.namespaces_without_claim:
+            claim = self._policy.claim_name
+            message = f"namespace {namespace} has no PersistentVolumeClaim {claim}"
+            return Block(Reason.CLAIM_MISSING, message)
+        return None
 
+    def _find_try(self, queue: NamespaceQueue) -> QueueKey | None:
+        """Which conversion tries whether pods are still refused: the one refused longest ago.
 
-def _will_fail(conversion: Conversion, policy: Policy) -> bool:
-    """True if the conversion fails at its next reconcile: its spec is not valid or not allowed."""
-    if hold(conversion, policy):
-        return False
-    return bool(
-        conversion.spec is None or conversion.spec_error or violation(conversion.spec, policy)
-    )
+        They take turns. Otherwise a large conversion that exceeds the quota would block a small one
+        that fits. Visits those that were refused, and the first other one.
+        """
+        early = (key for key in queue.early if queue.given_up_at(key) <= self._room_at)
+        best: tuple[datetime, QueueKey] | None = None
+        for keys in (queue.ready, queue.given_up, early):
+            for key in keys:
+                time = queue.refused_at(key)
+                if time == EPOCH:
+                    return key
+                if best is None or time < best[0]:
+                    best = time, key
+        return best[1] if best else None
 
+    def _take(self, free: int, without_node: int) -> tuple[list[str], int]:
+        """What starts now, and how many more could start if the pods without a node gave way."""
+        start: list[str] = []
+        more = 0
+        for key in self._candidates():
+            namespace = self._queue.namespace_of(key[3])
+            if not self._limits.allows(namespace):
+                continue
+            if len(start) < free:
+                self._limits.take(namespace)
+                start.append(key[3])
+            elif more < without_node and self._policy.max_parallel:
+                more += 1
+            else:
+                break
+        return start, more
 
-def _block(
-    conversion: Conversion, obstacles: Obstacles, path_block: Block | None, policy: Policy
-) -> Block | None:
-    held = hold(conversion, policy)
-    if held:
-        return held
-    if path_block and path_block.reason in FATAL:
-        return path_block
-    if obstacles.outdated_crd:
-        return Block(Reason.CRD_OUTDATED, obstacles.outdated_crd)
-    if not policy.enabled:
-        message = (
-            "conversions are paused: CONVERTER_ENABLED is false for this operator, or a setting "
-            "that protects was invalid when it started"
+    def _candidates(self) -> Iterator[QueueKey]:
+        """Those that may start, the next one first.
+
+        Those whose pod found no node are behind the others, except the one that waits longest. All
+        of them together so take one slot from others. Without this, many of them would take turns
+        in all slots. While one of them tries again, all are behind the others.
+
+        Such a conversion starts before its back-off ends if there may be more room now. It is then
+        the last one, so it takes no slot that others could use.
+        """
+        ready: list[Iterator[QueueKey]] = []
+        behind: list[Iterator[QueueKey]] = []
+        early: list[Iterator[QueueKey]] = []
+        for name, queue in self._queues.items():
+            if not self._verdicts[name].block:
+                ready.append(self._may_start(name, queue.ready))
+                behind.append(self._may_start(name, queue.given_up))
+                early.append(self._may_start(name, queue.early))
+        first = self._longest_without_node()
+        if first is not None:
+            ready.append(iter((first,)))
+        yield from heapq.merge(*ready)
+        yield from (key for key in heapq.merge(*behind) if key != first)
+        for key in heapq.merge(*early):
+            queue = self._queues[self._queue.namespace_of(key[3])]
+            if queue.given_up_at(key) <= self._room_at:
+                yield key
+
+    def _may_start(self, name: str, keys: Collection[QueueKey]) -> Iterator[QueueKey]:
+        """Those of a namespace that may start, until its limit is reached."""
+        if name not in self._refusals:
+            return takewhile(lambda _: self._limits.allows(name), keys)
+        trying = self._verdicts[name].trying
+        return iter((trying,) if trying is not None and trying in keys else ())
+
+    def _longest_without_node(self) -> QueueKey | None:
+        """Of those whose pod found no node, the one that waits longest. None if one tries again."""
+        if any(queue.trying_again for queue in self._queues.values()):
+            return None
+        open_queues = (q for n, q in self._queues.items() if not self._verdicts[n].block)
+        ends = [end for queue in open_queues if (end := queue.first_given_up())]
+        if not ends:
+            return None
+        _, key = min(ends)
+        name = self._queue.namespace_of(key[3])
+        return key if name not in self._refusals or self._verdicts[name].trying == key else None
+
+    def _take_sweeps(self, spare: int) -> list[str]:
+        """The sweeps to start: they get only slots that no conversion waits for.
+
+        They start in the order in which their conversions ended, and not in a namespace whose pods
+        or Jobs are refused.
+        """
+        if spare <= 0 or not self._policy.enabled:
+            return []
+        rejected = self._obstacles.rejected
+        refused = {self._queue.namespace_of(u) for u, b in rejected.items() if b.reason in REFUSED}
+        wanted = sorted(
+            (standing.sweep_after or EPOCH, uid, name)
+            for name, queue in self._queues.items()
+            if name not in refused and name not in self._refusals
+            for uid, standing in queue.sweeps.items()
+            if standing.wants_sweep(self._now)
+            and uid not in self._queue.reserved
+            and uid not in rejected
         )
-        return Block(Reason.PAUSED, message)
-    namespace = conversion.key.namespace
-    if namespace in obstacles.namespaces_without_claim:
-        message = f"namespace {namespace} has no PersistentVolumeClaim {policy.claim_name}"
-        return Block(Reason.CLAIM_MISSING, message)
-    return path_block or obstacles.rejected.get(conversion.key.uid)
+        selected: list[str] = []
+        for _, uid, name in wanted:
+            if len(selected) < spare and self._limits.allows(name):
+                self._limits.take(name)
+                selected.append(uid)
+        return selected
+
+    def _retry_at(self) -> datetime | None:
+        times = [queue.next_retry_at() for queue in self._queues.values()]
+        times += [refusal.retry_at for refusal in self._refusals.values()]
+        return min((time for time in times if time and time > self._now), default=None)
+
+    def _count(self) -> tuple[int, int]:
+        """How many conversions wait for a slot, and how many for something else."""
+        queued = blocked = 0
+        for name, queue in self._queues.items():
+            verdict, free = self._verdicts[name], queue.waits_for_slot()
+            may_start = min(free, int(bool(verdict.trying))) if verdict.refusal else free
+            may_start = 0 if verdict.block else may_start
+            queued += may_start
+            blocked += queue.blocked() + free - may_start
+        return queued, blocked

@@ -21,9 +21,6 @@ SIDECAR_GRACE: Final = timedelta(seconds=10)
 PROGRESS_INTERVAL: Final = timedelta(seconds=10)
 """How often to read and write the progress of a running conversion."""
 
-POSITION_INTERVAL: Final = timedelta(seconds=60)
-"""Shortest time between two writes of a queue position."""
-
 STARTING_WRITE_DELAY: Final = timedelta(seconds=2)
 """If a status is already stored, Starting is not written before the Job is this old. Most
 containers run by then, so the write is not needed. Without a stored status, Starting is written
@@ -82,10 +79,11 @@ class Block:
 class Snapshot:
     """Everything that one decision depends on.
 
-    ``position`` is 1 for the next conversion in the queue. It is None if the conversion is not
-    in the queue, or was created after the last admission pass. ``block`` is set if something
-    other than the slots keeps the conversion from starting. ``warning`` is the latest Warning
-    Event of a Job or pod that has not started. It is an empty string if there is none.
+    ``position`` is the place in the queue of the namespace, from 1. It is None if the conversion
+    does not wait, or has changed since the last admission pass. ``refresh`` is True if a position
+    or a message that has changed is to be written although the reason is the same. ``block`` is set
+    if something other than the slots keeps the conversion from starting. ``warning`` is the latest
+    Warning Event of a Job or pod that has not started. It is an empty string if there is none.
     ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age``
     is the time since this operator process last wrote the status. It is None if this process
     has not written it. ``slot_wanted`` is True if all slots are in use, and another conversion
@@ -98,6 +96,7 @@ class Snapshot:
     now: datetime
     policy: Policy
     position: int | None = None
+    refresh: bool = False
     block: Block | None = None
     warning: str = ""
     progress: Progress | None = None

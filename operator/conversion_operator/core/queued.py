@@ -16,7 +16,6 @@ from conversion_operator.core.attempts import (
 from conversion_operator.core.model import Job, Pod, stop_verb
 from conversion_operator.core.plan import (
     FINISHING_TIME,
-    POSITION_INTERVAL,
     STOP_RECHECK_INTERVAL,
     Block,
     Plan,
@@ -112,9 +111,12 @@ def _plan_waiting(snapshot: Snapshot) -> Plan:
         return Plan()
     position = snapshot.position
     if status and status.phase is Phase.QUEUED and status.reason == cause.reason:
-        delay = _position_write_delay(status.queue_position, position, snapshot)
-        if delay is None or delay > timedelta(0):
-            return Plan(requeue_after=delay)
+        # When a conversion starts, the positions of all others change. Their statuses are not
+        # written for it, so a stored position may be out of date. The HTTP API has the exact one.
+        new_spec = status.observed_generation != snapshot.conversion.generation  # its priority
+        same = (status.queue_position, status.message) == (position, cause.message)
+        if same or not (snapshot.refresh or new_spec):
+            return Plan()
     queued = Transition.to(snapshot, Phase.QUEUED, cause.reason, cause.message)
     return Plan(status=queued.with_queue_position(position).status)
 
@@ -147,21 +149,3 @@ def _block_for_missing_slot(snapshot: Snapshot) -> Block | None:
     limit = snapshot.policy.max_parallel
     message = f"waiting for a slot: at most {limit} conversions run at a time"
     return Block(Reason.WAITING_FOR_SLOT, message)
-
-
-def _position_write_delay(old: int | None, new: int | None, snapshot: Snapshot) -> timedelta | None:
-    """How long to wait before writing the new queue position. None: do not write.
-
-    When a conversion starts, the positions of all others behind it change. The operator does
-    not write all their statuses, so a stored position may be out of date. The HTTP API computes
-    the exact one. The new position is written in three cases only: it is at most 10, it is at
-    most half of the stored one, or a position appears or disappears. Writes are at least a
-    minute apart.
-    """
-    if old == new:
-        return None
-    if old is not None and new is not None and new > 10 and new * 2 > old:
-        return None
-    if snapshot.last_write_age is None:
-        return timedelta(0)
-    return max(timedelta(0), POSITION_INTERVAL - snapshot.last_write_age)

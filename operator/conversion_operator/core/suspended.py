@@ -6,8 +6,7 @@ its place. Each pod of the Job is an attempt of its own.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
@@ -61,42 +60,9 @@ def plan_suspended(snapshot: Snapshot, attempt_children: Children, job: Job) -> 
     return Plan(status=queued.with_attempt(attempt_children).status)
 
 
-def limit_suspended(
-    order: Iterable[str],
-    namespaces: Mapping[str, str],
-    suspended: Mapping[str, int],
-    reserved: Iterable[str],
-    policy: Policy,
-) -> tuple[str, ...]:
-    """The uids of ``order``, without those whose Job would be one suspended Job too many.
-
-    ``suspended`` has the number of suspended Jobs by namespace. Each admission in these namespaces
-    may become another one. Other namespaces are not concerned: whoever suspends Jobs in one of them
-    must not stop the others. ``reserved`` has the namespace of each reservation, ``namespaces``
-    that of each uid. Each admission pass calls this. It visits the queue.
-    """
-    left = _most(policy) - sum(suspended.values())
-    left -= sum(namespace in suspended for namespace in reserved)
-    allowed: list[str] = []
-    for uid in order:
-        if namespaces.get(uid, "") in suspended:
-            if left <= 0:
-                continue
-            left -= 1
-        allowed.append(uid)
-    return tuple(allowed)
-
-
-def count_suspended(children: Iterable[Children]) -> Counter[str]:
-    """The number of suspended Jobs by namespace. An admission pass visits every Job for it."""
-    return Counter(
-        job.namespace for own in children for job in own.jobs if job.suspended and not job.deleting
-    )
-
-
 def hold_back(suspended: Mapping[str, int], policy: Policy) -> dict[str, Block]:
     """Why conversions in these namespaces wait, if as many Jobs wait suspended as may."""
-    total, most = sum(suspended.values()), _most(policy)
+    total, most = sum(suspended.values()), most_suspended(policy)
     if total < most:
         return {}
     message = (
@@ -106,7 +72,8 @@ def hold_back(suspended: Mapping[str, int], policy: Policy) -> dict[str, Block]:
     return dict.fromkeys(suspended, Block(Reason.WAITING_FOR_SLOT, message))
 
 
-def _most(policy: Policy) -> int:
+def most_suspended(policy: Policy) -> int:
+    """How many suspended Jobs may wait at a time."""
     return max(policy.max_parallel, LEAST_SUSPENDED_JOBS)
 
 

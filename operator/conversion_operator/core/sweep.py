@@ -6,7 +6,6 @@ other Job.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -37,7 +36,7 @@ _KILLED: Final = frozenset(
 )
 
 
-def wants_sweep(conversion: Conversion, children: Children, now: datetime) -> bool:
+def may_want_sweep(conversion: Conversion, children: Children) -> bool:
     """True if the last attempt may have left a temporary file and there was no sweep yet.
 
     No sweep starts while a Job or pod of the conversion is live: two pods of one conversion never
@@ -46,27 +45,17 @@ def wants_sweep(conversion: Conversion, children: Children, now: datetime) -> bo
     status, last = conversion.status, last_recorded_attempt(conversion.status)
     if status is None or last is None or conversion.spec is None or conversion.deleting:
         return False
-    killed = status.phase is Phase.FAILED and status.reason in _KILLED
-    recent = status.completion_time is not None and now < status.completion_time + SWEEP_WITHIN
+    if status.phase is not Phase.FAILED or status.reason not in _KILLED:
+        return False
     swept = any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
-    return killed and recent and not swept and not children.live
+    return status.completion_time is not None and not swept and not children.live
 
 
-def wanted_sweeps(
-    conversions: Iterable[Conversion], children: Mapping[str, Children], now: datetime
-) -> tuple[str, ...]:
-    """The uids of the conversions that want a sweep, in the order in which they ended.
-
-    An admission pass calls this once, and only if slots are left. It visits every conversion.
-    """
-    none = Children()
-    wanting = (c for c in conversions if wants_sweep(c, children.get(c.key.uid, none), now))
-    return tuple(c.key.uid for c in sorted(wanting, key=_ended_at))
-
-
-def free_for_sweeps(waiting: int, held: int, policy: Policy) -> int:
-    """How many sweeps may start: the free slots that no waiting conversion needs."""
-    return max(0, policy.max_parallel - held - waiting) if policy.enabled else 0
+def wants_sweep(conversion: Conversion, children: Children, now: datetime) -> bool:
+    """True if a sweep of the conversion may start now."""
+    ended = conversion.status.completion_time if conversion.status else None
+    recent = ended is not None and now < ended + SWEEP_WITHIN
+    return recent and may_want_sweep(conversion, children)
 
 
 def until_sweep_deleted(
@@ -82,8 +71,3 @@ def until_sweep_deleted(
     if job.live and not job.suspended:
         return timedelta(seconds=policy.start_timeout) - (now - job.started_waiting(now))
     return SWEEP_WITHIN - time_since_end
-
-
-def _ended_at(conversion: Conversion) -> tuple[datetime, str]:
-    ended = conversion.status.completion_time if conversion.status else None
-    return ended or conversion.created, conversion.key.uid

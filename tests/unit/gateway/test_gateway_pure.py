@@ -149,7 +149,7 @@ def _conversion(name: str, second: int, **status: Any) -> Conversion:
 
 def test_a_waiting_job_is_running_with_its_place() -> None:
     first, second = _conversion("a", 1), _conversion("b", 2)
-    places = queue_positions([second, first], datetime.now(UTC))
+    places = queue_positions([second, first])
     assert places == {"a": 1, "b": 2}
     answer = to_response(second, places["b"])
     assert (answer["status"], answer["phase"], answer["queue_position"]) == ("running", "Queued", 2)
@@ -165,9 +165,7 @@ def test_a_refused_pod_takes_no_place_away() -> None:
         "completionTime": "2026-01-02T03:04:05Z",
     }
     first = _conversion("a", 1, phase="Queued", attempts=[refused])
-    places = queue_positions(
-        [first, _conversion("b", 2)], datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
-    )
+    places = queue_positions([first, _conversion("b", 2)])
     assert places == {"a": 1, "b": 2}
 
 

@@ -9,18 +9,10 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
-from conversion_operator.core.admission import (
-    Obstacles,
-    Queue,
-    admit,
-    build_queue,
-    limit_failing_namespaces,
-    slots_by_namespace,
-    slots_held,
-    unseen_slots,
-)
+from conversion_operator.core.admission import AdmissionPass, Obstacles, unseen_slots
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
+from conversion_operator.core.start_limits import StartLimits
 from tests.unit.operator.builders import (
     POLICY,
     UID,
@@ -32,6 +24,14 @@ from tests.unit.operator.builders import (
     pod,
     running,
     step,
+)
+from tests.unit.operator.queueing import (
+    Built,
+    build_queue,
+    new_queue,
+    slots_by_namespace,
+    slots_held,
+    started,
 )
 
 
@@ -54,8 +54,14 @@ def queue_of(
     obstacles: Obstacles | None = None,
     policy: Policy = POLICY,
     now: float = 100,
-) -> Queue:
+) -> Built:
     return build_queue(conversions, parts or {}, obstacles or Obstacles(), at(now), policy)
+
+
+def admitted(conversions: list[Conversion], held: int, policy: Policy = POLICY) -> int:
+    queue = new_queue({c.key.uid: c for c in conversions}, {}, policy)
+    selection = AdmissionPass(queue, at(100), Obstacles(), queue.namespaces).select(held)
+    return len(selection.start)
 
 
 def test_the_oldest_is_first() -> None:
@@ -92,18 +98,32 @@ def _with(subject: Conversion, **changes: Any) -> ConversionJobSpec:
 
 
 def test_position() -> None:
-    queue = queue_of(many(3))
-    assert [queue.position(f"uid-{n:04}") for n in range(3)] == [1, 2, 3]
-    assert queue.position("uid-9999") is None
+    a, b, c = subjects = many(3)
+    queue = queue_of(subjects)
+    assert [queue.position(each.key) for each in subjects] == [1, 2, 3]
+    assert queue.position(many(4)[3].key) is None
+    other = replace(b, key=replace(b.key, namespace="other"))
+    queue = queue_of([a, other, c])
+    assert [queue.position(each.key) for each in (a, other, c)] == [1, 1, 2]
 
 
-@pytest.mark.parametrize(("held", "admitted"), [(0, 3), (2, 1), (3, 0), (7, 0)])
-def test_free_slots_are_filled(held: int, admitted: int) -> None:
-    assert len(admit(queue_of(many(10)).order, held, POLICY)) == admitted
+def test_what_is_blocked_keeps_its_position() -> None:
+    a, b, c = subjects = many(3)
+    same = replace(b, spec=_with(b, output_file=a.output_path))
+    queue = queue_of([a, same, c])
+    assert set(queue.blocks) == {b.key.uid}
+    assert [queue.position(each.key) for each in subjects] == [1, 2, 3]
+    paused = queue_of(subjects, policy=replace(POLICY, enabled=False))
+    assert [paused.position(each.key) for each in subjects] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("held", "free"), [(0, 3), (2, 1), (3, 0), (7, 0)])
+def test_free_slots_are_filled(held: int, free: int) -> None:
+    assert admitted(many(10), held) == free
 
 
 def test_limit_zero_starts_nothing() -> None:
-    assert admit(queue_of(many(2)).order, 0, replace(POLICY, max_parallel=0)) == ()
+    assert admitted(many(2), 0, replace(POLICY, max_parallel=0)) == 0
 
 
 @pytest.mark.parametrize(
@@ -136,9 +156,8 @@ def test_a_namespace_whose_requests_fail_has_few_reservations(
 ) -> None:
     namespaces = {"a": "n", "b": "n", "c": "n", "x": "m", "y": "m"}
     policy = replace(POLICY, max_parallel=limit)
-    assert (
-        "".join(limit_failing_namespaces("abcxy", namespaces, failing, reserved, policy)) == allowed
-    )
+    limits = StartLimits(failing, {}, reserved, policy)
+    assert "".join(started("abcxy", namespaces, limits)) == allowed
 
 
 @pytest.mark.parametrize(
@@ -182,7 +201,7 @@ def test_slots_by_namespace() -> None:
     known = {"x": ours, "y": theirs, "z": theirs}
     assert slots_by_namespace(known, ()) == {"my-network": 1, "theirs": 2}
     assert slots_by_namespace(known, {"y"}) == {"my-network": 1, "theirs": 1}
-    assert slots_by_namespace(known, (), {"x"})["my-network"] == 0
+    assert "my-network" not in slots_by_namespace(known, (), {"x"})
 
 
 def test_an_unknown_namespace_counts_with_what_was_recorded() -> None:
@@ -260,7 +279,7 @@ def test_a_pause_between_attempts_lets_others_go_first() -> None:
 
 
 class TestPaths:
-    def pair(self, first: dict[str, Any], second: dict[str, Any]) -> Queue:
+    def pair(self, first: dict[str, Any], second: dict[str, Any]) -> Built:
         a = conversion("uid-0000", created=at(0), **first)
         b = conversion("uid-0001", created=at(1), **second)
         return queue_of([b, a])

@@ -9,7 +9,7 @@ import pytest
 
 from conversion_operator.api.status import Phase
 from conversion_operator.controller.settings import Settings
-from conversion_operator.core.admission import Obstacles, admit, build_queue
+from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Policy
@@ -23,6 +23,7 @@ from tests.unit.operator.builders import (
     spec,
     step,
 )
+from tests.unit.operator.queueing import build_queue
 from tests.unit.operator.test_option_grammar import definition
 
 POLICY = Policy(
@@ -78,7 +79,7 @@ def test_what_a_setting_does_not_allow_fails_and_never_holds_a_slot(
     message = violation(spec(**fields), POLICY)
     assert all(part in message for part in said.split("|"))
     queue = build_queue([subject], {}, Obstacles(), at(5), POLICY)
-    assert (admit(queue.order, 0, POLICY), queue.blocks) == ((), {})
+    assert (queue.order, queue.blocks) == ((), {})
     plan, _ = step(subject, children(), policy=POLICY)
     assert plan.status
     assert (plan.status.phase, plan.status.reason) == (Phase.FAILED, "InvalidSpec")

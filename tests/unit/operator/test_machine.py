@@ -22,7 +22,7 @@ from conversion_operator.api.status import format_time
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.cluster.parsing import PARSERS, parse_conversion, parse_job
 from conversion_operator.controller.store import Store
-from conversion_operator.core.admission import Obstacles, admit, build_queue, slots_held
+from conversion_operator.core.admission import AdmissionPass, Obstacles
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.manifest import CONTAINER, build_job, job_name
 from conversion_operator.core.model import JOB_KIND, Conversion, Job, Policy
@@ -30,6 +30,7 @@ from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod
 from conversion_operator.core.reconcile import decide, decide_without_conversion
 from media_converter.contract import EXIT_CODES, ExitReason
 from tests.unit.operator.builders import KEY, T0, bad_report, good_report
+from tests.unit.operator.queueing import new_queue
 
 NAMESPACE = "my-network"
 LIMIT = 2
@@ -141,11 +142,11 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.listed) == len(Resource))
     @rule(lost=st.booleans(), die=st.booleans())
     def admit(self, lost: bool, die: bool) -> None:
-        children = self.store.all_children()
-        queue = build_queue(self.store.conversions(), children, Obstacles(), self.now, POLICY)
-        free = [uid for uid in queue.order if uid not in self.reserved]
-        held = slots_held(children, self.reserved)
-        for uid in admit(free, held, POLICY):
+        conversions = {c.key.uid: c for c in self.store.conversions()}
+        reserved = dict.fromkeys(self.reserved, NAMESPACE)
+        queue = new_queue(conversions, self.store.all_children(), POLICY, reserved)
+        admission = AdmissionPass(queue, self.now, Obstacles(), queue.namespaces)
+        for uid in admission.select(queue.slots_held()).start:
             self.reserved.add(uid)
             self.create(uid, lost)
             if die:

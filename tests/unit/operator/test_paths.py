@@ -13,12 +13,13 @@ from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, Condition, ConversionJobStatus, Phase
 from conversion_operator.cluster.parsing import parse_conversion
-from conversion_operator.core.admission import Obstacles, Queue, build_queue
+from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import Block, Snapshot
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.transitions import Transition
 from tests.unit.operator.builders import POLICY, at, children, conversion, job
+from tests.unit.operator.queueing import Built, build_queue
 
 LATER = 100.0
 
@@ -57,7 +58,7 @@ def begun(subject: Conversion) -> Conversion:
     return with_status(subject, Phase.QUEUED, Reason.RETRY_BACKOFF)
 
 
-def queue_of(*conversions: Conversion, parts: dict[str, Children] | None = None) -> Queue:
+def queue_of(*conversions: Conversion, parts: dict[str, Children] | None = None) -> Built:
     def writers(namespace: str, path: str) -> list[Conversion]:
         return [c for c in conversions if (c.key.namespace, c.output_path) == (namespace, path)]
 
@@ -129,12 +130,13 @@ def test_a_running_attempt_is_waited_for_even_by_one_that_has_begun() -> None:
 
 def test_a_conversion_whose_job_is_being_created_uses_its_files() -> None:
     reader, writer = made("user", "b", "c", 0), made("maker", "a", "b", 5)
-    obstacles = Obstacles(reserved=frozenset({"uid-user"}))
-    queue = build_queue([reader, writer], {}, obstacles, at(LATER), POLICY)
+    reserved = ("uid-user",)
+    queue = build_queue([reader, writer], {}, Obstacles(), at(LATER), POLICY, reserved=reserved)
     assert "uid-user" not in queue.blocks
     why = Block(Reason.POD_REJECTED, "no")
-    rejected = replace(obstacles, rejected={"uid-user": why})
-    assert build_queue([reader], {}, rejected, at(LATER), POLICY).blocks == {"uid-user": why}
+    rejected = Obstacles(rejected={"uid-user": why})
+    found = build_queue([reader], {}, rejected, at(LATER), POLICY, reserved=reserved)
+    assert found.blocks == {"uid-user": why}
     assert (queue.order, queue.blocks["uid-maker"].reason) == ((), Reason.PATH_BUSY)
 
 

@@ -82,25 +82,20 @@ class TestWaiting:
         assert step(queued(), NONE, position=4)[0] == Plan()
 
     @pytest.mark.parametrize(
-        ("old", "new", "age", "written"),
-        [
-            (4, 3, 61, True),
-            (4, 3, 59, False),
-            (40, 39, 61, False),
-            (40, 20, 61, True),
-            (40, 10, 61, True),
-            (4, 3, None, True),
-        ],
+        ("new", "refresh", "written"),
+        [(3, True, True), (3, False, False), (4, True, False), (4, False, False)],
     )
-    def test_position_writes(self, old: int, new: int, age: float | None, written: bool) -> None:
-        subject = step(conversion(), NONE, position=old)[1]
-        since = None if age is None else timedelta(seconds=age)
-        plan, _ = step(subject, NONE, position=new, last_write_age=since)
+    def test_position_writes(self, new: int, refresh: bool, written: bool) -> None:
+        subject = step(conversion(), NONE, position=4)[1]
+        plan, _ = step(subject, NONE, position=new, refresh=refresh)
         assert (plan.status is not None) == written
+        assert plan.requeue_after is None
 
-    def test_a_position_that_changed_too_soon_is_written_later(self) -> None:
-        plan, _ = step(queued(), NONE, position=3, last_write_age=timedelta(seconds=20))
-        assert plan.requeue_after == timedelta(seconds=40)
+    def test_a_changed_priority_writes_the_position_at_once(self) -> None:
+        subject = replace(step(conversion(), NONE, position=4)[1], generation=2)
+        plan, _ = step(subject, NONE, position=1)
+        assert plan.status is not None
+        assert plan.status.queue_position == 1
 
     def test_a_block_says_why(self) -> None:
         _plan, subject = step(conversion(), NONE, block=Block(Reason.PAUSED, "paused"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.core.admission import Obstacles, Queue, build_queue
+from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
@@ -25,6 +25,7 @@ from tests.unit.operator.builders import (
     status,
     step,
 )
+from tests.unit.operator.queueing import Built, build_queue
 
 DENIED = "FailedCreate: Error creating: failed calling webhook w: connection refused"
 FULL = 'FailedCreate: Error creating: pods "x" is forbidden: exceeded quota: q'
@@ -45,11 +46,11 @@ def refuse(subject: Conversion, now: float = REFUSED_AT, warning: str = DENIED) 
     return stored
 
 
-def queue(*subjects: Conversion, now: float, parts: dict[str, Children] | None = None) -> Queue:
+def queue(*subjects: Conversion, now: float, parts: dict[str, Children] | None = None) -> Built:
     return build_queue(subjects, parts or {}, Obstacles(), at(now), POLICY)
 
 
-def order(found: Queue) -> list[str]:
+def order(found: Built) -> list[str]:
     return list(found.order)
 
 
@@ -148,11 +149,6 @@ def test_a_job_under_a_status_that_cannot_be_read_keeps_nobody_waiting() -> None
     parts = {C.key.uid: children(job(1, C.key.uid))}
     found = queue(REFUSED, B, unreadable, now=REFUSED_AT + 15, parts=parts)
     assert order(found) == [B.key.uid]
-
-
-def test_without_the_pods_it_is_not_known_whether_they_are_still_refused() -> None:
-    found = build_queue([REFUSED, B], None, Obstacles(), at(7), POLICY)
-    assert order(found) == [A.key.uid, B.key.uid]
 
 
 def test_events_are_read_as_soon_as_a_pod_is_late() -> None:

@@ -12,7 +12,6 @@ from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
 from conversion_operator.controller import family
 from conversion_operator.controller.store import HistoryWentBack, Store
-from conversion_operator.core.admission import slots_held
 from conversion_operator.core.identity import KEY_BYTES, Identified, MarkKey, identify_pods
 from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy
 from conversion_operator.core.plan import Snapshot
@@ -28,6 +27,7 @@ from tests.unit.operator.builders import (
     status,
     step,
 )
+from tests.unit.operator.queueing import slots_held
 
 NAMESPACE = "my-network"
 

@@ -11,13 +11,13 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, Phase
 from conversion_operator.cluster.parsing import parse_job
 from conversion_operator.controller.family import Family
-from conversion_operator.core.admission import slots_held
+from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.identity import Evidence
 from conversion_operator.core.model import Job, Pod, Suspension
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.reconcile import decide
-from conversion_operator.core.refusals import find_refusals
-from conversion_operator.core.suspended import count_suspended, hold_back, limit_suspended
+from conversion_operator.core.start_limits import StartLimits
+from conversion_operator.core.suspended import hold_back
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 from media_converter.contract import EXIT_CODES, ExitReason
 from tests.unit.operator.builders import (
@@ -38,6 +38,7 @@ from tests.unit.operator.builders import (
     step,
     succeeded,
 )
+from tests.unit.operator.queueing import build_queue, new_queue, slots_held, started
 
 FROM_START = Suspension(active=True, from_start=True)
 LATER = Suspension(active=True)
@@ -246,7 +247,7 @@ def test_a_suspended_job_without_a_pod_is_not_the_one_that_tries() -> None:
     refused, _ = _refused_and_suspended()
     other = conversion("0b3f0d52-7d1c-4a8e-9d0a-000000000002")
     parts = {other.key.uid: children(job(uid=other.key.uid, suspension=FROM_START))}
-    assert find_refusals([refused, other], parts)["my-network"].retry_at is not None
+    assert build_queue([refused, other], parts, Obstacles(), at(11), POLICY).next_retry_at
 
 
 def _refused_and_suspended() -> tuple[Any, Any]:
@@ -273,7 +274,8 @@ def test_only_so_many_jobs_wait_suspended(
 ) -> None:
     policy = replace(POLICY, max_parallel=limit)
     namespaces = {"a": "x", "b": "x", "c": "y", "d": "y"}
-    assert "".join(limit_suspended("abcd", namespaces, suspended, reserved, policy)) == allowed
+    limits = StartLimits((), suspended, reserved, policy)
+    assert "".join(started("abcd", namespaces, limits)) == allowed
 
 
 def test_those_that_are_held_back_know_why() -> None:
@@ -282,7 +284,8 @@ def test_those_that_are_held_back_know_why() -> None:
     assert held["x"].reason == Reason.WAITING_FOR_SLOT
     assert "10 Jobs are suspended" in held["x"].message
     own = children(with_suspension(FROM_START), job(2, deleted=True, suspension=FROM_START))
-    assert count_suspended([own, children(job())]) == {"my-network": 1}
+    queue = new_queue({}, {UID: own, "x": children(job())}, POLICY)
+    assert queue.suspended() == {"my-network": 1}
 
 
 def body(suspend: bool = True, generation: int = 2, **meta: Any) -> dict[str, Any]:

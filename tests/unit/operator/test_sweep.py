@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from conversion_operator.core.admission import slots_held
+from conversion_operator.core.admission import AdmissionPass, Obstacles
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.manifest import build_job, build_sweep, sweep_name
-from conversion_operator.core.model import Children, Conversion, Job
+from conversion_operator.core.model import Children, Conversion, Job, Policy
 from conversion_operator.core.plan import DeleteJob
-from conversion_operator.core.sweep import free_for_sweeps, wanted_sweeps, wants_sweep
+from conversion_operator.core.sweep import wants_sweep
 from media_converter.contract import EXIT_CODES, ExitReason
 from tests.unit.operator.builders import (
     POLICY,
@@ -30,6 +30,7 @@ from tests.unit.operator.builders import (
     step,
     succeeded,
 )
+from tests.unit.operator.queueing import new_queue, slots_held
 
 NONE = Children()
 
@@ -119,14 +120,18 @@ def test_sweeps_run_in_order_and_in_spare_slots_only() -> None:
     first, second = failed("OutOfMemory"), failed("ContainerKilled")
     second = replace(second, key=replace(second.key, uid="0"), created=at(1))
     later = status(second).model_copy(update={"completion_time": at(15)})
-    assert wanted_sweeps([replace(second, status=later), first], {}, at(20)) == (UID, "0")
-    assert [free_for_sweeps(w, h, POLICY) for w, h in ((0, 0), (1, 1), (3, 0), (0, 3))] == [
-        3,
-        1,
-        0,
-        0,
-    ]
-    assert free_for_sweeps(0, 0, replace(POLICY, enabled=False)) == 0
+    ended = {UID: first, "0": replace(second, status=later)}
+
+    def sweeps(held: int, waiting: int, policy: Policy = POLICY) -> tuple[str, ...]:
+        more = {f"w{n}": conversion(f"w{n}", outputFile=f"{n}.mp4") for n in range(waiting)}
+        queue = new_queue(ended | more, {}, policy)
+        return AdmissionPass(queue, at(20), Obstacles(), queue.namespaces).select(held).sweeps
+
+    assert sweeps(0, 0) == (UID, "0")
+    assert sweeps(2, 0) == (UID,)
+    assert sweeps(1, 1) == (UID,)
+    assert sweeps(0, 3) == sweeps(3, 0) == ()
+    assert sweeps(0, 0, replace(POLICY, enabled=False)) == ()
 
 
 def test_a_sweep_takes_a_slot_even_after_a_lost_node() -> None:

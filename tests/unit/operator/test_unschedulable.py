@@ -9,7 +9,7 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
-from conversion_operator.core.admission import Obstacles, build_queue, find_yielding
+from conversion_operator.core.admission import AdmissionPass, Obstacles
 from conversion_operator.core.model import EPOCH, Children, Conversion, Job, Suspension
 from conversion_operator.core.plan import DeleteJob, Plan
 from conversion_operator.core.reconcile import decide
@@ -32,6 +32,7 @@ from tests.unit.operator.builders import (
     step,
     succeeded,
 )
+from tests.unit.operator.queueing import build_queue, new_queue
 
 STUCK = pod(unschedulable="0/2 nodes are available: 2 Insufficient memory.", node="")
 OTHER = "0b3f0d52-7d1c-4a8e-9d0a-000000000002"
@@ -172,6 +173,13 @@ def test_no_more_pods_give_up_their_slots_than_are_wanted() -> None:
     subjects = [replace(named(conversion(), n), created=at(n)) for n in range(4)]
     parts = {c.key.uid: children(job(uid=c.key.uid), STUCK) for c in subjects[:3]}
     parts["uid-3"] = children(job(uid="uid-3"), pod(node="n1"))
-    assert find_yielding(subjects, parts, 0) == frozenset()
-    assert find_yielding(subjects, parts, 1) == {"uid-2"}
-    assert find_yielding(subjects, parts, 9) == {"uid-0", "uid-1", "uid-2"}
+
+    def yielding(wanted: int) -> frozenset[str]:
+        others = [named(conversion(), 10 + n) for n in range(wanted)]
+        conversions = {c.key.uid: c for c in (*subjects, *others)}
+        queue = new_queue(conversions, parts, POLICY)
+        return AdmissionPass(queue, at(9), Obstacles(), queue.namespaces).select(4).yielding
+
+    assert yielding(0) == frozenset()
+    assert yielding(1) == {"uid-2"}
+    assert yielding(9) == {"uid-0", "uid-1", "uid-2"}

@@ -1,0 +1,235 @@
+"""Keeps which conversions of one namespace wait for others, because they use the same files.
+
+:mod:`conversion_operator.core.paths` has the rules. A change of one conversion visits its next
+writer, and the readers of its output. It does not visit other conversions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from conversion_operator.core.paths import (
+    FindWriters,
+    input_not_made,
+    path_busy,
+    refused_cycle,
+    waits_for,
+)
+from conversion_operator.core.plan import Block
+from conversion_operator.core.sorted_keys import SortedKeys
+from conversion_operator.core.standing import QueueKey, Stage, Standing
+
+_Turn = tuple[int, QueueKey]
+"""The stage, and the place in the queue: who goes first of those that use the same file."""
+
+
+class PathIndex:
+    """The unfinished conversions of a namespace by their paths, and the blocks between them."""
+
+    def __init__(self, find_writers: FindWriters) -> None:
+        self._find_writers = find_writers
+        self._standings: dict[str, Standing] = {}
+        # By path, those that write it, and those that have begun and read it.
+        self._writers: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
+        self._users: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
+        # By path, those that have not begun and read it.
+        self._fresh_readers: dict[str, dict[str, Standing]] = defaultdict(dict)
+        # The conversion to refuse of each cycle, and the members of the cycle.
+        self._refused: dict[str, tuple[Block, tuple[str, ...]]] = {}
+        self._member_of: dict[str, set[str]] = defaultdict(set)
+
+    def change(self, old: Standing | None, new: Standing | None) -> set[str]:
+        """Replace the standing of one conversion. Returns the uids whose blocks may have changed.
+
+        ``old`` and ``new`` are None, or have no stage, if the conversion did not or does not exist,
+        or has ended.
+        """
+        old, new = _unfinished(old), _unfinished(new)
+        touched: set[str] = set()
+        if old is not None:
+            touched |= self._remove(old)
+            touched |= self._dissolve_cycles(old.uid)
+        if new is not None:
+            touched |= self._add(new)
+            touched.add(new.uid)
+            if new.stage is Stage.FRESH:
+                touched |= self._refuse_cycle(new)
+        return touched
+
+    def block(self, uid: str) -> Block | None:
+        """Why a conversion waits for another one, or fails because of one. None if it does not."""
+        standing = self._standings.get(uid)
+        if standing is None:
+            return None
+        if uid in self._refused:
+            return self._refused[uid][0]
+        if standing.stage is Stage.BEGUN:
+            return self._conflict(standing) or self._waits_as_begun(standing)
+        if standing.stage is Stage.FRESH:
+            return (
+                self._waits(standing)
+                or input_not_made(standing, self._find_writers, self._readers_of)
+                or self._conflict(standing)
+            )
+        return None
+
+    def _add(self, standing: Standing) -> set[str]:
+        turn = _turn(standing)
+        self._standings[standing.uid] = standing
+        self._writers[standing.writes].add(turn)
+        if standing.stage in (Stage.RUNNING, Stage.BEGUN):
+            self._users[standing.reads].add(turn)
+        elif standing.stage is Stage.FRESH:
+            self._fresh_readers[standing.reads][standing.uid] = standing
+        return self._neighbours(standing)
+
+    def _remove(self, standing: Standing) -> set[str]:
+        neighbours = self._neighbours(standing)
+        turn = _turn(standing)
+        del self._standings[standing.uid]
+        _drop(self._writers, standing.writes, turn)
+        if standing.stage in (Stage.RUNNING, Stage.BEGUN):
+            _drop(self._users, standing.reads, turn)
+        elif standing.stage is Stage.FRESH:
+            readers = self._fresh_readers[standing.reads]
+            del readers[standing.uid]
+            if not readers:
+                del self._fresh_readers[standing.reads]
+        return neighbours - {standing.uid}
+
+    def _neighbours(self, standing: Standing) -> set[str]:
+        """Those whose block depends on this conversion, which is in the index.
+
+        A writer waits for the writer directly ahead of it, so only the next one is concerned. If it
+        is the first writer of its output, all readers of this file wait for it. The first writer of
+        its input waits for those that have begun to read this file.
+        """
+        found: set[str] = set()
+        writers = self._writers[standing.writes]
+        place = writers.rank(_turn(standing))
+        if place + 1 < len(writers):
+            found.add(_uid(writers[place + 1]))
+        if place == 0:
+            found.update(self._fresh_readers.get(standing.writes, ()))
+            found.update(_uid(turn) for turn in self._users.get(standing.writes, ()))
+        if standing.stage in (Stage.RUNNING, Stage.BEGUN):
+            first = next(iter(self._writers.get(standing.reads, ())), None)
+            found.update(() if first is None else (_uid(first),))
+        return found
+
+    def _conflict(self, standing: Standing) -> Block | None:
+        """Why this conversion may not write its output yet."""
+        path, turn = standing.writes, _turn(standing)
+        writers = self._writers[path]
+        place = writers.rank(turn)
+        if place:
+            return path_busy(_name(writers[place - 1]), "also writes", path)
+        reader = next(iter(self._users.get(path, ())), None)
+        if reader is not None and reader < turn:
+            return path_busy(_name(reader), "still reads", path)
+        return None
+
+    def _waits(self, standing: Standing) -> Block | None:
+        writer = next(iter(self._writers.get(standing.reads, ())), None)
+        if writer is None:
+            return None
+        return waits_for(_name(writer), standing.reads)
+
+    def _waits_as_begun(self, standing: Standing) -> Block | None:
+        writer = next(iter(self._writers.get(standing.reads, ())), None)
+        if writer is None or writer >= _turn(standing):
+            return None
+        return waits_for(_name(writer), standing.reads)
+
+    def _readers_of(self, path: str) -> Iterable[Standing]:
+        """The conversions that wait for a file that is being made."""
+        return self._fresh_readers.get(path, {}).values()
+
+    def _refuse_cycle(self, new: Standing) -> set[str]:
+        """Refuse the last one of a cycle of inputs that this conversion closes, if it closes one.
+
+        If it closes several, the others are found when the first one is dissolved.
+        """
+        cycle = self._find_cycle(new)
+        if not cycle:
+            return set()
+        last = max(cycle, key=lambda standing: standing.arrival).uid
+        _, known = self._refused.get(last, (None, ()))  # it may be the last one of several
+        members = tuple({*known, *(standing.uid for standing in cycle)})
+        self._refused[last] = refused_cycle(cycle), members
+        for member in members:
+            self._member_of[member].add(last)
+        return {last}
+
+    def _find_cycle(self, start: Standing) -> list[Standing]:
+        """The conversions of a cycle through ``start``: each reads what the one before it writes.
+
+        Visits what waits for this conversion, directly and indirectly.
+        """
+        if start.writes == start.reads:
+            return [start]
+        if not self._writers.get(start.reads):
+            return []
+        came_from: dict[str, Standing] = {start.writes: start}
+        paths = [start.writes]
+        while paths:
+            path = paths.pop()
+            for reader in self._fresh_readers.get(path, {}).values():
+                if reader.writes == start.reads:
+                    return _walk_back(reader, came_from, start)
+                if reader.writes not in came_from:
+                    came_from[reader.writes] = reader
+                    paths.append(reader.writes)
+        return []
+
+    def _dissolve_cycles(self, uid: str) -> set[str]:
+        """Forget the cycles of a conversion that has changed. Returns the other members.
+
+        What is left of them may be part of other cycles.
+        """
+        touched: set[str] = set()
+        for last in tuple(self._member_of.get(uid, ())):
+            if last not in self._refused:
+                continue
+            _, members = self._refused.pop(last)
+            for member in members:
+                self._member_of[member].discard(last)
+                if not self._member_of[member]:
+                    del self._member_of[member]
+            touched |= set(members) - {uid}
+        for member in tuple(touched):
+            standing = self._standings.get(member)
+            if standing is not None and standing.stage is Stage.FRESH:
+                touched |= self._refuse_cycle(standing)
+        return touched
+
+
+def _walk_back(last: Standing, came_from: dict[str, Standing], start: Standing) -> list[Standing]:
+    cycle = [last]
+    while cycle[-1] is not start:
+        cycle.append(came_from[cycle[-1].reads])
+    return cycle[::-1]
+
+
+def _unfinished(standing: Standing | None) -> Standing | None:
+    return standing if standing is not None and standing.stage is not None else None
+
+
+def _turn(standing: Standing) -> _Turn:
+    return int(standing.stage or Stage.RUNNING), standing.order
+
+
+def _name(turn: _Turn) -> str:
+    return turn[1][2]
+
+
+def _uid(turn: _Turn) -> str:
+    return turn[1][3]
+
+
+def _drop(index: dict[str, SortedKeys[_Turn]], path: str, turn: _Turn) -> None:
+    keys = index[path]
+    keys.remove(turn)
+    if not len(keys):
+        del index[path]

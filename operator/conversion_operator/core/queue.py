@@ -1,0 +1,169 @@
+"""The queue of all conversions, kept up to date by events.
+
+Each event marks one conversion. The next admission pass, or the next question about slots, looks at
+the marked ones. It does not visit the others.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+
+from conversion_operator.core.model import EPOCH, Children, Conversion, Key, Policy
+from conversion_operator.core.namespace_queue import NamespaceQueue
+from conversion_operator.core.paths import FindWriters
+from conversion_operator.core.plan import Block
+from conversion_operator.core.standing import Standing, find_standing
+
+FindConversion = Callable[[str], tuple[Conversion | None, Children]]
+"""Returns a conversion by uid, None if it does not exist, and its own Jobs and pods."""
+
+
+class Queue:
+    """The queues of the namespaces, by name in ``namespaces``.
+
+    ``find`` reads the newest known state of a conversion, ``find_writers`` that of the conversions
+    with an output. ``reserved`` has the namespace of each uid whose Job is being created. It may
+    change, but each change must be followed by :meth:`observe`.
+    """
+
+    def __init__(
+        self,
+        find: FindConversion,
+        find_writers: FindWriters,
+        reserved: Mapping[str, str],
+        policy: Policy,
+    ) -> None:
+        self._find, self._find_writers = find, find_writers
+        self.reserved, self.policy = reserved, policy
+        self.namespaces: dict[str, NamespaceQueue] = {}
+        self._namespace_of: dict[str, str] = {}
+        # popitem() of a plain dict cannot take the oldest one.
+        self._marked: OrderedDict[str, None] = OrderedDict()
+        # When the last converter ended, in any namespace. It never goes back.
+        self.last_pod_end = EPOCH
+
+    def observe(self, uid: str) -> None:
+        """Mark a conversion that may have changed, or whose Jobs and pods may have."""
+        self._marked[uid] = None
+
+    def use_policy(self, policy: Policy, uids: Iterable[str]) -> None:
+        """Take other settings. Marks all conversions, whose uids the caller knows."""
+        self.policy = policy
+        for uid in uids:
+            self._marked[uid] = None
+
+    @property
+    def marked(self) -> int:
+        """How many conversions are marked."""
+        return len(self._marked)
+
+    def update(self, most: int | None = None) -> bool:
+        """Look at the marked conversions, or at so many of them. True if anything has changed."""
+        changed = False
+        for _ in range(len(self._marked) if most is None else min(most, len(self._marked))):
+            uid, _ = self._marked.popitem(last=False)
+            changed |= self._update_one(uid)
+        return changed
+
+    def repair(self, uids: Iterable[str]) -> list[str]:
+        """Look at conversions that nobody marked. Returns those that have changed nevertheless."""
+        return [uid for uid in uids if uid not in self._marked and self._update_one(uid)]
+
+    def _update_one(self, uid: str) -> bool:
+        conversion, children = self._find(uid)
+        standing = find_standing(uid, conversion, children, uid in self.reserved, self.policy)
+        old = self._namespace_of.pop(uid, None)
+        changed = False
+        if old is not None and old != standing.namespace:
+            changed = self.namespaces[old].change(uid, None)
+        if standing.namespace:
+            queue = self._queue_of(standing.namespace)
+            changed |= queue.change(uid, standing)
+            changed |= self._observe_pods(queue, children)
+            if queue.standing(uid) is not None:
+                self._namespace_of[uid] = standing.namespace
+        return changed
+
+    def _queue_of(self, namespace: str) -> NamespaceQueue:
+        queue = self.namespaces.get(namespace)
+        if queue is None:
+            queue = self.namespaces[namespace] = NamespaceQueue(self._find_writers)
+        return queue
+
+    def _observe_pods(self, queue: NamespaceQueue, children: Children) -> bool:
+        if not children.pods:
+            return False
+        created = max(pod.created for pod in children.pods)
+        ended = max(pod.converter_end or EPOCH for pod in children.pods)
+        self.last_pod_end = max(self.last_pod_end, ended)
+        return queue.observe_pods(created, ended)
+
+    def position(self, key: Key) -> int | None:
+        """The place among all that wait in the namespace, from 1.
+
+        None if it does not wait, or if it has changed since the last pass.
+        """
+        queue = self._unmarked(key)
+        return queue.position(key.uid) if queue else None
+
+    def block(self, key: Key) -> Block | None:
+        """Why a conversion that waits does not start. None if it only waits for a slot.
+
+        None, too, if it has changed since the last pass.
+        """
+        queue = self._unmarked(key)
+        return queue.block(key.uid) if queue else None
+
+    def _unmarked(self, key: Key) -> NamespaceQueue | None:
+        return None if key.uid in self._marked else self.namespaces.get(key.namespace)
+
+    def namespace_of(self, uid: str) -> str:
+        """The namespace of a conversion. "" if nothing in the queue depends on it."""
+        return self._namespace_of.get(uid, "")
+
+    def namespaces_that_wait(self) -> list[str]:
+        """The namespaces in which conversions have not ended. Visits the namespaces."""
+        return sorted(name for name, queue in self.namespaces.items() if queue.unfinished)
+
+    def slots_by_namespace(self) -> dict[str, int]:
+        """How many slots the Jobs and pods of each namespace take, without those of reserved uids.
+
+        Visits the namespaces and the reservations.
+        """
+        held = {name: queue.slots for name, queue in self.namespaces.items() if queue.slots}
+        for uid in self.reserved:
+            name = self._namespace_of.get(uid)
+            if name in held:
+                held[name] -= self.slots_of(uid)
+        return held
+
+    def slots_of(self, uid: str) -> int:
+        """How many slots the Jobs and pods of one conversion take."""
+        standing = self._standing(uid)
+        return standing.slots if standing else 0
+
+    def _standing(self, uid: str) -> Standing | None:
+        queue = self.namespaces.get(self.namespace_of(uid))
+        return queue.standing(uid) if queue else None
+
+    def slots_held(self) -> int:
+        """How many slots are in use. A reserved uid takes one until its Job or pod is known."""
+        taken = sum(queue.slots for queue in self.namespaces.values())
+        return taken + sum(1 for uid in self.reserved if not self.slots_of(uid))
+
+    def suspended(self) -> dict[str, int]:
+        """The number of suspended Jobs by namespace, where there are any."""
+        return {n: queue.suspended for n, queue in self.namespaces.items() if queue.suspended}
+
+    def take_changed(self) -> list[str]:
+        """The conversions that are new in the queue, or whose block has changed. Forgets them.
+
+        Visits the namespaces. Call it after a pass: from then on, their positions and blocks are
+        known.
+        """
+        changed: list[str] = []
+        for queue in self.namespaces.values():
+            changed += queue.changed
+            queue.changed.clear()
+        return changed

@@ -1,0 +1,204 @@
+"""What the queue must answer, written as functions over all conversions.
+
+The product keeps the same answers up to date by events. A property test compares both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from conversion_operator.api.reasons import Reason
+from conversion_operator.core.admission import Obstacles
+from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
+from conversion_operator.core.paths import FindWriters, input_not_made, path_busy, waits_for
+from conversion_operator.core.plan import Block
+from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
+from conversion_operator.core.standing import Stage, Standing, find_standing
+
+BEGUN = (Stage.RUNNING, Stage.BEGUN)
+
+
+@dataclass(frozen=True, slots=True)
+class Specified:
+    """The uids that may start, the next one first, and why the others do not, by uid."""
+
+    order: tuple[str, ...]
+    blocks: Mapping[str, Block]
+    positions: Mapping[str, int]
+    slots: Mapping[str, int]
+
+
+def all_standings(
+    conversions: Mapping[str, Conversion],
+    children: Mapping[str, Children],
+    reserved: Collection[str],
+    policy: Policy,
+) -> list[Standing]:
+    """The standings of all conversions, and of those of which only Jobs or pods are left."""
+    return [
+        find_standing(
+            uid, conversions.get(uid), children.get(uid, Children()), uid in reserved, policy
+        )
+        for uid in conversions.keys() | children.keys()
+    ]
+
+
+def specify(
+    standings: Collection[Standing],
+    obstacles: Obstacles,
+    now: datetime,
+    policy: Policy,
+    find_writers: FindWriters,
+    pods: Mapping[str, PodTimes],
+) -> Specified:
+    """The answers for one state. ``pods`` has when the last pods of a namespace began and ended.
+
+    Blocks of cycles are left out: who is refused depends on which cycle is found.
+    """
+    unfinished = sorted((s for s in standings if s.stage is not None), key=lambda s: s.order)
+    waiting = [s for s in unfinished if s.waits]
+    refusals = _refusals(unfinished, pods)
+    startable: list[Standing] = []
+    early: list[Standing] = []
+    blocks: dict[str, Block] = {
+        s.uid: obstacles.rejected[s.uid]
+        for s in unfinished
+        if not s.waits and s.uid in obstacles.rejected
+    }
+    room_at = max((obstacles.policy_changed_at, *(p.ended for p in pods.values())))
+    for standing in waiting:
+        own = standing.held or path_block(standing, unfinished, find_writers)
+        fatal = own is not None and own.reason == Reason.INPUT_NOT_MADE
+        if not (standing.held or fatal):
+            own = _namespace_block(standing, obstacles, policy) or own
+            own = own or obstacles.rejected.get(standing.uid)
+        if standing.retry_at and standing.retry_at > now:
+            given_up = standing.given_up_at
+            if own is None and given_up is not None and given_up <= room_at:
+                early.append(standing)
+        elif own:
+            blocks[standing.uid] = own
+        else:
+            startable.append(standing)
+    order, refused = _one_per_refused([*_one_try(startable, unfinished), *early], refusals, now)
+    positions: dict[str, int] = {}
+    for standing in waiting:
+        before = [s for s in waiting if s.namespace == standing.namespace]
+        positions[standing.uid] = before.index(standing) + 1
+    slots = {s.uid: s.slots for s in standings if s.slots}
+    return Specified(tuple(s.uid for s in order), blocks | refused, positions, slots)
+
+
+def path_block(
+    standing: Standing, unfinished: Sequence[Standing], find_writers: FindWriters
+) -> Block | None:
+    """Why a conversion waits for its files, without cycles."""
+    others = [s for s in unfinished if s.namespace == standing.namespace]
+    makers = sorted((s for s in others if s.writes == standing.reads), key=_turn)
+    ahead = [s for s in others if s.writes == standing.writes and _turn(s) < _turn(standing)]
+    users = [s for s in others if s.reads == standing.writes and s.stage in BEGUN]
+    users = [s for s in users if _turn(s) < _turn(standing)]
+    conflict = None
+    if ahead:
+        conflict = path_busy(max(ahead, key=_turn).name, "also writes", standing.writes)
+    elif users:
+        conflict = path_busy(min(users, key=_turn).name, "still reads", standing.writes)
+    awaited = waits_for(makers[0].name, standing.reads) if makers else None
+    if standing.stage is Stage.BEGUN:
+        before = bool(makers) and _turn(makers[0]) < _turn(standing)
+        return conflict or (awaited if before else None)
+
+    def readers_of(path: str) -> list[Standing]:
+        return [s for s in others if s.reads == path and s.stage is Stage.FRESH]
+
+    return awaited or input_not_made(standing, find_writers, readers_of) or conflict
+
+
+def in_a_cycle(unfinished: Collection[Standing]) -> set[str]:
+    """The uids that wait for themselves, through the inputs of others."""
+    fresh = [s for s in unfinished if s.stage is Stage.FRESH]
+    found: set[str] = set()
+    for start in fresh:
+        reached: set[str] = set()
+        ahead = [start.writes]
+        while ahead:
+            path = ahead.pop()
+            for reader in fresh:
+                same = reader.namespace == start.namespace and reader.reads == path
+                if same and reader.uid not in reached:
+                    reached.add(reader.uid)
+                    ahead.append(reader.writes)
+        if start.uid in reached:
+            found.add(start.uid)
+    return found
+
+
+def _turn(standing: Standing) -> tuple[int, tuple[datetime, int, str, str]]:
+    return int(standing.stage or 0), standing.order
+
+
+def _namespace_block(standing: Standing, obstacles: Obstacles, policy: Policy) -> Block | None:
+    if obstacles.outdated_crd:
+        return Block(Reason.CRD_OUTDATED, obstacles.outdated_crd)
+    if not policy.enabled:
+        return Block(Reason.PAUSED, "")
+    if standing.namespace in obstacles.namespaces_without_claim:
+        return Block(Reason.CLAIM_MISSING, "")
+    return None
+
+
+def _refusals(unfinished: Iterable[Standing], pods: Mapping[str, PodTimes]) -> dict[str, Refusal]:
+    latest: dict[str, tuple[datetime, tuple[datetime, int, str, str], Block]] = {}
+    missing: set[str] = set()
+    for standing in unfinished:
+        if standing.missing_pod:
+            missing.add(standing.namespace)
+        if standing.refusal:
+            time, block = standing.refusal
+            known = latest.get(standing.namespace)
+            if known is None or (time, standing.order) > known[:2]:
+                latest[standing.namespace] = time, standing.order, block
+    found: dict[str, Refusal] = {}
+    for namespace, (time, _, block) in latest.items():
+        times = pods.get(namespace, PodTimes())
+        times = PodTimes(times.created, times.ended, namespace in missing)
+        refusal = find_refusal(time, block, times)
+        if refusal:
+            found[namespace] = refusal
+    return found
+
+
+def _one_try(startable: Sequence[Standing], unfinished: Iterable[Standing]) -> list[Standing]:
+    given_up = [s for s in startable if s.given_up_at]
+    tries = any(s.tries_again for s in unfinished)
+    longest = min(given_up, key=lambda s: (s.given_up_at or EPOCH, s.order), default=None)
+    first = None if tries else longest
+    ahead = [s for s in startable if s is first or not s.given_up_at]
+    return ahead + [s for s in given_up if s is not first]
+
+
+def _one_per_refused(
+    startable: Sequence[Standing], refusals: Mapping[str, Refusal], now: datetime
+) -> tuple[list[Standing], dict[str, Block]]:
+    tries: dict[str, Standing] = {}
+    for standing in startable:
+        refusal = refusals.get(standing.namespace)
+        if refusal and refusal.retry_at and refusal.retry_at <= now:
+            first = tries.setdefault(standing.namespace, standing)
+            if _refused_at(standing) < _refused_at(first):
+                tries[standing.namespace] = standing
+    order: list[Standing] = []
+    blocks: dict[str, Block] = {}
+    for standing in startable:
+        refusal = refusals.get(standing.namespace)
+        if refusal is None or tries.get(standing.namespace) is standing:
+            order.append(standing)
+        elif not standing.retry_at or standing.retry_at <= now:
+            blocks[standing.uid] = refusal.block
+    return order, blocks
+
+
+def _refused_at(standing: Standing) -> datetime:
+    return standing.refusal[0] if standing.refusal else EPOCH
