@@ -154,7 +154,7 @@ async def test_a_conversion_needs_few_writes(
             since=mark, resource="conversionjobs"
         )
         # One create, Starting or Running, Succeeded. The Job is deleted later.
-        assert len(writes) <= 4
+        assert len(writes) <= 3
 
 
 async def test_progress_behind_long_lines_is_seen(

@@ -5,38 +5,63 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from conversion_operator.api import names
 from tests.component.running import Running, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all, check_events, check_writes
-from tests.component.support.scripts import fail, oom_killed, succeed
+from tests.component.support.scripts import fail, oom_killed, slow_start, succeed
 from tests.component.support.tools import conversion_job
 
 WATCHED = ("conversionjobs", "jobs", "pods")
 COUNTED = ("conversionjobs", "jobs", "pods", "events")
 
 
-async def test_a_conversion_needs_few_writes_and_events(
+async def test_a_conversion_needs_few_writes_and_one_event(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """Counts from the queue to the deletion of the Job, with the writes of the Lease."""
-    names = [f"c{n}" for n in range(6)]
+    """Each waits for the one before it, runs, and its Job is deleted. The Lease is not counted."""
+    ours = [f"c{n}" for n in range(6)]
     cluster.default = succeed(hold=True)
     async with running(api, tmp_path, converter_max_parallel=1) as op:
-        for name in names:
+        for name in ours:
             api.create(conversion_job(name))
-        for name in names:
-            await until_phase(api, name, "Running")
+        for name in ours:
+            await _until_pod_runs(api, name)
+            if name == ours[0]:  # it did not wait
+                await until_phase(api, name, "Running")
             cluster.finish(name)
             await until_phase(api, name, "Succeeded")
         api.clock.advance(130)
         await _jobs_deleted(api, op, 0)
+        await api.until(lambda: not api.objects("pods"))
     per_conversion = api.audit.writes_per_conversion(History(api.storage).owners)
-    assert len(per_conversion) == len(names)
-    # The sixth write is the admission on the Lease, which the conversions of a batch share.
-    check_writes(api, most=5)
-    check_events(api, most=6)
+    assert len(per_conversion) == len(ours)
+    check_writes(api, most=4)
+    assert not api.audit.writes(resource="pods")
+    assert not api.audit.count(verb="list", resource="events")
+    check_events(api, most=1)
     check_all(api, limit=1)
+
+
+async def test_a_slow_cluster_causes_no_list_of_events(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """A node needs a minute to pull the image. Nothing else says that there is trouble."""
+    cluster.script("c", slow_start(then=succeed()))
+    async with running(api, tmp_path) as op:
+        api.create(conversion_job("c"))
+        await until_phase(api, "c", "Starting")
+        api.clock.advance(60)
+        for _ in range(2):
+            mark = api.audit.mark()
+            await op.reconcile_all()
+            await api.until(lambda since=mark: api.audit.count(since=since, verb="list"))  # type: ignore[misc]
+        cluster.fix("c")
+        await until_phase(api, "c", "Succeeded")
+    assert not api.audit.count(verb="list", resource="events")
+    check_events(api, most=1)
+    check_all(api, limit=3)
 
 
 async def test_a_conversion_with_many_attempts_has_few_events(
@@ -93,6 +118,17 @@ async def test_ten_idle_minutes_need_no_write(
         for n in range(20):
             cluster.finish(f"runs-{n:02}")
         await api.until(lambda: _phases(api)["Succeeded"] == 520, 60)
+
+
+async def _until_pod_runs(api: FakeApi, name: str) -> None:
+    uid = api.get("conversionjobs", name)["metadata"]["uid"]
+    label = f"{names.UID_LABEL}={uid}"
+    await api.until(
+        lambda: any(
+            pod["status"].get("phase") == "Running" for pod in api.objects("pods", labels=label)
+        ),
+        what=f"the pod of {name}",
+    )
 
 
 async def _jobs_deleted(api: FakeApi, op: Running, left: int) -> None:

@@ -183,7 +183,8 @@ class ConversionJobStatus(StatusModel):
 
     phase: Phase
     """Phase of the conversion, for people: Pending, Queued, Starting, Running, Succeeded, Failed or
-    Cancelled. Pending: no operator has seen the conversion yet. Programs wait for the condition
+    Cancelled. Pending: no operator has seen the conversion yet. Running may follow up to 10 s after
+    the start, so a short conversion may go from Queued to its end. Programs wait for the condition
     Finished.
     """
     observed_generation: Count | None = None

@@ -224,6 +224,19 @@ def parse_job(body: Body) -> Job:
         image=_text(requested or container.get("image"), IMAGE_MAX_LENGTH),
         suspension=_parse_suspension(body),
         pod_settings=_text(annotations.get(names.POD_SETTINGS_ANNOTATION), _NAME_MAX),
+        has_no_pod=_has_no_pod(body.get("status") or {}),
+    )
+
+
+def _has_no_pod(status: Body) -> bool:
+    """True if the Job controller has begun with the Job, and counts no pod of it.
+
+    It writes startTime and the counts after it has tried to create the pod.
+    """
+    counts = ("active", "terminating", "succeeded", "failed")
+    uncounted = status.get("uncountedTerminatedPods") or {}
+    return bool(status.get("startTime")) and not any(
+        (*(status.get(count) for count in counts), *uncounted.values())
     )
 
 
@@ -233,6 +246,7 @@ def parse_pod(body: Body) -> Pod:
     labels = meta.get("labels") or {}
     scheduled = _condition(body, "PodScheduled")
     disrupted = _condition(body, "DisruptionTarget")
+    has_node = scheduled.get("status") == "True"
     state = _converter(status.get("containerStatuses")).get("state") or {}
     waiting, running = state.get("waiting") or {}, state.get("running") or {}
     return Pod(
@@ -263,6 +277,8 @@ def parse_pod(body: Body) -> Pod:
         terminated=_parse_terminated(state.get("terminated")),
         disruption=_text(disrupted.get("reason")) if disrupted.get("status") == "True" else "",
         disruption_message=_text(disrupted.get("message")),
+        scheduled_at=parse_time(scheduled.get("lastTransitionTime")) if has_node else None,
+        has_sandbox=_condition(body, "PodReadyToStartContainers").get("status") == "True",
     )
 
 

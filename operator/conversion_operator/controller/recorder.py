@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import posixpath
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -24,6 +25,12 @@ FOREIGN_EVENTS: Final = 10
 FOREIGN_CONVERSIONS: Final = 1000
 INCOMPLETE: Final = "OutputIncomplete"
 """The reason of the Event for an output that lacks a part of the input."""
+POSTERS: Final = 4
+"""How many Events are posted at the same time. The others wait for them."""
+WAITING_EVENTS: Final = 1000
+"""How many Events may wait. Then those without trouble are dropped."""
+WAITING_WARNINGS: Final = 2000
+"""How many Events may wait, warnings included. Then each further one is dropped."""
 _NORMAL: Final = frozenset({"Completed", Reason.CANCELLED})
 
 logger = logging.getLogger("conversion_operator.conversions")
@@ -32,7 +39,8 @@ logger = logging.getLogger("conversion_operator.conversions")
 class EventRecorder:
     """Writes logs and metrics at once, and posts Events in the background.
 
-    Events are best effort: they delay nothing and may get lost.
+    Events are best effort: they delay nothing and may get lost. A conversion without trouble has
+    one Event, for its end: everything else about it is in its status.
     """
 
     def __init__(
@@ -44,7 +52,8 @@ class EventRecorder:
     ) -> None:
         self._cluster, self._metrics, self._identity = cluster, metrics, identity
         self._permit = permit
-        self._posting: set[asyncio.Task[None]] = set()
+        self._waiting: deque[Event] = deque()
+        self._posters: set[asyncio.Task[None]] = set()
         # The foreign objects that were recorded, by the uid of the conversion in their label.
         self._foreign_told: dict[str, set[str]] = {}
 
@@ -56,11 +65,16 @@ class EventRecorder:
                 self.post(posted)
 
     def post(self, event: Event) -> None:
-        """Post an Event in the background."""
-        # The event loop keeps only weak references to tasks. The set keeps this one alive.
-        task = asyncio.create_task(self._post(event), name="post event")
-        self._posting.add(task)
-        task.add_done_callback(self._posting.discard)
+        """Post an Event in the background, unless too many wait: the API server is slow."""
+        if len(self._waiting) >= (WAITING_EVENTS if event.type == "Normal" else WAITING_WARNINGS):
+            logger.debug("Too many Events wait; dropping one about %s", event.about)
+            return
+        self._waiting.append(event)
+        if len(self._posters) < POSTERS:
+            # The event loop keeps only weak references to tasks. The set keeps this one alive.
+            task = asyncio.create_task(self._post_waiting(), name="post events")
+            self._posters.add(task)
+            task.add_done_callback(self._posters.discard)
 
     def record_foreign(self, conversion: Conversion, foreign: Iterable[Job | Pod]) -> None:
         """Record, once each, the objects with the labels of this conversion that are not its own.
@@ -91,6 +105,8 @@ class EventRecorder:
         old_phase = conversion.status.phase if conversion.status else None
         kind = conversion.spec.conversion_type if conversion.spec else "invalid"
         if new.phase.terminal:
+            if old_phase is not Phase.RUNNING:  # the run was too short for a write of its own
+                self._observe_wait(conversion, kind, new)
             self._record_end(conversion, kind, new)
             severity = "Normal" if new.reason in _NORMAL else "Warning"
             return Event(conversion.key, severity, new.reason, new.message)
@@ -100,7 +116,7 @@ class EventRecorder:
             return Event(conversion.key, "Warning", new.reason, new.message)
         if new.phase is Phase.RUNNING:
             self._record_start(conversion, kind, new)
-            return Event(conversion.key, "Normal", "Started", new.message)
+            return None
         if new.phase is Phase.QUEUED and old_phase is not None and new.attempts:
             reason = new.attempts[-1].reason or new.reason
             self._metrics.attempts.labels(kind, reason).inc()
@@ -109,10 +125,13 @@ class EventRecorder:
         return None
 
     def _record_start(self, conversion: Conversion, kind: str, new: ConversionJobStatus) -> None:
+        self._observe_wait(conversion, kind, new)
+        _log("job_started", conversion)
+
+    def _observe_wait(self, conversion: Conversion, kind: str, new: ConversionJobStatus) -> None:
         if new.start_time:
             waited = (new.start_time - conversion.created).total_seconds()
             self._metrics.wait_seconds.labels(kind).observe(max(0.0, waited))
-        _log("job_started", conversion)
 
     def _record_end(self, conversion: Conversion, kind: str, new: ConversionJobStatus) -> None:
         self._metrics.finished.labels(kind, new.phase, new.reason).inc()
@@ -126,11 +145,13 @@ class EventRecorder:
         else:
             _log("job_failed", conversion, **facts, detail=new.message)
 
-    async def _post(self, event: Event) -> None:
-        try:
-            await self._cluster.create_event(event, self._identity, self._permit())
-        except ClusterError as error:
-            logger.debug("Cannot post an Event: %s", error)
+    async def _post_waiting(self) -> None:
+        while self._waiting:
+            event = self._waiting.popleft()
+            try:
+                await self._cluster.create_event(event, self._identity, self._permit())
+            except ClusterError as error:
+                logger.debug("Cannot post an Event: %s", error)
 
 
 def _warning(conversion: Conversion, stored: ConversionJobStatus) -> Event | None:

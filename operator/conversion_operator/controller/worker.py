@@ -34,8 +34,6 @@ from conversion_operator.core.manifest import job_name
 from conversion_operator.core.model import Children, Conversion, Job, Pod
 from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
-    STARTING_INTERVAL,
-    STARTING_WRITE_DELAY,
     Action,
     DeleteJob,
     DeletePod,
@@ -43,6 +41,7 @@ from conversion_operator.core.plan import (
     Snapshot,
 )
 from conversion_operator.core.reconcile import decide, decide_without_conversion
+from conversion_operator.core.running import find_silent
 from media_converter.contract import PROGRESS_KEY, Progress, parse_progress
 
 _NOT_READY_DELAY: Final = 1.0
@@ -306,19 +305,15 @@ class Worker:
             return None, ""
 
     async def _latest_warning(self, conversion: Conversion, children: Children) -> str:
-        """The latest warning about a Job or pod that should have started by now; "" if none."""
+        """The latest warning about a Job or pod that should have started by now; "" if none.
+
+        Without trouble, no Events are read.
+        """
         if conversion.finished or awaits_attempt(conversion, children):
             return ""
         mine = children.of_attempt(latest_attempt_number(conversion, children))
-        job, pod = next(iter(mine.jobs), None), next((p for p in mine.pods if p.live), None)
-        if job is None or (pod and (pod.running_since or pod.terminated)):
-            return ""
-        # Without trouble, a Job has a pod much earlier, and no Events are read.
-        wait = STARTING_INTERVAL / 2 if pod else STARTING_WRITE_DELAY
-        now = self._cluster.now()
-        if now - job.started_waiting(now) < wait:
-            return ""
-        return await self._cluster.latest_warning(job.namespace, pod.uid if pod else job.uid)
+        silent = find_silent(mine, self._cluster.now())
+        return await self._cluster.latest_warning(silent.namespace, silent.uid) if silent else ""
 
     async def _execute(
         self, conversion: Conversion | None, plan: Plan, permit: WritePermit

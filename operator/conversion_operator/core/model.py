@@ -249,6 +249,8 @@ class Job(Child):
     None without one. ``failure`` is the reason of its Failed condition, an empty string if there is
     none. ``image`` is the image that the operator set, also if an admission policy replaced it.
     ``pod_settings`` is the fingerprint of the pod settings that the operator gave it.
+    ``has_no_pod`` is True if the Job controller has seen the Job, and no pod of it exists: as a
+    rule, the API server has refused the pod.
     """
 
     finished: str | None
@@ -257,6 +259,7 @@ class Job(Child):
     image: str
     suspension: Suspension = Suspension()
     pod_settings: str = ""
+    has_no_pod: bool = False
 
     @property
     def live(self) -> bool:
@@ -322,7 +325,9 @@ class Pod(Child):
 
     ``unschedulable`` is the message of the scheduler, ``waiting_reason`` and ``waiting_message``
     say why the container waits, and ``disruption`` is the reason of the DisruptionTarget condition.
-    A text that is not known is an empty string.
+    A text that is not known is an empty string. ``scheduled_at`` is when it got its node.
+    ``has_sandbox`` is True once its volumes and its network are ready, so that its containers can
+    start.
     """
 
     job_name: str
@@ -337,11 +342,21 @@ class Pod(Child):
     terminated: Terminated | None = None
     disruption: str = ""
     disruption_message: str = ""
+    scheduled_at: datetime | None = None
+    has_sandbox: bool = False
 
     @property
     def live(self) -> bool:
         """True while one of its containers may run, even while it is terminating."""
         return not self.deleted and self.phase not in ("Succeeded", "Failed")
+
+    @property
+    def collected(self) -> bool:
+        """True if the garbage collector deletes it, once its Job does not exist.
+
+        ``--cascade=orphan`` removes its owner, and then nobody else deletes it.
+        """
+        return not self.live and self.controller is not None
 
     @property
     def converting(self) -> bool:

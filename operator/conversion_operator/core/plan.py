@@ -22,12 +22,23 @@ PROGRESS_INTERVAL: Final = timedelta(seconds=10)
 """How often to read and write the progress of a running conversion."""
 
 STARTING_WRITE_DELAY: Final = timedelta(seconds=2)
-"""If a status is already stored, Starting is not written before the Job is this old. Most
-containers run by then, so the write is not needed. Without a stored status, Starting is written
-at once."""
+"""Starting is not written before the Job is this old. Most containers run by then, so the write is
+not needed."""
+
+SHORT_WAIT: Final = timedelta(seconds=30)
+SHORT_RUN: Final = timedelta(seconds=10)
+"""A conversion that starts within SHORT_WAIT of its creation, and whose status is stored already,
+gets its next status when its container has run for SHORT_RUN. Many end earlier, so they need one
+write less."""
 
 STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""
+
+POD_OVERDUE: Final = timedelta(seconds=20)
+"""A Job without a pod for this long gets its Events read, whatever its status says."""
+
+MOUNT_OVERDUE: Final = timedelta(seconds=15)
+"""A pod whose volumes are not mounted this long after it got a node gets its Events read."""
 
 FORCE_AFTER: Final = timedelta(seconds=60)
 """A cancelled pod that has not terminated this long after its grace period is deleted by force."""

@@ -90,7 +90,8 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
         for job in children.jobs
         if (not job.live or job.uid in overdue) and not job.deleted and not job.deleting
     )
-    pods = delete_pods(p for p in children.orphan_pods if not p.live or p.uid in overdue)
+    orphans = (pod for pod in children.orphan_pods if not pod.collected)
+    pods = delete_pods(pod for pod in orphans if not pod.live or pod.uid in overdue)
     delays = [deadline - now for uid, deadline in deadlines.items() if uid not in overdue]
     lost_timeout = timedelta(seconds=policy.lost_timeout)
     lost = force_overdue_pods(children.pods, now, lost_timeout)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.core.ending import end_conversion
-from conversion_operator.core.model import Children, Job
+from conversion_operator.core.model import Children, Job, Pod
 from conversion_operator.core.plan import (
+    MOUNT_OVERDUE,
+    POD_OVERDUE,
     PROGRESS_INTERVAL,
+    SHORT_RUN,
+    SHORT_WAIT,
     STARTING_INTERVAL,
     STARTING_WRITE_DELAY,
     Block,
@@ -30,6 +35,9 @@ from conversion_operator.core.transitions import Transition, with_progress
 from conversion_operator.core.unschedulable import start_timeout
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable
 
+_BRIEF: Final = (Reason.WAITING_FOR_SLOT, Reason.STARTING)
+"""The reasons of a conversion without trouble before its container runs."""
+
 
 def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: NotStarted) -> Plan:
     """The plan while the container of an attempt does not run yet."""
@@ -49,16 +57,46 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     if left <= timedelta(0):
         return _give_up_starting(snapshot, attempt_children, job, not_started)
     status, requeue = snapshot.status, min(left, STARTING_INTERVAL)
-    if not_started.pod is None and age < STARTING_WRITE_DELAY:
-        # From this age of the Job on, its Events are read. They show whether its pod was refused.
+    if not_started.pod is None and job.has_no_pod and age < STARTING_WRITE_DELAY:
+        # From this age of the Job on, its Events are read. They say why its pod was refused.
         requeue = min(left, STARTING_WRITE_DELAY - age)
     if status and status.phase is Phase.STARTING and status.reason == not_started.reason:
         return Plan(requeue_after=requeue)
-    if status and not_started.reason == Reason.STARTING and age < STARTING_WRITE_DELAY:
-        return Plan(requeue_after=STARTING_WRITE_DELAY - age)
+    delay = max(STARTING_WRITE_DELAY, _write_delay(snapshot, job.created))
+    if not_started.reason == Reason.STARTING and age < delay:
+        return Plan(requeue_after=min(requeue, delay - age))
     starting = Transition.to(snapshot, Phase.STARTING, not_started.reason, not_started.message)
     starting = starting.with_attempt(attempt_children).with_pod(not_started.pod)
     return Plan(status=starting.status, requeue_after=requeue)
+
+
+def find_silent(attempt_children: Children, now: datetime) -> Job | Pod | None:
+    """The Job or pod of an attempt if only its Events can say why the container does not run.
+
+    Without trouble, this is None, however slow the cluster is: no Events are read.
+    """
+    job, pods = next(iter(attempt_children.jobs), None), attempt_children.pods
+    if job is None or any(not pod.live or pod.running_since or pod.terminated for pod in pods):
+        return None
+    pod = next(iter(pods), None)
+    if pod is None:
+        wait = STARTING_WRITE_DELAY if job.has_no_pod else POD_OVERDUE
+        return job if now - job.started_waiting(now) >= wait else None
+    if pod.has_sandbox or not pod.node:
+        return None
+    return pod if now - (pod.scheduled_at or pod.created) >= MOUNT_OVERDUE else None
+
+
+def _write_delay(snapshot: Snapshot, started: datetime) -> timedelta:
+    """How old the present step of an attempt must be, so that it is written.
+
+    Without trouble, a conversion that waits and runs for a short time has one write before its end.
+    """
+    status = snapshot.status
+    if status is None or status.reason not in _BRIEF:
+        return timedelta(0)
+    waited = started - snapshot.conversion.created
+    return SHORT_RUN if waited < SHORT_WAIT else timedelta(0)
 
 
 def _changed_setting(job: Job, snapshot: Snapshot) -> Block | None:
@@ -107,10 +145,17 @@ def _give_up_starting(
 
 
 def plan_running(snapshot: Snapshot, attempt_children: Children, active: Active) -> Plan:
-    """The plan while the container runs: write Running once, then update the progress."""
+    """The plan while the container runs: write Running once, then update the progress.
+
+    If a status is stored already, a short run needs no write before its end.
+    """
     pod, status = active.pod, snapshot.status
     if status and status.phase is Phase.RUNNING and status.pod_name == pod.name:
         return _plan_progress(snapshot, status)
+    since = pod.running_since or snapshot.now
+    delay, ran = _write_delay(snapshot, since), snapshot.now - since
+    if abs(ran) < delay:  # the clock of the node may be wrong, even by hours
+        return Plan(requeue_after=delay - max(ran, timedelta(0)))
     message = f"the converter is running on {node_of(pod)}"
     running = Transition.to(snapshot, Phase.RUNNING, Reason.RUNNING, message)
     running = running.with_attempt(attempt_children).with_start(pod)

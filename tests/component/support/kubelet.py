@@ -148,7 +148,12 @@ class Kubelet:
             if not run.backing_off:
                 self._event(pod, "kubelet", obstacle.reason, obstacle.message, warning=True)
             run.backing_off = True
-        elif obstacle.reason == "ImagePullBackOff" and not run.backing_off:
+            return
+        stamp = self._clock.stamp()
+        self._change(
+            key, lambda p: podstatus.set_condition(p["status"], *podstatus.SANDBOX_READY, stamp)
+        )
+        if obstacle.reason == "ImagePullBackOff" and not run.backing_off:
             # The kubelet reports the error of the first try, and backs off only then.
             run.backing_off = True
             text = f"{obstacle.message}: failed to resolve reference: not found"

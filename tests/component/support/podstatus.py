@@ -9,6 +9,8 @@ from tests.component.support.scripts import Ending
 from tests.component.support.strategies import TRACKING_FINALIZER
 
 TERMINAL: Final = ("Succeeded", "Failed")
+SANDBOX_READY: Final = ("PodReadyToStartContainers", "True")
+"""The volumes are mounted and there is a network. Images are pulled later."""
 
 
 def is_terminal(pod: Obj) -> bool:

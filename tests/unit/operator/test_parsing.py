@@ -265,6 +265,33 @@ def test_a_finished_job(kind: str) -> None:
     assert (parsed.finished, parsed.finished_at, parsed.live) == (kind, at(5), False)
 
 
+@pytest.mark.parametrize(
+    ("status", "has_no_pod"),
+    [
+        (None, False),
+        ({"startTime": "t", "ready": 0, "uncountedTerminatedPods": {}}, True),
+        ({"startTime": "t", "active": 1}, False),
+        ({"startTime": "t", "terminating": 1}, False),
+        ({"startTime": "t", "succeeded": 1}, False),
+        ({"startTime": "t", "uncountedTerminatedPods": {"failed": ["uid"]}}, False),
+        ({"conditions": [{"type": "Suspended", "status": "True"}]}, False),
+    ],
+)
+def test_a_job_without_a_pod(status: Any, has_no_pod: bool) -> None:
+    made = build_job(conversion(), 1, POLICY, False, "m")
+    made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
+    assert parse_job(made | {"status": status}).has_no_pod is has_no_pod
+
+
+def test_a_pod_whose_volumes_are_mounted() -> None:
+    scheduled = {"type": "PodScheduled", "lastTransitionTime": "2026-01-01T12:00:05Z"}
+    ready = {"type": "PodReadyToStartContainers"}
+    for word, parsed_as in (("True", (at(5), True)), ("False", (None, False))):
+        conditions = [scheduled | {"status": word}, ready | {"status": word}]
+        parsed = parse_pod({"metadata": META, "status": {"conditions": conditions}})
+        assert (parsed.scheduled_at, parsed.has_sandbox) == parsed_as
+
+
 def test_a_pod_without_a_status() -> None:
     parsed = parse_pod({"metadata": META})
     assert (parsed.phase, parsed.live, parsed.attempt) == ("Pending", True, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, Phase
 from conversion_operator.api.stored import read_status
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.model import Children, Conversion, Job, Pod
 from conversion_operator.core.plan import (
     Action,
     Block,
@@ -21,6 +22,7 @@ from conversion_operator.core.plan import (
     Plan,
 )
 from conversion_operator.core.reconcile import decide, decide_without_conversion
+from conversion_operator.core.running import find_silent
 from conversion_operator.core.transitions import shorten_log
 from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report, dump_report
 from tests.unit.operator.builders import (
@@ -149,18 +151,29 @@ class TestWaiting:
 
 
 class TestStarting:
-    def test_a_first_status_is_written_at_once(self) -> None:
-        _, subject = step(conversion(), children(job()), 0.5)
+    def test_starting_is_written_after_two_seconds_only(self) -> None:
+        plan, _ = step(conversion(), children(job()), 1)
+        assert plan == Plan(requeue_after=timedelta(seconds=1))
+        _, subject = step(conversion(), children(job()), 2)
         assert status(subject).phase is Phase.STARTING
         assert status(subject).job_name == job().name
         assert [a.number for a in status(subject).attempts or []] == [1]
 
-    def test_starting_is_written_after_two_seconds_only(self) -> None:
-        plan, _ = step(queued(), children(job()), 1)
-        assert plan.status is None
-        assert plan.requeue_after == timedelta(seconds=1)
-        plan, subject = step(queued(), children(job()), 2)
+    def test_starting_after_a_short_wait_is_written_after_ten_seconds_only(self) -> None:
+        plan, _ = step(queued(), children(job(created=at(3))), 12)
+        assert plan == Plan(requeue_after=timedelta(seconds=1))
+        _, subject = step(queued(), children(job(created=at(3))), 13)
         assert status(subject).phase is Phase.STARTING
+
+    def test_starting_after_a_long_wait_is_written_after_two_seconds(self) -> None:
+        plan, _ = step(queued(), children(job(created=at(30))), 31)
+        assert plan == Plan(requeue_after=timedelta(seconds=1))
+        _, subject = step(queued(), children(job(created=at(30))), 32)
+        assert status(subject).phase is Phase.STARTING
+
+    def test_a_job_whose_pod_is_refused_is_looked_at_after_two_seconds(self) -> None:
+        plan, _ = step(queued(), children(job(has_no_pod=True)), 0.5)
+        assert plan == Plan(requeue_after=timedelta(seconds=1.5))
 
     def test_a_problem_is_written_at_once(self) -> None:
         parts = children(job(), pod(waiting_reason="ErrImagePull", waiting_message="no such"))
@@ -227,9 +240,85 @@ class TestStarting:
 
     def test_a_running_attempt_keeps_its_image_and_pod_settings(self) -> None:
         parts = children(job(image="old:1", pod_settings="others"), running())
-        plan, subject = step(queued(), parts)
+        plan, subject = step(conversion(), parts)
         assert plan.actions == ()
         assert status(subject).phase is Phase.RUNNING
+
+
+FAR = 7200.0
+
+
+class TestShortRuns:
+    """Without trouble, one write before the end is enough for a short wait and a short run."""
+
+    def test_a_first_status_is_written_at_once(self) -> None:
+        assert status(step(conversion(), children(job(), running()), 1)[1]).start_time == at(1)
+
+    @pytest.mark.parametrize("before", [queued, lambda: step(conversion(), children(job()), 2)[1]])
+    def test_a_second_status_is_written_after_ten_seconds(
+        self, before: Callable[[], Conversion]
+    ) -> None:
+        parts = children(job(), running(since=3))
+        plan, _ = step(before(), parts, 4)
+        assert plan == Plan(requeue_after=timedelta(seconds=9))
+        assert status(step(before(), parts, 13)[1]).phase is Phase.RUNNING
+
+    def test_a_run_that_ends_earlier_is_told_by_its_end(self) -> None:
+        subject = step(queued(), children(job(), succeeded()), 12)[1]
+        assert (status(subject).phase, status(subject).start_time) == (Phase.SUCCEEDED, at(1))
+        assert attempts_of(subject)[-1].job_uid == job().uid
+        assert attempts_of(subject)[-1].pod_uid == succeeded().uid
+
+    def test_after_a_long_wait_running_is_written_at_once(self) -> None:
+        parts = children(job(created=at(29)), running(since=30))
+        assert status(step(queued(), parts, 30)[1]).phase is Phase.RUNNING
+
+    def test_after_a_problem_running_is_written_at_once(self) -> None:
+        waiting = children(job(), pod(waiting_reason="ErrImagePull"))
+        _, subject = step(queued(), waiting, 2)
+        assert status(step(subject, children(job(), running(since=3)), 4)[1]).reason == "Running"
+
+    @pytest.mark.parametrize("since", [-FAR, FAR])
+    def test_a_clock_of_a_node_that_is_wrong_delays_nothing(self, since: float) -> None:
+        parts = children(job(), running(since=since))
+        assert status(step(queued(), parts, 3)[1]).phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("parts", "now", "silent"),
+    [
+        (children(job()), 19, None),
+        (children(job()), 20, job()),
+        (children(job(has_no_pod=True)), 1, None),
+        (children(job(has_no_pod=True)), 2, job(has_no_pod=True)),
+        (children(job(), pod(node="")), FAR, None),
+        (children(job(), pod(scheduled_at=at(10))), 24, None),
+        (children(job(), pod(scheduled_at=at(10))), 25, pod(scheduled_at=at(10))),
+        (children(job(), pod()), 15, pod()),
+        (children(job(), pod(scheduled_at=at(10), has_sandbox=True)), FAR, None),
+        (children(job(), running()), FAR, None),
+        (children(job(), succeeded()), FAR, None),
+        (children(pod()), FAR, None),
+    ],
+    ids=[
+        "the Job controller is slow",
+        "no pod for long",
+        "the Event may not be there yet",
+        "the pod is refused",
+        "no node",
+        "has a node",
+        "nothing is mounted for long",
+        "nobody says when it got its node",
+        "the image is large",
+        "it runs",
+        "it has ended",
+        "no Job",
+    ],
+)
+def test_events_are_read_only_if_nothing_else_says_why(
+    parts: Children, now: float, silent: Job | Pod | None
+) -> None:
+    assert find_silent(parts, at(now)) == silent
 
 
 class TestRunning:
@@ -578,8 +667,15 @@ class TestAfterTheEnd:
         assert plan == Plan((DeleteJob(finished, foreground=False),))
 
     def test_an_orphan_pod_is_deleted_after_the_end(self) -> None:
-        plan, _ = step(self.done, children(succeeded()), 20)
-        assert plan.actions == (DeletePod(succeeded(), force=False),)
+        orphan = succeeded(controller=None)
+        plan, _ = step(self.done, children(orphan), 20)
+        assert plan.actions == (DeletePod(orphan, force=False),)
+        plan, _ = step(self.done, children(running()), 20)
+        assert plan.actions == (DeletePod(running(), force=False),)
+
+    def test_an_ended_pod_is_left_to_the_garbage_collector(self) -> None:
+        plan, _ = step(self.done, children(succeeded()), 200)
+        assert plan.actions == ()
 
 
 class TestDuplicates:
@@ -639,6 +735,7 @@ ORPHAN_JOB = job(controller=None)
 STOPPING_JOB = job(controller=None, deletion_timestamp=at(290))
 ENDING_POD = replace(succeeded(), phase="Running")
 LOST_POD = running(deletion_timestamp=at(10))
+ENDED_ORPHAN = succeeded(controller=None)
 ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
 
 
@@ -647,7 +744,8 @@ ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
     [
         (children(ORPHAN_JOB, running()), 900, (), None),
         (children(running()), 900, (), None),
-        (children(succeeded()), 20, (DeletePod(succeeded(), force=False),), None),
+        (children(ENDED_ORPHAN), 20, (DeletePod(ENDED_ORPHAN, force=False),), None),
+        (children(succeeded()), 20, (), None),
         (children(running(deleted=True)), 20, (), None),
         (children(ENDED_ORPHAN_JOB), 20, (DeleteJob(ENDED_ORPHAN_JOB, foreground=False),), None),
         (children(ORPHAN_JOB), 20, (), 280),
@@ -672,6 +770,7 @@ ENDED_ORPHAN_JOB = job(controller=None, finished="Complete")
         "Job runs",
         "pod runs",
         "pod ended",
+        "ended pod with an owner",
         "pod gone",
         "Job ended",
         "no pod yet",

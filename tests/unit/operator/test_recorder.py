@@ -1,7 +1,8 @@
-"""The Events about foreign objects: each is posted once, and their number is bounded."""
+"""What is recorded about a change. The number of Events is bounded, and each is posted once."""
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.recorder import FOREIGN_EVENTS, EventRecorder
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.worker import Worker
-from tests.unit.operator.builders import conversion, job
+from tests.unit.operator.builders import children, conversion, job, running, step, succeeded
 
 LIMIT = 3
 
@@ -78,3 +79,79 @@ async def test_the_worker_forgets_a_conversion_that_no_longer_exists(told: Recor
     await Worker(context, nothing, nothing, told)._reconcile_or_requeue(conversion().key.uid)
     told.record_foreign(conversion(), [job()])
     assert len(told.posted) == 2
+
+
+class Poster:
+    """An API server that answers no Event before ``release`` is set."""
+
+    def __init__(self) -> None:
+        self.started: list[Event] = []
+        self.release = asyncio.Event()
+
+    async def create_event(self, event: Event, *_: Any) -> None:
+        self.started.append(event)
+        await self.release.wait()
+
+
+def permit() -> Any:
+    """Every write may be sent."""
+    return None
+
+
+def an_event(number: int, kind: str = "Normal") -> Event:
+    return Event(conversion().key, kind, f"r-{number}", "message")
+
+
+async def test_few_events_are_posted_at_the_same_time() -> None:
+    cluster: Any = Poster()
+    told = EventRecorder(cluster, Metrics(CollectorRegistry()), "test", permit)
+    before = len(asyncio.all_tasks())
+    for number in range(100):
+        told.post(an_event(number))
+    assert len(asyncio.all_tasks()) - before == recorder.POSTERS
+    await asyncio.sleep(0)
+    assert len(cluster.started) == recorder.POSTERS
+    cluster.release.set()
+    await asyncio.gather(*told._posters)
+    assert [event.reason for event in cluster.started] == [f"r-{n}" for n in range(100)]
+    assert not told._posters
+
+
+async def test_of_too_many_events_the_warnings_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "WAITING_EVENTS", 3)
+    monkeypatch.setattr(recorder, "WAITING_WARNINGS", 5)
+    cluster: Any = Poster()
+    told = EventRecorder(cluster, Metrics(CollectorRegistry()), "test", permit)
+    for kind in ("Normal", "Warning"):
+        for number in range(10):
+            told.post(an_event(number, kind))
+    cluster.release.set()
+    await asyncio.gather(*told._posters)
+    posted = [(event.type, event.reason) for event in cluster.started]
+    assert posted == [("Normal", f"r-{n}") for n in range(3)] + [
+        ("Warning", f"r-{n}") for n in range(2)
+    ]
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_the_wait_is_counted_once_however_short_the_run(told: Recorder, long: bool) -> None:
+    subject, parts = conversion(), [children(job(), running()), children(job(), succeeded())]
+    for seen in parts if long else parts[1:]:
+        plan, after = step(subject, seen, 12)
+        assert plan.status is not None
+        told.record(subject, plan.status)
+        subject = after
+    count = told._metrics.registry.get_sample_value(
+        "converter_wait_seconds_count", {"conversion_type": "video_to_mp4"}
+    )
+    assert count == 1
+
+
+def test_a_conversion_without_trouble_has_one_event(told: Recorder) -> None:
+    subject = conversion()
+    for seen in (children(job()), children(job(), running()), children(job(), succeeded())):
+        plan, after = step(subject, seen, 12)
+        assert plan.status is not None
+        told.record(subject, plan.status)
+        subject = after
+    assert [(event.type, event.reason) for event in told.posted] == [("Normal", "Completed")]
