@@ -74,40 +74,56 @@ class Watches:
         self._kubectl = kubectl
         self._changed = threading.Condition()
         self._broken: str | None = None
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._closing = False
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Watches:
-        for name, path in _PATHS.items():
-            watch = subprocess.Popen(
-                self._kubectl.command("get", "--raw", f"{path}watch=true&timeoutSeconds=7200"),
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            self._processes.append(watch)
-            follow = threading.Thread(target=self._follow, args=(name, watch.stdout), daemon=True)
+        for name in _PATHS:
+            follow = threading.Thread(target=self._follow, args=(name,), daemon=True)
             self._threads.append(follow)
             follow.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.terminate()
-            process.wait(timeout=10)
+        with self._changed:
+            self._closing = True
+            for process in self._processes.values():
+                process.terminate()
         for thread in self._threads:
-            thread.join()
+            thread.join(timeout=20)
 
-    def _follow(self, name: str, lines: IO[str]) -> None:
-        history: ResourceHistory = getattr(self, name)
+    def _follow(self, name: str) -> None:
+        while (watch := self._open(name)) is not None:
+            assert watch.stdout is not None
+            self._read(getattr(self, name), watch.stdout)
+            watch.wait()
+            # The API server ends the watches of a custom resource when its CRD changes. A new watch
+            # begins with the present states.
+            if name != "conversions":
+                break
+        with self._changed:
+            self._broken = name
+            self._changed.notify_all()
+
+    def _open(self, name: str) -> subprocess.Popen[str] | None:
+        """A new watch of a resource. None when there are to be no more."""
+        path = f"{_PATHS[name]}watch=true&timeoutSeconds=7200"
+        with self._changed:
+            if self._closing:
+                return None
+            self._processes[name] = subprocess.Popen(
+                self._kubectl.command("get", "--raw", path), stdout=subprocess.PIPE, text=True
+            )
+            return self._processes[name]
+
+    def _read(self, history: ResourceHistory, lines: IO[str]) -> None:
         with lines:
             for line in lines:
                 event = json.loads(line)
                 with self._changed:
                     history.add(WatchEvent(event["type"], event["object"], time.monotonic()))
                     self._changed.notify_all()
-        with self._changed:
-            self._broken = name
-            self._changed.notify_all()
 
     def until(self, probe: Callable[[], T], what: str, seconds: float = 60) -> T:
         """Wait for the first true value of ``probe``, which is called after each event."""
