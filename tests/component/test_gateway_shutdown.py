@@ -88,7 +88,7 @@ def test_connections_of_a_peer_that_vanished_end() -> None:
     ):
         accepted, _ = listener.accept()
         with accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 90_000
 
 
 async def test_an_api_server_that_never_answers_does_not_hold_it_up(

@@ -292,13 +292,19 @@ async def test_responses_that_nobody_reads_have_a_budget(api: FakeApi) -> None:
             await served_within(client, 10, "/active")
 
 
-async def test_a_response_that_nobody_reads_ends(api: FakeApi) -> None:
+@pytest.mark.parametrize("then", [b"", b"no HTTP\r\n\r\n"], ids=["silent", "invalid"])
+@pytest.mark.parametrize("busy", [0, 0.9], ids=["idle", "busy"])
+async def test_a_response_that_nobody_reads_ends(api: FakeApi, busy: float, then: bytes) -> None:
+    """The server resets the connection before the kernel drops it without telling the caller."""
     for number in range(400):
         api.create(conversion_job(f"job-{number}", inputFile="x" * 900))
     async with serving(api, gateway_stall_seconds=0.5) as client:
         with attacker(port_of(client)) as unread:
             ask = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: x\r\n\r\n"
             await unread.open(3, ask, receive_buffer=4096)
+            await until(unread.all_answered, "the responses")
+            unread.send(then)
+            time.sleep(busy)  # noqa: ASYNC251  the server is too busy to meet its own deadline
             await until(lambda: unread.open_connections() == 0, "it to be closed")
 
 
