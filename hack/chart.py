@@ -166,6 +166,9 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
         "spec.ingress.0.from.0": _items("$.Values.monitoring.ingressFrom"),
         "spec.egress.+": _items("$.Values.operator.extraEgress"),
     },
+    ("NetworkPolicy", f"{_GATEWAY}-metrics"): {
+        "spec.ingress.0.from.0": _items("$.Values.monitoring.ingressFrom"),
+    },
     ("NetworkPolicy", _GATEWAY): {"spec.ingress.0.from.0": _included("callers", "$")},
     ("PersistentVolumeClaim", "my-network-shared"): {
         "metadata.name": _setting("operator", "SHARED_VOLUME_CLAIM"),

@@ -18,6 +18,7 @@ from conversion_operator.api.reasons import render_reasons
 from conversion_operator.controller.metrics import Metrics, render_metrics
 from conversion_operator.controller.settings import Settings, render_settings
 from conversion_operator.controller.settings_policy import render_policy
+from converter_gateway import metrics as api_metrics
 from converter_gateway import settings as gateway
 from converter_gateway.app import render_openapi
 from converter_gateway.rules import render_rules
@@ -35,7 +36,8 @@ def generated_files() -> dict[str, str]:
         "docs/settings.md": render_settings() + gateway.render_settings(),
         "deploy/gateway/content-rules.yaml": render_rules(),
         "docs/openapi.json": render_openapi(),
-        "docs/metrics.md": render_metrics(Metrics(CollectorRegistry())),
+        "docs/metrics.md": render_metrics(Metrics(CollectorRegistry()))
+        + api_metrics.render_metrics(),
         f"{CHART}/values.schema.json": render_schema(settings()),
     }
     return files | chart_files(render_crd(), files)

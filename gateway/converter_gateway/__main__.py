@@ -12,6 +12,7 @@ from conversion_operator.cluster import logs
 from conversion_operator.cluster.conversions import ConversionClient
 from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.cluster.transport import load_configuration
+from converter_gateway import metrics
 from converter_gateway.app import create_app
 from converter_gateway.server import GatewayServer, open_listener
 from converter_gateway.settings import GatewaySettings, own_problems
@@ -36,6 +37,9 @@ async def _serve(live: LiveSettings[GatewaySettings]) -> None:
     reloading = asyncio.create_task(_reload_settings(live))
     try:
         app = create_app(cluster, settings, live=lambda: live.current)
+        app.state.stores.open_configured()
+        metrics_server = metrics.serve(settings.gateway_metrics_port, app.state.metrics.registry)
+        logger.info("Metrics are served", extra={"metrics_port": metrics_server.server_port})
         # All addresses: in a pod, behind a Service and a NetworkPolicy.
         listener = open_listener("0.0.0.0", settings.gateway_port, settings.gateway_stall_seconds)  # noqa: S104
         await GatewayServer(app, settings, listener).serve()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from conversion_operator.cluster.conversions import ConversionClient
@@ -25,13 +27,22 @@ from converter_gateway.auth import Authenticator
 from converter_gateway.content_routes import content_router
 from converter_gateway.errors import ApiError, explain_forbidden
 from converter_gateway.feed import FeedPool
-from converter_gateway.limits import BodyLimit, Bound, ProgressLimit, RateLimit, address_of
+from converter_gateway.limits import (
+    KINDS,
+    BodyLimit,
+    Bound,
+    ProgressLimit,
+    RateLimit,
+    address_of,
+)
+from converter_gateway.metrics import Measure, Metrics
 from converter_gateway.openapi import describe
 from converter_gateway.responses import COMMON_ERRORS, Error, HealthStatus, errors
 from converter_gateway.routes import RouteContext, converter_router
 from converter_gateway.service import Service
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.shutdown import SendAway, Shutdown
+from converter_gateway.stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +58,8 @@ def create_app(
     """Create the application. The caller closes ``cluster`` afterwards.
 
     ``settings`` are the settings at the start. ``live`` returns the current ones, for stats. The
-    caller can start the shutdown with ``app.state.shutdown``.
+    caller can start the shutdown with ``app.state.shutdown``, open the stores of the settings with
+    ``app.state.stores``, and serve ``app.state.metrics``.
     """
     # docs_url: FastAPI's documentation pages load scripts from the internet, which a service in a
     # cluster must not need. openapi_url: `describe` serves the document.
@@ -61,9 +73,13 @@ def create_app(
     )
     describe(app)
     shutdown = app.state.shutdown = Shutdown()
-    service = Service(cluster, live or (lambda: settings), shutdown)
+    current = live or (lambda: settings)
+    stores = app.state.stores = Stores(cluster, lambda: current().served_namespaces)
+    app.state.in_progress = {kind: Counter() for kind in KINDS}
+    app.state.metrics = Metrics(CollectorRegistry(), app.state.in_progress, stores)
+    service = Service(cluster, stores, current, shutdown)
     auth = Authenticator(cluster, settings)
-    context = RouteContext(service, auth, settings, FeedPool(cluster), shutdown)
+    context = RouteContext(service, auth, settings, FeedPool(cluster, stores), shutdown)
     for router in routers:
         app.include_router(router(context), responses=errors(*COMMON_ERRORS))
     _add_limits(app, settings, shutdown)
@@ -107,23 +123,23 @@ def create_app(
 
 def _add_limits(app: FastAPI, settings: GatewaySettings, shutdown: Shutdown) -> None:
     """The last one is the first to see a request."""
-    app.add_middleware(
-        ProgressLimit,
-        requests=Bound(
+    bounds = (
+        Bound(
             "requests", settings.gateway_max_concurrent, settings.gateway_max_concurrent_per_address
         ),
-        long_polls=Bound(
+        Bound(
             "long polls",
             settings.gateway_max_long_polls,
             settings.gateway_max_long_polls_per_address,
         ),
-        streams=Bound(
+        Bound(
             "streams",
             settings.gateway_max_streams,
             settings.gateway_max_streams_per_address,
             retry_seconds=10,
         ),
     )
+    app.add_middleware(ProgressLimit, bounds=bounds, in_progress=app.state.in_progress)
     app.add_middleware(BodyLimit, limit=settings.gateway_max_body_bytes)
     app.add_middleware(
         RateLimit,
@@ -131,6 +147,7 @@ def _add_limits(app: FastAPI, settings: GatewaySettings, shutdown: Shutdown) -> 
         burst=settings.gateway_rate_burst,
     )
     app.add_middleware(SendAway, shutdown=shutdown)
+    app.add_middleware(Measure, metrics=app.state.metrics)
 
 
 def render_openapi() -> str:

@@ -10,6 +10,8 @@ import posixpath
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+import orjson
+
 from conversion_operator.api import names
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
@@ -20,6 +22,7 @@ from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.pipeline import Choice, Content, OutputOwner, PlannedConversion
 from converter_gateway.rules import ContentRules
 from converter_gateway.service import Service
+from converter_gateway.store import latest_parts
 from converter_gateway.translate import ResponseBody
 
 _MAX_TRIES: Final = 5
@@ -50,12 +53,12 @@ class ContentService:
             try:
                 return await self._submit(write, content, plan, retry)
             except NotFound:
-                # Someone deleted a ConversionJob after we listed it, or the namespace is missing.
+                # Someone deleted a ConversionJob after we read it, or the namespace is missing.
                 if attempt == _MAX_TRIES:
                     raise
             except NameTaken as error:
-                # Another request created it first: list again. If it was no request of the
-                # pipeline, the list does not show it, and the same name is chosen again.
+                # Another request created it first: now the store has it. If it was no request of
+                # the pipeline, it is no owner, and the same name is chosen again.
                 if error.name == taken:
                     raise
                 taken = error.name
@@ -76,20 +79,30 @@ class ContentService:
             else await self._create(write, content, planned, choice, len(plan))
             for planned, choice in zip(plan, choices, strict=True)
         ]
-        return _summarise(content.source.content_id, conversions, len(plan))
+        responses = [translate.to_response(conversion) for conversion in conversions]
+        return _summarise(content.source.content_id, responses, len(plan))
 
     async def _find_owners(
         self, namespace: str, plan: Sequence[PlannedConversion]
     ) -> tuple[dict[str, OutputOwner], frozenset[str]]:
-        """The owners of the possible outputs, and the possible outputs that are inputs too."""
+        """The owners of the possible outputs, and the possible outputs that are sources too.
+
+        The store says which ConversionJobs to ask the API server for. A write depends on them, so
+        they must be as they are now. One that the store does not have yet makes its name taken.
+        """
+        store = await self._service.store(namespace)
         outputs = [output for planned in plan for output in planned.outputs]
-        digests = ",".join(naming.digest(output) for output in outputs)
-        writing, reading = await asyncio.gather(
-            self._service.list_labelled(namespace, f"{names.CONTENT_OUTPUT_LABEL} in ({digests})"),
-            self._service.list_labelled(namespace, f"{names.CONTENT_INPUT_LABEL} in ({digests})"),
-        )
-        inputs = frozenset(owner.source.path for owner in _owners(reading))
-        return pipeline.latest_owners(_owners(writing)), inputs
+        names_to_read = {name for output in outputs for name in store.writers(output)}
+        found = await asyncio.gather(*(self._read(namespace, name) for name in names_to_read))
+        owners = _owners(conversion for conversion in found if conversion)
+        sources = frozenset(output for output in outputs if store.is_source(output))
+        return pipeline.latest_owners(owners), sources
+
+    async def _read(self, namespace: str, name: str) -> Conversion | None:
+        try:
+            return await self._service.read(namespace, name)
+        except NotFound:
+            return None
 
     async def _create(
         self,
@@ -123,37 +136,22 @@ class ContentService:
 
     async def get(self, namespace: str, content_id: str) -> ResponseBody:
         """The existing conversions of a content: the latest one of each output."""
-        selector = f"{names.CONTENT_LABEL}={naming.digest(content_id)}"
-        owners = [
-            owner
-            for owner in _owners(await self._service.list_labelled(namespace, selector))
-            if owner.source.content_id == content_id
-        ]
-        if not owners:
+        parts = latest_parts((await self._service.store(namespace)).content(content_id))
+        if not parts:
             return {"content_id": content_id} | _NOT_FOUND
-        current = sorted(
-            pipeline.latest_owners(owners).values(),
-            key=lambda owner: (owner.source.path, owner.output),
-        )
-        return _summarise(content_id, [owner.conversion for owner in current], _planned(current))
-
-
-def _planned(owners: Iterable[OutputOwner]) -> int:
-    """How many conversions the content needs, for all files that were posted for it."""
-    files: dict[str, int] = {}
-    for owner in owners:
-        text = owner.conversion.annotations.get(names.CONTENT_SIZE_ANNOTATION, "")
-        size = int(text) if text.isascii() and text.isdigit() else 0
-        files[owner.source.path] = max(size, files.get(owner.source.path, 0))
-    return sum(files.values())
+        responses = [orjson.loads(record.response()) for record, _ in parts]
+        # The files that were posted for the content, and how many conversions each of them needs.
+        files: dict[str, int] = {}
+        for _, part in parts:
+            files[part.source_path] = max(part.planned, files.get(part.source_path, 0))
+        return _summarise(content_id, responses, sum(files.values()))
 
 
 def _owners(conversions: Iterable[Conversion]) -> list[OutputOwner]:
     return [owner for owner in map(pipeline.owner_of, conversions) if owner is not None]
 
 
-def _summarise(content_id: str, conversions: Iterable[Conversion], planned: int) -> ResponseBody:
-    responses = [translate.to_response(conversion) for conversion in conversions]
+def _summarise(content_id: str, responses: Sequence[ResponseBody], planned: int) -> ResponseBody:
     status, message = pipeline.overall_status([r["status"] for r in responses], planned)
     return _response(content_id, status, message, responses)
 

@@ -7,7 +7,7 @@ comment, an id or a retry time.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -87,19 +87,9 @@ def event_of(
     return None if now == before else StreamEvent(EventType.PROGRESS, to_response(conversion))
 
 
-def current_state(
-    conversions: Iterable[Conversion], job_id: str | None, *, ended: bool
-) -> Iterator[StreamEvent]:
-    """One event per conversion, sorted by the time of the last change, oldest first.
-
-    ``job_id`` selects one conversion, None all. Ended conversions are included if ``ended``.
-    """
-    chosen = (c for c in conversions if job_id in (None, c.key.name))
-    for conversion in sorted(chosen, key=lambda c: c.version):
-        phase = phase_of(conversion)
-        if ended or not phase.terminal:
-            event_type = END_TYPES.get(phase, EventType.PROGRESS)
-            yield StreamEvent(event_type, to_response(conversion))
+def encode_state(phase: Phase, data: bytes) -> bytes:
+    """The block of an event that tells the current state. ``data`` is the JSON of the response."""
+    return b"event: %b\ndata: %b\n\n" % (END_TYPES.get(phase, EventType.PROGRESS).encode(), data)
 
 
 def parse_id(text: str) -> int | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 HEALTH_PATHS: Final = ("/healthz", "/readyz")
 EVENTS_PATH: Final = "/api/v1/converter/events"
 _STATUS_PATH: Final = "/api/v1/converter/status/"
+KINDS: Final = ("requests", "long polls", "streams")
 _METHODS_WITH_BODY: Final = ("POST", "PUT", "PATCH")
 _MAX_CALLERS: Final = 10_000
 
@@ -90,17 +92,20 @@ class ProgressLimit:
     would use up the limit of all.
     """
 
-    def __init__(self, app: ASGIApp, requests: Bound, long_polls: Bound, streams: Bound) -> None:
+    def __init__(
+        self, app: ASGIApp, bounds: Iterable[Bound], in_progress: Mapping[str, Counter[str]]
+    ) -> None:
+        """``bounds`` has one for each kind. ``in_progress`` counts by kind and address."""
         self._app = app
-        self._requests, self._long_polls, self._streams = requests, long_polls, streams
-        self._open: dict[str, Counter[str]] = defaultdict(Counter)
+        self._bounds = {bound.name: bound for bound in bounds}
+        self._open = in_progress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
             await self._app(scope, receive, send)
             return
-        bound, address = self._bound(scope), address_of(scope)
+        bound, address = self._bounds[kind_of(scope)], address_of(scope)
         in_progress = self._open[bound.name]
         if rejection := _rejection(bound, in_progress, address):
             await rejection(scope, receive, send)
@@ -113,13 +118,15 @@ class ProgressLimit:
             if not in_progress[address]:
                 del in_progress[address]
 
-    def _bound(self, scope: Scope) -> Bound:
-        if scope["path"] == EVENTS_PATH:
-            return self._streams
-        # `wait` can be written in several ways, and there is no other parameter.
-        if scope["path"].startswith(_STATUS_PATH) and scope["query_string"]:
-            return self._long_polls
-        return self._requests
+
+def kind_of(scope: Scope) -> str:
+    """The kind of a request: requests, long polls or streams."""
+    if scope["path"] == EVENTS_PATH:
+        return "streams"
+    # `wait` can be written in several ways, and there is no other parameter.
+    if scope["path"].startswith(_STATUS_PATH) and scope["query_string"]:
+        return "long polls"
+    return "requests"
 
 
 def _rejection(bound: Bound, in_progress: Counter[str], address: str) -> JSONResponse | None:

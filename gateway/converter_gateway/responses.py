@@ -143,6 +143,43 @@ class ActiveJobs(_Model):
     total_active: int = Field(ge=0, description="The number of active_jobs.")
 
 
+class WaitingJob(_Model):
+    """One conversion that waits for an attempt."""
+
+    job_id: str
+    position: int = Field(ge=1, description="The place in the queue of the namespace. 1 is first.")
+    reason: str | None = Field(
+        None, description="Why it waits. See reasons.md. Absent until the operator has seen it."
+    )
+    not_before: str | None = Field(
+        None,
+        description="When its back-off ends, in UTC. Absent if there is none. The conversion may "
+        "start later.",
+    )
+
+
+class WaitingJobs(_Model):
+    """All conversions that wait for an attempt, whatever blocks them. The first one is first."""
+
+    model_config = examples(
+        {
+            "queue": [
+                {"job_id": "6f1c9a52", "position": 1, "reason": "WaitingForSlot"},
+                {
+                    "job_id": "b0d2f7e1",
+                    "position": 2,
+                    "reason": "Retrying",
+                    "not_before": "2026-01-02T03:04:35",
+                },
+            ],
+            "total_waiting": 2,
+        }
+    )
+
+    queue: list[WaitingJob]
+    total_waiting: int = Field(ge=0, description="The number of conversions in queue.")
+
+
 class Stats(_Model):
     """Settings, and counts over the existing ConversionJobs of the namespace."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.auth import Authenticator
@@ -22,6 +22,7 @@ from converter_gateway.responses import (
     JobStarted,
     JobStatus,
     Stats,
+    WaitingJobs,
     errors,
     one_error,
 )
@@ -116,9 +117,10 @@ def converter_router(context: RouteContext) -> APIRouter:
         summary="Get the status of a conversion",
         responses={200: {"model": JobStatus | JobNotFound}},
     )
-    async def status(request: Request, job_id: JobId, wait: Wait = 0) -> ResponseBody:
+    async def status(request: Request, job_id: JobId, wait: Wait = 0) -> Response:
         """Responds 200 with the status ``not_found`` if the conversion is unknown."""
-        return await service.status(await context.check_access(request, "get"), job_id, wait)
+        namespace = await context.check_access(request, "get")
+        return _json(await service.status(namespace, job_id, wait))
 
     @router.post(
         "/cancel/{job_id}",
@@ -141,9 +143,18 @@ def converter_router(context: RouteContext) -> APIRouter:
         summary="List unfinished conversions",
         responses={200: {"model": ActiveJobs}},
     )
-    async def active(request: Request) -> ResponseBody:
+    async def active(request: Request) -> Response:
         """Includes conversions that wait for a slot."""
-        return await service.active(await context.check_access(request, "list"))
+        return _json(await service.active(await context.check_access(request, "list")))
+
+    @router.get(
+        "/queue",
+        summary="List waiting conversions in their order",
+        responses={200: {"model": WaitingJobs}},
+    )
+    async def queue(request: Request) -> Response:
+        """Has the exact position of each conversion that waits, and why it waits."""
+        return _json(await service.queue(await context.check_access(request, "list")))
 
     @router.get("/stats", summary="Get settings and counts", responses={200: {"model": Stats}})
     async def stats(request: Request) -> ResponseBody:
@@ -152,6 +163,10 @@ def converter_router(context: RouteContext) -> APIRouter:
 
     _add_events(router, context)
     return router
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
 def _add_events(router: APIRouter, context: RouteContext) -> None:

@@ -230,13 +230,18 @@ def open_listener(host: str, port: int, stall_seconds: float) -> socket.socket:
     return limit_stalls(listener, stall_seconds)
 
 
-def limit_stalls(listener: socket.socket, seconds: float) -> socket.socket:
-    """Make the kernel close connections whose peer acknowledges no data for ``seconds``.
+def limit_stalls(listener: socket.socket, stall_seconds: float) -> socket.socket:
+    """Make the kernel close connections whose peer acknowledges nothing for 3 x ``stall_seconds``.
 
     Without this option, a stream to a vanished peer stays open for about 15 minutes: its heartbeats
     fit into the kernel's send buffer. Accepted connections inherit the option from the listener.
+
+    The kernel does not tell the peer. A peer that reads late would wait for ever for the rest of
+    the response. So the kernel must be later than the server, which resets the connection at most
+    2 x ``stall_seconds`` after the peer has read something.
     """
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+    milliseconds = int(3 * stall_seconds * 1000)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     return listener
 
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any, Final
+
+import orjson
 
 from conversion_operator.api import names
 from conversion_operator.api.callback_hosts import url_problem
 from conversion_operator.api.spec import ConversionJobSpec
-from conversion_operator.api.status import Phase
-from conversion_operator.cluster.conversions import Conversion, ConversionClient, queue_positions
-from conversion_operator.cluster.errors import Conflict, Expired, NotFound, Rejected
+from conversion_operator.cluster.conversions import Conversion, ConversionClient, Key
+from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
 from converter_gateway import naming, translate
 from converter_gateway.audit import WriteRequest
 from converter_gateway.errors import ApiError, NameTaken
+from converter_gateway.records import Record
 from converter_gateway.requests import Submission
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.shutdown import Shutdown
+from converter_gateway.store import Store
+from converter_gateway.stores import Stores
 from converter_gateway.translate import ResponseBody
 from media_converter.contract import ConversionType
 
-# A job id becomes part of a URL of the API server. It must not change the rest of the URL.
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+# How long a long poll waits for a store that is not current, before it asks for its one object.
+_RECHECK_SECONDS: Final = 5.0
+# Between so many conversions of a long response, other requests have their turn.
+_BATCH: Final = 500
 _DELAY: Final = "A change of this setting reaches the API within two minutes."
 _HOSTS_INVALID: Final = (
     "callback_url: cannot be checked, because a list of hosts in the operator's settings is "
@@ -41,9 +47,13 @@ class Service:
     """Every method raises ApiError or a ClusterError."""
 
     def __init__(
-        self, cluster: ConversionClient, settings: Callable[[], GatewaySettings], shutdown: Shutdown
+        self,
+        cluster: ConversionClient,
+        stores: Stores,
+        settings: Callable[[], GatewaySettings],
+        shutdown: Shutdown,
     ) -> None:
-        self._cluster = cluster
+        self._cluster, self._stores = cluster, stores
         self._settings = settings
         self._shutdown = shutdown
 
@@ -87,8 +97,9 @@ class Service:
         try:
             created = await self._cluster.create(namespace, name, spec, labels, annotations)
         except Conflict:
-            found = await self._cluster.get(namespace, name)
+            found = await self.read(namespace, name)
         else:
+            self._stores.take(created)
             write.done("created")
             return created
         if found.annotations.get(names.REQUEST_HASH_ANNOTATION) != request_hash:
@@ -126,34 +137,37 @@ class Service:
         if problem:
             raise ApiError(400, f"callback_url: {problem}. {_DELAY}")
 
-    async def list_labelled(self, namespace: str, selector: str) -> tuple[Conversion, ...]:
-        """The ConversionJobs that a label selector matches."""
-        return (await self._cluster.list_all(namespace, selector)).items
+    async def store(self, namespace: str) -> Store:
+        """The store of a namespace. Raises ApiError or a ClusterError if it is not current."""
+        return await self._stores.current(namespace)
 
-    async def status(self, namespace: str, job_id: str, wait: float = 0) -> ResponseBody:
-        """The status of a conversion. A waiting conversion has its position in the queue.
+    async def read(self, namespace: str, name: str) -> Conversion:
+        """Ask the API server for one ConversionJob, to decide about a write."""
+        conversion = await self._cluster.get(namespace, name)
+        self._stores.take(conversion)
+        return conversion
+
+    async def status(self, namespace: str, job_id: str, wait: float = 0) -> bytes:
+        """The JSON of the status of a conversion. One that waits has its position in the queue.
 
         Waits up to ``wait`` seconds for the end of the conversion.
         """
-        conversion = await self._find(namespace, job_id)
-        if conversion is not None and wait:
-            conversion = await self._wait_for_end(conversion, wait)
-        if conversion is None:
-            return dict(translate.NOT_FOUND)
-        position = None
-        if translate.phase_of(conversion) is Phase.QUEUED:
-            objects = await self._cluster.list_all(namespace)
-            positions = queue_positions(objects.items)
-            position = positions.get(conversion.key.uid)
-        return translate.to_response(conversion, position)
+        record = await self._stores.find(namespace, job_id)
+        if record is not None and wait:
+            record = await self._wait_for_end(namespace, record, wait)
+        if record is None:
+            return orjson.dumps(translate.NOT_FOUND)
+        watch = self._stores.watch(namespace)
+        return record.response(watch.store.position(job_id) if watch.is_current else None)
 
     async def cancel(self, write: WriteRequest, job_id: str) -> ResponseBody:
         """Request the cancellation. Raises ApiError 404 if it is unknown or has ended."""
-        conversion = await self._find(write.namespace, job_id)
-        if conversion is None or conversion.finished:
+        record = await self._stores.find(write.namespace, job_id)
+        if record is None or record.finished:
             raise ApiError(404, _NOT_CANCELLED)
         try:
-            await self._cluster.cancel(conversion.key)
+            key = Key(write.namespace, record.name, record.uid)
+            self._stores.take(await self._cluster.cancel(key))
         except NotFound:
             raise ApiError(404, _NOT_CANCELLED) from None
         except Rejected as error:
@@ -163,21 +177,33 @@ class Service:
         write.done("cancelled")
         return {"message": "Job cancelled successfully"}
 
-    async def active(self, namespace: str) -> ResponseBody:
-        """All conversions that have not ended, including waiting ones."""
-        conversions = (await self._cluster.list_all(namespace)).items
-        now = self._cluster.now()
-        positions = queue_positions(conversions)
-        jobs = [
-            translate.to_response(conversion, positions.get(conversion.key.uid), now)
-            for conversion in conversions
-            if not conversion.finished
-        ]
-        return {"active_jobs": jobs, "total_active": len(jobs)}
+    async def active(self, namespace: str) -> bytes:
+        """The JSON of all conversions that have not ended, including waiting ones."""
+        store, now = await self._stores.current(namespace), self._cluster.now()
+        jobs: list[bytes] = []
+        for number, record in enumerate(store.records(), 1):
+            if not record.finished:
+                jobs.append(record.response(store.position(record.name), now))
+            if number % _BATCH == 0:
+                await asyncio.sleep(0)
+        return b'{"active_jobs":[%b],"total_active":%d}' % (b",".join(jobs), len(jobs))
+
+    async def queue(self, namespace: str) -> bytes:
+        """The JSON of the conversions that wait for an attempt, in the order of the queue."""
+        store, now = await self._stores.current(namespace), self._cluster.now()
+        jobs: list[ResponseBody] = []
+        for position, name, place in store.queue():
+            job: ResponseBody = {"job_id": name, "position": position}
+            if place.reason:
+                job["reason"] = place.reason
+            if place.not_before and place.not_before > now:
+                job["not_before"] = translate.time_text(place.not_before)
+            jobs.append(job)
+        return orjson.dumps({"queue": jobs, "total_waiting": len(jobs)})
 
     async def stats(self, namespace: str) -> ResponseBody:
         """Settings, and counts over the existing ConversionJobs of the namespace."""
-        objects = await self._cluster.list_all(namespace)
+        store = await self._stores.current(namespace)
         settings = self._settings()
         fixed: dict[str, Any] = {
             "max_parallel_jobs": settings.converter_max_parallel,
@@ -185,40 +211,38 @@ class Service:
             "converter_image": settings.converter_image,
             "supported_conversions": [str(kind) for kind in ConversionType],
         }
-        return fixed | translate.statistics(objects.items)
+        return fixed | translate.statistics(
+            store.phases, store.succeeded_seconds, store.succeeded_timed
+        )
 
-    async def _wait_for_end(self, conversion: Conversion, seconds: float) -> Conversion | None:
+    async def _wait_for_end(self, namespace: str, record: Record, seconds: float) -> Record | None:
         """Wait until the conversion ends, or ``seconds``. None: it no longer exists."""
-        key = conversion.key
-        latest: Conversion | None = conversion
+        watch, latest = self._stores.watch(namespace), record
         try:
             async with self._shutdown.timeout(seconds):
-                # The server ends each watch after about a minute, and rejects old versions.
-                while latest is not None and not latest.finished:
-                    with suppress(Expired):
-                        latest = await self._next(latest)
-                        continue
-                    latest = await self._find(key.namespace, key.name)
+                while not latest.finished:
+                    found = await self._next(namespace, latest)
+                    if found is None or found.uid != record.uid:
+                        return None
+                    latest = found
         except TimeoutError:
-            pass
+            if not watch.is_current:
+                return await self._stores.find(namespace, record.name)
         return latest
 
-    async def _next(self, conversion: Conversion) -> Conversion | None:
-        """Wait for the next change of the conversion. None: it no longer exists."""
-        namespace, name = conversion.key.namespace, conversion.key.name
-        watched = self._cluster.watch(namespace, str(conversion.version), name)
-        async with aclosing(watched) as events:
-            async for event in events:
-                if event.type == "DELETED":
-                    return None
-                if event.object is not None:  # None: a bookmark, or it cannot be parsed
-                    return event.object
-        return await self._find(namespace, name)
+    async def _next(self, namespace: str, record: Record) -> Record | None:
+        """The record after its next change. None: it no longer exists.
 
-    async def _find(self, namespace: str, job_id: str) -> Conversion | None:
-        if not _NAME.fullmatch(job_id):
-            return None
-        try:
-            return await self._cluster.get(namespace, job_id)
-        except NotFound:
-            return None
+        While the store is not current, asks the API server for the object every few seconds.
+        """
+        watch = self._stores.watch(namespace)
+        if not watch.is_current:
+            with suppress(ApiError, ClusterError):
+                await watch.current(_RECHECK_SECONDS)
+            if not watch.is_current:
+                await asyncio.sleep(_RECHECK_SECONDS)
+            return await self._stores.find(namespace, record.name)
+        change = watch.store.change_of(record.name)
+        if watch.store.get(record.name) is record:
+            await asyncio.wait({change})
+        return watch.store.get(record.name)

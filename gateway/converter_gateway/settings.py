@@ -177,6 +177,9 @@ class GatewaySettings(SettingsModel):
         "the folder does not exist.",
     )
     gateway_port: int = Field(8000, ge=0, le=65535, description="Port of the API.")
+    gateway_metrics_port: int = Field(
+        8080, ge=0, le=65535, description="Port of the metrics: see [metrics.md](metrics.md)."
+    )
     converter_max_parallel: int = Field(
         3, ge=0, le=10000, description="The operator's setting. `stats` reports it."
     )
@@ -216,6 +219,16 @@ class GatewaySettings(SettingsModel):
         if self.watch_namespaces is None:
             return None
         return frozenset(split(self.watch_namespaces))
+
+    @property
+    def served_namespaces(self) -> frozenset[str]:
+        """The namespaces whose conversions a replica knows from its start on.
+
+        The stores of others open when a caller who may read them asks for them.
+        """
+        if self.gateway_auth == "network":
+            return frozenset({self.gateway_namespace})
+        return self.watched_namespaces or frozenset()
 
     @property
     def callback_hosts(self) -> HostLists | None:

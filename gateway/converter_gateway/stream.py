@@ -18,6 +18,7 @@ from conversion_operator.cluster.errors import ClusterError
 from converter_gateway import events
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import CursorTooOld, FeedPool, StartPoint
+from converter_gateway.records import Record
 from converter_gateway.shutdown import Shutdown
 
 _CHUNK_BYTES: Final = 64 * 1024
@@ -126,10 +127,10 @@ class _Listener:
         job_id = self._subscription.job_id
         last = events.parse_id(self._subscription.last_event_id) if resume else None
         start = await self._feeds.start_point(self._subscription.namespace, last)
-        if job_id is not None and start.conversions is not None:
-            names = (conversion.key.name for conversion in start.conversions)
-            if job_id not in names:
-                raise ApiError(404, "Job not found")
+        namespace = self._subscription.namespace
+        state = job_id is not None and start.records is not None
+        if state and not await self._feeds.exists(namespace, job_id or ""):
+            raise ApiError(404, "Job not found")
         return start
 
     async def blocks(self, start: StartPoint | None) -> AsyncGenerator[bytes]:
@@ -154,23 +155,23 @@ class _Listener:
 
         So a listener that disconnects before the last block gets the whole state again.
         """
-        if start.conversions is None:
+        if start.records is None:
             return
         if reset:
             yield events.RESET
         job_id = self._subscription.job_id
         ended = reset or job_id is not None
-        for event in events.current_state(start.conversions, job_id, ended=ended):
-            yield events.encode(event)
+        for record in chosen_records(start.records, job_id, ended=ended):
+            yield events.encode_state(record.phase, record.response())
         yield events.encode_id(start.cursor, "end of the current state")
 
     async def _follow(self) -> AsyncGenerator[bytes]:
         """The blocks of events after the cursor, and heartbeats. Raises CursorTooOld."""
         next_heartbeat = time.monotonic() + self._timeouts.heartbeat
         while not self._is_over():
-            feed = self._feeds.feed(self._subscription.namespace, self.cursor)
-            changed, version = feed.next_change(), feed.version
-            entries = feed.events_after(self.cursor)
+            log = self._feeds.log(self._subscription.namespace, self.cursor)
+            changed, version = log.next_change(), log.version
+            entries = log.events_after(self.cursor)
             job_id = self._subscription.job_id
             for chunk in _chunks(e.block for e in entries if job_id in (None, e.job_id)):
                 yield chunk
@@ -204,6 +205,16 @@ class _Listener:
         except ClusterError:
             pass  # unknown for now, as above
         return True
+
+
+def chosen_records(records: Iterable[Record], job_id: str | None, *, ended: bool) -> list[Record]:
+    """The records whose state a listener gets, the one that changed last at the end.
+
+    ``job_id`` selects one conversion, None all. Ended conversions are included if ``ended``.
+    Visits all objects of the namespace, when a listener starts without an id that is known.
+    """
+    chosen = (r for r in records if job_id in (None, r.name) and (ended or not r.finished))
+    return sorted(chosen, key=lambda record: record.version)
 
 
 def _chunks(blocks: Iterable[bytes]) -> Iterator[bytes]:

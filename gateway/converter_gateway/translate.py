@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -30,6 +30,12 @@ def phase_of(conversion: Conversion) -> Phase:
     return conversion.status.phase
 
 
+def started_at(conversion: Conversion) -> datetime:
+    """When the last attempt started. The creation time if there is none."""
+    status = conversion.status
+    return (status.start_time if status else None) or conversion.created
+
+
 def to_response(
     conversion: Conversion, position: int | None = None, now: datetime | None = None
 ) -> ResponseBody:
@@ -40,12 +46,12 @@ def to_response(
     """
     phase, status = phase_of(conversion), conversion.status
     annotations = conversion.annotations
-    started = (status.start_time if status else None) or conversion.created
+    started = started_at(conversion)
     response: ResponseBody = {
         "job_id": conversion.key.name,
         "status": _STATUSES.get(phase, "running"),
         "conversion_type": conversion.conversion_type,
-        "start_time": _time(started),
+        "start_time": time_text(started),
         "input_file": annotations.get(names.CALLER_INPUT_ANNOTATION, conversion.input_file),
         "output_file": annotations.get(names.CALLER_OUTPUT_ANNOTATION, conversion.output_file),
         "phase": str(phase),
@@ -61,7 +67,7 @@ def to_response(
     if status:
         optional |= {
             "reason": status.reason,
-            "end_time": _time(end) if end else None,
+            "end_time": time_text(end) if end else None,
             "output_size": status.output_size if phase is Phase.SUCCEEDED else None,
             "warnings": status.output.warnings if status.output else None,
             "error": status.message if phase is Phase.FAILED else None,
@@ -70,24 +76,23 @@ def to_response(
     return response | {name: value for name, value in optional.items() if value is not None}
 
 
-def statistics(conversions: Iterable[Conversion]) -> ResponseBody:
-    """The counts of stats. ``success_rate`` is from 0 to 1, times are in seconds."""
-    existing = list(conversions)
-    phases = [phase_of(conversion) for conversion in existing]
-    succeeded, failed = phases.count(Phase.SUCCEEDED), phases.count(Phase.FAILED)
-    times = [
-        c.status.duration_seconds
-        for c in existing
-        if c.status and c.status.phase is Phase.SUCCEEDED and c.status.duration_seconds is not None
-    ]
+def statistics(
+    phases: Mapping[Phase, int], succeeded_seconds: int, succeeded_timed: int
+) -> ResponseBody:
+    """The counts of stats. ``success_rate`` is from 0 to 1, times are in seconds.
+
+    ``phases`` has the number of conversions by phase. ``succeeded_seconds`` is how long the
+    ``succeeded_timed`` conversions ran together that have succeeded and say how long they ran.
+    """
+    succeeded, failed = phases.get(Phase.SUCCEEDED, 0), phases.get(Phase.FAILED, 0)
     return {
-        "active_jobs_count": sum(phase in (Phase.STARTING, Phase.RUNNING) for phase in phases),
-        "queued_jobs_count": phases.count(Phase.QUEUED),
-        "total_jobs": len(phases),
+        "active_jobs_count": phases.get(Phase.STARTING, 0) + phases.get(Phase.RUNNING, 0),
+        "queued_jobs_count": phases.get(Phase.QUEUED, 0),
+        "total_jobs": sum(phases.values()),
         "successful_jobs": succeeded,
         "failed_jobs": failed,
         "success_rate": succeeded / (succeeded + failed) if succeeded + failed else 0.0,
-        "average_processing_time": sum(times) / len(times) if times else 0.0,
+        "average_processing_time": succeeded_seconds / succeeded_timed if succeeded_timed else 0.0,
     }
 
 
@@ -95,5 +100,6 @@ def _seconds(start: datetime, end: datetime | None) -> float | None:
     return max(0.0, (end - start).total_seconds()) if end else None
 
 
-def _time(value: datetime) -> str:
+def time_text(value: datetime) -> str:
+    """A time as all responses have it: naive UTC in ISO format."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat()

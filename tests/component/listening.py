@@ -4,28 +4,67 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx2 as httpx
+from fastapi import FastAPI
 
 from conversion_operator.cluster.conversions import ConversionClient
 from converter_gateway.app import create_app
 from converter_gateway.server import GatewayServer, open_listener
 from converter_gateway.settings import GatewaySettings
+from converter_gateway.stores import Stores
 from tests.component.support import FakeApi
 from tests.component.support.tools import configuration
 
 EVENTS = "/api/v1/converter/events"
 
 
+def caught_up(api: FakeApi, app: FastAPI) -> dict[str, list[Callable[[httpx.Request], Any]]]:
+    """Hooks of a client, which send each request when the stores know what the test has done.
+
+    A store that is not current is not waited for.
+    """
+    stores: Stores = app.state.stores
+
+    async def wait(_: httpx.Request) -> None:
+        async with asyncio.timeout(20):
+            for watch in list(stores):
+                last = last_version(api, watch.namespace)
+                while watch.is_current and watch.store.version < last:  # noqa: ASYNC110  no event
+                    await asyncio.sleep(0.005)
+
+    return {"request": [wait]}
+
+
+_apps: WeakKeyDictionary[httpx.AsyncClient, FastAPI] = WeakKeyDictionary()
+
+
+async def until_in_progress(client: httpx.AsyncClient, kind: str, count: int) -> None:
+    """Wait until so many requests of a kind are in progress. ``client`` is of :func:`serving`."""
+    open_now = _apps[client].state.in_progress
+    async with asyncio.timeout(20):
+        while open_now[kind].total() != count:  # noqa: ASYNC110  no event
+            await asyncio.sleep(0.01)
+
+
+def last_version(api: FakeApi, namespace: str) -> int:
+    """The version of the last change of a ConversionJob in the namespace."""
+    for change in reversed(api.storage.changes):
+        if change.kind.plural == "conversionjobs" and change.key[0] == namespace:
+            return change.rv
+    return 0
+
+
 @asynccontextmanager
 async def serving(
     api: FakeApi, token: str | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A replica of the API, and a client of it."""
+    """A replica of the API, and a client of it. Its requests wait for :func:`caught_up`."""
     cluster = ConversionClient(configuration(api.url, token), "gateway")
     configured = GatewaySettings(**({"gateway_auth": "network"} | settings))
     app = create_app(cluster, configured)
@@ -35,7 +74,10 @@ async def serving(
     task = asyncio.create_task(server._serve())
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
+        async with httpx.AsyncClient(
+            base_url=url, timeout=30, limits=limits, event_hooks=caught_up(api, app)
+        ) as client:
+            _apps[client] = app
             yield client
     finally:
         app.state.shutdown.end()

@@ -17,6 +17,7 @@ from conversion_operator.cluster.settings import LiveSettings, read_folder
 from converter_gateway.app import create_app
 from converter_gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient, ConverterError
+from tests.component.listening import caught_up
 from tests.component.support import FakeApi
 from tests.component.support.tools import configuration
 
@@ -32,6 +33,7 @@ ROUTES = [
     ("GET", f"{BASE}/status/x"),
     ("POST", f"{BASE}/cancel/x"),
     ("GET", f"{BASE}/active"),
+    ("GET", f"{BASE}/queue"),
     ("GET", f"{BASE}/stats"),
     ("GET", f"{BASE}/events"),
     ("POST", "/api/v1/content"),
@@ -56,7 +58,9 @@ async def gateway(
     app = create_app(cluster, GatewaySettings().model_copy(update=DEFAULTS | settings))
     transport = httpx.ASGITransport(app)
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://test", event_hooks=caught_up(api, app)
+        ) as client:
             yield client
     finally:
         await cluster.close()
@@ -101,7 +105,6 @@ async def test_a_wait_ends_with_the_conversion(api: FakeApi) -> None:
         api.mutate("conversionjobs", job, _ended)
         answer = (await asyncio.wait_for(ask, 10)).json()
         assert (answer["status"], answer["error"]) == ("failed", "no picture")
-        await api.until(lambda: not api.watches(resource="conversionjobs"))
         begun = time.monotonic()
         assert (await client.get(f"{BASE}/status/{job}?wait=30")).json() == answer
         assert time.monotonic() - begun < 5
@@ -330,6 +333,7 @@ RIGHTS = {
     f"{BASE}/status/x": ["get"],
     f"{BASE}/cancel/x": ["patch"],
     f"{BASE}/active": ["list"],
+    f"{BASE}/queue": ["list"],
     f"{BASE}/stats": ["list"],
     f"{BASE}/events": ["watch"],
     "/api/v1/content": ["create", "list"],

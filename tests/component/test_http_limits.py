@@ -19,7 +19,7 @@ import httpx2 as httpx
 import pytest
 
 from converter_gateway.protocol import BoundedProtocol
-from tests.component.listening import serving
+from tests.component.listening import serving, until_in_progress
 from tests.component.support import FakeApi
 from tests.component.support.tools import conversion_job
 from tests.support.attacker import attacker
@@ -253,7 +253,7 @@ async def test_requests_in_progress_are_never_closed_to_make_room(api: FakeApi) 
     api.create(conversion_job("a"))
     async with serving(api, gateway_max_connections=16) as client:
         polls = [asyncio.create_task(client.get(f"{BASE}/status/a?wait=20")) for _ in range(16)]
-        await api.until(lambda: len(api.watches(resource="conversionjobs")) == 16)
+        await until_in_progress(client, "long polls", 16)
         with attacker(port_of(client)) as crowd:
             await crowd.open(20)
             await until(lambda: crowd.open_connections() == 0, "no room")
@@ -292,13 +292,19 @@ async def test_responses_that_nobody_reads_have_a_budget(api: FakeApi) -> None:
             await served_within(client, 10, "/active")
 
 
-async def test_a_response_that_nobody_reads_ends(api: FakeApi) -> None:
+@pytest.mark.parametrize("then", [b"", b"no HTTP\r\n\r\n"], ids=["silent", "invalid"])
+@pytest.mark.parametrize("busy", [0, 0.9], ids=["idle", "busy"])
+async def test_a_response_that_nobody_reads_ends(api: FakeApi, busy: float, then: bytes) -> None:
+    """The server resets the connection before the kernel drops it without telling the caller."""
     for number in range(400):
         api.create(conversion_job(f"job-{number}", inputFile="x" * 900))
     async with serving(api, gateway_stall_seconds=0.5) as client:
         with attacker(port_of(client)) as unread:
             ask = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: x\r\n\r\n"
             await unread.open(3, ask, receive_buffer=4096)
+            await until(unread.all_answered, "the responses")
+            unread.send(then)
+            time.sleep(busy)  # noqa: ASYNC251  the server is too busy to meet its own deadline
             await until(lambda: unread.open_connections() == 0, "it to be closed")
 
 
@@ -351,7 +357,7 @@ async def test_long_polls_leave_room_for_others(api: FakeApi) -> None:
     async with serving(api, gateway_rate_burst=1000, **settings) as client:
         ways = ("wait=60", "w%61it=60", "x&wait=60", "wait=1&wait=60", "%77ait=60")
         polls = [asyncio.create_task(client.get(f"{BASE}/status/a?{way}")) for way in ways * 25]
-        await api.until(lambda: len(api.watches(resource="conversionjobs")) == 120)
+        await until_in_progress(client, "long polls", 120)
         await until(lambda: sum(poll.done() for poll in polls) == 5, "five to be refused")
         assert {poll.result().status_code for poll in polls if poll.done()} == {429}
         for _ in range(5):

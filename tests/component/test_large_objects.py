@@ -24,6 +24,7 @@ from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.conversions import ConversionClient
 from conversion_operator.cluster.errors import Expired, Unavailable
 from conversion_operator.cluster.objects import Resource
+from conversion_operator.cluster.parsing import parse_conversion
 from tests.component.running import phase_of
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.audit import Request
@@ -123,7 +124,7 @@ async def test_a_page_that_is_too_large_is_read_in_smaller_ones(api: FakeApi) ->
         api.create(_large(_name(number), NOTE), check=False)
     client = ConversionClient(configuration(api.url), "gateway")
     try:
-        listed = await client.list_all(NAMESPACE)
+        listed = await client.list_all(NAMESPACE, parse_conversion)
     finally:
         await client.close()
     assert sorted(c.key.name for c in listed.items) == [_name(number) for number in range(60)]
@@ -142,12 +143,12 @@ async def test_a_list_whose_next_page_expired_starts_again(api: FakeApi) -> None
     client = ConversionClient(configuration(api.url), "gateway")
     try:
         with api.faults.tap(on_arrival=expire, where=_continues, times=1):
-            listed = await client.list_all(NAMESPACE)
+            listed = await client.list_all(NAMESPACE, parse_conversion)
         assert {c.key.name for c in listed.items} == {_name(number) for number in range(1, 600)}
         assert len(listed.items) == 599
         # If every next page expires, there is no list, rather than a part of one.
         with api.faults.status(410, where=_continues), pytest.raises(Expired):
-            await client.list_all(NAMESPACE)
+            await client.list_all(NAMESPACE, parse_conversion)
     finally:
         await client.close()
 
@@ -200,7 +201,9 @@ async def test_few_lists_are_collected_at_the_same_time(api: FakeApi) -> None:
     client = ConversionClient(configuration(api.url), "gateway")
     try:
         with api.faults.tap(arrive, leave, verb="list"):
-            await asyncio.gather(*(client.list_all(f"namespace-{n}") for n in range(20)))
+            await asyncio.gather(
+                *(client.list_at(f"namespace-{n}", "1", parse_conversion) for n in range(20))
+            )
     finally:
         await client.close()
     assert most == 4

@@ -25,6 +25,15 @@ class GatewayProcess:
     process: asyncio.subprocess.Process
     port: int
     log: Path
+    metrics_port: int = 0
+
+    async def in_progress(self, kind: str) -> int:
+        """How many requests of a kind are in progress, by the metrics."""
+        async with httpx.AsyncClient() as client:
+            page = (await client.get(f"http://127.0.0.1:{self.metrics_port}/metrics")).text
+        start = f'converter_api_in_progress{{kind="{kind}"}} '
+        (line,) = (line for line in page.splitlines() if line.startswith(start))
+        return int(float(line.removeprefix(start)))
 
     def peak_memory(self) -> int:
         """The most memory that the process has had, in bytes."""
@@ -50,6 +59,7 @@ async def gateway_process(
         "KUBECONFIG": str(write_kubeconfig(folder / "kubeconfig", url)),
         "GATEWAY_AUTH": "network",
         "GATEWAY_PORT": "0",
+        "GATEWAY_METRICS_PORT": "0",
     }
     log = folder / "gateway.log"
     with log.open("wb") as output:
@@ -62,7 +72,9 @@ async def gateway_process(
         )
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     try:
-        gateway = GatewayProcess(process, await _port(process, log), log)
+        port = await _port(process, log, "port")
+        metrics_port = await _port(process, log, "metrics_port")
+        gateway = GatewayProcess(process, port, log, metrics_port)
         base = f"http://127.0.0.1:{gateway.port}"
         async with httpx.AsyncClient(base_url=base, timeout=60, limits=limits) as client:
             yield gateway, client
@@ -72,17 +84,17 @@ async def gateway_process(
         await process.wait()
 
 
-async def _port(process: asyncio.subprocess.Process, log: Path) -> int:
-    """The port that the kernel chose, from the log."""
+async def _port(process: asyncio.subprocess.Process, log: Path, name: str) -> int:
+    """A port that the kernel chose, from the log."""
     async with asyncio.timeout(60):
-        while (port := _logged_port(log)) is None:
+        while (port := _logged_port(log, name)) is None:
             assert process.returncode is None, f"it has ended, see {log}"
             await asyncio.sleep(0.05)
     return port
 
 
-def _logged_port(log: Path) -> int | None:
+def _logged_port(log: Path, name: str) -> int | None:
     for line in log.read_text(encoding="utf-8").splitlines():
-        if line.startswith("{") and "port" in (entry := json.loads(line)):
-            return int(entry["port"])
+        if line.startswith("{") and name in (entry := json.loads(line)):
+            return int(entry[name])
     return None

@@ -28,7 +28,8 @@ def gateway_process(
     url: str, folder: Path, **environment: str
 ) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """Run the HTTP API in the same way. Its log is `gateway.log` in ``folder``."""
-    return _process("converter_gateway", url, folder / "gateway.log", environment)
+    free = {"GATEWAY_METRICS_PORT": "0"}
+    return _process("converter_gateway", url, folder / "gateway.log", free | environment)
 
 
 @asynccontextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
 from kubernetes.aio.client import Configuration
 
@@ -13,18 +16,28 @@ from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.cluster.errors import Expired
 from conversion_operator.cluster.list_queue import ListQueue
-from conversion_operator.cluster.objects import ObjectList, WatchEvent
-from conversion_operator.cluster.parsing import (
-    join_pages,
-    parse_conversion,
-    parse_event,
-    parse_list,
-)
+from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
+from conversion_operator.cluster.parsing import parse_conversion, parse_event
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core.model import Children, Conversion, Key, Policy
 from conversion_operator.core.standing import find_standing
 
-__all__ = ["Caller", "Conversion", "ConversionClient", "queue_positions"]
+__all__ = [
+    "Caller",
+    "Conversion",
+    "ConversionClient",
+    "Key",
+    "QueuePlace",
+    "parse_conversion",
+    "queue_place",
+]
+
+T = TypeVar("T")
+
+_NO_BOUNDS: Final = Policy(max_cpu="", max_memory="")
+"""The gateway does not know the operator's bounds."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +55,21 @@ class ConversionClient(Client):
 
     def __init__(self, configuration: Configuration, user_agent: str) -> None:
         super().__init__(configuration, user_agent)
-        self._lists = ListQueue[ObjectList[Conversion]]()
+        self._lists = ListQueue[ObjectList[Any]]()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``work`` in a task that ends with this client at the latest."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
-        """Cancel the lists in progress, and close all connections."""
+        """Cancel the tasks and the lists in progress, and close all connections."""
+        for task in (tasks := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._lists.close()
         await super().close()
 
@@ -76,51 +100,69 @@ class ConversionClient(Client):
         """GET a ConversionJob."""
         return parse_conversion(await self._transport.request("GET", _path(namespace, name)))
 
-    async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Conversion]:
-        """LIST. Without a resourceVersion, the server returns the newest state.
+    async def list_all(self, namespace: str, parse: Callable[[Body], T]) -> ObjectList[T]:
+        """LIST the newest state. Keeps what ``parse`` returns for each object, and nothing else.
 
-        ``labels`` is a label selector. "": all ConversionJobs.
+        One object that cannot be parsed is left out, and logged.
         """
-        return await self._list(namespace, [("labelSelector", labels)] if labels else [])
+        return await self._list(namespace, [], parse)
 
-    async def list_at(self, namespace: str, version: str) -> ObjectList[Conversion]:
+    async def list_at(
+        self, namespace: str, version: str, parse: Callable[[Body], T]
+    ) -> ObjectList[T]:
         """LIST the state at this version, from the history of the server.
 
-        Raises Expired, or another ClusterError, if the server cannot read this version.
+        Callers may ask for such lists, so only a few are collected at the same time. Raises
+        Expired, or another ClusterError, if the server cannot read this version.
         """
         query = [("resourceVersion", version), ("resourceVersionMatch", "Exact")]
-        objects = await self._list(namespace, query)
+
+        async def collect() -> ObjectList[T]:
+            return await self._list(namespace, query, parse)
+
+        objects = await self._lists.collect(namespace, version, collect)
         if objects.version != version:
             # A server may ignore resourceVersionMatch, so clients must check the version.
             raise Expired(f"asked for a list of version {version}, got version {objects.version}")
         return objects
 
-    async def _list(self, namespace: str, query: list[tuple[str, str]]) -> ObjectList[Conversion]:
-        parse = partial(parse_list, parse_conversion)
+    async def current_version(self, namespace: str) -> int:
+        """The newest resourceVersion of the server."""
+        path = _path(namespace)
+        body = await self._transport.first_page(path, [], 1, lambda page: page["metadata"])
+        return int(body["resourceVersion"])
 
-        async def collect() -> ObjectList[Conversion]:
-            return join_pages(await self._transport.list_pages(_path(namespace), query, parse))
+    async def _list(
+        self, namespace: str, query: list[tuple[str, str]], parse: Callable[[Body], T]
+    ) -> ObjectList[T]:
+        def parse_page(page: Body) -> ObjectList[T]:
+            items = [item for body in page["items"] for item in _try_parse(parse, body)]
+            return ObjectList(tuple(items), page["metadata"]["resourceVersion"])
 
-        return await self._lists.collect(namespace, tuple(query), collect)
+        parsed = await self._transport.list_pages(_path(namespace), query, parse_page)
+        return ObjectList(tuple(item for page in parsed for item in page.items), parsed[0].version)
 
     async def watch(
-        self, namespace: str, version: str, name: str = ""
+        self, namespace: str, version: str, opened: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[WatchEvent[Conversion]]:
-        """Watch one or all ConversionJobs of a namespace: the changes after ``version``."""
+        """Watch the ConversionJobs of a namespace: the changes after ``version``.
+
+        Calls ``opened`` when the server has accepted the watch.
+        """
         query = [("resourceVersion", version)]
-        if name:
-            query.append(("fieldSelector", f"metadata.name={name}"))
-        async with aclosing(self._transport.watch(_path(namespace), query)) as watched:
+        watched = self._transport.watch(_path(namespace), query, opened)
+        async with aclosing(watched):
             async for event in watched:
                 yield parse_event(parse_conversion, event)
 
-    async def cancel(self, key: Key) -> None:
+    async def cancel(self, key: Key) -> Conversion:
         """PATCH spec.cancel, with a JSON Patch that tests the uid."""
         patch = [
             {"op": "test", "path": "/metadata/uid", "value": key.uid},
             {"op": "add", "path": "/spec/cancel", "value": True},
         ]
-        await self._transport.request("PATCH", _path(key.namespace, key.name), body=patch)
+        path = _path(key.namespace, key.name)
+        return parse_conversion(await self._transport.request("PATCH", path, body=patch))
 
     async def review_token(self, token: str, audience: str) -> Caller | None:
         """POST a TokenReview, and return the owner. None: not valid for the audience."""
@@ -166,17 +208,35 @@ class ConversionClient(Client):
         return bool((review.get("status") or {}).get("allowed"))
 
 
-def queue_positions(conversions: Iterable[Conversion]) -> dict[str, int]:
-    """The positions in the queue of one namespace, from 1, by uid. Only those that wait have one.
+@dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """The place of a conversion that waits for an attempt.
 
-    Uses the operator's own code, so that the gateway and the operator agree. Jobs and pods are not
-    known here. Their conversions have a status that says that they run.
+    Those of one namespace sort in the order of their queue. ``not_before`` is when its back-off
+    ends, None if it has none.
     """
-    # The gateway does not know the operator's bounds.
-    policy, none = Policy(max_cpu="", max_memory=""), Children()
-    standings = (find_standing(c.key.uid, c, none, False, policy) for c in conversions)
-    waiting = sorted((standing for standing in standings if standing.waits), key=lambda s: s.order)
-    return {standing.uid: position for position, standing in enumerate(waiting, 1)}
+
+    key: tuple[datetime, int, str, str]
+    not_before: datetime | None = None
+
+
+def queue_place(conversion: Conversion) -> QueuePlace | None:
+    """The place of a conversion in the queue of its namespace. None if it does not wait.
+
+    It waits while no attempt is in progress, whatever blocks it: a pause, another conversion or its
+    back-off. It does not wait if it has ended or is about to end. Only the object itself is judged,
+    so a Job that its status does not record yet does not count.
+    """
+    standing = find_standing(conversion.key.uid, conversion, Children(), False, _NO_BOUNDS)
+    return QueuePlace(standing.order, standing.retry_at) if standing.waits else None
+
+
+def _try_parse(parse: Callable[[Body], T], body: Body) -> Iterable[T]:
+    try:
+        return (parse(body),)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        logger.exception("Cannot parse an object; ignoring it")
+        return ()
 
 
 def _path(namespace: str, name: str = "") -> str:

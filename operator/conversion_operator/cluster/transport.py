@@ -96,9 +96,12 @@ class Transport:
         return self._server_time + timedelta(seconds=time.monotonic() - self._server_time_at)
 
     async def watch(
-        self, path: str, query: list[tuple[str, str]]
+        self,
+        path: str,
+        query: list[tuple[str, str]],
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent[Body]]:
-        """Watch the objects that ``path`` lists.
+        """Watch the objects that ``path`` lists. Calls ``opened`` when the server has accepted it.
 
         Bookmarks keep the version recent while no object changes.
         """
@@ -109,6 +112,7 @@ class Transport:
             *query,
         ]
         response = await self.send("GET", path, query, limits=_WATCH_TIMEOUT)
+        opened()
         try:
             async for line in response.content:
                 if line.strip():

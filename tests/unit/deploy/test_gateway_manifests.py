@@ -15,6 +15,7 @@ LABELS = {"app.kubernetes.io/name": GATEWAY}
 # The port is named in three other places of the manifests; the others are the operator's.
 NOT_IN_THE_CONFIG_MAP = {
     "GATEWAY_PORT",
+    "GATEWAY_METRICS_PORT",
     "CONVERTER_MAX_PARALLEL",
     "CONVERTER_IMAGE",
     "CONVERTER_CALLBACK_HOSTS",
@@ -56,7 +57,7 @@ def test_the_api_reads_the_operators_own_settings(overlay: str) -> None:
     maps = {source["configMap"]["name"]: source["configMap"] for source in sources}
     assert set(maps) == {GATEWAY, OPERATOR}
     keys = {item["key"] for item in maps[OPERATOR]["items"]}
-    assert keys == NOT_IN_THE_CONFIG_MAP - {"GATEWAY_PORT"}
+    assert keys == NOT_IN_THE_CONFIG_MAP - {"GATEWAY_PORT", "GATEWAY_METRICS_PORT"}
     assert all(item["key"] == item["path"] for item in maps[OPERATOR]["items"])
     assert keys <= set(find(overlay, "ConfigMap", OPERATOR)["data"])
 
@@ -75,7 +76,7 @@ def test_the_content_rules_are_mounted_where_the_api_reads_them(overlay: str) ->
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_one_port_is_served_probed_and_allowed_by_the_network_policy(overlay: str) -> None:
     (container,) = deployment(overlay)["template"]["spec"]["containers"]
-    (port,) = container["ports"]
+    port, _ = container["ports"]
     assert port["containerPort"] == GatewaySettings.model_fields["gateway_port"].default
     probes = ("liveness", "readiness", "startup")
     probed = {container[f"{name}Probe"]["httpGet"]["port"] for name in probes}
@@ -85,6 +86,23 @@ def test_one_port_is_served_probed_and_allowed_by_the_network_policy(overlay: st
     assert policy["podSelector"]["matchLabels"] == LABELS
     let_in = {p["port"] for rule in policy["ingress"] for p in rule["ports"]}
     assert probed == {p["targetPort"] for p in service["ports"]} == let_in == {port["name"]}
+
+
+@pytest.mark.parametrize("overlay", [*OVERLAYS, WITHOUT_TOKENS])
+def test_only_labelled_namespaces_reach_the_metrics(overlay: str) -> None:
+    (container,) = deployment(overlay)["template"]["spec"]["containers"]
+    _, port = container["ports"]
+    default = GatewaySettings.model_fields["gateway_metrics_port"].default
+    assert port == {"name": "metrics", "containerPort": default}
+    policies = [find(overlay, "NetworkPolicy", name) for name in (GATEWAY, f"{GATEWAY}-metrics")]
+    selected = [policy["spec"]["podSelector"]["matchLabels"] for policy in policies]
+    assert selected == [LABELS, LABELS]
+    rules = [rule for policy in policies for rule in policy["spec"]["ingress"]]
+    (rule,) = [rule for rule in rules if {"port": "metrics", "protocol": "TCP"} in rule["ports"]]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"metrics": "enabled"}}}]
+    assert len(rule["ports"]) == 1
+    service = find(overlay, "Service", GATEWAY)["spec"]
+    assert [p["name"] for p in service["ports"]] == ["http"]
 
 
 def test_without_tokens_only_one_namespace_may_connect() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
@@ -11,8 +11,11 @@ import pytest
 from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import Expired, Rejected
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
-from converter_gateway import feed
+from converter_gateway import event_log, feed
+from converter_gateway.events import Summary, summarise
 from converter_gateway.feed import CursorTooOld, FeedPool
+from converter_gateway.records import Record, record_of
+from converter_gateway.stores import Stores
 from tests.unit.gateway.test_events import conversion
 
 N = "n"
@@ -33,11 +36,21 @@ class Cluster:
             self.changes.append(WatchEvent("ADDED", str(version), told))
             self._more.notify_all()
 
-    async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Conversion]:
-        return self._listing(max([1, *map(version_of, self.changes)]))
+    def start(self, work: Any) -> asyncio.Task[None]:
+        return asyncio.create_task(work)
 
-    async def list_at(self, namespace: str, version: str) -> ObjectList[Conversion]:
-        return self._listing(int(version))
+    async def list_all(self, namespace: str, parse: object) -> ObjectList[Record]:
+        listed = self._listing(await self.current_version(namespace))
+        return ObjectList(tuple(map(record_of, listed.items)), listed.version)
+
+    async def list_at(
+        self, namespace: str, version: str, parse: object
+    ) -> ObjectList[tuple[str, Summary]]:
+        listed = self._listing(int(version))
+        return ObjectList(tuple((c.key.uid, summarise(c)) for c in listed.items), version)
+
+    async def current_version(self, namespace: str) -> int:
+        return max([1, *map(version_of, self.changes)])
 
     def _listing(self, version: int) -> ObjectList[Conversion]:
         known = tuple(
@@ -46,7 +59,7 @@ class Cluster:
         return ObjectList(known, str(version))
 
     async def watch(
-        self, namespace: str, version: str, name: str = ""
+        self, namespace: str, version: str, opened: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[WatchEvent[Conversion]]:
         self.watching += 1
         sent = 0
@@ -65,120 +78,129 @@ class Cluster:
                 self.nobody_watches.set()
 
 
+def pool(cluster: Any) -> FeedPool:
+    return FeedPool(cluster, Stores(cluster))
+
+
 def version_of(change: WatchEvent[Conversion]) -> int:
     return int(change.version)
 
 
 async def until_version(feeds: FeedPool, version: int) -> None:
     async with asyncio.timeout(20):
-        while (known := feeds.feed(N, version)).version < version:
+        while (known := feeds.log(N, version)).version < version:
             await known.next_change()
 
 
 def versions(feeds: FeedPool, cursor: int) -> list[int]:
-    return [entry.version for entry in feeds.feed(N, cursor).events_after(cursor)]
+    return [entry.version for entry in feeds.log(N, cursor).events_after(cursor)]
 
 
 async def test_the_log_is_bounded_and_who_is_too_slow_is_told_so() -> None:
     cluster: Any = Cluster()
-    feeds = FeedPool(cluster)
+    feeds = pool(cluster)
     async with feeds.listening(N):
         assert (await feeds.start_point(N, None)).cursor == 1
-        count = feed._LOG_BYTES // 2000 + 100
+        count = event_log.LOG_BYTES // 2000 + 100
         for version in range(2, count):
             await cluster.write(version, "x" * 2000)
-        async with asyncio.timeout(20):
-            while feeds._feeds[N][0].version < count - 1:
-                await feeds._feeds[N][0].next_change()
+        await until_version(feeds, count - 1)
         with pytest.raises(CursorTooOld):
-            feeds.feed(N, 1)
-        start = feeds._feeds[N][0].start_version
+            feeds.log(N, 1)
+        start = feeds.log(N, count - 1).start_version
         assert 1 < start < count - 2
         assert versions(feeds, start) == list(range(start + 1, count)), "without a gap"
-        log = feeds._feeds[N][0]._log
-        assert sum(len(entry.block) for entry in log) <= feed._LOG_BYTES
+        size = sum(len(entry.block) for entry in feeds.log(N, start).events_after(0))
+        assert event_log.LOG_BYTES - 3000 < size <= event_log.LOG_BYTES
+    await cluster.write(count, "x" * 2000)
+    await until_version(feeds, count)
+    assert len(versions(feeds, count - 1)) == 1
+    log = feeds.log(N, count)
+    assert sum(len(entry.block) for entry in log.events_after(0)) <= event_log.IDLE_LOG_BYTES
 
 
 async def test_who_comes_from_before_the_start_brings_a_watch_that_becomes_one_with_it() -> None:
     cluster: Any = Cluster()
     for version in (2, 3, 4):
         await cluster.write(version)
-    feeds = FeedPool(cluster)
+    feeds = pool(cluster)
     async with feeds.listening(N):
         assert (await feeds.start_point(N, None)).cursor == 4
         start = await feeds.start_point(N, 2)
-        assert (start.cursor, start.conversions) == (2, None)
+        assert (start.cursor, start.records) == (2, None)
         await until_version(feeds, 2)
         async with asyncio.timeout(20):
             while versions(feeds, 2) != [3, 4]:
-                await feeds.feed(N, 2).next_change()
+                await feeds.log(N, 2).next_change()
         await cluster.write(5)
         await until_version(feeds, 5)
         assert versions(feeds, 2) == [3, 4, 5]
         assert versions(feeds, 4) == [5]
-        alive = [one for one in feeds._feeds[N] if one.alive]
-        assert [one.start_version for one in alive] == [2]
-    assert not feeds._feeds
-    await asyncio.wait_for(cluster.nobody_watches.wait(), 20)
+        assert feeds.log(N, 5).start_version == 2
+        assert cluster.watching == 1
+    assert not feeds._feeds.get(N)
 
 
 async def test_those_who_come_together_share_a_list() -> None:
     asked = 0
 
     class Slow(Cluster):
-        async def list_all(self, namespace: str, labels: str = "") -> ObjectList[Conversion]:
+        async def list_all(self, namespace: str, parse: object) -> ObjectList[Record]:
             nonlocal asked
             asked += 1
             await asyncio.sleep(0)
-            return await super().list_all(namespace, labels)
+            return await super().list_all(namespace, parse)
 
     cluster: Any = Slow()
-    feeds = FeedPool(cluster)
+    feeds = pool(cluster)
     async with feeds.listening(N):
         starts = await asyncio.gather(*(feeds.start_point(N, None) for _ in range(50)))
         assert {start.cursor for start in starts} == {1}
         assert asked == 1
-        assert len(feeds._feeds[N]) == 1
 
 
-async def test_a_watch_that_has_expired_is_not_followed_any_more() -> None:
-    class Old(Cluster):
-        async def watch(
-            self, namespace: str, version: str, name: str = ""
-        ) -> AsyncGenerator[WatchEvent[Conversion]]:
-            raise Expired("too old")
-            yield  # a generator
-
-    cluster: Any = Old()
-    feeds = FeedPool(cluster)
+async def test_a_replica_that_is_ahead_of_this_one_needs_no_list() -> None:
+    """As when a listener moves from a replica whose watch has just told more."""
+    cluster: Any = Cluster()
+    feeds = pool(cluster)
     async with feeds.listening(N):
-        await feeds.start_point(N, None)
-        await asyncio.wait_for(asyncio.shield(feeds.feed(N, 1).next_change()), 20)
-        with pytest.raises(CursorTooOld):
-            feeds.feed(N, 1)
+        assert (await feeds.start_point(N, None)).cursor == 1
+        await asyncio.sleep(0)
+        await cluster.write(7)
+        start = await feeds.start_point(N, 7)
+        assert (start.cursor, start.records) == (7, None)
+        assert (await feeds.start_point(N, 8)).records is not None, "never a version"
+        await cluster.write(9)
+        await until_version(feeds, 9)
+        assert versions(feeds, 7) == [9]
+        assert not feeds._feeds.get(N)
 
 
-@pytest.mark.parametrize("error", [Rejected("no right", 403), RuntimeError("a fault of ours")])
-async def test_a_watch_that_fails_for_good_does_not_have_listeners_spin(
-    error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    """They begin anew as soon as a feed is over, with a list each time."""
+@pytest.mark.parametrize(
+    "error", [Expired("too old"), Rejected("no right", 403), RuntimeError("a fault of ours")]
+)
+async def test_a_feed_that_cannot_catch_up_ends(error: Exception) -> None:
+    """Listeners then get the current state."""
 
     class Failing(Cluster):
         async def watch(
-            self, namespace: str, version: str, name: str = ""
+            self, namespace: str, version: str, opened: Callable[[], None] = lambda: None
         ) -> AsyncGenerator[WatchEvent[Conversion]]:
-            self.nobody_watches.set()
-            raise error
-            yield  # a generator
+            if version == "2":
+                raise error
+            async for event in super().watch(namespace, version):
+                yield event
 
     cluster: Any = Failing()
-    feeds = FeedPool(cluster)
-    async with feeds.listening(N):
-        await feeds.start_point(N, None)
-        await asyncio.wait_for(cluster.nobody_watches.wait(), 20)
-        changed = feeds.feed(N, 1).next_change()
-        await asyncio.wait({changed}, timeout=0.05)
-        assert not changed.done()
-        assert feeds.feed(N, 1).alive
-    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    for version in (2, 3):
+        await cluster.write(version)
+    feeds = pool(cluster)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed, "_FIRST_DELAY_SECONDS", 0.01)
+        patch.setattr(feed, "_LONGEST_DELAY_SECONDS", 0.01)
+        async with feeds.listening(N):
+            assert (await feeds.start_point(N, 2)).records is None
+            await asyncio.wait_for(asyncio.shield(feeds.log(N, 2).next_change()), 20)
+            with pytest.raises(CursorTooOld):
+                feeds.log(N, 2)
+            assert feeds.log(N, 3).alive, "others are not disturbed"

@@ -8,13 +8,17 @@ from typing import Any
 import orjson
 import pytest
 
-from conversion_operator.cluster.conversions import Conversion, queue_positions
+from conversion_operator.cluster.conversions import Conversion
+from conversion_operator.cluster.objects import ObjectList
 from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway.errors import ApiError
 from converter_gateway.naming import conversion_name
 from converter_gateway.paths import PathRejected, parse_mappings, to_volume
+from converter_gateway.records import record_of
 from converter_gateway.requests import parse_convert
+from converter_gateway.store import Store
 from converter_gateway.translate import statistics, to_response
+from tests.unit.gateway.positions import queue_positions
 
 MAPPINGS = parse_mappings("/opt/my-network/shared=/,/opt/my-network/shared/deep=/d/")
 GOOD = {
@@ -207,15 +211,16 @@ def test_what_an_output_lacks_is_told() -> None:
     )
 
 
-def test_statistics_count_what_there_is() -> None:
-    told = statistics(
-        [
-            _conversion("a", 1),
-            _conversion("b", 1, phase="Running"),
-            _conversion("c", 1, phase="Failed"),
-            _conversion("d", 1, phase="Succeeded", durationSeconds=4),
-        ]
-    )
+async def test_statistics_count_what_there_is() -> None:
+    conversions = [
+        _conversion("a", 1),
+        _conversion("b", 1, phase="Running"),
+        _conversion("c", 1, phase="Failed"),
+        _conversion("d", 1, phase="Succeeded", durationSeconds=4),
+    ]
+    store = Store()
+    store.replace(ObjectList(tuple(map(record_of, conversions)), "9"))
+    told = statistics(store.phases, store.succeeded_seconds, store.succeeded_timed)
     assert (told["queued_jobs_count"], told["active_jobs_count"], told["total_jobs"]) == (1, 1, 4)
     assert (told["success_rate"], told["average_processing_time"]) == (0.5, 4.0)
 

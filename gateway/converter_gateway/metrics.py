@@ -1,0 +1,144 @@
+"""The Prometheus metrics of the HTTP API, and a server for them on a port of their own."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from converter_gateway.limits import HEALTH_PATHS, kind_of
+from converter_gateway.stores import StoreWatch
+
+_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+UNROUTED: Final = "none"
+"""The route of a request that no route of the API has served: refused, or not found."""
+
+InProgress = Mapping[str, Counts[str]]
+"""The number of requests in progress, by kind and address."""
+
+
+class Metrics:
+    """One attribute for each metric. docs/metrics.md is generated from them.
+
+    Labels have routes, codes and namespaces. They never have names of objects or addresses, which
+    callers choose.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, in_progress: InProgress, stores: Iterable[StoreWatch]
+    ) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "converter_api_requests_total",
+            "Requests that ended, by route and code. The code is `none` if the caller left first.",
+            ("route", "code"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "converter_api_request_seconds",
+            "Time from the headers of a request to the end of its response, in seconds, by route. "
+            "Without streams and long polls.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        registry.register(_State(in_progress, stores))
+
+
+def render_metrics() -> str:
+    """The section of docs/metrics.md about the HTTP API."""
+    metrics = Metrics(CollectorRegistry(), {}, ())
+    rows = "\n".join(
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | "
+        f"{family.documentation} |"
+        for family in metrics.registry.collect()
+    )
+    return (
+        "\n## The HTTP API\n\nEach replica serves its own metrics at `/metrics` on port 8080 of "
+        "its pod, for the same\nnamespaces. A Service would answer with those of any replica, so "
+        "no Service has this port: let\nPrometheus find the pods. This table comes from "
+        "`gateway/converter_gateway/metrics.py`.\n\n| Metric | Type | Meaning |\n|---|---|---|\n"
+        + rows
+        + "\n\n| Alert | Expression | What to do |\n|---|---|---|\n"
+        "| a replica does not know the conversions of a namespace, for 5 minutes | "
+        "`min(converter_api_store_current) < 1` | read the log of the API |\n"
+        "| a replica hears nothing of a namespace | `max(converter_api_store_age_seconds) > 150` "
+        "| read the log of the API |\n"
+        '| callers are refused | `sum(rate(converter_api_requests_total{code="503"}[5m])) > 0` | '
+        "compare `converter_api_in_progress` with the limits in [settings.md](settings.md) |\n"
+    )
+
+
+class _State(Collector):
+    """What the replica is doing when Prometheus asks."""
+
+    def __init__(self, in_progress: InProgress, stores: Iterable[StoreWatch]) -> None:
+        self._in_progress, self._stores = in_progress, stores
+
+    def collect(self) -> Iterator[Metric]:
+        """Visits the namespaces, for each request of Prometheus. Runs in a thread."""
+        open_now = GaugeMetricFamily(
+            "converter_api_in_progress",
+            "Requests in progress, by kind: requests, long polls or streams.",
+            labels=("kind",),
+        )
+        for kind, addresses in list(self._in_progress.items()):
+            open_now.add_metric((kind,), sum(list(addresses.values())))
+        yield open_now
+        ages = GaugeMetricFamily(
+            "converter_api_store_age_seconds",
+            "Seconds since the last list or watch event of a namespace, bookmarks included.",
+            labels=("namespace",),
+        )
+        current = GaugeMetricFamily(
+            "converter_api_store_current",
+            "1 if the store of a namespace is current. Otherwise 0: reads ask the API server, or "
+            "get 503.",
+            labels=("namespace",),
+        )
+        for watch in list(self._stores):
+            ages.add_metric((watch.namespace,), time.monotonic() - watch.heard_at)
+            current.add_metric((watch.namespace,), watch.is_current)
+        yield ages
+        yield current
+
+
+class Measure:
+    """Counts and times the requests. Health checks are not measured."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
+            await self._app(scope, receive, send)
+            return
+        begun, code = time.monotonic(), "none"
+
+        async def note(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = str(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            route = getattr(scope.get("route"), "path", UNROUTED)
+            self._metrics.requests.labels(route, code).inc()
+            if kind_of(scope) == "requests":
+                self._metrics.seconds.labels(route).observe(time.monotonic() - begun)
+
+
+def serve(port: int, registry: CollectorRegistry) -> WSGIServer:
+    """Serve the metrics on all addresses until ``shutdown()`` of the returned server is called."""
+    server, _ = start_http_server(port, registry=registry)
+    return server

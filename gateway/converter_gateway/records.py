@@ -1,0 +1,138 @@
+"""What a store keeps of one ConversionJob: a small part, so that thousands fit into a replica.
+
+A parsed ConversionJob has about 14 KB. A record has about 1 KB: the encoded response about the
+conversion, and the few fields that the routes select, sort and count by.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from sys import intern
+from typing import Final
+
+import orjson
+
+from conversion_operator.api import names
+from conversion_operator.api.status import Phase
+from conversion_operator.cluster.conversions import Conversion, queue_place
+from converter_gateway import pipeline
+from converter_gateway.events import Summary, summarise
+from converter_gateway.translate import phase_of, started_at, to_response
+
+_COMPRESS_ABOVE: Final = 1024
+"""A response is larger than this only if it has a log or long paths. Those compress well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of a record in the queue of its namespace. Places sort in the order of the queue.
+
+    ``not_before`` is the time at which the back-off ends, None if there is none.
+    """
+
+    key: tuple[datetime, int, str, str]
+    reason: str
+    not_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentPart:
+    """The content that a ConversionJob belongs to. See :mod:`converter_gateway.pipeline`.
+
+    ``planned`` is how many conversions the file at ``source_path`` needs.
+    """
+
+    content_id: str
+    source_path: str
+    output: str
+    generation: int
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One ConversionJob. ``version`` is its resourceVersion.
+
+    ``started`` is when it started, as a Unix time. ``seconds`` is how long it ran, None if it has
+    not succeeded. ``place`` is None if it does not wait. ``data`` is its response, maybe
+    compressed: use :meth:`response`.
+    """
+
+    name: str
+    uid: str
+    version: int
+    summary: Summary
+    started: float
+    seconds: int | None
+    place: Place | None
+    content: ContentPart | None
+    data: bytes
+
+    @property
+    def phase(self) -> Phase:
+        """The phase, as the HTTP API reports it."""
+        return self.summary.phase
+
+    @property
+    def finished(self) -> bool:
+        """True if the conversion has ended."""
+        return self.summary.phase.terminal
+
+    def response(self, position: int | None = None, now: datetime | None = None) -> bytes:
+        """The JSON of the response, as of :func:`~converter_gateway.translate.to_response`."""
+        json = self.data if self.data.startswith(b"{") else zlib.decompress(self.data)
+        extra = b""
+        if position is not None:
+            extra += b',"queue_position":%d' % position
+        if now is not None and not self.finished:
+            extra += b',"duration_seconds":%.6f' % max(0.0, now.timestamp() - self.started)
+        return json[:-1] + extra + b"}" if extra else json
+
+
+# Many conversions have the same summary.
+_summaries: dict[Summary, Summary] = {}
+_SUMMARIES_MAX: Final = 10_000
+
+
+def record_of(conversion: Conversion) -> Record:
+    """The record of a ConversionJob."""
+    status, phase = conversion.status, phase_of(conversion)
+    data = orjson.dumps(to_response(conversion))
+    succeeded = status is not None and phase is Phase.SUCCEEDED
+    return Record(
+        name=conversion.key.name,
+        uid=conversion.key.uid,
+        version=conversion.version,
+        summary=_shared(summarise(conversion)),
+        started=started_at(conversion).timestamp(),
+        seconds=status.duration_seconds if status and succeeded else None,
+        place=_place(conversion),
+        content=_content(conversion),
+        data=data if len(data) <= _COMPRESS_ABOVE else zlib.compress(data, 1),
+    )
+
+
+def _shared(summary: Summary) -> Summary:
+    if len(_summaries) >= _SUMMARIES_MAX:
+        _summaries.clear()
+    return _summaries.setdefault(summary, summary)
+
+
+def _place(conversion: Conversion) -> Place | None:
+    place = queue_place(conversion)
+    if place is None:
+        return None
+    reason = conversion.status.reason if conversion.status else conversion.pending_reason
+    return Place(place.key, intern(str(reason)), place.not_before)
+
+
+def _content(conversion: Conversion) -> ContentPart | None:
+    owner = pipeline.owner_of(conversion)
+    if owner is None:
+        return None
+    text = conversion.annotations.get(names.CONTENT_SIZE_ANNOTATION, "")
+    planned = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+    source = owner.source
+    return ContentPart(source.content_id, source.path, owner.output, owner.generation, planned)

@@ -1,0 +1,304 @@
+"""What a replica knows about the ConversionJobs of one namespace. No I/O.
+
+Everything in it comes from the API server: from a list, from the watch that follows the list, or
+from the response to a request of this replica. ``version`` is the resourceVersion up to which the
+watch has told everything. An object that this replica has written or read may be newer. It is then
+visible at once, and older watch events do not replace it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Final
+from weakref import WeakValueDictionary
+
+from conversion_operator.api.status import Phase
+from conversion_operator.cluster.conversions import Conversion
+from conversion_operator.cluster.objects import ObjectList, WatchEvent
+from converter_gateway import events
+from converter_gateway.event_log import IDLE_LOG_BYTES, LOG_BYTES, Entry, EventLog
+from converter_gateway.records import ContentPart, Place, Record, record_of
+
+_Key = tuple[datetime, int, str, str]
+_NAME: Final = 2  # in a _Key
+
+
+class Store:
+    """The records of one namespace, in the order of the queue, with counts.
+
+    It is empty until the first :meth:`replace`: callers must not take this for an empty namespace.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.log = EventLog(0)
+        self._listeners = 0
+        self._records: dict[str, Record] = {}
+        # By name, what the watch has told last about an object of which the store has a newer
+        # version. None: the watch has told nothing.
+        self._ahead: dict[str, Record | None] = {}
+        self._waiters: WeakValueDictionary[str, asyncio.Future[None]] = WeakValueDictionary()
+        # The names of objects that were deleted during an audit. None while there is no audit.
+        self._deleted: set[str] | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._records.clear()
+        self._ahead.clear()
+        self._queue: list[_Key] = []
+        self.phases: Counter[Phase] = Counter()
+        self.succeeded_seconds = self.succeeded_timed = 0
+        self._parts: dict[str, set[str]] = {}
+        self._outputs: dict[str, set[str]] = {}
+        self._sources: Counter[str] = Counter()
+
+    # Reading
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, name: str) -> Record | None:
+        """The record of a ConversionJob. None if the store has none: it may still exist."""
+        return self._records.get(name)
+
+    def records(self) -> tuple[Record, ...]:
+        """All records. Visits all objects, for each request of active."""
+        return tuple(self._records.values())
+
+    def told(self) -> tuple[Record, ...]:
+        """All records as the watch has told them: what the log continues.
+
+        Visits all objects, when a listener starts without an id that is known.
+        """
+        told = self._records | self._ahead
+        return tuple(record for record in told.values() if record is not None)
+
+    def position(self, name: str) -> int | None:
+        """The position in the queue, from 1. None if the conversion does not wait."""
+        record = self._records.get(name)
+        if record is None or record.place is None:
+            return None
+        return bisect_left(self._queue, record.place.key) + 1
+
+    def queue(self) -> Iterator[tuple[int, str, Place]]:
+        """The positions, names and places of all conversions that wait, the first one first."""
+        for position, key in enumerate(self._queue, 1):
+            place = self._records[key[_NAME]].place
+            if place is not None:
+                yield position, key[_NAME], place
+
+    def content(self, content_id: str) -> list[tuple[Record, ContentPart]]:
+        """The ConversionJobs of a content."""
+        found = (self._records[name] for name in self._parts.get(content_id, ()))
+        return [(record, record.content) for record in found if record.content]
+
+    def writers(self, output: str) -> frozenset[str]:
+        """The names of the ConversionJobs that the content pipeline made for an output."""
+        return frozenset(self._outputs.get(output, ()))
+
+    def is_source(self, path: str) -> bool:
+        """True if a content has this file as its source."""
+        return self._sources[path] > 0
+
+    def change_of(self, name: str) -> asyncio.Future[None]:
+        """A future that is done after the next change of this ConversionJob.
+
+        Callers share it, must keep a reference to it, and never cancel it.
+        """
+        future = self._waiters.get(name)
+        if future is None or future.done():
+            future = self._waiters[name] = asyncio.get_running_loop().create_future()
+        return future
+
+    # Listeners
+
+    @property
+    def has_listeners(self) -> bool:
+        """True while somebody reads the log."""
+        return self._listeners > 0
+
+    def listen(self, change: int) -> None:
+        """``change`` more listeners read the log. With listeners, more of it is kept."""
+        self._listeners += change
+        self.log.limit = LOG_BYTES if self._listeners else IDLE_LOG_BYTES
+
+    # Lists
+
+    def replace(self, objects: ObjectList[Record]) -> None:
+        """Take a list from which the watch starts. Listeners must get the current state again.
+
+        Visits all objects: at the start, and when a watch cannot go on where it was.
+        """
+        version = int(objects.version)
+        # Versions go back when etcd is restored from a backup. Then nothing is newer than the list.
+        went_back = version < self.version
+        newer = [
+            record
+            for name in self._ahead
+            if (record := self._records[name]).version > version and not went_back
+        ]
+        self._clear()
+        for record in objects.items:
+            self._put(record, queued=False)
+        for record in newer:
+            self._ahead[record.name] = self._records.get(record.name)
+            self._put(record, queued=False)
+        self._queue = sorted(r.place.key for r in self._records.values() if r.place)
+        self._deleted = None
+        self.version = version
+        self._restart_log()
+        for name in list(self._waiters):
+            self._wake(name)
+
+    def begin_audit(self) -> None:
+        """A list is requested to compare the store with it."""
+        self._deleted = set()
+
+    def audit(self, objects: ObjectList[Record]) -> bool:
+        """Compare with a list, when the watch has reached its version. True if nothing was missed.
+
+        Otherwise, repairs the store. Listeners then get the current state again, because the log
+        misses events, too. Visits all objects, once for each list.
+        """
+        version, deleted = int(objects.version), self._deleted or set()
+        self._deleted = None
+        listed = {record.name: record for record in objects.items}
+        missed = {
+            name
+            for name in self._ahead
+            if self._records[name].version <= version and name in listed
+        }
+        for name, record in listed.items():
+            known = self._records.get(name)
+            if (known is None and name not in deleted) or (
+                known and known.version < record.version
+            ):
+                missed.add(name)
+                self._put(record)
+        for name, known in list(self._records.items()):
+            if known.version <= version and name not in listed:
+                missed.add(name)
+                self._remove(name)
+        for name in missed:
+            self._ahead.pop(name, None)
+            self._wake(name)
+        if missed:
+            self._restart_log()
+        return not missed
+
+    # Single objects
+
+    def apply(self, event: WatchEvent[Conversion]) -> None:
+        """Take a watch event. One that the watch repeats changes nothing."""
+        version = int(event.version)
+        if version <= self.version:
+            return
+        if event.object is not None:
+            self._apply(event.object, version, deleted=event.type == "DELETED")
+        self.version = version
+        self.log.advance(version)
+
+    def take(self, conversion: Conversion) -> Record:
+        """Take an object from the response to a request of this replica.
+
+        It is ignored if the watch has already told what happened until then: the object may be
+        deleted now. It is also ignored before the first list.
+        """
+        record = record_of(conversion)
+        known = self._records.get(record.name)
+        if known is not None and known.version >= record.version:
+            return known if known.uid == record.uid else record
+        if record.version > self.version > 0:
+            self._ahead.setdefault(record.name, known)
+            self._put(record)
+            self._wake(record.name)
+        return record
+
+    def _apply(self, conversion: Conversion, version: int, *, deleted: bool) -> None:
+        record = record_of(conversion)
+        name, known = record.name, self._records.get(record.name)
+        before = self._ahead.get(name, known)  # None there: the watch has told nothing
+        told = before.summary if before and before.uid == record.uid else None
+        event = events.event_of(told, conversion, deleted=deleted)
+        if event is not None:
+            self.log.append(Entry(version, name, events.encode(event, version)))
+        if deleted and self._deleted is not None:
+            self._deleted.add(name)
+        if known is not None and known.version > version:
+            if name in self._ahead:
+                self._ahead[name] = None if deleted else record
+            return
+        self._ahead.pop(name, None)
+        if deleted:
+            self._remove(name)
+        else:
+            self._put(record)
+        self._wake(name)
+
+    def _restart_log(self) -> None:
+        self.log.end()
+        self.log = EventLog(self.version, LOG_BYTES if self._listeners else IDLE_LOG_BYTES)
+
+    def _wake(self, name: str) -> None:
+        future = self._waiters.get(name)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    # The indexes
+
+    def _put(self, record: Record, *, queued: bool = True) -> None:
+        """Add or replace a record. Without ``queued``, the caller sorts the queue afterwards."""
+        if queued:
+            self._remove(record.name)
+        elif record.name in self._records:
+            self._remove(record.name, queued=False)
+        self._records[record.name] = record
+        self._count(record, 1)
+        if record.place and queued:
+            insort(self._queue, record.place.key)
+        if record.content:
+            self._parts.setdefault(record.content.content_id, set()).add(record.name)
+            self._outputs.setdefault(record.content.output, set()).add(record.name)
+            self._sources[record.content.source_path] += 1
+
+    def _remove(self, name: str, *, queued: bool = True) -> None:
+        record = self._records.pop(name, None)
+        if record is None:
+            return
+        self._count(record, -1)
+        if record.place and queued:
+            del self._queue[bisect_left(self._queue, record.place.key)]
+        if record.content:
+            _discard(self._parts, record.content.content_id, name)
+            _discard(self._outputs, record.content.output, name)
+            self._sources[record.content.source_path] -= 1
+            if not self._sources[record.content.source_path]:
+                del self._sources[record.content.source_path]
+
+    def _count(self, record: Record, change: int) -> None:
+        self.phases[record.phase] += change
+        if record.seconds is not None:
+            self.succeeded_seconds += change * record.seconds
+            self.succeeded_timed += change
+
+
+def _discard(index: dict[str, set[str]], key: str, name: str) -> None:
+    index[key].discard(name)
+    if not index[key]:
+        del index[key]
+
+
+def latest_parts(
+    parts: Iterable[tuple[Record, ContentPart]],
+) -> list[tuple[Record, ContentPart]]:
+    """The latest generation of each output, sorted by source and output."""
+    latest: dict[str, tuple[Record, ContentPart]] = {}
+    for record, part in parts:
+        known = latest.get(part.output)
+        if known is None or known[1].generation < part.generation:
+            latest[part.output] = (record, part)
+    return sorted(latest.values(), key=lambda pair: (pair[1].source_path, pair[1].output))

@@ -1,0 +1,281 @@
+"""Keeps one store for each namespace that callers ask about, with one list and one watch.
+
+A list that was not answered is unknown, never empty. The watch goes on from the version that it
+has reached, so it misses nothing when it breaks. Each minute, a list is compared with the store,
+because no watch is perfect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import aclosing, suppress
+from typing import Final
+
+from conversion_operator.cluster.backoff import Backoff
+from conversion_operator.cluster.conversions import (
+    Conversion,
+    ConversionClient,
+    parse_conversion,
+)
+from conversion_operator.cluster.errors import (
+    ClusterError,
+    Expired,
+    NotFound,
+    Rejected,
+    Unavailable,
+)
+from conversion_operator.cluster.objects import Body, ObjectList
+from converter_gateway.errors import ApiError
+from converter_gateway.records import Record, record_of
+from converter_gateway.store import Store
+
+_FIRST_DELAY_SECONDS: Final = 0.5
+_LONGEST_DELAY_SECONDS: Final = 15.0
+_SHORTEST_DELAY_SECONDS: Final = 0.2
+"""The delay if a caller waits for the outcome."""
+AUDIT_SECONDS: Final = 60.0
+_AUDIT_GRACE_SECONDS: Final = 30.0
+"""How long the watch may be behind a list. Bookmarks come at least as often as watches end."""
+_PATIENCE_SECONDS: Final = 5.0
+"""How long a request waits for a store that is not current."""
+_SHORT_PATIENCE_SECONDS: Final = 1.0
+"""The same for a request that can ask the API server for one object instead."""
+_UNUSED_SECONDS: Final = 600.0
+_LISTS_AT_ONCE: Final = 4
+# A job id becomes part of a URL of the API server. It must not change the rest of the URL.
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+logger = logging.getLogger(__name__)
+
+
+class StoreWatch:
+    """Keeps the store of one namespace current."""
+
+    def __init__(self, cluster: ConversionClient, namespace: str, lists: asyncio.Semaphore) -> None:
+        self.namespace, self.store = namespace, Store()
+        self.used_at = self.heard_at = time.monotonic()
+        self._cluster, self._lists = cluster, lists
+        # Why the store is not current. None while it is.
+        self._error: Exception | None = ApiError(
+            503, f"the conversions of namespace {namespace} are not known yet, try again", 1
+        )
+        self._failing = False
+        self._backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
+        self._wanted = asyncio.Event()
+        self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = cluster.start(self._run())
+
+    @property
+    def is_current(self) -> bool:
+        """True if the first list was answered, and the watch has not failed since."""
+        return self._error is None
+
+    async def current(self, patience: float = _PATIENCE_SECONDS) -> Store:
+        """The store, when it is current. Raises ApiError or a ClusterError that says why it is not.
+
+        Waits for the outcome of the next try, at most ``patience`` seconds.
+        """
+        if self._error is not None:
+            self._wanted.set()
+            await asyncio.wait({self._outcome}, timeout=patience)
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        return self.store
+
+    def stop(self) -> None:
+        """End the watch and the log."""
+        self._task.cancel()
+        self.store.log.end()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._start()
+                await self._follow()
+            except ClusterError as error:
+                self._fail(error)
+            except Exception:
+                logger.exception("the store of namespace %s failed", self.namespace)
+                self._fail(Unavailable("internal error"))
+            await self._pause()
+
+    async def _start(self) -> None:
+        self.store.replace(await self._list())
+        self._succeed()
+
+    async def _list(self) -> ObjectList[Record]:
+        async with self._lists:
+            objects = await self._cluster.list_all(self.namespace, self._parse)
+        self._heard()
+        return objects
+
+    def _parse(self, body: Body) -> Record:
+        """The record of a listed object. The known one if it has not changed."""
+        meta = body["metadata"]
+        known = self.store.get(meta["name"])
+        if known is None or known.uid != meta["uid"]:
+            return record_of(parse_conversion(body))
+        if str(known.version) == meta["resourceVersion"]:
+            return known
+        try:
+            return record_of(parse_conversion(body))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            logger.exception("Cannot parse an object; keeping what is known of it")
+            return known  # it exists, so it must not look deleted
+
+    async def _follow(self) -> None:
+        """Watch from the version of the store on. Raises Expired if this is too old."""
+        audits = self._cluster.start(self._audit_regularly())
+        try:
+            while True:
+                begun = time.monotonic()
+                try:
+                    await self._watch()
+                except Unavailable as error:
+                    self._fail(error)
+                    await self._pause()
+                else:
+                    self._backoff.reset()
+                    if time.monotonic() - begun < _FIRST_DELAY_SECONDS:
+                        await asyncio.sleep(_FIRST_DELAY_SECONDS)
+        finally:
+            audits.cancel()
+
+    async def _watch(self) -> None:
+        version = str(self.store.version)
+        watched = self._cluster.watch(self.namespace, version, self._succeed)
+        async with aclosing(watched):
+            async for event in watched:
+                self._heard()
+                self.store.apply(event)
+
+    async def _audit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(AUDIT_SECONDS)
+            try:
+                await self._audit()
+            except ClusterError as error:
+                logger.warning("cannot list ConversionJobs of %s: %s", self.namespace, error)
+
+    async def _audit(self) -> None:
+        store, before = self.store, self.store.version
+        store.begin_audit()
+        objects = await self._list()
+        if int(objects.version) < before:
+            logger.error("the versions of %s went back: were they restored?", self.namespace)
+            store.replace(objects)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_AUDIT_GRACE_SECONDS):
+                while store.version < int(objects.version):
+                    await asyncio.wait({store.log.next_change()})
+        if not store.audit(objects):
+            logger.error("the watch of %s has missed changes", self.namespace)
+
+    def _heard(self) -> None:
+        self.heard_at = time.monotonic()
+
+    def _succeed(self) -> None:
+        self._heard()
+        if self._failing:
+            logger.info("can list and watch ConversionJobs of %s again", self.namespace)
+        self._failing = False
+        self._error = None
+        self._tell()
+
+    def _fail(self, error: ClusterError) -> None:
+        """Callers are told ``error``. Logs the first failure in a row only."""
+        if isinstance(error, Expired):
+            logger.info("the watch of %s expired", self.namespace)
+            error = Unavailable(str(error))
+        elif not self._failing:
+            self._failing = True
+            level = logging.ERROR if isinstance(error, Rejected) else logging.WARNING
+            logger.log(level, "cannot list and watch %s: %s", self.namespace, error)
+        self._error = error
+        self._tell()
+
+    def _tell(self) -> None:
+        done, self._outcome = self._outcome, asyncio.get_running_loop().create_future()
+        done.set_result(None)
+
+    async def _pause(self) -> None:
+        """Wait before the next try, but not for long if a caller waits for it."""
+        after = getattr(self._error, "retry_after", None) or 0.0
+        self._wanted.clear()
+        await asyncio.sleep(_SHORTEST_DELAY_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(after, self._backoff.next())):
+                await self._wanted.wait()
+
+
+class Stores:
+    """The stores of a replica. They open when they are first needed, and close when unused."""
+
+    def __init__(
+        self, cluster: ConversionClient, configured: Callable[[], Collection[str]] = tuple
+    ) -> None:
+        """``configured`` has the namespaces of the settings. Their stores stay open."""
+        self._cluster, self._configured = cluster, configured
+        self._watches: dict[str, StoreWatch] = {}
+        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
+
+    def open_configured(self) -> None:
+        """Open the stores of the settings before anybody asks for them."""
+        for namespace in self._configured():
+            self.watch(namespace)
+
+    def watch(self, namespace: str) -> StoreWatch:
+        """The store of a namespace and its watch. Opens it if necessary.
+
+        The caller has checked that somebody who asks for the namespace may do so.
+        """
+        watch = self._watches.get(namespace)
+        if watch is None:
+            self._close_unused()
+            watch = StoreWatch(self._cluster, namespace, self._lists)
+            self._watches[namespace] = watch
+        watch.used_at = time.monotonic()
+        return watch
+
+    async def current(self, namespace: str) -> Store:
+        """The store of a namespace. Raises ApiError or a ClusterError if it is not current."""
+        return await self.watch(namespace).current()
+
+    async def find(self, namespace: str, name: str) -> Record | None:
+        """One ConversionJob. None if it does not exist. Raises a ClusterError.
+
+        If the store does not have it, or is not current, asks the API server for this object: it
+        may be newer than what the watch has told.
+        """
+        if not _NAME.fullmatch(name):
+            return None
+        watch = self.watch(namespace)
+        with suppress(ApiError, ClusterError):
+            store = await watch.current(_SHORT_PATIENCE_SECONDS)
+            if known := store.get(name):
+                return known
+        try:
+            return watch.store.take(await self._cluster.get(namespace, name))
+        except NotFound:
+            return None
+
+    def take(self, conversion: Conversion) -> Record:
+        """Take an object from the response to a request of this replica."""
+        return self.watch(conversion.key.namespace).store.take(conversion)
+
+    def __iter__(self) -> Iterator[StoreWatch]:
+        return iter(self._watches.values())
+
+    def _close_unused(self) -> None:
+        """Visits the namespaces, when another one is opened."""
+        configured, now = self._configured(), time.monotonic()
+        for watch in list(self._watches.values()):
+            unused = now - watch.used_at > _UNUSED_SECONDS and not watch.store.has_listeners
+            if unused and watch.namespace not in configured:
+                watch.stop()
+                del self._watches[watch.namespace]
