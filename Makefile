@@ -16,7 +16,7 @@ SIDE_BY_SIDE := -n 2 --dist worksteal
 # The operator in these tests waits most of the time.
 WAITING := -n 4 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine bench-operator fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine bench-operator bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,12 @@ bench-engine: tools ## compare the converter with plain commands; write docs/per
 
 bench-operator: tools ## measure the operator alone with many conversions (SIZES=1000,4000,10000)
 	@$(VENV)/python benchmarks/bench_operator.py --waiting $(or $(SIZES),1000,4000,10000)
+
+bench-scale: tools ## compare many conversions with plain Jobs, on simulated nodes (SIZE=1000)
+	@$(VENV)/python benchmarks/bench_scale.py --size $(or $(SIZE),1000)
+
+bench-scale-10000: tools ## the same with 10000 conversions (long)
+	@$(MAKE) bench-scale SIZE=10000
 
 fuzz-converter: tools ## convert 5000 mutated files with the converter's image (long)
 	@hack/docker

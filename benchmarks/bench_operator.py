@@ -14,7 +14,8 @@ in another one, so only the operator's CPU time counts. Three phases follow each
 
 Each phase also ends after --seconds. What it cost is divided by the conversions that it handled.
 The sum of the three quotients is the CPU time for one conversion. All figures go to
-.tools/bench/operator.json.
+.tools/bench/operator.json. With several sizes, the benchmark fails if the CPU time grows by more
+than benchmarks/scale_limits.py allows.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from benchmarks.processes import (  # noqa: E402
     peak_mebibytes,
     read_metrics,
 )
+from benchmarks.scale_limits import growth_violations  # noqa: E402
 
 from tests.component.running import config_map  # noqa: E402
 from tests.component.support import NAMESPACE  # noqa: E402
@@ -67,7 +69,8 @@ class Phase:
 
     @property
     def cpu_ms_each(self) -> float:
-        return 1000 * self.cpu_seconds / self.handled if self.handled else float("inf")
+        """At least the phase's own CPU time, if it handled none."""
+        return 1000 * self.cpu_seconds / max(1, self.handled)
 
 
 @dataclass(slots=True)
@@ -247,6 +250,11 @@ def main() -> None:
         results.append(result)
         print(describe(result), flush=True)
         store(results)
+    if len(results) > 1:
+        found = growth_violations({r.waiting: r.cpu_ms_per_conversion for r in results})
+        for sentence in found:
+            print(sentence, file=sys.stderr)
+        sys.exit(bool(found))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,454 @@
+"""Compares many conversions with as many plain Jobs, on a kind cluster with simulated nodes.
+
+    python benchmarks/bench_scale.py [--size 1000] [--parallel 500] [--keep-cluster]
+
+kwok simulates nodes and pods: a pod runs for 0.3 s and succeeds with the converter's report. The
+control plane and the operator are real. The operator is deployed from deploy/overlays/kind. Plain
+batch/v1 Jobs have the pod template of a conversion. All phases run one after the other:
+
+1. pace: plain Jobs, then conversions, 10 a second.
+2. saturation: plain Jobs, of which --parallel are alive; then conversions, all at once, with
+   CONVERTER_MAX_PARALLEL = --parallel.
+3. restart: the operator's pod is deleted, and new conversions are created meanwhile.
+
+Prints the figures, stores them in .tools/bench/scale-SIZE.json, and fails if a ratio is beyond
+benchmarks/scale_limits.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / part) for part in (".", "operator", "converter-module")]
+
+from benchmarks.kube import Kube, Taker, connected, run_watched  # noqa: E402
+from benchmarks.observer import Observer  # noqa: E402
+from benchmarks.processes import NodeProcess, cpu_seconds, node_processes, parse_samples  # noqa: E402
+from benchmarks.scale_limits import violations  # noqa: E402
+
+from tests.component.support.scripts import report  # noqa: E402
+from tests.component.support.tools import conversion_job  # noqa: E402
+
+CLUSTER: Final = "mynetwork-test-scale"
+NODE: Final = f"{CLUSTER}-control-plane"
+VOLUME: Final = ROOT / ".tools" / "volume-test-scale"
+KUBECONFIG: Final = ROOT / ".tools" / "kube" / f"{CLUSTER}.yaml"
+FOLDER: Final = ROOT / ".tools" / "bench"
+OPERATOR_NAMESPACE: Final = "my-network-converter"
+NAMESPACE: Final = "my-network"
+JOBS: Final = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
+CONVERSIONS: Final = f"/apis/converter.mynetwork.io/v1alpha1/namespaces/{NAMESPACE}/conversionjobs"
+SETTINGS: Final = (
+    f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps/my-network-converter-operator"
+)
+OPERATOR_PODS: Final = (
+    f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
+    "?labelSelector=app.kubernetes.io/name=my-network-converter-operator"
+)
+GATEWAY: Final = (
+    f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/my-network-converter-gateway"
+)
+FAKE_NODES: Final = 4
+TAINT: Final = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
+SELECTOR: Final = {"type": "kwok"}
+POD_SETTINGS: Final = yaml.safe_dump(
+    {"nodeSelector": SELECTOR, "tolerations": [TAINT | {"operator": "Equal"}]}
+)
+OFFERED_PER_SECOND: Final = 10
+OFFERED_SECONDS: Final = 15
+CREATORS: Final = 8
+JOBS_ARE_KEPT: Final = 120
+LAG: Final = "converter_event_loop_lag_seconds"
+OWN_LABELS: Final = ("app.kubernetes.io/", "converter.mynetwork.io/")
+
+
+def step(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+# The cluster
+
+
+@contextmanager
+def cluster(*, keep: bool) -> Iterator[None]:
+    """A kind cluster with the operator of this source tree."""
+    try:
+        for command in (
+            ("docker",),
+            ("cluster", "up", CLUSTER, str(VOLUME), "--fast"),
+            ("images", CLUSTER),
+            ("deploy", CLUSTER),
+        ):
+            subprocess.run([str(ROOT / "hack" / command[0]), *command[1:]], check=True)
+        yield
+    finally:
+        if not keep:
+            subprocess.run([str(ROOT / "hack" / "cluster"), "down", CLUSTER], check=True)
+            subprocess.run([str(ROOT / "hack" / "volume"), "remove", str(VOLUME)], check=True)
+
+
+def prepare_kwok() -> list[str]:
+    """Builds kwok and writes its configuration. Returns its command line."""
+    stages = (ROOT / "benchmarks" / "stages.yaml").read_text(encoding="utf-8")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    config = FOLDER / "stages.yaml"
+    # An admission policy allows only kubelets to write the states of converter pods.
+    access = yaml.safe_load(KUBECONFIG.read_text(encoding="utf-8"))
+    access["users"][0]["user"] |= {"as": "kwok", "as-groups": ["system:masters", "system:nodes"]}
+    kubeconfig = FOLDER / "kwok.kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(access), encoding="utf-8")
+    kubeconfig.chmod(0o600)
+    config.write_text(stages.replace(" REPORT\n", f" {json.dumps(report())}\n"), encoding="utf-8")
+    built = subprocess.run(
+        [str(ROOT / "hack" / "go-build"), "kwok"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return [
+        f"{built.stdout.strip()}/kwok",
+        f"--kubeconfig={kubeconfig}",
+        f"--config={config}",
+        "--manage-all-nodes=false",
+        "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+    ]
+
+
+@asynccontextmanager
+async def simulated_nodes(kube: Kube, command: list[str]) -> AsyncIterator[int]:
+    """Runs kwok with its nodes. Gives its process id."""
+    for number in range(FAKE_NODES):
+        name = f"kwok-{number}"
+        metadata = {
+            "name": name,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "labels": SELECTOR | {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"},
+        }
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": metadata,
+            "spec": {"taints": [TAINT]},
+        }
+        await kube.post("/api/v1/nodes", node)
+    with (FOLDER / "kwok.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process.pid
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            await process.wait()
+            for number in range(FAKE_NODES):  # or a kept cluster would not be healthy
+                await kube.delete(f"/api/v1/nodes/kwok-{number}")
+
+
+async def configure(kube: Kube, parallel: int) -> None:
+    data = {"CONVERTER_MAX_PARALLEL": str(parallel), "CONVERTER_POD_SETTINGS": POD_SETTINGS}
+    await kube.merge(SETTINGS, {"data": data})
+    await asyncio.sleep(3)  # settings take effect within two seconds
+
+
+# What is measured
+
+
+class Meter:
+    """CPU time of each process, requests, and the operator's event loop, between two moments."""
+
+    def __init__(self, kube: Kube, kwok: int) -> None:
+        self._kube, self._kwok = kube, kwok
+        self.longest_stall = 0.0
+        self.peak_mebibytes = 0.0
+
+    def _cpu(self) -> dict[str, NodeProcess]:
+        found = node_processes(NODE)
+        if operator := found.get("operator"):
+            self.peak_mebibytes = max(self.peak_mebibytes, operator.peak_mebibytes)
+        return found
+
+    async def measured(
+        self, observer: Observer, work: Callable[[Observer], Coroutine[Any, Any, None]]
+    ) -> dict[str, Any]:
+        """Runs ``work`` and returns what it cost for each conversion or Job that finished."""
+        before, requests = self._cpu(), await self._kube.count_requests()
+        kwok = cpu_seconds(self._kwok)
+        takers: dict[str, Taker] = {JOBS: observer.take_job, PODS: observer.take_pod}
+        if observer.conversions:
+            takers[CONVERSIONS] = observer.take_conversion
+        stalls = asyncio.create_task(self._follow_stalls())
+        await run_watched(self._kube, takers, work(observer))
+        stalls.cancel()
+        await self._read_stall()
+        after, requested = self._cpu(), await self._kube.count_requests()
+        count = max(1, len(observer.finished))
+        cpu = {
+            name: process.cpu_seconds - before[name].cpu_seconds
+            for name, process in after.items()
+            if name in before and before[name].pid == process.pid
+        }
+        cpu["kwok"] = cpu_seconds(self._kwok) - kwok
+        return {
+            "submitted": len(observer.submitted),
+            "finished": len(observer.finished),
+            "failed": sorted(set(observer.failed.values())),
+            "per_second": round(observer.rate, 2),
+            **observer.latencies(),
+            "most_live_pods": observer.most_live,
+            "cpu_ms_each": {name: round(1000 * value / count, 2) for name, value in cpu.items()},
+            "requests_each": {
+                name: round(number / count, 2)
+                for name, number in (requested - requests).most_common()
+                if number / count >= 0.01
+            },
+        }
+
+    async def _follow_stalls(self) -> None:
+        while True:
+            await asyncio.sleep(10)  # each reading starts a process in the node
+            await self._read_stall()
+
+    async def _read_stall(self) -> None:
+        pods = (await self._kube.get(OPERATOR_PODS))["items"]
+        for pod in pods:
+            address = pod["status"].get("podIP")
+            if not address:
+                continue
+            process = await asyncio.create_subprocess_exec(
+                *("docker", "exec", NODE, "curl", "-s", "-m", "5"),
+                f"http://{address}:8080/metrics",
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            text, _ = await process.communicate()
+            lag = parse_samples(text.decode()).get(LAG, 0.0)
+            self.longest_stall = max(self.longest_stall, lag)
+
+
+# The work
+
+
+async def create_all(
+    names: list[str], observer: Observer, create: Callable[[str], Awaitable[object]]
+) -> None:
+    """Creates objects as fast as the API server allows, with a few requests at a time."""
+    waiting = iter(names)
+
+    async def creator() -> None:
+        for name in waiting:
+            observer.submitted[name] = time.monotonic()
+            await create(name)
+
+    await asyncio.gather(*(creator() for _ in range(CREATORS)))
+
+
+async def create_at_pace(
+    names: list[str], observer: Observer, create: Callable[[str], Awaitable[object]]
+) -> None:
+    """Creates one object each tenth of a second."""
+    begin = time.monotonic()
+    tasks = []
+    for number, name in enumerate(names):
+        await asyncio.sleep(max(0.0, begin + number / OFFERED_PER_SECOND - time.monotonic()))
+        observer.submitted[name] = time.monotonic()
+        tasks.append(asyncio.ensure_future(create(name)))
+    await asyncio.gather(*tasks)
+
+
+class Workload:
+    """Creates conversions, and plain Jobs with the same pod template."""
+
+    def __init__(self, kube: Kube, template: dict[str, Any], parallel: int, seconds: float) -> None:
+        self._kube, self._template = kube, template
+        self._parallel, self._seconds = parallel, seconds
+
+    async def create_conversion(self, name: str) -> None:
+        await self._kube.post(CONVERSIONS, conversion_job(name, NAMESPACE))
+
+    async def create_job(self, name: str) -> None:
+        job = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name},
+            "spec": {
+                "backoffLimit": 0,
+                "podReplacementPolicy": "Failed",
+                "ttlSecondsAfterFinished": JOBS_ARE_KEPT,
+                "template": self._template,
+            },
+        }
+        await self._kube.post(JOBS, job)
+
+    async def conversions_at_once(self, observer: Observer, names: list[str]) -> None:
+        await create_all(names, observer, self.create_conversion)
+        await observer.until_finished(len(names), self._seconds)
+
+    async def jobs_at_once(self, observer: Observer, names: list[str]) -> None:
+        """Keeps the number of unfinished Jobs at the limit, as an ideal operator does."""
+
+        async def create(name: str) -> None:
+            while len(observer.submitted) - len(observer.finished) > self._parallel:
+                observer.changed.clear()
+                await observer.changed.wait()
+            await self.create_job(name)
+
+        await create_all(names, observer, create)
+        await observer.until_finished(len(names), self._seconds)
+
+    async def at_pace(
+        self, observer: Observer, names: list[str], create: Callable[[str], Awaitable[object]]
+    ) -> None:
+        await create_at_pace(names, observer, create)
+        await observer.until_finished(len(names), 30)
+
+
+async def learn_template(kube: Kube) -> dict[str, Any]:
+    """The pod template of a conversion, without what marks its pods as the operator's."""
+    observer = Observer(conversions=True)
+
+    async def convert() -> None:
+        observer.submitted["warm-up"] = time.monotonic()
+        await kube.post(CONVERSIONS, conversion_job("warm-up", NAMESPACE))
+        if not await observer.until_finished(1, 90):
+            raise RuntimeError("the first conversion does not finish")
+
+    await run_watched(kube, {CONVERSIONS: observer.take_conversion}, convert())
+    (job,) = (await kube.get(JOBS))["items"]
+    template: dict[str, Any] = job["spec"]["template"]
+    template["metadata"] = {"labels": {"app": "plain"}}
+    return template
+
+
+async def time_restart(kube: Kube) -> float | None:
+    """Seconds from the deletion of the operator's pod to the first Job of the next operator."""
+    observer = Observer(conversions=True)
+    begin = 0.0
+
+    async def restart() -> None:
+        nonlocal begin
+        begin = time.monotonic()
+        for pod in (await kube.get(OPERATOR_PODS))["items"]:
+            name = pod["metadata"]["name"]
+            await kube.delete(f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{name}")
+            while await _exists(kube, name):  # noqa: ASYNC110 (another process deletes it)
+                await asyncio.sleep(0.2)
+        for number in range(5):
+            observer.submitted[f"restart-{number}"] = time.monotonic()
+            await kube.post(CONVERSIONS, conversion_job(f"restart-{number}", NAMESPACE))
+        await observer.until_finished(5, 120)
+
+    takers: dict[str, Taker] = {
+        JOBS: observer.take_job,
+        CONVERSIONS: observer.take_conversion,
+    }
+    await run_watched(kube, takers, restart())
+    if not observer.job_seen:
+        return None
+    return round(min(observer.job_seen.values()) - begin, 2)
+
+
+async def _exists(kube: Kube, name: str) -> bool:
+    pods = (await kube.get(OPERATOR_PODS))["items"]
+    return any(pod["metadata"]["name"] == name for pod in pods)
+
+
+async def run(kwok_command: list[str], size: int, parallel: int, seconds: float) -> dict[str, Any]:
+    """All phases. Returns the figures."""
+    async with connected(KUBECONFIG) as kube, simulated_nodes(kube, kwok_command) as kwok:
+        # The HTTP API does nothing here.
+        await kube.merge(GATEWAY, {"spec": {"replicas": 0}})
+        await configure(kube, parallel)
+        workload = Workload(kube, await learn_template(kube), parallel, seconds)
+        meter = Meter(kube, kwok)
+        names = [f"{number:06}" for number in range(size)]
+        paced = names[: OFFERED_PER_SECOND * OFFERED_SECONDS]
+        figures: dict[str, Any] = {"size": size, "parallel": parallel}
+
+        async def phase(title: str, work: Callable[[Observer], Coroutine[Any, Any, None]]) -> None:
+            step(title)
+            observer = Observer(conversions="conversions" in title)
+            figures[title] = await meter.measured(observer, work)
+            store(figures)
+            shown = {k: v for k, v in figures[title].items() if not isinstance(v, dict)}
+            step(f"{title}: {shown}")
+
+        await phase(
+            "paced plain Jobs",
+            lambda o: workload.at_pace(o, [f"pp-{n}" for n in paced], workload.create_job),
+        )
+        await phase(
+            "paced conversions",
+            lambda o: workload.at_pace(o, [f"pc-{n}" for n in paced], workload.create_conversion),
+        )
+        await phase("plain Jobs", lambda o: workload.jobs_at_once(o, [f"p-{n}" for n in names]))
+        await phase(
+            "conversions", lambda o: workload.conversions_at_once(o, [f"c-{n}" for n in names])
+        )
+        step("restart")
+        figures["restart_to_first_job_seconds"] = await time_restart(kube)
+    plain, ours = figures["plain Jobs"], figures["conversions"]
+    manager = "controller manager"
+    figures["rate"] = round(ours["per_second"] / max(0.01, plain["per_second"]), 3)
+    paced_plain, paced_ours = figures["paced plain Jobs"], figures["paced conversions"]
+    figures["pace"] = round(paced_ours["per_second"] / max(0.01, paced_plain["per_second"]), 3)
+    figures["controller_manager"] = round(
+        ours["cpu_ms_each"][manager] / max(0.01, plain["cpu_ms_each"][manager]), 2
+    )
+    figures["longest_loop_stall_seconds"] = meter.longest_stall
+    figures["operator_peak_mebibytes"] = round(meter.peak_mebibytes, 1)
+    return figures
+
+
+def store(figures: dict[str, Any]) -> None:
+    """Keeps the figures, also those of an incomplete run."""
+    output = FOLDER / f"scale-{figures['size']}.json"
+    output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def describe(figures: dict[str, Any]) -> str:
+    """All figures as text."""
+    return yaml.safe_dump(figures, sort_keys=False, width=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=1000)
+    parser.add_argument("--parallel", type=int, default=500)
+    parser.add_argument("--seconds", type=float, help="the longest time of a phase")
+    parser.add_argument("--keep-cluster", action="store_true")
+    args = parser.parse_args()
+    seconds = args.seconds or max(90.0, args.size / 8)
+    with cluster(keep=args.keep_cluster):
+        step("the cluster is ready")
+        figures = asyncio.run(run(prepare_kwok(), args.size, args.parallel, seconds))
+    store(figures)
+    print(describe(figures))
+    found = violations(
+        figures["rate"],
+        figures["pace"],
+        figures["controller_manager"],
+        max(figures[p]["most_live_pods"] for p in ("paced conversions", "conversions")),
+        args.parallel,
+    )
+    for sentence in found:
+        print(sentence, file=sys.stderr)
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
