@@ -73,8 +73,7 @@ async def gateway_process(
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     try:
         port = await _port(process, log, "port")
-        metrics_port = await _port(process, log, "metrics_port")
-        gateway = GatewayProcess(process, port, log, metrics_port)
+        gateway = GatewayProcess(process, port, log, _logged_port(log, "metrics_port") or 0)
         base = f"http://127.0.0.1:{gateway.port}"
         async with httpx.AsyncClient(base_url=base, timeout=60, limits=limits) as client:
             yield gateway, client
