@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Phase
+from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.core.attempts import last_recorded_attempt
 from conversion_operator.core.model import Children, Conversion, Job, Policy
 from media_converter.contract import ExitReason
@@ -37,6 +37,11 @@ _KILLED: Final = frozenset(
 )
 
 
+def left_temporary_file(status: ConversionJobStatus) -> bool:
+    """True if the last attempt of an ended conversion was killed, and may have left its file."""
+    return status.phase is Phase.FAILED and status.reason in _KILLED
+
+
 def wants_sweep(conversion: Conversion, children: Children, now: datetime) -> bool:
     """True if the last attempt may have left a temporary file and there was no sweep yet.
 
@@ -46,7 +51,7 @@ def wants_sweep(conversion: Conversion, children: Children, now: datetime) -> bo
     status, last = conversion.status, last_recorded_attempt(conversion.status)
     if status is None or last is None or conversion.spec is None or conversion.deleting:
         return False
-    killed = status.phase is Phase.FAILED and status.reason in _KILLED
+    killed = left_temporary_file(status)
     recent = status.completion_time is not None and now < status.completion_time + SWEEP_WITHIN
     swept = any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
     return killed and recent and not swept and not children.live

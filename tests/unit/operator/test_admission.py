@@ -217,7 +217,7 @@ def test_finished_cancelled_deleted_and_invalid_do_not_queue() -> None:
 
 def test_an_attempt_whose_spec_cannot_be_read_keeps_its_paths_busy() -> None:
     first, second = many(2)
-    running_one = replace(first, spec=None, output_file="out/1.mp4")
+    running_one = replace(first, spec=None, output_path="/out/1.mp4")
     queue = queue_of([running_one, second], {first.key.uid: children(job(uid=first.key.uid))})
     assert queue.order == ()
     assert queue.blocks[second.key.uid].reason == Reason.PATH_BUSY
