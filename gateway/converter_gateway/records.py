@@ -110,8 +110,13 @@ def record_of(conversion: Conversion) -> Record:
         seconds=status.duration_seconds if status and succeeded else None,
         place=_place(conversion),
         content=_content(conversion),
-        data=data if len(data) <= _COMPRESS_ABOVE else zlib.compress(data, 1),
+        data=_compact(data),
     )
+
+
+def _compact(data: bytes) -> bytes:
+    """``data`` in little memory. orjson returns objects of 4 KB, of which most is unused."""
+    return zlib.compress(data, 1) if len(data) > _COMPRESS_ABOVE else bytes(memoryview(data))
 
 
 def _shared(summary: Summary) -> Summary:

@@ -44,6 +44,11 @@ def caught_up(api: FakeApi, app: FastAPI) -> dict[str, list[Callable[[httpx.Requ
 _apps: WeakKeyDictionary[httpx.AsyncClient, FastAPI] = WeakKeyDictionary()
 
 
+def app_of(client: httpx.AsyncClient) -> FastAPI:
+    """The application behind a client of :func:`serving`."""
+    return _apps[client]
+
+
 async def until_in_progress(client: httpx.AsyncClient, kind: str, count: int) -> None:
     """Wait until so many requests of a kind are in progress. ``client`` is of :func:`serving`."""
     open_now = _apps[client].state.in_progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -277,3 +278,17 @@ async def test_a_record_answers_as_the_object_would() -> None:
         assert orjson.loads(record.response()) == orjson.loads(orjson.dumps(to_response(one)))
         with_place = orjson.loads(record.response(position=3))
         assert with_place == orjson.loads(orjson.dumps(to_response(one, 3)))
+
+
+def test_a_record_is_small() -> None:
+    """20 000 of them fit into a replica. A parsed ConversionJob has 14 KB."""
+    number = 500
+    bodies = [conversion(f"job-{n}", 3, STATUSES[0]) for n in range(number)]
+    tracemalloc.start()
+    try:
+        records = [record_of(body) for body in bodies]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(records) == number
+    assert size / number < 1500
