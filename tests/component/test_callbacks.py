@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from conversion_operator.callbacks.addresses import may_connect
-from conversion_operator.callbacks.loop import PER_HOST
+from conversion_operator.callbacks.lanes import PER_HOST
 from mynetwork_converter import callbacks
 from tests.component.receiver import (
     HOST,
@@ -196,6 +197,52 @@ async def test_a_receiver_that_is_silent_holds_nobody_up(
         assert receiver.most_open <= PER_HOST + 1
         receiver.release.set()
         await api.until(lambda: all(state_of(api, name) == "Delivered" for name in slow))
+    check_all(api, limit=3)
+
+
+@pytest.mark.timeout(240)
+async def test_thousands_that_are_owed_to_a_silent_host_delay_no_other(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
+) -> None:
+    """Neither does their number decide how many tasks there are."""
+    owed = {"state": "Pending", "attempts": 0}
+    made = callback_config(tmp_path / "s", seconds=600)
+    settings: dict[str, Any] = {"converter_callback_hosts": HOSTS}
+    async with running(api, tmp_path / "a", **settings):
+        api.create(conversion_job("model"))
+        await api.until(lambda: phase_of(api, "model") == "Succeeded")
+    status = status_of(api, "model") | {"notify": owed}
+    for number in range(5000):
+        api.create(wanting(f"s{number}", receiver.url(SLOW_HOST)), check=False)
+        api.mutate("conversionjobs", f"s{number}", lambda c: c.update(status=status))
+    async with running(api, tmp_path / "b", callbacks=made, **settings) as op:
+        await api.until(lambda: receiver.open == PER_HOST, 60)
+        assert len(asyncio.all_tasks()) < 300
+        api.create(wanting("c", receiver.url()))
+        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await api.until(lambda: state_of(api, "c") == "Delivered", 5)
+        assert {d.headers["host"].split(":")[0] for d in receiver.received} == {HOST, SLOW_HOST}
+        assert len(receiver.received) == PER_HOST + 1
+        assert op.metric("converter_reconcile_errors_total") == 0
+
+
+async def test_results_that_cannot_be_stored_hold_nobody_up(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, receiver: Receiver
+) -> None:
+    """More of them than there are workers. They are stored later, and not sent again."""
+    names = [f"s{n}" for n in range(12)]
+    refused = NOTE | {"where": lambda request: request.name in names and NOTE["where"](request)}
+    made = callback_config(tmp_path / "s")
+    async with running(api, tmp_path, callbacks=made, converter_callback_hosts=HOSTS):
+        with api.faults.status(503, **refused) as struck:
+            for name in names:
+                api.create(wanting(name, receiver.url()))
+            await api.until(lambda: len(receiver.received) == len(names))
+            await api.until(lambda: struck.hits >= 3 * len(names))  # the next pause is long
+            api.create(wanting("c", receiver.url()))
+            await api.until(lambda: state_of(api, "c") == "Delivered", 2)
+        await api.until(lambda: all(state_of(api, name) == "Delivered" for name in names), 40)
+    assert len(receiver.received) == len(names) + 1
     check_all(api, limit=3)
 
 

@@ -1,8 +1,10 @@
 """Sends the callbacks that are owed: decides, sends, writes the result, and requeues.
 
-The loop has its own tasks and connections, so a slow receiver does not delay conversions. It limits
-the requests per host, so a slow receiver does not delay other receivers. The stored statuses say
-which callbacks are owed. After a crash or a change of leader, the loop reads them and continues.
+The loop has its own tasks and connections, so a slow receiver does not delay conversions. Some
+workers decide and write. What is due goes to the lane of its host, and each callback that is being
+sent has a task. So the number of tasks does not depend on the number of owed callbacks. The times
+at which callbacks are due are in one heap, that of the work queue. The stored statuses say which
+callbacks are owed. After a crash or a change of leader, the loop reads them and continues.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ import base64
 import binascii
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from conversion_operator.api.callback_hosts import host_of
 from conversion_operator.api.status import Notification, NotifyState
 from conversion_operator.callbacks import policy
+from conversion_operator.callbacks.lanes import Departure, HostLanes
 from conversion_operator.callbacks.message import build_message, sign
 from conversion_operator.callbacks.policy import Send, Wait, Write
 from conversion_operator.callbacks.sender import CallbackSender
@@ -32,11 +35,10 @@ from conversion_operator.controller.problems import (
     REJECTIONS_BEFORE_REPORT,
 )
 from conversion_operator.controller.workqueue import WorkQueue
-from conversion_operator.core.model import Conversion
+from conversion_operator.core.model import Conversion, Key
 from conversion_operator.core.reconcile import callback_url
 
-PER_HOST: Final = 4
-_MAX_WRITES: Final = 8
+_WORKERS: Final = 8
 _NOT_READY_SECONDS: Final = 1.0
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 30.0
@@ -53,6 +55,31 @@ class CallbackConfig(NamedTuple):
     secret: Path
 
 
+@dataclass(slots=True)
+class _Result:
+    """What became of a callback, until it is stored. Without it, the callback is sent again.
+
+    ``before`` is status.notify as it was read. ``cure`` says what a user can do about the result,
+    "" if nothing. ``permit`` is of the term in which it was decided to send.
+    """
+
+    key: Key
+    before: Notification
+    after: Notification
+    cure: str
+    permit: WritePermit
+    rejections: int = 0
+    backoff: Backoff = field(
+        default_factory=lambda: Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
+    )
+
+    def next_delay(self, error: ClusterError) -> float:
+        """How long to wait until it is written again."""
+        self.rejections += isinstance(error, Rejected)
+        often = self.rejections >= REJECTIONS_BEFORE_REPORT
+        return REJECTED_RETRY_SECONDS if often else self.backoff.next()
+
+
 class CallbackLoop:
     """Sends callbacks. Reads the file with the secret again for each callback."""
 
@@ -63,10 +90,9 @@ class CallbackLoop:
         self._context, self._config, self._post = context, config, post
         self._cluster, self._store = context.cluster, context.store
         self._queue = WorkQueue(time.monotonic)
-        # One entry per allowed host at most: a URL with another host is never sent to.
-        self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_HOST))
-        self._writes = asyncio.Semaphore(_MAX_WRITES)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._lanes = HostLanes()
+        # Each uid in here is in the work queue, too, or a worker has it.
+        self._results: dict[str, _Result] = {}
 
     def enqueue(self, uid: str) -> None:
         """Add a changed conversion to the work queue if its callback is owed."""
@@ -76,56 +102,106 @@ class CallbackLoop:
     async def run(self) -> None:
         """Run until cancelled."""
         try:
-            while True:
-                uid = await self._queue.get()
-                task = asyncio.create_task(self._process(uid), name=f"callback {uid}")
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            async with asyncio.TaskGroup() as group:
+                for number in range(_WORKERS):
+                    group.create_task(self._work(group), name=f"callbacks {number}")
         finally:
-            tasks = tuple(self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self._config.sender.close()
 
-    async def _process(self, uid: str) -> None:
-        try:
-            await self._take_step(uid)
-        except Exception:
-            # An error in one conversion must not stop the callbacks of the others.
-            self._context.metrics.errors.inc()
-            logger.exception("Cannot send the callback of %s; retrying", uid)
-            self._queue.add_rate_limited(uid)
-        finally:
-            self._queue.done(uid)
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            if not self._context.leads():
+                # Nothing is taken from the queue: thousands of callbacks may be owed.
+                await asyncio.sleep(_NOT_READY_SECONDS)
+                continue
+            uid = await self._queue.get()
+            if not await self._process(uid):
+                self._queue.done(uid)
+            self._send_due(group)
+            # Most steps do not wait for anything. Others must run between them.
+            await asyncio.sleep(0)
 
-    async def _take_step(self, uid: str) -> None:
+    async def _process(self, uid: str) -> bool:
+        """Take one step. True if the callback is in its lane now, and stays there until sent."""
+        try:
+            if uid not in self._results:
+                permit = self._context.permit()
+                step, conversion = self._decide(uid)
+                if isinstance(step, Send):
+                    self._lanes.add(host_of(step.url), uid)
+                    return True
+                if isinstance(step, Write) and conversion:
+                    self._keep(conversion, step.notification, step.cure, permit)
+                elif isinstance(step, Wait):
+                    self._queue.add_after(uid, max(0.05, step.duration.total_seconds()))
+            if uid in self._results:
+                await self._store_result(uid, self._results[uid])
+            self._queue.forget_failures(uid)
+        except Exception:
+            self._report_error(uid)
+        return False
+
+    def _report_error(self, uid: str) -> None:
+        # An error in one conversion must not stop the callbacks of the others.
+        self._context.metrics.errors.inc()
+        logger.exception("Cannot send the callback of %s; retrying", uid)
+        self._queue.add_rate_limited(uid)
+
+    def _send_due(self, group: asyncio.TaskGroup) -> None:
+        while departure := self._lanes.take():
+            group.create_task(self._depart(group, departure), name=f"callback {departure.uid}")
+
+    async def _depart(self, group: asyncio.TaskGroup, departure: Departure) -> None:
+        """Send one callback, and hand its result to a worker."""
+        host, uid = departure
+        responded = None
+        try:
+            responded = await self._send_if_due(host, uid)
+        except Exception:
+            self._report_error(uid)
+        self._lanes.release(host, responded=responded)
+        self._queue.done(uid)
+        self._send_due(group)
+
+    async def _send_if_due(self, host: str, uid: str) -> bool | None:
+        """Whether the host responded. None: nothing was sent.
+
+        Decides again: the callback may have been in its lane for long.
+        """
         permit = self._context.permit()
         step, conversion = self._decide(uid)
-        result: Notification | None = None
-        cure = ""
-        if isinstance(step, Send):
-            async with self._hosts[host_of(step.url)]:
-                # Decide again: it may have taken long to acquire the semaphore.
-                step, conversion = self._decide(uid)
-                if isinstance(step, Send) and conversion:
-                    result = await self._send(step, conversion)
-        elif isinstance(step, Write):
-            result, cure = step.notification, step.cure
-        if conversion and result:
-            await self._store_result(conversion, result, cure, permit)
-        elif isinstance(step, Wait):
-            self._queue.add_after(uid, max(0.05, step.duration.total_seconds()))
-        elif step:
+        if step is None or conversion is None:
+            return None
+        # If the default URL has changed, the callback is in the wrong lane.
+        if not isinstance(step, Send) or host_of(step.url) != host:
+            self._queue.add(uid)
+            return None
+        result = await self._send(step, conversion)
+        if result is None:
             self._queue.add_after(uid, _NOT_READY_SECONDS)
-        self._queue.forget_failures(uid)
+            return None
+        notification, responded = result
+        self._keep(conversion, notification, "", permit)
+        self._queue.add(uid)
+        return responded
+
+    def _keep(
+        self, conversion: Conversion, after: Notification, cure: str, permit: WritePermit
+    ) -> None:
+        """Keep a result until it is stored."""
+        before = policy.pending_notification(conversion)
+        if before:
+            self._results[conversion.key.uid] = _Result(conversion.key, before, after, cure, permit)
 
     def _decide(self, uid: str) -> tuple[Send | Write | Wait | None, Conversion | None]:
         conversion = self._store.conversion(uid)
         if not policy.pending_notification(conversion) or conversion is None:
             return None, None
-        if not self._context.may_act(conversion.key.namespace):
+        if not self._context.leads():
             self._queue.add_after(uid, _NOT_READY_SECONDS)
+            return None, None
+        if not self._context.may_act(conversion.key.namespace):
+            # It is enqueued again when the lists of its namespace are known.
             return None, None
         if self._context.is_left(conversion.key.namespace, uid):
             # Another installation owes it. It is enqueued again if the namespace comes back.
@@ -140,8 +216,11 @@ class CallbackLoop:
     def _secret(self, conversion: Conversion) -> bytes | None:
         return read_secret(self._config.secret, conversion.key.namespace)
 
-    async def _send(self, step: Send, conversion: Conversion) -> Notification | None:
-        """Send once, and return the notification to store. None: the secret no longer exists."""
+    async def _send(self, step: Send, conversion: Conversion) -> tuple[Notification, bool] | None:
+        """Send once. Returns the notification to store, and whether the host responded.
+
+        None: the secret no longer exists.
+        """
         secret = self._secret(conversion)
         if secret is None:
             return None
@@ -153,44 +232,37 @@ class CallbackLoop:
         result = policy.after_response(conversion, self._cluster.now(), response)
         delivered = result.state is NotifyState.DELIVERED
         self._context.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
-        return result
+        return result, bool(response.code)
 
-    async def _store_result(
-        self, conversion: Conversion, result: Notification, cure: str, permit: WritePermit
-    ) -> None:
-        """Write the result to the status. Retries: without it, the callback is sent again.
-
-        ``cure`` says what a user can do about the result, "" if nothing.
-        """
-        before, uid = policy.pending_notification(conversion), conversion.key.uid
-        backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
-        rejections = 0
-        while (known := self._store.conversion(uid)) and before:
-            if policy.pending_notification(known) != before:
-                return
-            try:
-                async with self._writes:
-                    stored = await self._write(known, result, permit)
-            except NotLeader:
-                # The leader of the next term sends the callback again, with the same id.
-                self._queue.add_after(uid, _NOT_READY_SECONDS)
-                return
-            except NotFound:
-                return
-            except ClusterError as error:
-                rejections += isinstance(error, Rejected)
-                often = rejections >= REJECTIONS_BEFORE_REPORT
-                delay = REJECTED_RETRY_SECONDS if often else backoff.next()
-                logger.warning(
-                    "Cannot store status.notify of %s; retrying in %.1f s: %s", uid, delay, error
-                )
-                await asyncio.sleep(delay)
-                continue
-            self._record(conversion, result)
-            warning = policy.warning(result, cure)
-            if warning:
-                self._post(Event(conversion.key, "Warning", warning.reason, warning.message))
-            self._store.update(stored)
+    async def _store_result(self, uid: str, result: _Result) -> None:
+        """Write a result to the status once. If that fails, it is written again later."""
+        known = self._store.conversion(uid)
+        if known is None or policy.pending_notification(known) != result.before:
+            del self._results[uid]
+            return
+        try:
+            stored = await self._write(known, result.after, result.permit)
+        except NotLeader:
+            # The leader of the next term sends the callback again, with the same id.
+            del self._results[uid]
+            self._queue.add_after(uid, _NOT_READY_SECONDS)
+            return
+        except NotFound:
+            del self._results[uid]
+            return
+        except ClusterError as error:
+            delay = result.next_delay(error)
+            logger.warning(
+                "Cannot store status.notify of %s; retrying in %.1f s: %s", uid, delay, error
+            )
+            self._queue.add_after(uid, delay)
+            return
+        del self._results[uid]
+        self._record(result)
+        warning = policy.warning(result.after, result.cure)
+        if warning:
+            self._post(Event(result.key, "Warning", warning.reason, warning.message))
+        self._store.update(stored)
 
     async def _write(
         self, known: Conversion, result: Notification, permit: WritePermit
@@ -202,16 +274,17 @@ class CallbackLoop:
             self._store.update(await self._cluster.get_conversion(known.key))
             raise
 
-    def _record(self, conversion: Conversion, result: Notification) -> None:
+    def _record(self, result: _Result) -> None:
+        after = result.after
         extra = {
-            "event": f"callback_{result.state.lower()}",
-            "job_id": conversion.key.name,
-            "namespace": conversion.key.namespace,
-            "uid": conversion.key.uid,
-            "attempts": result.attempts,
-            "detail": result.message,
+            "event": f"callback_{after.state.lower()}",
+            "job_id": result.key.name,
+            "namespace": result.key.namespace,
+            "uid": result.key.uid,
+            "attempts": after.attempts,
+            "detail": after.message,
         }
-        if result.state is NotifyState.GAVE_UP:
+        if after.state is NotifyState.GAVE_UP:
             self._context.metrics.callbacks_given_up.inc()
             logger.warning("Gave up a callback", extra=extra)
         else:

@@ -20,10 +20,12 @@ import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from conversion_operator.callbacks.addresses import may_connect
+from conversion_operator.callbacks.lanes import MOST_OPEN
 from conversion_operator.callbacks.policy import Response
 
 TIMEOUT_SECONDS: Final = 10.0
-_LOOKUP_THREADS: Final = 8
+_LOOKUP_THREADS: Final = MOST_OPEN
+"""One for each callback that is being sent: a lookup that gets no response lasts for seconds."""
 
 Lookup = Callable[[str], Awaitable[list[str]]]
 """Resolves a host name to its addresses. Raises OSError if it has none."""
