@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import aiohttp
+import pytest
+
 from conversion_operator.api import names
+from conversion_operator.cluster import client
+from conversion_operator.controller.worker import LOG_READS
 from tests.component.running import Running, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.history import History
@@ -76,6 +81,26 @@ async def test_a_conversion_with_many_attempts_has_few_events(
         await until_phase(api, "c", "Succeeded")
     check_events(api, most=6)
     check_all(api, limit=3)
+
+
+async def test_nodes_that_return_no_log_delay_no_end(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More conversions run there than there are workers."""
+    monkeypatch.setattr(client, "_LOG_TIMEOUT", aiohttp.ClientTimeout(total=60))
+    ours = [f"runs-{n:02}" for n in range(12)]
+    cluster.default = succeed(hold=True)
+    async with running(api, tmp_path, converter_max_parallel=20):
+        for name in ours:
+            api.create(conversion_job(name))
+        await api.until(lambda: _phases(api)["Running"] == len(ours))
+    cluster.default = succeed()
+    with api.faults.black_hole(verb="get", subresource="log") as struck:
+        async with running(api, tmp_path, "op-b"):
+            await struck.wait_hit(LOG_READS)
+            api.create(conversion_job("c"))
+            await until_phase(api, "c", "Succeeded", 10)
+            assert struck.hits == LOG_READS
 
 
 async def test_ten_idle_minutes_need_no_write(

@@ -40,6 +40,8 @@ from conversion_operator.core.model import Conversion, Job, Key, Metadata, Pod
 # A leader renews its Lease more than once within its deadline, even if a request gets no response.
 # See controller/leadership.py.
 _LEASE_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
+# A log comes from its node. If the node does not respond, a worker waits for it.
+_LOG_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _LOG_MAX_BYTES: Final = 16384
 _LOG_LINES: Final = (40, 5, 1)
 _EVENTS: Final = 200
@@ -236,7 +238,7 @@ class Cluster(Client):
         query = [("tailLines", str(lines)), ("limitBytes", str(_LOG_MAX_BYTES))]
         try:
             response = await self._transport.send(
-                "GET", _path(Resource.PODS, namespace, pod) + "/log", query
+                "GET", _path(Resource.PODS, namespace, pod) + "/log", query, limits=_LOG_TIMEOUT
             )
             return await response.read()
         except (NotFound, Rejected):

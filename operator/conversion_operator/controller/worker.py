@@ -45,6 +45,10 @@ from conversion_operator.core.running import find_silent
 from media_converter.contract import PROGRESS_KEY, Progress, parse_progress
 
 _NOT_READY_DELAY: Final = 1.0
+LOG_READS: Final = 3
+"""How many logs are read at the same time. A node that does not respond must not occupy all
+workers: the ends of other conversions come first."""
+_LOG_BUSY_DELAY: Final = 0.5
 _MISSING_DELAY: Final = 5.0
 """How often to read a live Job or pod without our label. No watch reports its end."""
 
@@ -74,11 +78,17 @@ class Worker:
         self._admitter, self._recorder = admitter, recorder
         self._cluster, self._store = context.cluster, context.store
         self._problems = Problems(context.metrics, recorder.post)
+        # Only of conversions that have not ended: for the others, nobody needs it.
         self._written_at: dict[str, float] = {}
+        self._log_reads = 0
 
     async def run(self) -> None:
         """Run until cancelled."""
         while True:
+            if not self._context.leads():
+                # Nothing is taken from the queue, or a standby would visit all keys each second.
+                await asyncio.sleep(_NOT_READY_DELAY)
+                continue
             uid = await self._queue.get()
             try:
                 await self._reconcile_or_requeue(uid)
@@ -138,6 +148,7 @@ class Worker:
     def _forget(self, uid: str) -> None:
         """Forget what was written about a conversion that no longer exists."""
         self._problems.forget(uid)
+        self._queue.forget_failures(uid)
         self._written_at.pop(uid, None)
         self._recorder.forget(uid)
 
@@ -297,12 +308,18 @@ class Worker:
         )
         if pod is None or not known or too_soon:
             return None, ""
+        if self._log_reads >= LOG_READS:
+            self._queue.add_after(conversion.key.uid, _LOG_BUSY_DELAY)
+            return None, ""
+        self._log_reads += 1
         try:
             return split_log(await self._cluster.log_tail(pod.namespace, pod.name))
         except ClusterError as error:
             # Progress is best effort: without it, reconciling continues.
             logger.debug("Cannot read the log of %s: %s", pod.name, error)
             return None, ""
+        finally:
+            self._log_reads -= 1
 
     async def _latest_warning(self, conversion: Conversion, children: Children) -> str:
         """The latest warning about a Job or pod that should have started by now; "" if none.
@@ -328,6 +345,8 @@ class Worker:
         self._store.update(stored)
         if plan.status is not None:
             self._written_at[conversion.key.uid] = time.monotonic()
+            if plan.status.phase.terminal:
+                del self._written_at[conversion.key.uid]
             self._recorder.record(conversion, plan.status)
 
     async def _write_status(

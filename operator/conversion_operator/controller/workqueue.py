@@ -15,6 +15,7 @@ from typing import Final
 
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
+_SPARE_TIMERS: Final = 1000
 
 
 class WorkQueue:
@@ -62,6 +63,10 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._timers, (due, key))
+        if len(self._timers) > 2 * len(self._due) + _SPARE_TIMERS:
+            # Keys that were added meanwhile leave their timers behind, some due in a day.
+            self._timers = [(due, key) for key, due in self._due.items()]
+            heapq.heapify(self._timers)
         self._changed.set()
 
     def add_rate_limited(self, key: str) -> None:

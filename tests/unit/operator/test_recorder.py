@@ -15,6 +15,7 @@ from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.recorder import FOREIGN_EVENTS, EventRecorder
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.worker import Worker
+from conversion_operator.controller.workqueue import WorkQueue
 from tests.unit.operator.builders import children, conversion, job, running, step, succeeded
 
 LIMIT = 3
@@ -76,7 +77,8 @@ async def test_the_worker_forgets_a_conversion_that_no_longer_exists(told: Recor
     told.record_foreign(conversion(), [job()])
     told.record_foreign(conversion(), [job()])
     assert len(told.posted) == 1
-    await Worker(context, nothing, nothing, told)._reconcile_or_requeue(conversion().key.uid)
+    queue = WorkQueue(lambda: 0.0)
+    await Worker(context, queue, nothing, told)._reconcile_or_requeue(conversion().key.uid)
     told.record_foreign(conversion(), [job()])
     assert len(told.posted) == 2
 
