@@ -52,9 +52,11 @@ class Machine:
         return done.stdout
 
 
-@pytest.fixture
-def machine(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Machine]:
-    """A new API server, so that it has no CRD."""
+@pytest.fixture(scope="module")
+def machine(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    """A new API server, so that it has no CRD. A test removes what it has installed."""
     if not pytestconfig.getoption("real_api"):
         pytest.skip("Helm needs a real API server")
     plane = ControlPlane()
@@ -68,7 +70,7 @@ def machine(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Machine]:
         "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
         "current-context": "a",
     }
-    file = tmp_path / "kubeconfig"
+    file = tmp_path_factory.mktemp("machine") / "kubeconfig"
     file.touch(mode=0o600)
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     try:
@@ -108,3 +110,16 @@ def test_helm_keeps_conversions_until_it_is_told_otherwise(machine: Machine) -> 
     machine.helm("uninstall", "converter")
     machine.kubectl("wait", "--for=delete", "crd", "--all", "--timeout=30s")
     assert machine.names("customresourcedefinitions") == set()
+
+
+def test_helm_takes_over_a_crd_that_kubectl_has_applied(machine: Machine) -> None:
+    """docs/install.md names both flags. Later upgrades need neither."""
+    machine.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    install = ("install", "converter", str(CHART), "--take-ownership", "--force-conflicts")
+    machine.helm(*install, namespaces=[FIRST])
+    upgrade = ("upgrade", "converter", str(CHART))
+    machine.helm(*upgrade, namespaces=[FIRST], extraLabels={"team": "media"})
+    crds = json.loads(machine.kubectl("get", "crd", "-o", "json"))["items"]
+    assert [crd["metadata"]["labels"]["team"] for crd in crds] == ["media"]
+    machine.helm("uninstall", "converter")
+    machine.kubectl("delete", "-f", str(ROOT / "crds"))

@@ -31,6 +31,7 @@ def until_stopped(api: FakeApi) -> Callable[[], bool]:
     return lambda: all(is_terminal(pod) for pod in api.objects("pods"))
 
 
+@pytest.mark.judged
 @pytest.mark.parametrize("propagation", ["Background", "Foreground"])
 async def test_a_conversion_deleted_under_a_finalizer_is_stopped(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, propagation: str
@@ -65,6 +66,7 @@ async def test_a_waiting_conversion_deleted_under_a_finalizer_never_starts(
         assert len(api.audit.writes(resource="jobs", verb="create")) == 1
 
 
+@pytest.mark.judged
 @pytest.mark.parametrize("kind", ["jobs", "pods"])
 async def test_a_finalizer_on_its_job_or_pod_does_not_hide_the_end(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, kind: str

@@ -81,5 +81,5 @@ async def test_a_status_that_is_removed_does_not_begin_again(
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Succeeded")
-        with pytest.raises(StatusError, match="status is never removed"):
+        with pytest.raises(StatusError, match="status may not be removed"):
             api.patch("conversionjobs", "c", {"status": None}, subresource="status")

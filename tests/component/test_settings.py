@@ -58,6 +58,7 @@ async def test_a_change_takes_effect_at_once(
         assert (api.clock.now() - before).total_seconds() < 8
 
 
+@pytest.mark.judged
 async def test_a_typo_is_told_and_stops_neither_the_operator_nor_the_other_settings(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

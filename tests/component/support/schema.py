@@ -235,7 +235,7 @@ def transition_causes(old: Obj, new: Obj) -> Causes:
     old_status, new_status = old.get("status"), new.get("status")
     old_phase = (old_status or {}).get("phase", "Pending")
     if old_phase != "Pending" and (new_status or {}).get("phase", "Pending") == "Pending":
-        causes.append(("<nil>", 'Invalid value: "object": a status is never removed'))
+        causes.append(("<nil>", 'Invalid value: "object": status may not be removed'))
     if old_phase in TERMINAL_PHASES and (new_status or {}).get("phase") != old_phase:
         causes.append(("status", 'Invalid value: "object": a terminal phase never changes'))
     old_note = (old_status or {}).get("notify")
