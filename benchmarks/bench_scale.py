@@ -350,7 +350,7 @@ async def time_restart(kube: Kube) -> float | None:
         for number in range(5):
             observer.submitted[f"restart-{number}"] = time.monotonic()
             await kube.post(CONVERSIONS, conversion_job(f"restart-{number}", NAMESPACE))
-        await observer.until_finished(5, 120)
+        await observer.until_finished(5, 60)
 
     takers: dict[str, Taker] = {
         JOBS: observer.take_job,
