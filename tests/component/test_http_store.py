@@ -75,9 +75,9 @@ async def test_what_the_watch_has_not_told_yet_is_read_by_name(api: FakeApi) -> 
             api.create(conversion_job("a"))
             assert (await status(client, "a"))["queue_position"] == 1
             job = (await client.post(f"{BASE}/convert", json=BODY)).json()["job_id"]
-            assert (await status(client, job))["queue_position"] == 2
             waiting = (await client.get(f"{BASE}/queue")).json()
             assert [one["job_id"] for one in waiting["queue"]] == ["a", job]
+            assert (await status(client, job))["queue_position"] == 2
             assert (await client.post(f"{BASE}/cancel/{job}")).status_code == 200
             assert (await client.get(f"{BASE}/queue")).json()["total_waiting"] == 1
     assert api.audit.count(verb="list", **CJ) == 1
