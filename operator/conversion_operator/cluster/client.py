@@ -106,7 +106,7 @@ class Cluster(Client):
     async def get_conversion(self, key: Key) -> Conversion:
         """GET the ConversionJob with this name. Its uid may be another one."""
         path = _path(Resource.CONVERSIONS, key.namespace, key.name)
-        return parsing.parse_conversion(await self._transport.request("GET", path))
+        return parsing.parse_used(await self._transport.request("GET", path))
 
     async def get_metadata(self, key: Key) -> Metadata:
         """GET the labels and annotations of a ConversionJob. Raises NotFound if it is another."""
@@ -305,7 +305,7 @@ class Cluster(Client):
         ]
         query = [("fieldManager", self._field_manager)]
         body = [*guards, *patch]
-        return parsing.parse_conversion(await self._write(permit, "PATCH", path, body, query))
+        return parsing.parse_used(await self._write(permit, "PATCH", path, body, query))
 
     async def _delete(self, permit: WritePermit, path: str, uid: str, **options: object) -> None:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}

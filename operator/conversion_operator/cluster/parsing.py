@@ -11,9 +11,11 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from conversion_operator.api import names
+from conversion_operator.api.spec import normal_path
 from conversion_operator.api.status import Phase
 from conversion_operator.api.stored import read_spec, read_status
 from conversion_operator.cluster.admissions import (
@@ -32,12 +34,14 @@ from conversion_operator.cluster.objects import (
     Resource,
     WatchEvent,
 )
+from conversion_operator.core.ended import keep_used
 from conversion_operator.core.manifest import CONTAINER
 from conversion_operator.core.model import (
     CONVERSION_KIND,
     EPOCH,
     IMAGE_MAX_LENGTH,
     JOB_KIND,
+    NO_ANNOTATIONS,
     Controller,
     Conversion,
     Job,
@@ -64,6 +68,9 @@ _MANAGERS_MAX: Final = 4
 
 _LABELS_MAX: Final = 64
 """How many names of labels are kept."""
+
+_SETS_KEPT: Final = 256
+"""How many sets of names are shared."""
 
 _MARK_MAX: Final = 65
 """The longest mark that is kept. A valid mark has 64 characters, so a mark that was cut is too long
@@ -143,7 +150,7 @@ def parse_conversion(body: Body) -> Conversion:
     spec, unsupported, spec_error = read_spec(raw)
     status, status_error = read_status(body.get("status"))
     return Conversion(
-        key=Key(meta["namespace"], meta["name"], meta["uid"]),
+        key=Key(sys.intern(meta["namespace"]), meta["name"], meta["uid"]),
         version=int(meta["resourceVersion"]),
         generation=meta.get("generation", 0),
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
@@ -158,15 +165,14 @@ def parse_conversion(body: Body) -> Conversion:
         orphaning="deletionTimestamp" in meta and "orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),
         arrival=_arrival(body.get("status")) or int(meta["resourceVersion"]),
-        labels=frozenset(itertools.islice(map(sys.intern, meta.get("labels") or ()), _LABELS_MAX)),
-        annotations={
-            name: text[:_TEXT_MAX]
-            for name, text in (meta.get("annotations") or {}).items()
-            if name in names.ANNOTATIONS and isinstance(text, str)
-        },
-        conversion_type=_text(raw_spec.get("conversionType")),
+        labels=_shared(tuple(itertools.islice(meta.get("labels") or (), _LABELS_MAX))),
+        annotations=_annotations(meta),
+        conversion_type=sys.intern(_text(raw_spec.get("conversionType"))),
         input_file=_text(raw_spec.get("inputFile")),
         output_file=_text(raw_spec.get("outputFile")),
+        input_path=_path(spec.input_file if spec else raw_spec.get("inputFile")),
+        output_path=_path(spec.output_file if spec else raw_spec.get("outputFile")),
+        ttl=spec.ttl_seconds_after_finished if spec else None,
         has_notify="notify" in raw_spec,
         status_managers=_status_managers(meta),
     )
@@ -178,6 +184,31 @@ def parse_metadata(body: Body) -> Metadata:
     return Metadata(meta["uid"], meta.get("labels") or {}, meta.get("annotations") or {})
 
 
+def parse_used(body: Body) -> Conversion:
+    """Parse a ConversionJob. Of one that has ended, keep only what the operator uses."""
+    return keep_used(parse_conversion(body))
+
+
+@lru_cache(maxsize=_SETS_KEPT)
+def _shared(names: tuple[str, ...]) -> frozenset[str]:
+    """The set of these names. Many objects have the same ones, and share the set."""
+    return frozenset(map(sys.intern, names))
+
+
+def _annotations(meta: Body) -> Mapping[str, str]:
+    found = {
+        name: text[:_TEXT_MAX]
+        for name, text in (meta.get("annotations") or {}).items()
+        if name in names.ANNOTATIONS and isinstance(text, str)
+    }
+    return found or NO_ANNOTATIONS
+
+
+def _path(stored: object) -> str:
+    path = _text(stored)
+    return normal_path(path) if path else ""
+
+
 def _status_managers(meta: Body) -> frozenset[str]:
     """The field managers of operators that have written the status."""
     managers = (
@@ -186,7 +217,7 @@ def _status_managers(meta: Body) -> frozenset[str]:
         if entry.get("subresource") == "status"
     )
     ours = (m for m in managers if m.startswith(names.MANAGER_PREFIX))
-    return frozenset(map(sys.intern, itertools.islice(ours, _MANAGERS_MAX)))
+    return _shared(tuple(itertools.islice(ours, _MANAGERS_MAX)))
 
 
 def parse_job(body: Body) -> Job:
@@ -312,7 +343,7 @@ def latest_warning(page: Body) -> str:
 
 
 PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
-    Resource.CONVERSIONS: parse_conversion,
+    Resource.CONVERSIONS: parse_used,
     Resource.JOBS: parse_job,
     Resource.PODS: parse_pod,
 }

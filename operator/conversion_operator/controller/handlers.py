@@ -21,8 +21,8 @@ import kopf
 
 from conversion_operator.api import names
 from conversion_operator.cluster.backoff import Backoff
-from conversion_operator.cluster.objects import EventHandler, WatchEvent
-from conversion_operator.cluster.parsing import parse_conversion, parse_event
+from conversion_operator.cluster.objects import Body, EventHandler, Resource, WatchEvent
+from conversion_operator.cluster.parsing import parse_event, parse_used
 from conversion_operator.cluster.reflector import WATCH_CURE
 from conversion_operator.controller.task_scope import task_scope
 
@@ -138,9 +138,19 @@ def _registry(handler: EventHandler, login: Login, outside: Context) -> kopf.Ope
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
         # The type is None for an object that existed when kopf started.
         raw = WatchEvent(event["type"] or "ADDED", "", event["object"])
-        outside.run(handler.apply, parse_event(parse_conversion, raw))
+        if not is_known(handler, raw):
+            outside.run(handler.apply, parse_event(parse_used, raw))
 
     return registry
+
+
+def is_known(handler: EventHandler, event: WatchEvent[Body]) -> bool:
+    """True if our list has shown this version: when the operator starts, both have all objects."""
+    if event.object is None or event.type == "DELETED":
+        return False
+    meta = event.object["metadata"]
+    known = handler.find_known(Resource.CONVERSIONS, meta["uid"])
+    return known is not None and str(known.version) == meta["resourceVersion"]
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -71,8 +71,7 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
 
 
 def _time_to_live(snapshot: Snapshot, status: ConversionJobStatus) -> timedelta:
-    spec = snapshot.conversion.spec
-    given = spec.ttl_seconds_after_finished if spec else None
+    given = snapshot.conversion.ttl
     ttl = timedelta(seconds=snapshot.policy.ttl if given is None else given)
     pending = status.notify is not None and status.notify.state is NotifyState.PENDING
     # Once the ConversionJob is deleted, its callback cannot be sent.

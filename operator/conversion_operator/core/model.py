@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final
 
 from conversion_operator.api import names
 from conversion_operator.api.pod_settings import NO_POD_SETTINGS, PodSettingsByNamespace
-from conversion_operator.api.spec import ConversionJobSpec, normal_path
+from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
 
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -89,12 +90,17 @@ class Metadata:
 
 NO_METADATA: Final = Metadata()
 
+NO_ANNOTATIONS: Final[Mapping[str, str]] = MappingProxyType({})
+
+NO_NAMES: Final = frozenset[str]()
+
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
     """A ConversionJob.
 
-    ``spec`` has the fields of the spec that can be read. It is None if a required one cannot.
+    ``spec`` has the fields of the spec that can be read. It is None if a required one cannot, or if
+    the conversion has ended and no decision needs the spec: see :mod:`core.ended`.
     ``unsupported`` says what in the spec this release does not know, and ``spec_error`` what is not
     valid. ``status`` is None while the conversion has not begun. ``status_error`` says why the
     status cannot be read: the conversion may then have begun or ended. ``cancel`` is spec.cancel,
@@ -105,8 +111,10 @@ class Conversion:
     ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
     the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
     ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
-    ``has_notify`` is True if the spec has a callback, even if it cannot be read.
-    ``status_managers`` are the operators that have written the status, as field managers.
+    ``input_path`` and ``output_path`` are these files from the root of the volume, normalized, so
+    that equal paths match. ``ttl`` is spec.ttlSecondsAfterFinished. ``has_notify`` is True if the
+    spec has a callback, even if it cannot be read. ``status_managers`` are the operators that have
+    written the status, as field managers.
     """
 
     key: Key
@@ -123,13 +131,16 @@ class Conversion:
     pending_reason: str = ""
     orphaning: bool = False
     arrival: int = 0
-    labels: frozenset[str] = frozenset()
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: frozenset[str] = NO_NAMES
+    annotations: Mapping[str, str] = field(default_factory=lambda: NO_ANNOTATIONS)
     conversion_type: str = ""
     input_file: str = ""
     output_file: str = ""
+    input_path: str = ""
+    output_path: str = ""
+    ttl: int | None = None
     has_notify: bool = False
-    status_managers: frozenset[str] = frozenset()
+    status_managers: frozenset[str] = NO_NAMES
 
     @property
     def finished(self) -> bool:
@@ -154,18 +165,6 @@ class Conversion:
     def deleting_with_jobs(self) -> bool:
         """True if the ConversionJob is being deleted, and its Jobs are to be deleted with it."""
         return self.deleting and not self.orphaning
-
-    @property
-    def input_path(self) -> str:
-        """The input path from the root of the volume, normalized, so that equal paths match."""
-        path = self.spec.input_file if self.spec else self.input_file
-        return normal_path(path) if path else ""
-
-    @property
-    def output_path(self) -> str:
-        """The output path from the root of the volume, normalized, so that equal paths match."""
-        path = self.spec.output_file if self.spec else self.output_file
-        return normal_path(path) if path else ""
 
 
 @dataclass(frozen=True, slots=True)

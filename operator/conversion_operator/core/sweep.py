@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Phase
+from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.core.attempts import last_recorded_attempt
 from conversion_operator.core.model import Children, Conversion, Job, Policy
 from media_converter.contract import ExitReason
@@ -36,6 +36,11 @@ _KILLED: Final = frozenset(
 )
 
 
+def left_temporary_file(status: ConversionJobStatus) -> bool:
+    """True if the last attempt of an ended conversion was killed, and may have left its file."""
+    return status.phase is Phase.FAILED and status.reason in _KILLED
+
+
 def may_want_sweep(conversion: Conversion, children: Children) -> bool:
     """True if the last attempt may have left a temporary file and there was no sweep yet.
 
@@ -45,7 +50,7 @@ def may_want_sweep(conversion: Conversion, children: Children) -> bool:
     status, last = conversion.status, last_recorded_attempt(conversion.status)
     if status is None or last is None or conversion.spec is None or conversion.deleting:
         return False
-    if status.phase is not Phase.FAILED or status.reason not in _KILLED:
+    if not left_temporary_file(status):
         return False
     swept = any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
     return status.completion_time is not None and not swept and not children.live

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from conversion_operator.api.spec import ConversionJobSpec
+from conversion_operator.api.spec import ConversionJobSpec, normal_path
 from conversion_operator.api.status import ConversionJobStatus, Retries
 from conversion_operator.core.identity import KEY_BYTES, MarkKey
 from conversion_operator.core.manifest import attempt_job_name
@@ -54,14 +54,19 @@ def conversion(
     namespace: str = "my-network",
     **changes: Any,
 ) -> Conversion:
+    made = spec(**changes)
     return Conversion(
         key=Key(namespace, f"c-{uid[-4:]}", uid),
         version=1,
         generation=1,
         created=created,
         deleting=False,
-        spec=spec(**changes),
+        spec=made,
         status=status,
+        conversion_type=made.conversion_type,
+        input_path=normal_path(made.input_file),
+        output_path=normal_path(made.output_file),
+        ttl=made.ttl_seconds_after_finished,
     )
 
 

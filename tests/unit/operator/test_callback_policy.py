@@ -271,8 +271,8 @@ class TestTimeToLive:
     )
     def test_waits_for_the_callback(self, state: NotifyState, now: float, deleted: bool) -> None:
         subject = noted(state=state)
-        spec = conversion(notify={"url": URL}, ttlSecondsAfterFinished=0).spec
-        plan = decide(snapshot(replace(subject, spec=spec), now=now))
+        made = conversion(notify={"url": URL}, ttlSecondsAfterFinished=0)
+        plan = decide(snapshot(replace(made, status=subject.status), now=now))
         assert (DeleteConversion() in plan.actions) is deleted
         assert plan.status is None
 

@@ -388,7 +388,8 @@ def test_of_metadata_and_texts_only_a_bounded_part_is_kept() -> None:
     parsed = parse_conversion(body(metadata=meta, spec={"inputFile": "z" * 9000}))
     assert parsed.annotations == {names.CALLER_INPUT_ANNOTATION: "y" * 4096}
     assert parsed.input_file == "z" * 4096
-    assert len(repr(parsed)) < 10_500
+    assert parsed.input_path == "/" + "z" * 4096
+    assert len(repr(parsed)) < 15_000
 
 
 def test_of_the_texts_of_a_pod_only_a_bounded_part_is_kept() -> None:

@@ -632,7 +632,7 @@ class TestAfterTheEnd:
         assert plan.actions == (DeleteConversion(),)
 
     def test_time_to_live_of_the_spec(self) -> None:
-        subject = replace(self.done, spec=conversion(ttlSecondsAfterFinished=0).spec)
+        subject = replace(self.done, ttl=0)
         assert step(subject, NONE, 12)[0].actions == (DeleteConversion(),)
 
     def test_its_status_says_which_generation_it_describes(self) -> None:

@@ -154,7 +154,7 @@ def named(subject: Conversion, number: int, ended: float = 30) -> Conversion:
     if stored and stored.attempts:
         last = stored.attempts[-1].model_copy(update={"completion_time": at(ended)})
         stored = stored.model_copy(update={"attempts": [last]})
-    return replace(subject, key=key, spec=made.spec, status=stored)
+    return replace(made, key=key, created=subject.created, status=stored)
 
 
 def test_many_that_no_node_has_room_for_take_one_slot_from_others() -> None:

@@ -1,0 +1,29 @@
+"""Which events of kopf are parsed."""
+
+from __future__ import annotations
+
+import pytest
+
+from conversion_operator.cluster.objects import Body, WatchEvent
+from conversion_operator.controller.handlers import is_known
+from conversion_operator.controller.store import Store
+from tests.unit.operator.builders import UID, conversion
+
+
+@pytest.mark.parametrize(
+    ("kind", "uid", "version", "known"),
+    [
+        ("ADDED", UID, "1", True),  # the list of the operator has shown it
+        ("MODIFIED", UID, "1", True),
+        ("MODIFIED", UID, "2", False),
+        ("ADDED", "another", "1", False),
+        ("DELETED", UID, "1", False),
+    ],
+)
+def test_a_version_that_a_list_has_shown_is_not_parsed_again(
+    kind: str, uid: str, version: str, known: bool
+) -> None:
+    store = Store(lambda _: None)
+    store.update(conversion())
+    body: Body = {"metadata": {"uid": uid, "resourceVersion": version}}
+    assert is_known(store, WatchEvent(kind, version, body)) is known
