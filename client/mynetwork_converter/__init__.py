@@ -14,6 +14,7 @@ from mynetwork_converter.protocol import (
     ConverterError,
     JobNotFound,
     JobStatus,
+    QueuedJob,
     Stats,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "Event",
     "JobNotFound",
     "JobStatus",
+    "QueuedJob",
     "Stats",
 ]

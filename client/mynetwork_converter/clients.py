@@ -20,6 +20,7 @@ from mynetwork_converter.protocol import (
     ConverterError,
     JobNotFound,
     JobStatus,
+    QueuedJob,
     Retry,
     Stats,
 )
@@ -95,6 +96,10 @@ class Client:
     def get_active_jobs(self) -> list[JobStatus]:
         """All conversions that have not ended, including waiting ones."""
         return cast("list[JobStatus]", self._send(protocol.ACTIVE)["active_jobs"])
+
+    def get_queue(self) -> list[QueuedJob]:
+        """All conversions that wait for an attempt, the next one first."""
+        return cast("list[QueuedJob]", self._send(protocol.QUEUE)["queue"])
 
     def get_stats(self) -> Stats:
         """Settings of the operator, and counts of conversions."""
@@ -228,6 +233,10 @@ class AsyncClient:
     async def get_active_jobs(self) -> list[JobStatus]:
         """All conversions that have not ended, including waiting ones."""
         return cast("list[JobStatus]", (await self._send(protocol.ACTIVE))["active_jobs"])
+
+    async def get_queue(self) -> list[QueuedJob]:
+        """All conversions that wait for an attempt, the next one first."""
+        return cast("list[QueuedJob]", (await self._send(protocol.QUEUE))["queue"])
 
     async def get_stats(self) -> Stats:
         """Settings of the operator, and counts of conversions."""

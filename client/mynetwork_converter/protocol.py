@@ -79,6 +79,15 @@ class ContentStatus(TypedDict):
     error: NotRequired[str]
 
 
+class QueuedJob(TypedDict):
+    """A conversion that waits. ``not_before`` is when its back-off ends, in ISO 8601."""
+
+    job_id: str
+    position: int
+    reason: NotRequired[str]
+    not_before: NotRequired[str]
+
+
 class Stats(TypedDict):
     """Settings, and counts over the existing ConversionJobs. ``success_rate`` is 0 to 1."""
 
@@ -145,6 +154,7 @@ def cancel(job_id: str) -> Call:
 
 
 ACTIVE: Final = Call("GET", f"{BASE}/active")
+QUEUE: Final = Call("GET", f"{BASE}/queue")
 STATS: Final = Call("GET", f"{BASE}/stats")
 
 

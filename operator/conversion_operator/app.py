@@ -106,6 +106,7 @@ class Operator:
             self._enqueue_later,
             self._namespaces.leave,
             lambda: self._queue.urgent,
+            lambda uid: self._positions.request(uid),  # noqa: PLW0108 it is made later
         )
         self._cluster = cluster
         self._settings_watch = SettingsWatch(
@@ -115,7 +116,7 @@ class Operator:
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
         self._positions = PositionRefresh(
-            self._admitter.queue, self.store, self._queue, context.leads
+            self._admitter.queue, self.store, self._queue, context.leads, cluster.now
         )
         self._worker = Worker(context, self._queue, self._admitter, recorder, self._positions.take)
         self._settings_report = SettingsReport(self._metrics, recorder.post)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +40,6 @@ async def test_a_rejection_during_the_claim_check_counts_in_the_same_pass() -> N
     leadership: Any = None
     admitter = Admitter(context, leadership, lambda _: None)
     admitter.observe(waiting.key.uid)
-    admitter.queue.update()
+    admitter.queue.update(datetime.now(UTC))
     obstacles = await admitter._find_obstacles(["my-network"])
     assert obstacles.rejected == {waiting.key.uid: REJECTION}

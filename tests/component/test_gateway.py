@@ -133,6 +133,9 @@ async def test_the_python_client_speaks_its_language(api: FakeApi) -> None:
             job = await converter.convert_file(*files, kind, idempotency_key="k")
             assert job == await converter.convert_file(*files, kind, idempotency_key="k")
             assert [active["job_id"] for active in await converter.get_active_jobs()] == [job]
+            assert [(one["job_id"], one["position"]) for one in await converter.get_queue()] == [
+                (job, 1)
+            ]
             assert (await converter.get_job_status(job))["status"] == "running"
             assert (await converter.get_stats())["queued_jobs_count"] == 1
             assert await converter.cancel_job(job)

@@ -93,6 +93,8 @@ async def test_a_generated_client_makes_every_call(api: FakeApi) -> None:
             assert isinstance(unknown, models.JobNotFound)
             active = await client.call("converter", "active")
             assert [one.job_id for one in active.active_jobs] == [started.job_id]
+            queue = await client.call("converter", "queue")
+            assert [(one.job_id, one.position) for one in queue.queue] == [(started.job_id, 1)]
             stats = await client.call("converter", "stats")
             assert (stats.total_jobs, stats.docker_sock_path) == (1, None)
             stream = await client.call("converter", "events", job_id=started.job_id)

@@ -230,6 +230,7 @@ async def test_a_namespace_is_handed_over_to_another_installation(
             await until_other(api, "ours", "Succeeded")
             await api.until(lambda: bool(receiver.about("ours")), 20)
             api.clock.advance(TOMBSTONE_TTL.total_seconds() + 1)
+            await op.reconcile_all()
             await until_let_go_by(api, op)
             cluster.finish("queued")
             await until_other(api, "queued", "Succeeded")

@@ -50,6 +50,8 @@ _REPAIR_INTERVAL: Final = 60.0
 _LONGEST_BACKLOG: Final = 100
 """Nothing starts while more conversions wait to be reconciled. Otherwise the ends of conversions
 would be stored later and later, because each start leads to more work."""
+_LONGEST_HOLD: Final = 2.0
+"""How long a backlog may delay a pass, in seconds."""
 _FOREIGN_INTERVAL: Final = 1.0
 _SLICE: Final = 500
 """How many conversions to look at before other tasks may run. This takes about 10 ms."""
@@ -73,8 +75,11 @@ class Admitter:
         enqueue: Callable[[str], None],
         on_inherited: Callable[[Collection[str]], None] = lambda _: None,
         backlog: Callable[[], int] = lambda: 0,
+        refresh_position: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._backlog = backlog
+        self._backlog, self._refresh_position = backlog, refresh_position
+        # Since when the backlog holds passes back, by the monotonic clock. None: it does not.
+        self._held_since: float | None = None
         self._on_inherited = on_inherited
         self._leadership = leadership
         # The term in which this operator last took over the admissions of the former leader.
@@ -131,9 +136,9 @@ class Admitter:
         """
         while True:
             await asyncio.sleep(_REPAIR_INTERVAL)
-            uids = iter(self._store.all_uids())
+            uids = iter({*self._store.all_uids(), *self.queue.known_uids()})
             while part := list(itertools.islice(uids, _SLICE)):
-                for uid in self.queue.repair(part):
+                for uid in self.queue.repair(part, self._cluster.now()):
                     logger.warning("The queue had missed a change of %s", uid)
                     self.wake()
                 await asyncio.sleep(0)
@@ -158,17 +163,24 @@ class Admitter:
         await self._update_queue()
         if not self._changed and (left := self._due - time.monotonic()) > 0:
             return left
-        if self._backlog() > _LONGEST_BACKLOG:
-            return _LEAST_INTERVAL
-        known = self._known_namespaces()
-        obstacles = await self._find_obstacles(known)
+        return _LEAST_INTERVAL if self._is_held_by_backlog() else await self._admit()
+
+    async def _admit(self) -> float:
+        # What changes from here on needs another pass.
+        self._changed = False
+        checked = self._known_namespaces()
+        obstacles = await self._find_obstacles(checked)
         if self._prepared_term != self._leadership.term:
+            self._changed = True
             return 0.05  # this operator lost leadership and became leader again meanwhile
+        known = self._known_namespaces()
+        if not known <= checked:
+            self._changed = True  # the claims of the new ones are not checked yet
+            known &= checked
         # Do not await between here and `reserve`: no watch event and no task that creates a Job may
         # run between counting and reserving the slots.
-        self.queue.update()
-        self._changed = False
         now = self._cluster.now()
+        self.queue.update(now)
         held = self._slots.held()
         selection = AdmissionPass(self.queue, now, obstacles, known).select(held)
         batch = self._attempts(selection)
@@ -181,6 +193,7 @@ class Admitter:
                 self._creator.start(uid, attempt, self._policy)
         self._publish(selection, changed_uids, held)
         if not recorded:
+            self._changed = True
             return _NOT_READY_DELAY
         delay = self._delay(selection.retry_at, now, obstacles)
         self._due = time.monotonic() + delay
@@ -195,9 +208,21 @@ class Admitter:
     async def _update_queue(self) -> None:
         """Look at the conversions that have changed since the last pass, in slices."""
         while self.queue.marked > _SLICE:
-            self._changed |= self.queue.update(_SLICE)
+            self._changed |= self.queue.update(self._cluster.now(), _SLICE)
             await asyncio.sleep(0)
-        self._changed |= self.queue.update()
+        self._changed |= self.queue.update(self._cluster.now())
+
+    def _is_held_by_backlog(self) -> bool:
+        """True while ends come first. Not for long: in one namespace, all writes may hang."""
+        if self._backlog() <= _LONGEST_BACKLOG:
+            self._held_since = None
+            return False
+        now = time.monotonic()
+        self._held_since = now if self._held_since is None else self._held_since
+        if now - self._held_since < _LONGEST_HOLD:
+            return True
+        self._held_since = now
+        return False
 
     def _use_policy(self, policy: Policy) -> None:
         """Take settings that have changed. All conversions are looked at again."""
@@ -225,7 +250,7 @@ class Admitter:
         """The slots in use by namespace, for the next write of the Lease."""
         if self._prepared_term != self._leadership.term:
             return self._leadership.inherited_slots
-        self._changed |= self.queue.update()
+        self._changed |= self.queue.update(self._cluster.now())
         return self._slots.to_record()
 
     def _attempts(self, selection: Selection) -> dict[str, int]:
@@ -262,11 +287,13 @@ class Admitter:
         """Enqueue those whose status may say something else now, and set the metrics."""
         self._yielding = selection.yielding
         rejected = self._creator.rejections()
+        for uid in self.queue.take_reordered():
+            self._refresh_position(uid)
         for uid in changed:
             if uid not in self._creator.reserved or uid in rejected:
                 self._enqueue(uid)
         metrics = self._context.metrics
-        metrics.queued.set(selection.queued - len(selection.start))
+        metrics.queued.set(max(0, selection.queued - len(selection.start)))
         metrics.blocked.set(selection.blocked)
         metrics.running.set(held)
         if time.monotonic() - self._counted_at > _FOREIGN_INTERVAL:

@@ -189,9 +189,11 @@ class Family:
     def forget_deleted(self, before: int | None = None) -> set[str]:
         """Forget the own children that no longer exist. Returns their uids.
 
-        With ``before``, only those of attempts with a lower number.
+        With ``before``, only those of attempts with a lower number. The pods of a Job that exists
+        are kept: without them, it would look as if it was about to start one.
         """
         self._children = None
+        kept = {job.name for job in self._jobs.values() if job.live}
         for pod in self._pods.values():
             if not pod.duplicate:
                 # From now on, a copy of its mark is worth nothing.
@@ -199,7 +201,9 @@ class Family:
         deleted = {
             child.uid
             for child in (*self._jobs.values(), *self._pods.values())
-            if child.deleted and (before is None or child.attempt < before)
+            if child.deleted
+            and (before is None or child.attempt < before)
+            and not (isinstance(child, Pod) and child.job_name in kept)
         }
         self._jobs = {uid: job for uid, job in self._jobs.items() if uid not in deleted}
         self._pods = {uid: pod for uid, pod in self._pods.items() if uid not in deleted}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -23,7 +24,8 @@ _INTERVAL: Final = 1.0
 _WRITES: Final = 5
 """How many positions to write in an interval."""
 _LEAST_AGE: Final = 30.0
-"""The shortest time between two writes of one position, in seconds."""
+"""The shortest time between two writes of one position, in seconds. The first write follows the
+creation of the conversion."""
 _VISITED: Final = 1000
 """How many conversions to look at in an interval. After 150 writes, the first one is due again."""
 
@@ -37,7 +39,9 @@ class PositionRefresh:
         store: Store,
         work: WorkQueue,
         may_write: Callable[[], bool],
+        now: Callable[[], datetime],
     ) -> None:
+        self._now = now
         self._queue, self._store, self._work = queue, store, work
         self._may_write = may_write
         self._chosen: set[str] = set()
@@ -49,6 +53,11 @@ class PositionRefresh:
             return False
         self._chosen.discard(uid)
         return True
+
+    def request(self, uid: str) -> None:
+        """Have the position of this conversion written at its next reconcile."""
+        self._chosen.add(uid)
+        self._chosen_at[uid] = time.monotonic()
 
     async def run(self) -> None:
         """Choose some positions every second, until cancelled."""
@@ -87,4 +96,6 @@ class PositionRefresh:
         status = conversion.status
         if status is None or status.phase is not Phase.QUEUED:
             return False
-        return status.queue_position != position and conversion.key.uid not in self._chosen_at
+        recent = self._now() - conversion.created < timedelta(seconds=_LEAST_AGE)
+        recent = recent or conversion.key.uid in self._chosen_at
+        return status.queue_position != position and not recent

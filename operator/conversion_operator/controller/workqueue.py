@@ -2,7 +2,8 @@
 
 It holds each key once, and never gives one key to two workers. If a key is added while a worker
 has it, the queue returns it once more afterwards, so no change is missed. Adding a delayed key
-again never makes it due later. Keys with low priority are returned when there are no others.
+again never makes it due later. Keys with low priority wait for the others, but one in nine is such
+a key, so they never wait for ever.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
+_URGENT_IN_A_ROW: Final = 8
 _SPARE_TIMERS: Final = 1000
 
 
@@ -33,6 +35,8 @@ class WorkQueue:
         self._timers: list[tuple[float, str]] = []
         self._failures: dict[str, int] = {}
         self._changed = asyncio.Event()
+        # How many keys without low priority were returned since one with low priority.
+        self._urgent_in_a_row = 0
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._low)
@@ -43,8 +47,12 @@ class WorkQueue:
         return len(self._ready)
 
     def add(self, key: str, *, low_priority: bool = False) -> None:
-        """Make ``key`` ready now. A key that is ready keeps the higher of its priorities."""
-        self._due.pop(key, None)
+        """Make ``key`` ready now. A key that is ready keeps the higher of its priorities.
+
+        With low priority, a delay of the key is kept: it may end earlier than the key is returned.
+        """
+        if not low_priority:
+            self._due.pop(key, None)
         if key in self._processing:
             self._readd[key] = low_priority and self._readd.get(key, True)
         elif low_priority:
@@ -59,7 +67,7 @@ class WorkQueue:
     def add_after(self, key: str, seconds: float) -> None:
         """Make ``key`` ready after a delay, unless it is due earlier."""
         due = self._clock() + seconds
-        if key in self._ready or key in self._low or self._due.get(key, due) < due:
+        if key in self._ready or self._due.get(key, due) < due:
             return
         self._due[key] = due
         heapq.heappush(self._timers, (due, key))
@@ -70,7 +78,10 @@ class WorkQueue:
         self._changed.set()
 
     def add_rate_limited(self, key: str) -> None:
-        """Make ``key`` ready after a delay that doubles with each failure in a row."""
+        """Make ``key`` ready after a delay that doubles with each failure in a row.
+
+        It then has low priority: keys that fail must not keep others waiting.
+        """
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         self.add_after(key, min(_FIRST_DELAY * 2 ** min(failures - 1, 10), _LONGEST_DELAY))
 
@@ -82,8 +93,8 @@ class WorkQueue:
         """Wait for the next key. The worker must call :meth:`done` for it."""
         while True:
             delay = self._promote_due()
-            if ready := self._ready or self._low:
-                key, _ = ready.popitem(last=False)
+            if self._ready or self._low:
+                key, _ = self._next_group().popitem(last=False)
                 self._processing.add(key)
                 return key
             self._changed.clear()
@@ -92,6 +103,13 @@ class WorkQueue:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def _next_group(self) -> OrderedDict[str, None]:
+        if self._low and (not self._ready or self._urgent_in_a_row >= _URGENT_IN_A_ROW):
+            self._urgent_in_a_row = 0
+            return self._low
+        self._urgent_in_a_row += 1
+        return self._ready
 
     def done(self, key: str) -> None:
         """Report that the worker has finished with ``key``."""
@@ -108,7 +126,8 @@ class WorkQueue:
                 heapq.heappop(self._timers)
             elif due <= now:
                 heapq.heappop(self._timers)
-                self.add(key)
+                del self._due[key]
+                self.add(key, low_priority=key in self._failures)
             else:
                 return due - now
         return None

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
+from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.model import EPOCH, Policy
@@ -23,6 +24,10 @@ from conversion_operator.core.refusals import REFUSED, Refusal
 from conversion_operator.core.standing import QueueKey
 from conversion_operator.core.start_limits import StartLimits
 from conversion_operator.core.suspended import hold_back
+from conversion_operator.core.sweep import SWEEP_WITHIN
+
+_AFTER_ALL: Final = "\U0010ffff"
+"""Sorts after every uid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,15 +235,17 @@ class AdmissionPass:
         if spare <= 0 or not self._policy.enabled:
             return []
         rejected = self._obstacles.rejected
-        refused = {self._queue.namespace_of(u) for u, b in rejected.items() if b.reason in REFUSED}
+        refused = {
+            self._queue.namespace_of(uid)
+            for uid, block in rejected.items()
+            if block.reason in REFUSED and self._queue.is_unfinished(uid)
+        }
         wanted = sorted(
-            (standing.sweep_after or EPOCH, uid, name)
+            (ended, uid, name)
             for name, queue in self._queues.items()
             if name not in refused and name not in self._refusals
-            for uid, standing in queue.sweeps.items()
-            if standing.wants_sweep(self._now)
-            and uid not in self._queue.reserved
-            and uid not in rejected
+            for ended, uid in queue.sweeps.after((self._now - SWEEP_WITHIN, _AFTER_ALL))
+            if uid not in self._queue.reserved and uid not in rejected
         )
         selected: list[str] = []
         for _, uid, name in wanted:

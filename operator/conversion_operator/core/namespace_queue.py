@@ -8,9 +8,10 @@ concerns all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from itertools import islice
 from typing import Any
 
 from conversion_operator.core.model import EPOCH
@@ -20,6 +21,8 @@ from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
 from conversion_operator.core.sorted_keys import SortedKeys
 from conversion_operator.core.standing import QueueKey, Standing
+
+_FAILING_A_PASS = 50
 
 _Timed = tuple[datetime, QueueKey]
 
@@ -50,6 +53,11 @@ class Verdict:
     trying: QueueKey | None = None
     held_back: Block | None = None
 
+    def reasons(self) -> tuple[str | None, ...]:
+        """Its reasons, without their messages."""
+        blocks = self.block, self.refusal, self.held_back
+        return tuple(block.reason if block else None for block in blocks)
+
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
@@ -71,7 +79,8 @@ class NamespaceQueue:
         self._placed: dict[str, _Placed] = {}
         self._rejected: Mapping[str, Block] = {}
         # Those that end at their next reconcile, because their input was not made.
-        self._failing: set[str] = set()
+        # A dict, so that each gets its turn.
+        self._failing: dict[str, None] = {}
         self._now = EPOCH
         self.waiting = SortedKeys[QueueKey]()
         self.ready = SortedKeys[QueueKey]()
@@ -83,7 +92,9 @@ class NamespaceQueue:
         self._back_offs = SortedKeys[_Timed]()
         self.without_node = SortedKeys[QueueKey]()
         self.trying_again: set[str] = set()
-        self.sweeps: dict[str, Standing] = {}
+        # By the end of the conversion.
+        self.sweeps = SortedKeys[tuple[datetime, str]]()
+        self._unfinished = 0
         self._missing_pods: set[str] = set()
         self._pods = PodTimes()
         self.slots = self.suspended = 0
@@ -91,11 +102,12 @@ class NamespaceQueue:
         self.verdict: Verdict | None = None
         # The conversions whose place or block has changed, or that are new.
         self.changed: set[str] = set()
+        self.reordered: set[str] = set()
 
     @property
     def unfinished(self) -> bool:
-        """True if a conversion has not ended, or if one wants a sweep."""
-        return bool(self._standings)
+        """True if a conversion has not ended."""
+        return self._unfinished > 0
 
     def standing(self, uid: str) -> Standing | None:
         """The standing of a conversion. None if nothing in the queue depends on it."""
@@ -104,10 +116,12 @@ class NamespaceQueue:
     def position(self, uid: str) -> int | None:
         """The place among all that wait in this namespace, from 1. None if it does not wait.
 
-        None, too, if the conversion has changed since the last pass.
+        None, too, if the conversion backs off, or has changed since the last pass.
         """
-        standing = self._standings.get(uid)
-        if standing is None or not standing.waits or not self._is_judged(uid):
+        standing, placed = self._standings.get(uid), self._placed.get(uid)
+        if standing is None or placed is None or not self._is_judged(uid):
+            return None
+        if placed.place is Place.BACKING_OFF:
             return None
         return self.waiting.rank(standing.order) + 1
 
@@ -135,15 +149,23 @@ class NamespaceQueue:
     def judge(self, verdict: Verdict | None) -> None:
         """Take what a pass says about the namespace.
 
-        If it has changed for all conversions, all count as changed.
+        If a reason has changed that concerns all conversions, all count as changed. A message alone
+        may change often, for example with the number of suspended Jobs.
         """
         before, self.verdict = self.verdict, verdict
-        if verdict is None or before == verdict:
+        if verdict is None:
             return
-        if before is not None and replace(before, trying=verdict.trying) == verdict:
-            self.changed.update(key[3] for key in (before.trying, verdict.trying) if key)
-        else:
+        if before is None or before.reasons() != verdict.reasons():
             self.changed.update(key[3] for key in self.waiting)
+        elif before.trying != verdict.trying:
+            self.changed.update(key[3] for key in (before.trying, verdict.trying) if key)
+
+    def tell(self, uid: str) -> bool:
+        """Tell about a conversion after the next pass. False if it does not wait."""
+        if uid not in self._placed:
+            return False
+        self.changed.add(uid)
+        return True
 
     def _is_judged(self, uid: str) -> bool:
         return self.verdict is not None and uid not in self.changed
@@ -163,6 +185,9 @@ class NamespaceQueue:
         for touched in self._paths.change(old, new) - {uid}:
             self._settle(touched)
         self._settle(uid, before)
+        if old is not None and new is not None and new.waits and old.order != new.order:
+            self.reordered.add(uid)
+            self.changed.add(uid)
         return True
 
     def observe_pods(self, created: datetime, ended: datetime) -> bool:
@@ -175,6 +200,16 @@ class NamespaceQueue:
             return False
         self._pods = PodTimes(max(created, pods.created), max(ended, pods.ended))
         return True
+
+    def observe_end(self, output: str) -> bool:
+        """Take that a conversion with this output has ended. True if conversions wait for it.
+
+        It may have ended before the queue has seen it, so it was never a writer here.
+        """
+        readers = self._paths.fresh_readers(output)
+        for uid in readers:
+            self._settle(uid)
+        return bool(readers)
 
     def use_rejections(self, rejected: Mapping[str, Block]) -> None:
         """Replace why the API server has rejected the Jobs of conversions, by uid."""
@@ -191,7 +226,7 @@ class NamespaceQueue:
         conversions that they would have waited for may have been refused or deleted.
         """
         self._now = now
-        for uid in tuple(self._failing):
+        for uid in tuple(islice(self._failing, _FAILING_A_PASS)):
             self._settle(uid)
         while len(self._back_offs) and self._back_offs[0][0] <= now:
             self._settle(self._back_offs[0][1][3])
@@ -245,7 +280,8 @@ class NamespaceQueue:
         if new.missing_pod:
             self._missing_pods.add(new.uid)
         if new.sweep_after:
-            self.sweeps[new.uid] = new
+            self.sweeps.add((new.sweep_after, new.uid))
+        self._unfinished += new.stage is not None
 
     def _withdraw(self, old: Standing) -> None:
         self._displace(old)
@@ -260,7 +296,9 @@ class NamespaceQueue:
             self.without_node.remove(old.order)
         self.trying_again.discard(old.uid)
         self._missing_pods.discard(old.uid)
-        self.sweeps.pop(old.uid, None)
+        if old.sweep_after:
+            self.sweeps.remove((old.sweep_after, old.uid))
+        self._unfinished -= old.stage is not None
 
     def _settle(self, uid: str, before: _Placed | None = None) -> None:
         """Give a conversion its place, after something that it depends on has changed.
@@ -276,7 +314,7 @@ class NamespaceQueue:
             placed = self._placed[uid] = self._find_place(standing)
             self._change_lists(standing, placed, SortedKeys.add)
             if placed.block and placed.block.reason in FATAL:
-                self._failing.add(uid)
+                self._failing[uid] = None
             if placed != before:
                 self.changed.add(uid)
 
@@ -291,7 +329,7 @@ class NamespaceQueue:
         return _Placed(Place.GIVEN_UP if standing.given_up_at else Place.READY)
 
     def _displace(self, standing: Standing) -> None:
-        self._failing.discard(standing.uid)
+        self._failing.pop(standing.uid, None)
         placed = self._placed.pop(standing.uid, None)
         if placed is not None:
             self._change_lists(standing, placed, SortedKeys.remove)

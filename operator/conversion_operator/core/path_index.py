@@ -74,6 +74,10 @@ class PathIndex:
             )
         return None
 
+    def fresh_readers(self, path: str) -> list[str]:
+        """The uids of those that have not begun and read this file."""
+        return [*self._fresh_readers.get(path, ())]
+
     def _add(self, standing: Standing) -> set[str]:
         turn = _turn(standing)
         self._standings[standing.uid] = standing

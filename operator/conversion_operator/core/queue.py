@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 from conversion_operator.core.model import EPOCH, Children, Conversion, Key, Policy
 from conversion_operator.core.namespace_queue import NamespaceQueue
@@ -40,6 +41,8 @@ class Queue:
         self._namespace_of: dict[str, str] = {}
         # popitem() of a plain dict cannot take the oldest one.
         self._marked: OrderedDict[str, None] = OrderedDict()
+        # Those whose position or block was asked for while they were marked.
+        self._unanswered: set[str] = set()
         # When the last converter ended, in any namespace. It never goes back.
         self.last_pod_end = EPOCH
 
@@ -58,19 +61,23 @@ class Queue:
         """How many conversions are marked."""
         return len(self._marked)
 
-    def update(self, most: int | None = None) -> bool:
-        """Look at the marked conversions, or at so many of them. True if anything has changed."""
+    def update(self, now: datetime, most: int | None = None) -> bool:
+        """Look at the marked conversions, or at so many of them. True if a pass is needed."""
         changed = False
         for _ in range(len(self._marked) if most is None else min(most, len(self._marked))):
             uid, _ = self._marked.popitem(last=False)
-            changed |= self._update_one(uid)
+            changed |= self._update_one(uid, now)
         return changed
 
-    def repair(self, uids: Iterable[str]) -> list[str]:
+    def repair(self, uids: Iterable[str], now: datetime) -> list[str]:
         """Look at conversions that nobody marked. Returns those that have changed nevertheless."""
-        return [uid for uid in uids if uid not in self._marked and self._update_one(uid)]
+        return [uid for uid in uids if uid not in self._marked and self._update_one(uid, now)]
 
-    def _update_one(self, uid: str) -> bool:
+    def known_uids(self) -> list[str]:
+        """All conversions that something in the queue depends on."""
+        return [*self._namespace_of]
+
+    def _update_one(self, uid: str, now: datetime) -> bool:
         conversion, children = self._find(uid)
         standing = find_standing(uid, conversion, children, uid in self.reserved, self.policy)
         old = self._namespace_of.pop(uid, None)
@@ -80,9 +87,15 @@ class Queue:
         if standing.namespace:
             queue = self._queue_of(standing.namespace)
             changed |= queue.change(uid, standing)
-            changed |= self._observe_pods(queue, children)
+            changed |= self._observe_pods(queue, children, now)
             if queue.standing(uid) is not None:
                 self._namespace_of[uid] = standing.namespace
+            if conversion is not None and conversion.finished:
+                changed |= queue.observe_end(conversion.output_path)
+            if uid in self._unanswered:
+                # Whoever asked got no answer, so the next pass tells about it, also if it is equal.
+                changed |= queue.tell(uid)
+        self._unanswered.discard(uid)
         return changed
 
     def _queue_of(self, namespace: str) -> NamespaceQueue:
@@ -91,18 +104,20 @@ class Queue:
             queue = self.namespaces[namespace] = NamespaceQueue(self._find_writers)
         return queue
 
-    def _observe_pods(self, queue: NamespaceQueue, children: Children) -> bool:
+    def _observe_pods(self, queue: NamespaceQueue, children: Children, now: datetime) -> bool:
         if not children.pods:
             return False
         created = max(pod.created for pod in children.pods)
-        ended = max(pod.converter_end or EPOCH for pod in children.pods)
+        # The time of an end is that of a node, whose clock may be fast.
+        ended = min(now, max(pod.converter_end or EPOCH for pod in children.pods))
         self.last_pod_end = max(self.last_pod_end, ended)
         return queue.observe_pods(created, ended)
 
     def position(self, key: Key) -> int | None:
         """The place among all that wait in the namespace, from 1.
 
-        None if it does not wait, or if it has changed since the last pass.
+        None if it does not wait or backs off, or if it has changed since the last pass. A later
+        pass then tells about it again.
         """
         queue = self._unmarked(key)
         return queue.position(key.uid) if queue else None
@@ -116,7 +131,15 @@ class Queue:
         return queue.block(key.uid) if queue else None
 
     def _unmarked(self, key: Key) -> NamespaceQueue | None:
-        return None if key.uid in self._marked else self.namespaces.get(key.namespace)
+        if key.uid in self._marked:
+            self._unanswered.add(key.uid)
+            return None
+        return self.namespaces.get(key.namespace)
+
+    def is_unfinished(self, uid: str) -> bool:
+        """True if the conversion exists and has not ended."""
+        standing = self._standing(uid)
+        return standing is not None and standing.stage is not None
 
     def namespace_of(self, uid: str) -> str:
         """The namespace of a conversion. "" if nothing in the queue depends on it."""
@@ -125,6 +148,14 @@ class Queue:
     def namespaces_that_wait(self) -> list[str]:
         """The namespaces in which conversions have not ended. Visits the namespaces."""
         return sorted(name for name, queue in self.namespaces.items() if queue.unfinished)
+
+    def take_reordered(self) -> list[str]:
+        """The conversions whose place was changed by an edit of their priority. Forgets them."""
+        reordered: list[str] = []
+        for queue in self.namespaces.values():
+            reordered += queue.reordered
+            queue.reordered.clear()
+        return reordered
 
     def slots_by_namespace(self) -> dict[str, int]:
         """How many slots the Jobs and pods of each namespace take, without those of reserved uids.

@@ -113,9 +113,8 @@ def _plan_waiting(snapshot: Snapshot) -> Plan:
     if status and status.phase is Phase.QUEUED and status.reason == cause.reason:
         # When a conversion starts, the positions of all others change. Their statuses are not
         # written for it, so a stored position may be out of date. The HTTP API has the exact one.
-        new_spec = status.observed_generation != snapshot.conversion.generation  # its priority
         same = (status.queue_position, status.message) == (position, cause.message)
-        if same or not (snapshot.refresh or new_spec):
+        if same or not snapshot.refresh:
             return Plan()
     queued = Transition.to(snapshot, Phase.QUEUED, cause.reason, cause.message)
     return Plan(status=queued.with_queue_position(position).status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 K = TypeVar("K", bound=tuple[Any, ...])
@@ -34,6 +35,10 @@ class SortedKeys(Collection[K]):
 
     def __getitem__(self, index: int) -> K:
         return self._keys[index]
+
+    def after(self, key: K) -> Iterator[K]:
+        """The keys that are greater than this one."""
+        return islice(self._keys, bisect_left(self._keys, key), None)
 
     def add(self, key: K) -> None:
         """Add a key that is not in the list."""

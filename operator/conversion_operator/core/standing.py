@@ -22,7 +22,7 @@ from conversion_operator.core.holds import hold
 from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import last_refusal
-from conversion_operator.core.sweep import SWEEP_ATTEMPT, SWEEP_WITHIN, may_want_sweep
+from conversion_operator.core.sweep import SWEEP_ATTEMPT, may_want_sweep
 from conversion_operator.core.unschedulable import tries_again, was_given_up
 
 _PRIORITY_STEP: Final = timedelta(seconds=60)
@@ -96,10 +96,6 @@ class Standing:
     def matters(self) -> bool:
         """False if nothing in the queue depends on it."""
         return self.stage is not None or bool(self.slots or self.suspended or self.sweep_after)
-
-    def wants_sweep(self, now: datetime) -> bool:
-        """True if a sweep may start for it now."""
-        return self.sweep_after is not None and now < self.sweep_after + SWEEP_WITHIN
 
 
 def queue_key(conversion: Conversion) -> QueueKey:

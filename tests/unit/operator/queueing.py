@@ -14,7 +14,7 @@ from conversion_operator.core.paths import FindWriters
 from conversion_operator.core.plan import Block
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.start_limits import StartLimits
-from tests.unit.operator.builders import conversion
+from tests.unit.operator.builders import at, conversion
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def new_queue(
     )
     for uid in (*conversions, *children):
         queue.observe(uid)
-    queue.update()
+    queue.update(at(10**9))
     return queue
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import ConversionJobStatus, Phase
+from conversion_operator.api.status import Attempt, ConversionJobStatus, Phase
 from conversion_operator.controller.position_refresh import PositionRefresh
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.workqueue import WorkQueue
@@ -16,10 +16,11 @@ from conversion_operator.core.admission import AdmissionPass, Obstacles
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.namespace_queue import NamespaceQueue
 from conversion_operator.core.queue import Queue
-from tests.unit.operator.builders import POLICY, at, children, conversion, job
+from tests.unit.operator.builders import POLICY, at, children, conversion, ended, job, pod, step
 from tests.unit.operator.queueing import new_queue
 
 MANY = 3_000
+NOW = at(5000)
 
 
 def waiting(count: int = MANY, **fields: str) -> dict[str, Conversion]:
@@ -48,7 +49,7 @@ class Visits:
 
 
 def run_pass(queue: Queue, held: int = 0) -> tuple[str, ...]:
-    queue.update()
+    queue.update(NOW)
     start = AdmissionPass(queue, at(5000), Obstacles(), queue.namespaces).select(held).start
     queue.take_changed()
     return start
@@ -116,7 +117,7 @@ def test_only_those_with_news_are_told() -> None:
     assert sorted(queue.take_changed()) == sorted(conversions)
     del conversions["u0"]
     queue.observe("u0")
-    queue.update()
+    queue.update(NOW)
     AdmissionPass(queue, at(9), Obstacles(), queue.namespaces).select(3)
     assert queue.take_changed() == []
     paused = Obstacles(namespaces_without_claim=frozenset({"my-network"}))
@@ -127,9 +128,9 @@ def test_only_those_with_news_are_told() -> None:
 def test_a_repair_finds_a_change_that_nobody_reported() -> None:
     conversions = waiting(3)
     queue = new_queue(conversions, {}, POLICY)
-    assert queue.repair([*conversions]) == []
+    assert queue.repair([*conversions], NOW) == []
     conversions["u1"] = replace(conversions["u1"], cancel=True)
-    assert queue.repair([*conversions]) == ["u1"]
+    assert queue.repair([*conversions], NOW) == ["u1"]
     assert run_pass(queue) == ("u0", "u2")
 
 
@@ -143,7 +144,7 @@ def positions() -> tuple[PositionRefresh, WorkQueue, Store, Queue]:
         store.update(replace(subject, status=status))
     queue = new_queue({c.key.uid: c for c in store.conversions()}, {}, POLICY)
     run_pass(queue, 3)
-    return PositionRefresh(queue, store, work, lambda: True), work, store, queue
+    return PositionRefresh(queue, store, work, lambda: True, lambda: NOW), work, store, queue
 
 
 async def test_the_lowest_positions_are_refreshed_first_and_a_few_at_a_time(
@@ -156,6 +157,20 @@ async def test_the_lowest_positions_are_refreshed_first_and_a_few_at_a_time(
     assert not refresh.take("u0")
     refresh._choose()
     assert [await work.get() for _ in range(len(work))] == ["u5", "u6", "u7", "u8", "u9"]
+
+
+async def test_a_young_conversion_is_not_refreshed() -> None:
+    store, work = Store(lambda _: None), WorkQueue(lambda: 0.0)
+    status = ConversionJobStatus(
+        phase=Phase.QUEUED, reason="x", message="", conditions=[], queue_position=9
+    )
+    store.update(replace(waiting(1)["u0"], status=status))
+    queue = new_queue({c.key.uid: c for c in store.conversions()}, {}, POLICY)
+    run_pass(queue, 3)
+    for age, chosen in ((29, 0), (31, 1)):
+        refresh = PositionRefresh(queue, store, work, lambda: True, lambda age=age: at(age))  # type: ignore[misc]
+        refresh._choose()
+        assert len(work) == chosen
 
 
 async def test_work_with_low_priority_waits_for_other_work() -> None:
@@ -173,3 +188,125 @@ async def test_work_with_low_priority_waits_for_other_work() -> None:
     work.done("end")
     work.done("position")
     assert (work.urgent, len(work)) == (1, 2)
+
+
+async def test_keys_with_low_priority_have_their_turns() -> None:
+    work = WorkQueue(lambda: 0.0)
+    work.add("low", low_priority=True)
+    for number in range(20):
+        work.add(f"k{number}")
+    order = [await work.get() for _ in range(len(work))]
+    assert order.index("low") == 8
+
+
+async def test_a_key_that_fails_does_not_come_before_others() -> None:
+    clock = [0.0]
+    work = WorkQueue(lambda: clock[0])
+    work.add_rate_limited("fails")
+    clock[0] = 1.0
+    work.add("end")
+    assert await work.get() == "end"
+    assert work.urgent == 0
+    assert await work.get() == "fails"
+
+
+async def test_low_priority_keeps_the_delay_of_a_key() -> None:
+    """Otherwise the time limit of a running conversion would wait for all other keys."""
+    clock = [0.0]
+    work = WorkQueue(lambda: clock[0])
+    work.add_after("runs", 5)
+    work.add("first", low_priority=True)
+    work.add("runs", low_priority=True)
+    clock[0] = 6.0
+    assert await work.get() == "runs"
+    work.add("later", low_priority=True)
+    work.add_after("later", 1)
+    clock[0] = 8.0
+    assert await work.get() == "later"
+
+
+def test_who_asks_too_early_is_told_later() -> None:
+    """Its reconcile comes before the pass. The standing is equal, but nothing was written yet."""
+    conversions = waiting(2, outputFile="out/a.mp4")
+    queue = new_queue(conversions, {}, POLICY)
+    run_pass(queue, 3)
+    key = conversions["u1"].key
+    queue.observe("u1")
+    assert (queue.position(key), queue.block(key)) == (None, None)
+    assert queue.update(NOW)
+    AdmissionPass(queue, NOW, Obstacles(), queue.namespaces).select(3)
+    assert queue.take_changed() == ["u1"]
+    assert queue.position(key) == 2
+    queue.observe("u1")
+    assert not queue.update(NOW)
+
+
+def test_a_fast_clock_of_a_node_does_not_matter() -> None:
+    late = ended(0)
+    assert late.terminated is not None
+    late = replace(late, terminated=replace(late.terminated, finished_at=at(99_999)))
+    parts = {"u": Children()}
+    queue = new_queue({}, parts, POLICY)
+    parts["u"] = children(late)
+    queue.observe("u")
+    queue.update(NOW)
+    assert queue.last_pod_end == NOW
+
+
+def test_a_back_off_ends_with_a_pass() -> None:
+    """Before, neither a position nor a block is known: a status would say the wrong reason."""
+    first = step(waiting(1)["u0"], children(job(uid="u0"), pod(uid="u0", phase="Failed")), 4999.9)[
+        1
+    ]
+    conversions = {"u0": first}
+    queue = new_queue(conversions, {}, POLICY)
+    run_pass(queue, 3)
+    assert (queue.position(first.key), queue.block(first.key)) == (None, None)
+    AdmissionPass(queue, at(9999), Obstacles(), queue.namespaces).select(3)
+    assert queue.take_changed() == ["u0"]
+    assert queue.position(first.key) == 1
+
+
+def test_an_edit_of_the_priority_is_told() -> None:
+    conversions = waiting(3)
+    queue = new_queue(conversions, {}, POLICY)
+    run_pass(queue, 3)
+    urgent = conversions["u2"]
+    assert urgent.spec
+    spec = urgent.spec.model_copy(update={"priority": 9})
+    conversions["u2"] = replace(urgent, spec=spec)
+    queue.observe("u2")
+    queue.update(NOW)
+    assert queue.take_reordered() == queue.take_changed() == ["u2"]
+
+
+def test_a_message_that_changes_tells_nobody() -> None:
+    conversions = waiting(3)
+    queue = new_queue(conversions, {}, POLICY)
+    for text, told in (("no", 3), ("still no", 0)):
+        AdmissionPass(queue, NOW, Obstacles(outdated_crd=text), queue.namespaces).select(0)
+        assert len(queue.take_changed()) == told
+
+
+def test_a_repair_finds_a_deletion_that_nobody_reported() -> None:
+    conversions = waiting(2)
+    queue = new_queue(conversions, {}, POLICY)
+    del conversions["u0"]
+    assert queue.repair(queue.known_uids(), NOW) == ["u0"]
+
+
+def test_an_old_sweep_keeps_no_namespace_busy() -> None:
+    status = ConversionJobStatus(
+        phase=Phase.FAILED,
+        reason=Reason.NODE_LOST,
+        message="",
+        conditions=[],
+        completion_time=at(0),
+        attempts=[Attempt(number=1, start_time=at(0), completion_time=at(0))],
+    )
+    conversions = {"u0": replace(waiting(1)["u0"], status=status)}
+    queue = new_queue(conversions, {}, POLICY)
+    assert queue.namespaces_that_wait() == []
+    for now, sweeps in ((at(10), ("u0",)), (at(3601), ())):
+        found = AdmissionPass(queue, now, Obstacles(), queue.namespaces).select(0).sweeps
+        assert found == sweeps

@@ -76,7 +76,7 @@ class TestWaiting:
     def test_a_new_generation_is_observed(self) -> None:
         plan, _ = step(replace(queued(), generation=2), NONE, position=4)
         assert plan == Plan(write_generation=True)
-        plan, subject = step(replace(queued(), generation=2), NONE, position=1)
+        plan, subject = step(replace(queued(), generation=2), NONE, position=1, refresh=True)
         assert plan.status
         assert status(subject).observed_generation == 2
 
@@ -92,12 +92,6 @@ class TestWaiting:
         plan, _ = step(subject, NONE, position=new, refresh=refresh)
         assert (plan.status is not None) == written
         assert plan.requeue_after is None
-
-    def test_a_changed_priority_writes_the_position_at_once(self) -> None:
-        subject = replace(step(conversion(), NONE, position=4)[1], generation=2)
-        plan, _ = step(subject, NONE, position=1)
-        assert plan.status is not None
-        assert plan.status.queue_position == 1
 
     def test_a_block_says_why(self) -> None:
         _plan, subject = step(conversion(), NONE, block=Block(Reason.PAUSED, "paused"))
