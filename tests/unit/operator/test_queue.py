@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Attempt, ConversionJobStatus, Phase
+from conversion_operator.api.status import Attempt, Condition, ConversionJobStatus, Phase
 from conversion_operator.controller.position_refresh import PositionRefresh
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.workqueue import WorkQueue
@@ -310,3 +311,34 @@ def test_an_old_sweep_keeps_no_namespace_busy() -> None:
     for now, sweeps in ((at(10), ("u0",)), (at(3601), ())):
         found = AdmissionPass(queue, now, Obstacles(), queue.namespaces).select(0).sweeps
         assert found == sweeps
+
+
+def test_one_that_was_to_fail_starts_if_the_other_was_refused_for_it() -> None:
+    """The conversion that shows this may be seen later than the one that waits."""
+    reader, between = waiting(2).values()
+    reader = replace(reader, input_path="/r", output_path="/p")
+    between = replace(between, input_path="/p", output_path="/q")
+    finished = Condition(
+        type=names.CONDITION_FINISHED,
+        status="True",
+        reason="x",
+        message="",
+        last_transition_time=at(100),
+    )
+    status = ConversionJobStatus(
+        phase=Phase.FAILED, reason=Reason.INPUT_CYCLE, message="", conditions=[finished]
+    )
+    refused = replace(
+        conversion("refused", created=at(-1)), input_path="/q", output_path="/r", status=status
+    )
+    conversions = {"u0": reader}
+
+    def writers(_: str, path: str) -> list[Conversion]:
+        return [refused] if path == "/r" else []
+
+    queue = new_queue(conversions, {}, POLICY, find_writers=writers)
+    assert run_pass(queue) == ()
+    assert queue.block(reader.key)
+    conversions["u1"] = between
+    queue.observe("u1")
+    assert run_pass(queue) == ("u0",)
