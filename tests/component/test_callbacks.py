@@ -221,7 +221,7 @@ async def test_thousands_that_are_owed_to_a_silent_host_delay_no_other(
         await api.until(lambda: receiver.open == PER_HOST, 60)
         assert len(asyncio.all_tasks()) < 300
         api.create(wanting("c", receiver.url()))
-        await api.until(lambda: phase_of(api, "c") == "Succeeded")
+        await api.until(lambda: phase_of(api, "c") == "Succeeded", 120)
         await api.until(lambda: state_of(api, "c") == "Delivered", 5)
         assert {d.headers["host"].split(":")[0] for d in receiver.received} == {HOST, SLOW_HOST}
         assert len(receiver.received) == PER_HOST + 1

@@ -299,7 +299,7 @@ def test_the_operator_runs_restricted(operator: OperatorInCluster, kubectl: Kube
         (
             "my-network-converter-gateway",
             "fastapi",
-            ("kopf", "prometheus_client", "conversion_operator.controller"),
+            ("kopf", "conversion_operator.controller"),
         ),
     ],
 )
