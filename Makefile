@@ -15,6 +15,8 @@ PYTEST := $(VENV)/python -m pytest
 SIDE_BY_SIDE := -n 2 --dist worksteal
 # The operator in these tests waits most of the time.
 WAITING := -n 4 --dist worksteal
+# Here a part of the time goes to the API servers.
+JUDGED := -n 3 --dist worksteal
 
 .PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine bench-operator bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
@@ -67,7 +69,7 @@ component: tools ## test the operator against an API server in the test's proces
 judge: tools ## run the judged component tests against a real kube-apiserver
 	@hack/control-plane >/dev/null
 	@hack/go-build helm >/dev/null
-	@$(PYTEST) tests/component --real-api $(SIDE_BY_SIDE)
+	@$(PYTEST) tests/component --real-api $(JUDGED)
 
 converter: tools ## test the converter's image, with real ffmpeg and libvips
 	@hack/docker
