@@ -304,7 +304,7 @@ async def test_a_response_that_nobody_reads_ends(api: FakeApi, busy: float, then
             await unread.open(3, ask, receive_buffer=4096)
             await until(unread.all_answered, "the responses")
             unread.send(then)
-            time.sleep(busy)  # noqa: ASYNC251  the server is too busy to meet its own deadline
+            time.sleep(busy)  # noqa: ASYNC251  blocks the server's loop beyond its deadline
             await until(lambda: unread.open_connections() == 0, "it to be closed")
 
 
