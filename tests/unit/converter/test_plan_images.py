@@ -252,6 +252,8 @@ IMAGES = st.builds(
     canvas_pixels=st.just(0),
     has_alpha=st.booleans(),
     held_bytes=st.floats(0, 10),
+    # Up to 16 channels of two bytes each.
+    copied_bytes=st.integers(0, 7000 * 7000 * 32),
 )
 FORMATS = st.sampled_from(["jpeg", "png", "webp", "gif", "avif"])
 
