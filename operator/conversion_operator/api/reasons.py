@@ -31,6 +31,7 @@ class Reason(StrEnum):
     UNSUPPORTED_FIELD = "UnsupportedField"
     RESTORED = "Restored"
     CRD_OUTDATED = "CRDOutdated"
+    SUSPENDED = "Suspended"
     # Waiting: somebody has suspended the Job.
     JOB_SUSPENDED = "JobSuspended"
     # Starting: the Job exists, the container has not started.
@@ -131,6 +132,12 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "of the status.",
             "Starts automatically after you apply the CRD of this release: `kubectl apply "
             "--server-side -f crds/`.",
+        ),
+        _R.SUSPENDED: Explanation(
+            "`spec.suspend` is true. An attempt that was running is stopped. It does not count as "
+            "a retry.",
+            "Starts automatically after you set `spec.suspend` to false: `kubectl -n NAMESPACE "
+            'patch convjob NAME --type merge -p \'{"spec":{"suspend":false}}\'`.',
         ),
         _R.JOB_SUSPENDED: Explanation(
             "Somebody has suspended the Job (`spec.suspend`), for example Kueue or a person. The "

@@ -187,7 +187,9 @@ class Notify(ApiModel):
 
 
 class ConversionJobSpec(ApiModel):
-    """What to convert. Only cancel, priority and ttlSecondsAfterFinished can be changed."""
+    """What to convert. Only cancel, priority, suspend and ttlSecondsAfterFinished can be
+    changed.
+    """
 
     conversion_type: ConversionType
     """Type of the conversion. video_to_mp4 makes an MP4 file with H.264 and AAC. audio_to_mp3 makes
@@ -223,6 +225,11 @@ class ConversionJobSpec(ApiModel):
     """
     cancel: bool | None = None
     """Set to true to cancel the conversion. It cannot be set back to false. Default: false."""
+    suspend: Annotated[bool, Field(strict=True)] | None = None
+    """Whether the conversion is suspended. While it is true, no attempt starts. An attempt that
+    runs is stopped, and does not count as a retry. The conversion keeps its place in the queue. Can
+    be changed. Default: false.
+    """
     timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
     """Longest time that an attempt may run, in seconds. Waiting does not count. Allowed: 1 to
     604800, but at most the setting CONVERTER_MAX_TIMEOUT_SECONDS. Default: the setting

@@ -286,7 +286,10 @@ def _url_rules() -> list[ValidationRule]:
 
 
 def _immutability_rules() -> list[ValidationRule]:
-    hint = " (cancel, priority, ttlSecondsAfterFinished can change); create a new ConversionJob"
+    hint = (
+        " (cancel, priority, suspend, ttlSecondsAfterFinished can change); create a new "
+        "ConversionJob"
+    )
     required = [
         ValidationRule(f"self.{name} == oldSelf.{name}", f"{name} is immutable{hint}", f".{name}")
         for name in _IMMUTABLE_REQUIRED

@@ -161,6 +161,7 @@ def parse_conversion(body: Body) -> Conversion:
         unsupported=unsupported,
         status_error=status_error,
         cancel=raw_spec.get("cancel") is True,
+        suspend=raw_spec.get("suspend") is True,
         # Whoever creates an object may give it this finalizer. It says nothing before the deletion.
         orphaning="deletionTimestamp" in meta and "orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),

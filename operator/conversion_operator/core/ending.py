@@ -19,6 +19,7 @@ from conversion_operator.core.plan import (
     input_awaited,
 )
 from conversion_operator.core.retry import backoff, count_ended_attempt, may_retry
+from conversion_operator.core.stopping import plan_after_stop, was_stopped
 from conversion_operator.core.suspended import plan_end_by_suspension
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import Ended, Outcome
@@ -36,6 +37,9 @@ def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ende
         message = f"{stop_verb(snapshot.conversion)} before it finished"
         cancelled = replace(end, reason=Reason.CANCELLED, message=message)
         return end_conversion(snapshot, attempt_children, cancelled, Phase.CANCELLED)
+    why = was_stopped(snapshot)
+    if why is not None and end.outcome is Outcome.DISRUPTION:
+        return plan_after_stop(snapshot, attempt_children, end, why)
     job = next(iter(attempt_children.jobs), None)
     if end.reason == Reason.JOB_SUSPENDED and job is not None:
         return plan_end_by_suspension(snapshot, attempt_children, job, end)

@@ -2,8 +2,8 @@
 
 A conversion waits for another release of the operator if its status cannot be read, or if its spec
 has something that this release does not know. A conversion that was restored from a backup waits
-for its status. Meanwhile, the operator starts, ends and deletes nothing, unless the user cancels
-the conversion.
+for its status. A suspended conversion waits until the user resumes it. Meanwhile, the operator
+starts, ends and deletes nothing, unless the user cancels the conversion.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ RESTORED_WRITE_DELAY: Final = timedelta(seconds=10)
 """How long after its creation a restored conversion gets a status. A tool that restores a status
 does so in a second request, which fails if the object has changed since the first."""
 
+SUSPENDED: Final = Block(
+    Reason.SUSPENDED, "spec.suspend is true. The conversion starts after you set it to false"
+)
+
 
 def hold(conversion: Conversion, policy: Policy) -> Block | None:
     """Why the next attempt of this conversion waits. None if nothing in the object says so."""
@@ -41,6 +45,8 @@ def hold(conversion: Conversion, policy: Policy) -> Block | None:
     if conversion.unsupported:
         message = f"{conversion.unsupported}; upgrade the operator"
         return Block(Reason.UNSUPPORTED_FIELD, message)
+    if conversion.suspend:
+        return SUSPENDED
     return None
 
 

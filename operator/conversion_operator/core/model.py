@@ -103,10 +103,10 @@ class Conversion:
     the conversion has ended and no decision needs the spec: see :mod:`core.ended`.
     ``unsupported`` says what in the spec this release does not know, and ``spec_error`` what is not
     valid. ``status`` is None while the conversion has not begun. ``status_error`` says why the
-    status cannot be read: the conversion may then have begun or ended. ``cancel`` is spec.cancel,
-    even if the rest of the spec cannot be read. ``version`` is the resourceVersion. ``arrival`` is
-    the resourceVersion with which an operator first saw the object, so the lower one was created
-    first.
+    status cannot be read: the conversion may then have begun or ended. ``cancel`` and ``suspend``
+    are spec.cancel and spec.suspend, even if the rest of the spec cannot be read. ``version`` is
+    the resourceVersion. ``arrival`` is the resourceVersion with which an operator first saw the
+    object, so the lower one was created first.
     ``orphaning`` is True if it is being deleted with --cascade=orphan.
     ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
     the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
@@ -128,6 +128,7 @@ class Conversion:
     unsupported: str = ""
     status_error: str = ""
     cancel: bool = False
+    suspend: bool = False
     pending_reason: str = ""
     orphaning: bool = False
     arrival: int = 0

@@ -33,6 +33,7 @@ from conversion_operator.core.plan import (
 )
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
+from conversion_operator.core.stopping import plan_stop, wants_stop
 from conversion_operator.core.suspended import find_lost_pod, plan_suspended
 from conversion_operator.core.transitions import shorten_log, with_pending_callback_if_ended
 from conversion_operator.core.verdict import (
@@ -144,8 +145,8 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress.
 
-    Holds and the limits of the settings are checked only here, so they never stop an attempt in
-    progress.
+    Holds and the limits of the settings are checked only here. Of the holds, only spec.suspend
+    stops an attempt in progress.
     """
     conversion = snapshot.conversion
     held = hold(conversion, snapshot.policy)
@@ -177,10 +178,12 @@ def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
             return plan_after_attempt(snapshot, attempt_children, verdict)
         case _ if snapshot.conversion.cancel_requested:
             return plan_cancel(snapshot, attempt_children)
-        case Active():
-            return plan_running(snapshot, attempt_children, verdict)
         case Unreachable():
             return plan_unreachable(snapshot, attempt_children, verdict)
+        case _ if why := wants_stop(snapshot):
+            return plan_stop(snapshot, attempt_children, why)
+        case Active():
+            return plan_running(snapshot, attempt_children, verdict)
         case Suspended():
             return plan_suspended(snapshot, attempt_children, verdict.job)
         case NotStarted():

@@ -21,7 +21,7 @@ from tests.component.support.errors import Obj
 from tests.component.support.metadata import Causes
 
 TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
-MUTABLE_SPEC: Final = frozenset({"cancel", "priority", "ttlSecondsAfterFinished"})
+MUTABLE_SPEC: Final = frozenset({"cancel", "priority", "suspend", "ttlSecondsAfterFinished"})
 
 _KEPT: Final = frozenset({"apiVersion", "kind", "metadata"})
 _COPIED: Final = (
