@@ -11,6 +11,13 @@ SINGULAR: Final = "conversionjob"
 SHORT_NAME: Final = "convjob"
 CATEGORY: Final = "mynetwork"
 
+QUEUE_KIND: Final = "ConversionQueue"
+QUEUE_PLURAL: Final = "conversionqueues"
+QUEUE_SINGULAR: Final = "conversionqueue"
+QUEUE_SHORT_NAME: Final = "convqueue"
+DEFAULT_QUEUE: Final = "default"
+"""The queue of conversions that name none. It exists also without a ConversionQueue."""
+
 CONFIG_MAP_KIND: Final = "ConfigMap"
 CONFIG_MAP: Final = "my-network-converter-operator"
 """The ConfigMap with the operator's settings, in the operator's namespace."""
@@ -34,6 +41,9 @@ IMAGE_ANNOTATION: Final = f"{GROUP}/image"
 
 POD_SETTINGS_ANNOTATION: Final = f"{GROUP}/pod-settings"
 """The fingerprint of the pod settings of a Job. An admission policy may have changed the Job."""
+
+QUEUE_ANNOTATION: Final = f"{GROUP}/queue"
+"""The queue in which a Job or a pod takes its slot. spec.queue may have changed since."""
 
 # What the HTTP API writes on the ConversionJobs that it creates.
 CALLER_ANNOTATION: Final = f"{GROUP}/caller"

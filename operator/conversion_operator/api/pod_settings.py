@@ -71,6 +71,7 @@ _OWN: Final = frozenset(
         names.MARK_ANNOTATION,
         names.IMAGE_ANNOTATION,
         names.POD_SETTINGS_ANNOTATION,
+        names.QUEUE_ANNOTATION,
     )
 )
 """The names that the operator itself writes on Jobs and pods."""

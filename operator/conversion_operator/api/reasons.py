@@ -32,6 +32,8 @@ class Reason(StrEnum):
     RESTORED = "Restored"
     CRD_OUTDATED = "CRDOutdated"
     SUSPENDED = "Suspended"
+    QUEUE_MISSING = "QueueMissing"
+    QUEUE_HELD = "QueueHeld"
     # Waiting: somebody has suspended the Job.
     JOB_SUSPENDED = "JobSuspended"
     # Starting: the Job exists, the container has not started.
@@ -138,6 +140,20 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "a retry.",
             "Starts automatically after you set `spec.suspend` to false: `kubectl -n NAMESPACE "
             'patch convjob NAME --type merge -p \'{"spec":{"suspend":false}}\'`.',
+        ),
+        _R.QUEUE_MISSING: Explanation(
+            "`spec.queue` names a ConversionQueue that does not exist in the namespace of the "
+            "operator.",
+            "Starts automatically after the ConversionQueue is created, or after you change "
+            "`spec.queue`. To list the queues: `kubectl -n OPERATOR_NAMESPACE get convqueue`.",
+        ),
+        _R.QUEUE_HELD: Explanation(
+            "The ConversionQueue lets nothing start: its `spec.stopPolicy` is Hold or "
+            "HoldAndDrain, its `spec.maxParallel` or the one of the namespace is 0, or its spec "
+            "cannot be read. With HoldAndDrain, an attempt that was running is stopped. It does "
+            "not count as a retry.",
+            "Starts automatically after an administrator changes the queue that `status.message` "
+            "names, or after you change `spec.queue`.",
         ),
         _R.JOB_SUSPENDED: Explanation(
             "Somebody has suspended the Job (`spec.suspend`), for example Kueue or a person. The "

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from conversion_operator.api import names
 from media_converter.contract import ConversionType, DamagedInput
 from media_converter.options import (
     GRAMMAR,
@@ -33,6 +34,8 @@ URL_PATTERN: Final = r"^[!-\[\]-~]+$"
 """Printable ASCII without the space and the backslash: URL parsers disagree about these two."""
 CALLBACK_URL_PATTERN: Final = r"^https?://[!-\"$-.0->A-\[\]-~]+([/?#][!-\[\]-~]*)?$"
 """All rules about a callback URL in one: it has a host, and no user name and password."""
+
+QUEUE_PATTERN: Final = f"^{names.NAMESPACE_PATTERN}$"
 
 MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
@@ -187,7 +190,7 @@ class Notify(ApiModel):
 
 
 class ConversionJobSpec(ApiModel):
-    """What to convert. Only cancel, priority, suspend and ttlSecondsAfterFinished can be
+    """What to convert. Only cancel, priority, queue, suspend and ttlSecondsAfterFinished can be
     changed.
     """
 
@@ -222,6 +225,10 @@ class ConversionJobSpec(ApiModel):
     """Priority in the queue. One step counts as one minute of waiting, so a conversion with a
     higher priority starts earlier. Can be changed. Allowed: -100 to 100, but at
     most the setting CONVERTER_MAX_PRIORITY. Default: 0.
+    """
+    queue: Annotated[str, StringConstraints(max_length=63, pattern=QUEUE_PATTERN)] | None = None
+    """Name of the ConversionQueue, in the namespace of the operator. It limits how many conversions
+    run at a time. Can be changed while the conversion waits. Default: default.
     """
     cancel: bool | None = None
     """Set to true to cancel the conversion. It cannot be set back to false. Default: false."""

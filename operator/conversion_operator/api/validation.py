@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from conversion_operator.api import names
 from conversion_operator.api.spec import PATH_PATTERN, URL_PATTERN
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
@@ -40,6 +41,7 @@ class ValidationRule(NamedTuple):
         return entry | ({"fieldPath": self.field} if self.field else {})
 
 
+_QUEUE: Final = "(has({0}.spec.queue) ? {0}.spec.queue : '" + names.DEFAULT_QUEUE + "')"
 _IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
 _IMMUTABLE_OPTIONAL: Final = (
     "overwrite",
@@ -78,6 +80,12 @@ def root_rules() -> list[ValidationRule]:
             "['Succeeded', 'Failed', 'Cancelled']) || "
             "(has(self.status) && self.status.phase == oldSelf.status.phase)",
             "the phase of a finished conversion may not change",
+        ),
+        ValidationRule(
+            f"{_QUEUE.format('self')} == {_QUEUE.format('oldSelf')} || !has(oldSelf.status) || "
+            "oldSelf.status.phase in ['Pending', 'Queued']",
+            "queue can only be changed while the conversion waits: suspend the conversion first",
+            ".spec.queue",
         ),
         *_notify_rules(),
     ]
@@ -287,7 +295,7 @@ def _url_rules() -> list[ValidationRule]:
 
 def _immutability_rules() -> list[ValidationRule]:
     hint = (
-        " (cancel, priority, suspend, ttlSecondsAfterFinished can change); create a new "
+        " (cancel, priority, queue, suspend, ttlSecondsAfterFinished can change); create a new "
         "ConversionJob"
     )
     required = [

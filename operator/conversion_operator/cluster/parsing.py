@@ -162,6 +162,7 @@ def parse_conversion(body: Body) -> Conversion:
         status_error=status_error,
         cancel=raw_spec.get("cancel") is True,
         suspend=raw_spec.get("suspend") is True,
+        queue=sys.intern(_text(raw_spec.get("queue"), _NAME_MAX) or names.DEFAULT_QUEUE),
         # Whoever creates an object may give it this finalizer. It says nothing before the deletion.
         orphaning="deletionTimestamp" in meta and "orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),
@@ -248,6 +249,7 @@ def parse_job(body: Body) -> Job:
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
         controller=_controller(meta),
         mark=_mark(meta),
+        queue=_queue(meta),
         managed=labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY,
         deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         finished=ended.get("type"),
@@ -292,6 +294,7 @@ def parse_pod(body: Body) -> Pod:
         created=parse_time(meta.get("creationTimestamp")) or EPOCH,
         controller=_controller(meta),
         mark=_mark(meta),
+        queue=_queue(meta),
         managed=labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY,
         phase=_text(status.get("phase")) or "Pending",
         reason=_text(status.get("reason")),
@@ -368,6 +371,11 @@ def _controller(meta: Body) -> Controller | None:
 
 def _mark(meta: Body) -> str:
     return _text((meta.get("annotations") or {}).get(names.MARK_ANNOTATION), _MARK_MAX)
+
+
+def _queue(meta: Body) -> str:
+    found = _text((meta.get("annotations") or {}).get(names.QUEUE_ANNOTATION), _NAME_MAX)
+    return sys.intern(found)
 
 
 def _converter(containers: Iterable[Body] | None) -> Body:

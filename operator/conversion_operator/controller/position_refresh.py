@@ -84,8 +84,9 @@ class PositionRefresh:
                 yield uid
 
     def _heads(self) -> Iterator[tuple[str, int]]:
-        """The first ones of all namespaces, then the second ones, and so on."""
-        waiting = [queue.waiting for queue in self._queue.namespaces.values()]
+        """The first ones of all namespaces and queues, then the second ones, and so on."""
+        namespaces = self._queue.namespaces.values()
+        waiting = [keys for queue in namespaces for keys in queue.waiting.values()]
         rank = 0
         while waiting := [keys for keys in waiting if len(keys) > rank]:
             rank += 1

@@ -8,14 +8,16 @@ somebody else.
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
+from conversion_operator.core.candidates import Candidates, Line
+from conversion_operator.core.capacity import Capacity
+from conversion_operator.core.fair_sharing import FairSharing, VirtualTimes
 from conversion_operator.core.model import EPOCH, Policy
 from conversion_operator.core.namespace_queue import NamespaceQueue, Verdict
 from conversion_operator.core.plan import Block
@@ -25,6 +27,7 @@ from conversion_operator.core.standing import QueueKey
 from conversion_operator.core.start_limits import StartLimits
 from conversion_operator.core.suspended import hold_back
 from conversion_operator.core.sweep import SWEEP_WITHIN
+from conversion_operator.core.work_class import UNKNOWN, WorkClass
 
 _AFTER_ALL: Final = "\U0010ffff"
 """Sorts after every uid."""
@@ -54,7 +57,8 @@ class Selection:
     ``start`` are the uids whose next attempt starts, and ``sweeps`` those whose sweep does.
     ``yielding`` are the uids whose pods have no node, and give up their slots to others.
     ``retry_at`` is when the first of the back-offs ends, None if there is none. ``queued`` is how
-    many conversions wait for a slot, ``blocked`` how many for something else.
+    many conversions wait for a slot, ``blocked`` how many for something else. ``times`` are the
+    virtual times after these starts.
     """
 
     start: tuple[str, ...]
@@ -63,6 +67,7 @@ class Selection:
     retry_at: datetime | None
     queued: int
     blocked: int
+    times: VirtualTimes
 
 
 def unseen_slots(recorded: Mapping[str, int], observed: Mapping[str, int]) -> int:
@@ -82,7 +87,12 @@ class AdmissionPass:
     """
 
     def __init__(
-        self, queue: Queue, now: datetime, obstacles: Obstacles, known: Collection[str]
+        self,
+        queue: Queue,
+        now: datetime,
+        obstacles: Obstacles,
+        known: Collection[str],
+        times: VirtualTimes | None = None,
     ) -> None:
         self._queue, self._now, self._obstacles = queue, now, obstacles
         self._policy: Policy = queue.policy
@@ -95,18 +105,31 @@ class AdmissionPass:
         self._room_at = max(queue.last_pod_end, obstacles.policy_changed_at)
         self._refusals: dict[str, Refusal] = {}
         self._verdicts: dict[str, Verdict] = {}
+        self._times = VirtualTimes() if times is None else times.copy()
 
     def select(self, held: int) -> Selection:
         """Decide what starts now. ``held`` are the slots in use."""
+        by_class = self._queue.slots_by_class()
+        self._capacity = Capacity(self._policy, held, by_class)
         self._judge_namespaces()
-        free = max(0, self._policy.max_parallel - held)
-        without_node = sorted(key for q in self._queues.values() for key in q.without_node)
-        start, more = self._take(free, len(without_node))
-        sweeps = self._take_sweeps(free - len(start))
+        tiers = self._tiers()
+        by_namespace: Counter[str] = Counter()
+        for (name, _), slots in by_class.items():
+            by_namespace[name] += slots
+        sharing = FairSharing(by_namespace, self._policy.queues.weights, self._times)
+        start = [uid for tier in tiers for uid in self._take(tier, sharing)]
+        sweeps = self._take_sweeps()
+        yielding = self._find_yielding(tiers)
         if self._obstacles.outdated_crd:
-            start = sweeps = []
-        yielding = frozenset(key[3] for key in without_node[len(without_node) - more :])
-        return Selection(tuple(start), tuple(sweeps), yielding, self._retry_at(), *self._count())
+            start, sweeps = [], []
+        return Selection(
+            tuple(start),
+            tuple(sweeps),
+            frozenset(yielding),
+            self._retry_at(),
+            *self._count(),
+            sharing.times,
+        )
 
     def _judge_namespaces(self) -> None:
         rejected: dict[str, dict[str, Block]] = defaultdict(dict)
@@ -127,7 +150,7 @@ class AdmissionPass:
             return Verdict(self._find_block(name), None, None, self._held_back.get(name))
         self._refusals[name] = refusal
         due = refusal.retry_at is not None and refusal.retry_at <= self._now
-        trying = self._find_try(queue) if due else None
+        trying = self._find_try(name, queue) if due else None
         return Verdict(self._find_block(name), refusal.block, trying, self._held_back.get(name))
 
     def _find_block(self, namespace: str) -> Block | None:
@@ -145,16 +168,25 @@ class AdmissionPass:
             return Block(Reason.CLAIM_MISSING, message)
         return None
 
-    def _find_try(self, queue: NamespaceQueue) -> QueueKey | None:
+    def _find_try(self, name: str, queue: NamespaceQueue) -> QueueKey | None:
         """Which conversion tries whether pods are still refused: the one refused longest ago.
 
         They take turns. Otherwise a large conversion that exceeds the quota would block a small one
-        that fits. Visits those that were refused, and the first other one.
+        that fits. One that may start now comes first. Visits those that were refused, and the first
+        other one.
         """
-        early = (key for key in queue.early if queue.given_up_at(key) <= self._room_at)
+        allowed = self._refused_longest_ago(name, queue, self._capacity.allows)
+        return allowed or self._refused_longest_ago(name, queue, lambda *_: True)
+
+    def _refused_longest_ago(
+        self, name: str, queue: NamespaceQueue, allows: Callable[[str, WorkClass], bool]
+    ) -> QueueKey | None:
         best: tuple[datetime, QueueKey] | None = None
-        for keys in (queue.ready, queue.given_up, early):
-            for key in keys:
+        for lists in (queue.ready, queue.given_up, queue.early):
+            allowed = (keys for work, keys in lists.lists.items() if allows(name, work))
+            for key in heapq.merge(*allowed):
+                if lists is queue.early and queue.given_up_at(key) > self._room_at:
+                    continue
                 time = queue.refused_at(key)
                 if time == EPOCH:
                     return key
@@ -162,57 +194,114 @@ class AdmissionPass:
                     best = time, key
         return best[1] if best else None
 
-    def _take(self, free: int, without_node: int) -> tuple[list[str], int]:
-        """What starts now, and how many more could start if the pods without a node gave way."""
-        start: list[str] = []
-        more = 0
-        for key in self._candidates():
-            namespace = self._queue.namespace_of(key[3])
-            if not self._limits.allows(namespace):
-                continue
-            if len(start) < free:
-                self._limits.take(namespace)
-                start.append(key[3])
-            elif more < without_node and self._policy.max_parallel:
-                more += 1
-            else:
-                break
-        return start, more
-
-    def _candidates(self) -> Iterator[QueueKey]:
-        """Those that may start, the next one first.
+    def _tiers(self) -> tuple[Candidates, Candidates, Candidates]:
+        """Those that may start. Those of a tier start only if none of an earlier one can.
 
         Those whose pod found no node are behind the others, except the one that waits longest. All
         of them together so take one slot from others. Without this, many of them would take turns
         in all slots. While one of them tries again, all are behind the others.
 
         Such a conversion starts before its back-off ends if there may be more room now. It is then
-        the last one, so it takes no slot that others could use.
+        in the last tier, so it takes no slot that others could use.
         """
-        ready: list[Iterator[QueueKey]] = []
-        behind: list[Iterator[QueueKey]] = []
-        early: list[Iterator[QueueKey]] = []
-        for name, queue in self._queues.items():
-            if not self._verdicts[name].block:
-                ready.append(self._may_start(name, queue.ready))
-                behind.append(self._may_start(name, queue.given_up))
-                early.append(self._may_start(name, queue.early))
+        ready, behind, early = Candidates(), Candidates(), Candidates()
         first = self._longest_without_node()
-        if first is not None:
-            ready.append(iter((first,)))
-        yield from heapq.merge(*ready)
-        yield from (key for key in heapq.merge(*behind) if key != first)
-        for key in heapq.merge(*early):
-            queue = self._queues[self._queue.namespace_of(key[3])]
-            if queue.given_up_at(key) <= self._room_at:
-                yield key
+        for name, queue in self._queues.items():
+            if self._verdicts[name].block:
+                continue
+            for work, keys in queue.ready.lists.items():
+                ready.add(name, work, self._may_start(name, keys))
+            for work, keys in queue.given_up.lists.items():
+                behind.add(name, work, _without(first, self._may_start(name, keys)))
+                if first is not None and first in keys:
+                    ready.add(name, work, (first,))
+            for work, keys in queue.early.lists.items():
+                early.add(name, work, self._with_room(queue, self._may_start(name, keys)))
+        return ready, behind, early
 
     def _may_start(self, name: str, keys: Collection[QueueKey]) -> Iterator[QueueKey]:
-        """Those of a namespace that may start, until its limit is reached."""
+        """Those of a namespace that may start. While its pods are refused, this is one of them."""
         if name not in self._refusals:
-            return takewhile(lambda _: self._limits.allows(name), keys)
+            return iter(keys)
         trying = self._verdicts[name].trying
         return iter((trying,) if trying is not None and trying in keys else ())
+
+    def _with_room(self, queue: NamespaceQueue, keys: Iterable[QueueKey]) -> Iterator[QueueKey]:
+        return (key for key in keys if queue.given_up_at(key) <= self._room_at)
+
+    def _allows(self, name: str, work: WorkClass) -> bool:
+        return self._limits.allows(name) and self._capacity.allows(name, work)
+
+    def _take(self, tier: Candidates, sharing: FairSharing) -> Iterator[str]:
+        """Those of a tier that start now.
+
+        Visits the heads of all namespaces that have any, and then one namespace for each start.
+        """
+        turns = [
+            (sharing.turn(name, self._arrival(name, line)), name)
+            for name in tier.lines
+            if self._capacity.free > 0 and (line := tier.best(name, self._allows))
+        ]
+        heapq.heapify(turns)
+        while turns and self._capacity.free > 0:
+            _, name = heapq.heappop(turns)
+            line = tier.best(name, self._allows)
+            if line is None or line.head is None:
+                continue
+            yield line.head[3]
+            self._start(name, line)
+            sharing.admit(name)
+            if following := tier.best(name, self._allows):
+                arrival = self._arrival(name, following)
+                heapq.heappush(turns, (sharing.turn(name, arrival), name))
+
+    def _start(self, name: str, line: Line) -> None:
+        self._capacity.take(name, line.work)
+        self._limits.take(name)
+        line.take()
+
+    def _arrival(self, name: str, line: Line) -> QueueKey:
+        """When the head of a line arrived. Priorities do not count between namespaces."""
+        uid = line.head[3] if line.head else ""
+        standing = self._queues[name].standing(uid)
+        return standing.arrival if standing else (EPOCH, 0, "", "")
+
+    def _find_yielding(self, tiers: Iterable[Candidates]) -> Iterator[str]:
+        """The pods without a node whose slots others could use, the last ones of the queue first.
+
+        Each makes room for one conversion. Visits the heads of the namespaces, and the pods without
+        a node.
+        """
+        without_node = sorted(
+            ((key, name) for name, queue in self._queues.items() for key in queue.without_node),
+            reverse=True,
+        )
+        if not without_node or not self._policy.max_parallel:
+            return
+        # After a limit was lowered, one pod after the other goes.
+        self._capacity.forgive_excess()
+        lines = ((tier, name) for tier in tiers for name in tier.lines)
+        for candidates, name in lines:
+            while (chosen := self._make_room(candidates, name, without_node)) is not None:
+                without_node.remove(chosen)
+                yield chosen[0][3]
+
+    def _make_room(
+        self, tier: Candidates, name: str, without_node: Iterable[tuple[QueueKey, str]]
+    ) -> tuple[QueueKey, str] | None:
+        """The pod without a node in whose place a conversion of the namespace could start."""
+        for each in without_node:
+            work = self._slot_work(each)
+            self._capacity.release(each[1], work)
+            if line := tier.best(name, self._allows):
+                self._start(name, line)
+                return each
+            self._capacity.take(each[1], work)
+        return None
+
+    def _slot_work(self, each: tuple[QueueKey, str]) -> WorkClass:
+        standing = self._queues[each[1]].standing(each[0][3])
+        return standing.slot_work if standing else UNKNOWN
 
     def _longest_without_node(self) -> QueueKey | None:
         """Of those whose pod found no node, the one that waits longest. None if one tries again."""
@@ -226,13 +315,13 @@ class AdmissionPass:
         name = self._queue.namespace_of(key[3])
         return key if name not in self._refusals or self._verdicts[name].trying == key else None
 
-    def _take_sweeps(self, spare: int) -> list[str]:
+    def _take_sweeps(self) -> list[str]:
         """The sweeps to start: they get only slots that no conversion waits for.
 
         They start in the order in which their conversions ended, and not in a namespace whose pods
         or Jobs are refused.
         """
-        if spare <= 0 or not self._policy.enabled:
+        if self._capacity.free <= 0 or not self._policy.enabled:
             return []
         rejected = self._obstacles.rejected
         refused = {
@@ -249,8 +338,10 @@ class AdmissionPass:
         )
         selected: list[str] = []
         for _, uid, name in wanted:
-            if len(selected) < spare and self._limits.allows(name):
+            standing = self._queues[name].standing(uid)
+            if standing is not None and self._allows(name, standing.work):
                 self._limits.take(name)
+                self._capacity.take(name, standing.work)
                 selected.append(uid)
         return selected
 
@@ -269,3 +360,7 @@ class AdmissionPass:
             queued += may_start
             blocked += queue.blocked() + free - may_start
         return queued, blocked
+
+
+def _without(left_out: QueueKey | None, keys: Iterable[QueueKey]) -> Iterator[QueueKey]:
+    return (key for key in keys if key != left_out)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from conversion_operator.api.queues import StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.model import Children, Conversion, Policy
@@ -45,9 +46,31 @@ def hold(conversion: Conversion, policy: Policy) -> Block | None:
     if conversion.unsupported:
         message = f"{conversion.unsupported}; upgrade the operator"
         return Block(Reason.UNSUPPORTED_FIELD, message)
-    if conversion.suspend:
-        return SUSPENDED
-    return None
+    return SUSPENDED if conversion.suspend else _queue_hold(conversion, policy)
+
+
+def _queue_hold(conversion: Conversion, policy: Policy) -> Block | None:
+    """Why its ConversionQueue lets no conversion of its namespace start. None if it lets some."""
+    name, namespace = conversion.queue, conversion.key.namespace
+    limits = policy.queues.find(name)
+    if limits is None:
+        message = f"there is no ConversionQueue {name}. Create it, or change spec.queue"
+        return Block(Reason.QUEUE_MISSING, message)
+    why = ""
+    if limits.unreadable:
+        why = f"its spec cannot be read: {limits.unreadable}"
+    elif limits.stop is not StopPolicy.NONE:
+        why = f"its spec.stopPolicy is {limits.stop}"
+    elif limits.max_parallel == 0:
+        why = "its spec.maxParallel is 0"
+    elif limits.namespaces.get(namespace) == 0:
+        why = f"it lets no conversion of the namespace {namespace} run: maxParallel is 0"
+    return queue_held(name, why) if why else None
+
+
+def queue_held(name: str, why: str) -> Block:
+    """The block of conversions whose ConversionQueue lets them not start or not run."""
+    return Block(Reason.QUEUE_HELD, f"ConversionQueue {name} is held: {why}")
 
 
 def plan_restored(snapshot: Snapshot, held: Block) -> Plan:

@@ -92,6 +92,7 @@ def build_job(
     annotations = dict(pods.annotations) | {
         names.CONVERSION_ANNOTATION: conversion.key.name,
         names.MARK_ANNOTATION: mark,
+        names.QUEUE_ANNOTATION: conversion.queue,
     }
     return {
         "apiVersion": "batch/v1",

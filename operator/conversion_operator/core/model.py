@@ -16,6 +16,7 @@ from conversion_operator.api import names
 from conversion_operator.api.pod_settings import NO_POD_SETTINGS, PodSettingsByNamespace
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.core.conversion_queues import NO_QUEUES, ConversionQueues
 
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 """Stands for an unknown time."""
@@ -32,7 +33,7 @@ class Policy:
     ``volume_folder`` is the folder of the volume that converters see, "" for the whole volume. It
     may contain ``{namespace}``. ``read_only_folders`` are absolute paths below this folder.
     ``restore_labels`` are the names of labels that mark restored objects. ``pods`` is what Jobs and
-    pods get in each namespace.
+    pods get in each namespace. ``queues`` come from the ConversionQueues, not from the settings.
     """
 
     enabled: bool = True
@@ -56,6 +57,7 @@ class Policy:
     read_only_folders: tuple[str, ...] = ()
     restore_labels: tuple[str, ...] = ("velero.io/restore-name",)
     pods: PodSettingsByNamespace = NO_POD_SETTINGS
+    queues: ConversionQueues = NO_QUEUES
     max_output: int = 100 * 1024**3
     max_damaged_percent: int = 10
     max_missing_seconds: int = 5
@@ -103,9 +105,9 @@ class Conversion:
     the conversion has ended and no decision needs the spec: see :mod:`core.ended`.
     ``unsupported`` says what in the spec this release does not know, and ``spec_error`` what is not
     valid. ``status`` is None while the conversion has not begun. ``status_error`` says why the
-    status cannot be read: the conversion may then have begun or ended. ``cancel`` and ``suspend``
-    are spec.cancel and spec.suspend, even if the rest of the spec cannot be read. ``version`` is
-    the resourceVersion. ``arrival`` is the resourceVersion with which an operator first saw the
+    status cannot be read: the conversion may then have begun or ended. ``cancel``, ``suspend``
+    and ``queue`` are those fields of the spec, even if the rest of it cannot be read. ``version``
+    is the resourceVersion. ``arrival`` is the resourceVersion with which an operator first saw the
     object, so the lower one was created first.
     ``orphaning`` is True if it is being deleted with --cascade=orphan.
     ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
@@ -129,6 +131,7 @@ class Conversion:
     status_error: str = ""
     cancel: bool = False
     suspend: bool = False
+    queue: str = names.DEFAULT_QUEUE
     pending_reason: str = ""
     orphaning: bool = False
     arrival: int = 0
@@ -195,6 +198,8 @@ class Child:
     is a child of that conversion. ``deleted`` means that the object no longer exists and that this
     is its last known state.
 
+    ``queue`` is the queue in which it takes its slot, "" if a former release created it.
+
     ``duplicate`` is True if the object belongs to the conversion, but another one counts for the
     attempt. It is also True if somebody may have copied the object, with its mark, from one of
     ours. Nothing is concluded from a duplicate.
@@ -213,6 +218,7 @@ class Child:
     deletion_timestamp: datetime | None = None
     deleted: bool = False
     duplicate: bool = False
+    queue: str = ""
 
     @property
     def deleting(self) -> bool:
@@ -424,3 +430,13 @@ class Children:
 def stop_verb(conversion: Conversion) -> str:
     """What somebody did to stop a conversion, for its message."""
     return "deleted" if conversion.deleting_with_jobs else "cancelled"
+
+
+def queue_of(children: Children) -> str:
+    """The queue in which these Jobs and pods take their slot. "" if they do not say.
+
+    The newest live one decides: spec.queue may have changed between two attempts.
+    """
+    live: list[Job | Pod] = [job for job in children.jobs if job.live]
+    live += [pod for pod in children.pods if pod.live]
+    return max(live, key=lambda child: child.attempt).queue if live else ""

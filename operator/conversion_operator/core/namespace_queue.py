@@ -7,6 +7,7 @@ concerns all of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
 from conversion_operator.core.sorted_keys import SortedKeys
 from conversion_operator.core.standing import QueueKey, Standing
+from conversion_operator.core.work_class import WorkClass
 
 _FAILING_A_PASS = 50
 
@@ -70,6 +72,26 @@ class _Placed:
 _Change = Callable[[SortedKeys[Any], Any], None]
 
 
+class ByClass:
+    """Sorted lists of conversions, one for each class of work that has any."""
+
+    def __init__(self) -> None:
+        self.lists: dict[WorkClass, SortedKeys[QueueKey]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.lists.values()))
+
+    def __contains__(self, key: QueueKey) -> bool:
+        return any(key in keys for keys in self.lists.values())
+
+    def change(self, standing: Standing, change: _Change) -> None:
+        """Add a conversion, or remove it."""
+        keys = self.lists.setdefault(standing.work, SortedKeys())
+        change(keys, standing.order)
+        if not keys:
+            del self.lists[standing.work]
+
+
 class NamespaceQueue:
     """The standings of the conversions of one namespace, and the lists that follow from them."""
 
@@ -82,10 +104,11 @@ class NamespaceQueue:
         # A dict, so that each gets its turn.
         self._failing: dict[str, None] = {}
         self._now = EPOCH
-        self.waiting = SortedKeys[QueueKey]()
-        self.ready = SortedKeys[QueueKey]()
-        self.given_up = SortedKeys[QueueKey]()
-        self.early = SortedKeys[QueueKey]()
+        # All that wait, by the name of their ConversionQueue.
+        self.waiting: dict[str, SortedKeys[QueueKey]] = {}
+        self.ready = ByClass()
+        self.given_up = ByClass()
+        self.early = ByClass()
         # By the time at which they ended, were refused, or may start again.
         self._given_up_ends = SortedKeys[_Timed]()
         self._refusals = SortedKeys[_Timed]()
@@ -98,6 +121,7 @@ class NamespaceQueue:
         self._missing_pods: set[str] = set()
         self._pods = PodTimes()
         self.slots = self.suspended = 0
+        self.slots_by_class: Counter[WorkClass] = Counter()
         # None until a pass has judged the namespace, and while its lists are not known.
         self.verdict: Verdict | None = None
         # The conversions whose place or block has changed, or that are new.
@@ -114,16 +138,16 @@ class NamespaceQueue:
         return self._standings.get(uid)
 
     def position(self, uid: str) -> int | None:
-        """The place among all that wait in this namespace, from 1. None if it does not wait.
+        """The place among all of its ConversionQueue that wait in this namespace, from 1.
 
-        None, too, if the conversion backs off, or has changed since the last pass.
+        None if it does not wait, if it backs off, or if it has changed since the last pass.
         """
         standing, placed = self._standings.get(uid), self._placed.get(uid)
         if standing is None or placed is None or not self._is_judged(uid):
             return None
         if placed.place is Place.BACKING_OFF:
             return None
-        return self.waiting.rank(standing.order) + 1
+        return self.waiting[standing.work.queue].rank(standing.order) + 1
 
     def block(self, uid: str) -> Block | None:
         """Why a conversion that waits does not start. None if it only waits for a slot.
@@ -156,7 +180,7 @@ class NamespaceQueue:
         if verdict is None:
             return
         if before is None or before.reasons() != verdict.reasons():
-            self.changed.update(key[3] for key in self.waiting)
+            self.changed.update(key[3] for keys in self.waiting.values() for key in keys)
         elif before.trying != verdict.trying:
             self.changed.update(key[3] for key in (before.trying, verdict.trying) if key)
 
@@ -185,7 +209,7 @@ class NamespaceQueue:
         for touched in self._paths.change(old, new) - {uid}:
             self._settle(touched)
         self._settle(uid, before)
-        if old is not None and new is not None and new.waits and old.order != new.order:
+        if old is not None and new is not None and new.waits and _place_of(old) != _place_of(new):
             self.reordered.add(uid)
             self.changed.add(uid)
         return True
@@ -263,14 +287,17 @@ class NamespaceQueue:
 
     def blocked(self) -> int:
         """How many conversions something of their own keeps from starting."""
-        return len(self.waiting) - self.waits_for_slot() - len(self._back_offs)
+        waiting = sum(map(len, self.waiting.values()))
+        return waiting - self.waits_for_slot() - len(self._back_offs)
 
     def _enter(self, new: Standing) -> None:
         self._standings[new.uid] = new
         self.slots += new.slots
         self.suspended += new.suspended
+        if new.slots:
+            self.slots_by_class[new.slot_work] += new.slots
         if new.waits:
-            self.waiting.add(new.order)
+            self.waiting.setdefault(new.work.queue, SortedKeys()).add(new.order)
         if new.refusal:
             self._refusals.add((new.refusal[0], new.order))
         if new.no_node:
@@ -288,8 +315,15 @@ class NamespaceQueue:
         del self._standings[old.uid]
         self.slots -= old.slots
         self.suspended -= old.suspended
+        if old.slots:
+            self.slots_by_class[old.slot_work] -= old.slots
+            if not self.slots_by_class[old.slot_work]:
+                del self.slots_by_class[old.slot_work]
         if old.waits:
-            self.waiting.remove(old.order)
+            waiting = self.waiting[old.work.queue]
+            waiting.remove(old.order)
+            if not waiting:
+                del self.waiting[old.work.queue]
         if old.refusal:
             self._refusals.remove((old.refusal[0], old.order))
         if old.no_node:
@@ -336,11 +370,15 @@ class NamespaceQueue:
 
     def _change_lists(self, standing: Standing, placed: _Placed, change: _Change) -> None:
         if placed.place is Place.READY:
-            change(self.ready, standing.order)
+            self.ready.change(standing, change)
         elif placed.place is Place.GIVEN_UP and standing.given_up_at:
-            change(self.given_up, standing.order)
+            self.given_up.change(standing, change)
             change(self._given_up_ends, (standing.given_up_at, standing.order))
         elif placed.place is Place.BACKING_OFF and standing.retry_at:
             change(self._back_offs, (standing.retry_at, standing.order))
             if placed.early:
-                change(self.early, standing.order)
+                self.early.change(standing, change)
+
+
+def _place_of(standing: Standing) -> tuple[str, QueueKey]:
+    return standing.work.queue, standing.order

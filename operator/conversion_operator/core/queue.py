@@ -6,7 +6,7 @@ the marked ones. It does not visit the others.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from conversion_operator.core.namespace_queue import NamespaceQueue
 from conversion_operator.core.paths import FindWriters
 from conversion_operator.core.plan import Block
 from conversion_operator.core.standing import Standing, find_standing
+from conversion_operator.core.work_class import UNKNOWN, WorkClass
 
 FindConversion = Callable[[str], tuple[Conversion | None, Children]]
 """Returns a conversion by uid, None if it does not exist, and its own Jobs and pods."""
@@ -114,7 +115,7 @@ class Queue:
         return queue.observe_pods(created, ended)
 
     def position(self, key: Key) -> int | None:
-        """The place among all that wait in the namespace, from 1.
+        """The place among all of the ConversionQueue that wait in the namespace, from 1.
 
         None if it does not wait or backs off, or if it has changed since the last pass. A later
         pass then tells about it again.
@@ -168,6 +169,26 @@ class Queue:
             if name in held:
                 held[name] -= self.slots_of(uid)
         return held
+
+    def slots_by_class(self) -> Counter[tuple[str, WorkClass]]:
+        """The slots in use by namespace and class, with those that are reserved.
+
+        Visits the namespaces, and the reservations.
+        """
+        found = Counter(
+            {
+                (name, work): slots
+                for name, queue in self.namespaces.items()
+                for work, slots in queue.slots_by_class.items()
+            }
+        )
+        for uid, namespace in self.reserved.items():
+            standing = self._standing(uid)
+            if standing is None:
+                found[namespace, UNKNOWN] += 1
+            elif not standing.slots:
+                found[standing.namespace, standing.work] += 1
+        return found
 
     def slots_of(self, uid: str) -> int:
         """How many slots the Jobs and pods of one conversion take."""

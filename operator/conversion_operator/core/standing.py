@@ -19,11 +19,12 @@ from conversion_operator.core.attempts import (
 )
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.holds import hold
-from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
+from conversion_operator.core.model import EPOCH, Children, Conversion, Policy, queue_of
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import last_refusal
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, may_want_sweep
 from conversion_operator.core.unschedulable import tries_again, was_given_up
+from conversion_operator.core.work_class import UNKNOWN, WorkClass, is_light
 
 _PRIORITY_STEP: Final = timedelta(seconds=60)
 
@@ -59,7 +60,8 @@ class Standing:
     last attempt ended because no node had room for the pod. ``tries_again`` is True until such a
     conversion runs. ``sweep_after`` is the time of its end if it wants a sweep.
 
-    ``slots`` are the slots that its Jobs and pods take, ``suspended`` its suspended Jobs.
+    ``work`` is the class of its next attempt. ``slots`` are the slots that its Jobs and pods take,
+    ``slot_work`` their class, and ``suspended`` its suspended Jobs.
     ``missing_pod`` is True if a Job of it has no pod yet, and ``no_node`` if no node has room for
     its pod.
     """
@@ -77,7 +79,9 @@ class Standing:
     given_up_at: datetime | None = None
     tries_again: bool = False
     sweep_after: datetime | None = None
+    work: WorkClass = UNKNOWN
     slots: int = 0
+    slot_work: WorkClass = UNKNOWN
     suspended: int = 0
     missing_pod: bool = False
     no_node: bool = False
@@ -136,6 +140,8 @@ def find_standing(
         namespace = first.namespace if first else ""
         return Standing(uid, namespace, slots=slots(children), suspended=_suspended(children))
     namespace = conversion.key.namespace
+    work = WorkClass(conversion.queue, is_light(conversion.conversion_type))
+    slot_work = work._replace(queue=queue_of(children) or work.queue)
     lost = lost_with_node(conversion)
     held_slots = slots(children.of_attempt(SWEEP_ATTEMPT) if lost else children)
     if conversion.finished:
@@ -144,7 +150,9 @@ def find_standing(
             uid,
             namespace,
             sweep_after=status.completion_time if status and wants else None,
+            work=work,
             slots=held_slots,
+            slot_work=slot_work,
             suspended=_suspended(children),
         )
     stage = _stage(conversion, children, reserved, policy)
@@ -164,7 +172,9 @@ def find_standing(
         refusal=last_refusal(conversion),
         given_up_at=last.completion_time if given_up and last else None,
         tries_again=stage is Stage.RUNNING and tries_again(conversion),
+        work=work,
         slots=held_slots,
+        slot_work=slot_work,
         suspended=_suspended(children),
         missing_pod=not conversion.status_error and _misses_pod(children),
         no_node=any(pod.converting and pod.unschedulable for pod in children.pods),

@@ -6,14 +6,14 @@ the reason is known too if the user resumes the conversion meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
+from conversion_operator.api.queues import StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import last_recorded_attempt
-from conversion_operator.core.holds import SUSPENDED
-from conversion_operator.core.model import Children
+from conversion_operator.core.holds import SUSPENDED, queue_held
+from conversion_operator.core.model import Children, queue_of
 from conversion_operator.core.plan import (
     STOP_RECHECK_INTERVAL,
     Block,
@@ -26,12 +26,23 @@ from conversion_operator.core.retry import backoff
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import Ended
 
-_STOPPING: Final[Mapping[str, Block]] = {Reason.SUSPENDED: SUSPENDED}
+_STOPPING: Final = (Reason.SUSPENDED, Reason.QUEUE_HELD)
 
 
 def wants_stop(snapshot: Snapshot) -> Block | None:
     """Why the attempt in progress must stop. None if it may run on."""
-    return SUSPENDED if snapshot.conversion.suspend else None
+    if snapshot.conversion.suspend:
+        return SUSPENDED
+    queue = _queue_of_attempt(snapshot)
+    limits = snapshot.policy.queues.find(queue)
+    if limits is not None and limits.stop is StopPolicy.HOLD_AND_DRAIN:
+        return queue_held(queue, f"its spec.stopPolicy is {limits.stop}")
+    return None
+
+
+def _queue_of_attempt(snapshot: Snapshot) -> str:
+    """The queue in which the attempt takes its slot."""
+    return queue_of(snapshot.children) or snapshot.conversion.queue
 
 
 def was_stopped(snapshot: Snapshot) -> Block | None:
@@ -41,8 +52,10 @@ def was_stopped(snapshot: Snapshot) -> Block | None:
     that, the same reason says why the conversion waits.
     """
     status, last = snapshot.status, last_recorded_attempt(snapshot.status)
-    stopping = status if last is not None and last.completion_time is None else None
-    return wants_stop(snapshot) or (_STOPPING.get(stopping.reason) if stopping else None)
+    why = wants_stop(snapshot)
+    if why or status is None or last is None or last.completion_time is not None:
+        return why
+    return Block(status.reason, status.message) if status.reason in _STOPPING else None
 
 
 def plan_stop(snapshot: Snapshot, attempt_children: Children, why: Block) -> Plan:
@@ -51,7 +64,7 @@ def plan_stop(snapshot: Snapshot, attempt_children: Children, why: Block) -> Pla
     actions = (*delete_live_jobs(attempt_children.jobs), *delete_pods(orphans))
     if snapshot.status and snapshot.status.reason == why.reason:
         return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL)
-    stopping = Transition.within_phase(snapshot, why.reason, f"stopping: {why.message}")
+    stopping = Transition.within_phase(snapshot, why.reason, why.message)
     stopping = stopping.with_attempt(attempt_children)
     return Plan(actions, stopping.status, STOP_RECHECK_INTERVAL)
 

@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.admission import Obstacles
+from conversion_operator.core.conversion_queues import QueueLimits
 from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
 from conversion_operator.core.paths import FindWriters, input_not_made, path_busy, waits_for
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
 from conversion_operator.core.standing import Stage, Standing, find_standing
+from conversion_operator.core.work_class import UNKNOWN, WorkClass
 
 BEGUN = (Stage.RUNNING, Stage.BEGUN)
+
+Slot = tuple[str, WorkClass]
+"""A slot in use: the namespace, and the class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +51,14 @@ def all_standings(
     ]
 
 
-def specify(
+def specify(  # noqa: PLR0917 each is a part of the state
     standings: Collection[Standing],
     obstacles: Obstacles,
     now: datetime,
     policy: Policy,
     find_writers: FindWriters,
     pods: Mapping[str, PodTimes],
+    reserved: Mapping[str, str],
 ) -> Specified:
     """The answers for one state. ``pods`` has when the last pods of a namespace began and ended.
 
@@ -82,13 +89,77 @@ def specify(
             blocks[standing.uid] = own
         else:
             startable.append(standing)
-    order, refused = _one_per_refused([*_one_try(startable, unfinished), *early], refusals, now)
+    taken = [(s.namespace, s.slot_work) for s in standings for _ in range(s.slots)]
+    known = {s.uid: s for s in standings if s.matters}
+    for uid, namespace in reserved.items():
+        if uid not in known or not known[uid].slots:
+            taken.append((namespace, known[uid].work if uid in known else UNKNOWN))
+    ahead, behind = _one_try(startable, unfinished)
+    tries, refused = _one_per_refused([*ahead, *behind, *early], refusals, now, taken, policy)
+    tiers = [[s for s in tier if s in tries] for tier in (ahead, behind, early)]
+    order = in_turn(tiers, taken, policy)
     positions: dict[str, int] = {}
     for standing in waiting:
-        before = [s for s in waiting if s.namespace == standing.namespace]
+        place = standing.namespace, standing.work.queue
+        before = [s for s in waiting if (s.namespace, s.work.queue) == place]
         positions[standing.uid] = before.index(standing) + 1
     slots = {s.uid: s.slots for s in standings if s.slots}
     return Specified(tuple(s.uid for s in order), blocks | refused, positions, slots)
+
+
+def in_turn(
+    tiers: Sequence[Sequence[Standing]], taken: list[Slot], policy: Policy
+) -> list[Standing]:
+    """Which start, and in which order. ``taken`` are the slots in use."""
+    taken, order = [*taken], list[Standing]()
+    now, times = 0, dict[str, int]()
+    for tier in tiers:
+        while True:
+            heads: dict[str, Standing] = {}
+            for standing in sorted(tier, key=lambda s: s.order):
+                if standing not in order and fits(standing, taken, policy):
+                    heads.setdefault(standing.namespace, standing)
+            if not heads:
+                break
+            last = {s.namespace: n for n, s in enumerate(order)}
+
+            def turn(
+                name: str, heads: dict[str, Standing] = heads, last: dict[str, int] = last
+            ) -> tuple[object, ...]:
+                held = sum(namespace == name for namespace, _ in taken)
+                load = Fraction(held, policy.queues.weights.get(name, 1))
+                return load, times.get(name, -1), last.get(name, -1), heads[name].arrival
+
+            name = min(heads, key=turn)
+            chosen = heads[name]
+            now = max(now, times.get(name, 0))
+            times[name] = now + 2**20 // policy.queues.weights.get(name, 1)
+            order.append(chosen)
+            taken.append((name, chosen.work))
+    return order
+
+
+def fits(standing: Standing, taken: Sequence[Slot], policy: Policy) -> bool:
+    """True if the limits allow that one more conversion of this class starts."""
+    free = policy.max_parallel - len(taken)
+    limits = policy.queues.find(standing.work.queue) or QueueLimits()
+    queue = [slot for slot in taken if slot[1].queue == standing.work.queue]
+    most = limits.namespaces.get(standing.namespace)
+    if free <= 0 or (limits.max_parallel is not None and len(queue) >= limits.max_parallel):
+        return False
+    if most is not None and sum(name == standing.namespace for name, _ in queue) >= most:
+        return False
+    if standing.work.light or all(work.light for _, work in taken):
+        return True
+    kept = {
+        name: max(0, each.reserved - sum(work == WorkClass(name, True) for _, work in taken))
+        for name, each in policy.queues.limits.items()
+    }
+    counted = (kept[n] for n, each in policy.queues.limits.items() if not each.starts_nothing)
+    if free <= sum(counted):
+        return False
+    own = kept.get(standing.work.queue, 0)
+    return limits.max_parallel is None or limits.max_parallel - len(queue) > own
 
 
 def path_block(
@@ -170,24 +241,32 @@ def _refusals(unfinished: Iterable[Standing], pods: Mapping[str, PodTimes]) -> d
     return found
 
 
-def _one_try(startable: Sequence[Standing], unfinished: Iterable[Standing]) -> list[Standing]:
+def _one_try(
+    startable: Sequence[Standing], unfinished: Iterable[Standing]
+) -> tuple[list[Standing], list[Standing]]:
     given_up = [s for s in startable if s.given_up_at]
     tries = any(s.tries_again for s in unfinished)
     longest = min(given_up, key=lambda s: (s.given_up_at or EPOCH, s.order), default=None)
     first = None if tries else longest
     ahead = [s for s in startable if s is first or not s.given_up_at]
-    return ahead + [s for s in given_up if s is not first]
+    return ahead, [s for s in given_up if s is not first]
 
 
 def _one_per_refused(
-    startable: Sequence[Standing], refusals: Mapping[str, Refusal], now: datetime
+    startable: Sequence[Standing],
+    refusals: Mapping[str, Refusal],
+    now: datetime,
+    taken: Sequence[Slot],
+    policy: Policy,
 ) -> tuple[list[Standing], dict[str, Block]]:
     tries: dict[str, Standing] = {}
-    for standing in startable:
+    ranked = sorted(startable, key=lambda s: not fits(s, taken, policy))
+    for standing in ranked:
         refusal = refusals.get(standing.namespace)
         if refusal and refusal.retry_at and refusal.retry_at <= now:
             first = tries.setdefault(standing.namespace, standing)
-            if _refused_at(standing) < _refused_at(first):
+            same = fits(standing, taken, policy) == fits(first, taken, policy)
+            if same and _refused_at(standing) < _refused_at(first):
                 tries[standing.namespace] = standing
     order: list[Standing] = []
     blocks: dict[str, Block] = {}

@@ -89,7 +89,8 @@ def test_every_spec_field_is_immutable_or_known_to_change() -> None:
     rules = " ".join(
         rule["rule"] for rule in schema()["properties"]["spec"]["x-kubernetes-validations"]
     )
-    mutable = {"cancel", "priority", "suspend", "ttlSecondsAfterFinished"}
+    # A rule on the whole object says when the queue may change.
+    mutable = {"cancel", "priority", "queue", "suspend", "ttlSecondsAfterFinished"}
     for name in (field.alias for field in ConversionJobSpec.model_fields.values()):
         assert (f"== oldSelf.{name}" in rules) != (name in mutable), name
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from conversion_operator.api import names
+from conversion_operator.api.queues import StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import (
     Attempt,
@@ -19,6 +20,7 @@ from conversion_operator.api.status import (
     Retries,
 )
 from conversion_operator.core.admission import AdmissionPass, Obstacles
+from conversion_operator.core.conversion_queues import ConversionQueues, QueueLimits
 from conversion_operator.core.model import EPOCH, Children, Conversion, Suspension
 from conversion_operator.core.plan import Block
 from conversion_operator.core.queue import Queue
@@ -28,6 +30,22 @@ from tests.unit.operator.builders import POLICY, at, children, conversion, ended
 from tests.unit.operator.queue_specification import all_standings, in_a_cycle, specify
 
 ROOMY = replace(POLICY, max_parallel=10**6)
+QUEUES = ["default", "bulk", "other"]
+POLICIES = [
+    replace(
+        POLICY,
+        max_parallel=most,
+        queues=ConversionQueues(
+            limits={
+                "default": QueueLimits(reserved=1, namespaces={"a": 1}),
+                "bulk": QueueLimits(max_parallel=2, reserved=1),
+            }
+            | ({"other": QueueLimits(stop=StopPolicy.HOLD, reserved=3)} if most == 2 else {}),
+            weights={"b": 2},
+        ),
+    )
+    for most in (2, 3, 10**6)
+]
 FROM_START = Suspension(active=True, from_start=True)
 UIDS = [f"uid-{n}" for n in range(7)]
 NAMESPACES = ["a", "b"]
@@ -64,6 +82,7 @@ class World:
             self.reserved,
             ROOMY,
         )
+        self.policy = ROOMY
 
     def writers(self, namespace: str, path: str) -> list[Conversion]:
         return [
@@ -72,7 +91,17 @@ class World:
             if (c.key.namespace, c.output_path) == (namespace, path)
         ]
 
-    def put(self, uid: str, kind: str, reads: str, writes: str, age: int, priority: int) -> None:
+    def put(  # noqa: PLR0917 as the strategy draws them
+        self,
+        uid: str,
+        kind: str,
+        reads: str,
+        writes: str,
+        age: int,
+        priority: int,
+        queue: str,
+        light: bool,
+    ) -> None:
         known = self.conversions.get(uid)
         if known and known.finished:
             return  # the CRD rejects changes of its spec and its phase
@@ -86,6 +115,8 @@ class World:
             outputFile=f"{writes}.mov",
             priority=priority,
         )
+        kind_of_media = "image_resize" if light else "video_to_mp4"
+        subject = replace(subject, queue=queue, conversion_type=kind_of_media)
         arrival = known.arrival if known else self.version
         subject = replace(subject, version=self.version, arrival=arrival)
         self.conversions[uid] = self._with_kind(subject, kind)
@@ -181,12 +212,25 @@ class World:
         without = self.obstacles.namespaces_without_claim ^ {NAMESPACES[number]}
         self.obstacles = replace(self.obstacles, namespaces_without_claim=without)
 
+    def use_policy(self, number: int) -> None:
+        self.policy = [ROOMY, *POLICIES][number]
+        self.queue.use_policy(self.policy, [*self.conversions, *self.children])
+
     def check(self) -> None:
         self.queue.update(self.now)
-        selection = AdmissionPass(self.queue, self.now, self.obstacles, NAMESPACES).select(0)
+        held = self.queue.slots_held()
+        selection = AdmissionPass(self.queue, self.now, self.obstacles, NAMESPACES).select(held)
         self.queue.take_changed()
-        standings = all_standings(self.conversions, self.children, self.reserved, ROOMY)
-        expected = specify(standings, self.obstacles, self.now, ROOMY, self.writers, self.pods)
+        standings = all_standings(self.conversions, self.children, self.reserved, self.policy)
+        expected = specify(
+            standings,
+            self.obstacles,
+            self.now,
+            self.policy,
+            self.writers,
+            self.pods,
+            self.reserved,
+        )
         blocks = {uid: self.queue.block(c.key) for uid, c in self.conversions.items()}
         refused = {u for u, b in blocks.items() if b and b.reason == Reason.INPUT_CYCLE}
         cycle = in_a_cycle([s for s in standings if s.stage is not None])
@@ -213,7 +257,16 @@ class World:
 @st.composite
 def steps(draw: st.DrawFn) -> list[tuple[str, tuple[Any, ...]]]:
     uid, path = st.sampled_from(UIDS), st.sampled_from("pqrs")
-    put = st.tuples(uid, st.sampled_from(KINDS), path, path, st.integers(0, 3), st.integers(-1, 1))
+    put = st.tuples(
+        uid,
+        st.sampled_from(KINDS),
+        path,
+        path,
+        st.integers(0, 3),
+        st.integers(-1, 1),
+        st.sampled_from(QUEUES),
+        st.booleans(),
+    )
     step = st.one_of(
         st.tuples(st.just("put"), put),
         st.tuples(st.just("put"), put),
@@ -222,6 +275,7 @@ def steps(draw: st.DrawFn) -> list[tuple[str, tuple[Any, ...]]]:
         st.tuples(st.just("reserve"), st.tuples(uid)),
         st.tuples(st.just("reject"), st.tuples(uid)),
         st.tuples(st.just("wait"), st.tuples(st.sampled_from([1, 10, 40, 400, 4000]))),
+        st.tuples(st.just("use_policy"), st.tuples(st.integers(0, len(POLICIES)))),
         st.tuples(st.just("block_namespace"), st.tuples(st.integers(0, 1))),
     )
     return draw(st.lists(step, min_size=1, max_size=30))
@@ -232,6 +286,7 @@ def steps(draw: st.DrawFn) -> list[tuple[str, tuple[Any, ...]]]:
 def test_the_answers_are_those_of_a_look_at_everything(
     found: list[tuple[str, tuple[Any, ...]]],
 ) -> None:
+    note(repr(found))
     world = World()
     for name, arguments in found:
         getattr(world, name)(*arguments)

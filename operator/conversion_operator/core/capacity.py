@@ -1,0 +1,92 @@
+"""The slots that are free in one admission pass: in all, in each ConversionQueue, and for whom."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from conversion_operator.core.conversion_queues import QueueLimits
+from conversion_operator.core.model import Policy
+from conversion_operator.core.work_class import WorkClass
+
+SlotsByClass = Mapping[tuple[str, WorkClass], int]
+"""Numbers of slots by namespace and class."""
+
+
+class Capacity:
+    """Free slots. ``held`` are all slots in use, and ``by_class`` those whose class is known.
+
+    A queue may reserve slots for light conversions. While light conversions of this queue take
+    fewer, so many of the free slots are kept for them.
+    """
+
+    def __init__(self, policy: Policy, held: int, by_class: SlotsByClass) -> None:
+        self._queues = policy.queues
+        self._free = policy.max_parallel - held
+        self._in_queue: Counter[str] = Counter()
+        self._in_namespace: Counter[tuple[str, str]] = Counter()
+        self._light: Counter[str] = Counter()
+        self._heavy = 0
+        for (namespace, work), slots in by_class.items():
+            self._count(namespace, work, slots)
+
+    @property
+    def free(self) -> int:
+        """How many slots are free. Negative after the limit was lowered."""
+        return self._free
+
+    def allows(self, namespace: str, work: WorkClass) -> bool:
+        """True if one more conversion of this namespace and class may start."""
+        limits = self._queues.find(work.queue) or QueueLimits()
+        rooms = [self._free]
+        if limits.max_parallel is not None:
+            rooms.append(limits.max_parallel - self._in_queue[work.queue])
+        if (most := limits.namespaces.get(namespace)) is not None:
+            rooms.append(most - self._in_namespace[work.queue, namespace])
+        if min(rooms) <= 0:
+            return False
+        return work.light or not self._heavy or self._has_room_for_heavy(work.queue, limits)
+
+    def take(self, namespace: str, work: WorkClass) -> None:
+        """Take that a conversion starts."""
+        self._free -= 1
+        self._count(namespace, work, 1)
+
+    def release(self, namespace: str, work: WorkClass) -> None:
+        """Take that a slot becomes free."""
+        self._free += 1
+        self._count(namespace, work, -1)
+
+    def forgive_excess(self) -> None:
+        """Count limits that are exceeded, because they were lowered, as just reached."""
+        self._free = max(0, self._free)
+        for name, limits in self._queues.limits.items():
+            if limits.max_parallel is not None:
+                self._in_queue[name] = min(self._in_queue[name], limits.max_parallel)
+            for namespace, most in limits.namespaces.items():
+                place = name, namespace
+                self._in_namespace[place] = min(self._in_namespace[place], most)
+
+    def _count(self, namespace: str, work: WorkClass, slots: int) -> None:
+        self._in_queue[work.queue] += slots
+        self._in_namespace[work.queue, namespace] += slots
+        if work.light:
+            self._light[work.queue] += slots
+        else:
+            self._heavy += slots
+
+    def _has_room_for_heavy(self, queue: str, limits: QueueLimits) -> bool:
+        kept = sum(
+            self._kept(name, each)
+            for name, each in self._queues.limits.items()
+            if not each.starts_nothing
+        )
+        if self._free <= kept:
+            return False
+        if limits.max_parallel is None:
+            return True
+        return limits.max_parallel - self._in_queue[queue] > self._kept(queue, limits)
+
+    def _kept(self, name: str, limits: QueueLimits) -> int:
+        """How many free slots only light conversions of this queue may take."""
+        return max(0, limits.reserved - self._light[name])
