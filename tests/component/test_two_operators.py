@@ -117,13 +117,13 @@ async def test_an_admission_settled_during_a_failed_write_leaves_the_lease(api: 
     running_lead = asyncio.create_task(lead.run())
     try:
         await api.until(lambda: lead.leads() and holder(api) == "op-a")
-        assert await lead.record_admissions({"a": Admission(1)}, lead.term)
+        assert await lead.record_admissions({"a": Admission(1)}, lead.term, {})
         update: dict[str, Any] = {"verb": "update", "resource": "leases", "times": 1}
         with (
             api.faults.tap(on_arrival=lambda _: lead.remove_admission("a"), **update),
             api.faults.status(503, **update),
         ):
-            assert not await lead.record_admissions({"b": Admission(1)}, lead.term)
+            assert not await lead.record_admissions({"b": Admission(1)}, lead.term, {})
         await api.until(lambda: not admissions(api), 15, "an empty list of admissions on the Lease")
     finally:
         running_lead.cancel()

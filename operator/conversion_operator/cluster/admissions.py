@@ -9,6 +9,8 @@ An entry is NAMESPACE/UID.ATTEMPT. A former release wrote UID.ATTEMPT.
 The slots in use are recorded by namespace, without the admissions. The next leader counts them for
 a namespace whose Jobs and pods it cannot list. Namespaces without slots are recorded, too: the
 settings may no longer name them when the next leader starts, and callbacks may be owed there.
+
+The virtual times of namespaces say whose turn it is: see :mod:`core.fair_sharing`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ from conversion_operator.api import names
 
 ANNOTATION: Final = f"{names.GROUP}/admitted"
 SLOTS_ANNOTATION: Final = f"{names.GROUP}/slots"
+
+TIMES_ANNOTATION: Final = f"{names.GROUP}/virtual-times"
+
+MAX_TIMES: Final = 400
+"""How many virtual times are recorded, those of the last admissions."""
 
 MAX_ENTRIES: Final = 1000
 """Kubernetes allows 256 KiB for all annotations of an object. An entry has at most 139 bytes, with
@@ -82,3 +89,13 @@ def parse_slots(text: object) -> dict[str, int]:
         return {}
     found = (_SLOTS_ENTRY.fullmatch(entry) for entry in text.split(","))
     return {match[1]: int(match[2]) for match in found if match}
+
+
+def format_times(times: Mapping[str, int]) -> str:
+    """Format virtual times by namespace as text, in their order. Keeps the last MAX_TIMES."""
+    return ",".join([f"{name}={time}" for name, time in times.items()][-MAX_TIMES:])
+
+
+def parse_times(text: object) -> dict[str, int]:
+    """Parse the text of :func:`format_times`. Ignores invalid entries."""
+    return parse_slots(text)

@@ -17,8 +17,10 @@ from conversion_operator.cluster import parsing
 from conversion_operator.cluster.admissions import (
     ANNOTATION,
     SLOTS_ANNOTATION,
+    TIMES_ANNOTATION,
     format_admissions,
     format_slots,
+    format_times,
 )
 from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Unavailable
 from conversion_operator.cluster.mark_key import format_key
@@ -363,6 +365,7 @@ def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
             ANNOTATION: format_admissions(lease.admissions),
             **format_key(lease.key),
             SLOTS_ANNOTATION: format_slots(lease.slots),
+            TIMES_ANNOTATION: format_times(lease.times),
         },
     }
     if lease.version:

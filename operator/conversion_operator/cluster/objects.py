@@ -55,7 +55,7 @@ class Lease:
     ``version`` is the resourceVersion, "" if the Lease does not exist yet. ``duration`` is in
     seconds, 0 if unset. ``admissions`` maps the uid of a conversion to the attempt that the
     holder may start. ``key`` is the key of the marks, None if there is none yet. ``slots``
-    has the slots in use by namespace, without the admissions.
+    has the slots in use by namespace, without the admissions, and ``times`` the virtual times.
     """
 
     holder: str
@@ -65,6 +65,7 @@ class Lease:
     admissions: Mapping[str, Admission] = field(default_factory=dict)
     key: MarkKey | None = None
     slots: Mapping[str, int] = field(default_factory=dict)
+    times: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

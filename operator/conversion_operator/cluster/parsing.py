@@ -21,8 +21,10 @@ from conversion_operator.api.stored import read_spec, read_status
 from conversion_operator.cluster.admissions import (
     ANNOTATION,
     SLOTS_ANNOTATION,
+    TIMES_ANNOTATION,
     parse_admissions,
     parse_slots,
+    parse_times,
 )
 from conversion_operator.cluster.mark_key import parse_key
 from conversion_operator.cluster.objects import (
@@ -329,6 +331,7 @@ def parse_lease(body: Body) -> Lease:
         admissions=parse_admissions(annotations.get(ANNOTATION)),
         key=parse_key(annotations),
         slots=parse_slots(annotations.get(SLOTS_ANNOTATION)),
+        times=parse_times(annotations.get(TIMES_ANNOTATION)),
     )
 
 

@@ -36,6 +36,7 @@ from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.slots import SlotCounter
 from conversion_operator.core.admission import AdmissionPass, Obstacles, Selection
 from conversion_operator.core.attempts import latest_attempt_number
+from conversion_operator.core.fair_sharing import VirtualTimes
 from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
@@ -91,6 +92,7 @@ class Admitter:
         self._changed_at = EPOCH
         self.queue = Queue(self._find, context.store.writers, self._creator.reserved, self._policy)
         self._slots = SlotCounter(self.queue, context.sync)
+        self._times = VirtualTimes()
         self._yielding: frozenset[str] = frozenset()
         # Whether a claim exists, each answer with its expiry by the monotonic clock.
         self._claim_cache: dict[str, tuple[bool, float]] = {}
@@ -182,13 +184,15 @@ class Admitter:
         now = self._cluster.now()
         self.queue.update(now)
         held = self._slots.held()
-        selection = AdmissionPass(self.queue, now, obstacles, known).select(held)
+        admission = AdmissionPass(self.queue, now, obstacles, known, self._times)
+        selection = admission.select(held)
         batch = self._attempts(selection)
         changed_uids = self.queue.take_changed()
         namespaces = {uid: self.queue.namespace_of(uid) for uid in batch}
         self._reserve(namespaces)
-        recorded = await self._record(batch, namespaces)
+        recorded = await self._record(batch, namespaces, selection.times)
         if recorded:
+            self._times = selection.times
             for uid, attempt in batch.items():
                 self._creator.start(uid, attempt, self._policy)
         self._publish(selection, changed_uids, held)
@@ -273,10 +277,13 @@ class Admitter:
         for uid in namespaces:
             self.queue.observe(uid)
 
-    async def _record(self, batch: Mapping[str, int], namespaces: Mapping[str, str]) -> bool:
+    async def _record(
+        self, batch: Mapping[str, int], namespaces: Mapping[str, str], times: VirtualTimes
+    ) -> bool:
         """Record admissions on the Lease. If this fails, give up their reservations."""
         admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
-        if not batch or await self._leadership.record_admissions(admissions, self._prepared_term):
+        term, recorded = self._prepared_term, times.to_record()
+        if not batch or await self._leadership.record_admissions(admissions, term, recorded):
             return True
         self._creator.release(batch)
         for uid in batch:
@@ -346,6 +353,7 @@ class Admitter:
         self._prepared_term = self._leadership.term
         slots = self._leadership.inherited_slots
         self._slots.begin_term(slots)
+        self._times = VirtualTimes(self._leadership.inherited_times)
         admitted = {
             admission.namespace for admission in self._leadership.inherited_admissions.values()
         }

@@ -57,8 +57,9 @@ class Leadership:
     ``term`` counts how often this operator became leader, 0 before the first time.
     ``inherited_admissions`` are the admissions on the Lease when the term began: the attempts, by
     uid, that a former leader may still start. ``inherited_slots`` are the slots by namespace that
-    the Lease had then. ``slots`` returns those to record now. ``on_key`` gets the key of the marks
-    when a term begins. The key stays on the Lease for all later leaders.
+    the Lease had then, and ``inherited_times`` the virtual times. ``slots`` returns the slots to
+    record now. ``on_key`` gets the key of the marks when a term begins. The key stays on the Lease
+    for all later leaders.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class Leadership:
         self.term = 0
         self.inherited_admissions: Mapping[str, Admission] = {}
         self.inherited_slots: Mapping[str, int] = {}
+        self.inherited_times: Mapping[str, int] = {}
+        self._times: Mapping[str, int] = {}
         self._admissions: dict[str, Admission] = {}
         # The Lease as we last wrote it. None if we do not know whether our last write was stored.
         self._stored: Lease | None = None
@@ -97,8 +100,12 @@ class Leadership:
         """The permit for what is decided now."""
         return TermPermit(self, self.term)
 
-    async def record_admissions(self, admissions: Mapping[str, Admission], term: int) -> bool:
+    async def record_admissions(
+        self, admissions: Mapping[str, Admission], term: int, times: Mapping[str, int]
+    ) -> bool:
         """Write to the Lease which attempts, by uid, are about to start in this term.
+
+        ``times`` are the virtual times of namespaces after these admissions.
 
         If this returns False, it is not known whether the record is stored, and none of the
         attempts may start. The write fails if another operator has written the Lease in the
@@ -108,8 +115,9 @@ class Leadership:
         async with self._lock:
             if not self.leads() or term != self.term or self._stored is None:
                 return False
-            stored = self._stored
+            stored, before = self._stored, self._times
             self._admissions |= admissions
+            self._times = times
             try:
                 await self._replace(stored.version, stored.transitions, self._slots())
             except ClusterError as error:
@@ -117,6 +125,7 @@ class Leadership:
                 # Remove only these: other admissions may have been removed during the request.
                 for uid in admissions:
                     self._admissions.pop(uid, None)
+                self._times = before
                 self._report_change()
                 return False
         return True
@@ -152,7 +161,7 @@ class Leadership:
             ours = self._our_lease("", 0, slots)
             self._stored = await self._cluster.create_lease(self._namespace, NAME, ours)
             self._leads_until = started + _RENEW_DEADLINE_SECONDS
-            self._begin_term({}, slots)
+            self._begin_term({}, slots, {})
             self._has_seen, self._absent_since = True, None
             return
         self._has_seen, self._absent_since = True, None
@@ -167,13 +176,14 @@ class Leadership:
         is_new_term = not is_ours or not self.leads()
         if is_new_term:
             self._admissions = {**lease.admissions, **self._admissions}
+            self._times = lease.times
             # A Lease without a key is the Lease of a release that made no marks.
             self._key = self._key or self._new_key_after_upgrade()
         # At the start of a term, our store is not up to date. The record of the last leader is.
         slots = lease.slots if is_new_term else self._slots()
         await self._replace(lease.version, lease.transitions + (not is_ours), slots)
         if is_new_term:
-            self._begin_term(lease.admissions, lease.slots)
+            self._begin_term(lease.admissions, lease.slots, lease.times)
 
     def _may_create(self) -> bool:
         """True if no other operator can lead now, although there is no Lease.
@@ -201,8 +211,14 @@ class Leadership:
         # The duration of the Lease counts from before the request: it may have been stored at once.
         self._leads_until = started + _RENEW_DEADLINE_SECONDS
 
-    def _begin_term(self, admissions: Mapping[str, Admission], slots: Mapping[str, int]) -> None:
+    def _begin_term(
+        self,
+        admissions: Mapping[str, Admission],
+        slots: Mapping[str, int],
+        times: Mapping[str, int],
+    ) -> None:
         self.inherited_admissions, self.inherited_slots = admissions, slots
+        self.inherited_times = times
         if self._key is not None:
             self._on_key(self._key)
         self.term += 1
@@ -237,7 +253,14 @@ class Leadership:
     def _our_lease(self, version: str, transitions: int, slots: Mapping[str, int]) -> Lease:
         admissions = dict(self._admissions)
         return Lease(
-            self._identity, version, LEASE_SECONDS, transitions, admissions, self._key, slots
+            self._identity,
+            version,
+            LEASE_SECONDS,
+            transitions,
+            admissions,
+            self._key,
+            slots,
+            self._times,
         )
 
     def _report_change(self) -> None:

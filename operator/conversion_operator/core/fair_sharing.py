@@ -74,6 +74,7 @@ class FairSharing:
         self._held, self._weights = Counter(held), weights
         self.times = times
         self._ranks = times.ranks()
+        self._next_rank = len(self._ranks)
 
     def turn(self, namespace: str, head: QueueKey) -> Turn:
         """The sort key of a namespace. ``head`` is the arrival of its next conversion.
@@ -88,4 +89,5 @@ class FairSharing:
         """Take that a conversion of this namespace starts."""
         self._held[namespace] += 1
         self.times.admit(namespace, self._weights.get(namespace, 1))
-        self._ranks[namespace] = len(self._ranks) + sum(self._held.values())
+        self._ranks[namespace] = self._next_rank
+        self._next_rank += 1
