@@ -192,12 +192,15 @@ In a path, a number is a position in a list, ``*`` the only key, and ``+`` adds 
 """
 
 
-def chart_files(crd: str, generated: Mapping[str, str]) -> dict[str, str]:
+def chart_files(crds: Mapping[str, str], generated: Mapping[str, str]) -> dict[str, str]:
     """The generated templates: path in the repository → content.
 
-    ``generated`` has the files of deploy/ that are generated, too.
+    ``crds`` are the CustomResourceDefinitions by plural name. ``generated`` has the files of
+    deploy/ that are generated, too.
     """
-    files = {f"{CHART}/templates/crds/conversionjobs.yaml": _crd_template(crd)}
+    files = {
+        f"{CHART}/templates/crds/{plural}.yaml": _crd_template(crd) for plural, crd in crds.items()
+    }
     for folder in FOLDERS:
         for source in _sources(folder.path):
             text = generated.get(source) or (ROOT / source).read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from conversion_operator.api import names
-from conversion_operator.api.crd import render_crd
+from conversion_operator.api.crd import render_crds
 from conversion_operator.api.reasons import render_reasons
 from conversion_operator.controller.metrics import Metrics, render_metrics
 from conversion_operator.controller.settings import Settings, render_settings
@@ -30,7 +30,7 @@ from hack.chart_schema import render_schema
 def generated_files() -> dict[str, str]:
     """Path in the repository → content."""
     files = {
-        f"crds/{names.PLURAL}.{names.GROUP}.yaml": render_crd(),
+        **{f"crds/{plural}.{names.GROUP}.yaml": text for plural, text in render_crds().items()},
         "docs/reasons.md": render_reasons(),
         "deploy/policies/settings.yaml": render_policy(Settings),
         "docs/settings.md": render_settings() + gateway.render_settings(),
@@ -40,7 +40,7 @@ def generated_files() -> dict[str, str]:
         + api_metrics.render_metrics(),
         f"{CHART}/values.schema.json": render_schema(settings()),
     }
-    return files | chart_files(render_crd(), files)
+    return files | chart_files(render_crds(), files)
 
 
 def main(root: Path) -> None:

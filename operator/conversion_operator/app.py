@@ -31,7 +31,9 @@ from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.loop_lag import LoopLag
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.namespaces import Namespaces, Parts
+from conversion_operator.controller.policy import LivePolicy
 from conversion_operator.controller.position_refresh import PositionRefresh
+from conversion_operator.controller.queue_watch import QueueStatus, QueueWatch
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
@@ -86,6 +88,9 @@ class Operator:
             self._slots_to_record,
         )
         self._schema = SchemaCheck(cluster)
+        self._queue_watch = QueueWatch(
+            cluster, settings.current.pod_namespace, self._on_queues_changed
+        )
         context = ControllerContext(
             cluster,
             self.store,
@@ -95,6 +100,8 @@ class Operator:
             self._leadership.permit,
             self._sync,
             self._schema,
+            self._queue_watch,
+            LivePolicy(settings, self._queue_watch).current,
         )
         self._context = context
         self._namespaces = Namespaces(
@@ -117,6 +124,14 @@ class Operator:
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
         self._positions = PositionRefresh(
             self._admitter.queue, self.store, self._queue, context.leads, cluster.now
+        )
+        self._queue_status = QueueStatus(
+            cluster,
+            self._queue_watch,
+            self._admitter.queue,
+            self._leadership.permit,
+            self._leadership.leads,
+            lambda: settings.current.converter_max_parallel,
         )
         self._worker = Worker(context, self._queue, self._admitter, recorder, self._positions.take)
         self._settings_report = SettingsReport(self._metrics, recorder.post)
@@ -155,6 +170,8 @@ class Operator:
                     "callbacks": self._callback_loop.run(),
                     "namespaces": self._release_namespaces(),
                     "schema": self._schema.run(),
+                    "conversion queues": self._queue_watch.run(),
+                    "statuses of queues": self._queue_status.run(),
                     **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
                 }
                 tasks += self._create_tasks(parts)
@@ -250,6 +267,14 @@ class Operator:
             self._enqueue(uid, low_priority=conversion is not None and conversion.finished)
         self._admitter.wake()
 
+    def _on_queues_changed(self) -> None:
+        """Look at what runs: a queue that is drained stops it. The pass tells all that wait."""
+        self._admitter.wake()
+        for conversion in self.store.conversions():
+            uid = conversion.key.uid
+            if not conversion.finished and self.store.children(uid).live:
+                self._queue.add(uid)
+
     def _slots_to_record(self) -> Mapping[str, int]:
         return self._admitter.slots_to_record()
 
@@ -270,6 +295,7 @@ class Operator:
             self._settings_report.tell(settings, self._settings_watch, leads=leads)
             problems = (
                 self._schema.problem,
+                self._queue_watch.problem,
                 self._sync.problem(),
                 self._settings_watch.problem,
                 self._settings_report.summary(settings),

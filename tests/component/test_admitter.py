@@ -48,7 +48,8 @@ def admitting(
         store=store,
         sync=sync,
         schema=SimpleNamespace(problem="", must_wait=False),
-        settings=SimpleNamespace(current=SimpleNamespace(policy=Policy)),
+        queues=SimpleNamespace(known=True),
+        policy=Policy,
         metrics=Metrics(CollectorRegistry()),
         leads=lambda: True,
     )

@@ -245,17 +245,21 @@ def test_a_repeated_server_side_apply_changes_nothing(stored: Conversion, kubect
     assert now["metadata"]["generation"] == 1
 
 
-def test_every_field_is_explained(kubectl: Kubectl) -> None:
-    (path,) = (ROOT / "crds").glob("*.yaml")
+@pytest.mark.parametrize("plural", ["conversionjobs", "conversionqueues"])
+def test_every_field_is_explained(kubectl: Kubectl, plural: str) -> None:
+    path = ROOT / "crds" / f"{plural}.converter.mynetwork.io.yaml"
     schema = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["versions"][0]["schema"]
     properties = schema["openAPIV3Schema"]["properties"]
     for part in ("spec", "status"):
-        text = kubectl("explain", f"convjob.{part}", "--recursive=false")
+        text = kubectl("explain", f"{plural}.{part}", "--recursive=false")
         assert properties[part]["description"].split()[0] in text
         for name, field in properties[part]["properties"].items():
             assert f"  {name}\t" in text
             words = field["description"].split()
             assert " ".join(words[:3]) in " ".join(text.split()), name
+
+
+def test_the_priority_is_explained(kubectl: Kubectl) -> None:
     assert "One step counts as one minute" in " ".join(kubectl("explain", "convjob.spec").split())
 
 

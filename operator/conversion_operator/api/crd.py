@@ -14,10 +14,16 @@ import yaml
 from pydantic import BaseModel
 
 from conversion_operator.api import names
+from conversion_operator.api.queues import ConversionQueueSpec, ConversionQueueStatus
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Condition, ConversionJobStatus, Phase
-from conversion_operator.api.validation import root_rules, spec_rules
+from conversion_operator.api.validation import (
+    queue_root_rules,
+    queue_rules,
+    root_rules,
+    spec_rules,
+)
 
 _DROPPED = ("title", "default", "additionalProperties", "const")
 
@@ -30,8 +36,21 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Input", "string", ".spec.inputFile", 1),
     ("Output", "string", ".spec.outputFile", 1),
+    ("Queue", "string", ".spec.queue", 1),
+    ("Position", "integer", ".status.queuePosition", 1),
     ("Node", "string", ".status.nodeName", 1),
     ("Duration", "integer", ".status.durationSeconds", 1),
+)
+
+_QUEUE_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
+    ("Max", "integer", ".spec.maxParallel", 0),
+    ("Stop Policy", "string", ".spec.stopPolicy", 0),
+    ("Queued", "integer", ".status.queued", 0),
+    ("Running", "integer", ".status.running", 0),
+    ("Blocked", "integer", ".status.blocked", 0),
+    ("Active", "string", ".status.conditions[?(@.type=='Active')].status", 0),
+    ("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 
 
@@ -114,7 +133,7 @@ def pending_status() -> dict[str, Any]:
 
 
 def build_crd() -> dict[str, Any]:
-    """The CustomResourceDefinition as a dictionary."""
+    """The CustomResourceDefinition of ConversionJobs as a dictionary."""
     spec = structural_schema(ConversionJobSpec)
     _leave_to_rules(spec)
     for option in spec["properties"]["options"]["properties"].values():
@@ -124,13 +143,59 @@ def build_crd() -> dict[str, Any]:
     spec["x-kubernetes-validations"] = [rule.to_json() for rule in spec_rules()]
     status = structural_schema(ConversionJobStatus)
     status["default"] = pending_status()
-    status["properties"]["conditions"] |= {
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["type"],
+    _as_map(status["properties"]["conditions"], "type")
+    rules = [rule.to_json() for rule in root_rules()]
+    names_of_kind = {
+        "kind": names.KIND,
+        "listKind": f"{names.KIND}List",
+        "plural": names.PLURAL,
+        "singular": names.SINGULAR,
+        "shortNames": [names.SHORT_NAME],
+        "categories": [names.CATEGORY],
     }
+    description = "ConversionJob converts one media file on the shared volume."
+    return _definition(names_of_kind, description, spec, status, rules, _COLUMNS)
+
+
+def build_queue_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of ConversionQueues as a dictionary."""
+    spec = structural_schema(ConversionQueueSpec)
+    spec["x-kubernetes-validations"] = [rule.to_json() for rule in queue_rules()]
+    _as_map(spec["properties"]["namespaces"], "name")
+    status = structural_schema(ConversionQueueStatus)
+    _as_map(status["properties"]["conditions"], "type")
+    _as_map(status["properties"]["namespaces"], "name")
+    names_of_kind = {
+        "kind": names.QUEUE_KIND,
+        "listKind": f"{names.QUEUE_KIND}List",
+        "plural": names.QUEUE_PLURAL,
+        "singular": names.QUEUE_SINGULAR,
+        "shortNames": [names.QUEUE_SHORT_NAME],
+        "categories": [names.CATEGORY],
+    }
+    description = (
+        "ConversionQueue limits how many of its conversions run at a time, and shares slots "
+        "between namespaces. It has an effect only in the namespace of the operator."
+    )
+    rules = [rule.to_json() for rule in queue_root_rules()]
+    return _definition(names_of_kind, description, spec, status, rules, _QUEUE_COLUMNS)
+
+
+def _as_map(schema: dict[str, Any], key: str) -> None:
+    schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def _definition(
+    names_of_kind: dict[str, Any],
+    description: str,
+    spec: dict[str, Any],
+    status: dict[str, Any],
+    rules: list[dict[str, str]],
+    columns: tuple[tuple[str, str, str, int], ...],
+) -> dict[str, Any]:
     schema = {
         "type": "object",
-        "description": "ConversionJob converts one media file on the shared volume.",
+        "description": description,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
@@ -139,7 +204,7 @@ def build_crd() -> dict[str, Any]:
             "spec": spec,
             "status": status,
         },
-        "x-kubernetes-validations": [rule.to_json() for rule in root_rules()],
+        "x-kubernetes-validations": rules,
     }
     version = {
         "name": names.VERSION,
@@ -149,32 +214,31 @@ def build_crd() -> dict[str, Any]:
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             {"name": name, "type": kind, "jsonPath": path, "priority": priority}
-            for name, kind, path, priority in _COLUMNS
+            for name, kind, path, priority in columns
         ],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "metadata": {"name": f"{names_of_kind['plural']}.{names.GROUP}"},
         "spec": {
             "group": names.GROUP,
             "scope": "Namespaced",
-            "names": {
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "plural": names.PLURAL,
-                "singular": names.SINGULAR,
-                "shortNames": [names.SHORT_NAME],
-                "categories": [names.CATEGORY],
-            },
+            "names": names_of_kind,
             "versions": [version],
         },
     }
 
 
-def render_crd() -> str:
-    """The CRD as the YAML of crds/."""
+def render_crd(definition: dict[str, Any]) -> str:
+    """A CustomResourceDefinition as the YAML of crds/."""
     header = "# Generated from operator/conversion_operator/api by `make crds`. Do not edit.\n"
     # A round trip through JSON turns enums and tuples into strings and lists for YAML.
-    plain = json.loads(json.dumps(build_crd()))
+    plain = json.loads(json.dumps(definition))
     return header + yaml.safe_dump(plain, sort_keys=False, width=100)
+
+
+def render_crds() -> dict[str, str]:
+    """The CustomResourceDefinitions by their plural names, as the YAML of crds/."""
+    definitions = {names.PLURAL: build_crd(), names.QUEUE_PLURAL: build_queue_crd()}
+    return {plural: render_crd(each) for plural, each in definitions.items()}

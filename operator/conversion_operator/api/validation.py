@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from conversion_operator.api import names
-from conversion_operator.api.spec import PATH_PATTERN, URL_PATTERN
+from conversion_operator.api.spec import PATH_PATTERN, QUEUE_PATTERN, URL_PATTERN
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
@@ -88,6 +88,28 @@ def root_rules() -> list[ValidationRule]:
             ".spec.queue",
         ),
         *_notify_rules(),
+    ]
+
+
+def queue_rules() -> list[ValidationRule]:
+    """Rules on ``spec`` of a ConversionQueue."""
+    return [
+        ValidationRule(
+            "!has(self.light) || !has(self.maxParallel) || self.maxParallel == 0 || "
+            "self.light.reserved < self.maxParallel",
+            "light.reserved must be lower than maxParallel",
+            ".light.reserved",
+        )
+    ]
+
+
+def queue_root_rules() -> list[ValidationRule]:
+    """Rules on a whole ConversionQueue: spec.queue of a ConversionJob can name it."""
+    return [
+        ValidationRule(
+            f"self.metadata.name.matches('{QUEUE_PATTERN}')",
+            "the name must have at most 63 lower case letters, digits and -",
+        )
     ]
 
 

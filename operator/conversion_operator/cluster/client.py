@@ -12,6 +12,7 @@ import aiohttp
 from kubernetes.aio.client import Configuration
 
 from conversion_operator.api import names, served
+from conversion_operator.api.queues import ConversionQueueStatus
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
 from conversion_operator.cluster.admissions import (
@@ -36,8 +37,9 @@ from conversion_operator.cluster.objects import (
     WatchEvent,
     WritePermit,
 )
-from conversion_operator.cluster.transport import Client
+from conversion_operator.cluster.queues import QueueRequests, queues_path
 from conversion_operator.core.model import Conversion, Job, Key, Metadata, Pod
+from conversion_operator.core.queue_status import QueueObject
 
 # A leader renews its Lease more than once within its deadline, even if a request gets no response.
 # See controller/leadership.py.
@@ -56,7 +58,7 @@ _PREFIXES: Final = {
 }
 
 
-class Cluster(Client):
+class Cluster(QueueRequests):
     """The requests that the operator makes. Every method raises a ClusterError.
 
     Every write, except to the Lease, takes the permit of the term in which it was decided. The
@@ -195,6 +197,18 @@ class Cluster(Client):
         path = "/status/observedGeneration"
         patch: list[Body] = [{"op": "add", "path": path, "value": conversion.generation}]
         return await self._patch_status(conversion, patch, permit)
+
+    async def write_queue_status(
+        self, queue: QueueObject, status: ConversionQueueStatus, permit: WritePermit
+    ) -> None:
+        """PATCH the status of this version of a ConversionQueue. Raises Conflict if it is old."""
+        patch: list[Body] = [
+            {"op": "test", "path": "/metadata/uid", "value": queue.key.uid},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": queue.version},
+            {"op": "add", "path": "/status", "value": status.to_json()},
+        ]
+        path = queues_path(queue.key.namespace, queue.key.name) + "/status"
+        await self._write(permit, "PATCH", path, patch, [("fieldManager", self._field_manager)])
 
     async def claim_exists(self, namespace: str, name: str) -> bool:
         """GET a PersistentVolumeClaim. False if it does not exist."""

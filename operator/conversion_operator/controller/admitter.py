@@ -88,7 +88,7 @@ class Admitter:
         self._context, self._enqueue = context, enqueue
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
         self._creator = JobCreator(context, leadership, self._on_reservation_end, self.wake)
-        self._policy = context.settings.current.policy()
+        self._policy = context.policy()
         self._changed_at = EPOCH
         self.queue = Queue(self._find, context.store.writers, self._creator.reserved, self._policy)
         self._slots = SlotCounter(self.queue, context.sync)
@@ -156,11 +156,12 @@ class Admitter:
         """Run a pass if one is needed. Returns the longest wait before the next, in seconds."""
         if not self._context.leads():
             return _NOT_READY_DELAY
-        self._use_policy(self._context.settings.current.policy())
+        self._use_policy(self._context.policy())
         if self._prepared_term != self._leadership.term:
             self._changed = True
             self._take_over(self._policy)
-        if self._sync.must_wait() or self._context.schema.must_wait:
+        unknown = self._context.schema.must_wait or not self._context.queues.known
+        if self._sync.must_wait() or unknown:
             return _NOT_READY_DELAY
         await self._update_queue()
         if not self._changed and (left := self._due - time.monotonic()) > 0:

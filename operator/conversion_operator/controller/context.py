@@ -9,11 +9,13 @@ from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import WritePermit
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.metrics import Metrics
+from conversion_operator.controller.queue_watch import QueueWatch
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import Settings
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.core.leaving import is_under_way
+from conversion_operator.core.model import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class ControllerContext:
     """The shared parts.
 
     ``leads`` returns True while this operator is the leader and may write. ``permit`` returns the
-    permit for the writes that are decided now.
+    permit for the writes that are decided now. ``policy`` returns the policy in force.
     """
 
     cluster: Cluster
@@ -32,6 +34,8 @@ class ControllerContext:
     permit: Callable[[], WritePermit]
     sync: NamespaceSync
     schema: SchemaCheck
+    queues: QueueWatch
+    policy: Callable[[], Policy]
 
     def is_under_way(self, uid: str) -> bool:
         """True while something that this operator has begun for a conversion is not over."""

@@ -289,7 +289,7 @@ class JobCreator:
             may_start = wants_sweep(conversion, children, self._cluster.now())
         else:
             over = conversion.finished or conversion.deleting or conversion.cancel_requested
-            policy = self._context.settings.current.policy()
+            policy = self._context.policy()
             held = conversion.status_error or conversion.spec_error or hold(conversion, policy)
             may_start = not over and not held and awaits_attempt(conversion, children)
         return conversion if may_start else None

@@ -165,7 +165,7 @@ class Worker:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._forget(uid)
-            policy = self._context.settings.current.policy()
+            policy = self._context.policy()
             orphans = decide_without_conversion(children, self._cluster.now(), policy)
             await self._execute(None, orphans, permit)
             self._store.forget_deleted(uid)
@@ -280,7 +280,7 @@ class Worker:
             conversion=conversion,
             children=children,
             now=self._cluster.now(),
-            policy=self._context.settings.current.policy(),
+            policy=self._context.policy(),
             position=queue.position(conversion.key),
             refresh=self._take_refresh(uid),
             block=queue.block(conversion.key),

@@ -285,6 +285,18 @@ class NamespaceQueue:
         """How many conversions wait for nothing but a slot, without those that back off."""
         return len(self.ready) + len(self.given_up)
 
+    def may_start_in(self, queue: str) -> int:
+        """How many conversions of a ConversionQueue wait for nothing but a slot."""
+        lists = [*self.ready.lists.items(), *self.given_up.lists.items()]
+        waiting = sum(len(keys) for work, keys in lists if work.queue == queue)
+        verdict = self.verdict
+        if verdict is None or verdict.block:
+            return 0
+        if verdict.refusal is None:
+            return waiting
+        trying = verdict.trying
+        return sum(trying in keys for work, keys in lists if trying and work.queue == queue)
+
     def blocked(self) -> int:
         """How many conversions something of their own keeps from starting."""
         waiting = sum(map(len, self.waiting.values()))

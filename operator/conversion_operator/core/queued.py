@@ -114,7 +114,9 @@ def _plan_waiting(snapshot: Snapshot) -> Plan:
         # When a conversion starts, the positions of all others change. Their statuses are not
         # written for it, so a stored position may be out of date. The HTTP API has the exact one.
         same = (status.queue_position, status.message) == (position, cause.message)
-        if same or not snapshot.refresh:
+        # A hold is written at once, perhaps before a pass has given the conversion its position.
+        first = status.queue_position is None and position is not None
+        if same or not (snapshot.refresh or first):
             return Plan()
     queued = Transition.to(snapshot, Phase.QUEUED, cause.reason, cause.message)
     return Plan(status=queued.with_queue_position(position).status)

@@ -18,6 +18,7 @@ from tests.component.support.gc import GarbageCollector, NamespaceController
 from tests.component.support.kinds import (
     CLAIMS,
     CONVERSIONJOBS,
+    CONVERSIONQUEUES,
     JOBS,
     NAMESPACES,
     PODS,
@@ -38,6 +39,7 @@ T = TypeVar("T")
 NAMESPACE: Final = "my-network"
 CLAIM: Final = "my-network-shared"
 CRD_FILE: Final = Path(__file__).parents[3] / "crds" / "conversionjobs.converter.mynetwork.io.yaml"
+QUEUE_CRD_FILE: Final = CRD_FILE.with_name("conversionqueues.converter.mynetwork.io.yaml")
 _TEST: Final = "test"
 _MOST_LINES: Final = 30
 
@@ -55,8 +57,9 @@ class FakeApi:
         schema = None
         if crd is not None and crd.exists():
             schema = CustomSchema.load(crd, CONVERSIONJOBS.version)
+        queues = CustomSchema.load(QUEUE_CRD_FILE, CONVERSIONQUEUES.version)
         self.clock = ServerClock()
-        self.storage = ObjectStorage(self.clock, Strategy(schema))
+        self.storage = ObjectStorage(self.clock, Strategy(schema, queues))
         self.audit = AuditLog()
         self.server = HttpServer(self.storage, self.clock, self.audit)
         self.simulation = Simulation(self.storage, self.clock)

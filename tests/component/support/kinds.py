@@ -80,6 +80,17 @@ CONVERSIONJOBS: Final = Kind(
     unconditional_update=False,
     has_generation=True,
 )
+CONVERSIONQUEUES: Final = Kind(
+    "converter.mynetwork.io",
+    "v1alpha1",
+    "conversionqueues",
+    "ConversionQueue",
+    subresources=("status",),
+    short_names=("convqueue",),
+    categories=("mynetwork",),
+    unconditional_update=False,
+    has_generation=True,
+)
 JOBS: Final = Kind(
     "batch",
     "v1",
@@ -194,6 +205,7 @@ STORED: Final = (
     NAMESPACES,
     NODES,
     CONVERSIONJOBS,
+    CONVERSIONQUEUES,
     JOBS,
     PODS,
     EVENTS,

@@ -21,7 +21,9 @@ from tests.component.support.errors import Obj
 from tests.component.support.metadata import Causes
 
 TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
-MUTABLE_SPEC: Final = frozenset({"cancel", "priority", "suspend", "ttlSecondsAfterFinished"})
+MUTABLE_SPEC: Final = frozenset(
+    {"cancel", "priority", "queue", "suspend", "ttlSecondsAfterFinished"}
+)
 
 _KEPT: Final = frozenset({"apiVersion", "kind", "metadata"})
 _COPIED: Final = (
@@ -230,6 +232,9 @@ def transition_causes(old: Obj, new: Obj) -> Causes:
     if changed:
         problem = f'Invalid value: "object": immutable: {", ".join(changed)}'
         causes.append(("spec", problem))
+    waits = (old.get("status") or {}).get("phase", "Pending") in ("Pending", "Queued")
+    if not waits and old_spec.get("queue", "default") != new_spec.get("queue", "default"):
+        causes.append(("spec.queue", 'Invalid value: "string": queue can only be changed while'))
     if old_spec.get("cancel") and not new_spec.get("cancel"):
         causes.append(("spec", 'Invalid value: "object": a cancelled job stays cancelled'))
     old_status, new_status = old.get("status"), new.get("status")

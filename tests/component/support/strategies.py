@@ -10,6 +10,7 @@ from tests.component.support.kinds import (
     CLAIMS,
     CONFIGMAPS,
     CONVERSIONJOBS,
+    CONVERSIONQUEUES,
     EVENTS,
     JOBS,
     LEASES,
@@ -25,10 +26,18 @@ TRACKING_FINALIZER: Final = "batch.kubernetes.io/job-tracking"
 
 
 class Strategy:
-    """Decoding, defaults and validation, with the schema of the CRD if there is one."""
+    """Decoding, defaults and validation, with the schemas of the CRDs if there are any."""
 
-    def __init__(self, custom: schema.CustomSchema | None = None) -> None:
-        self.custom = custom
+    def __init__(
+        self,
+        custom: schema.CustomSchema | None = None,
+        queues: schema.CustomSchema | None = None,
+    ) -> None:
+        self.custom, self._queues = custom, queues
+
+    def schema_of(self, kind: Kind) -> schema.CustomSchema | None:
+        """The schema of a custom resource."""
+        return {CONVERSIONJOBS: self.custom, CONVERSIONQUEUES: self._queues}.get(kind)
 
     def decode(self, kind: Kind, obj: Obj) -> tuple[Obj, list[str]]:
         """The object with the fields of its type only, and the paths of the dropped fields."""
@@ -36,15 +45,16 @@ class Strategy:
             decoded, dropped = builtin.decode(kind, obj)
             return metadata.shape(kind, decoded), dropped
         shaped = metadata.shape(kind, obj)
-        return self.custom.prune(shaped) if self.custom else (shaped, [])
+        custom = self.schema_of(kind)
+        return custom.prune(shaped) if custom else (shaped, [])
 
     def set_defaults(self, kind: Kind, obj: Obj) -> None:
         """Sets the defaults of a custom resource, in place, as each read of a stored object does.
 
         So a ConversionJob without a status has the default of the CRD.
         """
-        if kind is CONVERSIONJOBS and self.custom is not None:
-            self.custom.set_defaults(obj)
+        if custom := self.schema_of(kind):
+            custom.set_defaults(obj)
 
     def prepare_create(self, kind: Kind, obj: Obj) -> None:
         """Sets defaults, in place. The server has already set its metadata."""
@@ -84,12 +94,11 @@ class Strategy:
     def causes(self, kind: Kind, obj: Obj, old: Obj | None = None) -> Causes:
         """The errors for which the server rejects an object."""
         found = metadata.causes(kind, obj)
-        if kind is CONVERSIONJOBS:
-            if self.custom is not None:
-                found += self.custom.causes(obj, old)
-            if old is not None:
-                found += schema.transition_causes(old, obj)
-        elif kind is JOBS:
+        if custom := self.schema_of(kind):
+            found += custom.causes(obj, old)
+        if kind is CONVERSIONJOBS and old is not None:
+            found += schema.transition_causes(old, obj)
+        if kind is JOBS:
             found += _job_causes(obj, old)
         elif kind is PODS:
             found += _pod_causes(obj, old)

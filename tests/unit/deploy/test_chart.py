@@ -56,14 +56,14 @@ def comparable(value: Any) -> Any:
     return plain
 
 
-def crd() -> dict[str, Any]:
-    (path,) = (ROOT / "crds").iterdir()
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+def crds() -> list[dict[str, Any]]:
+    files = sorted((ROOT / "crds").iterdir())
+    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
 
 
 def assert_equal(chart: Any, overlay: Any, release: str) -> None:
     """Both have the same objects, except the namespace that must exist before Helm installs."""
-    left, right = by_name(chart), by_name([*overlay, crd()])
+    left, right = by_name(chart), by_name([*overlay, *crds()])
     del right["Namespace", "", release]
     assert set(left) == set(right)
     for name, item in right.items():
@@ -302,10 +302,9 @@ def test_helm_keeps_what_has_conversions_and_files() -> None:
         if item["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
     }
     assert kept == {"CustomResourceDefinition", "Namespace", "PersistentVolumeClaim"}
-    (unkept,) = of_kind(
-        chart_objects(RELEASE, {"crds": {"keep": False}}), "CustomResourceDefinition"
-    )
-    assert comparable(unkept) == unkept
+    unkept = of_kind(chart_objects(RELEASE, {"crds": {"keep": False}}), "CustomResourceDefinition")
+    assert len(unkept) == len(crds())
+    assert all(comparable(each) == each for each in unkept)
     assert not of_kind(
         chart_objects(RELEASE, {"crds": {"enabled": False}}), "CustomResourceDefinition"
     )

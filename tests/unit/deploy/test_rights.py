@@ -49,8 +49,10 @@ def test_in_its_own_namespace_the_operator_may_use_its_lease_and_read_its_settin
         ("coordination.k8s.io", "leases"): {"create", "get", "update"},
         ("", "configmaps"): {"list", "watch"},
         ("", "events"): {"create"},
+        ("converter.mynetwork.io", "conversionqueues"): {"list", "watch"},
+        ("converter.mynetwork.io", "conversionqueues/status"): {"patch"},
     }
-    named = [rule["resourceNames"] for rule in role["rules"] if rule["verbs"] != ["create"]]
+    named = [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule]
     assert named == [[leadership.NAME], [CONFIG_MAP]]
     assert find(overlay, "ConfigMap", CONFIG_MAP, OPERATOR_NAMESPACE)
 
@@ -108,8 +110,9 @@ def test_the_roles_for_people_do_not_include_the_status(overlay: str) -> None:
         "rbac.authorization.k8s.io/aggregate-to-edit",
         "rbac.authorization.k8s.io/aggregate-to-view",
     }
+    allowed = {("converter.mynetwork.io", f"conversion{each}") for each in ("jobs", "queues")}
     for role in roles:
-        assert set(granted(role)) == {("converter.mynetwork.io", "conversionjobs")}
+        assert set(granted(role)) <= allowed
     view = find(overlay, "ClusterRole", "my-network-converter-view")
     assert granted(view).popitem()[1] == {"get", "list", "watch"}
 

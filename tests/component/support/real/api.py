@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import yaml
 
 from tests.component.support import kinds
-from tests.component.support.api import CRD_FILE, NAMESPACE, FakeApi
+from tests.component.support.api import CRD_FILE, NAMESPACE, QUEUE_CRD_FILE, FakeApi
 from tests.component.support.audit import AuditLog
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import Obj, StatusError
@@ -121,15 +121,16 @@ def _is_of_kubernetes(obj: Obj) -> bool:
 
 
 def install_crd(plane: ControlPlane) -> None:
-    """Create the CRD and wait until it is served."""
+    """Create the CRDs and wait until they are served."""
     storage = RealStorage(ServerClock(), plane.url, insecure_tls())
-    crd = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
     with contextlib.closing(storage):
-        storage.request("POST", _CRDS, crd)
+        for file in (CRD_FILE, QUEUE_CRD_FILE):
+            storage.request("POST", _CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
         deadline = time.monotonic() + _CRD_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(StatusError):
-                storage.request("GET", path_of(kinds.CONVERSIONJOBS, ""))
+                for kind in (kinds.CONVERSIONJOBS, kinds.CONVERSIONQUEUES):
+                    storage.request("GET", path_of(kind, ""))
                 return
             time.sleep(0.1)  # the API server reports this in no other way
     raise RuntimeError("the CRD is not served")

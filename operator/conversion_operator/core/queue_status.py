@@ -1,0 +1,127 @@
+"""Counts the conversions of each ConversionQueue, and builds its status."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from conversion_operator.api.queues import (
+    MAX_NAMESPACES,
+    ConversionQueueSpec,
+    ConversionQueueStatus,
+    NamespaceCounts,
+    StopPolicy,
+)
+from conversion_operator.api.status import Condition
+from conversion_operator.core.conversion_queues import QueueLimits, limits_of
+from conversion_operator.core.model import Key
+from conversion_operator.core.queue import Queue
+
+ACTIVE: Final = "Active"
+ACCEPTED: Final = "Accepted"
+_MESSAGE_MAX: Final = 512
+
+Counts = Mapping[str, NamespaceCounts]
+"""Numbers of conversions by namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueObject:
+    """A ConversionQueue. ``spec`` is None if it cannot be read, and ``unreadable`` says why."""
+
+    key: Key
+    version: str
+    generation: int
+    created: datetime
+    spec: ConversionQueueSpec | None
+    unreadable: str
+    status: ConversionQueueStatus
+
+
+def count(queue: Queue) -> dict[str, dict[str, NamespaceCounts]]:
+    """The conversions by queue and namespace.
+
+    Visits the namespaces and their classes. The operator calls it every two seconds.
+    """
+    found: dict[str, dict[str, NamespaceCounts]] = defaultdict(dict)
+    running: dict[tuple[str, str], int] = defaultdict(int)
+    for (namespace, work), slots in queue.slots_by_class().items():
+        running[work.queue, namespace] += slots
+    waiting = {
+        (name, namespace): len(keys)
+        for namespace, each in queue.namespaces.items()
+        for name, keys in each.waiting.items()
+    }
+    for name, namespace in waiting.keys() | running.keys():
+        each = queue.namespaces.get(namespace)
+        queued = each.may_start_in(name) if each else 0
+        found[name][namespace] = NamespaceCounts(
+            name=namespace,
+            queued=queued,
+            running=running.get((name, namespace), 0),
+            blocked=waiting.get((name, namespace), 0) - queued,
+        )
+    return found
+
+
+def next_status(
+    found: QueueObject, counts: Counts, problems: Iterable[str], total: int, now: datetime
+) -> ConversionQueueStatus:
+    """The status of a ConversionQueue. ``total`` is the number of all slots."""
+    limits = limits_of(found.spec, found.unreadable)
+    listed = [each for each in counts.values() if each.queued or each.running or each.blocked]
+    most = sorted(listed, key=lambda c: (-(c.queued + c.running + c.blocked), c.name))
+    return ConversionQueueStatus(
+        observed_generation=found.generation,
+        conditions=[
+            _condition(found, ACTIVE, *_activity(limits), now),
+            _condition(found, ACCEPTED, *_acceptance(limits, problems, total), now),
+        ],
+        queued=sum(each.queued for each in listed),
+        running=sum(each.running for each in listed),
+        blocked=sum(each.blocked for each in listed),
+        namespaces=sorted(most[:MAX_NAMESPACES], key=lambda c: c.name) or None,
+    )
+
+
+def _activity(limits: QueueLimits) -> tuple[bool, str, str]:
+    if limits.unreadable:
+        return False, "Unreadable", f"no conversion starts: {limits.unreadable}"
+    if limits.stop is StopPolicy.HOLD:
+        return False, "Held", "spec.stopPolicy is Hold: no conversion starts"
+    if limits.stop is StopPolicy.HOLD_AND_DRAIN:
+        message = "spec.stopPolicy is HoldAndDrain: no conversion starts, and none goes on"
+        return False, "Drained", message
+    if limits.max_parallel == 0:
+        return False, "NoSlots", "spec.maxParallel is 0: no conversion starts"
+    return True, "Active", "conversions of this queue may start"
+
+
+def _acceptance(limits: QueueLimits, problems: Iterable[str], total: int) -> tuple[bool, str, str]:
+    found = list(problems)
+    if limits.reserved and limits.reserved >= total:
+        found.append(
+            f"spec.light.reserved is {limits.reserved}, and CONVERTER_MAX_PARALLEL is {total}: one "
+            "video runs at a time all the same"
+        )
+    if found:
+        return False, "NoEffect", ". ".join(found)
+    return True, "Accepted", "everything in the spec has an effect"
+
+
+def _condition(
+    found: QueueObject, kind: str, holds: bool, reason: str, message: str, now: datetime
+) -> Condition:
+    status: Literal["True", "False"] = "True" if holds else "False"
+    before = next((c for c in found.status.conditions or () if c.type == kind), None)
+    unchanged = before is not None and before.status == status
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message[:_MESSAGE_MAX],
+        last_transition_time=before.last_transition_time if before and unchanged else now,
+    )
