@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from converter_gateway import events
 from converter_gateway.event_log import LOG_BYTES, Entry, EventLog
 from converter_gateway.events import Summary
 from converter_gateway.records import Record
+from converter_gateway.store import Store
 from converter_gateway.stores import Stores
 
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
+_SHARED_SECONDS: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -110,11 +113,21 @@ class Feed:
 class StartPoint:
     """Where a listener starts: after ``cursor``.
 
-    The listener first gets the state of ``records``. None: it needs no current state.
+    The listener first gets the state of ``records``, the one that changed last at the end. None: it
+    needs no current state.
     """
 
     cursor: int
     records: tuple[Record, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The state at the version ``start.cursor``, from which ``log`` goes on."""
+
+    taken_at: float
+    log: EventLog
+    start: StartPoint
 
 
 class FeedPool:
@@ -123,6 +136,8 @@ class FeedPool:
     def __init__(self, cluster: ConversionClient, stores: Stores) -> None:
         self._cluster, self._stores = cluster, stores
         self._feeds: dict[str, list[Feed]] = {}
+        # By namespace, and whether they have the conversions that have ended.
+        self._snapshots: dict[tuple[str, bool], _Snapshot] = {}
 
     @asynccontextmanager
     async def listening(self, namespace: str) -> AsyncIterator[None]:
@@ -137,16 +152,42 @@ class FeedPool:
             if not store.has_listeners:
                 for feed in self._feeds.pop(namespace, ()):
                     feed.stop()
+                for ended in (False, True):
+                    self._snapshots.pop((namespace, ended), None)
 
-    async def start_point(self, namespace: str, last: int | None) -> StartPoint:
+    async def start_point(
+        self, namespace: str, last: int | None, job_id: str | None = None, *, ended: bool = True
+    ) -> StartPoint:
         """Where a listener starts: after version ``last`` if possible, else at the current state.
 
-        Raises ApiError or a ClusterError.
+        The state is that of ``job_id``, None: of all conversions, without ``ended`` only of those
+        that have not ended. Raises ApiError or a ClusterError.
         """
         store = await self._stores.current(namespace)
         if last is not None and await self._can_resume(namespace, last):
             return StartPoint(last)
-        return StartPoint(store.version, store.told())
+        if job_id is None:
+            return self._shared_state(namespace, store, ended=ended)
+        record = store.told_of(job_id)
+        return StartPoint(store.version, (record,) if record else ())
+
+    def _shared_state(self, namespace: str, store: Store, *, ended: bool) -> StartPoint:
+        """The state of a namespace. Listeners that come within a second share it.
+
+        Many may come at once, and a slow one keeps its state until it has read it. The state may
+        be a second old, because the log continues it.
+        """
+        now, known = time.monotonic(), self._snapshots.get((namespace, ended))
+        if (
+            known is not None
+            and known.log is store.log
+            and known.log.start_version <= known.start.cursor
+            and now - known.taken_at < _SHARED_SECONDS
+        ):
+            return known.start
+        start = StartPoint(store.version, store.told(ended=ended))
+        self._snapshots[namespace, ended] = _Snapshot(now, store.log, start)
+        return start
 
     async def exists(self, namespace: str, job_id: str) -> bool:
         """True if the conversion exists. Raises a ClusterError."""

@@ -49,6 +49,7 @@ class Store:
     def _clear(self) -> None:
         self._records.clear()
         self._ahead.clear()
+        self._unfinished: dict[str, Record] = {}
         self._queue: list[_Key] = []
         self.phases: Counter[Phase] = Counter()
         self.succeeded_seconds = self.succeeded_timed = 0
@@ -66,16 +67,26 @@ class Store:
         return self._records.get(name)
 
     def records(self) -> tuple[Record, ...]:
-        """All records. Visits all objects, for each request of active."""
+        """All records. Visits all objects."""
         return tuple(self._records.values())
 
-    def told(self) -> tuple[Record, ...]:
-        """All records as the watch has told them: what the log continues.
+    def unfinished(self) -> tuple[Record, ...]:
+        """The records of the conversions that have not ended. Visits these."""
+        return tuple(self._unfinished.values())
 
-        Visits all objects, when a listener starts without an id that is known.
+    def told(self, *, ended: bool) -> tuple[Record, ...]:
+        """The records as the watch has told them: what the log continues.
+
+        The one that changed last is at the end. Without ``ended``, leaves out conversions that
+        have ended, and does not visit them. Runs at most once a second for each namespace.
         """
-        told = self._records | self._ahead
-        return tuple(record for record in told.values() if record is not None)
+        told = (self._records if ended else self._unfinished) | self._ahead
+        chosen = (r for r in told.values() if r is not None and (ended or not r.finished))
+        return tuple(sorted(chosen, key=lambda record: record.version))
+
+    def told_of(self, name: str) -> Record | None:
+        """One record as the watch has told it. None if it has told none."""
+        return self._ahead[name] if name in self._ahead else self._records.get(name)
 
     def position(self, name: str) -> int | None:
         """The position in the queue, from 1. None if the conversion does not wait."""
@@ -90,6 +101,10 @@ class Store:
             place = self._records[key[_NAME]].place
             if place is not None:
                 yield position, key[_NAME], place
+
+    def positions(self) -> dict[str, int]:
+        """The position of each conversion that waits, by name. Visits these."""
+        return {key[_NAME]: position for position, key in enumerate(self._queue, 1)}
 
     def content(self, content_id: str) -> list[tuple[Record, ContentPart]]:
         """The ConversionJobs of a content."""
@@ -257,6 +272,8 @@ class Store:
         elif record.name in self._records:
             self._remove(record.name, queued=False)
         self._records[record.name] = record
+        if not record.finished:
+            self._unfinished[record.name] = record
         self._count(record, 1)
         if record.place and queued:
             insort(self._queue, record.place.key)
@@ -269,6 +286,7 @@ class Store:
         record = self._records.pop(name, None)
         if record is None:
             return
+        self._unfinished.pop(name, None)
         self._count(record, -1)
         if record.place and queued:
             del self._queue[bisect_left(self._queue, record.place.key)]

@@ -18,7 +18,6 @@ from conversion_operator.cluster.errors import ClusterError
 from converter_gateway import events
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import CursorTooOld, FeedPool, StartPoint
-from converter_gateway.records import Record
 from converter_gateway.shutdown import Shutdown
 
 _CHUNK_BYTES: Final = 64 * 1024
@@ -126,8 +125,10 @@ class _Listener:
         """
         job_id = self._subscription.job_id
         last = events.parse_id(self._subscription.last_event_id) if resume else None
-        start = await self._feeds.start_point(self._subscription.namespace, last)
         namespace = self._subscription.namespace
+        start = await self._feeds.start_point(
+            namespace, last, job_id, ended=not resume or bool(self._subscription.last_event_id)
+        )
         state = job_id is not None and start.records is not None
         if state and not await self._feeds.exists(namespace, job_id or ""):
             raise ApiError(404, "Job not found")
@@ -138,10 +139,11 @@ class _Listener:
         yield events.encode_retry(random.randint(*_RETRY_MS))  # noqa: S311
         reset = bool(self._subscription.last_event_id)
         while start is not None:
-            for chunk in _chunks(self._current_state(start, reset=reset)):
+            self.cursor, state = start.cursor, self._current_state(start, reset=reset)
+            start = None  # it is large, and a stream lasts long
+            for chunk in _chunks(state):
                 yield chunk
-            # Drop the list: it is large, and a stream lasts long.
-            self.cursor, start = start.cursor, None
+            del state
             try:
                 async for chunk in self._follow():
                     yield chunk
@@ -159,9 +161,7 @@ class _Listener:
             return
         if reset:
             yield events.RESET
-        job_id = self._subscription.job_id
-        ended = reset or job_id is not None
-        for record in chosen_records(start.records, job_id, ended=ended):
+        for record in start.records:
             yield events.encode_state(record.phase, record.response())
         yield events.encode_id(start.cursor, "end of the current state")
 
@@ -205,16 +205,6 @@ class _Listener:
         except ClusterError:
             pass  # unknown for now, as above
         return True
-
-
-def chosen_records(records: Iterable[Record], job_id: str | None, *, ended: bool) -> list[Record]:
-    """The records whose state a listener gets, the one that changed last at the end.
-
-    ``job_id`` selects one conversion, None all. Ended conversions are included if ``ended``.
-    Visits all objects of the namespace, when a listener starts without an id that is known.
-    """
-    chosen = (r for r in records if job_id in (None, r.name) and (ended or not r.finished))
-    return sorted(chosen, key=lambda record: record.version)
 
 
 def _chunks(blocks: Iterable[bytes]) -> Iterator[bytes]:
