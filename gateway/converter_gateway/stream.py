@@ -20,7 +20,7 @@ from converter_gateway.errors import ApiError
 from converter_gateway.feed import CursorTooOld, FeedPool, StartPoint
 from converter_gateway.shutdown import Shutdown
 
-_CHUNK_BYTES: Final = 64 * 1024
+_CHUNK_BYTES: Final = 16 * 1024
 _RETRY_MS: Final = (500, 3000)
 _HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -209,14 +209,19 @@ class _Listener:
 
 def _chunks(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Join blocks into fewer, larger chunks, so that the stream needs fewer writes."""
-    chunk = bytearray()
+    joined: list[bytes] = []
+    size = 0
     for block in blocks:
-        chunk += block
-        if len(chunk) >= _CHUNK_BYTES:
-            yield bytes(chunk)
-            chunk.clear()
-    if chunk:
-        yield bytes(chunk)
+        joined.append(block)
+        size += len(block)
+        if size >= _CHUNK_BYTES:
+            chunk = b"".join(joined)
+            joined.clear()
+            size = 0
+            yield chunk
+            del chunk  # the generator may rest here for long
+    if joined:
+        yield b"".join(joined)
 
 
 async def _disconnected(receive: Receive) -> bool:
