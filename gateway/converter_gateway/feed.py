@@ -29,6 +29,8 @@ from converter_gateway.stores import Stores
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
 _SHARED_SECONDS: Final = 1.0
+_MAX_FEEDS: Final = 4
+"""How many feeds of one namespace may catch up at the same time. Each knows all conversions."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class Feed:
             logger.exception("a feed of stream events failed")
             await asyncio.sleep(_LONGEST_DELAY_SECONDS)
         finally:
+            self._known.clear()
             self.log.end()
 
     async def _watch(self) -> None:
@@ -111,22 +114,22 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """Where a listener starts: after ``cursor``.
+    """Where a listener starts: after ``cursor``, with ``log``.
 
     The listener first gets the state of ``records``, the one that changed last at the end. None: it
     needs no current state.
     """
 
     cursor: int
+    log: EventLog
     records: tuple[Record, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The state at the version ``start.cursor``, from which ``log`` goes on."""
+    """A start point with the state, and when it was taken."""
 
     taken_at: float
-    log: EventLog
     start: StartPoint
 
 
@@ -165,11 +168,13 @@ class FeedPool:
         """
         store = await self._stores.current(namespace)
         if last is not None and await self._can_resume(namespace, last):
-            return StartPoint(last)
+            log = self._find_log(namespace, last)
+            if log is not None:
+                return StartPoint(last, log)
         if job_id is None:
             return self._shared_state(namespace, store, ended=ended)
         record = store.told_of(job_id)
-        return StartPoint(store.version, (record,) if record else ())
+        return StartPoint(store.version, store.log, (record,) if record else ())
 
     def _shared_state(self, namespace: str, store: Store, *, ended: bool) -> StartPoint:
         """The state of a namespace. Listeners that come within a second share it.
@@ -180,23 +185,26 @@ class FeedPool:
         now, known = time.monotonic(), self._snapshots.get((namespace, ended))
         if (
             known is not None
-            and known.log is store.log
-            and known.log.start_version <= known.start.cursor
+            and known.start.log is store.log
+            and store.log.start_version <= known.start.cursor
             and now - known.taken_at < _SHARED_SECONDS
         ):
             return known.start
-        start = StartPoint(store.version, store.told(ended=ended))
-        self._snapshots[namespace, ended] = _Snapshot(now, store.log, start)
+        start = StartPoint(store.version, store.log, store.told(ended=ended))
+        self._snapshots[namespace, ended] = _Snapshot(now, start)
         return start
 
     async def exists(self, namespace: str, job_id: str) -> bool:
         """True if the conversion exists. Raises a ClusterError."""
         return await self._stores.find(namespace, job_id) is not None
 
-    def log(self, namespace: str, cursor: int) -> EventLog:
-        """The log that has all events after ``cursor``. Raises CursorTooOld."""
+    def log(self, namespace: str, cursor: int, previous: EventLog) -> EventLog:
+        """The log that has all events after ``cursor``. Raises CursorTooOld.
+
+        ``previous`` is the log that the listener has read until now.
+        """
         log = self._find_log(namespace, cursor)
-        if log is None:
+        if log is None or not previous.complete:
             raise CursorTooOld
         return log
 
@@ -210,9 +218,13 @@ class FeedPool:
 
     async def _can_resume(self, namespace: str, last: int) -> bool:
         """True if a log has the events after ``last``. Starts a feed if necessary."""
+        if self._stores.watch(namespace).store.may_have_missed(last):
+            return False
         log = self._find_log(namespace, last)
         try:
             if log is None:
+                if len(self._live_feeds(namespace)) >= _MAX_FEEDS:
+                    return False
                 known = await self._cluster.list_at(namespace, str(last), _summarise)
                 if self._find_log(namespace, last) is None:
                     feed = Feed(self._cluster, namespace, known, self._merge)
@@ -226,6 +238,12 @@ class FeedPool:
             logger.info("cannot resume after version %d: %s", last, error)
             return False
         return True
+
+    def _live_feeds(self, namespace: str) -> list[Feed]:
+        """The feeds that have not ended. Forgets the others."""
+        feeds = self._feeds.setdefault(namespace, [])
+        feeds[:] = (feed for feed in feeds if feed.log.alive)
+        return feeds
 
     def _merge(self, feed: Feed) -> None:
         """Merge ``feed`` into a newer log if it has caught up with the start of the newer one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -61,6 +61,7 @@ class Service:
         self._settings = settings
         self._shutdown = shutdown
         self._bodies = ListQueue[bytes]()
+        self._sending = asyncio.Lock()
 
     async def convert(
         self, write: WriteRequest, submission: Submission, key: str | None
@@ -163,15 +164,24 @@ class Service:
         if record is None:
             return orjson.dumps(translate.NOT_FOUND)
         watch = self._stores.watch(namespace)
-        return record.response(watch.store.position(job_id) if watch.is_current else None)
+        known = watch.store.get(job_id) if watch.is_current else None
+        # A namesake may wait by now.
+        waits = known is not None and known.uid == record.uid and not record.finished
+        return record.response(watch.store.position(job_id) if waits else None)
 
     async def cancel(self, write: WriteRequest, job_id: str) -> ResponseBody:
         """Request the cancellation. Raises ApiError 404 if it is unknown or has ended."""
         record = await self._stores.find(write.namespace, job_id)
-        if record is None or record.finished:
+        if record is None:
             raise ApiError(404, _NOT_CANCELLED)
+        key = Key(write.namespace, record.name, record.uid)
         try:
-            key = Key(write.namespace, record.name, record.uid)
+            if record.finished:
+                # It may have been deleted and created again, and the watch may tell this late.
+                found = await self.read(write.namespace, record.name)
+                if translate.phase_of(found).terminal:
+                    raise ApiError(404, _NOT_CANCELLED)
+                key = found.key
             self._stores.take(await self._cluster.cancel(key))
         except NotFound:
             raise ApiError(404, _NOT_CANCELLED) from None
@@ -184,7 +194,7 @@ class Service:
 
     async def active(self, namespace: str) -> bytes:
         """The JSON of all conversions that have not ended, including waiting ones."""
-        return await self._bodies.collect(namespace, "active", lambda: self._active(namespace))
+        return await self._shared(namespace, "active", lambda: self._active(namespace))
 
     async def _active(self, namespace: str) -> bytes:
         """Visits the unfinished conversions, once for all callers that wait for it."""
@@ -197,13 +207,26 @@ class Service:
 
     async def queue(self, namespace: str) -> bytes:
         """The JSON of the conversions that wait for an attempt, in the order of the queue."""
-        return await self._bodies.collect(namespace, "queue", lambda: self._queue(namespace))
+        return await self._shared(namespace, "queue", lambda: self._queue(namespace))
 
     async def _queue(self, namespace: str) -> bytes:
         """Visits the conversions that wait, once for all callers that wait for it."""
         store, now = await self._stores.current(namespace), self._cluster.now()
         jobs = await _in_turns(tuple(store.queue()), lambda waiting: _waiting_json(*waiting, now))
         return b'{"queue":[%b],"total_waiting":%d}' % (b",".join(jobs), len(jobs))
+
+    async def _shared(
+        self, namespace: str, name: str, build: Callable[[], Awaitable[bytes]]
+    ) -> bytes:
+        """A long response, built once for all who wait for it.
+
+        They get it one after the other, because sending it takes long. Others have their turn in
+        between.
+        """
+        body = await self._bodies.collect(namespace, name, build)
+        async with self._sending:
+            await asyncio.sleep(0)
+        return body
 
     async def stats(self, namespace: str) -> ResponseBody:
         """Settings, and counts over the existing ConversionJobs of the namespace."""
@@ -247,7 +270,12 @@ class Service:
                 await asyncio.sleep(_RECHECK_SECONDS)
             return await self._stores.find(namespace, record.name)
         change = watch.store.change_of(record.name)
-        if watch.store.get(record.name) is record:
+        known = watch.store.get(record.name)
+        if known is None:
+            # The API server has told more than the watch, which may have lost it.
+            await asyncio.wait({change}, timeout=_RECHECK_SECONDS)
+            return await self._stores.find(namespace, record.name)
+        if known is record:
             await asyncio.wait({change})
         return watch.store.get(record.name)
 

@@ -44,6 +44,13 @@ class Store:
         self._waiters: WeakValueDictionary[str, asyncio.Future[None]] = WeakValueDictionary()
         # The names of objects that were deleted during an audit. None while there is no audit.
         self._deleted: set[str] | None = None
+        # By name, what this replica has written while the first list is in progress. None: there
+        # is no list in progress, so the next one will have it.
+        self._early: dict[str, Record] | None = None
+        # The version of the last list that agreed with the store, or replaced it.
+        self._sure = 0
+        # Listeners with a cursor from the first to the second version may have missed an event.
+        self._missed = (0, 0)
         self._clear()
 
     def _clear(self) -> None:
@@ -141,7 +148,16 @@ class Store:
         self._listeners += change
         self.log.limit = LOG_BYTES if self._listeners else IDLE_LOG_BYTES
 
+    def may_have_missed(self, cursor: int) -> bool:
+        """True if the watch lost an event that a listener at this cursor may not have got."""
+        first, last = self._missed
+        return first <= cursor <= last
+
     # Lists
+
+    def begin_list(self) -> None:
+        """A list is requested to replace the store with it."""
+        self._early = {}
 
     def replace(self, objects: ObjectList[Record]) -> None:
         """Take a list from which the watch starts. Listeners must get the current state again.
@@ -156,6 +172,8 @@ class Store:
             for name in self._ahead
             if (record := self._records[name]).version > version and not went_back
         ]
+        newer += (r for r in (self._early or {}).values() if r.version > version)
+        self._early = None
         self._clear()
         for record in objects.items:
             self._put(record, queued=False)
@@ -164,8 +182,9 @@ class Store:
             self._put(record, queued=False)
         self._queue = sorted(r.place.key for r in self._records.values() if r.place)
         self._deleted = None
-        self.version = version
-        self._restart_log()
+        self.version = self._sure = version
+        # The cursors of an earlier history may be valid numbers, but mean something else.
+        self._restart_log(complete=not went_back)
         for name in list(self._waiters):
             self._wake(name)
 
@@ -174,7 +193,7 @@ class Store:
         self._deleted = set()
 
     def audit(self, objects: ObjectList[Record]) -> bool:
-        """Compare with a list, when the watch has reached its version. True if nothing was missed.
+        """Compare with a list whose version the watch has reached. True if nothing was missed.
 
         Otherwise, repairs the store. Listeners then get the current state again, because the log
         misses events, too. Visits all objects, once for each list.
@@ -202,7 +221,9 @@ class Store:
             self._ahead.pop(name, None)
             self._wake(name)
         if missed:
-            self._restart_log()
+            self._missed = (self._sure, self.version)
+            self._restart_log(complete=False)
+        self._sure = version
         return not missed
 
     # Single objects
@@ -221,12 +242,14 @@ class Store:
         """Take an object from the response to a request of this replica.
 
         It is ignored if the watch has already told what happened until then: the object may be
-        deleted now. It is also ignored before the first list.
+        deleted now. Before the first list it is not visible, because other objects are not either.
         """
         record = record_of(conversion)
         known = self._records.get(record.name)
         if known is not None and known.version >= record.version:
-            return known if known.uid == record.uid else record
+            return known
+        if self._early is not None and not self.version:
+            self._early[record.name] = record
         if record.version > self.version > 0:
             self._ahead.setdefault(record.name, known)
             self._put(record)
@@ -254,8 +277,8 @@ class Store:
             self._put(record)
         self._wake(name)
 
-    def _restart_log(self) -> None:
-        self.log.end()
+    def _restart_log(self, *, complete: bool) -> None:
+        self.log.end(complete=complete)
         self.log = EventLog(self.version, LOG_BYTES if self._listeners else IDLE_LOG_BYTES)
 
     def _wake(self, name: str) -> None:

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from conversion_operator.cluster.errors import ClusterError
 from converter_gateway import events
 from converter_gateway.errors import ApiError
+from converter_gateway.event_log import EventLog
 from converter_gateway.feed import CursorTooOld, FeedPool, StartPoint
 from converter_gateway.shutdown import Shutdown
 
@@ -139,13 +140,14 @@ class _Listener:
         yield events.encode_retry(random.randint(*_RETRY_MS))  # noqa: S311
         reset = bool(self._subscription.last_event_id)
         while start is not None:
-            self.cursor, state = start.cursor, self._current_state(start, reset=reset)
+            self.cursor, log = start.cursor, start.log
+            state = self._current_state(start, reset=reset)
             start = None  # it is large, and a stream lasts long
             for chunk in _chunks(state):
                 yield chunk
             del state
             try:
-                async for chunk in self._follow():
+                async for chunk in self._follow(log):
                     yield chunk
             except CursorTooOld:
                 reset, start = True, await self._restart()
@@ -165,11 +167,11 @@ class _Listener:
             yield events.encode_state(record.phase, record.response())
         yield events.encode_id(start.cursor, "end of the current state")
 
-    async def _follow(self) -> AsyncGenerator[bytes]:
+    async def _follow(self, log: EventLog) -> AsyncGenerator[bytes]:
         """The blocks of events after the cursor, and heartbeats. Raises CursorTooOld."""
         next_heartbeat = time.monotonic() + self._timeouts.heartbeat
         while not self._is_over():
-            log = self._feeds.log(self._subscription.namespace, self.cursor)
+            log = self._feeds.log(self._subscription.namespace, self.cursor, log)
             changed, version = log.next_change(), log.version
             entries = log.events_after(self.cursor)
             job_id = self._subscription.job_id

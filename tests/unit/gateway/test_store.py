@@ -136,6 +136,24 @@ async def test_nothing_is_kept_before_the_first_list() -> None:
     assert known(store) == {}
 
 
+async def test_what_was_written_during_the_first_list_is_visible_after_it() -> None:
+    """The list may be older. The watch tells it later."""
+    store = Store()
+    store.begin_list()
+    store.take(conversion("a", 7))
+    store.take(conversion("b", 4))
+    assert known(store) == {}
+    store.replace(listed(5, conversion("c", 3)))
+    assert (known(store), store.told_of("a")) == ({"a": 7, "c": 3}, None)
+    store.apply(event("ADDED", conversion("a", 7)))
+    assert log_of(store) == [(7, "a")]
+
+
+async def test_a_late_answer_about_a_namesake_is_not_taken_for_the_new_one() -> None:
+    store = store_of(5, conversion("a", 4, uid="new"))
+    assert store.take(conversion("a", 3, ENDED, uid="old")).uid == "new"
+
+
 async def test_a_list_replaces_all_but_what_is_newer() -> None:
     store = store_of(5, conversion("a", 3), conversion("b", 4))
     store.take(conversion("c", 9))
