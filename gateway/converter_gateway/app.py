@@ -78,7 +78,7 @@ def create_app(
     stores = app.state.stores = Stores(cluster, lambda: current().served_namespaces)
     app.state.in_progress = {kind: Counter() for kind in KINDS}
     app.state.metrics = Metrics(CollectorRegistry(), app.state.in_progress, stores)
-    service = Service(cluster, stores, current, shutdown)
+    service = app.state.service = Service(cluster, stores, current, shutdown)
     auth = Authenticator(cluster, settings)
     context = RouteContext(service, auth, settings, FeedPool(cluster, stores), shutdown)
     for router in routers:
