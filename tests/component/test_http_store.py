@@ -129,6 +129,27 @@ async def test_a_namesake_that_the_watch_has_not_told_can_be_cancelled(api: Fake
         assert api.get("conversionjobs", "a")["spec"]["cancel"] is True
 
 
+async def test_an_answer_about_an_ended_job_has_no_position_of_a_namesake(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.create(conversion_job("a"))
+    api.mutate("conversionjobs", "a", fail)
+    async with serving(api) as client:
+        await status(client, "a")
+        watched = app_of(client).state.stores
+        ended: Record = watched.watch("my-network").store.get("a")
+        api.delete("conversionjobs", "a")
+        api.create(conversion_job("a"))
+        assert (await status(client, "a"))["queue_position"] == 1
+
+        async def find(namespace: str, name: str) -> Record:
+            return ended  # as at the end of a long poll
+
+        monkeypatch.setattr(watched, "find", find)
+        told = await status(client, "a")
+        assert (told["phase"], "queue_position" in told) == ("Failed", False)
+
+
 async def test_a_long_poll_knows_an_object_that_the_watch_lost(api: FakeApi) -> None:
     api.create(conversion_job("a"))
     async with serving(api) as client:

@@ -47,6 +47,7 @@ async def test_unread_responses_are_looked_at_again_only_if_they_are_too_many() 
             acceptor._forget_unread(connection)
         for connection in connections[:30]:
             acceptor._add_unread(connection)
+        assert [connection.looks for connection in connections] == [2] * 30 + [1] * 30
         assert not any(connection.aborted for connection in connections)
         large: Any = Unread(10_000)
         acceptor._add_unread(large)
