@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from typing import Final
@@ -16,6 +17,7 @@ from converter_gateway import metrics
 from converter_gateway.app import create_app
 from converter_gateway.server import GatewayServer, open_listener
 from converter_gateway.settings import GatewaySettings, own_problems
+from converter_gateway.stores import Stores
 
 _RELOAD_SECONDS: Final = 30
 
@@ -31,6 +33,17 @@ async def _reload_settings(live: LiveSettings[GatewaySettings]) -> None:
             logger.warning("Cannot read the settings; keeping those in force: %s", error)
 
 
+async def _freeze(stores: Stores) -> None:
+    """Leave what the process has when it is ready to the end of the process.
+
+    Most of it stays. Each full garbage collection would visit it all, and stop the event loop for
+    80 ms with 20 000 records.
+    """
+    await stores.first_tries()
+    gc.collect()
+    gc.freeze()
+
+
 async def _serve(live: LiveSettings[GatewaySettings]) -> None:
     settings = live.current
     cluster = ConversionClient(await load_configuration(), "my-network-gateway")
@@ -38,6 +51,7 @@ async def _serve(live: LiveSettings[GatewaySettings]) -> None:
     try:
         app = create_app(cluster, settings, live=lambda: live.current)
         app.state.stores.open_configured()
+        cluster.start(_freeze(app.state.stores))
         metrics_server = metrics.serve(settings.gateway_metrics_port, app.state.metrics.registry)
         logger.info("Metrics are served", extra={"metrics_port": metrics_server.server_port})
         # All addresses: in a pod, behind a Service and a NetworkPolicy.

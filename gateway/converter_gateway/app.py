@@ -33,6 +33,7 @@ from converter_gateway.limits import (
     Bound,
     ProgressLimit,
     RateLimit,
+    Turns,
     address_of,
 )
 from converter_gateway.metrics import Measure, Metrics
@@ -77,7 +78,7 @@ def create_app(
     stores = app.state.stores = Stores(cluster, lambda: current().served_namespaces)
     app.state.in_progress = {kind: Counter() for kind in KINDS}
     app.state.metrics = Metrics(CollectorRegistry(), app.state.in_progress, stores)
-    service = Service(cluster, stores, current, shutdown)
+    service = app.state.service = Service(cluster, stores, current, shutdown)
     auth = Authenticator(cluster, settings)
     context = RouteContext(service, auth, settings, FeedPool(cluster, stores), shutdown)
     for router in routers:
@@ -103,7 +104,7 @@ def create_app(
         return {"status": "ok"}
 
     not_ready: dict[int | str, dict[str, Any]] = {
-        503: {"model": Error, "description": "The API is shutting down."}
+        503: {"model": Error, "description": "The API starts or shuts down."}
     }
 
     @app.get(
@@ -113,9 +114,11 @@ def create_app(
         responses=health | not_ready,
     )
     async def ready() -> dict[str, str]:
-        """Responds 503 after SIGTERM."""
+        """Responds 503 until the conversions have been listed once, and after SIGTERM."""
         if shutdown.draining:
             raise ApiError(503, "shutting down")
+        if not stores.has_tried:
+            raise ApiError(503, "starting: the conversions are not known yet")
         return {"status": "ok"}
 
     return app
@@ -146,6 +149,7 @@ def _add_limits(app: FastAPI, settings: GatewaySettings, shutdown: Shutdown) -> 
         per_second=settings.gateway_rate_per_second,
         burst=settings.gateway_rate_burst,
     )
+    app.add_middleware(Turns)
     app.add_middleware(SendAway, shutdown=shutdown)
     app.add_middleware(Measure, metrics=app.state.metrics)
 

@@ -35,6 +35,8 @@ class EventLog:
     def __init__(self, version: int, limit: int = IDLE_LOG_BYTES) -> None:
         self.start_version = self.version = version
         self.alive = True
+        # False if listeners may have missed events that this log should have had.
+        self.complete = True
         self.limit = limit
         self._entries: list[Entry] = []
         self._bytes = 0
@@ -54,9 +56,12 @@ class EventLog:
         if self._wake_timer is None:
             self._wake_timer = self._loop.call_later(_PAUSE_SECONDS, self._wake)
 
-    def end(self) -> None:
-        """The log gets no more events. Wakes the listeners."""
-        self.alive = False
+    def end(self, *, complete: bool = True) -> None:
+        """The log gets no more events. Wakes the listeners.
+
+        Without ``complete``, they cannot go on with another log, whatever their cursor is.
+        """
+        self.alive, self.complete = False, complete
         self._wake()
 
     def events_after(self, cursor: int) -> tuple[Entry, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -22,10 +23,14 @@ from converter_gateway import events
 from converter_gateway.event_log import LOG_BYTES, Entry, EventLog
 from converter_gateway.events import Summary
 from converter_gateway.records import Record
+from converter_gateway.store import Store
 from converter_gateway.stores import Stores
 
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
+_SHARED_SECONDS: Final = 1.0
+_MAX_FEEDS: Final = 4
+"""How many feeds of one namespace may catch up at the same time. Each knows all conversions."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +84,7 @@ class Feed:
             logger.exception("a feed of stream events failed")
             await asyncio.sleep(_LONGEST_DELAY_SECONDS)
         finally:
+            self._known.clear()
             self.log.end()
 
     async def _watch(self) -> None:
@@ -108,13 +114,23 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """Where a listener starts: after ``cursor``.
+    """Where a listener starts: after ``cursor``, with ``log``.
 
-    The listener first gets the state of ``records``. None: it needs no current state.
+    The listener first gets the state of ``records``, the one that changed last at the end. None: it
+    needs no current state.
     """
 
     cursor: int
+    log: EventLog
     records: tuple[Record, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """A start point with the state, and when it was taken."""
+
+    taken_at: float
+    start: StartPoint
 
 
 class FeedPool:
@@ -123,6 +139,8 @@ class FeedPool:
     def __init__(self, cluster: ConversionClient, stores: Stores) -> None:
         self._cluster, self._stores = cluster, stores
         self._feeds: dict[str, list[Feed]] = {}
+        # By namespace, and whether they have the conversions that have ended.
+        self._snapshots: dict[tuple[str, bool], _Snapshot] = {}
 
     @asynccontextmanager
     async def listening(self, namespace: str) -> AsyncIterator[None]:
@@ -137,25 +155,56 @@ class FeedPool:
             if not store.has_listeners:
                 for feed in self._feeds.pop(namespace, ()):
                     feed.stop()
+                for ended in (False, True):
+                    self._snapshots.pop((namespace, ended), None)
 
-    async def start_point(self, namespace: str, last: int | None) -> StartPoint:
+    async def start_point(
+        self, namespace: str, last: int | None, job_id: str | None = None, *, ended: bool = True
+    ) -> StartPoint:
         """Where a listener starts: after version ``last`` if possible, else at the current state.
 
-        Raises ApiError or a ClusterError.
+        The state is that of ``job_id``, None: of all conversions, without ``ended`` only of those
+        that have not ended. Raises ApiError or a ClusterError.
         """
         store = await self._stores.current(namespace)
         if last is not None and await self._can_resume(namespace, last):
-            return StartPoint(last)
-        return StartPoint(store.version, store.told())
+            log = self._find_log(namespace, last)
+            if log is not None:
+                return StartPoint(last, log)
+        if job_id is None:
+            return self._shared_state(namespace, store, ended=ended)
+        record = store.told_of(job_id)
+        return StartPoint(store.version, store.log, (record,) if record else ())
+
+    def _shared_state(self, namespace: str, store: Store, *, ended: bool) -> StartPoint:
+        """The state of a namespace. Listeners that come within a second share it.
+
+        Many may come at once, and a slow one keeps its state until it has read it. The state may
+        be a second old, because the log continues it.
+        """
+        now, known = time.monotonic(), self._snapshots.get((namespace, ended))
+        if (
+            known is not None
+            and known.start.log is store.log
+            and store.log.start_version <= known.start.cursor
+            and now - known.taken_at < _SHARED_SECONDS
+        ):
+            return known.start
+        start = StartPoint(store.version, store.log, store.told(ended=ended))
+        self._snapshots[namespace, ended] = _Snapshot(now, start)
+        return start
 
     async def exists(self, namespace: str, job_id: str) -> bool:
         """True if the conversion exists. Raises a ClusterError."""
         return await self._stores.find(namespace, job_id) is not None
 
-    def log(self, namespace: str, cursor: int) -> EventLog:
-        """The log that has all events after ``cursor``. Raises CursorTooOld."""
+    def log(self, namespace: str, cursor: int, previous: EventLog) -> EventLog:
+        """The log that has all events after ``cursor``. Raises CursorTooOld.
+
+        ``previous`` is the log that the listener has read until now.
+        """
         log = self._find_log(namespace, cursor)
-        if log is None:
+        if log is None or not previous.complete:
             raise CursorTooOld
         return log
 
@@ -169,9 +218,13 @@ class FeedPool:
 
     async def _can_resume(self, namespace: str, last: int) -> bool:
         """True if a log has the events after ``last``. Starts a feed if necessary."""
+        if self._stores.watch(namespace).store.may_have_missed(last):
+            return False
         log = self._find_log(namespace, last)
         try:
             if log is None:
+                if len(self._live_feeds(namespace)) >= _MAX_FEEDS:
+                    return False
                 known = await self._cluster.list_at(namespace, str(last), _summarise)
                 if self._find_log(namespace, last) is None:
                     feed = Feed(self._cluster, namespace, known, self._merge)
@@ -185,6 +238,12 @@ class FeedPool:
             logger.info("cannot resume after version %d: %s", last, error)
             return False
         return True
+
+    def _live_feeds(self, namespace: str) -> list[Feed]:
+        """The feeds that have not ended. Forgets the others."""
+        feeds = self._feeds.setdefault(namespace, [])
+        feeds[:] = (feed for feed in feeds if feed.log.alive)
+        return feeds
 
     def _merge(self, feed: Feed) -> None:
         """Merge ``feed`` into a newer log if it has caught up with the start of the newer one."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -73,6 +74,44 @@ class RateLimit:
             await rejection(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+class Turns:
+    """Starts one request of each address in each turn of the event loop.
+
+    So the requests that one address sends at once do not all come before that of another.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        # The requests of each address that wait for their turn. No key: the next one need not wait.
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS:
+            await self._turn(address_of(scope))
+        await self._app(scope, receive, send)
+
+    async def _turn(self, address: str) -> None:
+        loop, waiting = asyncio.get_running_loop(), self._waiting.get(address)
+        if waiting is None:
+            self._waiting[address] = deque()
+            loop.call_soon(self._end_turn, address)
+            return
+        turn: asyncio.Future[None] = loop.create_future()
+        waiting.append(turn)
+        await turn
+
+    def _end_turn(self, address: str) -> None:
+        waiting = self._waiting[address]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():  # otherwise the server has cancelled the request
+                turn.set_result(None)
+                asyncio.get_running_loop().call_soon(self._end_turn, address)
+                return
+        del self._waiting[address]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,10 @@ class Acceptor:
             self._enter_stage, self._add_unread, self._forget_unread, self._forget, self._count
         )
         self._budget = settings.gateway_max_unread_bytes
-        self._unread: set[BoundedProtocol] = set()
+        # The unread bytes of each connection when they were last looked at, and their sum. There
+        # may be fewer by now, but not more: nothing is written while a caller does not read.
+        self._unread: dict[BoundedProtocol, int] = {}
+        self._unread_bytes = 0
         self._opening: set[asyncio.Task[object]] = set()
         # What was closed or refused since the last report, and why.
         self._counts: Counter[str] = Counter()
@@ -131,18 +134,26 @@ class Acceptor:
             self._table.wait(connection, self._loop.time())
 
     def _add_unread(self, connection: BoundedProtocol) -> None:
-        """Keep the memory of unread responses within the budget. Looks at all unread ones."""
-        self._unread.add(connection)
-        sizes = {unread: unread.unread_bytes for unread in self._unread}
-        for excess in over_budget(sizes, self._table.address, self._budget):
+        """Keep the memory of unread responses within the budget.
+
+        Looks at all unread ones only if they may be over the budget.
+        """
+        self._forget_unread(connection)
+        self._unread[connection] = connection.unread_bytes
+        self._unread_bytes += self._unread[connection]
+        if self._unread_bytes <= self._budget:
+            return
+        self._unread = {unread: unread.unread_bytes for unread in self._unread}
+        self._unread_bytes = sum(self._unread.values())
+        for excess in over_budget(self._unread, self._table.address, self._budget):
             self._count("too many unread bytes")
             excess.abort()
 
     def _forget_unread(self, connection: BoundedProtocol) -> None:
-        self._unread.discard(connection)
+        self._unread_bytes -= self._unread.pop(connection, 0)
 
     def _forget(self, connection: BoundedProtocol) -> None:
-        self._unread.discard(connection)
+        self._forget_unread(connection)
         self._table.remove(connection)
 
     def _count(self, what: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -15,10 +16,11 @@ from conversion_operator.api.callback_hosts import url_problem
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.cluster.conversions import Conversion, ConversionClient, Key
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
+from conversion_operator.cluster.list_queue import ListQueue
 from converter_gateway import naming, translate
 from converter_gateway.audit import WriteRequest
 from converter_gateway.errors import ApiError, NameTaken
-from converter_gateway.records import Record
+from converter_gateway.records import Place, Record
 from converter_gateway.requests import Submission
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.shutdown import Shutdown
@@ -30,7 +32,7 @@ from media_converter.contract import ConversionType
 # How long a long poll waits for a store that is not current, before it asks for its one object.
 _RECHECK_SECONDS: Final = 5.0
 # Between so many conversions of a long response, other requests have their turn.
-_BATCH: Final = 500
+_BATCH: Final = 200
 _DELAY: Final = "A change of this setting reaches the API within two minutes."
 _HOSTS_INVALID: Final = (
     "callback_url: cannot be checked, because a list of hosts in the operator's settings is "
@@ -39,6 +41,8 @@ _HOSTS_INVALID: Final = (
 )
 _STARTED: Final = "Conversion job started successfully"
 _NOT_CANCELLED: Final = "Failed to cancel job or job not found"
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +60,8 @@ class Service:
         self._cluster, self._stores = cluster, stores
         self._settings = settings
         self._shutdown = shutdown
+        self._bodies = ListQueue[bytes]()
+        self._sending = asyncio.Lock()
 
     async def convert(
         self, write: WriteRequest, submission: Submission, key: str | None
@@ -158,15 +164,24 @@ class Service:
         if record is None:
             return orjson.dumps(translate.NOT_FOUND)
         watch = self._stores.watch(namespace)
-        return record.response(watch.store.position(job_id) if watch.is_current else None)
+        known = watch.store.get(job_id) if watch.is_current else None
+        # A namesake may wait by now.
+        waits = known is not None and known.uid == record.uid and not record.finished
+        return record.response(watch.store.position(job_id) if waits else None)
 
     async def cancel(self, write: WriteRequest, job_id: str) -> ResponseBody:
         """Request the cancellation. Raises ApiError 404 if it is unknown or has ended."""
         record = await self._stores.find(write.namespace, job_id)
-        if record is None or record.finished:
+        if record is None:
             raise ApiError(404, _NOT_CANCELLED)
+        key = Key(write.namespace, record.name, record.uid)
         try:
-            key = Key(write.namespace, record.name, record.uid)
+            if record.finished:
+                # It may have been deleted and created again, and the watch may tell this late.
+                found = await self.read(write.namespace, record.name)
+                if translate.phase_of(found).terminal:
+                    raise ApiError(404, _NOT_CANCELLED)
+                key = found.key
             self._stores.take(await self._cluster.cancel(key))
         except NotFound:
             raise ApiError(404, _NOT_CANCELLED) from None
@@ -179,27 +194,39 @@ class Service:
 
     async def active(self, namespace: str) -> bytes:
         """The JSON of all conversions that have not ended, including waiting ones."""
+        return await self._shared(namespace, "active", lambda: self._active(namespace))
+
+    async def _active(self, namespace: str) -> bytes:
+        """Visits the unfinished conversions, once for all callers that wait for it."""
         store, now = await self._stores.current(namespace), self._cluster.now()
-        jobs: list[bytes] = []
-        for number, record in enumerate(store.records(), 1):
-            if not record.finished:
-                jobs.append(record.response(store.position(record.name), now))
-            if number % _BATCH == 0:
-                await asyncio.sleep(0)
+        records, positions = store.unfinished(), store.positions()
+        jobs = await _in_turns(
+            records, lambda record: record.response(positions.get(record.name), now)
+        )
         return b'{"active_jobs":[%b],"total_active":%d}' % (b",".join(jobs), len(jobs))
 
     async def queue(self, namespace: str) -> bytes:
         """The JSON of the conversions that wait for an attempt, in the order of the queue."""
+        return await self._shared(namespace, "queue", lambda: self._queue(namespace))
+
+    async def _queue(self, namespace: str) -> bytes:
+        """Visits the conversions that wait, once for all callers that wait for it."""
         store, now = await self._stores.current(namespace), self._cluster.now()
-        jobs: list[ResponseBody] = []
-        for position, name, place in store.queue():
-            job: ResponseBody = {"job_id": name, "position": position}
-            if place.reason:
-                job["reason"] = place.reason
-            if place.not_before and place.not_before > now:
-                job["not_before"] = translate.time_text(place.not_before)
-            jobs.append(job)
-        return orjson.dumps({"queue": jobs, "total_waiting": len(jobs)})
+        jobs = await _in_turns(tuple(store.queue()), lambda waiting: _waiting_json(*waiting, now))
+        return b'{"queue":[%b],"total_waiting":%d}' % (b",".join(jobs), len(jobs))
+
+    async def _shared(
+        self, namespace: str, name: str, build: Callable[[], Awaitable[bytes]]
+    ) -> bytes:
+        """A long response, built once for all who wait for it.
+
+        They get it one after the other, because sending it takes long. Others have their turn in
+        between.
+        """
+        body = await self._bodies.collect(namespace, name, build)
+        async with self._sending:
+            await asyncio.sleep(0)
+        return body
 
     async def stats(self, namespace: str) -> ResponseBody:
         """Settings, and counts over the existing ConversionJobs of the namespace."""
@@ -243,6 +270,29 @@ class Service:
                 await asyncio.sleep(_RECHECK_SECONDS)
             return await self._stores.find(namespace, record.name)
         change = watch.store.change_of(record.name)
-        if watch.store.get(record.name) is record:
+        known = watch.store.get(record.name)
+        if known is None:
+            # The API server has told more than the watch, which may have lost it.
+            await asyncio.wait({change}, timeout=_RECHECK_SECONDS)
+            return await self._stores.find(namespace, record.name)
+        if known is record:
             await asyncio.wait({change})
         return watch.store.get(record.name)
+
+
+async def _in_turns(items: Sequence[T], encode: Callable[[T], bytes]) -> list[bytes]:
+    """Encode all items of a long response. Other requests have their turn in between."""
+    encoded: list[bytes] = []
+    for start in range(0, len(items), _BATCH):
+        encoded += map(encode, items[start : start + _BATCH])
+        await asyncio.sleep(0)
+    return encoded
+
+
+def _waiting_json(position: int, name: str, place: Place, now: datetime) -> bytes:
+    job: ResponseBody = {"job_id": name, "position": position}
+    if place.reason:
+        job["reason"] = place.reason
+    if place.not_before and place.not_before > now:
+        job["not_before"] = translate.time_text(place.not_before)
+    return orjson.dumps(job)

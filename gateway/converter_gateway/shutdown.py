@@ -26,7 +26,9 @@ class Shutdown:
         self.drain()
         self.ended.set()
         for timeout in self._timeouts:
-            timeout.reschedule(asyncio.get_running_loop().time())
+            # One that has just expired cannot be changed: its request runs in the next turn.
+            if not timeout.expired():
+                timeout.reschedule(asyncio.get_running_loop().time())
 
     @asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[None]:

@@ -44,11 +44,19 @@ class Store:
         self._waiters: WeakValueDictionary[str, asyncio.Future[None]] = WeakValueDictionary()
         # The names of objects that were deleted during an audit. None while there is no audit.
         self._deleted: set[str] | None = None
+        # By name, what this replica has written while the first list is in progress. None: there
+        # is no list in progress, so the next one will have it.
+        self._early: dict[str, Record] | None = None
+        # The version of the last list that agreed with the store, or replaced it.
+        self._sure = 0
+        # Listeners with a cursor from the first to the second version may have missed an event.
+        self._missed = (0, 0)
         self._clear()
 
     def _clear(self) -> None:
         self._records.clear()
         self._ahead.clear()
+        self._unfinished: dict[str, Record] = {}
         self._queue: list[_Key] = []
         self.phases: Counter[Phase] = Counter()
         self.succeeded_seconds = self.succeeded_timed = 0
@@ -66,16 +74,26 @@ class Store:
         return self._records.get(name)
 
     def records(self) -> tuple[Record, ...]:
-        """All records. Visits all objects, for each request of active."""
+        """All records. Visits all objects."""
         return tuple(self._records.values())
 
-    def told(self) -> tuple[Record, ...]:
-        """All records as the watch has told them: what the log continues.
+    def unfinished(self) -> tuple[Record, ...]:
+        """The records of the conversions that have not ended. Visits these."""
+        return tuple(self._unfinished.values())
 
-        Visits all objects, when a listener starts without an id that is known.
+    def told(self, *, ended: bool) -> tuple[Record, ...]:
+        """The records as the watch has told them: what the log continues.
+
+        The one that changed last is at the end. Without ``ended``, leaves out conversions that
+        have ended, and does not visit them. Runs at most once a second for each namespace.
         """
-        told = self._records | self._ahead
-        return tuple(record for record in told.values() if record is not None)
+        told = (self._records if ended else self._unfinished) | self._ahead
+        chosen = (r for r in told.values() if r is not None and (ended or not r.finished))
+        return tuple(sorted(chosen, key=lambda record: record.version))
+
+    def told_of(self, name: str) -> Record | None:
+        """One record as the watch has told it. None if it has told none."""
+        return self._ahead[name] if name in self._ahead else self._records.get(name)
 
     def position(self, name: str) -> int | None:
         """The position in the queue, from 1. None if the conversion does not wait."""
@@ -90,6 +108,10 @@ class Store:
             place = self._records[key[_NAME]].place
             if place is not None:
                 yield position, key[_NAME], place
+
+    def positions(self) -> dict[str, int]:
+        """The position of each conversion that waits, by name. Visits these."""
+        return {key[_NAME]: position for position, key in enumerate(self._queue, 1)}
 
     def content(self, content_id: str) -> list[tuple[Record, ContentPart]]:
         """The ConversionJobs of a content."""
@@ -126,7 +148,16 @@ class Store:
         self._listeners += change
         self.log.limit = LOG_BYTES if self._listeners else IDLE_LOG_BYTES
 
+    def may_have_missed(self, cursor: int) -> bool:
+        """True if the watch lost an event that a listener at this cursor may not have got."""
+        first, last = self._missed
+        return first <= cursor <= last
+
     # Lists
+
+    def begin_list(self) -> None:
+        """A list is requested to replace the store with it."""
+        self._early = {}
 
     def replace(self, objects: ObjectList[Record]) -> None:
         """Take a list from which the watch starts. Listeners must get the current state again.
@@ -141,6 +172,8 @@ class Store:
             for name in self._ahead
             if (record := self._records[name]).version > version and not went_back
         ]
+        newer += (r for r in (self._early or {}).values() if r.version > version)
+        self._early = None
         self._clear()
         for record in objects.items:
             self._put(record, queued=False)
@@ -149,8 +182,9 @@ class Store:
             self._put(record, queued=False)
         self._queue = sorted(r.place.key for r in self._records.values() if r.place)
         self._deleted = None
-        self.version = version
-        self._restart_log()
+        self.version = self._sure = version
+        # The cursors of an earlier history may be valid numbers, but mean something else.
+        self._restart_log(complete=not went_back)
         for name in list(self._waiters):
             self._wake(name)
 
@@ -159,7 +193,7 @@ class Store:
         self._deleted = set()
 
     def audit(self, objects: ObjectList[Record]) -> bool:
-        """Compare with a list, when the watch has reached its version. True if nothing was missed.
+        """Compare with a list whose version the watch has reached. True if nothing was missed.
 
         Otherwise, repairs the store. Listeners then get the current state again, because the log
         misses events, too. Visits all objects, once for each list.
@@ -187,7 +221,9 @@ class Store:
             self._ahead.pop(name, None)
             self._wake(name)
         if missed:
-            self._restart_log()
+            self._missed = (self._sure, self.version)
+            self._restart_log(complete=False)
+        self._sure = version
         return not missed
 
     # Single objects
@@ -206,12 +242,14 @@ class Store:
         """Take an object from the response to a request of this replica.
 
         It is ignored if the watch has already told what happened until then: the object may be
-        deleted now. It is also ignored before the first list.
+        deleted now. Before the first list it is not visible, because other objects are not either.
         """
         record = record_of(conversion)
         known = self._records.get(record.name)
         if known is not None and known.version >= record.version:
-            return known if known.uid == record.uid else record
+            return known
+        if self._early is not None and not self.version:
+            self._early[record.name] = record
         if record.version > self.version > 0:
             self._ahead.setdefault(record.name, known)
             self._put(record)
@@ -239,8 +277,8 @@ class Store:
             self._put(record)
         self._wake(name)
 
-    def _restart_log(self) -> None:
-        self.log.end()
+    def _restart_log(self, *, complete: bool) -> None:
+        self.log.end(complete=complete)
         self.log = EventLog(self.version, LOG_BYTES if self._listeners else IDLE_LOG_BYTES)
 
     def _wake(self, name: str) -> None:
@@ -257,6 +295,8 @@ class Store:
         elif record.name in self._records:
             self._remove(record.name, queued=False)
         self._records[record.name] = record
+        if not record.finished:
+            self._unfinished[record.name] = record
         self._count(record, 1)
         if record.place and queued:
             insort(self._queue, record.place.key)
@@ -269,6 +309,7 @@ class Store:
         record = self._records.pop(name, None)
         if record is None:
             return
+        self._unfinished.pop(name, None)
         self._count(record, -1)
         if record.place and queued:
             del self._queue[bisect_left(self._queue, record.place.key)]

@@ -45,6 +45,8 @@ _PATIENCE_SECONDS: Final = 5.0
 _SHORT_PATIENCE_SECONDS: Final = 1.0
 """The same for a request that can ask the API server for one object instead."""
 _UNUSED_SECONDS: Final = 600.0
+_MAX_STORES: Final = 1000
+"""Whoever may read all namespaces can name any number of them, also ones that do not exist."""
 _LISTS_AT_ONCE: Final = 4
 # A job id becomes part of a URL of the API server. It must not change the rest of the URL.
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -66,7 +68,8 @@ class StoreWatch:
         self._failing = False
         self._backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
         self._wanted = asyncio.Event()
-        self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Done after the next try to become current.
+        self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = cluster.start(self._run())
 
     @property
@@ -81,7 +84,7 @@ class StoreWatch:
         """
         if self._error is not None:
             self._wanted.set()
-            await asyncio.wait({self._outcome}, timeout=patience)
+            await asyncio.wait({self.outcome}, timeout=patience)
         if self._error is not None:
             raise self._error.with_traceback(None)
         return self.store
@@ -104,6 +107,7 @@ class StoreWatch:
             await self._pause()
 
     async def _start(self) -> None:
+        self.store.begin_list()
         self.store.replace(await self._list())
         self._succeed()
 
@@ -146,12 +150,21 @@ class StoreWatch:
             audits.cancel()
 
     async def _watch(self) -> None:
-        version = str(self.store.version)
-        watched = self._cluster.watch(self.namespace, version, self._succeed)
-        async with aclosing(watched):
-            async for event in watched:
-                self._heard()
-                self.store.apply(event)
+        slow = Unavailable(f"the API server does not accept the watch of {self.namespace}")
+        timer = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._fail, slow)
+
+        def opened() -> None:
+            timer.cancel()
+            self._succeed()
+
+        watched = self._cluster.watch(self.namespace, str(self.store.version), opened)
+        try:
+            async with aclosing(watched):
+                async for event in watched:
+                    self._heard()
+                    self.store.apply(event)
+        finally:
+            timer.cancel()
 
     async def _audit_regularly(self) -> None:
         while True:
@@ -160,6 +173,8 @@ class StoreWatch:
                 await self._audit()
             except ClusterError as error:
                 logger.warning("cannot list ConversionJobs of %s: %s", self.namespace, error)
+            except Exception:
+                logger.exception("the audit of namespace %s failed", self.namespace)
 
     async def _audit(self) -> None:
         store, before = self.store, self.store.version
@@ -173,7 +188,11 @@ class StoreWatch:
             async with asyncio.timeout(_AUDIT_GRACE_SECONDS):
                 while store.version < int(objects.version):
                     await asyncio.wait({store.log.next_change()})
-        if not store.audit(objects):
+        if store.version < int(objects.version):
+            # What the watch tells later is older than the list, and is then ignored.
+            logger.error("the watch of %s is behind its list", self.namespace)
+            store.replace(objects)
+        elif not store.audit(objects):
             logger.error("the watch of %s has missed changes", self.namespace)
 
     def _heard(self) -> None:
@@ -200,16 +219,16 @@ class StoreWatch:
         self._tell()
 
     def _tell(self) -> None:
-        done, self._outcome = self._outcome, asyncio.get_running_loop().create_future()
+        done, self.outcome = self.outcome, asyncio.get_running_loop().create_future()
         done.set_result(None)
 
     async def _pause(self) -> None:
-        """Wait before the next try, but not for long if a caller waits for it."""
+        """Wait before the next try, but no longer than the server asks for if a caller waits."""
         after = getattr(self._error, "retry_after", None) or 0.0
         self._wanted.clear()
-        await asyncio.sleep(_SHORTEST_DELAY_SECONDS)
+        await asyncio.sleep(max(after, _SHORTEST_DELAY_SECONDS))
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(after, self._backoff.next())):
+            async with asyncio.timeout(max(0.0, self._backoff.next() - after)):
                 await self._wanted.wait()
 
 
@@ -223,11 +242,21 @@ class Stores:
         self._cluster, self._configured = cluster, configured
         self._watches: dict[str, StoreWatch] = {}
         self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
+        self._first_tries: list[asyncio.Future[None]] = []
 
     def open_configured(self) -> None:
         """Open the stores of the settings before anybody asks for them."""
-        for namespace in self._configured():
-            self.watch(namespace)
+        self._first_tries = [self.watch(namespace).outcome for namespace in self._configured()]
+
+    @property
+    def has_tried(self) -> bool:
+        """True if each store of the settings is current, or has failed to become so."""
+        return all(tried.done() for tried in self._first_tries)
+
+    async def first_tries(self) -> None:
+        """Wait until :attr:`has_tried`."""
+        if self._first_tries:
+            await asyncio.wait(self._first_tries)
 
     def watch(self, namespace: str) -> StoreWatch:
         """The store of a namespace and its watch. Opens it if necessary.
@@ -237,6 +266,8 @@ class Stores:
         watch = self._watches.get(namespace)
         if watch is None:
             self._close_unused()
+            if len(self._watches) >= _MAX_STORES:
+                raise ApiError(503, "this replica serves too many namespaces, try again", 10)
             watch = StoreWatch(self._cluster, namespace, self._lists)
             self._watches[namespace] = watch
         watch.used_at = time.monotonic()

@@ -17,11 +17,11 @@ from starlette.types import Receive, Scope, Send
 from conversion_operator.cluster.errors import ClusterError
 from converter_gateway import events
 from converter_gateway.errors import ApiError
+from converter_gateway.event_log import EventLog
 from converter_gateway.feed import CursorTooOld, FeedPool, StartPoint
-from converter_gateway.records import Record
 from converter_gateway.shutdown import Shutdown
 
-_CHUNK_BYTES: Final = 64 * 1024
+_CHUNK_BYTES: Final = 16 * 1024
 _RETRY_MS: Final = (500, 3000)
 _HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -126,8 +126,10 @@ class _Listener:
         """
         job_id = self._subscription.job_id
         last = events.parse_id(self._subscription.last_event_id) if resume else None
-        start = await self._feeds.start_point(self._subscription.namespace, last)
         namespace = self._subscription.namespace
+        start = await self._feeds.start_point(
+            namespace, last, job_id, ended=not resume or bool(self._subscription.last_event_id)
+        )
         state = job_id is not None and start.records is not None
         if state and not await self._feeds.exists(namespace, job_id or ""):
             raise ApiError(404, "Job not found")
@@ -138,12 +140,14 @@ class _Listener:
         yield events.encode_retry(random.randint(*_RETRY_MS))  # noqa: S311
         reset = bool(self._subscription.last_event_id)
         while start is not None:
-            for chunk in _chunks(self._current_state(start, reset=reset)):
+            self.cursor, log = start.cursor, start.log
+            state = self._current_state(start, reset=reset)
+            start = None  # it is large, and a stream lasts long
+            for chunk in _chunks(state):
                 yield chunk
-            # Drop the list: it is large, and a stream lasts long.
-            self.cursor, start = start.cursor, None
+            del state
             try:
-                async for chunk in self._follow():
+                async for chunk in self._follow(log):
                     yield chunk
             except CursorTooOld:
                 reset, start = True, await self._restart()
@@ -159,17 +163,15 @@ class _Listener:
             return
         if reset:
             yield events.RESET
-        job_id = self._subscription.job_id
-        ended = reset or job_id is not None
-        for record in chosen_records(start.records, job_id, ended=ended):
+        for record in start.records:
             yield events.encode_state(record.phase, record.response())
         yield events.encode_id(start.cursor, "end of the current state")
 
-    async def _follow(self) -> AsyncGenerator[bytes]:
+    async def _follow(self, log: EventLog) -> AsyncGenerator[bytes]:
         """The blocks of events after the cursor, and heartbeats. Raises CursorTooOld."""
         next_heartbeat = time.monotonic() + self._timeouts.heartbeat
         while not self._is_over():
-            log = self._feeds.log(self._subscription.namespace, self.cursor)
+            log = self._feeds.log(self._subscription.namespace, self.cursor, log)
             changed, version = log.next_change(), log.version
             entries = log.events_after(self.cursor)
             job_id = self._subscription.job_id
@@ -207,26 +209,21 @@ class _Listener:
         return True
 
 
-def chosen_records(records: Iterable[Record], job_id: str | None, *, ended: bool) -> list[Record]:
-    """The records whose state a listener gets, the one that changed last at the end.
-
-    ``job_id`` selects one conversion, None all. Ended conversions are included if ``ended``.
-    Visits all objects of the namespace, when a listener starts without an id that is known.
-    """
-    chosen = (r for r in records if job_id in (None, r.name) and (ended or not r.finished))
-    return sorted(chosen, key=lambda record: record.version)
-
-
 def _chunks(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Join blocks into fewer, larger chunks, so that the stream needs fewer writes."""
-    chunk = bytearray()
+    joined: list[bytes] = []
+    size = 0
     for block in blocks:
-        chunk += block
-        if len(chunk) >= _CHUNK_BYTES:
-            yield bytes(chunk)
-            chunk.clear()
-    if chunk:
-        yield bytes(chunk)
+        joined.append(block)
+        size += len(block)
+        if size >= _CHUNK_BYTES:
+            chunk = b"".join(joined)
+            joined.clear()
+            size = 0
+            yield chunk
+            del chunk  # the generator may rest here for long
+    if joined:
+        yield b"".join(joined)
 
 
 async def _disconnected(receive: Receive) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from converter_gateway import stores
+from converter_gateway.records import Record
+from converter_gateway.store import Store
 from tests.component.listening import app_of, listening, serving, until_in_progress
 from tests.component.support import FakeApi
 from tests.component.support.tools import conversion_job
@@ -109,6 +112,84 @@ async def test_an_event_that_the_watch_lost_is_repaired(
             async with asyncio.timeout(20):
                 while (await status(client, "a"))["phase"] != "Failed":
                     pass
+
+
+async def test_a_namesake_that_the_watch_has_not_told_can_be_cancelled(api: FakeApi) -> None:
+    api.create(conversion_job("a"))
+    api.mutate("conversionjobs", "a", fail)
+    async with serving(api) as client:
+        assert (await status(client, "a"))["phase"] == "Failed"
+        await api.until(lambda: api.watches(**CJ))
+        assert (await client.post(f"{BASE}/cancel/a")).status_code == 404
+        with api.faults.hold_watches(**CJ):
+            client.event_hooks = {"request": []}
+            api.delete("conversionjobs", "a")
+            api.create(conversion_job("a"))
+            assert (await client.post(f"{BASE}/cancel/a")).status_code == 200
+        assert api.get("conversionjobs", "a")["spec"]["cancel"] is True
+
+
+async def test_an_answer_about_an_ended_job_has_no_position_of_a_namesake(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.create(conversion_job("a"))
+    api.mutate("conversionjobs", "a", fail)
+    async with serving(api) as client:
+        await status(client, "a")
+        watched = app_of(client).state.stores
+        ended: Record = watched.watch("my-network").store.get("a")
+        api.delete("conversionjobs", "a")
+        api.create(conversion_job("a"))
+        assert (await status(client, "a"))["queue_position"] == 1
+
+        async def find(namespace: str, name: str) -> Record:
+            return ended  # as at the end of a long poll
+
+        monkeypatch.setattr(watched, "find", find)
+        told = await status(client, "a")
+        assert (told["phase"], "queue_position" in told) == ("Failed", False)
+
+
+async def test_a_long_poll_knows_an_object_that_the_watch_lost(api: FakeApi) -> None:
+    api.create(conversion_job("a"))
+    async with serving(api) as client:
+        await status(client, "a")
+        app_of(client).state.stores.watch("my-network").store._remove("a")
+        assert (await status(client, "a", wait=0.2))["phase"] == "Queued"
+
+
+async def test_a_replica_is_ready_when_it_has_asked_for_the_conversions(api: FakeApi) -> None:
+    """Otherwise a rollout sends requests to replicas that know nothing yet."""
+    async with serving(api) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        listed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        app_of(client).state.stores._first_tries.append(listed)
+        answer = await client.get("/readyz")
+        assert (answer.status_code, list(answer.json())) == (503, ["error"])
+        listed.set_result(None)
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_callers_that_wait_for_a_long_response_share_it(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        api.create(conversion_job(f"job-{number}"))
+    async with serving(api) as client:
+        first = (await client.get(f"{BASE}/active")).json()
+        built, visit = 0, Store.unfinished
+
+        def count(store: Store) -> tuple[Record, ...]:
+            nonlocal built
+            built += 1
+            return visit(store)
+
+        monkeypatch.setattr(Store, "unfinished", count)
+        service = app_of(client).state.service
+        bodies = await asyncio.gather(*(service.active("my-network") for _ in range(50)))
+        assert {json.loads(body)["total_active"] for body in bodies} == {5}
+        assert built == 1
+        assert [job["queue_position"] for job in first["active_jobs"]] == [1, 2, 3, 4, 5]
 
 
 async def test_the_metrics_have_no_names_of_callers(api: FakeApi) -> None:

@@ -13,7 +13,6 @@ from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import events
 from converter_gateway.events import EventType, StreamEvent, Summary, event_of, summarise
 from converter_gateway.records import record_of
-from converter_gateway.stream import chosen_records
 
 WAITING, RUNNING = {"phase": "Queued", "reason": "Waiting"}, {"phase": "Running", "reason": "R"}
 ENDED = {"completed": "Succeeded", "failed": "Failed", "cancelled": "Cancelled"}
@@ -99,25 +98,6 @@ def test_whatever_the_order_there_is_at_most_one_end(chosen: tuple[str, ...]) ->
         told += [event.type] if event else []
         before = summarise(after) if before is None or not before.phase.terminal else before
     assert sum(event_type in ENDED for event_type in told) == 1
-
-
-def test_the_current_state_is_what_has_not_ended_or_everything() -> None:
-    told = [conversion(RUNNING, 5, "b", 9), conversion({"phase": "Failed"}, None, "c", 8)]
-    records = [record_of(one) for one in (*told, conversion(name="a"))]
-
-    def state(job_id: str | None, *, ended: bool) -> list[tuple[str, str]]:
-        found = []
-        for record in chosen_records(records, job_id, ended=ended):
-            head, data, *_ = events.encode_state(record.phase, record.response()).split(b"\n")
-            found.append((head.decode(), json.loads(data.removeprefix(b"data: "))["job_id"]))
-        return found
-
-    progress_a, progress_b = ("event: progress", "a"), ("event: progress", "b")
-    failed_c = ("event: failed", "c")
-    assert state(None, ended=False) == [progress_a, progress_b]
-    assert state(None, ended=True) == [progress_a, failed_c, progress_b]
-    assert state("c", ended=True) == [failed_c]
-    assert state("x", ended=True) == []
 
 
 def test_the_state_is_encoded_as_an_event_is() -> None:

@@ -12,9 +12,11 @@ from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import Expired, Rejected
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import event_log, feed
+from converter_gateway.event_log import EventLog
 from converter_gateway.events import Summary, summarise
 from converter_gateway.feed import CursorTooOld, FeedPool
 from converter_gateway.records import Record, record_of
+from converter_gateway.store import Store
 from converter_gateway.stores import Stores
 from tests.unit.gateway.test_events import conversion
 
@@ -86,14 +88,18 @@ def version_of(change: WatchEvent[Conversion]) -> int:
     return int(change.version)
 
 
+def log_of(feeds: FeedPool, cursor: int) -> EventLog:
+    return feeds.log(N, cursor, EventLog(0))
+
+
 async def until_version(feeds: FeedPool, version: int) -> None:
     async with asyncio.timeout(20):
-        while (known := feeds.log(N, version)).version < version:
+        while (known := log_of(feeds, version)).version < version:
             await known.next_change()
 
 
 def versions(feeds: FeedPool, cursor: int) -> list[int]:
-    return [entry.version for entry in feeds.log(N, cursor).events_after(cursor)]
+    return [entry.version for entry in log_of(feeds, cursor).events_after(cursor)]
 
 
 async def test_the_log_is_bounded_and_who_is_too_slow_is_told_so() -> None:
@@ -106,16 +112,16 @@ async def test_the_log_is_bounded_and_who_is_too_slow_is_told_so() -> None:
             await cluster.write(version, "x" * 2000)
         await until_version(feeds, count - 1)
         with pytest.raises(CursorTooOld):
-            feeds.log(N, 1)
-        start = feeds.log(N, count - 1).start_version
+            log_of(feeds, 1)
+        start = log_of(feeds, count - 1).start_version
         assert 1 < start < count - 2
         assert versions(feeds, start) == list(range(start + 1, count)), "without a gap"
-        size = sum(len(entry.block) for entry in feeds.log(N, start).events_after(0))
+        size = sum(len(entry.block) for entry in log_of(feeds, start).events_after(0))
         assert event_log.LOG_BYTES - 3000 < size <= event_log.LOG_BYTES
     await cluster.write(count, "x" * 2000)
     await until_version(feeds, count)
     assert len(versions(feeds, count - 1)) == 1
-    log = feeds.log(N, count)
+    log = log_of(feeds, count)
     assert sum(len(entry.block) for entry in log.events_after(0)) <= event_log.IDLE_LOG_BYTES
 
 
@@ -131,12 +137,12 @@ async def test_who_comes_from_before_the_start_brings_a_watch_that_becomes_one_w
         await until_version(feeds, 2)
         async with asyncio.timeout(20):
             while versions(feeds, 2) != [3, 4]:
-                await feeds.log(N, 2).next_change()
+                await log_of(feeds, 2).next_change()
         await cluster.write(5)
         await until_version(feeds, 5)
         assert versions(feeds, 2) == [3, 4, 5]
         assert versions(feeds, 4) == [5]
-        assert feeds.log(N, 5).start_version == 2
+        assert log_of(feeds, 5).start_version == 2
         assert cluster.watching == 1
     assert not feeds._feeds.get(N)
 
@@ -200,7 +206,99 @@ async def test_a_feed_that_cannot_catch_up_ends(error: Exception) -> None:
         patch.setattr(feed, "_LONGEST_DELAY_SECONDS", 0.01)
         async with feeds.listening(N):
             assert (await feeds.start_point(N, 2)).records is None
-            await asyncio.wait_for(asyncio.shield(feeds.log(N, 2).next_change()), 20)
+            await asyncio.wait_for(asyncio.shield(log_of(feeds, 2).next_change()), 20)
             with pytest.raises(CursorTooOld):
-                feeds.log(N, 2)
-            assert feeds.log(N, 3).alive, "others are not disturbed"
+                log_of(feeds, 2)
+            assert log_of(feeds, 3).alive, "others are not disturbed"
+
+
+async def test_listeners_that_come_together_share_the_state_and_lose_no_event() -> None:
+    """A slow listener keeps its state for long, so 256 of them must not have 256 copies."""
+    cluster: Any = Cluster()
+    await cluster.write(2)
+    feeds = pool(cluster)
+    async with feeds.listening(N):
+        first = await feeds.start_point(N, None)
+        await cluster.write(3)
+        await until_version(feeds, 3)
+        second = await feeds.start_point(N, None)
+        assert second is first
+        log = feeds.log(N, second.cursor, second.log)
+        assert [entry.version for entry in log.events_after(second.cursor)] == [3]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(feed, "_SHARED_SECONDS", 0.0)
+            assert (await feeds.start_point(N, None)).cursor == 3
+        assert (await feeds.start_point(N, None, ended=False)).records == ()
+        one = await feeds.start_point(N, None, "j3")
+        assert [record.name for record in one.records or ()] == ["j3"]
+    assert not feeds._snapshots
+
+
+def repair(store: Store, version: int) -> None:
+    """The watch has reached ``version``, but it has lost an event."""
+    store.begin_audit()
+    store.apply(WatchEvent("BOOKMARK", str(version)))
+    lost = record_of(conversion({"phase": "Failed"}, name="lost", rv=version - 1))
+    listed = (*store.records(), lost)
+    assert not store.audit(ObjectList(listed, str(version)))
+
+
+async def test_listeners_get_the_state_again_after_an_event_that_the_watch_lost() -> None:
+    """Their cursor is newer than the event, so no log says that they lack it."""
+    cluster: Any = Cluster()
+    await cluster.write(2)
+    feeds = pool(cluster)
+    stores = feeds._stores
+    async with feeds.listening(N):
+        start = await feeds.start_point(N, None)
+        store = await stores.current(N)
+        repair(store, 9)
+        with pytest.raises(CursorTooOld):
+            feeds.log(N, 9, start.log)
+        again = await feeds.start_point(N, None)
+        assert [record.name for record in again.records or ()] == ["j2", "lost"]
+        assert feeds.log(N, again.cursor, again.log) is store.log
+        for cursor in (2, 9):
+            resumed = await feeds.start_point(N, cursor)
+            assert resumed.records is not None, "also one that has left in between"
+
+
+async def test_listeners_get_the_state_again_after_a_backup_was_restored() -> None:
+    """Versions go back, so a cursor of before would be ahead of all events."""
+    cluster: Any = Cluster()
+    await cluster.write(100)
+    feeds = pool(cluster)
+    async with feeds.listening(N):
+        start = await feeds.start_point(N, None)
+        store = await feeds._stores.current(N)
+        store.replace(ObjectList((), "50"))
+        with pytest.raises(CursorTooOld):
+            feeds.log(N, start.cursor, start.log)
+
+
+async def test_feeds_that_have_ended_are_forgotten_and_others_are_few() -> None:
+    """Each has a summary of all conversions, and listeners never all leave."""
+
+    class Silent(Cluster):
+        """The watches of feeds tell nothing, so no feed catches up."""
+
+        async def watch(
+            self, namespace: str, version: str, opened: Callable[[], None] = lambda: None
+        ) -> AsyncGenerator[WatchEvent[Conversion]]:
+            if int(version) < 20:
+                await asyncio.Event().wait()
+            opened()
+            async for event in super().watch(namespace, version):
+                yield event
+
+    cluster: Any = Silent()
+    await cluster.write(20)
+    feeds = pool(cluster)
+    async with feeds.listening(N):
+        for last in range(19, 9, -1):
+            await feeds.start_point(N, last)
+        assert len(feeds._feeds[N]) == feed._MAX_FEEDS
+        for one in feeds._feeds[N]:
+            one.stop()
+        assert (await feeds.start_point(N, 5)).records is None
+        assert len(feeds._feeds[N]) == 1

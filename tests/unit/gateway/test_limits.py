@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from converter_gateway import limits
-from converter_gateway.limits import Rate
+from converter_gateway.limits import Rate, Turns
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -36,3 +39,27 @@ def test_memory_is_bounded() -> None:
         rate.take(str(n), 0.0)
     assert len(rate._due) == limits._MAX_CALLERS
     assert rate.take(str(limits._MAX_CALLERS + 4), 0.0) > 0, "the last ones are still known"
+
+
+def request_of(address: str) -> dict[str, Any]:
+    return {"type": "http", "path": "/x", "client": (address, 1)}
+
+
+async def test_many_requests_of_one_address_do_not_all_come_before_that_of_another() -> None:
+    started: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        started.append(scope["client"][0])
+
+    turns: Any = Turns(app)
+    tasks = [
+        asyncio.create_task(turns(request_of(address), None, None))
+        for address in [*["many"] * 50, "other", "other"]
+    ]
+    tasks[3].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert started.index("other") <= 2
+    assert started[:4].count("other") == 2, "in turn"
+    assert (started.count("many"), started.count("other")) == (49, 2)
+    await asyncio.sleep(0)
+    assert not turns._waiting

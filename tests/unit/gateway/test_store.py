@@ -72,10 +72,25 @@ def log_of(store: Store) -> list[tuple[int, str]]:
 async def test_what_this_replica_wrote_is_visible_at_once_and_told_later() -> None:
     store = store_of(5)
     store.take(conversion("a", 7))
-    assert (known(store), store.position("a"), store.told()) == ({"a": 7}, 1, ())
+    assert (known(store), store.position("a"), store.told(ended=True)) == ({"a": 7}, 1, ())
     assert log_of(store) == [], "the watch tells the listeners"
     store.apply(event("ADDED", conversion("a", 7)))
     assert log_of(store) == [(7, "a")]
+
+
+async def test_the_state_for_listeners_is_what_has_not_ended_or_everything() -> None:
+    """As the watch has told it, because the log goes on from there."""
+    store = store_of(5, conversion("b", 5), conversion("c", 4, ENDED), conversion("a", 3, QUEUED))
+    store.take(conversion("a", 8, ENDED))
+    store.take(conversion("d", 7))
+
+    def told(*, ended: bool) -> list[tuple[str, int]]:
+        return [(record.name, record.version) for record in store.told(ended=ended)]
+
+    assert told(ended=False) == [("a", 3), ("b", 5)]
+    assert told(ended=True) == [("a", 3), ("c", 4), ("b", 5)]
+    versions = {name: (told_of := store.told_of(name)) and told_of.version for name in "abcde"}
+    assert versions == {"a": 3, "b": 5, "c": 4, "d": None, "e": None}
 
 
 async def test_an_older_watch_event_does_not_replace_a_newer_object() -> None:
@@ -119,6 +134,24 @@ async def test_nothing_is_kept_before_the_first_list() -> None:
     store = Store()
     assert store.take(conversion("a", 7)).name == "a"
     assert known(store) == {}
+
+
+async def test_what_was_written_during_the_first_list_is_visible_after_it() -> None:
+    """The list may be older. The watch tells it later."""
+    store = Store()
+    store.begin_list()
+    store.take(conversion("a", 7))
+    store.take(conversion("b", 4))
+    assert known(store) == {}
+    store.replace(listed(5, conversion("c", 3)))
+    assert (known(store), store.told_of("a")) == ({"a": 7, "c": 3}, None)
+    store.apply(event("ADDED", conversion("a", 7)))
+    assert log_of(store) == [(7, "a")]
+
+
+async def test_a_late_answer_about_a_namesake_is_not_taken_for_the_new_one() -> None:
+    store = store_of(5, conversion("a", 4, uid="new"))
+    assert store.take(conversion("a", 3, ENDED, uid="old")).uid == "new"
 
 
 async def test_a_list_replaces_all_but_what_is_newer() -> None:
@@ -267,6 +300,10 @@ async def test_the_indexes_agree_with_the_objects(changes: list[Any]) -> None:
         one.key.name: positions[one.key.uid] for one in objects.values() if one.key.uid in positions
     }
     assert store.phases.total() == len(objects)
+    assert {record.name for record in store.unfinished()} == {
+        record.name for record in store.records() if not record.finished
+    }
+    assert store.positions() == {name: position for position, name, _ in store.queue()}
     ended = [one for one in store.records() if one.seconds is not None]
     assert (store.succeeded_timed, store.succeeded_seconds) == (len(ended), 4 * len(ended))
 
