@@ -254,12 +254,12 @@ class Transport:
         ``limits`` are the timeouts. None: those for reads or writes, by ``verb``.
         """
         content_type = "application/json-patch+json" if verb == "PATCH" else "application/json"
-        method, url, headers, data, _ = await self._api.param_serialize(
+        # The body is plain JSON already. The client would walk through it to make it so.
+        method, url, headers, _, _ = await self._api.param_serialize(
             verb,
             path,
             query_params=query,
             header_params={"Accept": "application/json", "Content-Type": content_type},
-            body=body,
             auth_settings=["BearerToken"],
         )
         try:
@@ -271,7 +271,7 @@ class Transport:
                 method,
                 url,
                 headers,
-                data,
+                body,
                 _request_timeout=limits or (_READ_TIMEOUT if verb == "GET" else _WRITE_TIMEOUT),
             )
             response: aiohttp.ClientResponse = rest_response.response

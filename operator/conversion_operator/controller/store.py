@@ -395,8 +395,8 @@ class Store:
         # An object stays in the family in which it was first seen, whatever its labels say later.
         family = family or self._family(item.namespace, item.conversion_uid)
         index[item.uid] = family
-        family.take(item)
-        self._on_change(family.evidence.uid)
+        if family.take(item):
+            self._on_change(family.evidence.uid)
 
     def _delete(self, item: Object) -> None:
         if isinstance(item, Conversion):

@@ -24,6 +24,7 @@ from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.problems import REJECTED_RETRY_SECONDS, Problem, Problems
 from conversion_operator.controller.recorder import EventRecorder
+from conversion_operator.controller.settings import Settings
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.attempts import (
     awaits_attempt,
@@ -31,7 +32,7 @@ from conversion_operator.core.attempts import (
     latest_attempt_number,
 )
 from conversion_operator.core.manifest import job_name
-from conversion_operator.core.model import Children, Conversion, Job, Pod
+from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
     Action,
@@ -81,6 +82,7 @@ class Worker:
         # Only of conversions that have not ended: for the others, nobody needs it.
         self._written_at: dict[str, float] = {}
         self._log_reads = 0
+        self._policy_of: tuple[Settings, Policy] | None = None
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -165,7 +167,7 @@ class Worker:
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._forget(uid)
-            policy = self._context.settings.current.policy()
+            policy = self._policy()
             orphans = decide_without_conversion(children, self._cluster.now(), policy)
             await self._execute(None, orphans, permit)
             self._store.forget_deleted(uid)
@@ -280,7 +282,7 @@ class Worker:
             conversion=conversion,
             children=children,
             now=self._cluster.now(),
-            policy=self._context.settings.current.policy(),
+            policy=self._policy(),
             position=queue.position(conversion.key),
             refresh=self._take_refresh(uid),
             block=queue.block(conversion.key),
@@ -291,6 +293,13 @@ class Worker:
             slot_wanted=self._admitter.is_yielding(uid),
             input_writer=self._input_writer(conversion),
         )
+
+    def _policy(self) -> Policy:
+        """The policy of the current settings. It is made once for each change of them."""
+        settings = self._context.settings.current
+        if self._policy_of is None or self._policy_of[0] is not settings:
+            self._policy_of = settings, settings.policy()
+        return self._policy_of[1]
 
     def _input_writer(self, conversion: Conversion) -> str:
         """The name of another unfinished conversion that writes the input of this one, or ""."""

@@ -14,7 +14,7 @@ from conversion_operator.cluster.objects import Object, ObjectList, Resource, Wa
 from conversion_operator.controller import family
 from conversion_operator.controller.store import HistoryWentBack, Store
 from conversion_operator.core.identity import KEY_BYTES, Identified, MarkKey, identify_pods
-from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy
+from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy, Suspension
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
 from tests.unit.operator.builders import (
@@ -361,6 +361,54 @@ def test_an_older_version_in_a_newer_list_is_noticed(store: Store) -> None:
     take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "19"))  # requested earlier
     with pytest.raises(HistoryWentBack):
         take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "20"))
+
+
+def test_a_version_that_says_nothing_new_is_known_and_reported_to_nobody() -> None:
+    """The Job controller counts in the status of a Job. Each report leads to a reconcile."""
+    changed: list[str] = []
+    store = Store(changed.append)
+    store.use_key(KEY)
+    store.update(job_at(1))
+    store.update(replace(running(), version=2))
+    changed.clear()
+    store.update(job_at(3))
+    store.update(replace(running(), version=4))
+    known = store.children(UID)
+    assert [child.version for child in (*known.jobs, *known.pods)] == [3, 4]
+    assert not changed
+    store.update(job_at(5, finished=True))
+    assert changed == [UID]
+
+
+def test_each_version_of_several_pods_is_reported() -> None:
+    """Their order depends on their versions."""
+    changed: list[str] = []
+    store = Store(changed.append)
+    store.use_key(KEY)
+    store.update(job_at(1))
+    pods = [replace(running(), uid=uid, name=uid) for uid in ("a", "b")]
+    for version, pod in enumerate(pods, 2):
+        store.update(replace(pod, version=version))
+    changed.clear()
+    store.update(replace(pods[0], version=9))
+    assert changed == [UID]
+
+
+def test_each_version_of_a_suspended_job_is_reported_until_its_pods_are_known() -> None:
+    """Its pods are listed for one version of it. If there is a newer one, they are listed again."""
+    changed: list[str] = []
+    store = Store(changed.append)
+    store.use_key(KEY)
+    suspended = replace(job(), suspension=Suspension(active=True, observed_at=at(5)))
+    store.update(replace(suspended, version=1))
+    changed.clear()
+    store.update(replace(suspended, version=2))
+    assert changed == [UID]
+    store.confirm_no_pod_left(store.children(UID).jobs[0])
+    changed.clear()
+    store.update(replace(suspended, version=3))
+    assert not changed
+    assert store.children(UID).jobs[0].holds_no_slot
 
 
 async def test_others_run_while_a_list_is_taken(store: Store) -> None:
