@@ -13,7 +13,7 @@ from conversion_operator.cluster import logs
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.cluster.transport import load_configuration
-from conversion_operator.controller import probes
+from conversion_operator.controller import garbage, probes
 from conversion_operator.controller.settings import Settings
 
 
@@ -44,6 +44,7 @@ def main() -> None:
     # A Deployment of a former release mounts the ConfigMap, and its Role may not allow to watch it.
     settings.take(read_folder())
     logs.configure(settings.current.log_level)
+    garbage.limit_collections()
     asyncio.run(run(settings))
 
 

@@ -25,7 +25,8 @@ from conversion_operator.callbacks.policy import Response
 
 TIMEOUT_SECONDS: Final = 10.0
 _LOOKUP_THREADS: Final = MOST_OPEN
-"""One for each callback that is being sent: a lookup that gets no response lasts for seconds."""
+"""One for each callback that is being sent: a lookup that gets no response lasts for seconds. Each
+host has one lookup at a time."""
 
 Lookup = Callable[[str], Awaitable[list[str]]]
 """Resolves a host name to its addresses. Raises OSError if it has none."""
@@ -57,6 +58,8 @@ class CallbackSender:
         # Slow lookups must not use up the threads that resolve the API server's name.
         self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="callback-lookup")
         self._lookup = lookup or self._resolve
+        # By host, the lookups in progress.
+        self._lookups: dict[str, asyncio.Future[list[str]]] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
@@ -119,10 +122,28 @@ class CallbackSender:
         return socket.socket(family, kind, protocol)
 
     async def _resolve(self, host: str) -> list[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        )
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        """The addresses of a host, from the lookup in progress if there is one.
+
+        A lookup cannot be cancelled, and may last much longer than a request. So a host whose name
+        servers do not respond occupies one thread, however often it is tried.
+        """
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            loop = asyncio.get_running_loop()
+            lookup = loop.run_in_executor(self._threads, _look_up, host)
+            self._lookups[host] = lookup
+            lookup.add_done_callback(lambda done: self._end_lookup(host, done))
+        return await asyncio.shield(lookup)
+
+    def _end_lookup(self, host: str, lookup: asyncio.Future[list[str]]) -> None:
+        del self._lookups[host]
+        if not lookup.cancelled():
+            lookup.exception()  # otherwise asyncio logs it if all requests were over before
+
+
+def _look_up(host: str) -> list[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def create_tls_context() -> ssl.SSLContext:

@@ -92,7 +92,7 @@ class Cluster(QueueRequests):
                 parsing.PARSERS[resource], page, partial(find_known, resource)
             ),
         )
-        return parsing.join_pages(parsed)
+        return parsing.join_slices(parsed)
 
     async def watch(
         self, resource: Resource, namespace: str, version: str
@@ -143,7 +143,7 @@ class Cluster(QueueRequests):
         parsed = await self._transport.list_pages(
             _path(Resource.PODS, namespace), query, partial(parsing.parse_list, parsing.parse_pod)
         )
-        return parsing.join_pages(parsed).items
+        return parsing.join_slices(parsed).items
 
     async def delete_job(self, job: Job, permit: WritePermit, *, foreground: bool) -> None:
         """DELETE a Job by name and uid."""

@@ -109,8 +109,13 @@ class EventHandler(Protocol):
     def find_known(self, resource: Resource, uid: str) -> Object | None:
         """The newest known value of an object that exists. None if there is none."""
 
-    def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
-        """Take a complete list. It replaces what the handler knows of this resource there."""
+    async def replace(
+        self, resource: Resource, namespace: str, objects: ObjectList[Object]
+    ) -> None:
+        """Take a complete list. It replaces what the handler knows of this resource there.
+
+        Other tasks may run meanwhile, and tell the handler of newer versions.
+        """
 
     def apply(self, event: WatchEvent[Object]) -> None:
         """Take one watch event. An event without an object changes nothing."""

@@ -84,13 +84,13 @@ def parse_list(
     body: Body,
     find_known: Callable[[str], Value | None] = lambda _: None,
 ) -> ObjectList[Value]:
-    """Parse a page of a list. The pages of a list together have all objects of a resource, and
+    """Parse a slice of a list. The slices of a list together have all objects of a resource, and
     each reflector lists once a minute.
 
     ``find_known`` returns the value that the caller already has for a uid. A value of the same
-    version is used again: parsing all objects would block the event loop for a second or more.
-    The value also stands for an object that cannot be parsed. Such an object exists, so it must
-    not look deleted.
+    version is used again: parsing all objects would take a second or more of CPU each minute. The
+    value also stands for an object that cannot be parsed. Such an object exists, so it must not
+    look deleted.
     """
     items = []
     for item in body["items"]:
@@ -103,10 +103,10 @@ def parse_list(
     return ObjectList(tuple(items), body["metadata"]["resourceVersion"])
 
 
-def join_pages(parsed: Sequence[ObjectList[Value]]) -> ObjectList[Value]:
-    """The list that these pages make up."""
+def join_slices(parsed: Sequence[ObjectList[Value]]) -> ObjectList[Value]:
+    """The list that these slices make up."""
     return ObjectList(
-        tuple(item for page in parsed for item in page.items), version=parsed[0].version
+        tuple(item for part in parsed for item in part.items), version=parsed[0].version
     )
 
 

@@ -110,7 +110,7 @@ class Reflector:
         requested_at = time.monotonic()
         find_known = self._handler.find_known
         objects = await self._cluster.list_all(self.resource, self._namespace, find_known)
-        self._handler.replace(self.resource, self._namespace, objects)
+        await self._handler.replace(self.resource, self._namespace, objects)
         self._observer.answered(self.resource, self._namespace, requested_at)
         self._log_success("list")
         return objects.version

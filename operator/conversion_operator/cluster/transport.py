@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
@@ -43,6 +43,8 @@ _WATCH_SECONDS: Final = 45
 _WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
 # How many pages of lists are in memory at the same time. Others wait until one has been parsed.
 _PAGES_AT_ONCE: Final = 4
+# How many objects are parsed before other tasks may run. New ones take about 5 ms.
+_SLICE: Final = 50
 # How often a list is started again because its next page has expired.
 _LIST_RESTARTS: Final = 3
 # The longest pause that a response may ask for. The API server asks for some seconds. A proxy must
@@ -128,22 +130,29 @@ class Transport:
     async def list_pages(
         self, path: str, query: list[tuple[str, str]], parse: Callable[[Body], Page]
     ) -> list[Page]:
-        """LIST in pages. Returns what ``parse`` returns for each page. Raises a ClusterError.
+        """LIST in pages. Returns what ``parse`` returns for each slice. Raises a ClusterError.
 
-        All pages show the same state of the server. If the server no longer has this state, the
-        list starts again, so the result is never a part of a list.
+        A slice is a page with a part of its objects: other tasks run between the slices. All pages
+        show the same state of the server. If the server no longer has this state, the list starts
+        again, so the result is never a part of a list.
         """
+
+        async def parse_slices(page: Body) -> list[Page]:
+            return await _parse_slices(page, parse)
+
         parsed: list[Page] = []
         limit, token, restarts = pages.FIRST_LIMIT, "", 0
         while True:
             try:
-                page, token, limit = await self._fitting_page(path, query, limit, token, parse)
+                page, token, limit = await self._fitting_page(
+                    path, query, limit, token, parse_slices
+                )
             except Expired:
                 if not token or restarts == _LIST_RESTARTS:
                     raise
                 parsed, token, restarts = [], "", restarts + 1
                 continue
-            parsed.append(page)
+            parsed += page
             if not token:
                 return parsed
 
@@ -151,7 +160,11 @@ class Transport:
         self, path: str, query: list[tuple[str, str]], limit: int, parse: Callable[[Body], Page]
     ) -> Page:
         """LIST ``limit`` objects, or fewer if they are large. Raises a ClusterError."""
-        page, _, _ = await self._fitting_page(path, query, limit, "", parse)
+
+        async def parse_whole(page: Body) -> Page:
+            return parse(page)
+
+        page, _, _ = await self._fitting_page(path, query, limit, "", parse_whole)
         return page
 
     async def _fitting_page(
@@ -160,7 +173,7 @@ class Transport:
         query: list[tuple[str, str]],
         limit: int,
         token: str,
-        parse: Callable[[Body], Page],
+        parse: Callable[[Body], Awaitable[Page]],
     ) -> tuple[Page, str, int]:
         """One page, with fewer objects if it is too large; the next token; the next limit."""
         while True:
@@ -179,7 +192,7 @@ class Transport:
         query: list[tuple[str, str]],
         limit: int,
         token: str,
-        parse: Callable[[Body], Page],
+        parse: Callable[[Body], Awaitable[Page]],
     ) -> tuple[Page, str, int]:
         """One page, the token of the next page, "" if there is none, and the size in bytes."""
         query = [*query, ("limit", str(limit))]
@@ -191,7 +204,7 @@ class Transport:
         try:
             async with self._pages:
                 body, size = await self._read(f"GET {path}", response, one_object=limit == 1)
-                return parse(body), body["metadata"].get("continue") or "", size
+                return await parse(body), body["metadata"].get("continue") or "", size
         finally:
             response.close()
 
@@ -241,12 +254,12 @@ class Transport:
         ``limits`` are the timeouts. None: those for reads or writes, by ``verb``.
         """
         content_type = "application/json-patch+json" if verb == "PATCH" else "application/json"
-        method, url, headers, data, _ = await self._api.param_serialize(
+        # The body is plain JSON already. The client would walk through it to make it so.
+        method, url, headers, _, _ = await self._api.param_serialize(
             verb,
             path,
             query_params=query,
             header_params={"Accept": "application/json", "Content-Type": content_type},
-            body=body,
             auth_settings=["BearerToken"],
         )
         try:
@@ -258,7 +271,7 @@ class Transport:
                 method,
                 url,
                 headers,
-                data,
+                body,
                 _request_timeout=limits or (_READ_TIMEOUT if verb == "GET" else _WRITE_TIMEOUT),
             )
             response: aiohttp.ClientResponse = rest_response.response
@@ -294,6 +307,15 @@ class Client:
     def now(self) -> datetime:
         """The time of the API server. The clock of this machine may be wrong."""
         return self._transport.now()
+
+
+async def _parse_slices(page: Body, parse: Callable[[Body], Page]) -> list[Page]:
+    """Parse a page in slices. A page without objects is one slice."""
+    items, parsed = page["items"], []
+    for start in range(0, max(1, len(items)), _SLICE):
+        parsed.append(parse({**page, "items": items[start : start + _SLICE]}))
+        await asyncio.sleep(0)
+    return parsed
 
 
 def _parse_line(line: bytes) -> WatchEvent[Body]:

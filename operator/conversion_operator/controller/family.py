@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from conversion_operator.api.status import Attempt
 from conversion_operator.core.identity import (
@@ -17,6 +17,10 @@ from conversion_operator.core.identity import (
     identify_pods,
 )
 from conversion_operator.core.model import Children, Job, Pod
+
+Child = TypeVar("Child", Job, Pod, Job | Pod)
+
+_FIRST_SEEN: Final = ("conversion_uid", "attempt", "mark", "managed", "duplicate")
 
 
 class _Tie(NamedTuple):
@@ -58,7 +62,7 @@ class Family:
         """The conversion's own Jobs and pods, lowest attempt first. Cached until one changes."""
         if self._children is None:
             runs = self.evidence.attempts_by_job_uid()
-            found = [replace(j, attempt=runs.get(j.uid, j.attempt)) for j in self._jobs.values()]
+            found = [_of_attempt(j, runs.get(j.uid, j.attempt)) for j in self._jobs.values()]
             jobs = sorted(found, key=lambda j: (j.attempt, j.duplicate, j.created))
             pods = sorted(self._pods.values(), key=lambda p: (p.attempt, p.duplicate, p.version))
             self._children = Children(tuple(jobs), tuple(pods))
@@ -89,31 +93,35 @@ class Family:
         """One Job or pod, own or foreign."""
         return self._jobs.get(uid) or self._pods.get(uid) or self._foreign.get(uid)
 
-    def take(self, child: Job | Pod) -> None:
-        """Take a Job or pod, or a newer version of it. Compares it with own children only."""
+    def take(self, child: Job | Pod) -> bool:
+        """Take a Job or pod, or a newer version of it. Compares it with own children only.
+
+        False if only its version is new: the status of a Job has counts that nothing here reads.
+        The order of several pods depends on their versions. Which pods a suspended Job may have is
+        asked for one version of it.
+        """
         self._children = None
         known = self.find(child.uid)
         if known is not None:
-            # Labels and annotations can be changed later. Those that were first seen count.
-            child = replace(
-                child,
-                conversion_uid=known.conversion_uid,
-                attempt=known.attempt,
-                mark=known.mark,
-                managed=known.managed,
-                duplicate=known.duplicate,
-            )
+            child = _with_first_labels(child, known)
         if child.uid in self._foreign:
             self._foreign[child.uid] = child
         elif isinstance(child, Job):
             if isinstance(known, Job):
-                self._jobs[child.uid] = _with_known_pods(child, known)
+                child = self._jobs[child.uid] = _with_known_pods(child, known)
             elif self._identify_job(child):
                 self._identify_all_pods()
         elif isinstance(known, Pod):
-            self._pods[child.uid] = replace(child, job_name=known.job_name)
+            if child.job_name != known.job_name:
+                child = replace(child, job_name=known.job_name)
+            self._pods[child.uid] = child
         else:
             self._take_new_pod(child)
+        if known is None or len(self._pods) > 1:
+            return True
+        if isinstance(child, Job) and child.needs_list_of_pods:
+            return True
+        return replace(child, version=known.version) != known
 
     def _take_new_pod(self, pod: Pod) -> None:
         """Compare a new pod with the own pods of its attempt, of which there are at most two.
@@ -286,6 +294,18 @@ class Family:
         if evidence.bound.get(attempt) != bound:
             kept = {n: seen for n, seen in evidence.bound.items() if not evidence.is_forgotten(n)}
             self.evidence = replace(evidence, bound={**kept, attempt: bound})
+
+
+def _with_first_labels(child: Child, known: Child) -> Child:
+    """Labels and annotations can be changed later. Those that were first seen count."""
+    labels = {name: getattr(known, name) for name in _FIRST_SEEN}
+    if all(getattr(child, name) == label for name, label in labels.items()):
+        return child
+    return replace(child, **labels)
+
+
+def _of_attempt(job: Job, attempt: int) -> Job:
+    return job if job.attempt == attempt else replace(job, attempt=attempt)
 
 
 def _with_known_pods(job: Job, known: Job) -> Job:

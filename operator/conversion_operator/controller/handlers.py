@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
 
@@ -153,6 +153,22 @@ def is_known(handler: EventHandler, event: WatchEvent[Body]) -> bool:
     return known is not None and str(known.version) == meta["resourceVersion"]
 
 
+class _NothingKept(kopf.DiffBaseStorage):
+    """What kopf compares with the last handled state of an object: nothing, as no handler here
+    needs the difference. By default, kopf copies the whole object for each event."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Part of the interface."""
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """Part of the interface."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Part of the interface."""
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     # Watch neither CRDs nor namespaces: the operator has no rights outside its namespaces.
@@ -168,4 +184,5 @@ def _settings() -> kopf.OperatorSettings:
     # the object's worker ends. An object may have 1.5 MB, and many may change at the same time.
     settings.watching.chunk_size = _PAGE_OBJECTS
     settings.queueing.idle_timeout = _IDLE_WORKER_SECONDS
+    settings.persistence.diffbase_storage = _NothingKept()
     return settings

@@ -12,10 +12,11 @@ own ones are returned: see :mod:`conversion_operator.core.identity`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
@@ -35,6 +36,11 @@ _DELETED_KEPT: Final = 30_000
 _BOUND_KEPT: Final = 10_000
 """For how many conversions without Jobs and pods to remember which Jobs and pods were theirs. A
 copy of one of their marks is then worth nothing."""
+
+_SLICE: Final = 200
+"""How many objects of a list are taken before other tasks may run: 5 ms."""
+
+T = TypeVar("T")
 
 FamilyKey = tuple[str, str]
 """The namespace and the uid of a conversion."""
@@ -149,38 +155,46 @@ class Store:
         child = family.find(uid) if family else None
         return None if child is None or child.deleted else child
 
-    def replace(self, resource: Resource, namespace: str, objects: ObjectList[Object]) -> None:
+    async def replace(
+        self, resource: Resource, namespace: str, objects: ObjectList[Object]
+    ) -> None:
         """Take a complete list. Known objects that are neither in the list nor newer are deleted.
 
-        Walks all known objects of the resource. Each reflector calls it once a minute. Raises
-        HistoryWentBack.
+        Visits all known objects of the resource, in slices. Each reflector calls it once a minute.
+        Other tasks run between the slices, and watch events may arrive. Each step compares the
+        version of the list with what is known then, as for events that arrive in any order. So an
+        object that is newer than the list is never taken for deleted. Raises HistoryWentBack.
         """
-        present = {_uid(item) for item in objects.items}
         version = int(objects.version)
-        self._check_history(resource, namespace, objects.items, version)
-        for item in objects.items:
-            self.update(item)
+        await self._check_history(resource, namespace, objects.items, version)
+        for part in _slices(objects.items):
+            for item in part:
+                self.update(item)
+            await asyncio.sleep(0)
+        present = {_uid(item) for item in objects.items}
         if resource is Resource.CONVERSIONS:
-            self._delete_missing_conversions(namespace, present, version)
+            await self._delete_missing_conversions(namespace, present, version)
         else:
-            self._delete_missing(self._index(resource), namespace, present, version)
+            await self._delete_missing(self._index(resource), namespace, present, version)
 
-    def _check_history(
-        self, resource: Resource, namespace: str, items: Iterable[Object], version: int
+    async def _check_history(
+        self, resource: Resource, namespace: str, items: Sequence[Object], version: int
     ) -> None:
         """Raise HistoryWentBack if a list and what is known cannot be of the same history."""
         last = self._list_versions.get((resource, namespace), 0)
         if version < last:
             raise HistoryWentBack(f"a list of {resource} has version {version} after {last}")
         self._list_versions[resource, namespace] = version
-        for item in items:
-            known = self.find_known(resource, _uid(item))
-            # A list contains everything up to its version. Only what is newer may differ.
-            if known is not None and item.version < known.version <= version:
-                raise HistoryWentBack(
-                    f"a list of {resource} of version {version} has version {item.version} of "
-                    f"{_uid(item)}, after version {known.version}"
-                )
+        for part in _slices(items):
+            for item in part:
+                known = self.find_known(resource, _uid(item))
+                # A list contains everything up to its version. Only what is newer may differ.
+                if known is not None and item.version < known.version <= version:
+                    raise HistoryWentBack(
+                        f"a list of {resource} of version {version} has version {item.version} of "
+                        f"{_uid(item)}, after version {known.version}"
+                    )
+            await asyncio.sleep(0)
 
     def apply(self, event: WatchEvent[Object]) -> None:
         """Take one watch event. An event without an object changes nothing."""
@@ -381,8 +395,8 @@ class Store:
         # An object stays in the family in which it was first seen, whatever its labels say later.
         family = family or self._family(item.namespace, item.conversion_uid)
         index[item.uid] = family
-        family.take(item)
-        self._on_change(family.evidence.uid)
+        if family.take(item):
+            self._on_change(family.evidence.uid)
 
     def _delete(self, item: Object) -> None:
         if isinstance(item, Conversion):
@@ -405,10 +419,17 @@ class Store:
             self._drop_if_empty(family)
         self._on_change(family.evidence.uid)
 
-    def _delete_missing_conversions(self, namespace: str, present: set[str], version: int) -> None:
-        for uid, known in tuple(self._conversions.items()):
-            if known.key.namespace == namespace and uid not in present and known.version <= version:
-                self._delete_conversion(uid)
+    async def _delete_missing_conversions(
+        self, namespace: str, present: set[str], version: int
+    ) -> None:
+        for part in _slices(tuple(self._conversions)):
+            for uid in part:
+                known = self._conversions.get(uid)
+                if known is None or known.key.namespace != namespace or uid in present:
+                    continue
+                if known.version <= version:
+                    self._delete_conversion(uid)
+            await asyncio.sleep(0)
 
     def _delete_conversion(self, uid: str) -> None:
         self._remember_deleted(uid)
@@ -440,18 +461,25 @@ class Store:
         if len(self._deleted) > _DELETED_KEPT:
             self._deleted.popitem(last=False)
 
-    def _delete_missing(
+    async def _delete_missing(
         self, index: dict[str, Family], namespace: str, present: set[str], version: int
     ) -> None:
-        for uid, family in tuple(index.items()):
-            if family.evidence.namespace != namespace or uid in present:
-                continue
-            known = family.find(uid)
-            if known is None:  # the family has forgotten a deleted pod that could not count
-                del index[uid]
-                self._remember_deleted(uid)
-            elif known.version <= version:
-                self._mark_deleted(index, uid)
+        for part in _slices(tuple(index)):
+            for uid in part:
+                family = index.get(uid)
+                if family is None or family.evidence.namespace != namespace or uid in present:
+                    continue
+                known = family.find(uid)
+                if known is None:  # the family has forgotten a deleted pod that could not count
+                    del index[uid]
+                    self._remember_deleted(uid)
+                elif known.version <= version:
+                    self._mark_deleted(index, uid)
+            await asyncio.sleep(0)
+
+
+def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _SLICE] for start in range(0, len(items), _SLICE))
 
 
 def _uid(item: Object) -> str:

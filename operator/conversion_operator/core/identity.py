@@ -23,12 +23,14 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from conversion_operator.api.status import Attempt
 from conversion_operator.core.manifest import attempt_job_name
 from conversion_operator.core.model import CONVERSION_KIND, JOB_KIND, Child, Controller, Job, Pod
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
+
+OwnChild = TypeVar("OwnChild", Job, Pod)
 
 KEY_BYTES: Final = 32
 
@@ -155,15 +157,15 @@ def identify_job(job: Job, evidence: Evidence) -> Job | None:
         return None
     known = evidence.job_uid(job.attempt)
     if known == job.uid or job.uid in evidence.attempts_by_job_uid():
-        return replace(job, duplicate=False)
+        return _duplicate(job, False)
     if not job.managed:
         return None
     # `kubectl delete --cascade=orphan` removes the owner reference.
     if job.controller not in (None, Controller(CONVERSION_KIND, evidence.uid)):
         return None
     if evidence.has_mark(job):
-        return replace(job, duplicate=bool(known))
-    return replace(job, duplicate=False) if _is_of_former_release(job, evidence) else None
+        return _duplicate(job, bool(known))
+    return _duplicate(job, False) if _is_of_former_release(job, evidence) else None
 
 
 def claimed_attempt(
@@ -181,7 +183,7 @@ def claimed_attempt(
         return attempt
     attempt = _attempt_of_controller(pod, jobs, evidence)
     if attempt is not None:
-        return attempt if _is_proven(replace(pod, attempt=attempt), jobs, evidence) else None
+        return attempt if _is_proven(_of_attempt(pod, attempt), jobs, evidence) else None
     if any(j.attempt == pod.attempt and not (j.deleted or j.duplicate) for j in jobs.values()):
         return None
     return pod.attempt if _may_have_lost_its_job(pod, foreign_jobs, evidence) else None
@@ -209,7 +211,7 @@ def identify_pods(
             continue
         has_job = pod.uid in known_pods or _attempt_of_controller(pod, jobs, evidence) is not None
         # Its label may say anything.
-        (controlled if has_job else marked)[attempt].append(replace(pod, attempt=attempt))
+        (controlled if has_job else marked)[attempt].append(_of_attempt(pod, attempt))
     result: list[Pod] = []
     known: dict[int, str] = {}
     tied: dict[int, tuple[Pod, ...]] = {}
@@ -220,21 +222,33 @@ def identify_pods(
             known[attempt] = uid
         elif oldest:
             tied[attempt] = oldest
-        result += [replace(pod, duplicate=False) for pod in candidates if pod.uid == uid]
+        result += [_duplicate(pod, False) for pod in candidates if pod.uid == uid]
         result += _one_duplicate(pod for pod in candidates if pod.uid != uid)
     for attempt, candidates in marked.items():
         if attempt not in controlled and not evidence.pod_uid(attempt):
             result += _one_duplicate(candidates)
     names = {uid: job.name for uid, job in jobs.items()}
     named = (
-        replace(
+        _of_job(
             pod,
-            job_name=names.get(evidence.job_uid(pod.attempt))
+            names.get(evidence.job_uid(pod.attempt))
             or attempt_job_name(evidence.uid, evidence.first_attempt(pod.attempt)),
         )
         for pod in result
     )
     return Identified(tuple(named), known, tied)
+
+
+def _duplicate(child: OwnChild, duplicate: bool) -> OwnChild:
+    return child if child.duplicate == duplicate else replace(child, duplicate=duplicate)
+
+
+def _of_attempt(pod: Pod, attempt: int) -> Pod:
+    return pod if pod.attempt == attempt else replace(pod, attempt=attempt)
+
+
+def _of_job(pod: Pod, name: str) -> Pod:
+    return pod if pod.job_name == name else replace(pod, job_name=name)
 
 
 def _attempt_of_controller(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> int | None:
@@ -257,7 +271,7 @@ def _is_proven(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> bool:
     if not pod.managed:
         return False
     job = jobs.get(pod.controller.uid) if pod.controller else None
-    if evidence.has_mark(replace(pod, attempt=evidence.first_attempt(pod.attempt))):
+    if evidence.has_mark(_of_attempt(pod, evidence.first_attempt(pod.attempt))):
         return True
     if job and job.mark:
         return pod.mark == job.mark
@@ -286,7 +300,7 @@ def _one_duplicate(pods: Iterable[Pod]) -> list[Pod]:
     """The first pod that lives, else the first one, as a duplicate. Whoever forges many holds one
     slot."""
     first = min(pods, key=lambda pod: not pod.live, default=None)
-    return [replace(first, duplicate=True)] if first else []
+    return [_duplicate(first, True)] if first else []
 
 
 def _may_have_lost_its_job(pod: Pod, foreign_jobs: Container[str], evidence: Evidence) -> bool:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from conversion_operator.core.paths import (
+    EndedWriters,
     FindWriters,
     input_not_made,
     path_busy,
@@ -38,6 +39,7 @@ class PathIndex:
         # The conversion to refuse of each cycle, and the members of the cycle.
         self._refused: dict[str, tuple[Block, tuple[str, ...]]] = {}
         self._member_of: dict[str, set[str]] = defaultdict(set)
+        self._last_ended = EndedWriters.of([])
 
     def change(self, old: Standing | None, new: Standing | None) -> set[str]:
         """Replace the standing of one conversion. Returns the uids whose blocks may have changed.
@@ -69,7 +71,7 @@ class PathIndex:
         if standing.stage is Stage.FRESH:
             return (
                 self._waits(standing)
-                or input_not_made(standing, self._find_writers, self._readers_of)
+                or input_not_made(standing, self._ended_writers(standing), self._readers_of)
                 or self._conflict(standing)
             )
         return None
@@ -145,6 +147,13 @@ class PathIndex:
         if writer is None or writer >= _turn(standing):
             return None
         return waits_for(_name(writer), standing.reads)
+
+    def _ended_writers(self, reader: Standing) -> EndedWriters:
+        """The writers of an input. All its readers are settled one after the other."""
+        found = list(self._find_writers(reader.namespace, reader.reads))
+        if found != self._last_ended.found:
+            self._last_ended = EndedWriters.of(found)
+        return self._last_ended
 
     def _readers_of(self, path: str) -> Iterable[Standing]:
         """The conversions that wait for a file that is being made."""

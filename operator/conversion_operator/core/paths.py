@@ -13,9 +13,12 @@ a cycle is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from operator import itemgetter
+from typing import Final, Self
 
 from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
@@ -47,24 +50,52 @@ def waits_for(writer: str, path: str) -> Block:
     return Block(Reason.WAITING_FOR_INPUT, input_awaited(writer, path))
 
 
+@dataclass(frozen=True, slots=True)
+class EndedWriters:
+    """The conversions that have one path as their output, sorted once for all that read it.
+
+    ``found`` are all of them. The others have ended: ``made`` with success, ``failed`` without,
+    each with the time at which its end was stored, the latest first.
+    """
+
+    found: list[Conversion]
+    made: tuple[tuple[datetime, Conversion], ...]
+    failed: tuple[tuple[datetime, Conversion], ...]
+
+    @classmethod
+    def of(cls, found: list[Conversion]) -> Self:
+        """Sort the writers of a path."""
+        ends = sorted(((_end(w), w) for w in found), key=itemgetter(0), reverse=True)
+        made = [w.status is not None and w.status.phase is Phase.SUCCEEDED for _, w in ends]
+        return cls(
+            found,
+            tuple(itertools.compress(ends, made)),
+            tuple(itertools.compress(ends, (not each for each in made))),
+        )
+
+
 def input_not_made(
-    reader: Standing, find_writers: FindWriters, readers_of: FindReaders
+    reader: Standing, writers: EndedWriters, readers_of: FindReaders
 ) -> Block | None:
     """Why the input of a conversion was not made. None if it was made, or nobody was to make it.
 
     Only conversions count that ended after this one was created. It waited for them. Within one
     second, the resourceVersions say what came first. If one has succeeded, the input exists.
     """
-    found = find_writers(reader.namespace, reader.reads)
-    ended = [w for w in found if (_end(w), w.version) > reader.arrival[:2]]
-    ended = [
-        w
-        for w in ended
-        if not _was_refused_for(w, reader, readers_of) and not _left_as_it_was(w, reader)
-    ]
-    if not ended or any(w.status and w.status.phase is Phase.SUCCEEDED for w in ended):
+
+    def counting(ends: Iterable[tuple[datetime, Conversion]]) -> Iterator[Conversion]:
+        for end, writer in ends:
+            if end < reader.arrival[0]:
+                return
+            came_first = (end, writer.version) <= reader.arrival[:2]
+            if not (came_first or _left_as_it_was(writer, reader)) and not _was_refused_for(
+                writer, reader, readers_of
+            ):
+                yield writer
+
+    last = next(counting(writers.failed), None)
+    if last is None or any(counting(writers.made)):
         return None
-    last = max(ended, key=_end)
     status = last.status
     end = "was cancelled"
     if status and status.phase is Phase.FAILED:

@@ -14,7 +14,13 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.conversion_queues import QueueLimits
 from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
-from conversion_operator.core.paths import FindWriters, input_not_made, path_busy, waits_for
+from conversion_operator.core.paths import (
+    EndedWriters,
+    FindWriters,
+    input_not_made,
+    path_busy,
+    waits_for,
+)
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
 from conversion_operator.core.standing import Stage, Standing, find_standing
@@ -184,7 +190,8 @@ def path_block(
     def readers_of(path: str) -> list[Standing]:
         return [s for s in others if s.reads == path and s.stage is Stage.FRESH]
 
-    return awaited or input_not_made(standing, find_writers, readers_of) or conflict
+    ended = EndedWriters.of([*find_writers(standing.namespace, standing.reads)])
+    return awaited or input_not_made(standing, ended, readers_of) or conflict
 
 
 def in_a_cycle(unfinished: Collection[Standing]) -> set[str]:

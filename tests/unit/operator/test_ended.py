@@ -14,10 +14,14 @@ from conversion_operator.api.status import ConversionJobStatus, NotifyState
 from conversion_operator.cluster.parsing import parse_conversion, parse_used
 from conversion_operator.core.attempts import last_recorded_attempt
 from conversion_operator.core.ended import keep_used
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.manifest import build_job
+from conversion_operator.core.model import Children, Conversion, Suspension
 from conversion_operator.core.reconcile import decide
-from conversion_operator.core.sweep import may_want_sweep
+from conversion_operator.core.standing import find_standing
+from conversion_operator.core.sweep import SWEEP_ATTEMPT, may_want_sweep
 from tests.unit.operator.builders import (
+    POLICY,
+    UID,
     at,
     children,
     conversion,
@@ -56,6 +60,8 @@ def test_before_the_end_everything_is_kept() -> None:
         children(job(finished="Complete"), succeeded()),
         children(job(2)),
         children(running()),
+        children(replace(job(), suspension=Suspension(active=True))),
+        children(replace(job(), attempt=SWEEP_ATTEMPT)),
     ],
 )
 @pytest.mark.parametrize("seconds", [12, 200, 4000, 100_000])
@@ -67,6 +73,10 @@ def test_before_the_end_everything_is_kept() -> None:
         done(ttlSecondsAfterFinished=1_000_000),
         replace(done(), generation=2),
         replace(done(), unsupported="spec.new"),
+        replace(done(), deleting=True),
+        replace(done(), deleting=True, orphaning=True),
+        replace(done(), cancel=True),
+        replace(killed(), labels=frozenset(POLICY.restore_labels)),
         killed(),
         noted(state=NotifyState.PENDING),
         noted(state=NotifyState.DELIVERED),
@@ -77,6 +87,8 @@ def test_it_is_decided_as_before(subject: Conversion, parts: Children, seconds: 
     before, after = (decide(snapshot(each, parts, now=seconds)) for each in (subject, kept))
     assert before == after
     assert may_want_sweep(subject, parts) == may_want_sweep(kept, parts)
+    standings = [find_standing(UID, each, parts, False, POLICY) for each in (subject, kept)]
+    assert standings[0] == standings[1]
 
 
 def test_the_attempts_still_say_which_job_and_pod_were_theirs() -> None:
@@ -87,7 +99,9 @@ def test_the_attempts_still_say_which_job_and_pod_were_theirs() -> None:
 
 
 def test_a_sweep_can_still_be_built() -> None:
-    assert keep_used(killed()).spec == killed().spec
+    subjects = killed(), keep_used(killed())
+    sweeps = [build_job(each, SWEEP_ATTEMPT, POLICY, False, "m") for each in subjects]
+    assert sweeps[0] == sweeps[1]
 
 
 def test_while_its_callback_is_owed_everything_is_kept() -> None:

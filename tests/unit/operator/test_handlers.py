@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import kopf
 import pytest
 
 from conversion_operator.cluster.objects import Body, WatchEvent
-from conversion_operator.controller.handlers import is_known
+from conversion_operator.controller.handlers import _settings, is_known
 from conversion_operator.controller.store import Store
 from tests.unit.operator.builders import UID, conversion
 
@@ -27,3 +28,11 @@ def test_a_version_that_a_list_has_shown_is_not_parsed_again(
     store.update(conversion())
     body: Body = {"metadata": {"uid": uid, "resourceVersion": version}}
     assert is_known(store, WatchEvent(kind, version, body)) is known
+
+
+def test_kopf_copies_no_object_to_compare_it_later() -> None:
+    """No handler needs the difference. By default, kopf copies the whole object for each event."""
+    storage = _settings().persistence.diffbase_storage
+    body = kopf.Body({"spec": {"inputFile": "a"}, "metadata": {"labels": {"a": "b"}}})
+    assert storage.build(body=body) == {}
+    assert storage.fetch(body=body) is None

@@ -8,6 +8,7 @@ Job. In the end every conversion has finished and nothing is left over (I3, I4).
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from datetime import timedelta
@@ -119,7 +120,8 @@ class Machine(RuleBasedStateMachine):
     @rule(resource=st.sampled_from(list(Resource)))
     def list_again(self, resource: Resource) -> None:
         items = tuple(PARSERS[resource](body) for body in self.server.objects[resource].values())
-        self.store.replace(resource, NAMESPACE, ObjectList(items, str(self.server.version)))
+        objects = ObjectList(items, str(self.server.version))
+        asyncio.run(self.store.replace(resource, NAMESPACE, objects))
         self.delivered[resource] = len(self.server.log)
         self.listed.add(resource)
 

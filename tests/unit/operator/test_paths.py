@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, Condition, ConversionJobStatus, Phase
 from conversion_operator.cluster.parsing import parse_conversion
+from conversion_operator.core import paths
 from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import Block, Snapshot
@@ -192,6 +194,25 @@ def test_a_conversion_fails_if_its_input_is_not_made_while_it_exists(
     assert plan.status is not None
     assert (plan.status.phase, plan.status.reason) == (Phase.FAILED, Reason.INPUT_NOT_MADE)
     assert plan.status.message == block.message
+
+
+def test_the_makers_of_a_file_are_looked_at_once_for_all_that_read_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or many readers of one file with many makers that have failed would stop the event loop."""
+    looked: list[Conversion] = []
+    end_of = paths._end
+
+    def count(writer: Conversion) -> datetime:
+        looked.append(writer)
+        return end_of(writer)
+
+    monkeypatch.setattr(paths, "_end", count)
+    makers = [ended(f"maker-{n}", Phase.FAILED, 5) for n in range(20)]
+    readers = [made(f"reader-{n}", "b", f"out-{n}") for n in range(20)]
+    assert block_of("reader-19", *readers, *makers) is not None
+    # Once when the readers are seen, and once for each maker that has ended.
+    assert len(looked) <= 2 * len(makers)
 
 
 def test_another_maker_is_waited_for_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import pytest
 
 from conversion_operator.api.status import Attempt
-from conversion_operator.cluster.objects import ObjectList, Resource, WatchEvent
+from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.controller import family
 from conversion_operator.controller.store import HistoryWentBack, Store
 from conversion_operator.core.identity import KEY_BYTES, Identified, MarkKey, identify_pods
-from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy
+from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy, Suspension
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
 from tests.unit.operator.builders import (
@@ -30,6 +31,7 @@ from tests.unit.operator.builders import (
 from tests.unit.operator.queueing import slots_held
 
 NAMESPACE = "my-network"
+_MANY = 1000
 
 
 def conversion_at(version: int, *, cancel: bool = False) -> Conversion:
@@ -49,6 +51,12 @@ def store() -> Store:
     store = Store(lambda _: None)
     store.use_key(KEY)
     return store
+
+
+def take_list(
+    store: Store, resource: Resource, namespace: str, objects: ObjectList[Object]
+) -> None:
+    asyncio.run(store.replace(resource, namespace, objects))
 
 
 def confirm_deleted(store: Store) -> None:
@@ -110,7 +118,7 @@ def test_the_job_of_several_attempts_keeps_its_mark(store: Store) -> None:
 def test_an_older_conversion_is_passed_over(store: Store) -> None:
     store.apply(event("MODIFIED", conversion_at(9, cancel=True)))
     store.apply(event("MODIFIED", conversion_at(5)))
-    store.replace(Resource.CONVERSIONS, NAMESPACE, ObjectList((conversion_at(5),), "5"))
+    take_list(store, Resource.CONVERSIONS, NAMESPACE, ObjectList((conversion_at(5),), "5"))
     known = store.conversion(UID)
     assert known
     assert known.cancel_requested
@@ -146,7 +154,7 @@ def test_conversions_are_found_by_their_output(store: Store) -> None:
     store.update(repaired)
     assert (found("/out/a.mp4"), found("/out/b.mp4")) == (["first"], ["second"])
     store.apply(WatchEvent("DELETED", "4", replace(first, version=4)))
-    store.replace(Resource.CONVERSIONS, NAMESPACE, ObjectList((), "5"))
+    take_list(store, Resource.CONVERSIONS, NAMESPACE, ObjectList((), "5"))
     assert found("/out/a.mp4") == found("/out/b.mp4") == []
 
 
@@ -166,10 +174,10 @@ def test_a_job_that_is_deleted_does_not_come_back(store: Store) -> None:
 
 def test_a_list_deletes_what_it_does_not_contain_but_nothing_newer(store: Store) -> None:
     store.apply(event("ADDED", job_at(5)))
-    store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "4"))
+    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((), "4"))
     assert store.children(UID).live
     assert not store.missing(UID)
-    store.replace(Resource.JOBS, NAMESPACE, ObjectList((), "6"))
+    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((), "6"))
     confirm_deleted(store)
     assert not store.children(UID).live
 
@@ -185,7 +193,7 @@ def test_what_looks_deleted_counts_while_it_exists(
     def hide(version: int) -> None:
         if listed:
             resource = Resource.JOBS if isinstance(child, Job) else Resource.PODS
-            store.replace(resource, NAMESPACE, ObjectList((), str(version)))
+            take_list(store, resource, NAMESPACE, ObjectList((), str(version)))
         else:
             store.apply(event("DELETED", replace(child, version=version)))
 
@@ -341,18 +349,109 @@ def test_a_pod_that_is_seen_before_its_job_counts_with_it(store: Store) -> None:
 
 def test_versions_that_went_back_are_noticed(store: Store) -> None:
     """As after a restore of etcd. Otherwise everything restored would be ignored as old."""
-    store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "9"))
-    store.replace(Resource.JOBS, "another", ObjectList((), "3"))
-    store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "9"))
+    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "9"))
+    take_list(store, Resource.JOBS, "another", ObjectList((), "3"))
+    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "9"))
     with pytest.raises(HistoryWentBack, match="version 8 after 9"):
-        store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "8"))
+        take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "8"))
 
 
 def test_an_older_version_in_a_newer_list_is_noticed(store: Store) -> None:
     store.apply(event("ADDED", job_at(20)))
-    store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "19"))  # requested earlier
+    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "19"))  # requested earlier
     with pytest.raises(HistoryWentBack):
-        store.replace(Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "20"))
+        take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "20"))
+
+
+def test_a_version_that_says_nothing_new_is_known_and_reported_to_nobody() -> None:
+    """The Job controller counts in the status of a Job. Each report leads to a reconcile."""
+    changed: list[str] = []
+    store = Store(changed.append)
+    store.use_key(KEY)
+    store.update(job_at(1))
+    store.update(replace(running(), version=2))
+    changed.clear()
+    store.update(job_at(3))
+    store.update(replace(running(), version=4))
+    known = store.children(UID)
+    assert [child.version for child in (*known.jobs, *known.pods)] == [3, 4]
+    assert not changed
+    store.update(job_at(5, finished=True))
+    assert changed == [UID]
+
+
+def test_each_version_of_several_pods_is_reported() -> None:
+    """Their order depends on their versions."""
+    changed: list[str] = []
+    store = Store(changed.append)
+    store.use_key(KEY)
+    store.update(job_at(1))
+    pods = [replace(running(), uid=uid, name=uid) for uid in ("a", "b")]
+    for version, pod in enumerate(pods, 2):
+        store.update(replace(pod, version=version))
+    changed.clear()
+    store.update(replace(pods[0], version=9))
+    assert changed == [UID]
+
+
+def test_each_version_of_a_suspended_job_is_reported_until_its_pods_are_known() -> None:
+    """Its pods are listed for one version of it. If there is a newer one, they are listed again."""
+    changed: list[str] = []
+    store = Store(changed.append)
+    store.use_key(KEY)
+    suspended = replace(job(), suspension=Suspension(active=True, observed_at=at(5)))
+    store.update(replace(suspended, version=1))
+    changed.clear()
+    store.update(replace(suspended, version=2))
+    assert changed == [UID]
+    store.confirm_no_pod_left(store.children(UID).jobs[0])
+    changed.clear()
+    store.update(replace(suspended, version=3))
+    assert not changed
+    assert store.children(UID).jobs[0].holds_no_slot
+
+
+async def test_others_run_while_a_list_is_taken(store: Store) -> None:
+    """Whoever has many objects must not stop the event loop with them."""
+    many = ObjectList(tuple(conversion_number(n) for n in range(_MANY)), "7")
+    steps, most = 0, 0
+    taking = asyncio.create_task(store.replace(Resource.CONVERSIONS, NAMESPACE, many))
+    while not taking.done():
+        before = sum(1 for _ in store.conversions())
+        await asyncio.sleep(0)
+        most = max(most, sum(1 for _ in store.conversions()) - before)
+        steps += 1
+    assert most <= 200
+    nothing: ObjectList[Object] = ObjectList((), "8")
+    taking = asyncio.create_task(store.replace(Resource.CONVERSIONS, NAMESPACE, nothing))
+    while not taking.done():
+        before = sum(1 for _ in store.conversions())
+        await asyncio.sleep(0)
+        most = max(most, before - sum(1 for _ in store.conversions()))
+    assert not [*store.conversions()]
+    assert most <= 200
+
+
+async def test_what_happens_while_a_list_is_taken_counts(store: Store) -> None:
+    """What is newer than the list is not in it, and yet exists. What was deleted stays deleted."""
+    for number in range(_MANY):
+        store.update(conversion_number(number))
+    last, new = f"uid-{_MANY - 1}", "uid-new"
+    kept = ObjectList((conversion_number(0), conversion_number(_MANY - 2)), "7")
+    taking = asyncio.create_task(store.replace(Resource.CONVERSIONS, NAMESPACE, kept))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not taking.done()
+    store.apply(event("MODIFIED", conversion_number(_MANY - 1, version=8)))
+    store.apply(event("ADDED", conversion_number("new", version=9)))
+    store.apply(event("DELETED", conversion_number(_MANY - 2, version=10)))
+    await taking
+    assert {known.key.uid for known in store.conversions()} == {"uid-0", last, new}
+
+
+def conversion_number(number: object, version: int = 5) -> Conversion:
+    """One of many."""
+    return replace(conversion(f"uid-{number}"), version=version)
 
 
 def forged(name: str, version: int, **changes: Any) -> Pod:
