@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
+from conversion_operator.api.validation import spec_rules
 from tests.support.argo_cd import OF_KSTATUS, PAGE, argo_health, health_check, manifests
 from tests.support.kstatus import health
 from tests.unit.deploy.charts import chart_objects, template
@@ -138,3 +140,13 @@ def test_argo_cd_and_flux_agree_about_each_phase(obj: Obj) -> None:
 def test_a_conversion_without_a_status_is_progressing() -> None:
     """As from an API server that had a CRD without a default."""
     assert argo_health({"metadata": {"generation": 1}}) == ("Progressing", None)
+
+
+def test_the_page_names_the_fields_that_can_be_changed() -> None:
+    """A rule of the CRD names them too."""
+    (told,) = {
+        found for rule in spec_rules() for found in re.findall(r"\((.*) can change", rule.message)
+    }
+    sentence = PAGE.read_text(encoding="utf-8").partition("into another one.** Only ")[2]
+    named = re.findall(r"`(\w+)`", sentence.partition(" can be changed")[0])
+    assert named == told.split(", ")
