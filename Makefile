@@ -61,6 +61,7 @@ lint: tools ## run ruff, mypy --strict, pyright, import-linter, deptry and shell
 
 unit: tools ## test pure functions, pages and manifests
 	@hack/go-build helm >/dev/null
+	@hack/go-build flux >/dev/null
 	@$(PYTEST) tests/unit
 
 component: tools ## test the operator against an API server in the test's process, with faults

@@ -8,6 +8,10 @@ import logging
 import sys
 from typing import Final
 
+from conversion_operator.cluster.early_exit import exit_on_sigterm
+
+exit_on_sigterm()
+
 from conversion_operator.api.version import version
 from conversion_operator.cluster import logs
 from conversion_operator.cluster.conversions import ConversionClient

@@ -6,6 +6,10 @@ import asyncio
 import socket
 import sys
 
+from conversion_operator.cluster.early_exit import exit_on_sigterm
+
+exit_on_sigterm()
+
 from conversion_operator.api import names
 from conversion_operator.api.version import version
 from conversion_operator.app import Operator

@@ -3,58 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from conversion_operator.cluster.admissions import ANNOTATION, Admission, format_admissions
 from conversion_operator.controller import job_creator, problems, schema_check, worker
 from media_converter.contract import ExitReason
 from tests.component.running import running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
-from tests.component.support.api import CRD_FILE
+from tests.component.support.api import crd_of_this_release
 from tests.component.support.invariants import check_all
-from tests.component.support.kinds import CONVERSIONJOBS
 from tests.component.support.podstatus import is_terminal
-from tests.component.support.schema import CustomSchema
+from tests.component.support.real.api import RealApi
 from tests.component.support.scripts import fail, succeed
 from tests.component.support.tools import conversion_job
 
 Obj = dict[str, Any]
 LEASE = "my-network-converter-operator"
+pytestmark = pytest.mark.judged
+STATUS_WRITES: Obj = {"verb": "patch", "resource": "conversionjobs", "subresource": "status"}
+FAKE = "a real API server does not answer on request"
 
 
-def later_crd(folder: Path) -> Path:
+def later_crd() -> Obj:
     """The CRD of an invented later release: it has more fields and more values."""
-    crd = yaml.safe_load(CRD_FILE.read_text())
-    properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    spec, status = properties["spec"]["properties"], properties["status"]["properties"]
+    crd = crd_of_this_release()
+    root = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    spec, status = (root["properties"][part]["properties"] for part in ("spec", "status"))
     spec["watermark"] = {"type": "string"}
     spec["conversionType"]["enum"].append("video_to_gif")
     status["cost"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    status["outputSize"] = {"x-kubernetes-preserve-unknown-fields": True}
     status["attempts"]["items"]["properties"]["zone"] = {"type": "string"}
     status["phase"]["enum"].append("Verifying")
-    path = folder / "later-crd.yaml"
-    path.write_text(yaml.safe_dump(crd))
-    return path
+    # A phase of a later release may follow any other phase.
+    rules = root["x-kubernetes-validations"]
+    rules[:] = [rule for rule in rules if "of a finished conversion" not in rule["message"]]
+    return crd
 
 
 @pytest.fixture
-async def later(tmp_path: Path) -> AsyncIterator[FakeApi]:
+async def later(api: FakeApi) -> FakeApi:
     """An API server with the CRD of a later release."""
-    server = FakeApi(crd=later_crd(tmp_path))
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-
-
-@pytest.fixture
-def nodes(later: FakeApi) -> FakeCluster:
-    return FakeCluster(later.storage, later.clock, later.simulation, later.pod_logs)
+    await api.use_crd(later_crd())
+    return api
 
 
 def jobs_made(api: FakeApi) -> int:
@@ -71,7 +66,7 @@ def by_later_release(obj: Obj) -> None:
 
 
 async def test_a_finished_conversion_of_a_later_release_stays_finished(
-    later: FakeApi, nodes: FakeCluster, tmp_path: Path
+    later: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     async with running(later, tmp_path / "a"):
         for name in ("done", "odd"):
@@ -91,10 +86,10 @@ async def test_a_finished_conversion_of_a_later_release_stays_finished(
 
 
 async def test_a_running_conversion_of_a_later_release_runs_to_its_end(
-    later: FakeApi, nodes: FakeCluster, tmp_path: Path
+    later: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """Fields of its spec and its status that are not known stay as they are."""
-    nodes.script("c", succeed(hold=True))
+    cluster.script("c", succeed(hold=True))
     async with running(later, tmp_path / "a"):
         later.create(conversion_job("c"))
         await until_phase(later, "c", "Running")
@@ -102,7 +97,7 @@ async def test_a_running_conversion_of_a_later_release_runs_to_its_end(
     later.mutate("conversionjobs", "c", lambda o: o["spec"].update(watermark="w"))
     async with running(later, tmp_path / "b", "op-b") as op:
         await later.until(lambda: op.operator.health.ready)
-        nodes.finish("c")
+        cluster.finish("c")
         await until_phase(later, "c", "Succeeded")
     status = status_of(later, "c")
     assert (status["cost"], status["attempts"][0]["zone"]) == ({"cents": 3}, "b")
@@ -112,7 +107,7 @@ async def test_a_running_conversion_of_a_later_release_runs_to_its_end(
 
 @pytest.mark.parametrize("change", [{"watermark": "w"}, {"conversionType": "video_to_gif"}])
 async def test_a_conversion_with_what_is_not_known_waits(
-    later: FakeApi, nodes: FakeCluster, tmp_path: Path, change: Obj
+    later: FakeApi, cluster: FakeCluster, tmp_path: Path, change: Obj
 ) -> None:
     async with running(later, tmp_path):
         later.create(conversion_job("c", ttlSecondsAfterFinished=0, **change))
@@ -128,14 +123,14 @@ async def test_a_conversion_with_what_is_not_known_waits(
 
 
 async def test_a_retry_with_what_is_not_known_waits(
-    later: FakeApi, nodes: FakeCluster, tmp_path: Path
+    later: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    nodes.script("c", fail(ExitReason.DISK_FULL, hold=True), succeed())
+    cluster.script("c", fail(ExitReason.DISK_FULL, hold=True), succeed())
     async with running(later, tmp_path):
         later.create(conversion_job("c"))
         await until_phase(later, "c", "Running")
         later.mutate("conversionjobs", "c", lambda o: o["spec"].update(watermark="w"))
-        nodes.finish("c")
+        cluster.finish("c")
         await later.until(lambda: status_of(later, "c").get("reason") == "UnsupportedField", 40)
         assert len(status_of(later, "c")["attempts"]) == 1
         later.mutate("conversionjobs", "c", lambda o: o["spec"].pop("watermark"))
@@ -143,7 +138,7 @@ async def test_a_retry_with_what_is_not_known_waits(
 
 
 async def test_a_status_that_cannot_be_read_is_left_alone(
-    later: FakeApi, nodes: FakeCluster, tmp_path: Path
+    later: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """It has a phase of a later release: whether the conversion has ended is not known."""
     async with running(later, tmp_path / "a"):
@@ -174,45 +169,38 @@ async def test_a_status_that_cannot_be_read_is_left_alone(
     assert jobs_made(later) == made + 2
 
 
-def older_schema() -> CustomSchema:
-    """The schema of an invented former release: attempts have no jobUID."""
-    schema = CustomSchema(yaml.safe_load(CRD_FILE.read_text()), CONVERSIONJOBS.version)
-    attempts = schema.root["properties"]["status"]["properties"]["attempts"]
-    del attempts["items"]["properties"]["jobUID"]
-    return schema
+def older_crd() -> Obj:
+    """The CRD of an invented former release: attempts have no jobUID."""
+    crd = crd_of_this_release()
+    root = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    del root["properties"]["status"]["properties"]["attempts"]["items"]["properties"]["jobUID"]
+    return crd
 
 
 async def test_nothing_starts_while_the_crd_is_older_than_the_operator(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its status would lose fields. What runs ends, and all goes on when the CRD is updated."""
     monkeypatch.setattr(schema_check, "INTERVAL_SECONDS", 0.2)
-    older = older_schema()
-    api = FakeApi()
-    await api.start()
-    cluster = FakeCluster(api.storage, api.clock, api.simulation, api.pod_logs)
-    current = api.storage.strategy.custom
     cluster.script("running", succeed(hold=True))
-    try:
-        async with running(api, tmp_path) as op:
-            api.create(conversion_job("running"))
-            await until_phase(api, "running", "Running")
-            api.storage.strategy.custom = older
-            health = op.operator.health
-            await api.until(lambda: "status.attempts[].jobUID" in health.unlisted)
-            assert not health.ready
-            api.create(conversion_job("waits"))
-            await api.until(lambda: status_of(api, "waits").get("reason") == "CRDOutdated")
-            cluster.finish("running")
-            await until_phase(api, "running", "Succeeded")
-            assert jobs_made(api) == 1
-            api.storage.strategy.custom = current
-            await until_phase(api, "waits", "Succeeded")
-            await api.until(lambda: health.ready and not health.unlisted)
-    finally:
-        await api.stop()
+    async with running(api, tmp_path) as op:
+        api.create(conversion_job("running"))
+        await until_phase(api, "running", "Running")
+        await api.use_crd(older_crd())
+        health = op.operator.health
+        await api.until(lambda: "status.attempts[].jobUID" in health.unlisted)
+        assert not health.ready
+        api.create(conversion_job("waits"))
+        await api.until(lambda: status_of(api, "waits").get("reason") == "CRDOutdated")
+        cluster.finish("running")
+        await until_phase(api, "running", "Succeeded")
+        assert jobs_made(api) == 1
+        await api.use_crd(crd_of_this_release())
+        await until_phase(api, "waits", "Succeeded")
+        await api.until(lambda: health.ready and not health.unlisted)
 
 
+@pytest.mark.fake_only(FAKE)
 async def test_an_admission_of_a_former_leader_waits_for_the_crd(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,8 +215,7 @@ async def test_an_admission_of_a_former_leader_waits_for_the_crd(
     api.mutate(
         "leases", LEASE, lambda o: o["metadata"].setdefault("annotations", {}).update(record)
     )
-    current = api.storage.strategy.custom
-    monkeypatch.setattr(api.storage.strategy, "custom", older_schema())
+    await api.use_crd(older_crd())
     checks: list[str] = []
     has_lists = job_creator.JobCreator._has_lists
 
@@ -247,11 +234,12 @@ async def test_an_admission_of_a_former_leader_waits_for_the_crd(
             (uid,) = admitted
             await api.until(lambda: uid not in str(api.get("leases", LEASE)["metadata"]))
             assert jobs_made(api) == 0
-            monkeypatch.setattr(api.storage.strategy, "custom", current)
+            await api.use_crd(crd_of_this_release())
             await until_phase(api, "c", "Succeeded")
     check_all(api, limit=3)
 
 
+@pytest.mark.fake_only(FAKE)
 async def test_a_schema_that_cannot_be_read_does_not_stop_the_operator_for_ever(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +248,25 @@ async def test_a_schema_that_cannot_be_read_does_not_stop_the_operator_for_ever(
         async with running(api, tmp_path):
             api.create(conversion_job("c"))
             await until_phase(api, "c", "Succeeded")
+
+
+@asynccontextmanager
+async def rejecting(api: FakeApi, name: str) -> AsyncIterator[None]:
+    """While it lasts, the API server rejects each status of an object that the operator writes.
+
+    The real API server does so by a rule of the CRD. The spec can still be changed.
+    """
+    if not isinstance(api, RealApi):
+        with api.faults.status(422, "breaks a rule", name=name, **STATUS_WRITES):
+            yield
+        return
+    stricter = crd_of_this_release()
+    root = stricter["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    rule = f"self.metadata.name != '{name}' || !has(self.status) || self.status.phase == 'Pending'"
+    root["x-kubernetes-validations"].append({"rule": rule, "message": "breaks a rule"})
+    await api.use_crd(stricter)
+    yield
+    await api.use_crd(crd_of_this_release())
 
 
 async def test_a_status_that_cannot_be_written_is_told_once(
@@ -273,16 +280,15 @@ async def test_a_status_that_cannot_be_written_is_told_once(
     monkeypatch.setattr(problems, "REJECTIONS_BEFORE_REPORT", 2)
     monkeypatch.setattr(worker, "REJECTED_RETRY_SECONDS", 0.5)
     cluster.script("odd", succeed(hold=True))
-    status_writes: Obj = {"verb": "patch", "resource": "conversionjobs", "subresource": "status"}
     async with running(api, tmp_path) as op:
         gauge = 'converter_stuck_conversions{cause="StatusRejected"}'
-        with api.faults.status(422, "breaks a rule", name="odd", **status_writes):
+        async with rejecting(api, "odd"):
             api.create(conversion_job("odd"))
             await api.until(lambda: op.metric(gauge) == 1)
             api.create(conversion_job("other"))
             await until_phase(api, "other", "Succeeded")
-            tried = api.audit.count(name="odd", **status_writes)
-            await api.until(lambda: api.audit.count(name="odd", **status_writes) > tried + 2)
+            tried = api.audit.count(name="odd", **STATUS_WRITES)
+            await api.until(lambda: api.audit.count(name="odd", **STATUS_WRITES) > tried + 2)
             (event,) = warnings(api, "StatusRejected")
             assert "breaks a rule" in event["message"]
             told = [r for r in caplog.records if "rejects the status" in r.getMessage()]

@@ -17,6 +17,7 @@ from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.audit import Request
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all
+from tests.component.support.real.api import RealApi
 from tests.component.support.scripts import (
     drained,
     evicted,
@@ -359,16 +360,18 @@ async def test_cancelling_at_any_moment_leaves_nothing_behind(
     check_all(api, limit=3)
 
 
-@pytest.mark.fake_only("the clock of a real API server cannot be set")
 async def test_a_pod_without_a_node_gives_up_its_slot_if_another_conversion_waits(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """It stays while nobody waits. After it was given up, it starts again when a pod has ended."""
     cluster.script("c", unschedulable(), succeed())
-    async with running(api, tmp_path, converter_max_parallel=1) as op:
+    limits: dict[str, Any] = {"converter_max_parallel": 1, "converter_unschedulable_seconds": 2}
+    if isinstance(api, RealApi):
+        limits["converter_start_timeout_seconds"] = 10
+    async with running(api, tmp_path, **limits) as op:
         api.create(conversion_job("c"))
         await api.until(lambda: bool(cluster.pods("c")), 20)
-        api.clock.advance(400)
+        await pass_start_timeout(api)
         await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == "Unschedulable", 20)
         assert len(cluster.pods("c")) == 1
@@ -378,6 +381,16 @@ async def test_a_pod_without_a_node_gives_up_its_slot_if_another_conversion_wait
     assert attempts_of(api, "c") == ["Unschedulable", "Completed"]
     assert status_of(api, "c")["retries"]["notStarted"] == 0
     check_all(api, limit=1)
+
+
+async def pass_start_timeout(api: FakeApi) -> None:
+    """On the real API server it is 10 s."""
+    if not isinstance(api, RealApi):
+        api.clock.advance(400)
+        return
+    begun = api.clock.now()
+    while (api.clock.now() - begun).total_seconds() < 11:
+        await api.real.changed.wait(1)
 
 
 async def test_a_pod_without_a_node_starts_again_when_a_setting_changes(

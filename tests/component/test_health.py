@@ -1,4 +1,4 @@
-"""Tools that wait for a conversion by the rules of kstatus see it as it is."""
+"""Tools that wait for a conversion see it as it is: by the rules of kstatus, and Argo CD."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ from tests.component.support.invariants import check_all
 from tests.component.support.kinds import CONVERSIONJOBS
 from tests.component.support.scripts import fail, succeed
 from tests.component.support.tools import conversion_job
+from tests.support.argo_cd import OF_KSTATUS, argo_health
 from tests.support.kstatus import health
+
+pytestmark = pytest.mark.judged
 
 
 def healths(api: FakeApi, name: str) -> list[str]:
     """The health of each version of a ConversionJob, without repetitions."""
-    found = [
-        health(change.new.obj)
+    versions = [
+        change.new.obj
         for change in History(api.storage).of(CONVERSIONJOBS)
         if change.key[1] == name
     ]
+    found = [health(version) for version in versions]
+    assert [argo_health(version)[0] for version in versions] == [OF_KSTATUS[h] for h in found]
     return [now for now, before in zip(found, ["", *found], strict=False) if now != before]
 
 

@@ -93,6 +93,9 @@ def test_the_samples_succeed(kubectl: Kubectl, conversions: Conversions, watches
             assert container["image"] == f"{MIRROR}my-converter:latest"
         for pod in first_states(watches, "pods", sample):
             assert pod["spec"]["containers"][0]["name"] == SIDECAR
+        # What the policies changed is not taken for a change of the settings.
+        attempts = [a for status in sample.statuses() for a in status.get("attempts", ())]
+        assert not {a.get("reason") for a in attempts} & {"ImageChanged", "PodSettingsChanged"}
     # Kueue and the quota did hold some of them.
     for reason in ("JobSuspended", "QuotaExceeded"):
         assert any(statuses_with(sample, reason) for sample in samples), reason

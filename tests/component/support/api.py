@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import yaml
+
 from tests.component.support import kinds, patching
 from tests.component.support.access import Access
 from tests.component.support.audit import AuditLog, Match
@@ -42,6 +44,12 @@ CRD_FILE: Final = Path(__file__).parents[3] / "crds" / "conversionjobs.converter
 QUEUE_CRD_FILE: Final = CRD_FILE.with_name("conversionqueues.converter.mynetwork.io.yaml")
 _TEST: Final = "test"
 _MOST_LINES: Final = 30
+
+
+def crd_of_this_release() -> Obj:
+    """The CRD as it is in crds/."""
+    crd: Obj = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
+    return crd
 
 
 class FakeApi:
@@ -179,6 +187,10 @@ class FakeApi:
     ) -> None:
         kind = kinds.by_plural(resource)
         self.storage.delete(kind, namespace, name, DeleteOptions(propagation), _TEST)
+
+    async def use_crd(self, crd: Obj) -> None:
+        """Serve another version of the CRD of ConversionJobs."""
+        self.storage.strategy.custom = CustomSchema(crd, CONVERSIONJOBS.version)
 
     def add_claim(
         self, namespace: str = NAMESPACE, name: str = CLAIM, phase: str = "Bound"

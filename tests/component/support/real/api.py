@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from typing import Final
 from urllib.parse import urlencode
 
+import orjson
 import yaml
 
-from tests.component.support import kinds
-from tests.component.support.api import CRD_FILE, NAMESPACE, QUEUE_CRD_FILE, FakeApi
+from tests.component.support import kinds, patching
+from tests.component.support.api import NAMESPACE, QUEUE_CRD_FILE, FakeApi, crd_of_this_release
 from tests.component.support.audit import AuditLog
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import Obj, StatusError
-from tests.component.support.kinds import NAMESPACES, NODES, STORED, Kind
+from tests.component.support.kinds import CONVERSIONJOBS, NAMESPACES, NODES, STORED, Kind
 from tests.component.support.real.cluster import RealSimulation
 from tests.component.support.real.processes import ControlPlane, insecure_tls
 from tests.component.support.real.server import RealServer
 from tests.component.support.real.storage import RealStorage, path_of
 
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_SCHEMA: Final = f"/openapi/v3/apis/{CONVERSIONJOBS.group}/{CONVERSIONJOBS.version}"
 _CRD_SECONDS: Final = 20.0
 _CLEAR_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.2
@@ -31,6 +34,7 @@ class RealApi(FakeApi):
     """One test's view of a control plane. ``start`` removes what the test before left."""
 
     def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
         self.clock = ServerClock()
         storage = RealStorage(self.clock, plane.url, insecure_tls())
         self.storage = self.real = storage
@@ -41,6 +45,7 @@ class RealApi(FakeApi):
     async def start(self) -> None:
         await self.real.start()
         await self._clear()
+        await self.use_crd(crd_of_this_release())
         for changes in (self.real.changes, *(t.log for t in self.real.tables.values())):
             changes.clear()
         if self.find(NAMESPACES, NAMESPACE) is None:
@@ -93,6 +98,21 @@ class RealApi(FakeApi):
         path = path_of(kinds.by_plural(resource), namespace, name, subresource)
         return self.real.request("PATCH", path, patch, _MERGE_PATCH)
 
+    async def use_crd(self, crd: Obj) -> None:
+        """Replace the CRD if it is not the one that is served, and wait until it is served."""
+        wanted = _with_mark(crd)
+        if wanted == self._plane.crd:
+            return
+        path = f"{_CRDS}/{crd['metadata']['name']}"
+        version = self.real.request("GET", path)["metadata"]["resourceVersion"]
+        metadata = wanted["metadata"] | {"resourceVersion": version}
+        self.real.request("PUT", path, wanted | {"metadata": metadata})
+        self._plane.crd = wanted
+        deadline = time.monotonic() + _CRD_SECONDS
+        while _mark_of(wanted) not in str(self.real.request("GET", _SCHEMA)):
+            assert time.monotonic() < deadline, "the CRD is not served"
+            await self.real.changed.wait(0.1)
+
     async def _clear(self) -> None:
         """Delete the objects of the test before, until the controllers create no new ones."""
         deadline = time.monotonic() + _CLEAR_SECONDS
@@ -120,12 +140,27 @@ def _is_of_kubernetes(obj: Obj) -> bool:
     return namespace.startswith("kube-") or obj["metadata"]["name"] == "kube-root-ca.crt"
 
 
+def _with_mark(crd: Obj) -> Obj:
+    """The CRD with a description by which its served schema is recognized."""
+    digest = hashlib.sha256(orjson.dumps(crd, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    marked: Obj = patching.copy(crd)
+    marked["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = digest
+    return marked
+
+
+def _mark_of(crd: Obj) -> str:
+    mark: str = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"]
+    return mark
+
+
 def install_crd(plane: ControlPlane) -> None:
     """Create the CRDs and wait until they are served."""
     storage = RealStorage(ServerClock(), plane.url, insecure_tls())
+    plane.crd = _with_mark(crd_of_this_release())
     with contextlib.closing(storage):
-        for file in (CRD_FILE, QUEUE_CRD_FILE):
-            storage.request("POST", _CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
+        storage.request("POST", _CRDS, plane.crd)
+        queues = yaml.safe_load(QUEUE_CRD_FILE.read_text(encoding="utf-8"))
+        storage.request("POST", _CRDS, queues)
         deadline = time.monotonic() + _CRD_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(StatusError):

@@ -16,7 +16,7 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -47,6 +47,8 @@ class ControlPlane:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._etcd_ports = _free_port(), _free_port()
         self._port = _free_port()
+        self.crd: dict[str, Any] = {}
+        """The CRD of ConversionJobs that is served. See ``RealApi.use_crd``."""
         self.url = f"https://{_HOST}:{self._port}"
 
     def start_api_server(self) -> None:

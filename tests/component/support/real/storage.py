@@ -90,13 +90,16 @@ class RealStorage(ObjectStorage):
             self._connection = None
 
     async def _watch(self, kind: Kind, version: str) -> None:
-        query = urlencode({"watch": "true", "resourceVersion": version})
-        url = f"{self.url}{path_of(kind, '')}?{query}"
-        async with self.session.get(url, headers=AUTHORIZATION) as response:
-            async for line in response.content:
-                event = orjson.loads(line)
-                self._record(event["type"], kind, event["object"])
-        raise AssertionError(f"the watch of {kind} ended")
+        """The API server ends the watches of a kind whose CRD changes. Then it goes on."""
+        while True:
+            query = urlencode({"watch": "true", "resourceVersion": version})
+            url = f"{self.url}{path_of(kind, '')}?{query}"
+            async with self.session.get(url, headers=AUTHORIZATION) as response:
+                async for line in response.content:
+                    event = orjson.loads(line)
+                    assert event["type"] != "ERROR", f"the watch of {kind} ended: {event}"
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    self._record(event["type"], kind, event["object"])
 
     def _record(self, event: str, kind: Kind, obj: Obj) -> None:
         """Take over a change, once. Writes record it before their watch event arrives."""
