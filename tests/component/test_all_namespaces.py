@@ -39,12 +39,12 @@ def in_namespaces(*scopes: str) -> set[tuple[str, str | None]]:
     return {(kind, name) for kind in KINDS for name in scopes}
 
 
+def is_everywhere(request: Request) -> bool:
+    return request.plural in KINDS and request.namespace is None
+
+
 def no_cluster_role(api: FakeApi) -> AbstractContextManager[Fault]:
     """Lists and watches of all namespaces are refused."""
-
-    def is_everywhere(request: Request) -> bool:
-        return request.plural in KINDS and request.namespace is None
-
     return api.faults.forbid(verb=("list", "watch"), where=is_everywhere)
 
 
@@ -194,6 +194,26 @@ async def test_slots_stay_counted_while_all_lists_are_refused(
             await until_other(api, "more", "Succeeded")
             await until_served(api, op)
     check_all(api, limit=1)
+
+
+async def test_slots_stay_counted_while_all_lists_get_no_answer(
+    two: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "GRACE_SECONDS", 4.0)
+    api = two
+    cluster.default = succeed(hold=True)
+    limit: dict[str, Any] = {"watch_namespaces": "*", "converter_max_parallel": 2}
+    async with running(api, tmp_path / "a", "op-a", **limit) as op:
+        api.create(conversion_job("long", "other"))
+        await until_other(api, "long", "Running")
+        await api.until(lambda: slots(api) == {"other": 1}, 20)
+        await op.kill()
+    api.mutate("leases", NAME, lambda body: body["spec"].update(leaseDurationSeconds=1))
+    with api.faults.black_hole(verb="list", where=is_everywhere):
+        async with running(api, tmp_path / "b", "op-b", **limit) as op:
+            await api.until(lambda: op.metric("converter_running") == 1, 30, "a pass")
+            await renew_twice(api)
+            assert slots(api) == {"other": 1}
 
 
 async def test_a_list_refused_later_is_not_taken_for_an_empty_one(
