@@ -255,6 +255,9 @@ async def test_a_list_of_namespaces_becomes_all_and_a_list_again(
         await until_other(api, "b", "Running")
         await until_served(api, op)
         assert phase(api, "a", NAMESPACE) == "Running"
+        await api.until(lambda: op.operator._sync.namespaces == (ALL_NAMESPACES,), 20)
+        await renew_twice(api)
+        assert slots(api) == {NAMESPACE: 1, "other": 1}
         serve(api, NAMESPACE)
         # What runs elsewhere keeps its slot, and its end is written.
         api.create(conversion_job("c"))
