@@ -18,7 +18,7 @@ WAITING := -n 4 --dist worksteal
 # Here a part of the time goes to the API servers.
 JUDGED := -n 3 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine bench-operator bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine bench-operator bench-namespaces bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ bench-engine: tools ## compare the converter with plain commands; write docs/per
 
 bench-operator: tools ## measure the operator alone with many conversions (SIZES=1000,4000,10000)
 	@$(VENV)/python benchmarks/bench_operator.py --waiting $(or $(SIZES),1000,4000,10000)
+
+bench-namespaces: tools ## measure the operator with 300 namespaces, named and all together
+	@$(VENV)/python benchmarks/bench_namespaces.py
 
 bench-scale: tools ## compare many conversions with plain Jobs, on simulated nodes (SIZE=1000)
 	@$(VENV)/python benchmarks/bench_scale.py --size $(or $(SIZE),1000)

@@ -46,6 +46,7 @@ class Folder(NamedTuple):
 FOLDERS: Final = (
     Folder("deploy/base", "operator", _RELEASE, ""),
     Folder("deploy/gateway", "gateway", _RELEASE, "$.Values.gateway.enabled"),
+    Folder("deploy/cluster-wide", "cluster-wide", None, "$.Values.watchAllNamespaces"),
     Folder("deploy/policies", "policies", None, "$.Values.policies.enabled"),
     Folder("deploy/namespace", "namespaces", _NAMESPACE, ""),
     Folder("deploy/namespace/quota", "namespaces", _NAMESPACE, ""),
@@ -56,8 +57,10 @@ LEFT_OUT: Final = ("deploy/base/namespace.yaml",)
 _WITH_TOKENS: Final = 'ne (toString $.Values.gateway.settings.GATEWAY_AUTH) "network"'
 CONDITIONS: Final = {
     "deploy/base/user-roles.yaml": "$.Values.userRoles.enabled",
+    "deploy/cluster-wide/gateway-role.yaml": "$.Values.gateway.enabled",
     "deploy/gateway/reviews.yaml": _WITH_TOKENS,
     "deploy/gateway/disruption-budget.yaml": "gt (int $.Values.gateway.replicas) 1",
+    "deploy/policies/unserved.yaml": "not $.Values.watchAllNamespaces",
     "deploy/namespace/namespace.yaml": 'dig "create" true $namespace',
     "deploy/namespace/gateway-role.yaml": "$.Values.gateway.enabled",
     "deploy/namespace/claim.yaml": 'dig "claim" "create" true $namespace',
@@ -123,6 +126,15 @@ def _from(dig: str) -> Callable[[str], Expression]:
     )
 
 
+def _or_own_namespace(expression: str) -> Expression:
+    """A CEL expression that ends with ''. If all namespaces are watched, with the release's."""
+    own = expression.removesuffix("''") + "'%s'"
+    return Expression(
+        f"{{{{ ternary (printf {json.dumps(own)} {_RELEASE}) {json.dumps(expression)} "
+        "$.Values.watchAllNamespaces | quote }}"
+    )
+
+
 def _content_rules(default: str) -> Lines:
     own = "rules.yaml: |\n  {{- toYaml . | nindent 2 }}"
     rules = "rules.yaml: |\n" + textwrap.indent(default.rstrip(), "  ")
@@ -183,6 +195,9 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
             ("defaultRequest", "REQUESTS"),
         )
         for resource, name in (("cpu", "CPU"), ("memory", "MEMORY"))
+    },
+    ("ValidatingAdmissionPolicy", f"{_PREFIX}-caller"): {
+        "spec.variables.2.expression": _or_own_namespace
     },
     ("ResourceQuota", _PREFIX): {"spec.hard.*": _from('"maxConversions"')},
 }

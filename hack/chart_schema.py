@@ -29,6 +29,7 @@ def render_schema(settings: dict[str, list[str]]) -> str:
     schema = {"$schema": "http://json-schema.org/draft-07/schema#"} | _object(
         # `helm` passes these to each chart.
         **{"global": _MAP},
+        watchAllNamespaces=_BOOLEAN,
         namespaces={"type": "array", "minItems": 1, "items": _namespace()},
         images=_object(
             registry=_TEXT,

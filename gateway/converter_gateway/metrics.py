@@ -94,7 +94,8 @@ class _State(Collector):
         yield open_now
         ages = GaugeMetricFamily(
             "converter_api_store_age_seconds",
-            "Seconds since the last list or watch event of a namespace, bookmarks included.",
+            "Seconds since the last list or watch event, bookmarks included, of a namespace, or of "
+            "all: `*`.",
             labels=("namespace",),
         )
         current = GaugeMetricFamily(

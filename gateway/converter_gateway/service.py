@@ -118,8 +118,7 @@ class Service:
 
         A conversion there would wait for ever. Unknown settings are no reason to refuse.
         """
-        watched = self._settings().watched_namespaces
-        if watched is not None and namespace not in watched:
+        if not self._settings().is_served(namespace):
             raise ApiError(
                 403,
                 f"no operator serves namespace {namespace}: it is not in the operator's setting "

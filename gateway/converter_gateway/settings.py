@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator
 from conversion_operator.api.callback_hosts import HostLists, parse_hosts, parse_namespace_hosts
 from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.api.setting_checks import (
+    ALL_NAMESPACES,
     check_hosts,
     check_namespace_hosts,
     check_namespaces,
@@ -191,7 +192,8 @@ class GatewaySettings(SettingsModel):
     watch_namespaces: Annotated[str, AfterValidator(check_namespaces)] | None = Field(
         None,
         description="The operator's setting. The API starts no conversion in other namespaces. "
-        "`None`: unknown.",
+        "`None`: unknown. `*`: the API serves all namespaces, too, if it has the ClusterRole of "
+        "`deploy/cluster-wide`.",
     )
     converter_callback_hosts: Annotated[str, AfterValidator(check_hosts)] | None = Field(
         None,
@@ -215,14 +217,19 @@ class GatewaySettings(SettingsModel):
 
     @property
     def watched_namespaces(self) -> frozenset[str] | None:
-        """The namespaces that the operator watches. None: unknown."""
+        """The namespaces that the operator watches. None: unknown. ALL_NAMESPACES: all."""
         if self.watch_namespaces is None:
             return None
         return frozenset(split(self.watch_namespaces))
 
+    def is_served(self, namespace: str) -> bool:
+        """False if the operator's settings say that it does not watch the namespace."""
+        watched = self.watched_namespaces
+        return watched is None or namespace in watched or ALL_NAMESPACES in watched
+
     @property
     def served_namespaces(self) -> frozenset[str]:
-        """The namespaces whose conversions a replica knows from its start on.
+        """The namespaces whose conversions a replica knows from its start on, or ALL_NAMESPACES.
 
         The stores of others open when a caller who may read them asks for them.
         """

@@ -1,4 +1,7 @@
-"""Keeps one store for each namespace that callers ask about, with one list and one watch.
+"""Keeps one store for each namespace that callers ask about.
+
+Each namespace has one list and one watch. If the operator serves all namespaces, and the API server
+allows it, one list and one watch feed the stores of all of them.
 
 A list that was not answered is unknown, never empty. The watch goes on from the version that it
 has reached, so it misses nothing when it breaks. Each minute, a list is compared with the store,
@@ -15,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import aclosing, suppress
 from typing import Final
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.conversions import (
     Conversion,
@@ -32,6 +36,7 @@ from conversion_operator.cluster.objects import Body, ObjectList
 from converter_gateway.errors import ApiError
 from converter_gateway.records import Record, record_of
 from converter_gateway.store import Store
+from converter_gateway.store_set import Listed, StoreSet
 
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
@@ -55,15 +60,16 @@ logger = logging.getLogger(__name__)
 
 
 class StoreWatch:
-    """Keeps the store of one namespace current."""
+    """Keeps the store of one namespace current, or those of ALL_NAMESPACES."""
 
     def __init__(self, cluster: ConversionClient, namespace: str, lists: asyncio.Semaphore) -> None:
-        self.namespace, self.store = namespace, Store()
+        self.namespace, self.stores = namespace, StoreSet()
+        self._place = "all namespaces" if namespace == ALL_NAMESPACES else namespace
         self.used_at = self.heard_at = time.monotonic()
         self._cluster, self._lists = cluster, lists
         # Why the store is not current. None while it is.
         self._error: Exception | None = ApiError(
-            503, f"the conversions of namespace {namespace} are not known yet, try again", 1
+            503, f"the conversions of {self._place} are not known yet, try again", 1
         )
         self._failing = False
         self._backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
@@ -77,8 +83,13 @@ class StoreWatch:
         """True if the first list was answered, and the watch has not failed since."""
         return self._error is None
 
-    async def current(self, patience: float = _PATIENCE_SECONDS) -> Store:
-        """The store, when it is current. Raises ApiError or a ClusterError that says why it is not.
+    @property
+    def is_refused(self) -> bool:
+        """True if the API server does not allow the list or the watch."""
+        return isinstance(self._error, Rejected)
+
+    async def wait_until_current(self, patience: float) -> None:
+        """Return when the stores are current. Raises ApiError or a ClusterError if they are not.
 
         Waits for the outcome of the next try, at most ``patience`` seconds.
         """
@@ -87,12 +98,11 @@ class StoreWatch:
             await asyncio.wait({self.outcome}, timeout=patience)
         if self._error is not None:
             raise self._error.with_traceback(None)
-        return self.store
 
     def stop(self) -> None:
-        """End the watch and the log."""
+        """End the watch and the logs."""
         self._task.cancel()
-        self.store.log.end()
+        self.stores.end()
 
     async def _run(self) -> None:
         while True:
@@ -102,25 +112,29 @@ class StoreWatch:
             except ClusterError as error:
                 self._fail(error)
             except Exception:
-                logger.exception("the store of namespace %s failed", self.namespace)
+                logger.exception("the store of %s failed", self._place)
                 self._fail(Unavailable("internal error"))
             await self._pause()
 
     async def _start(self) -> None:
-        self.store.begin_list()
-        self.store.replace(await self._list())
+        self.stores.begin_list()
+        self.stores.replace(await self._list())
         self._succeed()
 
-    async def _list(self) -> ObjectList[Record]:
+    async def _list(self) -> ObjectList[Listed]:
         async with self._lists:
             objects = await self._cluster.list_all(self.namespace, self._parse)
         self._heard()
         return objects
 
-    def _parse(self, body: Body) -> Record:
+    def _parse(self, body: Body) -> Listed:
+        namespace = body["metadata"]["namespace"]
+        return Listed(namespace, self._record(namespace, body))
+
+    def _record(self, namespace: str, body: Body) -> Record:
         """The record of a listed object. The known one if it has not changed."""
         meta = body["metadata"]
-        known = self.store.get(meta["name"])
+        known = self.stores.find(namespace, meta["name"])
         if known is None or known.uid != meta["uid"]:
             return record_of(parse_conversion(body))
         if str(known.version) == meta["resourceVersion"]:
@@ -150,19 +164,19 @@ class StoreWatch:
             audits.cancel()
 
     async def _watch(self) -> None:
-        slow = Unavailable(f"the API server does not accept the watch of {self.namespace}")
+        slow = Unavailable(f"the API server does not accept the watch of {self._place}")
         timer = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._fail, slow)
 
         def opened() -> None:
             timer.cancel()
             self._succeed()
 
-        watched = self._cluster.watch(self.namespace, str(self.store.version), opened)
+        watched = self._cluster.watch(self.namespace, str(self.stores.version), opened)
         try:
             async with aclosing(watched):
                 async for event in watched:
                     self._heard()
-                    self.store.apply(event)
+                    self.stores.apply(event)
         finally:
             timer.cancel()
 
@@ -172,28 +186,29 @@ class StoreWatch:
             try:
                 await self._audit()
             except ClusterError as error:
-                logger.warning("cannot list ConversionJobs of %s: %s", self.namespace, error)
+                logger.warning("cannot list ConversionJobs of %s: %s", self._place, error)
             except Exception:
-                logger.exception("the audit of namespace %s failed", self.namespace)
+                logger.exception("the audit of %s failed", self._place)
 
     async def _audit(self) -> None:
-        store, before = self.store, self.store.version
-        store.begin_audit()
+        stores, before = self.stores, self.stores.version
+        stores.begin_audit()
         objects = await self._list()
         if int(objects.version) < before:
-            logger.error("the versions of %s went back: were they restored?", self.namespace)
-            store.replace(objects)
+            logger.error("the versions of %s went back: were they restored?", self._place)
+            stores.replace(objects)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_AUDIT_GRACE_SECONDS):
-                while store.version < int(objects.version):
-                    await asyncio.wait({store.log.next_change()})
-        if store.version < int(objects.version):
+                while stores.version < int(objects.version):
+                    await asyncio.wait({stores.next_change()})
+        if stores.version < int(objects.version):
             # What the watch tells later is older than the list, and is then ignored.
-            logger.error("the watch of %s is behind its list", self.namespace)
-            store.replace(objects)
-        elif not store.audit(objects):
-            logger.error("the watch of %s has missed changes", self.namespace)
+            logger.error("the watch of %s is behind its list", self._place)
+            stores.replace(objects)
+            return
+        for namespace in stores.audit(objects):
+            logger.error("the watch of %s has missed changes", namespace)
 
     def _heard(self) -> None:
         self.heard_at = time.monotonic()
@@ -201,7 +216,7 @@ class StoreWatch:
     def _succeed(self) -> None:
         self._heard()
         if self._failing:
-            logger.info("can list and watch ConversionJobs of %s again", self.namespace)
+            logger.info("can list and watch ConversionJobs of %s again", self._place)
         self._failing = False
         self._error = None
         self._tell()
@@ -209,12 +224,15 @@ class StoreWatch:
     def _fail(self, error: ClusterError) -> None:
         """Callers are told ``error``. Logs the first failure in a row only."""
         if isinstance(error, Expired):
-            logger.info("the watch of %s expired", self.namespace)
+            logger.info("the watch of %s expired", self._place)
             error = Unavailable(str(error))
         elif not self._failing:
             self._failing = True
             level = logging.ERROR if isinstance(error, Rejected) else logging.WARNING
-            logger.log(level, "cannot list and watch %s: %s", self.namespace, error)
+            cure = ""
+            if self.namespace == ALL_NAMESPACES and isinstance(error, Rejected):
+                cure = ". Apply deploy/cluster-wide. Until then, single namespaces are watched"
+            logger.log(level, "cannot list and watch %s: %s%s", self._place, error, cure)
         self._error = error
         self._tell()
 
@@ -232,13 +250,46 @@ class StoreWatch:
                 await self._wanted.wait()
 
 
+class NamespaceStore:
+    """The store of one namespace, with the watch that keeps it current, alone or with others."""
+
+    def __init__(self, watch: StoreWatch, namespace: str) -> None:
+        self._watch, self._namespace = watch, namespace
+
+    @property
+    def with_others(self) -> bool:
+        """True if the watch is one of all namespaces."""
+        return self._watch.namespace == ALL_NAMESPACES
+
+    @property
+    def store(self) -> Store:
+        """What is known of the namespace."""
+        return self._watch.stores.of(self._namespace)
+
+    @property
+    def is_current(self) -> bool:
+        """True if the first list was answered, and the watch has not failed since."""
+        return self._watch.is_current
+
+    async def current(self, patience: float = _PATIENCE_SECONDS) -> Store:
+        """The store, when it is current. Raises ApiError or a ClusterError that says why it is not.
+
+        Waits for the outcome of the next try, at most ``patience`` seconds.
+        """
+        await self._watch.wait_until_current(patience)
+        return self.store
+
+
 class Stores:
     """The stores of a replica. They open when they are first needed, and close when unused."""
 
     def __init__(
         self, cluster: ConversionClient, configured: Callable[[], Collection[str]] = tuple
     ) -> None:
-        """``configured`` has the namespaces of the settings. Their stores stay open."""
+        """``configured`` has the namespaces of the settings, or ALL_NAMESPACES.
+
+        Their stores stay open.
+        """
         self._cluster, self._configured = cluster, configured
         self._watches: dict[str, StoreWatch] = {}
         self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
@@ -246,7 +297,7 @@ class Stores:
 
     def open_configured(self) -> None:
         """Open the stores of the settings before anybody asks for them."""
-        self._first_tries = [self.watch(namespace).outcome for namespace in self._configured()]
+        self._first_tries = [self._open(namespace).outcome for namespace in self._configured()]
 
     @property
     def has_tried(self) -> bool:
@@ -258,11 +309,20 @@ class Stores:
         if self._first_tries:
             await asyncio.wait(self._first_tries)
 
-    def watch(self, namespace: str) -> StoreWatch:
+    def watch(self, namespace: str) -> NamespaceStore:
         """The store of a namespace and its watch. Opens it if necessary.
 
         The caller has checked that somebody who asks for the namespace may do so.
         """
+        if ALL_NAMESPACES in self._configured():
+            everywhere = self._open(ALL_NAMESPACES)
+            # A namespace whose store is current stays with it until that of all is.
+            alone = namespace in self._watches and self._watches[namespace].is_current
+            if everywhere.is_current or not (alone or everywhere.is_refused):
+                return NamespaceStore(everywhere, namespace)
+        return NamespaceStore(self._open(namespace), namespace)
+
+    def _open(self, namespace: str) -> StoreWatch:
         watch = self._watches.get(namespace)
         if watch is None:
             self._close_unused()
@@ -275,7 +335,13 @@ class Stores:
 
     async def current(self, namespace: str) -> Store:
         """The store of a namespace. Raises ApiError or a ClusterError if it is not current."""
-        return await self.watch(namespace).current()
+        watch = self.watch(namespace)
+        try:
+            return await watch.current()
+        except Rejected:
+            if not watch.with_others:
+                raise
+        return await self.watch(namespace).current()  # the watch of this namespace alone
 
     async def find(self, namespace: str, name: str) -> Record | None:
         """One ConversionJob. None if it does not exist. Raises a ClusterError.
@@ -306,7 +372,7 @@ class Stores:
         """Visits the namespaces, when another one is opened."""
         configured, now = self._configured(), time.monotonic()
         for watch in list(self._watches.values()):
-            unused = now - watch.used_at > _UNUSED_SECONDS and not watch.store.has_listeners
+            unused = now - watch.used_at > _UNUSED_SECONDS and not watch.stores.has_listeners
             if unused and watch.namespace not in configured:
                 watch.stop()
                 del self._watches[watch.namespace]

@@ -6,17 +6,18 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.callbacks.loop import CallbackConfig, CallbackLoop
 from conversion_operator.callbacks.sender import CallbackSender
 from conversion_operator.cluster import logs
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import Resource
-from conversion_operator.cluster.reflector import Reflector
+from conversion_operator.cluster.reflector import Reflector, place
 from conversion_operator.cluster.settings import LiveSettings
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
@@ -139,6 +140,7 @@ class Operator:
             settings.current.pod_namespace, self._metrics, recorder.post
         )
         self._reflectors: dict[str, list[Reflector]] = {}
+        self._kopf_starts = asyncio.Semaphore(1)
         self._started = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -213,11 +215,13 @@ class Operator:
         return not self._stop.is_set()
 
     def _watch_parts(self, namespace: str) -> Parts:
-        """What watches a namespace: kopf, and one reflector for each resource."""
+        """What watches a namespace, or ALL_NAMESPACES: kopf, and a reflector for each resource."""
         self._shared.begin(namespace, self._cluster.now())
         self._reflectors[namespace] = [self._reflector(each, namespace) for each in Resource]
-        kopf = watch_conversions(self.store, namespace, self._identity, self._stop, self._login)
-        return {f"{_KOPF} in {namespace}": kopf} | {
+        kopf = watch_conversions(
+            self.store, namespace, self._identity, self._stop, self._kopf_starts, self._login
+        )
+        return {f"{_KOPF} in {place(namespace)}": kopf} | {
             f"reflector of {reflector.name}": reflector.run()
             for reflector in self._reflectors[namespace]
         }
@@ -231,16 +235,30 @@ class Operator:
         )
 
     def _under_way(self, namespace: str) -> bool:
-        """Whether something of ours is under way in a namespace."""
-        return self._admitter.is_starting_in(namespace) or any(
-            self._context.is_under_way(uid) for uid in self.store.uids(namespace)
+        """Whether something of ours is under way in a namespace.
+
+        ALL_NAMESPACES stands for those that are not watched by their names.
+        """
+        accepts = self._scope(namespace)
+        return self._admitter.is_starting_in(accepts) or any(
+            self._context.is_under_way(uid) for uid in self.store.uids(accepts)
         )
+
+    def _scope(self, namespace: str) -> Callable[[str], bool]:
+        """Whether only the watches of ``namespace``, or of ALL_NAMESPACES, show a namespace."""
+        if namespace == ALL_NAMESPACES:
+            named = frozenset(self._sync.namespaces)
+            return lambda name: name not in named
+        return lambda name: name == namespace
 
     def _forget(self, namespace: str) -> None:
         self._shared.forget(namespace)
+        self.store.forget_lists(namespace)
         for reflector in self._reflectors.pop(namespace, ()):
             self.health.forget_list(reflector.name)
-        for uid in self.store.forget_namespace(namespace):
+        if self._sync.lists_known(ALL_NAMESPACES):
+            return  # the lists and watches of all namespaces have the same objects
+        for uid in self.store.forget_namespaces(self._scope(namespace)):
             self._queue.add(uid)  # the worker forgets it, too
             self._admitter.observe(uid)
         self._admitter.wake()
@@ -262,7 +280,8 @@ class Operator:
         self._queue.add(uid, low_priority=True)
 
     def _on_synced(self, namespace: str) -> None:
-        for uid in self.store.uids(namespace):
+        everywhere = namespace == ALL_NAMESPACES
+        for uid in self.store.uids(lambda name: everywhere or name == namespace):
             conversion = self.store.conversion(uid)
             self._enqueue(uid, low_priority=conversion is not None and conversion.finished)
         self._admitter.wake()
@@ -296,6 +315,7 @@ class Operator:
             problems = (
                 self._schema.problem,
                 self._queue_watch.problem,
+                self._tell_refusal(leads=leads),
                 self._sync.problem(),
                 self._settings_watch.problem,
                 self._settings_report.summary(settings),
@@ -307,6 +327,11 @@ class Operator:
             unlisted = [name for name in self._sync.namespaces if not self._sync.synced(name)]
             self._metrics.unlisted.set(len(unlisted))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
+
+    def _tell_refusal(self, *, leads: bool) -> str:
+        refusal, about = self._sync.refusal_of_all(), self._settings_watch.about
+        self._settings_report.tell_refusal(refusal, about, leads=leads)
+        return refusal
 
     def take_settings(self, config: Mapping[str, str] | None = None) -> None:
         """Take the texts of a ConfigMap. If a value has changed, enqueue all conversions."""

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import httpx2 as httpx
 from fastapi import FastAPI
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.cluster.conversions import ConversionClient
 from converter_gateway.app import create_app
 from converter_gateway.server import GatewayServer, open_listener
@@ -35,7 +36,7 @@ def caught_up(api: FakeApi, app: FastAPI) -> dict[str, list[Callable[[httpx.Requ
         async with asyncio.timeout(20):
             for watch in list(stores):
                 last = last_version(api, watch.namespace)
-                while watch.is_current and watch.store.version < last:  # noqa: ASYNC110  no event
+                while watch.is_current and watch.stores.version < last:  # noqa: ASYNC110  no event
                     await asyncio.sleep(0.005)
 
     return {"request": [wait]}
@@ -58,9 +59,9 @@ async def until_in_progress(client: httpx.AsyncClient, kind: str, count: int) ->
 
 
 def last_version(api: FakeApi, namespace: str) -> int:
-    """The version of the last change of a ConversionJob in the namespace."""
+    """The version of the last change of a ConversionJob in the namespace, or in all of them."""
     for change in reversed(api.storage.changes):
-        if change.kind.plural == "conversionjobs" and change.key[0] == namespace:
+        if change.kind.plural == "conversionjobs" and namespace in (ALL_NAMESPACES, change.key[0]):
             return change.rv
     return 0
 

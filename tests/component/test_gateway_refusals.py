@@ -78,6 +78,7 @@ async def test_an_api_that_may_not_check_its_callers_says_so(api: FakeApi) -> No
         (None, 200),
         ("my-network", 200),
         ("other, my-network", 200),
+        ("*", 200),
         ("other", 403),
         ("my-network-second", 403),
     ],

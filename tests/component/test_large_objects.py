@@ -91,7 +91,7 @@ async def test_an_object_of_a_megabyte_passes_through_a_watch(api: FakeApi) -> N
     try:
         listed = await client.list_all(Resource.CONVERSIONS, NAMESPACE)
         api.create(_large("large", "x" * 1_000_000), check=False)
-        watch = client.watch(Resource.CONVERSIONS, NAMESPACE, listed.version)
+        watch = client.watch(Resource.CONVERSIONS, NAMESPACE, listed.version, 45)
         event = await anext(aiter(watch))
     finally:
         await client.close()
@@ -103,7 +103,7 @@ async def test_an_event_that_is_too_large_ends_the_watch(api: FakeApi) -> None:
     client = Cluster(configuration(api.url), "operator")
     try:
         listed = await client.list_all(Resource.CONVERSIONS, NAMESPACE)
-        events = aiter(client.watch(Resource.CONVERSIONS, NAMESPACE, listed.version))
+        events = aiter(client.watch(Resource.CONVERSIONS, NAMESPACE, listed.version, 45))
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(_broken(events))
             await api.until(api.watches)

@@ -25,7 +25,7 @@
 {{- include "my-network-converter.text" $value }}
 {{- end }}
 
-{{- /* The namespaces that the operator serves. Fails if the list of namespaces cannot be right. */}}
+{{- /* The setting WATCH_NAMESPACES. Fails if the list of namespaces cannot be right. */}}
 {{- define "my-network-converter.watched" -}}
 {{- $names := list }}
 {{- $served := list }}
@@ -37,8 +37,13 @@
 {{- $names = append $names .name }}
 {{- if dig "serve" true . }}{{ $served = append $served .name }}{{ end }}
 {{- end }}
-{{- if not $served }}{{ fail "namespaces: at least one needs serve: true" }}{{ end }}
+{{- if .Values.watchAllNamespaces }}
+{{- print "*" }}
+{{- else if not $served }}
+{{- fail "namespaces: at least one needs serve: true" }}
+{{- else }}
 {{- join "," $served }}
+{{- end }}
 {{- end }}
 
 {{- define "my-network-converter.gatewayNamespace" -}}

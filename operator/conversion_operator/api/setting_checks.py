@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from conversion_operator.api.callback_hosts import parse_hosts, parse_namespace_hosts
 from conversion_operator.api.names import NAMESPACE_PATTERN
+
+ALL_NAMESPACES: Final = "*"
+"""The value of WATCH_NAMESPACES that means all namespaces of the cluster."""
 
 
 def split(text: str) -> tuple[str, ...]:
@@ -16,8 +20,10 @@ def split(text: str) -> tuple[str, ...]:
 def check_namespaces(text: str) -> str:
     """Check WATCH_NAMESPACES. Raises ValueError."""
     names = split(text)
+    if ALL_NAMESPACES in names and len(names) > 1:
+        raise ValueError("* means all namespaces, so it stands alone")
     for name in names:
-        if not re.fullmatch(NAMESPACE_PATTERN, name):
+        if name != ALL_NAMESPACES and not re.fullmatch(NAMESPACE_PATTERN, name):
             raise ValueError(f"{name!r} is not the name of a namespace")
     if not names:
         raise ValueError("at least one namespace is needed")

@@ -13,6 +13,7 @@ from kubernetes.aio.client import Configuration
 
 from conversion_operator.api import names, served
 from conversion_operator.api.queues import ConversionQueueStatus
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
 from conversion_operator.cluster.admissions import (
@@ -49,6 +50,9 @@ _LOG_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _LOG_MAX_BYTES: Final = 16384
 _LOG_LINES: Final = (40, 5, 1)
 _EVENTS: Final = 200
+# Each reflector lists at its start. With hundreds of namespaces, the lists wait here and not for a
+# connection, where they would time out and be repeated.
+_LISTS_AT_ONCE: Final = 16
 _MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 _PREFIXES: Final = {
@@ -71,6 +75,7 @@ class Cluster(QueueRequests):
         super().__init__(configuration, user_agent)
         self._field_manager = field_manager
         self._writes: set[asyncio.Task[dict[str, Any]]] = set()
+        self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
 
     async def finish_writes(self, seconds: float) -> None:
         """Wait until all writes have a response, but no longer than ``seconds``."""
@@ -82,26 +87,31 @@ class Cluster(QueueRequests):
     ) -> ObjectList[Object]:
         """LIST our objects. Without a resourceVersion, the server returns the newest state.
 
-        :func:`parsing.parse_list` describes ``find_known``.
+        ``namespace`` may be ALL_NAMESPACES. :func:`parsing.parse_list` describes ``find_known``.
         """
         query = [] if resource is Resource.CONVERSIONS else [("labelSelector", _MANAGED_BY_US)]
-        parsed = await self._transport.list_pages(
-            _path(resource, namespace),
-            query,
-            lambda page: parsing.parse_list(
-                parsing.PARSERS[resource], page, partial(find_known, resource)
-            ),
-        )
+        async with self._lists:
+            parsed = await self._transport.list_pages(
+                _path(resource, namespace),
+                query,
+                lambda page: parsing.parse_list(
+                    parsing.PARSERS[resource], page, partial(find_known, resource)
+                ),
+            )
         return parsing.join_slices(parsed)
 
     async def watch(
-        self, resource: Resource, namespace: str, version: str
+        self, resource: Resource, namespace: str, version: str, seconds: float
     ) -> AsyncIterator[WatchEvent[Object]]:
-        """Watch our objects: the changes after ``version``."""
+        """Watch our objects: the changes after ``version``, for about so many seconds.
+
+        ``namespace`` may be ALL_NAMESPACES.
+        """
         query = [("resourceVersion", version)]
         if resource is not Resource.CONVERSIONS:
             query.append(("labelSelector", _MANAGED_BY_US))
-        async for event in self._transport.watch(_path(resource, namespace), query):
+        path = _path(resource, namespace)
+        async for event in self._transport.watch(path, query, seconds=seconds):
             yield parsing.parse_event(parsing.PARSERS[resource], event)
 
     async def create_job(self, body: Body, permit: WritePermit) -> Job:
@@ -358,6 +368,8 @@ class Cluster(QueueRequests):
 
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:
+    if namespace == ALL_NAMESPACES:
+        return f"{_PREFIXES[resource]}/{resource}"
     base = f"{_PREFIXES[resource]}/namespaces/{namespace}/{resource}"
     return f"{base}/{name}" if name else base
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from kubernetes.aio.client import Configuration
 
 from conversion_operator.api import names
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.cluster.errors import Expired
 from conversion_operator.cluster.list_queue import ListQueue
@@ -103,6 +104,7 @@ class ConversionClient(Client):
     async def list_all(self, namespace: str, parse: Callable[[Body], T]) -> ObjectList[T]:
         """LIST the newest state. Keeps what ``parse`` returns for each object, and nothing else.
 
+        ``namespace`` may be ALL_NAMESPACES.
         One object that cannot be parsed is left out, and logged.
         """
         return await self._list(namespace, [], parse)
@@ -145,7 +147,7 @@ class ConversionClient(Client):
     async def watch(
         self, namespace: str, version: str, opened: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[WatchEvent[Conversion]]:
-        """Watch the ConversionJobs of a namespace: the changes after ``version``.
+        """Watch the ConversionJobs of a namespace, or of ALL_NAMESPACES: changes after ``version``.
 
         Calls ``opened`` when the server has accepted the watch.
         """
@@ -240,5 +242,7 @@ def _try_parse(parse: Callable[[Body], T], body: Body) -> Iterable[T]:
 
 
 def _path(namespace: str, name: str = "") -> str:
+    if namespace == ALL_NAMESPACES:
+        return f"/apis/{names.API_VERSION}/{names.PLURAL}"
     base = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}"
     return f"{base}/{name}" if name else base

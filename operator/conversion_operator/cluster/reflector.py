@@ -1,4 +1,4 @@
-"""Lists and watches one resource of one namespace, for an event handler.
+"""Lists and watches one resource of one namespace or of all namespaces, for an event handler.
 
 A list that is refused or not answered is unknown, never empty: the handler keeps what it has, and
 the observer learns that the list is not known.
@@ -12,24 +12,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError, Expired, Rejected, Unavailable
 from conversion_operator.cluster.objects import EventHandler, Resource
 
 RELIST_SECONDS: Final = 60.0
-WATCH_CURE: Final = "Apply deploy/namespace there, or remove the namespace from WATCH_NAMESPACES"
-"""What to do if the API server does not allow a list or a watch."""
+"""The longest time between two lists."""
 
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
+_EARLIEST_RELIST: Final = 0.8
+"""The shortest time between two lists, as a part of the longest. The reflectors of many namespaces
+start together. With random times, they do not all list at the same moment."""
+_WATCH_END_SECONDS: Final = 3.0
+"""How long before the next list the server ends the watch. A connection whose watch has ended is
+used again. One whose watch is cut is not."""
 
 logger = logging.getLogger(__name__)
+
+
+def watch_cure(scope: str) -> str:
+    """What to do if the API server does not allow a list or a watch."""
+    if scope == ALL_NAMESPACES:
+        return "Apply deploy/cluster-wide, or name the namespaces in WATCH_NAMESPACES"
+    return "Apply deploy/namespace there, or remove the namespace from WATCH_NAMESPACES"
+
+
+def place(scope: str) -> str:
+    """A namespace or ALL_NAMESPACES, as text for people."""
+    return "all namespaces" if scope == ALL_NAMESPACES else scope
 
 
 class ListObserver(Protocol):
@@ -58,7 +77,7 @@ class Reflector:
         *,
         watching: bool = True,
     ) -> None:
-        self.name = f"{resource} in {namespace}"
+        self.name = f"{resource} in {place(namespace)}"
         self._cluster, self._handler, self._observer = cluster, handler, observer
         self.resource, self._namespace = resource, namespace
         self._watching = watching
@@ -96,7 +115,7 @@ class Reflector:
         self._failing.add(verb)
         cure = ""
         if isinstance(error, Rejected):
-            cure = f". {WATCH_CURE}"
+            cure = f". {watch_cure(self._namespace)}"
         logger.log(level, "Cannot %s %s; retrying: %s%s", verb, self.name, error, cure)
 
     def _log_success(self, verb: str) -> None:
@@ -117,13 +136,15 @@ class Reflector:
 
     async def _follow(self, version: str) -> None:
         """Watch until the next list is due. Without ``watching``, only wait."""
+        seconds = RELIST_SECONDS * random.uniform(_EARLIEST_RELIST, 1.0)  # noqa: S311 no secret
         if not self._watching:
-            await self._wait(RELIST_SECONDS)
+            await self._wait(seconds)
             return
+        end = time.monotonic() + seconds - _WATCH_END_SECONDS
         try:
-            async with self._limited(RELIST_SECONDS):
-                while True:
-                    version = await self._watch(version)
+            async with self._limited(seconds):
+                while (left := end - time.monotonic()) > 1:
+                    version = await self._watch(version, left)
                     self._watch_backoff.reset()
         except TimeoutError:
             self._watch_backoff.reset()
@@ -150,9 +171,10 @@ class Reflector:
         finally:
             self._pause = None
 
-    async def _watch(self, version: str) -> str:
+    async def _watch(self, version: str, seconds: float) -> str:
         """Watch until the server ends the watch. Returns the version to watch from next."""
-        async for event in self._cluster.watch(self.resource, self._namespace, version):
+        namespace = self._namespace
+        async for event in self._cluster.watch(self.resource, namespace, version, seconds):
             version = event.version
             self._handler.apply(event)
             self._log_success("watch")

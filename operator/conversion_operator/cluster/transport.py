@@ -38,9 +38,10 @@ _READ_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 # Shorter than the time between losing the Lease and the start of the next leader, so that no write
 # of the former leader arrives after that. See controller/leadership.py.
 _WRITE_TIMEOUT: Final = aiohttp.ClientTimeout(total=8, connect=5)
-# The server ends a watch after this time. If it does not, the connection is broken.
+# The server ends a watch after this time, or after the time that the caller gives. If it is so much
+# later, the connection is broken.
 _WATCH_SECONDS: Final = 45
-_WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_WATCH_SECONDS + 15)
+_LATE_SECONDS: Final = 15
 # How many pages of lists are in memory at the same time. Others wait until one has been parsed.
 _PAGES_AT_ONCE: Final = 4
 # How many objects are parsed before other tasks may run. New ones take about 5 ms.
@@ -102,18 +103,21 @@ class Transport:
         path: str,
         query: list[tuple[str, str]],
         opened: Callable[[], None] = lambda: None,
+        seconds: float = _WATCH_SECONDS,
     ) -> AsyncGenerator[WatchEvent[Body]]:
         """Watch the objects that ``path`` lists. Calls ``opened`` when the server has accepted it.
 
-        Bookmarks keep the version recent while no object changes.
+        The server ends the watch after ``seconds``. Bookmarks keep the version recent while no
+        object changes.
         """
         query = [
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
-            ("timeoutSeconds", str(_WATCH_SECONDS)),
+            ("timeoutSeconds", str(max(1, round(seconds)))),
             *query,
         ]
-        response = await self.send("GET", path, query, limits=_WATCH_TIMEOUT)
+        limits = aiohttp.ClientTimeout(total=None, connect=5, sock_read=seconds + _LATE_SECONDS)
+        response = await self.send("GET", path, query, limits=limits, api=self._watches)
         opened()
         try:
             async for line in response.content:
@@ -248,10 +252,12 @@ class Transport:
         query: list[tuple[str, str]],
         body: Any = None,
         limits: aiohttp.ClientTimeout | None = None,
+        api: client.ApiClient | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a request. The caller reads and closes the response. Raises a ClusterError.
 
-        ``limits`` are the timeouts. None: those for reads or writes, by ``verb``.
+        ``limits`` are the timeouts. None: those for reads or writes, by ``verb``. ``api`` has the
+        connections to use. None: those of requests.
         """
         content_type = "application/json-patch+json" if verb == "PATCH" else "application/json"
         # The body is plain JSON already. The client would walk through it to make it so.
@@ -263,11 +269,10 @@ class Transport:
             auth_settings=["BearerToken"],
         )
         try:
-            api = self._watches if limits is _WATCH_TIMEOUT else self._api
             if self._closed:
                 # The client would open a session that nobody closes.
                 raise Unavailable(f"{method} {path}: the connections are closed")
-            rest_response = await api.call_api(
+            rest_response = await (api or self._api).call_api(
                 method,
                 url,
                 headers,

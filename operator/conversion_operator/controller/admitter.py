@@ -144,6 +144,7 @@ class Admitter:
                     logger.warning("The queue had missed a change of %s", uid)
                     self.wake()
                 await asyncio.sleep(0)
+            self.queue.forget_empty()
 
     def _find(self, uid: str) -> tuple[Conversion | None, Children]:
         return self._store.conversion(uid), self._store.children(uid)
@@ -239,17 +240,18 @@ class Admitter:
     def _known_namespaces(self) -> frozenset[str]:
         """The namespaces in which something may start.
 
-        The API server has answered their lists in this term, and they are not leaving.
+        The API server has answered their lists in this term, and they are not leaving. Visits the
+        namespaces that have conversions, twice a pass.
         """
         return frozenset(
             name
-            for name in self._sync.namespaces
+            for name in self.queue.namespaces
             if self._sync.admissible(name) and not self._sync.is_leaving(name)
         )
 
-    def is_starting_in(self, namespace: str) -> bool:
-        """True while the outcome of a create request for a Job in this namespace is not known."""
-        return namespace in self._creator.reserved.values()
+    def is_starting_in(self, accepts: Callable[[str], bool]) -> bool:
+        """True while the outcome of a create request for a Job in a namespace is not known."""
+        return any(map(accepts, self._creator.reserved.values()))
 
     def slots_to_record(self) -> Mapping[str, int]:
         """The slots in use by namespace, for the next write of the Lease."""

@@ -20,10 +20,11 @@ from typing import Any, Final, cast
 import kopf
 
 from conversion_operator.api import names
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.objects import Body, EventHandler, Resource, WatchEvent
 from conversion_operator.cluster.parsing import parse_event, parse_used
-from conversion_operator.cluster.reflector import WATCH_CURE
+from conversion_operator.cluster.reflector import place, watch_cure
 from conversion_operator.controller.task_scope import task_scope
 
 _FIRST_DELAY: Final = 1.0
@@ -56,12 +57,21 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 
 async def watch_conversions(
-    handler: EventHandler, namespace: str, identity: str, stop: asyncio.Event, login: Login = log_in
+    handler: EventHandler,
+    namespace: str,
+    identity: str,
+    stop: asyncio.Event,
+    starts: asyncio.Semaphore,
+    login: Login = log_in,
 ) -> None:
-    """Give ``handler`` every watch event of one namespace until ``stop`` is set.
+    """Give ``handler`` every watch event of a scope until ``stop`` is set.
 
-    Each namespace has its own kopf, which is restarted when it fails. If the operator has no rights
-    in a namespace, or the namespace is being deleted, the others must continue.
+    A scope is one namespace, or ALL_NAMESPACES. Each has its own kopf, which is restarted when it
+    fails. If the operator has no rights in a namespace, or the namespace is being deleted, the
+    others must continue.
+
+    ``starts`` is for one at a time: the start of a kopf takes some milliseconds, in which nothing
+    else runs. Hundreds together would take seconds.
 
     Some responses to its watch stop kopf completely, for example 410 and 403. The next relist
     repairs the events that were missed during the restart.
@@ -70,7 +80,7 @@ async def watch_conversions(
     while not stop.is_set():
         started = time.monotonic()
         try:
-            await _run_kopf(handler, namespace, identity, stop, login)
+            await _run_kopf(handler, namespace, identity, stop, starts, login)
             # kopf ends without an error only if it is told to.
             stop.set()
         except Exception as error:
@@ -89,18 +99,23 @@ def _log_failure(namespace: str, error: Exception, delay: float, logged: str) ->
     A namespace that the operator may not watch would fill the log: kopf fails there every minute.
     """
     problem = f"{type(error).__name__}: {error.args[0] if error.args else error}"
-    cure = f". {WATCH_CURE}" if getattr(error, "status", None) == 403 else ""
+    cure = f". {watch_cure(namespace)}" if getattr(error, "status", None) == 403 else ""
     logger.log(
         logging.DEBUG if problem == logged else logging.ERROR,
         "The watch of conversionjobs in %s failed; restarting kopf in %.1f s: %s%s",
-        *(namespace, delay, problem, cure),
+        *(place(namespace), delay, problem, cure),
     )
-    logger.debug("The failure of kopf in %s", namespace, exc_info=error)
+    logger.debug("The failure of kopf in %s", place(namespace), exc_info=error)
     return problem
 
 
 async def _run_kopf(
-    handler: EventHandler, namespace: str, identity: str, stop: asyncio.Event, login: Login
+    handler: EventHandler,
+    namespace: str,
+    identity: str,
+    stop: asyncio.Event,
+    starts: asyncio.Semaphore,
+    login: Login,
 ) -> None:
     """Run kopf until ``stop`` is set.
 
@@ -108,15 +123,18 @@ async def _run_kopf(
     created after it, including tasks of ours. This function starts and stops kopf's tasks alone.
     """
     async with task_scope() as outside:
-        tasks = await kopf.spawn_tasks(
-            registry=_registry(handler, login, outside),
-            settings=_settings(),
-            namespaces=[namespace],
-            standalone=True,
-            # kopf's default is the name of the user. The user of a container has no name.
-            identity=identity,  # type: ignore[arg-type]  # a NewType that kopf does not export
-            stop_flag=stop,
-        )
+        async with starts:
+            tasks = await kopf.spawn_tasks(
+                registry=_registry(handler, login, outside),
+                settings=_settings(),
+                clusterwide=namespace == ALL_NAMESPACES,
+                namespaces=[] if namespace == ALL_NAMESPACES else [namespace],
+                standalone=True,
+                # kopf's default is the name of the user. The user of a container has no name.
+                identity=identity,  # type: ignore[arg-type]  # a NewType that kopf does not export
+                stop_flag=stop,
+            )
+            await asyncio.sleep(0)
         stop_on_signals(stop)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -275,7 +275,7 @@ class JobCreator:
             return True
         if not namespace:
             return self._sync.all_synced()
-        return self._sync.admissible(namespace) or namespace not in self._sync.namespaces
+        return self._sync.admissible(namespace) or not self._sync.is_watched(namespace)
 
     def _conversion_to_start(self, uid: str, attempt: int) -> Conversion | None:
         """The conversion if the attempt may still start, else None.

@@ -47,8 +47,10 @@ def _optional(pattern: str) -> str:
     return rf"({pattern})|[\s,]*"
 
 
+_STAR: Final = "[*]"
 NAMESPACES: Final = TextRule(
-    _list_of(NAMESPACE_PATTERN), "Allowed: names of namespaces, separated by commas."
+    f"{_list_of(NAMESPACE_PATTERN)}|{_list_of(_STAR)}",
+    "Allowed: names of namespaces, separated by commas, or * for all namespaces.",
 )
 QUANTITY: Final = TextRule(
     r"([0-9]{1,15}[.]?[0-9]{0,15}|[.][0-9]{1,15})(m|k|M|G|T|Ki|Mi|Gi|Ti)?",

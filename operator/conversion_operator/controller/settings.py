@@ -134,7 +134,8 @@ class Settings(SettingsModel):
     )
     """Namespaces that the operator watches, separated by commas. Each needs the objects of
     `deploy/namespace`. If you remove one, nothing more starts there, and the operator leaves it
-    when the conversions that run there have ended.
+    when the conversions that run there have ended. `*`: all namespaces. This needs the ClusterRoles
+    of `deploy/cluster-wide`.
     """
     converter_timeout_seconds: Seconds = 21600
     """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 to
@@ -267,7 +268,7 @@ class Settings(SettingsModel):
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """The namespaces to watch, without duplicates."""
+        """The namespaces to watch, without duplicates. Only ALL_NAMESPACES: all namespaces."""
         return split(self.watch_namespaces)
 
     @property

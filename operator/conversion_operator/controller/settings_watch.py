@@ -27,6 +27,8 @@ MAX_EVENTS: Final = 10
 """How many problems get an Event. The metric counts all."""
 SETTING_INVALID: Final = "SettingInvalid"
 """The reason of the Event for an invalid or unknown setting."""
+CLUSTER_ROLE_MISSING: Final = "ClusterRoleMissing"
+"""The reason of the Event if all namespaces are to be served without the right to list them."""
 
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
@@ -137,6 +139,7 @@ class SettingsReport:
     def __init__(self, metrics: Metrics, post: Callable[[Event], None]) -> None:
         self._metrics, self._post = metrics, post
         self._told: frozenset[SettingProblem] = frozenset()
+        self._refusal = self._refusal_told = ""
 
     def tell(
         self, problems: tuple[SettingProblem, ...], watch: SettingsWatch, *, leads: bool
@@ -158,6 +161,20 @@ class SettingsReport:
                     )
                 )
         self._told = frozenset(problems)
+
+    def tell_refusal(self, refusal: str, about: Key | None, *, leads: bool) -> None:
+        """Log a missing right to list all namespaces, and post an Event. "" if it is not missing.
+
+        Called once a second. Only the leader may post.
+        """
+        if refusal and refusal != self._refusal:
+            logger.error("%s", refusal)
+        self._refusal = refusal
+        if leads and about is not None:
+            if refusal and refusal != self._refusal_told:
+                kind = names.CONFIG_MAP_KIND
+                self._post(Event(about, "Warning", CLUSTER_ROLE_MISSING, refusal, kind=kind))
+            self._refusal_told = refusal
 
     @staticmethod
     def summary(problems: tuple[SettingProblem, ...]) -> str:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from conversion_operator.api import names
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.cluster.objects import Event
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.core.model import Conversion, Key
@@ -43,7 +44,7 @@ class SharedNamespaces:
         self._told: set[tuple[str, str]] = set()
 
     def begin(self, namespace: str, now: datetime) -> None:
-        """Report that the watch of a namespace begins."""
+        """Report that the watch of a namespace, or of ALL_NAMESPACES, begins."""
         self._since[namespace] = now
 
     def forget(self, namespace: str) -> None:
@@ -53,7 +54,7 @@ class SharedNamespaces:
 
     def observe(self, conversion: Conversion) -> None:
         """Look at one conversion that has changed."""
-        since = self._since.get(conversion.key.namespace)
+        since = self._since.get(conversion.key.namespace, self._since.get(ALL_NAMESPACES))
         if since and (other := other_installation(conversion, self._own, since)):
             self._seen[conversion.key.namespace] = other, self._clock()
 
@@ -78,5 +79,6 @@ class SharedNamespaces:
     def _text(self, namespace: str, other: str) -> str:
         return (
             f"The operator in the namespace {other} serves the namespace {namespace}, too. Remove "
-            f"{namespace} from WATCH_NAMESPACES of one of the two installations"
+            f"{namespace} from WATCH_NAMESPACES of one of the two installations. One whose "
+            "WATCH_NAMESPACES is * serves all namespaces"
         )

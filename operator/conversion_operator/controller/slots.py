@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.core.admission import unseen_slots
 from conversion_operator.core.queue import Queue
@@ -35,17 +36,23 @@ class SlotCounter:
         self._recorded = {
             name: slots
             for name, slots in self._recorded.items()
-            if name in self._sync.namespaces and not self._sync.admissible(name)
+            if self._sync.is_watched(name) and not self._sync.admissible(name)
         }
         unseen = unseen_slots(self._recorded, self._queue.slots_by_namespace())
         return self._queue.slots_held() + unseen
 
     def to_record(self) -> Mapping[str, int]:
-        """The slots by namespace, without those of reserved uids: the Lease lists them by uid."""
+        """The slots by namespace, without those of reserved uids: the Lease lists them by uid.
+
+        If all namespaces are watched, the record has those that ever had a conversion.
+        """
         observed = self._queue.slots_by_namespace()
+        names = set(self._sync.namespaces)
+        if ALL_NAMESPACES in names:
+            names = names - {ALL_NAMESPACES} | {*self._queue.namespaces, *self._recorded}
         return {
             name: observed.get(name, 0)
             if self._sync.admissible(name)
             else max(observed.get(name, 0), self._recorded.get(name, 0))
-            for name in self._sync.namespaces
+            for name in names
         }

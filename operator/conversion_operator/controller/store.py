@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.controller.family import Family
@@ -127,17 +128,17 @@ class Store:
         """The number of all foreign Jobs and pods. Walks all families, once in a pass."""
         return sum(len(family.foreign) for family in self._families.values())
 
-    def uids(self, namespace: str) -> set[str]:
-        """The uids of all conversions of a namespace, and of those that left Jobs or pods there.
+    def uids(self, accepts: Callable[[str], bool]) -> set[str]:
+        """The uids of conversions in some namespaces, and of those that left Jobs or pods there.
 
         Walks everything known. Runs when the lists of a namespace become known.
         """
         owners = {
             uid
             for uid, own in self.all_children().items()
-            if any(child.namespace == namespace for child in (*own.jobs, *own.pods))
+            if any(accepts(child.namespace) for child in (*own.jobs, *own.pods))
         }
-        return owners | {c.key.uid for c in self.conversions() if c.key.namespace == namespace}
+        return owners | {c.key.uid for c in self.conversions() if accepts(c.key.namespace)}
 
     def all_uids(self) -> list[str]:
         """The uids of all conversions, and of those of which only Jobs or pods are left.
@@ -160,6 +161,7 @@ class Store:
     ) -> None:
         """Take a complete list. Known objects that are neither in the list nor newer are deleted.
 
+        ``namespace`` may be ALL_NAMESPACES.
         Visits all known objects of the resource, in slices. Each reflector calls it once a minute.
         Other tasks run between the slices, and watch events may arrive. Each step compares the
         version of the list with what is known then, as for events that arrive in any order. So an
@@ -212,26 +214,29 @@ class Store:
         else:
             self._update_child(item)
 
-    def forget_namespace(self, namespace: str) -> set[str]:
-        """Forget all of a namespace that is no longer watched. Returns the uids of conversions.
+    def forget_namespaces(self, accepts: Callable[[str], bool]) -> set[str]:
+        """Forget all of the namespaces that are no longer watched. Returns the uids of conversions.
 
-        Walks everything known. Nothing counts as deleted: if the namespace is watched again, its
+        Walks everything known. Nothing counts as deleted: if a namespace is watched again, its
         objects are new.
         """
-        uids = self.uids(namespace)
+        uids = self.uids(accepts)
         for uid in uids:
             known = self._conversions.get(uid)
-            if known and known.key.namespace == namespace:
+            if known and accepts(known.key.namespace):
                 self._index_output(known, None)
                 del self._conversions[uid]
-        for key in [key for key in self._families if key[0] == namespace]:
+        for key in [key for key in self._families if accepts(key[0])]:
             self._drop(key)
         for index in (self._jobs, self._pods):
-            for uid in [u for u, f in index.items() if f.evidence.namespace == namespace]:
+            for uid in [u for u, f in index.items() if accepts(f.evidence.namespace)]:
                 del index[uid]
+        return uids
+
+    def forget_lists(self, namespace: str) -> None:
+        """Forget the versions of the lists of a namespace, or of ALL_NAMESPACES."""
         for resource in Resource:
             self._list_versions.pop((resource, namespace), None)
-        return uids
 
     def use_key(self, key: MarkKey) -> None:
         """Check marks with this key. Walks all families, when this operator becomes the leader."""
@@ -425,9 +430,9 @@ class Store:
         for part in _slices(tuple(self._conversions)):
             for uid in part:
                 known = self._conversions.get(uid)
-                if known is None or known.key.namespace != namespace or uid in present:
+                if known is None or uid in present or known.version > version:
                     continue
-                if known.version <= version:
+                if namespace in (ALL_NAMESPACES, known.key.namespace):
                     self._delete_conversion(uid)
             await asyncio.sleep(0)
 
@@ -467,7 +472,9 @@ class Store:
         for part in _slices(tuple(index)):
             for uid in part:
                 family = index.get(uid)
-                if family is None or family.evidence.namespace != namespace or uid in present:
+                if family is None or uid in present:
+                    continue
+                if namespace not in (ALL_NAMESPACES, family.evidence.namespace):
                     continue
                 known = family.find(uid)
                 if known is None:  # the family has forgotten a deleted pod that could not count

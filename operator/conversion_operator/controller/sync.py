@@ -1,8 +1,10 @@
 """Records which namespaces are watched, and which of their lists the API server has answered.
 
 A list that was refused or not answered says nothing: the objects may exist. A namespace is synced
-while each of its lists is known. No decision about a namespace is made before that, because a
-missing object would prove nothing.
+while each of its lists is known, or each list of all namespaces. No decision about a namespace is
+made before that, because a missing object would prove nothing.
+
+What is watched is a scope: one namespace, or ALL_NAMESPACES.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.cluster.objects import Resource
+from conversion_operator.cluster.reflector import place, watch_cure
 
 GRACE_SECONDS: Final = 30.0
 """How long all namespaces wait for the lists of one namespace after the operator became leader."""
@@ -20,11 +24,11 @@ _CHILDREN: Final = (Resource.JOBS, Resource.PODS)
 
 
 class NamespaceSync:
-    """The lists of the watched namespaces. The reflectors report them.
+    """The lists of the watched scopes. The reflectors report them.
 
-    A namespace that is leaving is watched until nothing of ours runs there. Nothing starts there.
+    A scope that is leaving is watched until nothing of ours runs there. Nothing starts there.
     ``on_request`` gets the name of each list that is requested, for example "pods in my-network".
-    ``on_synced`` gets a namespace when it becomes synced, or when its lists first allow admissions
+    ``on_synced`` gets a scope when it becomes synced, or when its lists first allow admissions
     in this term. ``relist`` makes the reflectors of Jobs and pods list again.
     """
 
@@ -42,35 +46,44 @@ class NamespaceSync:
         # When the last answered list was requested. Absent: never answered, or refused since then.
         self._requested_at: dict[tuple[Resource, str], float] = {}
         self._refused: dict[tuple[Resource, str], str] = {}
-        # Since when a list of the namespace is refused without an answer in between.
+        # Since when a list of the scope is refused without an answer in between.
         self._refused_since: dict[str, float] = {}
         self._started_at = clock()
         self._term_began_at = clock()
-        # The namespaces whose Jobs and pods were listed in this term.
+        # The scopes whose Jobs and pods were listed in this term.
         self._counted: set[str] = set()
         self._was_synced = False
-        # The namespaces that the others wait for. One that is added in a term keeps none waiting:
+        # The scopes that the others wait for. One that is added in a term keeps none waiting:
         # nothing of ours runs there.
         self._awaited = set(self._leaving)
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """The namespaces that are watched, with those that are leaving."""
+        """The scopes that are watched, with those that are leaving."""
         return tuple(self._leaving)
 
+    @property
+    def serves_all(self) -> bool:
+        """True if all namespaces are served, as far as the API server allows it."""
+        return self._leaving.get(ALL_NAMESPACES) is False
+
+    def is_watched(self, namespace: str) -> bool:
+        """True if the namespace is watched, by its name or with all others."""
+        return namespace in self._leaving or ALL_NAMESPACES in self._leaving
+
     def serve(self, namespace: str) -> None:
-        """Watch a namespace, or keep one that was leaving."""
+        """Watch a scope, or keep one that was leaving."""
         was_leaving = self._leaving.get(namespace, False)
         self._leaving[namespace] = False
         if was_leaving and self.synced(namespace):
             self._on_synced(namespace)
 
     def leave(self, namespace: str) -> None:
-        """Start nothing more in a namespace, and watch it until nothing of ours runs there."""
+        """Start nothing more in a scope, and watch it until nothing of ours runs there."""
         self._leaving[namespace] = True
 
     def forget(self, namespace: str) -> None:
-        """Forget a namespace that is no longer watched."""
+        """Forget a scope that is no longer watched."""
         self._leaving.pop(namespace, None)
         self._refused_since.pop(namespace, None)
         self._counted.discard(namespace)
@@ -81,10 +94,12 @@ class NamespaceSync:
 
     def is_leaving(self, namespace: str) -> bool:
         """True if nothing may start in the namespace, because it is no longer in the settings."""
-        return self._leaving.get(namespace, False)
+        if self.serves_all and self.lists_known(ALL_NAMESPACES):
+            return False
+        return self._leaving.get(namespace, self._leaving.get(ALL_NAMESPACES, False))
 
     def refused_for(self, namespace: str) -> float:
-        """For how many seconds lists of the namespace are refused. 0 if none is."""
+        """For how many seconds lists of the scope are refused. 0 if none is."""
         since = self._refused_since.get(namespace)
         return 0.0 if since is None else self._clock() - since
 
@@ -97,16 +112,16 @@ class NamespaceSync:
 
     def requested(self, resource: Resource, namespace: str) -> None:
         """Report that a list is about to be requested."""
-        self._on_request(f"{resource} in {namespace}")
+        self._on_request(f"{resource} in {place(namespace)}")
 
     def answered(self, resource: Resource, namespace: str, requested_at: float) -> None:
         """Report a list that was requested at this time and answered."""
-        before = self.synced(namespace), self.admissible(namespace)
+        before = self.lists_known(namespace), self.lists_current(namespace)
         self._requested_at[resource, namespace] = requested_at
         self._refused.pop((resource, namespace), None)
         if not any(name == namespace for _, name in self._refused):
             self._refused_since.pop(namespace, None)
-        after = self.synced(namespace), self.admissible(namespace)
+        after = self.lists_known(namespace), self.lists_current(namespace)
         if after[1]:
             self._counted.add(namespace)
         if after > before:
@@ -120,7 +135,22 @@ class NamespaceSync:
 
     def synced(self, namespace: str) -> bool:
         """True while each list of the namespace is known. A missing object then does not exist."""
-        return all((resource, namespace) in self._requested_at for resource in Resource)
+        return self.lists_known(namespace) or self.lists_known(ALL_NAMESPACES)
+
+    def lists_known(self, scope: str) -> bool:
+        """True while each list of this scope itself is known."""
+        return all((resource, scope) in self._requested_at for resource in Resource)
+
+    def lists_current(self, scope: str) -> bool:
+        """True if each list of this scope itself is known, those of Jobs and pods in this term."""
+        return self.lists_known(scope) and all(
+            self._requested_at[resource, scope] >= self._term_began_at for resource in _CHILDREN
+        )
+
+    def all_listed_by_name(self) -> bool:
+        """True if the lists of each single namespace that is served are current."""
+        served = (scope for scope, leaving in self._leaving.items() if not leaving)
+        return all(self.lists_current(scope) for scope in served if scope != ALL_NAMESPACES)
 
     def all_synced(self) -> bool:
         """True while each list of each watched namespace is known."""
@@ -128,9 +158,7 @@ class NamespaceSync:
 
     def admissible(self, namespace: str) -> bool:
         """True if conversions may start: synced, with Jobs and pods listed in this term."""
-        return self.synced(namespace) and all(
-            self._requested_at[resource, namespace] >= self._term_began_at for resource in _CHILDREN
-        )
+        return self.lists_current(namespace) or self.lists_current(ALL_NAMESPACES)
 
     def must_wait(self) -> bool:
         """True while all namespaces must wait, because the slots of one are not known yet.
@@ -139,7 +167,8 @@ class NamespaceSync:
         creates Jobs.
         """
         in_grace = self._clock() - self._term_began_at < GRACE_SECONDS
-        return in_grace and not self._counted >= self._awaited
+        is_counted = ALL_NAMESPACES in self._counted or self._counted >= self._awaited
+        return in_grace and not is_counted
 
     def ready(self) -> bool:
         """True if the operator can work: each namespace was synced, or was refused for long.
@@ -155,9 +184,20 @@ class NamespaceSync:
     def problem(self) -> str:
         """Which lists are not known, as text for people. "" if all are known."""
         missing = [
-            f"{resource} in {namespace} ({self._refused.get((resource, namespace), 'no answer')})"
-            for namespace in self.namespaces
+            f"{resource} in {place(scope)} ({self._refused.get((resource, scope), 'no answer')})"
+            for scope in self.namespaces
             for resource in Resource
-            if (resource, namespace) not in self._requested_at
+            if (resource, scope) not in self._requested_at
         ]
         return f"Cannot list {', '.join(missing)}" if missing else ""
+
+    def refusal_of_all(self) -> str:
+        """Which rights are missing while all namespaces are to be served. "" if none is known."""
+        refused = [name for name in Resource if (name, ALL_NAMESPACES) in self._refused]
+        if not self.serves_all or not refused:
+            return ""
+        return (
+            f"WATCH_NAMESPACES is *, but the API server does not allow this operator to list "
+            f"{', '.join(refused)} of all namespaces. Nothing starts in namespaces that are not "
+            f"watched by their names. {watch_cure(ALL_NAMESPACES)}"
+        )

@@ -133,6 +133,11 @@ class NamespaceQueue:
         """True if a conversion has not ended."""
         return self._unfinished > 0
 
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is left to decide or to tell."""
+        return not self._standings and not self.changed and not self.reordered
+
     def standing(self, uid: str) -> Standing | None:
         """The standing of a conversion. None if nothing in the queue depends on it."""
         return self._standings.get(uid)

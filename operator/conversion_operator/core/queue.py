@@ -74,6 +74,11 @@ class Queue:
         """Look at conversions that nobody marked. Returns those that have changed nevertheless."""
         return [uid for uid in uids if uid not in self._marked and self._update_one(uid, now)]
 
+    def forget_empty(self) -> None:
+        """Forget the namespaces in which nothing is left. Visits the namespaces, once a minute."""
+        for name in [name for name, queue in self.namespaces.items() if queue.is_empty]:
+            del self.namespaces[name]
+
     def known_uids(self) -> list[str]:
         """All conversions that something in the queue depends on."""
         return [*self._namespace_of]

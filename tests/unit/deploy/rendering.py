@@ -58,3 +58,22 @@ def samples() -> list[dict[str, Any]]:
         for path in sorted(SAMPLES.glob("*.yaml"))
         for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
     ]
+
+
+def edit(path: Path, *changes: tuple[str, str]) -> None:
+    """Replace texts that must exist."""
+    text = path.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+
+
+def all_namespaces(folder: Path) -> Path:
+    """A copy of the overlay for storage classes, with the component for all namespaces."""
+    deploy = folder / "deploy"
+    shutil.copytree(DEPLOY, deploy, ignore=shutil.ignore_patterns("samples"))
+    overlay = deploy / "overlays/storage-class"
+    last = "components:\n  - ../../installation\n"
+    edit(overlay / "kustomization.yaml", (last, f"{last}  - ../../cluster-wide\n"))
+    return overlay

@@ -23,7 +23,16 @@ from tests.unit.deploy.charts import (
     run_helm,
     template,
 )
-from tests.unit.deploy.rendering import DEPLOY, GATEWAY, OPERATOR, ROOT, of_kind, render
+from tests.unit.deploy.rendering import (
+    DEPLOY,
+    GATEWAY,
+    OPERATOR,
+    ROOT,
+    all_namespaces,
+    edit,
+    of_kind,
+    render,
+)
 from tests.unit.deploy.test_manifests import unrestricted
 
 RELEASE = "my-network-converter"
@@ -72,14 +81,6 @@ def assert_equal(chart: Any, overlay: Any, release: str) -> None:
 
 def test_the_chart_equals_the_overlay_for_storage_classes() -> None:
     assert_equal(chart_objects(RELEASE, STORAGE_CLASS), render("storage-class"), RELEASE)
-
-
-def edit(path: Path, *changes: tuple[str, str]) -> None:
-    text = path.read_text(encoding="utf-8")
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    path.write_text(text, encoding="utf-8")
 
 
 SETTINGS_OF_THE_SECOND = """\
@@ -266,6 +267,24 @@ def test_every_namespace_has_its_own_objects() -> None:
     settings = one(objects, "ConfigMap", OPERATOR)["data"]
     assert (settings["WATCH_NAMESPACES"], settings["SHARED_VOLUME_CLAIM"]) == ("a,b", "media")
     assert one(objects, "ConfigMap", GATEWAY)["data"]["GATEWAY_NAMESPACE"] == "a"
+
+
+@pytest.mark.parametrize("release", [RELEASE, "converter-b"])
+def test_the_chart_equals_the_overlay_for_all_namespaces(tmp_path: Path, release: str) -> None:
+    overlay = all_namespaces(tmp_path)
+    edit(
+        overlay / "operator/kustomization.yaml", (f"namespace: {RELEASE}", f"namespace: {release}")
+    )
+    objects = chart_objects(release, STORAGE_CLASS | {"watchAllNamespaces": True})
+    assert_equal(objects, render(str(overlay)), release)
+    assert one(objects, "ConfigMap", OPERATOR)["data"]["WATCH_NAMESPACES"] == "*"
+    for role in of_kind(objects, "ClusterRoleBinding"):
+        assert role["metadata"]["name"].startswith(release)
+        assert role["roleRef"]["name"] == role["metadata"]["name"]
+        assert [subject["namespace"] for subject in role["subjects"]] == [release]
+    policies = [each["metadata"]["name"] for each in of_kind(objects, "ValidatingAdmissionPolicy")]
+    assert f"{release}-caller" in policies
+    assert f"{release}-unserved" not in policies
 
 
 def test_a_namespace_that_is_not_served_any_more_keeps_its_objects() -> None:

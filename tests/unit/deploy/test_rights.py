@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conversion_operator.api.names import CONFIG_MAP
 from conversion_operator.controller import leadership
-from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, find, of_kind, render
+from tests.unit.deploy.rendering import (
+    GATEWAY,
+    OPERATOR,
+    OVERLAYS,
+    all_namespaces,
+    find,
+    of_kind,
+    render,
+)
 
 OPERATOR_NAMESPACE = "my-network-converter"
 
@@ -87,6 +96,23 @@ def test_no_other_roles_are_bound(overlay: str) -> None:
     }
     assert len(bound) == len(bindings)
     assert len(of_kind(objects, "Role")) == 3
+
+
+def test_in_all_namespaces_the_rights_are_those_in_one(tmp_path: Path) -> None:
+    overlay = str(all_namespaces(tmp_path))
+    for account in (OPERATOR, GATEWAY):
+        in_all = find(overlay, "ClusterRole", f"{account}-all-namespaces")
+        assert granted(in_all) == granted(find(overlay, "Role", account, "my-network"))
+        assert in_all["rules"] == find(overlay, "Role", account, "my-network")["rules"]
+    bound = [
+        (binding["roleRef"]["name"], binding["subjects"][0]["name"])
+        for binding in of_kind(render(overlay), "ClusterRoleBinding")
+    ]
+    assert sorted(bound) == [
+        (f"{GATEWAY}-all-namespaces", GATEWAY),
+        (REVIEWS, GATEWAY),
+        (f"{OPERATOR}-all-namespaces", OPERATOR),
+    ]
 
 
 def _account(name: str) -> tuple[str, str, str]:

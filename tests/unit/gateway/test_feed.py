@@ -15,8 +15,9 @@ from converter_gateway import event_log, feed
 from converter_gateway.event_log import EventLog
 from converter_gateway.events import Summary, summarise
 from converter_gateway.feed import CursorTooOld, FeedPool
-from converter_gateway.records import Record, record_of
+from converter_gateway.records import record_of
 from converter_gateway.store import Store
+from converter_gateway.store_set import Listed
 from converter_gateway.stores import Stores
 from tests.unit.gateway.test_events import conversion
 
@@ -41,9 +42,10 @@ class Cluster:
     def start(self, work: Any) -> asyncio.Task[None]:
         return asyncio.create_task(work)
 
-    async def list_all(self, namespace: str, parse: object) -> ObjectList[Record]:
+    async def list_all(self, namespace: str, parse: object) -> ObjectList[Listed]:
         listed = self._listing(await self.current_version(namespace))
-        return ObjectList(tuple(map(record_of, listed.items)), listed.version)
+        records = map(record_of, listed.items)
+        return ObjectList(tuple(Listed(namespace, each) for each in records), listed.version)
 
     async def list_at(
         self, namespace: str, version: str, parse: object
@@ -151,7 +153,7 @@ async def test_those_who_come_together_share_a_list() -> None:
     asked = 0
 
     class Slow(Cluster):
-        async def list_all(self, namespace: str, parse: object) -> ObjectList[Record]:
+        async def list_all(self, namespace: str, parse: object) -> ObjectList[Listed]:
             nonlocal asked
             asked += 1
             await asyncio.sleep(0)

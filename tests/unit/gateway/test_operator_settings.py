@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.cluster.judgement import SettingsModel, judge
 from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.controller.settings import Settings
@@ -57,6 +58,23 @@ def test_an_invalid_list_of_hosts_is_not_an_unknown_one(
     (tmp_path / setting).write_text(text)
     with pytest.raises(ValueError, match=r"host name|NAMESPACE=HOST"):
         _ = read_settings(GatewaySettings, tmp_path).callback_hosts
+
+
+@pytest.mark.parametrize(
+    ("text", "served", "configured"),
+    [("team-a", {"team-a"}, {"team-a"}), ("*", {"team-a", "team-b"}, {ALL_NAMESPACES})],
+)
+def test_which_namespaces_are_served(
+    tmp_path: Path, text: str, served: set[str], configured: set[str]
+) -> None:
+    (tmp_path / "WATCH_NAMESPACES").write_text(text)
+    settings = read_settings(GatewaySettings, tmp_path)
+    assert {name for name in ("team-a", "team-b") if settings.is_served(name)} == served
+    assert settings.served_namespaces == configured
+    # Without tokens, a replica serves one namespace, whatever the operator serves.
+    (tmp_path / "GATEWAY_AUTH").write_text("network")
+    alone = read_settings(GatewaySettings, tmp_path)
+    assert alone.served_namespaces == {alone.gateway_namespace}
 
 
 @pytest.mark.parametrize("text", ["", " ", ","])

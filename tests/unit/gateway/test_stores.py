@@ -15,7 +15,7 @@ from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import stores
 from converter_gateway.__main__ import _freeze
 from converter_gateway.errors import ApiError
-from converter_gateway.records import Record
+from converter_gateway.store_set import Listed
 from converter_gateway.stores import Stores
 from tests.unit.gateway.test_events import conversion
 from tests.unit.gateway.test_feed import Cluster
@@ -52,7 +52,7 @@ class Refusing(Cluster):
         super().__init__()
         self.lists = 0
 
-    async def list_all(self, namespace: str, parse: object) -> ObjectList[Record]:
+    async def list_all(self, namespace: str, parse: object) -> ObjectList[Listed]:
         self.lists += 1
         raise Unavailable("too many requests", 30)
 
@@ -100,8 +100,9 @@ async def test_an_event_that_is_older_than_a_repair_changes_nothing(
     """The watch was only late. Readers must not see the job go back."""
     monkeypatch.setattr(stores, "_AUDIT_GRACE_SECONDS", 0.0)
     cluster: Any = Silent(accepts=True)
-    watch = Stores(cluster).watch(N)
-    store = await watch.current()
+    watch = Stores(cluster)._open(N)
+    await watch.wait_until_current(1)
+    store = watch.stores.of(N)
     log = store.log
     await cluster.write(9)
     await watch._audit()
@@ -116,8 +117,8 @@ async def test_an_event_that_is_older_than_a_repair_changes_nothing(
 async def test_audits_go_on_after_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "AUDIT_SECONDS", 0.0)
     cluster: Any = Cluster()
-    watch = Stores(cluster).watch(N)
-    store = await watch.current()
+    watch = Stores(cluster)._open(N)
+    await watch.wait_until_current(1)
     begun = 0
 
     def begin() -> None:
@@ -125,7 +126,7 @@ async def test_audits_go_on_after_a_fault_of_ours(monkeypatch: pytest.MonkeyPatc
         begun += 1
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(store, "begin_audit", begin)
+    monkeypatch.setattr(watch.stores, "begin_audit", begin)
     await turns(100)
     watch.stop()
     assert begun > 1

@@ -69,6 +69,8 @@ def test_a_setting_that_is_removed_has_its_default_again() -> None:
         ("CONVERTER_POD_SETTINGS", "runtimeClassName: A B"),
         ("WATCH_NAMESPACES", "ok,NOT"),
         ("WATCH_NAMESPACES", ","),
+        ("WATCH_NAMESPACES", "*,ok"),
+        ("WATCH_NAMESPACES", "team-*"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_namespace_that_is_let_go_leaves_nothing_behind(store: Store) -> None:
     store.update(job_at(1))
     path = other.output_path
     assert path == conversion_at(1).output_path
-    assert store.forget_namespace(NAMESPACE) == {UID}
+    assert store.forget_namespaces(NAMESPACE.__eq__) == {UID}
     # The ConversionJob may be deleted while nothing watches its namespace.
     assert store.writers(NAMESPACE, path) == []
     assert [writer.key.uid for writer in store.writers("other", path)] == ["uid-other"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller.sync import GRACE_SECONDS, NamespaceSync
 
@@ -160,3 +161,48 @@ def test_how_long_lists_are_refused(case: Case) -> None:
     assert case.sync.refused_for("ours") == 7
     case.answer("ours", 12, Resource.JOBS)
     assert case.sync.refused_for("ours") == 0
+
+
+def test_the_lists_of_all_namespaces_are_the_lists_of_each(case: Case) -> None:
+    case.sync.serve(ALL_NAMESPACES)
+    case.lead()
+    case.answer(ALL_NAMESPACES, 101)
+    assert case.synced == [ALL_NAMESPACES]
+    for namespace in ("ours", "unheard-of"):
+        assert case.sync.synced(namespace)
+        assert case.sync.admissible(namespace)
+        assert not case.sync.is_leaving(namespace)
+    assert not case.sync.must_wait()
+    case.lead(at=200)
+    assert case.sync.synced("unheard-of")
+    assert not case.sync.admissible("unheard-of")  # Jobs and pods are not listed in this term yet
+    assert case.sync.must_wait()
+
+
+def test_a_refused_list_of_all_namespaces_makes_each_unknown(case: Case) -> None:
+    case.sync.serve(ALL_NAMESPACES)
+    case.lead()
+    case.answer(ALL_NAMESPACES, 101)
+    case.answer("ours", 101)
+    case.sync.refused(Resource.JOBS, ALL_NAMESPACES, "no right")
+    assert not case.sync.synced("unheard-of")
+    assert not case.sync.admissible("unheard-of")
+    assert case.sync.admissible("ours")  # its own lists are known
+    assert "jobs of all namespaces" in case.sync.refusal_of_all()
+    assert "jobs in all namespaces (no right)" in case.sync.problem()
+    case.answer(ALL_NAMESPACES, 102, Resource.JOBS)
+    assert case.sync.refusal_of_all() == ""
+    assert case.sync.admissible("unheard-of")
+
+
+def test_a_former_namespace_is_not_served_while_all_are_unknown(case: Case) -> None:
+    case.sync.serve(ALL_NAMESPACES)
+    case.sync.leave("theirs")
+    assert case.sync.is_leaving("theirs")
+    assert not case.sync.is_leaving("ours")
+    case.answer(ALL_NAMESPACES, 1)
+    assert not case.sync.is_leaving("theirs")
+    case.sync.leave(ALL_NAMESPACES)
+    assert case.sync.is_leaving("theirs")
+    assert case.sync.is_leaving("unheard-of")
+    assert not case.sync.is_leaving("ours")
