@@ -83,6 +83,7 @@ class QueuedJob(TypedDict):
     """A conversion that waits. ``not_before`` is when its back-off ends, in ISO 8601."""
 
     job_id: str
+    queue: str
     position: int
     reason: NotRequired[str]
     not_before: NotRequired[str]

@@ -27,11 +27,12 @@ _COMPRESS_ABOVE: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a record in the queue of its namespace. Places sort in the order of the queue.
+    """The place of a record. Those of one namespace and ConversionQueue sort by ``key``.
 
     ``not_before`` is the time at which the back-off ends, None if there is none.
     """
 
+    queue: str
     key: tuple[datetime, int, str, str]
     reason: str
     not_before: datetime | None
@@ -130,7 +131,7 @@ def _place(conversion: Conversion) -> Place | None:
     if place is None:
         return None
     reason = conversion.status.reason if conversion.status else conversion.pending_reason
-    return Place(place.key, intern(str(reason)), place.not_before)
+    return Place(place.queue, place.key, intern(str(reason)), place.not_before)
 
 
 def _content(conversion: Conversion) -> ContentPart | None:

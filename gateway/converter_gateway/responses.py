@@ -100,7 +100,7 @@ class JobStatus(_Model):
     queue_position: int | None = Field(
         None,
         ge=1,
-        description="The place within the namespace: 1 is the first of its waiting conversions. "
+        description="The place within the namespace and queue: 1 is the first that waits. "
         "All namespaces share the slots, so conversions of other namespaces may start first. Not "
         "in events.",
     )
@@ -147,7 +147,10 @@ class WaitingJob(_Model):
     """One conversion that waits for an attempt."""
 
     job_id: str
-    position: int = Field(ge=1, description="The place in the queue of the namespace. 1 is first.")
+    queue: str = Field(description="The name of its ConversionQueue.")
+    position: int = Field(
+        ge=1, description="The place within the namespace and queue. 1 is the first."
+    )
     reason: str | None = Field(
         None, description="Why it waits. See reasons.md. Absent until the operator has seen it."
     )
@@ -164,9 +167,15 @@ class WaitingJobs(_Model):
     model_config = examples(
         {
             "queue": [
-                {"job_id": "6f1c9a52", "position": 1, "reason": "WaitingForSlot"},
+                {
+                    "job_id": "6f1c9a52",
+                    "queue": "default",
+                    "position": 1,
+                    "reason": "WaitingForSlot",
+                },
                 {
                     "job_id": "b0d2f7e1",
+                    "queue": "default",
                     "position": 2,
                     "reason": "Retrying",
                     "not_before": "2026-01-02T03:04:35",

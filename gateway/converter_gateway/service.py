@@ -289,7 +289,7 @@ async def _in_turns(items: Sequence[T], encode: Callable[[T], bytes]) -> list[by
 
 
 def _waiting_json(position: int, name: str, place: Place, now: datetime) -> bytes:
-    job: ResponseBody = {"job_id": name, "position": position}
+    job: ResponseBody = {"job_id": name, "queue": place.queue, "position": position}
     if place.reason:
         job["reason"] = place.reason
     if place.not_before and place.not_before > now:

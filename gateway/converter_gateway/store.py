@@ -13,6 +13,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -57,7 +58,8 @@ class Store:
         self._records.clear()
         self._ahead.clear()
         self._unfinished: dict[str, Record] = {}
-        self._queue: list[_Key] = []
+        # Those that wait, by the name of their ConversionQueue.
+        self._queues: dict[str, list[_Key]] = {}
         self.phases: Counter[Phase] = Counter()
         self.succeeded_seconds = self.succeeded_timed = 0
         self._parts: dict[str, set[str]] = {}
@@ -96,22 +98,27 @@ class Store:
         return self._ahead[name] if name in self._ahead else self._records.get(name)
 
     def position(self, name: str) -> int | None:
-        """The position in the queue, from 1. None if the conversion does not wait."""
+        """The position in its ConversionQueue, from 1. None if the conversion does not wait."""
         record = self._records.get(name)
         if record is None or record.place is None:
             return None
-        return bisect_left(self._queue, record.place.key) + 1
+        return bisect_left(self._queues[record.place.queue], record.place.key) + 1
 
     def queue(self) -> Iterator[tuple[int, str, Place]]:
-        """The positions, names and places of all conversions that wait, the first one first."""
-        for position, key in enumerate(self._queue, 1):
+        """The positions, names and places of all conversions that wait, queue by queue."""
+        queues = (enumerate(keys, 1) for _, keys in sorted(self._queues.items()))
+        for position, key in chain.from_iterable(queues):
             place = self._records[key[_NAME]].place
             if place is not None:
                 yield position, key[_NAME], place
 
     def positions(self) -> dict[str, int]:
         """The position of each conversion that waits, by name. Visits these."""
-        return {key[_NAME]: position for position, key in enumerate(self._queue, 1)}
+        return {
+            key[_NAME]: position
+            for keys in self._queues.values()
+            for position, key in enumerate(keys, 1)
+        }
 
     def content(self, content_id: str) -> list[tuple[Record, ContentPart]]:
         """The ConversionJobs of a content."""
@@ -180,7 +187,11 @@ class Store:
         for record in newer:
             self._ahead[record.name] = self._records.get(record.name)
             self._put(record, queued=False)
-        self._queue = sorted(r.place.key for r in self._records.values() if r.place)
+        for record in self._records.values():
+            if record.place:
+                self._queues.setdefault(record.place.queue, []).append(record.place.key)
+        for keys in self._queues.values():
+            keys.sort()
         self._deleted = None
         self.version = self._sure = version
         # The cursors of an earlier history may be valid numbers, but mean something else.
@@ -299,7 +310,7 @@ class Store:
             self._unfinished[record.name] = record
         self._count(record, 1)
         if record.place and queued:
-            insort(self._queue, record.place.key)
+            insort(self._queues.setdefault(record.place.queue, []), record.place.key)
         if record.content:
             self._parts.setdefault(record.content.content_id, set()).add(record.name)
             self._outputs.setdefault(record.content.output, set()).add(record.name)
@@ -312,7 +323,10 @@ class Store:
         self._unfinished.pop(name, None)
         self._count(record, -1)
         if record.place and queued:
-            del self._queue[bisect_left(self._queue, record.place.key)]
+            keys = self._queues[record.place.queue]
+            del keys[bisect_left(keys, record.place.key)]
+            if not keys:
+                del self._queues[record.place.queue]
         if record.content:
             _discard(self._parts, record.content.content_id, name)
             _discard(self._outputs, record.content.output, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,12 @@ from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
 
-VIDEO = "video_to_mp4"
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something in the operator, which the API server does not see."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 nothing sets an event
+            await asyncio.sleep(0.01)
 
 
 def queue(name: str, **spec: Any) -> dict[str, Any]:
@@ -216,3 +223,30 @@ async def test_nothing_starts_while_the_queues_are_not_known(
             await until_reason(api, "a", "QueueHeld")
             await api.until(lambda: not op.operator.health.unlisted)
     assert not cluster.pods("a")
+
+
+@pytest.mark.parametrize("taken_over", [False, True], ids=["same term", "next term"])
+async def test_a_queue_that_changes_at_the_moment_of_admission(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, taken_over: bool
+) -> None:
+    """The other queue has no room for it, so its Job is not created."""
+    cluster.script("a", succeed(hold=True))
+    api.create(queue("bulk", maxParallel=1))
+    async with running(api, tmp_path) as op:
+        store, reserved = op.operator.store, op.operator._admitter._creator.reserved
+        api.create(conversion_job("a", queue="bulk"))
+        await until_phase(api, "a", "Running")
+        with api.faults.hold(verb="update", resource="leases") as admission:
+            api.create(conversion_job("b"))
+            uid = api.get("conversionjobs", "b")["metadata"]["uid"]
+            await until(lambda: uid in reserved)
+            api.patch("conversionjobs", "b", {"spec": {"queue": "bulk"}})
+            await until(lambda: bool((seen := store.conversion(uid)) and seen.queue == "bulk"))
+            if taken_over:  # the response does not arrive in time
+                await until(lambda: uid not in reserved)
+            admission.release()
+        await until_reason(api, "b", "WaitingForSlot")
+        assert not cluster.pods("b")
+        cluster.finish("a")
+        await until_phase(api, "b", "Succeeded")
+    check_all(api, limit=3)

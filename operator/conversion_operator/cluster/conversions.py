@@ -214,9 +214,11 @@ class ConversionClient(Client):
 class QueuePlace:
     """The place of a conversion that waits for an attempt.
 
-    Those of one namespace sort in the order of their queue. ``not_before`` is when its back-off
-    ends, None if it has none.
+    ``queue`` is its ConversionQueue. Those of one namespace and queue sort by ``key``.
+    ``not_before`` is when its back-off ends, None if it has none.
     """
+
+    queue: str
 
     key: tuple[datetime, int, str, str]
     not_before: datetime | None = None
@@ -230,7 +232,9 @@ def queue_place(conversion: Conversion) -> QueuePlace | None:
     so a Job that its status does not record yet does not count.
     """
     standing = find_standing(conversion.key.uid, conversion, Children(), False, _NO_BOUNDS)
-    return QueuePlace(standing.order, standing.retry_at) if standing.waits else None
+    if not standing.waits:
+        return None
+    return QueuePlace(standing.work.queue, standing.order, standing.retry_at)
 
 
 def _try_parse(parse: Callable[[Body], T], body: Body) -> Iterable[T]:

@@ -36,6 +36,7 @@ from conversion_operator.controller.leadership import Leadership
 from conversion_operator.controller.slots import SlotCounter
 from conversion_operator.core.admission import AdmissionPass, Obstacles, Selection
 from conversion_operator.core.attempts import latest_attempt_number
+from conversion_operator.core.capacity import Capacity
 from conversion_operator.core.fair_sharing import VirtualTimes
 from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
 from conversion_operator.core.queue import Queue
@@ -87,7 +88,9 @@ class Admitter:
         self._prepared_term = 0
         self._context, self._enqueue = context, enqueue
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
-        self._creator = JobCreator(context, leadership, self._on_reservation_end, self.wake)
+        self._creator = JobCreator(
+            context, leadership, self._on_reservation_end, self.wake, self._has_room
+        )
         self._policy = context.policy()
         self._changed_at = EPOCH
         self.queue = Queue(self._find, context.store.writers, self._creator.reserved, self._policy)
@@ -191,7 +194,8 @@ class Admitter:
         batch = self._attempts(selection)
         changed_uids = self.queue.take_changed()
         namespaces = {uid: self.queue.namespace_of(uid) for uid in batch}
-        self._reserve(namespaces)
+        queues = {uid: name for uid in namespaces if (name := self.queue.queue_of(uid))}
+        self._reserve(namespaces, queues)
         recorded = await self._record(batch, namespaces, selection.times)
         if recorded:
             self._times = selection.times
@@ -260,6 +264,19 @@ class Admitter:
         self._changed |= self.queue.update(self._cluster.now())
         return self._slots.to_record()
 
+    def _has_room(self, conversion: Conversion) -> bool:
+        """Whether the limits have room for a conversion that has a reservation.
+
+        Visits the namespaces. Runs once for each admission of a former leader.
+        """
+        self._changed |= self.queue.update(self._cluster.now())
+        standing = self.queue.standing(conversion.key.uid)
+        if standing is None:
+            return False
+        capacity = Capacity(self._policy, self._slots.held(), self.queue.slots_by_class())
+        capacity.release(standing.namespace, standing.work)
+        return capacity.allows(standing.namespace, standing.work)
+
     def _attempts(self, selection: Selection) -> dict[str, int]:
         """The attempt number to start now, by uid.
 
@@ -275,8 +292,11 @@ class Admitter:
         limit = admissions_that_still_fit(len(self._creator.reserved))
         return dict(itertools.islice(attempts.items(), limit))
 
-    def _reserve(self, namespaces: Mapping[str, str]) -> None:
-        self._creator.reserve(namespaces)
+    def _reserve(
+        self, namespaces: Mapping[str, str], queues: Mapping[str, str] | None = None
+    ) -> None:
+        """Add reservations. The queues of those that a former leader admitted are not known."""
+        self._creator.reserve(namespaces, queues or {})
         for uid in namespaces:
             self.queue.observe(uid)
 

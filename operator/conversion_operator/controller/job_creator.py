@@ -95,7 +95,9 @@ class JobCreator:
 
     An admitted attempt has a reservation from :meth:`reserve` until its Job is in the store, or
     until it is certain that no request creates it. The creator calls ``enqueue`` with the uid when
-    the reservation ends, and ``wake`` when another conversion may be able to start.
+    the reservation ends, and ``wake`` when another conversion may be able to start. ``has_room``
+    says whether the limits have room for a conversion with a reservation. It is asked about those
+    that a former leader admitted: their ConversionQueue may have changed since.
     """
 
     def __init__(
@@ -104,11 +106,14 @@ class JobCreator:
         leadership: Leadership,
         enqueue: Callable[[str], None],
         wake: Callable[[], None],
+        has_room: Callable[[Conversion], bool] = lambda _: True,
     ) -> None:
-        self._context, self._leadership = context, leadership
+        self._context, self._leadership, self._has_room = context, leadership, has_room
         self._enqueue, self._wake = enqueue, wake
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
         self._reserved: dict[str, str] = {}
+        # The ConversionQueue in which each was admitted. Not known of those of a former leader.
+        self._queues: dict[str, str] = {}
         self._rejections: dict[str, tuple[Block, float]] = {}
         self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,14 +138,16 @@ class JobCreator:
         """
         return self._failing
 
-    def reserve(self, namespaces: Mapping[str, str]) -> None:
-        """Add reservations: the namespace by uid."""
+    def reserve(self, namespaces: Mapping[str, str], queues: Mapping[str, str]) -> None:
+        """Add reservations: the namespace and the ConversionQueue by uid."""
         self._reserved |= namespaces
+        self._queues |= queues
 
     def release(self, uids: Iterable[str]) -> None:
         """Remove the reservations of attempts that were not started."""
         for uid in uids:
             del self._reserved[uid]
+            self._queues.pop(uid, None)
 
     def rejections(self) -> Mapping[str, Block]:
         """Why the Job of a uid was not created, for 20 s after the last request.
@@ -192,6 +199,7 @@ class JobCreator:
         # A cancelled task does not get here. It leaves the admission on the Lease for the next
         # leader.
         self._reserved.pop(uid, None)
+        self._queues.pop(uid, None)
         self._leadership.remove_admission(uid)
         self._enqueue(uid)
         self._wake()
@@ -280,7 +288,8 @@ class JobCreator:
     def _conversion_to_start(self, uid: str, attempt: int) -> Conversion | None:
         """The conversion if the attempt may still start, else None.
 
-        It may not start, for example, after spec.cancel was set.
+        It may not start, for example, after spec.cancel was set, or in another ConversionQueue than
+        the one that had room for it.
         """
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None or not self._context.leads() or self._context.schema.problem:
@@ -291,8 +300,16 @@ class JobCreator:
             over = conversion.finished or conversion.deleting or conversion.cancel_requested
             policy = self._context.policy()
             held = conversion.status_error or conversion.spec_error or hold(conversion, policy)
-            may_start = not over and not held and awaits_attempt(conversion, children)
+            may_start = awaits_attempt(conversion, children) and not (over or held)
+            may_start = may_start and self._is_in_its_queue(conversion)
         return conversion if may_start else None
+
+    def _is_in_its_queue(self, conversion: Conversion) -> bool:
+        """False if it was admitted in another ConversionQueue, and this one may have no room."""
+        admitted_in = self._queues.get(conversion.key.uid)
+        if admitted_in is None:
+            return self._has_room(conversion)
+        return admitted_in == conversion.queue
 
     async def _create_job(self, conversion: Conversion, attempt: int, policy: Policy) -> None:
         """Send one create request. Then the Job exists or was rejected.

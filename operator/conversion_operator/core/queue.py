@@ -144,12 +144,17 @@ class Queue:
 
     def is_unfinished(self, uid: str) -> bool:
         """True if the conversion exists and has not ended."""
-        standing = self._standing(uid)
+        standing = self.standing(uid)
         return standing is not None and standing.stage is not None
 
     def namespace_of(self, uid: str) -> str:
         """The namespace of a conversion. "" if nothing in the queue depends on it."""
         return self._namespace_of.get(uid, "")
+
+    def queue_of(self, uid: str) -> str:
+        """The ConversionQueue of a conversion. "" if nothing in the queue depends on it."""
+        standing = self.standing(uid)
+        return standing.work.queue if standing else ""
 
     def namespaces_that_wait(self) -> list[str]:
         """The namespaces in which conversions have not ended. Visits the namespaces."""
@@ -188,7 +193,7 @@ class Queue:
             }
         )
         for uid, namespace in self.reserved.items():
-            standing = self._standing(uid)
+            standing = self.standing(uid)
             if standing is None:
                 found[namespace, UNKNOWN] += 1
             elif not standing.slots:
@@ -197,10 +202,11 @@ class Queue:
 
     def slots_of(self, uid: str) -> int:
         """How many slots the Jobs and pods of one conversion take."""
-        standing = self._standing(uid)
+        standing = self.standing(uid)
         return standing.slots if standing else 0
 
-    def _standing(self, uid: str) -> Standing | None:
+    def standing(self, uid: str) -> Standing | None:
+        """The standing of a conversion. None if nothing in the queue depends on it."""
         queue = self.namespaces.get(self.namespace_of(uid))
         return queue.standing(uid) if queue else None
 

@@ -8,7 +8,10 @@ from conversion_operator.cluster.conversions import Conversion, queue_place
 
 
 def queue_positions(conversions: Iterable[Conversion]) -> dict[str, int]:
-    """The positions of the conversions of one namespace, from 1, by uid. Visits all of them."""
+    """The positions of the conversions of one namespace in their queues, from 1, by uid."""
     places = {c.key.uid: place for c in conversions if (place := queue_place(c))}
     order = sorted(places, key=lambda uid: places[uid].key)
-    return {uid: position for position, uid in enumerate(order, 1)}
+    return {
+        uid: sum(places[other].queue == places[uid].queue for other in order[: n + 1])
+        for n, uid in enumerate(order)
+    }

@@ -267,6 +267,7 @@ CHANGES = st.lists(
         st.sampled_from(["watch", "take", "delete", "list"]),
         st.sampled_from(STATUSES),
         st.integers(-3, 3),
+        st.sampled_from([None, "bulk", "other"]),
     ),
     max_size=40,
 )
@@ -278,8 +279,9 @@ async def test_the_indexes_agree_with_the_objects(changes: list[Any]) -> None:
     """Whatever happens in which order, they are what a scan of all objects would find."""
     store, versions = store_of(1), itertools.count(2)
     objects: dict[str, Conversion] = {}
-    for name, kind, status, priority in changes:
-        new = conversion(name, next(versions), status, priority=priority)
+    for name, kind, status, priority, queue in changes:
+        spec = {"priority": priority} | ({"queue": queue} if queue else {})
+        new = conversion(name, next(versions), status, **spec)
         if kind == "delete" and name in objects:
             del objects[name]
             store.apply(event("DELETED", new))
