@@ -199,9 +199,16 @@ def test_most_of_the_spec_is_immutable(stored: Conversion, field: str, value: ob
 
 
 @pytest.mark.parametrize(
-    "spec", [{"priority": 9}, {"ttlSecondsAfterFinished": 1}, {"cancel": True}]
+    "spec",
+    [
+        {"priority": 9},
+        {"ttlSecondsAfterFinished": 1},
+        {"suspend": True},
+        {"suspend": False},
+        {"cancel": True},
+    ],
 )
-def test_three_fields_of_the_spec_are_mutable(stored: Conversion, spec: dict[str, object]) -> None:
+def test_some_fields_of_the_spec_are_mutable(stored: Conversion, spec: dict[str, object]) -> None:
     assert patched(stored, "merge", {"spec": spec}).code == 0
 
 
