@@ -95,6 +95,9 @@ class RealStorage(ObjectStorage):
             query = urlencode({"watch": "true", "resourceVersion": version})
             url = f"{self.url}{path_of(kind, '')}?{query}"
             async with self.session.get(url, headers=AUTHORIZATION) as response:
+                if response.status != 200:  # for a moment nothing serves the kind
+                    await self.changed.wait(0.1)
+                    continue
                 async for line in response.content:
                     event = orjson.loads(line)
                     assert event["type"] != "ERROR", f"the watch of {kind} ended: {event}"
