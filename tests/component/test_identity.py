@@ -472,8 +472,10 @@ async def test_an_orphan_job_without_a_pod_is_deleted(
         assert api.find("jobs", job) is not None
         api.clock.advance(400)
         await op.reconcile_all()
-        # The timer of the operator does not follow the clock of the test. Any event has its effect.
-        api.mutate("jobs", job, lambda body: body["metadata"]["annotations"].update(a="b"))
+        # The timer of the operator does not follow the clock of the test. A change of what the
+        # operator reads has the same effect.
+        changed = {names.POD_SETTINGS_ANNOTATION: "b"}
+        api.mutate("jobs", job, lambda body: body["metadata"]["annotations"].update(changed))
         await api.until(lambda: api.find("jobs", job) is None, 30)
 
 

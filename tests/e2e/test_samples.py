@@ -85,7 +85,7 @@ def test_kubectl_get_shows_the_results(samples: dict[str, Conversion], kubectl: 
     table = kubectl("-n", "my-network", "get", "convjob", "-o", "wide").splitlines()
     assert table[0].split() == [
         *("NAME", "TYPE", "PHASE", "PROGRESS", "SIZE", "REASON", "AGE"),
-        *("INPUT", "OUTPUT", "NODE", "DURATION"),
+        *("INPUT", "OUTPUT", "QUEUE", "POSITION", "NODE", "DURATION"),
     ]
     rows = {row.split()[0]: row.split()[1:] for row in table[1:]}
     for kind, sample in samples.items():

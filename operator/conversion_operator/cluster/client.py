@@ -210,15 +210,20 @@ class Cluster(QueueRequests):
 
     async def write_queue_status(
         self, queue: QueueObject, status: ConversionQueueStatus, permit: WritePermit
-    ) -> None:
-        """PATCH the status of this version of a ConversionQueue. Raises Conflict if it is old."""
+    ) -> str:
+        """PATCH the status of this version of a ConversionQueue. Raises Conflict if it is old.
+
+        Returns the version after the write.
+        """
         patch: list[Body] = [
             {"op": "test", "path": "/metadata/uid", "value": queue.key.uid},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": queue.version},
             {"op": "add", "path": "/status", "value": status.to_json()},
         ]
         path = queues_path(queue.key.namespace, queue.key.name) + "/status"
-        await self._write(permit, "PATCH", path, patch, [("fieldManager", self._field_manager)])
+        query = [("fieldManager", self._field_manager)]
+        stored = await self._write(permit, "PATCH", path, patch, query)
+        return str(stored["metadata"]["resourceVersion"])
 
     async def claim_exists(self, namespace: str, name: str) -> bool:
         """GET a PersistentVolumeClaim. False if it does not exist."""

@@ -94,6 +94,7 @@ class Admitter:
         self._policy = context.policy()
         self._changed_at = EPOCH
         self.queue = Queue(self._find, context.store.writers, self._creator.reserved, self._policy)
+        self.queue.reserved_in = self._creator.queues
         self._slots = SlotCounter(self.queue, context.sync)
         self._times = VirtualTimes()
         self._yielding: frozenset[str] = frozenset()

@@ -20,7 +20,7 @@ from conversion_operator.core.model import Children, Job, Pod
 
 Child = TypeVar("Child", Job, Pod, Job | Pod)
 
-_FIRST_SEEN: Final = ("conversion_uid", "attempt", "mark", "managed", "duplicate")
+_FIRST_SEEN: Final = ("conversion_uid", "attempt", "mark", "managed", "duplicate", "queue")
 
 
 class _Tie(NamedTuple):

@@ -131,6 +131,14 @@ class JobCreator:
         return self._reserved
 
     @property
+    def queues(self) -> Mapping[str, str]:
+        """The ConversionQueue of each uid that this leader has admitted and that has a reservation.
+
+        The Job may have been created there, although the response was lost.
+        """
+        return self._queues
+
+    @property
     def failing(self) -> Collection[str]:
         """The namespaces whose last create request failed without a clear answer.
 

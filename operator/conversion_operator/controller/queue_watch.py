@@ -15,7 +15,13 @@ from typing import Final
 from conversion_operator.api.queues import ConversionQueueStatus
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.client import Cluster
-from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Unavailable
+from conversion_operator.cluster.errors import (
+    ClusterError,
+    Conflict,
+    NotFound,
+    Rejected,
+    Unavailable,
+)
 from conversion_operator.cluster.objects import WatchEvent, WritePermit
 from conversion_operator.core.conversion_queues import NO_QUEUES, ConversionQueues, combine
 from conversion_operator.core.queue import Queue
@@ -52,23 +58,30 @@ class QueueWatch:
         while True:
             try:
                 version = await self._list()
-                await self._follow(version)
-                backoff.reset()
             except ClusterError as error:
                 self._set_problem(str(error))
                 await asyncio.sleep(backoff.next())
+                continue
+            self._set_problem("")
+            backoff.reset()
+            try:
+                await self._follow(version)
+            except ClusterError as error:
+                # The next list shows what the watch has missed.
+                logger.debug("The watch of ConversionQueues ended: %s", error)
+                await asyncio.sleep(_FIRST_DELAY_SECONDS)
 
     async def _list(self) -> str:
         try:
             found, version = await self._cluster.list_queues(self._namespace)
-        except Unavailable:
+        except (Unavailable, Rejected):
+            # The API server checks the permission before it looks for the CRD.
             if await self._cluster.serves_queues():
                 raise
             # The CRD is not installed, so there are no ConversionQueues.
             self._use(())
             raise
         self._use(found)
-        self._set_problem("")
         return version
 
     async def _follow(self, version: str) -> None:
@@ -146,8 +159,9 @@ class QueueStatus:
 
     async def _write(self, found: QueueObject, status: ConversionQueueStatus) -> None:
         try:
-            await self._cluster.write_queue_status(found, status, self._permit())
-            self._written[found.key.name] = found.version
+            version = await self._cluster.write_queue_status(found, status, self._permit())
+            if version != found.version:
+                self._written[found.key.name] = found.version
         except (Conflict, NotFound):
             pass  # it has changed, which the watch reports
         except ClusterError as error:

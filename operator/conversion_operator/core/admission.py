@@ -304,16 +304,24 @@ class AdmissionPass:
         return standing.slot_work if standing else UNKNOWN
 
     def _longest_without_node(self) -> QueueKey | None:
-        """Of those whose pod found no node, the one that waits longest. None if one tries again."""
+        """Of those whose pod found no node and for which there is room, the one that waits longest.
+
+        None if one tries again.
+        """
         if any(queue.trying_again for queue in self._queues.values()):
             return None
-        open_queues = (q for n, q in self._queues.items() if not self._verdicts[n].block)
-        ends = [end for queue in open_queues if (end := queue.first_given_up())]
+        open_queues = (each for each in self._queues.items() if not self._verdicts[each[0]].block)
+        ends = [end for name, queue in open_queues if (end := self._first_given_up(name, queue))]
         if not ends:
             return None
         _, key = min(ends)
         name = self._queue.namespace_of(key[3])
         return key if name not in self._refusals or self._verdicts[name].trying == key else None
+
+    def _first_given_up(self, name: str, queue: NamespaceQueue) -> tuple[datetime, QueueKey] | None:
+        """Of those of a namespace whose class has room, the one that waits longest."""
+        allowed = {work for work in queue.given_up.lists if self._allows(name, work)}
+        return queue.first_given_up(allowed) if allowed else None
 
     def _take_sweeps(self) -> list[str]:
         """The sweeps to start: they get only slots that no conversion waits for.

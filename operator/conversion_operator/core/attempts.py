@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
+from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, ConversionJobStatus, Retries
 from conversion_operator.core.model import Children, Conversion, Job
 from conversion_operator.core.plan import Snapshot
-from conversion_operator.core.retry import backoff
+from conversion_operator.core.retry import SHORTEST_BACKOFF, backoff
 from media_converter.contract import ExitReason
+
+STOPPED: Final = (Reason.SUSPENDED, Reason.QUEUE_HELD)
+"""The reasons of attempts that the operator has stopped, and that count for nothing."""
 
 
 def last_recorded_attempt(status: ConversionJobStatus | None) -> Attempt | None:
@@ -63,4 +68,6 @@ def next_attempt_at(status: ConversionJobStatus | None) -> datetime | None:
     last = last_recorded_attempt(status)
     if status is None or last is None or last.completion_time is None:
         return None
+    if last.reason in STOPPED:
+        return last.completion_time + SHORTEST_BACKOFF
     return last.completion_time + backoff(status.retries or Retries())

@@ -16,6 +16,8 @@ SlotsByClass = Mapping[tuple[str, WorkClass], int]
 class Capacity:
     """Free slots. ``held`` are all slots in use, and ``by_class`` those whose class is known.
 
+    The others are in namespaces whose lists are not known. They count in each queue with a limit.
+
     A queue may reserve slots for light conversions. While light conversions of this queue take
     fewer, so many of the free slots are kept for them.
     """
@@ -23,6 +25,7 @@ class Capacity:
     def __init__(self, policy: Policy, held: int, by_class: SlotsByClass) -> None:
         self._queues = policy.queues
         self._free = policy.max_parallel - held
+        self._unseen = max(0, held - sum(by_class.values()))
         self._in_queue: Counter[str] = Counter()
         self._in_namespace: Counter[tuple[str, str]] = Counter()
         self._light: Counter[str] = Counter()
@@ -40,10 +43,10 @@ class Capacity:
         limits = self._queues.find(work.queue) or QueueLimits()
         rooms = [self._free]
         if limits.max_parallel is not None:
-            rooms.append(limits.max_parallel - self._in_queue[work.queue])
+            rooms.append(self._room(work.queue, limits.max_parallel))
         if (most := limits.namespaces.get(namespace)) is not None:
             rooms.append(most - self._in_namespace[work.queue, namespace])
-        if min(rooms) <= 0:
+        if min(rooms) <= 0 or limits.starts_nothing:
             return False
         return work.light or not self._heavy or self._has_room_for_heavy(work.queue, limits)
 
@@ -85,8 +88,15 @@ class Capacity:
             return False
         if limits.max_parallel is None:
             return True
-        return limits.max_parallel - self._in_queue[queue] > self._kept(queue, limits)
+        return self._room(queue, limits.max_parallel) > self._kept(queue, limits)
+
+    def _room(self, queue: str, most: int) -> int:
+        return most - self._in_queue[queue] - self._unseen
 
     def _kept(self, name: str, limits: QueueLimits) -> int:
         """How many free slots only light conversions of this queue may take."""
-        return max(0, limits.reserved - self._light[name])
+        kept = limits.reserved - self._light[name]
+        if limits.max_parallel is not None:
+            # After a limit was lowered, the queue may have less room than it reserves.
+            kept = min(kept, self._room(name, limits.max_parallel))
+        return max(0, kept)

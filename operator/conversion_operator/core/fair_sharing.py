@@ -35,9 +35,7 @@ class VirtualTimes:
 
     def copy(self) -> VirtualTimes:
         """A copy that an admission pass may change."""
-        copied = VirtualTimes(self._times)
-        copied._now = self._now
-        return copied
+        return VirtualTimes(self.to_record())
 
     def ranks(self) -> dict[str, int]:
         """The place of each namespace in the order of their last admissions, from 0."""

@@ -8,7 +8,7 @@ concerns all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -273,9 +273,13 @@ class NamespaceQueue:
         times = PodTimes(self._pods.created, self._pods.ended, bool(self._missing_pods))
         return find_refusal(time, refused[1], times) if refused else None
 
-    def first_given_up(self) -> _Timed | None:
-        """Of those that may start although no node had room, the one that waits longest."""
-        return self._given_up_ends[0] if len(self._given_up_ends) else None
+    def first_given_up(self, classes: Collection[WorkClass]) -> _Timed | None:
+        """Of those that may start although no node had room, the one that waits longest.
+
+        Visits those of other classes that wait longer.
+        """
+        found = (e for e in self._given_up_ends if self._standings[e[1][3]].work in classes)
+        return next(found, None)
 
     def given_up_at(self, key: QueueKey) -> datetime:
         """When the last pod of a conversion that waits was given up."""

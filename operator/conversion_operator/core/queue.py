@@ -38,6 +38,8 @@ class Queue:
     ) -> None:
         self._find, self._find_writers = find, find_writers
         self.reserved, self.policy = reserved, policy
+        # The ConversionQueue in which a uid was admitted, if that is known.
+        self.reserved_in: Mapping[str, str] = {}
         self.namespaces: dict[str, NamespaceQueue] = {}
         self._namespace_of: dict[str, str] = {}
         # popitem() of a plain dict cannot take the oldest one.
@@ -197,7 +199,8 @@ class Queue:
             if standing is None:
                 found[namespace, UNKNOWN] += 1
             elif not standing.slots:
-                found[standing.namespace, standing.work] += 1
+                name = self.reserved_in.get(uid, standing.work.queue)
+                found[standing.namespace, standing.work._replace(queue=name)] += 1
         return found
 
     def slots_of(self, uid: str) -> int:

@@ -149,4 +149,10 @@ def _block_for_missing_slot(snapshot: Snapshot) -> Block | None:
         return None
     limit = snapshot.policy.max_parallel
     message = f"waiting for a slot: at most {limit} conversions run at a time"
+    name, namespace = snapshot.conversion.queue, snapshot.conversion.key.namespace
+    queue = snapshot.policy.queues.find(name)
+    if queue is not None and queue.max_parallel is not None:
+        message += f", {queue.max_parallel} of queue {name}"
+    if queue is not None and (most := queue.namespaces.get(namespace)) is not None:
+        message += f", {most} of namespace {namespace} in it"
     return Block(Reason.WAITING_FOR_SLOT, message)

@@ -21,7 +21,7 @@ _LONGEST_BACKOFF: Final = timedelta(minutes=5)
 _FIRST_START_BACKOFF: Final = timedelta(seconds=30)
 _LONGEST_START_BACKOFF: Final = timedelta(minutes=10)
 _LONGEST_UNSCHEDULABLE_BACKOFF: Final = timedelta(minutes=5)
-_SHORTEST_BACKOFF: Final = timedelta(seconds=1)
+SHORTEST_BACKOFF: Final = timedelta(seconds=1)
 
 
 def count_ended_attempt(retries: Retries, outcome: Outcome) -> Retries:
@@ -85,7 +85,7 @@ def backoff(retries: Retries) -> timedelta:
         return max(_start_backoff(starts), _unschedulable_backoff(unschedulable))
     if retries.failures:
         return min(_FIRST_BACKOFF * 2.0 ** (retries.failures - 1), _LONGEST_BACKOFF)
-    return _SHORTEST_BACKOFF
+    return SHORTEST_BACKOFF
 
 
 def _unschedulable_backoff(attempts: int) -> timedelta:

@@ -138,7 +138,13 @@ def find_standing(
     if conversion is None:
         first = next(iter((*children.jobs, *children.pods)), None)
         namespace = first.namespace if first else ""
-        return Standing(uid, namespace, slots=slots(children), suspended=_suspended(children))
+        return Standing(
+            uid,
+            namespace,
+            slots=slots(children),
+            slot_work=UNKNOWN._replace(queue=queue_of(children)),
+            suspended=_suspended(children),
+        )
     namespace = conversion.key.namespace
     work = WorkClass(conversion.queue, is_light(conversion.conversion_type))
     slot_work = work._replace(queue=queue_of(children) or work.queue)

@@ -1,17 +1,14 @@
 """Plans that stop an attempt, and put its conversion back into the queue.
 
-Nothing is counted for such an attempt. The status says why it stops, before its end is seen: then
-the reason is known too if the user resumes the conversion meanwhile.
+Nothing is counted for such an attempt. It says why it stops before its end is seen: then the reason
+is known too if the user resumes the conversion meanwhile.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 from conversion_operator.api.queues import StopPolicy
-from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.attempts import last_recorded_attempt
+from conversion_operator.core.attempts import STOPPED, last_recorded_attempt
 from conversion_operator.core.holds import SUSPENDED, queue_held
 from conversion_operator.core.model import Children, queue_of
 from conversion_operator.core.plan import (
@@ -22,11 +19,9 @@ from conversion_operator.core.plan import (
     delete_live_jobs,
     delete_pods,
 )
-from conversion_operator.core.retry import backoff
+from conversion_operator.core.retry import SHORTEST_BACKOFF
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import Ended
-
-_STOPPING: Final = (Reason.SUSPENDED, Reason.QUEUE_HELD)
 
 
 def wants_stop(snapshot: Snapshot) -> Block | None:
@@ -48,14 +43,14 @@ def _queue_of_attempt(snapshot: Snapshot) -> str:
 def was_stopped(snapshot: Snapshot) -> Block | None:
     """Why the operator has stopped, or is to stop, the attempt that has ended. None if neither.
 
-    The status says so from when the attempt is stopped until its end is recorded. Before and after
-    that, the same reason says why the conversion waits.
+    The attempt says so from when it is stopped. Meanwhile, the conversion may be resumed, and its
+    node may stop responding.
     """
-    status, last = snapshot.status, last_recorded_attempt(snapshot.status)
-    why = wants_stop(snapshot)
-    if why or status is None or last is None or last.completion_time is not None:
+    why, last = wants_stop(snapshot), last_recorded_attempt(snapshot.status)
+    if why or last is None or last.completion_time is not None or last.reason not in STOPPED:
         return why
-    return Block(status.reason, status.message) if status.reason in _STOPPING else None
+    message = "the conversion was suspended, or its queue was drained, and goes on now"
+    return Block(str(last.reason), message)
 
 
 def plan_stop(snapshot: Snapshot, attempt_children: Children, why: Block) -> Plan:
@@ -65,7 +60,7 @@ def plan_stop(snapshot: Snapshot, attempt_children: Children, why: Block) -> Pla
     if snapshot.status and snapshot.status.reason == why.reason:
         return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL)
     stopping = Transition.within_phase(snapshot, why.reason, why.message)
-    stopping = stopping.with_attempt(attempt_children)
+    stopping = stopping.with_attempt(attempt_children).with_attempt_stopping(why.reason)
     return Plan(actions, stopping.status, STOP_RECHECK_INTERVAL)
 
 
@@ -74,4 +69,4 @@ def plan_after_stop(snapshot: Snapshot, attempt_children: Children, end: Ended, 
     queued = Transition.to(snapshot, Phase.QUEUED, why.reason, why.message)
     queued = queued.with_attempt(attempt_children).with_result(end)
     queued = queued.with_attempt_closed(why.reason, why.message)
-    return Plan(status=queued.status, requeue_after=backoff(snapshot.retries))
+    return Plan(status=queued.status, requeue_after=SHORTEST_BACKOFF)

@@ -145,6 +145,13 @@ class Transition:
         """Set the pod, its node and the start time from this running pod. Drop the older log."""
         return self.with_pod(pod)._set(start_time=pod.running_since, logs=None)
 
+    def with_attempt_stopping(self, reason: str) -> Self:
+        """Record why the attempt in progress is being stopped."""
+        attempts = list(self.status.attempts or ())
+        if attempts:
+            attempts[-1] = attempts[-1].model_copy(update={"reason": reason})
+        return self._set(attempts=attempts or None)
+
     def with_attempt_closed(self, reason: str, message: str) -> Self:
         """Record how the last attempt ended.
 

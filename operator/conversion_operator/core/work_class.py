@@ -16,7 +16,7 @@ class WorkClass(NamedTuple):
 
 
 UNKNOWN: Final = WorkClass("", False)
-"""The class of Jobs and pods whose conversion no longer exists. They count in no queue."""
+"""The class of Jobs and pods of which neither the conversion nor the queue is known."""
 
 
 def is_light(conversion_type: str) -> bool:

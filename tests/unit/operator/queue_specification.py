@@ -100,7 +100,9 @@ def specify(  # noqa: PLR0917 each is a part of the state
     for uid, namespace in reserved.items():
         if uid not in known or not known[uid].slots:
             taken.append((namespace, known[uid].work if uid in known else UNKNOWN))
-    ahead, behind = _one_try(startable, unfinished)
+    ahead, behind = _one_try(
+        startable, unfinished, [s for s in startable if fits(s, taken, policy)]
+    )
     tries, refused = _one_per_refused([*ahead, *behind, *early], refusals, now, taken, policy)
     tiers = [[s for s in tier if s in tries] for tier in (ahead, behind, early)]
     order = in_turn(tiers, taken, policy)
@@ -157,15 +159,21 @@ def fits(standing: Standing, taken: Sequence[Slot], policy: Policy) -> bool:
         return False
     if standing.work.light or all(work.light for _, work in taken):
         return True
-    kept = {
-        name: max(0, each.reserved - sum(work == WorkClass(name, True) for _, work in taken))
-        for name, each in policy.queues.limits.items()
-    }
+    kept = {name: kept_in(name, each, taken) for name, each in policy.queues.limits.items()}
     counted = (kept[n] for n, each in policy.queues.limits.items() if not each.starts_nothing)
     if free <= sum(counted):
         return False
     own = kept.get(standing.work.queue, 0)
     return limits.max_parallel is None or limits.max_parallel - len(queue) > own
+
+
+def kept_in(name: str, limits: QueueLimits, taken: Sequence[Slot]) -> int:
+    """How many free slots only light conversions of this queue may take."""
+    light = sum(work == WorkClass(name, True) for _, work in taken)
+    room = limits.max_parallel
+    if room is not None:
+        room -= sum(work.queue == name for _, work in taken)
+    return max(0, min(limits.reserved - light, limits.reserved if room is None else room))
 
 
 def path_block(
@@ -249,11 +257,12 @@ def _refusals(unfinished: Iterable[Standing], pods: Mapping[str, PodTimes]) -> d
 
 
 def _one_try(
-    startable: Sequence[Standing], unfinished: Iterable[Standing]
+    startable: Sequence[Standing], unfinished: Iterable[Standing], fitting: Sequence[Standing]
 ) -> tuple[list[Standing], list[Standing]]:
     given_up = [s for s in startable if s.given_up_at]
     tries = any(s.tries_again for s in unfinished)
-    longest = min(given_up, key=lambda s: (s.given_up_at or EPOCH, s.order), default=None)
+    can_start = [s for s in given_up if s in fitting]
+    longest = min(can_start, key=lambda s: (s.given_up_at or EPOCH, s.order), default=None)
     first = None if tries else longest
     ahead = [s for s in startable if s is first or not s.given_up_at]
     return ahead, [s for s in given_up if s is not first]

@@ -85,13 +85,17 @@ async def test_queues_that_cannot_be_read_are_unknown(monkeypatch: pytest.Monkey
     assert await seen(api, monkeypatch) == [
         (False, [], True),
         (False, [], True),
-        (True, ["a"], True),  # the watch has ended
+        (True, ["a"], False),  # the watch has ended
         (True, ["a"], True),
     ]
 
 
-async def test_without_the_crd_there_are_no_queues(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = await seen(Api(Unavailable("404 page not found"), served=False), monkeypatch)
+@pytest.mark.parametrize("answer", [Unavailable("404 page not found"), Rejected("no right", 403)])
+async def test_without_the_crd_there_are_no_queues(
+    monkeypatch: pytest.MonkeyPatch, answer: Exception
+) -> None:
+    """The API server may check the permission first."""
+    found = await seen(Api(answer, served=False), monkeypatch)
     assert found == [(True, [], True)]
 
 
@@ -102,7 +106,7 @@ async def test_events_change_the_queues(monkeypatch: pytest.MonkeyPatch) -> None
         WatchEvent("BOOKMARK", "3", None),
         WatchEvent("DELETED", "4", queue("a")),
     ]
-    assert await seen(api, monkeypatch) == [(True, ["b", "c"], True)]
+    assert await seen(api, monkeypatch) == [(True, ["b", "c"], False)]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Phase
+from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.admission import Obstacles
+from conversion_operator.core.attempts import next_attempt_at
 from conversion_operator.core.model import Conversion, Job, Pod, Suspension
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.reconcile import decide
@@ -32,6 +33,7 @@ from tests.unit.operator.builders import (
 )
 from tests.unit.operator.queueing import build_queue
 
+FAILURES = Retries(failures=5)
 TERMINATED = EXIT_CODES[ExitReason.TERMINATED]
 
 
@@ -145,3 +147,24 @@ def test_a_node_that_does_not_respond_is_told_and_bounded() -> None:
     assert status(later).reason == Reason.NODE_UNREACHABLE
     _, later = step(later, children(deleting(), lost), now=30 + POLICY.lost_timeout)
     assert (status(later).phase, status(later).reason) == (Phase.FAILED, Reason.NODE_LOST)
+
+
+def test_the_next_attempt_does_not_wait_for_the_back_off_of_earlier_ones() -> None:
+    _, failed = step(conversion(), children(job(), ended(137)))
+    failed = replace(failed, status=status(failed).model_copy(update={"retries": FAILURES}))
+    _, stopping = step(suspended(failed), children(job(2), running(2)), now=1000)
+    _, waiting = step(stopping, children(job(2, deletion_timestamp=at(1000))), now=1000)
+    _, waiting = step(waiting, children(), now=1010)
+    assert status(waiting).retries == FAILURES
+    assert next_attempt_at(status(waiting)) == at(1011)
+
+
+def test_the_reason_of_the_stop_outlives_a_node_that_does_not_respond() -> None:
+    _, stopping = step(suspended(conversion()), children(job(), running()))
+    lost = running(deletion_timestamp=at(30))
+    _, later = step(stopping, children(deleting(), lost), now=200)
+    assert status(later).reason == Reason.NODE_UNREACHABLE
+    resumed = replace(later, suspend=False)
+    _, waiting = step(resumed, children(deleting(), stopped()), now=300)
+    assert (status(waiting).phase, status(waiting).reason) == (Phase.QUEUED, Reason.SUSPENDED)
+    assert status(waiting).retries is None
