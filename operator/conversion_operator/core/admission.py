@@ -248,9 +248,10 @@ class AdmissionPass:
             line = tier.best(name, self._allows)
             if line is None or line.head is None:
                 continue
-            yield line.head[3]
+            uid = line.head[3]
             self._start(name, line)
             sharing.admit(name)
+            yield uid
             if following := tier.best(name, self._allows):
                 arrival = self._arrival(name, following)
                 heapq.heappush(turns, (sharing.turn(name, arrival), name))
