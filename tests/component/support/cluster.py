@@ -93,10 +93,13 @@ class FakeCluster:
 
     def script_of(self, job: Obj) -> Script:
         """The script of a Job's pod."""
-        uid = job["metadata"]["uid"]
+        owner = metadata.controller_of(job)
+        name = owner["name"] if owner else job["metadata"]["name"]
+        return self._script_for(job["metadata"]["uid"], name)
+
+    def _script_for(self, uid: str, name: str) -> Script:
+        """The script of the pod of the Job with this uid, for the conversion of this name."""
         if uid not in self._by_job:
-            owner = metadata.controller_of(job)
-            name = owner["name"] if owner else job["metadata"]["name"]
             waiting = self._scripts.get(name) or [self.default]
             self._by_job[uid] = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         return self._by_job[uid]
@@ -302,7 +305,15 @@ class FakeCluster:
             owner = metadata.controller_of(pod)
             namespace = pod["metadata"]["namespace"]
             job = self.storage.find(JOBS, namespace, owner["name"]) if owner else None
-            script = self.default if job is None else self.script_of(job.obj)
+            if job is not None:
+                script = self.script_of(job.obj)
+            elif owner is not None:
+                # The watch of pods may be ahead of the watch of Jobs.
+                noted = pod["metadata"].get("annotations") or {}
+                name = noted.get("converter.mynetwork.io/conversion", "")
+                script = self._script_for(owner["uid"], name)
+            else:
+                script = self.default
             obstacle = script.obstacle
             if obstacle is not None and obstacle.stage is Stage.NO_POD:
                 script = replace(script, obstacle=None)
