@@ -138,9 +138,9 @@ def test_the_manifests_of_a_release_install_what_the_overlay_does(checkout: Path
     text = (checkout / "dist/install.yaml").read_text(encoding="utf-8")
     found = by_name(yaml.safe_load_all(text))
     overlay = by_name(render("storage-class"))
-    assert {name for name in found if name[0] == "CustomResourceDefinition"} == set(found) - set(
-        overlay
-    )
+    crds = {name for name in found if name[0] == "CustomResourceDefinition"}
+    assert crds == set(found) - set(overlay)
+    assert len(crds) == len(list((ROOT / "crds").iterdir()))
     # Its storage class depends on the cluster.
     assert {name[0] for name in set(overlay) - set(found)} == {"PersistentVolumeClaim"}
     assert images(found.values()) == {f"{PREFIX}{image}:1.2.3" for image in IMAGES}
