@@ -145,16 +145,9 @@ def build_crd() -> dict[str, Any]:
     status["default"] = pending_status()
     _as_map(status["properties"]["conditions"], "type")
     rules = [rule.to_json() for rule in root_rules()]
-    names_of_kind = {
-        "kind": names.KIND,
-        "listKind": f"{names.KIND}List",
-        "plural": names.PLURAL,
-        "singular": names.SINGULAR,
-        "shortNames": [names.SHORT_NAME],
-        "categories": [names.CATEGORY],
-    }
+    kind = _names(names.KIND, names.PLURAL, names.SINGULAR, names.SHORT_NAME)
     description = "ConversionJob converts one media file on the shared volume."
-    return _definition(names_of_kind, description, spec, status, rules, _COLUMNS)
+    return _definition(kind, description, spec, status, rules, _COLUMNS)
 
 
 def build_queue_crd() -> dict[str, Any]:
@@ -165,20 +158,26 @@ def build_queue_crd() -> dict[str, Any]:
     status = structural_schema(ConversionQueueStatus)
     _as_map(status["properties"]["conditions"], "type")
     _as_map(status["properties"]["namespaces"], "name")
-    names_of_kind = {
-        "kind": names.QUEUE_KIND,
-        "listKind": f"{names.QUEUE_KIND}List",
-        "plural": names.QUEUE_PLURAL,
-        "singular": names.QUEUE_SINGULAR,
-        "shortNames": [names.QUEUE_SHORT_NAME],
-        "categories": [names.CATEGORY],
-    }
+    kind = _names(
+        names.QUEUE_KIND, names.QUEUE_PLURAL, names.QUEUE_SINGULAR, names.QUEUE_SHORT_NAME
+    )
     description = (
         "ConversionQueue limits how many of its conversions run at a time, and shares slots "
         "between namespaces. It has an effect only in the namespace of the operator."
     )
     rules = [rule.to_json() for rule in queue_root_rules()]
-    return _definition(names_of_kind, description, spec, status, rules, _QUEUE_COLUMNS)
+    return _definition(kind, description, spec, status, rules, _QUEUE_COLUMNS)
+
+
+def _names(kind: str, plural: str, singular: str, short_name: str) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "listKind": f"{kind}List",
+        "plural": plural,
+        "singular": singular,
+        "shortNames": [short_name],
+        "categories": [names.CATEGORY],
+    }
 
 
 def _as_map(schema: dict[str, Any], key: str) -> None:
