@@ -1,4 +1,4 @@
-"""Ends a program that is told to stop before it has begun. Imports nothing that takes time."""
+"""Ends a program that gets SIGTERM while it starts. Imports nothing that takes time."""
 
 from __future__ import annotations
 
