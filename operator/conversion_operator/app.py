@@ -287,7 +287,10 @@ class Operator:
         self._admitter.wake()
 
     def _on_queues_changed(self) -> None:
-        """Look at what runs: a queue that is drained stops it. The pass tells all that wait."""
+        """Look at what runs: a queue that is drained stops it. The pass tells all that wait.
+
+        Visits all conversions, once for each change of a ConversionQueue.
+        """
         self._admitter.wake()
         for conversion in self.store.conversions():
             uid = conversion.key.uid
