@@ -1,18 +1,23 @@
 """Defines what converter and operator agree on: conversion types, exit reasons and the report.
 
-Both import this module, so each table exists once. It does no I/O.
+Both import this module, so each table exists once. :mod:`media_converter.report_json` turns a
+report into JSON and back. Neither does I/O.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-REPORT_MAX_BYTES: Final = 3072
-"""Maximum size of a report. The kubelet keeps 4096 bytes per container and drops the rest."""
+REPORT_MAX_BYTES: Final = 4096
+"""Maximum size of a report. The kubelet keeps this much per container and drops the rest."""
+
+MAX_OUTPUTS: Final = 8
+"""The most outputs of one conversion."""
+
+MAX_OUTPUT_MESSAGE_LENGTH: Final = 256
+"""Of the message of one of several outputs, in characters."""
 
 MAX_WARNINGS: Final = 4
 MAX_WARNING_LENGTH: Final = 200
@@ -20,13 +25,6 @@ MAX_WARNING_LENGTH: Final = 200
 
 MAX_NAME_LENGTH: Final = 32
 """Of a codec or a container, in characters."""
-
-_SHA256: Final = re.compile("[0-9a-f]{64}")
-_INT64_MAX: Final = 2**63 - 1
-_MAX_NUMBER: Final = 1e12
-
-PROGRESS_KEY: Final = "progress"
-"""The only key of a progress line on standard output. Log lines for people do not have it."""
 
 
 class ConversionType(StrEnum):
@@ -146,6 +144,59 @@ class Output(NamedTuple):
     duration_seconds: float | None = None
 
 
+class OutputState(StrEnum):
+    """What has become of one of several outputs. Skipped: it does not apply to the input."""
+
+    PENDING = "Pending"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+
+
+class OutputResult(NamedTuple):
+    """What a run has done about one of several outputs.
+
+    ``size`` is in bytes. It and ``output`` are set if the output has succeeded, ``reason`` and
+    ``message`` if it has failed or was skipped.
+    """
+
+    state: OutputState = OutputState.PENDING
+    size: int | None = None
+    output: Output | None = None
+    warnings: tuple[str, ...] = ()
+    reason: ExitReason | None = None
+    message: str = ""
+
+
+class Action(StrEnum):
+    """What a run would do for an output. Copy: only the container changes."""
+
+    ENCODE = "Encode"
+    COPY = "Copy"
+    CONVERT = "Convert"
+    SKIP = "Skip"
+
+
+class PlannedOutput(NamedTuple):
+    """What a dry run says about an output. Sizes are in bytes, ``width`` and ``height`` in pixels.
+
+    ``estimated_seconds`` is the time that one CPU needs. ``reason`` and ``message`` say why an
+    output would be skipped.
+    """
+
+    action: Action
+    video_codec: str | None = None
+    audio_codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration_seconds: float | None = None
+    memory: int | None = None
+    estimated_seconds: float | None = None
+    estimated_size: int | None = None
+    reason: ExitReason | None = None
+    message: str = ""
+
+
 class Progress(NamedTuple):
     """The progress of a run. ``percent`` is 0 to 100; None if the duration is unknown.
 
@@ -161,9 +212,11 @@ class Report(NamedTuple):
     """The termination message of a run. Success requires ``final`` and the reason Completed.
 
     ``output_size`` is in bytes. ``warnings`` says, in sentences, what the output lacks of the
-    input. ``landlock_abi`` is the version of the Landlock that confined the tools: 0 if the kernel
-    has none, None if no tool was about to run. If the report of an ended run is not final, the run
-    was killed. Then ``logs`` and ``progress`` are its last known state.
+    input. A run of several outputs has ``outputs``, in the order of the task, and no ``output``;
+    ``output_size`` is then their sum. A dry run has ``plan``. ``landlock_abi`` is the version of
+    the Landlock that confined the tools: 0 if the kernel has none, None if no tool was about to
+    run. If the report of an ended run is not final, the run was killed. Then ``logs``,
+    ``progress`` and ``outputs`` are its last known state.
     """
 
     final: bool
@@ -175,152 +228,5 @@ class Report(NamedTuple):
     logs: str = ""
     warnings: tuple[str, ...] = ()
     landlock_abi: int | None = None
-
-
-_OUTPUT_KEYS = (
-    ("sha256", "sha256"),
-    ("container", "container"),
-    ("videoCodec", "video_codec"),
-    ("audioCodec", "audio_codec"),
-    ("width", "width"),
-    ("height", "height"),
-    ("durationSeconds", "duration_seconds"),
-)
-_PROGRESS_KEYS = (("percent", "percent"), ("speed", "speed"), ("etaSeconds", "eta_seconds"))
-
-
-def _to_json(value: object, keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    pairs = ((key, getattr(value, name)) for key, name in keys)
-    return {key: item for key, item in pairs if item is not None}
-
-
-def dump_report(report: Report) -> bytes:
-    """The report as one JSON object of at most REPORT_MAX_BYTES bytes of ASCII.
-
-    Drops the middle of the log until the report fits: its start names the cause, its end says why
-    the run failed.
-    """
-    message, logs = report.message, report.logs
-    while True:
-        body: dict[str, Any] = {
-            "final": report.final,
-            "reason": report.reason,
-            "message": message,
-            "outputSize": report.output_size,
-            "output": _to_json(report.output, _OUTPUT_KEYS) if report.output else None,
-            "progress": _to_json(report.progress, _PROGRESS_KEYS),
-            "warnings": [text[:MAX_WARNING_LENGTH] for text in report.warnings[:MAX_WARNINGS]],
-            "landlockABI": report.landlock_abi,
-            "logs": logs,
-        }
-        text = json.dumps({k: v for k, v in body.items() if v not in (None, "", {}, [])})
-        excess = len(text) - REPORT_MAX_BYTES
-        if excess <= 0:
-            return text.encode("ascii")
-        # An escaped character takes up to twelve bytes. If the cut is too small, the loop repeats.
-        cut = max(1, excess // 12)
-        if logs:
-            kept = max(0, len(logs) - cut)
-            logs = logs[: kept // 2] + logs[len(logs) - (kept - kept // 2) :]
-        else:
-            message = message[: max(0, len(message) - cut)]
-
-
-def parse_report(text: str) -> Report | None:
-    """Parse a termination message or the last line of output. None if it is not a report.
-
-    Never raises: the container may have been killed while it wrote the text, or the text may be
-    the end of the log, which the kubelet uses as a fallback. Whoever may run a command in the pod
-    can write it too. So values that no status can hold make it no report.
-    """
-    try:
-        body = json.loads(text)
-        if not isinstance(body, dict) or not isinstance(body.get("final"), bool):
-            return None
-        output = body.get("output")
-        progress = body.get("progress") or {}
-        return Report(
-            final=body["final"],
-            reason=ExitReason(body["reason"]) if body.get("reason") else None,
-            message=_string(body.get("message", "")),
-            output_size=_whole(body.get("outputSize")),
-            output=_parse_output(output) if output else None,
-            progress=Progress(
-                percent=_whole(progress.get("percent")),
-                speed=_number(progress.get("speed")),
-                eta_seconds=_whole(progress.get("etaSeconds")),
-            ),
-            logs=_string(body.get("logs", "")),
-            warnings=_texts(body.get("warnings") or []),
-            landlock_abi=_whole(body.get("landlockABI")),
-        )
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        return None
-
-
-def dump_progress(progress: Progress) -> str:
-    """A progress line for standard output, without the line break."""
-    return json.dumps({PROGRESS_KEY: _to_json(progress, _PROGRESS_KEYS)}, separators=(",", ":"))
-
-
-def parse_progress(line: str) -> Progress | None:
-    """Parse one line of a container's log. None if it is not a progress line."""
-    if not line.startswith('{"' + PROGRESS_KEY + '"'):
-        return None
-    try:
-        body = json.loads(line)[PROGRESS_KEY]
-        return Progress(
-            percent=_whole(body.get("percent")),
-            speed=_number(body.get("speed")),
-            eta_seconds=_whole(body.get("etaSeconds")),
-        )
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        return None
-
-
-def _parse_output(body: dict[str, Any]) -> Output:
-    if not _SHA256.fullmatch(body["sha256"]):
-        raise ValueError(f"not a SHA-256: {body['sha256']!r}")
-    return Output(
-        sha256=body["sha256"],
-        container=_name(body["container"]) or "",
-        video_codec=_name(body.get("videoCodec")),
-        audio_codec=_name(body.get("audioCodec")),
-        width=_whole(body.get("width")),
-        height=_whole(body.get("height")),
-        duration_seconds=_number(body.get("durationSeconds")),
-    )
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"not a list: {value!r}")
-    return tuple(_string(text)[:MAX_WARNING_LENGTH] for text in value[:MAX_WARNINGS])
-
-
-def _string(value: object) -> str:
-    """The value as text. JSON may have half a character, which UTF-8 cannot encode."""
-    return str(value).encode(errors="replace").decode()
-
-
-def _name(value: object) -> str | None:
-    return None if value is None else _string(value)[:MAX_NAME_LENGTH]
-
-
-def _whole(value: object) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _INT64_MAX:
-        raise ValueError(f"not a whole number of 64 bits: {value!r}")
-    return value
-
-
-def _number(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"not a number: {value!r}")
-    number = float(value)
-    if not 0 <= number <= _MAX_NUMBER:  # false for NaN
-        raise ValueError(f"out of range: {value!r}")
-    return number
+    outputs: tuple[OutputResult, ...] = ()
+    plan: tuple[PlannedOutput, ...] = ()

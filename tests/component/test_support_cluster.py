@@ -7,7 +7,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from media_converter.contract import ExitReason, parse_report
+from media_converter.contract import ExitReason
+from media_converter.report_json import parse_report
 from tests.component.support import CLAIM, NAMESPACE, FakeApi, FakeCluster, podstatus
 from tests.component.support.errors import Obj
 from tests.component.support.history import History

@@ -14,7 +14,7 @@ from conversion_operator.cluster.errors import NotLeader
 from conversion_operator.controller import job_creator
 from conversion_operator.controller.leadership import NAME, Leadership
 from conversion_operator.core.manifest import build_job
-from media_converter.contract import PROGRESS_KEY
+from media_converter.report_json import PROGRESS_KEY
 from tests.component.running import phase_of, running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.audit import Request

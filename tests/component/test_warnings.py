@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from media_converter.contract import dump_report, parse_report
+from media_converter.report_json import dump_report, parse_report
 from tests.component.running import running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.scripts import exit_with, report

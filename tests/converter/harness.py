@@ -23,9 +23,8 @@ from media_converter.contract import (
     ExitReason,
     Progress,
     Report,
-    parse_progress,
-    parse_report,
 )
+from media_converter.report_json import parse_progress, parse_report
 from tests.converter.containers import Agent, Command, Ended
 
 VIDEO = ConversionType.VIDEO_TO_MP4

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from media_converter.contract import ExitReason, parse_report
+from media_converter.contract import ExitReason
+from media_converter.report_json import parse_report
 from media_converter.running.endings import CRASHES
 from tests.converter.containers import MODULES_PATH, RESTRICTED, Agent, Image
 from tests.converter.harness import UID, VIDEO, Case, Converter, Workspace, listing, until

@@ -10,16 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from media_converter.contract import (
-    EXIT_CODES,
-    ConversionType,
-    ExitReason,
-    Progress,
-    Report,
-    parse_progress,
-    parse_report,
-)
+from media_converter.contract import EXIT_CODES, ConversionType, ExitReason, Progress, Report
 from media_converter.probing.codecs import AUDIO_DECODERS, DEMUXERS, VIDEO_DECODERS
+from media_converter.report_json import parse_progress, parse_report
 from tests.converter.containers import RESTRICTED, Agent, Image, docker
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Workspace, until
 from tests.converter.kitchen import X264, Kitchen, tone, video

@@ -11,13 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from media_converter.contract import (
-    REPORT_MAX_BYTES,
-    ConversionType,
-    ExitReason,
-    parse_progress,
-    parse_report,
-)
+from media_converter.contract import REPORT_MAX_BYTES, ConversionType, ExitReason
+from media_converter.report_json import parse_progress, parse_report
 from tests.converter.harness import (
     AUDIO,
     IMAGE,

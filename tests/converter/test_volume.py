@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from media_converter.contract import (
-    ConversionType,
-    ExitReason,
-    parse_report,
-)
+from media_converter.contract import ConversionType, ExitReason
+from media_converter.report_json import parse_report
 from tests.converter.containers import RESTRICTED, Image, docker
 from tests.converter.harness import (
     AUDIO,

@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 
 from conversion_operator.api import names
-from media_converter.contract import ExitReason, Report, dump_report
+from media_converter.contract import ExitReason, Report
+from media_converter.report_json import dump_report
 from tests.e2e.support import operator as op
 from tests.e2e.support.commands import Kubectl, until
 from tests.e2e.support.conversions import (

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Final
 
-from media_converter import contract
+from media_converter import report_json
 from media_converter.contract import Progress, Report
 from media_converter.running.folding import keep_ends
 
@@ -46,7 +46,7 @@ class Reporter:
         if now < self._next_tick:
             return
         self._next_tick = now + _TICK_SECONDS
-        _print(contract.dump_progress(self.progress))
+        _print(report_json.dump_progress(self.progress))
         self._write(Report(final=False, progress=self.progress, logs=self._logs))
 
     def finish(self, report: Report) -> None:
@@ -61,12 +61,12 @@ class Reporter:
             landlock_abi=self.landlock_abi,
         )
         if not self._write(report):
-            _print(contract.dump_report(report).decode("ascii"))
+            _print(report_json.dump_report(report).decode("ascii"))
 
     def _write(self, report: Report) -> bool:
         if self._file is None:
             return False
-        data = contract.dump_report(report)
+        data = report_json.dump_report(report)
         try:
             # Overwrite with padding instead of truncating first: a kill between two system calls
             # must not leave half a report or an empty file.

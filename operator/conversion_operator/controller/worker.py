@@ -42,7 +42,8 @@ from conversion_operator.core.plan import (
 )
 from conversion_operator.core.reconcile import decide, decide_without_conversion
 from conversion_operator.core.running import find_silent
-from media_converter.contract import PROGRESS_KEY, Progress, parse_progress
+from media_converter.contract import Progress
+from media_converter.report_json import PROGRESS_KEY, parse_progress
 
 _NOT_READY_DELAY: Final = 1.0
 LOG_READS: Final = 3

@@ -12,7 +12,8 @@ from typing import Final
 
 import orjson
 
-from media_converter.contract import ExitReason, parse_report
+from media_converter.contract import ExitReason
+from media_converter.report_json import parse_report
 from tests.component.support import metadata, podstatus
 from tests.component.support.api import FakeApi
 from tests.component.support.errors import Obj

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from media_converter.contract import EXIT_CODES, ExitReason, Output, Report, dump_report
+from media_converter.contract import EXIT_CODES, ExitReason, Output, Report
+from media_converter.report_json import dump_report
 
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from media_converter.contract import (
+    MAX_OUTPUT_MESSAGE_LENGTH,
+    MAX_OUTPUTS,
     REPORT_MAX_BYTES,
+    Action,
     ExitReason,
+    Output,
+    OutputResult,
+    OutputState,
+    PlannedOutput,
     Report,
-    dump_report,
-    parse_report,
 )
+from media_converter.report_json import dump_report, parse_report
 from media_converter.running.folding import fold, keep_ends
 from media_converter.running.report import Reporter
 
@@ -32,6 +39,75 @@ def test_a_report_always_fits_and_keeps_the_end_of_the_log(text: str) -> None:
         assert kept.reason is ExitReason.INPUT_DAMAGED
         assert kept.message == "why" or not kept.logs
         assert kept.message != "why" or kept.logs.endswith("the end")
+
+
+OUTPUT = Output("a" * 64, "matroska" * 4, "v" * 32, "a" * 32, 16384, 16384, 604800.123)
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{GRINNING FACE}"])
+def test_a_report_of_eight_outputs_never_loses_a_fact(letter: str) -> None:
+    made = OutputResult(OutputState.SUCCEEDED, 2**40, OUTPUT, (letter * 500,) * 9)
+    failed = OutputResult(
+        OutputState.FAILED, reason=ExitReason.VERIFICATION_FAILED, message=letter * 9000
+    )
+    for results in ((made,) * 8, (failed,) * 8, (made, failed) * 4):
+        report = Report(
+            final=True,
+            reason=ExitReason.VERIFICATION_FAILED,
+            message=letter * 1000,
+            logs=letter * 2048,
+            outputs=results,
+        )
+        data = dump_report(report)
+        assert len(data) <= REPORT_MAX_BYTES
+        kept = parse_report(data.decode())
+        assert kept
+        assert [result.output for result in kept.outputs] == [r.output for r in results]
+        assert [result.reason for result in kept.outputs] == [r.reason for r in results]
+        assert [result.size for result in kept.outputs] == [r.size for r in results]
+        # The log goes first, then the texts of the outputs, then the message.
+        assert not kept.logs or kept.message == report.message
+        texts = [result.message for result in kept.outputs if result.reason]
+        assert kept.message == report.message or not any(texts)
+
+
+def test_the_texts_of_outputs_are_cut_alike() -> None:
+    short = Report(
+        final=True,
+        message="why",
+        logs="x" * 2000,
+        outputs=(OutputResult(OutputState.FAILED, message="m" * 300),) * 2,
+    )
+    kept = parse_report(dump_report(short).decode())
+    assert kept
+    assert [len(result.message) for result in kept.outputs] == [MAX_OUTPUT_MESSAGE_LENGTH] * 2
+    assert kept.logs
+
+
+def test_a_plan_survives_json() -> None:
+    encode = PlannedOutput(Action.ENCODE, "h264", "aac", 1280, 720, 12.5, 2**28, 3.5, 10**6)
+    skip = PlannedOutput(Action.SKIP, reason=ExitReason.NO_VIDEO_STREAM, message="a song")
+    report = Report(final=True, reason=ExitReason.COMPLETED, plan=(encode, skip))
+    assert parse_report(dump_report(report).decode()) == report
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"state": "Pending"},
+        "text",
+        [None],
+        [{}],
+        [{"state": "Done"}],
+        [{"state": "Succeeded"}],
+        [{"state": "Succeeded", "size": 1, "container": "mp4", "sha256": "short"}],
+        [{"state": "Failed", "reason": "Because"}],
+        [{"state": "Pending"}] * (MAX_OUTPUTS + 1),
+    ],
+)
+def test_outputs_that_no_run_reports_make_it_no_report(outputs: object) -> None:
+    text = json.dumps({"final": True, "reason": "Completed", "outputs": outputs})
+    assert parse_report(text) is None
 
 
 def test_a_report_is_rewritten_in_place_and_always_complete(tmp_path: Path) -> None:

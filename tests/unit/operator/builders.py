@@ -24,7 +24,8 @@ from conversion_operator.core.model import (
 )
 from conversion_operator.core.plan import Plan, Snapshot
 from conversion_operator.core.reconcile import decide
-from media_converter.contract import ExitReason, Output, Progress, Report, dump_report
+from media_converter.contract import ExitReason, Output, Progress, Report
+from media_converter.report_json import dump_report
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = Policy()

@@ -24,7 +24,8 @@ from conversion_operator.core.plan import (
 from conversion_operator.core.reconcile import decide, decide_without_conversion
 from conversion_operator.core.running import find_silent
 from conversion_operator.core.transitions import shorten_log
-from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report, dump_report
+from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report
+from media_converter.report_json import dump_report
 from tests.unit.operator.builders import (
     POLICY,
     at,

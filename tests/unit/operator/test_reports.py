@@ -18,7 +18,7 @@ from conversion_operator.api.names import VERSION
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.model import Conversion
-from media_converter.contract import PROGRESS_KEY, parse_progress
+from media_converter.report_json import PROGRESS_KEY, parse_progress
 from tests.component.support.schema import CustomSchema
 from tests.unit.operator.builders import (
     at,
