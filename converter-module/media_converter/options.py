@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from media_converter.contract import ConversionType
@@ -237,6 +238,24 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _THUMBNAIL: _STILLS,
 }
 """The extensions that an output file may have, and the format of each extension."""
+
+
+class Stage(IntEnum):
+    """In which order the outputs of a run are made: what is fast comes first."""
+
+    PROBE = 0
+    SEEK = 1
+    IMAGE = 2
+    AUDIO = 3
+    VIDEO = 4
+
+
+STAGES: Final[Mapping[ConversionType, Stage]] = {
+    _THUMBNAIL: Stage.SEEK,
+    _IMAGE: Stage.IMAGE,
+    _AUDIO: Stage.AUDIO,
+    _VIDEO: Stage.VIDEO,
+}
 
 
 class OptionError(ValueError):
