@@ -30,12 +30,13 @@ PROGRESS_KEY: Final = "progress"
 
 
 class ConversionType(StrEnum):
-    """The four conversions, by the names MY Network uses."""
+    """The conversions, by the names that users write."""
 
     VIDEO_TO_MP4 = "video_to_mp4"
     AUDIO_TO_MP3 = "audio_to_mp3"
     IMAGE_RESIZE = "image_resize"
     EXTRACT_THUMBNAIL = "extract_thumbnail"
+    AUDIO_CONVERT = "audio_convert"
 
 
 class DamagedInput(StrEnum):

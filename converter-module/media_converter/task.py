@@ -8,7 +8,14 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ConversionType, DamagedInput, ExitReason
 from media_converter.errors import ConversionError
-from media_converter.options import FORMATS, OptionError, Options, extensions_of, parse
+from media_converter.options import (
+    FORMATS,
+    OptionError,
+    Options,
+    check_extensions,
+    extensions_of,
+    parse,
+)
 
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
@@ -63,10 +70,13 @@ def read_task(environment: Mapping[str, str]) -> Task:
         known = ", ".join(ConversionType)
         raise _invalid(f"CONVERSION_TYPE {name} is unknown; it must be one of {known}") from None
     try:
-        options = parse(conversion_type, _options(environment.get("CONVERSION_OPTIONS", "")))
+        values = _options(environment.get("CONVERSION_OPTIONS", ""))
+        options = parse(conversion_type, values)
+        output_file = _required(environment, "OUTPUT_FILE")
+        given = (name for name, value in values.items() if value is not None)
+        check_extensions(conversion_type, given, output_file)
     except OptionError as error:
         raise _invalid(str(error)) from error
-    output_file = _required(environment, "OUTPUT_FILE")
     return Task(
         id=environment.get("JOB_ID", ""),
         conversion_type=conversion_type,
