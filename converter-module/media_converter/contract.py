@@ -37,6 +37,7 @@ class ConversionType(StrEnum):
     IMAGE_RESIZE = "image_resize"
     EXTRACT_THUMBNAIL = "extract_thumbnail"
     AUDIO_CONVERT = "audio_convert"
+    MEDIA_INFO = "media_info"
 
 
 class DamagedInput(StrEnum):

@@ -13,12 +13,18 @@ from media_converter.files import paths, publish, still, structure, temporary
 from media_converter.files.paths import Target
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits
-from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
+from media_converter.options import (
+    AudioOptions,
+    ImageOptions,
+    InfoOptions,
+    ThumbnailOptions,
+    VideoOptions,
+)
 from media_converter.planning.image import plan_image, refusing_warnings
 from media_converter.planning.image_input import EARLY_END
 from media_converter.planning.plan import ConversionPlan
 from media_converter.probing import vipsheader
-from media_converter.running import endings, image_input, thumbnail, transcode, verify
+from media_converter.running import endings, image_input, media_info, thumbnail, transcode, verify
 from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Files, ProcessResult, Runner
 from media_converter.running.run import (
@@ -101,6 +107,8 @@ def _convert(run: Run) -> Converted:
         case ThumbnailOptions() as options:
             plan = thumbnail.extract(run, options)
             return Converted(_describe_image(plan, run.make_temporary().fd))
+        case InfoOptions() as options:
+            return media_info.write_info(run, options)
 
 
 def _image(run: Run, options: ImageOptions) -> Output:

@@ -233,6 +233,7 @@ _AUDIO: Final = ConversionType.AUDIO_TO_MP3
 _IMAGE: Final = ConversionType.IMAGE_RESIZE
 _THUMBNAIL: Final = ConversionType.EXTRACT_THUMBNAIL
 _SOUND: Final = ConversionType.AUDIO_CONVERT
+_INFO: Final = ConversionType.MEDIA_INFO
 
 GRAMMAR: Final = (
     Option("quality", (_VIDEO,), Words(("low", "medium", "high"))),
@@ -245,6 +246,8 @@ GRAMMAR: Final = (
     Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_IMAGE, _THUMBNAIL), Size(MAX_SIDE)),
     Option("time", (_THUMBNAIL,), Time(MAX_SECONDS)),
+    Option("loudness", (_INFO,), Words(("measure",))),
+    Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
 )
 
 _STILLS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
@@ -254,6 +257,7 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _IMAGE: {**_STILLS, "gif": "gif"},
     _THUMBNAIL: _STILLS,
     _SOUND: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
+    _INFO: {"json": "json"},
 }
 """The extensions that an output file may have, and the format of each extension."""
 
@@ -311,7 +315,14 @@ class ThumbnailOptions(NamedTuple):
     quality: int | None = None
 
 
-Options = VideoOptions | AudioOptions | ImageOptions | ThumbnailOptions
+class InfoOptions(NamedTuple):
+    """The options of media_info. ``placeholder`` is thumbhash, blurhash or None."""
+
+    loudness: str | None = None
+    placeholder: str | None = None
+
+
+Options = VideoOptions | AudioOptions | ImageOptions | ThumbnailOptions | InfoOptions
 
 
 def options_of(conversion_type: ConversionType) -> dict[str, Option]:
@@ -358,6 +369,8 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
             return ImageOptions(*parsed.pop("size", DEFAULT_SIZE), **parsed)
         case ConversionType.EXTRACT_THUMBNAIL:
             return ThumbnailOptions(**parsed)
+        case ConversionType.MEDIA_INFO:
+            return InfoOptions(**parsed)
 
 
 def check_extensions(

@@ -33,6 +33,7 @@ AUDIO = ConversionType.AUDIO_TO_MP3
 IMAGE = ConversionType.IMAGE_RESIZE
 THUMB = ConversionType.EXTRACT_THUMBNAIL
 SOUND = ConversionType.AUDIO_CONVERT
+INFO = ConversionType.MEDIA_INFO
 UID = 65532
 
 

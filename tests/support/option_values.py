@@ -9,10 +9,10 @@ from conversion_operator.api import names
 
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
-SOUND = "audio_convert"
+SOUND, INFO = "audio_convert", "media_info"
 
 _EXTENSIONS: Final = {
-    VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg", SOUND: "m4a",
+    VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg", SOUND: "m4a", INFO: "json",
 }  # fmt: skip
 
 
@@ -97,6 +97,8 @@ _OPTIONS: Final = (
     ("duration", (VIDEO, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
     ("size", (IMAGE, THUMBNAIL), _SIZES, _NOT_SIZES),
     ("time", (THUMBNAIL,), (*_TIMES, *_ZEROS), _NOT_TIMES),
+    ("loudness", (INFO,), ("measure",), (-16, 0, "-16", "true", "Measure", "ebur128")),
+    ("placeholder", (INFO,), ("thumbhash", "blurhash"), (0, "none", "Thumbhash", "lqip")),
 )
 
 DECIMALS: Final = tuple(

@@ -156,6 +156,15 @@ class ConversionOptions(ApiModel):
     middle of a shorter video. If that frame is black, another frame is used.
     """
 
+    loudness: Annotated[str, _strings("loudness")] | None = None
+    """Whether the loudness is measured, for media_info. Allowed: measure. This reads all of the
+    input. Default: it is not measured.
+    """
+    placeholder: Annotated[str, _strings("placeholder")] | None = None
+    """What a page shows while the picture loads, for media_info. The document then also has the
+    dominant colour. Allowed: thumbhash or blurhash. Default: none.
+    """
+
     @field_validator("quality", "resolution", "bitrate", "start", "duration", "time", mode="before")
     @classmethod
     def _read_whole(cls, value: object) -> object:
@@ -205,6 +214,7 @@ class ConversionJobSpec(ApiModel):
     """Type of the conversion. video_to_mp4 makes an MP4 file with H.264 and AAC. audio_to_mp3 makes
     an MP3 file. image_resize makes an image that fits a size. extract_thumbnail makes an image from
     a frame of a video. audio_convert makes an audio file, whose format is that of the extension.
+    media_info makes a JSON document that says what the input is.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no

@@ -23,6 +23,7 @@ from media_converter.planning.audio_filters import (
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.tags import kept_tags
+from media_converter.probing import decoded
 from media_converter.probing.media import AudioStream
 from tests.unit.converter.builders import AUDIO, INFO, LIMITS, VIDEO, value_of
 
@@ -276,3 +277,31 @@ def test_lossless_formats_have_the_sample_size_of_the_input() -> None:
         assert value_of(wav.step.argv, "-c:a") == wav.expected.audio_codec == codec
         flac = plan_audio(info, AudioOptions(None), LIMITS, False, output_format="flac")
         assert value_of(flac.step.argv, "-sample_fmt:a") == depth
+
+
+SUMMARY = """[Parsed_ebur128_0 @ 0x7f4220001c40] [info] Summary:
+
+  Integrated loudness:
+    I:         {i} LUFS
+    Threshold: -31.8 LUFS
+
+  Loudness range:
+    LRA:         4.5 LU
+    LRA low:   -21.8 LUFS
+
+  True peak:
+    Peak:      {peak} dBFS
+[aost#0:0/pcm_s16le @ 0x556a3210bdc0] [verbose] Encoder thread received EOF
+"""
+
+
+def test_the_summary_of_a_measurement_is_read() -> None:
+    loud = decoded.loudness(SUMMARY.format(i="-21.8", peak="-1.1"))
+    assert loud == decoded.Loudness(-21.8, -1.1, 4.5)
+    assert not loud.is_silent
+    silent = decoded.loudness(SUMMARY.format(i="-70.0", peak="-inf"))
+    assert silent is not None
+    assert silent.is_silent
+    assert decoded.loudness("[info] size=N/A time=00:00:04.00") is None
+    needed = [line for line in SUMMARY.splitlines() if decoded.is_of_loudness(line)]
+    assert decoded.loudness("\n".join(needed).format(i="-21.8", peak="-1.1")) == loud
