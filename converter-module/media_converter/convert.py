@@ -7,8 +7,14 @@ from collections.abc import Callable
 from media_converter.contract import Progress
 from media_converter.files import paths
 from media_converter.limits import Limits
-from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
-from media_converter.running import image, thumbnail, transcode
+from media_converter.options import (
+    AudioOptions,
+    ImageOptions,
+    InfoOptions,
+    ThumbnailOptions,
+    VideoOptions,
+)
+from media_converter.running import image, media_info, thumbnail, transcode
 from media_converter.running.delivery import Delivery
 from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Runner
@@ -52,3 +58,5 @@ def convert(run: Run) -> Converted:
         case ThumbnailOptions() as options:
             plan = thumbnail.extract(run, options)
             return Converted(image.describe_image(plan, run.make_temporary().fd))
+        case InfoOptions() as options:
+            return media_info.write_info(run, options)

@@ -8,7 +8,14 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ConversionType, DamagedInput, ExitReason
 from media_converter.errors import ConversionError
-from media_converter.options import FORMATS, OptionError, Options, extensions_of, parse
+from media_converter.options import (
+    FORMATS,
+    OptionError,
+    Options,
+    check_extensions,
+    extensions_of,
+    parse,
+)
 
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
@@ -95,6 +102,8 @@ def read_output(
         ) from None
     try:
         options = parse(kind, values)
+        given = (name for name, value in values.items() if value is not None)
+        check_extensions(kind, given, output_file)
     except OptionError as error:
         raise invalid(str(error)) from error
     output_format = _output_format(kind, output_file, names)

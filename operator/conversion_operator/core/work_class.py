@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 _LIGHT_PREFIXES: Final = ("image_", "audio_")
-_LIGHT_TYPES: Final = frozenset({"extract_thumbnail"})
+_LIGHT_TYPES: Final = frozenset({"extract_thumbnail", "media_info"})
 
 
 class WorkClass(NamedTuple):
