@@ -1,8 +1,8 @@
 """The admission policy: what starts now.
 
-Slots are counted from the Jobs and pods that exist, never from statuses, with one exception:
-:func:`conversion_operator.core.standing.lost_with_node`. A status may be late, lost, or written by
-somebody else.
+Slots are counted from the Jobs and pods that exist, never from statuses, with one exception, pods
+that are lost with their node: see ``lost_with_node`` and ``without_lost_pod`` in
+:mod:`conversion_operator.core.standing`. A status may be late, lost, or written by somebody else.
 """
 
 from __future__ import annotations
