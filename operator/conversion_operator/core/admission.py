@@ -100,7 +100,11 @@ class AdmissionPass:
         suspended = queue.suspended()
         self._held_back = hold_back(suspended, self._policy)
         self._limits = StartLimits(
-            obstacles.failing, suspended, queue.reserved.values(), self._policy
+            obstacles.failing,
+            suspended,
+            queue.reserved.values(),
+            self._policy,
+            (name for name, slots in queue.slots_by_namespace().items() if slots),
         )
         self._room_at = max(queue.last_pod_end, obstacles.policy_changed_at)
         self._refusals: dict[str, Refusal] = {}
