@@ -161,6 +161,7 @@ class Worker:
         return next((child.namespace for child in (*children.jobs, *children.pods)), None)
 
     async def _reconcile(self, uid: str, permit: WritePermit) -> None:
+        self._context.metrics.reconciles.inc()
         await self._confirm_missing(uid)
         await self._find_pods_of_suspended(uid)
         conversion, children = self._store.conversion(uid), self._store.children(uid)

@@ -63,6 +63,20 @@ async def test_live_pods_are_counted_until_they_end() -> None:
     assert seen.most_live == 2
 
 
+async def test_a_pod_has_ended_when_its_container_has() -> None:
+    seen = Observer(conversions=False)
+    pod = _pod("p", "p", "Running")
+    state = {"containerID": "containerd://abc", "state": {"running": {}}}
+    pod["status"]["containerStatuses"] = [state]
+    seen.take_pod("MODIFIED", pod, 1.0)
+    assert not seen.pod_ended
+    assert seen.containers == {"abc": "p"}
+    pod["status"]["containerStatuses"] = [state | {"state": {"terminated": {"exitCode": 0}}}]
+    seen.take_pod("MODIFIED", pod, 2.0)
+    seen.take_pod("MODIFIED", _pod("p", "p", "Succeeded"), 3.0)
+    assert seen.pod_ended == {"p": 2.0}
+
+
 def test_a_percentile_is_one_of_the_values() -> None:
     values = [float(number) for number in range(1, 101)]
     assert percentile(values, 50) == 50.0
