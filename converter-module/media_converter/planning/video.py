@@ -26,7 +26,6 @@ from media_converter.planning.plan import (
     DECODE_ONLY,
     NO_EVIDENCE,
     NO_METADATA,
-    OUTPUT_URL,
     PROGRESS,
     ConversionPlan,
     Evidence,
@@ -34,6 +33,7 @@ from media_converter.planning.plan import (
     Position,
     Reading,
     ffmpeg_command,
+    output_url,
     read_from,
     trim_options,
     trimmed_duration,
@@ -74,17 +74,27 @@ QUALITIES: Final = {
 }
 
 
+class Place(NamedTuple):
+    """The number of an output among those that are encoded at the same time, and its encoder."""
+
+    number: int
+    encoder: memory.Encoder
+
+
 def plan_video(
     info: MediaInfo,
     options: VideoOptions,
     limits: Limits,
     background: str,
     evidence: Evidence = NO_EVIDENCE,
+    place: Place | None = None,
 ) -> ConversionPlan:
     """Plan a conversion to MP4. Raises ConversionError if the input cannot be converted.
 
-    ``background`` is the colour, as RRGGBB, that transparent frames are laid on.
+    ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``place``
+    is given if other outputs are encoded at the same time.
     """
+    number = place.number if place else 0
     copying, position = evidence.copying, evidence.position
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
@@ -119,14 +129,16 @@ def plan_video(
         first_held_seconds = position.seconds_left() if position else 0.0
         hold = hold_pictures(video, first_held_seconds, evidence.last_held_seconds, is_part=is_part)
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
-        argv += _encoder_options(video, size, options, limits)
+        settings = place.encoder if place else memory.choose_encoder_settings(video, size, limits)
+        argv += _encoder_options(video, options, settings)
     else:
         argv += ["-c:v", "copy"]
     if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]
-    argv += PROGRESS
+    argv += [] if number else PROGRESS
     # -write_tmcd 0: no timecode track.
-    argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4", OUTPUT_URL]
+    argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4"]
+    argv += [output_url(number)]
     if copies_audio and audio:
         # Decode the copied audio too, so that its damage is counted.
         argv += ["-map", f"0:{audio.stream_index}", *DECODE_ONLY]
@@ -311,10 +323,10 @@ def _frame_rate_limit(video: VideoStream) -> int | None:
 
 
 def _encoder_options(
-    video: VideoStream, size: tuple[int, int], options: VideoOptions, limits: Limits
+    video: VideoStream, options: VideoOptions, encoder: memory.Encoder
 ) -> list[str]:
     quality = QUALITIES[options.quality or "medium"]
-    settings, threads = memory.choose_encoder_settings(video, size, limits)
+    settings, threads = encoder
     # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
     # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
     # per second gives it one.
