@@ -19,12 +19,21 @@ from media_converter.options import (
     InfoOptions,
     ThumbnailOptions,
     VideoOptions,
+    WaveformOptions,
 )
 from media_converter.planning.image import plan_image, refusing_warnings
 from media_converter.planning.image_input import EARLY_END
 from media_converter.planning.plan import ConversionPlan
 from media_converter.probing import vipsheader
-from media_converter.running import endings, image_input, media_info, thumbnail, transcode, verify
+from media_converter.running import (
+    endings,
+    image_input,
+    media_info,
+    thumbnail,
+    transcode,
+    verify,
+    waveform,
+)
 from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Files, ProcessResult, Runner
 from media_converter.running.run import (
@@ -109,6 +118,8 @@ def _convert(run: Run) -> Converted:
             return Converted(_describe_image(plan, run.make_temporary().fd))
         case InfoOptions() as options:
             return media_info.write_info(run, options)
+        case WaveformOptions() as options:
+            return waveform.write_waveform(run, options)
 
 
 def _image(run: Run, options: ImageOptions) -> Output:
