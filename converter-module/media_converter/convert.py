@@ -14,8 +14,9 @@ from media_converter.options import (
     InfoOptions,
     ThumbnailOptions,
     VideoOptions,
+    WaveformOptions,
 )
-from media_converter.running import films, image, media_info, thumbnail, transcode
+from media_converter.running import films, image, media_info, thumbnail, transcode, waveform
 from media_converter.running.delivery import Delivery
 from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Runner
@@ -61,6 +62,8 @@ def convert(run: Run) -> Converted:
             return Converted(image.describe_image(plan, run.make_temporary().fd))
         case InfoOptions() as options:
             return media_info.write_info(run, options)
+        case WaveformOptions() as options:
+            return waveform.write_waveform(run, options)
 
 
 def are_together(one: Task, other: Task) -> bool:

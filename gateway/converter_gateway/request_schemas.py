@@ -15,6 +15,7 @@ from media_converter.options import (
     FORMATS,
     MAX_LENGTH,
     Choices,
+    Colour,
     Option,
     Percent,
     Size,
@@ -64,7 +65,8 @@ def _value(option: Option) -> list[Schema]:
         case Words(words):
             return [{"type": "string", "enum": list(words)}]
         case Choices(numbers, unit):
-            texts = [f"{number}{suffix}" for suffix in (unit, "") for number in numbers]
+            suffixes = dict.fromkeys((unit, ""))
+            texts = [f"{number}{suffix}" for suffix in suffixes for number in numbers]
             return [{"type": "string", "enum": texts}, {"type": "integer", "enum": list(numbers)}]
         case Percent(pattern, (low, high)):
             return [
@@ -74,6 +76,8 @@ def _value(option: Option) -> list[Schema]:
         case Size(max_side):
             side = _from_1_to(max_side)
             return [{"type": "string", "pattern": f"^{side}x{side}$"}]
+        case Colour(pattern):
+            return [{"type": "string", "pattern": pattern}]
         case Time(most, allows_zero):
             least = 0 if allows_zero else 0.000001
             text: Schema = {"type": "string", "maxLength": MAX_LENGTH, "pattern": _time(most)}

@@ -87,7 +87,7 @@ def check_spec(spec: ConversionJobSpec) -> None:
     if spec.input_file.lstrip("/") == spec.output_file.lstrip("/"):
         raise ApiError(400, "output_file: must not be the input_file")
     allowed = options_of(kind)
-    given = spec.options.model_dump(exclude_none=True) if spec.options else {}
+    given = spec.options.to_json() if spec.options else {}
     for name, value in given.items():
         if name not in allowed or allowed[name].kind.read(value) is None:
             raise ApiError(400, _explain_option(kind, name))

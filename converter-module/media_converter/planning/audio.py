@@ -51,14 +51,7 @@ def plan_audio(
     output.
     """
     written = AUDIO_FORMATS[output_format]
-    audio = choose_audio(info, next(iter(info.video), None))
-    if audio is None and any(s.scrambled and s.kind == "audio" for s in info.unread):
-        raise ConversionError(
-            ExitReason.ENCRYPTED,
-            "the sound is encrypted, and the converter has no key; use an unencrypted copy",
-        )
-    if audio is None:
-        raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
+    audio = choose_sound(info)
     # The audio of a video can be shorter than the video.
     total = (audio.duration or info.duration) if info.video else (info.duration or audio.duration)
     copies = copying.audio and _can_copy(info, audio, options, written)
@@ -100,6 +93,19 @@ def plan_audio(
         copies_audio=copies,
         start=options.start,
     )
+
+
+def choose_sound(info: MediaInfo) -> AudioStream:
+    """The track to convert. Raises ConversionError if there is none."""
+    audio = choose_audio(info, next(iter(info.video), None))
+    if audio is None and any(s.scrambled and s.kind == "audio" for s in info.unread):
+        raise ConversionError(
+            ExitReason.ENCRYPTED,
+            "the sound is encrypted, and the converter has no key; use an unencrypted copy",
+        )
+    if audio is None:
+        raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
+    return audio
 
 
 def _why_no_audio(info: MediaInfo) -> str:

@@ -73,10 +73,10 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
             break
         run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
         copying = copying._replace(audio=False)
-    return finish(run, _source_of_audio(run, info, attempt.plan.audio_index, part), attempt)
+    return finish(run, source_of_audio(run, info, attempt.plan.audio_index, part), attempt)
 
 
-def _source_of_audio(
+def source_of_audio(
     run: Run, info: MediaInfo, stream_index: int | None, part: Part | None
 ) -> Source:
     """As ``survey_input``, but lists all packets of a file only if something of it is lost."""
@@ -188,14 +188,14 @@ def finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     plan, info = attempt.plan, source.info
     output = run.make_temporary()
     size_bytes = os.fstat(output.fd).st_size
-    losses = _losses(run, source, attempt)
+    lost = losses(run, source, attempt)
     found = None
     if size_bytes:
         found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
     if not size_bytes or (plan.video_index is None and not (found and found.duration)):
-        damage.judge(losses, run.task.damage)
+        damage.judge(lost, run.task.damage)
         raise _nothing(plan, size_bytes)
-    warnings = damage.judge(losses, run.task.damage)
+    warnings = damage.judge(lost, run.task.damage)
     size = run.source.size_bytes
     missing = run.missing_bytes() or holes.missing_bytes(source.holes, size)
     found, short = verify.check_media(
@@ -226,7 +226,8 @@ def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:
     )
 
 
-def _losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ...]:
+def losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ...]:
+    """What an attempt could not decode of the input, or what the input lacks."""
     plan, streams, index = attempt.plan, attempt.decoded.streams, source.listing
     found = []
     if lost := _hole_loss(run, source, plan):

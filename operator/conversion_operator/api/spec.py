@@ -85,6 +85,9 @@ Bitrate = Annotated[int, _integers("bitrate")] | Annotated[str, _strings("bitrat
 Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
 Start = Annotated[int, _integers("start")] | Annotated[str, _strings("start")]
 Duration = Annotated[int, _integers("duration")] | Annotated[str, _strings("duration")]
+SamplesPerPixel = (
+    Annotated[int, _integers("samplesPerPixel")] | Annotated[str, _strings("samplesPerPixel")]
+)
 Time = Annotated[int, _integers("time")] | Annotated[str, _strings("time")]
 
 
@@ -147,8 +150,21 @@ class ConversionOptions(ApiModel):
     """
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
-    ratio is kept, and a smaller image is not enlarged. Allowed: WIDTHxHEIGHT, each 1 to 16384.
-    Default: 800x600 for image_resize, the size of the video for extract_thumbnail.
+    ratio is kept, and a smaller image is not enlarged. For audio_waveform to .png, the size of the
+    drawing. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize, the size of
+    the video for extract_thumbnail, 800x250 for audio_waveform.
+    """
+    colour: Annotated[str, _strings("colour")] | None = None
+    """Colour of the waveform, for audio_waveform to .png. Allowed: RRGGBB in quotes, such as
+    "1E90FF", or transparent. Default: 1E90FF, a blue.
+    """
+    background: Annotated[str, _strings("background")] | None = None
+    """Colour behind the waveform, for audio_waveform to .png. Allowed: RRGGBB in quotes, such as
+    "FFFFFF", or transparent. Default: transparent.
+    """
+    samples_per_pixel: SamplesPerPixel | None = None
+    """How many samples one pair of peaks stands for, for audio_waveform to .json. Allowed: 64, 128,
+    256, 512, 1024, 2048, 4096, 8192, 16384, 32768 or 65536. Default: 256.
     """
     time: Time | None = None
     """Time of the frame in the video, for extract_thumbnail. Allowed: 0 to 604800 seconds,
@@ -165,7 +181,10 @@ class ConversionOptions(ApiModel):
     dominant colour. Allowed: thumbhash or blurhash. Default: none.
     """
 
-    @field_validator("quality", "resolution", "bitrate", "start", "duration", "time", mode="before")
+    @field_validator(
+        *("quality", "resolution", "bitrate", "start", "duration", "time", "samples_per_pixel"),
+        mode="before",
+    )
     @classmethod
     def _read_whole(cls, value: object) -> object:
         """JSON does not tell 90.0 from 90. The API server does, so it gets 90."""
@@ -214,7 +233,8 @@ class ConversionJobSpec(ApiModel):
     """Type of the conversion. video_to_mp4 makes an MP4 file with H.264 and AAC. audio_to_mp3 makes
     an MP3 file. image_resize makes an image that fits a size. extract_thumbnail makes an image from
     a frame of a video. audio_convert makes an audio file, whose format is that of the extension.
-    media_info makes a JSON document that says what the input is.
+    media_info makes a JSON document that says what the input is. audio_waveform makes a drawing of
+    a sound or a JSON document of its peaks.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no
