@@ -103,7 +103,7 @@ class EventRecorder:
     def _log_and_count(self, conversion: Conversion, new: ConversionJobStatus) -> Event | None:
         """Returns the Event to post, None if the change needs no Event."""
         old_phase = conversion.status.phase if conversion.status else None
-        kind = conversion.spec.conversion_type if conversion.spec else "invalid"
+        kind = (conversion.spec.conversion_type or "outputs") if conversion.spec else "invalid"
         if new.phase.terminal:
             if old_phase is not Phase.RUNNING:  # the run was too short for a write of its own
                 self._observe_wait(conversion, kind, new)

@@ -277,7 +277,7 @@ def _environment(
     options = spec.options.model_dump(by_alias=True, exclude_none=True) if spec.options else {}
     values: Mapping[str, str] = {
         "JOB_ID": conversion.key.name,
-        "CONVERSION_TYPE": spec.conversion_type,
+        "CONVERSION_TYPE": spec.conversion_type or "",
         "INPUT_FILE": conversion.input_path,
         "OUTPUT_FILE": conversion.output_path,
         "CONVERSION_OPTIONS": json.dumps(options, sort_keys=True),

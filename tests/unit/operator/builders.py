@@ -64,9 +64,9 @@ def conversion(
         deleting=False,
         spec=made,
         status=status,
-        conversion_type=made.conversion_type,
+        conversion_type=made.conversion_type or "",
         input_path=normal_path(made.input_file),
-        output_path=normal_path(made.output_file),
+        output_path=normal_path(made.output_file) if made.output_file else "",
         ttl=made.ttl_seconds_after_finished,
     )
 

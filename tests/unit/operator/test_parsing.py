@@ -73,7 +73,9 @@ def test_a_stored_status_is_parsed_back() -> None:
     ("spec", "word"),
     [
         (None, "spec"),
-        ({}, "conversionType"),
+        ({}, "inputFile"),
+        ({"inputFile": "a.png"}, "set exactly one of these"),
+        ({"inputFile": "a.png", "conversionType": "image_resize"}, "set exactly one of these"),
         (SPEC | {"inputFile": 7}, "inputFile"),
         (SPEC | {"inputFile": ""}, "inputFile"),
         (SPEC | {"priority": "high"}, "priority"),
