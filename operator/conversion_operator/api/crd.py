@@ -37,6 +37,8 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Input", "string", ".spec.inputFile", 1),
     ("Output", "string", ".spec.outputFile", 1),
+    ("Profile", "string", ".spec.profile", 1),
+    ("Dry Run", "boolean", ".spec.dryRun", 1),
     ("Queue", "string", ".spec.queue", 1),
     ("Position", "integer", ".status.queuePosition", 1),
     ("Node", "string", ".status.nodeName", 1),

@@ -223,8 +223,10 @@ class ConversionJobSpec(ApiModel):
         if sum(forms) != 1 or (forms[0] and None in single):
             raise ValueError(ONE_FORM)
         paths = [normal_path(output.output_file) for output in self.all_outputs()]
-        if len(set(paths)) < len(paths):
-            raise ValueError(f"two outputs {NOT_SAME_PATH}")
+        for number, path in enumerate(paths):
+            for other in paths[:number]:
+                if f"{path}/".startswith(f"{other}/") or other.startswith(f"{path}/"):
+                    raise ValueError(f"outputs[{number}] {NOT_SAME_PATH} as an earlier output")
         if paths and all(output.optional for output in self.all_outputs()):
             raise ValueError(ONE_REQUIRED)
         return self

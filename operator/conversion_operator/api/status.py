@@ -1,4 +1,6 @@
-"""``status`` of a ConversionJob. Only the operator writes it. It has at most 8 KiB."""
+"""``status`` of a ConversionJob. Only the operator writes it. It has at most 8 KiB, and
+12 KiB with several outputs, without status.resolved.
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from conversion_operator.api.spec import (
     QUEUE_PATTERN,
     URL_PATTERN,
 )
+from media_converter.contract import MAX_OUTPUTS
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
@@ -43,18 +44,20 @@ class ValidationRule(NamedTuple):
     """One x-kubernetes-validations entry.
 
     ``field`` is the path that the error names. ``expression`` is CEL for a message with values. The
-    API server uses ``message`` if the expression fails.
+    API server uses ``message`` if the expression fails. ``reason`` says which kind of error it is.
     """
 
     rule: str
     message: str
     field: str | None = None
     expression: str | None = None
+    reason: str | None = None
 
     def to_json(self) -> dict[str, str]:
         """The entry in the CRD."""
         entry = {"rule": self.rule, "message": self.message}
         entry |= {"messageExpression": self.expression} if self.expression else {}
+        entry |= {"reason": self.reason} if self.reason else {}
         return entry | ({"fieldPath": self.field} if self.field else {})
 
     def if_set(self, *fields: str) -> ValidationRule:
@@ -64,6 +67,7 @@ class ValidationRule(NamedTuple):
 
 
 _QUEUE: Final = "(has({0}.spec.queue) ? {0}.spec.queue : '" + names.DEFAULT_QUEUE + "')"
+_REQUIRED: Final = "FieldValueRequired"
 _IMMUTABLE_REQUIRED: Final = ("inputFile",)
 _IMMUTABLE_OPTIONAL: Final = (
     "conversionType",
@@ -186,11 +190,13 @@ def _form_rules() -> list[ValidationRule]:
             f"{several} || has(self.conversionType) || !has(self.outputFile)",
             "conversionType is required with outputFile",
             ".conversionType",
+            reason=_REQUIRED,
         ),
         ValidationRule(
             f"{several} || has(self.outputFile) || !has(self.conversionType)",
             "outputFile is required with conversionType",
             ".outputFile",
+            reason=_REQUIRED,
         ),
         ValidationRule(
             f"!has(self.options) || !{several}",
@@ -236,26 +242,18 @@ def _from_root(path: str) -> str:
 def _outputs_rules() -> list[ValidationRule]:
     """Rules on several fields: the input and the outputs together."""
     source = _from_root("self.inputFile")
-    paths = f"self.outputs.map(o, {_from_root('o.outputFile')})"
-    twice = f"{paths}.filter(path, !{paths}.exists_one(other, other == path))"
     is_input = "must not be the inputFile; the input is never changed"
     return [
         ValidationRule(
             f"{source} != {_from_root('self.outputFile')}", f"outputFile {is_input}", ".outputFile"
         ).if_set("outputFile"),
         ValidationRule(
-            f"!({source} in {paths})",
+            f"!self.outputs.exists(o, {_from_root('o.outputFile')} == {source})",
             f"the outputFile of an output {is_input}",
             ".outputs",
-            f"'outputs[' + string({paths}.indexOf({source})) + '].outputFile {is_input}'",
+            f"'the outputFile of an output {is_input}: ' + self.inputFile",
         ).if_set("outputs"),
-        ValidationRule(
-            f"{twice}.size() == 0",
-            f"two outputs {NOT_SAME_PATH}",
-            ".outputs",
-            f"'outputs[' + string({paths}.indexOf({twice}[0])) + '] and outputs[' + "
-            f"string({paths}.lastIndexOf({twice}[0])) + '] {NOT_SAME_PATH}'",
-        ).if_set("outputs"),
+        *(_distinct_rule(number).if_set("outputs") for number in range(1, MAX_OUTPUTS)),
         ValidationRule(
             "self.outputs.exists(o, !has(o.optional) || !o.optional)",
             ONE_REQUIRED,
@@ -402,6 +400,23 @@ def _url_rules() -> list[ValidationRule]:
             ".notify.url",
         ),
     ]
+
+
+def _distinct_rule(number: int) -> ValidationRule:
+    """One item has another path than those before it, and no path is a folder of the other.
+
+    Each item has a rule of its own. A messageExpression with the number would cost too much.
+    """
+    this, earlier = (_from_root(f"self.outputs[{n}].outputFile") for n in (number, "other"))
+    differ = f"{this} != {earlier}"
+    no_folder = f"!{this}.startsWith({earlier} + '/') && !{earlier}.startsWith({this} + '/')"
+    return ValidationRule(
+        f"self.outputs.size() <= {number} || "
+        f"{[*range(number)]}.all(other, {differ} && {no_folder})",
+        f"outputs[{number}] {NOT_SAME_PATH} as an earlier output, and neither may be a folder of "
+        "the other",
+        ".outputs",
+    )
 
 
 def _immutability_rules() -> list[ValidationRule]:

@@ -16,6 +16,11 @@ VIDEO = {"conversionType": "video_to_mp4", "outputFile": "out/a.mp4"}
 SOUND = {"conversionType": "audio_to_mp3", "outputFile": "out/a.mp3"}
 ONE_FORM = "set exactly one of these: conversionType with outputFile, outputs, or profile"
 
+DISTINCT = (
+    "must not have the same outputFile as an earlier output, and neither may be a folder of the "
+    "other"
+)
+
 
 def body(**spec: Any) -> dict[str, Any]:
     """A ConversionJob with this spec, and an input."""
@@ -76,7 +81,15 @@ def test_the_three_forms(spec: dict[str, Any]) -> None:
         ({"outputFile": "out/a.mp4"}, ["conversionType is required with outputFile"]),
         (
             {"outputs": [VIDEO, SOUND, SOUND | {"outputFile": "/out/a.mp3"}]},
-            ["two outputs must not have the same outputFile"],
+            [f"outputs[2] {DISTINCT}"],
+        ),
+        (
+            {"outputs": [VIDEO, VIDEO | {"outputFile": "out/a.mp4/b.mp4"}]},
+            [f"outputs[1] {DISTINCT}"],
+        ),
+        (
+            {"outputs": [VIDEO | {"outputFile": "/out/a.mp4/b.mp4"}, VIDEO]},
+            [f"outputs[1] {DISTINCT}"],
         ),
         (
             {"outputs": [VIDEO | {"optional": True}, SOUND | {"optional": True}]},
