@@ -143,14 +143,15 @@ def _shorten(base: str, suffix: str, max_bytes: int) -> str:
 def owner_of(conversion: Conversion) -> OutputOwner | None:
     """The conversion as the owner of its output. None: the pipeline did not create it."""
     content_id = conversion.annotations.get(names.CONTENT_ID_ANNOTATION)
-    generation = naming.content_generation(conversion.key.name, conversion.output_path)
+    output = next(iter(conversion.output_paths), "")
+    generation = naming.content_generation(conversion.key.name, output)
     if conversion.spec is None or content_id is None or generation is None:
         return None
     return OutputOwner(
         conversion=conversion,
         spec=conversion.spec,
         source=Source(content_id, conversion.input_path),
-        output=conversion.output_path,
+        output=output,
         generation=generation,
     )
 

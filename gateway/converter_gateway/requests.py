@@ -82,6 +82,8 @@ def read_object(raw: bytes, required: Sequence[str], optional: Sequence[str]) ->
 def check_spec(spec: ConversionJobSpec) -> None:
     """Check the same rules as the CRD. Raises ApiError 400. The message names the HTTP field."""
     kind = spec.conversion_type
+    if kind is None or spec.output_file is None:
+        raise ApiError(400, "Missing required field: conversion_type or output_file")
     if not spec.output_file.lower().endswith(tuple(f".{e}" for e in FORMATS[kind])):
         raise ApiError(400, f"output_file: must end in {extensions_of(kind)} for {kind}")
     if spec.input_file.lstrip("/") == spec.output_file.lstrip("/"):

@@ -15,11 +15,12 @@ from tests.e2e.support.probing import probe_image, probe_media
 from tests.e2e.support.watches import Watches
 
 SAMPLES = ROOT / "deploy/samples"
+SEVERAL = "several"
 
 
 @pytest.fixture(scope="module")
 def samples(kubectl: Kubectl, watches: Watches, volume: Path) -> Iterator[dict[str, Conversion]]:
-    """The samples, applied as in the demo, by their conversionType."""
+    """The samples, applied as in the demo, by their conversionType. SEVERAL has several outputs."""
     conversions = Conversions(kubectl, watches, volume, "output")
     kubectl("apply", "-f", str(SAMPLES))
     made = {}
@@ -27,7 +28,7 @@ def samples(kubectl: Kubectl, watches: Watches, volume: Path) -> Iterator[dict[s
         body = yaml.safe_load(path.read_text(encoding="utf-8"))
         meta = body["metadata"]
         stored = kubectl.get("-n", meta["namespace"], "convjob", meta["name"])
-        made[body["spec"]["conversionType"]] = conversions.adopt(stored)
+        made[body["spec"].get("conversionType", SEVERAL)] = conversions.adopt(stored)
     yield made
     conversions.remove()
 
@@ -79,16 +80,29 @@ def test_extract_thumbnail(samples: dict[str, Conversion], volume: Path) -> None
     assert facts == shared(status, facts) == {"width": 320, "height": 180}
 
 
+def test_several_outputs(samples: dict[str, Conversion], volume: Path) -> None:
+    sample = samples[SEVERAL]
+    status = sample.succeeded()
+    paths = [volume / each["outputFile"] for each in sample.body["spec"]["outputs"]]
+    sizes = [path.stat().st_size for path in paths]
+    assert [(each["state"], each["size"]) for each in status["outputs"]] == [
+        ("Succeeded", size) for size in sizes
+    ]
+    assert status["outputSize"] == sum(sizes)
+
+
 def test_kubectl_get_shows_the_results(samples: dict[str, Conversion], kubectl: Kubectl) -> None:
     for sample in samples.values():
         sample.succeeded()
     table = kubectl("-n", "my-network", "get", "convjob", "-o", "wide").splitlines()
     assert table[0].split() == [
         *("NAME", "TYPE", "PHASE", "PROGRESS", "SIZE", "REASON", "AGE"),
-        *("INPUT", "OUTPUT", "QUEUE", "POSITION", "NODE", "DURATION"),
+        *("INPUT", "OUTPUT", "PROFILE", "DRY", "RUN", "QUEUE", "POSITION", "NODE", "DURATION"),
     ]
     rows = {row.split()[0]: row.split()[1:] for row in table[1:]}
     for kind, sample in samples.items():
+        if kind == SEVERAL:
+            continue
         row = rows[sample.name]
         assert row[:5] == [kind, "Succeeded", "100", str(sample.output.stat().st_size), "Completed"]
         assert row[6:8] == [sample.body["spec"][key] for key in ("inputFile", "outputFile")]

@@ -82,7 +82,7 @@ def test_the_samples_succeed(kubectl: Kubectl, conversions: Conversions, watches
     for path in sorted(SAMPLES.glob("*.yaml")):
         body = yaml.safe_load(path.read_text(encoding="utf-8"))
         samples.append(conversions.adopt(kubectl.create(body)))
-    assert len(samples) == 4
+    assert len(samples) == 5
     for sample in samples:
         sample.succeeded(seconds=300)
     for sample in samples:

@@ -15,12 +15,22 @@ from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import Block
-from media_converter.contract import EXIT_CODES, ExitReason, Progress
+from media_converter.contract import (
+    EXIT_CODES,
+    Action,
+    ExitReason,
+    Output,
+    OutputResult,
+    OutputState,
+    PlannedOutput,
+    Progress,
+)
 from tests.unit.operator.builders import (
     bad_report,
     children,
     conversion,
     ended,
+    good_report,
     job,
     pod,
     running,
@@ -51,6 +61,25 @@ def objects() -> list[dict[str, Any]]:
     done = step(active, children(job(), succeeded()), 12)[1]
     told = step(notified, children(job(), running()))[1]
     told = step(told, children(job(), succeeded()), 12)[1]
+    listed: dict[str, Any] = {
+        "conversionType": None,
+        "outputFile": None,
+        "outputs": [
+            {"conversionType": "extract_thumbnail", "outputFile": "t/a.jpg"},
+            {"conversionType": "audio_to_mp3", "outputFile": "w/a.mp3", "optional": True},
+        ],
+    }
+    made = OutputResult(OutputState.SUCCEEDED, 1234, Output("a" * 64, "jpg", width=320, height=180))
+    left_out = OutputResult(
+        OutputState.SKIPPED, reason=ExitReason.NO_AUDIO_STREAM, message="there is no audio"
+    )
+    report = good_report(output=None, outputs=(made, left_out))
+    several = step(conversion(**listed), children(job(), succeeded(report=report)), 12)[1]
+    killed = good_report(final=False, reason=None, output=None, outputs=(made, OutputResult()))
+    half = step(conversion(**listed), children(job(), ended(137, "Error", killed)), 12)[1]
+    plan = PlannedOutput(Action.ENCODE, "h264", "aac", 1280, 720, 5.28, 10**8, 2.5, 10**6)
+    report = good_report(output=None, output_size=None, plan=(plan,))
+    dry = step(conversion(dryRun=True), children(job(), succeeded(report=report)), 12)[1]
     states = {
         "queued": queued,
         "paused": blocked,
@@ -64,6 +93,9 @@ def objects() -> list[dict[str, Any]]:
         "cancelled": cancelled,
         "succeeded": done,
         "callback-pending": told,
+        "several-outputs": several,
+        "several-outputs-retried": half,
+        "dry-run": dry,
     }
     return [_object(name, state) for name, state in states.items()]
 

@@ -19,6 +19,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Condition, ConversionJobStatus, Phase
 from conversion_operator.api.validation import (
+    output_rules,
     queue_root_rules,
     queue_rules,
     root_rules,
@@ -36,6 +37,8 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Input", "string", ".spec.inputFile", 1),
     ("Output", "string", ".spec.outputFile", 1),
+    ("Profile", "string", ".spec.profile", 1),
+    ("Dry Run", "boolean", ".spec.dryRun", 1),
     ("Queue", "string", ".spec.queue", 1),
     ("Position", "integer", ".status.queuePosition", 1),
     ("Node", "string", ".status.nodeName", 1),
@@ -112,6 +115,8 @@ def _leave_to_rules(node: dict[str, Any]) -> None:
             node.pop(bound, None)
     for child in node.get("properties", {}).values():
         _leave_to_rules(child)
+    if "items" in node:
+        _leave_to_rules(node["items"])
 
 
 def pending_status() -> dict[str, Any]:
@@ -136,10 +141,14 @@ def build_crd() -> dict[str, Any]:
     """The CustomResourceDefinition of ConversionJobs as a dictionary."""
     spec = structural_schema(ConversionJobSpec)
     _leave_to_rules(spec)
-    for option in spec["properties"]["options"]["properties"].values():
-        # After an error about a type, the API server checks no rule, so nothing says what to write.
-        option.pop("type", None)
-        option["x-kubernetes-int-or-string"] = True
+    output = spec["properties"]["outputs"]["items"]
+    for options in (spec["properties"]["options"], output["properties"]["options"]):
+        for option in options["properties"].values():
+            # After an error about a type, the API server checks no rule, so nothing says what to
+            # write.
+            option.pop("type", None)
+            option["x-kubernetes-int-or-string"] = True
+    output["x-kubernetes-validations"] = [rule.to_json() for rule in output_rules()]
     spec["x-kubernetes-validations"] = [rule.to_json() for rule in spec_rules()]
     status = structural_schema(ConversionJobStatus)
     status["default"] = pending_status()

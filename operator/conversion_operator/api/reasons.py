@@ -51,6 +51,7 @@ class Reason(StrEnum):
     CANCELLING = "Cancelling"
     NODE_UNREACHABLE = "NodeUnreachable"
     # Ended.
+    PLANNED = "Planned"
     CANCELLED = "Cancelled"
     INVALID_SPEC = "InvalidSpec"
     INPUT_NOT_MADE = "InputNotMade"
@@ -90,8 +91,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap, or correct the setting. Events on the ConfigMap name it.",
         ),
         _R.PATH_BUSY: Explanation(
-            "Another conversion writes or reads the file that this conversion writes. The other "
-            "one has begun, or is ahead in the queue.",
+            "Another conversion writes or reads a file that this conversion writes. The other one "
+            "has begun, or is ahead in the queue.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
         ),
@@ -223,8 +224,15 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "prevent the failure, restart the node, or shut it down and run `kubectl delete node "
             "NODE`.",
         ),
+        _R.PLANNED: Explanation(
+            "The conversion is a dry run, and `status.plan` says what it would make. No file was "
+            "written.",
+            "No action is needed. To convert the file, create a new ConversionJob without "
+            "`spec.dryRun`.",
+        ),
         _R.CANCELLED: Explanation(
-            "`spec.cancel` was set before the conversion was complete. No output was written.",
+            "`spec.cancel` was set before the conversion was complete. No output was written, "
+            "except those of several outputs that `status.outputs` lists as Succeeded.",
             "Not retried. To convert the file, create a new ConversionJob.",
         ),
         _R.INVALID_SPEC: Explanation(
@@ -234,13 +242,14 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`status.message`, or raise the setting that the message names.",
         ),
         _R.INPUT_NOT_MADE: Explanation(
-            "The conversion that was to write the input of this one failed or was cancelled.",
+            "The conversion that was to write the input of this one failed or was cancelled, or "
+            "has left out this one of its outputs.",
             "Not retried. Find out with the conversion that `status.message` names why it ended. "
             "Then create new ConversionJobs for it and for this one.",
         ),
         _R.INPUT_CYCLE: Explanation(
             "Conversions would wait for each other for ever: each has an output of another one as "
-            "its input. Of these, this conversion was created last.",
+            "its input, or as one of its own outputs. Of these, this conversion was created last.",
             "Not retried. Create a new ConversionJob with another input or another output. The "
             "other conversions that `status.message` names continue.",
         ),
@@ -286,7 +295,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             f"{FAILURE} If it still fails, read the end of the log in `status.logs`.",
         ),
         _R.REPORT_MISSING: Explanation(
-            "The container exited with code 0, but it did not report a result.",
+            "The container exited with code 0, but it did not report a result, or not for every "
+            "output that is not optional.",
             f"{FAILURE} Check that `CONVERTER_IMAGE` is the converter of this release.",
         ),
         _R.JOB_NAME_TAKEN: Explanation(

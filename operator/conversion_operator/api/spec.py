@@ -16,11 +16,12 @@ from pydantic import (
     Field,
     StringConstraints,
     field_validator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from conversion_operator.api import names
-from media_converter.contract import ConversionType, DamagedInput
+from media_converter.contract import MAX_OUTPUTS, ConversionType, DamagedInput
 from media_converter.options import (
     GRAMMAR,
     MAX_LENGTH,
@@ -36,6 +37,11 @@ CALLBACK_URL_PATTERN: Final = r"^https?://[!-\"$-.0->A-\[\]-~]+([/?#][!-\[\]-~]*
 """All rules about a callback URL in one: it has a host, and no user name and password."""
 
 QUEUE_PATTERN: Final = f"^{names.NAMESPACE_PATTERN}$"
+PROFILE_PATTERN: Final = f"^{names.NAMESPACE_PATTERN}$"
+
+ONE_FORM: Final = "set exactly one of these: conversionType with outputFile, outputs, or profile"
+NOT_SAME_PATH: Final = "must not have the same outputFile"
+ONE_REQUIRED: Final = "at least one output must not be optional"
 
 MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
@@ -224,26 +230,57 @@ class Notify(ApiModel):
     """
 
 
+class OutputSpec(ApiModel):
+    """One of several outputs."""
+
+    conversion_type: ConversionType
+    """Type of the conversion, as spec.conversionType."""
+    output_file: Path
+    """Path of the output file, as spec.outputFile. The extension must fit conversionType."""
+    options: ConversionOptions | None = None
+    """Options of the conversion. Each applies only to some conversion types."""
+    optional: Annotated[bool, Field(strict=True)] | None = None
+    """Whether the conversion succeeds without this output. If true, a failure of this output is
+    written to status.outputs, and is not retried. Default: false.
+    """
+
+
 class ConversionJobSpec(ApiModel):
     """What to convert. Only cancel, priority, queue, suspend and ttlSecondsAfterFinished can be
     changed.
     """
 
-    conversion_type: ConversionType
-    """Type of the conversion. video_to_mp4 makes an MP4 file with H.264 and AAC. audio_to_mp3 makes
-    an MP3 file. image_resize makes an image that fits a size. extract_thumbnail makes an image from
-    a frame of a video. audio_convert makes an audio file, whose format is that of the extension.
-    media_info makes a JSON document that says what the input is. audio_waveform makes a drawing of
-    a sound or a JSON document of its peaks.
+    @model_validator(mode="after")
+    def _check_outputs(self) -> ConversionJobSpec:
+        """The CRD has these rules too. Without one clear list of outputs, a spec is not valid."""
+        single = (self.conversion_type, self.output_file)
+        forms = (single != (None, None), self.outputs is not None, self.profile is not None)
+        if sum(forms) != 1 or (forms[0] and None in single):
+            raise ValueError(ONE_FORM)
+        paths = [normal_path(output.output_file) for output in self.all_outputs()]
+        for number, path in enumerate(paths):
+            for other in paths[:number]:
+                if f"{path}/".startswith(f"{other}/") or other.startswith(f"{path}/"):
+                    raise ValueError(f"outputs[{number}] {NOT_SAME_PATH} as an earlier output")
+        if paths and all(output.optional for output in self.all_outputs()):
+            raise ValueError(ONE_REQUIRED)
+        return self
+
+    conversion_type: ConversionType | None = None
+    """Type of the conversion, for a single output. video_to_mp4 makes an MP4 file with H.264 and
+    AAC. audio_to_mp3 makes an MP3 file. image_resize makes an image that fits a size.
+    extract_thumbnail makes an image from a frame of a video. audio_convert makes an audio file,
+    whose format is that of the extension. media_info makes a JSON document that says what the
+    input is. audio_waveform makes a drawing of a sound or a JSON document of its peaks.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no
     difference. The file is never changed.
     """
-    output_file: Path
-    """Path of the output file, relative to the root of the shared volume. A leading / makes no
-    difference. Missing folders are created. An existing file is replaced when the output is
-    complete, and kept if the conversion fails; see overwrite. The extension must fit
+    output_file: Path | None = None
+    """Path of the output file, relative to the root of the shared volume, for a single output. A
+    leading / makes no difference. Missing folders are created. An existing file is replaced when
+    the output is complete, and kept if the conversion fails; see overwrite. The extension must fit
     conversionType.
     """
     overwrite: Annotated[bool, Field(strict=True)] | None = None
@@ -252,7 +289,20 @@ class ConversionJobSpec(ApiModel):
     Default: true.
     """
     options: ConversionOptions | None = None
-    """Options of the conversion. Each applies only to some conversion types."""
+    """Options of the conversion, for a single output. Each applies only to some conversion types.
+    """
+    outputs: Annotated[list[OutputSpec], Field(min_length=1, max_length=MAX_OUTPUTS)] | None = None
+    """Several outputs that one pod makes from the input, instead of conversionType, outputFile and
+    options. At least one must not be optional. See docs/outputs.md.
+    """
+    profile: Annotated[str, StringConstraints(max_length=63, pattern=PROFILE_PATTERN)] | None = None
+    """Name of a ConversionProfile in the same namespace, which lists the outputs, instead of
+    outputs or conversionType. The operator reads it once, and keeps the result in status.resolved.
+    """
+    dry_run: Annotated[bool, Field(strict=True)] | None = None
+    """Whether the converter only probes the input and plans. If true, no file is written, and
+    status.plan says what would be made. Default: false.
+    """
     damaged_input: DamagedInput | None = None
     """What to do with a video or audio file of which a large part cannot be decoded. Fail: the
     conversion fails as InputDamaged or InputTruncated. Convert: the converter converts what can be
@@ -295,3 +345,17 @@ class ConversionJobSpec(ApiModel):
     """The callback that the operator makes when the conversion ends. Default: the setting
     CONVERTER_CALLBACK_URL.
     """
+
+    def all_outputs(self) -> tuple[OutputSpec, ...]:
+        """The outputs of all three forms. Empty for a profile that is not resolved."""
+        if self.outputs is not None:
+            return tuple(self.outputs)
+        if self.conversion_type is None or self.output_file is None:
+            return ()
+        return (
+            OutputSpec(
+                conversion_type=self.conversion_type,
+                output_file=self.output_file,
+                options=self.options,
+            ),
+        )

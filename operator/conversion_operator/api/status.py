@@ -1,4 +1,6 @@
-"""``status`` of a ConversionJob. Only the operator writes it. It has at most 8 KiB."""
+"""``status`` of a ConversionJob. Only the operator writes it. It has at most 8 KiB, and
+12 KiB with several outputs, without status.resolved.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,21 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, PlainSerializer, StringConstraints
 
-from conversion_operator.api.spec import ApiModel
-from media_converter.contract import MAX_NAME_LENGTH, MAX_WARNING_LENGTH, MAX_WARNINGS
+from conversion_operator.api.spec import (
+    MAX_TIMEOUT_SECONDS,
+    ApiModel,
+    OutputSpec,
+    Resources,
+)
+from media_converter.contract import (
+    MAX_NAME_LENGTH,
+    MAX_OUTPUT_MESSAGE_LENGTH,
+    MAX_OUTPUTS,
+    MAX_WARNING_LENGTH,
+    MAX_WARNINGS,
+    Action,
+    OutputState,
+)
 
 LOGS_MAX_BYTES: Final = 2048
 MESSAGE_MAX_BYTES: Final = 1024
@@ -30,6 +45,7 @@ ObjectName = Annotated[str, StringConstraints(max_length=253)]
 ObjectUid = Annotated[str, StringConstraints(max_length=64)]
 Codec = Annotated[str, StringConstraints(max_length=MAX_NAME_LENGTH)]
 Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+\.[0-9]{3}$")]
 Time = Annotated[datetime, PlainSerializer(format_time, when_used="json")]
 
 
@@ -137,9 +153,7 @@ class OutputFacts(StatusModel):
     """Displayed width in pixels."""
     height: Count | None = None
     """Displayed height in pixels."""
-    duration_seconds: (
-        Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+\.[0-9]{3}$")] | None
-    ) = None
+    duration_seconds: Seconds | None = None
     """Duration in seconds, with three decimals."""
     warnings: (
         Annotated[
@@ -151,6 +165,92 @@ class OutputFacts(StatusModel):
     """What the output lacks of the input, in sentences: parts that are damaged or that the
     converter cannot decode. Absent if the output is complete.
     """
+
+
+OutputMessage = Annotated[str, StringConstraints(max_length=MAX_OUTPUT_MESSAGE_LENGTH)]
+
+
+class OutputStatus(StatusModel):
+    """What has become of one of several outputs. The facts are read from the written file."""
+
+    state: OutputState
+    """State of the output. Pending: not made yet. Succeeded: the file is complete. Failed: reason
+    says why. Skipped: an optional output whose conversionType does not apply to the input.
+    """
+    size: Count | None = None
+    """Size of the file in bytes."""
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the file, in hexadecimal."""
+    container: Codec | None = None
+    """Format of the file, for example mp4."""
+    video_codec: Codec | None = None
+    """Codec of the video or image."""
+    audio_codec: Codec | None = None
+    """Codec of the audio."""
+    width: Count | None = None
+    """Displayed width in pixels."""
+    height: Count | None = None
+    """Displayed height in pixels."""
+    duration_seconds: Seconds | None = None
+    """Duration in seconds, with three decimals."""
+    warnings: (
+        Annotated[
+            list[Annotated[str, StringConstraints(max_length=MAX_WARNING_LENGTH)]],
+            Field(max_length=MAX_WARNINGS),
+        ]
+        | None
+    ) = None
+    """What the output lacks of the input, in sentences."""
+    reason: ReasonText | None = None
+    """Why the output has failed or was skipped. docs/reasons.md lists all reasons."""
+    message: OutputMessage | None = None
+    """Why the output has failed or was skipped, in a sentence."""
+
+
+class PlannedOutput(StatusModel):
+    """What a dry run says about one output."""
+
+    action: Action
+    """What the converter would do. Encode: encode video or audio. Copy: change the container only.
+    Convert: convert an image. Skip: leave out an optional output that does not apply to the input.
+    """
+    video_codec: Codec | None = None
+    """Codec of the video or image."""
+    audio_codec: Codec | None = None
+    """Codec of the audio."""
+    width: Count | None = None
+    """Displayed width in pixels."""
+    height: Count | None = None
+    """Displayed height in pixels."""
+    duration_seconds: Seconds | None = None
+    """Duration in seconds, with three decimals."""
+    memory: Count | None = None
+    """Memory that the conversion needs, in bytes."""
+    estimated_seconds: Seconds | None = None
+    """Estimated run time on one CPU, in seconds."""
+    estimated_size: Count | None = None
+    """Estimated size of the output, in bytes."""
+    reason: ReasonText | None = None
+    """Why the output would be left out."""
+    message: OutputMessage | None = None
+    """Why the output would be left out, in a sentence."""
+
+
+class ResolvedProfile(StatusModel):
+    """What the ConversionProfile said when the operator read it."""
+
+    outputs: Annotated[list[OutputSpec], Field(min_length=1, max_length=MAX_OUTPUTS)]
+    """The outputs, with their paths."""
+    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
+    """Priority in the queue, unless spec.priority is set."""
+    queue: Annotated[str, StringConstraints(max_length=63)] | None = None
+    """Name of the ConversionQueue, unless spec.queue is set."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] | None = None
+    """Longest time that an attempt may run, unless spec.timeoutSeconds is set."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
+    """How long to keep the ConversionJob after its end, unless the spec says so."""
+    resources: Resources | None = None
+    """Requests and limits of the container, unless spec.resources is set."""
 
 
 class NotifyState(StrEnum):
@@ -223,9 +323,16 @@ class ConversionJobStatus(StatusModel):
     duration_seconds: Count | None = None
     """How long the last attempt ran, in seconds."""
     output_size: Count | None = None
-    """Size of the output file in bytes."""
+    """Size of the output file in bytes. With several outputs, the sum."""
     output: OutputFacts | None = None
-    """Facts about the output file."""
+    """Facts about the output file, if spec.outputs and spec.profile are not set."""
+    outputs: Annotated[list[OutputStatus], Field(max_length=MAX_OUTPUTS)] | None = None
+    """What has become of several outputs, in the order of the spec. Absent until an attempt ends.
+    """
+    plan: Annotated[list[PlannedOutput], Field(max_length=MAX_OUTPUTS)] | None = None
+    """What a dry run says about each output, in the order of the spec."""
+    resolved: ResolvedProfile | None = None
+    """What the profile said when the operator first saw the conversion. It never changes."""
     logs: Annotated[str, StringConstraints(max_length=LOGS_MAX_BYTES)] | None = None
     """The end of the converter's log, at most 2 KiB."""
     notify: Notification | None = None

@@ -148,7 +148,8 @@ def _read_end(stored: Mapping[str, Any]) -> ConversionJobStatus | None:
 
 
 def _where(root: str, error: ErrorDetails) -> str:
-    return ".".join((root, *map(str, error["loc"])))
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
+    return root + "".join(steps)
 
 
 def _explain(root: str, error: ErrorDetails) -> str:

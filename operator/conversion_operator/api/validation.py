@@ -4,6 +4,9 @@ The schema of the spec has no patterns: the API server would report them as regu
 rules here say the same in words. Each rule on an optional field starts with has(). The immutability
 rules are on the spec as a whole, because the API server skips a rule on an optional field when the
 field is added or removed.
+
+The rules about one output exist twice: on the spec, for the form with one output, and on the items
+of ``outputs``. There, the API server adds the index of the item to the field of the message.
 """
 
 from __future__ import annotations
@@ -12,7 +15,16 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from conversion_operator.api import names
-from conversion_operator.api.spec import PATH_PATTERN, QUEUE_PATTERN, URL_PATTERN
+from conversion_operator.api.spec import (
+    NOT_SAME_PATH,
+    ONE_FORM,
+    ONE_REQUIRED,
+    PATH_PATTERN,
+    PROFILE_PATTERN,
+    QUEUE_PATTERN,
+    URL_PATTERN,
+)
+from media_converter.contract import MAX_OUTPUTS
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
@@ -29,23 +41,42 @@ from media_converter.options import (
 
 
 class ValidationRule(NamedTuple):
-    """One x-kubernetes-validations entry. ``field`` is the path that the error names."""
+    """One x-kubernetes-validations entry.
+
+    ``field`` is the path that the error names. ``expression`` is CEL for a message with values. The
+    API server uses ``message`` if the expression fails. ``reason`` says which kind of error it is.
+    """
 
     rule: str
     message: str
     field: str | None = None
+    expression: str | None = None
+    reason: str | None = None
 
     def to_json(self) -> dict[str, str]:
         """The entry in the CRD."""
         entry = {"rule": self.rule, "message": self.message}
+        entry |= {"messageExpression": self.expression} if self.expression else {}
+        entry |= {"reason": self.reason} if self.reason else {}
         return entry | ({"fieldPath": self.field} if self.field else {})
+
+    def if_set(self, *fields: str) -> ValidationRule:
+        """The rule for objects that have these fields. Another rule says which they must have."""
+        absent = "".join(f"!has(self.{field}) || " for field in fields)
+        return self._replace(rule=absent + self.rule)
 
 
 _QUEUE: Final = "(has({0}.spec.queue) ? {0}.spec.queue : '" + names.DEFAULT_QUEUE + "')"
-_IMMUTABLE_REQUIRED: Final = ("conversionType", "inputFile", "outputFile")
+_REQUIRED: Final = "FieldValueRequired"
+_IMMUTABLE_REQUIRED: Final = ("inputFile",)
 _IMMUTABLE_OPTIONAL: Final = (
-    "overwrite",
+    "conversionType",
+    "outputFile",
     "options",
+    "outputs",
+    "profile",
+    "dryRun",
+    "overwrite",
     "damagedInput",
     "timeoutSeconds",
     "maxRetries",
@@ -57,13 +88,21 @@ _IMMUTABLE_OPTIONAL: Final = (
 def spec_rules() -> list[ValidationRule]:
     """Rules on ``spec``."""
     return [
-        *_path_rules(),
-        *_extension_rules(),
-        *_option_rules(),
+        *_form_rules(),
+        *_path_rules("inputFile"),
+        *(rule.if_set("outputFile") for rule in _path_rules("outputFile")),
+        *(rule.if_set("conversionType", "outputFile") for rule in _extension_rules()),
+        *(rule.if_set("conversionType", "outputFile") for rule in _option_rules()),
+        *_outputs_rules(),
         *_resource_rules(),
         *_url_rules(),
         *_immutability_rules(),
     ]
+
+
+def output_rules() -> list[ValidationRule]:
+    """Rules on each item of ``spec.outputs``."""
+    return [*_path_rules("outputFile"), *_extension_rules(), *_option_rules()]
 
 
 def root_rules() -> list[ValidationRule]:
@@ -140,39 +179,87 @@ def _cel_string(text: str) -> str:
     return "'" + text.replace("\\", "\\\\") + "'"
 
 
-def _path_rules() -> list[ValidationRule]:
-    plain = [
+def _form_rules() -> list[ValidationRule]:
+    """Exactly one of three forms: one output, several outputs, or a profile."""
+    single = "(has(self.conversionType) || has(self.outputFile))"
+    several = "(has(self.outputs) || has(self.profile))"
+    one_of = f"[{single}, has(self.outputs), has(self.profile)].exists_one(form, form)"
+    return [
+        ValidationRule(one_of, ONE_FORM),
+        ValidationRule(
+            f"{several} || has(self.conversionType) || !has(self.outputFile)",
+            "conversionType is required with outputFile",
+            ".conversionType",
+            reason=_REQUIRED,
+        ),
+        ValidationRule(
+            f"{several} || has(self.outputFile) || !has(self.conversionType)",
+            "outputFile is required with conversionType",
+            ".outputFile",
+            reason=_REQUIRED,
+        ),
+        ValidationRule(
+            f"!has(self.options) || !{several}",
+            "options belongs to conversionType and outputFile; each item of outputs has its own "
+            "options",
+            ".options",
+        ),
+        ValidationRule(
+            f"!has(self.profile) || self.profile.matches('{PROFILE_PATTERN}')",
+            "profile must be the name of a ConversionProfile: at most 63 lower case letters, "
+            "digits and -",
+            ".profile",
+        ),
+    ]
+
+
+def _path_rules(name: str) -> list[ValidationRule]:
+    return [
         ValidationRule(
             f"self.{name}.matches({_cel_string(PATH_PATTERN)})",
             f"{name} must be the path of a file without empty folders, such as input/holiday.mov",
             f".{name}",
-        )
-        for name in ("inputFile", "outputFile")
-    ]
-    rules = [
+        ),
         ValidationRule(
             f"!self.{name}.split('/').exists(part, part == '..' || part == '.')",
             f"{name} must not contain . or .. as a folder; use the plain path from the root of "
             "the shared volume",
             f".{name}",
-        )
-        for name in ("inputFile", "outputFile")
-    ]
-    readable = [
+        ),
         ValidationRule(
             f"!self.{name}.matches('{_forbidden_characters()}')",
             f"{name} {NO_FORBIDDEN_CHARACTERS}",
             f".{name}",
-        )
-        for name in ("inputFile", "outputFile")
+        ),
     ]
-    same = ValidationRule(
-        "(self.inputFile.startsWith('/') ? self.inputFile : '/' + self.inputFile) != "
-        "(self.outputFile.startsWith('/') ? self.outputFile : '/' + self.outputFile)",
-        "outputFile must not be the inputFile; the input is never changed",
-        ".outputFile",
-    )
-    return [*plain, *rules, *readable, same]
+
+
+def _from_root(path: str) -> str:
+    """CEL for a path with its leading slash. Other rules reject empty folders, . and .."""
+    return f"({path}.startsWith('/') ? {path} : '/' + {path})"
+
+
+def _outputs_rules() -> list[ValidationRule]:
+    """Rules on several fields: the input and the outputs together."""
+    source = _from_root("self.inputFile")
+    is_input = "must not be the inputFile; the input is never changed"
+    return [
+        ValidationRule(
+            f"{source} != {_from_root('self.outputFile')}", f"outputFile {is_input}", ".outputFile"
+        ).if_set("outputFile"),
+        ValidationRule(
+            f"!self.outputs.exists(o, {_from_root('o.outputFile')} == {source})",
+            f"the outputFile of an output {is_input}",
+            ".outputs",
+            f"'the outputFile of an output {is_input}: ' + self.inputFile",
+        ).if_set("outputs"),
+        *(_distinct_rule(number).if_set("outputs") for number in range(1, MAX_OUTPUTS)),
+        ValidationRule(
+            "self.outputs.exists(o, !has(o.optional) || !o.optional)",
+            ONE_REQUIRED,
+            ".outputs",
+        ).if_set("outputs"),
+    ]
 
 
 def _forbidden_characters() -> str:
@@ -328,6 +415,23 @@ def _url_rules() -> list[ValidationRule]:
             ".notify.url",
         ),
     ]
+
+
+def _distinct_rule(number: int) -> ValidationRule:
+    """One item has another path than those before it, and no path is a folder of the other.
+
+    Each item has a rule of its own. A messageExpression with the number would cost too much.
+    """
+    this, earlier = (_from_root(f"self.outputs[{n}].outputFile") for n in (number, "other"))
+    differ = f"{this} != {earlier}"
+    no_folder = f"!{this}.startsWith({earlier} + '/') && !{earlier}.startsWith({this} + '/')"
+    return ValidationRule(
+        f"self.outputs.size() <= {number} || "
+        f"{[*range(number)]}.all(other, {differ} && {no_folder})",
+        f"outputs[{number}] {NOT_SAME_PATH} as an earlier output, and neither may be a folder of "
+        "the other",
+        ".outputs",
+    )
 
 
 def _immutability_rules() -> list[ValidationRule]:

@@ -15,9 +15,10 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from conversion_operator.api import names
-from conversion_operator.api.status import ConversionJobStatus, Phase
+from conversion_operator.api.status import ConversionJobStatus, OutputStatus, Phase
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.text import head
+from media_converter.contract import OutputState
 
 TYPE_PREFIX: Final = "io.mynetwork.converter.conversion"
 _ANNOTATION_MAX_BYTES: Final = 1024
@@ -28,6 +29,8 @@ _STATUS_WORDS: Final = {
     Phase.CANCELLED: "cancelled",
 }
 """The statuses of the HTTP API for the terminal phases."""
+
+_OUTPUT_FACTS: Final = {"state", "size", "sha256", "reason", "message"}
 
 _ANNOTATIONS: Final = {
     "contentId": names.CONTENT_ID_ANNOTATION,
@@ -75,16 +78,39 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
         "status": _STATUS_WORDS[status.phase],
         "reason": status.reason,
         "message": status.message,
-        "conversionType": str(spec.conversion_type) if spec else None,
+        "dryRun": conversion.dry_run or None,
+        "conversionType": spec.conversion_type if spec else None,
         "inputFile": spec.input_file if spec else None,
         "outputFile": spec.output_file if spec else None,
         "outputSize": status.output_size,
         "sha256": status.output.sha256 if status.output else None,
+        "outputs": _outputs(conversion, status),
+        "plan": [each.to_json() for each in status.plan] if status.plan else None,
         "durationSeconds": status.duration_seconds,
     }
     kept = {field: conversion.annotations.get(name) for field, name in _ANNOTATIONS.items()}
     values |= {field: head(text, _ANNOTATION_MAX_BYTES) for field, text in kept.items() if text}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _outputs(conversion: Conversion, status: ConversionJobStatus) -> list[object] | None:
+    """What has become of each of several outputs, in the order of the spec."""
+    if conversion.spec is None or not conversion.has_several or conversion.dry_run:
+        return None
+    outputs = conversion.spec.all_outputs()
+    known = status.outputs if status.outputs and len(status.outputs) == len(outputs) else None
+    states = known or [OutputStatus(state=OutputState.PENDING) for _ in outputs]
+    return [
+        {
+            "conversionType": str(output.conversion_type),
+            "outputFile": output.output_file,
+            "optional": bool(output.optional),
+            **state.model_dump(
+                mode="json", by_alias=True, exclude_none=True, include=_OUTPUT_FACTS
+            ),
+        }
+        for output, state in zip(outputs, states, strict=True)
+    ]
 
 
 def sign(secret: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 from conversion_operator.api import names
-from conversion_operator.api.spec import normal_path
+from conversion_operator.api.spec import ConversionJobSpec, normal_path
 from conversion_operator.api.status import Phase
 from conversion_operator.api.stored import read_spec, read_status
 from conversion_operator.cluster.admissions import (
@@ -53,6 +53,7 @@ from conversion_operator.core.model import (
     Suspension,
     Terminated,
 )
+from media_converter.contract import MAX_OUTPUTS
 
 Value = TypeVar("Value", bound=Object)
 
@@ -151,6 +152,7 @@ def parse_conversion(body: Body) -> Conversion:
     raw_spec = raw if isinstance(raw, Mapping) else {}
     spec, unsupported, spec_error = read_spec(raw)
     status, status_error = read_status(body.get("status"))
+    outputs = _outputs(raw_spec, spec)
     return Conversion(
         key=Key(sys.intern(meta["namespace"]), meta["name"], meta["uid"]),
         version=int(meta["resourceVersion"]),
@@ -175,7 +177,9 @@ def parse_conversion(body: Body) -> Conversion:
         input_file=_text(raw_spec.get("inputFile")),
         output_file=_text(raw_spec.get("outputFile")),
         input_path=_path(spec.input_file if spec else raw_spec.get("inputFile")),
-        output_path=_path(spec.output_file if spec else raw_spec.get("outputFile")),
+        output_types=_shared_types(tuple(kind for kind, _ in outputs if kind)),
+        output_paths=_output_paths(raw_spec, outputs),
+        dry_run=raw_spec.get("dryRun") is True,
         ttl=spec.ttl_seconds_after_finished if spec else None,
         has_notify="notify" in raw_spec,
         status_managers=_status_managers(meta),
@@ -199,6 +203,12 @@ def _shared(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(sys.intern, names))
 
 
+@lru_cache(maxsize=_SETS_KEPT)
+def _shared_types(types: tuple[str, ...]) -> tuple[str, ...]:
+    """These types. Many conversions have the same ones, and share the tuple."""
+    return tuple(map(sys.intern, types))
+
+
 def _annotations(meta: Body) -> Mapping[str, str]:
     found = {
         name: text[:_TEXT_MAX]
@@ -206,6 +216,25 @@ def _annotations(meta: Body) -> Mapping[str, str]:
         if name in names.ANNOTATIONS and isinstance(text, str)
     }
     return found or NO_ANNOTATIONS
+
+
+def _outputs(raw_spec: Body, spec: ConversionJobSpec | None) -> list[tuple[str, str]]:
+    """The type and the path of each output, also if the spec is not valid. There may be none."""
+    if spec is not None:
+        return [(str(each.conversion_type), each.output_file) for each in spec.all_outputs()]
+    listed = raw_spec.get("outputs") or [raw_spec]
+    return [
+        (_text(each.get("conversionType")), _text(each.get("outputFile")))
+        for each in (listed[:MAX_OUTPUTS] if isinstance(listed, list) else ())
+        if isinstance(each, Mapping)
+    ]
+
+
+def _output_paths(raw_spec: Body, outputs: list[tuple[str, str]]) -> tuple[str, ...]:
+    """The files that the conversion is to write. A dry run writes none."""
+    if raw_spec.get("dryRun") is True:
+        return ()
+    return tuple(normal_path(path) for _, path in outputs if path)
 
 
 def _path(stored: object) -> str:

@@ -10,6 +10,11 @@ from conversion_operator.api.status import Phase
 from conversion_operator.api.version import version
 from media_converter.contract import ConversionType, ExitReason
 
+SEVERAL_OUTPUTS: Final = "outputs"
+DRY_RUN: Final = "dry_run"
+INVALID_SPEC: Final = "invalid"
+"""What stands for the type of a conversion that has not exactly one."""
+
 _RUN_BUCKETS: Final = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
 
 
@@ -27,7 +32,9 @@ class Metrics:
         build_info.labels(version()).set(1)
         self.finished = Counter(
             "converter_conversions_finished_total",
-            "Conversions that ended, by conversion type, phase and reason.",
+            "Conversions that ended, by conversion type, phase and reason. The conversion type is "
+            f"{SEVERAL_OUTPUTS} for several outputs, {DRY_RUN} for a dry run, and {INVALID_SPEC} "
+            "for a spec that cannot be read.",
             ("conversion_type", "phase", "reason"),
             registry=registry,
         )

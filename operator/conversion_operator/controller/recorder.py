@@ -17,9 +17,14 @@ from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import ClusterError
 from conversion_operator.cluster.objects import Event, WritePermit
-from conversion_operator.controller.metrics import Metrics
+from conversion_operator.controller.metrics import (
+    DRY_RUN,
+    INVALID_SPEC,
+    SEVERAL_OUTPUTS,
+    Metrics,
+)
 from conversion_operator.core.model import Conversion, Job, Pod
-from media_converter.contract import ConversionType
+from media_converter.contract import OutputState
 
 FOREIGN_EVENTS: Final = 10
 FOREIGN_CONVERSIONS: Final = 1000
@@ -31,7 +36,8 @@ WAITING_EVENTS: Final = 1000
 """How many Events may wait. Then those without trouble are dropped."""
 WAITING_WARNINGS: Final = 2000
 """How many Events may wait, warnings included. Then each further one is dropped."""
-_NORMAL: Final = frozenset({"Completed", Reason.CANCELLED})
+_EVENT_MESSAGE_MAX: Final = 1024
+_NORMAL: Final = frozenset({"Completed", Reason.PLANNED, Reason.CANCELLED})
 
 logger = logging.getLogger("conversion_operator.conversions")
 
@@ -103,7 +109,7 @@ class EventRecorder:
     def _log_and_count(self, conversion: Conversion, new: ConversionJobStatus) -> Event | None:
         """Returns the Event to post, None if the change needs no Event."""
         old_phase = conversion.status.phase if conversion.status else None
-        kind = conversion.spec.conversion_type if conversion.spec else "invalid"
+        kind = _kind(conversion)
         if new.phase.terminal:
             if old_phase is not Phase.RUNNING:  # the run was too short for a write of its own
                 self._observe_wait(conversion, kind, new)
@@ -155,23 +161,42 @@ class EventRecorder:
 
 
 def _warning(conversion: Conversion, stored: ConversionJobStatus) -> Event | None:
-    """The Event for an output that lacks a part of the input. None if it is complete."""
+    """The Event for outputs that lack a part of the input, or that were left out. None: all is
+    there.
+    """
     old_phase = conversion.status.phase if conversion.status else None
     if stored.phase is not Phase.SUCCEEDED or old_phase is Phase.SUCCEEDED:
         return None
-    warnings = stored.output.warnings if stored.output else None
-    return Event(conversion.key, "Warning", INCOMPLETE, " ".join(warnings)) if warnings else None
+    warnings = [*((stored.output.warnings if stored.output else None) or ())]
+    for number, output in enumerate(stored.outputs or ()):
+        if output.state in (OutputState.FAILED, OutputState.SKIPPED):
+            warnings.append(f"outputs[{number}]: {output.state} ({output.reason})")
+        warnings += [f"outputs[{number}]: {warning}" for warning in output.warnings or ()]
+    return (
+        Event(conversion.key, "Warning", INCOMPLETE, " ".join(warnings)[:_EVENT_MESSAGE_MAX])
+        if warnings
+        else None
+    )
+
+
+def _kind(conversion: Conversion) -> str:
+    """The type of a conversion in logs and metrics. There are few such words."""
+    if conversion.spec is None:
+        return INVALID_SPEC
+    if conversion.dry_run:
+        return DRY_RUN
+    return conversion.spec.conversion_type or SEVERAL_OUTPUTS
 
 
 def _log(event: str, conversion: Conversion, **facts: object) -> None:
     """Write one log event. Names and paths are JSON values, never part of a format string."""
-    kind = conversion.spec.conversion_type if conversion.spec else None
+    kind = _kind(conversion)
     extra: dict[str, object] = {
         "event": event,
         "job_id": conversion.key.name,
         "namespace": conversion.key.namespace,
         "uid": conversion.key.uid,
-        "conversion_type": str(kind) if isinstance(kind, ConversionType) else None,
+        "conversion_type": None if kind == INVALID_SPEC else kind,
         "input_file": posixpath.basename(conversion.input_path),
     }
     logger.info(event, extra=extra | facts)

@@ -449,17 +449,18 @@ class Store:
 
     def _index_output(self, known: Conversion | None, item: Conversion | None) -> None:
         """Keep the index of conversions by output. A spec that cannot be read may be repaired."""
-        before = (known.key.namespace, known.output_path) if known else None
-        after = (item.key.namespace, item.output_path) if item else None
+        before, after = _outputs(known), _outputs(item)
         if before == after:
             return
-        if known and before:
-            uids = self._outputs[before]
-            uids.pop(known.key.uid)
-            if not uids:
-                del self._outputs[before]
-        if item and after:
-            self._outputs.setdefault(after, {})[item.key.uid] = None
+        if known:
+            for output in before:
+                uids = self._outputs[output]
+                uids.pop(known.key.uid)
+                if not uids:
+                    del self._outputs[output]
+        if item:
+            for output in after:
+                self._outputs.setdefault(output, {})[item.key.uid] = None
 
     def _remember_deleted(self, uid: str) -> None:
         self._deleted[uid] = None
@@ -487,6 +488,13 @@ class Store:
 
 def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + _SLICE] for start in range(0, len(items), _SLICE))
+
+
+def _outputs(conversion: Conversion | None) -> dict[tuple[str, str], None]:
+    """The keys of a conversion in the index by output. Its spec may name a path twice."""
+    if conversion is None:
+        return {}
+    return dict.fromkeys((conversion.key.namespace, path) for path in conversion.output_paths)
 
 
 def _uid(item: Object) -> str:

@@ -37,11 +37,13 @@ def _violations(spec: ConversionJobSpec, policy: Policy) -> Iterator[str]:
         if value is not None and value > highest:
             yield f"spec.{field} is {value}, but the setting {setting} allows at most {highest}"
     for folder in policy.read_only_folders:
-        if f"{normal_path(spec.output_file)}/".startswith(f"{folder}/"):
-            yield (
-                f"spec.outputFile is in {folder}, but the setting CONVERTER_READ_ONLY_FOLDERS "
-                "makes this folder read-only; choose another folder"
-            )
+        for number, output in enumerate(spec.all_outputs()):
+            where = "spec.outputFile" if spec.output_file else f"outputs[{number}].outputFile"
+            if f"{normal_path(output.output_file)}/".startswith(f"{folder}/"):
+                yield (
+                    f"{where} is in {folder}, but the setting CONVERTER_READ_ONLY_FOLDERS "
+                    "makes this folder read-only; choose another folder"
+                )
 
 
 def _amounts(spec: ConversionJobSpec, policy: Policy) -> Iterator[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
 from conversion_operator.api import names
@@ -20,10 +21,14 @@ from conversion_operator.api.status import (
     Condition,
     ConversionJobStatus,
     NotifyState,
+    OutputStatus,
     StatusModel,
 )
 from conversion_operator.core.model import NO_ANNOTATIONS, NO_NAMES, Conversion
 from conversion_operator.core.sweep import left_temporary_file
+from media_converter.contract import OutputState
+
+_ENDS_KEPT: Final = 256
 
 Model = TypeVar("Model", bound=StatusModel)
 
@@ -64,6 +69,7 @@ def _used_of_status(status: ConversionJobStatus) -> ConversionJobStatus:
         "message": "",
         "attempts": attempts or None,
         "completion_time": status.completion_time,
+        "outputs": [_end_of(each.state, each.reason) for each in status.outputs or ()] or None,
     }
     return _light(ConversionJobStatus, used)
 
@@ -75,6 +81,15 @@ def _light(model: type[Model], values: Mapping[str, Any]) -> Model:
     would take more memory than the fields.
     """
     return cast("Model", model.model_construct(_fields_set=_NO_FIELDS, **values))
+
+
+@lru_cache(maxsize=_ENDS_KEPT)
+def _end_of(state: OutputState, reason: str | None) -> OutputStatus:
+    """What is kept of one of several outputs: whether a conversion that waits for it has its input.
+
+    Many outputs have the same end, and share it.
+    """
+    return _light(OutputStatus, {"state": state, "reason": reason})
 
 
 _NO_FIELDS: set[str] = set()

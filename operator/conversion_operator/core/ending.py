@@ -8,6 +8,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.attempts import latest_attempt_number
 from conversion_operator.core.model import Children, stop_verb
+from conversion_operator.core.outputs import checked
 from conversion_operator.core.plan import (
     FORCE_AFTER,
     TOMBSTONE_TTL,
@@ -28,6 +29,7 @@ from media_converter.contract import ExitReason
 
 def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ended) -> Plan:
     """The plan for an attempt that has ended."""
+    end = checked(snapshot.conversion, end)
     if end.outcome is Outcome.SUCCESS:
         return end_conversion(snapshot, attempt_children, end, Phase.SUCCEEDED)
     if snapshot.conversion.cancel_requested:

@@ -15,8 +15,14 @@ from typing import Any, Final
 
 from conversion_operator.api import names
 from conversion_operator.api.pod_settings import PodSettings
-from conversion_operator.api.spec import ConversionJobSpec, ResourceList
+from conversion_operator.api.spec import (
+    ConversionJobSpec,
+    OutputSpec,
+    ResourceList,
+    normal_path,
+)
 from conversion_operator.core.model import NO_METADATA, Conversion, Metadata, Policy
+from conversion_operator.core.outputs import reported_sha256
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 from media_converter.contract import DamagedInput
 
@@ -79,7 +85,7 @@ def build_job(
     see :mod:`conversion_operator.core.identity`.
     """
     spec = conversion.spec
-    if spec is None:
+    if spec is None or not spec.all_outputs():
         raise ValueError(f"{conversion.key.name} has no valid spec: {conversion.spec_error}")
     pods = policy.pods.of(conversion.key.namespace)
     pods = pods.with_copied(source.labels, source.annotations)
@@ -140,7 +146,7 @@ def _requested(policy: Policy, pods: PodSettings) -> dict[str, str]:
 def build_sweep(
     conversion: Conversion, policy: Policy, mark: str, source: Metadata = NO_METADATA
 ) -> Any:
-    """The Job that removes the temporary files of killed attempts from the output's folder."""
+    """The Job that removes the temporary files of killed attempts from the outputs' folders."""
     body = build_job(conversion, SWEEP_ATTEMPT, policy, False, mark, source)
     pod = body["spec"]["template"]["spec"]
     pod["activeDeadlineSeconds"] = _SWEEP_DEADLINE_SECONDS
@@ -149,7 +155,7 @@ def build_sweep(
     # The resources of the spec are not used. The conversion may have failed because they were too
     # small.
     container["resources"] = {"requests": dict(policy.requests), "limits": dict(policy.limits)}
-    needed = ("JOB_ID", "OUTPUT_FILE")
+    needed = ("JOB_ID", "OUTPUT_FILE", "OUTPUTS")
     container["env"] = [entry for entry in container["env"] if entry["name"] in needed]
     return body
 
@@ -274,13 +280,9 @@ def _volume_mounts(namespace: str, policy: Policy) -> list[dict[str, Any]]:
 def _environment(
     conversion: Conversion, spec: ConversionJobSpec, policy: Policy, timeout: int
 ) -> list[dict[str, str]]:
-    options = spec.options.model_dump(by_alias=True, exclude_none=True) if spec.options else {}
     values: Mapping[str, str] = {
         "JOB_ID": conversion.key.name,
-        "CONVERSION_TYPE": spec.conversion_type,
-        "INPUT_FILE": conversion.input_path,
-        "OUTPUT_FILE": conversion.output_path,
-        "CONVERSION_OPTIONS": json.dumps(options, sort_keys=True),
+        **_what_to_make(conversion, spec),
         "TIMEOUT_SECONDS": str(timeout),
         "STALL_SECONDS": str(policy.stall_timeout),
         # With both, the converter replaces no file, and recognises what an earlier attempt wrote.
@@ -296,6 +298,44 @@ def _environment(
     }
     # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
+
+
+def _what_to_make(conversion: Conversion, spec: ConversionJobSpec) -> dict[str, str]:
+    """The variables about the input and the outputs.
+
+    A dry run always has OUTPUTS. A converter of a release without dry runs then refuses it, instead
+    of writing a file.
+    """
+    outputs = spec.all_outputs()
+    if not conversion.has_several and not conversion.dry_run:
+        (output,) = outputs
+        return {
+            "CONVERSION_TYPE": output.conversion_type,
+            "INPUT_FILE": conversion.input_path,
+            "OUTPUT_FILE": normal_path(output.output_file),
+            "CONVERSION_OPTIONS": json.dumps(_options(output), sort_keys=True),
+        }
+    known = reported_sha256(conversion.status, len(outputs))
+    listed = [
+        {
+            "conversionType": output.conversion_type,
+            "outputFile": normal_path(output.output_file),
+            "options": _options(output),
+            "optional": bool(output.optional),
+        }
+        | ({"sha256": sha256} if sha256 else {})
+        for output, sha256 in zip(outputs, known, strict=True)
+    ]
+    return {
+        "INPUT_FILE": conversion.input_path,
+        "OUTPUTS": json.dumps(listed, sort_keys=True, ensure_ascii=False),
+        "CONVERSION_UID": conversion.key.uid,
+        **({"DRY_RUN": "true"} if conversion.dry_run else {}),
+    }
+
+
+def _options(output: OutputSpec) -> dict[str, Any]:
+    return output.options.model_dump(by_alias=True, exclude_none=True) if output.options else {}
 
 
 def parse_quantity(text: str | int) -> Decimal:

@@ -112,11 +112,13 @@ class Conversion:
     ``orphaning`` is True if it is being deleted with --cascade=orphan.
     ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
     the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
-    ``output_file`` come from the spec even if it is not valid. A missing one is an empty string.
-    ``input_path`` and ``output_path`` are these files from the root of the volume, normalized, so
-    that equal paths match. ``ttl`` is spec.ttlSecondsAfterFinished. ``has_notify`` is True if the
-    spec has a callback, even if it cannot be read. ``status_managers`` are the operators that have
-    written the status, as field managers.
+    ``output_file`` come from the spec even if it is not valid. A missing one is an empty string,
+    also if the spec has several outputs. ``output_types`` are the types of all outputs.
+    ``input_path`` is the input from the root of the volume, normalized, so that equal paths match.
+    ``output_paths`` are the files that the conversion is to write, normalized, in the order of the
+    spec. A dry run (``dry_run``) writes none. ``ttl`` is spec.ttlSecondsAfterFinished.
+    ``has_notify`` is True if the spec has a callback, even if it cannot be read.
+    ``status_managers`` are the operators that have written the status, as field managers.
     """
 
     key: Key
@@ -141,7 +143,9 @@ class Conversion:
     input_file: str = ""
     output_file: str = ""
     input_path: str = ""
-    output_path: str = ""
+    output_types: tuple[str, ...] = ()
+    output_paths: tuple[str, ...] = ()
+    dry_run: bool = False
     ttl: int | None = None
     has_notify: bool = False
     status_managers: frozenset[str] = NO_NAMES
@@ -150,6 +154,11 @@ class Conversion:
     def finished(self) -> bool:
         """True once a terminal phase is stored."""
         return self.status is not None and self.status.phase.terminal
+
+    @property
+    def has_several(self) -> bool:
+        """True for the forms with a list of outputs, also if the list has one item."""
+        return self.spec is not None and self.spec.conversion_type is None
 
     @property
     def cancel_requested(self) -> bool:

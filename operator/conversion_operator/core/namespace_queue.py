@@ -8,7 +8,7 @@ concerns all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -230,12 +230,12 @@ class NamespaceQueue:
         self._pods = PodTimes(max(created, pods.created), max(ended, pods.ended))
         return True
 
-    def observe_end(self, output: str) -> bool:
-        """Take that a conversion with this output has ended. True if conversions wait for it.
+    def observe_end(self, outputs: Iterable[str]) -> bool:
+        """Take that a conversion with these outputs has ended. True if conversions wait for it.
 
         It may have ended before the queue has seen it, so it was never a writer here.
         """
-        readers = self._paths.fresh_readers(output)
+        readers = [uid for output in outputs for uid in self._paths.fresh_readers(output)]
         for uid in readers:
             self._settle(uid)
         return bool(readers)

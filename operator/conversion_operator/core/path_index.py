@@ -7,7 +7,7 @@ writer, and the readers of its output. It does not visit other conversions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from conversion_operator.core.paths import (
     EndedWriters,
@@ -36,10 +36,12 @@ class PathIndex:
         self._users: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
         # By path, those that have not begun and read it.
         self._fresh_readers: dict[str, dict[str, Standing]] = defaultdict(dict)
+        # How many write several files. Only they can be in a cycle of conflicts.
+        self._several = 0
         # The conversion to refuse of each cycle, and the members of the cycle.
         self._refused: dict[str, tuple[Block, tuple[str, ...]]] = {}
         self._member_of: dict[str, set[str]] = defaultdict(set)
-        self._last_ended = EndedWriters.of([])
+        self._last_ended = EndedWriters.of([], "")
 
     def change(self, old: Standing | None, new: Standing | None) -> set[str]:
         """Replace the standing of one conversion. Returns the uids whose blocks may have changed.
@@ -83,8 +85,10 @@ class PathIndex:
     def _add(self, standing: Standing) -> set[str]:
         turn = _turn(standing)
         self._standings[standing.uid] = standing
-        self._writers[standing.writes].add(turn)
-        if standing.stage in (Stage.RUNNING, Stage.BEGUN):
+        for path in standing.writes:
+            self._writers[path].add(turn)
+        self._several += len(standing.writes) > 1
+        if _is_user(standing):
             self._users[standing.reads].add(turn)
         elif standing.stage is Stage.FRESH:
             self._fresh_readers[standing.reads][standing.uid] = standing
@@ -94,8 +98,10 @@ class PathIndex:
         neighbours = self._neighbours(standing)
         turn = _turn(standing)
         del self._standings[standing.uid]
-        _drop(self._writers, standing.writes, turn)
-        if standing.stage in (Stage.RUNNING, Stage.BEGUN):
+        for path in standing.writes:
+            _drop(self._writers, path, turn)
+        self._several -= len(standing.writes) > 1
+        if _is_user(standing):
             _drop(self._users, standing.reads, turn)
         elif standing.stage is Stage.FRESH:
             readers = self._fresh_readers[standing.reads]
@@ -112,29 +118,36 @@ class PathIndex:
         its input waits for those that have begun to read this file.
         """
         found: set[str] = set()
-        writers = self._writers[standing.writes]
-        place = writers.rank(_turn(standing))
-        if place + 1 < len(writers):
-            found.add(_uid(writers[place + 1]))
-        if place == 0:
-            found.update(self._fresh_readers.get(standing.writes, ()))
-            found.update(_uid(turn) for turn in self._users.get(standing.writes, ()))
-        if standing.stage in (Stage.RUNNING, Stage.BEGUN):
+        for path in standing.writes:
+            writers = self._writers[path]
+            place = writers.rank(_turn(standing))
+            if place + 1 < len(writers):
+                found.add(_uid(writers[place + 1]))
+            if place == 0:
+                found.update(self._fresh_readers.get(path, ()))
+                found.update(_uid(turn) for turn in self._users.get(path, ()))
+        if _is_user(standing):
             first = next(iter(self._writers.get(standing.reads, ())), None)
             found.update(() if first is None else (_uid(first),))
         return found
 
     def _conflict(self, standing: Standing) -> Block | None:
-        """Why this conversion may not write its output yet."""
-        path, turn = standing.writes, _turn(standing)
+        """Why this conversion may not write its outputs yet."""
+        turn = _turn(standing)
+        for path in standing.writes:
+            ahead = self._writer_ahead(path, turn)
+            if ahead is not None:
+                return path_busy(_name(ahead), "also writes", path)
+            reader = next(iter(self._users.get(path, ())), None)
+            if reader is not None and reader < turn:
+                return path_busy(_name(reader), "still reads", path)
+        return None
+
+    def _writer_ahead(self, path: str, turn: _Turn) -> _Turn | None:
+        """The writer of a file directly ahead of another one."""
         writers = self._writers[path]
         place = writers.rank(turn)
-        if place:
-            return path_busy(_name(writers[place - 1]), "also writes", path)
-        reader = next(iter(self._users.get(path, ())), None)
-        if reader is not None and reader < turn:
-            return path_busy(_name(reader), "still reads", path)
-        return None
+        return writers[place - 1] if place else None
 
     def _waits(self, standing: Standing) -> Block | None:
         writer = next(iter(self._writers.get(standing.reads, ())), None)
@@ -151,8 +164,9 @@ class PathIndex:
     def _ended_writers(self, reader: Standing) -> EndedWriters:
         """The writers of an input. All its readers are settled one after the other."""
         found = list(self._find_writers(reader.namespace, reader.reads))
-        if found != self._last_ended.found:
-            self._last_ended = EndedWriters.of(found)
+        last = self._last_ended
+        if (reader.reads, found) != (last.path, last.found):
+            self._last_ended = EndedWriters.of(found, reader.reads)
         return self._last_ended
 
     def _readers_of(self, path: str) -> Iterable[Standing]:
@@ -160,11 +174,11 @@ class PathIndex:
         return self._fresh_readers.get(path, {}).values()
 
     def _refuse_cycle(self, new: Standing) -> set[str]:
-        """Refuse the last one of a cycle of inputs that this conversion closes, if it closes one.
+        """Refuse the last one of a cycle that this conversion closes, if it closes one.
 
         If it closes several, the others are found when the first one is dissolved.
         """
-        cycle = self._find_cycle(new)
+        cycle = self._find_cycle(new) or self._find_cycle_of_conflicts(new)
         if not cycle:
             return set()
         last = max(cycle, key=lambda standing: standing.arrival).uid
@@ -180,21 +194,61 @@ class PathIndex:
 
         Visits what waits for this conversion, directly and indirectly.
         """
-        if start.writes == start.reads:
+        if start.reads in start.writes:
             return [start]
         if not self._writers.get(start.reads):
             return []
-        came_from: dict[str, Standing] = {start.writes: start}
-        paths = [start.writes]
+        came_from: dict[str, Standing] = dict.fromkeys(start.writes, start)
+        paths = [*start.writes]
         while paths:
             path = paths.pop()
             for reader in self._fresh_readers.get(path, {}).values():
-                if reader.writes == start.reads:
+                if start.reads in reader.writes:
                     return _walk_back(reader, came_from, start)
-                if reader.writes not in came_from:
-                    came_from[reader.writes] = reader
-                    paths.append(reader.writes)
+                new = [path for path in reader.writes if path not in came_from]
+                came_from |= dict.fromkeys(new, reader)
+                paths += new
         return []
+
+    def _find_cycle_of_conflicts(self, start: Standing) -> list[Standing]:
+        """The conversions of a cycle in which one reads what the next one writes, or waits for it.
+
+        Two conversions can wait for each other if one reads an output of the other, and both write
+        another file. Visits what waits for this conversion, directly and indirectly, if one of the
+        namespace has several outputs.
+        """
+        if not self._several or not self._waits_for_any(start):
+            return []
+        came_from: dict[str, Standing] = {start.uid: start}
+        visit = [start]
+        while visit:
+            standing = visit.pop()
+            for waiter in self._waiters(standing):
+                if waiter is start:
+                    cycle = [standing]
+                    while cycle[-1] is not start:
+                        cycle.append(came_from[cycle[-1].uid])
+                    return cycle
+                if waiter.uid not in came_from and waiter.uid not in self._refused:
+                    came_from[waiter.uid] = standing
+                    visit.append(waiter)
+        return []
+
+    def _waits_for_any(self, standing: Standing) -> bool:
+        turn = _turn(standing)
+        ahead = (self._writer_ahead(path, turn) for path in standing.writes)
+        return bool(self._writers.get(standing.reads)) or any(ahead)
+
+    def _waiters(self, standing: Standing) -> Iterator[Standing]:
+        """Those that have not begun and wait for this one, except those behind the next writer."""
+        for path in standing.writes:
+            yield from self._fresh_readers.get(path, {}).values()
+            writers = self._writers[path]
+            place = writers.rank(_turn(standing)) + 1
+            if place < len(writers):
+                following = self._standings[_uid(writers[place])]
+                if following.stage is Stage.FRESH:
+                    yield following
 
     def _dissolve_cycles(self, uid: str) -> set[str]:
         """Forget the cycles of a conversion that has changed. Returns the other members.
@@ -223,6 +277,11 @@ def _walk_back(last: Standing, came_from: dict[str, Standing], start: Standing) 
     while cycle[-1] is not start:
         cycle.append(came_from[cycle[-1].reads])
     return cycle[::-1]
+
+
+def _is_user(standing: Standing) -> bool:
+    """True if others may not replace the input of a conversion. A dry run needs no such care."""
+    return standing.stage in (Stage.RUNNING, Stage.BEGUN) and bool(standing.writes)
 
 
 def _unfinished(standing: Standing | None) -> Standing | None:

@@ -6,9 +6,10 @@ These rules hold for the unfinished conversions of one namespace:
   fails if the one that was to make the input fails.
 - Of two conversions that write the same file, and of two that have begun, the one that is ahead in
   the queue goes first. One that has begun goes before one that has not.
+- A dry run writes no file, and nobody waits for it.
 
-No two conversions wait for each other, except in a cycle of inputs. The one that came last in such
-a cycle is refused.
+No two conversions wait for each other, except in a cycle: of inputs, or of inputs and of files that
+several write. The one that came last in such a cycle is refused.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from typing import Final, Self
 
 from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Phase
+from conversion_operator.api.status import OutputStatus, Phase
 from conversion_operator.core.model import EPOCH, Conversion
 from conversion_operator.core.plan import Block, input_awaited
 from conversion_operator.core.standing import Standing, arrival_key
-from media_converter.contract import ExitReason
+from media_converter.contract import ExitReason, OutputState
 
 FATAL: Final = frozenset((Reason.INPUT_NOT_MADE, Reason.INPUT_CYCLE))
 """The blocks that end a conversion."""
@@ -52,22 +53,24 @@ def waits_for(writer: str, path: str) -> Block:
 
 @dataclass(frozen=True, slots=True)
 class EndedWriters:
-    """The conversions that have one path as their output, sorted once for all that read it.
+    """The conversions that have one path among their outputs, sorted once for all that read it.
 
-    ``found`` are all of them. The others have ended: ``made`` with success, ``failed`` without,
-    each with the time at which its end was stored, the latest first.
+    ``found`` are all of them. The others have ended: those in ``made`` have made the file, those in
+    ``failed`` have not, each with the time at which its end was stored, the latest first.
     """
 
+    path: str
     found: list[Conversion]
     made: tuple[tuple[datetime, Conversion], ...]
     failed: tuple[tuple[datetime, Conversion], ...]
 
     @classmethod
-    def of(cls, found: list[Conversion]) -> Self:
+    def of(cls, found: list[Conversion], path: str) -> Self:
         """Sort the writers of a path."""
         ends = sorted(((_end(w), w) for w in found), key=itemgetter(0), reverse=True)
-        made = [w.status is not None and w.status.phase is Phase.SUCCEEDED for _, w in ends]
+        made = [_has_made(writer, path) for _, writer in ends]
         return cls(
+            path,
             found,
             tuple(itertools.compress(ends, made)),
             tuple(itertools.compress(ends, (not each for each in made))),
@@ -97,13 +100,36 @@ def input_not_made(
     if last is None or any(counting(writers.made)):
         return None
     status = last.status
+    name, path = last.key.name, reader.reads
     end = "was cancelled"
     if status and status.phase is Phase.FAILED:
         end = f"failed ({status.reason})"
-    name, path = last.key.name, reader.reads
+    elif status and status.phase is Phase.SUCCEEDED:
+        output = output_at(last, path)
+        end = "left it out" + (f" ({output.reason})" if output and output.reason else "")
     return Block(
         Reason.INPUT_NOT_MADE, f"conversion {name}, which was to write the input {path}, {end}"
     )
+
+
+def output_at(conversion: Conversion, path: str) -> OutputStatus | None:
+    """What has become of one of several outputs. None if the status does not say so."""
+    listed = (conversion.status.outputs if conversion.status else None) or ()
+    if len(listed) != len(conversion.output_paths) or path not in conversion.output_paths:
+        return None
+    return listed[conversion.output_paths.index(path)]
+
+
+def _has_made(conversion: Conversion, path: str) -> bool:
+    """True if an ended conversion has made this file.
+
+    One that has failed may have made some of its outputs. One that has succeeded may have left out
+    an optional one.
+    """
+    output = output_at(conversion, path)
+    if output is not None:
+        return output.state is OutputState.SUCCEEDED
+    return conversion.status is not None and conversion.status.phase is Phase.SUCCEEDED
 
 
 def _end(conversion: Conversion) -> datetime:
@@ -125,8 +151,9 @@ def _left_as_it_was(ended: Conversion, reader: Standing) -> bool:
     Either the file exists, or the writer came later and never started: then the input may have been
     there all the time.
     """
-    status = ended.status
-    if status is not None and status.reason == ExitReason.OUTPUT_EXISTS:
+    status, output = ended.status, output_at(ended, reader.reads)
+    reason = output.reason if output else status and status.reason
+    if reason == ExitReason.OUTPUT_EXISTS:
         return True
     tried = status is not None and bool(status.attempts)
     return not tried and arrival_key(ended) > reader.arrival
@@ -139,26 +166,31 @@ def _was_refused_for(ended: Conversion, reader: Standing, readers_of: FindReader
     """
     if ended.status is None or ended.status.reason != Reason.INPUT_CYCLE:
         return False
-    goal, reached, paths = ended.input_path, set[str](), [reader.writes]
+    goals, reached, paths = {ended.input_path}, set[str](), [*reader.writes]
+    if len(ended.output_paths) > 1:  # it may have waited because both write the same file
+        goals.update(ended.output_paths)
     while paths:
         path = paths.pop()
-        if path == goal:
+        if path in goals:
             return True
         if path not in reached:
             reached.add(path)
-            paths += [other.writes for other in readers_of(path)]
+            paths += [output for other in readers_of(path) for output in other.writes]
     return False
 
 
 def refused_cycle(cycle: Sequence[Standing]) -> Block:
     """The block of the conversion that came last in a cycle of inputs."""
     if len(cycle) == 1:
-        message = f"its output {cycle[0].writes} is also its input: choose another output"
+        message = f"its output {cycle[0].reads} is also its input: choose another output"
         return Block(Reason.INPUT_CYCLE, message)
+    read = {standing.reads for standing in cycle}
+    of_inputs = all(read & {*standing.writes} for standing in cycle)
+    verb = "reads" if of_inputs else "reads or writes"
     others = sorted(standing.name for standing in cycle)
     shown = ", ".join(others[:_SHOWN_NAMES]) + (", …" if len(others) > _SHOWN_NAMES else "")
     message = (
-        f"the conversions {shown} would wait for each other: each reads what another one writes. "
+        f"the conversions {shown} would wait for each other: each {verb} what another one writes. "
         "This one came last"
     )
     return Block(Reason.INPUT_CYCLE, message)

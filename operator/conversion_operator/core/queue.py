@@ -99,7 +99,7 @@ class Queue:
             if queue.standing(uid) is not None:
                 self._namespace_of[uid] = standing.namespace
             if conversion is not None and conversion.finished:
-                changed |= queue.observe_end(conversion.output_path)
+                changed |= queue.observe_end(conversion.output_paths)
             if uid in self._unanswered:
                 # Whoever asked got no answer, so the next pass tells about it, also if it is equal.
                 changed |= queue.tell(uid)

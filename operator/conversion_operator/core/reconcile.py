@@ -125,12 +125,13 @@ def callback_url(conversion: Conversion, default: str) -> str:
     """The URL to call when the conversion ends. An empty string if there is no callback.
 
     If the spec has a ``notify`` that this release cannot read, its receiver is not known, and no
-    callback is sent: the default URL may belong to somebody else.
+    callback is sent: the default URL may belong to somebody else. A dry run only has the callback
+    of its spec.
     """
     given = conversion.spec.notify if conversion.spec else None
     if given:
         return given.url
-    return "" if conversion.has_notify else default
+    return "" if conversion.has_notify or conversion.dry_run else default
 
 
 def _decide_unfinished(snapshot: Snapshot) -> Plan:

@@ -44,7 +44,9 @@ class Stage(IntEnum):
     BEGUN = 1
     """It waits for another attempt."""
     FRESH = 2
-    """It waits for its first attempt, or the last one found no input and so used no file."""
+    """It waits for its first attempt, or the last one found no input and so used no file. A dry run
+    uses no file either.
+    """
     ENDING = 3
     """It ends at its next reconcile: it is cancelled, being deleted, or its spec is not allowed."""
 
@@ -54,8 +56,8 @@ class Standing:
     """The facts about one conversion that decide what starts next.
 
     ``stage`` is None if the conversion has ended or no longer exists. ``order`` is its place in
-    the queue, ``arrival`` its place in the order of creation. ``reads`` and ``writes`` are its
-    input and output path. ``held`` is why its next
+    the queue, ``arrival`` its place in the order of creation. ``reads`` is
+    its input path, and ``writes`` are its output paths. ``held`` is why its next
     attempt waits, as far as the object itself says so. ``retry_at`` is when its back-off ends.
     ``refusal`` is when and why the pod of its last attempt was refused. ``given_up_at`` is when its
     last attempt ended because no node had room for the pod. ``tries_again`` is True until such a
@@ -73,7 +75,7 @@ class Standing:
     order: QueueKey = (EPOCH, 0, "", "")
     arrival: QueueKey = (EPOCH, 0, "", "")
     reads: str = ""
-    writes: str = ""
+    writes: tuple[str, ...] = ()
     held: Block | None = None
     retry_at: datetime | None = None
     refusal: tuple[datetime, Block] | None = None
@@ -147,7 +149,7 @@ def find_standing(
             suspended=_suspended(children),
         )
     namespace = conversion.key.namespace
-    work = WorkClass(conversion.queue, is_light(conversion.conversion_type))
+    work = WorkClass(conversion.queue, is_light(conversion))
     slot_work = work._replace(queue=queue_of(children) or work.queue)
     lost = lost_with_node(conversion)
     counted = without_lost_pod(conversion, children)
@@ -174,7 +176,7 @@ def find_standing(
         queue_key(conversion),
         arrival_key(conversion),
         conversion.input_path,
-        conversion.output_path,
+        conversion.output_paths,
         held=hold(conversion, policy) if waits else None,
         retry_at=next_attempt_at(conversion.status) if waits else None,
         refusal=last_refusal(conversion),
@@ -197,7 +199,8 @@ def _stage(conversion: Conversion, children: Children, reserved: bool, policy: P
     if conversion.deleting or conversion.cancel_requested or _will_fail(conversion, policy):
         return Stage.ENDING
     tried = latest_attempt_number(conversion, children) > 0
-    return Stage.BEGUN if tried and not lacked_input(conversion.status) else Stage.FRESH
+    used_files = tried and not lacked_input(conversion.status) and not conversion.dry_run
+    return Stage.BEGUN if used_files else Stage.FRESH
 
 
 def _will_fail(conversion: Conversion, policy: Policy) -> bool:

@@ -50,7 +50,7 @@ def may_want_sweep(conversion: Conversion, children: Children) -> bool:
     status, last = conversion.status, last_recorded_attempt(conversion.status)
     if status is None or last is None or conversion.spec is None or conversion.deleting:
         return False
-    if not left_temporary_file(status):
+    if not left_temporary_file(status) or conversion.dry_run:
         return False
     swept = any(job.attempt == SWEEP_ATTEMPT for job in children.jobs)
     return status.completion_time is not None and not swept and not children.live

@@ -25,13 +25,21 @@ from conversion_operator.api.status import (
     Retries,
 )
 from conversion_operator.core.model import EPOCH, Children, Job, Pod
+from conversion_operator.core.outputs import cut_texts, merge, planned, seconds, total_size
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.text import head, one_line, tail
 from conversion_operator.core.verdict import Ended
+from media_converter.contract import MAX_OUTPUT_MESSAGE_LENGTH as MESSAGE_LENGTH
 from media_converter.contract import Output, Report
 from media_converter.contract import Progress as ReportedProgress
 
-STATUS_MAX_BYTES: Final = 8192
+STATUS_MAX_BYTES: Final = 12288
+"""Without status.resolved."""
+
+_STATUS_MAX_BYTES_OF_ONE: Final = 8192
+"""Of the form with one output."""
+
+_TEXT_STEP: Final = 16
 _CONDITION_MESSAGE_MAX_BYTES: Final = 256
 _ATTEMPT_MESSAGE_MAX_BYTES: Final = 256
 _CONDITIONS: Final = frozenset(
@@ -62,7 +70,8 @@ class Transition:
     def to(cls, snapshot: Snapshot, phase: Phase, reason: str, message: str) -> Self:
         """Enter a phase, or stay in it with another reason.
 
-        The attempts, their counters, the log, the callback and unknown fields are kept. Queued and
+        The attempts, their counters, the results of several outputs, the log, the callback and
+        unknown fields are kept. Queued and
         Starting drop the pod, the node and the start time of the previous attempt; ``with_pod`` can
         set pod and node again. A terminal phase gets the current time as its completion time;
         ``with_result`` replaces it with the end of the container if that is known.
@@ -84,6 +93,8 @@ class Transition:
             node_name=old.node_name if old and keeps_pod else None,
             start_time=old.start_time if old and keeps_pod else None,
             completion_time=snapshot.now if phase.terminal else None,
+            output_size=total_size(old.outputs) if old else None,
+            outputs=old.outputs if old else None,
             logs=old.logs if old else None,
             notify=old.notify if old else None,
             **((old.model_extra if old else None) or {}),
@@ -173,22 +184,30 @@ class Transition:
     def with_result(self, end: Ended) -> Self:
         """Record the result of the last attempt: its pod, the end of its log, and its reason.
 
-        In a terminal phase, also set the start time, the completion time and the duration. For
-        Succeeded, also set the facts about the output.
+        Also record what has become of several outputs. In a terminal phase, also set the start
+        time, the completion time and the duration. For Succeeded, also set the facts about the
+        output, or the plan of a dry run.
         """
         report = end.report or Report(final=False)
         transition = self.with_pod(end.pod)
         if report.logs:
             transition = transition._set(logs=tail(report.logs, LOGS_MAX_BYTES))
+        if report.outputs:
+            outputs = merge(self.status.outputs, report.outputs)
+            transition = transition._set(outputs=outputs, output_size=total_size(outputs))
         if self.status.phase.terminal:
             transition = transition._with_times(end)
         if self.status.phase is Phase.SUCCEEDED:
-            transition = transition._set(
-                output_size=report.output_size,
-                output=_output_facts(report.output, report.warnings) if report.output else None,
-                progress=Progress(percent=100),
-            )
+            transition = transition._with_facts(report)._set(progress=Progress(percent=100))
         return transition.with_attempt_closed(end.reason, end.message)
+
+    def _with_facts(self, report: Report) -> Self:
+        if report.plan:
+            return self._set(plan=planned(report.plan))
+        if report.outputs:
+            return self
+        facts = _output_facts(report.output, report.warnings) if report.output else None
+        return self._set(output_size=report.output_size, output=facts)
 
     def with_retries(self, retries: Retries | None) -> Self:
         """Set the counters of attempts that ended without success."""
@@ -197,8 +216,8 @@ class Transition:
     def _with_times(self, end: Ended) -> Self:
         started = end.started_at or self.status.start_time
         finished = end.finished_at or self.now
-        seconds = max(0, round((finished - started).total_seconds())) if started else None
-        return self._set(start_time=started, completion_time=finished, duration_seconds=seconds)
+        ran = max(0, round((finished - started).total_seconds())) if started else None
+        return self._set(start_time=started, completion_time=finished, duration_seconds=ran)
 
     def _set(self, **fields: Any) -> Self:
         return type(self)(self.now, self.status.model_copy(update=fields))
@@ -234,20 +253,43 @@ def with_pending_callback_if_ended(status: ConversionJobStatus, url: str) -> Con
 
 
 def shorten_log(status: ConversionJobStatus) -> ConversionJobStatus:
-    """A copy of the status whose log is cut until kubectl prints at most STATUS_MAX_BYTES.
+    """A copy of the status that is cut until kubectl prints at most STATUS_MAX_BYTES.
+
+    It cuts the log first, then the messages and warnings of several outputs, then the message. It
+    never cuts facts.
+    What a profile said is not counted, and never cut.
 
     kubectl prints <, > and & as six bytes each, so counting characters is not enough. If there is
     a callback, bytes are reserved for status.notify to grow: later writes change only notify and
     cannot shorten the log again.
     """
-    while (excess := _printed_size(status) - STATUS_MAX_BYTES) > 0 and status.logs:
+    has_list = status.outputs is not None or status.plan is not None
+    longest = STATUS_MAX_BYTES if has_list else _STATUS_MAX_BYTES_OF_ONE
+    while (excess := _printed_size(status) - longest) > 0 and status.logs:
         keep = len(status.logs.encode()) - max(1, excess // 6)
         status = status.model_copy(update={"logs": tail(status.logs, max(0, keep)) or None})
+    for length in range(MESSAGE_LENGTH - _TEXT_STEP, -1, -_TEXT_STEP):
+        if _printed_size(status) <= longest or not has_list:
+            break
+        status = cut_texts(status, length)
+    for length in (MESSAGE_MAX_BYTES // 2, MESSAGE_MAX_BYTES // 4, MESSAGE_MAX_BYTES // 8):
+        if _printed_size(status) <= longest:
+            break
+        status = _with_shorter_message(status, length)
     return status
 
 
+def _with_shorter_message(status: ConversionJobStatus, length: int) -> ConversionJobStatus:
+    conditions = [
+        each.model_copy(update={"message": head(each.message, length // 4)})
+        for each in status.conditions
+    ]
+    update = {"message": head(status.message, length), "conditions": conditions}
+    return status.model_copy(update=update)
+
+
 def _printed_size(status: ConversionJobStatus) -> int:
-    text = json.dumps(status.to_json(), ensure_ascii=False)
+    text = json.dumps(status.model_copy(update={"resolved": None}).to_json(), ensure_ascii=False)
     reserve = _NOTIFY_BYTES if status.notify else 0
     return len(text.encode()) + 5 * sum(text.count(sign) for sign in "<>&") + reserve
 
@@ -287,7 +329,6 @@ def _conditions(
 
 
 def _output_facts(output: Output, warnings: tuple[str, ...]) -> OutputFacts:
-    seconds = output.duration_seconds
     return OutputFacts(
         sha256=output.sha256,
         container=output.container,
@@ -295,6 +336,6 @@ def _output_facts(output: Output, warnings: tuple[str, ...]) -> OutputFacts:
         audio_codec=output.audio_codec,
         width=output.width,
         height=output.height,
-        duration_seconds=None if seconds is None else f"{seconds:.3f}",
+        duration_seconds=seconds(output.duration_seconds),
         warnings=list(warnings) or None,
     )

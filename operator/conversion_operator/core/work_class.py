@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from conversion_operator.core.model import Conversion
+
 _LIGHT_PREFIXES: Final = ("image_", "audio_")
 _LIGHT_TYPES: Final = frozenset({"extract_thumbnail", "media_info"})
 
@@ -19,9 +21,15 @@ UNKNOWN: Final = WorkClass("", False)
 """The class of Jobs and pods of which neither the conversion nor the queue is known."""
 
 
-def is_light(conversion_type: str) -> bool:
-    """True if conversions of this type take seconds. The encoding of a video takes longer.
+def is_light(conversion: Conversion) -> bool:
+    """True if the conversion takes seconds. The encoding of a video takes longer.
 
-    The type alone decides. Whether the streams of a video are copied is known only in its pod.
+    The types of its outputs alone decide. Whether the streams of a video are copied is known only
+    in its pod. A dry run encodes nothing.
     """
+    types = conversion.output_types
+    return conversion.dry_run or (bool(types) and all(map(_is_light_type, types)))
+
+
+def _is_light_type(conversion_type: str) -> bool:
     return conversion_type in _LIGHT_TYPES or conversion_type.startswith(_LIGHT_PREFIXES)

@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from media_converter.contract import EXIT_CODES, ExitReason, Output, Report
+from media_converter.contract import (
+    EXIT_CODES,
+    ExitReason,
+    Output,
+    OutputResult,
+    OutputState,
+    PlannedOutput,
+    Report,
+)
 from media_converter.report_json import dump_report
 
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -100,6 +108,35 @@ def report(
         logs=logs,
     )
     return dump_report(made).decode("ascii")
+
+
+def output(state: str = "Succeeded", size: int = 1024, sha256: str = SHA256) -> OutputResult:
+    """What a run has done about one of several outputs."""
+    done = OutputState(state)
+    if done is OutputState.SUCCEEDED:
+        return OutputResult(done, size, Output(sha256=sha256, container="mp4"))
+    if done is OutputState.PENDING:
+        return OutputResult(done)
+    reason = ExitReason.NO_VIDEO_STREAM
+    return OutputResult(done, reason=reason, message="the input has no video")
+
+
+def report_outputs(*outputs: OutputResult, reason: ExitReason | None = ExitReason.COMPLETED) -> str:
+    """The termination message of a run of several outputs. Without a reason, the run was killed."""
+    sizes = [each.size for each in outputs if each.size]
+    made = Report(
+        final=reason is not None,
+        reason=reason,
+        output_size=sum(sizes) if sizes else None,
+        outputs=outputs,
+    )
+    return dump_report(made).decode("ascii")
+
+
+def plan(*outputs: PlannedOutput, **script: Any) -> Script:
+    """Ends with exit code 0 and the plan of a dry run."""
+    made = Report(final=True, reason=ExitReason.COMPLETED, plan=outputs)
+    return Script(Ending(message=dump_report(made).decode("ascii")), **script)
 
 
 def succeed(size: int = 1024, sha256: str = SHA256, tail: str = "", **script: Any) -> Script:

@@ -64,9 +64,15 @@ def conversion(
         deleting=False,
         spec=made,
         status=status,
-        conversion_type=made.conversion_type,
+        conversion_type=made.conversion_type or "",
+        output_types=tuple(each.conversion_type for each in made.all_outputs()),
         input_path=normal_path(made.input_file),
-        output_path=normal_path(made.output_file),
+        output_paths=(
+            ()
+            if made.dry_run
+            else tuple(normal_path(each.output_file) for each in made.all_outputs())
+        ),
+        dry_run=bool(made.dry_run),
         ttl=made.ttl_seconds_after_finished,
     )
 

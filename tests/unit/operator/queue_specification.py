@@ -181,15 +181,8 @@ def path_block(
 ) -> Block | None:
     """Why a conversion waits for its files, without cycles."""
     others = [s for s in unfinished if s.namespace == standing.namespace]
-    makers = sorted((s for s in others if s.writes == standing.reads), key=_turn)
-    ahead = [s for s in others if s.writes == standing.writes and _turn(s) < _turn(standing)]
-    users = [s for s in others if s.reads == standing.writes and s.stage in BEGUN]
-    users = [s for s in users if _turn(s) < _turn(standing)]
-    conflict = None
-    if ahead:
-        conflict = path_busy(max(ahead, key=_turn).name, "also writes", standing.writes)
-    elif users:
-        conflict = path_busy(min(users, key=_turn).name, "still reads", standing.writes)
+    makers = sorted((s for s in others if standing.reads in s.writes), key=_turn)
+    conflict = next(filter(None, (_conflict(standing, p, others) for p in standing.writes)), None)
     awaited = waits_for(makers[0].name, standing.reads) if makers else None
     if standing.stage is Stage.BEGUN:
         before = bool(makers) and _turn(makers[0]) < _turn(standing)
@@ -198,27 +191,44 @@ def path_block(
     def readers_of(path: str) -> list[Standing]:
         return [s for s in others if s.reads == path and s.stage is Stage.FRESH]
 
-    ended = EndedWriters.of([*find_writers(standing.namespace, standing.reads)])
+    found = [*find_writers(standing.namespace, standing.reads)]
+    ended = EndedWriters.of(found, standing.reads)
     return awaited or input_not_made(standing, ended, readers_of) or conflict
 
 
+def _conflict(standing: Standing, path: str, others: Sequence[Standing]) -> Block | None:
+    ahead = [s for s in others if path in s.writes and _turn(s) < _turn(standing)]
+    users = [s for s in others if s.reads == path and s.stage in BEGUN and s.writes]
+    users = [s for s in users if _turn(s) < _turn(standing)]
+    if ahead:
+        return path_busy(max(ahead, key=_turn).name, "also writes", path)
+    return path_busy(min(users, key=_turn).name, "still reads", path) if users else None
+
+
 def in_a_cycle(unfinished: Collection[Standing]) -> set[str]:
-    """The uids that wait for themselves, through the inputs of others."""
+    """The uids that wait for themselves, through the inputs and the outputs of others."""
     fresh = [s for s in unfinished if s.stage is Stage.FRESH]
+    waiters = {s.uid: [w for w in fresh if _waits_for(w, s)] for s in fresh}
     found: set[str] = set()
     for start in fresh:
         reached: set[str] = set()
-        ahead = [start.writes]
+        ahead = [start.uid]
         while ahead:
-            path = ahead.pop()
-            for reader in fresh:
-                same = reader.namespace == start.namespace and reader.reads == path
-                if same and reader.uid not in reached:
-                    reached.add(reader.uid)
-                    ahead.append(reader.writes)
+            for waiter in waiters[ahead.pop()]:
+                if waiter.uid not in reached:
+                    reached.add(waiter.uid)
+                    ahead.append(waiter.uid)
         if start.uid in reached:
             found.add(start.uid)
     return found
+
+
+def _waits_for(waiter: Standing, other: Standing) -> bool:
+    """True if the first one must not start before the second one has ended."""
+    if waiter.namespace != other.namespace:
+        return False
+    behind = bool({*waiter.writes} & {*other.writes}) and _turn(other) < _turn(waiter)
+    return waiter.reads in other.writes or behind
 
 
 def _turn(standing: Standing) -> tuple[int, tuple[datetime, int, str, str]]:

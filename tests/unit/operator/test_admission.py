@@ -109,7 +109,7 @@ def test_position() -> None:
 
 def test_what_is_blocked_keeps_its_position() -> None:
     a, b, c = subjects = many(3)
-    same = replace(b, output_path=a.output_path)
+    same = replace(b, output_paths=a.output_paths)
     queue = queue_of([a, same, c])
     assert set(queue.blocks) == {b.key.uid}
     assert [queue.position(each.key) for each in subjects] == [1, 2, 3]
@@ -258,7 +258,7 @@ def test_finished_cancelled_deleted_and_invalid_do_not_queue() -> None:
 
 def test_an_attempt_whose_spec_cannot_be_read_keeps_its_paths_busy() -> None:
     first, second = many(2)
-    running_one = replace(first, spec=None, output_path="/out/1.mp4")
+    running_one = replace(first, spec=None, output_paths=("/out/1.mp4",))
     queue = queue_of([running_one, second], {first.key.uid: children(job(uid=first.key.uid))})
     assert queue.order == ()
     assert queue.blocks[second.key.uid].reason == Reason.PATH_BUSY

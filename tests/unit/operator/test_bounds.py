@@ -56,6 +56,17 @@ TOO_MUCH: list[tuple[dict[str, Any], str]] = [
     ({"timeoutSeconds": 3601}, "timeoutSeconds is 3601|TIMEOUT_SECONDS allows at most 3600"),
     ({"maxRetries": 4}, "maxRetries is 4|RETRIES_ALLOWED allows at most 3"),
     ({"outputFile": "input/a.mp4"}, "outputFile is in /input|CONVERTER_READ_ONLY_FOLDERS makes"),
+    (
+        {
+            "conversionType": None,
+            "outputFile": None,
+            "outputs": [
+                {"conversionType": "audio_to_mp3", "outputFile": "a.mp3"},
+                {"conversionType": "video_to_mp4", "outputFile": "input/a.mp4"},
+            ],
+        },
+        "outputs[1].outputFile is in /input|CONVERTER_READ_ONLY_FOLDERS makes",
+    ),
     ({"outputFile": "/archive/2026/b/a.mp4"}, "outputFile is in /archive/2026|_FOLDERS makes"),
 ]
 """A spec, and the two parts of the message: the value, and what is allowed."""

@@ -113,7 +113,7 @@ def test_while_its_callback_is_owed_everything_is_kept() -> None:
 @pytest.mark.parametrize("subject", [done(), killed()])
 def test_who_waits_for_its_output_learns_its_end(subject: Conversion) -> None:
     kept = keep_used(subject)
-    assert (kept.input_path, kept.output_path) == ("/input/a.mov", "/output/a.mp4")
+    assert (kept.input_path, kept.output_paths) == ("/input/a.mov", ("/output/a.mp4",))
     assert (kept.created, kept.arrival) == (subject.created, subject.arrival)
     before, after = status(subject), status(kept)
     assert (before.phase, before.reason) == (after.phase, after.reason)

@@ -26,14 +26,18 @@ def definition() -> tuple[CustomSchema, list[tuple[Any, str]]]:
 
     This CEL lacks the quantities of Kubernetes. The rules with them are tested on a cluster.
     """
+    schema = CustomSchema(build_crd(), VERSION)
+    return schema, compiled(schema.root["properties"]["spec"])
+
+
+def compiled(node: dict[str, Any]) -> list[tuple[Any, str]]:
+    """The rules of a node of the schema that look at a new object, with their messages."""
     environment = cel.NewEnv(
         variables={"self": cel.Type.DYN}, extensions=[ext_strings.ExtStrings()]
     )
-    schema = CustomSchema(build_crd(), VERSION)
-    rules = schema.root["properties"]["spec"]["x-kubernetes-validations"]
-    return schema, [
+    return [
         (environment.compile(rule["rule"]), rule["message"])
-        for rule in rules
+        for rule in node["x-kubernetes-validations"]
         if "oldSelf" not in rule["rule"] and "quantity(" not in rule["rule"]
     ]
 

@@ -57,8 +57,47 @@ def test_a_conversion() -> None:
     parsed = parse_conversion(body())
     assert parsed.spec
     assert (parsed.key.name, parsed.version, parsed.created) == ("a", 7, T0)
-    assert (parsed.input_path, parsed.output_path) == ("/a.png", "/b.jpg")
+    assert (parsed.input_path, parsed.output_paths) == ("/a.png", ("/b.jpg",))
     assert not parsed.finished
+
+
+LISTED = {
+    "inputFile": "a.mov",
+    "outputs": [
+        {"conversionType": "extract_thumbnail", "outputFile": "b.jpg"},
+        {"conversionType": "video_to_mp4", "outputFile": "/b.mp4"},
+    ],
+}
+
+
+def test_several_outputs() -> None:
+    parsed = parse_conversion(body(spec=LISTED))
+    assert parsed.spec
+    assert parsed.output_paths == ("/b.jpg", "/b.mp4")
+    assert parsed.output_types == ("extract_thumbnail", "video_to_mp4")
+    assert (parsed.conversion_type, parsed.output_file) == ("", "")
+    assert parsed.has_several
+    dry = parse_conversion(body(spec=LISTED | {"dryRun": True}))
+    assert (dry.output_paths, dry.output_types, dry.dry_run) == ((), parsed.output_types, True)
+
+
+@pytest.mark.parametrize("changes", [{"conversionType": "video_to_gif"}, {"fps": 25}])
+def test_outputs_of_a_later_release_keep_their_paths_busy(changes: dict[str, Any]) -> None:
+    later = [LISTED["outputs"][0], {**LISTED["outputs"][1], **changes}]  # type: ignore[dict-item]
+    parsed = parse_conversion(body(spec=LISTED | {"outputs": later}))
+    assert parsed.unsupported.startswith("spec.outputs[1].")
+    assert parsed.output_paths == ("/b.jpg", "/b.mp4")
+    assert len(parsed.output_types) == 2
+    dry = parse_conversion(body(spec=LISTED | {"outputs": later, "dryRun": True}))
+    assert dry.output_paths == ()
+
+
+@pytest.mark.parametrize("outputs", ["x", [None], [{"outputFile": 7}], [{}] * 9, {"a": 1}])
+def test_outputs_that_are_none(outputs: Any) -> None:
+    parsed = parse_conversion(body(spec={"inputFile": "a.mov", "outputs": outputs}))
+    assert parsed.spec is None
+    assert "outputs" in parsed.spec_error + parsed.unsupported
+    assert parsed.output_paths in ((), ("/7",))
 
 
 def test_a_stored_status_is_parsed_back() -> None:
@@ -73,7 +112,9 @@ def test_a_stored_status_is_parsed_back() -> None:
     ("spec", "word"),
     [
         (None, "spec"),
-        ({}, "conversionType"),
+        ({}, "inputFile"),
+        ({"inputFile": "a.png"}, "set exactly one of these"),
+        ({"inputFile": "a.png", "conversionType": "image_resize"}, "set exactly one of these"),
         (SPEC | {"inputFile": 7}, "inputFile"),
         (SPEC | {"inputFile": ""}, "inputFile"),
         (SPEC | {"priority": "high"}, "priority"),
@@ -111,7 +152,7 @@ def test_the_rest_of_a_spec_is_read(changes: Any) -> None:
     parsed = parse_conversion(body(spec=spec))
     assert parsed.spec
     assert (parsed.spec.priority, parsed.cancel_requested) == (7, True)
-    assert parsed.output_path == "/b.jpg"
+    assert parsed.output_paths == ("/b.jpg",)
 
 
 def test_an_orphan_finalizer_says_nothing_before_the_deletion() -> None:
@@ -129,7 +170,7 @@ def test_a_callback_that_cannot_be_read_is_known(notify: Any, has: bool) -> None
 
 def test_paths_are_known_although_the_spec_cannot_be_read() -> None:
     parsed = parse_conversion(body(spec=SPEC | {"conversionType": "video_to_gif"}))
-    assert (parsed.spec, parsed.output_path) == (None, "/b.jpg")
+    assert (parsed.spec, parsed.output_paths) == (None, ("/b.jpg",))
 
 
 def test_cancel_is_read_from_a_spec_that_is_not_valid() -> None:

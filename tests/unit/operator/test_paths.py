@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.status import Attempt, Condition, ConversionJobStatus, Phase
+from conversion_operator.api.status import (
+    Attempt,
+    Condition,
+    ConversionJobStatus,
+    OutputStatus,
+    Phase,
+)
 from conversion_operator.cluster.parsing import parse_conversion
 from conversion_operator.core import paths
 from conversion_operator.core.admission import Obstacles
@@ -20,6 +26,7 @@ from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.plan import Block, Snapshot
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.transitions import Transition
+from media_converter.contract import OutputState
 from tests.unit.operator.builders import POLICY, at, children, conversion, job
 from tests.unit.operator.queueing import Built, build_queue
 
@@ -62,7 +69,7 @@ def begun(subject: Conversion) -> Conversion:
 
 def queue_of(*conversions: Conversion, parts: dict[str, Children] | None = None) -> Built:
     def writers(namespace: str, path: str) -> list[Conversion]:
-        return [c for c in conversions if (c.key.namespace, c.output_path) == (namespace, path)]
+        return [c for c in conversions if c.key.namespace == namespace and path in c.output_paths]
 
     return build_queue(conversions, parts or {}, Obstacles(), at(LATER), POLICY, writers)
 
@@ -331,7 +338,7 @@ def test_all_end_and_no_two_use_a_path_that_one_of_them_writes(
         for one in together:
             for other in together:
                 if one is not other:
-                    assert one.output_path not in (other.input_path, other.output_path)
+                    assert not {*one.output_paths} & {other.input_path, *other.output_paths}
         if queue.order and random.random() < 0.7:
             running[queue.order[0]] = unfinished[queue.order[0]]
         elif running:
@@ -366,3 +373,136 @@ def test_the_first_status_keeps_the_arrival_and_later_ones_do_not_change_it() ->
     later = replace(subject, status=first, arrival=9)
     second = Transition.to(Snapshot(later, Children(), at(1), POLICY), Phase.QUEUED, "y", "").status
     assert second.arrival == 7
+
+
+def several(name: str, reads: str, *writes: str, created: float = 0, **fields: Any) -> Conversion:
+    """A conversion with several outputs."""
+    subject = conversion(
+        f"uid-{name}",
+        created=at(created),
+        inputFile=f"{reads}.mp4",
+        conversionType=None,
+        outputFile=None,
+        outputs=[
+            {"conversionType": "video_to_mp4", "outputFile": f"{path}.mp4"} for path in writes
+        ],
+    )
+    subject = replace(subject, arrival=1, key=replace(subject.key, name=name))
+    return replace(subject, **fields)
+
+
+def with_outputs(subject: Conversion, *states: str, phase: Phase = Phase.FAILED) -> Conversion:
+    """It has ended at 50. Each state may have a reason after a colon."""
+    ended = with_status(subject, phase, "DiskFull", 50)
+    assert ended.status
+    parts = [each.partition(":") for each in states]
+    listed = [OutputStatus(state=OutputState(s), reason=reason or None) for s, _, reason in parts]
+    return replace(ended, status=ended.status.model_copy(update={"outputs": listed}))
+
+
+def test_each_of_several_outputs_makes_others_wait() -> None:
+    first = several("first", "a", "p", "q", created=0)
+    second = several("second", "b", "r", "q", created=1)
+    reader = made("reader", "p", "x", created=2)
+    queue = queue_of(first, second, reader)
+    assert queue.order == ("uid-first",)
+    assert queue.blocks["uid-second"].reason == Reason.PATH_BUSY
+    assert "/q.mp4" in queue.blocks["uid-second"].message
+    assert queue.blocks["uid-reader"].reason == Reason.WAITING_FOR_INPUT
+
+
+@pytest.mark.parametrize(
+    ("states", "reads", "message"),
+    [
+        (("Succeeded", "Failed:DiskFull"), "p", ""),
+        (("Succeeded", "Failed:DiskFull"), "q", "failed (DiskFull)"),
+        (("Pending", "Succeeded"), "p", "failed (DiskFull)"),
+        (("Failed:OutputExists", "Succeeded"), "p", ""),
+        (("Failed:OutputExists", "Pending"), "q", "failed (DiskFull)"),
+        ((), "p", "failed (DiskFull)"),
+    ],
+)
+def test_a_failed_conversion_may_have_made_an_input(
+    states: tuple[str, ...], reads: str, message: str
+) -> None:
+    maker = with_outputs(several("maker", "a", "p", "q"), *states)
+    block = block_of("reader", made("reader", reads, "x", created=1), maker)
+    assert message in (block.message if block else "")
+    assert bool(block) == bool(message)
+
+
+@pytest.mark.parametrize(("reads", "message"), [("p", "left it out (NoVideoStream)"), ("q", "")])
+def test_a_conversion_that_succeeds_may_have_left_out_an_input(reads: str, message: str) -> None:
+    states = "Skipped:NoVideoStream", "Succeeded"
+    maker = with_outputs(several("maker", "a", "p", "q"), *states, phase=Phase.SUCCEEDED)
+    block = block_of("reader", made("reader", reads, "x", created=1), maker)
+    assert message in (block.message if block else "")
+    assert bool(block) == bool(message)
+
+
+def test_two_readers_of_one_writer_learn_of_their_own_inputs() -> None:
+    maker = with_outputs(several("maker", "a", "p", "q"), "Succeeded", "Pending")
+    readers = made("one", "p", "x", created=1), made("two", "q", "y", created=2)
+    queue = queue_of(maker, *readers)
+    assert queue.order == ("uid-one",)
+    assert queue.blocks["uid-two"].reason == Reason.INPUT_NOT_MADE
+
+
+def test_two_that_would_wait_for_each_other_because_both_write_a_file() -> None:
+    """The reader is ahead in the queue, so the maker of its input would wait for it."""
+    reader = several("reader", "p", "q", "x", created=0)
+    maker = several("maker", "a", "p", "x", created=1)
+    queue = queue_of(reader, maker)
+    assert queue.order == ()
+    block = queue.blocks["uid-maker"]
+    assert block.reason == Reason.INPUT_CYCLE
+    assert "maker, reader would wait for each other: each reads or writes" in block.message
+    refused = with_status(maker, Phase.FAILED, Reason.INPUT_CYCLE, 50)
+    assert refused.status
+    refused = replace(refused, status=refused.status.model_copy(update={"attempts": None}))
+    # The other one starts as if this one had never been created.
+    assert queue_of(reader, refused).order == ("uid-reader",)
+    # In the other order, nothing is wrong.
+    ahead = several("maker", "a", "p", "x", created=-1)
+    assert queue_of(reader, ahead).order == ("uid-maker",)
+
+
+def test_a_longer_cycle_through_files_that_two_write() -> None:
+    reader = several("reader", "p", "q", "x", created=0)
+    between = several("between", "b", "x", "y", created=1)
+    maker = several("maker", "a", "p", "y", created=2)
+    queue = queue_of(reader, between, maker)
+    assert queue.blocks["uid-maker"].reason == Reason.INPUT_CYCLE
+    assert queue_of(reader, between).order == ("uid-reader",)
+
+
+@pytest.mark.parametrize("stage", ["fresh", "begun", "running"])
+def test_nobody_waits_for_a_dry_run(stage: str) -> None:
+    dry = made("dry", "a", "b", dry_run=True, output_paths=())
+    dry = begun(dry) if stage == "begun" else dry
+    parts = {"uid-dry": children(job(uid="uid-dry"))} if stage == "running" else {}
+    others = made("same", "s", "b", 1), made("reader", "b", "c", 2), made("writer", "w", "a", 3)
+    queue = queue_of(dry, *others[:1], others[2], parts=parts)
+    assert {"uid-same", "uid-writer"} <= {*queue.order}
+    # It waits for its own input, also before another attempt.
+    assert ("uid-dry" in queue.blocks) == (stage != "running")
+    assert queue_of(dry, others[1], parts=parts).order[-1] == "uid-reader"
+
+
+def test_a_dry_run_that_has_ended_made_no_input() -> None:
+    dry = with_status(made("dry", "a", "b"), Phase.SUCCEEDED, Reason.PLANNED, 50)
+    dry = replace(dry, dry_run=True, output_paths=())
+    failed = with_status(made("maker", "a", "b"), Phase.FAILED, "DiskFull", 40)
+    block = block_of("reader", made("reader", "b", "c", 1), dry, failed)
+    assert block
+    assert block.reason == Reason.INPUT_NOT_MADE
+
+
+def test_one_refused_conversion_is_enough_for_a_cycle() -> None:
+    """Whoever only waits for a conversion of the cycle is not refused."""
+    first = several("first", "p", "q", "z", created=0)
+    second = made("second", "q", "p", created=1)
+    behind = made("behind", "r", "q", created=2)
+    queue = queue_of(first, second, behind)
+    assert queue.blocks["uid-second"].reason == Reason.INPUT_CYCLE
+    assert queue.blocks["uid-behind"].reason == Reason.PATH_BUSY

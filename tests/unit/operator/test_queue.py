@@ -316,8 +316,8 @@ def test_an_old_sweep_keeps_no_namespace_busy() -> None:
 def test_one_that_was_to_fail_starts_if_the_other_was_refused_for_it() -> None:
     """The conversion that shows this may be seen later than the one that waits."""
     reader, between = waiting(2).values()
-    reader = replace(reader, input_path="/r", output_path="/p")
-    between = replace(between, input_path="/p", output_path="/q")
+    reader = replace(reader, input_path="/r", output_paths=("/p",))
+    between = replace(between, input_path="/p", output_paths=("/q",))
     finished = Condition(
         type=names.CONDITION_FINISHED,
         status="True",
@@ -329,7 +329,7 @@ def test_one_that_was_to_fail_starts_if_the_other_was_refused_for_it() -> None:
         phase=Phase.FAILED, reason=Reason.INPUT_CYCLE, message="", conditions=[finished]
     )
     refused = replace(
-        conversion("refused", created=at(-1)), input_path="/q", output_path="/r", status=status
+        conversion("refused", created=at(-1)), input_path="/q", output_paths=("/r",), status=status
     )
     conversions = {"u0": reader}
 

@@ -88,7 +88,7 @@ class World:
         return [
             c
             for c in self.conversions.values()
-            if (c.key.namespace, c.output_path) == (namespace, path)
+            if c.key.namespace == namespace and path in c.output_paths
         ]
 
     def put(  # noqa: PLR0917 as the strategy draws them
@@ -96,11 +96,12 @@ class World:
         uid: str,
         kind: str,
         reads: str,
-        writes: str,
+        writes: list[str],
         age: int,
         priority: int,
         queue: str,
         light: bool,
+        dry_run: bool,
     ) -> None:
         known = self.conversions.get(uid)
         if known and known.finished:
@@ -112,11 +113,19 @@ class World:
             created=known.created if known else at(1000 - age),
             namespace=namespace,
             inputFile=f"{reads}.mov",
-            outputFile=f"{writes}.mov",
+            conversionType=None,
+            outputFile=None,
+            outputs=[
+                {
+                    "conversionType": "image_resize" if light else "video_to_mp4",
+                    "outputFile": f"{path}.mov",
+                }
+                for path in writes
+            ],
+            dryRun=dry_run,
             priority=priority,
         )
-        kind_of_media = "image_resize" if light else "video_to_mp4"
-        subject = replace(subject, queue=queue, conversion_type=kind_of_media)
+        subject = replace(subject, queue=queue)
         arrival = known.arrival if known else self.version
         subject = replace(subject, version=self.version, arrival=arrival)
         self.conversions[uid] = self._with_kind(subject, kind)
@@ -261,11 +270,12 @@ def steps(draw: st.DrawFn) -> list[tuple[str, tuple[Any, ...]]]:
         uid,
         st.sampled_from(KINDS),
         path,
-        path,
+        st.lists(path, min_size=1, max_size=3, unique=True),
         st.integers(0, 3),
         st.integers(-1, 1),
         st.sampled_from(QUEUES),
         st.booleans(),
+        st.sampled_from([False, False, False, True]),
     )
     step = st.one_of(
         st.tuples(st.just("put"), put),

@@ -69,8 +69,8 @@ def test_a_namespace_that_is_let_go_leaves_nothing_behind(store: Store) -> None:
     store.update(conversion_at(1))
     store.update(other)
     store.update(job_at(1))
-    path = other.output_path
-    assert path == conversion_at(1).output_path
+    (path,) = other.output_paths
+    assert (path,) == conversion_at(1).output_paths
     assert store.forget_namespaces(NAMESPACE.__eq__) == {UID}
     # The ConversionJob may be deleted while nothing watches its namespace.
     assert store.writers(NAMESPACE, path) == []
@@ -593,3 +593,13 @@ def test_a_late_response_keeps_the_pod_that_was_seen(store: Store) -> None:
     assert pods_by_use(store) == ([running().uid], ["older"])
     store.adopt(conversion().key, 1, job_at(2))
     assert pods_by_use(store) == ([running().uid], ["older"])
+
+
+def test_each_of_several_outputs_has_its_writers(store: Store) -> None:
+    first = replace(conversion_at(1), output_paths=("/p", "/q", "/p"))
+    store.update(first)
+    assert [len([*store.writers(NAMESPACE, path)]) for path in ("/p", "/q", "/r")] == [1, 1, 0]
+    store.update(replace(first, version=2, output_paths=("/q", "/r")))
+    assert [len([*store.writers(NAMESPACE, path)]) for path in ("/p", "/q", "/r")] == [0, 1, 1]
+    store.apply(event("DELETED", replace(first, version=3)))
+    assert [len([*store.writers(NAMESPACE, path)]) for path in ("/p", "/q", "/r")] == [0, 0, 0]
