@@ -11,8 +11,8 @@ batch/v1 Jobs have the pod template of a conversion. All phases run one after th
    CONVERTER_MAX_PARALLEL = --parallel.
 3. restart: the operator's pod is deleted, and new conversions are created meanwhile.
 
-Prints the figures, stores them in .tools/bench/scale-SIZE.json, and fails if a ratio is beyond
-benchmarks/scale_limits.py.
+Prints the figures, stores them in .tools/bench/scale-SIZE.json with a chart beside it, and fails if
+a ratio is beyond benchmarks/scale_limits.py.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from benchmarks.kind_cluster import (  # noqa: E402
 )
 from benchmarks.kube import Kube, Taker, connected, run_watched  # noqa: E402
 from benchmarks.observer import Observer  # noqa: E402
+from benchmarks.plot import Points, line_chart  # noqa: E402
 from benchmarks.processes import NodeProcess, cpu_seconds, node_processes, parse_samples  # noqa: E402
 from benchmarks.scale_limits import violations  # noqa: E402
 from benchmarks.workload import Workload, learn_template, plain_job  # noqa: E402
@@ -173,6 +174,7 @@ class Meter:
             "per_second": round(observer.rate, 2),
             **observer.latencies(),
             "most_live_pods": observer.most_live,
+            "finished_over_time": observer.finished_over_time(),
             "cpu_ms_each": {name: round(1000 * value / count, 2) for name, value in cpu.items()},
             "requests_each": {
                 name: round(number / count, 2)
@@ -262,7 +264,7 @@ async def run(kwok_command: list[str], size: int, parallel: int, seconds: float)
             observer = Observer(conversions="conversions" in title)
             figures[title] = await meter.measured(observer, work)
             store(figures)
-            shown = {k: v for k, v in figures[title].items() if not isinstance(v, dict)}
+            shown = {k: v for k, v in figures[title].items() if not isinstance(v, dict | list)}
             step(f"{title}: {shown}")
 
         await phase(
@@ -299,12 +301,25 @@ async def run(kwok_command: list[str], size: int, parallel: int, seconds: float)
 def store(figures: dict[str, Any]) -> None:
     """Keeps the figures, also those of an incomplete run."""
     output = FOLDER / f"scale-{figures['size']}.json"
-    output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    output.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    series: dict[str, Points] = {
+        title: figures[title]["finished_over_time"]
+        for title in ("plain Jobs", "conversions")
+        if title in figures
+    }
+    chart = line_chart("seconds", "finished", series)
+    output.with_suffix(".svg").write_text(chart, encoding="utf-8")
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """All figures as text."""
-    return yaml.safe_dump(figures, sort_keys=False, width=100)
+    """All figures as text, without the points of the chart."""
+    shown = {
+        title: {key: value for key, value in found.items() if key != "finished_over_time"}
+        if isinstance(found, dict)
+        else found
+        for title, found in figures.items()
+    }
+    return yaml.safe_dump(shown, sort_keys=False, width=100)
 
 
 def main() -> None:

@@ -106,6 +106,14 @@ class Observer:
             return 0.0
         return len(self.finished) / (max(self.finished.values()) - min(self.submitted.values()))
 
+    def finished_over_time(self) -> list[tuple[float, int]]:
+        """How many had finished by a number of seconds after the first submission."""
+        if not self.submitted:
+            return []
+        begin = min(self.submitted.values())
+        ends = sorted(end - begin for end in self.finished.values())
+        return [(0.0, 0), *((round(end, 2), count) for count, end in enumerate(ends, 1))]
+
     def latencies(self) -> dict[str, float | None]:
         """Medians and 99th percentiles, in seconds."""
         to_job = _differences(self.submitted, self.job_seen)

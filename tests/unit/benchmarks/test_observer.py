@@ -49,6 +49,7 @@ async def test_a_plain_job_has_finished_with_its_condition() -> None:
     seen.take_job("MODIFIED", _job("a", None, "Complete"), 3.0)
     seen.take_job("MODIFIED", _job("b", None, "Failed"), 3.0)
     assert seen.finished == {"a": 3.0, "b": 3.0}
+    assert seen.finished_over_time() == [(0.0, 0), (2.0, 1), (2.0, 2)]
     assert seen.failed == {"b": "Failed"}
 
 
