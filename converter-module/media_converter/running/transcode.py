@@ -55,7 +55,7 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
     info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
     cover = _cover(run, info)
     part = part_of(options)
-    copying = Copying(audio=part is None and not _inner(run, run.find_holes(None)))
+    copying = _copyable_sound(run, options)
     while True:
         plan = plan_audio(info, options, run.limits, cover is not None, copying=copying)
         attempt = Attempt(plan, *run_plans([run], [plan], cover))
@@ -65,6 +65,17 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
         run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
         copying = copying._replace(audio=False)
     return finish(run, _source_of_audio(run, info, attempt.plan.audio_index, part), attempt)
+
+
+def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
+    """The plan of a conversion to MP3. Raises ConversionError if it cannot be converted."""
+    info, copying = survey.probe(run), _copyable_sound(run, options)
+    return plan_audio(info, options, run.limits, bool(info.attached_pics), copying=copying)
+
+
+def _copyable_sound(run: Run, options: AudioOptions) -> Copying:
+    is_whole = part_of(options) is None and not _inner(run, run.find_holes(None))
+    return Copying(audio=is_whole)
 
 
 def _source_of_audio(
