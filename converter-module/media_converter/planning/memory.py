@@ -26,6 +26,8 @@ _BASE: Final = 40 * _MIB
 _OVERHEAD: Final = 40 * _MIB
 # The kernel frees page cache under pressure, but not all of it and not at once.
 _USABLE_SHARE: Final = 0.95
+FOR_COPY: Final = _BASE + _OVERHEAD
+"""Memory, in bytes, of a conversion that holds no picture: copying packets, or sound."""
 
 # Numbers of frames that are in memory at the same time.
 _DECODED_FRAMES: Final = 16
@@ -122,6 +124,11 @@ def share(video: VideoStream, sizes: Sequence[tuple[int, int]], limits: Limits) 
         needed += _encoding(video, size, settings, threads)
     fits = limits.memory is None or needed <= int(limits.memory * _USABLE_SHARE)
     return Sharing(tuple(encoders), needed, fits)
+
+
+def for_decoding(video: VideoStream) -> int:
+    """Memory for a few frames of a video, in bytes, with that of the converter itself."""
+    return _decoding(video) + _OVERHEAD
 
 
 def sufficient_limit(needed: int) -> int:

@@ -67,6 +67,7 @@ class Quality(NamedTuple):
     copy_bit_rate: int
 
 
+DEFAULT_QUALITY: Final = "medium"
 QUALITIES: Final = {
     "low": Quality(crf=27, copy_bits_per_pixel=0.12, copy_bit_rate=500_000),
     "medium": Quality(crf=21, copy_bits_per_pixel=0.25, copy_bit_rate=2_000_000),
@@ -260,8 +261,8 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
 
     If it does, it is stream-copied.
     """
-    quality = QUALITIES[options.quality or "medium"]
-    frame_rate = _frame_rate(video)
+    quality = QUALITIES[options.quality or DEFAULT_QUALITY]
+    frame_rate = rate_of(video)
     overall_bit_rate = info.size_bytes * 8 / info.duration if info.duration else float("inf")
     pixels_per_second = video.width * video.height * frame_rate
     return (
@@ -309,7 +310,7 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
     return not trims and info.container in _COPYABLE_CONTAINERS
 
 
-def _frame_rate(video: VideoStream) -> float:
+def rate_of(video: VideoStream) -> float:
     """Frames per second: the larger of r_frame_rate and avg_frame_rate. Either can be too low.
 
     MAX_FRAME_RATE if neither is known.
@@ -319,13 +320,13 @@ def _frame_rate(video: VideoStream) -> float:
 
 
 def _frame_rate_limit(video: VideoStream) -> int | None:
-    return MAX_FRAME_RATE if _frame_rate(video) > MAX_FRAME_RATE else None
+    return MAX_FRAME_RATE if rate_of(video) > MAX_FRAME_RATE else None
 
 
 def _encoder_options(
     video: VideoStream, options: VideoOptions, encoder: memory.Encoder
 ) -> list[str]:
-    quality = QUALITIES[options.quality or "medium"]
+    quality = QUALITIES[options.quality or DEFAULT_QUALITY]
     settings, threads = encoder
     # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
     # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames

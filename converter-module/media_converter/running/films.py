@@ -14,7 +14,13 @@ from media_converter.errors import ConversionError
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import ConversionPlan, Evidence, combine
-from media_converter.planning.video import Place, choose_video, output_size, plan_video
+from media_converter.planning.video import (
+    DEFAULT_QUALITY,
+    Place,
+    choose_video,
+    output_size,
+    plan_video,
+)
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.running import copies, survey
 from media_converter.running.run import Converted, Run
@@ -75,14 +81,8 @@ def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
     The functions of a batch must be called before the next batch is made. They raise
     ConversionError if an output is wrong.
     """
-    first, info = runs[0], survey.probe(runs[0])
-    video, options = choose_video(info), _options(first)
-    position = survey.find_position(first, info, video, options.start) if options.start else None
-    source = survey_input(first, info, video.stream_index, options)
-    index, last = source.listing, None
-    if index is not None and index.durations and source.part is None:
-        last = index.durations[-1]
-    evidence = Evidence(copyable(first, source), position, last_held_seconds=last)
+    video, source, evidence = _survey(runs[0])
+    info = source.info
     films = [_Film(i, run, _options(run), evidence) for i, run in enumerate(runs)]
     while films:
         batch, plans, failed = _next(films, info, video)
@@ -92,6 +92,34 @@ def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
         films = [film for film in films if film.number not in ended]
         if made:
             yield made
+
+
+def plan_only(run: Run) -> ConversionPlan:
+    """The plan of a conversion to MP4. Raises ConversionError if it cannot be converted."""
+    _, source, evidence = _survey(run)
+    return plan_video(source.info, _options(run), run.limits, run.task.background, evidence)
+
+
+def size_of(run: Run) -> tuple[int, int]:
+    """Width and height of the output. The input must have a video."""
+    return output_size(choose_video(survey.probe(run)), _options(run))
+
+
+def quality_of(run: Run) -> str:
+    """One of the names in QUALITIES."""
+    return _options(run).quality or DEFAULT_QUALITY
+
+
+def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
+    """What is known before the first try."""
+    info, options = survey.probe(run), _options(run)
+    video = choose_video(info)
+    position = survey.find_position(run, info, video, options.start) if options.start else None
+    source = survey_input(run, info, video.stream_index, options)
+    index, last = source.listing, None
+    if index is not None and index.durations and source.part is None:
+        last = index.durations[-1]
+    return video, source, Evidence(copyable(run, source), position, last_held_seconds=last)
 
 
 def _options(run: Run) -> VideoOptions:
@@ -171,8 +199,6 @@ def _run(batch: list[_Film], plans: list[ConversionPlan], source: Source) -> Bat
         if len(batch) == 1:
             return [(batch[0].number, partial(_fail, error))]
         return _separate(batch, f"{error.reason}: {error.message}")
-    if result.exit_code and len(batch) > 1:
-        return _separate(batch, f"exit code {result.exit_code}")
     made = Batch()
     for film, plan in zip(batch, plans, strict=True):
         attempt = Attempt(plan, result, decoded)

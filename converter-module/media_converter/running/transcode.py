@@ -57,7 +57,7 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
     info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
     cover = _cover(run, info) if written.keeps_cover else None
     part = part_of(options)
-    copying = Copying(audio=part is None and not _inner(run, run.find_holes(None)))
+    copying = _copyable_sound(run, options)
     while True:
         plan = plan_audio(
             info,
@@ -74,6 +74,25 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
         run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
         copying = copying._replace(audio=False)
     return finish(run, source_of_audio(run, info, attempt.plan.audio_index, part), attempt)
+
+
+def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
+    """The plan of a conversion of sound. Raises ConversionError if it cannot be converted."""
+    written = AUDIO_FORMATS[run.task.output_format]
+    info, copying = survey.probe(run), _copyable_sound(run, options)
+    return plan_audio(
+        info,
+        options,
+        run.limits,
+        written.keeps_cover and bool(info.attached_pics),
+        copying=copying,
+        output_format=run.task.output_format,
+    )
+
+
+def _copyable_sound(run: Run, options: AudioOptions) -> Copying:
+    is_whole = part_of(options) is None and not _inner(run, run.find_holes(None))
+    return Copying(audio=is_whole)
 
 
 def source_of_audio(
