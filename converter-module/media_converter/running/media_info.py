@@ -57,9 +57,11 @@ def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
             warnings.append("The document has no loudness: the input has no sound.")
         else:
             found = loudness.measure(
-                run, info, audio.stream_index, input_options=sound_decoder_options(audio)
+                run, info, audio.stream_index, options=sound_decoder_options(audio)
             )
             extra = extra._replace(loudness=found)
+            if found is None:
+                warnings.append("The document has no loudness: no sample can be decoded.")
     if options.placeholder:
         hint = _placeholder(options.placeholder, _frame(run, info))
         extra = extra._replace(placeholder=hint)
