@@ -11,15 +11,26 @@ from media_converter.files import paths
 from media_converter.files.paths import Input
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits
-from media_converter.options import AudioOptions, ImageOptions, ThumbnailOptions, VideoOptions
+from media_converter.options import (
+    AudioOptions,
+    ImageOptions,
+    InfoOptions,
+    ThumbnailOptions,
+    VideoOptions,
+    WaveformOptions,
+)
 from media_converter.outputs import in_order
 from media_converter.planning import estimates, image_memory, memory
+from media_converter.planning.audio import choose_sound
+from media_converter.planning.audio_filters import output_channels
+from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.estimates import Estimate
 from media_converter.planning.plan import ConversionPlan, Position
 from media_converter.planning.thumbnail import plan_thumbnail
 from media_converter.planning.video import choose_video, output_size, rate_of
+from media_converter.planning.waveform import plan_waveform
 from media_converter.request import name_output
-from media_converter.running import films, image, survey, thumbnail, transcode
+from media_converter.running import films, image, media_info, survey, thumbnail, transcode
 from media_converter.running.existing import find_published
 from media_converter.running.process import Runner
 from media_converter.running.run import Known, Run, hole_finder
@@ -105,6 +116,10 @@ def _plan(run: Run) -> _Draft:
             return _Draft(_image(run, options))
         case ThumbnailOptions() as options:
             return _Draft(_thumbnail(run, options))
+        case InfoOptions() as options:
+            return _Draft(_info(run, options))
+        case WaveformOptions() as options:
+            return _Draft(_waveform(run, options))
 
 
 def _video(run: Run) -> _Draft:
@@ -144,8 +159,26 @@ def _audio(run: Run, options: AudioOptions) -> PlannedOutput:
     plan = transcode.plan_only(run, options)
     run.log(plan.summary)
     action = Action.COPY if plan.copies_audio else Action.ENCODE
-    estimate = estimates.of_sound(options.bitrate, plan.duration)
+    written, audio = AUDIO_FORMATS[run.task.output_format], choose_sound(survey.probe(run))
+    bitrate = written.bitrate(options.bitrate, output_channels(audio, options.channels))
+    passes = 1 if options.loudness is None else 2
+    estimate = estimates.of_sound(bitrate, plan.duration, passes)
     return _planned(action, plan, memory.FOR_COPY, estimate)
+
+
+def _info(run: Run, options: InfoOptions) -> PlannedOutput:
+    seconds = media_info.probe_only(run)
+    estimate = estimates.of_document(seconds if options.loudness else 0.0)
+    planned = PlannedOutput(Action.CONVERT, memory=memory.FOR_COPY)
+    return _with_estimate(planned, estimate)
+
+
+def _waveform(run: Run, options: WaveformOptions) -> PlannedOutput:
+    info = survey.probe(run)
+    plan = plan_waveform(info, choose_sound(info), options, run.task.output_format, run.limits)
+    run.log(plan.summary)
+    estimate = estimates.of_document(plan.duration)
+    return _planned(Action.CONVERT, plan, memory.FOR_COPY, estimate)
 
 
 def _image(run: Run, options: ImageOptions) -> PlannedOutput:

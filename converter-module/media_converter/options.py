@@ -167,6 +167,21 @@ class Size(NamedTuple):
         return (width, height) if max(width, height) <= self.max_side else None
 
 
+class Lufs(NamedTuple):
+    """A loudness in LUFS, from -40 to -9, with at most one decimal."""
+
+    pattern: str = "^-(40|(9|[12][0-9]|3[0-9])([.][0-9])?)$"
+    integers: tuple[int, int] = (-40, -9)
+    must_be: str = 'LUFS from -40 to -9, such as -16 or "-16.5"'
+
+    def read(self, value: object) -> float | None:
+        """LUFS."""
+        text = str(value) if _is_integer(value) else value
+        if not isinstance(text, str) or not re.fullmatch(self.pattern, text):
+            return None
+        return float(text)
+
+
 class Colour(NamedTuple):
     """A colour as RRGGBB, or the word transparent.
 
@@ -236,7 +251,7 @@ class Option(NamedTuple):
 
     name: str
     types: tuple[ConversionType, ...]
-    kind: Words | Choices | Percent | Size | Colour | Time
+    kind: Words | Choices | Percent | Size | Colour | Lufs | Time
     extensions: tuple[str, ...] = ()
 
     @property
@@ -264,7 +279,7 @@ GRAMMAR: Final = (
     Option("resolution", (_VIDEO,), Choices(RESOLUTIONS, "p")),
     Option("bitrate", (_AUDIO,), Choices(BITRATES, "k")),
     Option("bitrate", (_SOUND,), Choices(BITRATES, "k"), extensions=("m4a", "opus", "ogg")),
-    Option("channels", (_SOUND,), Words(("mono", "stereo"))),
+    Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
     Option("start", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS)),
     Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_IMAGE, _THUMBNAIL), Size(MAX_SIDE)),
@@ -273,6 +288,7 @@ GRAMMAR: Final = (
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("samplesPerPixel", (_WAVEFORM,), Choices(ZOOMS, ""), extensions=("json",)),
     Option("time", (_THUMBNAIL,), Time(MAX_SECONDS)),
+    Option("loudness", (_AUDIO, _SOUND), Lufs()),
     Option("loudness", (_INFO,), Words(("measure",))),
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
 )
@@ -336,13 +352,14 @@ class AudioOptions(NamedTuple):
     """The options of audio_to_mp3 and audio_convert.
 
     ``bitrate`` is in kbit/s, None for the default of the format. Times are in seconds. ``channels``
-    is mono or stereo, None for the default.
+    is mono or stereo, None for the default. ``loudness`` is in LUFS, None for that of the input.
     """
 
     bitrate: int | None = DEFAULT_BITRATE
     start: float = 0.0
     duration: float | None = None
     channels: str | None = None
+    loudness: float | None = None
 
 
 class ImageOptions(NamedTuple):

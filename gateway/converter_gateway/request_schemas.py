@@ -16,6 +16,7 @@ from media_converter.options import (
     MAX_LENGTH,
     Choices,
     Colour,
+    Lufs,
     Option,
     Percent,
     Size,
@@ -68,7 +69,7 @@ def _value(option: Option) -> list[Schema]:
             suffixes = dict.fromkeys((unit, ""))
             texts = [f"{number}{suffix}" for suffix in suffixes for number in numbers]
             return [{"type": "string", "enum": texts}, {"type": "integer", "enum": list(numbers)}]
-        case Percent(pattern, (low, high)):
+        case Percent(pattern, (low, high)) | Lufs(pattern, (low, high)):
             return [
                 {"type": "integer", "minimum": low, "maximum": high},
                 {"type": "string", "pattern": pattern},

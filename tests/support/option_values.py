@@ -77,6 +77,26 @@ _NOT_COLOURS: Final = (
     *(0, 102030, "#1E90FF", "1E90F", "1E90FFF", "1E90FG", "red", "Transparent", "0x1E90FF"),
 )
 _NOT_ZOOMS: Final = (0, 1, 63, 65, 65537, 131072, -64, 10**18, "0", "63", "064", "64k", "all")
+_LUFS: Final = (-40, -16, -9, "-16", "-16.5", "-9", "-9.9", "-40", "-39.9", "-10.0")
+_NOT_LUFS: Final = (
+    *(
+        0,
+        16,
+        -8,
+        -41,
+        -(10**18),
+        "-8",
+        "-8.9",
+        "-40.1",
+        "-41",
+        "16",
+        "+16",
+        "-016",
+        "-16.",
+        "-16.55",
+    ),
+    *("-16LUFS", "- 16", "-.5", "-16,5", "measure", "off"),
+)
 _NOT_CHANNELS: Final = (0, 1, 2, "1", "2", "Mono", "STEREO", "5.1", "both", "mono|stereo")
 _RESOLUTIONS: Final = (
     *("240p", "360p", "480p", "720p", "1080p", "1440p", "2160p"),
@@ -100,7 +120,7 @@ _OPTIONS: Final = (
     ("quality", (IMAGE, THUMBNAIL), _PERCENTS, _NOT_PERCENTS),
     ("resolution", (VIDEO,), _RESOLUTIONS, _NOT_RESOLUTIONS),
     ("bitrate", (AUDIO, SOUND), _BITRATES, _NOT_BITRATES),
-    ("channels", (SOUND,), ("mono", "stereo"), _NOT_CHANNELS),
+    ("channels", (AUDIO, SOUND), ("mono", "stereo"), _NOT_CHANNELS),
     ("start", (VIDEO, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
     ("duration", (VIDEO, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
     ("size", (IMAGE, THUMBNAIL, WAVEFORM), _SIZES, _NOT_SIZES),
@@ -108,6 +128,7 @@ _OPTIONS: Final = (
     ("background", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
     ("samplesPerPixel", (WAVEFORM,), (64, 256, 65536, "64", "65536"), _NOT_ZOOMS),
     ("time", (THUMBNAIL,), (*_TIMES, *_ZEROS), _NOT_TIMES),
+    ("loudness", (AUDIO, SOUND), _LUFS, _NOT_LUFS),
     ("loudness", (INFO,), ("measure",), (-16, 0, "-16", "true", "Measure", "ebur128")),
     ("placeholder", (INFO,), ("thumbhash", "blurhash"), (0, "none", "Thumbhash", "lqip")),
 )

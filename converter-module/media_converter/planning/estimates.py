@@ -67,12 +67,22 @@ def of_video(
     return Estimate(_START_SECONDS + seconds, int(bits / 8))
 
 
-def of_sound(bitrate: int, duration: float | None) -> Estimate:
-    """An encoded MP3. ``bitrate`` is in kbit/s."""
+def of_sound(bitrate: int, duration: float | None, passes: int = 1) -> Estimate:
+    """An audio file. ``bitrate`` is in kbit/s, 0 if the format is lossless.
+
+    Its size is then not known. ``passes`` is how many times the sound is decoded.
+    """
     if duration is None:
         return Estimate()
-    size = int(duration * bitrate * 1000 / 8)
-    return Estimate(_START_SECONDS + duration * _SOUND_SECONDS, size)
+    size = int(duration * bitrate * 1000 / 8) or None
+    return Estimate(_START_SECONDS + duration * _SOUND_SECONDS * passes, size)
+
+
+def of_document(sound_seconds: float | None) -> Estimate:
+    """A document or a drawing, for which so much sound is decoded. Its size is not known."""
+    if sound_seconds is None:
+        return Estimate()
+    return Estimate(_START_SECONDS + sound_seconds * _SOUND_SECONDS)
 
 
 def of_thumbnail(video: VideoStream, size: tuple[int, int], output_format: str) -> Estimate:

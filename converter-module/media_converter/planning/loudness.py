@@ -20,6 +20,9 @@ MAX_TRUE_PEAK: Final = -1.0
 """dBTP. The highest true peak that an output may have."""
 _MEASURE: Final = "ebur128=peak=true:framelog=quiet"
 """The filter that measures. ffmpeg prints the result at its end."""
+MAX_DIFFERENCE: Final = 1.0
+"""LU. How far an output may be from the wanted loudness."""
+MAX_TRIES: Final = 4
 _FIRST_CEILING: Final = -1.5
 _MARGIN: Final = 0.3
 _LOWEST_CEILING: Final = -9.0
@@ -29,15 +32,15 @@ _OVERSAMPLING: Final = 4
 
 def measure_step(
     limits: Limits,
-    stream_index: int,
+    stream: int | str,
     filters: Iterable[str],
     input_options: Iterable[str],
     *,
     deep: bool,
 ) -> Step:
-    """Build the step that measures a stream after ``filters``."""
+    """Build the step that measures a stream, such as 1 or ``a:0``, after ``filters``."""
     argv = ffmpeg_command(limits, input_options, deep_probe=deep)
-    argv += ["-map", f"0:{stream_index}", "-af", ",".join([*filters, _MEASURE])]
+    argv += ["-map", f"0:{stream}", "-af", ",".join([*filters, _MEASURE])]
     return Step("loudness", (*argv, *PROGRESS, "-f", "null", "-"), Stdout.PROGRESS)
 
 

@@ -39,7 +39,7 @@ def prepare(run: Run, options: ImageOptions) -> tuple[int, image_input.ImageFact
     """The descriptor of what libvips reads, facts about it, and the plan."""
     refuse_playlists_and_documents(run)
     source = image_input.padded(run.read, run.source.fd, run.source.size_bytes)
-    facts = _probe_image(run, source)
+    facts = probe_image(run, source)
     plan = plan_image(
         facts.info,
         options,
@@ -69,7 +69,8 @@ def _convert_without_end_mark(
     return result if is_complete else None
 
 
-def _probe_image(run: Run, source: int) -> image_input.ImageFacts:
+def probe_image(run: Run, source: int) -> image_input.ImageFacts:
+    """What the image is. Raises ConversionError if no loader can read it."""
     image_input.refuse_without_loader(run.read)
     facts = image_input.examine_bitmap(run.read, run.source.size_bytes)
     if facts:

@@ -12,7 +12,7 @@ from media_converter.files import structure
 from media_converter.files.apetag import ape_tags
 from media_converter.files.digest import sha256
 from media_converter.options import AudioOptions, VideoOptions
-from media_converter.planning.audio import cover_step, plan_audio
+from media_converter.planning.audio import AudioOutput, cover_step, plan_audio
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
 from media_converter.probing import ffprobe, holes, isobmff
@@ -21,6 +21,7 @@ from media_converter.probing.decoded import Decoded, LogReader, StreamCounts
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
 from media_converter.running import content, copies, damage, survey, verify
+from media_converter.running.loudness import Leveller
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
@@ -58,6 +59,7 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
     cover = _cover(run, info) if written.keeps_cover else None
     part = part_of(options)
     copying = _copyable_sound(run, options)
+    leveller = Leveller(run, info, options)
     while True:
         plan = plan_audio(
             info,
@@ -65,15 +67,20 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
             run.limits,
             cover is not None,
             copying=copying,
-            output_format=run.task.output_format,
+            output=AudioOutput(run.task.output_format, leveller.gain),
         )
         attempt = Attempt(plan, *run_plans([run], [plan], cover))
         failed = copies.faults(run, attempt.plan, attempt.result, attempt.decoded, None)
-        if not failed:
+        if failed:
+            run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
+            copying = copying._replace(audio=False)
+        elif leveller.is_right():
             break
-        run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
-        copying = copying._replace(audio=False)
-    return finish(run, source_of_audio(run, info, attempt.plan.audio_index, part), attempt)
+    source = source_of_audio(run, info, attempt.plan.audio_index, part)
+    made = finish(run, source, attempt)
+    for warning in leveller.warnings:
+        run.log(warning)
+    return made._replace(warnings=made.warnings + leveller.warnings)
 
 
 def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
@@ -86,7 +93,7 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
         run.limits,
         written.keeps_cover and bool(info.attached_pics),
         copying=copying,
-        output_format=run.task.output_format,
+        output=AudioOutput(run.task.output_format),
     )
 
 

@@ -91,6 +91,7 @@ Bitrate = Annotated[int, _integers("bitrate")] | Annotated[str, _strings("bitrat
 Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
 Start = Annotated[int, _integers("start")] | Annotated[str, _strings("start")]
 Duration = Annotated[int, _integers("duration")] | Annotated[str, _strings("duration")]
+Loudness = Annotated[int, _integers("loudness")] | Annotated[str, _strings("loudness")]
 SamplesPerPixel = (
     Annotated[int, _integers("samplesPerPixel")] | Annotated[str, _strings("samplesPerPixel")]
 )
@@ -142,8 +143,8 @@ class ConversionOptions(ApiModel):
     96k, 80k and 64k.
     """
     channels: Annotated[str, _strings("channels")] | None = None
-    """Channels of the output, for audio_convert. Allowed: mono or stereo. Default: mono for a mono
-    input, stereo for all others.
+    """Channels of the output, for audio_to_mp3 and audio_convert. Allowed: mono or stereo. Default:
+    mono for a mono input, stereo for all others.
     """
     start: Start | None = None
     """Start of the part to convert, for video_to_mp4, audio_to_mp3 and audio_convert. Allowed: 0 to
@@ -178,9 +179,12 @@ class ConversionOptions(ApiModel):
     middle of a shorter video. If that frame is black, another frame is used.
     """
 
-    loudness: Annotated[str, _strings("loudness")] | None = None
-    """Whether the loudness is measured, for media_info. Allowed: measure. This reads all of the
-    input. Default: it is not measured.
+    loudness: Loudness | None = None
+    """Loudness of the output by EBU R128, for audio_to_mp3 and audio_convert. The gain is linear.
+    Only where it would clip, peaks are limited, and the true peak is at most -1 dBTP. For
+    media_info, whether the loudness is measured. Allowed: LUFS from -40 to -9 as a whole number
+    (-16) or a string ("-16.5"); measure for media_info. Default: the loudness of the input; it is
+    not measured.
     """
     placeholder: Annotated[str, _strings("placeholder")] | None = None
     """What a page shows while the picture loads, for media_info. The document then also has the
@@ -189,6 +193,7 @@ class ConversionOptions(ApiModel):
 
     @field_validator(
         *("quality", "resolution", "bitrate", "start", "duration", "time", "samples_per_pixel"),
+        "loudness",
         mode="before",
     )
     @classmethod
