@@ -81,6 +81,10 @@ class Columns:
         self._pending: list[tuple[float, float]] = []
         self._merged = 1
 
+    def __len__(self) -> int:
+        """How many blocks are in memory."""
+        return len(self._lows)
+
     def add(self, low: float, high: float) -> None:
         """Add a block."""
         self._pending.append((low, high))

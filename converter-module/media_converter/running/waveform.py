@@ -159,7 +159,7 @@ def write_waveform(run: Run, options: WaveformOptions) -> Converted:
 
     def add(low: float, high: float) -> None:
         levels.add(low, high)
-        (text or columns).add(low, high)
+        (columns if text is None else text).add(low, high)
 
     max_seconds = max_plausible_duration(plan.duration, run.source.size_bytes)
     peaks = PeakReader(block_seconds, add, plan.duration or None, run.on_progress, max_seconds)

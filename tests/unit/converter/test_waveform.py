@@ -24,6 +24,7 @@ def test_columns_cover_all_blocks(count: int) -> None:
     columns = Columns()
     for number in range(count):
         columns.add(-(number + 1) / count, (number + 1) / count)
+    assert len(columns) <= MAX_BLOCKS
     found = columns.of(10)
     assert found[-1] == (-1.0, 1.0)
     assert all(before[1] <= after[1] for before, after in pairwise(found))
