@@ -18,6 +18,11 @@ QUEUE_SHORT_NAME: Final = "convqueue"
 DEFAULT_QUEUE: Final = "default"
 """The queue of conversions that name none. It exists also without a ConversionQueue."""
 
+PROFILE_KIND: Final = "ConversionProfile"
+PROFILE_PLURAL: Final = "conversionprofiles"
+PROFILE_SINGULAR: Final = "conversionprofile"
+PROFILE_SHORT_NAME: Final = "convprofile"
+
 CONFIG_MAP_KIND: Final = "ConfigMap"
 CONFIG_MAP: Final = "my-network-converter-operator"
 """The ConfigMap with the operator's settings, in the operator's namespace."""

@@ -47,7 +47,8 @@ MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
 
 
-def _printable(path: str) -> str:
+def require_printable(path: str) -> str:
+    """The path. Raises ValueError if it has a character that no path may contain."""
     if has_forbidden_character(path):
         raise ValueError(NO_FORBIDDEN_CHARACTERS)
     return path
@@ -56,7 +57,7 @@ def _printable(path: str) -> str:
 Path = Annotated[
     str,
     StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN),
-    AfterValidator(_printable),
+    AfterValidator(require_printable),
 ]
 """The CRD has a rule with the check of the characters, because its message is readable."""
 
