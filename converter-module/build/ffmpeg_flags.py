@@ -24,15 +24,34 @@ DECODER_NAMES = {
     "vp9": ("vp9", "libvpx_vp9"),
 }
 ENCODERS = (
-    *("aac", "libaom_av1", "libmp3lame", "libwebp", "libx264", "mjpeg", "png", "rawvideo"),
-    *("pcm_s16le", "wrapped_avframe"),  # of the muxer null, which only decodes
+    # Sound. The muxer null, which only decodes, needs pcm_s16le and wrapped_avframe.
+    *("aac", "flac", "libmp3lame", "libopus", "libvorbis", "pcm_s16le", "pcm_s24le"),
+    # Films.
+    *("libsvtav1", "libvpx_vp9", "libx264", "libx265"),
+    # Pictures.
+    *("libaom_av1", "libwebp", "libwebp_anim", "mjpeg", "png", "rawvideo", "wrapped_avframe"),
 )
-MUXERS = ("avif", "image2", "mp3", "mp4", "null", "rawvideo", "webp")
+MUXERS = (
+    *("avif", "flac", "image2", "ipod", "mp3", "mp4", "null", "ogg", "opus", "rawvideo", "wav"),
+    *("webm", "webp"),
+)
 FILTERS = (
-    *("aformat", "anull", "aresample", "asetpts", "atrim", "pan", "volumedetect"),
-    *("bwdif", "drawbox", "format", "fps", "hflip", "null", "overlay", "pad", "scale"),
-    *("select", "setparams", "setpts", "setsar", "split", "tonemap", "transpose", "trim"),
-    *("vflip", "zscale"),
+    # Sound. loudnorm is not in the image: it changes the dynamics if the linear gain would clip.
+    *(
+        "aformat",
+        "alimiter",
+        "ametadata",
+        "anull",
+        "aresample",
+        "asetnsamples",
+        "asetpts",
+        "asplit",
+    ),
+    *("astats", "atrim", "ebur128", "pan", "volume", "volumedetect"),
+    # Pictures.
+    *("blackframe", "blurdetect", "bwdif", "concat", "crop", "drawbox", "format", "fps", "hflip"),
+    *("metadata", "null", "overlay", "pad", "scale", "select", "setparams", "setpts", "setsar"),
+    *("split", "tile", "tonemap", "transpose", "trim", "vflip", "zscale"),
 )
 BITSTREAM_FILTERS = (
     "aac_adtstoasc",
@@ -54,7 +73,10 @@ HARDENED_COMPILER_FLAGS = (
 )
 # Marks the targets of indirect jumps, for processors that check them.
 JUMP_TARGET_FLAGS = {"x86_64": "-fcf-protection", "aarch64": "-mbranch-protection=standard"}
-LIBRARIES = ("libaom", "libdav1d", "libmp3lame", "libvpx", "libwebp", "libx264", "libzimg", "zlib")
+LIBRARIES = (
+    *("libaom", "libdav1d", "libmp3lame", "libopus", "libsvtav1", "libvorbis", "libvpx", "libwebp"),
+    *("libx264", "libx265", "libzimg", "zlib"),
+)
 
 
 def compiler_flags() -> tuple[str, ...]:

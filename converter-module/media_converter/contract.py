@@ -28,12 +28,14 @@ MAX_NAME_LENGTH: Final = 32
 
 
 class ConversionType(StrEnum):
-    """The four conversions, by the names MY Network uses."""
+    """The conversions, by the names that users write."""
 
     VIDEO_TO_MP4 = "video_to_mp4"
     AUDIO_TO_MP3 = "audio_to_mp3"
     IMAGE_RESIZE = "image_resize"
     EXTRACT_THUMBNAIL = "extract_thumbnail"
+    AUDIO_CONVERT = "audio_convert"
+    MEDIA_INFO = "media_info"
 
 
 class DamagedInput(StrEnum):

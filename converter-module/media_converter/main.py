@@ -8,15 +8,17 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from media_converter.contract import EXIT_CODES, ExitReason, Progress, Report
+from media_converter.contract import EXIT_CODES, ExitReason, OutputResult, Progress, Report
 from media_converter.convert import convert_file
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.files import paths, temporary
 from media_converter.limits import Limits, limit_file_size, read_limits
+from media_converter.outputs import Watcher, convert_outputs
+from media_converter.request import output_paths, read_request
 from media_converter.running.confinement import Confinement, landlock_abi
 from media_converter.running.process import Runner, Signals, TimeLimits, reserve_descriptors
 from media_converter.running.report import Reporter
-from media_converter.task import DEFAULT_TERMINATION_LOG, read_task
+from media_converter.task import DEFAULT_TERMINATION_LOG
 
 WORKSPACE: Final = "/workspace"
 SWEEP: Final = "sweep"
@@ -53,12 +55,14 @@ def main() -> int:
 
 
 def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
-    task = read_task(os.environ)
+    request = read_request(os.environ)
+    task = request.tasks[0]
     limits = read_limits()
     limit_file_size(task.max_output_bytes)
     confinement = Confinement(landlock_abi())
     reporter.landlock_abi = confinement.landlock_abi
-    reporter.log(f"{task.conversion_type} {task.input_file} -> {task.output_file} ({task.id})")
+    for one in request.tasks:
+        reporter.log(f"{one.conversion_type} {one.input_file} -> {one.output_file} ({one.id})")
     reporter.log(str(confinement))
     deadline = started + task.timeout_seconds
     time_limits = TimeLimits(deadline, task.timeout_seconds, task.stall_seconds)
@@ -67,26 +71,52 @@ def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
     def on_progress(progress: Progress) -> None:
         reporter.progress = progress
 
-    result = convert_file(task, limits, runner, WORKSPACE, reporter.log, on_progress)
+    report = Report(final=True, reason=ExitReason.COMPLETED)
+    if request.is_list:
+        reporter.outputs = (OutputResult(),) * len(request.tasks)
+        watcher = Watcher(reporter.log, on_progress, reporter.set_outputs)
+        convert_outputs(request.tasks, limits, runner, WORKSPACE, watcher)
+        size = sum(result.size or 0 for result in reporter.outputs)
+        report = report._replace(output_size=size)
+    else:
+        result = convert_file(task, limits, runner, WORKSPACE, reporter.log, on_progress)
+        report = report._replace(
+            output_size=result.size_bytes, output=result.output, warnings=result.warnings
+        )
     reporter.progress = Progress(percent=100, eta_seconds=0)
-    return Report(
-        final=True,
-        reason=ExitReason.COMPLETED,
-        output_size=result.size_bytes,
-        output=result.output,
-        warnings=result.warnings,
-    )
+    return report
 
 
 def _sweep(reporter: Reporter) -> Report:
     root = paths.open_root(WORKSPACE)
-    folder = paths.open_existing_folder(root, os.environ.get("OUTPUT_FILE", ""))
-    names = () if folder is None else temporary.sweep(folder)
-    for name in names:
-        reporter.log(f"removed {name}")
+    errors, count = [], 0
+    for path in output_paths(os.environ):
+        try:
+            names = _sweep_folder_of(root, path)
+        except ConversionError as error:
+            errors.append(error)
+            continue
+        count += len(names)
+        for name in names:
+            reporter.log(f"removed {name}")
+    # One folder that cannot be swept does not keep the others from it.
+    if errors:
+        raise errors[0]
     return Report(
-        final=True, reason=ExitReason.COMPLETED, message=f"{len(names)} temporary files removed"
+        final=True, reason=ExitReason.COMPLETED, message=f"{count} temporary files removed"
     )
+
+
+def _sweep_folder_of(root: int, path: str) -> tuple[str, ...]:
+    folder = paths.open_existing_folder(root, path)
+    if folder is None:
+        return ()
+    try:
+        return temporary.sweep(folder)
+    except OSError as error:
+        raise from_os_error(error, "removing temporary files") from error
+    finally:
+        os.close(folder)
 
 
 def tool_environment(limits: Limits) -> Mapping[str, str]:

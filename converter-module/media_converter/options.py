@@ -1,4 +1,4 @@
-"""Defines the options of the four conversion types. GRAMMAR lists the values of each option.
+"""Defines the options of the conversion types. GRAMMAR lists the values of each option.
 
 The CRD's schema and rules, the checks of the HTTP API and :func:`parse` are derived from GRAMMAR.
 The operator imports this module too, so it does no I/O and imports the standard library only.
@@ -10,7 +10,8 @@ cannot: Kubernetes has integers and strings only. ``null`` is the same as absent
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from media_converter.contract import ConversionType
@@ -206,27 +207,48 @@ class Time(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A row of GRAMMAR: an option, the conversion types that have it, and its values."""
+    """A row of GRAMMAR: an option, the conversion types that have it, and its values.
+
+    ``extensions`` are those of the output files that it applies to. Without them, it applies to
+    all.
+    """
 
     name: str
     types: tuple[ConversionType, ...]
     kind: Words | Choices | Percent | Size | Time
+    extensions: tuple[str, ...] = ()
+
+    @property
+    def only_for(self) -> str:
+        """The end of the sentence "options.NAME of TYPE ..." for another extension."""
+        return f"applies to {in_words([f'.{name}' for name in self.extensions])} only"
+
+    def applies_to(self, output_file: str) -> bool:
+        """Whether the option applies to a file of this name."""
+        extensions = tuple(f".{name}" for name in self.extensions)
+        return not extensions or output_file.lower().endswith(extensions)
 
 
 _VIDEO: Final = ConversionType.VIDEO_TO_MP4
 _AUDIO: Final = ConversionType.AUDIO_TO_MP3
 _IMAGE: Final = ConversionType.IMAGE_RESIZE
 _THUMBNAIL: Final = ConversionType.EXTRACT_THUMBNAIL
+_SOUND: Final = ConversionType.AUDIO_CONVERT
+_INFO: Final = ConversionType.MEDIA_INFO
 
 GRAMMAR: Final = (
     Option("quality", (_VIDEO,), Words(("low", "medium", "high"))),
     Option("quality", (_IMAGE, _THUMBNAIL), Percent()),
     Option("resolution", (_VIDEO,), Choices(RESOLUTIONS, "p")),
     Option("bitrate", (_AUDIO,), Choices(BITRATES, "k")),
-    Option("start", (_VIDEO, _AUDIO), Time(MAX_SECONDS)),
-    Option("duration", (_VIDEO, _AUDIO), Time(MAX_SECONDS, allows_zero=False)),
+    Option("bitrate", (_SOUND,), Choices(BITRATES, "k"), extensions=("m4a", "opus", "ogg")),
+    Option("channels", (_SOUND,), Words(("mono", "stereo"))),
+    Option("start", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS)),
+    Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_IMAGE, _THUMBNAIL), Size(MAX_SIDE)),
     Option("time", (_THUMBNAIL,), Time(MAX_SECONDS)),
+    Option("loudness", (_INFO,), Words(("measure",))),
+    Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
 )
 
 _STILLS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
@@ -235,8 +257,30 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _AUDIO: {"mp3": "mp3"},
     _IMAGE: {**_STILLS, "gif": "gif"},
     _THUMBNAIL: _STILLS,
+    _SOUND: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
+    _INFO: {"json": "json"},
 }
 """The extensions that an output file may have, and the format of each extension."""
+
+
+class Stage(IntEnum):
+    """In which order the outputs of a run are made: what is fast comes first."""
+
+    PROBE = 0
+    SEEK = 1
+    IMAGE = 2
+    AUDIO = 3
+    VIDEO = 4
+
+
+STAGES: Final[Mapping[ConversionType, Stage]] = {
+    _THUMBNAIL: Stage.SEEK,
+    _IMAGE: Stage.IMAGE,
+    _AUDIO: Stage.AUDIO,
+    _SOUND: Stage.AUDIO,
+    _INFO: Stage.PROBE,
+    _VIDEO: Stage.VIDEO,
+}
 
 
 class OptionError(ValueError):
@@ -261,11 +305,16 @@ class VideoOptions(NamedTuple):
 
 
 class AudioOptions(NamedTuple):
-    """The options of audio_to_mp3. ``bitrate`` is in kbit/s. Times are in seconds."""
+    """The options of audio_to_mp3 and audio_convert.
 
-    bitrate: int = DEFAULT_BITRATE
+    ``bitrate`` is in kbit/s, None for the default of the format. Times are in seconds. ``channels``
+    is mono or stereo, None for the default.
+    """
+
+    bitrate: int | None = DEFAULT_BITRATE
     start: float = 0.0
     duration: float | None = None
+    channels: str | None = None
 
 
 class ImageOptions(NamedTuple):
@@ -287,7 +336,14 @@ class ThumbnailOptions(NamedTuple):
     quality: int | None = None
 
 
-Options = VideoOptions | AudioOptions | ImageOptions | ThumbnailOptions
+class InfoOptions(NamedTuple):
+    """The options of media_info. ``placeholder`` is thumbhash, blurhash or None."""
+
+    loudness: str | None = None
+    placeholder: str | None = None
+
+
+Options = VideoOptions | AudioOptions | ImageOptions | ThumbnailOptions | InfoOptions
 
 
 def options_of(conversion_type: ConversionType) -> dict[str, Option]:
@@ -319,15 +375,33 @@ def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Opti
         parsed[name] = allowed[name].kind.read(value)
         if parsed[name] is None:
             raise OptionError(name, f"must be {allowed[name].kind.must_be}, not {_shown(value)}")
+    return _typed(conversion_type, parsed)
+
+
+def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
     match conversion_type:
         case ConversionType.VIDEO_TO_MP4:
             return VideoOptions(**parsed)
         case ConversionType.AUDIO_TO_MP3:
             return AudioOptions(**parsed)
+        case ConversionType.AUDIO_CONVERT:
+            return AudioOptions(**{"bitrate": None, **parsed})
         case ConversionType.IMAGE_RESIZE:
             return ImageOptions(*parsed.pop("size", DEFAULT_SIZE), **parsed)
         case ConversionType.EXTRACT_THUMBNAIL:
             return ThumbnailOptions(**parsed)
+        case ConversionType.MEDIA_INFO:
+            return InfoOptions(**parsed)
+
+
+def check_extensions(
+    conversion_type: ConversionType, names: Iterable[str], output_file: str
+) -> None:
+    """Raise OptionError if one of the options does not apply to an output file of this name."""
+    for name in names:
+        option = options_of(conversion_type)[name]
+        if not option.applies_to(output_file):
+            raise OptionError(name, f"of {conversion_type} {option.only_for}")
 
 
 def _is_integer(value: object) -> TypeGuard[int]:

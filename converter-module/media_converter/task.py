@@ -1,4 +1,4 @@
-"""Reads the task, which is one conversion, from the environment variables of the container."""
+"""Reads a task, which is one conversion, from the environment variables of the container."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ConversionType, DamagedInput, ExitReason
 from media_converter.errors import ConversionError
-from media_converter.options import FORMATS, OptionError, Options, extensions_of, parse
+from media_converter.options import (
+    FORMATS,
+    OptionError,
+    Options,
+    check_extensions,
+    extensions_of,
+    parse,
+)
 
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
@@ -37,6 +44,10 @@ class Task(NamedTuple):
     ``output_format`` is one of the values in options.FORMATS. ``background`` is a colour as RRGGBB.
     If ``overwrites`` is False, an existing output is never replaced. Attempts of the same
     conversion have the same ``conversion_uid``.
+
+    If the task is one of several outputs, ``label`` names it in messages. If ``optional`` is set,
+    its failure does not fail the run. ``reported_sha256`` is what an earlier attempt has reported
+    about the output, or empty.
     """
 
     id: str
@@ -52,32 +63,72 @@ class Task(NamedTuple):
     conversion_uid: str
     background: str
     damage: DamageLimits = DamageLimits()
+    label: str = ""
+    optional: bool = False
+    reported_sha256: str = ""
+
+    @property
+    def marks_output(self) -> bool:
+        """Whether the output gets a mark that says which conversion has published it."""
+        return bool(self.conversion_uid) and (bool(self.label) or not self.overwrites)
+
+
+class FieldNames(NamedTuple):
+    """What messages call the fields of an output."""
+
+    conversion_type: str = "CONVERSION_TYPE"
+    output_file: str = "OUTPUT_FILE"
+
+
+class OutputFields(NamedTuple):
+    """What to make: the fields of a Task that each of several outputs has for itself."""
+
+    conversion_type: ConversionType
+    output_file: str
+    output_format: str
+    options: Options
+
+
+def read_output(
+    conversion_type: str, output_file: str, values: Mapping[str, object], names: FieldNames
+) -> OutputFields:
+    """Check what to make. Raises ConversionError with InvalidOptions."""
+    try:
+        kind = ConversionType(conversion_type)
+    except ValueError:
+        known = ", ".join(ConversionType)
+        raise invalid(
+            f"{names.conversion_type} {conversion_type} is unknown; it must be one of {known}"
+        ) from None
+    try:
+        options = parse(kind, values)
+        given = (name for name, value in values.items() if value is not None)
+        check_extensions(kind, given, output_file)
+    except OptionError as error:
+        raise invalid(str(error)) from error
+    output_format = _output_format(kind, output_file, names)
+    return OutputFields(kind, output_file, output_format, options)
 
 
 def read_task(environment: Mapping[str, str]) -> Task:
     """Read the task from the environment. Raises ConversionError with InvalidOptions."""
-    name = _required(environment, "CONVERSION_TYPE")
-    try:
-        conversion_type = ConversionType(name)
-    except ValueError:
-        known = ", ".join(ConversionType)
-        raise _invalid(f"CONVERSION_TYPE {name} is unknown; it must be one of {known}") from None
-    try:
-        options = parse(conversion_type, _options(environment.get("CONVERSION_OPTIONS", "")))
-    except OptionError as error:
-        raise _invalid(str(error)) from error
-    output_file = _required(environment, "OUTPUT_FILE")
+    names = FieldNames()
+    kind = _required(environment, names.conversion_type)
+    values = _options(environment.get("CONVERSION_OPTIONS", ""))
+    output = read_output(kind, _required(environment, names.output_file), values, names)
+    return task_for(environment, output)
+
+
+def task_for(environment: Mapping[str, str], output: OutputFields) -> Task:
+    """The task to make ``output``. The environment has what holds for all outputs of a run."""
     return Task(
         id=environment.get("JOB_ID", ""),
-        conversion_type=conversion_type,
         input_file=_required(environment, "INPUT_FILE"),
-        output_file=output_file,
-        output_format=_output_format(conversion_type, output_file),
-        options=options,
+        **output._asdict(),
         timeout_seconds=_number(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
         stall_seconds=_number(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
         max_output_bytes=_bytes(environment, "MAX_OUTPUT_BYTES", DEFAULT_MAX_OUTPUT_BYTES),
-        overwrites=_truth(environment, "OVERWRITE", default=True),
+        overwrites=truth(environment, "OVERWRITE", default=True),
         conversion_uid=environment.get("CONVERSION_UID", ""),
         background=_background(environment.get("BACKGROUND", "")),
         damage=DamageLimits(
@@ -88,18 +139,20 @@ def read_task(environment: Mapping[str, str]) -> Task:
     )
 
 
-def _output_format(conversion_type: ConversionType, output_file: str) -> str:
+def _output_format(conversion_type: ConversionType, output_file: str, names: FieldNames) -> str:
     formats = FORMATS[conversion_type]
     _, dot, extension = output_file.rpartition("/")[2].rpartition(".")
     if dot and extension.lower() in formats:
         return formats[extension.lower()]
-    raise _invalid(f"OUTPUT_FILE of {conversion_type} must end in {extensions_of(conversion_type)}")
+    raise invalid(
+        f"{names.output_file} of {conversion_type} must end in {extensions_of(conversion_type)}"
+    )
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "")
     if not value:
-        raise _invalid(f"the environment variable {name} is missing")
+        raise invalid(f"the environment variable {name} is missing")
     return value
 
 
@@ -109,9 +162,9 @@ def _options(text: str) -> Mapping[str, object]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
-        raise _invalid("CONVERSION_OPTIONS is not JSON") from None
+        raise invalid("CONVERSION_OPTIONS is not JSON") from None
     if not isinstance(values, dict):
-        raise _invalid("CONVERSION_OPTIONS must be a JSON object")
+        raise invalid("CONVERSION_OPTIONS must be a JSON object")
     return values
 
 
@@ -121,7 +174,7 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> float:
         return default
     if text.isascii() and text.isdigit() and 0 < int(text) <= 10_000_000:
         return int(text)
-    raise _invalid(f"{name} must be a whole number, more than 0")
+    raise invalid(f"{name} must be a whole number, more than 0")
 
 
 def _convert_anyway(text: str) -> bool:
@@ -129,7 +182,7 @@ def _convert_anyway(text: str) -> bool:
         return False
     if text == DamagedInput.CONVERT:
         return True
-    raise _invalid(f"DAMAGED_INPUT must be {DamagedInput.FAIL} or {DamagedInput.CONVERT}")
+    raise invalid(f"DAMAGED_INPUT must be {DamagedInput.FAIL} or {DamagedInput.CONVERT}")
 
 
 def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
@@ -138,16 +191,17 @@ def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
         return default
     if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 63:
         return int(text)
-    raise _invalid(f"{name} must be a whole number of bytes, more than 0")
+    raise invalid(f"{name} must be a whole number of bytes, more than 0")
 
 
-def _truth(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+def truth(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """A variable that is true, false or empty. Raises ConversionError with InvalidOptions."""
     text = environment.get(name, "")
     if not text:
         return default
     if text in ("true", "false"):
         return text == "true"
-    raise _invalid(f"{name} must be true or false")
+    raise invalid(f"{name} must be true or false")
 
 
 def _background(text: str) -> str:
@@ -159,9 +213,10 @@ def _background(text: str) -> str:
     except ValueError:
         channels = b""
     if len(channels) != 3:
-        raise _invalid("BACKGROUND must be a colour as RRGGBB")
+        raise invalid("BACKGROUND must be a colour as RRGGBB")
     return channels.hex().upper()
 
 
-def _invalid(message: str) -> ConversionError:
+def invalid(message: str) -> ConversionError:
+    """The ConversionError for a request that cannot be understood."""
     return ConversionError(ExitReason.INVALID_OPTIONS, message)

@@ -114,12 +114,18 @@ def _time(most: int) -> str:
     )
 
 
+def _description(option: Option) -> str:
+    must_be = f"Must be {option.kind.must_be}."
+    only_for = option.only_for
+    return f"{must_be} {only_for[0].upper()}{only_for[1:]}." if option.extensions else must_be
+
+
 def _conversion(kind: ConversionType) -> Schema:
     """The body of convert for one conversion type."""
     options = {
         name: {
             "anyOf": [*_value(option), _NULL],
-            "description": f"Must be {option.kind.must_be}.",
+            "description": _description(option),
         }
         for name, option in options_of(kind).items()
     }

@@ -93,6 +93,8 @@ def check_spec(spec: ConversionJobSpec) -> None:
     for name, value in given.items():
         if name not in allowed or allowed[name].kind.read(value) is None:
             raise ApiError(400, _explain_option(kind, name))
+        if not allowed[name].applies_to(spec.output_file):
+            raise ApiError(400, f"options.{name}: of {kind} {allowed[name].only_for}")
 
 
 def read_callback(url: object) -> dict[str, object] | None:

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from conversion_operator.cluster.admissions import ANNOTATION, Admission, format_admissions
-from conversion_operator.controller import job_creator, problems, schema_check, worker
+from conversion_operator.controller import (
+    create_requests,
+    job_creator,
+    problems,
+    schema_check,
+    worker,
+)
 from media_converter.contract import ExitReason
 from tests.component.running import running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
@@ -206,7 +212,7 @@ async def test_an_admission_of_a_former_leader_waits_for_the_crd(
 ) -> None:
     """The former leader recorded the admission, and did not create the Job."""
     monkeypatch.setattr(schema_check, "INTERVAL_SECONDS", 0.2)
-    monkeypatch.setattr(job_creator, "_LATE_CREATE_SECONDS", 1.0)  # 75 s
+    monkeypatch.setattr(create_requests, "_LATE_CREATE_SECONDS", 1.0)  # 75 s
     async with running(api, tmp_path / "a", converter_max_parallel=0):
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Queued")

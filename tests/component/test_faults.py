@@ -12,7 +12,7 @@ import pytest
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import Unavailable
 from conversion_operator.cluster.objects import Resource
-from conversion_operator.controller import job_creator
+from conversion_operator.controller import create_requests
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
@@ -77,7 +77,7 @@ async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request may still be carried out, as here."""
-    monkeypatch.setattr(job_creator, "_LATE_CREATE_SECONDS", 12.0)  # 75 s
+    monkeypatch.setattr(create_requests, "_LATE_CREATE_SECONDS", 12.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.hold(times=1, **CREATE) as late:
             api.create(conversion_job("c"))
@@ -101,7 +101,7 @@ async def test_an_unanswered_create_releases_its_slot_in_the_end(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request is never carried out so late, so its slot is free again."""
-    monkeypatch.setattr(job_creator, "_LATE_CREATE_SECONDS", 3.0)  # 75 s
+    monkeypatch.setattr(create_requests, "_LATE_CREATE_SECONDS", 3.0)  # 75 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.black_hole(times=1, **CREATE) as lost:
             api.create(conversion_job("c"))

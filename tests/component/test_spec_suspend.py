@@ -83,3 +83,31 @@ async def test_it_is_suspended_while_no_operator_runs(
         api.patch("conversionjobs", "c", {"spec": {"cancel": True}})
         await until_phase(api, "c", "Cancelled")
     check_all(api, limit=3)
+
+
+@pytest.mark.fake_only("the clock of a real API server cannot be set")
+async def test_a_lost_node_does_not_end_a_suspended_conversion(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """F10: its slot is free, and it runs again once its pod is gone."""
+    cluster.script("c", succeed(hold=True), succeed())
+    async with running(api, tmp_path, converter_max_parallel=1) as op:
+        api.create(conversion_job("c", maxRetries=0))
+        await until_phase(api, "c", "Running")
+        cluster.lose_node(status_of(api, "c")["nodeName"])
+        suspend(api, "c")
+        await api.until(lambda: status_of(api, "c").get("reason") == "Suspended")
+        api.create(conversion_job("d"))
+        await until_phase(api, "d", "Queued")
+        api.clock.advance(120)
+        await op.reconcile_all()
+        await api.until(lambda: status_of(api, "c")["reason"] == "NodeUnreachable", 20)
+        api.clock.advance(900)
+        await op.reconcile_all()
+        await until_suspended(api, "c")
+        await until_phase(api, "d", "Succeeded")
+        cluster.delete_pods("c", force=True)
+        suspend(api, "c", active=False)
+        await until_phase(api, "c", "Succeeded")
+    assert attempts_of(api, "c") == ["NodeLost", "Completed"]
+    assert "retries" not in status_of(api, "c")

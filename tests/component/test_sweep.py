@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.controller import job_creator
+from conversion_operator.controller import create_requests
 from conversion_operator.core.manifest import sweep_name
 from tests.component.running import attempts_of, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
@@ -64,7 +64,7 @@ async def test_a_rejected_sweep_is_not_requested_again_at_once(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quota rejects the Job of the sweep. The sweep runs once the quota allows it."""
-    monkeypatch.setattr(job_creator, "_REJECTION_CACHE_SECONDS", 5.0)  # 20 s
+    monkeypatch.setattr(create_requests, "_REJECTION_CACHE_SECONDS", 5.0)  # 20 s
     cluster.script("c", oom_killed(), succeed())
     async with running(api, tmp_path):
         with api.faults.quota(resource="jobs", skip=1) as quota:

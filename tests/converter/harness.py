@@ -31,6 +31,8 @@ VIDEO = ConversionType.VIDEO_TO_MP4
 AUDIO = ConversionType.AUDIO_TO_MP3
 IMAGE = ConversionType.IMAGE_RESIZE
 THUMB = ConversionType.EXTRACT_THUMBNAIL
+SOUND = ConversionType.AUDIO_CONVERT
+INFO = ConversionType.MEDIA_INFO
 UID = 65532
 
 

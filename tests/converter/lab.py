@@ -129,6 +129,13 @@ class Lab:
         assert mean, f"no volume: {text[-400:]}"
         return float(mean[-1]), float(peak[-1])
 
+    def ebur128(self, path: Path | str) -> tuple[float, float]:
+        """Integrated loudness in LUFS and true peak in dBTP of the first audio stream."""
+        text = self._measured(path, "ebur128=peak=true:framelog=quiet")
+        loudness = re.findall(r"^ +I: +(-?[\d.]+) LUFS", text, re.MULTILINE)
+        peak = re.findall(r"^ +Peak: +(-?[\d.]+|-inf) dBFS", text, re.MULTILINE)
+        return float(loudness[-1]), float(peak[-1])
+
     def silences(self, path: Path | str) -> list[tuple[float, float]]:
         """Start and end of each silence in seconds. An open end is infinite."""
         text = self._measured(path, "silencedetect=n=-50dB:d=0.1")

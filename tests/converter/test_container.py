@@ -191,7 +191,7 @@ def test_versions_are_printed(
 
 
 def test_the_image_is_small(image: Image) -> None:
-    assert image.size <= 400_000_000
+    assert image.size <= 200_000_000
 
 
 def test_the_image_runs_as_an_unprivileged_user(image: Image) -> None:
@@ -249,3 +249,19 @@ def test_the_image_has_no_loader_of_risky_formats(restricted: Agent) -> None:
     for name in ("magick", "pdfload", "svgload", "openslide", "jxl", "matload", "openexr", "nifti"):
         live = [line for line in loaders if name in line and "untrusted" not in line]
         assert not [line for line in live if "_base)" not in line], name
+
+
+def test_ffmpeg_writes_what_the_conversions_need(restricted: Agent) -> None:
+    def listed(option: str) -> set[str]:
+        lines = restricted.run(("ffmpeg", "-v", "error", option)).decode().splitlines()
+        rows = [line.split() for line in lines]
+        return {name for row in rows if len(row) > 1 for name in row[1].split(",")}
+
+    encoders = {"aac", "flac", "libmp3lame", "libopus", "libvorbis", "pcm_s16le", "pcm_s24le"}
+    encoders |= {"libsvtav1", "libvpx-vp9", "libx264", "libx265", "libaom-av1", "libwebp_anim"}
+    assert encoders <= listed("-encoders")
+    assert {"ipod", "opus", "ogg", "flac", "wav", "webm", "webp"} <= listed("-muxers")
+    filters = listed("-filters")
+    assert {"ebur128", "alimiter", "astats", "volume", "tile", "blackframe", "concat"} <= filters
+    # It changes the dynamics of sound if the linear gain would clip.
+    assert "loudnorm" not in filters

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from conversion_operator.api import names
@@ -30,6 +30,8 @@ class Life:
     made: int
     seen: int
     ended: int | None = None
+    queue: str = ""
+    namespace: str = ""
 
     @property
     def until(self) -> int:
@@ -39,10 +41,15 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The largest number of pods alive at the same time: in all, and of one conversion."""
+    """The largest number of pods alive at the same time.
+
+    In all, of one conversion, in each queue, and in each namespace of a queue.
+    """
 
     pods: int
     of_one: int
+    queues: Mapping[str, int] = field(default_factory=dict)
+    shares: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def changes(lines: Iterable[str]) -> Iterator[Any]:
@@ -57,13 +64,13 @@ def changes(lines: Iterable[str]) -> Iterator[Any]:
             yield record
 
 
-def lives(records: Iterable[Any], namespace: str) -> list[Life]:
-    """The lives of the converter pods in a namespace."""
+def lives(records: Iterable[Any], namespaces: Collection[str]) -> list[Life]:
+    """The lives of the converter pods in some namespaces."""
     found: dict[str, Life] = {}
     latest = 0
     for record in records:
         target = record.get("objectRef", {})
-        if (target.get("resource"), target.get("namespace")) != ("pods", namespace):
+        if target.get("resource") != "pods" or target.get("namespace") not in namespaces:
             continue
         body = record.get("responseObject") or {}
         conversion = body.get("metadata", {}).get("labels", {}).get(names.UID_LABEL)
@@ -73,7 +80,10 @@ def lives(records: Iterable[Any], namespace: str) -> list[Life]:
         latest = max(latest, int(body["metadata"].get("resourceVersion", 0)))
         uid = body["metadata"]["uid"]
         version = int(body["metadata"].get("resourceVersion", latest + 1))
-        life = found.get(uid) or Life(uid, conversion, version, version)
+        queue = body["metadata"].get("annotations", {}).get(names.QUEUE_ANNOTATION, "")
+        life = found.get(uid) or Life(
+            uid, conversion, version, version, queue=queue, namespace=target["namespace"]
+        )
         life = replace(life, made=min(life.made, version), seen=max(life.seen, version))
         if _over(body):
             life = replace(life, ended=min(version, life.ended or version))
@@ -95,18 +105,25 @@ def _over(pod: Mapping[str, Any]) -> bool:
 
 def peak(pods: Iterable[Life]) -> Peak:
     """The largest number of pods alive at the same time."""
-    steps = [(life.made, 1, life.conversion) for life in pods]
-    steps += [(life.until, -1, life.conversion) for life in pods]
+    steps = [(life.made, 1, life) for life in pods]
+    steps += [(life.until, -1, life) for life in pods]
     alive: Counter[str] = Counter()
+    queues: Counter[str] = Counter()
+    shares: Counter[tuple[str, str]] = Counter()
     most = of_one = 0
-    for _, step, conversion in sorted(steps):
-        alive[conversion] += step
+    most_queues, most_shares = queues.copy(), shares.copy()
+    for _, step, life in sorted(steps, key=lambda entry: entry[:2]):
+        alive[life.conversion] += step
+        queues[life.queue] += step
+        shares[life.queue, life.namespace] += step
         most = max(most, alive.total())
-        of_one = max(of_one, alive[conversion])
-    return Peak(most, of_one)
+        of_one = max(of_one, alive[life.conversion])
+        most_queues |= queues
+        most_shares |= shares
+    return Peak(most, of_one, most_queues, most_shares)
 
 
-def jobs_made(records: Iterable[Any], namespace: str) -> Counter[str]:
+def jobs_made(records: Iterable[Any], namespaces: Collection[str]) -> Counter[str]:
     """The number of Jobs created with each name. A name stands for one attempt.
 
     The log reports a create as failed if its client disconnected, but it may have been carried
@@ -116,7 +133,7 @@ def jobs_made(records: Iterable[Any], namespace: str) -> Counter[str]:
     owners: dict[str, set[str]] = defaultdict(set)
     for record in records:
         target = record.get("objectRef", {})
-        if target.get("namespace") != namespace:
+        if target.get("namespace") not in namespaces:
             continue
         if target.get("resource") == "jobs" and record["verb"] == "create":
             created[target["name"]] += 1

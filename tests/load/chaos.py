@@ -21,10 +21,10 @@ from tests.e2e.support.commands import ROOT, TOOLS, Kubectl, must
 from tests.e2e.support.operator import AUDIT_LOG, install
 from tests.load import audit, media
 from tests.load.fault_injector import FaultInjector
-from tests.load.findings import Row, finished, leftovers, rows, wrong
+from tests.load.findings import Limits, Row, finished, leftovers, rows, wrong
 
-LIMIT: Final = 5
-"""CONVERTER_MAX_PARALLEL of tests/load/overlay."""
+LIMITS: Final = Limits(5, {"bulk": 2, "fast": 4}, {("bulk", "team-a"): 1})
+"""CONVERTER_MAX_PARALLEL and the queues of tests/load/overlay."""
 
 _PAUSE: Final = (1.0, 8.0)
 _CONVERGE: Final = 900.0
@@ -93,11 +93,11 @@ class Run:
 
     def conversions(self) -> list[Any]:
         """All conversions."""
-        return list(retry(lambda: self.kubectl.get("-n", media.NAMESPACE, "convjob"))["items"])
+        return list(retry(lambda: self.kubectl.get("-A", "convjob"))["items"])
 
     def ours(self, kind: str) -> list[Any]:
         """The Jobs or pods of conversions."""
-        arguments = ("-n", media.NAMESPACE, kind, "-l", _OURS)
+        arguments = ("-A", kind, "-l", _OURS)
         return list(retry(lambda: self.kubectl.get(*arguments))["items"])
 
     def until_finished(self) -> list[Any]:
@@ -153,9 +153,9 @@ class Run:
         log = self.log(started)
         table = [
             *rows(
-                *(conversions, wrong_results, audit.lives(log, media.NAMESPACE)),
-                *(audit.jobs_made(log, media.NAMESPACE), left),
-                limit=LIMIT,
+                *(conversions, wrong_results, audit.lives(log, media.NAMESPACES)),
+                *(audit.jobs_made(log, media.NAMESPACES), left),
+                limits=LIMITS,
                 wanted=self.jobs,
             ),
             Row("seconds from the last fault to the last end", f"{converged:.0f}"),

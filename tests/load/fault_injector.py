@@ -14,7 +14,7 @@ from tests.e2e.support.commands import Kubectl, Result, run
 from tests.e2e.support.operator import NAME, PROCESS
 from tests.e2e.support.operator import NAMESPACE as OPERATOR_NAMESPACE
 from tests.e2e.support.watches import live
-from tests.load.media import LONG, NAMESPACE
+from tests.load.media import LONG
 
 _OURS: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 _OPERATOR: Final = f"app.kubernetes.io/name={NAME}"
@@ -130,7 +130,7 @@ class FaultInjector:
 
     def _victim(self) -> Any | None:
         """A live converter pod. Mostly a long one, because short ones end before the fault."""
-        pods = [pod for pod in self._items("-n", NAMESPACE, "pods", "-l", _OURS) if live(pod)]
+        pods = [pod for pod in self._items("-A", "pods", "-l", _OURS) if live(pod)]
         long = [
             pod
             for pod in pods
@@ -144,14 +144,16 @@ class FaultInjector:
         pod = self._victim()
         if pod is None:
             return False
-        return self._delete(NAMESPACE, "pod", pod["metadata"]["name"], force=force)
+        meta = pod["metadata"]
+        return self._delete(meta["namespace"], "pod", meta["name"], force=force)
 
     def _delete_job(self) -> bool:
         pod = self._victim()
         if pod is None:
             return False
         job = pod["metadata"]["labels"].get("batch.kubernetes.io/job-name")
-        return job is not None and self._delete(NAMESPACE, "job", job, force=False)
+        namespace = pod["metadata"]["namespace"]
+        return job is not None and self._delete(namespace, "job", job, force=False)
 
     def _block(self, how: tuple[str, ...], shortest: float, longest: float) -> bool:
         """Block the operator's packets to the API server for a while."""
@@ -187,18 +189,19 @@ class FaultInjector:
 
     def _cancel(self) -> bool:
         there = [
-            item["metadata"]["name"]
-            for item in self._items("-n", NAMESPACE, "convjob")
+            item["metadata"]
+            for item in self._items("-A", "convjob")
             if item.get("status", {}).get("phase") in (None, "Queued", "Starting", "Running")
         ]
         if not there or len(self.cancelled) >= 20:
             return False
-        name = self.dice.choice(there)
+        chosen = self.dice.choice(there)
+        namespace, name = chosen["namespace"], chosen["name"]
         # The request may be carried out even if it fails here.
         self.cancelled.add(name)
         return self._worked(
             self.kubectl.attempt(
-                *("-n", NAMESPACE, "patch", "convjob", name, "--type=merge"),
+                *("-n", namespace, "patch", "convjob", name, "--type=merge"),
                 *("-p", '{"spec":{"cancel":true}}', "--request-timeout=10s"),
             )
         )

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.load.audit import Life, peak
+from tests.load.audit import Life, Peak, peak
 from tests.load.media import BROKEN
 
 TEMPORARY: Final = (".converter-*.part", "*.part")
 _CAUSED_BY_FAULTS: Final = ("PodDeleted", "JobDeleted", "NodeLost", "Evicted", "StartError")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many pods may be alive: in all, in each queue, and of some namespaces in a queue."""
+
+    total: int
+    queues: Mapping[str, int]
+    shares: Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +88,12 @@ def rows(
     jobs: Counter[str],
     left: list[str],
     *,
-    limit: int,
+    limits: Limits,
     wanted: int,
 ) -> list[Row]:
     """The rows of the table, except for durations and faults."""
     ends = Counter(str(item.get("status", {}).get("phase")) for item in conversions)
+    namespaces = Counter(item["metadata"]["namespace"] for item in conversions)
     done = sum(finished(item) for item in conversions)
     attempts = Counter(
         str(attempt.get("reason"))
@@ -96,15 +106,34 @@ def rows(
     return [
         Row("conversions finished", f"{done} of {wanted}", done != wanted),
         Row("their ends", _counts(ends)),
+        Row("their namespaces", _counts(namespaces)),
         Row("ends of the attempts kept", _counts(attempts)),
         Row("results wrong", str(len(wrong_results)), bool(wrong_results)),
         Row("Jobs made", str(jobs.total())),
         Row("attempts with more than one Job", str(len(twice)), bool(twice)),
         Row("pods made", f"{len(pods)} ({unseen} whose end the audit log lacks)"),
-        Row(f"peak live pods (limit {limit})", str(most.pods), most.pods > limit),
+        *_peaks(most, limits),
         Row("peak live pods of one conversion", str(most.of_one), most.of_one > 1),
         Row("leftover Jobs, pods, temporary files", str(len(left)), bool(left)),
     ]
+
+
+def _peaks(most: Peak, limits: Limits) -> list[Row]:
+    """The largest numbers of live pods. A pod in no queue is a violation, too."""
+    found = [("peak live pods", most.pods, limits.total)]
+    found += [
+        (
+            f"peak live pods in queue {name or '(none)'}",
+            most.queues[name],
+            limits.queues.get(name, 0),
+        )
+        for name in sorted({*most.queues, *limits.queues})
+    ]
+    found += [
+        (f"peak live pods of {namespace} in queue {queue}", most.shares[queue, namespace], limit)
+        for (queue, namespace), limit in limits.shares.items()
+    ]
+    return [Row(f"{what} (limit {limit})", str(pods), pods > limit) for what, pods, limit in found]
 
 
 def _counts(counter: Counter[str]) -> str:

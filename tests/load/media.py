@@ -14,7 +14,8 @@ from typing import Any, Final
 from conversion_operator.api import names
 from tests.e2e.support.commands import ROOT, must
 
-NAMESPACE: Final = "my-network"
+NAMESPACES: Final = ("my-network", "team-a", "team-b")
+QUEUES: Final = ("bulk", "fast")
 IMAGE: Final = "my-converter:latest"
 FOLDER: Final = "output/chaos"
 BROKEN: Final = "broken"
@@ -31,7 +32,7 @@ def write_inputs(volume: Path) -> None:
     folder = volume / "input"
     for number in range(_KINDS):
         _tone(folder / f"tone-{number}.wav", 220 + 55 * number, seconds=1 + number % 3)
-        _image(folder / f"image-{number}.png", 64 + 16 * number)
+        write_image(folder / f"image-{number}.png", 64 + 16 * number)
     (folder / "broken.wav").write_bytes(random.Random(1).randbytes(4096))  # noqa: S311
     shutil.copy(ROOT / "deploy/samples/media/big-buck-bunny.mov", folder)
     must(  # stream copy: minutes of real video in no time
@@ -43,7 +44,10 @@ def write_inputs(volume: Path) -> None:
 
 
 def manifests(count: int, dice: random.Random) -> list[dict[str, Any]]:
-    """``count`` ConversionJobs. One in eight runs long, one in thirty has a damaged input."""
+    """``count`` ConversionJobs, in all namespaces and queues.
+
+    One in eight runs long, one in thirty has a damaged input.
+    """
     return [_manifest(number, dice) for number in range(count)]
 
 
@@ -60,10 +64,11 @@ def _manifest(number: int, dice: random.Random) -> dict[str, Any]:
         name, spec = f"image-{number:04}", _spec("image_resize", f"image-{which}.png", "png")
         spec["options"] = {"size": f"{dice.randint(16, 64)}x64"}
     spec["outputFile"] = f"{FOLDER}/{name}.{spec['outputFile']}"
+    spec["queue"] = dice.choice(QUEUES)
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACES[number % len(NAMESPACES)]},
         "spec": spec,
     }
 
@@ -83,7 +88,7 @@ def _tone(path: Path, hertz: int, seconds: int) -> None:
         out.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
 
 
-def _image(path: Path, side: int) -> None:
+def write_image(path: Path, side: int) -> None:
     """A PNG with a gradient."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -9,7 +9,11 @@ from conversion_operator.api import names
 
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
-_EXTENSIONS: Final = {VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg"}
+SOUND, INFO = "audio_convert", "media_info"
+
+_EXTENSIONS: Final = {
+    VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg", SOUND: "m4a", INFO: "json",
+}  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -65,6 +69,7 @@ _NOT_PERCENTS: Final = (
     *("low", "medium", "high", "0x1", "1_0"),
 )
 _NOT_WORDS: Final = (0, 1, 50, "1", "50", "100", "Low", "HIGH", "lower", "lo", "best", "low|high")
+_NOT_CHANNELS: Final = (0, 1, 2, "1", "2", "Mono", "STEREO", "5.1", "both", "mono|stereo")
 _RESOLUTIONS: Final = (
     *("240p", "360p", "480p", "720p", "1080p", "1440p", "2160p"),
     *(240, 360, 480, 720, 1080, 1440, 2160, "240", "720", "2160"),
@@ -86,18 +91,21 @@ _OPTIONS: Final = (
     ("quality", (VIDEO,), ("low", "medium", "high"), _NOT_WORDS),
     ("quality", (IMAGE, THUMBNAIL), _PERCENTS, _NOT_PERCENTS),
     ("resolution", (VIDEO,), _RESOLUTIONS, _NOT_RESOLUTIONS),
-    ("bitrate", (AUDIO,), _BITRATES, _NOT_BITRATES),
-    ("start", (VIDEO, AUDIO), (*_TIMES, *_ZEROS), _NOT_TIMES),
-    ("duration", (VIDEO, AUDIO), _TIMES, (*_NOT_TIMES, *_ZEROS)),
+    ("bitrate", (AUDIO, SOUND), _BITRATES, _NOT_BITRATES),
+    ("channels", (SOUND,), ("mono", "stereo"), _NOT_CHANNELS),
+    ("start", (VIDEO, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
+    ("duration", (VIDEO, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
     ("size", (IMAGE, THUMBNAIL), _SIZES, _NOT_SIZES),
     ("time", (THUMBNAIL,), (*_TIMES, *_ZEROS), _NOT_TIMES),
+    ("loudness", (INFO,), ("measure",), (-16, 0, "-16", "true", "Measure", "ebur128")),
+    ("placeholder", (INFO,), ("thumbhash", "blurhash"), (0, "none", "Thumbhash", "lqip")),
 )
 
 DECIMALS: Final = tuple(
     Case(kind, option, 1.5, accepted=False)
     for option, kinds in (
-        ("start", (VIDEO, AUDIO)),
-        ("duration", (VIDEO, AUDIO)),
+        ("start", (VIDEO, AUDIO, SOUND)),
+        ("duration", (VIDEO, AUDIO, SOUND)),
         ("time", (THUMBNAIL,)),
     )
     for kind in kinds
@@ -122,7 +130,7 @@ def _cases() -> Iterator[Case]:
             yield from (Case(kind, option, value, accepted=False) for value in (*bad, *odd))
     for option, _, good, _ in _OPTIONS:
         owners = {kind for name, kinds, _, _ in _OPTIONS if name == option for kind in kinds}
-        for kind in (VIDEO, AUDIO, IMAGE, THUMBNAIL):
+        for kind in _EXTENSIONS:
             if kind not in owners:
                 yield Case(kind, option, good[0], accepted=False)
 

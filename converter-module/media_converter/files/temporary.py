@@ -62,6 +62,11 @@ class Temporary(NamedTuple):
         except OSError:
             return
 
+    def close(self) -> None:
+        """Close the file and its folder, and so unlock the file."""
+        os.close(self.fd)
+        os.close(self.target.folder)
+
     def _check_name_is_ours(self) -> None:
         # Another process of the same user may have put another file under this name.
         ours = os.fstat(self.fd)

@@ -1,4 +1,4 @@
-"""Plans audio_to_mp3, which makes an MP3 that every player supports from the audio of any file."""
+"""Plans audio_to_mp3 and audio_convert, which write the sound of any file in a common format."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from media_converter.planning.audio_filters import (
     FOLLOW_SAMPLES,
     audio_filter,
     choose_audio,
-    mp3_sample_rate,
+    output_channels,
     sound_decoder_options,
 )
+from media_converter.planning.audio_formats import AUDIO_FORMATS, MP3, AudioFormat
 from media_converter.planning.plan import (
     COPY_ALL,
     DECODE_ONLY,
@@ -42,11 +43,14 @@ def plan_audio(
     has_cover: bool,
     *,
     copying: Copying = COPY_ALL,
+    output_format: str = "mp3",
 ) -> ConversionPlan:
-    """Plan a conversion to MP3. Raises ConversionError if the input cannot be converted.
+    """Plan a conversion to a format of sound. Raises ConversionError if it cannot be converted.
 
-    ``has_cover`` says whether the tool inherits a JPEG, as COVER, that the MP3 gets as its cover.
+    ``has_cover`` says whether the tool inherits a JPEG, as COVER, that becomes the cover of the
+    output.
     """
+    written = AUDIO_FORMATS[output_format]
     audio = choose_audio(info, next(iter(info.video), None))
     if audio is None and any(s.scrambled and s.kind == "audio" for s in info.unread):
         raise ConversionError(
@@ -57,7 +61,9 @@ def plan_audio(
         raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
     # The audio of a video can be shorter than the video.
     total = (audio.duration or info.duration) if info.video else (info.duration or audio.duration)
-    copies = copying.audio and _can_copy(audio, options)
+    copies = copying.audio and _can_copy(info, audio, options, written)
+    channels = output_channels(audio, options.channels)
+    bitrate = written.bitrate(options.bitrate, channels)
 
     input_options = [
         *sound_decoder_options(audio),
@@ -69,25 +75,26 @@ def plan_audio(
         argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]
         argv += ["-metadata:s:v", "comment=Cover (front)"]
     argv += ["-map", f"0:{audio.stream_index}"]
-    argv += ["-c:a", "copy"] if copies else _encoder_options(audio, options)
+    argv += ["-c:a", "copy"] if copies else _encoder_options(audio, channels, written, bitrate)
     argv += NO_METADATA
     argv += _tag_options(info)
     argv += PROGRESS
-    argv += ["-id3v2_version", "3", "-f", "mp3", OUTPUT_URL]
+    argv += [*written.muxer, OUTPUT_URL]
     if copies:
         argv += ["-map", f"0:{audio.stream_index}", *DECODE_ONLY]
 
     duration = trimmed_duration(total, options.start, options.duration)
+    rate = f" {bitrate} kbit/s" if bitrate else ""
     source = f"audio: {audio.codec} {audio.channels} channels {audio.sample_rate} Hz"
     return ConversionPlan(
         step=Step("remux" if copies else "encode", tuple(argv), Stdout.PROGRESS),
         expected=Expected(
-            container="mp3",
-            audio_codec="mp3",
+            container=output_format,
+            audio_codec=written.output_codec(audio),
             # A start after the stated end shows that the statement is wrong.
             duration=duration if info.duration_is_exact and duration else None,
         ),
-        summary=source + (", copied unchanged" if copies else f" -> mp3 {options.bitrate} kbit/s"),
+        summary=source + (", copied unchanged" if copies else f" -> {output_format}{rate}"),
         duration=duration,
         audio_index=audio.stream_index,
         copies_audio=copies,
@@ -102,23 +109,34 @@ def _why_no_audio(info: MediaInfo) -> str:
     return "the file has no audio stream; use video_to_mp4 or extract_thumbnail for its video"
 
 
-def _can_copy(audio: AudioStream, options: AudioOptions) -> bool:
+def _can_copy(
+    info: MediaInfo, audio: AudioStream, options: AudioOptions, written: AudioFormat
+) -> bool:
     """Whether the audio stream already meets every requirement, so that it can be stream-copied."""
-    return (
-        audio.codec == "mp3"
-        and audio.channels <= 2
-        and mp3_sample_rate(audio.sample_rate) == audio.sample_rate
-        and audio.bit_rate == options.bitrate * 1000
-        and not options.start
-        and options.duration is None
-    )
+    if options.start or options.duration is not None:
+        return False
+    if output_channels(audio, options.channels) != audio.channels:
+        return False
+    if written is MP3:
+        return (
+            audio.codec == "mp3"
+            and MP3.sample_rate(audio.sample_rate) == audio.sample_rate
+            and audio.bit_rate == (options.bitrate or 0) * 1000
+        )
+    return options.bitrate is None and written.can_copy(audio, info.container)
 
 
-def _encoder_options(audio: AudioStream, options: AudioOptions) -> list[str]:
+def _encoder_options(
+    audio: AudioStream, channels: int, written: AudioFormat, bitrate: int
+) -> list[str]:
     filters = audio_filter(
-        audio, mp3_sample_rate(audio.sample_rate), fill_start=False, first=[FOLLOW_SAMPLES]
+        audio,
+        written.sample_rate(audio.sample_rate),
+        fill_start=False,
+        first=[FOLLOW_SAMPLES],
+        channels=channels,
     )
-    return ["-af", filters, "-c:a", "libmp3lame", "-b:a", f"{options.bitrate}k"]
+    return ["-af", filters, *written.encoder_options(audio, bitrate)]
 
 
 def cover_step(info: MediaInfo, limits: Limits) -> Step | None:

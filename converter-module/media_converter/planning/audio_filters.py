@@ -56,8 +56,14 @@ def sound_decoder_options(audio: AudioStream | None) -> list[str]:
     return ["-err_detect:a", "crccheck"] if audio and audio.codec == "flac" else []
 
 
-def output_channels(audio: AudioStream) -> int:
-    """1 for mono, ambisonic sound, and more than 8 channels without a layout, 2 for all else."""
+def output_channels(audio: AudioStream, wanted: str | None = None) -> int:
+    """1 or 2. ``wanted`` is mono, stereo or None.
+
+    If nothing is wanted, it is 1 for mono, ambisonic sound, and more than 8 channels without a
+    layout, and 2 for all else.
+    """
+    if wanted:
+        return 1 if wanted == "mono" else 2
     if audio.channels == 1 or _is_ambisonic(audio):
         return 1
     return 2 if audio.layout or audio.channels in _GUESSABLE_CHANNELS else 1
@@ -69,9 +75,14 @@ def _is_ambisonic(audio: AudioStream) -> bool:
 
 
 def audio_filter(
-    audio: AudioStream, sample_rate: int, *, fill_start: bool, first: Iterable[str] = ()
+    audio: AudioStream,
+    sample_rate: int,
+    *,
+    fill_start: bool,
+    first: Iterable[str] = (),
+    channels: int | None = None,
 ) -> str:
-    """The filters that mix and resample, and fill gaps with silence.
+    """The filters that mix to ``channels`` channels and resample, and fill gaps with silence.
 
     ``fill_start`` says that the output starts with silence if the audio starts later. It must be
     False if the channels or the sample rate change within the input: ffmpeg restarts the filters at
@@ -80,12 +91,13 @@ def audio_filter(
     resampler would lower everything by 8 dB so that the loudest sum cannot clip, and speech would
     be too quiet.
     """
-    channels = output_channels(audio)
+    plain = output_channels(audio)
+    channels = channels or plain
     mix = ""
     if _is_ambisonic(audio):
         # The first channel is the sound from all directions.
         mix = "pan=mono|c0=c0,"
-    elif channels == 1 and audio.channels > 1:
+    elif plain == 1 and audio.channels > 1:
         # No known layout has so many channels, so mix all of them equally.
         gain = 1 / audio.channels
         mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","

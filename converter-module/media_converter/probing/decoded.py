@@ -23,6 +23,10 @@ _CORRUPT: Final = "corrupt decoded frame"
 _WRONG_CHECKSUM: Final = "CRC error"
 _REPEATED: Final = re.compile(r"Last message repeated (\d+) times")
 _NO_ERROR: Final = re.compile(r"\[(warning|info|verbose|debug|trace)\]|^    Last message repeated")
+# EBU R128 ignores what is quieter.
+_SILENCE_LUFS: Final = -70.0
+# The lines of a summary: "    I:         -23.0 LUFS", "    Peak:       -1.2 dBFS".
+_LOUDNESS: Final = re.compile(r"^(?:\[[^\]]*\] )*\s+(I|LRA|Peak):\s+(\S+) (?:LUFS|LU|dBFS)$", re.M)
 _VOLUME: Final = re.compile(r"(mean|max)_volume: (-?[\d.]+) dB")
 
 
@@ -103,6 +107,36 @@ def level(stderr: str) -> Level:
     """The levels that the filter volumedetect measured."""
     found = {name: float(value) for name, value in _VOLUME.findall(stderr)}
     return Level(found.get("mean", -math.inf), found.get("max", -math.inf))
+
+
+class Loudness(NamedTuple):
+    """What EBU R128 measures: the integrated loudness in LUFS, the true peak in dBTP, the range.
+
+    The range is in LU. The true peak of digital silence is minus infinity.
+    """
+
+    integrated: float
+    true_peak: float
+    range: float
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the sound is too quiet or too short to have a loudness."""
+        return not self.integrated > _SILENCE_LUFS
+
+
+def is_of_loudness(line: str) -> bool:
+    """Whether a line is one of those that :func:`loudness` needs."""
+    return _LOUDNESS.match(line) is not None
+
+
+def loudness(stderr: str) -> Loudness | None:
+    """What the filter ebur128 prints at its end. None if it printed nothing."""
+    found = dict(_LOUDNESS.findall(stderr))
+    try:
+        return Loudness(*(float(found[name]) for name in ("I", "Peak", "LRA")))
+    except (KeyError, ValueError):
+        return None
 
 
 class Shape(NamedTuple):

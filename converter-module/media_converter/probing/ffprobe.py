@@ -202,6 +202,9 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
         bit_rate=_whole(stream.get("bit_rate")),
         default=bool(disposition.get("default")),
         secondary=any(disposition.get(name) for name in _SECONDARY),
+        sample_bits=_whole(stream.get("bits_per_raw_sample"))
+        or _whole(stream.get("bits_per_sample"))
+        or 0,
     )
 
 

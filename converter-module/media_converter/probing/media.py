@@ -84,6 +84,7 @@ class AudioStream(NamedTuple):
 
     ``layout`` is empty if the file names none. ``default`` says that players choose this track.
     ``secondary`` says that it is a commentary, karaoke or a track for people with impairments.
+    ``sample_bits`` is how many bits a sample has, 0 for lossy codecs.
     """
 
     stream_index: int
@@ -97,6 +98,7 @@ class AudioStream(NamedTuple):
     bit_rate: int | None = None
     default: bool = False
     secondary: bool = False
+    sample_bits: int = 0
 
 
 class Unread(NamedTuple):

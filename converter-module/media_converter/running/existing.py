@@ -1,7 +1,6 @@
-"""Decides what an existing output means if outputs must not be replaced.
+"""Decides what an existing output means: the result of an earlier attempt, or another file.
 
-It is the result of an earlier attempt of the same conversion, whose report was lost, or it belongs
-to somebody else.
+The report of an earlier attempt may be lost. Then its mark on the file tells.
 """
 
 from __future__ import annotations
@@ -9,9 +8,11 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from media_converter.contract import ConversionType, Output
+from media_converter.contract import ConversionType, ExitReason, Output
+from media_converter.errors import ConversionError
 from media_converter.files import paths, publish, still
 from media_converter.files.digest import sha256
+from media_converter.files.paths import Input
 from media_converter.probing import ffprobe
 from media_converter.running.process import Files, Runner
 from media_converter.task import Task
@@ -25,21 +26,36 @@ class Result(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def find_published(root: int, task: Task, runner: Runner) -> Result | None:
-    """The output that an earlier attempt of this conversion has published. None if no file exists.
+def find_published(
+    root: int, task: Task, runner: Runner, source: Input | None = None
+) -> Result | None:
+    """The output that an earlier attempt of this conversion has published.
 
-    Raises ConversionError with the reason OutputExists for any other file.
+    None if no file exists, or if it may be replaced. Raises ConversionError with the reason
+    OutputExists for any other file. One of several outputs that is older than ``source``, the
+    input, is none either: the input was written since.
     """
-    fd = paths.open_existing_output(root, task.output_file)
-    if fd is None:
-        return None
     try:
-        return _recognise(fd, task, runner)
-    finally:
-        os.close(fd)
+        fd = paths.open_existing_output(root, task.output_file)
+        if fd is None:
+            return None
+        try:
+            digest = _recognise(fd, task, runner, source)
+            return Result(os.fstat(fd).st_size, _describe(fd, digest, task, runner))
+        finally:
+            os.close(fd)
+    except ConversionError as error:
+        if task.overwrites and error.reason is ExitReason.OUTPUT_EXISTS:
+            return None
+        raise
 
 
-def _recognise(fd: int, task: Task, runner: Runner) -> Result:
+def _recognise(fd: int, task: Task, runner: Runner, source: Input | None) -> str:
+    """The sha256 of an output of this conversion. Raises ConversionError for other files."""
+    if task.label and source and source.modified_ns > os.fstat(fd).st_mtime_ns:
+        raise paths.output_exists(task.output_file, "the input was written since")
+    if task.reported_sha256 and sha256(fd, runner.check) == task.reported_sha256:
+        return task.reported_sha256
     try:
         mark = publish.read_mark(fd)
     except OSError:
@@ -54,7 +70,7 @@ def _recognise(fd: int, task: Task, runner: Runner) -> Result:
         raise paths.output_exists(
             task.output_file, "this conversion has written it, but it was changed since"
         )
-    return Result(os.fstat(fd).st_size, _describe(fd, mark.sha256, task, runner))
+    return mark.sha256
 
 
 def _describe(fd: int, digest: str, task: Task, runner: Runner) -> Output:

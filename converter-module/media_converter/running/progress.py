@@ -14,6 +14,8 @@ _MIN_BYTES_PER_SECOND: Final = 100
 _MIN_BYTES_PER_SECOND_OF_UNKNOWN_DURATION: Final = 5
 # A file of two pictures may rightly state an hour, and an hour of silence is a small output.
 _ALWAYS_PLAUSIBLE_SECONDS: Final = 3600
+# In microseconds. No file has a time like this.
+_NO_TIME: Final = 1 << 62
 
 
 def max_plausible_duration(duration: float | None, size_bytes: int) -> float:
@@ -87,7 +89,14 @@ class Meter:
 
 
 def _seconds(microseconds: str) -> float | None:
-    return int(microseconds) / 1e6 if microseconds.lstrip("-").isdigit() else None
+    """The time in seconds. None if there is none yet.
+
+    With -copyts, ffmpeg then subtracts the first time from the smallest number that there is. The
+    result wraps around to one of the largest.
+    """
+    if not microseconds.lstrip("-").isdigit() or abs(int(microseconds)) > _NO_TIME:
+        return None
+    return int(microseconds) / 1e6
 
 
 def _speed(text: str) -> float | None:

@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from media_converter import report_json
-from media_converter.contract import Progress, Report
+from media_converter.contract import OutputResult, Progress, Report
 from media_converter.running.folding import keep_ends
 
 _TICK_SECONDS: Final = 5.0
@@ -32,6 +32,7 @@ class Reporter:
         self._logs = ""
         self.progress = Progress()
         self.landlock_abi: int | None = None
+        self.outputs: tuple[OutputResult, ...] = ()
 
     def log(self, message: str) -> None:
         """Print one line for people. The report keeps the first and the last lines."""
@@ -47,7 +48,12 @@ class Reporter:
             return
         self._next_tick = now + _TICK_SECONDS
         _print(report_json.dump_progress(self.progress))
-        self._write(Report(final=False, progress=self.progress, logs=self._logs))
+        self._write_state()
+
+    def set_outputs(self, outputs: tuple[OutputResult, ...]) -> None:
+        """Rewrite the report now. If the run is killed, what it has made must be known."""
+        self.outputs = outputs
+        self._write_state()
 
     def finish(self, report: Report) -> None:
         """Write the final report, with the progress and the log so far."""
@@ -59,9 +65,14 @@ class Reporter:
             message=message,
             logs=logs,
             landlock_abi=self.landlock_abi,
+            outputs=self.outputs,
         )
         if not self._write(report):
             _print(report_json.dump_report(report).decode("ascii"))
+
+    def _write_state(self) -> None:
+        state = Report(final=False, progress=self.progress, logs=self._logs, outputs=self.outputs)
+        self._write(state)
 
     def _write(self, report: Report) -> bool:
         if self._file is None:

@@ -18,6 +18,7 @@ from media_converter.limits import Limits, oom_kills
 from media_converter.options import ImageOptions
 from media_converter.probing import decoded, holes
 from media_converter.probing.chain import Hole
+from media_converter.probing.media import MediaInfo
 from media_converter.running import endings
 from media_converter.running.failures import explain
 from media_converter.running.folding import fold
@@ -36,12 +37,20 @@ class Converted(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+class Known:
+    """What a conversion has found out about the input, so that the next one need not."""
+
+    def __init__(self) -> None:
+        self.info: MediaInfo | None = None
+
+
 class Run(NamedTuple):
-    """One run of the converter: the task and the objects that all conversions use.
+    """One conversion: the task and the objects that all conversions use.
 
     ``make_temporary`` creates the temporary file at its first call and returns the same file later.
     ``find_holes`` finds what the structure of the input does not explain, up to a place or, with
-    None, in all of it. It reads most of that, but only once.
+    None, in all of it. It reads most of that, but only once. All outputs of the same input share
+    ``find_holes`` and ``known``.
     """
 
     task: Task
@@ -52,6 +61,7 @@ class Run(NamedTuple):
     log: Callable[[str], None]
     on_progress: Callable[[Progress], None]
     find_holes: Callable[[int | None], tuple[Hole, ...]]
+    known: Known
 
     def run_tool(
         self,

@@ -37,6 +37,12 @@ _SEEK_MARGIN_SECONDS: Final = 1.0
 
 def probe(run: Run) -> MediaInfo:
     """Describe the input. Raises ConversionError if it is no media file or is encrypted."""
+    if run.known.info is None:
+        run.known.info = _examine(run)
+    return run.known.info
+
+
+def _examine(run: Run) -> MediaInfo:
     refuse_playlists_and_documents(run)
     kind = structure.still_image_kind(run.read)
     if kind and not jpeg.is_motion_jpeg(run.read):

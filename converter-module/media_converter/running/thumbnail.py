@@ -33,10 +33,10 @@ def extract(run: Run, options: ThumbnailOptions) -> ConversionPlan:
     request = ThumbnailRequest(
         info, video, options, run.limits, run.task.output_format, run.task.background
     )
-    return _extract_bright_frame(run, request, run.make_temporary().fd)
+    return extract_bright_frame(run, request, run.make_temporary().fd)
 
 
-def _extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> ConversionPlan:
+def extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> ConversionPlan:
     """Write the first candidate frame that is not dark, or the brightest one if all are dark.
 
     Returns the plan of the frame that was written.

@@ -13,6 +13,7 @@ from media_converter.files.apetag import ape_tags
 from media_converter.files.digest import sha256
 from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning.audio import cover_step, plan_audio
+from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
 from media_converter.planning.video import choose_video, plan_video
 from media_converter.probing import ffprobe, holes, isobmff
@@ -75,14 +76,22 @@ def convert_video(run: Run, options: VideoOptions) -> Converted:
 
 
 def convert_audio(run: Run, options: AudioOptions) -> Converted:
-    """Convert to MP3."""
+    """Convert the sound to the format of the output."""
+    written = AUDIO_FORMATS[run.task.output_format]
     info = survey.probe(run)
     info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
-    cover = _cover(run, info)
+    cover = _cover(run, info) if written.keeps_cover else None
     part = _part(options)
     copying = Copying(audio=part is None and not _inner(run, run.find_holes(None)))
     while True:
-        plan = plan_audio(info, options, run.limits, cover is not None, copying=copying)
+        plan = plan_audio(
+            info,
+            options,
+            run.limits,
+            cover is not None,
+            copying=copying,
+            output_format=run.task.output_format,
+        )
         attempt = _run(run, plan, cover)
         failed = copies.faults(run, attempt.plan, attempt.result, attempt.decoded, None)
         if not failed:
@@ -194,7 +203,7 @@ def _finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     found = None
     if size_bytes:
         found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
-    if not size_bytes or (plan.expected.container == "mp3" and not (found and found.duration)):
+    if not size_bytes or (plan.video_index is None and not (found and found.duration)):
         damage.judge(losses, run.task.damage)
         raise _nothing(plan, size_bytes)
     warnings = damage.judge(losses, run.task.damage)
@@ -203,7 +212,7 @@ def _finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     found, short = verify.check_media(
         found, plan.expected, missing, attempt.result.stderr, run.task.damage
     )
-    if plan.expected.container == "mp4":
+    if plan.expected.container in ("mp4", "m4a"):
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
     content.check(run, info, plan, found)
     warnings += short + _untold(info, plan)

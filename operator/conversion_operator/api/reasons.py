@@ -273,7 +273,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "The node stopped responding while the pod was running on it.",
             "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried automatically, "
             "up to 10 times. If it did not, the conversion has failed: create a new ConversionJob. "
-            "You can do this while the old pod still exists.",
+            "You can do this while the old pod still exists. A conversion that was to stop waits "
+            "instead: see docs/queues.md.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",

@@ -132,17 +132,24 @@ class ConversionOptions(ApiModel):
     Default: the size of the input.
     """
     bitrate: Bitrate | None = None
-    """Bit rate of the output, for audio_to_mp3. Allowed: 32k, 40k, 48k, 56k, 64k, 80k, 96k, 112k,
-    128k, 160k, 192k, 224k, 256k or 320k, or the number without k. Default: 192k.
+    """Bit rate of the output, for audio_to_mp3, and for audio_convert to .m4a, .opus and .ogg.
+    A bit rate that the format does not have for mono or stereo becomes the nearest one. Allowed:
+    32k, 40k, 48k, 56k, 64k, 80k, 96k, 112k, 128k, 160k, 192k, 224k, 256k or 320k, or the number
+    without k. Default: 192k for audio_to_mp3; 128k for .m4a and .ogg and 96k for .opus, in mono
+    96k, 80k and 64k.
+    """
+    channels: Annotated[str, _strings("channels")] | None = None
+    """Channels of the output, for audio_convert. Allowed: mono or stereo. Default: mono for a mono
+    input, stereo for all others.
     """
     start: Start | None = None
-    """Start of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: 0 to 604800
-    seconds, as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm"). Default: 0.
+    """Start of the part to convert, for video_to_mp4, audio_to_mp3 and audio_convert. Allowed: 0 to
+    604800 seconds, as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm"). Default: 0.
     """
     duration: Duration | None = None
-    """Length of the part to convert, for video_to_mp4 and audio_to_mp3. Allowed: more than 0
-    and up to 604800 seconds, as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm").
-    Default: up to the end of the input.
+    """Length of the part to convert, for video_to_mp4, audio_to_mp3 and audio_convert. Allowed:
+    more than 0 and up to 604800 seconds, as a whole number (90) or a string ("1.5" or
+    "HH:MM:SS.mmm"). Default: up to the end of the input.
     """
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
@@ -153,6 +160,15 @@ class ConversionOptions(ApiModel):
     """Time of the frame in the video, for extract_thumbnail. Allowed: 0 to 604800 seconds,
     as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm"). Default: 1 second, or the
     middle of a shorter video. If that frame is black, another frame is used.
+    """
+
+    loudness: Annotated[str, _strings("loudness")] | None = None
+    """Whether the loudness is measured, for media_info. Allowed: measure. This reads all of the
+    input. Default: it is not measured.
+    """
+    placeholder: Annotated[str, _strings("placeholder")] | None = None
+    """What a page shows while the picture loads, for media_info. The document then also has the
+    dominant colour. Allowed: thumbhash or blurhash. Default: none.
     """
 
     @field_validator("quality", "resolution", "bitrate", "start", "duration", "time", mode="before")
@@ -234,7 +250,9 @@ class ConversionJobSpec(ApiModel):
     conversion_type: ConversionType | None = None
     """Type of the conversion, for a single output. video_to_mp4 makes an MP4 file with H.264 and
     AAC. audio_to_mp3 makes an MP3 file. image_resize makes an image that fits a size.
-    extract_thumbnail makes an image from a frame of a video.
+    extract_thumbnail makes an image from a frame of a video. audio_convert makes an audio file,
+    whose format is that of the extension. media_info makes a JSON document that says what the input
+    is.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no

@@ -283,7 +283,12 @@ def _extension_rules() -> list[ValidationRule]:
 
 def _option_rules() -> list[ValidationRule]:
     names = dict.fromkeys(option.name for option in GRAMMAR)
-    return [*map(_type_rule, names), *map(_value_rule, GRAMMAR)]
+    limited = [option for option in GRAMMAR if option.extensions]
+    return [
+        *map(_type_rule, names),
+        *map(_value_rule, GRAMMAR),
+        *map(_option_extension_rule, limited),
+    ]
 
 
 def _type_rule(name: str) -> ValidationRule:
@@ -303,6 +308,16 @@ def _value_rule(option: Option) -> ValidationRule:
         f"{_cel_check(option)}",
         f"options.{name}{of} must be {option.kind.must_be}",
         f".options.{name}",
+    )
+
+
+def _option_extension_rule(option: Option) -> ValidationRule:
+    types = in_words(option.types, "and")
+    return ValidationRule(
+        f"{_absent(option.name)} || !(self.conversionType in {_cel_list(option.types)}) || "
+        f"{_cel_list(option.extensions)}.exists(e, self.outputFile.lowerAscii().endsWith('.' + e))",
+        f"options.{option.name} of {types} {option.only_for}",
+        f".options.{option.name}",
     )
 
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from conversion_operator.api import names
+from conversion_operator.core.start_limits import MAX_ADMISSIONS, MAX_NAMESPACES
 
 ANNOTATION: Final = f"{names.GROUP}/admitted"
 SLOTS_ANNOTATION: Final = f"{names.GROUP}/slots"
@@ -27,11 +28,11 @@ SLOTS_ANNOTATION: Final = f"{names.GROUP}/slots"
 TIMES_ANNOTATION: Final = f"{names.GROUP}/virtual-times"
 
 MAX_TIMES: Final = 400
-"""How many virtual times are recorded, those of the last admissions."""
+"""How many virtual times are recorded, those of the last admissions.
 
-MAX_ENTRIES: Final = 1000
-"""Kubernetes allows 256 KiB for all annotations of an object. An entry has at most 139 bytes, with
-a namespace of 63 characters. The other annotations of the Lease have the rest."""
+Kubernetes allows 256 KiB for all annotations of an object. An admission has at most 139 bytes, the
+slots of a namespace 74, and a virtual time 74.
+"""
 
 _ENTRY: Final = re.compile(r"(?:([0-9a-z-]{1,63})/)?([0-9a-zA-Z-]{1,64})\.(0|[1-9][0-9]{0,8})")
 _SLOTS_ENTRY: Final = re.compile(r"([0-9a-z-]{1,63})=(0|[1-9][0-9]{0,8})")
@@ -45,10 +46,11 @@ class Admission(NamedTuple):
 
 
 def format_admissions(admissions: Mapping[str, Admission]) -> str:
-    """Format admissions by uid as text, sorted by uid. Raises ValueError above MAX_ENTRIES."""
-    if len(admissions) > MAX_ENTRIES:
+    """Format admissions by uid as text, sorted by uid. Raises ValueError above MAX_ADMISSIONS."""
+    if len(admissions) > MAX_ADMISSIONS:
         raise ValueError(
-            f"{len(admissions)} admissions do not fit on the Lease; it holds at most {MAX_ENTRIES}"
+            f"{len(admissions)} admissions do not fit on the Lease; it holds at most "
+            f"{MAX_ADMISSIONS}"
         )
     return ",".join(
         f"{namespace}/{uid}.{attempt}" if namespace else f"{uid}.{attempt}"
@@ -63,24 +65,19 @@ def parse_admissions(text: object) -> dict[str, Admission]:
     """
     if not isinstance(text, str):
         return {}
-    found = (_ENTRY.fullmatch(entry) for entry in text.split(",")[:MAX_ENTRIES])
+    found = (_ENTRY.fullmatch(entry) for entry in text.split(",")[:MAX_ADMISSIONS])
     return {match[2]: Admission(int(match[3]), match[1] or "") for match in found if match}
-
-
-def admissions_that_still_fit(listed: int) -> int:
-    """How many more admissions fit on the Lease when ``listed`` are already on it."""
-    return max(0, MAX_ENTRIES - listed)
 
 
 def format_slots(slots: Mapping[str, int]) -> str:
     """Format numbers of slots by namespace as sorted text.
 
-    Omits namespaces without slots if there are more than MAX_ENTRIES namespaces.
+    Of more than MAX_NAMESPACES namespaces, those with the most slots are recorded. Nothing starts
+    in a namespace that has no room here, see :mod:`core.start_limits`. So only a former release
+    can have started conversions in more namespaces.
     """
-    used = {name: number for name, number in slots.items() if number > 0}
-    unused = sorted(slots.keys() - used.keys())[: max(0, MAX_ENTRIES - len(used))]
-    entries = used | dict.fromkeys(unused, 0)
-    return ",".join(f"{name}={number}" for name, number in sorted(entries.items()))
+    most = sorted(slots.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_NAMESPACES]
+    return ",".join(f"{name}={number}" for name, number in sorted(most))
 
 
 def parse_slots(text: object) -> dict[str, int]:

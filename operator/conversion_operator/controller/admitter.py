@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from conversion_operator.cluster.admissions import Admission, admissions_that_still_fit
+from conversion_operator.cluster.admissions import Admission
 from conversion_operator.cluster.errors import (
     ClusterError,
 )
@@ -289,9 +289,7 @@ class Admitter:
             if conversion is not None:
                 attempts[uid] = latest_attempt_number(conversion, children) + 1
         attempts |= dict.fromkeys(selection.sweeps, SWEEP_ATTEMPT)
-        # The Lease has room for a limited number of admissions.
-        limit = admissions_that_still_fit(len(self._creator.reserved))
-        return dict(itertools.islice(attempts.items(), limit))
+        return attempts
 
     def _reserve(
         self, namespaces: Mapping[str, str], queues: Mapping[str, str] | None = None

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from conversion_operator.api.pod_settings import TooMuchCopied
@@ -30,6 +28,11 @@ from conversion_operator.cluster.errors import (
     TooLarge,
 )
 from conversion_operator.controller.context import ControllerContext
+from conversion_operator.controller.create_requests import (
+    CreateRequests,
+    Rejections,
+    block_for_rejection,
+)
 from conversion_operator.controller.leadership import Leadership
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.holds import hold
@@ -38,17 +41,8 @@ from conversion_operator.core.model import NO_METADATA, Conversion, Metadata, Po
 from conversion_operator.core.plan import Block
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, wants_sweep
 
-_REJECTION_CACHE_SECONDS: Final = 20.0
 _CREATE_RETRY_FIRST_DELAY: Final = 0.5
 _CREATE_RETRY_LONGEST_DELAY: Final = 10.0
-_LATE_CREATE_SECONDS: Final = 75.0
-"""If a create request got no response, the API server may still create the Job within this time. It
-gives up on a request after 60 s; the rest is a margin."""
-
-_GIVE_UP_SECONDS: Final = 30.0
-"""If all create requests for a Job fail for this long, no more are sent, and the conversion waits
-for its next turn. So a namespace whose webhook fails does not hold slots for ever."""
-
 _REQUESTS_AT_A_TIME: Final = 16
 """How many create requests of one namespace are sent at a time. The client of the API server has a
 limited number of connections, and ends of conversions need them, too."""
@@ -65,29 +59,6 @@ class _NotResolved(Exception):
 
     The result of this request is known: the server did not create a Job.
     """
-
-
-@dataclass(slots=True)
-class _CreateRequests:
-    """What became of the create requests for one attempt. The times are monotonic.
-
-    ``last_unknown_result_at`` is the time of the last create request whose result is unknown, None
-    if there is none. ``failing_since`` is the time of the first failure in the current series of
-    failures. The series ends when the attempt may not start, or when a list that it needs is
-    missing. ``given_up`` is why no more requests are sent.
-    """
-
-    last_unknown_result_at: float | None
-    failing_since: float | None = None
-    given_up: Block | None = None
-
-    def record_failure(self, problem: str) -> bool:
-        """Record a failure. True if the operator gives up, because all requests failed for 30 s."""
-        now = time.monotonic()
-        self.failing_since = now if self.failing_since is None else self.failing_since
-        if now - self.failing_since >= _GIVE_UP_SECONDS:
-            self.given_up = Block(Reason.POD_REJECTED, problem)
-        return self.given_up is not None
 
 
 class JobCreator:
@@ -114,7 +85,7 @@ class JobCreator:
         self._reserved: dict[str, str] = {}
         # The ConversionQueue in which each was admitted. Not known of those of a former leader.
         self._queues: dict[str, str] = {}
-        self._rejections: dict[str, tuple[Block, float]] = {}
+        self._rejections = Rejections()
         self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         # For each namespace, because a webhook may delay the requests of one.
@@ -162,9 +133,7 @@ class JobCreator:
 
         Visits the rejections of the last 20 s. The admitter calls it on each pass.
         """
-        now = time.monotonic()
-        self._rejections = {uid: entry for uid, entry in self._rejections.items() if entry[1] > now}
-        return {uid: block for uid, (block, _) in self._rejections.items()}
+        return self._rejections.recent()
 
     def cancel(self) -> None:
         """Stop all tasks. The next leader finishes what the Lease lists."""
@@ -192,16 +161,13 @@ class JobCreator:
         self, uid: str, attempt: int, policy: Policy, last_unknown_result_at: float | None
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists."""
-        requests = _CreateRequests(last_unknown_result_at)
+        requests = CreateRequests(last_unknown_result_at)
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         while not self._is_observed(uid, attempt):
             delay = backoff.next()
             async with self._turns[self._reserved.get(uid, "")]:
                 settled = await self._try_to_create(uid, attempt, policy, requests, delay)
-            if settled and (
-                self._is_observed(uid, attempt)
-                or not _may_be_created_late(requests.last_unknown_result_at)
-            ):
+            if settled and (self._is_observed(uid, attempt) or not requests.may_take_effect_late()):
                 break
             await asyncio.sleep(delay)
         # A cancelled task does not get here. It leaves the admission on the Lease for the next
@@ -213,7 +179,7 @@ class JobCreator:
         self._wake()
 
     async def _try_to_create(
-        self, uid: str, attempt: int, policy: Policy, requests: _CreateRequests, delay: float
+        self, uid: str, attempt: int, policy: Policy, requests: CreateRequests, delay: float
     ) -> bool:
         """Send a create request if the attempt may still start.
 
@@ -223,7 +189,7 @@ class JobCreator:
         if requests.given_up:
             # Renew the block each time, so that it lasts until 20 s after the reservation ends. In
             # these 20 s, other conversions can take the slot.
-            self._block(uid, requests.given_up)
+            self._rejections.add(uid, requests.given_up)
             return True
         try:
             if not self._has_lists(uid) or self._context.schema.must_wait:
@@ -239,11 +205,11 @@ class JobCreator:
         except (_NotSent, _NotResolved) as error:
             problem = str(error)
         except ClusterError as error:
-            requests.last_unknown_result_at = time.monotonic()
+            requests.record_unknown_result()
             problem = str(error)
         except Exception:
             # The request may have been sent, so the slot is held as if it had been.
-            requests.last_unknown_result_at = time.monotonic()
+            requests.record_unknown_result()
             self._context.metrics.errors.inc()
             logger.exception("Unexpected error while the Job of %s is created", uid)
             problem = (
@@ -349,7 +315,7 @@ class JobCreator:
         except Conflict:
             await self._resolve_conflict(conversion, body["metadata"]["name"])
         except (Rejected, NotFound) as error:
-            self._reject(uid, _block_for_rejection(str(error)))
+            self._reject(uid, block_for_rejection(str(error)))
         else:
             # From now on the Job holds the slot, even before the watch reports it.
             self._store.adopt(conversion.key, attempt, created)
@@ -394,10 +360,7 @@ class JobCreator:
 
     def _reject(self, uid: str, block: Block) -> None:
         logger.warning("The Job of %s was not created: %s", uid, block.message)
-        self._block(uid, block)
-
-    def _block(self, uid: str, block: Block) -> None:
-        self._rejections[uid] = block, time.monotonic() + _REJECTION_CACHE_SECONDS
+        self._rejections.add(uid, block)
 
 
 def _build(
@@ -411,16 +374,3 @@ def _build(
         else build_job(conversion, attempt, policy, memory_doubled, mark, source)
     )
     return body
-
-
-def _may_be_created_late(last_unknown_result_at: float | None) -> bool:
-    """True while the API server may still carry out a create request with an unknown result."""
-    return (
-        last_unknown_result_at is not None
-        and time.monotonic() - last_unknown_result_at < _LATE_CREATE_SECONDS
-    )
-
-
-def _block_for_rejection(message: str) -> Block:
-    quota = "exceeded quota" in message
-    return Block(Reason.QUOTA_EXCEEDED if quota else Reason.POD_REJECTED, message)

@@ -1,8 +1,8 @@
 """The admission policy: what starts now.
 
-Slots are counted from the Jobs and pods that exist, never from statuses, with one exception:
-:func:`conversion_operator.core.standing.lost_with_node`. A status may be late, lost, or written by
-somebody else.
+Slots are counted from the Jobs and pods that exist, never from statuses, with one exception, pods
+that are lost with their node: see ``lost_with_node`` and ``without_lost_pod`` in
+:mod:`conversion_operator.core.standing`. A status may be late, lost, or written by somebody else.
 """
 
 from __future__ import annotations
@@ -100,7 +100,11 @@ class AdmissionPass:
         suspended = queue.suspended()
         self._held_back = hold_back(suspended, self._policy)
         self._limits = StartLimits(
-            obstacles.failing, suspended, queue.reserved.values(), self._policy
+            obstacles.failing,
+            suspended,
+            queue.reserved.values(),
+            self._policy,
+            (name for name, slots in queue.slots_by_namespace().items() if slots),
         )
         self._room_at = max(queue.last_pod_end, obstacles.policy_changed_at)
         self._refusals: dict[str, Refusal] = {}

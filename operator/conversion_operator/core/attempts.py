@@ -21,6 +21,13 @@ def last_recorded_attempt(status: ConversionJobStatus | None) -> Attempt | None:
     return status.attempts[-1] if status and status.attempts else None
 
 
+def lost_pod_uid(status: ConversionJobStatus | None) -> str | None:
+    """The uid of the pod that the last attempt has lost with its node. None if there is none."""
+    last = last_recorded_attempt(status)
+    lost = last is not None and last.completion_time and last.reason == Reason.NODE_LOST
+    return last.pod_uid if last is not None and lost else None
+
+
 def latest_attempt_number(conversion: Conversion, children: Children) -> int:
     """The number of the latest attempt, in progress or ended. 0 if there is none yet.
 

@@ -8,12 +8,14 @@ from datetime import timedelta
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import (
+    STOPPED,
     is_finishing,
     last_recorded_attempt,
     latest_attempt_number,
+    lost_pod_uid,
     next_attempt_at,
 )
-from conversion_operator.core.model import Job, Pod, stop_verb
+from conversion_operator.core.model import Children, Job, Pod, stop_verb
 from conversion_operator.core.plan import (
     FINISHING_TIME,
     STOP_RECHECK_INTERVAL,
@@ -25,6 +27,7 @@ from conversion_operator.core.plan import (
     force_overdue_pods,
     lost_node_message,
 )
+from conversion_operator.core.stopping import plan_lost_while_stopped
 from conversion_operator.core.transitions import Transition
 
 
@@ -44,10 +47,8 @@ def plan_queued(snapshot: Snapshot) -> Plan:
         )
     time_to_loss = _time_to_loss(snapshot)
     for pod, left in time_to_loss.items():
-        if left <= timedelta(0):
-            message = lost_node_message(pod, snapshot.policy)
-            failed = Transition.to(snapshot, Phase.FAILED, Reason.NODE_LOST, message)
-            return Plan(status=failed.status)
+        if left <= timedelta(0) and (plan := _plan_lost(snapshot, pod)):
+            return plan
     plan = _plan_waiting(snapshot)
     orphans = [p for p in snapshot.children.orphan_pods if p.live and not p.deleting]
     unwanted = [pod for pod in orphans if _will_not_get_a_job(pod, snapshot)]
@@ -60,7 +61,7 @@ def plan_queued(snapshot: Snapshot) -> Plan:
     if len(orphans) > len(unwanted):
         delays.append(STOP_RECHECK_INTERVAL)
     delays += filter(None, time_left.values())
-    delays += time_to_loss.values()
+    delays += (left for left in time_to_loss.values() if left > timedelta(0))
     return replace(plan, actions=actions, requeue_after=min(delays, default=None))
 
 
@@ -76,6 +77,21 @@ def _time_to_loss(snapshot: Snapshot) -> dict[Pod, timedelta]:
         for pod in snapshot.children.pods
         if pod.converting and pod.deletion_timestamp and not pod.duplicate
     }
+
+
+def _plan_lost(snapshot: Snapshot, pod: Pod) -> Plan | None:
+    """The plan for a pod that is lost with its node: the conversion fails.
+
+    A conversion that is suspended, or whose queue is held, waits on. None if its status already
+    says that the pod is lost. When it may start and the pod still exists, it fails.
+    """
+    if snapshot.block is None or snapshot.block.reason not in STOPPED:
+        message = lost_node_message(pod, snapshot.policy)
+        return Plan(status=Transition.to(snapshot, Phase.FAILED, Reason.NODE_LOST, message).status)
+    last = last_recorded_attempt(snapshot.status)
+    if last is None or last.number != pod.attempt or lost_pod_uid(snapshot.status) == pod.uid:
+        return None
+    return plan_lost_while_stopped(snapshot, Children(), pod, snapshot.block)
 
 
 def _time_left_to_finish(job: Job, snapshot: Snapshot) -> timedelta:

@@ -31,6 +31,7 @@ from conversion_operator.core.retry import (
     count_unschedulable,
     queue_timeout_exceeded,
 )
+from conversion_operator.core.stopping import plan_lost_while_stopped, wants_stop
 from conversion_operator.core.transitions import Transition, with_progress
 from conversion_operator.core.unschedulable import start_timeout
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable
@@ -178,11 +179,13 @@ def plan_unreachable(
     """The plan while a pod is still terminating because its node does not respond.
 
     The pod may still be running, so no other attempt starts. If the pod still exists after
-    CONVERTER_LOST_SECONDS, the conversion fails.
+    CONVERTER_LOST_SECONDS, the conversion fails, or waits on if it is to stop anyway.
     """
     pod, limit = unreachable.pod, timedelta(seconds=snapshot.policy.lost_timeout)
     left = limit - (snapshot.now - unreachable.since)
     if left <= timedelta(0):
+        if why := wants_stop(snapshot):
+            return plan_lost_while_stopped(snapshot, attempt_children, pod, why)
         message = lost_node_message(pod, snapshot.policy)
         end = Ended(Outcome.NOT_RETRYABLE, Reason.NODE_LOST, message, pod)
         return end_conversion(snapshot, attempt_children, end, Phase.FAILED)

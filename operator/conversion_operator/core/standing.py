@@ -15,6 +15,7 @@ from conversion_operator.core.attempts import (
     lacked_input,
     last_recorded_attempt,
     latest_attempt_number,
+    lost_pod_uid,
     next_attempt_at,
 )
 from conversion_operator.core.bounds import violation
@@ -151,7 +152,8 @@ def find_standing(
     work = WorkClass(conversion.queue, is_light(conversion))
     slot_work = work._replace(queue=queue_of(children) or work.queue)
     lost = lost_with_node(conversion)
-    held_slots = slots(children.of_attempt(SWEEP_ATTEMPT) if lost else children)
+    counted = without_lost_pod(conversion, children)
+    held_slots = slots(children.of_attempt(SWEEP_ATTEMPT) if lost else counted)
     if conversion.finished:
         status, wants = conversion.status, may_want_sweep(conversion, children)
         return Standing(
@@ -217,6 +219,22 @@ def lost_with_node(conversion: Conversion) -> bool:
     """
     status = conversion.status
     return bool(status and status.phase is Phase.FAILED and status.reason == Reason.NODE_LOST)
+
+
+def without_lost_pod(conversion: Conversion, children: Children) -> Children:
+    """The children without the pod that the last attempt has lost with its node, and its Job.
+
+    The attempt was to stop, so the conversion waits. Only a pod and a Job that are being deleted
+    are left out: the Job starts no other pod.
+    """
+    uid = lost_pod_uid(conversion.status)
+    lost = {pod.job_name for pod in children.pods if pod.uid == uid and pod.deleting}
+    if not lost:
+        return children
+    return Children(
+        tuple(job for job in children.jobs if not (job.name in lost and job.deleting)),
+        tuple(pod for pod in children.pods if not (pod.uid == uid and pod.deleting)),
+    )
 
 
 def slots(children: Children) -> int:

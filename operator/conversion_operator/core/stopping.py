@@ -7,10 +7,11 @@ is known too if the user resumes the conversion meanwhile.
 from __future__ import annotations
 
 from conversion_operator.api.queues import StopPolicy
+from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import STOPPED, last_recorded_attempt
 from conversion_operator.core.holds import SUSPENDED, queue_held
-from conversion_operator.core.model import Children, queue_of
+from conversion_operator.core.model import Children, Pod, queue_of
 from conversion_operator.core.plan import (
     STOP_RECHECK_INTERVAL,
     Block,
@@ -18,10 +19,11 @@ from conversion_operator.core.plan import (
     Snapshot,
     delete_live_jobs,
     delete_pods,
+    lost_node_message,
 )
 from conversion_operator.core.retry import SHORTEST_BACKOFF
 from conversion_operator.core.transitions import Transition
-from conversion_operator.core.verdict import Ended
+from conversion_operator.core.verdict import Ended, Outcome
 
 
 def wants_stop(snapshot: Snapshot) -> Block | None:
@@ -70,3 +72,19 @@ def plan_after_stop(snapshot: Snapshot, attempt_children: Children, end: Ended, 
     queued = queued.with_attempt(attempt_children).with_result(end)
     queued = queued.with_attempt_closed(why.reason, why.message)
     return Plan(status=queued.status, requeue_after=SHORTEST_BACKOFF)
+
+
+def plan_lost_while_stopped(
+    snapshot: Snapshot, attempt_children: Children, pod: Pod, why: Block
+) -> Plan:
+    """The plan for a conversion that is to stop, and whose node did not come back.
+
+    The attempt ends as NodeLost and counts for nothing, and the conversion waits. No other attempt
+    starts while the pod exists, because it may still convert. It takes no slot from now on: see
+    :func:`conversion_operator.core.standing.without_lost_pod`.
+    """
+    message = lost_node_message(pod, snapshot.policy)
+    queued = Transition.to(snapshot, Phase.QUEUED, why.reason, f"{why.message}. {message}")
+    queued = queued.with_attempt(attempt_children)
+    end = Ended(Outcome.DISRUPTION, Reason.NODE_LOST, message, pod)
+    return Plan(status=queued.with_result(end).status, requeue_after=STOP_RECHECK_INTERVAL)

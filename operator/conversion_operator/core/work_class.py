@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from conversion_operator.core.model import Conversion
 
 _LIGHT_PREFIXES: Final = ("image_", "audio_")
-_LIGHT_TYPES: Final = frozenset({"extract_thumbnail"})
+_LIGHT_TYPES: Final = frozenset({"extract_thumbnail", "media_info"})
 
 
 class WorkClass(NamedTuple):

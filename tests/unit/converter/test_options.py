@@ -15,6 +15,7 @@ from media_converter.options import (
     Options,
     ThumbnailOptions,
     VideoOptions,
+    check_extensions,
     options_of,
     parse,
 )
@@ -23,6 +24,7 @@ VIDEO = ConversionType.VIDEO_TO_MP4
 AUDIO = ConversionType.AUDIO_TO_MP3
 IMAGE = ConversionType.IMAGE_RESIZE
 THUMB = ConversionType.EXTRACT_THUMBNAIL
+SOUND = ConversionType.AUDIO_CONVERT
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,8 @@ THUMB = ConversionType.EXTRACT_THUMBNAIL
         (AUDIO, {}, AudioOptions(192)),
         (AUDIO, {"bitrate": "128k", "duration": "30"}, AudioOptions(128, 0.0, 30.0)),
         (AUDIO, {"bitrate": 320}, AudioOptions(320)),
+        (SOUND, {}, AudioOptions(None)),
+        (SOUND, {"channels": "mono", "bitrate": "64"}, AudioOptions(64, channels="mono")),
         (IMAGE, {}, ImageOptions(800, 600, 85)),
         (IMAGE, {"size": "300x200", "quality": "80"}, ImageOptions(300, 200, 80)),
         (IMAGE, {"size": "16384x1", "quality": 100}, ImageOptions(16384, 1, 100)),
@@ -70,6 +74,8 @@ def test_what_is_accepted(
         (VIDEO, "size", "10x10"),
         (AUDIO, "bitrate", "100k"),
         (AUDIO, "bitrate", "192kk"),
+        (AUDIO, "channels", "mono"),
+        (SOUND, "channels", "5.1"),
         (IMAGE, "size", "0x10"),
         (IMAGE, "size", "16385x10"),
         (IMAGE, "size", "10x10\n"),
@@ -118,3 +124,13 @@ def test_a_clock_and_its_seconds_are_the_same(h: int, m: int, s: int, ms: int) -
     assert isinstance(clock, ThumbnailOptions)
     assert isinstance(seconds, ThumbnailOptions)
     assert clock.time == pytest.approx(seconds.time)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.OPUS", "b.wav/a.ogg"])
+def test_an_option_applies_to_its_extensions_only(name: str) -> None:
+    check_extensions(SOUND, ["bitrate", "start"], name)
+    for other in ("a.flac", "a.ogg.wav", "a.m4a/b.FLAC"):
+        check_extensions(SOUND, ["start"], other)
+        with pytest.raises(OptionError) as refused:
+            check_extensions(SOUND, ["bitrate"], other)
+        assert "of audio_convert applies to .m4a, .opus or .ogg only" in str(refused.value)

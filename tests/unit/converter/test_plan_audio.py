@@ -21,7 +21,9 @@ from media_converter.planning.audio_filters import (
     mp3_sample_rate,
     output_channels,
 )
+from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.tags import kept_tags
+from media_converter.probing import decoded
 from media_converter.probing.media import AudioStream
 from tests.unit.converter.builders import AUDIO, INFO, LIMITS, VIDEO, value_of
 
@@ -230,3 +232,76 @@ def test_damaged_ape_tags_do_no_harm(cut: int) -> None:
     whole = ape((b"Year", b"1999", 0), (b"Title", b"x" * 20, 0))
     for data in (whole[cut:], whole[:8] + b"\xff" * 16 + whole[24:], bytes(cut)):
         ape_tags(lambda at, count, data=data: data[at : at + count], len(data))  # type: ignore[misc]
+
+
+def test_the_bit_rate_is_one_that_the_codec_has() -> None:
+    for name, channels, wanted, made in (
+        ("mp3", 1, 320, 320), ("mp3", 2, 192, 192), ("m4a", 1, 320, 160), ("m4a", 2, None, 128),
+        ("opus", 1, 320, 160), ("opus", 2, 32, 32), ("ogg", 2, 32, 48), ("ogg", 1, 32, 32),
+        ("ogg", 1, None, 80), ("flac", 2, None, 0), ("wav", 1, None, 0),
+    ):  # fmt: skip
+        assert AUDIO_FORMATS[name].bitrate(wanted, channels) == made, (name, channels, wanted)
+
+
+@pytest.mark.parametrize("name", sorted(set(AUDIO_FORMATS) - {"mp3"}))
+def test_sound_is_copied_only_if_the_request_changes_nothing(name: str) -> None:
+    plain = AudioOptions(bitrate=None)
+    written = AUDIO_FORMATS[name]
+    fitting = AUDIO._replace(codec=written.codec)
+    info = INFO._replace(audio=(fitting,))
+
+    def copies(options: AudioOptions = plain, container: str = "", **changes: Any) -> bool:
+        changed = info._replace(audio=(fitting._replace(**changes),))
+        if container:
+            changed = changed._replace(container=container)
+        return plan_audio(changed, options, LIMITS, False, output_format=name).copies_audio
+
+    assert copies() == (name in {"m4a", "opus", "ogg"})
+    for options in (
+        AudioOptions(128), AudioOptions(None, start=1.0), AudioOptions(None, duration=1.0),
+        AudioOptions(None, channels="mono"),
+    ):  # fmt: skip
+        assert not copies(options)
+    assert not copies(channels=6)
+    assert not copies(sample_rate=96000)
+    assert not copies(bit_rate=500_000)
+    assert not copies(container="aac"), "without timestamps"
+    assert copies(AudioOptions(None, channels="stereo")) == copies()
+
+
+def test_lossless_formats_have_the_sample_size_of_the_input() -> None:
+    for bits, codec, depth in ((0, "pcm_s16le", "s16"), (16, "pcm_s16le", "s16"),
+                               (24, "pcm_s24le", "s32"), (64, "pcm_s24le", "s32")):  # fmt: skip
+        info = SONG._replace(audio=(AUDIO._replace(sample_bits=bits),))
+        wav = plan_audio(info, AudioOptions(None), LIMITS, False, output_format="wav")
+        assert value_of(wav.step.argv, "-c:a") == wav.expected.audio_codec == codec
+        flac = plan_audio(info, AudioOptions(None), LIMITS, False, output_format="flac")
+        assert value_of(flac.step.argv, "-sample_fmt:a") == depth
+
+
+SUMMARY = """[Parsed_ebur128_0 @ 0x7f4220001c40] [info] Summary:
+
+  Integrated loudness:
+    I:         {i} LUFS
+    Threshold: -31.8 LUFS
+
+  Loudness range:
+    LRA:         4.5 LU
+    LRA low:   -21.8 LUFS
+
+  True peak:
+    Peak:      {peak} dBFS
+[aost#0:0/pcm_s16le @ 0x556a3210bdc0] [verbose] Encoder thread received EOF
+"""
+
+
+def test_the_summary_of_a_measurement_is_read() -> None:
+    loud = decoded.loudness(SUMMARY.format(i="-21.8", peak="-1.1"))
+    assert loud == decoded.Loudness(-21.8, -1.1, 4.5)
+    assert not loud.is_silent
+    silent = decoded.loudness(SUMMARY.format(i="-70.0", peak="-inf"))
+    assert silent is not None
+    assert silent.is_silent
+    assert decoded.loudness("[info] size=N/A time=00:00:04.00") is None
+    needed = [line for line in SUMMARY.splitlines() if decoded.is_of_loudness(line)]
+    assert decoded.loudness("\n".join(needed).format(i="-21.8", peak="-1.1")) == loud

@@ -48,6 +48,15 @@ def test_media_that_never_ends_is_damaged() -> None:
     assert ended.value.reason is ExitReason.INPUT_DAMAGED
 
 
+@pytest.mark.parametrize("microseconds", [2**63 - 1, 2**63 - 1_000_000, -(2**63) + 1])
+def test_a_time_that_ffmpeg_does_not_know_yet_is_none(microseconds: int) -> None:
+    seen: list[Progress] = []
+    meter = Meter(2.0, seen.append, max_plausible_duration(2.0, 192_000))
+    meter.add_line(f"out_time_us={microseconds}")
+    meter.add_line("progress=continue")
+    assert seen == [Progress()]
+
+
 def test_a_duration_may_be_far_off_before_the_file_counts_as_damaged() -> None:
     # Ten minutes of speech at 6 kbit/s that promise a second; an hour of a slide without a length.
     assert max_plausible_duration(1.0, 600 * 750) > 600

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.load.findings import leftovers, wrong
+from tests.load.audit import Life
+from tests.load.findings import Limits, leftovers, rows, wrong
 
 CONTENT = b"a result"
 GOOD: dict[str, Any] = {
@@ -67,3 +69,26 @@ def test_leftovers_are_found(tmp_path: Path) -> None:
         "pod x",
         "file output/deep/.converter-0011.part",
     ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "bad"),
+    [
+        (Limits(3, {"bulk": 2, "fast": 1}, {("bulk", "a"): 1}), []),
+        (Limits(2, {"bulk": 2, "fast": 1}, {}), ["peak live pods (limit 2)"]),
+        (Limits(3, {"bulk": 1, "fast": 1}, {}), ["peak live pods in queue bulk (limit 1)"]),
+        (Limits(3, {"bulk": 2}, {}), ["peak live pods in queue fast (limit 0)"]),
+        (
+            Limits(3, {"bulk": 2, "fast": 1}, {("bulk", "a"): 0}),
+            ["peak live pods of a in queue bulk (limit 0)"],
+        ),
+    ],
+)
+def test_each_limit_is_checked(limits: Limits, bad: list[str]) -> None:
+    pods = [
+        Life("1", "x", 1, 9, queue="bulk", namespace="a"),
+        Life("2", "y", 2, 9, queue="bulk", namespace="b"),
+        Life("3", "z", 3, 9, queue="fast", namespace="a"),
+    ]
+    table = rows([], [], pods, Counter(), [], limits=limits, wanted=0)
+    assert [row.what for row in table if row.bad] == bad

@@ -12,7 +12,7 @@ from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.core.admission import AdmissionPass, Obstacles, unseen_slots
 from conversion_operator.core.model import Children, Conversion, Policy
 from conversion_operator.core.plan import Block
-from conversion_operator.core.start_limits import StartLimits
+from conversion_operator.core.start_limits import MAX_ADMISSIONS, MAX_NAMESPACES, StartLimits
 from tests.unit.operator.builders import (
     POLICY,
     UID,
@@ -158,6 +158,28 @@ def test_a_namespace_whose_requests_fail_has_few_reservations(
     policy = replace(POLICY, max_parallel=limit)
     limits = StartLimits(failing, {}, reserved, policy)
     assert "".join(started("abcxy", namespaces, limits)) == allowed
+
+
+def test_the_lease_has_room_for_some_admissions_and_some_namespaces() -> None:
+    listed = [f"n-{number}" for number in range(MAX_NAMESPACES - 1)]
+    namespaces = {"a": "new", "b": "another", "c": "n-1", "d": "new"}
+    limits = StartLimits((), {}, (), POLICY, listed)
+    assert "".join(started("abcd", namespaces, limits)) == "acd"
+    limits = StartLimits((), {}, listed, POLICY)
+    assert "".join(started("abcd", namespaces, limits)) == "a"
+    limits = StartLimits((), {}, ["new"] * (MAX_ADMISSIONS - 2), POLICY)
+    assert "".join(started("abcd", namespaces, limits)) == "ab"
+
+
+def test_nothing_starts_in_a_namespace_for_which_the_lease_has_no_room() -> None:
+    policy = replace(POLICY, max_parallel=10 * MAX_NAMESPACES)
+    busy = {f"u-{n}": children(job(namespace=f"n-{n}")) for n in range(MAX_NAMESPACES)}
+    waiting = {
+        name: conversion(name, namespace=name, outputFile=f"{name}.mp4") for name in ("n-7", "new")
+    }
+    queue = new_queue(waiting, busy, policy, {})
+    selection = AdmissionPass(queue, at(1), Obstacles(), queue.namespaces).select(MAX_NAMESPACES)
+    assert selection.start == ("n-7",)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from conversion_operator.core.conversion_queues import ConversionQueues
 from conversion_operator.core.fair_sharing import VirtualTimes
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.queue import Queue
+from conversion_operator.core.start_limits import MAX_ADMISSIONS
 from tests.unit.operator.builders import POLICY, at, conversion
 
 
@@ -179,3 +180,19 @@ def test_the_virtual_times_survive_on_the_lease() -> None:
     assert list(parse_times(format_times(many))) == list(many)[5:]
     for bad in (None, 3, "x", "a=-1", "a=99999999999", "A B=3"):
         assert parse_times(bad) == {}
+
+
+def test_an_admission_for_which_the_lease_has_no_room_is_charged_to_nobody() -> None:
+    tenants = Tenants(10 * MAX_ADMISSIONS, {})
+    for name in ("a", "b", "c"):
+        tenants.submit(name)
+    for number in range(MAX_ADMISSIONS - 1):
+        tenants.reserved[f"busy-{number}"] = "busy"
+    tenants.queue.update(at(1))
+    held = tenants.queue.slots_held()
+    selection = AdmissionPass(
+        tenants.queue, at(1), Obstacles(), tenants.queue.namespaces, tenants.times
+    ).select(held)
+    (started,) = selection.start
+    assert started.startswith("a-")
+    assert list(selection.times.to_record()) == ["a"]

@@ -183,3 +183,21 @@ def test_the_http_api_stores_what_kubernetes_can_hold(option: str, value: Any, s
 def test_null_is_absent(case: Case) -> None:
     assert not gateway_says(case)
     assert not converter_says(case)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.WAV", "b.ogg/a.flac"])
+def test_an_option_of_other_extensions_is_refused_in_the_same_words(name: str) -> None:
+    body = Case("audio_convert", "bitrate", 128, accepted=True).manifest("a", "default")
+    sentence = "of audio_convert applies to .m4a, .opus or .ogg only"
+    said = rejections(body["spec"] | {"outputFile": name}, body)
+    assert said == [f"options.bitrate {sentence}"]
+    request = {
+        "input_file": "input/a",
+        "output_file": name,
+        "conversion_type": "audio_convert",
+        "options": {"bitrate": 128},
+    }
+    with pytest.raises(ApiError) as refused:
+        parse_convert(orjson.dumps(request), ())
+    assert refused.value.message == f"options.bitrate: {sentence}"
+    assert not rejections(body["spec"] | {"outputFile": "a.Ogg"}, body)

@@ -11,7 +11,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.attempts import next_attempt_at
-from conversion_operator.core.model import Conversion, Job, Pod, Suspension
+from conversion_operator.core.model import Children, Conversion, Job, Pod, Suspension
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.reconcile import decide
 from media_converter.contract import EXIT_CODES, ExitReason
@@ -31,7 +31,7 @@ from tests.unit.operator.builders import (
     step,
     succeeded,
 )
-from tests.unit.operator.queueing import build_queue
+from tests.unit.operator.queueing import Built, build_queue
 
 FAILURES = Retries(failures=5)
 TERMINATED = EXIT_CODES[ExitReason.TERMINATED]
@@ -140,13 +140,77 @@ def test_a_cancel_comes_first() -> None:
     assert status(later).phase is Phase.CANCELLED
 
 
-def test_a_node_that_does_not_respond_is_told_and_bounded() -> None:
-    _, stopping = step(suspended(conversion()), children(job(), running()))
+LOST = 30 + POLICY.lost_timeout
+"""When a pod that has been terminating since 30 counts as lost."""
+
+
+def lost_while_suspended(*, first: bool = True) -> tuple[Conversion, Pod]:
+    """A conversion whose node did not come back. Suspended first, or after its node was lost."""
     lost = running(deletion_timestamp=at(30))
+    if first:
+        _, stopping = step(suspended(conversion()), children(job(), running()))
+    else:
+        _, stopping = step(conversion(), children(job(), running()))
     _, later = step(stopping, children(deleting(), lost), now=200)
     assert status(later).reason == Reason.NODE_UNREACHABLE
-    _, later = step(later, children(deleting(), lost), now=30 + POLICY.lost_timeout)
+    return step(suspended(later), children(deleting(), lost), now=LOST)[1], lost
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_lost_node_does_not_end_a_suspended_conversion(first: bool) -> None:
+    waiting, lost = lost_while_suspended(first=first)
+    assert (status(waiting).phase, status(waiting).reason) == (Phase.QUEUED, Reason.SUSPENDED)
+    assert "did not respond" in status(waiting).message
+    assert status(waiting).retries is None
+    [attempt] = status(waiting).attempts or []
+    assert (attempt.reason, attempt.completion_time) == (Reason.NODE_LOST, at(LOST))
+    # It waits on, and nothing is written again and again.
+    plan, waiting = step(waiting, children(deleting(), lost), now=LOST + 60)
+    plan, waiting = step(waiting, children(deleting(), lost), now=LOST + 120)
+    assert (plan.actions, plan.status, plan.requeue_after) == ((), None, None)
+    # The node comes back, or the pod is deleted by force.
+    _, resumed = step(replace(waiting, suspend=False), children(), now=LOST + 1000)
+    assert status(resumed).phase is Phase.QUEUED
+    assert build_queue([resumed], {}, Obstacles(), at(LOST + 1000), POLICY).order == (UID,)
+
+
+def test_a_lost_pod_of_a_suspended_conversion_takes_no_slot_and_nothing_else_starts() -> None:
+    waiting, lost = lost_while_suspended()
+    parts = children(deleting(), lost)
+
+    def built(given: Conversion, now_children: Children) -> Built:
+        return build_queue([given], {UID: now_children}, Obstacles(), at(LOST + 60), POLICY)
+
+    assert built(waiting, parts).queue.slots_held() == 0
+    assert built(replace(waiting, suspend=False), parts).order == ()
+    # Nothing else is left out: another pod of the Job, or a Job that is not being deleted.
+    second = replace(lost, uid="another")
+    assert built(waiting, children(deleting(), lost, second)).queue.slots_held() == 1
+    assert built(waiting, children(job(), lost)).queue.slots_held() == 1
+    assert built(waiting, children(job(2), lost)).queue.slots_held() == 1
+    assert built(waiting, children(deleting(), running())).queue.slots_held() == 1
+
+
+def test_a_resumed_conversion_fails_while_its_lost_pod_exists() -> None:
+    waiting, lost = lost_while_suspended()
+    resumed = replace(waiting, suspend=False)
+    _, later = step(resumed, children(deleting(), lost), now=LOST + 60)
     assert (status(later).phase, status(later).reason) == (Phase.FAILED, Reason.NODE_LOST)
+
+
+def test_a_lost_node_does_not_end_a_conversion_that_is_suspended_while_it_waits() -> None:
+    """The pod did not start in time, so its attempt has ended."""
+    _, begun = step(conversion(), children(job()))
+    _, waiting = step(begun, children(job(), pod()), now=300)
+    lost = pod(deletion_timestamp=at(330))
+    parts, then = children(deleting(), lost), 330 + POLICY.lost_timeout
+    assert status(waiting).phase is Phase.QUEUED
+    _, held = step(suspended(waiting), parts, now=then)
+    assert (status(held).phase, status(held).reason) == (Phase.QUEUED, Reason.SUSPENDED)
+    built = build_queue([held], {UID: parts}, Obstacles(), at(then), POLICY)
+    assert built.queue.slots_held() == 0
+    plan, _ = step(step(held, parts, now=then + 60)[1], parts, now=then + 120)
+    assert (plan.actions, plan.status, plan.requeue_after) == ((), None, None)
 
 
 def test_the_next_attempt_does_not_wait_for_the_back_off_of_earlier_ones() -> None:

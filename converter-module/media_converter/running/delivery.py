@@ -1,0 +1,79 @@
+"""Keeps the temporary file of an output, and gives it its name when it is complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from media_converter.errors import from_os_error
+from media_converter.files import paths, publish, temporary
+from media_converter.files.paths import Input
+from media_converter.files.temporary import Temporary
+from media_converter.running import endings
+from media_converter.running.existing import Result, find_published
+from media_converter.running.process import Runner
+from media_converter.running.run import Converted
+from media_converter.task import Task
+
+
+class Delivery:
+    """The way of one output from its first byte to its name."""
+
+    def __init__(
+        self, root: int, task: Task, runner: Runner, source: Input, log: Callable[[str], None]
+    ) -> None:
+        self._root = root
+        self._task = task
+        self._runner = runner
+        self._source = source
+        self._log = log
+        self._temporary: Temporary | None = None
+        self._is_published = False
+
+    def open(self) -> Temporary:
+        """The temporary file. The first call creates it, and removes what killed runs left."""
+        if self._temporary is None:
+            target = paths.open_target(self._root, self._task.output_file, self._source)
+            for name in temporary.sweep(target.folder):
+                self._log(f"removed {name}, which a killed run left")
+            self._temporary = temporary.create(target)
+        return self._temporary
+
+    def publish(self, converted: Converted) -> Result:
+        """Give the verified output its name. Raises ConversionError.
+
+        If the name has got a file of an earlier attempt meanwhile, the result is that file.
+        """
+        written, task = self.open(), self._task
+        self._source.check_unchanged()
+        result = Result(os.fstat(written.fd).st_size, converted.output, converted.warnings)
+        if result.size_bytes > task.max_output_bytes:
+            raise endings.output_too_large(task.max_output_bytes)
+        while not self._commit(written, converted.output.sha256):
+            # A file has that name now. If somebody removes it meanwhile, try again.
+            if published := find_published(self._root, task, self._runner, self._source):
+                return published
+        self._is_published = True
+        return result
+
+    def close(self) -> None:
+        """Close the temporary file, and remove it unless it was published.
+
+        While it is open, a removed file takes space on the volume.
+        """
+        if self._temporary is not None:
+            if not self._is_published:
+                self._temporary.discard()
+            self._temporary.close()
+            self._temporary = None
+
+    def _commit(self, written: Temporary, digest: str) -> bool:
+        """Give the output its name. False if that name exists and must not be replaced."""
+        if self._task.marks_output:
+            publish.mark(written.fd, publish.Mark(self._task.conversion_uid, digest))
+        try:
+            self._runner.wait_for(partial(os.fsync, written.fd))
+        except OSError as error:
+            raise from_os_error(error, "putting the output in place") from error
+        return written.commit(overwrites=self._task.overwrites)

@@ -1,0 +1,103 @@
+"""Converts images with libvips: prepare the input, plan, run, verify."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from media_converter.contract import ExitReason, Output
+from media_converter.errors import ConversionError
+from media_converter.files import still, structure
+from media_converter.options import ImageOptions
+from media_converter.planning.image import plan_image, refusing_warnings
+from media_converter.planning.image_input import EARLY_END
+from media_converter.planning.plan import ConversionPlan
+from media_converter.probing import vipsheader
+from media_converter.running import image_input, verify
+from media_converter.running.process import Files, ProcessResult
+from media_converter.running.run import Run, refuse_playlists_and_documents
+from media_converter.step import Step
+
+
+def convert_image(run: Run, options: ImageOptions) -> Output:
+    """Write an image of another size or format."""
+    refuse_playlists_and_documents(run)
+    source = image_input.padded(run.read, run.source.fd, run.source.size_bytes)
+    facts = _probe_image(run, source)
+    plan = plan_image(
+        facts.info,
+        options,
+        run.task.output_format,
+        run.task.background,
+        run.limits,
+        has_profile=facts.needs_profile,
+    )
+    run.log(plan.summary)
+    output = run.make_temporary()
+    prepared = image_input.prepare(run, source, run.source.size_bytes, facts)
+    result = _run_image_tool(run, plan.step, Files(prepared.fd, output.fd, prepared.profile))
+    if result.exit_code != 0:
+        result = _convert_without_end_mark(run, plan.step, output.fd, prepared.profile) or result
+    if result.exit_code != 0:
+        raise run.explain_failure(plan.step, result)
+    if image_input.lacks_last_rows(run, prepared.fd, facts.info, result.stderr):
+        raise image_input.truncated("the data of its last pixels are missing")
+    return describe_image(plan, output.fd)
+
+
+def _convert_without_end_mark(
+    run: Run, step: Step, output: int, profile: int | None
+) -> ProcessResult | None:
+    """Convert a JPEG that lacks only its end mark. None if it has one, or if pixels are missing.
+
+    With the mark, the loader does not notice that pixels are missing, but it warns.
+    """
+    copy = image_input.with_end_mark(run.read, run.source.fd, run.source.size_bytes)
+    if copy is None:
+        return None
+    os.ftruncate(output, 0)
+    os.lseek(output, 0, os.SEEK_SET)
+    result = _run_image_tool(run, refusing_warnings(step), Files(copy, output, profile))
+    # For the last rows, the loader only warns.
+    is_complete = result.exit_code == 0 and EARLY_END not in result.stderr
+    return result if is_complete else None
+
+
+def _probe_image(run: Run, source: int) -> image_input.ImageFacts:
+    image_input.refuse_without_loader(run.read)
+    facts = image_input.examine_bitmap(run.read, run.source.size_bytes)
+    if facts:
+        return facts
+    step = vipsheader.step()
+    result = _run_image_tool(run, step, Files(source))
+    canvas_pixels = structure.gif_canvas_pixels(run.read)
+    info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
+    if info is None:
+        raise run.explain_failure(step, result)
+    return image_input.examine(run, info)
+
+
+def _run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:
+    """Run a tool of libvips, which prints no progress. If it takes too long, it is the image."""
+    try:
+        return run.run_tool(step, files)
+    except ConversionError as error:
+        if error.reason is not ExitReason.STALLED:
+            raise
+        raise ConversionError(
+            ExitReason.INPUT_DAMAGED,
+            f"the image cannot be decoded within {run.task.stall_seconds:g} s; make it smaller",
+        ) from error
+
+
+def describe_image(plan: ConversionPlan, fd: int) -> Output:
+    """Verify a written image, and describe it."""
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    found = verify.check_image(still.measure(data), plan.expected)
+    return Output(
+        sha256=hashlib.sha256(data).hexdigest(),
+        container=plan.expected.container,
+        video_codec=plan.expected.video_codec,
+        width=found.width,
+        height=found.height,
+    )

@@ -1,0 +1,145 @@
+"""Writes what the input is as a JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Final
+
+from media_converter.contract import ExitReason, Output
+from media_converter.errors import ConversionError
+from media_converter.files import jpeg, placeholder, png, structure
+from media_converter.files.digest import sha256
+from media_converter.options import ImageOptions, InfoOptions, ThumbnailOptions
+from media_converter.planning.audio_filters import choose_audio, sound_decoder_options
+from media_converter.planning.image import plan_image
+from media_converter.planning.media_info import (
+    Document,
+    Extra,
+    Placeholder,
+    describe_image,
+    describe_media,
+)
+from media_converter.planning.thumbnail import ThumbnailRequest
+from media_converter.planning.video import refuse_if_needs_dolby_vision
+from media_converter.probing import vipsheader
+from media_converter.probing.media import MediaInfo
+from media_converter.running import image_input, loudness, survey, thumbnail, verify
+from media_converter.running.process import Files
+from media_converter.running.run import Converted, Run, refuse_playlists_and_documents
+from media_converter.step import Stdout
+
+_MAX_PICTURE_BYTES: Final = 1 << 20
+
+
+def write_info(run: Run, options: InfoOptions) -> Converted:
+    """Describe the input. Raises ConversionError if it is no media file."""
+    refuse_playlists_and_documents(run)
+    is_image = structure.looks_like_image(run.read) and not jpeg.is_motion_jpeg(run.read)
+    document, warnings = _image(run, options) if is_image else _media(run, options)
+    text = json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+    fd = run.make_temporary().fd
+    os.pwrite(fd, text, 0)
+    if json.loads(os.pread(fd, len(text) + 1, 0)) != document:
+        raise verify.not_readable("cannot be read back")
+    for warning in warnings:
+        run.log(warning)
+    return Converted(Output(sha256=sha256(fd, run.runner.check), container="json"), warnings)
+
+
+def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
+    info = survey.probe(run)
+    run.log(f"media: {info.container}, {len(info.video)} video, {len(info.audio)} audio")
+    extra, warnings = Extra(), []
+    if options.loudness:
+        audio = choose_audio(info, next(iter(info.video), None))
+        if audio is None:
+            warnings.append("The document has no loudness: the input has no sound.")
+        else:
+            found = loudness.measure(
+                run, info, audio.stream_index, input_options=sound_decoder_options(audio)
+            )
+            extra = extra._replace(loudness=found)
+    if options.placeholder:
+        hint = _placeholder(options.placeholder, _frame(run, info))
+        extra = extra._replace(placeholder=hint)
+        if hint is None:
+            warnings.append("The document has no placeholder: the input has no picture.")
+    document = describe_media(info, run.source.size_bytes, run.missing_bytes(), extra)
+    return document, tuple(warnings)
+
+
+def _image(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
+    image_input.refuse_without_loader(run.read)
+    source = image_input.padded(run.read, run.source.fd, run.source.size_bytes)
+    facts = image_input.examine_bitmap(run.read, run.source.size_bytes)
+    if facts is None:
+        step = vipsheader.step()
+        result = run.run_tool(step, Files(source))
+        canvas_pixels = structure.gif_canvas_pixels(run.read)
+        info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
+        if info is None:
+            raise run.explain_failure(step, result)
+        facts = image_input.examine(run, info)
+    run.log(f"image: {facts.info.format}")
+    extra, warnings = Extra(), []
+    if options.placeholder:
+        data = _shrunk(run, source, facts)
+        extra = extra._replace(placeholder=_placeholder(options.placeholder, data))
+    if options.loudness:
+        warnings.append("The document has no loudness: the input is an image.")
+    missing = structure.missing_bytes(run.read, run.source.size_bytes)
+    document = describe_image(facts.info, run.source.size_bytes, missing, extra)
+    return document, tuple(warnings)
+
+
+def _placeholder(name: str, data: bytes | None) -> Placeholder | None:
+    """Compute the placeholder from a small PNG. None without one."""
+    if data is None:
+        return None
+    pixels = png.decode(data)
+    if pixels is None:
+        raise ConversionError(
+            ExitReason.INTERNAL_ERROR,
+            "the small picture for the placeholder cannot be read; leave the option placeholder "
+            "out, and report this",
+        )
+    compute = placeholder.thumbhash if name == "thumbhash" else placeholder.blurhash
+    return Placeholder(name, compute(pixels), placeholder.dominant_colour(pixels))
+
+
+def _shrunk(run: Run, source: int, facts: image_input.ImageFacts) -> bytes:
+    """A PNG of the image, with sides of at most MAX_SIDE pixels."""
+    options = ImageOptions(placeholder.MAX_SIDE, placeholder.MAX_SIDE)
+    plan = plan_image(
+        facts.info,
+        options,
+        "png",
+        run.task.background,
+        run.limits,
+        has_profile=facts.needs_profile,
+    )
+    prepared = image_input.prepare(run, source, run.source.size_bytes, facts)
+    step = plan.step._replace(name="placeholder", stdout=Stdout.CAPTURE)
+    result = run.run_tool(step, Files(prepared.fd, None, prepared.profile))
+    if result.exit_code != 0:
+        raise run.explain_failure(step, result)
+    return result.stdout
+
+
+def _frame(run: Run, info: MediaInfo) -> bytes | None:
+    """A PNG of the frame that extract_thumbnail takes by default. None without a picture."""
+    video = next(iter((*info.video, *info.attached_pics)), None)
+    if video is None:
+        return None
+    refuse_if_needs_dolby_vision(video)
+    size = (placeholder.MAX_SIDE, placeholder.MAX_SIDE)
+    request = ThumbnailRequest(
+        info, video, ThumbnailOptions(size=size), run.limits, "png", run.task.background
+    )
+    picture = os.memfd_create("picture", os.MFD_CLOEXEC)
+    try:
+        thumbnail.extract_bright_frame(run, request, picture)
+        return os.pread(picture, _MAX_PICTURE_BYTES, 0)
+    finally:
+        os.close(picture)

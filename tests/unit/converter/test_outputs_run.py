@@ -1,0 +1,311 @@
+"""The loop over several outputs: what is kept, what ends a run, and kills at exact moments."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from media_converter import convert, outputs
+from media_converter.contract import (
+    ConversionType,
+    ExitReason,
+    Output,
+    OutputResult,
+    OutputState,
+    Progress,
+)
+from media_converter.errors import ConversionError
+from media_converter.files import publish
+from media_converter.options import AudioOptions, Options, ThumbnailOptions, VideoOptions
+from media_converter.outputs import Watcher, convert_outputs
+from media_converter.running.overall import Overall
+from media_converter.running.run import Converted, Known, Run
+from media_converter.task import OutputFields, Task, task_for
+from tests.unit.converter.builders import INFO, LIMITS, FakeSignals, runner
+
+NAMES = ("a.jpg", "b.jpg", "c.jpg")
+S, F, P, K = OutputState.SUCCEEDED, OutputState.FAILED, OutputState.PENDING, OutputState.SKIPPED
+
+
+def tasks(overwrites: bool | None = None, **changes: Any) -> tuple[Task, ...]:
+    """A thumbnail for each of NAMES. ``changes`` are by the letter of the name."""
+    environment = {
+        "INPUT_FILE": "in.mov",
+        "CONVERSION_UID": "uid",
+        "OVERWRITE": "false" if overwrites is False else "true",
+    }
+    made = []
+    for number, name in enumerate(NAMES):
+        kind = ConversionType.EXTRACT_THUMBNAIL
+        fields = OutputFields(kind, f"out/{name}", "jpeg", ThumbnailOptions())
+        task = task_for(environment, fields)._replace(label=f"outputs[{number}]")
+        made.append(task._replace(**changes.get(name[0], {})))
+    return tuple(made)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    (tmp_path / "in.mov").write_bytes(b"the input")
+    os.utime(tmp_path / "in.mov", (1_000_000_000, 1_000_000_000))
+    return tmp_path
+
+
+class Bench:
+    """Runs the loop with conversions that write the name of their output."""
+
+    def __init__(self, volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.volume = volume
+        self.made: list[str] = []
+        self.results: tuple[OutputResult, ...] = ()
+        self.log: list[str] = []
+        self.errors: dict[str, ExitReason] = {}
+        self.before: Callable[[str], None] = lambda name: None
+        monkeypatch.setattr(convert, "convert", self.convert)
+
+    def convert(self, run: Run) -> Converted:
+        name = run.task.output_file.rpartition("/")[2]
+        self.before(name)
+        self.made.append(name)
+        os.write(run.make_temporary().fd, name.encode())
+        if name in self.errors:
+            raise ConversionError(self.errors[name], "why")
+        return Converted(Output(hashlib.sha256(name.encode()).hexdigest(), "jpeg"))
+
+    def run(self, work: tuple[Task, ...]) -> list[OutputState]:
+        self.made, self.results = [], (OutputResult(),) * len(work)
+
+        def take(results: tuple[OutputResult, ...]) -> None:
+            self.results = results
+
+        watcher = Watcher(self.log.append, lambda progress: None, take)
+        machine = runner(FakeSignals(), 60, lambda: None)
+        convert_outputs(work, LIMITS, machine, str(self.volume), watcher)
+        return [result.state for result in self.results]
+
+    def killed(self, work: tuple[Task, ...]) -> None:
+        """Run it in a process that is killed before it ends."""
+        child = os.fork()
+        if not child:
+            try:
+                self.run(work)
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.volume / "out").iterdir()}
+
+
+@pytest.fixture
+def bench(volume: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(volume, monkeypatch)
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def kill(*_arguments: object, **_names: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("overwrites", [True, False])
+def test_a_retry_keeps_what_has_the_mark_of_this_conversion(bench: Bench, overwrites: bool) -> None:
+    work = tasks(overwrites=overwrites)
+    assert bench.run(work) == [S, S, S]
+    inodes = [(bench.volume / "out" / name).stat().st_ino for name in NAMES]
+    assert bench.run(work) == [S, S, S]
+    assert not bench.made
+    assert [(bench.volume / "out" / name).stat().st_ino for name in NAMES] == inodes
+    assert [result.size for result in bench.results] == [5, 5, 5]
+    (bench.volume / "in.mov").unlink()
+    assert bench.run(work) == [S, S, S], "without work, the input is not needed"
+    (bench.volume / "out" / "b.jpg").unlink()
+    with pytest.raises(ConversionError) as ended:
+        bench.run(work)
+    assert ended.value.reason is ExitReason.INPUT_NOT_FOUND
+
+
+@pytest.mark.parametrize("overwrites", [True, False])
+def test_a_retry_keeps_what_an_attempt_has_reported(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, overwrites: bool
+) -> None:
+    monkeypatch.setattr(publish, "mark", lambda fd, content: False)
+    assert bench.run(tasks(overwrites=overwrites)) == [S, S, S]
+    reported: dict[str, Any] = {name[0]: {"reported_sha256": digest(name)} for name in NAMES}
+    assert bench.run(tasks(overwrites=overwrites, **reported)) == [S, S, S]
+    assert not bench.made
+
+
+def test_without_evidence_everything_is_made_again(bench: Bench) -> None:
+    bench.run(tasks())
+    out = bench.volume / "out"
+    (out / "a.jpg").write_bytes(b"changed")  # the mark is still there
+    (out / "b.jpg").unlink()
+    (out / "b.jpg").write_bytes(b"b.jpg")  # the same content, but nobody knows whose
+    work = tasks(c={"conversion_uid": "other"}, a={"reported_sha256": "0" * 64})
+    assert bench.run(work) == [S, S, S]
+    assert bench.made == list(NAMES)
+    assert bench.files() == {name: name.encode() for name in NAMES}
+
+
+def test_without_evidence_nothing_is_replaced_if_it_must_not_be(bench: Bench) -> None:
+    bench.run(tasks())
+    (bench.volume / "out" / "b.jpg").write_bytes(b"somebody's")
+    with pytest.raises(ConversionError) as ended:
+        bench.run(tasks(overwrites=False))
+    assert ended.value.reason is ExitReason.OUTPUT_EXISTS
+    assert ended.value.message.startswith("outputs[1]: ")
+    assert [result.state for result in bench.results] == [S, F, P]
+    assert bench.run(tasks(overwrites=False, b={"optional": True})) == [S, F, S]
+    assert bench.files()["b.jpg"] == b"somebody's"
+
+
+def test_an_output_of_an_input_that_was_written_since_is_made_again(bench: Bench) -> None:
+    bench.run(tasks())
+    os.utime(bench.volume / "in.mov")
+    reported: dict[str, Any] = {name[0]: {"reported_sha256": digest(name)} for name in NAMES}
+    assert bench.run(tasks(**reported)) == [S, S, S]
+    assert bench.made == list(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("moment", "left", "made"),
+    [
+        ("before fsync", {"a.jpg"}, ["b.jpg", "c.jpg"]),
+        ("before the rename", {"a.jpg"}, ["b.jpg", "c.jpg"]),
+        ("just after the rename", {"a.jpg", "b.jpg"}, ["c.jpg"]),
+        ("between two outputs", {"a.jpg", "b.jpg"}, ["c.jpg"]),
+    ],
+)
+def test_an_attempt_that_is_killed_leaves_only_complete_outputs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moment: str, left: set[str], made: list[str]
+) -> None:
+    rename, sync = os.rename, os.fsync
+
+    def rename_and_kill(*arguments: Any, **names: Any) -> None:
+        rename(*arguments, **names)
+        kill()
+
+    def second(name: str) -> None:
+        if name == "b.jpg":
+            monkeypatch.setattr(os, "fsync", kill if moment == "before fsync" else sync)
+            if moment == "before the rename":
+                monkeypatch.setattr(os, "rename", kill)
+            if moment == "just after the rename":
+                monkeypatch.setattr(os, "rename", rename_and_kill)
+        if name == "c.jpg":
+            kill()
+
+    with monkeypatch.context():
+        bench.before = second
+        bench.killed(tasks())
+    bench.before = lambda name: None
+    complete = {name for name in bench.files() if not name.startswith(".")}
+    assert complete == left
+    assert bench.run(tasks()) == [S, S, S]
+    assert bench.made == made, "nothing was reported, but the marks tell"
+    assert bench.files() == {name: name.encode() for name in NAMES}
+
+
+def test_only_what_is_not_optional_ends_a_run(bench: Bench) -> None:
+    bench.errors = {"a.jpg": ExitReason.OUT_OF_MEMORY, "b.jpg": ExitReason.NO_VIDEO_STREAM}
+    optional: dict[str, Any] = {"a": {"optional": True}, "b": {"optional": True}}
+    assert bench.run(tasks(**optional)) == [F, K, S]
+    with pytest.raises(ConversionError) as ended:
+        bench.run(tasks(b={"optional": True}))
+    assert (ended.value.reason, ended.value.message) == (
+        ExitReason.OUT_OF_MEMORY,
+        "outputs[0]: why",
+    )
+    assert [result.state for result in bench.results] == [F, P, S], "c.jpg is there from before"
+
+
+@pytest.mark.parametrize("reason", [ExitReason.TERMINATED, ExitReason.INPUT_CHANGED])
+def test_what_is_not_about_an_output_ends_a_run(bench: Bench, reason: ExitReason) -> None:
+    bench.errors = {"b.jpg": reason}
+    with pytest.raises(ConversionError) as ended:
+        bench.run(tasks(b={"optional": True}))
+    assert (ended.value.reason, ended.value.message) == (reason, "why")
+    assert [result.state for result in bench.results] == [S, P, P]
+
+
+def test_a_failed_output_takes_no_space(bench: Bench) -> None:
+    bench.errors = {"a.jpg": ExitReason.INPUT_DAMAGED}
+    removed: list[str] = []
+
+    def look(name: str) -> None:
+        # A file without a name takes space as long as it is open.
+        links = [str(p.readlink()) for p in Path("/proc/self/fd").iterdir() if p.is_symlink()]
+        removed.extend(link for link in links if ".part" in link and "(deleted)" in link)
+
+    bench.before = look
+    assert bench.run(tasks(a={"optional": True})) == [F, S, S]
+    assert not removed
+    assert not [name for name in bench.files() if name.startswith(".")]
+
+
+def test_what_is_fast_comes_first() -> None:
+    fields: list[tuple[ConversionType, Options]] = [
+        (ConversionType.VIDEO_TO_MP4, VideoOptions()),
+        (ConversionType.EXTRACT_THUMBNAIL, ThumbnailOptions()),
+        (ConversionType.AUDIO_TO_MP3, AudioOptions()),
+        (ConversionType.VIDEO_TO_MP4, VideoOptions(duration=5.0)),
+        (ConversionType.EXTRACT_THUMBNAIL, ThumbnailOptions()),
+    ]
+    work = tuple(
+        tasks()[0]._replace(conversion_type=kind, options=options) for kind, options in fields
+    )
+    assert outputs.in_order(work, [0, 1, 2, 3, 4]) == [1, 4, 2, 0, 3]
+    assert outputs.in_order(work, [0, 2, 4]) == [4, 2, 0]
+
+
+def test_progress_counts_seconds_of_media() -> None:
+    told: list[Progress] = []
+    clock = iter(range(100))
+    known = Known()
+    known.info = INFO._replace(duration=100.0)
+    kinds: list[tuple[ConversionType, Options]] = [
+        (ConversionType.EXTRACT_THUMBNAIL, ThumbnailOptions()),
+        (ConversionType.VIDEO_TO_MP4, VideoOptions()),
+        (ConversionType.VIDEO_TO_MP4, VideoOptions(start=50.0, duration=9.0)),
+        (ConversionType.AUDIO_TO_MP3, AudioOptions(start=10.0)),
+    ]
+    work = tuple(
+        tasks()[0]._replace(conversion_type=kind, options=options) for kind, options in kinds
+    )
+    overall = Overall(work, [0, 1, 2, 3], known, told.append, lambda: float(next(clock)))
+    overall.end(0)
+    assert told[-1].percent == 0
+    overall.of(1)(Progress(50, 2.0, 25))
+    assert told[-1].percent == 25, "51 of 200 seconds"
+    assert told[-1].speed == 2.0
+    overall.of(1)(Progress(10))
+    assert told[-1].percent == 25, "a second try does not go back"
+    overall.end(1)
+    overall.of(3)(Progress(99))
+    assert told[-1].percent == 95
+    assert told[-1].eta_seconds == 0
+    overall.end(2)
+    overall.end(3)
+    assert told[-1].percent == 99
+
+
+def test_progress_without_a_duration_counts_outputs() -> None:
+    told: list[Progress] = []
+    work = tuple(
+        tasks()[0]._replace(conversion_type=ConversionType.VIDEO_TO_MP4, options=VideoOptions())
+        for _ in range(4)
+    )
+    overall = Overall(work, [0, 1, 2, 3], Known(), told.append)
+    overall.of(0)(Progress(None, 3.0))
+    assert told[-1] == Progress(0, 3.0, None)
+    overall.end(0)
+    assert told[-1].percent == 25
