@@ -342,3 +342,31 @@ def test_one_that_was_to_fail_starts_if_the_other_was_refused_for_it() -> None:
     conversions["u1"] = between
     queue.observe("u1")
     assert run_pass(queue) == ("u0",)
+
+
+def test_the_end_of_a_conversion_is_told_to_the_readers_of_each_output() -> None:
+    """It may have ended before the queue has seen it."""
+    (reader,) = waiting(1).values()
+    reader = replace(reader, input_path="/q")
+    finished = Condition(
+        type=names.CONDITION_FINISHED,
+        status="True",
+        reason="x",
+        message="",
+        last_transition_time=at(100),
+    )
+    attempt = Attempt(number=1, start_time=at(50), completion_time=at(100))
+    status = ConversionJobStatus(
+        phase=Phase.FAILED, reason="x", message="", conditions=[finished], attempts=[attempt]
+    )
+    ended = replace(conversion("maker", created=at(-1)), output_paths=("/p", "/q"), status=status)
+    conversions, found = {"u0": reader}, list[Conversion]()
+    queue = new_queue(conversions, {}, POLICY, find_writers=lambda _, path: found)
+    assert run_pass(queue) == ("u0",)
+    conversions["maker"] = ended
+    found.append(ended)
+    queue.observe("maker")
+    assert run_pass(queue) == ()
+    block = queue.block(reader.key)
+    assert block
+    assert block.reason == Reason.INPUT_NOT_MADE
