@@ -259,7 +259,7 @@ def test_one_wrong_output_does_not_keep_the_others_of_its_run_from_their_names(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def together(runs: list[Run]) -> Iterator[Batch]:
-        batch = [(number, partial(bench.convert, run)) for number, run in enumerate(runs)]
+        batch: Batch = [(number, partial(bench.convert, run)) for number, run in enumerate(runs)]
         yield batch[:2]
         yield batch[2:]
 
