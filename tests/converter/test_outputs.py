@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -189,6 +190,39 @@ def test_a_thumbnail_has_its_name_while_the_video_is_made(
     assert done.reason is ExitReason.TERMINATED
     assert done.states == [P, S], "what is complete stays"
     assert set(listing(place)) == {"thumb.jpg"}
+
+
+def test_a_retry_after_a_kill_keeps_what_has_its_name(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    folder = converter.workspace.scratch("killed")
+    place = converter.workspace.path(folder)
+    thumb = Wanted(THUMB, f"{folder}/thumb.jpg")
+    film = Wanted(VIDEO, f"{folder}/film.mp4", {"quality": "high"})
+    going = several.start(converter, looped_video(kitchen), [film, thumb])
+    until((place / "thumb.jpg").exists)
+    going.command.signal(signal.SIGKILL)
+    going.killed()
+    until(lambda: not converter.agent.processes())
+    inode = (place / "thumb.jpg").stat().st_ino
+    short = Wanted(VIDEO, f"{folder}/film.mp4", {"duration": 1})
+    # Nothing was reported. The mark tells.
+    done = several.run(converter, looped_video(kitchen), [short, thumb])
+    assert done.states == [S, S]
+    assert "outputs[1]" in done.log
+    assert "an earlier attempt has published it" in done.log
+    assert (place / "thumb.jpg").stat().st_ino == inode
+    assert set(listing(place)) == {"film.mp4", "thumb.jpg"}, "the leftover was swept"
+    digest = done.report.outputs[1].output
+    assert digest
+    other = {"CONVERSION_UID": "0f0e0d0c-0000-4000-8000-000000000002"}
+    done = several.run(converter, looped_video(kitchen), [thumb], env=other)
+    assert "an earlier attempt" not in done.log, "another conversion makes it again"
+    known = replace(thumb, sha256=digest.sha256)
+    done = several.run(
+        converter, looped_video(kitchen), [known], env={**other, "OVERWRITE": "false"}
+    )
+    assert done.states == [S], "it was reported"
 
 
 def test_a_sweep_cleans_the_folders_of_all_outputs(converter: Converter) -> None:

@@ -26,8 +26,9 @@ def ladder(folder: str, *sizes: str, **options: object) -> list[Wanted]:
     ]
 
 
-def decoded_together(done: ManyRun) -> list[int]:
-    """How many videos each shared run of ffmpeg had."""
+def decoded_together(done: ManyRun, *, separated: bool = False) -> list[int]:
+    """How many videos each shared run of ffmpeg had. ``separated`` says that one of them failed."""
+    assert ("cannot be made together" in done.log) == separated, done.log
     return [int(n) for n in re.findall(r"(\d+) videos from one decoder", done.log)]
 
 

@@ -43,10 +43,12 @@ def test_sound_has_the_size_of_its_bit_rate() -> None:
 
 @pytest.mark.parametrize(
     "output_format",
-    {
-        *FORMATS[ConversionType.IMAGE_RESIZE].values(),
-        *FORMATS[ConversionType.EXTRACT_THUMBNAIL].values(),
-    },
+    sorted(
+        {
+            *FORMATS[ConversionType.IMAGE_RESIZE].values(),
+            *FORMATS[ConversionType.EXTRACT_THUMBNAIL].values(),
+        }
+    ),
 )
 def test_every_format_of_an_image_has_an_estimate(output_format: str) -> None:
     assert estimates.of_still(10**6, (100, 100), output_format).size

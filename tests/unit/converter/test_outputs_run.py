@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from media_converter.errors import ConversionError
 from media_converter.files import publish
 from media_converter.options import AudioOptions, Options, ThumbnailOptions, VideoOptions
 from media_converter.outputs import Watcher, convert_outputs
+from media_converter.running.films import Batch
 from media_converter.running.overall import Overall
 from media_converter.running.run import Converted, Known, Run
 from media_converter.task import OutputFields, Task, task_for
@@ -251,6 +253,40 @@ def test_a_failed_output_takes_no_space(bench: Bench) -> None:
     assert bench.run(tasks(a={"optional": True})) == [F, S, S]
     assert not removed
     assert not [name for name in bench.files() if name.startswith(".")]
+
+
+def test_one_wrong_output_does_not_keep_the_others_of_its_run_from_their_names(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def together(runs: list[Run]) -> Iterator[Batch]:
+        batch: Batch = [(number, partial(bench.convert, run)) for number, run in enumerate(runs)]
+        yield batch[:2]
+        yield batch[2:]
+
+    monkeypatch.setattr(convert, "are_together", lambda one, other: True)
+    monkeypatch.setattr(convert, "convert_together", together)
+    bench.errors = {"a.jpg": ExitReason.VERIFICATION_FAILED}
+    with pytest.raises(ConversionError) as ended:
+        bench.run(tasks())
+    assert ended.value.reason is ExitReason.VERIFICATION_FAILED
+    assert [result.state for result in bench.results] == [F, S, P]
+    assert bench.files() == {"b.jpg": b"b.jpg"}
+    assert bench.run(tasks(a={"optional": True})) == [F, S, S]
+
+
+def test_what_fails_for_all_fails_each_output(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def together(runs: list[Run]) -> Iterator[Batch]:
+        raise ConversionError(ExitReason.NO_VIDEO_STREAM, "no video")
+        yield []
+
+    monkeypatch.setattr(convert, "are_together", lambda one, other: True)
+    monkeypatch.setattr(convert, "convert_together", together)
+    with pytest.raises(ConversionError) as ended:
+        bench.run(tasks(a={"optional": True}))
+    assert ended.value.message == "outputs[1]: no video"
+    assert [result.state for result in bench.results] == [K, F, P]
 
 
 def test_what_is_fast_comes_first() -> None:
