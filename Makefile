@@ -18,7 +18,7 @@ WAITING := -n 4 --dist worksteal
 # Here a part of the time goes to the API servers.
 JUDGED := -n 3 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine bench-operator bench-namespaces bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine bench-operator bench-growth bench-namespaces bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ help: ## list the targets
 demo: ## create a kind cluster, install the operator, convert four sample files
 	@hack/demo $(CLUSTER) $(VOLUME)
 
-test: tools lint unit component judge converter e2e ## run every test except the long ones (faults, chaos)
+test: tools lint unit component judge bench-growth converter e2e ## run every test except the long ones (faults, chaos)
 
 env: ## print the PATH and KUBECONFIG of the demo: eval "$$(make env)"
 	@hack/env $(CLUSTER)
@@ -89,8 +89,14 @@ bench-engine: tools ## compare the converter with plain commands; write docs/per
 bench-operator: tools ## measure the operator alone with many conversions (SIZES=1000,4000,10000)
 	@$(VENV)/python benchmarks/bench_operator.py --waiting $(or $(SIZES),1000,4000,10000)
 
+bench-growth: tools ## check that the cost of a conversion does not grow with the queue
+	@$(VENV)/python benchmarks/bench_operator.py --waiting 100,600 --parallel 10
+
 bench-namespaces: tools ## measure the operator with 300 namespaces, named and all together
 	@$(VENV)/python benchmarks/bench_namespaces.py
+
+bench-kind: tools ## compare tiny conversions with plain Jobs, in real pods on a kind cluster
+	@$(VENV)/python benchmarks/bench_kind.py
 
 bench-scale: tools ## compare many conversions with plain Jobs, on simulated nodes (SIZE=1000)
 	@$(VENV)/python benchmarks/bench_scale.py --size $(or $(SIZE),1000)

@@ -116,7 +116,7 @@ async def measure(
             await server.api.until(lambda: watches_of(server, each), _START_SECONDS)
             result.start_seconds = time.monotonic() - begun
             result.start_cpu_seconds = cpu_seconds(process.pid)
-            await run.read_lag()
+            await run.read_metrics()
             result.longest_stall_at_the_start_seconds, run.longest_stall = run.longest_stall, 0.0
             await asyncio.sleep(rest)
             server.count_requests()
@@ -137,7 +137,7 @@ async def measure(
             result.conversion_seconds_p50 = percentile(times, 50)
             result.conversion_seconds_p99 = percentile(times, 99)
             result.conversion_seconds_longest = max(times)
-            await run.read_lag()
+            await run.read_metrics()
             result.longest_stall_later_seconds = run.longest_stall
             result.peak_mebibytes = round(peak_mebibytes(process.pid), 1)
     finally:

@@ -14,8 +14,9 @@ in another one, so only the operator's CPU time counts. Three phases follow each
 
 Each phase also ends after --seconds. What it cost is divided by the conversions that it handled.
 The sum of the three quotients is the CPU time for one conversion. All figures go to
-.tools/bench/operator.json. With several sizes, the benchmark fails if the CPU time grows by more
-than benchmarks/scale_limits.py allows.
+.tools/bench/operator.json. With several sizes, the benchmark fails if the CPU time, the number of
+reconciles or the number of writes of one conversion grows by more than benchmarks/scale_limits.py
+allows.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ from tests.support.operator_process import operator_process  # noqa: E402
 
 FIGURES = ROOT / ".tools" / "bench" / "operator.json"
 LAG: Final = "converter_event_loop_lag_seconds"
+RECONCILES: Final = "converter_reconciles_total"
 _POLL_SECONDS: Final = 1.0
+_WRITES: Final = ("create", "patch", "update", "delete")
 _JOBS_ARE_KEPT: Final = 130.0
 
 
@@ -83,6 +86,7 @@ class Result:
     phases: dict[str, Phase] = field(default_factory=dict)
     cpu_ms_per_conversion: float = 0.0
     conversions_per_cpu_second: float = 0.0
+    reconciles_per_conversion: float = 0.0
     longest_loop_stall_seconds: float = 0.0
     peak_mebibytes: float = 0.0
     most_live_pods: int = 0
@@ -92,6 +96,21 @@ class Result:
     requests_per_conversion: dict[str, float] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def complete(self) -> bool:
+        """True if each phase has handled all conversions."""
+        return all(phase.complete for phase in self.phases.values())
+
+    @property
+    def writes_per_conversion(self) -> float:
+        """Writes to Jobs and ConversionJobs. Others, such as Events, do not count."""
+        return sum(
+            number
+            for what, number in self.requests_per_conversion.items()
+            if (verb := what.split()[0]) in _WRITES
+            and what.removeprefix(verb).split("/")[0].strip() in ("jobs", "conversionjobs")
+        )
+
 
 class Run:
     """One operator with its conversions."""
@@ -100,6 +119,7 @@ class Run:
         self._server, self._pid, self._seconds = server, pid, seconds
         self._url = f"http://127.0.0.1:{port}/metrics"
         self.longest_stall = 0.0
+        self.reconciles = 0.0
 
     async def phase(self, wanted: int, handled: Callable[[], int]) -> Phase:
         """Waits until ``handled`` has grown by ``wanted``, or the time is over."""
@@ -114,13 +134,14 @@ class Run:
     async def watch_metrics(self) -> None:
         """Follows the operator's gauge until cancelled. The gauge covers more than a minute."""
         while True:
-            await self.read_lag()
+            await self.read_metrics()
             self._server.count_requests()
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def read_lag(self) -> None:
-        lag = (await read_metrics(self._url)).get(LAG, 0.0)
-        self.longest_stall = max(self.longest_stall, lag)
+    async def read_metrics(self) -> None:
+        found = await read_metrics(self._url)
+        self.longest_stall = max(self.longest_stall, found.get(LAG, 0.0))
+        self.reconciles = max(self.reconciles, found.get(RECONCILES, 0.0))
 
 
 @asynccontextmanager
@@ -166,13 +187,14 @@ async def measure(
         result.phases["cleanup"] = await run.phase(
             finished - progress.jobs_deleted, lambda: progress.jobs_deleted
         )
-        await run.read_lag()
+        await run.read_metrics()
         watcher.cancel()
         server.count_requests()
         result.peak_mebibytes = round(peak_mebibytes(process.pid), 1)
     result.cpu_ms_per_conversion = sum(phase.cpu_ms_each for phase in result.phases.values())
     result.conversions_per_cpu_second = 1000 / result.cpu_ms_per_conversion
     result.longest_loop_stall_seconds = run.longest_stall
+    result.reconciles_per_conversion = run.reconciles / max(1, finished)
     result.most_live_pods = progress.most_live_pods
     if progress.first_job_at is not None:
         result.first_job_seconds = progress.first_job_at - opened
@@ -251,7 +273,12 @@ def main() -> None:
         print(describe(result), flush=True)
         store(results)
     if len(results) > 1:
-        found = growth_violations({r.waiting: r.cpu_ms_per_conversion for r in results})
+        found = growth_violations(
+            {r.waiting: r.cpu_ms_per_conversion for r in results},
+            {r.waiting: r.reconciles_per_conversion for r in results},
+            {r.waiting: r.writes_per_conversion for r in results},
+            {r.waiting: r.complete for r in results},
+        )
         for sentence in found:
             print(sentence, file=sys.stderr)
         sys.exit(bool(found))

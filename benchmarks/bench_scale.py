@@ -11,8 +11,8 @@ batch/v1 Jobs have the pod template of a conversion. All phases run one after th
    CONVERTER_MAX_PARALLEL = --parallel.
 3. restart: the operator's pod is deleted, and new conversions are created meanwhile.
 
-Prints the figures, stores them in .tools/bench/scale-SIZE.json, and fails if a ratio is beyond
-benchmarks/scale_limits.py.
+Prints the figures, stores them in .tools/bench/scale-SIZE.json with a chart beside it, and fails if
+a ratio is beyond benchmarks/scale_limits.py.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,34 +35,30 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / part) for part in (".", "operator", "converter-module")]
 
+from benchmarks.kind_cluster import (  # noqa: E402
+    CONVERSIONS,
+    FOLDER,
+    JOBS,
+    NAMESPACE,
+    OPERATOR_NAMESPACE,
+    OPERATOR_PODS,
+    PODS,
+    KindCluster,
+    configure,
+    step,
+    stop_http_api,
+)
 from benchmarks.kube import Kube, Taker, connected, run_watched  # noqa: E402
 from benchmarks.observer import Observer  # noqa: E402
+from benchmarks.plot import Points, line_chart  # noqa: E402
 from benchmarks.processes import NodeProcess, cpu_seconds, node_processes, parse_samples  # noqa: E402
 from benchmarks.scale_limits import violations  # noqa: E402
+from benchmarks.workload import Workload, learn_template, plain_job  # noqa: E402
 
 from tests.component.support.scripts import report  # noqa: E402
 from tests.component.support.tools import conversion_job  # noqa: E402
 
-CLUSTER: Final = "mynetwork-test-scale"
-NODE: Final = f"{CLUSTER}-control-plane"
-VOLUME: Final = ROOT / ".tools" / "volume-test-scale"
-KUBECONFIG: Final = ROOT / ".tools" / "kube" / f"{CLUSTER}.yaml"
-FOLDER: Final = ROOT / ".tools" / "bench"
-OPERATOR_NAMESPACE: Final = "my-network-converter"
-NAMESPACE: Final = "my-network"
-JOBS: Final = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
-PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
-CONVERSIONS: Final = f"/apis/converter.mynetwork.io/v1alpha1/namespaces/{NAMESPACE}/conversionjobs"
-SETTINGS: Final = (
-    f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps/my-network-converter-operator"
-)
-OPERATOR_PODS: Final = (
-    f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
-    "?labelSelector=app.kubernetes.io/name=my-network-converter-operator"
-)
-GATEWAY: Final = (
-    f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/my-network-converter-gateway"
-)
+CLUSTER: Final = KindCluster("mynetwork-test-scale")
 FAKE_NODES: Final = 4
 TAINT: Final = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
 SELECTOR: Final = {"type": "kwok"}
@@ -71,44 +67,18 @@ POD_SETTINGS: Final = yaml.safe_dump(
 )
 OFFERED_PER_SECOND: Final = 10
 OFFERED_SECONDS: Final = 15
-CREATORS: Final = 8
-JOBS_ARE_KEPT: Final = 120
 LAG: Final = "converter_event_loop_lag_seconds"
-OWN_LABELS: Final = ("app.kubernetes.io/", "converter.mynetwork.io/")
 
 
-def step(text: str) -> None:
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
-
-
-# The cluster
-
-
-@contextmanager
-def cluster(*, keep: bool) -> Iterator[None]:
-    """A kind cluster with the operator of this source tree."""
-    try:
-        for command in (
-            ("docker",),
-            ("cluster", "up", CLUSTER, str(VOLUME), "--fast"),
-            ("images", CLUSTER),
-            ("deploy", CLUSTER),
-        ):
-            subprocess.run([str(ROOT / "hack" / command[0]), *command[1:]], check=True)
-        yield
-    finally:
-        if not keep:
-            subprocess.run([str(ROOT / "hack" / "cluster"), "down", CLUSTER], check=True)
-            subprocess.run([str(ROOT / "hack" / "volume"), "remove", str(VOLUME)], check=True)
+# The nodes
 
 
 def prepare_kwok() -> list[str]:
     """Builds kwok and writes its configuration. Returns its command line."""
     stages = (ROOT / "benchmarks" / "stages.yaml").read_text(encoding="utf-8")
-    FOLDER.mkdir(parents=True, exist_ok=True)
     config = FOLDER / "stages.yaml"
     # An admission policy allows only kubelets to write the states of converter pods.
-    access = yaml.safe_load(KUBECONFIG.read_text(encoding="utf-8"))
+    access = yaml.safe_load(CLUSTER.kubeconfig.read_text(encoding="utf-8"))
     access["users"][0]["user"] |= {"as": "kwok", "as-groups": ["system:masters", "system:nodes"]}
     kubeconfig = FOLDER / "kwok.kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(access), encoding="utf-8")
@@ -159,12 +129,6 @@ async def simulated_nodes(kube: Kube, command: list[str]) -> AsyncIterator[int]:
                 await kube.delete(f"/api/v1/nodes/kwok-{number}")
 
 
-async def configure(kube: Kube, parallel: int) -> None:
-    data = {"CONVERTER_MAX_PARALLEL": str(parallel), "CONVERTER_POD_SETTINGS": POD_SETTINGS}
-    await kube.merge(SETTINGS, {"data": data})
-    await asyncio.sleep(3)  # settings take effect within two seconds
-
-
 # What is measured
 
 
@@ -177,7 +141,7 @@ class Meter:
         self.peak_mebibytes = 0.0
 
     def _cpu(self) -> dict[str, NodeProcess]:
-        found = node_processes(NODE)
+        found = node_processes(CLUSTER.node)
         if operator := found.get("operator"):
             self.peak_mebibytes = max(self.peak_mebibytes, operator.peak_mebibytes)
         return found
@@ -210,6 +174,7 @@ class Meter:
             "per_second": round(observer.rate, 2),
             **observer.latencies(),
             "most_live_pods": observer.most_live,
+            "finished_over_time": observer.finished_over_time(),
             "cpu_ms_each": {name: round(1000 * value / count, 2) for name, value in cpu.items()},
             "requests_each": {
                 name: round(number / count, 2)
@@ -230,7 +195,7 @@ class Meter:
             if not address:
                 continue
             process = await asyncio.create_subprocess_exec(
-                *("docker", "exec", NODE, "curl", "-s", "-m", "5"),
+                *("docker", "exec", CLUSTER.node, "curl", "-s", "-m", "5"),
                 f"http://{address}:8080/metrics",
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -240,98 +205,7 @@ class Meter:
             self.longest_stall = max(self.longest_stall, lag)
 
 
-# The work
-
-
-async def create_all(
-    names: list[str], observer: Observer, create: Callable[[str], Awaitable[object]]
-) -> None:
-    """Creates objects as fast as the API server allows, with a few requests at a time."""
-    waiting = iter(names)
-
-    async def creator() -> None:
-        for name in waiting:
-            observer.submitted[name] = time.monotonic()
-            await create(name)
-
-    await asyncio.gather(*(creator() for _ in range(CREATORS)))
-
-
-async def create_at_pace(
-    names: list[str], observer: Observer, create: Callable[[str], Awaitable[object]]
-) -> None:
-    """Creates one object each tenth of a second."""
-    begin = time.monotonic()
-    tasks = []
-    for number, name in enumerate(names):
-        await asyncio.sleep(max(0.0, begin + number / OFFERED_PER_SECOND - time.monotonic()))
-        observer.submitted[name] = time.monotonic()
-        tasks.append(asyncio.ensure_future(create(name)))
-    await asyncio.gather(*tasks)
-
-
-class Workload:
-    """Creates conversions, and plain Jobs with the same pod template."""
-
-    def __init__(self, kube: Kube, template: dict[str, Any], parallel: int, seconds: float) -> None:
-        self._kube, self._template = kube, template
-        self._parallel, self._seconds = parallel, seconds
-
-    async def create_conversion(self, name: str) -> None:
-        await self._kube.post(CONVERSIONS, conversion_job(name, NAMESPACE))
-
-    async def create_job(self, name: str) -> None:
-        job = {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"name": name},
-            "spec": {
-                "backoffLimit": 0,
-                "podReplacementPolicy": "Failed",
-                "ttlSecondsAfterFinished": JOBS_ARE_KEPT,
-                "template": self._template,
-            },
-        }
-        await self._kube.post(JOBS, job)
-
-    async def conversions_at_once(self, observer: Observer, names: list[str]) -> None:
-        await create_all(names, observer, self.create_conversion)
-        await observer.until_finished(len(names), self._seconds)
-
-    async def jobs_at_once(self, observer: Observer, names: list[str]) -> None:
-        """Keeps the number of unfinished Jobs at the limit, as an ideal operator does."""
-
-        async def create(name: str) -> None:
-            while len(observer.submitted) - len(observer.finished) > self._parallel:
-                observer.changed.clear()
-                await observer.changed.wait()
-            await self.create_job(name)
-
-        await create_all(names, observer, create)
-        await observer.until_finished(len(names), self._seconds)
-
-    async def at_pace(
-        self, observer: Observer, names: list[str], create: Callable[[str], Awaitable[object]]
-    ) -> None:
-        await create_at_pace(names, observer, create)
-        await observer.until_finished(len(names), 30)
-
-
-async def learn_template(kube: Kube) -> dict[str, Any]:
-    """The pod template of a conversion, without what marks its pods as the operator's."""
-    observer = Observer(conversions=True)
-
-    async def convert() -> None:
-        observer.submitted["warm-up"] = time.monotonic()
-        await kube.post(CONVERSIONS, conversion_job("warm-up", NAMESPACE))
-        if not await observer.until_finished(1, 90):
-            raise RuntimeError("the first conversion does not finish")
-
-    await run_watched(kube, {CONVERSIONS: observer.take_conversion}, convert())
-    (job,) = (await kube.get(JOBS))["items"]
-    template: dict[str, Any] = job["spec"]["template"]
-    template["metadata"] = {"labels": {"app": "plain"}}
-    return template
+# The phases
 
 
 async def time_restart(kube: Kube) -> float | None:
@@ -369,11 +243,17 @@ async def _exists(kube: Kube, name: str) -> bool:
 
 async def run(kwok_command: list[str], size: int, parallel: int, seconds: float) -> dict[str, Any]:
     """All phases. Returns the figures."""
-    async with connected(KUBECONFIG) as kube, simulated_nodes(kube, kwok_command) as kwok:
-        # The HTTP API does nothing here.
-        await kube.merge(GATEWAY, {"spec": {"replicas": 0}})
-        await configure(kube, parallel)
-        workload = Workload(kube, await learn_template(kube), parallel, seconds)
+    async with connected(CLUSTER.kubeconfig) as kube, simulated_nodes(kube, kwok_command) as kwok:
+        await stop_http_api(kube)
+        await configure(kube, parallel, CONVERTER_POD_SETTINGS=POD_SETTINGS)
+        template = await learn_template(kube, conversion_job("warm-up", NAMESPACE))
+        workload = Workload(
+            kube,
+            lambda name: conversion_job(name, NAMESPACE),
+            lambda name: plain_job(name, template),
+            parallel,
+            seconds,
+        )
         meter = Meter(kube, kwok)
         names = [f"{number:06}" for number in range(size)]
         paced = names[: OFFERED_PER_SECOND * OFFERED_SECONDS]
@@ -384,16 +264,20 @@ async def run(kwok_command: list[str], size: int, parallel: int, seconds: float)
             observer = Observer(conversions="conversions" in title)
             figures[title] = await meter.measured(observer, work)
             store(figures)
-            shown = {k: v for k, v in figures[title].items() if not isinstance(v, dict)}
+            shown = {k: v for k, v in figures[title].items() if not isinstance(v, dict | list)}
             step(f"{title}: {shown}")
 
         await phase(
             "paced plain Jobs",
-            lambda o: workload.at_pace(o, [f"pp-{n}" for n in paced], workload.create_job),
+            lambda o: workload.at_pace(
+                o, [f"pp-{n}" for n in paced], workload.create_job, OFFERED_PER_SECOND
+            ),
         )
         await phase(
             "paced conversions",
-            lambda o: workload.at_pace(o, [f"pc-{n}" for n in paced], workload.create_conversion),
+            lambda o: workload.at_pace(
+                o, [f"pc-{n}" for n in paced], workload.create_conversion, OFFERED_PER_SECOND
+            ),
         )
         await phase("plain Jobs", lambda o: workload.jobs_at_once(o, [f"p-{n}" for n in names]))
         await phase(
@@ -417,12 +301,25 @@ async def run(kwok_command: list[str], size: int, parallel: int, seconds: float)
 def store(figures: dict[str, Any]) -> None:
     """Keeps the figures, also those of an incomplete run."""
     output = FOLDER / f"scale-{figures['size']}.json"
-    output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    output.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    series: dict[str, Points] = {
+        title: figures[title]["finished_over_time"]
+        for title in ("plain Jobs", "conversions")
+        if title in figures
+    }
+    chart = line_chart("seconds", "finished", series)
+    output.with_suffix(".svg").write_text(chart, encoding="utf-8")
 
 
 def describe(figures: dict[str, Any]) -> str:
-    """All figures as text."""
-    return yaml.safe_dump(figures, sort_keys=False, width=100)
+    """All figures as text, without the points of the chart."""
+    shown = {
+        title: {key: value for key, value in found.items() if key != "finished_over_time"}
+        if isinstance(found, dict)
+        else found
+        for title, found in figures.items()
+    }
+    return yaml.safe_dump(shown, sort_keys=False, width=100)
 
 
 def main() -> None:
@@ -433,8 +330,7 @@ def main() -> None:
     parser.add_argument("--keep-cluster", action="store_true")
     args = parser.parse_args()
     seconds = args.seconds or max(90.0, args.size / 8)
-    with cluster(keep=args.keep_cluster):
-        step("the cluster is ready")
+    with CLUSTER.running("--fast", keep=args.keep_cluster):
         figures = asyncio.run(run(prepare_kwok(), args.size, args.parallel, seconds))
     store(figures)
     print(describe(figures))

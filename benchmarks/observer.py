@@ -28,6 +28,8 @@ class Observer:
     pod_ended: dict[str, float] = field(default_factory=dict)
     finished: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    containers: dict[str, str] = field(default_factory=dict)
+    """The names by the id of their container."""
     most_live: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _owner: dict[str, str] = field(default_factory=dict)
@@ -51,9 +53,16 @@ class Observer:
         job = (meta.get("labels") or {}).get(_JOB_LABEL)
         if job is None:
             return
-        if event == "DELETED" or pod["status"].get("phase") in TERMINAL:
+        name = self._owner.get(job, job)
+        ended = event == "DELETED" or pod["status"].get("phase") in TERMINAL
+        for container in pod["status"].get("containerStatuses") or ():
+            if runtime_id := container.get("containerID"):
+                self.containers[runtime_id.rpartition("/")[2]] = name
+            # A kubelet reports this before it ends the pod, and the slot is free from then on.
+            ended |= "terminated" in (container.get("state") or {})
+        if ended:
             self._live.discard(meta["uid"])
-            self.pod_ended.setdefault(self._owner.get(job, job), now)
+            self.pod_ended.setdefault(name, now)
         elif meta["uid"] not in self._live:
             self._live.add(meta["uid"])
             self.most_live = max(self.most_live, len(self._live))
@@ -71,13 +80,21 @@ class Observer:
                 self.failed[name] = failure
             self.changed.set()
 
+    @property
+    def unfinished(self) -> int:
+        return len(self.submitted) - len(self.finished)
+
+    async def next_end(self) -> None:
+        """Waits until another one has finished."""
+        self.changed.clear()
+        await self.changed.wait()
+
     async def until_finished(self, count: int, seconds: float) -> bool:
         """Waits until ``count`` have finished. False if the time is over before that."""
         try:
             async with asyncio.timeout(seconds):
                 while len(self.finished) < count:
-                    self.changed.clear()
-                    await self.changed.wait()
+                    await self.next_end()
         except TimeoutError:
             return False
         return True
@@ -88,6 +105,14 @@ class Observer:
         if not self.finished:
             return 0.0
         return len(self.finished) / (max(self.finished.values()) - min(self.submitted.values()))
+
+    def finished_over_time(self) -> list[tuple[float, int]]:
+        """How many had finished by a number of seconds after the first submission."""
+        if not self.submitted:
+            return []
+        begin = min(self.submitted.values())
+        ends = sorted(end - begin for end in self.finished.values())
+        return [(0.0, 0), *((round(end, 2), count) for count, end in enumerate(ends, 1))]
 
     def latencies(self) -> dict[str, float | None]:
         """Medians and 99th percentiles, in seconds."""

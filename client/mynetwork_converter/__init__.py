@@ -10,22 +10,34 @@ with Client("http://my-network-converter-gateway.my-network-converter") as conve
 from mynetwork_converter.clients import AsyncClient, Client
 from mynetwork_converter.listener import Event
 from mynetwork_converter.protocol import (
+    ContentOutput,
     ContentStatus,
     ConverterError,
     JobNotFound,
     JobStatus,
+    Output,
+    OutputFacts,
+    OutputStatus,
+    PlannedOutput,
     QueuedJob,
+    Settings,
     Stats,
 )
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "ContentOutput",
     "ContentStatus",
     "ConverterError",
     "Event",
     "JobNotFound",
     "JobStatus",
+    "Output",
+    "OutputFacts",
+    "OutputStatus",
+    "PlannedOutput",
     "QueuedJob",
+    "Settings",
     "Stats",
 ]

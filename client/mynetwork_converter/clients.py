@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection, Generator, Mapping
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, Unpack, cast
 
 import httpx2
 from tenacity import AsyncRetrying, Retrying
@@ -20,8 +20,10 @@ from mynetwork_converter.protocol import (
     ConverterError,
     JobNotFound,
     JobStatus,
+    Output,
     QueuedJob,
     Retry,
+    Settings,
     Stats,
 )
 
@@ -71,18 +73,29 @@ class Client:
         output_file: str,
         conversion_type: str,
         options: Mapping[str, Any] | None = None,
-        *,
-        idempotency_key: str | None = None,
-        callback_url: str | None = None,
+        **settings: Unpack[Settings],
     ) -> str:
         """Start a conversion and return its job id. The same key returns the same job id.
 
-        The operator calls ``callback_url`` when the conversion ends. Verify the call with
-        :mod:`mynetwork_converter.callbacks`.
+        :class:`mynetwork_converter.Settings` explains the other arguments.
         """
-        call = protocol.convert(
-            input_file, output_file, conversion_type, options, callback_url, idempotency_key
-        )
+        call = protocol.convert_file(input_file, output_file, conversion_type, options, settings)
+        return str(self._send(call)["job_id"])
+
+    def convert(
+        self,
+        input_file: str,
+        *,
+        outputs: Sequence[Output] | None = None,
+        profile: str | None = None,
+        **settings: Unpack[Settings],
+    ) -> str:
+        """Start a conversion with several outputs and return its job id.
+
+        Give either ``outputs``, 1 to 8 of them, or ``profile``, the name of a ConversionProfile
+        that lists them. :class:`mynetwork_converter.Settings` explains the other arguments.
+        """
+        call = protocol.convert(input_file, outputs, profile, settings)
         return str(self._send(call)["job_id"])
 
     def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus | JobNotFound:
@@ -208,18 +221,29 @@ class AsyncClient:
         output_file: str,
         conversion_type: str,
         options: Mapping[str, Any] | None = None,
-        *,
-        idempotency_key: str | None = None,
-        callback_url: str | None = None,
+        **settings: Unpack[Settings],
     ) -> str:
         """Start a conversion and return its job id. The same key returns the same job id.
 
-        The operator calls ``callback_url`` when the conversion ends. Verify the call with
-        :mod:`mynetwork_converter.callbacks`.
+        :class:`mynetwork_converter.Settings` explains the other arguments.
         """
-        call = protocol.convert(
-            input_file, output_file, conversion_type, options, callback_url, idempotency_key
-        )
+        call = protocol.convert_file(input_file, output_file, conversion_type, options, settings)
+        return str((await self._send(call))["job_id"])
+
+    async def convert(
+        self,
+        input_file: str,
+        *,
+        outputs: Sequence[Output] | None = None,
+        profile: str | None = None,
+        **settings: Unpack[Settings],
+    ) -> str:
+        """Start a conversion with several outputs and return its job id.
+
+        Give either ``outputs``, 1 to 8 of them, or ``profile``, the name of a ConversionProfile
+        that lists them. :class:`mynetwork_converter.Settings` explains the other arguments.
+        """
+        call = protocol.convert(input_file, outputs, profile, settings)
         return str((await self._send(call))["job_id"])
 
     async def get_job_status(self, job_id: str, *, wait: float = 0) -> JobStatus | JobNotFound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast
@@ -33,20 +33,72 @@ class ConverterError(Exception):
 Status = Literal["running", "completed", "failed", "cancelled"]
 Phase = Literal["Queued", "Starting", "Running", "Succeeded", "Failed", "Cancelled"]
 Retry = Literal["failed", "cancelled"]
+OutputState = Literal["Pending", "Succeeded", "Failed", "Skipped"]
+Action = Literal["Encode", "Copy", "Convert", "Skip"]
 
 
-class JobStatus(TypedDict):
-    """A conversion. Times are naive UTC in ISO format, sizes are in bytes.
+class Output(TypedDict):
+    """One output to make."""
 
-    The API leaves out a field that has no value, such as ``output_size`` before the end.
-    """
+    conversion_type: str
+    output_file: str
+    options: NotRequired[Mapping[str, Any]]
+    optional: NotRequired[bool]
+
+
+class OutputFacts(TypedDict):
+    """What has become of an output. Sizes are in bytes, ``width`` and ``height`` in pixels."""
+
+    state: OutputState
+    size: NotRequired[int]
+    sha256: NotRequired[str]
+    container: NotRequired[str]
+    video_codec: NotRequired[str]
+    audio_codec: NotRequired[str]
+    width: NotRequired[int]
+    height: NotRequired[int]
+    duration_seconds: NotRequired[float]
+    warnings: NotRequired[list[str]]
+    reason: NotRequired[str]
+    message: NotRequired[str]
+
+
+class OutputStatus(OutputFacts):
+    """One of several outputs of a conversion."""
+
+    conversion_type: str
+    output_file: str
+    optional: NotRequired[bool]
+
+
+class PlannedOutput(TypedDict):
+    """What a dry run says about one output. Sizes are in bytes, times in seconds."""
+
+    conversion_type: str
+    output_file: str
+    optional: NotRequired[bool]
+    action: Action
+    video_codec: NotRequired[str]
+    audio_codec: NotRequired[str]
+    width: NotRequired[int]
+    height: NotRequired[int]
+    duration_seconds: NotRequired[float]
+    memory: NotRequired[int]
+    estimated_seconds: NotRequired[float]
+    estimated_size: NotRequired[int]
+    reason: NotRequired[str]
+    message: NotRequired[str]
+
+
+class _Job(TypedDict):
+    """What JobStatus and ContentOutput have in common."""
 
     job_id: str
-    status: Status
-    conversion_type: str
+    conversion_type: NotRequired[str]
     start_time: str
     input_file: str
-    output_file: str
+    output_file: NotRequired[str]
+    profile: NotRequired[str]
     phase: Phase
     progress: NotRequired[int]
     eta_seconds: NotRequired[int]
@@ -60,6 +112,31 @@ class JobStatus(TypedDict):
     logs: NotRequired[str]
 
 
+class JobStatus(_Job):
+    """A conversion. Times are naive UTC in ISO format, sizes are in bytes.
+
+    The API leaves out a field that has no value, such as ``output_size`` before the end. A
+    conversion with several outputs has ``outputs`` instead of ``conversion_type`` and
+    ``output_file``.
+    """
+
+    status: Status
+    outputs: NotRequired[list[OutputStatus]]
+    dry_run: NotRequired[bool]
+    plan: NotRequired[list[PlannedOutput]]
+
+
+class ContentOutput(_Job):
+    """One output of an upload, with the conversion that makes it.
+
+    ``output`` is what has become of the file. Several outputs can have one ``job_id``.
+    """
+
+    status: Literal["running", "completed", "failed", "cancelled", "skipped"]
+    optional: NotRequired[bool]
+    output: NotRequired[OutputFacts]
+
+
 class JobNotFound(TypedDict):
     """No ConversionJob has this job id."""
 
@@ -68,14 +145,14 @@ class JobNotFound(TypedDict):
 
 
 class ContentStatus(TypedDict):
-    """The conversions of an upload. With the status not_found, only ``error`` is present."""
+    """The outputs of an upload. With the status not_found, only ``error`` is present."""
 
     content_id: str
     status: Literal[
         "running", "completed", "failed", "cancelled", "incomplete", "nothing_to_do", "not_found"
     ]
     message: NotRequired[str]
-    conversions: NotRequired[list[JobStatus]]
+    conversions: NotRequired[list[ContentOutput]]
     error: NotRequired[str]
 
 
@@ -122,24 +199,63 @@ class Call:
     accepts: frozenset[int] = frozenset()
 
 
-def convert(
+class Settings(TypedDict, total=False):
+    """The arguments that all conversions can have, whatever their outputs.
+
+    - ``idempotency_key``: the same key returns the same job id. Default: a random key.
+    - ``callback_url``: the operator calls it when the conversion ends. Verify the call with
+      :mod:`mynetwork_converter.callbacks`.
+    - ``overwrite``: if False, the conversion fails if an output exists. Default: True.
+    - ``queue``: the name of a ConversionQueue.
+    - ``dry_run``: if True, the conversion writes nothing, and its status has a ``plan``.
+    """
+
+    idempotency_key: str | None
+    callback_url: str | None
+    overwrite: bool | None
+    queue: str | None
+    dry_run: bool | None
+
+
+def convert_file(
     input_file: str,
     output_file: str,
     conversion_type: str,
     options: Mapping[str, Any] | None,
-    callback_url: str | None,
-    idempotency_key: str | None,
+    settings: Settings,
 ) -> Call:
-    """Start a conversion. None as key: use a random key, so that the call can be retried."""
+    """Start a conversion with one output."""
     body: dict[str, Any] = {
         "input_file": input_file,
         "output_file": output_file,
         "conversion_type": conversion_type,
         "options": dict(options or {}),
     }
-    if callback_url is not None:
-        body["callback_url"] = callback_url
-    key = idempotency_key or str(uuid.uuid4())
+    return _convert(body, settings)
+
+
+def convert(
+    input_file: str, outputs: Sequence[Output] | None, profile: str | None, settings: Settings
+) -> Call:
+    """Start a conversion with several outputs. Raises ValueError unless exactly one is given."""
+    if (outputs is None) == (profile is None):
+        raise ValueError("give either outputs or profile")
+    body: dict[str, Any] = {"input_file": input_file}
+    if outputs is not None:
+        body["outputs"] = [dict(output) for output in outputs]
+    if profile is not None:
+        body["profile"] = profile
+    return _convert(body, settings)
+
+
+def _convert(body: dict[str, Any], settings: Settings) -> Call:
+    """The call always has a key, so that it can be sent again."""
+    body |= {
+        name: value
+        for name, value in settings.items()
+        if value is not None and name != "idempotency_key"
+    }
+    key = settings.get("idempotency_key") or str(uuid.uuid4())
     return Call("POST", f"{BASE}/convert", body, {"Idempotency-Key": key})
 
 

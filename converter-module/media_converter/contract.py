@@ -36,6 +36,7 @@ class ConversionType(StrEnum):
     EXTRACT_THUMBNAIL = "extract_thumbnail"
     AUDIO_CONVERT = "audio_convert"
     MEDIA_INFO = "media_info"
+    AUDIO_WAVEFORM = "audio_waveform"
 
 
 class DamagedInput(StrEnum):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from media_converter.contract import Progress
 from media_converter.files import paths
@@ -13,8 +14,9 @@ from media_converter.options import (
     InfoOptions,
     ThumbnailOptions,
     VideoOptions,
+    WaveformOptions,
 )
-from media_converter.running import image, media_info, thumbnail, transcode
+from media_converter.running import films, image, media_info, thumbnail, transcode, waveform
 from media_converter.running.delivery import Delivery
 from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Runner
@@ -49,8 +51,8 @@ def convert_file(
 def convert(run: Run) -> Converted:
     """Write the output of a run to its temporary file, and verify it."""
     match run.task.options:
-        case VideoOptions() as options:
-            return transcode.convert_video(run, options)
+        case VideoOptions():
+            return _only(films.convert_videos([run]))
         case AudioOptions() as options:
             return transcode.convert_audio(run, options)
         case ImageOptions() as options:
@@ -60,3 +62,23 @@ def convert(run: Run) -> Converted:
             return Converted(image.describe_image(plan, run.make_temporary().fd))
         case InfoOptions() as options:
             return media_info.write_info(run, options)
+        case WaveformOptions() as options:
+            return waveform.write_waveform(run, options)
+
+
+def are_together(one: Task, other: Task) -> bool:
+    """Whether the outputs of two tasks are made together."""
+    return films.same_part(one.options, other.options)
+
+
+def convert_together(runs: list[Run]) -> Iterator[films.Batch]:
+    """Write outputs that are made together, and as many batches as this takes."""
+    if len(runs) == 1:
+        yield [(0, partial(convert, runs[0]))]
+    else:
+        yield from films.convert_videos(runs)
+
+
+def _only(batches: Iterator[films.Batch]) -> Converted:
+    """The only output of all batches, verified."""
+    return next(finish() for batch in batches for _, finish in batch)

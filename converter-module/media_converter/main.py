@@ -10,6 +10,7 @@ from typing import Final
 
 from media_converter.contract import EXIT_CODES, ExitReason, OutputResult, Progress, Report
 from media_converter.convert import convert_file
+from media_converter.dry_run import plan_outputs
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.files import paths, temporary
 from media_converter.limits import Limits, limit_file_size, read_limits
@@ -72,7 +73,10 @@ def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
         reporter.progress = progress
 
     report = Report(final=True, reason=ExitReason.COMPLETED)
-    if request.is_list:
+    if request.dry_run:
+        plan = plan_outputs(request.tasks, limits, runner, WORKSPACE, reporter.log)
+        report = report._replace(plan=plan)
+    elif request.is_list:
         reporter.outputs = (OutputResult(),) * len(request.tasks)
         watcher = Watcher(reporter.log, on_progress, reporter.set_outputs)
         convert_outputs(request.tasks, limits, runner, WORKSPACE, watcher)

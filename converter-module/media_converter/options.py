@@ -18,6 +18,8 @@ from media_converter.contract import ConversionType
 
 RESOLUTIONS: Final = (240, 360, 480, 720, 1080, 1440, 2160)
 BITRATES: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+ZOOMS: Final = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+"""Samples per pixel of a waveform."""
 MAX_SIDE: Final = 16384
 MAX_SECONDS: Final = 604800
 """One week, the maximum of every time."""
@@ -59,6 +61,7 @@ _FORBIDDEN: Final = re.compile(
 DEFAULT_BITRATE: Final = 192
 DEFAULT_SIZE: Final = (800, 600)
 DEFAULT_QUALITY: Final = 85
+DEFAULT_WAVEFORM_SIZE: Final = (800, 250)
 
 
 def in_words(items: Sequence[str], conjunction: str = "or") -> str:
@@ -110,7 +113,8 @@ class Choices(NamedTuple):
     @property
     def pattern(self) -> str:
         """``^(32|40)k?$``."""
-        return f"^({'|'.join(map(str, self.numbers))}){self.unit}?$"
+        unit = f"{self.unit}?" if self.unit else ""
+        return f"^({'|'.join(map(str, self.numbers))}){unit}$"
 
     @property
     def integers(self) -> tuple[int, int]:
@@ -161,6 +165,38 @@ class Size(NamedTuple):
             return None
         width, height = map(int, value.split("x"))
         return (width, height) if max(width, height) <= self.max_side else None
+
+
+class Lufs(NamedTuple):
+    """A loudness in LUFS, from -40 to -9, with at most one decimal."""
+
+    pattern: str = "^-(40|(9|[12][0-9]|3[0-9])([.][0-9])?)$"
+    integers: tuple[int, int] = (-40, -9)
+    must_be: str = 'LUFS from -40 to -9, such as -16 or "-16.5"'
+
+    def read(self, value: object) -> float | None:
+        """LUFS."""
+        text = str(value) if _is_integer(value) else value
+        if not isinstance(text, str) or not re.fullmatch(self.pattern, text):
+            return None
+        return float(text)
+
+
+class Colour(NamedTuple):
+    """A colour as RRGGBB, or the word transparent.
+
+    Without quotes, YAML reads 102030 as a number and "#" as the start of a comment.
+    """
+
+    pattern: str = "^([0-9A-Fa-f]{6}|transparent)$"
+    must_be: str = 'a colour as RRGGBB in quotes, such as "1E90FF", or transparent'
+    integers: None = None
+
+    def read(self, value: object) -> str | None:
+        """The colour in capital letters, or the word."""
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
+            return None
+        return value if value == "transparent" else value.upper()
 
 
 class Time(NamedTuple):
@@ -215,7 +251,7 @@ class Option(NamedTuple):
 
     name: str
     types: tuple[ConversionType, ...]
-    kind: Words | Choices | Percent | Size | Time
+    kind: Words | Choices | Percent | Size | Colour | Lufs | Time
     extensions: tuple[str, ...] = ()
 
     @property
@@ -235,6 +271,7 @@ _IMAGE: Final = ConversionType.IMAGE_RESIZE
 _THUMBNAIL: Final = ConversionType.EXTRACT_THUMBNAIL
 _SOUND: Final = ConversionType.AUDIO_CONVERT
 _INFO: Final = ConversionType.MEDIA_INFO
+_WAVEFORM: Final = ConversionType.AUDIO_WAVEFORM
 
 GRAMMAR: Final = (
     Option("quality", (_VIDEO,), Words(("low", "medium", "high"))),
@@ -242,11 +279,16 @@ GRAMMAR: Final = (
     Option("resolution", (_VIDEO,), Choices(RESOLUTIONS, "p")),
     Option("bitrate", (_AUDIO,), Choices(BITRATES, "k")),
     Option("bitrate", (_SOUND,), Choices(BITRATES, "k"), extensions=("m4a", "opus", "ogg")),
-    Option("channels", (_SOUND,), Words(("mono", "stereo"))),
+    Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
     Option("start", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS)),
     Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_IMAGE, _THUMBNAIL), Size(MAX_SIDE)),
+    Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
+    Option("colour", (_WAVEFORM,), Colour(), extensions=("png",)),
+    Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
+    Option("samplesPerPixel", (_WAVEFORM,), Choices(ZOOMS, ""), extensions=("json",)),
     Option("time", (_THUMBNAIL,), Time(MAX_SECONDS)),
+    Option("loudness", (_AUDIO, _SOUND), Lufs()),
     Option("loudness", (_INFO,), Words(("measure",))),
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
 )
@@ -259,6 +301,7 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _THUMBNAIL: _STILLS,
     _SOUND: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
     _INFO: {"json": "json"},
+    _WAVEFORM: {"png": "png", "json": "json"},
 }
 """The extensions that an output file may have, and the format of each extension."""
 
@@ -278,6 +321,7 @@ STAGES: Final[Mapping[ConversionType, Stage]] = {
     _IMAGE: Stage.IMAGE,
     _AUDIO: Stage.AUDIO,
     _SOUND: Stage.AUDIO,
+    _WAVEFORM: Stage.AUDIO,
     _INFO: Stage.PROBE,
     _VIDEO: Stage.VIDEO,
 }
@@ -308,13 +352,14 @@ class AudioOptions(NamedTuple):
     """The options of audio_to_mp3 and audio_convert.
 
     ``bitrate`` is in kbit/s, None for the default of the format. Times are in seconds. ``channels``
-    is mono or stereo, None for the default.
+    is mono or stereo, None for the default. ``loudness`` is in LUFS, None for that of the input.
     """
 
     bitrate: int | None = DEFAULT_BITRATE
     start: float = 0.0
     duration: float | None = None
     channels: str | None = None
+    loudness: float | None = None
 
 
 class ImageOptions(NamedTuple):
@@ -343,7 +388,18 @@ class InfoOptions(NamedTuple):
     placeholder: str | None = None
 
 
-Options = VideoOptions | AudioOptions | ImageOptions | ThumbnailOptions | InfoOptions
+class WaveformOptions(NamedTuple):
+    """The options of audio_waveform. ``size`` is in pixels. Colours are RRGGBB or transparent."""
+
+    size: tuple[int, int] = DEFAULT_WAVEFORM_SIZE
+    colour: str = "1E90FF"
+    background: str = "transparent"
+    samples_per_pixel: int = 256
+
+
+Options = (
+    VideoOptions | AudioOptions | ImageOptions | ThumbnailOptions | InfoOptions | WaveformOptions
+)
 
 
 def options_of(conversion_type: ConversionType) -> dict[str, Option]:
@@ -392,6 +448,10 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
             return ThumbnailOptions(**parsed)
         case ConversionType.MEDIA_INFO:
             return InfoOptions(**parsed)
+        case ConversionType.AUDIO_WAVEFORM:
+            zoom = parsed.pop("samplesPerPixel", None)
+            made = WaveformOptions(**parsed)
+            return made._replace(samples_per_pixel=zoom) if zoom else made
 
 
 def check_extensions(

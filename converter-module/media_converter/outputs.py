@@ -6,7 +6,7 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -20,9 +20,10 @@ from media_converter.options import STAGES
 from media_converter.request import name_output
 from media_converter.running.delivery import Delivery
 from media_converter.running.existing import Result, find_published
+from media_converter.running.films import Batch
 from media_converter.running.overall import Overall
 from media_converter.running.process import Runner
-from media_converter.running.run import Known, Run, hole_finder
+from media_converter.running.run import Converted, Known, Run, hole_finder
 from media_converter.task import Task
 
 # The whole run ends, whatever output is being made.
@@ -54,6 +55,23 @@ def convert_outputs(
 def in_order(tasks: tuple[Task, ...], numbers: list[int]) -> list[int]:
     """The numbers of tasks in the order in which they are done. What is fast comes first."""
     return sorted(numbers, key=lambda number: STAGES[tasks[number].conversion_type])
+
+
+def _units(tasks: tuple[Task, ...], order: list[int]) -> list[list[int]]:
+    """Those that are made together, in the order of the first of each."""
+    units: list[list[int]] = []
+    for number in order:
+        found = (u for u in units if convert.are_together(tasks[u[0]], tasks[number]))
+        unit = next(found, None)
+        if unit is None:
+            units.append([number])
+        else:
+            unit.append(number)
+    return units
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 class _Outputs:
@@ -92,30 +110,66 @@ class _Outputs:
     def _make_all(self, source: Input, waiting: list[int]) -> None:
         known, find_holes = Known(), hole_finder(source, self._runner)
         overall = Overall(self._tasks, waiting, known, self._watcher.on_progress)
-        for number in waiting:
-            task, log = self._tasks[number], self._watcher.log
-            delivery = Delivery(self._root, task, self._runner, source, log)
-            run = Run(
-                task=task,
+
+        def run_for(number: int, delivery: Delivery) -> Run:
+            return Run(
+                task=self._tasks[number],
                 limits=self._limits,
                 runner=self._runner,
                 source=source,
                 make_temporary=delivery.open,
-                log=log,
+                log=self._watcher.log,
                 on_progress=overall.of(number),
                 find_holes=find_holes,
                 known=known,
             )
-            try:
-                self._guard(number, partial(self._finish, number, delivery, run))
-            finally:
-                delivery.close()
-            overall.end(number)
 
-    def _finish(self, number: int, delivery: Delivery, run: Run) -> None:
+        for unit in _units(self._tasks, waiting):
+            deliveries = {number: self._deliver(number, source) for number in unit}
+            try:
+                self._make_unit(deliveries, [run_for(*each) for each in deliveries.items()])
+            finally:
+                for delivery in deliveries.values():
+                    delivery.close()
+            for number in unit:
+                overall.end(number)
+
+    def _deliver(self, number: int, source: Input) -> Delivery:
         task = self._tasks[number]
         self._watcher.log(f"{task.label}: {task.conversion_type}")
-        self._succeed(number, delivery.publish(convert.convert(run)))
+        return Delivery(self._root, task, self._runner, source, self._watcher.log)
+
+    def _make_unit(self, deliveries: dict[int, Delivery], runs: list[Run]) -> None:
+        """Make outputs that belong together. What is complete gets its name, whatever fails."""
+        unit = list(deliveries)
+        batches = convert.convert_together(runs)
+        while batch := self._next_batch(unit, batches):
+            failures = []
+            for index, finish in batch:
+                number = unit[index]
+                finish_it = partial(self._finish, number, deliveries[number], finish)
+                try:
+                    self._guard(number, finish_it)
+                except ConversionError as error:
+                    failures.append(error)
+                    if error.reason in _ENDS_RUN:
+                        raise
+            if failures:
+                raise failures[0]
+
+    def _next_batch(self, unit: list[int], batches: Iterator[Batch]) -> Batch | None:
+        try:
+            return next(batches, None)
+        except (ConversionError, OSError) as error:
+            for number in self._waiting(unit):
+                self._guard(number, partial(_fail, error))
+        return None
+
+    def _finish(self, number: int, delivery: Delivery, finish: Callable[[], Converted]) -> None:
+        try:
+            self._succeed(number, delivery.publish(finish()))
+        finally:
+            delivery.close()
 
     def _open_input(self) -> Input | ConversionError:
         """The input. An error, if it cannot be opened: perhaps nothing is left to be made."""

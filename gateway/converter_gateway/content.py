@@ -18,8 +18,10 @@ from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import NotFound
 from converter_gateway import naming, pipeline, translate
 from converter_gateway.audit import WriteRequest
+from converter_gateway.entries import overall_status, to_entries
 from converter_gateway.errors import ApiError, NameTaken
-from converter_gateway.pipeline import Choice, Content, OutputOwner, PlannedConversion
+from converter_gateway.owners import Known, Owner, know, owner_of
+from converter_gateway.pipeline import Content, NewJob, PlannedJob
 from converter_gateway.rules import ContentRules
 from converter_gateway.service import Service
 from converter_gateway.store import latest_parts
@@ -68,35 +70,43 @@ class ContentService:
         self,
         write: WriteRequest,
         content: Content,
-        plan: Sequence[PlannedConversion],
+        plan: Sequence[PlannedJob],
         retry: Collection[Phase],
     ) -> ResponseBody:
-        owners, inputs = await self._find_owners(write.namespace, plan)
-        choices = [pipeline.choose_output(planned, owners, inputs, retry) for planned in plan]
-        conversions = [
-            choice.owner.conversion
-            if choice.owner
-            else await self._create(write, content, planned, choice, len(plan))
-            for planned, choice in zip(plan, choices, strict=True)
-        ]
-        responses = [translate.to_response(conversion) for conversion in conversions]
-        return _summarise(content.source.content_id, responses, len(plan))
+        known = await self._find_owners(write.namespace, content, plan)
+        choices = [pipeline.choose_job(planned, known, retry) for planned in plan]
+        count = sum(planned.count for planned in plan)
+        entries: list[ResponseBody] = []
+        for choice in choices:
+            made: list[ResponseBody] = []
+            if choice.new:
+                created = await self._create(write, content, choice.new, count)
+                made = to_entries(translate.to_response(created))
+            kept = [output.entry if output else made.pop(0) for output in choice.outputs]
+            # Another request may have created it before, and its profile may be resolved by now.
+            entries += kept + made
+        return _summarise(content.source.content_id, entries, count)
 
     async def _find_owners(
-        self, namespace: str, plan: Sequence[PlannedConversion]
-    ) -> tuple[dict[str, OutputOwner], frozenset[str]]:
-        """The owners of the possible outputs, and the possible outputs that are sources too.
+        self, namespace: str, content: Content, plan: Sequence[PlannedJob]
+    ) -> Known:
+        """What is known about the possible outputs of a content.
 
         The store says which ConversionJobs to ask the API server for. A write depends on them, so
         they must be as they are now. One that the store does not have yet makes its name taken.
         """
         store = await self._service.store(namespace)
-        outputs = [output for planned in plan for output in planned.outputs]
+        candidates = [candidate for planned in plan for candidate in planned.candidates]
+        outputs = [output for candidate in candidates for output in candidate.outputs]
         names_to_read = {name for output in outputs for name in store.writers(output)}
+        for candidate in candidates:
+            names_to_read |= store.claimants(naming.digest(candidate.claim))
         found = await asyncio.gather(*(self._read(namespace, name) for name in names_to_read))
-        owners = _owners(conversion for conversion in found if conversion)
         sources = frozenset(output for output in outputs if store.is_source(output))
-        return pipeline.latest_owners(owners), sources
+        parts = (part for _, part in store.content(content.source.content_id))
+        same = (part.generation for part in parts if part.source_path == content.source.path)
+        owners = _owners(conversion for conversion in found if conversion)
+        return know(owners, sources, max(same, default=0))
 
     async def _read(self, namespace: str, name: str) -> Conversion | None:
         try:
@@ -105,55 +115,49 @@ class ContentService:
             return None
 
     async def _create(
-        self,
-        write: WriteRequest,
-        content: Content,
-        planned: PlannedConversion,
-        choice: Choice,
-        count: int,
+        self, write: WriteRequest, content: Content, new: NewJob, count: int
     ) -> Conversion:
-        source = planned.source
-        callers_output = posixpath.join(
-            posixpath.dirname(content.file_path), posixpath.basename(choice.output)
+        source, spec = content.source, new.spec
+        labels = {
+            names.CONTENT_LABEL: naming.digest(source.content_id),
+            names.CONTENT_INPUT_LABEL: naming.digest(source.path),
+        }
+        annotations = {
+            names.CONTENT_ID_ANNOTATION: source.content_id,
+            names.CONTENT_TYPE_ANNOTATION: content.content_type,
+            names.CONTENT_SIZE_ANNOTATION: str(count),
+            names.CALLER_INPUT_ANNOTATION: content.file_path,
+        }
+        if spec.output_file is None:
+            return await self._service.submit(
+                write, new.name, spec, labels, annotations, content.paths
+            )
+        labels[names.CONTENT_OUTPUT_LABEL] = naming.digest(spec.output_file)
+        annotations[names.CALLER_OUTPUT_ANNOTATION] = posixpath.join(
+            posixpath.dirname(content.file_path), posixpath.basename(spec.output_file)
         )
-        return await self._service.submit(
-            write,
-            naming.content_name(choice.output, choice.generation),
-            planned.recipe.spec(source.path, choice.output),
-            labels={
-                names.CONTENT_LABEL: naming.digest(source.content_id),
-                names.CONTENT_INPUT_LABEL: naming.digest(source.path),
-                names.CONTENT_OUTPUT_LABEL: naming.digest(choice.output),
-            },
-            annotations={
-                names.CONTENT_ID_ANNOTATION: source.content_id,
-                names.CONTENT_TYPE_ANNOTATION: content.content_type,
-                names.CONTENT_SIZE_ANNOTATION: str(count),
-                names.CALLER_INPUT_ANNOTATION: content.file_path,
-                names.CALLER_OUTPUT_ANNOTATION: callers_output,
-            },
-        )
+        return await self._service.submit(write, new.name, spec, labels, annotations)
 
     async def get(self, namespace: str, content_id: str) -> ResponseBody:
-        """The existing conversions of a content: the latest one of each output."""
+        """The existing outputs of a content, each with its latest conversion."""
         parts = latest_parts((await self._service.store(namespace)).content(content_id))
         if not parts:
             return {"content_id": content_id} | _NOT_FOUND
-        responses = [orjson.loads(record.response()) for record, _ in parts]
-        # The files that were posted for the content, and how many conversions each of them needs.
+        entries = [to_entries(orjson.loads(record.response()))[n] for record, _, n in parts]
+        # The files that were posted for the content, and how many outputs each of them needs.
         files: dict[str, int] = {}
-        for _, part in parts:
+        for _, part, _ in parts:
             files[part.source_path] = max(part.planned, files.get(part.source_path, 0))
-        return _summarise(content_id, responses, sum(files.values()))
+        return _summarise(content_id, entries, sum(files.values()))
 
 
-def _owners(conversions: Iterable[Conversion]) -> list[OutputOwner]:
-    return [owner for owner in map(pipeline.owner_of, conversions) if owner is not None]
+def _owners(conversions: Iterable[Conversion]) -> list[Owner]:
+    return [owner for owner in map(owner_of, conversions) if owner is not None]
 
 
-def _summarise(content_id: str, responses: Sequence[ResponseBody], planned: int) -> ResponseBody:
-    status, message = pipeline.overall_status([r["status"] for r in responses], planned)
-    return _response(content_id, status, message, responses)
+def _summarise(content_id: str, entries: Sequence[ResponseBody], planned: int) -> ResponseBody:
+    status, message = overall_status(entries, planned)
+    return _response(content_id, status, message, entries)
 
 
 def _response(

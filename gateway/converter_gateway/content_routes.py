@@ -10,15 +10,24 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from conversion_operator.api import spec
 from conversion_operator.api.status import Phase
+from converter_gateway import caller_paths
 from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.content import ContentService
 from converter_gateway.errors import ApiError
 from converter_gateway.openapi import content_body
+from converter_gateway.output_models import OutputFacts
+from converter_gateway.output_names import Source
 from converter_gateway.paths import PathMapping
-from converter_gateway.pipeline import Content, Source
+from converter_gateway.pipeline import Content
 from converter_gateway.request_schemas import ID_MAX_LENGTH, TYPE_MAX_LENGTH
 from converter_gateway.requests import PATH_MUST_BE, read_object, read_path
-from converter_gateway.responses import STARTING_FORBIDDEN, JobStatus, errors, examples, one_error
+from converter_gateway.responses import (
+    STARTING_FORBIDDEN,
+    Job,
+    errors,
+    examples,
+    one_error,
+)
 from converter_gateway.routes import RouteContext
 from converter_gateway.rules import LiveRules
 from converter_gateway.translate import ResponseBody
@@ -54,32 +63,59 @@ ContentId = Annotated[str, Path(description="The content_id that was posted.", e
 
 _FILE: Final = "/opt/my-network/storage/4711/my.holiday"
 _PREVIEW: Final[dict[str, JsonValue]] = {
-    "job_id": "content-27ba328c420cbf3ad1d9abe901abfdf56fad281e-1",
-    "status": "completed",
+    "job_id": "content-5dc0dbd05f12bee570570c6d4a1ed9e4bd342b05-1",
+    "status": "running",
     "conversion_type": "video_to_mp4",
     "start_time": "2026-01-02T03:04:05",
     "input_file": f"{_FILE}.mov",
     "output_file": f"{_FILE}_preview.mp4",
-    "phase": "Succeeded",
-    "progress": 100,
-    "reason": "Completed",
-    "end_time": "2026-01-02T03:05:07",
-    "duration_seconds": 62.0,
-    "output_size": 1843200,
+    "phase": "Queued",
+    "reason": "Retrying",
+    "output": {"state": "Pending"},
 }
 _THUMBNAIL: Final[dict[str, JsonValue]] = {
-    "job_id": "content-4799c0da18e3c5aada42bd5cd9746bd6942524e0-1",
-    "status": "running",
+    "job_id": "content-5dc0dbd05f12bee570570c6d4a1ed9e4bd342b05-1",
+    "status": "completed",
     "conversion_type": "extract_thumbnail",
     "start_time": "2026-01-02T03:04:05",
     "input_file": f"{_FILE}.mov",
     "output_file": f"{_FILE}_thumb.jpg",
-    "phase": "Queued",
+    "phase": "Succeeded",
+    "progress": 100,
+    "output_size": 18432,
+    "output": {
+        "state": "Succeeded",
+        "size": 18432,
+        "sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+        "container": "jpeg",
+        "width": 1280,
+        "height": 720,
+    },
 }
 
 
+class ContentOutput(Job):
+    """One output of a content: the conversion that makes it, as far as it is about this output.
+
+    Fields without a value are left out.
+    """
+
+    status: Literal["running", "completed", "failed", "cancelled", "skipped"] = Field(
+        description="The status of this output. Other outputs of the same conversion may have "
+        "another one. skipped: the output is optional, and does not apply to the file."
+    )
+    optional: bool | None = Field(
+        None, description="True: the conversion can succeed without this output."
+    )
+    output: OutputFacts | None = Field(
+        None,
+        description="What has become of the file. Absent if the conversion has one output, or if "
+        "the operator has not read its profile yet. Then output_file may be absent, too.",
+    )
+
+
 class ContentStatus(BaseModel):
-    """All conversions of a content: the latest one of each output."""
+    """All outputs of a content, each with its latest conversion."""
 
     model_config = examples(
         {
@@ -107,15 +143,16 @@ class ContentStatus(BaseModel):
         "nothing_to_do",
         "not_found",
     ] = Field(
-        description="running until all conversions have ended. Then failed if any of them failed. "
-        "incomplete if needed conversions do not exist: they were not started, or were deleted "
-        "after their time to live."
+        description="running until all conversions have ended. Then failed if any output that is "
+        "not optional failed. incomplete if needed conversions do not exist: they were not "
+        "started, or were deleted after their time to live."
     )
     message: str | None = Field(None, description="Explains the status.")
-    conversions: list[JobStatus] | None = Field(
+    conversions: list[ContentOutput] | None = Field(
         None,
-        description="Absent if not_found. Take the names of the outputs from here: if two files "
-        "would have the same output, one of them gets a different name.",
+        description="One entry for each output. Several can have one job_id. Absent if not_found. "
+        "Take the names of the outputs from here: if two files would have the same output, one of "
+        "them gets a different name.",
     )
     error: str | None = Field(None, description="Present if not_found.")
 
@@ -148,7 +185,7 @@ def content_router(context: RouteContext) -> APIRouter:
         """Start the conversions that an upload needs. It is safe to repeat the call.
 
         A repeated call returns the same conversions and starts missing ones. It starts failed and
-        cancelled conversions again only with ``retry``. The status is ``nothing_to_do`` if the
+        cancelled outputs again only with ``retry``. The status is ``nothing_to_do`` if the
         content needs no conversion.
 
         The caller needs the permissions create and list on conversionjobs. It needs list because
@@ -185,7 +222,8 @@ def parse_content(raw: bytes, mappings: tuple[PathMapping, ...]) -> Content:
         first = error.errors()[0]
         why = first["ctx"]["error"] if first["type"] == "value_error" else PATH_MUST_BE
         raise ApiError(400, f"file_path: {why}") from None
-    return Content(Source(_content_id(data["content_id"]), path), content_type, file_path)
+    source = Source(_content_id(data["content_id"]), path)
+    return Content(source, content_type, file_path, caller_paths.beside(file_path, mappings))
 
 
 def _retry_phases(retry: list[str]) -> list[Phase]:

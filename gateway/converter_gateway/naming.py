@@ -30,12 +30,12 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def content_name(output: str, generation: int) -> str:
-    """The name of the ConversionJob that owns ``output``, a normalised path on the volume."""
-    return f"content-{digest(output)}-{generation}"
+def content_name(claim: str, generation: int) -> str:
+    """The name of a ConversionJob of a content. ``claim`` says which outputs it owns."""
+    return f"content-{digest(claim)}-{generation}"
 
 
-def content_generation(name: str, output: str) -> int | None:
-    """The generation in a name. None: the name does not belong to this output."""
+def parse_content_name(name: str) -> tuple[str, int] | None:
+    """The digest of the claim and the generation. None: no name of the content pipeline."""
     found = _CONTENT_NAME.fullmatch(name)
-    return int(found[2]) if found and found[1] == digest(output) else None
+    return (found[1], int(found[2])) if found else None

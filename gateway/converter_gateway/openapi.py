@@ -105,6 +105,29 @@ CONVERT_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "conversion_type": "extract_thumbnail",
         "options": {"time": "00:00:05"},
     },
+    "several outputs": {
+        "input_file": f"{_IN}/videos/holiday.mov",
+        "outputs": [
+            {
+                "conversion_type": "extract_thumbnail",
+                "output_file": f"{_OUT}/holiday.jpg",
+                "options": {"size": "640x360"},
+            },
+            {
+                "conversion_type": "audio_to_mp3",
+                "output_file": f"{_OUT}/holiday.mp3",
+                "optional": True,
+            },
+        ],
+        "queue": "uploads",
+    },
+    "profile": {"input_file": f"{_IN}/videos/holiday.mov", "profile": "web-video"},
+    "dry run": {
+        "input_file": f"{_IN}/videos/holiday.mov",
+        "output_file": f"{_OUT}/holiday.mp4",
+        "conversion_type": "video_to_mp4",
+        "dry_run": True,
+    },
 }
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from typing import Final
+
+MAX_MAPPINGS_LENGTH: Final = 1500
+"""In characters. An annotation of a ConversionJob may have to hold all mappings."""
 
 
 class PathRejected(ValueError):
@@ -23,6 +27,8 @@ class PathMapping:
 
 def parse_mappings(text: str) -> tuple[PathMapping, ...]:
     """Parse ``/mnt/a=/,/mnt/b=/storage``. The longest prefix comes first. Raises ValueError."""
+    if len(text) > MAX_MAPPINGS_LENGTH:
+        raise ValueError(f"must have at most {MAX_MAPPINGS_LENGTH} characters")
     found = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         prefix, equals, folder = entry.partition("=")
@@ -45,8 +51,13 @@ def to_volume(path: str, mappings: tuple[PathMapping, ...]) -> str:
         raise PathRejected("must not contain . or .. as a folder")
     if not path.startswith("/") or not mappings:
         return path
-    for mapping in mappings:
-        if path.startswith(mapping.prefix + "/"):
-            return mapping.folder + path[len(mapping.prefix) :]
+    mapping = mapping_of(path, mappings)
+    if mapping is not None:
+        return mapping.folder + path[len(mapping.prefix) :]
     allowed = ", ".join(mapping.prefix + "/" for mapping in mappings)
     raise PathRejected(f"must be relative or below {allowed}")
+
+
+def mapping_of(path: str, mappings: tuple[PathMapping, ...]) -> PathMapping | None:
+    """The mapping that :func:`to_volume` uses for a caller's path. None: it uses none."""
+    return next((each for each in mappings if path.startswith(each.prefix + "/")), None)

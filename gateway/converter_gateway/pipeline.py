@@ -1,218 +1,215 @@
-"""Decides which conversions a content needs, and their names. Pure functions.
+"""Decides which ConversionJobs a content needs, and their names. Pure functions.
 
-The name of a ConversionJob is derived from the path of its output. A source becomes the *owner* of
-an output when a request creates this ConversionJob. The API server accepts each name once. So if
-a.mov and a.avi need the same output, one of them becomes the owner, at whichever replica. The other
-uses an output whose name contains its extension.
+The name of a ConversionJob is derived from its *claim*: the base of its outputs. A source becomes
+the *owner* of outputs when a request creates this ConversionJob. The API server accepts each name
+once, and the names of one claim are numbered: the *generation*. A request that creates the next
+generation has read those before. So if a.mov and a.avi need the same output, one of them becomes
+the owner, at whichever replica. The other uses a base that contains its extension.
 
-A retry, or a changed rule, needs another ConversionJob for the same output. The name of this
-ConversionJob has the next generation number, and only a request for the same source creates it. We
-do not delete and recreate the failed ConversionJob: this would lose its reason and log, and two
-replicas that retry at the same time could delete each other's new ConversionJob. With generations,
-both replicas try to create the same name, and one succeeds.
+A retry, or a changed rule, needs another ConversionJob for the same outputs. It makes only the
+outputs that need it, and has the next generation. We do not delete and recreate the failed
+ConversionJob: this would lose its reason and log, and two replicas that retry at the same time
+could delete each other's new ConversionJob. With generations, both replicas try to create the same
+name, and one succeeds.
+
+A rule of the form of earlier releases needs a ConversionJob for each output. Its claim is the path
+of the output. The outputs of a profile are known when the operator has read it, so its claim is the
+source.
 
 Limits: a source owns an output while the ConversionJob exists. If the ConversionJobs of a.mov are
 deleted after their time to live, the next call for a.avi replaces the preview of a.mov. To avoid
-this, the rules can extend the time to live, or keep the extension in the names of all outputs. An
-output of a conversion that the pipeline did not create has no owner. The operator's reason PathBusy
-still prevents two conversions from writing to the path at the same time.
+this, the rules can extend the time to live, or keep the extension in the names of all outputs.
+Different claims can lead to one path, such as a_x and _thumb.jpg, and a and _x_thumb.jpg. Such an
+owner is found in the store, which may be some milliseconds late. The templates of a profile may
+name the outputs of another source. An output of a conversion that the pipeline did not create has
+no owner. The operator's reason PathBusy still prevents two conversions from writing to a path at
+the same time.
 """
 
 from __future__ import annotations
 
-import hashlib
-import posixpath
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from conversion_operator.api import names
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import Phase
-from conversion_operator.cluster.conversions import Conversion
 from converter_gateway import naming
+from converter_gateway.caller_paths import CallerPaths
 from converter_gateway.errors import ApiError
-from converter_gateway.rules import ContentRules, KeepExtension, Recipe
+from converter_gateway.output_names import Source, bases, check_room, output_path
+from converter_gateway.owners import Known, OwnedOutput, profile_claim
+from converter_gateway.rules import ContentRules, JobRecipe, KeepExtension, Recipe
 from converter_gateway.translate import phase_of
 
-_NAME_MAX_BYTES: Final = 255  # the limit of all common Linux file systems
-_PATH_MAX_BYTES: Final = 1024  # the spec allows 1024 characters; 1024 bytes are never more
-_NAME_MIN_BYTES: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file of a content. ``path`` starts at the root of the volume."""
-
-    content_id: str
-    path: str
+_STATUSES: Final = {Phase.FAILED: "failed", Phase.CANCELLED: "cancelled"}
+"""The phases that a request may retry, and the status of an output in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The request for one upload. ``file_path`` is the caller's path of ``source``."""
+    """The request for one upload. ``file_path`` is the caller's path of ``source``.
+
+    ``paths`` is how the caller names outputs beside it.
+    """
 
     source: Source
     content_type: str
     file_path: str
+    paths: CallerPaths = field(default_factory=CallerPaths)
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedConversion:
-    """One conversion that a content needs. ``outputs`` are possible paths, preferred first."""
+class Candidate:
+    """Possible paths of all outputs of a planned ConversionJob, and the claim to them."""
 
-    source: Source
-    recipe: Recipe
+    claim: str
     outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class OutputOwner:
-    """The ConversionJob of the content pipeline that owns ``output``."""
+class PlannedJob:
+    """One ConversionJob that a content needs. ``candidates`` are possible, preferred first."""
 
-    conversion: Conversion
-    spec: ConversionJobSpec
     source: Source
-    output: str
-    generation: int
+    recipe: JobRecipe
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def count(self) -> int:
+        """How many entries it has in a response at least."""
+        return len(self.recipe.outputs) or 1
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A ConversionJob to create."""
+
+    name: str
+    spec: ConversionJobSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen output of a planned conversion.
+    """How a content gets the outputs of a planned ConversionJob, in their order.
 
-    ``owner`` is its existing ConversionJob. None: create one with this ``generation``.
+    ``outputs`` are existing ones. None: ``new`` makes it.
     """
 
-    output: str
-    generation: int
-    owner: OutputOwner | None = None
+    outputs: tuple[OwnedOutput | None, ...]
+    new: NewJob | None = None
 
 
-def plan(content: Content, rules: ContentRules) -> tuple[PlannedConversion, ...]:
-    """The conversions that the rules list for the content. Empty if no rule matches.
+def plan(content: Content, rules: ContentRules) -> tuple[PlannedJob, ...]:
+    """The ConversionJobs that the rules need for the content. Empty if no rule matches.
 
     Raises ApiError 400 if the path is too long to name outputs in the same folder.
     """
-    folder = posixpath.dirname(content.source.path)
-    max_bytes = min(_NAME_MAX_BYTES, _PATH_MAX_BYTES - len(posixpath.join(folder, "").encode()))
-    recipes = rules.recipes(content.content_type)
-    if recipes and max_bytes < _NAME_MIN_BYTES:
-        raise ApiError(400, "file_path: too long, no room for the names of its outputs")
+    recipes = rules.jobs(content.content_type)
     keep = rules.keep_extension is KeepExtension.ALWAYS
     return tuple(
-        PlannedConversion(
-            content.source,
-            recipe,
-            tuple(
-                posixpath.join(folder, output)
-                for output in _output_names(content.source, recipe.suffix, max_bytes, keep)
-            ),
-        )
+        PlannedJob(content.source, recipe, _candidates(content.source, recipe, keep))
         for recipe in recipes
     )
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Split ``my.a.mov`` into ``my.a`` and ``mov``. ``.a`` and ``a.`` have no extension."""
-    stem, _, extension = name.rpartition(".")
-    return (stem, extension) if extension and stem.strip(".") else (name, "")
+def _candidates(source: Source, recipe: JobRecipe, keep: bool) -> tuple[Candidate, ...]:
+    if recipe.profile is not None:
+        return (Candidate(profile_claim(source), ()),)
+    check_room(source)
+    possible = bases(source)
+    if keep and len(possible) > 2:
+        possible = possible[1:]  # without the one that has no extension
+    found = []
+    for base in possible:
+        paths = tuple(output_path(base, output.suffix) for output in recipe.outputs)
+        found.append(Candidate(paths[0] if recipe.single else base, paths))
+    return tuple(found)
 
 
-def _output_names(source: Source, suffix: str, max_bytes: int, keep: bool) -> tuple[str, ...]:
-    name = posixpath.basename(source.path)
-    # The name with the mark is unique, even if the same file belongs to several contents.
-    mark = naming.digest(f"{source.content_id}\0{source.path}")[:16]
-    bases = [name, f"{name}_{mark}"] if keep else [split_name(name)[0], name, f"{name}_{mark}"]
-    return tuple(dict.fromkeys(_shorten(base, suffix, max_bytes) for base in bases))
+def choose_job(planned: PlannedJob, known: Known, retry: Collection[Phase]) -> Choice:
+    """Choose existing outputs, and the ConversionJob that makes the others.
 
-
-def _shorten(base: str, suffix: str, max_bytes: int) -> str:
-    """Join base and suffix. If this exceeds ``max_bytes``, a hash replaces the end of the base.
-
-    The result never equals the name of the source: a suffix begins with _ or -, and after the base
-    the name of the source ends or has a dot.
+    Outputs that ended in a phase of ``retry`` are made again. Raises ApiError 409 if all possible
+    outputs belong to other sources.
     """
-    if len((base + suffix).encode()) <= max_bytes:
-        return base + suffix
-    end = "-" + hashlib.sha256(base.encode()).hexdigest()[:16] + suffix
-    # errors="ignore" removes a character whose bytes are cut.
-    return base.encode()[: max_bytes - len(end)].decode(errors="ignore") + end
-
-
-def owner_of(conversion: Conversion) -> OutputOwner | None:
-    """The conversion as the owner of its output. None: the pipeline did not create it."""
-    content_id = conversion.annotations.get(names.CONTENT_ID_ANNOTATION)
-    output = next(iter(conversion.output_paths), "")
-    generation = naming.content_generation(conversion.key.name, output)
-    if conversion.spec is None or content_id is None or generation is None:
-        return None
-    return OutputOwner(
-        conversion=conversion,
-        spec=conversion.spec,
-        source=Source(content_id, conversion.input_path),
-        output=output,
-        generation=generation,
+    if planned.recipe.profile is not None:
+        return _choose_profile(planned, known, retry)
+    owned = tuple(_owned(planned, known, number) for number in range(planned.count))
+    kept = tuple(
+        output if output and _is_good(output, recipe, retry) else None
+        for output, recipe in zip(owned, planned.recipe.outputs, strict=True)
     )
+    if all(kept):
+        return Choice(kept)
+    missing = [number for number, output in enumerate(kept) if output is None]
+    candidate = _choose_candidate(planned, known, owned, missing)
+    paths = {n: _path(owned[n]) or candidate.outputs[n] for n in missing}
+    before = [
+        known.outputs[path].owner.generation for path in paths.values() if path in known.outputs
+    ]
+    name = _next_name(candidate.claim, known, before)
+    made = [planned.recipe.outputs[number].output(paths[number]) for number in missing]
+    return Choice(kept, NewJob(name, planned.recipe.spec(planned.source.path, made)))
 
 
-def latest_owners(owners: Iterable[OutputOwner]) -> dict[str, OutputOwner]:
-    """Maps each output to its latest generation."""
-    found: dict[str, OutputOwner] = {}
-    for owner in owners:
-        known = found.get(owner.output)
-        if known is None or known.generation < owner.generation:
-            found[owner.output] = owner
-    return found
+def _choose_profile(planned: PlannedJob, known: Known, retry: Collection[Phase]) -> Choice:
+    """A profile makes all outputs or none: its outputs may be unknown."""
+    (candidate,) = planned.candidates
+    owner = known.claims.get(naming.digest(candidate.claim))
+    if owner is not None and owner.source == planned.source:
+        as_planned = owner.spec.profile == planned.recipe.profile
+        again = owner.conversion.deleting or phase_of(owner.conversion) in retry
+        if as_planned and not again:
+            return Choice(tuple(OwnedOutput(owner, n) for n in range(len(owner.entries()))))
+    name = _next_name(candidate.claim, known, [known.generation])
+    return Choice((None,), NewJob(name, planned.recipe.spec(planned.source.path)))
 
 
-def choose_output(
-    planned: PlannedConversion,
-    owners: Mapping[str, OutputOwner],
-    inputs: Collection[str],
-    retry: Collection[Phase],
-) -> Choice:
-    """Choose an existing ConversionJob, or the output and generation of a new one.
+def _owned(planned: PlannedJob, known: Known, number: int) -> OwnedOutput | None:
+    """The output that the source already owns, even if a preferred one has become free."""
+    for candidate in planned.candidates:
+        output = known.outputs.get(candidate.outputs[number])
+        if output is not None and output.owner.source == planned.source:
+            return output
+    return None
 
-    ``owners`` comes from :func:`latest_owners`. ``inputs`` are source files, which no conversion
-    may overwrite. Conversions in a phase of ``retry`` start again. Raises ApiError 409 if every
-    possible output belongs to another source.
+
+def _path(output: OwnedOutput | None) -> str | None:
+    return output.owner.outputs[output.number] if output else None
+
+
+def _is_good(output: OwnedOutput, recipe: Recipe, retry: Collection[Phase]) -> bool:
+    """Whether the existing output is the one that is needed.
+
+    A change of optional, the priority or the time to live needs no new conversion.
     """
-    # Keep an output that the source already owns, even if a preferred output has become free.
-    for output in planned.outputs:
-        owner = owners.get(output)
-        if owner is not None and owner.source == planned.source:
-            phase, deleting = phase_of(owner.conversion), owner.conversion.deleting
-            if deleting or phase in retry or not _is_as_planned(owner, planned):
-                return Choice(output, owner.generation + 1)
-            return Choice(output, owner.generation, owner)
-    for output in planned.outputs:
-        if output not in owners and output not in inputs:
-            return Choice(output, 1)
-    raise ApiError(409, f"file_path: {planned.outputs[-1]} is the output of other content")
+    spec = output.spec
+    if (spec.conversion_type, spec.options) != (recipe.conversion_type, recipe.options):
+        return False
+    again = {_STATUSES[phase] for phase in retry}
+    return not output.owner.conversion.deleting and output.entry["status"] not in again
 
 
-def _is_as_planned(owner: OutputOwner, planned: PlannedConversion) -> bool:
-    # A change of the priority or the time to live needs no new conversion.
-    return (owner.spec.conversion_type, owner.spec.options) == (
-        planned.recipe.conversion_type,
-        planned.recipe.options,
-    )
+def _choose_candidate(
+    planned: PlannedJob,
+    known: Known,
+    owned: Sequence[OwnedOutput | None],
+    missing: Sequence[int],
+) -> Candidate:
+    """The first candidate whose paths are free, preferably one of which the source owns a path."""
+    mine = {_path(output) for output in owned if output}
+    preferred = sorted(planned.candidates, key=lambda one: not mine.intersection(one.outputs))
+    for candidate in preferred:
+        paths = [candidate.outputs[number] for number in missing if owned[number] is None]
+        if not any(path in known.outputs or path in known.sources for path in paths):
+            return candidate
+    path = planned.candidates[-1].outputs[missing[0]]
+    raise ApiError(409, f"file_path: {path} is the output of other content")
 
 
-def overall_status(statuses: Collection[str], planned: int) -> tuple[str, str]:
-    """The status of a content, and a message.
-
-    ``statuses`` are those of its conversions. ``planned`` is the number of conversions it needs.
-    """
-    total = len(statuses)
-    count = {status: sum(s == status for s in statuses) for status in set(statuses)}
-    if running := count.get("running", 0):
-        return "running", f"{running} of {total} conversions have not ended"
-    if failed := count.get("failed", 0):
-        return "failed", f"{failed} of {total} conversions failed; ?retry=failed starts them again"
-    if total < planned:
-        return "incomplete", f"{total} of {planned} conversions exist; POST it again to complete it"
-    if cancelled := count.get("cancelled", 0):
-        return "cancelled", f"{cancelled} of {total} conversions were cancelled"
-    return "completed", f"{total} of {total} conversions are complete"
+def _next_name(claim: str, known: Known, before: Collection[int]) -> str:
+    """The name of the next generation. ``before`` are generations of the outputs themselves."""
+    owner = known.claims.get(naming.digest(claim))
+    generation = max([owner.generation if owner else 0, *before], default=0) + 1
+    return naming.content_name(claim, generation)

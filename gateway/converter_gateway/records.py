@@ -17,12 +17,12 @@ import orjson
 from conversion_operator.api import names
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion, queue_place
-from converter_gateway import pipeline
 from converter_gateway.events import Summary, summarise
+from converter_gateway.owners import owner_of
 from converter_gateway.translate import phase_of, started_at, to_response
 
 _COMPRESS_ABOVE: Final = 1024
-"""A response is larger than this only if it has a log or long paths. Those compress well."""
+"""A larger response has a log, long paths or several outputs. Those compress well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,23 @@ class Place:
 class ContentPart:
     """The content that a ConversionJob belongs to. See :mod:`converter_gateway.pipeline`.
 
-    ``planned`` is how many conversions the file at ``source_path`` needs.
+    ``outputs`` are the paths of its outputs, in the order of its response. ``whole`` means that it
+    replaces the older ones with its claim, because a profile lists the outputs. ``planned`` is how
+    many outputs the file at ``source_path`` needs.
     """
 
     content_id: str
     source_path: str
-    output: str
-    generation: int
+    outputs: tuple[str, ...]
+    claim: str
+    order: tuple[int, datetime]
+    whole: bool
     planned: int
+
+    @property
+    def generation(self) -> int:
+        """The generation in its name."""
+        return self.order[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +144,17 @@ def _place(conversion: Conversion) -> Place | None:
 
 
 def _content(conversion: Conversion) -> ContentPart | None:
-    owner = pipeline.owner_of(conversion)
+    owner = owner_of(conversion)
     if owner is None:
         return None
     text = conversion.annotations.get(names.CONTENT_SIZE_ANNOTATION, "")
     planned = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
-    source = owner.source
-    return ContentPart(source.content_id, source.path, owner.output, owner.generation, planned)
+    return ContentPart(
+        content_id=owner.source.content_id,
+        source_path=owner.source.path,
+        outputs=owner.outputs,
+        claim=owner.claim,
+        order=owner.order,
+        whole=owner.spec.profile is not None,
+        planned=planned,
+    )

@@ -6,15 +6,18 @@ output must not be the input, is in the descriptions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from conversion_operator.api.spec import CALLBACK_URL_PATTERN
-from media_converter.contract import ConversionType
+from conversion_operator.api.spec import CALLBACK_URL_PATTERN, QUEUE_PATTERN
+from media_converter.contract import MAX_OUTPUTS, ConversionType
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
     MAX_LENGTH,
     Choices,
+    Colour,
+    Lufs,
     Option,
     Percent,
     Size,
@@ -64,9 +67,10 @@ def _value(option: Option) -> list[Schema]:
         case Words(words):
             return [{"type": "string", "enum": list(words)}]
         case Choices(numbers, unit):
-            texts = [f"{number}{suffix}" for suffix in (unit, "") for number in numbers]
+            suffixes = dict.fromkeys((unit, ""))
+            texts = [f"{number}{suffix}" for suffix in suffixes for number in numbers]
             return [{"type": "string", "enum": texts}, {"type": "integer", "enum": list(numbers)}]
-        case Percent(pattern, (low, high)):
+        case Percent(pattern, (low, high)) | Lufs(pattern, (low, high)):
             return [
                 {"type": "integer", "minimum": low, "maximum": high},
                 {"type": "string", "pattern": pattern},
@@ -74,6 +78,8 @@ def _value(option: Option) -> list[Schema]:
         case Size(max_side):
             side = _from_1_to(max_side)
             return [{"type": "string", "pattern": f"^{side}x{side}$"}]
+        case Colour(pattern):
+            return [{"type": "string", "pattern": pattern}]
         case Time(most, allows_zero):
             least = 0 if allows_zero else 0.000001
             text: Schema = {"type": "string", "maxLength": MAX_LENGTH, "pattern": _time(most)}
@@ -120,8 +126,8 @@ def _description(option: Option) -> str:
     return f"{must_be} {only_for[0].upper()}{only_for[1:]}." if option.extensions else must_be
 
 
-def _conversion(kind: ConversionType) -> Schema:
-    """The body of convert for one conversion type."""
+def _output(kind: ConversionType) -> Schema:
+    """The properties of one output of a conversion type."""
     options = {
         name: {
             "anyOf": [*_value(option), _NULL],
@@ -129,8 +135,7 @@ def _conversion(kind: ConversionType) -> Schema:
         }
         for name, option in options_of(kind).items()
     }
-    properties: Schema = {
-        "input_file": _path("The file to convert, as the caller names it."),
+    return {
         "output_file": _path(
             f"The file to write, as the caller names it, with the extension {extensions_of(kind)}. "
             "Not the input_file.",
@@ -145,9 +150,35 @@ def _conversion(kind: ConversionType) -> Schema:
                 _NULL,
             ],
         },
+    }
+
+
+def _name(description: str) -> Schema:
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 63,
+        "pattern": QUEUE_PATTERN,
+        "description": description,
+    }
+
+
+def _common() -> Schema:
+    """The properties that all forms of a request have."""
+    return {
+        "input_file": _path("The file to convert, as the caller names it."),
         "overwrite": {
             "type": ["boolean", "null"],
-            "description": "False: fail if output_file exists already. Default: true.",
+            "description": "False: fail if an output exists already. Default: true.",
+        },
+        "queue": {
+            "anyOf": [_name("The name of a ConversionQueue."), _NULL],
+            "description": "The ConversionQueue in which the conversion waits. Default: default.",
+        },
+        "dry_run": {
+            "type": ["boolean", "null"],
+            "description": "True: write no file, and say in plan what would be made. Default: "
+            "false.",
         },
         "callback_url": {
             "anyOf": [
@@ -163,28 +194,78 @@ def _conversion(kind: ConversionType) -> Schema:
             "do not allow its host in the namespace.",
         },
     }
+
+
+def _object(title: str, required: Sequence[str], properties: Schema) -> Schema:
     return {
         "type": "object",
-        "title": _title(kind),
+        "title": title,
         "additionalProperties": False,
-        "required": ["input_file", "output_file", "conversion_type"],
+        "required": [*required],
         "properties": properties,
     }
 
 
-def _title(kind: ConversionType) -> str:
-    return "".join(word.capitalize() for word in kind.split("_")) + "Request"
+def _title(kind: ConversionType, what: str) -> str:
+    return "".join(word.capitalize() for word in kind.split("_")) + what
+
+
+def _one_of(reference: str, what: str) -> Schema:
+    """One of the schemas for the conversion types."""
+    references = {str(kind): reference.format(model=_title(kind, what)) for kind in ConversionType}
+    return {
+        "oneOf": [{"$ref": target} for target in references.values()],
+        "discriminator": {"propertyName": "conversion_type", "mapping": references},
+    }
+
+
+def _outputs(reference: str) -> Schema:
+    """The property of a request for several outputs."""
+    return {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_OUTPUTS,
+        "items": {"$ref": reference.format(model="Output")},
+        "contains": {"properties": {"optional": {"enum": [False, None]}}},
+        "description": "The files to make, in any order. All paths are different, and at least one "
+        "output is not optional.",
+    }
 
 
 def convert_schemas(reference: str) -> dict[str, Schema]:
     """The schemas of convert, by name. ``reference`` has a place for the name of a schema."""
-    references = {str(kind): reference.format(model=_title(kind)) for kind in ConversionType}
-    whole: Schema = {
-        "description": "The body of POST /api/v1/converter/convert.",
-        "oneOf": [{"$ref": target} for target in references.values()],
-        "discriminator": {"propertyName": "conversion_type", "mapping": references},
+    required, common = ["input_file"], _common()
+    schemas: dict[str, Schema] = {
+        "ConvertRequest": {
+            "description": "The body of POST /api/v1/converter/convert: one output, several "
+            "outputs, or the outputs of a profile.",
+            "oneOf": [
+                {"$ref": reference.format(model=model)}
+                for model in ("OneOutputRequest", "OutputsRequest", "ProfileRequest")
+            ],
+        },
+        "OneOutputRequest": _one_of(reference, "Request"),
+        "Output": _one_of(reference, "Output"),
+        "OutputsRequest": _object(
+            "OutputsRequest", [*required, "outputs"], common | {"outputs": _outputs(reference)}
+        ),
+        "ProfileRequest": _object(
+            "ProfileRequest",
+            [*required, "profile"],
+            common
+            | {"profile": _name("The name of a ConversionProfile, which lists the outputs.")},
+        ),
     }
-    return {"ConvertRequest": whole} | {_title(kind): _conversion(kind) for kind in ConversionType}
+    optional: Schema = {
+        "type": ["boolean", "null"],
+        "description": "True: the conversion can succeed without this output. Default: false.",
+    }
+    of_output = ["output_file", "conversion_type"]
+    for kind in ConversionType:
+        name, item = _title(kind, "Request"), _title(kind, "Output")
+        schemas[name] = _object(name, [*required, *of_output], common | _output(kind))
+        schemas[item] = _object(item, of_output, _output(kind) | {"optional": optional})
+    return schemas
 
 
 def content_schema(example: Schema) -> Schema:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from converter_gateway.output_models import OUTPUT, TYPE, Model, OutputStatus, PlannedOutput
 
 _RUNNING: Final = {
     "job_id": "6f1c9a52-0c5e-5b0a-9a54-6c1f0f6a7d11",
@@ -41,10 +43,53 @@ _FAILED: Final = {
     "error": "The input file does not exist: videos/holiday.mov",
     "logs": "probing videos/holiday.mov\n",
 }
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="allow")
+_SEVERAL: Final = {
+    "job_id": "0a4bd0b7-6a0c-5d4e-8b1f-0f4f5d2f6a10",
+    "status": "running",
+    "start_time": "2026-01-02T03:04:05",
+    "input_file": "/opt/my-network/storage/videos/holiday.mov",
+    "phase": "Running",
+    "progress": 42,
+    "reason": "Running",
+    "outputs": [
+        {
+            "conversion_type": "extract_thumbnail",
+            "output_file": "/opt/my-network/shared/output/holiday.jpg",
+            "state": "Pending",
+        },
+        {
+            "conversion_type": "audio_to_mp3",
+            "output_file": "/opt/my-network/shared/output/holiday.mp3",
+            "optional": True,
+            "state": "Pending",
+        },
+    ],
+}
+_DRY_RUN: Final = {
+    **{name: _COMPLETED[name] for name in list(_RUNNING)[:6]},
+    "status": "completed",
+    "phase": "Succeeded",
+    "progress": 100,
+    "reason": "Planned",
+    "end_time": "2026-01-02T03:04:07",
+    "duration_seconds": 2.0,
+    "dry_run": True,
+    "plan": [
+        {
+            "conversion_type": "video_to_mp4",
+            "output_file": "/opt/my-network/shared/output/holiday.mp4",
+            "action": "Encode",
+            "video_codec": "h264",
+            "audio_codec": "aac",
+            "width": 1280,
+            "height": 720,
+            "duration_seconds": 61.5,
+            "memory": 402653184,
+            "estimated_seconds": 88.0,
+            "estimated_size": 18874368,
+        }
+    ],
+}
 
 
 def examples(*values: dict[str, Any]) -> ConfigDict:
@@ -52,7 +97,7 @@ def examples(*values: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(values)})
 
 
-class Error(_Model):
+class Error(Model):
     """An error."""
 
     model_config = examples({"error": "Missing required field: input_file"})
@@ -60,7 +105,7 @@ class Error(_Model):
     error: str = Field(description="What is wrong. The message names the field or header.")
 
 
-class JobStarted(_Model):
+class JobStarted(Model):
     """The API has created the conversion. It may have to wait for a slot."""
 
     model_config = examples(
@@ -76,22 +121,20 @@ class JobStarted(_Model):
     message: str = Field(description="The status in words.")
 
 
-class JobStatus(_Model):
-    """A conversion. Fields without a value are left out."""
-
-    model_config = examples(_RUNNING)
+class Job(Model):
+    """What JobStatus and ContentOutput have in common."""
 
     job_id: str = Field(description="The name of the ConversionJob.")
-    status: Literal["running", "completed", "failed", "cancelled"] = Field(
-        description="running until the conversion ends, also while it waits for a slot."
-    )
-    conversion_type: str = Field(description="The kind of conversion.")
+    conversion_type: str | None = Field(None, description=f"{TYPE} Absent with several outputs.")
     start_time: str = Field(
         description="When the converter started. While it has not started: when the conversion was "
         "created. UTC, ISO 8601 without a zone."
     )
     input_file: str = Field(description="The caller's path of the input.")
-    output_file: str = Field(description="The caller's path of the output.")
+    output_file: str | None = Field(None, description=f"{OUTPUT} Absent with several outputs.")
+    profile: str | None = Field(
+        None, description="The ConversionProfile that the request has named."
+    )
     phase: Literal["Queued", "Starting", "Running", "Succeeded", "Failed", "Cancelled"] = Field(
         description="status.phase of the ConversionJob."
     )
@@ -109,7 +152,9 @@ class JobStatus(_Model):
     )
     reason: str | None = Field(None, description="The cause of the phase, in one word.")
     end_time: str | None = Field(None, description="Time of the end. UTC, ISO 8601 without a zone.")
-    output_size: int | None = Field(None, ge=0, description="Bytes of the output file.")
+    output_size: int | None = Field(
+        None, ge=0, description="Bytes of the output file, or of all outputs."
+    )
     warnings: list[str] | None = Field(
         None, description="What the output lacks of the input, in sentences. Absent if complete."
     )
@@ -117,7 +162,26 @@ class JobStatus(_Model):
     logs: str | None = Field(None, description="If failed: the last 2 KiB of the converter's log.")
 
 
-class JobNotFound(_Model):
+class JobStatus(Job):
+    """A conversion. Fields without a value are left out."""
+
+    model_config = examples(_RUNNING, _SEVERAL, _DRY_RUN)
+
+    status: Literal["running", "completed", "failed", "cancelled"] = Field(
+        description="running until the conversion ends, also while it waits for a slot."
+    )
+    outputs: list[OutputStatus] | None = Field(
+        None,
+        description="Several outputs, in the order of the request or the profile. Absent for one "
+        "output, for a dry run, and until the operator has read the profile.",
+    )
+    dry_run: bool | None = Field(None, description="True: the conversion writes no file.")
+    plan: list[PlannedOutput] | None = Field(
+        None, description="What a dry run says about each output. Absent until it ends."
+    )
+
+
+class JobNotFound(Model):
     """The conversion does not exist, or was deleted after its time to live."""
 
     model_config = examples({"status": "not_found", "error": "Job not found"})
@@ -126,7 +190,7 @@ class JobNotFound(_Model):
     error: str = Field(description="The status in words.")
 
 
-class JobCancelled(_Model):
+class JobCancelled(Model):
     """The API has requested the cancellation. The conversion ends within seconds."""
 
     model_config = examples({"message": "Job cancelled successfully"})
@@ -134,7 +198,7 @@ class JobCancelled(_Model):
     message: str = Field(description="The result in words.")
 
 
-class ActiveJobs(_Model):
+class ActiveJobs(Model):
     """All conversions that have not ended, including waiting ones."""
 
     model_config = examples({"active_jobs": [_RUNNING], "total_active": 1})
@@ -143,7 +207,7 @@ class ActiveJobs(_Model):
     total_active: int = Field(ge=0, description="The number of active_jobs.")
 
 
-class WaitingJob(_Model):
+class WaitingJob(Model):
     """One conversion that waits for an attempt."""
 
     job_id: str
@@ -161,7 +225,7 @@ class WaitingJob(_Model):
     )
 
 
-class WaitingJobs(_Model):
+class WaitingJobs(Model):
     """All conversions that wait for an attempt, whatever blocks them. The first one is first."""
 
     model_config = examples(
@@ -189,7 +253,7 @@ class WaitingJobs(_Model):
     total_waiting: int = Field(ge=0, description="The number of conversions in queue.")
 
 
-class Stats(_Model):
+class Stats(Model):
     """Settings, and counts over the existing ConversionJobs of the namespace."""
 
     model_config = examples(
@@ -221,7 +285,7 @@ class Stats(_Model):
     average_processing_time: float = Field(ge=0, description="Seconds, over completed ones.")
 
 
-class HealthStatus(_Model):
+class HealthStatus(Model):
     """The API is healthy."""
 
     status: Literal["ok"] = Field(description="Always ok.")

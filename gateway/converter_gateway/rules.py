@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,11 +13,17 @@ from typing import Annotated, Any, Final
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from conversion_operator.api.spec import ApiModel, ConversionJobSpec, ConversionOptions
+from conversion_operator.api import spec
+from conversion_operator.api.spec import (
+    ApiModel,
+    ConversionJobSpec,
+    ConversionOptions,
+    OutputSpec,
+)
 from converter_gateway.errors import ApiError
-from converter_gateway.requests import check_spec
+from converter_gateway.requests import check_options, check_output
 from converter_gateway.settings import GatewaySettings
-from media_converter.contract import ConversionType
+from media_converter.contract import MAX_OUTPUTS, ConversionType
 from media_converter.options import GRAMMAR
 
 logger = logging.getLogger(__name__)
@@ -24,6 +31,7 @@ logger = logging.getLogger(__name__)
 BUILT_IN_FILE: Final = Path(__file__).with_name("rules.yaml")
 DEFAULT_FILE: Final[Path] = GatewaySettings.model_fields["gateway_content_rules"].default
 _RELOAD_SECONDS: Final = 10.0
+_OF_RULE: Final = ("priority", "queue", "ttlSecondsAfterFinished")
 _NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 # A suffix must not begin with a dot: it could equal the extension of a source and a suffix.
 _SUFFIX: Final = r"^[_-][A-Za-z0-9._-]{1,60}$"
@@ -41,49 +49,141 @@ class KeepExtension(StrEnum):
     ALWAYS = "Always"
 
 
+Priority = Annotated[int, Field(ge=-100, le=100)]
+TimeToLive = Annotated[int, Field(ge=0, le=31536000)]
+Name = Annotated[str, StringConstraints(max_length=63, pattern=spec.QUEUE_PATTERN)]
+
+
 class Recipe(ApiModel):
-    """One conversion of a rule."""
+    """One output of a rule."""
 
     conversion_type: ConversionType
     suffix: Annotated[str, StringConstraints(pattern=_SUFFIX)]
     options: ConversionOptions | None = None
-    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
-    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
+    optional: Annotated[bool, Field(strict=True)] | None = None
 
-    def spec(self, source: str, output: str) -> ConversionJobSpec:
-        """The spec for one file. Both paths are from the root of the volume."""
-        return ConversionJobSpec(
+    def output(self, path: str) -> OutputSpec:
+        """The output of one file. ``path`` is from the root of the volume."""
+        return OutputSpec(
             conversion_type=self.conversion_type,
-            input_file=source,
-            output_file=output,
+            output_file=path,
             options=self.options,
-            priority=self.priority,
-            ttl_seconds_after_finished=self.ttl_seconds_after_finished,
+            optional=self.optional,
         )
 
     @model_validator(mode="after")
     def _check_spec(self) -> Recipe:
+        output = self.output("source" + self.suffix)
         try:
-            check_spec(self.spec("source", "source" + self.suffix))
+            check_output(output)
+            check_options(output)
         except ApiError as error:
             raise ValueError(error.message.replace("output_file:", "suffix:")) from None
         return self
 
 
+class OneConversion(Recipe):
+    """One output of a rule that has a ConversionJob of its own."""
+
+    optional: None = None
+    priority: Priority | None = None
+    ttl_seconds_after_finished: TimeToLive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecipe:
+    """One ConversionJob that a content needs: its outputs, or a profile that lists them.
+
+    ``single`` means that it has the form of a spec with one output.
+    """
+
+    outputs: tuple[Recipe, ...] = ()
+    profile: str | None = None
+    single: bool = False
+    priority: int | None = None
+    queue: str | None = None
+    ttl: int | None = None
+
+    def spec(self, source: str, outputs: Sequence[OutputSpec] = ()) -> ConversionJobSpec:
+        """The spec for one file. ``outputs`` are some of those of the recipe, with their paths."""
+        common: dict[str, Any] = {
+            "input_file": source,
+            "priority": self.priority,
+            "queue": self.queue,
+            "ttl_seconds_after_finished": self.ttl,
+        }
+        if self.profile is not None:
+            return ConversionJobSpec(profile=self.profile, **common)
+        if not self.single:
+            return ConversionJobSpec(outputs=list(outputs), **common)
+        (output,) = outputs
+        return ConversionJobSpec(
+            conversion_type=output.conversion_type,
+            output_file=output.output_file,
+            options=output.options,
+            **common,
+        )
+
+
 class ContentRule(ApiModel):
-    """The conversions that some content types need."""
+    """What some content types need: outputs, or a profile, or conversions of one output each."""
 
     name: Annotated[str, StringConstraints(pattern=_NAME)]
     content_types: tuple[Annotated[str, StringConstraints(pattern=_CONTENT_TYPE)], ...] = Field(
         min_length=1
     )
-    conversions: tuple[Recipe, ...] = Field(max_length=8)
+    outputs: Annotated[tuple[Recipe, ...], Field(max_length=MAX_OUTPUTS)] | None = None
+    profile: Name | None = None
+    conversions: Annotated[tuple[OneConversion, ...], Field(max_length=8)] | None = None
+    priority: Priority | None = None
+    queue: Name | None = None
+    ttl_seconds_after_finished: TimeToLive | None = None
+
+    @model_validator(mode="after")
+    def _check_form(self) -> ContentRule:
+        forms = (self.outputs, self.profile, self.conversions)
+        if sum(form is not None for form in forms) != 1:
+            raise ValueError("must have either outputs or profile")
+        common = (self.priority, self.queue, self.ttl_seconds_after_finished)
+        if self.conversions is not None and any(value is not None for value in common):
+            raise ValueError(
+                "conversions: each has its own priority and ttlSecondsAfterFinished. Write "
+                "outputs instead of conversions to set them, or queue, for the whole rule"
+            )
+        if self.outputs and all(recipe.optional for recipe in self.outputs):
+            raise ValueError("outputs: at least one must not be optional")
+        return self
 
     @model_validator(mode="after")
     def _check_suffixes(self) -> ContentRule:
-        if len({recipe.suffix for recipe in self.conversions}) < len(self.conversions):
-            raise ValueError("conversions: two have the same suffix")
+        for name, recipes in (("outputs", self.outputs), ("conversions", self.conversions)):
+            if len({recipe.suffix for recipe in recipes or ()}) < len(recipes or ()):
+                raise ValueError(f"{name}: two have the same suffix")
         return self
+
+    def jobs(self) -> tuple[JobRecipe, ...]:
+        """The ConversionJobs that the rule needs."""
+        if self.conversions is not None:
+            return tuple(
+                JobRecipe(
+                    (each,),
+                    single=True,
+                    priority=each.priority,
+                    ttl=each.ttl_seconds_after_finished,
+                )
+                for each in self.conversions
+            )
+        if not self.outputs and self.profile is None:
+            return ()
+        return (
+            JobRecipe(
+                self.outputs or (),
+                self.profile,
+                priority=self.priority,
+                queue=self.queue,
+                ttl=self.ttl_seconds_after_finished,
+            ),
+        )
 
 
 class ContentRules(ApiModel):
@@ -98,13 +198,13 @@ class ContentRules(ApiModel):
             raise ValueError("rules: two have the same name")
         return self
 
-    def recipes(self, content_type: str) -> tuple[Recipe, ...]:
-        """The conversions for ``video``, ``video/mp4`` or ``video/mp4; codecs=x``, for example."""
+    def jobs(self, content_type: str) -> tuple[JobRecipe, ...]:
+        """The ConversionJobs for ``video``, ``video/mp4`` or ``video/mp4; codecs=x``, say."""
         media = content_type.partition(";")[0].strip().lower()
         fitting = {media, media.partition("/")[0]}
         for rule in self.rules:
             if fitting.intersection(rule.content_types):
-                return rule.conversions
+                return rule.jobs()
         return ()
 
 
@@ -122,6 +222,8 @@ def parse_rules(text: str) -> ContentRules:
         # For an option with two types, pydantic appends the type to the location.
         path = location[: location.index("options") + 2] if "options" in location else location
         problem = _must_be(str(path[-1])) if path != location else ""
+        if "outputs" in path and path[-1] in _OF_RULE:
+            problem = "belongs to the rule, not to one of its outputs"
         raise RulesError(f"{_where(path, data)}: {problem or first['msg']}") from error
 
 

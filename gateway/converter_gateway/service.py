@@ -19,6 +19,7 @@ from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound,
 from conversion_operator.cluster.list_queue import ListQueue
 from converter_gateway import naming, translate
 from converter_gateway.audit import WriteRequest
+from converter_gateway.caller_paths import CallerPaths
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.records import Place, Record
 from converter_gateway.requests import Submission
@@ -70,12 +71,11 @@ class Service:
         self.check_served(write.namespace)
         self._check_callback(write.namespace, submission.spec)
         name = naming.conversion_name(write.namespace, key)
-        callers_paths = {
-            names.CALLER_INPUT_ANNOTATION: submission.input_file,
-            names.CALLER_OUTPUT_ANNOTATION: submission.output_file,
-        }
+        annotations = {names.CALLER_INPUT_ANNOTATION: submission.input_file}
+        if submission.output_file is not None:
+            annotations[names.CALLER_OUTPUT_ANNOTATION] = submission.output_file
         try:
-            await self.submit(write, name, submission.spec, {}, callers_paths)
+            await self.submit(write, name, submission.spec, {}, annotations, submission.paths)
         except NameTaken:
             raise ApiError(409, "Idempotency-Key: already used for another request") from None
         return {"job_id": name, "status": "started", "message": _STARTED}
@@ -87,13 +87,20 @@ class Service:
         spec: ConversionJobSpec,
         labels: Mapping[str, str],
         annotations: Mapping[str, str],
+        paths: CallerPaths | None = None,
     ) -> Conversion:
         """Create a ConversionJob, or return it if the same request created it earlier.
 
-        Raises NameTaken if a different request created a ConversionJob with this name.
+        ``paths`` are the caller's paths of several outputs. Raises NameTaken if a different request
+        created a ConversionJob with this name.
         """
         fields = spec.to_json()
+        if paths and paths.outputs:
+            annotations = {**annotations, names.CALLER_PREFIXES_ANNOTATION: paths.to_text()}
         request_hash = naming.request_hash(fields | {"annotations": dict(annotations)})
+        if paths and not paths.outputs:
+            # Not part of the hash: they depend on settings, not only on the request.
+            annotations = {**annotations, names.CALLER_PREFIXES_ANNOTATION: paths.to_text()}
         annotations = {**annotations, names.REQUEST_HASH_ANNOTATION: request_hash}
         if write.user:
             # Not part of the hash: a colleague may repeat the request.

@@ -64,6 +64,7 @@ class Store:
         self.succeeded_seconds = self.succeeded_timed = 0
         self._parts: dict[str, set[str]] = {}
         self._outputs: dict[str, set[str]] = {}
+        self._claims: dict[str, set[str]] = {}
         self._sources: Counter[str] = Counter()
 
     # Reading
@@ -126,8 +127,12 @@ class Store:
         return [(record, record.content) for record in found if record.content]
 
     def writers(self, output: str) -> frozenset[str]:
-        """The names of the ConversionJobs that the content pipeline made for an output."""
+        """The names of the ConversionJobs of the content pipeline that have this output."""
         return frozenset(self._outputs.get(output, ()))
+
+    def claimants(self, claim: str) -> frozenset[str]:
+        """The names of the ConversionJobs of the content pipeline with this digest of a claim."""
+        return frozenset(self._claims.get(claim, ()))
 
     def is_source(self, path: str) -> bool:
         """True if a content has this file as its source."""
@@ -313,7 +318,9 @@ class Store:
             insort(self._queues.setdefault(record.place.queue, []), record.place.key)
         if record.content:
             self._parts.setdefault(record.content.content_id, set()).add(record.name)
-            self._outputs.setdefault(record.content.output, set()).add(record.name)
+            self._claims.setdefault(record.content.claim, set()).add(record.name)
+            for output in record.content.outputs:
+                self._outputs.setdefault(output, set()).add(record.name)
             self._sources[record.content.source_path] += 1
 
     def _remove(self, name: str, *, queued: bool = True) -> None:
@@ -329,7 +336,9 @@ class Store:
                 del self._queues[record.place.queue]
         if record.content:
             _discard(self._parts, record.content.content_id, name)
-            _discard(self._outputs, record.content.output, name)
+            _discard(self._claims, record.content.claim, name)
+            for output in set(record.content.outputs):
+                _discard(self._outputs, output, name)
             self._sources[record.content.source_path] -= 1
             if not self._sources[record.content.source_path]:
                 del self._sources[record.content.source_path]
@@ -349,11 +358,25 @@ def _discard(index: dict[str, set[str]], key: str, name: str) -> None:
 
 def latest_parts(
     parts: Iterable[tuple[Record, ContentPart]],
-) -> list[tuple[Record, ContentPart]]:
-    """The latest generation of each output, sorted by source and output."""
-    latest: dict[str, tuple[Record, ContentPart]] = {}
-    for record, part in parts:
-        known = latest.get(part.output)
-        if known is None or known[1].generation < part.generation:
-            latest[part.output] = (record, part)
-    return sorted(latest.values(), key=lambda pair: (pair[1].source_path, pair[1].output))
+) -> list[tuple[Record, ContentPart, int]]:
+    """The latest owner of each output of a content, sorted by source and output.
+
+    The number is that of the output. A ConversionJob whose outputs are unknown has one.
+    """
+    latest: dict[str, tuple[Record, ContentPart, int]] = {}
+    claims: dict[str, str] = {}
+    ordered = sorted(parts, key=lambda pair: pair[1].order)
+    for record, part in ordered:
+        claims[part.claim] = record.name
+    for record, part in ordered:
+        if part.whole and claims[part.claim] != record.name:
+            continue
+        # No path is empty.
+        for number, output in enumerate(part.outputs or ("",)):
+            latest[output or record.name] = (record, part, number)
+    return sorted(latest.values(), key=_by_path)
+
+
+def _by_path(found: tuple[Record, ContentPart, int]) -> tuple[str, str]:
+    _, part, number = found
+    return part.source_path, part.outputs[number] if part.outputs else ""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from conversion_operator.api import names
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
+from converter_gateway import outputs
 
 ResponseBody = dict[str, Any]
 
@@ -56,6 +57,8 @@ def to_response(
         "output_file": annotations.get(names.CALLER_OUTPUT_ANNOTATION, conversion.output_file),
         "phase": str(phase),
     }
+    if conversion.has_several:
+        del response["conversion_type"], response["output_file"]
     progress = status.progress if status else None
     end = status.completion_time if status else None
     optional: ResponseBody = {
@@ -73,7 +76,22 @@ def to_response(
             "error": status.message if phase is Phase.FAILED else None,
             "logs": status.logs if phase is Phase.FAILED else None,
         }
+    optional |= _several(conversion)
     return response | {name: value for name, value in optional.items() if value is not None}
+
+
+def _several(conversion: Conversion) -> ResponseBody:
+    """The fields that a conversion with one output does not have. None: left out."""
+    spec = conversion.spec
+    dry_run = conversion.dry_run
+    listed = outputs.to_items(conversion) if conversion.has_several and not dry_run else None
+    return {
+        "profile": spec.profile if spec else None,
+        # An empty list: the profile is not resolved.
+        "outputs": listed or None,
+        "dry_run": dry_run or None,
+        "plan": outputs.to_plan(conversion) if dry_run else None,
+    }
 
 
 def statistics(

@@ -34,6 +34,7 @@ from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.namespaces import Namespaces, Parts
 from conversion_operator.controller.policy import LivePolicy
 from conversion_operator.controller.position_refresh import PositionRefresh
+from conversion_operator.controller.profile_reader import ProfileReader
 from conversion_operator.controller.queue_watch import QueueStatus, QueueWatch
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.schema_check import SchemaCheck
@@ -134,7 +135,12 @@ class Operator:
             self._leadership.leads,
             lambda: settings.current.converter_max_parallel,
         )
-        self._worker = Worker(context, self._queue, self._admitter, recorder, self._positions.take)
+        self._profiles = ProfileReader(
+            cluster, self._leadership.leads, self._enqueue_later, self._metrics.errors.inc
+        )
+        self._worker = Worker(
+            context, self._queue, self._admitter, recorder, self._profiles, self._positions.take
+        )
         self._settings_report = SettingsReport(self._metrics, recorder.post)
         self._shared = SharedNamespaces(
             settings.current.pod_namespace, self._metrics, recorder.post
@@ -174,6 +180,7 @@ class Operator:
                     "schema": self._schema.run(),
                     "conversion queues": self._queue_watch.run(),
                     "statuses of queues": self._queue_status.run(),
+                    "profiles": self._profiles.run(),
                     **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
                 }
                 tasks += self._create_tasks(parts)

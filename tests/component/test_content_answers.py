@@ -19,14 +19,22 @@ from tests.component.test_gateway import AUDIENCE, gateway
 
 async def test_a_content_is_told_with_the_state_of_each_conversion(api: FakeApi) -> None:
     async with gateway(api) as client:
-        preview, picture = names(await post(client))
+        job, _ = names(await post(client))
         await post(client, PNG)
-        end(api, preview, "Succeeded")
-        assert statuses(await get(client)) == ("running", ["completed", "running"])
-        end(api, picture, "Failed")
+        made = {"state": "Succeeded", "size": 7, "width": 64, "warnings": ["No sound."]}
+        end(api, job, "Running", outputs=[{"state": "Pending"}, made])
         told = await get(client)
-        assert statuses(told) == ("failed", ["completed", "failed"])
-        assert told["conversions"][1]["error"] == "why"
+        assert statuses(told) == ("running", ["running", "completed"])
+        assert [one["phase"] for one in told["conversions"]] == ["Running", "Succeeded"]
+        picture = told["conversions"][1]
+        assert (picture["output_size"], picture["warnings"]) == (7, ["No sound."])
+        assert picture["output"] == made
+        end(api, job, "Failed", outputs=[{"state": "Pending"}, made], logs="tail")
+        told = await get(client)
+        assert statuses(told) == ("failed", ["failed", "completed"])
+        preview, picture = told["conversions"]
+        assert (preview["error"], preview["logs"], preview["reason"]) == ("why", "tail", "R")
+        assert not {"error", "logs", "reason"} & picture.keys()
         assert names(await get(client, "9"))[0] not in names(told)
 
 
@@ -62,7 +70,7 @@ async def test_only_the_conversions_in_question_are_read(api: FakeApi) -> None:
         assert len(api.audit.requests) == before, "the store has the answer"
         assert await post(client) == first
         read = [(request.verb, request.name) for request in api.audit.requests[before:]]
-        assert sorted(read) == sorted(("get", name) for name in names(first))
+        assert sorted(read) == sorted(("get", name) for name in {*names(first)})
 
 
 @pytest.mark.parametrize("content_id", ["a/b", "ü 😀?#%", "x" * 256, "-1"])

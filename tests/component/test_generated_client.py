@@ -89,6 +89,36 @@ async def test_a_generated_client_makes_every_call(api: FakeApi) -> None:
             job = await client.call("converter", "status", started.job_id)
             assert isinstance(job, models.JobStatus)
             assert (job.phase, job.input_file) == ("Queued", FILE)
+            several = await client.call(
+                *("converter", "convert"),
+                body=models.OutputsRequest.from_dict(
+                    {
+                        "input_file": FILE,
+                        "queue": "uploads",
+                        "outputs": [
+                            {"conversion_type": "extract_thumbnail", "output_file": "a.jpg"},
+                            {
+                                "conversion_type": "audio_to_mp3",
+                                "output_file": "a.mp3",
+                                "options": {"duration": 30},
+                                "optional": True,
+                            },
+                        ],
+                    }
+                ),
+            )
+            job = await client.call("converter", "status", several.job_id)
+            assert [one.output_file for one in job.outputs] == ["a.jpg", "a.mp3"]
+            assert [one.state for one in job.outputs] == ["Pending", "Pending"]
+            planned = await client.call(
+                *("converter", "convert"),
+                body=models.ProfileRequest(input_file=FILE, profile="web", dry_run=True),
+            )
+            job = await client.call("converter", "status", planned.job_id)
+            assert (job.profile, job.dry_run) == ("web", True)
+            for other in (several, planned):
+                await client.call("converter", "cancel", other.job_id)
+                api.delete("conversionjobs", other.job_id)
             unknown = await client.call("converter", "status", "unknown")
             assert isinstance(unknown, models.JobNotFound)
             active = await client.call("converter", "active")

@@ -161,19 +161,76 @@ STATUSES: list[dict[str, Any]] = [
 ]
 
 
+_FACTS: dict[str, Any] = {
+    "size": 5,
+    "sha256": "a" * 64,
+    "container": "mp4",
+    "videoCodec": "h264",
+    "audioCodec": "aac",
+    "width": 2,
+    "height": 2,
+    "durationSeconds": "1.500",
+    "warnings": ["No sound."],
+}
+_WHY = {"reason": "NoAudio", "message": "There is no sound."}
+_TWO: dict[str, Any] = {
+    "conversionType": None,
+    "outputFile": None,
+    "outputs": [
+        {"conversionType": "video_to_mp4", "outputFile": "a.mp4"},
+        {"conversionType": "audio_to_mp3", "outputFile": "a.mp3", "optional": True},
+    ],
+}
+_ONE_PLAN: dict[str, Any] = {
+    "action": "Encode",
+    **{name: _FACTS[name] for name in ("videoCodec", "audioCodec", "width", "height")},
+    "durationSeconds": "1.500",
+    "memory": 5,
+    "estimatedSeconds": "2.000",
+    "estimatedSize": 5,
+}
+# The specs and statuses of conversions with several outputs.
+SEVERAL: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (_TWO, {}),
+    (
+        _TWO,
+        {
+            "phase": "Succeeded",
+            "outputs": [{"state": "Succeeded"} | _FACTS, {"state": "Skipped"} | _WHY],
+        },
+    ),
+    (
+        _TWO | {"dryRun": True},
+        {"phase": "Succeeded", "plan": [_ONE_PLAN, {"action": "Skip"} | _WHY]},
+    ),
+    ({"conversionType": None, "outputFile": None, "profile": "web"}, {}),
+]
+
+
 async def test_every_answer_has_the_documented_fields_and_no_others(api: FakeApi) -> None:
     for number, status in enumerate(STATUSES):
         api.create(conversion_job(f"j{number}"))
         full = {"reason": "R", "message": "m", "conditions": []} | status
         if status:
             api.mutate("conversionjobs", f"j{number}", partial(dict.update, status=full))
+    for number, (spec, status) in enumerate(SEVERAL, len(STATUSES)):
+        body = conversion_job(f"j{number}", **spec)
+        body["spec"] = {name: value for name, value in body["spec"].items() if value is not None}
+        api.create(body)
+        full = {"reason": "R", "message": "m", "conditions": []} | status
+        if status:
+            api.mutate("conversionjobs", f"j{number}", partial(dict.update, status=full))
     async with gateway(api) as client:
-        seen: set[str] = set()
-        for number, _ in enumerate(STATUSES):
+        seen: dict[str, set[str]] = {"outputs": set(), "plan": set(), "": set()}
+        for number in range(len(STATUSES) + len(SEVERAL)):
             answer = (await client.get(f"{BASE}/status/j{number}")).json()
             validator("JobStatus").validate(answer)
-            seen |= answer.keys()
-        assert seen == fields_of("JobStatus"), "each field is documented, and was seen"
+            seen[""] |= answer.keys()
+            for name in ("outputs", "plan"):
+                seen[name].update(*answer.get(name, ()))
+        assert seen[""] == fields_of("JobStatus"), "each field is documented, and was seen"
+        assert seen["outputs"] == fields_of("OutputStatus")
+        assert seen["plan"] == fields_of("PlannedOutput")
         active = (await client.get(f"{BASE}/active")).json()
         validator("ActiveJobs").validate(active)
         assert {name for job in active["active_jobs"] for name in job} <= fields_of("JobStatus")

@@ -33,6 +33,7 @@ IMAGE = ConversionType.IMAGE_RESIZE
 THUMB = ConversionType.EXTRACT_THUMBNAIL
 SOUND = ConversionType.AUDIO_CONVERT
 INFO = ConversionType.MEDIA_INFO
+WAVEFORM = ConversionType.AUDIO_WAVEFORM
 UID = 65532
 
 

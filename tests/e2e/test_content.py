@@ -57,19 +57,21 @@ def test_an_upload(
     script = (SCRIPTS / "upload.py").read_text(encoding="utf-8")
     told = app.ask(script, BASE_URL, TOKEN_FILE, receiver, SECRET)
     preview, thumbnail = told["first"]["conversions"]
-    jobs = [preview["job_id"], thumbnail["job_id"]]
-    assert [c["job_id"] for c in told["again"]["conversions"]] == jobs
-    assert [job["status"] for job in told["ended"]] == ["completed", "completed"]
+    job = preview["job_id"]
+    assert thumbnail["job_id"] == job
+    assert [c["job_id"] for c in told["again"]["conversions"]] == [job, job]
+    assert [ended["status"] for ended in told["ended"]] == ["completed"]
     assert told["content"]["status"] == "completed"
     assert told["other"]["status"] == "nothing_to_do"
-    for job in jobs:
-        status = conversions.adopt(kubectl.get("-n", NAMESPACE, "convjob", job)).succeeded()
-        data = told["events"][job]["data"]
-        assert (data["status"], data["contentId"]) == ("completed", "4711")
-        assert (data["outputSize"], data["sha256"]) == (
-            status["outputSize"],
-            status["output"]["sha256"],
-        )
+    status = conversions.adopt(kubectl.get("-n", NAMESPACE, "convjob", job)).succeeded()
+    data = told["events"][job]["data"]
+    assert (data["status"], data["contentId"]) == ("completed", "4711")
+    assert data["outputSize"] == status["outputSize"]
+    entries = told["content"]["conversions"]
+    for output, entry, sent in zip(status["outputs"], entries, data["outputs"], strict=True):
+        assert output["state"] == "Succeeded"
+        assert (entry["output_size"], sent["size"]) == (output["size"], output["size"])
+        assert entry["output"]["sha256"] == sent["sha256"] == output["sha256"]
     assert told["forged"] == "refused"
     folder = "/opt/my-network/storage/4711"
     assert preview["output_file"] == f"{folder}/my.holiday_preview.mp4"

@@ -103,6 +103,9 @@ def rows(
     twice = {name: count for name, count in jobs.items() if count > 1}
     most = peak(pods)
     unseen = sum(life.ended is None for life in pods)
+    logged = Counter(life.namespace for life in pods)
+    # Otherwise the log could not show that a limit was exceeded.
+    unlogged = namespaces.keys() - logged.keys()
     return [
         Row("conversions finished", f"{done} of {wanted}", done != wanted),
         Row("their ends", _counts(ends)),
@@ -112,6 +115,7 @@ def rows(
         Row("Jobs made", str(jobs.total())),
         Row("attempts with more than one Job", str(len(twice)), bool(twice)),
         Row("pods made", f"{len(pods)} ({unseen} whose end the audit log lacks)"),
+        Row("namespaces of the pods in the audit log", _counts(logged), bool(unlogged)),
         *_peaks(most, limits),
         Row("peak live pods of one conversion", str(most.of_one), most.of_one > 1),
         Row("leftover Jobs, pods, temporary files", str(len(left)), bool(left)),

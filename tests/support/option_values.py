@@ -9,10 +9,11 @@ from conversion_operator.api import names
 
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
-SOUND, INFO = "audio_convert", "media_info"
+SOUND, INFO, WAVEFORM = "audio_convert", "media_info", "audio_waveform"
 
 _EXTENSIONS: Final = {
     VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg", SOUND: "m4a", INFO: "json",
+    WAVEFORM: "png",
 }  # fmt: skip
 
 
@@ -29,6 +30,8 @@ class Case(NamedTuple):
 
     @property
     def output_file(self) -> str:
+        if (self.kind, self.option) == (WAVEFORM, "samplesPerPixel"):
+            return "output/a.json"
         return f"output/a.{_EXTENSIONS[self.kind]}"
 
     def manifest(self, name: str, namespace: str) -> dict[str, Any]:
@@ -69,6 +72,31 @@ _NOT_PERCENTS: Final = (
     *("low", "medium", "high", "0x1", "1_0"),
 )
 _NOT_WORDS: Final = (0, 1, 50, "1", "50", "100", "Low", "HIGH", "lower", "lo", "best", "low|high")
+_COLOURS: Final = ("000000", "1E90FF", "ffffff", "102030", "transparent")
+_NOT_COLOURS: Final = (
+    *(0, 102030, "#1E90FF", "1E90F", "1E90FFF", "1E90FG", "red", "Transparent", "0x1E90FF"),
+)
+_NOT_ZOOMS: Final = (0, 1, 63, 65, 65537, 131072, -64, 10**18, "0", "63", "064", "64k", "all")
+_LUFS: Final = (-40, -16, -9, "-16", "-16.5", "-9", "-9.9", "-40", "-39.9", "-10.0")
+_NOT_LUFS: Final = (
+    *(
+        0,
+        16,
+        -8,
+        -41,
+        -(10**18),
+        "-8",
+        "-8.9",
+        "-40.1",
+        "-41",
+        "16",
+        "+16",
+        "-016",
+        "-16.",
+        "-16.55",
+    ),
+    *("-16LUFS", "- 16", "-.5", "-16,5", "measure", "off"),
+)
 _NOT_CHANNELS: Final = (0, 1, 2, "1", "2", "Mono", "STEREO", "5.1", "both", "mono|stereo")
 _RESOLUTIONS: Final = (
     *("240p", "360p", "480p", "720p", "1080p", "1440p", "2160p"),
@@ -92,11 +120,15 @@ _OPTIONS: Final = (
     ("quality", (IMAGE, THUMBNAIL), _PERCENTS, _NOT_PERCENTS),
     ("resolution", (VIDEO,), _RESOLUTIONS, _NOT_RESOLUTIONS),
     ("bitrate", (AUDIO, SOUND), _BITRATES, _NOT_BITRATES),
-    ("channels", (SOUND,), ("mono", "stereo"), _NOT_CHANNELS),
+    ("channels", (AUDIO, SOUND), ("mono", "stereo"), _NOT_CHANNELS),
     ("start", (VIDEO, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
     ("duration", (VIDEO, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
-    ("size", (IMAGE, THUMBNAIL), _SIZES, _NOT_SIZES),
+    ("size", (IMAGE, THUMBNAIL, WAVEFORM), _SIZES, _NOT_SIZES),
+    ("colour", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
+    ("background", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
+    ("samplesPerPixel", (WAVEFORM,), (64, 256, 65536, "64", "65536"), _NOT_ZOOMS),
     ("time", (THUMBNAIL,), (*_TIMES, *_ZEROS), _NOT_TIMES),
+    ("loudness", (AUDIO, SOUND), _LUFS, _NOT_LUFS),
     ("loudness", (INFO,), ("measure",), (-16, 0, "-16", "true", "Measure", "ebur128")),
     ("placeholder", (INFO,), ("thumbhash", "blurhash"), (0, "none", "Thumbhash", "lqip")),
 )

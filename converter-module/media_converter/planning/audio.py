@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
@@ -16,6 +16,7 @@ from media_converter.planning.audio_filters import (
     sound_decoder_options,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS, MP3, AudioFormat
+from media_converter.planning.loudness import Gain
 from media_converter.planning.plan import (
     COPY_ALL,
     DECODE_ONLY,
@@ -36,6 +37,16 @@ from media_converter.step import COVER, Stdout, Step
 _MAX_COVER_SIDE: Final = 1000
 
 
+class AudioOutput(NamedTuple):
+    """``format`` is one of AUDIO_FORMATS. ``gain`` is None if the loudness is not changed."""
+
+    format: str
+    gain: Gain | None = None
+
+
+MP3_OUTPUT: Final = AudioOutput("mp3")
+
+
 def plan_audio(
     info: MediaInfo,
     options: AudioOptions,
@@ -43,39 +54,32 @@ def plan_audio(
     has_cover: bool,
     *,
     copying: Copying = COPY_ALL,
-    output_format: str = "mp3",
+    output: AudioOutput = MP3_OUTPUT,
 ) -> ConversionPlan:
     """Plan a conversion to a format of sound. Raises ConversionError if it cannot be converted.
 
     ``has_cover`` says whether the tool inherits a JPEG, as COVER, that becomes the cover of the
     output.
     """
-    written = AUDIO_FORMATS[output_format]
-    audio = choose_audio(info, next(iter(info.video), None))
-    if audio is None and any(s.scrambled and s.kind == "audio" for s in info.unread):
-        raise ConversionError(
-            ExitReason.ENCRYPTED,
-            "the sound is encrypted, and the converter has no key; use an unencrypted copy",
-        )
-    if audio is None:
-        raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
+    written = AUDIO_FORMATS[output.format]
+    audio = choose_sound(info)
     # The audio of a video can be shorter than the video.
     total = (audio.duration or info.duration) if info.video else (info.duration or audio.duration)
     copies = copying.audio and _can_copy(info, audio, options, written)
     channels = output_channels(audio, options.channels)
     bitrate = written.bitrate(options.bitrate, channels)
 
-    input_options = [
-        *sound_decoder_options(audio),
-        *trim_options(options.start, options.duration),
-    ]
-    argv = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
+    argv = ffmpeg_command(limits, input_options(audio, options), deep_probe=info.deep_probe)
     if has_cover:
         argv += ["-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0"]
         argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]
         argv += ["-metadata:s:v", "comment=Cover (front)"]
     argv += ["-map", f"0:{audio.stream_index}"]
-    argv += ["-c:a", "copy"] if copies else _encoder_options(audio, channels, written, bitrate)
+    if copies:
+        argv += ["-c:a", "copy"]
+    else:
+        filters = sound_filters(audio, options, output)
+        argv += ["-af", ",".join(filters), *written.encoder_options(audio, bitrate)]
     argv += NO_METADATA
     argv += _tag_options(info)
     argv += PROGRESS
@@ -89,17 +93,30 @@ def plan_audio(
     return ConversionPlan(
         step=Step("remux" if copies else "encode", tuple(argv), Stdout.PROGRESS),
         expected=Expected(
-            container=output_format,
+            container=output.format,
             audio_codec=written.output_codec(audio),
             # A start after the stated end shows that the statement is wrong.
             duration=duration if info.duration_is_exact and duration else None,
         ),
-        summary=source + (", copied unchanged" if copies else f" -> {output_format}{rate}"),
+        summary=source + (", copied unchanged" if copies else f" -> {output.format}{rate}"),
         duration=duration,
         audio_index=audio.stream_index,
         copies_audio=copies,
         start=options.start,
     )
+
+
+def choose_sound(info: MediaInfo) -> AudioStream:
+    """The track to convert. Raises ConversionError if there is none."""
+    audio = choose_audio(info, next(iter(info.video), None))
+    if audio is None and any(s.scrambled and s.kind == "audio" for s in info.unread):
+        raise ConversionError(
+            ExitReason.ENCRYPTED,
+            "the sound is encrypted, and the converter has no key; use an unencrypted copy",
+        )
+    if audio is None:
+        raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
+    return audio
 
 
 def _why_no_audio(info: MediaInfo) -> str:
@@ -113,7 +130,7 @@ def _can_copy(
     info: MediaInfo, audio: AudioStream, options: AudioOptions, written: AudioFormat
 ) -> bool:
     """Whether the audio stream already meets every requirement, so that it can be stream-copied."""
-    if options.start or options.duration is not None:
+    if options.start or options.duration is not None or options.loudness is not None:
         return False
     if output_channels(audio, options.channels) != audio.channels:
         return False
@@ -126,17 +143,22 @@ def _can_copy(
     return options.bitrate is None and written.can_copy(audio, info.container)
 
 
-def _encoder_options(
-    audio: AudioStream, channels: int, written: AudioFormat, bitrate: int
-) -> list[str]:
-    filters = audio_filter(
+def input_options(audio: AudioStream, options: AudioOptions) -> list[str]:
+    """How ffmpeg reads the requested part of the sound."""
+    return [*sound_decoder_options(audio), *trim_options(options.start, options.duration)]
+
+
+def sound_filters(audio: AudioStream, options: AudioOptions, output: AudioOutput) -> list[str]:
+    """The filters from the decoded sound to that of the output."""
+    sample_rate = AUDIO_FORMATS[output.format].sample_rate(audio.sample_rate)
+    mixed = audio_filter(
         audio,
-        written.sample_rate(audio.sample_rate),
+        sample_rate,
         fill_start=False,
         first=[FOLLOW_SAMPLES],
-        channels=channels,
+        channels=output_channels(audio, options.channels),
     )
-    return ["-af", filters, *written.encoder_options(audio, bitrate)]
+    return [mixed, *(output.gain.filters(sample_rate) if output.gain else [])]
 
 
 def cover_step(info: MediaInfo, limits: Limits) -> Step | None:

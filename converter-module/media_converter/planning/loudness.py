@@ -1,27 +1,100 @@
-"""Plans the measurement of loudness by EBU R128."""
+"""Measures loudness by EBU R128, and plans how to reach another one.
+
+The gain is linear, so the dynamics stay. Only if peaks would clip, a limiter lowers these peaks. It
+works at four times the sample rate, because the true peak of a sound lies between its samples. The
+filter loudnorm is not used: it changes to another mode, which changes the dynamics, if the linear
+gain would clip.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
 from media_converter.planning.plan import PROGRESS, ffmpeg_command
+from media_converter.probing.decoded import Loudness
 from media_converter.step import Stdout, Step
 
+MAX_TRUE_PEAK: Final = -1.0
+"""dBTP. The highest true peak that an output may have."""
 _MEASURE: Final = "ebur128=peak=true:framelog=quiet"
 """The filter that measures. ffmpeg prints the result at its end."""
+MAX_DIFFERENCE: Final = 1.0
+"""LU. How far an output may be from the wanted loudness."""
+MAX_TRIES: Final = 4
+_FIRST_CEILING: Final = -1.5
+_MARGIN: Final = 0.3
+_LOWEST_CEILING: Final = -9.0
+_TOLERANCE: Final = 0.5
+_OVERSAMPLING: Final = 4
 
 
 def measure_step(
     limits: Limits,
-    stream_index: int,
+    stream: int | str,
     filters: Iterable[str],
     input_options: Iterable[str],
     *,
     deep: bool,
 ) -> Step:
-    """Build the step that measures a stream after ``filters``."""
+    """Build the step that measures a stream, such as 1 or ``a:0``, after ``filters``."""
     argv = ffmpeg_command(limits, input_options, deep_probe=deep)
-    argv += ["-map", f"0:{stream_index}", "-af", ",".join([*filters, _MEASURE])]
+    argv += ["-map", f"0:{stream}", "-af", ",".join([*filters, _MEASURE])]
     return Step("loudness", (*argv, *PROGRESS, "-f", "null", "-"), Stdout.PROGRESS)
+
+
+class Gain(NamedTuple):
+    """A gain in dB. If ``ceiling`` is not None, peaks are limited to it, in dBTP."""
+
+    decibels: float
+    ceiling: float | None = None
+
+    @property
+    def in_words(self) -> str:
+        """For the log."""
+        text = f"the gain is {self.decibels:+.1f} dB"
+        if self.ceiling is None:
+            return text
+        return f"{text}; it would clip, so peaks are limited to {self.ceiling:.1f} dBTP"
+
+    def filters(self, sample_rate: int) -> list[str]:
+        """The filters that apply it to sound of this sample rate."""
+        gain = f"volume={self.decibels:.2f}dB:precision=float"
+        if self.ceiling is None:
+            return [gain]
+        return [
+            gain,
+            f"aresample={sample_rate * _OVERSAMPLING}",
+            f"alimiter=limit={10 ** (self.ceiling / 20):.5f}:level=false:attack=5:release=50"
+            ":latency=true",
+            f"aresample={sample_rate}",
+        ]
+
+
+def first_gain(measured: Loudness, target: float) -> Gain:
+    """The gain from the measured loudness to ``target``, in LUFS."""
+    decibels = target - measured.integrated
+    return _limited(decibels, measured.true_peak + decibels, _FIRST_CEILING)
+
+
+def better_gain(gain: Gain, made: Loudness, target: float) -> Gain | None:
+    """The gain for another try, after an output with the loudness ``made``. None if it is right.
+
+    An encoder raises peaks, and a limiter lowers the loudness.
+    """
+    excess = made.true_peak - MAX_TRUE_PEAK
+    missing = target - made.integrated
+    if excess <= 0 and abs(missing) <= _TOLERANCE:
+        return None
+    decibels = gain.decibels + (missing if abs(missing) > _TOLERANCE else 0.0)
+    ceiling = gain.ceiling
+    if excess > 0:
+        ceiling = (MAX_TRUE_PEAK if ceiling is None else ceiling) - excess - _MARGIN
+        ceiling = max(_LOWEST_CEILING, ceiling)
+    peak = made.true_peak + decibels - gain.decibels
+    return _limited(decibels, peak, _FIRST_CEILING) if ceiling is None else Gain(decibels, ceiling)
+
+
+def _limited(decibels: float, peak: float, ceiling: float) -> Gain:
+    return Gain(decibels, ceiling if peak > MAX_TRUE_PEAK else None)

@@ -11,6 +11,7 @@ number of frames in the encoder, so :func:`estimate` computes this sum.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
@@ -25,6 +26,8 @@ _BASE: Final = 40 * _MIB
 _OVERHEAD: Final = 40 * _MIB
 # The kernel frees page cache under pressure, but not all of it and not at once.
 _USABLE_SHARE: Final = 0.95
+FOR_COPY: Final = _BASE + _OVERHEAD
+"""Memory, in bytes, of a conversion that holds no picture: copying packets, or sound."""
 
 # Numbers of frames that are in memory at the same time.
 _DECODED_FRAMES: Final = 16
@@ -44,6 +47,9 @@ class EncoderSettings(NamedTuple):
     frames: int
 
 
+Encoder = tuple[EncoderSettings, int]
+"""The settings of an encoder, and its threads."""
+
 ENCODER_SETTINGS: Final = (
     EncoderSettings("veryfast", "subme=1", 52),
     EncoderSettings("veryfast", "subme=1:rc-lookahead=5", 42),
@@ -58,9 +64,7 @@ file is 7 to 22 % larger.
 """
 
 
-def choose_encoder_settings(
-    video: VideoStream, size: tuple[int, int], limits: Limits
-) -> tuple[EncoderSettings, int]:
+def choose_encoder_settings(video: VideoStream, size: tuple[int, int], limits: Limits) -> Encoder:
     """The first of ENCODER_SETTINGS that fits the memory limit, and the most threads that fit.
 
     Reduces the threads first: each thread holds more frames, and under the same CPU quota fewer
@@ -75,11 +79,11 @@ def choose_encoder_settings(
             if estimate(video, size, settings, threads) <= available:
                 return settings, threads
     min_bytes = estimate(video, size, ENCODER_SETTINGS[-1], 1)
-    needed = -(-int((min_bytes + _OVERHEAD) / _USABLE_SHARE) // _LIMIT_STEP) * _LIMIT_STEP
+    needed = sufficient_limit(min_bytes + _OVERHEAD)
     raise ConversionError(
         ExitReason.NEEDS_MEMORY,
         f"{video.width}x{video.height} to {size[0]}x{size[1]} needs a memory limit of "
-        f"{needed // _MIB} MiB, but the limit is {limits.memory // _MIB} MiB; raise the limit or "
+        f"{needed} MiB, but the limit is {limits.memory // _MIB} MiB; raise the limit or "
         "choose a smaller resolution",
     )
 
@@ -88,19 +92,69 @@ def estimate(
     video: VideoStream, size: tuple[int, int], settings: EncoderSettings, threads: int
 ) -> int:
     """Peak memory of ffmpeg in bytes."""
+    return _decoding(video) + _encoding(video, size, settings, threads)
+
+
+class Sharing(NamedTuple):
+    """How several encoders run in one process, and whether their memory fits the limit together.
+
+    ``encoders`` has the settings and the threads of each. ``needed`` is the sum in bytes, with the
+    memory of the converter itself.
+    """
+
+    encoders: tuple[Encoder, ...]
+    needed: int
+    fits: bool
+
+
+def share(video: VideoStream, sizes: Sequence[tuple[int, int]], limits: Limits) -> Sharing:
+    """Share threads and memory between the encoders of outputs of these sizes.
+
+    Each encoder has the settings that it would have alone, so sharing never makes a file larger.
+    Raises ConversionError with the reason NeedsMemory if one does not even fit alone.
+    """
+    pixels = sum(width * height for width, height in sizes)
+    encoders = []
+    for width, height in sizes:
+        threads = max(1, round(limits.threads * width * height / pixels))
+        share_of_limits = limits._replace(threads=min(threads, limits.threads))
+        encoders.append(choose_encoder_settings(video, (width, height), share_of_limits))
+    needed = _decoding(video) + _OVERHEAD
+    for size, (settings, threads) in zip(sizes, encoders, strict=True):
+        needed += _encoding(video, size, settings, threads)
+    fits = limits.memory is None or needed <= int(limits.memory * _USABLE_SHARE)
+    return Sharing(tuple(encoders), needed, fits)
+
+
+def for_decoding(video: VideoStream) -> int:
+    """Memory for a few frames of a video, in bytes, with that of the converter itself."""
+    return _decoding(video) + _OVERHEAD
+
+
+def sufficient_limit(needed: int) -> int:
+    """The memory limit, in MiB, that is enough for ``needed`` bytes."""
+    return -(-int(needed / _USABLE_SHARE) // _LIMIT_STEP) * _LIMIT_STEP // _MIB
+
+
+def _decoding(video: VideoStream) -> int:
     pixels = video.width * video.height
     decoded_frames = _DECODED_FRAMES
     if video.field_order != "progressive":
         decoded_frames += _DEINTERLACER_FRAMES
-    encoder_frames = settings.frames + _FRAMES_PER_EXTRA_THREAD * (threads - 1)
-    if is_wide_gamut(video):
-        encoder_frames += _TONE_MAP_FRAMES
     return (
         _BASE
         + int(decoded_frames * pixels * bytes_per_pixel(video.pixel_format))
         + (_FLATTEN_FRAMES * pixels * 4 if video.has_alpha else 0)
-        + encoder_frames * size[0] * size[1] * 3 // 2
     )
+
+
+def _encoding(
+    video: VideoStream, size: tuple[int, int], settings: EncoderSettings, threads: int
+) -> int:
+    encoder_frames = settings.frames + _FRAMES_PER_EXTRA_THREAD * (threads - 1)
+    if is_wide_gamut(video):
+        encoder_frames += _TONE_MAP_FRAMES
+    return encoder_frames * size[0] * size[1] * 3 // 2
 
 
 def bytes_per_pixel(pixel_format: str) -> float:

@@ -5,13 +5,13 @@ A plan depends only on its arguments: it reads no file and runs no tool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
 from media_converter.probing.ffprobe import DEEP_PROBE
 from media_converter.probing.media import MAX_FRAME_PIXELS
-from media_converter.step import INPUT, OUTPUT, Step
+from media_converter.step import INPUT, OUTPUT, Step, output_path
 
 FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
 OUTPUT_URL: Final = f"file:{OUTPUT}"
@@ -56,6 +56,27 @@ class ConversionPlan(NamedTuple):
     copies_video: bool = False
     copies_audio: bool = False
     start: float = 0.0
+
+
+def output_url(number: int) -> str:
+    """How ffmpeg names an output, if it has several."""
+    return f"file:{output_path(number)}"
+
+
+def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
+    """The same plans, but one run of ffmpeg reads and decodes the input for all of them.
+
+    Each plan has another number of its output, from 0. They read the same streams, from the same
+    place.
+    """
+    first = plans[0].step.argv
+    begin = first.index(f"file:{INPUT}") + 1
+    argv = list(first[:begin])
+    for number, plan in enumerate(plans):
+        argv += plan.step.argv[begin : plan.step.argv.index(output_url(number)) + 1]
+    # What else is decoded, and not written, is decoded once.
+    argv += first[first.index(output_url(0)) + 1 :]
+    return tuple(plan._replace(step=plans[0].step._replace(argv=tuple(argv))) for plan in plans)
 
 
 class Position(NamedTuple):

@@ -26,7 +26,6 @@ from media_converter.planning.plan import (
     DECODE_ONLY,
     NO_EVIDENCE,
     NO_METADATA,
-    OUTPUT_URL,
     PROGRESS,
     ConversionPlan,
     Evidence,
@@ -34,6 +33,7 @@ from media_converter.planning.plan import (
     Position,
     Reading,
     ffmpeg_command,
+    output_url,
     read_from,
     trim_options,
     trimmed_duration,
@@ -67,11 +67,19 @@ class Quality(NamedTuple):
     copy_bit_rate: int
 
 
+DEFAULT_QUALITY: Final = "medium"
 QUALITIES: Final = {
     "low": Quality(crf=27, copy_bits_per_pixel=0.12, copy_bit_rate=500_000),
     "medium": Quality(crf=21, copy_bits_per_pixel=0.25, copy_bit_rate=2_000_000),
     "high": Quality(crf=17, copy_bits_per_pixel=0.5, copy_bit_rate=4_000_000),
 }
+
+
+class Place(NamedTuple):
+    """The number of an output among those that are encoded at the same time, and its encoder."""
+
+    number: int
+    encoder: memory.Encoder
 
 
 def plan_video(
@@ -80,11 +88,14 @@ def plan_video(
     limits: Limits,
     background: str,
     evidence: Evidence = NO_EVIDENCE,
+    place: Place | None = None,
 ) -> ConversionPlan:
     """Plan a conversion to MP4. Raises ConversionError if the input cannot be converted.
 
-    ``background`` is the colour, as RRGGBB, that transparent frames are laid on.
+    ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``place``
+    is given if other outputs are encoded at the same time.
     """
+    number = place.number if place else 0
     copying, position = evidence.copying, evidence.position
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
@@ -119,14 +130,16 @@ def plan_video(
         first_held_seconds = position.seconds_left() if position else 0.0
         hold = hold_pictures(video, first_held_seconds, evidence.last_held_seconds, is_part=is_part)
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
-        argv += _encoder_options(video, size, options, limits)
+        settings = place.encoder if place else memory.choose_encoder_settings(video, size, limits)
+        argv += _encoder_options(video, options, settings)
     else:
         argv += ["-c:v", "copy"]
     if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]
-    argv += PROGRESS
+    argv += [] if number else PROGRESS
     # -write_tmcd 0: no timecode track.
-    argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4", OUTPUT_URL]
+    argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4"]
+    argv += [output_url(number)]
     if copies_audio and audio:
         # Decode the copied audio too, so that its damage is counted.
         argv += ["-map", f"0:{audio.stream_index}", *DECODE_ONLY]
@@ -248,8 +261,8 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
 
     If it does, it is stream-copied.
     """
-    quality = QUALITIES[options.quality or "medium"]
-    frame_rate = _frame_rate(video)
+    quality = QUALITIES[options.quality or DEFAULT_QUALITY]
+    frame_rate = rate_of(video)
     overall_bit_rate = info.size_bytes * 8 / info.duration if info.duration else float("inf")
     pixels_per_second = video.width * video.height * frame_rate
     return (
@@ -297,7 +310,7 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
     return not trims and info.container in _COPYABLE_CONTAINERS
 
 
-def _frame_rate(video: VideoStream) -> float:
+def rate_of(video: VideoStream) -> float:
     """Frames per second: the larger of r_frame_rate and avg_frame_rate. Either can be too low.
 
     MAX_FRAME_RATE if neither is known.
@@ -307,14 +320,14 @@ def _frame_rate(video: VideoStream) -> float:
 
 
 def _frame_rate_limit(video: VideoStream) -> int | None:
-    return MAX_FRAME_RATE if _frame_rate(video) > MAX_FRAME_RATE else None
+    return MAX_FRAME_RATE if rate_of(video) > MAX_FRAME_RATE else None
 
 
 def _encoder_options(
-    video: VideoStream, size: tuple[int, int], options: VideoOptions, limits: Limits
+    video: VideoStream, options: VideoOptions, encoder: memory.Encoder
 ) -> list[str]:
-    quality = QUALITIES[options.quality or "medium"]
-    settings, threads = memory.choose_encoder_settings(video, size, limits)
+    quality = QUALITIES[options.quality or DEFAULT_QUALITY]
+    settings, threads = encoder
     # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
     # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
     # per second gives it one.

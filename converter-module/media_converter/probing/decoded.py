@@ -22,11 +22,17 @@ _CORRUPT: Final = "corrupt decoded frame"
 # What the decoder of FLAC says about samples that it gives all the same.
 _WRONG_CHECKSUM: Final = "CRC error"
 _REPEATED: Final = re.compile(r"Last message repeated (\d+) times")
-_NO_ERROR: Final = re.compile(r"\[(warning|info|verbose|debug|trace)\]|^    Last message repeated")
+_NO_ERROR: Final = re.compile(
+    r"\[(warning|info|verbose|debug|trace)\]|^    Last message repeated"
+    # The summary of ebur128, which has many lines but one mark.
+    r"|^ +(Integrated loudness|Loudness range|True peak):"
+    r"|^ +(I|LRA|LRA low|LRA high|Threshold|Peak): "
+)
 # EBU R128 ignores what is quieter.
 _SILENCE_LUFS: Final = -70.0
-# The lines of a summary: "    I:         -23.0 LUFS", "    Peak:       -1.2 dBFS".
-_LOUDNESS: Final = re.compile(r"^(?:\[[^\]]*\] )*\s+(I|LRA|Peak):\s+(\S+) (?:LUFS|LU|dBFS)$", re.M)
+# The lines of a summary: "    I:         -23.0 LUFS", "    Peak:       -1.2 dBFS". Another thread
+# may print into the same line.
+_LOUDNESS: Final = re.compile(r"(?:^|\s)(I|LRA|Peak):\s+(\S+) (?:LUFS|LU|dBFS)", re.MULTILINE)
 _VOLUME: Final = re.compile(r"(mean|max)_volume: (-?[\d.]+) dB")
 
 
@@ -127,7 +133,7 @@ class Loudness(NamedTuple):
 
 def is_of_loudness(line: str) -> bool:
     """Whether a line is one of those that :func:`loudness` needs."""
-    return _LOUDNESS.match(line) is not None
+    return _LOUDNESS.search(line) is not None
 
 
 def loudness(stderr: str) -> Loudness | None:

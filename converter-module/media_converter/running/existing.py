@@ -13,6 +13,7 @@ from media_converter.errors import ConversionError
 from media_converter.files import paths, publish, still
 from media_converter.files.digest import sha256
 from media_converter.files.paths import Input
+from media_converter.options import FORMATS
 from media_converter.probing import ffprobe
 from media_converter.running.process import Files, Runner
 from media_converter.task import Task
@@ -75,7 +76,9 @@ def _recognise(fd: int, task: Task, runner: Runner, source: Input | None) -> str
 
 def _describe(fd: int, digest: str, task: Task, runner: Runner) -> Output:
     """The properties of a published output. It was verified before it was published."""
-    if task.conversion_type in (ConversionType.IMAGE_RESIZE, ConversionType.EXTRACT_THUMBNAIL):
+    if task.output_format == "json":
+        return Output(sha256=digest, container="json")
+    if task.output_format in FORMATS[ConversionType.IMAGE_RESIZE].values():
         picture = still.measure(os.pread(fd, os.fstat(fd).st_size, 0))
         return Output(
             sha256=digest,

@@ -21,17 +21,7 @@ from media_converter.step import Step
 
 def convert_image(run: Run, options: ImageOptions) -> Output:
     """Write an image of another size or format."""
-    refuse_playlists_and_documents(run)
-    source = image_input.padded(run.read, run.source.fd, run.source.size_bytes)
-    facts = _probe_image(run, source)
-    plan = plan_image(
-        facts.info,
-        options,
-        run.task.output_format,
-        run.task.background,
-        run.limits,
-        has_profile=facts.needs_profile,
-    )
+    source, facts, plan = prepare(run, options)
     run.log(plan.summary)
     output = run.make_temporary()
     prepared = image_input.prepare(run, source, run.source.size_bytes, facts)
@@ -43,6 +33,22 @@ def convert_image(run: Run, options: ImageOptions) -> Output:
     if image_input.lacks_last_rows(run, prepared.fd, facts.info, result.stderr):
         raise image_input.truncated("the data of its last pixels are missing")
     return describe_image(plan, output.fd)
+
+
+def prepare(run: Run, options: ImageOptions) -> tuple[int, image_input.ImageFacts, ConversionPlan]:
+    """The descriptor of what libvips reads, facts about it, and the plan."""
+    refuse_playlists_and_documents(run)
+    source = image_input.padded(run.read, run.source.fd, run.source.size_bytes)
+    facts = probe_image(run, source)
+    plan = plan_image(
+        facts.info,
+        options,
+        run.task.output_format,
+        run.task.background,
+        run.limits,
+        has_profile=facts.needs_profile,
+    )
+    return source, facts, plan
 
 
 def _convert_without_end_mark(
@@ -63,7 +69,8 @@ def _convert_without_end_mark(
     return result if is_complete else None
 
 
-def _probe_image(run: Run, source: int) -> image_input.ImageFacts:
+def probe_image(run: Run, source: int) -> image_input.ImageFacts:
+    """What the image is. Raises ConversionError if no loader can read it."""
     image_input.refuse_without_loader(run.read)
     facts = image_input.examine_bitmap(run.read, run.source.size_bytes)
     if facts:

@@ -1,16 +1,86 @@
-"""Measures the loudness of a stream by EBU R128."""
+"""Measures the loudness of a stream by EBU R128, and gives an output the wanted one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from typing import Final
 
-from media_converter.planning.loudness import measure_step
+from media_converter.options import AudioOptions
+from media_converter.planning.audio import AudioOutput, choose_sound, input_options, sound_filters
+from media_converter.planning.loudness import (
+    MAX_DIFFERENCE,
+    MAX_TRIES,
+    MAX_TRUE_PEAK,
+    Gain,
+    better_gain,
+    first_gain,
+    measure_step,
+)
 from media_converter.probing import decoded
 from media_converter.probing.decoded import Loudness
 from media_converter.probing.media import MediaInfo
-from media_converter.running.process import Files
+from media_converter.running import verify
+from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Run
+from media_converter.step import Step
+
+SILENT: Final = "The loudness is unchanged: the sound is silent or too short to measure."
+
+
+class Leveller:
+    """Finds the gain of an output, in several tries. ``gain`` is None if there is nothing to do."""
+
+    def __init__(self, run: Run, info: MediaInfo, options: AudioOptions) -> None:
+        self.gain: Gain | None = None
+        self.warnings: tuple[str, ...] = ()
+        self._run = run
+        self._target = options.loudness
+        self._tries = 0
+        if self._target is None:
+            return
+        audio = choose_sound(info)
+        measured = measure(
+            run,
+            info,
+            audio.stream_index,
+            sound_filters(audio, options, AudioOutput(run.task.output_format)),
+            input_options(audio, options),
+        )
+        if measured is None:
+            return  # nothing can be decoded, and the conversion will say so
+        if measured.is_silent:
+            self.warnings = (SILENT,)
+            return
+        self.gain = first_gain(measured, self._target)
+        run.log(f"the loudness is {_in_words(measured)}; {self.gain.in_words}")
+
+    def is_right(self) -> bool:
+        """Measure the output. False if it must be written again with the new ``gain``."""
+        if self.gain is None or self._target is None:
+            return True
+        self._tries += 1
+        made = _measure_output(self._run)
+        better = better_gain(self.gain, made, self._target)
+        if better is None:
+            self._run.log(f"the loudness of the output is {_in_words(made)}")
+            return True
+        if self._tries < MAX_TRIES:
+            self._run.log(f"the loudness of the output is {_in_words(made)}; {better.in_words}")
+            self.gain = better
+            return False
+        wrong = abs(made.integrated - self._target) > MAX_DIFFERENCE
+        if wrong or made.true_peak > MAX_TRUE_PEAK:
+            self.warnings = (
+                f"The loudness is {_in_words(made)}: {self._target:g} LUFS cannot be reached "
+                f"without a true peak of more than {MAX_TRUE_PEAK:g} dBTP.",
+            )
+        return True
+
+
+def _in_words(found: Loudness) -> str:
+    return f"{found.integrated:.1f} LUFS with a true peak of {found.true_peak:.1f} dBTP"
 
 
 def measure(
@@ -18,26 +88,44 @@ def measure(
     info: MediaInfo,
     stream_index: int,
     filters: Iterable[str] = (),
-    input_options: Iterable[str] = (),
-    fd: int | None = None,
-) -> Loudness:
-    """Measure a stream of the input, or of the file ``fd``. Raises ConversionError.
+    options: Iterable[str] = (),
+) -> Loudness | None:
+    """Measure a stream of the input. ``options`` say how to read it. Raises ConversionError.
+
+    None if no sample can be decoded.
 
     The meter only ends a run that makes no progress or never ends: the conversion reports its own
     progress.
     """
+    step = measure_step(run.limits, stream_index, filters, options, deep=info.deep_probe)
+    max_seconds = max_plausible_duration(info.duration, run.source.size_bytes)
+    found, result = _measure(run, step, run.source.fd, max_seconds)
+    if result.exit_code != 0:
+        raise run.explain_failure(step, result)
+    return found
+
+
+def _measure_output(run: Run) -> Loudness:
+    fd = run.make_temporary().fd
+    if not os.fstat(fd).st_size:
+        raise verify.not_readable("is empty")
+    step = measure_step(run.limits, "a:0", (), (), deep=False)
+    found, _ = _measure(run, step, fd, float("inf"))
+    if found is None:
+        raise verify.not_readable("cannot be read back")
+    return found
+
+
+def _measure(
+    run: Run, step: Step, fd: int, max_seconds: float
+) -> tuple[Loudness | None, ProcessResult]:
     lines: list[str] = []
-    step = measure_step(run.limits, stream_index, filters, input_options, deep=info.deep_probe)
-    size_bytes = run.source.size_bytes if fd is None else info.size_bytes
-    meter = Meter(None, lambda _: None, max_plausible_duration(info.duration, size_bytes))
-    files = Files(run.source.fd if fd is None else fd)
+    meter = Meter(None, lambda _: None, max_seconds)
 
     def add_line(line: str) -> None:
         if decoded.is_of_loudness(line):
             lines.append(line)
 
-    result = run.run_tool(step, files, meter, on_error_line=add_line)
-    found = decoded.loudness("\n".join(lines))
-    if result.exit_code != 0 or found is None:
-        raise run.explain_failure(step, result)
-    return found
+    result = run.run_tool(step, Files(fd), meter, on_error_line=add_line)
+    found = decoded.loudness("\n".join(lines)) if result.exit_code == 0 else None
+    return found, result

@@ -22,9 +22,8 @@ from media_converter.planning.media_info import (
 )
 from media_converter.planning.thumbnail import ThumbnailRequest
 from media_converter.planning.video import refuse_if_needs_dolby_vision
-from media_converter.probing import vipsheader
 from media_converter.probing.media import MediaInfo
-from media_converter.running import image_input, loudness, survey, thumbnail, verify
+from media_converter.running import image, image_input, loudness, survey, thumbnail, verify
 from media_converter.running.process import Files
 from media_converter.running.run import Converted, Run, refuse_playlists_and_documents
 from media_converter.step import Stdout
@@ -47,6 +46,18 @@ def write_info(run: Run, options: InfoOptions) -> Converted:
     return Converted(Output(sha256=sha256(fd, run.runner.check), container="json"), warnings)
 
 
+def probe_only(run: Run) -> float | None:
+    """How many seconds of media the input has. None if this is not known.
+
+    Raises ConversionError if it is no media file.
+    """
+    refuse_playlists_and_documents(run)
+    if structure.looks_like_image(run.read) and not jpeg.is_motion_jpeg(run.read):
+        image.probe_image(run, image_input.padded(run.read, run.source.fd, run.source.size_bytes))
+        return 0.0
+    return survey.probe(run).duration
+
+
 def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
     info = survey.probe(run)
     run.log(f"media: {info.container}, {len(info.video)} video, {len(info.audio)} audio")
@@ -57,9 +68,11 @@ def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
             warnings.append("The document has no loudness: the input has no sound.")
         else:
             found = loudness.measure(
-                run, info, audio.stream_index, input_options=sound_decoder_options(audio)
+                run, info, audio.stream_index, options=sound_decoder_options(audio)
             )
             extra = extra._replace(loudness=found)
+            if found is None:
+                warnings.append("The document has no loudness: no sample can be decoded.")
     if options.placeholder:
         hint = _placeholder(options.placeholder, _frame(run, info))
         extra = extra._replace(placeholder=hint)
@@ -70,17 +83,8 @@ def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
 
 
 def _image(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
-    image_input.refuse_without_loader(run.read)
     source = image_input.padded(run.read, run.source.fd, run.source.size_bytes)
-    facts = image_input.examine_bitmap(run.read, run.source.size_bytes)
-    if facts is None:
-        step = vipsheader.step()
-        result = run.run_tool(step, Files(source))
-        canvas_pixels = structure.gif_canvas_pixels(run.read)
-        info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
-        if info is None:
-            raise run.explain_failure(step, result)
-        facts = image_input.examine(run, info)
+    facts = image.probe_image(run, source)
     run.log(f"image: {facts.info.format}")
     extra, warnings = Extra(), []
     if options.placeholder:

@@ -19,7 +19,17 @@ from media_converter.errors import ConversionError
 from media_converter.files import scratch
 from media_converter.running import confinement
 from media_converter.running.confinement import Access, Confinement
-from media_converter.step import COVER, COVER_FD, INPUT, INPUT_FD, OUTPUT, OUTPUT_FD, Stdout, Step
+from media_converter.step import (
+    COVER,
+    COVER_FD,
+    INPUT,
+    INPUT_FD,
+    LAST_FD,
+    Stdout,
+    Step,
+    output_fd,
+    output_path,
+)
 
 # What setpriv exits with if it cannot confine or execute the tool.
 _SETPRIV_FAILURES: Final = (126, 127)
@@ -32,12 +42,19 @@ _READ_SIZE: Final = 65_536
 class Files(NamedTuple):
     """The descriptors that a tool inherits. It opens them as INPUT, OUTPUT and COVER.
 
-    ``cover`` is also the ICC profile for libvips, which opens it as PROFILE.
+    ``cover`` is also the ICC profile for libvips, which opens it as PROFILE. A tool with several
+    outputs opens them by step.output_path.
     """
 
     source: int
     output: int | None = None
     cover: int | None = None
+    more_outputs: tuple[int, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """All outputs."""
+        return () if self.output is None else (self.output, *self.more_outputs)
 
 
 class ProcessResult(NamedTuple):
@@ -206,12 +223,12 @@ class Runner:
 
     def _confine(self, step: Step, files: Files, folder: str | None) -> tuple[str, ...]:
         """The command of a tool that may open only its own files."""
-        output = None if step.stdout is Stdout.OUTPUT else files.output
+        outputs = () if step.stdout is Stdout.OUTPUT else enumerate(files.outputs)
         own = [
             Access(path, rights)
             for fd, path, rights in (
                 (files.source, INPUT, confinement.READ),
-                (output, OUTPUT, confinement.READ_WRITE),
+                *((fd, output_path(number), confinement.READ_WRITE) for number, fd in outputs),
                 (files.cover, COVER, confinement.READ),
             )
             if fd is not None and not confinement.is_in_memory(fd)
@@ -231,12 +248,12 @@ class _Watch(NamedTuple):
 
 
 def reserve_descriptors() -> None:
-    """Open /dev/null as every descriptor up to COVER_FD, so that later files get other numbers.
+    """Open /dev/null as every descriptor up to LAST_FD, so that later files get other numbers.
 
     Call this once, before opening any file. Otherwise the output could be descriptor 3. A tool
     expects its input there, and copying the input to descriptor 3 would close the output.
     """
-    while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < COVER_FD:
+    while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < LAST_FD:
         continue
 
 
@@ -265,9 +282,10 @@ class _Child:
             (files.output if writes_output else out_write, 1),
             (err_write, 2),
             (files.source, INPUT_FD),
-            (None if writes_output else files.output, OUTPUT_FD),
             (files.cover, COVER_FD),
         ]
+        if not writes_output:
+            copies += [(fd, output_fd(number)) for number, fd in enumerate(files.outputs)]
         self._pid = os.posix_spawn(
             argv[0],
             argv,

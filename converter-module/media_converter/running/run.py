@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason, Output, Progress
@@ -79,17 +79,19 @@ class Run(NamedTuple):
         its memory.
         """
         files = files or Files(self.source.fd)
-        output = files.output
-        on_tick = None if output is None else partial(check_free_space, output)
-        if on_tick:
-            on_tick()
+
+        def on_tick() -> None:
+            for output in files.outputs:
+                check_free_space(output)
+
+        on_tick()
         kills = oom_kills()
         result = self.runner.run(
             step,
             files=files,
             on_line=meter.add_line if meter else on_line,
             on_error_line=on_error_line,
-            activity=(lambda: (meter.state, _modified(output))) if meter else None,
+            activity=(lambda: (meter.state, _modified(files.outputs))) if meter else None,
             on_tick=on_tick,
         )
         result = result._replace(stderr=decoded.without_details(result.stderr))
@@ -163,9 +165,9 @@ def refuse_playlists_and_documents(run: Run) -> None:
         )
 
 
-def _modified(fd: int | None) -> int:
-    """When a file was last written, in nanoseconds. 0 without a file.
+def _modified(outputs: tuple[int, ...]) -> list[int]:
+    """When files were last written, in nanoseconds.
 
     ffmpeg prints no progress while it moves the moov box to the front, but it writes the file.
     """
-    return 0 if fd is None else os.fstat(fd).st_mtime_ns
+    return [os.fstat(fd).st_mtime_ns for fd in outputs]

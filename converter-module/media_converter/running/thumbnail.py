@@ -25,15 +25,19 @@ from media_converter.running.run import Run
 
 def extract(run: Run, options: ThumbnailOptions) -> ConversionPlan:
     """Write the thumbnail. Returns the plan of the picture that was written."""
+    return extract_bright_frame(run, request_for(run, options), run.make_temporary().fd)
+
+
+def request_for(run: Run, options: ThumbnailOptions) -> ThumbnailRequest:
+    """What to extract. Raises ConversionError if the input has no picture."""
     info = survey.probe(run)
     # A song has no video. Its thumbnail is its cover.
     cover = None if info.video else next(iter(info.attached_pics), None)
     video = cover or choose_video(info)
     refuse_if_needs_dolby_vision(video)
-    request = ThumbnailRequest(
+    return ThumbnailRequest(
         info, video, options, run.limits, run.task.output_format, run.task.background
     )
-    return extract_bright_frame(run, request, run.make_temporary().fd)
 
 
 def extract_bright_frame(run: Run, request: ThumbnailRequest, output: int) -> ConversionPlan:

@@ -1,27 +1,27 @@
-"""Converts video and audio: plan, run, check copied streams, judge damage, verify."""
+"""Converts audio, and has what all conversions of video and audio need: run, judge, verify."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from media_converter.contract import ExitReason, Output
+from media_converter.contract import ExitReason, Output, Progress
 from media_converter.errors import ConversionError
 from media_converter.files import structure
 from media_converter.files.apetag import ape_tags
 from media_converter.files.digest import sha256
 from media_converter.options import AudioOptions, VideoOptions
-from media_converter.planning.audio import cover_step, plan_audio
+from media_converter.planning.audio import AudioOutput, cover_step, plan_audio
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
-from media_converter.planning.video import choose_video, plan_video
 from media_converter.probing import ffprobe, holes, isobmff
 from media_converter.probing.chain import Hole
 from media_converter.probing.decoded import Decoded, LogReader, StreamCounts
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
 from media_converter.running import content, copies, damage, survey, verify
+from media_converter.running.loudness import Leveller
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
@@ -51,38 +51,15 @@ class Attempt(NamedTuple):
     decoded: Decoded
 
 
-def convert_video(run: Run, options: VideoOptions) -> Converted:
-    """Convert to MP4."""
-    info = survey.probe(run)
-    video = choose_video(info)
-    position = survey.find_position(run, info, video, options.start) if options.start else None
-    source = _survey(run, info, video.stream_index, options)
-    index = source.listing
-    last = None
-    if index is not None and index.durations and source.part is None:
-        last = index.durations[-1]
-    evidence = Evidence(_copyable(run, source), position, last_held_seconds=last)
-    while True:
-        plan = plan_video(info, options, run.limits, run.task.background, evidence)
-        attempt = _run(run, plan)
-        failed = copies.faults(run, attempt.plan, attempt.result, attempt.decoded, index)
-        for kind, why in failed.items():
-            run.log(f"the {kind} cannot be copied: {why}; encoding it")
-        known = evidence
-        evidence = _learn(evidence, failed, attempt.decoded)
-        if evidence == known:
-            break
-    return _finish(run, source, attempt)
-
-
 def convert_audio(run: Run, options: AudioOptions) -> Converted:
     """Convert the sound to the format of the output."""
     written = AUDIO_FORMATS[run.task.output_format]
     info = survey.probe(run)
     info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
     cover = _cover(run, info) if written.keeps_cover else None
-    part = _part(options)
-    copying = Copying(audio=part is None and not _inner(run, run.find_holes(None)))
+    part = part_of(options)
+    copying = _copyable_sound(run, options)
+    leveller = Leveller(run, info, options)
     while True:
         plan = plan_audio(
             info,
@@ -90,21 +67,45 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
             run.limits,
             cover is not None,
             copying=copying,
-            output_format=run.task.output_format,
+            output=AudioOutput(run.task.output_format, leveller.gain),
         )
-        attempt = _run(run, plan, cover)
+        attempt = Attempt(plan, *run_plans([run], [plan], cover))
         failed = copies.faults(run, attempt.plan, attempt.result, attempt.decoded, None)
-        if not failed:
+        if failed:
+            run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
+            copying = copying._replace(audio=False)
+        elif leveller.is_right():
             break
-        run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
-        copying = copying._replace(audio=False)
-    return _finish(run, _source_of_audio(run, info, attempt.plan.audio_index, part), attempt)
+    source = source_of_audio(run, info, attempt.plan.audio_index, part)
+    made = finish(run, source, attempt)
+    for warning in leveller.warnings:
+        run.log(warning)
+    return made._replace(warnings=made.warnings + leveller.warnings)
 
 
-def _source_of_audio(
+def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
+    """The plan of a conversion of sound. Raises ConversionError if it cannot be converted."""
+    written = AUDIO_FORMATS[run.task.output_format]
+    info, copying = survey.probe(run), _copyable_sound(run, options)
+    return plan_audio(
+        info,
+        options,
+        run.limits,
+        written.keeps_cover and bool(info.attached_pics),
+        copying=copying,
+        output=AudioOutput(run.task.output_format),
+    )
+
+
+def _copyable_sound(run: Run, options: AudioOptions) -> Copying:
+    is_whole = part_of(options) is None and not _inner(run, run.find_holes(None))
+    return Copying(audio=is_whole)
+
+
+def source_of_audio(
     run: Run, info: MediaInfo, stream_index: int | None, part: Part | None
 ) -> Source:
-    """As ``_survey``, but lists the packets of all of a file only if something of it is lost."""
+    """As ``survey_input``, but lists all packets of a file only if something of it is lost."""
     if part is not None and part[1] != float("inf") and stream_index is not None:
         index = survey.list_part(run, info, stream_index, part)
         return Source(info, index, run.find_holes(_last_place(index, part)), part)
@@ -115,15 +116,17 @@ def _source_of_audio(
     return Source(info, listing, lost, part)
 
 
-def _part(options: VideoOptions | AudioOptions) -> Part | None:
+def part_of(options: VideoOptions | AudioOptions) -> Part | None:
+    """The requested part of the input. None for all of it."""
     if not options.start and options.duration is None:
         return None
     length = float("inf") if options.duration is None else options.duration
     return options.start, options.start + length
 
 
-def _survey(run: Run, info: MediaInfo, stream_index: int, options: VideoOptions) -> Source:
-    part = _part(options)
+def survey_input(run: Run, info: MediaInfo, stream_index: int, options: VideoOptions) -> Source:
+    """What the packets of a stream and the structure of the input tell about a part."""
+    part = part_of(options)
     index = survey.list_part(run, info, stream_index, part)
     return Source(info, index, run.find_holes(_last_place(index, part)), part)
 
@@ -141,7 +144,7 @@ def _inner(run: Run, lost: tuple[Hole, ...]) -> bool:
     return any(hole.size and hole.start < run.source.size_bytes for hole in lost)
 
 
-def _learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evidence:
+def learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evidence:
     """What an attempt adds to the evidence. The next attempt can do better if this is anything."""
     return evidence._replace(
         copying=evidence.copying._replace(**dict.fromkeys(failed, False)),
@@ -150,7 +153,7 @@ def _learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evid
     )
 
 
-def _copyable(run: Run, source: Source) -> Copying:
+def copyable(run: Run, source: Source) -> Copying:
     """What the structure of the input allows to copy."""
     if _inner(run, source.holes):
         return Copying(video=False, audio=False)
@@ -179,34 +182,46 @@ def _cover(run: Run, info: MediaInfo) -> int | None:
     return None
 
 
-def _run(run: Run, plan: ConversionPlan, cover: int | None = None) -> Attempt:
-    """Run ffmpeg. Raises ConversionError if it fails, unless it only failed to copy."""
-    run.log(plan.summary)
-    output = run.make_temporary()
-    os.ftruncate(output.fd, 0)
-    max_seconds = max_plausible_duration(plan.duration, run.source.size_bytes)
-    meter = Meter(plan.duration or None, run.on_progress, max_seconds)
+def run_plans(
+    runs: Sequence[Run], plans: Sequence[ConversionPlan], cover: int | None = None
+) -> tuple[ProcessResult, Decoded]:
+    """Run ffmpeg for plans that share a step. Each run has the temporary file of one of them.
+
+    Raises ConversionError if it fails, unless it only failed to copy.
+    """
+    first, plan = runs[0], plans[0]
+    for run, its_plan in zip(runs, plans, strict=True):
+        run.log(its_plan.summary)
+        os.ftruncate(run.make_temporary().fd, 0)
+
+    def on_progress(progress: Progress) -> None:
+        for run in runs:
+            run.on_progress(progress)
+
+    max_seconds = max_plausible_duration(plan.duration, first.source.size_bytes)
+    meter = Meter(plan.duration or None, on_progress, max_seconds)
     reader = LogReader()
-    files = Files(run.source.fd, output.fd, cover)
-    result = run.run_tool(plan.step, files, meter, on_error_line=reader.add_line)
+    outputs = tuple(run.make_temporary().fd for run in runs)
+    files = Files(first.source.fd, outputs[0], cover, outputs[1:])
+    result = first.run_tool(plan.step, files, meter, on_error_line=reader.add_line)
     if result.exit_code != 0 and not (plan.copies_video or plan.copies_audio):
-        raise run.explain_failure(plan.step, result)
-    return Attempt(plan, result, reader.result())
+        raise first.explain_failure(plan.step, result)
+    return result, reader.result()
 
 
-def _finish(run: Run, source: Source, attempt: Attempt) -> Converted:
+def finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     """Judge what was lost, verify the output and describe it."""
     plan, info = attempt.plan, source.info
     output = run.make_temporary()
     size_bytes = os.fstat(output.fd).st_size
-    losses = _losses(run, source, attempt)
+    lost = losses(run, source, attempt)
     found = None
     if size_bytes:
         found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
     if not size_bytes or (plan.video_index is None and not (found and found.duration)):
-        damage.judge(losses, run.task.damage)
+        damage.judge(lost, run.task.damage)
         raise _nothing(plan, size_bytes)
-    warnings = damage.judge(losses, run.task.damage)
+    warnings = damage.judge(lost, run.task.damage)
     size = run.source.size_bytes
     missing = run.missing_bytes() or holes.missing_bytes(source.holes, size)
     found, short = verify.check_media(
@@ -237,7 +252,8 @@ def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:
     )
 
 
-def _losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ...]:
+def losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ...]:
+    """What an attempt could not decode of the input, or what the input lacks."""
     plan, streams, index = attempt.plan, attempt.decoded.streams, source.listing
     found = []
     if lost := _hole_loss(run, source, plan):

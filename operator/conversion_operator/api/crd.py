@@ -14,6 +14,12 @@ import yaml
 from pydantic import BaseModel
 
 from conversion_operator.api import names
+from conversion_operator.api.profile_rules import (
+    profile_root_rules,
+    profile_rules,
+    template_rules,
+)
+from conversion_operator.api.profiles import ConversionProfileSpec
 from conversion_operator.api.queues import ConversionQueueSpec, ConversionQueueStatus
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
@@ -53,6 +59,13 @@ _QUEUE_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Blocked", "integer", ".status.blocked", 0),
     ("Active", "string", ".status.conditions[?(@.type=='Active')].status", 0),
     ("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+
+
+_PROFILE_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
+    ("Priority", "integer", ".spec.priority", 0),
+    ("Queue", "string", ".spec.queue", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 
@@ -137,17 +150,20 @@ def pending_status() -> dict[str, Any]:
     ).to_json()
 
 
+def _leave_options_to_rules(options: dict[str, Any]) -> None:
+    """After an error about a type, the API server checks no rule, so nothing says what to write."""
+    for option in options["properties"].values():
+        option.pop("type", None)
+        option["x-kubernetes-int-or-string"] = True
+
+
 def build_crd() -> dict[str, Any]:
     """The CustomResourceDefinition of ConversionJobs as a dictionary."""
     spec = structural_schema(ConversionJobSpec)
     _leave_to_rules(spec)
     output = spec["properties"]["outputs"]["items"]
     for options in (spec["properties"]["options"], output["properties"]["options"]):
-        for option in options["properties"].values():
-            # After an error about a type, the API server checks no rule, so nothing says what to
-            # write.
-            option.pop("type", None)
-            option["x-kubernetes-int-or-string"] = True
+        _leave_options_to_rules(options)
     output["x-kubernetes-validations"] = [rule.to_json() for rule in output_rules()]
     spec["x-kubernetes-validations"] = [rule.to_json() for rule in spec_rules()]
     status = structural_schema(ConversionJobStatus)
@@ -178,6 +194,25 @@ def build_queue_crd() -> dict[str, Any]:
     return _definition(kind, description, spec, status, rules, _QUEUE_COLUMNS)
 
 
+def build_profile_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of ConversionProfiles as a dictionary."""
+    spec = structural_schema(ConversionProfileSpec)
+    _leave_to_rules(spec)
+    output = spec["properties"]["outputs"]["items"]
+    _leave_options_to_rules(output["properties"]["options"])
+    output["x-kubernetes-validations"] = [rule.to_json() for rule in template_rules()]
+    spec["x-kubernetes-validations"] = [rule.to_json() for rule in profile_rules()]
+    kind = _names(
+        names.PROFILE_KIND, names.PROFILE_PLURAL, names.PROFILE_SINGULAR, names.PROFILE_SHORT_NAME
+    )
+    description = (
+        "ConversionProfile lists outputs for any input. ConversionJobs of its namespace name it in "
+        "spec.profile."
+    )
+    rules = [rule.to_json() for rule in profile_root_rules()]
+    return _definition(kind, description, spec, None, rules, _PROFILE_COLUMNS)
+
+
 def _names(kind: str, plural: str, singular: str, short_name: str) -> dict[str, Any]:
     return {
         "kind": kind,
@@ -197,7 +232,7 @@ def _definition(
     names_of_kind: dict[str, Any],
     description: str,
     spec: dict[str, Any],
-    status: dict[str, Any],
+    status: dict[str, Any] | None,
     rules: list[dict[str, str]],
     columns: tuple[tuple[str, str, str, int], ...],
 ) -> dict[str, Any]:
@@ -210,7 +245,7 @@ def _definition(
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status,
+            **({} if status is None else {"status": status}),
         },
         "x-kubernetes-validations": rules,
     }
@@ -219,7 +254,7 @@ def _definition(
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
+        **({} if status is None else {"subresources": {"status": {}}}),
         "additionalPrinterColumns": [
             {"name": name, "type": kind, "jsonPath": path, "priority": priority}
             for name, kind, path, priority in columns
@@ -248,5 +283,9 @@ def render_crd(definition: dict[str, Any]) -> str:
 
 def render_crds() -> dict[str, str]:
     """The CustomResourceDefinitions by their plural names, as the YAML of crds/."""
-    definitions = {names.PLURAL: build_crd(), names.QUEUE_PLURAL: build_queue_crd()}
+    definitions = {
+        names.PLURAL: build_crd(),
+        names.PROFILE_PLURAL: build_profile_crd(),
+        names.QUEUE_PLURAL: build_queue_crd(),
+    }
     return {plural: render_crd(each) for plural, each in definitions.items()}

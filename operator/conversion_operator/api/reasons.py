@@ -34,6 +34,8 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     QUEUE_MISSING = "QueueMissing"
     QUEUE_HELD = "QueueHeld"
+    PROFILE_MISSING = "ProfileMissing"
+    PROFILE_UNREADABLE = "ProfileUnreadable"
     # Waiting: somebody has suspended the Job.
     JOB_SUSPENDED = "JobSuspended"
     # Starting: the Job exists, the container has not started.
@@ -54,6 +56,7 @@ class Reason(StrEnum):
     PLANNED = "Planned"
     CANCELLED = "Cancelled"
     INVALID_SPEC = "InvalidSpec"
+    PROFILE_INVALID = "ProfileInvalid"
     INPUT_NOT_MADE = "InputNotMade"
     INPUT_CYCLE = "InputCycle"
     QUEUE_TIMEOUT = "QueueTimeout"
@@ -156,6 +159,21 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Starts automatically after an administrator changes the queue that `status.message` "
             "names, or after you change `spec.queue`.",
         ),
+        _R.PROFILE_MISSING: Explanation(
+            "`spec.profile` names a ConversionProfile that does not exist in the namespace of the "
+            "conversion.",
+            "Starts automatically after the ConversionProfile is created. The operator looks every "
+            "10 seconds. To list the profiles: `kubectl -n NAMESPACE get convprofile`. To use "
+            "another profile, create a new ConversionJob.",
+        ),
+        _R.PROFILE_UNREADABLE: Explanation(
+            "The operator cannot read the ConversionProfile that `spec.profile` names. The "
+            "operator may have no right to get conversionprofiles in the namespace, the CRD of "
+            "ConversionProfiles may be missing, the API server may not answer, or a later release "
+            "may have written the profile. `status.message` says which.",
+            "Starts automatically when the profile can be read. Apply `crds/` and "
+            "`deploy/namespace` of this release, or upgrade the operator.",
+        ),
         _R.JOB_SUSPENDED: Explanation(
             "Somebody has suspended the Job (`spec.suspend`), for example Kueue or a person. The "
             "message says who, if this is known. The conversion holds no slot, and its Job stays. "
@@ -240,6 +258,13 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "was stored before the current CRD was installed.",
             "Not retried. Delete the ConversionJob and create it again without the error in "
             "`status.message`, or raise the setting that the message names.",
+        ),
+        _R.PROFILE_INVALID: Explanation(
+            "The ConversionProfile makes no valid outputs for this input. Its templates give two "
+            "outputs the same path, give an output the path of the input, or give a path that is "
+            "not allowed.",
+            "Not retried. Correct the output of the ConversionProfile that `status.message` names, "
+            "then create a new ConversionJob. Or list the outputs in `spec.outputs`.",
         ),
         _R.INPUT_NOT_MADE: Explanation(
             "The conversion that was to write the input of this one failed or was cancelled, or "

@@ -47,7 +47,8 @@ MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
 
 
-def _printable(path: str) -> str:
+def require_printable(path: str) -> str:
+    """The path. Raises ValueError if it has a character that no path may contain."""
     if has_forbidden_character(path):
         raise ValueError(NO_FORBIDDEN_CHARACTERS)
     return path
@@ -56,7 +57,7 @@ def _printable(path: str) -> str:
 Path = Annotated[
     str,
     StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN),
-    AfterValidator(_printable),
+    AfterValidator(require_printable),
 ]
 """The CRD has a rule with the check of the characters, because its message is readable."""
 
@@ -91,6 +92,10 @@ Bitrate = Annotated[int, _integers("bitrate")] | Annotated[str, _strings("bitrat
 Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
 Start = Annotated[int, _integers("start")] | Annotated[str, _strings("start")]
 Duration = Annotated[int, _integers("duration")] | Annotated[str, _strings("duration")]
+Loudness = Annotated[int, _integers("loudness")] | Annotated[str, _strings("loudness")]
+SamplesPerPixel = (
+    Annotated[int, _integers("samplesPerPixel")] | Annotated[str, _strings("samplesPerPixel")]
+)
 Time = Annotated[int, _integers("time")] | Annotated[str, _strings("time")]
 
 
@@ -139,8 +144,8 @@ class ConversionOptions(ApiModel):
     96k, 80k and 64k.
     """
     channels: Annotated[str, _strings("channels")] | None = None
-    """Channels of the output, for audio_convert. Allowed: mono or stereo. Default: mono for a mono
-    input, stereo for all others.
+    """Channels of the output, for audio_to_mp3 and audio_convert. Allowed: mono or stereo. Default:
+    mono for a mono input, stereo for all others.
     """
     start: Start | None = None
     """Start of the part to convert, for video_to_mp4, audio_to_mp3 and audio_convert. Allowed: 0 to
@@ -153,8 +158,21 @@ class ConversionOptions(ApiModel):
     """
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
-    ratio is kept, and a smaller image is not enlarged. Allowed: WIDTHxHEIGHT, each 1 to 16384.
-    Default: 800x600 for image_resize, the size of the video for extract_thumbnail.
+    ratio is kept, and a smaller image is not enlarged. For audio_waveform to .png, the size of the
+    drawing. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize, the size of
+    the video for extract_thumbnail, 800x250 for audio_waveform.
+    """
+    colour: Annotated[str, _strings("colour")] | None = None
+    """Colour of the waveform, for audio_waveform to .png. Allowed: RRGGBB in quotes, such as
+    "1E90FF", or transparent. Default: 1E90FF, a blue.
+    """
+    background: Annotated[str, _strings("background")] | None = None
+    """Colour behind the waveform, for audio_waveform to .png. Allowed: RRGGBB in quotes, such as
+    "FFFFFF", or transparent. Default: transparent.
+    """
+    samples_per_pixel: SamplesPerPixel | None = None
+    """How many samples one pair of peaks stands for, for audio_waveform to .json. Allowed: 64, 128,
+    256, 512, 1024, 2048, 4096, 8192, 16384, 32768 or 65536. Default: 256.
     """
     time: Time | None = None
     """Time of the frame in the video, for extract_thumbnail. Allowed: 0 to 604800 seconds,
@@ -162,16 +180,23 @@ class ConversionOptions(ApiModel):
     middle of a shorter video. If that frame is black, another frame is used.
     """
 
-    loudness: Annotated[str, _strings("loudness")] | None = None
-    """Whether the loudness is measured, for media_info. Allowed: measure. This reads all of the
-    input. Default: it is not measured.
+    loudness: Loudness | None = None
+    """Loudness of the output by EBU R128, for audio_to_mp3 and audio_convert. The gain is linear.
+    Only where it would clip, peaks are limited, and the true peak is at most -1 dBTP. For
+    media_info, whether the loudness is measured. Allowed: LUFS from -40 to -9 as a whole number
+    (-16) or a string ("-16.5"); measure for media_info. Default: the loudness of the input; it is
+    not measured.
     """
     placeholder: Annotated[str, _strings("placeholder")] | None = None
     """What a page shows while the picture loads, for media_info. The document then also has the
     dominant colour. Allowed: thumbhash or blurhash. Default: none.
     """
 
-    @field_validator("quality", "resolution", "bitrate", "start", "duration", "time", mode="before")
+    @field_validator(
+        *("quality", "resolution", "bitrate", "start", "duration", "time", "samples_per_pixel"),
+        "loudness",
+        mode="before",
+    )
     @classmethod
     def _read_whole(cls, value: object) -> object:
         """JSON does not tell 90.0 from 90. The API server does, so it gets 90."""
@@ -251,8 +276,8 @@ class ConversionJobSpec(ApiModel):
     """Type of the conversion, for a single output. video_to_mp4 makes an MP4 file with H.264 and
     AAC. audio_to_mp3 makes an MP3 file. image_resize makes an image that fits a size.
     extract_thumbnail makes an image from a frame of a video. audio_convert makes an audio file,
-    whose format is that of the extension. media_info makes a JSON document that says what the input
-    is.
+    whose format is that of the extension. media_info makes a JSON document that says what the
+    input is. audio_waveform makes a drawing of a sound or a JSON document of its peaks.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no

@@ -212,7 +212,8 @@ class PlannedOutput(StatusModel):
 
     action: Action
     """What the converter would do. Encode: encode video or audio. Copy: change the container only.
-    Convert: convert an image. Skip: leave out an optional output that does not apply to the input.
+    Convert: make an image, a document or a drawing. Skip: leave out an optional output that does
+    not apply to the input.
     """
     video_codec: Codec | None = None
     """Codec of the video or image."""

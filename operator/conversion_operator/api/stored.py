@@ -113,6 +113,21 @@ def read_status(stored: object) -> StoredStatus:
     return StoredStatus(_read_end(stored), problem)
 
 
+def unknown_of_profile(status: ConversionJobStatus) -> str:
+    """Which field of status.resolved this release does not know. "" if it knows all.
+
+    It could change what is converted, so it counts like an unknown field of the spec.
+    """
+    unknown = (status.resolved.model_extra or {}) if status.resolved else {}
+    return next(
+        (
+            f"status.resolved.{name} is a field that this release does not know"[:_PROBLEM_MAX]
+            for name in unknown
+        ),
+        "",
+    )
+
+
 def _read_status_fields(stored: Mapping[str, Any]) -> ConversionJobStatus:
     try:
         return ConversionJobStatus.model_validate(stored)

@@ -65,8 +65,16 @@ class ValidationRule(NamedTuple):
         absent = "".join(f"!has(self.{field}) || " for field in fields)
         return self._replace(rule=absent + self.rule)
 
+    def unless(self, exempt: str) -> ValidationRule:
+        """The rule for objects for which this CEL expression is false."""
+        return self._replace(rule=f"{exempt} || {self.rule}")
 
-_QUEUE: Final = "(has({0}.spec.queue) ? {0}.spec.queue : '" + names.DEFAULT_QUEUE + "')"
+
+_QUEUE: Final = (
+    "(has({0}.spec.queue) ? {0}.spec.queue : has({0}.status) && has({0}.status.resolved) && "
+    "has({0}.status.resolved.queue) ? {0}.status.resolved.queue : '" + names.DEFAULT_QUEUE + "')"
+)
+"""The ConversionQueue of a conversion. A field of the spec goes before the profile."""
 _REQUIRED: Final = "FieldValueRequired"
 _IMMUTABLE_REQUIRED: Final = ("inputFile",)
 _IMMUTABLE_OPTIONAL: Final = (
@@ -92,17 +100,24 @@ def spec_rules() -> list[ValidationRule]:
         *_path_rules("inputFile"),
         *(rule.if_set("outputFile") for rule in _path_rules("outputFile")),
         *(rule.if_set("conversionType", "outputFile") for rule in _extension_rules()),
-        *(rule.if_set("conversionType") for rule in _option_rules()),
-        *_outputs_rules(),
-        *_resource_rules(),
+        *(rule.if_set("conversionType", "outputFile") for rule in _option_rules()),
+        *_input_rules(),
+        *resource_rules(),
         *_url_rules(),
         *_immutability_rules(),
     ]
 
 
-def output_rules() -> list[ValidationRule]:
-    """Rules on each item of ``spec.outputs``."""
-    return [*_path_rules("outputFile"), *_extension_rules(), *_option_rules()]
+def output_rules(any_extension_if: str = "false") -> list[ValidationRule]:
+    """Rules on each item of ``spec.outputs``.
+
+    The extension is not checked if the CEL expression ``any_extension_if`` is true.
+    """
+    extension = [
+        rule if any_extension_if == "false" else rule.unless(any_extension_if)
+        for rule in _extension_rules()
+    ]
+    return [*_path_rules("outputFile"), *extension, *_option_rules()]
 
 
 def root_rules() -> list[ValidationRule]:
@@ -125,6 +140,11 @@ def root_rules() -> list[ValidationRule]:
             "oldSelf.status.phase in ['Pending', 'Queued']",
             "queue can only be changed while the conversion waits: suspend the conversion first",
             ".spec.queue",
+        ),
+        ValidationRule(
+            "!has(oldSelf.status) || !has(oldSelf.status.resolved) || (has(self.status) && "
+            "has(self.status.resolved) && self.status.resolved == oldSelf.status.resolved)",
+            "status.resolved may not change: the conversion was begun with it",
         ),
         *_notify_rules(),
     ]
@@ -239,7 +259,7 @@ def _from_root(path: str) -> str:
     return f"({path}.startsWith('/') ? {path} : '/' + {path})"
 
 
-def _outputs_rules() -> list[ValidationRule]:
+def _input_rules() -> list[ValidationRule]:
     """Rules on several fields: the input and the outputs together."""
     source = _from_root("self.inputFile")
     is_input = "must not be the inputFile; the input is never changed"
@@ -253,12 +273,19 @@ def _outputs_rules() -> list[ValidationRule]:
             ".outputs",
             f"'the outputFile of an output {is_input}: ' + self.inputFile",
         ).if_set("outputs"),
-        *(_distinct_rule(number).if_set("outputs") for number in range(1, MAX_OUTPUTS)),
+        *(rule.if_set("outputs") for rule in outputs_rules()),
+    ]
+
+
+def outputs_rules() -> list[ValidationRule]:
+    """Rules on the outputs together."""
+    return [
+        *map(_distinct_rule, range(1, MAX_OUTPUTS)),
         ValidationRule(
             "self.outputs.exists(o, !has(o.optional) || !o.optional)",
             ONE_REQUIRED,
             ".outputs",
-        ).if_set("outputs"),
+        ),
     ]
 
 
@@ -364,7 +391,7 @@ _QUANTITIES: Final = {
 """Of each resource: the integer that is too large, the strings that are not, and both in words."""
 
 
-def _resource_rules() -> list[ValidationRule]:
+def resource_rules() -> list[ValidationRule]:
     """Constant bounds of the resources. The operator's settings have lower ones."""
     return [
         ValidationRule(

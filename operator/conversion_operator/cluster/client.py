@@ -38,6 +38,7 @@ from conversion_operator.cluster.objects import (
     WatchEvent,
     WritePermit,
 )
+from conversion_operator.cluster.profiles import ProfileRequests
 from conversion_operator.cluster.queues import QueueRequests, queues_path
 from conversion_operator.core.model import Conversion, Job, Key, Metadata, Pod
 from conversion_operator.core.queue_status import QueueObject
@@ -62,7 +63,7 @@ _PREFIXES: Final = {
 }
 
 
-class Cluster(QueueRequests):
+class Cluster(QueueRequests, ProfileRequests):
     """The requests that the operator makes. Every method raises a ClusterError.
 
     Every write, except to the Lease, takes the permit of the term in which it was decided. The

@@ -15,9 +15,10 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 from conversion_operator.api import names
+from conversion_operator.api.profiles import effective_spec
 from conversion_operator.api.spec import ConversionJobSpec, normal_path
 from conversion_operator.api.status import Phase
-from conversion_operator.api.stored import read_spec, read_status
+from conversion_operator.api.stored import read_spec, read_status, unknown_of_profile
 from conversion_operator.cluster.admissions import (
     ANNOTATION,
     SLOTS_ANNOTATION,
@@ -152,6 +153,9 @@ def parse_conversion(body: Body) -> Conversion:
     raw_spec = raw if isinstance(raw, Mapping) else {}
     spec, unsupported, spec_error = read_spec(raw)
     status, status_error = read_status(body.get("status"))
+    if spec is not None and spec.profile is not None and status is not None:
+        spec = effective_spec(spec, status)
+        unsupported = unsupported or unknown_of_profile(status)
     outputs = _outputs(raw_spec, spec)
     return Conversion(
         key=Key(sys.intern(meta["namespace"]), meta["name"], meta["uid"]),
@@ -166,7 +170,7 @@ def parse_conversion(body: Body) -> Conversion:
         status_error=status_error,
         cancel=raw_spec.get("cancel") is True,
         suspend=raw_spec.get("suspend") is True,
-        queue=sys.intern(_text(raw_spec.get("queue"), _NAME_MAX) or names.DEFAULT_QUEUE),
+        queue=sys.intern(_queue_name(raw_spec, spec)),
         # Whoever creates an object may give it this finalizer. It says nothing before the deletion.
         orphaning="deletionTimestamp" in meta and "orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),
@@ -184,6 +188,12 @@ def parse_conversion(body: Body) -> Conversion:
         has_notify="notify" in raw_spec,
         status_managers=_status_managers(meta),
     )
+
+
+def _queue_name(stored: Mapping[str, object], spec: ConversionJobSpec | None) -> str:
+    """The ConversionQueue, also of a spec that cannot be read as a whole."""
+    of_profile = spec.queue if spec else None
+    return _text(stored.get("queue"), _NAME_MAX) or of_profile or names.DEFAULT_QUEUE
 
 
 def parse_metadata(body: Body) -> Metadata:

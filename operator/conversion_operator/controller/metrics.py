@@ -100,6 +100,12 @@ class Metrics:
             ("cause",),
             registry=registry,
         )
+        self.reconciles = Counter(
+            "converter_reconciles_total",
+            "Reconciliations, with those that failed. For one conversion, this number does not "
+            "depend on how many others wait.",
+            registry=registry,
+        )
         self.errors = Counter(
             "converter_reconcile_errors_total",
             "Reconciliations that failed. They are repeated.",

@@ -23,6 +23,7 @@ from conversion_operator.cluster.objects import WritePermit
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.problems import REJECTED_RETRY_SECONDS, Problem, Problems
+from conversion_operator.controller.profile_reader import ProfileReader
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.attempts import (
@@ -38,10 +39,12 @@ from conversion_operator.core.plan import (
     DeleteJob,
     DeletePod,
     Plan,
+    ProfileAnswer,
     Snapshot,
 )
 from conversion_operator.core.reconcile import decide, decide_without_conversion
 from conversion_operator.core.running import find_silent
+from conversion_operator.core.unresolved import wants_profile
 from media_converter.contract import Progress
 from media_converter.report_json import PROGRESS_KEY, parse_progress
 
@@ -72,9 +75,10 @@ class Worker:
         queue: WorkQueue,
         admitter: Admitter,
         recorder: EventRecorder,
+        profiles: ProfileReader,
         take_refresh: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self._context, self._queue = context, queue
+        self._context, self._queue, self._profiles = context, queue, profiles
         self._take_refresh = take_refresh
         self._admitter, self._recorder = admitter, recorder
         self._cluster, self._store = context.cluster, context.store
@@ -152,6 +156,7 @@ class Worker:
         self._queue.forget_failures(uid)
         self._written_at.pop(uid, None)
         self._recorder.forget(uid)
+        self._profiles.forget(uid)
 
     def _namespace(self, uid: str) -> str | None:
         """The namespace of a conversion or of its children. None if nothing of it is known."""
@@ -161,6 +166,7 @@ class Worker:
         return next((child.namespace for child in (*children.jobs, *children.pods)), None)
 
     async def _reconcile(self, uid: str, permit: WritePermit) -> None:
+        self._context.metrics.reconciles.inc()
         await self._confirm_missing(uid)
         await self._find_pods_of_suspended(uid)
         conversion, children = self._store.conversion(uid), self._store.children(uid)
@@ -291,7 +297,16 @@ class Worker:
             last_write_age=age,
             slot_wanted=self._admitter.is_yielding(uid),
             input_writer=self._input_writer(conversion),
+            profile=self._profile(conversion, children),
         )
+
+    def _profile(self, conversion: Conversion, children: Children) -> ProfileAnswer | None:
+        """What its profile says. None if it does not need this now, or has to wait for it."""
+        name = conversion.spec.profile if conversion.spec else None
+        if name and wants_profile(conversion, children, self._context.policy()):
+            return self._profiles.find(conversion, name)
+        self._profiles.forget(conversion.key.uid)
+        return None
 
     def _input_writer(self, conversion: Conversion) -> str:
         """The name of another unfinished conversion that writes the input of this one, or ""."""

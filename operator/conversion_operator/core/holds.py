@@ -2,8 +2,9 @@
 
 A conversion waits for another release of the operator if its status cannot be read, or if its spec
 has something that this release does not know. A conversion that was restored from a backup waits
-for its status. A suspended conversion waits until the user resumes it. Meanwhile, the operator
-starts, ends and deletes nothing, unless the user cancels the conversion.
+for its status. A conversion whose ConversionProfile is not resolved waits for it. A suspended
+conversion waits until the user resumes it. Meanwhile, the operator starts, ends and deletes
+nothing, unless the user cancels the conversion.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ RESTORED_WRITE_DELAY: Final = timedelta(seconds=10)
 """How long after its creation a restored conversion gets a status. A tool that restores a status
 does so in a second request, which fails if the object has changed since the first."""
 
+PROFILE_NOT_READ: Final = Block(
+    Reason.PROFILE_UNREADABLE, "the ConversionProfile that spec.profile names is not read yet"
+)
+"""What holds a conversion whose profile is not resolved. Its status gives the exact cause."""
+
 SUSPENDED: Final = Block(
     Reason.SUSPENDED, "spec.suspend is true. The conversion starts after you set it to false"
 )
@@ -46,6 +52,8 @@ def hold(conversion: Conversion, policy: Policy) -> Block | None:
     if conversion.unsupported:
         message = f"{conversion.unsupported}; upgrade the operator"
         return Block(Reason.UNSUPPORTED_FIELD, message)
+    if conversion.awaits_profile:
+        return PROFILE_NOT_READ
     return SUSPENDED if conversion.suspend else _queue_hold(conversion, policy)
 
 

@@ -163,6 +163,16 @@ class Conversion:
         return self.spec.conversion_type is None
 
     @property
+    def awaits_profile(self) -> bool:
+        """True if the spec names a profile, and the status does not have what it says.
+
+        :func:`conversion_operator.api.profiles.effective_spec` adds the outputs of the profile to
+        the spec when the object is parsed.
+        """
+        spec = self.spec
+        return spec is not None and not self.spec_error and bool(spec.profile) and not spec.outputs
+
+    @property
     def cancel_requested(self) -> bool:
         """True if the conversion must stop. The pod may still be running.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from conversion_operator.api.profiles import ConversionProfileSpec
 from conversion_operator.api.status import ConversionJobStatus, Retries
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from media_converter.contract import Progress
@@ -86,6 +87,10 @@ class Block:
     message: str
 
 
+ProfileAnswer = ConversionProfileSpec | Block
+"""What a ConversionProfile says, or why the conversions that name it wait."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that one decision depends on.
@@ -100,6 +105,8 @@ class Snapshot:
     has not written it. ``slot_wanted`` is True if all slots are in use, and another conversion
     could use the one of this conversion. ``input_writer`` is the name of another unfinished
     conversion whose output is the input of this one. It is an empty string if there is none.
+    ``profile`` is what its ConversionProfile says. It is None if the conversion does not need it,
+    or if there is no answer yet.
     """
 
     conversion: Conversion
@@ -115,6 +122,7 @@ class Snapshot:
     last_write_age: timedelta | None = None
     slot_wanted: bool = False
     input_writer: str = ""
+    profile: ProfileAnswer | None = None
 
     @property
     def status(self) -> ConversionJobStatus | None:

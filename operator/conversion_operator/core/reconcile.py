@@ -17,7 +17,12 @@ from conversion_operator.core.attempts import awaits_attempt, latest_attempt_num
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
-from conversion_operator.core.holds import hold, plan_restored, plan_unreadable
+from conversion_operator.core.holds import (
+    PROFILE_NOT_READ,
+    hold,
+    plan_restored,
+    plan_unreadable,
+)
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
 from conversion_operator.core.paths import FATAL
 from conversion_operator.core.plan import (
@@ -36,6 +41,7 @@ from conversion_operator.core.running import plan_running, plan_starting, plan_u
 from conversion_operator.core.stopping import plan_stop, wants_stop
 from conversion_operator.core.suspended import find_lost_pod, plan_suspended
 from conversion_operator.core.transitions import shorten_log, with_pending_callback_if_ended
+from conversion_operator.core.unresolved import plan_unresolved
 from conversion_operator.core.verdict import (
     Active,
     Ended,
@@ -153,6 +159,8 @@ def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     held = hold(conversion, snapshot.policy)
     if held and held.reason == Reason.RESTORED and not conversion.cancel_requested:
         return plan_restored(snapshot, held)
+    if held == PROFILE_NOT_READ and not conversion.cancel_requested:
+        return plan_unresolved(snapshot)
     if conversion.cancel_requested or held:  # plan_queued also ends a cancelled conversion
         return plan_queued(replace(snapshot, block=held))
     problem = conversion.spec_error

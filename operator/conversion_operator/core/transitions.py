@@ -95,6 +95,7 @@ class Transition:
             completion_time=snapshot.now if phase.terminal else None,
             output_size=total_size(old.outputs) if old else None,
             outputs=old.outputs if old else None,
+            resolved=old.resolved if old else None,
             logs=old.logs if old else None,
             notify=old.notify if old else None,
             **((old.model_extra if old else None) or {}),

@@ -20,6 +20,7 @@ from tests.component.support.gc import GarbageCollector, NamespaceController
 from tests.component.support.kinds import (
     CLAIMS,
     CONVERSIONJOBS,
+    CONVERSIONPROFILES,
     CONVERSIONQUEUES,
     JOBS,
     NAMESPACES,
@@ -42,6 +43,7 @@ NAMESPACE: Final = "my-network"
 CLAIM: Final = "my-network-shared"
 CRD_FILE: Final = Path(__file__).parents[3] / "crds" / "conversionjobs.converter.mynetwork.io.yaml"
 QUEUE_CRD_FILE: Final = CRD_FILE.with_name("conversionqueues.converter.mynetwork.io.yaml")
+PROFILE_CRD_FILE: Final = CRD_FILE.with_name("conversionprofiles.converter.mynetwork.io.yaml")
 _TEST: Final = "test"
 _MOST_LINES: Final = 30
 
@@ -66,8 +68,9 @@ class FakeApi:
         if crd is not None and crd.exists():
             schema = CustomSchema.load(crd, CONVERSIONJOBS.version)
         queues = CustomSchema.load(QUEUE_CRD_FILE, CONVERSIONQUEUES.version)
+        profiles = CustomSchema.load(PROFILE_CRD_FILE, CONVERSIONPROFILES.version)
         self.clock = ServerClock()
-        self.storage = ObjectStorage(self.clock, Strategy(schema, queues))
+        self.storage = ObjectStorage(self.clock, Strategy(schema, queues, profiles))
         self.audit = AuditLog()
         self.server = HttpServer(self.storage, self.clock, self.audit)
         self.simulation = Simulation(self.storage, self.clock)

@@ -91,6 +91,16 @@ CONVERSIONQUEUES: Final = Kind(
     unconditional_update=False,
     has_generation=True,
 )
+CONVERSIONPROFILES: Final = Kind(
+    "converter.mynetwork.io",
+    "v1alpha1",
+    "conversionprofiles",
+    "ConversionProfile",
+    short_names=("convprofile",),
+    categories=("mynetwork",),
+    unconditional_update=False,
+    has_generation=True,
+)
 JOBS: Final = Kind(
     "batch",
     "v1",
@@ -206,6 +216,7 @@ STORED: Final = (
     NODES,
     CONVERSIONJOBS,
     CONVERSIONQUEUES,
+    CONVERSIONPROFILES,
     JOBS,
     PODS,
     EVENTS,

@@ -232,8 +232,12 @@ def transition_causes(old: Obj, new: Obj) -> Causes:
     if changed:
         problem = f'Invalid value: "object": immutable: {", ".join(changed)}'
         causes.append(("spec", problem))
+    resolved = (old.get("status") or {}).get("resolved")
+    if resolved is not None and (new.get("status") or {}).get("resolved") != resolved:
+        causes.append(("status", 'Invalid value: "object": status.resolved never changes'))
     waits = (old.get("status") or {}).get("phase", "Pending") in ("Pending", "Queued")
-    if not waits and old_spec.get("queue", "default") != new_spec.get("queue", "default"):
+    queue = (resolved or {}).get("queue", "default")
+    if not waits and old_spec.get("queue", queue) != new_spec.get("queue", queue):
         causes.append(("spec.queue", 'Invalid value: "string": queue can only be changed while'))
     if old_spec.get("cancel") and not new_spec.get("cancel"):
         causes.append(("spec", 'Invalid value: "object": a cancelled job stays cancelled'))

@@ -10,6 +10,7 @@ from tests.component.support.kinds import (
     CLAIMS,
     CONFIGMAPS,
     CONVERSIONJOBS,
+    CONVERSIONPROFILES,
     CONVERSIONQUEUES,
     EVENTS,
     JOBS,
@@ -32,12 +33,14 @@ class Strategy:
         self,
         custom: schema.CustomSchema | None = None,
         queues: schema.CustomSchema | None = None,
+        profiles: schema.CustomSchema | None = None,
     ) -> None:
-        self.custom, self._queues = custom, queues
+        self.custom = custom
+        self._others = {CONVERSIONQUEUES: queues, CONVERSIONPROFILES: profiles}
 
     def schema_of(self, kind: Kind) -> schema.CustomSchema | None:
         """The schema of a custom resource."""
-        return {CONVERSIONJOBS: self.custom, CONVERSIONQUEUES: self._queues}.get(kind)
+        return self.custom if kind is CONVERSIONJOBS else self._others.get(kind)
 
     def decode(self, kind: Kind, obj: Obj) -> tuple[Obj, list[str]]:
         """The object with the fields of its type only, and the paths of the dropped fields."""

@@ -22,7 +22,7 @@ shutil.copy("/opt/my-network/shared/input/big-buck-bunny.mov", upload)
 with Client(base_url, token_file=Path(token_file)) as converter:
     first = converter.submit_content("4711", "video/quicktime", str(upload))
     again = converter.submit_content("4711", "video/quicktime", str(upload))
-    jobs = [conversion["job_id"] for conversion in first["conversions"]]
+    jobs = {conversion["job_id"] for conversion in first["conversions"]}
     ended = [converter.get_job_status(job, wait=60) for job in jobs]
     content = converter.get_content("4711")
     other = converter.submit_content("4712", "application/pdf", str(upload))

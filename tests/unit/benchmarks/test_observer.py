@@ -49,6 +49,7 @@ async def test_a_plain_job_has_finished_with_its_condition() -> None:
     seen.take_job("MODIFIED", _job("a", None, "Complete"), 3.0)
     seen.take_job("MODIFIED", _job("b", None, "Failed"), 3.0)
     assert seen.finished == {"a": 3.0, "b": 3.0}
+    assert seen.finished_over_time() == [(0.0, 0), (2.0, 1), (2.0, 2)]
     assert seen.failed == {"b": "Failed"}
 
 
@@ -61,6 +62,20 @@ async def test_live_pods_are_counted_until_they_end() -> None:
     seen.take_pod("DELETED", _pod("q", "q", "Running"), 3.0)
     seen.take_pod("ADDED", _pod("r", "r", "Pending"), 4.0)
     assert seen.most_live == 2
+
+
+async def test_a_pod_has_ended_when_its_container_has() -> None:
+    seen = Observer(conversions=False)
+    pod = _pod("p", "p", "Running")
+    state = {"containerID": "containerd://abc", "state": {"running": {}}}
+    pod["status"]["containerStatuses"] = [state]
+    seen.take_pod("MODIFIED", pod, 1.0)
+    assert not seen.pod_ended
+    assert seen.containers == {"abc": "p"}
+    pod["status"]["containerStatuses"] = [state | {"state": {"terminated": {"exitCode": 0}}}]
+    seen.take_pod("MODIFIED", pod, 2.0)
+    seen.take_pod("MODIFIED", _pod("p", "p", "Succeeded"), 3.0)
+    assert seen.pod_ended == {"p": 2.0}
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

@@ -8,8 +8,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from mynetwork_converter import AsyncClient, Client, ConverterError
+from mynetwork_converter import AsyncClient, Client, ConverterError, Output
 from mynetwork_converter.protocol import retry_delay
+
+OUTPUTS: list[Output] = [
+    {"conversion_type": "extract_thumbnail", "output_file": "b.jpg", "options": {"time": 1}},
+    {"conversion_type": "audio_to_mp3", "output_file": "b.mp3", "optional": True},
+]
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
 
@@ -151,6 +156,8 @@ async def test_the_asynchronous_one_makes_the_same_requests() -> None:
         one.get_stats()
         one.submit_content("7", "video", "a", retry_failed=True)
         one.get_content("7")
+        one.convert("a", outputs=OUTPUTS, dry_run=True, overwrite=False)
+        one.convert("a", profile="web", queue="q", idempotency_key="k")
     async with AsyncClient("http://converter", transport=transport) as other:
         await other.convert_file(
             "a", "b", "image_resize", {"size": "1x1"}, callback_url="http://h/c"
@@ -161,6 +168,41 @@ async def test_the_asynchronous_one_makes_the_same_requests() -> None:
         await other.get_stats()
         await other.submit_content("7", "video", "a", retry_failed=True)
         await other.get_content("7")
-    assert len(seen) == 14
-    assert seen[:7] == seen[7:]
-    assert seen[0][2]["callback_url"] == "http://h/c"
+        await other.convert("a", outputs=OUTPUTS, dry_run=True, overwrite=False)
+        await other.convert("a", profile="web", queue="q", idempotency_key="k")
+    assert len(seen) == 18
+    assert seen[:9] == seen[9:]
+    assert seen[0][2] == {
+        "input_file": "a",
+        "output_file": "b",
+        "conversion_type": "image_resize",
+        "options": {"size": "1x1"},
+        "callback_url": "http://h/c",
+    }
+    of_outputs = {"input_file": "a", "outputs": OUTPUTS, "dry_run": True, "overwrite": False}
+    assert [body for _, _, body in seen[7:9]] == [
+        of_outputs,
+        {"input_file": "a", "profile": "web", "queue": "q"},
+    ]
+
+
+def test_several_outputs_have_one_form() -> None:
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        raise AssertionError("nothing is sent")
+
+    with client(refuse) as converter:
+        for wrong in ({}, {"outputs": OUTPUTS, "profile": "web"}):
+            with pytest.raises(ValueError, match="either outputs or profile"):
+                converter.convert("a", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_conversion_of_one_output_may_be_a_dry_run_in_a_queue() -> None:
+    seen = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(json.loads(request.content))
+        return httpx2.Response(200, json={"job_id": "j"})
+
+    with client(answer) as converter:
+        converter.convert_file("a", "b", "image_resize", queue="q", dry_run=True, overwrite=True)
+    assert (seen[0]["queue"], seen[0]["dry_run"], seen[0]["overwrite"]) == ("q", True, True)

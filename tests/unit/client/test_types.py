@@ -8,7 +8,16 @@ from typing import Any, Literal, NotRequired, get_args, get_origin, get_type_hin
 
 import pytest
 
-from mynetwork_converter import ContentStatus, JobNotFound, JobStatus, Stats
+from mynetwork_converter import (
+    ContentOutput,
+    ContentStatus,
+    JobNotFound,
+    JobStatus,
+    OutputFacts,
+    OutputStatus,
+    PlannedOutput,
+    Stats,
+)
 
 SCHEMAS: Any = json.loads(
     (Path(__file__).parents[3] / "docs/openapi.json").read_text(encoding="utf-8")
@@ -18,6 +27,10 @@ TYPES = {
     "JobNotFound": JobNotFound,
     "ContentStatus": ContentStatus,
     "Stats": Stats,
+    "OutputFacts": OutputFacts,
+    "OutputStatus": OutputStatus,
+    "PlannedOutput": PlannedOutput,
+    "ContentOutput": ContentOutput,
 }
 
 

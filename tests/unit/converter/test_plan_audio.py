@@ -14,7 +14,8 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.files.apetag import ape_tags
 from media_converter.options import BITRATES, AudioOptions
-from media_converter.planning.audio import cover_step, plan_audio
+from media_converter.planning import loudness
+from media_converter.planning.audio import AudioOutput, cover_step, plan_audio
 from media_converter.planning.audio_filters import (
     FOLLOW_SAMPLES,
     audio_filter,
@@ -22,8 +23,10 @@ from media_converter.planning.audio_filters import (
     output_channels,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
+from media_converter.planning.loudness import Gain
 from media_converter.planning.tags import kept_tags
 from media_converter.probing import decoded
+from media_converter.probing.decoded import Loudness
 from media_converter.probing.media import AudioStream
 from tests.unit.converter.builders import AUDIO, INFO, LIMITS, VIDEO, value_of
 
@@ -254,12 +257,12 @@ def test_sound_is_copied_only_if_the_request_changes_nothing(name: str) -> None:
         changed = info._replace(audio=(fitting._replace(**changes),))
         if container:
             changed = changed._replace(container=container)
-        return plan_audio(changed, options, LIMITS, False, output_format=name).copies_audio
+        return plan_audio(changed, options, LIMITS, False, output=AudioOutput(name)).copies_audio
 
     assert copies() == (name in {"m4a", "opus", "ogg"})
     for options in (
         AudioOptions(128), AudioOptions(None, start=1.0), AudioOptions(None, duration=1.0),
-        AudioOptions(None, channels="mono"),
+        AudioOptions(None, channels="mono"), AudioOptions(None, loudness=-16.0),
     ):  # fmt: skip
         assert not copies(options)
     assert not copies(channels=6)
@@ -273,9 +276,9 @@ def test_lossless_formats_have_the_sample_size_of_the_input() -> None:
     for bits, codec, depth in ((0, "pcm_s16le", "s16"), (16, "pcm_s16le", "s16"),
                                (24, "pcm_s24le", "s32"), (64, "pcm_s24le", "s32")):  # fmt: skip
         info = SONG._replace(audio=(AUDIO._replace(sample_bits=bits),))
-        wav = plan_audio(info, AudioOptions(None), LIMITS, False, output_format="wav")
+        wav = plan_audio(info, AudioOptions(None), LIMITS, False, output=AudioOutput("wav"))
         assert value_of(wav.step.argv, "-c:a") == wav.expected.audio_codec == codec
-        flac = plan_audio(info, AudioOptions(None), LIMITS, False, output_format="flac")
+        flac = plan_audio(info, AudioOptions(None), LIMITS, False, output=AudioOutput("flac"))
         assert value_of(flac.step.argv, "-sample_fmt:a") == depth
 
 
@@ -303,5 +306,46 @@ def test_the_summary_of_a_measurement_is_read() -> None:
     assert silent is not None
     assert silent.is_silent
     assert decoded.loudness("[info] size=N/A time=00:00:04.00") is None
+    mixed = SUMMARY.replace("dBFS\n", "dBFSEncoder thread received EOF\n")
+    assert decoded.loudness(mixed.format(i="-21.8", peak="-1.1")) == loud
+    assert decoded.without_details(SUMMARY.format(i="-21.8", peak="-1.1")).strip() == ""
     needed = [line for line in SUMMARY.splitlines() if decoded.is_of_loudness(line)]
     assert decoded.loudness("\n".join(needed).format(i="-21.8", peak="-1.1")) == loud
+
+
+def test_the_gain_is_linear_unless_it_would_clip() -> None:
+    assert loudness.first_gain(Loudness(-23.0, -12.0, 5.0), -16.0) == Gain(7.0)
+    assert loudness.first_gain(Loudness(-23.0, -8.0, 5.0), -16.0) == Gain(7.0)
+    assert loudness.first_gain(Loudness(-23.0, -7.9, 5.0), -16.0) == Gain(7.0, -1.5)
+    assert loudness.first_gain(Loudness(-10.0, 2.0, 5.0), -23.0) == Gain(-13.0)
+
+
+def test_another_try_corrects_what_encoder_and_limiter_did() -> None:
+    plain, limited = Gain(7.0), Gain(7.0, -1.5)
+    right = Loudness(-16.2, -1.1, 5.0)
+    assert loudness.better_gain(plain, right, -16.0) is None
+    peaks = loudness.better_gain(plain, right._replace(true_peak=-0.5), -16.0)
+    assert peaks is not None
+    assert peaks.decibels == 7.0
+    assert peaks.ceiling == pytest.approx(-1.8)
+    lower = loudness.better_gain(limited, right._replace(true_peak=0.2), -16.0)
+    assert lower is not None
+    assert lower.ceiling == pytest.approx(-3.0)
+    quiet = loudness.better_gain(limited, right._replace(integrated=-18.0), -16.0)
+    assert quiet == Gain(9.0, -1.5)
+    risen = loudness.better_gain(plain, Loudness(-18.0, -2.0, 5.0), -16.0)
+    assert risen == Gain(9.0, -1.5), "the rest of the gain would clip"
+
+
+def test_a_limiter_works_between_the_samples_and_the_rate_stays() -> None:
+    assert Gain(-3.0).filters(44100) == ["volume=-3.00dB:precision=float"]
+    filters = Gain(3.0, -1.5).filters(44100)
+    assert filters[1] == "aresample=176400"
+    assert filters[-1] == "aresample=44100"
+    assert "limit=0.84140" in filters[2]
+    assert not any("loudnorm" in name for name in filters)
+    chain = plan_audio(
+        SONG, AudioOptions(loudness=-16.0), LIMITS, False,
+        output=AudioOutput("mp3", Gain(3.0, -1.5)),
+    ).step.argv  # fmt: skip
+    assert value_of(chain, "-af").endswith("aresample=48000")

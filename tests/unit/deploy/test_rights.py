@@ -26,6 +26,7 @@ REVIEWS = "my-network-converter-gateway-reviews"
 IN_CONVERSIONS = {
     ("converter.mynetwork.io", "conversionjobs"): {"get", "list", "watch", "delete"},
     ("converter.mynetwork.io", "conversionjobs/status"): {"patch"},
+    ("converter.mynetwork.io", "conversionprofiles"): {"get"},
     ("batch", "jobs"): {"get", "list", "watch", "create", "delete"},
     ("", "pods"): {"get", "list", "watch", "delete"},
     ("", "pods/log"): {"get"},
@@ -136,7 +137,8 @@ def test_the_roles_for_people_do_not_include_the_status(overlay: str) -> None:
         "rbac.authorization.k8s.io/aggregate-to-edit",
         "rbac.authorization.k8s.io/aggregate-to-view",
     }
-    allowed = {("converter.mynetwork.io", f"conversion{each}") for each in ("jobs", "queues")}
+    ours = ("jobs", "profiles", "queues")
+    allowed = {("converter.mynetwork.io", f"conversion{each}") for each in ours}
     for role in roles:
         assert set(granted(role)) <= allowed
     view = find(overlay, "ClusterRole", "my-network-converter-view")

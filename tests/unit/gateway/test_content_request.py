@@ -12,10 +12,12 @@ from converter_gateway.content_routes import (
     ContentStatus,
     parse_content,
 )
+from converter_gateway.entries import overall_status
 from converter_gateway.errors import ApiError
 from converter_gateway.openapi import CONTENT_EXAMPLE
+from converter_gateway.output_names import Source
 from converter_gateway.paths import parse_mappings
-from converter_gateway.pipeline import Source, overall_status, plan
+from converter_gateway.pipeline import plan
 from converter_gateway.rules import BUILT_IN_FILE, parse_rules
 
 RULES = parse_rules(BUILT_IN_FILE.read_text(encoding="utf-8"))
@@ -99,9 +101,10 @@ def test_the_examples_are_right() -> None:
     for example in (first, *others):
         ContentStatus.model_validate(example)
     conversions = first["conversions"]
-    for planned, told in zip(plan(asked, RULES), conversions, strict=True):
-        assert told["job_id"] == naming.content_name(planned.outputs[0], 1)
-        assert told["output_file"] == "/opt/my-network" + planned.outputs[0]
+    (planned,) = plan(asked, RULES)
+    candidate = planned.candidates[0]
+    for output, told in zip(candidate.outputs, conversions, strict=True):
+        assert told["job_id"] == naming.content_name(candidate.claim, 1)
+        assert told["output_file"] == "/opt/my-network" + output
         assert told["input_file"] == request["file_path"]
-    told_overall = overall_status([told["status"] for told in conversions], 2)
-    assert told_overall == (first["status"], first["message"])
+    assert overall_status(conversions, 2) == (first["status"], first["message"])

@@ -11,6 +11,7 @@ import pytest
 from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.objects import ObjectList
 from conversion_operator.cluster.parsing import parse_conversion
+from converter_gateway import caller_paths
 from converter_gateway.errors import ApiError
 from converter_gateway.naming import conversion_name
 from converter_gateway.paths import PathRejected, parse_mappings, to_volume
@@ -110,6 +111,114 @@ def test_bad_bodies_name_the_field(change: dict[str, Any], message: str | None) 
     assert caught.value.message.startswith(message)
 
 
+OUTPUT = {"output_file": "out/a.mp4", "conversion_type": "video_to_mp4"}
+SOUND = {"output_file": "/opt/my-network/shared/deep/a.mp3", "conversion_type": "audio_to_mp3"}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ("a.mp4", "outputs: must be a list of 1 to 8 outputs"),
+        ([OUTPUT, "a.mp4"], "outputs[1]: must be an object"),
+        ([OUTPUT, {}], "Missing required field: outputs[1].output_file"),
+        ([SOUND, {"output_file": "a"}], "Missing required field: outputs[1].conversion_type"),
+        ([OUTPUT, SOUND | {"more": 1}], "unknown field: outputs[1].more"),
+        ([OUTPUT, SOUND | {"output_file": 3}], "outputs[1].output_file: must be a string"),
+        ([OUTPUT, SOUND | {"output_file": "/x/a.mp3"}], "outputs[1].output_file: must be relative"),
+        ([OUTPUT, SOUND | {"output_file": "a//a.mp3"}], "outputs[1].output_file: must be the path"),
+        ([OUTPUT, SOUND | {"output_file": "a.ogg"}], "outputs[1].output_file: must end in .mp3"),
+        ([SOUND, OUTPUT | {"conversion_type": "x"}], "outputs[1].conversion_type: must be video_"),
+        ([SOUND, OUTPUT | {"options": [1]}], "outputs[1].options: must be an object"),
+        (
+            [SOUND, OUTPUT | {"options": {"quality": 8}}],
+            "outputs[1].options.quality: must be low, medium or high",
+        ),
+        (
+            [OUTPUT | {"options": {"bitrate": "128k"}}],
+            "outputs[0].options.bitrate: belongs to audio_to_mp3 only",
+        ),
+        ([OUTPUT | {"options": {"size": 3}}], "outputs[0].options.size: belongs to"),
+        ([OUTPUT | {"options": {"x": 3}}], "outputs[0].options.x: there is no such option"),
+        ([SOUND, OUTPUT | {"optional": 1}], "outputs[1].optional: must be true or false"),
+        (
+            [SOUND, OUTPUT, SOUND | {"output_file": "/opt/my-network/shared/d/a.mp3"}],
+            "outputs[2].output_file: must not be that of outputs[0]",
+        ),
+        ([OUTPUT | {"optional": True}] * 1, "outputs: at least one must not be optional"),
+    ],
+)
+def test_a_bad_output_is_named(outputs: Any, message: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse_convert(orjson.dumps({"input_file": "a.mov", "outputs": outputs}), MAPPINGS)
+    assert (caught.value.code, caught.value.message[: len(message)]) == (400, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"outputs": [OUTPUT]}, "output_file: does not go together with outputs. Send outputs, or"),
+        ({"profile": "web"}, "output_file: does not go together with profile. Send outputs, or"),
+        ({"queue": "a.b"}, "queue: must be the name of a ConversionQueue"),
+        ({"queue": ["a"]}, "queue: must be the name of a ConversionQueue"),
+        ({"dry_run": "yes"}, "dry_run: must be true or false"),
+    ],
+)
+def test_a_request_has_one_form(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse_convert(orjson.dumps(GOOD | change), MAPPINGS)
+    assert (caught.value.code, caught.value.message[: len(message)]) == (400, message)
+
+
+def test_a_profile_has_a_name() -> None:
+    for profile in ("", None):
+        with pytest.raises(ApiError, match="Missing required field: profile"):
+            parse_convert(orjson.dumps({"input_file": "a", "profile": profile}), MAPPINGS)
+    with pytest.raises(ApiError, match="profile: must be the name of a ConversionProfile"):
+        parse_convert(orjson.dumps({"input_file": "a", "profile": "A"}), MAPPINGS)
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/opt/my-network/shared/in/a.mov", ["/opt/my-network/shared/in/b", "x/a", "/a/y"]),
+        ("/opt/my-network/shared/deep/a.mov", ["/opt/my-network/shared/deep/b", "x/a", "/a/y"]),
+        ("in/a.mov", ["in/b", "x/a", "a/y"]),
+    ],
+)
+def test_outputs_beside_a_file_are_named_like_it(path: str, named: list[str]) -> None:
+    paths = caller_paths.beside(path, MAPPINGS)
+    beside = to_volume(path, MAPPINGS).replace("a.mov", "b")
+    other = named[2] if not path.startswith("/") else "/opt/my-network/shared/a/y"
+    told = [paths.name(0, each) for each in (beside, "x/a", "/a/y")]
+    assert told == [*named[:2], other]
+    assert caller_paths.parse(paths.to_text()) == paths
+
+
+def test_each_output_keeps_its_own_folder() -> None:
+    mappings = parse_mappings("/a=/x,/b=/x,/c=/")
+    asked = ["/a/1", "/b/1", "/c/x/1", "x/1"]
+    paths = caller_paths.of_outputs(asked, mappings)
+    on_volume = [to_volume(path, mappings) for path in asked]
+    assert [paths.name(n, path) for n, path in enumerate(on_volume)] == asked
+    assert caller_paths.parse(paths.to_text()) == paths
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "3", "[]", "[[],[0]]", '[[["/a"]],[]]', "[[[1,2]],[]]", '[[["a","b"]],[-1]]']
+)
+def test_a_changed_annotation_means_nothing(text: str) -> None:
+    assert caller_paths.parse(text).name(0, "/a") == "/a"
+
+
+def test_the_mapped_folders_fit_into_an_annotation() -> None:
+    entries = [f"/{'p' * 60}{number}=/{'é' * 20}{number}" for number in range(20)]
+    fitting = [entry for n, entry in enumerate(entries) if len(",".join(entries[: n + 1])) <= 1500]
+    mappings = parse_mappings(",".join(fitting))
+    assert len(caller_paths.beside(fitting[0].partition("=")[0] + "/a", mappings).to_text()) < 4096
+    with pytest.raises(ValueError, match="at most 1500 characters"):
+        parse_mappings(",".join(entries))
+
+
 def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
     raw = orjson.dumps(GOOD | {"options": {"start": 90.0}})
     options = parse_convert(raw, MAPPINGS).spec.options
@@ -185,6 +294,24 @@ def test_an_invalid_spec_is_answered_as_it_is() -> None:
     spec = {"conversionType": "video_to_gif", "inputFile": "a.mov"}
     answer = to_response(parse_conversion({"metadata": meta, "spec": spec}))
     assert (answer["conversion_type"], answer["input_file"]) == ("video_to_gif", "a.mov")
+
+
+def test_somebody_elses_status_breaks_no_response() -> None:
+    """Whoever may write statuses may write too few outputs, or too many."""
+    meta = {"name": "a", "namespace": "n", "uid": "a", "resourceVersion": "1"}
+    spec = {
+        "inputFile": "a",
+        "outputs": [{"conversionType": "audio_to_mp3", "outputFile": "b.mp3"}],
+    }
+    told = {"phase": "Failed", "reason": "R", "message": "m", "conditions": []}
+    for states, expected in (([], "Pending"), (["Failed", "Succeeded"], "Failed")):
+        status = told | {"outputs": [{"state": state} for state in states]}
+        body = {"metadata": meta, "spec": spec, "status": status}
+        (output,) = to_response(parse_conversion(body))["outputs"]
+        assert output["state"] == expected
+    plan = told | {"plan": [{"action": "Copy"}] * 2}
+    body = {"metadata": meta, "spec": spec | {"dryRun": True}, "status": plan}
+    assert len(to_response(parse_conversion(body))["plan"]) == 1
 
 
 def test_a_failure_tells_why() -> None:

@@ -98,6 +98,73 @@ def test_fields_of_convert(change: dict[str, Any], accepted: bool) -> None:
     assert convert_accepts(CONVERT | change) == (accepted, accepted)
 
 
+OUTPUT = {"output_file": "out/a.mp4", "conversion_type": "video_to_mp4"}
+SOUND = {"output_file": "out/a.mp3", "conversion_type": "audio_to_mp3", "optional": True}
+OUTPUTS = {"input_file": "in/a.mov", "outputs": [OUTPUT, SOUND]}
+PROFILE = {"input_file": "in/a.mov", "profile": "web-video"}
+
+
+@pytest.mark.parametrize("body", [CONVERT, OUTPUTS, PROFILE])
+@pytest.mark.parametrize(
+    ("change", "accepted"),
+    [
+        ({}, True),
+        ({"queue": "uploads", "dry_run": True, "overwrite": False}, True),
+        ({"queue": None, "dry_run": None, "overwrite": None, "callback_url": None}, True),
+        ({"queue": ""}, False),
+        ({"queue": "Uploads"}, False),
+        ({"queue": "-a"}, False),
+        ({"queue": "a" * 63}, True),
+        ({"queue": "a" * 64}, False),
+        ({"queue": 3}, False),
+        ({"dry_run": "true"}, False),
+        ({"dry_run": 1}, False),
+        ({"input_file": ""}, False),
+        ({"extra": 1}, False),
+    ],
+)
+def test_fields_of_all_forms(body: Any, change: dict[str, Any], accepted: bool) -> None:
+    assert convert_accepts(body | change) == (accepted, accepted)
+
+
+@pytest.mark.parametrize(
+    ("body", "accepted"),
+    [
+        (OUTPUTS | {"outputs": [OUTPUT]}, True),
+        (OUTPUTS | {"outputs": [OUTPUT | {"optional": None, "options": None}]}, True),
+        (OUTPUTS | {"outputs": [OUTPUT | {"optional": False, "options": []}]}, True),
+        (OUTPUTS | {"outputs": [OUTPUT | {"options": {"resolution": 720, "start": 1.5}}]}, True),
+        (OUTPUTS | {"outputs": [OUTPUT | {"options": {"size": "1x1"}}]}, False),
+        (OUTPUTS | {"outputs": [OUTPUT | {"optional": "no"}]}, False),
+        (OUTPUTS | {"outputs": [OUTPUT | {"extra": 1}]}, False),
+        (OUTPUTS | {"outputs": [OUTPUT | {"output_file": "a.avi"}]}, False),
+        (OUTPUTS | {"outputs": [OUTPUT | {"conversion_type": "x"}]}, False),
+        (OUTPUTS | {"outputs": [{"output_file": "a.mp4"}]}, False),
+        (OUTPUTS | {"outputs": [{"conversion_type": "video_to_mp4"}]}, False),
+        (OUTPUTS | {"outputs": [SOUND]}, False),
+        (OUTPUTS | {"outputs": ["a.mp4"]}, False),
+        (OUTPUTS | {"outputs": []}, False),
+        (OUTPUTS | {"outputs": {}}, False),
+        (OUTPUTS | {"outputs": None}, False),
+        (OUTPUTS | {"outputs": [OUTPUT | {"output_file": f"{n}.mp4"} for n in range(8)]}, True),
+        (OUTPUTS | {"outputs": [OUTPUT | {"output_file": f"{n}.mp4"} for n in range(9)]}, False),
+        (OUTPUTS | {"output_file": "a.mp4"}, False),
+        (OUTPUTS | {"profile": "web"}, False),
+        (OUTPUTS | CONVERT, False),
+        (CONVERT | {"profile": "web"}, False),
+        (CONVERT | {"profile": None}, False),
+        (PROFILE | {"options": {}}, False),
+        (PROFILE | {"profile": "Web"}, False),
+        (PROFILE | {"profile": "a" * 64}, False),
+        (PROFILE | {"profile": ""}, False),
+        ({"outputs": [OUTPUT]}, False),
+        ({"profile": "web"}, False),
+    ],
+)
+def test_forms_of_convert(body: Any, accepted: bool) -> None:
+    assert convert_accepts(body) == (accepted, accepted)
+
+
 @pytest.mark.parametrize("missing", CONVERT)
 def test_required_fields_of_convert(missing: str) -> None:
     body = {name: value for name, value in CONVERT.items() if name != missing}

@@ -32,7 +32,8 @@ def made_of(
             recipe.suffix,
             recipe.options.model_dump(exclude_none=True) if recipe.options else {},
         )
-        for recipe in rules.recipes(content_type)
+        for job in rules.jobs(content_type)
+        for recipe in job.outputs
     ]
 
 
@@ -68,11 +69,79 @@ def test_what_the_built_in_rules_make_of_a_content_type(
     assert made_of(content_type) == conversions
 
 
+@pytest.mark.parametrize("content_type", ["video", "audio", "image"])
+def test_one_conversion_makes_all_outputs(content_type: str) -> None:
+    (job,) = RULES.jobs(content_type)
+    assert (job.single, job.profile) == (False, None)
+
+
+def test_the_form_of_earlier_releases_makes_a_conversion_for_each_output() -> None:
+    earlier = TEXT.replace("    outputs:", "    conversions:")
+    earlier += "        priority: 3\n        ttlSecondsAfterFinished: 9\n"
+    rules = parse_rules(earlier)
+    for content_type, outputs in (("video", VIDEO), ("audio", AUDIO), ("image", IMAGE)):
+        assert made_of(content_type, rules) == outputs
+        assert all(job.single and len(job.outputs) == 1 for job in rules.jobs(content_type))
+    (image,) = rules.jobs("image")
+    assert (image.priority, image.ttl) == (3, 9)
+    nothing = parse_rules("rules: [{name: none, contentTypes: [text], conversions: []}]")
+    assert nothing.jobs("text") == ()
+
+
+def rule(fields: str) -> str:
+    return f"rules: [{{name: film, contentTypes: [video], {fields}}}]"
+
+
+OUTPUT = "conversionType: audio_to_mp3, suffix: _a.mp3"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("priority: 1", "rule film: .*must have either outputs or profile"),
+        ("profile: web, outputs: []", "rule film: .*must have either outputs or profile"),
+        ("outputs: [], conversions: []", "rule film: .*must have either outputs or profile"),
+        ("profile: Web", "rule film: profile: "),
+        ("profile: web, queue: Big", "rule film: queue: "),
+        (
+            f"conversions: [{{{OUTPUT}}}], queue: big",
+            "rule film: .*Write outputs instead of conversions",
+        ),
+        (f"conversions: [{{{OUTPUT}, optional: true}}]", "rule film: conversions.0.optional: "),
+        (f"outputs: [{{{OUTPUT}, optional: true}}]", "at least one must not be optional"),
+        (f"outputs: [{{{OUTPUT}, optional: 'yes'}}]", "rule film: outputs.0.optional: "),
+        (
+            f"outputs: [{{{OUTPUT}, priority: 1}}]",
+            "rule film: outputs.0.priority: belongs to the rule, not to one of its outputs",
+        ),
+        (
+            f"outputs: [{{{OUTPUT}, ttlSecondsAfterFinished: 1}}]",
+            "rule film: outputs.0.ttlSecondsAfterFinished: belongs to the rule",
+        ),
+        (
+            "outputs: ["
+            + ", ".join(f"{{conversionType: audio_to_mp3, suffix: _{n}.mp3}}" for n in range(9))
+            + "]",
+            "rule film: outputs: .*at most 8",
+        ),
+    ],
+)
+def test_a_rule_has_one_form(fields: str, message: str) -> None:
+    with pytest.raises(RulesError, match=message):
+        parse_rules(rule(fields))
+
+
+def test_a_rule_may_name_a_profile() -> None:
+    (job,) = parse_rules(rule("profile: web, queue: big, priority: 4")).jobs("video/mp4")
+    spec = job.spec("/a.mov")
+    assert (spec.profile, spec.queue, spec.priority, spec.outputs) == ("web", "big", 4, None)
+
+
 def test_the_first_rule_that_fits_decides() -> None:
     rules = ContentRules.model_validate(
         {
             "rules": [
-                {"name": "vector", "contentTypes": ["image/svg+xml"], "conversions": []},
+                {"name": "vector", "contentTypes": ["image/svg+xml"], "outputs": []},
                 *yaml.safe_load(TEXT)["rules"],
             ]
         }
@@ -84,27 +153,27 @@ def test_the_first_rule_that_fits_decides() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("720p", "721p", "rule video: conversions.0.options.resolution: must be 240p, "),
-        ("_thumb.jpg", "_thumb.mp3", "rule video: conversions.1: .*suffix: must end in .jpg"),
-        ("_preview.mp3", ".mp3", "rule audio: conversions.0.suffix: "),
-        ("_preview.mp3", "_/x.mp3", "rule audio: conversions.0.suffix: "),
-        ("bitrate: 128k", "size: 1x1", "rule audio: conversions.0: .*options.size: belongs to"),
+        ("720p", "721p", "rule video: outputs.0.options.resolution: must be 240p, "),
+        ("_thumb.jpg", "_thumb.mp3", "rule video: outputs.1: .*suffix: must end in .jpg"),
+        ("_preview.mp3", ".mp3", "rule audio: outputs.0.suffix: "),
+        ("_preview.mp3", "_/x.mp3", "rule audio: outputs.0.suffix: "),
+        ("bitrate: 128k", "size: 1x1", "rule audio: outputs.0: .*options.size: belongs to"),
         (
             "duration: 30",
             "duration: 0",
-            "rule audio: conversions.0.options.duration: must be seconds",
+            "rule audio: outputs.0.options.duration: must be seconds",
         ),
-        ("duration: 30", "duration: '0'", "rule audio: conversions.0: .*options.duration: must be"),
-        ("300x300", "300x30000", "rule image: conversions.0: .*options.size: must be"),
-        ("quality: 80", "quality: low", "rule image: conversions.0: .*options.quality: must be"),
-        ("quality: 80", "qualty: 80", "rule image: conversions.0.options.qualty: "),
-        ("image_resize", "image_to_gif", "rule image: conversions.0.conversionType: "),
+        ("duration: 30", "duration: '0'", "rule audio: outputs.0: .*options.duration: must be"),
+        ("300x300", "300x30000", "rule image: outputs.0: .*options.size: must be"),
+        ("quality: 80", "quality: low", "rule image: outputs.0: .*options.quality: must be"),
+        ("quality: 80", "qualty: 80", "rule image: outputs.0.options.qualty: "),
+        ("image_resize", "image_to_gif", "rule image: outputs.0.conversionType: "),
         ("contentTypes: [audio]", "contentTypes: []", "rule audio: contentTypes: "),
         ("contentTypes: [audio]", "contentTypes: [Audio]", "rule audio: contentTypes.0: "),
         ("name: audio", "name: video", "two have the same name"),
         ("name: audio", "title: audio", "rule 1: name: "),
         ("name: audio", "name: 3", "rule 3: name: "),
-        ("_thumb.jpg", "_preview.mp4", "rule video: conversions.1"),
+        ("_thumb.jpg", "_preview.mp4", "rule video: outputs.1"),
         ("WhenTaken\nrules", "Sometimes\nrules", "keepExtension: "),
         ("rules:\n", "rule:\n", "rules: "),
         ("rules:\n", "rules: [\n", "not YAML: "),
@@ -130,7 +199,7 @@ def test_two_outputs_of_a_source_never_have_one_name() -> None:
 def test_rules_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         RULES.rules = ()  # type: ignore[misc]
-    assert isinstance(RULES.rules[0].conversions[0], Recipe)
+    assert isinstance((RULES.rules[0].outputs or ())[0], Recipe)
 
 
 def test_the_config_map_has_the_built_in_rules() -> None:

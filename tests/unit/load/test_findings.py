@@ -92,3 +92,15 @@ def test_each_limit_is_checked(limits: Limits, bad: list[str]) -> None:
     ]
     table = rows([], [], pods, Counter(), [], limits=limits, wanted=0)
     assert [row.what for row in table if row.bad] == bad
+
+
+def test_a_namespace_whose_pods_are_not_in_the_log_is_noticed() -> None:
+    bodies = [
+        conversion("x", "Succeeded") | {"metadata": {"name": "x", "namespace": name}}
+        for name in ("a", "b")
+    ]
+    for seen, bad in ((("a", "b"), []), (("a",), ["namespaces of the pods in the audit log"])):
+        pods = [Life(name, name, 1, 9, queue="q", namespace=name) for name in seen]
+        limits = Limits(2, {"q": 2}, {})
+        table = rows(bodies, [], pods, Counter(), [], limits=limits, wanted=2)
+        assert [row.what for row in table if row.bad] == bad

@@ -86,7 +86,8 @@ def test_rules_cover_every_type_and_option() -> None:
     kinds = set(ConversionType)
     assert set(FORMATS) == kinds
     assert {kind for option in GRAMMAR for kind in option.types} == kinds
-    assert {option.name for option in GRAMMAR} == set(ConversionOptions.model_fields)
+    aliases = {field.alias for field in ConversionOptions.model_fields.values()}
+    assert {option.name for option in GRAMMAR} == aliases
 
 
 def test_every_spec_field_is_immutable_or_known_to_change() -> None:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from conversion_operator.cluster.objects import Event
 from conversion_operator.controller import recorder
 from conversion_operator.controller.metrics import Metrics
+from conversion_operator.controller.profile_reader import ProfileReader
 from conversion_operator.controller.recorder import FOREIGN_EVENTS, EventRecorder
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.worker import Worker
@@ -88,7 +89,10 @@ async def test_the_worker_forgets_a_conversion_that_no_longer_exists(told: Recor
     told.record_foreign(conversion(), [job()])
     assert len(told.posted) == 1
     queue = WorkQueue(lambda: 0.0)
-    await Worker(context, queue, nothing, told)._reconcile_or_requeue(conversion().key.uid)
+    profiles = ProfileReader(nothing, context.leads, queue.add)
+    await Worker(context, queue, nothing, told, profiles)._reconcile_or_requeue(
+        conversion().key.uid
+    )
     told.record_foreign(conversion(), [job()])
     assert len(told.posted) == 2
 

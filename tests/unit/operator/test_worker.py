@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from conversion_operator.controller.metrics import Metrics
+from conversion_operator.controller.profile_reader import ProfileReader
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.worker import Worker
@@ -44,7 +45,9 @@ def make_worker(*, leads: bool = True) -> tuple[Worker, WorkQueue]:
     )
     queue = WorkQueue(lambda: 0.0)
     admitter: Any = SimpleNamespace(observe=lambda _: None)
-    return Worker(context, queue, admitter, EventRecorder(cluster, metrics, "t", permit)), queue
+    recorder = EventRecorder(cluster, metrics, "t", permit)
+    profiles = ProfileReader(cluster, context.leads, queue.add)
+    return Worker(context, queue, admitter, recorder, profiles), queue
 
 
 async def test_an_operator_that_does_not_lead_takes_nothing_from_the_queue() -> None:

@@ -12,7 +12,13 @@ import orjson
 import yaml
 
 from tests.component.support import kinds, patching
-from tests.component.support.api import NAMESPACE, QUEUE_CRD_FILE, FakeApi, crd_of_this_release
+from tests.component.support.api import (
+    NAMESPACE,
+    PROFILE_CRD_FILE,
+    QUEUE_CRD_FILE,
+    FakeApi,
+    crd_of_this_release,
+)
 from tests.component.support.audit import AuditLog
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import Obj, StatusError
@@ -22,6 +28,7 @@ from tests.component.support.real.processes import ControlPlane, insecure_tls
 from tests.component.support.real.server import RealServer
 from tests.component.support.real.storage import RealStorage, path_of
 
+_CUSTOM: Final = (kinds.CONVERSIONJOBS, kinds.CONVERSIONQUEUES, kinds.CONVERSIONPROFILES)
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _SCHEMA: Final = f"/openapi/v3/apis/{CONVERSIONJOBS.group}/{CONVERSIONJOBS.version}"
 _CRD_SECONDS: Final = 20.0
@@ -159,12 +166,12 @@ def install_crd(plane: ControlPlane) -> None:
     plane.crd = _with_mark(crd_of_this_release())
     with contextlib.closing(storage):
         storage.request("POST", _CRDS, plane.crd)
-        queues = yaml.safe_load(QUEUE_CRD_FILE.read_text(encoding="utf-8"))
-        storage.request("POST", _CRDS, queues)
+        for file in (QUEUE_CRD_FILE, PROFILE_CRD_FILE):
+            storage.request("POST", _CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
         deadline = time.monotonic() + _CRD_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(StatusError):
-                for kind in (kinds.CONVERSIONJOBS, kinds.CONVERSIONQUEUES):
+                for kind in _CUSTOM:
                     storage.request("GET", path_of(kind, ""))
                 return
             time.sleep(0.1)  # the API server reports this in no other way

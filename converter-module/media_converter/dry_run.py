@@ -1,0 +1,224 @@
+"""Plans the outputs of a run without making them: probes the input, and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from media_converter.contract import Action, PlannedOutput, Progress
+from media_converter.errors import ConversionError, from_os_error
+from media_converter.files import paths
+from media_converter.files.paths import Input
+from media_converter.files.temporary import Temporary
+from media_converter.limits import Limits
+from media_converter.options import (
+    AudioOptions,
+    ImageOptions,
+    InfoOptions,
+    ThumbnailOptions,
+    VideoOptions,
+    WaveformOptions,
+)
+from media_converter.outputs import in_order
+from media_converter.planning import estimates, image_memory, memory
+from media_converter.planning.audio import choose_sound
+from media_converter.planning.audio_filters import output_channels
+from media_converter.planning.audio_formats import AUDIO_FORMATS
+from media_converter.planning.estimates import Estimate
+from media_converter.planning.plan import ConversionPlan, Position
+from media_converter.planning.thumbnail import plan_thumbnail
+from media_converter.planning.video import choose_video, output_size, rate_of
+from media_converter.planning.waveform import plan_waveform
+from media_converter.request import name_output
+from media_converter.running import films, image, media_info, survey, thumbnail, transcode
+from media_converter.running.existing import find_published
+from media_converter.running.process import Runner
+from media_converter.running.run import Known, Run, hole_finder
+from media_converter.task import Task
+
+
+def plan_outputs(
+    tasks: tuple[Task, ...],
+    limits: Limits,
+    runner: Runner,
+    workspace: str,
+    log: Callable[[str], None],
+) -> tuple[PlannedOutput, ...]:
+    """What a run would do for each task, within the limits of this container.
+
+    Raises ConversionError for an output that cannot be made and is not optional.
+    """
+    root = paths.open_root(workspace)
+    source = paths.open_input(root, tasks[0].input_file)
+    known, find_holes = Known(), hole_finder(source, runner)
+    drafts: dict[int, _Draft] = {}
+    for number in in_order(tasks, list(range(len(tasks)))):
+        run = Run(
+            task=tasks[number],
+            limits=limits,
+            runner=runner,
+            source=source,
+            make_temporary=_no_temporary,
+            log=log,
+            on_progress=_ignore,
+            find_holes=find_holes,
+            known=known,
+        )
+        drafts[number] = _draft(run, root, source)
+    source.check_unchanged()
+    in_turn = [drafts[number] for number in range(len(tasks))]
+    return tuple(_with_others(draft, in_turn) for draft in in_turn)
+
+
+class _Draft(NamedTuple):
+    """What a run would do for an output, before it is known what is made at the same time.
+
+    ``run`` is set for a video that would be encoded.
+    """
+
+    planned: PlannedOutput
+    run: Run | None = None
+
+
+def _no_temporary() -> Temporary:
+    raise RuntimeError("a dry run writes nothing")
+
+
+def _ignore(_progress: Progress) -> None:
+    """A dry run has no progress."""
+
+
+def _draft(run: Run, root: int, source: Input) -> _Draft:
+    task = run.task
+    try:
+        try:
+            find_published(root, task, run.runner, source)
+            paths.check_not_input(root, task.output_file, source)
+            return _plan(run)
+        except OSError as error:
+            raise from_os_error(error, "planning") from error
+    except ConversionError as error:
+        named = name_output(task, error)
+        if not task.optional:
+            raise named from error
+        run.log(f"{error.reason}: {named.message}")
+        planned = PlannedOutput(Action.SKIP, reason=error.reason, message=error.message)
+        return _Draft(planned)
+
+
+def _plan(run: Run) -> _Draft:
+    match run.task.options:
+        case VideoOptions():
+            return _video(run)
+        case AudioOptions() as options:
+            return _Draft(_audio(run, options))
+        case ImageOptions() as options:
+            return _Draft(_image(run, options))
+        case ThumbnailOptions() as options:
+            return _Draft(_thumbnail(run, options))
+        case InfoOptions() as options:
+            return _Draft(_info(run, options))
+        case WaveformOptions() as options:
+            return _Draft(_waveform(run, options))
+
+
+def _video(run: Run) -> _Draft:
+    plan, info = films.plan_only(run), survey.probe(run)
+    run.log(plan.summary)
+    copies_all = plan.copies_video and (plan.audio_index is None or plan.copies_audio)
+    action = Action.COPY if copies_all else Action.ENCODE
+    estimate = estimates.of_copy(info.size_bytes)
+    if plan.copies_video and not copies_all:
+        sound = estimates.of_sound(0, plan.duration).seconds or 0.0
+        estimate = Estimate((estimate.seconds or 0.0) + sound, estimate.size)
+    planned = _planned(action, plan, memory.FOR_COPY, estimate)
+    return _Draft(planned, None if plan.copies_video else run)
+
+
+def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
+    """The plan of an output with the memory of what runs at the same time."""
+    run = draft.run
+    if run is None:
+        return draft.planned
+    info, options = survey.probe(run), run.task.options
+    video = choose_video(info)
+    others = [d.run.task.options for d in drafts if d.run]
+    group = [other for other in others if films.same_part(other, options)]
+    sizes = [output_size(video, other) for other in group if isinstance(other, VideoOptions)]
+    sharing, own = memory.share(video, sizes, run.limits), films.size_of(run)
+    if not sharing.fits:
+        sharing, sizes = memory.share(video, [own], run.limits), [own]
+    planned, duration = draft.planned, draft.planned.duration_seconds
+    frames = None if duration is None else duration * rate_of(video)
+    sound = duration or 0.0 if planned.audio_codec else 0.0
+    estimate = estimates.of_video(video, own, films.quality_of(run), frames, sound, len(sizes))
+    return _with_estimate(planned._replace(memory=sharing.needed), estimate)
+
+
+def _audio(run: Run, options: AudioOptions) -> PlannedOutput:
+    plan = transcode.plan_only(run, options)
+    run.log(plan.summary)
+    action = Action.COPY if plan.copies_audio else Action.ENCODE
+    written, audio = AUDIO_FORMATS[run.task.output_format], choose_sound(survey.probe(run))
+    bitrate = written.bitrate(options.bitrate, output_channels(audio, options.channels))
+    passes = 1 if options.loudness is None else 2
+    estimate = estimates.of_sound(bitrate, plan.duration, passes)
+    return _planned(action, plan, memory.FOR_COPY, estimate)
+
+
+def _info(run: Run, options: InfoOptions) -> PlannedOutput:
+    seconds = media_info.probe_only(run)
+    estimate = estimates.of_document(seconds if options.loudness else 0.0)
+    planned = PlannedOutput(Action.CONVERT, memory=memory.FOR_COPY)
+    return _with_estimate(planned, estimate)
+
+
+def _waveform(run: Run, options: WaveformOptions) -> PlannedOutput:
+    info = survey.probe(run)
+    plan = plan_waveform(info, choose_sound(info), options, run.task.output_format, run.limits)
+    run.log(plan.summary)
+    estimate = estimates.of_document(plan.duration)
+    return _planned(Action.CONVERT, plan, memory.FOR_COPY, estimate)
+
+
+def _image(run: Run, options: ImageOptions) -> PlannedOutput:
+    _, facts, plan = image.prepare(run, options)
+    run.log(plan.summary)
+    info, kind = facts.info, run.task.output_format
+    width, height = plan.expected.size or (0, 0)
+    pages = plan.expected.frames or 1
+    read = info.width * info.height * pages
+    estimate = estimates.of_still(read, (width, height * pages), kind)
+    needed = image_memory.estimate(info, kind, (width, height), pages)
+    return _planned(Action.CONVERT, plan, needed, estimate)
+
+
+def _thumbnail(run: Run, options: ThumbnailOptions) -> PlannedOutput:
+    request = thumbnail.request_for(run, options)
+    plan = plan_thumbnail(request, Position(options.time or 0.0))
+    run.log(plan.summary)
+    video = request.video
+    size = plan.expected.size or (0, 0)
+    estimate = estimates.of_thumbnail(video, size, run.task.output_format)
+    return _planned(Action.ENCODE, plan, memory.for_decoding(video), estimate)
+
+
+def _planned(
+    action: Action, plan: ConversionPlan, needed: int, estimate: Estimate
+) -> PlannedOutput:
+    width, height = plan.expected.size or (None, None)
+    planned = PlannedOutput(
+        action=action,
+        video_codec=plan.expected.video_codec,
+        audio_codec=plan.expected.audio_codec,
+        width=width,
+        height=height,
+        duration_seconds=plan.duration,
+        memory=needed,
+    )
+    return _with_estimate(planned, estimate)
+
+
+def _with_estimate(planned: PlannedOutput, estimate: Estimate) -> PlannedOutput:
+    seconds = None if estimate.seconds is None else round(estimate.seconds, 1)
+    return planned._replace(estimated_seconds=seconds, estimated_size=estimate.size)

@@ -1,0 +1,101 @@
+"""Estimates how long a conversion takes and how large its output is, before it runs.
+
+The rates are CPU time of the image's tools in a container with one CPU. They were measured on the
+film (1280x720) and on a photograph of 18 megapixels of ``make bench-engine``, one command for each:
+``ffmpeg -i FILM -map 0:v:0 -f null -`` for a decoder, the options of planning.video for an encoder,
+and ``vips thumbnail PHOTO FILE 1600 --height 900``. The machine was busy, so the rates are rather
+too high. Films differ: a video may have half or twice the estimated size.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from media_converter.probing.media import VideoStream
+
+_START_SECONDS: Final = 0.5
+"""Of the interpreter, the probe and the checks of the output."""
+_DECODING_SECONDS: Final = {"h264": 3.6e-9, "hevc": 6.1e-9, "av1": 3.0e-9, "vp9": 6.8e-9}
+_OTHER_DECODING_SECONDS: Final = 3.6e-9
+"""For a pixel of a picture. What is not listed counts as H.264."""
+_ENCODING_SECONDS: Final = {"low": 1.5e-8, "medium": 1.5e-8, "high": 2.2e-8}
+_BITS_PER_PIXEL: Final = {"low": 0.03, "medium": 0.07, "high": 0.13}
+"""For a pixel of a picture of the output."""
+_AAC_BITS_PER_SECOND: Final = 128_000
+_SOUND_SECONDS: Final = 0.05
+"""To decode and encode one second of sound."""
+_COPIED_BYTES_PER_SECOND: Final = 200_000_000
+_STILL_BYTES_PER_PIXEL: Final = {"jpeg": 0.34, "png": 2.7, "webp": 0.34, "avif": 0.46, "gif": 1.0}
+_STILL_SECONDS_PER_PIXEL: Final = {"avif": 1.4e-6}
+_OTHER_STILL_SECONDS_PER_PIXEL: Final = 3.0e-7
+_LOADING_SECONDS_PER_PIXEL: Final = 6.0e-8
+_DECODED_FOR_THUMBNAIL: Final = 30
+"""Pictures."""
+
+
+class Estimate(NamedTuple):
+    """How long a conversion takes on one CPU, and how large the output is, in bytes.
+
+    None if the duration of the input is not known.
+    """
+
+    seconds: float | None = None
+    size: int | None = None
+
+
+def of_copy(size_bytes: int) -> Estimate:
+    """A conversion that only changes the container."""
+    return Estimate(_START_SECONDS + size_bytes / _COPIED_BYTES_PER_SECOND, size_bytes)
+
+
+def of_video(
+    video: VideoStream,
+    size: tuple[int, int],
+    quality: str,
+    frames: float | None,
+    sound_seconds: float,
+    sharing: int = 1,
+) -> Estimate:
+    """An encoded video. ``sharing`` is how many outputs share the decoder."""
+    if frames is None:
+        return Estimate()
+    decoding = _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
+    read, written = video.width * video.height * frames, size[0] * size[1] * frames
+    seconds = read * decoding / sharing + written * _ENCODING_SECONDS[quality]
+    seconds += sound_seconds * _SOUND_SECONDS
+    bits = written * _BITS_PER_PIXEL[quality] + sound_seconds * _AAC_BITS_PER_SECOND
+    return Estimate(_START_SECONDS + seconds, int(bits / 8))
+
+
+def of_sound(bitrate: int, duration: float | None, passes: int = 1) -> Estimate:
+    """An audio file. ``bitrate`` is in kbit/s, 0 if the format is lossless.
+
+    Its size is then not known. ``passes`` is how many times the sound is decoded.
+    """
+    if duration is None:
+        return Estimate()
+    size = int(duration * bitrate * 1000 / 8) or None
+    return Estimate(_START_SECONDS + duration * _SOUND_SECONDS * passes, size)
+
+
+def of_document(sound_seconds: float | None) -> Estimate:
+    """A document or a drawing, for which so much sound is decoded. Its size is not known."""
+    if sound_seconds is None:
+        return Estimate()
+    return Estimate(_START_SECONDS + sound_seconds * _SOUND_SECONDS)
+
+
+def of_thumbnail(video: VideoStream, size: tuple[int, int], output_format: str) -> Estimate:
+    """A picture of a video, for which some pictures before it are decoded."""
+    pixels = video.width * video.height * _DECODED_FOR_THUMBNAIL
+    seconds = pixels * _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
+    still = of_still(0, size, output_format)
+    return Estimate((still.seconds or 0.0) + seconds, still.size)
+
+
+def of_still(read_pixels: int, size: tuple[int, int], output_format: str) -> Estimate:
+    """An image of ``size``, from a picture of ``read_pixels``."""
+    pixels = size[0] * size[1]
+    rate = _STILL_SECONDS_PER_PIXEL.get(output_format, _OTHER_STILL_SECONDS_PER_PIXEL)
+    seconds = _START_SECONDS + read_pixels * _LOADING_SECONDS_PER_PIXEL + pixels * rate
+    return Estimate(seconds, int(pixels * _STILL_BYTES_PER_PIXEL[output_format]))

@@ -1,0 +1,223 @@
+"""Converts videos: plan, run, check copied streams, and plan again with what was found.
+
+Several videos of the same part of the input are encoded by one run of ffmpeg, which decodes once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError
+from media_converter.options import VideoOptions
+from media_converter.planning import memory
+from media_converter.planning.plan import ConversionPlan, Evidence, combine
+from media_converter.planning.video import (
+    DEFAULT_QUALITY,
+    Place,
+    choose_video,
+    output_size,
+    plan_video,
+)
+from media_converter.probing.media import MediaInfo, VideoStream
+from media_converter.running import copies, survey
+from media_converter.running.run import Converted, Run
+from media_converter.running.transcode import (
+    Attempt,
+    Source,
+    copyable,
+    finish,
+    learn,
+    part_of,
+    run_plans,
+    survey_input,
+)
+
+Batch = list[tuple[int, Callable[[], Converted]]]
+"""What one run of ffmpeg has written: numbers of outputs, and functions that verify them."""
+
+# If ffmpeg ends for another reason, one of several outputs may be the cause.
+_CONCERNS_ALL: Final = frozenset(
+    {
+        ExitReason.TERMINATED,
+        ExitReason.DEADLINE_EXCEEDED,
+        ExitReason.STALLED,
+        ExitReason.INPUT_CHANGED,
+        ExitReason.DISK_FULL,
+    }
+)
+
+
+class _Film:
+    """A video that is being made, and what is known about it."""
+
+    def __init__(self, number: int, run: Run, options: VideoOptions, evidence: Evidence) -> None:
+        self.number = number
+        self.run = run
+        self.options = options
+        self.evidence = evidence
+        self.is_alone = False
+
+    def plan(self, info: MediaInfo) -> ConversionPlan:
+        """The plan if this is the only output. Raises ConversionError."""
+        run = self.run
+        return plan_video(info, self.options, run.limits, run.task.background, self.evidence)
+
+
+def same_part(one: object, other: object) -> bool:
+    """Whether two outputs are videos of the same part of the input."""
+    return (
+        isinstance(one, VideoOptions)
+        and isinstance(other, VideoOptions)
+        and part_of(one) == part_of(other)
+    )
+
+
+def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
+    """Convert to MP4. All outputs are the same part of the same input.
+
+    The functions of a batch must be called before the next batch is made. They raise
+    ConversionError if an output is wrong.
+    """
+    video, source, evidence = _survey(runs[0])
+    info = source.info
+    films = [_Film(i, run, _options(run), evidence) for i, run in enumerate(runs)]
+    while films:
+        batch, plans, failed = _next(films, info, video)
+        yield from ([each] for each in failed)
+        made = _run(batch, plans, source) if batch else []
+        ended = {number for number, _ in (*failed, *made)}
+        films = [film for film in films if film.number not in ended]
+        if made:
+            yield made
+
+
+def plan_only(run: Run) -> ConversionPlan:
+    """The plan of a conversion to MP4. Raises ConversionError if it cannot be converted."""
+    _, source, evidence = _survey(run)
+    return plan_video(source.info, _options(run), run.limits, run.task.background, evidence)
+
+
+def size_of(run: Run) -> tuple[int, int]:
+    """Width and height of the output. The input must have a video."""
+    return output_size(choose_video(survey.probe(run)), _options(run))
+
+
+def quality_of(run: Run) -> str:
+    """One of the names in QUALITIES."""
+    return _options(run).quality or DEFAULT_QUALITY
+
+
+def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
+    """What is known before the first try."""
+    info, options = survey.probe(run), _options(run)
+    video = choose_video(info)
+    position = survey.find_position(run, info, video, options.start) if options.start else None
+    source = survey_input(run, info, video.stream_index, options)
+    index, last = source.listing, None
+    if index is not None and index.durations and source.part is None:
+        last = index.durations[-1]
+    return video, source, Evidence(copyable(run, source), position, last_held_seconds=last)
+
+
+def _options(run: Run) -> VideoOptions:
+    options = run.task.options
+    if isinstance(options, VideoOptions):
+        return options
+    raise TypeError(f"not a video: {options}")
+
+
+def _next(
+    films: list[_Film], info: MediaInfo, video: VideoStream
+) -> tuple[list[_Film], list[ConversionPlan], Batch]:
+    """The films to make next, their plans, and the films that cannot be made.
+
+    A film that is copied is made alone, and first: it takes seconds.
+    """
+    planned, failed = [], Batch()
+    for film in films:
+        try:
+            planned.append((film, film.plan(info)))
+        except ConversionError as error:
+            failed.append((film.number, partial(_fail, error)))
+    for film, plan in planned:
+        if plan.copies_video:
+            return [film], [plan], failed
+    if not planned:
+        return [], [], failed
+    batch = _that_fit([film for film, _ in planned], video)
+    if len(batch) == 1:
+        return batch, [plan for film, plan in planned if film is batch[0]], failed
+    return batch, list(_plan_together(batch, info, video)), failed
+
+
+def _that_fit(films: list[_Film], video: VideoStream) -> list[_Film]:
+    """The first film, and those that can be encoded at the same time within the memory limit."""
+    batch = films[:1]
+    for film in films[1:]:
+        if batch[0].is_alone or film.is_alone:
+            continue
+        sharing = _share([*batch, film], video)
+        if sharing.fits:
+            batch.append(film)
+        else:
+            film.run.log(
+                f"encoding {len(batch) + 1} videos at the same time needs a memory limit of "
+                f"{memory.sufficient_limit(sharing.needed)} MiB; one comes after the other"
+            )
+    return batch
+
+
+def _share(batch: list[_Film], video: VideoStream) -> memory.Sharing:
+    sizes = [output_size(video, film.options) for film in batch]
+    return memory.share(video, sizes, batch[0].run.limits)
+
+
+def _plan_together(
+    batch: list[_Film], info: MediaInfo, video: VideoStream
+) -> tuple[ConversionPlan, ...]:
+    encoders = _share(batch, video).encoders
+    plans = []
+    for number, (film, encoder) in enumerate(zip(batch, encoders, strict=True)):
+        run = film.run
+        background, place = run.task.background, Place(number, encoder)
+        plans.append(plan_video(info, film.options, run.limits, background, film.evidence, place))
+    batch[0].run.log(f"{len(batch)} videos from one decoder")
+    return combine(plans)
+
+
+def _run(batch: list[_Film], plans: list[ConversionPlan], source: Source) -> Batch:
+    """Run ffmpeg. Returns the films that it has made, which need not be all of them."""
+    runs = [film.run for film in batch]
+    try:
+        result, decoded = run_plans(runs, plans)
+    except ConversionError as error:
+        if error.reason in _CONCERNS_ALL:
+            raise
+        if len(batch) == 1:
+            return [(batch[0].number, partial(_fail, error))]
+        return _separate(batch, f"{error.reason}: {error.message}")
+    made = Batch()
+    for film, plan in zip(batch, plans, strict=True):
+        attempt = Attempt(plan, result, decoded)
+        failed = copies.faults(film.run, plan, result, decoded, source.listing)
+        for kind, why in failed.items():
+            film.run.log(f"the {kind} cannot be copied: {why}; encoding it")
+        known, film.evidence = film.evidence, learn(film.evidence, failed, decoded)
+        if film.evidence == known:
+            made.append((film.number, partial(finish, film.run, source, attempt)))
+    return made
+
+
+def _separate(batch: list[_Film], why: str) -> Batch:
+    """Make the films one after the other: one of them may be the cause."""
+    batch[0].run.log(f"the videos cannot be made together ({why}); one comes after the other")
+    for film in batch:
+        film.is_alone = True
+    return []
+
+
+def _fail(error: ConversionError) -> Converted:
+    raise error

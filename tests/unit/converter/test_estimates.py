@@ -1,0 +1,53 @@
+"""Estimates of time and size."""
+
+from __future__ import annotations
+
+import pytest
+
+from media_converter.contract import ConversionType
+from media_converter.options import FORMATS
+from media_converter.planning import estimates
+from media_converter.planning.estimates import Estimate
+from media_converter.planning.video import QUALITIES
+from tests.unit.converter.builders import VIDEO
+
+SIZE = (1280, 720)
+
+
+def test_more_work_takes_longer_and_more_quality_is_larger() -> None:
+    low, medium, high = (
+        estimates.of_video(VIDEO, SIZE, quality, 2500, 100.0) for quality in QUALITIES
+    )
+    assert 0 < (low.size or 0) < (medium.size or 0) < (high.size or 0)
+    half = estimates.of_video(VIDEO, SIZE, "medium", 1250, 50.0)
+    assert (half.seconds or 0) < (medium.seconds or 0)
+    assert half.size == pytest.approx((medium.size or 0) / 2, rel=0.01)
+
+
+def test_the_decoder_counts_once_for_outputs_that_share_it() -> None:
+    alone = estimates.of_video(VIDEO, SIZE, "medium", 2500, 0.0).seconds or 0
+    shared = estimates.of_video(VIDEO, SIZE, "medium", 2500, 0.0, sharing=3).seconds or 0
+    assert shared < alone
+    decoding = 1280 * 720 * 2500 * 3.6e-9
+    assert alone - shared == pytest.approx(decoding * 2 / 3, rel=0.01)
+
+
+def test_without_a_duration_there_is_no_estimate() -> None:
+    assert estimates.of_video(VIDEO, SIZE, "low", None, 0.0) == Estimate()
+    assert estimates.of_sound(192, None) == Estimate()
+
+
+def test_sound_has_the_size_of_its_bit_rate() -> None:
+    assert estimates.of_sound(192, 10.0).size == 240_000
+
+
+@pytest.mark.parametrize(
+    "output_format",
+    {
+        *FORMATS[ConversionType.IMAGE_RESIZE].values(),
+        *FORMATS[ConversionType.EXTRACT_THUMBNAIL].values(),
+    },
+)
+def test_every_format_of_an_image_has_an_estimate(output_format: str) -> None:
+    assert estimates.of_still(10**6, (100, 100), output_format).size
+    assert estimates.of_still(10**6, (100, 100), output_format).seconds

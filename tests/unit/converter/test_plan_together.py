@@ -1,0 +1,103 @@
+"""Several videos in one run of ffmpeg: the command, the threads and the memory."""
+
+from __future__ import annotations
+
+from media_converter.contract import MAX_OUTPUTS
+from media_converter.limits import Limits
+from media_converter.options import AudioOptions, VideoOptions
+from media_converter.planning import memory
+from media_converter.planning.plan import Copying, Evidence, combine
+from media_converter.planning.video import Place, plan_video
+from media_converter.running.films import same_part
+from media_converter.step import COVER_FD, INPUT_FD, LAST_FD, OUTPUT_FD, output_fd
+from tests.unit.converter.builders import GIB, INFO, LIMITS, VIDEO, WHITE
+
+SIZES = [(1280, 720), (854, 480), (426, 240)]
+RESOLUTIONS = (720, 480, 240)
+
+
+def together(limits: Limits = LIMITS, **options: float) -> tuple[str, ...]:
+    encoders = memory.share(VIDEO, SIZES, limits).encoders
+    plans = [
+        plan_video(
+            INFO,
+            VideoOptions(resolution=resolution, quality="low", **options),
+            limits,
+            WHITE,
+            Evidence(Copying(video=False)),
+            place=Place(number, encoder),
+        )
+        for number, (resolution, encoder) in enumerate(zip(RESOLUTIONS, encoders, strict=True))
+    ]
+    combined = combine(plans)
+    assert len({plan.step for plan in combined}) == 1
+    assert [plan.expected for plan in combined] == [plan.expected for plan in plans]
+    return combined[0].step.argv
+
+
+def test_one_command_reads_once_and_writes_each_output() -> None:
+    argv = together()
+    assert argv.count("-i") == 1
+    assert argv.count("libx264") == 3
+    outputs = [word for word in argv if word.startswith("file:/proc/self/fd/")]
+    assert outputs == [f"file:/proc/self/fd/{number}" for number in (INPUT_FD, 4, 6, 7)]
+    assert argv.count("-progress") == 1
+    assert argv.count("+faststart") == 3
+    assert argv.count("-crf") == 3
+    # The copied sound is decoded once, to count its damage.
+    assert argv.count("null") == 1
+    assert argv[-1] == "-"
+    assert together(duration=2.0).count("null") == 0, "the sound of a part is encoded"
+
+
+def test_one_output_has_the_command_that_it_always_had() -> None:
+    alone = plan_video(INFO, VideoOptions(resolution=240), LIMITS, WHITE)
+    (same,) = combine([alone])
+    assert same == alone
+
+
+def test_each_output_of_a_tool_has_its_own_descriptor() -> None:
+    numbers = [output_fd(number) for number in range(MAX_OUTPUTS)]
+    assert numbers[0] == OUTPUT_FD
+    assert len({INPUT_FD, COVER_FD, *numbers}) == MAX_OUTPUTS + 2
+    assert max(numbers) == LAST_FD
+
+
+def test_threads_are_shared_by_the_number_of_pixels() -> None:
+    sharing = memory.share(VIDEO, SIZES, Limits(8, None))
+    assert [threads for _, threads in sharing.encoders] == [5, 2, 1]
+    alone = memory.share(VIDEO, SIZES[:1], Limits(8, None))
+    assert alone.encoders == (memory.choose_encoder_settings(VIDEO, SIZES[0], Limits(8, None)),)
+    one = memory.share(VIDEO, SIZES, Limits(1, None))
+    assert [threads for _, threads in one.encoders] == [1, 1, 1]
+
+
+def test_memory_adds_up() -> None:
+    limits = Limits(1, GIB)
+    parts = [memory.share(VIDEO, [size], limits).needed for size in SIZES]
+    whole = memory.share(VIDEO, SIZES, limits).needed
+    assert max(parts) < whole < sum(parts), "the input is decoded once"
+    enough = memory.sufficient_limit(whole)
+    assert memory.share(VIDEO, SIZES, Limits(1, enough << 20)).fits
+    least = memory.share(VIDEO, SIZES, Limits(1, (enough - 64) << 20))
+    assert not least.fits
+    for size in SIZES:
+        assert memory.share(VIDEO, [size], Limits(1, (enough - 64) << 20)).fits
+
+
+def test_sharing_never_changes_the_settings_of_an_encoder() -> None:
+    for size_limit in range(320, 1024, 64):
+        limits = Limits(1, size_limit << 20)
+        for size, (settings, _) in zip(
+            SIZES, memory.share(VIDEO, SIZES, limits).encoders, strict=True
+        ):
+            assert settings == memory.choose_encoder_settings(VIDEO, size, limits)[0]
+
+
+def test_only_videos_of_the_same_part_are_made_together() -> None:
+    whole, part = VideoOptions(), VideoOptions(start=1.0, duration=2.0)
+    assert same_part(whole, VideoOptions(resolution=240, quality="low"))
+    assert same_part(part, VideoOptions(start=1.0, duration=2.0, resolution=240))
+    assert not same_part(part, whole)
+    assert not same_part(part, VideoOptions(start=1.0))
+    assert not same_part(AudioOptions(), AudioOptions())
