@@ -161,16 +161,14 @@ class EventRecorder:
 
 
 def _warning(conversion: Conversion, stored: ConversionJobStatus) -> Event | None:
-    """The Event for outputs that lack a part of the input, or that were left out. None: all is
-    there.
-    """
+    """The Event for outputs that lack a part of the input, or have failed. None: all is there."""
     old_phase = conversion.status.phase if conversion.status else None
     if stored.phase is not Phase.SUCCEEDED or old_phase is Phase.SUCCEEDED:
         return None
     warnings = [*((stored.output.warnings if stored.output else None) or ())]
     for number, output in enumerate(stored.outputs or ()):
-        if output.state in (OutputState.FAILED, OutputState.SKIPPED):
-            warnings.append(f"outputs[{number}]: {output.state} ({output.reason})")
+        if output.state is OutputState.FAILED:
+            warnings.append(f"outputs[{number}] has failed: {output.reason}.")
         warnings += [f"outputs[{number}]: {warning}" for warning in output.warnings or ()]
     return (
         Event(conversion.key, "Warning", INCOMPLETE, " ".join(warnings)[:_EVENT_MESSAGE_MAX])

@@ -158,7 +158,9 @@ class Conversion:
     @property
     def has_several(self) -> bool:
         """True for the forms with a list of outputs, also if the list has one item."""
-        return self.spec is not None and self.spec.conversion_type is None
+        if self.spec is None:
+            return bool(self.output_types) and not self.conversion_type
+        return self.spec.conversion_type is None
 
     @property
     def awaits_profile(self) -> bool:

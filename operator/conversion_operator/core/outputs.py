@@ -26,19 +26,19 @@ def checked(conversion: Conversion, end: Ended) -> Ended:
     """The end of an attempt, with only what its report may say about this conversion.
 
     An attempt has succeeded only if the report has every output that is not optional as Succeeded,
-    or the plan of a dry run. Without a report about the outputs, all of them are Pending.
+    or the plan of a dry run. If the spec cannot be read, none counts as optional. Without a report
+    about the outputs, all of them are Pending.
     """
-    spec, report = conversion.spec, end.report or Report(final=False)
-    if spec is None:
-        return end
-    count = len(spec.all_outputs())
+    report = end.report or Report(final=False)
+    optional = _optional(conversion)
+    count = len(optional)
     plan = report.plan if conversion.dry_run and len(report.plan) == count else ()
     outputs: tuple[OutputResult, ...] = ()
     if conversion.has_several and not conversion.dry_run:
         outputs = report.outputs if len(report.outputs) == count else ()
     problem = ""
     if end.outcome is Outcome.SUCCESS:
-        problem = _lacks(conversion, outputs, plan)
+        problem = _lacks(conversion, optional, outputs, plan)
     if problem:
         end = replace(end, outcome=Outcome.FAILURE, reason=Reason.REPORT_MISSING, message=problem)
     elif end.outcome is Outcome.SUCCESS and conversion.dry_run:
@@ -50,21 +50,29 @@ def checked(conversion: Conversion, end: Ended) -> Ended:
     return replace(end, report=report._replace(outputs=outputs, plan=plan))
 
 
+def _optional(conversion: Conversion) -> list[bool]:
+    """Of each output, whether the conversion succeeds without it."""
+    if conversion.spec is None:
+        return [False] * len(conversion.output_types)
+    return [bool(output.optional) for output in conversion.spec.all_outputs()]
+
+
 def _lacks(
-    conversion: Conversion, outputs: Sequence[OutputResult], plan: Sequence[ReportedPlan]
+    conversion: Conversion,
+    optional: Sequence[bool],
+    outputs: Sequence[OutputResult],
+    plan: Sequence[ReportedPlan],
 ) -> str:
     """What the report of an attempt with exit code 0 lacks. "" if it lacks nothing."""
     if conversion.dry_run:
         return "" if plan else f"the container exited with code 0 but wrote no plan: {_IMAGE_HINT}"
-    if not conversion.has_several or conversion.spec is None:
+    if not conversion.has_several:
         return ""
     if not outputs:
         return f"the container exited with code 0 but reported no outputs: {_IMAGE_HINT}"
-    for number, (output, result) in enumerate(
-        zip(conversion.spec.all_outputs(), outputs, strict=True)
-    ):
+    for number, (may_lack, result) in enumerate(zip(optional, outputs, strict=True)):
         allowed = {OutputState.SUCCEEDED}
-        if output.optional:
+        if may_lack:
             allowed |= {OutputState.FAILED, OutputState.SKIPPED}
         if result.state not in allowed:
             return (

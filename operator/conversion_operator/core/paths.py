@@ -166,12 +166,10 @@ def _was_refused_for(ended: Conversion, reader: Standing, readers_of: FindReader
     """
     if ended.status is None or ended.status.reason != Reason.INPUT_CYCLE:
         return False
-    goals, reached, paths = {ended.input_path}, set[str](), [*reader.writes]
-    if len(ended.output_paths) > 1:  # it may have waited because both write the same file
-        goals.update(ended.output_paths)
+    goal, reached, paths = ended.input_path, set[str](), [*reader.writes]
     while paths:
         path = paths.pop()
-        if path in goals:
+        if path == goal:
             return True
         if path not in reached:
             reached.add(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,16 @@ from conversion_operator.controller.recorder import FOREIGN_EVENTS, EventRecorde
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
-from tests.unit.operator.builders import children, conversion, job, running, step, succeeded
+from media_converter.contract import ExitReason, Output, OutputResult, OutputState
+from tests.unit.operator.builders import (
+    children,
+    conversion,
+    good_report,
+    job,
+    running,
+    step,
+    succeeded,
+)
 
 LIMIT = 3
 
@@ -161,3 +171,29 @@ def test_a_conversion_without_trouble_has_one_event(told: Recorder) -> None:
         told.record(subject, plan.status)
         subject = after
     assert [(event.type, event.reason) for event in told.posted] == [("Normal", "Completed")]
+
+
+def test_an_optional_output_that_fails_has_an_event_and_few_words_name_the_type(
+    told: Recorder,
+) -> None:
+    outputs = [
+        {"conversionType": "extract_thumbnail", "outputFile": "a.jpg"},
+        {"conversionType": "audio_to_mp3", "outputFile": "a.mp3", "optional": True},
+    ]
+    subject = conversion(conversionType=None, outputFile=None, outputs=outputs)
+    made = OutputResult(OutputState.SUCCEEDED, 7, Output("a" * 64, "jpg"))
+    failed = OutputResult(OutputState.FAILED, reason=ExitReason.ENCRYPTED, message="m")
+    report = good_report(output=None, outputs=(made, failed))
+    plan, after = step(subject, children(job(), succeeded(report=report)), 12)
+    assert plan.status is not None
+    told.record(subject, plan.status)
+    assert [(event.type, event.reason) for event in told.posted] == [
+        ("Normal", "Completed"),
+        ("Warning", "OutputIncomplete"),
+    ]
+    assert told.posted[1].message == "outputs[1] has failed: Encrypted."
+    for each, word in ((after, "outputs"), (conversion(dryRun=True), "dry_run")):
+        told.record(replace(each, status=None), plan.status)
+        labels = {"conversion_type": word, "phase": "Succeeded", "reason": "Completed"}
+        name = "converter_conversions_finished_total"
+        assert told._metrics.registry.get_sample_value(name, labels)
