@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 class _Profile:
     """One profile, and the uids of the conversions that wait for it.
 
-    ``unanswered`` are those that were not waiting when the last request was sent.
+    ``unanswered`` are those that were not waiting when the last answered request was sent.
     """
 
     waiting: dict[str, None] = field(default_factory=dict)
@@ -61,9 +61,8 @@ class _Profile:
         """True if the profile exists and could be read."""
         return isinstance(self.answer, ConversionProfileSpec)
 
-    def count_failure(self, name: str, asked: set[str], error: Exception) -> None:
-        """Take that the request for these conversions had no answer. It says nothing about them."""
-        self.unanswered |= asked & self.waiting.keys()
+    def count_failure(self, name: str, error: Exception) -> None:
+        """Take that a request had no answer. That says nothing about the profile."""
         self.failures += 1
         if self.failures >= FAILURES_BEFORE_REPORT:
             self.answer = _unknown(name, error)
@@ -190,17 +189,18 @@ class ProfileReader:
         before, pause = profile.answer, _SPACING
         async with self._at_once:
             profile.asked_at = time.monotonic()
-            asked, profile.unanswered = profile.unanswered, set()
+            asked = frozenset(profile.unanswered)  # others may come before the response
             try:
                 profile.answer = await self._cluster.get_profile(namespace, name)
                 profile.failures = 0
+                profile.unanswered -= asked
             except Exception as error:
                 # One profile that causes an unexpected error must not stop the others.
                 unexpected = not isinstance(error, ClusterError)
                 text = "Cannot read ConversionProfile %s/%s: %s"
                 logger.warning(text, namespace, name, error, exc_info=unexpected)
                 self._on_error()
-                profile.count_failure(name, asked, error)
+                profile.count_failure(name, error)
                 if isinstance(error, Unavailable) and error.retry_after:
                     pause = error.retry_after
         delay = RETRY_SECONDS if profile.failures else RECHECK_SECONDS

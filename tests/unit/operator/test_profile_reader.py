@@ -113,7 +113,9 @@ async def test_an_answer_does_not_count_for_those_that_came_after_the_request() 
         assert await made.next() == early.key.uid
         assert (made.find(early), made.find(late)) == (FIRST, None)
         made.reader.forget(early.key.uid)
-        await made.server.answer(SECOND)
+        _, answered = await made.server.request()
+        assert made.find(late) is None  # its request is under way
+        answered.set_result(SECOND)
         assert await made.next() == late.key.uid
         assert made.find(late) == SECOND
         after = waiting(3)
