@@ -135,7 +135,7 @@ SOUND = {"output_file": "/opt/my-network/shared/deep/a.mp3", "conversion_type": 
         ),
         (
             [OUTPUT | {"options": {"bitrate": "128k"}}],
-            "outputs[0].options.bitrate: belongs to audio_to_mp3 only",
+            "outputs[0].options.bitrate: belongs to audio_to_mp3 and audio_convert only",
         ),
         ([OUTPUT | {"options": {"size": 3}}], "outputs[0].options.size: belongs to"),
         ([OUTPUT | {"options": {"x": 3}}], "outputs[0].options.x: there is no such option"),
