@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from conversion_operator.api import names
 from conversion_operator.api.status import Phase
+from conversion_operator.cluster.objects import ObjectList
 from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import naming
 from converter_gateway.entries import overall_status
@@ -19,7 +20,9 @@ from converter_gateway.errors import ApiError
 from converter_gateway.output_names import Source, split_name
 from converter_gateway.owners import Owner, know, owner_of
 from converter_gateway.pipeline import Content, NewJob, PlannedJob, choose_job, plan
+from converter_gateway.records import record_of
 from converter_gateway.rules import BUILT_IN_FILE, ContentRules, KeepExtension, parse_rules
+from converter_gateway.store import Store
 from media_converter.options import has_forbidden_character
 
 TEXT = BUILT_IN_FILE.read_text(encoding="utf-8")
@@ -540,3 +543,18 @@ def test_an_optional_output_fails_no_content(status: str, overall: str) -> None:
     told = overall_status(entries, 2)
     assert told[0] == overall
     assert overall == "running" or told[1] == "1 of 2 conversions are complete"
+
+
+async def test_the_store_knows_the_owner_of_every_output() -> None:
+    for body in (ended("Running"), of_profile("Running", **RESOLVED)):
+        conversion = parse_conversion(body)
+        owner = owner_of(conversion)
+        assert owner is not None
+        store = Store()
+        store.replace(ObjectList((record_of(conversion),), "9"))
+        for path in owner.outputs:
+            assert store.writers(path) == {conversion.key.name}
+        assert len(owner.outputs) == 2
+        assert store.claimants(owner.claim) == {conversion.key.name}
+        store.replace(ObjectList((), "10"))
+        assert not any(map(store.writers, owner.outputs))
