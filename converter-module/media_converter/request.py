@@ -9,7 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.errors import ConversionError
-from media_converter.options import NO_FORBIDDEN_CHARACTERS, has_forbidden_character
+from media_converter.options import (
+    MAX_SIDE,
+    NO_FORBIDDEN_CHARACTERS,
+    ImageOptions,
+    has_forbidden_character,
+)
 from media_converter.task import (
     FieldNames,
     Task,
@@ -101,6 +106,10 @@ def _task(environment: Mapping[str, str], index: int, item: Mapping[str, Any]) -
         output = read_output(kind, path, options or {}, _NAMES)
     except ConversionError as error:
         raise invalid(f"{label}: {error.message}") from error
+    if isinstance(output.options, ImageOptions) and (options or {}).get("size") is None:
+        # Without a size, one of several outputs keeps the size of the input.
+        whole = output.options._replace(width=MAX_SIDE, height=MAX_SIDE)
+        output = output._replace(options=whole)
     task = task_for(environment, output)
     return task._replace(label=label, optional=bool(optional), reported_sha256=sha256 or "")
 

@@ -159,8 +159,9 @@ class ConversionOptions(ApiModel):
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
     ratio is kept, and a smaller image is not enlarged. For audio_waveform to .png, the size of the
-    drawing. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize, the size of
-    the video for extract_thumbnail, 800x250 for audio_waveform.
+    drawing. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize if it is the
+    single output, otherwise the size of the input; the size of the video for extract_thumbnail;
+    800x250 for audio_waveform.
     """
     colour: Annotated[str, _strings("colour")] | None = None
     """Colour of the waveform, for audio_waveform to .png. Allowed: RRGGBB in quotes, such as

@@ -24,7 +24,8 @@ from conversion_operator.api.spec import (
 from conversion_operator.core.model import NO_METADATA, Conversion, Metadata, Policy
 from conversion_operator.core.outputs import reported_sha256
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
-from media_converter.contract import DamagedInput
+from media_converter.contract import ConversionType, DamagedInput
+from media_converter.options import DEFAULT_SIZE
 
 CONTAINER: Final = "converter"
 WORKSPACE: Final = "/workspace"
@@ -320,7 +321,7 @@ def _what_to_make(conversion: Conversion, spec: ConversionJobSpec) -> dict[str, 
         {
             "conversionType": output.conversion_type,
             "outputFile": normal_path(output.output_file),
-            "options": _options(output),
+            "options": _options(output) if conversion.has_several else _with_size(output),
             "optional": bool(output.optional),
         }
         | ({"sha256": sha256} if sha256 else {})
@@ -332,6 +333,14 @@ def _what_to_make(conversion: Conversion, spec: ConversionJobSpec) -> dict[str, 
         "CONVERSION_UID": conversion.key.uid,
         **({"DRY_RUN": "true"} if conversion.dry_run else {}),
     }
+
+
+def _with_size(output: OutputSpec) -> dict[str, Any]:
+    """The options of the only output. Of several outputs, an image without a size keeps its own."""
+    options = _options(output)
+    if output.conversion_type is ConversionType.IMAGE_RESIZE:
+        options.setdefault("size", "x".join(map(str, DEFAULT_SIZE)))
+    return options
 
 
 def _options(output: OutputSpec) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from media_converter.contract import ConversionType, ExitReason
 from media_converter.errors import ConversionError
-from media_converter.options import STAGES, VideoOptions
+from media_converter.options import MAX_SIDE, STAGES, ImageOptions, VideoOptions
 from media_converter.request import name_output, output_paths, read_request
 
 SHA256 = "a" * 64
@@ -151,3 +151,13 @@ def test_a_sweep_needs_only_the_paths() -> None:
 
 def test_every_type_has_a_stage() -> None:
     assert set(STAGES) == set(ConversionType)
+
+
+def test_an_image_without_a_size_keeps_its_own() -> None:
+    item = {"conversionType": "image_resize", "outputFile": "/out/a.jpg", "options": {"quality": 5}}
+    (task,) = read_request(environment(item)).tasks
+    assert task.options == ImageOptions(MAX_SIDE, MAX_SIDE, 5)
+    (task,) = read_request(environment(item | {"options": {"size": None}})).tasks
+    assert task.options == ImageOptions(MAX_SIDE, MAX_SIDE)
+    (task,) = read_request(environment(item | {"options": {"size": "80x60"}})).tasks
+    assert task.options == ImageOptions(80, 60)

@@ -203,6 +203,14 @@ def test_a_sweep_cleans_the_folders_of_all_outputs() -> None:
     assert [entry["name"] for entry in container["env"]] == ["JOB_ID", "OUTPUTS"]
 
 
+def test_a_dry_run_of_one_image_has_the_size_that_the_conversion_would_have() -> None:
+    image: dict[str, Any] = {"conversionType": "image_resize", "outputFile": "a.jpg"}
+    (one,) = json.loads(variables(conversion(**image, dryRun=True))["OUTPUTS"])
+    assert one["options"] == {"size": "800x600"}
+    (whole,) = json.loads(variables(several(image, dryRun=True))["OUTPUTS"])
+    assert whole["options"] == {}
+
+
 @pytest.mark.parametrize("subject", [conversion(dryRun=True), several(VIDEO, dryRun=True)])
 def test_a_dry_run_ends_with_its_plan(subject: Conversion) -> None:
     found = end(subject, text(plan=(PLAN,)))
