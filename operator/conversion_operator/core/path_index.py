@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from conversion_operator.core.paths import (
     EndedWriters,
@@ -25,6 +26,19 @@ _Turn = tuple[int, QueueKey]
 """The stage, and the place in the queue: who goes first of those that use the same file."""
 
 
+MOST_VISITED: Final = 1000
+"""In a search for a cycle of conflicts. The conversions of a larger one wait until one of them is
+cancelled."""
+
+
+class _Expanded:
+    """What a search has visited: the paths whose readers, and from which turn on the writers."""
+
+    def __init__(self) -> None:
+        self.readers: set[str] = set()
+        self.writers_from: dict[str, _Turn] = {}
+
+
 class PathIndex:
     """The unfinished conversions of a namespace by their paths, and the blocks between them."""
 
@@ -36,8 +50,9 @@ class PathIndex:
         self._users: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
         # By path, those that have not begun and read it.
         self._fresh_readers: dict[str, dict[str, Standing]] = defaultdict(dict)
-        # How many write several files. Only they can be in a cycle of conflicts.
-        self._several = 0
+        # By path, those that have not begun and write several files, this one among them. Each
+        # cycle of conflicts has one of them.
+        self._several: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
         # The conversion to refuse of each cycle, and the members of the cycle.
         self._refused: dict[str, tuple[Block, tuple[str, ...]]] = {}
         self._member_of: dict[str, set[str]] = defaultdict(set)
@@ -87,7 +102,9 @@ class PathIndex:
         self._standings[standing.uid] = standing
         for path in standing.writes:
             self._writers[path].add(turn)
-        self._several += len(standing.writes) > 1
+        if _writes_several(standing):
+            for path in standing.writes:
+                self._several[path].add(turn)
         if _is_user(standing):
             self._users[standing.reads].add(turn)
         elif standing.stage is Stage.FRESH:
@@ -100,7 +117,9 @@ class PathIndex:
         del self._standings[standing.uid]
         for path in standing.writes:
             _drop(self._writers, path, turn)
-        self._several -= len(standing.writes) > 1
+        if _writes_several(standing):
+            for path in standing.writes:
+                _drop(self._several, path, turn)
         if _is_user(standing):
             _drop(self._users, standing.reads, turn)
         elif standing.stage is Stage.FRESH:
@@ -214,16 +233,18 @@ class PathIndex:
         """The conversions of a cycle in which one reads what the next one writes, or waits for it.
 
         Two conversions can wait for each other if one reads an output of the other, and both write
-        another file. Visits what waits for this conversion, directly and indirectly, if one of the
-        namespace has several outputs.
+        another file. Visits what waits for this conversion, directly and indirectly, but at most
+        MOST_VISITED conversions: somebody may create thousands that use the same files, and each
+        change of one of them leads to a search.
         """
         if not self._several or not self._waits_for_any(start):
             return []
         came_from: dict[str, Standing] = {start.uid: start}
-        visit = [start]
+        visit, expanded, left = [start], _Expanded(), MOST_VISITED
         while visit:
             standing = visit.pop()
-            for waiter in self._waiters(standing):
+            for waiter in self._waiters(standing, expanded):
+                left -= 1
                 if waiter is start:
                     cycle = [standing]
                     while cycle[-1] is not start:
@@ -232,6 +253,8 @@ class PathIndex:
                 if waiter.uid not in came_from and waiter.uid not in self._refused:
                     came_from[waiter.uid] = standing
                     visit.append(waiter)
+                if left <= 0:
+                    return []
         return []
 
     def _waits_for_any(self, standing: Standing) -> bool:
@@ -239,16 +262,28 @@ class PathIndex:
         ahead = (self._writer_ahead(path, turn) for path in standing.writes)
         return bool(self._writers.get(standing.reads)) or any(ahead)
 
-    def _waiters(self, standing: Standing) -> Iterator[Standing]:
-        """Those that have not begun and wait for this one, except those behind the next writer."""
+    def _waiters(self, standing: Standing, expanded: _Expanded) -> Iterator[Standing]:
+        """Those that have not begun and wait for this one, except those in ``expanded``.
+
+        A writer of one file is left out. Whoever waits for it reads or writes the same file, and so
+        waits for this conversion too.
+        """
+        turn = _turn(standing)
         for path in standing.writes:
-            yield from self._fresh_readers.get(path, {}).values()
-            writers = self._writers[path]
-            place = writers.rank(_turn(standing)) + 1
-            if place < len(writers):
-                following = self._standings[_uid(writers[place])]
-                if following.stage is Stage.FRESH:
-                    yield following
+            if path not in expanded.readers:
+                expanded.readers.add(path)
+                yield from self._fresh_readers.get(path, {}).values()
+            last = expanded.writers_from.get(path)
+            if last is not None and last <= turn:
+                continue
+            expanded.writers_from[path] = turn
+            several = self._several.get(path, ())
+            for place in range(several.rank(turn) if several else 0, len(several)):
+                following = several[place]
+                if last is not None and following > last:
+                    break
+                if following != turn:
+                    yield self._standings[_uid(following)]
 
     def _dissolve_cycles(self, uid: str) -> set[str]:
         """Forget the cycles of a conversion that has changed. Returns the other members.
@@ -277,6 +312,10 @@ def _walk_back(last: Standing, came_from: dict[str, Standing], start: Standing) 
     while cycle[-1] is not start:
         cycle.append(came_from[cycle[-1].reads])
     return cycle[::-1]
+
+
+def _writes_several(standing: Standing) -> bool:
+    return standing.stage is Stage.FRESH and len(standing.writes) > 1
 
 
 def _is_user(standing: Standing) -> bool:
