@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from media_converter.contract import Action, PlannedOutput, Progress
+from media_converter.contract import INPUT_FAULTS, Action, PlannedOutput, Progress
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.files import paths
 from media_converter.files.paths import Input
@@ -99,7 +99,8 @@ def _draft(run: Run, root: int, source: Input) -> _Draft:
             raise from_os_error(error, "planning") from error
     except ConversionError as error:
         named = name_output(task, error)
-        if not task.optional:
+        if not task.optional or error.reason not in INPUT_FAULTS:
+            # What another run may do is no reason to say that an output is left out.
             raise named from error
         run.log(f"{error.reason}: {named.message}")
         planned = PlannedOutput(Action.SKIP, reason=error.reason, message=error.message)

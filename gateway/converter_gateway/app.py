@@ -175,6 +175,9 @@ async def _handle_error(_: Request, error: Exception) -> JSONResponse:
             return _error_response(409, "another request has changed it, try again")
         case Rejected(code=403):
             return _error_response(403, explain_forbidden(str(error)))
+        case Rejected() if "strict decoding error" in str(error):
+            logger.error("the CRD is older than the HTTP API: %s", error)
+            return _error_response(503, "the CRD in the cluster is older than the HTTP API")
         case Rejected():
             return _error_response(400, str(error))
         case HTTPException():

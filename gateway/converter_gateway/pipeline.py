@@ -150,6 +150,9 @@ def choose_job(planned: PlannedJob, known: Known, retry: Collection[Phase]) -> C
     ]
     name = _next_name(candidate.claim, known, before)
     made = [planned.recipe.outputs[number].output(paths[number]) for number in missing]
+    if all(output.optional for output in made):
+        # A conversion must have one output that is not optional. These are all that it is for.
+        made = [output.model_copy(update={"optional": None}) for output in made]
     return Choice(kept, NewJob(name, planned.recipe.spec(planned.source.path, made)))
 
 

@@ -14,6 +14,7 @@ from converter_gateway.app import create_app
 from converter_gateway.settings import GatewaySettings
 from mynetwork_converter import AsyncClient, ConverterError, Output
 from tests.component.support import FakeApi
+from tests.component.support.api import crd_of_this_release
 from tests.component.support.tools import configuration
 from tests.component.test_gateway import BASE, BODY, gateway
 from tests.component.test_openapi import validator
@@ -300,3 +301,19 @@ async def test_the_python_client_starts_every_form(api: FakeApi) -> None:
                 await converter.convert("a.mov", outputs=outputs)
     finally:
         await cluster.close()
+
+
+async def test_a_dry_run_under_an_older_crd_is_refused(api: FakeApi) -> None:
+    """The API server would drop the field, and the conversion would write its output."""
+    crd = crd_of_this_release()
+    root = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    del root["properties"]["spec"]["properties"]["dryRun"]
+    rules = root["properties"]["spec"]["x-kubernetes-validations"]
+    rules[:] = [rule for rule in rules if "dryRun" not in rule["rule"]]
+    await api.use_crd(crd)
+    async with gateway(api) as client:
+        answer = await client.post(f"{BASE}/convert", json=BODY | {"dry_run": True})
+        assert answer.status_code == 503
+        assert "the CRD in the cluster is older" in answer.text
+        assert api.objects("conversionjobs") == []
+        assert (await client.post(f"{BASE}/convert", json=BODY)).status_code == 200

@@ -137,3 +137,14 @@ def test_mono_is_the_mean_of_both_sides(kitchen: Kitchen, converter: Converter, 
         assert lab.loudness(run.path)[0] == pytest.approx(lab.loudness(source)[0], abs=0.5)
         third = lab.loudness(run.path, "bandpass=f=1320:width_type=h:w=40")[0]
         assert third < lab.loudness(run.path)[0] - 30, "clipped"
+
+
+def test_a_sound_whose_channels_change_gets_its_loudness(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    """The meter of the input starts again at each change, so the output is measured."""
+    loud = kitchen.ffmpeg("loud.mp3", *tone(440, 12), "-ac", "2", "-b:a", "128k")
+    quiet = kitchen.ffmpeg("quiet.mp3", "-f", "lavfi", "-i", "anullsrc=d=3:cl=mono", "-b:a", "64k")
+    both = kitchen.write("both.mp3", kitchen.read(loud) + kitchen.read(quiet))
+    run = converter.convert(SOUND, both, "out.flac", loudness=-20)
+    assert lab.ebur128(run.path)[0] == pytest.approx(-20, abs=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import string
+import struct
 from typing import Any
 
 import jsonschema
@@ -229,6 +231,26 @@ def test_loudness(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     body = info(converter, nothing, loudness="measure")
     assert body["silent"] is True
     assert "loudness" not in body
+
+
+def test_a_sample_that_is_no_number_makes_no_invalid_document(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    plain = kitchen.ffmpeg("float.wav", *tone(440, 3), "-c:a", "pcm_f32le")
+    data = bytearray(kitchen.read(plain))
+    data[-400:-396] = struct.pack("<f", math.inf)
+    source = kitchen.write("infinite.wav", bytes(data))
+    run = converter.convert(INFO, source, "out.json", loudness="measure")
+    assert "loudness" not in document(run)
+    assert run.report.warnings == ("The document has no loudness: it cannot be measured.",)
+
+
+def test_a_jpeg_without_its_end_mark_has_a_placeholder(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    whole = kitchen.vips("whole.jpg", "gaussnoise", "64", "48")
+    source = kitchen.write("cut.jpg", kitchen.read(whole)[:-2])
+    assert info(converter, source, placeholder="thumbhash")["placeholder"]["thumbhash"]
 
 
 def test_a_truncated_file_says_what_is_missing(kitchen: Kitchen, converter: Converter) -> None:

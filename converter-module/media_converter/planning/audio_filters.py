@@ -101,7 +101,10 @@ def audio_filter(
         # No known layout has so many channels, so mix all of them equally.
         gain = 1 / audio.channels
         mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","
-    layout = "mono" if plain == 1 and channels == 1 else "stereo"
+    layout = "mono" if plain == 1 else "stereo"
+    if channels > plain:
+        # Each side is the whole. The resampler would lower both by 3 dB.
+        layout += ",pan=stereo|c0=c0|c1=c0"
     if channels < plain:
         # The mean of both sides. Their sum could clip.
         layout += ",pan=mono|c0=0.5*c0+0.5*c1"

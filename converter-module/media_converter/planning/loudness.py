@@ -78,6 +78,9 @@ def first_gain(measured: Loudness, target: float) -> Gain:
     return _limited(decibels, measured.true_peak + decibels, _FIRST_CEILING)
 
 
+NO_GAIN: Final = Gain(0.0)
+
+
 def better_gain(gain: Gain, made: Loudness, target: float) -> Gain | None:
     """The gain for another try, after an output with the loudness ``made``. None if it is right.
 

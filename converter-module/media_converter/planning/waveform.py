@@ -16,6 +16,8 @@ from media_converter.step import Stdout, Step
 _BLOCKS_PER_COLUMN: Final = 4
 _SMALLEST_BLOCK: Final = 64
 _UNKNOWN_BLOCK: Final = 4096
+_LARGEST_BLOCK: Final = 1 << 19
+"""ffmpeg holds a block in memory. The duration in a header may be wrong."""
 MAX_BLOCKS: Final = 1 << 18
 """If there are more, they are merged in pairs, so that a drawing needs little memory."""
 
@@ -70,7 +72,8 @@ def block_samples(
     if not seconds:
         return _UNKNOWN_BLOCK
     columns = _BLOCKS_PER_COLUMN * options.size[0]
-    return max(_SMALLEST_BLOCK, int(seconds * audio.sample_rate / columns))
+    wanted = min(_LARGEST_BLOCK, seconds * audio.sample_rate / columns)
+    return max(_SMALLEST_BLOCK, int(wanted))
 
 
 class Columns:

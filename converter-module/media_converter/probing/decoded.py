@@ -118,12 +118,14 @@ def level(stderr: str) -> Level:
 class Loudness(NamedTuple):
     """What EBU R128 measures: the integrated loudness in LUFS, the true peak in dBTP, the range.
 
-    The range is in LU. The true peak of digital silence is minus infinity.
+    The range is in LU. The true peak of digital silence is minus infinity. If ``is_whole`` is
+    False, the channels or the sample rate have changed, and this is the last part only.
     """
 
     integrated: float
     true_peak: float
     range: float
+    is_whole: bool = True
 
     @property
     def is_silent(self) -> bool:
@@ -137,12 +139,21 @@ def is_of_loudness(line: str) -> bool:
 
 
 def loudness(stderr: str) -> Loudness | None:
-    """What the filter ebur128 prints at its end. None if it printed nothing."""
-    found = dict(_LOUDNESS.findall(stderr))
+    """What the filter ebur128 prints at its end. None if it printed nothing, or no number.
+
+    ffmpeg builds the filters again at each change of the channels or the sample rate. Then the
+    filter prints one result for each part. A sample that is no number makes a result none either.
+    """
+    lines = _LOUDNESS.findall(stderr)
+    found = dict(lines)
     try:
-        return Loudness(*(float(found[name]) for name in ("I", "Peak", "LRA")))
+        integrated, peak, loudness_range = (float(found[name]) for name in ("I", "Peak", "LRA"))
     except (KeyError, ValueError):
         return None
+    if math.isnan(peak) or peak == math.inf or not math.isfinite(integrated + loudness_range):
+        return None
+    is_whole = sum(name == "I" for name, _ in lines) == 1
+    return Loudness(integrated, peak, loudness_range, is_whole)
 
 
 class Shape(NamedTuple):

@@ -35,8 +35,12 @@ class Delivery:
         """The temporary file. The first call creates it, and removes what killed runs left."""
         if self._temporary is None:
             target = paths.open_target(self._root, self._task.output_file, self._source)
-            for name in temporary.sweep(target.folder):
-                self._log(f"removed {name}, which a killed run left")
+            try:
+                for name in temporary.sweep(target.folder):
+                    self._log(f"removed {name}, which a killed run left")
+            except OSError as error:
+                folder = self._task.output_file.rpartition("/")[0]
+                raise from_os_error(error, "listing the folder of the output", folder) from error
             self._temporary = temporary.create(target)
         return self._temporary
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from media_converter.contract import ExitReason
-from media_converter.errors import ConversionError
+from media_converter.errors import ConversionError, from_os_error
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import ConversionPlan, Evidence, combine
@@ -193,7 +193,8 @@ def _run(batch: list[_Film], plans: list[ConversionPlan], source: Source) -> Bat
     runs = [film.run for film in batch]
     try:
         result, decoded = run_plans(runs, plans)
-    except ConversionError as error:
+    except (ConversionError, OSError) as raised:
+        error = _as_conversion_error(raised)
         if error.reason in _CONCERNS_ALL:
             raise
         if len(batch) == 1:
@@ -202,7 +203,14 @@ def _run(batch: list[_Film], plans: list[ConversionPlan], source: Source) -> Bat
     made = Batch()
     for film, plan in zip(batch, plans, strict=True):
         attempt = Attempt(plan, result, decoded)
-        failed = copies.faults(film.run, plan, result, decoded, source.listing)
+        try:
+            failed = copies.faults(film.run, plan, result, decoded, source.listing)
+        except (ConversionError, OSError) as raised:
+            error = _as_conversion_error(raised)
+            if error.reason in _CONCERNS_ALL:
+                raise error from raised
+            made.append((film.number, partial(_fail, error)))
+            continue
         for kind, why in failed.items():
             film.run.log(f"the {kind} cannot be copied: {why}; encoding it")
         known, film.evidence = film.evidence, learn(film.evidence, failed, decoded)
@@ -217,6 +225,10 @@ def _separate(batch: list[_Film], why: str) -> Batch:
     for film in batch:
         film.is_alone = True
     return []
+
+
+def _as_conversion_error(error: ConversionError | OSError) -> ConversionError:
+    return error if isinstance(error, ConversionError) else from_os_error(error, "converting")
 
 
 def _fail(error: ConversionError) -> Converted:

@@ -25,7 +25,7 @@ def convert_image(run: Run, options: ImageOptions) -> Output:
     run.log(plan.summary)
     output = run.make_temporary()
     prepared = image_input.prepare(run, source, run.source.size_bytes, facts)
-    result = _run_image_tool(run, plan.step, Files(prepared.fd, output.fd, prepared.profile))
+    result = run_image_tool(run, plan.step, Files(prepared.fd, output.fd, prepared.profile))
     if result.exit_code != 0:
         result = _convert_without_end_mark(run, plan.step, output.fd, prepared.profile) or result
     if result.exit_code != 0:
@@ -63,7 +63,7 @@ def _convert_without_end_mark(
         return None
     os.ftruncate(output, 0)
     os.lseek(output, 0, os.SEEK_SET)
-    result = _run_image_tool(run, refusing_warnings(step), Files(copy, output, profile))
+    result = run_image_tool(run, refusing_warnings(step), Files(copy, output, profile))
     # For the last rows, the loader only warns.
     is_complete = result.exit_code == 0 and EARLY_END not in result.stderr
     return result if is_complete else None
@@ -76,7 +76,7 @@ def probe_image(run: Run, source: int) -> image_input.ImageFacts:
     if facts:
         return facts
     step = vipsheader.step()
-    result = _run_image_tool(run, step, Files(source))
+    result = run_image_tool(run, step, Files(source))
     canvas_pixels = structure.gif_canvas_pixels(run.read)
     info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
     if info is None:
@@ -84,7 +84,7 @@ def probe_image(run: Run, source: int) -> image_input.ImageFacts:
     return image_input.examine(run, info)
 
 
-def _run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:
+def run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:
     """Run a tool of libvips, which prints no progress. If it takes too long, it is the image."""
     try:
         return run.run_tool(step, files)

@@ -12,6 +12,7 @@ from media_converter.planning.loudness import (
     MAX_DIFFERENCE,
     MAX_TRIES,
     MAX_TRUE_PEAK,
+    NO_GAIN,
     Gain,
     better_gain,
     first_gain,
@@ -20,13 +21,13 @@ from media_converter.planning.loudness import (
 from media_converter.probing import decoded
 from media_converter.probing.decoded import Loudness
 from media_converter.probing.media import MediaInfo
-from media_converter.running import verify
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Run
 from media_converter.step import Step
 
 SILENT: Final = "The loudness is unchanged: the sound is silent or too short to measure."
+UNKNOWN: Final = "The loudness is unchanged: it cannot be measured."
 
 
 class Leveller:
@@ -49,7 +50,13 @@ class Leveller:
             input_options(audio, options),
         )
         if measured is None:
-            return  # nothing can be decoded, and the conversion will say so
+            # Nothing can be decoded, and the conversion will say so, or a sample is no number.
+            self.warnings = (UNKNOWN,)
+            return
+        if not measured.is_whole:
+            # The output has one format, so it can be measured as a whole.
+            self.gain = NO_GAIN
+            return
         if measured.is_silent:
             self.warnings = (SILENT,)
             return
@@ -62,6 +69,11 @@ class Leveller:
             return True
         self._tries += 1
         made = _measure_output(self._run)
+        if made is None:
+            return True  # whoever verifies the output says what is wrong with it
+        if made.is_silent:
+            self.warnings = (SILENT,)
+            return True
         better = better_gain(self.gain, made, self._target)
         if better is None:
             self._run.log(f"the loudness of the output is {_in_words(made)}")
@@ -92,7 +104,7 @@ def measure(
 ) -> Loudness | None:
     """Measure a stream of the input. ``options`` say how to read it. Raises ConversionError.
 
-    None if no sample can be decoded.
+    None if no sample can be decoded, or if the result is no number.
 
     The meter only ends a run that makes no progress or never ends: the conversion reports its own
     progress.
@@ -105,14 +117,12 @@ def measure(
     return found
 
 
-def _measure_output(run: Run) -> Loudness:
+def _measure_output(run: Run) -> Loudness | None:
     fd = run.make_temporary().fd
     if not os.fstat(fd).st_size:
-        raise verify.not_readable("is empty")
+        return None
     step = measure_step(run.limits, "a:0", (), (), deep=False)
     found, _ = _measure(run, step, fd, float("inf"))
-    if found is None:
-        raise verify.not_readable("cannot be read back")
     return found
 
 

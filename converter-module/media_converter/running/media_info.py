@@ -10,6 +10,7 @@ from media_converter.contract import ExitReason, Output
 from media_converter.errors import ConversionError
 from media_converter.files import jpeg, placeholder, png, structure
 from media_converter.files.digest import sha256
+from media_converter.files.write import write_all
 from media_converter.options import ImageOptions, InfoOptions, ThumbnailOptions
 from media_converter.planning.audio_filters import choose_audio, sound_decoder_options
 from media_converter.planning.image import plan_image
@@ -36,10 +37,11 @@ def write_info(run: Run, options: InfoOptions) -> Converted:
     refuse_playlists_and_documents(run)
     is_image = structure.looks_like_image(run.read) and not jpeg.is_motion_jpeg(run.read)
     document, warnings = _image(run, options) if is_image else _media(run, options)
-    text = json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+    # JSON has no word for infinity and for what is no number.
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     fd = run.make_temporary().fd
-    os.pwrite(fd, text, 0)
-    if json.loads(os.pread(fd, len(text) + 1, 0)) != document:
+    write_all(fd, text)
+    if os.pread(fd, len(text) + 1, 0) != text:
         raise verify.not_readable("cannot be read back")
     for warning in warnings:
         run.log(warning)
@@ -70,9 +72,15 @@ def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
             found = loudness.measure(
                 run, info, audio.stream_index, options=sound_decoder_options(audio)
             )
-            extra = extra._replace(loudness=found)
             if found is None:
-                warnings.append("The document has no loudness: no sample can be decoded.")
+                warnings.append("The document has no loudness: it cannot be measured.")
+            elif not found.is_whole:
+                warnings.append(
+                    "The document has no loudness: the channels or the sample rate of the sound "
+                    "change."
+                )
+            else:
+                extra = extra._replace(loudness=found)
     if options.placeholder:
         hint = _placeholder(options.placeholder, _frame(run, info))
         extra = extra._replace(placeholder=hint)
@@ -125,7 +133,12 @@ def _shrunk(run: Run, source: int, facts: image_input.ImageFacts) -> bytes:
     )
     prepared = image_input.prepare(run, source, run.source.size_bytes, facts)
     step = plan.step._replace(name="placeholder", stdout=Stdout.CAPTURE)
-    result = run.run_tool(step, Files(prepared.fd, None, prepared.profile))
+    result = image.run_image_tool(run, step, Files(prepared.fd, None, prepared.profile))
+    if result.exit_code != 0:
+        # A JPEG that lacks only its end mark is converted, so it is described too.
+        copy = image_input.with_end_mark(run.read, run.source.fd, run.source.size_bytes)
+        if copy is not None:
+            result = image.run_image_tool(run, step, Files(copy, None, prepared.profile))
     if result.exit_code != 0:
         raise run.explain_failure(step, result)
     return result.stdout

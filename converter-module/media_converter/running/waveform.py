@@ -13,6 +13,7 @@ from media_converter.contract import ExitReason, Output, Progress
 from media_converter.errors import ConversionError
 from media_converter.files import png, still
 from media_converter.files.digest import sha256
+from media_converter.files.write import write_all
 from media_converter.options import WaveformOptions
 from media_converter.planning.audio import choose_sound
 from media_converter.planning.plan import Expected, level_step
@@ -34,6 +35,7 @@ _PLACES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where the waveform is compared with another measurement, as fractions of the duration."""
 _PLACE_SECONDS: Final = 2.0
 _MAX_DIFFERENCE_DB: Final = 12.0
+_MAX_LEVELS: Final = 1 << 20
 _FLOOR_DB: Final = -60.0
 """What is quieter is not compared."""
 
@@ -86,24 +88,33 @@ def _level(text: str) -> float:
 
 
 class Levels:
-    """The highest level in each tenth of a second, to compare it with another measurement."""
+    """The highest level in each tenth of a second, to compare it with another measurement.
+
+    Of a very long sound, in longer steps, so that it needs little memory.
+    """
 
     def __init__(self, block_seconds: float) -> None:
         self._block_seconds = block_seconds
         self._count = 0
-        self._tenths = array("f")
+        self._step = 0.1
+        self._levels = array("f")
 
     def add(self, low: float, high: float) -> None:
-        """Add a block."""
-        tenth = int(self._count * self._block_seconds * 10)
+        """Add a block. The other measurement clips what is above full scale."""
+        place = int(self._count * self._block_seconds / self._step)
         self._count += 1
-        while len(self._tenths) <= tenth:
-            self._tenths.append(0.0)
-        self._tenths[tenth] = max(self._tenths[tenth], -low, high)
+        while len(self._levels) <= place:
+            self._levels.append(0.0)
+        self._levels[place] = max(self._levels[place], min(1.0, max(-low, high)))
+        if len(self._levels) > _MAX_LEVELS:
+            self._levels.append(0.0)  # an odd one out would be lost
+            self._levels = array("f", map(max, self._levels[::2], self._levels[1::2]))
+            self._step *= 2
 
     def near(self, begin: float, end: float) -> float:
         """The highest level between two times, in dB."""
-        part = self._tenths[max(0, int(begin * 10)) : max(0, int(end * 10)) + 1]
+        first, last = int(begin / self._step), int(end / self._step)
+        part = self._levels[max(0, first) : max(0, last) + 1]
         peak = max(part, default=0.0)
         return 20 * math.log10(peak) if peak > 0 else -math.inf
 
@@ -136,13 +147,6 @@ class _Text:
     def _write(self) -> None:
         write_all(self._fd, "".join(self._pieces).encode("ascii"))
         self._pieces, self._size = [], 0
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of ``data``. A volume may take less at once."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def write_waveform(run: Run, options: WaveformOptions) -> Converted:

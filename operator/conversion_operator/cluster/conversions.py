@@ -95,7 +95,11 @@ class ConversionClient(Client):
             "metadata": metadata,
             "spec": spec.to_json(),
         }
-        return parse_conversion(await self._transport.request("POST", _path(namespace), body=body))
+        # Without this, an API server whose CRD is older drops the fields that it does not know. A
+        # dry run would then convert.
+        query = [("fieldValidation", "Strict")]
+        created = await self._transport.request("POST", _path(namespace), query, body)
+        return parse_conversion(created)
 
     async def get(self, namespace: str, name: str) -> Conversion:
         """GET a ConversionJob."""

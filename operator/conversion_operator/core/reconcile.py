@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from conversion_operator.api.reasons import Reason
+from conversion_operator.api.spec import NO_FORM
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.bounds import violation
@@ -164,6 +165,10 @@ def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     if conversion.cancel_requested or held:  # plan_queued also ends a cancelled conversion
         return plan_queued(replace(snapshot, block=held))
     problem = conversion.spec_error
+    if NO_FORM in problem:
+        # The CRD has a rule that the spec has outputs. So the API server has an older CRD, and does
+        # not show them. Any write of the status would remove them for good.
+        return Plan()
     if not problem and conversion.spec:
         problem = violation(conversion.spec, snapshot.policy)
     if problem:

@@ -349,3 +349,23 @@ def test_a_limiter_works_between_the_samples_and_the_rate_stays() -> None:
         output=AudioOutput("mp3", Gain(3.0, -1.5)),
     ).step.argv  # fmt: skip
     assert value_of(chain, "-af").endswith("aresample=48000")
+
+
+def test_a_summary_of_one_part_is_not_that_of_the_whole() -> None:
+    """ffmpeg prints one summary for each part of a sound whose channels change."""
+    parts = SUMMARY.format(i="-9.7", peak="-1.1") + SUMMARY.format(i="-70.0", peak="-inf")
+    found = decoded.loudness(parts)
+    assert found is not None
+    assert not found.is_whole
+
+
+@pytest.mark.parametrize(("integrated", "peak"), [("-9", "inf"), ("-9", "nan"), ("nan", "-1")])
+def test_what_is_no_number_is_no_loudness(integrated: str, peak: str) -> None:
+    assert decoded.loudness(SUMMARY.format(i=integrated, peak=peak)) is None
+
+
+def test_each_side_of_a_mono_sound_is_the_whole() -> None:
+    mono = AUDIO._replace(channels=1, layout="mono")
+    chain = audio_filter(mono, 48000, fill_start=False, channels=2)
+    assert chain.endswith("aformat=channel_layouts=mono,pan=stereo|c0=c0|c1=c0")
+    assert "pan" not in audio_filter(mono, 48000, fill_start=False)

@@ -9,6 +9,7 @@ import pytest
 
 from media_converter.options import WaveformOptions
 from media_converter.planning.waveform import MAX_BLOCKS, Columns, as_byte, block_samples, rows
+from media_converter.running import waveform
 from media_converter.running.waveform import Levels, PeakReader, is_wrong
 from tests.unit.converter.builders import AUDIO
 
@@ -39,6 +40,8 @@ def test_a_drawing_has_several_blocks_for_each_column() -> None:
         assert blocks >= 4 * options.size[0] or block == 64
         assert blocks < 8 * options.size[0]
     assert block_samples(AUDIO, None, options, "png") == 4096
+    for seconds in (1e7, 1e12):  # a header may say anything
+        assert block_samples(AUDIO, seconds, options, "png") == 1 << 19
     assert block_samples(AUDIO, 60.0, options, "json") == 256
 
 
@@ -59,6 +62,22 @@ def test_lines_that_are_no_levels_are_no_peaks() -> None:
         reader.add_line(line)
     assert found == [(-0.5, 0.25), (0.0, 0.0)]
     assert reader.seconds == 2.0
+
+
+def test_levels_above_full_scale_are_clipped_as_the_other_measurement_does() -> None:
+    loud = Levels(0.1)
+    loud.add(-20.0, 20.0)
+    assert loud.near(0, 0.1) == 0.0
+
+
+def test_levels_of_a_very_long_sound_need_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waveform, "_MAX_LEVELS", 8)
+    long = Levels(0.1)
+    for number in range(100):
+        long.add(0.0, 1.0 if number == 60 else 0.01)
+    assert len(long._levels) <= 10
+    assert long.near(5.9, 6.2) == 0.0
+    assert long.near(0.0, 1.0) == pytest.approx(-40)
 
 
 def levels(level: float) -> Levels:

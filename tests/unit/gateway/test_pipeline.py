@@ -392,6 +392,21 @@ def test_a_retry_makes_only_what_is_missing(
     assert new is None or new.name == name("/a", 2)
 
 
+def test_a_conversion_that_makes_only_an_optional_output_needs_it() -> None:
+    rules = parse_rules(
+        TEXT.replace("suffix: _thumb.jpg", "suffix: _thumb.jpg\n        optional: true")
+    )
+    film = planned_for(content("/a.mov"), rules)
+    body = job(
+        made(film), "Succeeded", status={"outputs": [{"state": "Succeeded"}, {"state": "Failed"}]}
+    )
+    new = choose_job(film, know(owners([body])), {Phase.FAILED}).new
+    assert new
+    assert new.spec.outputs
+    (thumbnail,) = new.spec.outputs
+    assert (thumbnail.output_file, thumbnail.optional) == ("/a_thumb.jpg", None)
+
+
 def test_the_outputs_of_one_upload_have_one_base() -> None:
     """A picture has the thumbnail, so the film has neither of the preferred names."""
     first = job(FREE, content_id="8")

@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversion_operator.api.reasons import Reason
+from conversion_operator.api.spec import NO_FORM
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.callbacks.message import build_message
 from conversion_operator.core.ended import keep_used
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.outputs import merge
-from conversion_operator.core.reconcile import callback_url
+from conversion_operator.core.plan import Plan
+from conversion_operator.core.reconcile import callback_url, decide
 from conversion_operator.core.sweep import may_want_sweep
 from conversion_operator.core.transitions import STATUS_MAX_BYTES, Transition, shorten_log
 from conversion_operator.core.work_class import is_light
@@ -346,3 +348,12 @@ def test_logs_are_cut_before_messages() -> None:
     fitted = shorten_log(stored)
     assert len(fitted.logs or "") < 2000
     assert fitted.outputs == stored.outputs
+
+
+def test_a_spec_whose_outputs_an_older_crd_hides_is_left_alone() -> None:
+    hidden = replace(conversion(), spec=None, spec_error=f"spec: Value error, {NO_FORM}")
+    assert decide(snapshot(hidden)) == Plan()
+    cancelled = replace(hidden, cancel=True)
+    end_of = decide(snapshot(cancelled)).status
+    assert end_of
+    assert end_of.phase is Phase.CANCELLED
