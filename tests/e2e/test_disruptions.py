@@ -21,7 +21,7 @@ def test_an_eviction_uses_no_retry(conversions: Conversions, kubectl: Kubectl) -
         "evicted",
         "video_to_mp4",
         inputFile=LONG_INPUT,
-        options={"duration": 20, "resolution": "360p"},
+        options={"duration": 45, "resolution": "360p"},
         maxRetries=0,
     )
     evicted.until_phase("Running")

@@ -125,9 +125,9 @@ def test_a_dry_run_writes_no_file(conversions: Conversions, volume: Path) -> Non
 def profiles(kubectl: Kubectl) -> Iterator[None]:
     """The profiles that the project ships."""
     folder = str(ROOT / "deploy/profiles")
-    kubectl("apply", "-k", folder)
+    kubectl("-n", NAMESPACE, "apply", "-k", folder)
     yield
-    kubectl("delete", "-k", folder, "--ignore-not-found")
+    kubectl("-n", NAMESPACE, "delete", "-k", folder, "--ignore-not-found")
 
 
 @pytest.mark.usefixtures("profiles")

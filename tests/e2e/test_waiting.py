@@ -73,7 +73,7 @@ def test_a_job_that_a_person_suspends_goes_on_when_it_is_resumed(
         "suspended",
         "video_to_mp4",
         inputFile=LONG_INPUT,
-        options={"duration": 20, "resolution": "360p"},
+        options={"duration": 45, "resolution": "360p"},
         maxRetries=0,
     )
     job = conversion.until_phase("Running")["jobName"]
