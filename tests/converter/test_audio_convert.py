@@ -202,7 +202,7 @@ def test_known_tags_stay_and_others_do_not(
         "encoded_by": "somebody",
     }  # fmt: skip
     tagged = (part for name, value in words.items() for part in ("-metadata", f"{name}={value}"))
-    source = kitchen.ffmpeg("tagged.flac", *tone(), *tagged)
+    source = kitchen.ffmpeg("tagged-words.flac", *tone(), *tagged)
     run = converter.convert(SOUND, source, f"out.{extension}")
     tags = lab.media(run.path).tags
     for name in ("title", "artist", "album", "genre", "date"):

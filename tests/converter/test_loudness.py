@@ -83,7 +83,7 @@ def test_the_dynamics_stay(kitchen: Kitchen, converter: Converter, lab: Lab) -> 
 
 
 def test_a_loud_song_becomes_quieter(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
-    loud = kitchen.ffmpeg("loud.wav", "-i", speech(kitchen), "-af", "volume=12dB")
+    loud = kitchen.ffmpeg("loud-speech.wav", "-i", speech(kitchen), "-af", "volume=12dB")
     run = level(converter, loud, -23)
     assert lab.ebur128(run.path)[0] == pytest.approx(-23, abs=1)
     assert "limited" not in run.report.logs
@@ -99,7 +99,7 @@ def test_only_the_part_counts(kitchen: Kitchen, converter: Converter, lab: Lab) 
 
 
 def test_silence_stays_silent_and_is_told(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
-    source = kitchen.ffmpeg("nothing.wav", "-f", "lavfi", "-i", "anullsrc=d=3")
+    source = kitchen.ffmpeg("silence-3s.wav", "-f", "lavfi", "-i", "anullsrc=d=3")
     run = converter.convert(AUDIO, source, "out.mp3", loudness=-16)
     assert lab.loudness(run.path)[1] < -80
     assert run.report.warnings == (
@@ -143,8 +143,10 @@ def test_a_sound_whose_channels_change_gets_its_loudness(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     """The meter of the input starts again at each change, so the output is measured."""
-    loud = kitchen.ffmpeg("loud.mp3", *tone(440, 12), "-ac", "2", "-b:a", "128k")
-    quiet = kitchen.ffmpeg("quiet.mp3", "-f", "lavfi", "-i", "anullsrc=d=3:cl=mono", "-b:a", "64k")
-    both = kitchen.write("both.mp3", kitchen.read(loud) + kitchen.read(quiet))
+    loud = kitchen.ffmpeg("loud-part.mp3", *tone(440, 12), "-ac", "2", "-b:a", "128k")
+    quiet = kitchen.ffmpeg(
+        "quiet-part.mp3", "-f", "lavfi", "-i", "anullsrc=d=3:cl=mono", "-b:a", "64k"
+    )
+    both = kitchen.write("loud-then-quiet.mp3", kitchen.read(loud) + kitchen.read(quiet))
     run = converter.convert(SOUND, both, "out.flac", loudness=-20)
     assert lab.ebur128(run.path)[0] == pytest.approx(-20, abs=1)

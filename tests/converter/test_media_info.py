@@ -227,7 +227,7 @@ def test_loudness(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     assert body["loudness"]["integratedLUFS"] == pytest.approx(integrated, abs=0.1)
     assert body["loudness"]["truePeakDBTP"] == pytest.approx(peak, abs=0.1)
     assert body["silent"] is False
-    nothing = kitchen.ffmpeg("nothing.wav", "-f", "lavfi", "-i", "anullsrc=d=3")
+    nothing = kitchen.ffmpeg("silence-3s.wav", "-f", "lavfi", "-i", "anullsrc=d=3")
     body = info(converter, nothing, loudness="measure")
     assert body["silent"] is True
     assert "loudness" not in body
@@ -248,8 +248,8 @@ def test_a_sample_that_is_no_number_makes_no_invalid_document(
 def test_a_jpeg_without_its_end_mark_has_a_placeholder(
     kitchen: Kitchen, converter: Converter
 ) -> None:
-    whole = kitchen.vips("whole.jpg", "gaussnoise", "64", "48")
-    source = kitchen.write("cut.jpg", kitchen.read(whole)[:-2])
+    whole = kitchen.vips("noise-whole.jpg", "gaussnoise", "64", "48")
+    source = kitchen.write("noise-cut.jpg", kitchen.read(whole)[:-2])
     assert info(converter, source, placeholder="thumbhash")["placeholder"]["thumbhash"]
 
 

@@ -130,7 +130,7 @@ def test_channels_in_opposite_phase_are_not_silent(kitchen: Kitchen, converter: 
 
 
 def test_silence_is_a_line(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
-    source = kitchen.ffmpeg("nothing.wav", "-f", "lavfi", "-i", "anullsrc=d=3")
+    source = kitchen.ffmpeg("silence-3s.wav", "-f", "lavfi", "-i", "anullsrc=d=3")
     assert set(peaks(converter, source)["data"]) == {0}
     run = converter.convert(WAVEFORM, source, "out.png", size="100x51", background="FFFFFF")
     assert lab.image(run.path).share((0x1E, 0x90, 0xFF), 0) == pytest.approx(1 / 51, abs=0.001)
@@ -175,7 +175,7 @@ def test_a_truncated_song_has_no_short_waveform(
     kitchen: Kitchen, converter: Converter, target: str
 ) -> None:
     whole = rising(kitchen, "whole.flac")
-    cut = kitchen.edit("cut.flac", whole, lambda data: data[: len(data) // 2])
+    cut = kitchen.edit("cut-half.flac", whole, lambda data: data[: len(data) // 2])
     run = converter.convert(WAVEFORM, cut, target)
     assert run.reason in {ExitReason.INPUT_TRUNCATED, ExitReason.INPUT_DAMAGED}
 
