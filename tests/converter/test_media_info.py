@@ -248,7 +248,7 @@ def test_a_sample_that_is_no_number_makes_no_invalid_document(
 def test_a_jpeg_without_its_end_mark_has_a_placeholder(
     kitchen: Kitchen, converter: Converter
 ) -> None:
-    whole = kitchen.vips("noise-whole.jpg", "gaussnoise", "64", "48")
+    whole = photo(kitchen, "noise-whole.jpg", "64x48")
     source = kitchen.write("noise-cut.jpg", kitchen.read(whole)[:-2])
     assert info(converter, source, placeholder="thumbhash")["placeholder"]["thumbhash"]
 
