@@ -30,7 +30,8 @@ def test_a_conversion_recovers_when_its_image_is_fixed(
     # Its Job has the wrong image, so the attempt ends, and the next one has the right image.
     status = waiting.succeeded()
     assert status["attempts"][0]["reason"] == "ImageChanged"
-    assert [phase for phase in _phases(waiting.statuses()) if phase == "Running"] == ["Running"]
+    # Running is written once, or not at all if the conversion ends within ten seconds.
+    assert [*_phases(waiting.statuses())].count("Running") <= 1
 
 
 def test_a_conversion_waits_for_its_missing_claim(
