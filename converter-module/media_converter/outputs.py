@@ -93,7 +93,7 @@ class _Outputs:
         self._results = [OutputResult()] * len(tasks)
 
     def make(self) -> None:
-        """Make what is not there yet."""
+        """Make the outputs that do not exist yet."""
         source = self._open_input()
         order = in_order(self._tasks, list(range(len(self._tasks))))
         for number in order:

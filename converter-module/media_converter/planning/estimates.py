@@ -17,7 +17,7 @@ _START_SECONDS: Final = 0.5
 """Of the interpreter, the probe and the checks of the output."""
 _DECODING_SECONDS: Final = {"h264": 3.6e-9, "hevc": 6.1e-9, "av1": 3.0e-9, "vp9": 6.8e-9}
 _OTHER_DECODING_SECONDS: Final = 3.6e-9
-"""For a pixel of a picture. What is not listed counts as H.264."""
+"""For a pixel of a picture, in seconds. Other codecs count as H.264."""
 _ENCODING_SECONDS: Final = {"low": 1.5e-8, "medium": 1.5e-8, "high": 2.2e-8}
 _BITS_PER_PIXEL: Final = {"low": 0.03, "medium": 0.07, "high": 0.13}
 """For a pixel of a picture of the output."""

@@ -151,7 +151,7 @@ def _decimal(rate: Ratio | None) -> float | None:
 
 
 def _without_nothing(body: Document) -> Document:
-    """Drop what is not known. False and 0 are facts."""
+    """Drop unknown values. False and 0 are known values."""
     found = {}
     for name, value in body.items():
         kept = _without_nothing(value) if isinstance(value, dict) else value

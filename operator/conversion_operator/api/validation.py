@@ -144,7 +144,7 @@ def root_rules() -> list[ValidationRule]:
         ValidationRule(
             "!has(oldSelf.status) || !has(oldSelf.status.resolved) || (has(self.status) && "
             "has(self.status.resolved) && self.status.resolved == oldSelf.status.resolved)",
-            "status.resolved may not change: the conversion was begun with it",
+            "status.resolved may not change",
         ),
         *_notify_rules(),
     ]
