@@ -394,7 +394,7 @@ def test_a_retry_makes_only_what_is_missing(
 
 def test_a_conversion_that_makes_only_an_optional_output_needs_it() -> None:
     rules = parse_rules(
-        TEXT.replace("suffix: _thumb.jpg", "suffix: _thumb.jpg\n        optional: true")
+        TEXT.replace("suffix: _thumb.jpg", "suffix: _thumb.jpg\n        optional: true", 1)
     )
     film = planned_for(content("/a.mov"), rules)
     body = job(
