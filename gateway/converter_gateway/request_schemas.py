@@ -11,18 +11,12 @@ from typing import Any, Final
 
 from conversion_operator.api.spec import CALLBACK_URL_PATTERN, QUEUE_PATTERN
 from media_converter.contract import MAX_OUTPUTS, ConversionType
+from media_converter.option_values import Choices, Colour, Lufs, Percent, Size, Time, Words
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
     MAX_LENGTH,
-    Choices,
-    Colour,
-    Lufs,
     Option,
-    Percent,
-    Size,
-    Time,
-    Words,
     extensions_of,
     options_of,
 )

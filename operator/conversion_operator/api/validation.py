@@ -25,17 +25,14 @@ from conversion_operator.api.spec import (
     URL_PATTERN,
 )
 from media_converter.contract import MAX_OUTPUTS
+from media_converter.option_values import Choices, Size, Time, in_words
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
     GRAMMAR,
     NO_FORBIDDEN_CHARACTERS,
-    Choices,
     Option,
-    Size,
-    Time,
     extensions_of,
-    in_words,
     types_of,
 )
 
