@@ -96,6 +96,9 @@ class _Job(TypedDict):
     job_id: str
     conversion_type: NotRequired[str]
     start_time: str
+    created_at: str
+    started_at: NotRequired[str]
+    ended_at: NotRequired[str]
     input_file: str
     output_file: NotRequired[str]
     profile: NotRequired[str]
@@ -113,7 +116,10 @@ class _Job(TypedDict):
 
 
 class JobStatus(_Job):
-    """A conversion. Times are naive UTC in ISO format, sizes are in bytes.
+    """A conversion. Sizes are in bytes.
+
+    The times whose names end in ``_at`` are in the format of RFC 3339. ``start_time`` and
+    ``end_time`` are naive UTC in ISO format, and ``start_time`` is the creation until the start.
 
     The API leaves out a field that has no value, such as ``output_size`` before the end. A
     conversion with several outputs has ``outputs`` instead of ``conversion_type`` and

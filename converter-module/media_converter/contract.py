@@ -216,7 +216,8 @@ class Report(NamedTuple):
 
     ``output_size`` is in bytes. ``warnings`` says, in sentences, what the output lacks of the
     input. A run of several outputs has ``outputs``, in the order of the task, and no ``output``;
-    ``output_size`` is then their sum. A dry run has ``plan``. ``landlock_abi`` is the version of
+    ``output_size`` is then their sum. A dry run has ``plan``. ``run_milliseconds`` is how long
+    the program of a final report ran. ``landlock_abi`` is the version of
     the Landlock that confined the tools: 0 if the kernel has none, None if no tool was about to
     run. If the report of an ended run is not final, the run was killed. Then ``logs``,
     ``progress`` and ``outputs`` are its last known state.
@@ -233,3 +234,4 @@ class Report(NamedTuple):
     landlock_abi: int | None = None
     outputs: tuple[OutputResult, ...] = ()
     plan: tuple[PlannedOutput, ...] = ()
+    run_milliseconds: int | None = None

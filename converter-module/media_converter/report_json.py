@@ -87,6 +87,7 @@ def dump_report(report: Report) -> bytes:
             "progress": _to_json(report.progress, _PROGRESS_KEYS),
             "warnings": _cut(report.warnings, MAX_WARNING_LENGTH),
             "landlockABI": report.landlock_abi,
+            "runMilliseconds": report.run_milliseconds,
             "logs": texts.logs,
         }
         text = json.dumps(_filled(body), separators=(",", ":"))
@@ -174,6 +175,7 @@ def parse_report(text: str) -> Report | None:
             landlock_abi=_whole(body.get("landlockABI")),
             outputs=_items(body.get("outputs") or [], _parse_result),
             plan=_items(body.get("plan") or [], _parse_planned),
+            run_milliseconds=_whole(body.get("runMilliseconds")),
         )
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None

@@ -15,7 +15,7 @@ from typing import Final
 import orjson
 
 from conversion_operator.api import names
-from conversion_operator.api.status import Phase
+from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.cluster.conversions import Conversion, queue_place
 from converter_gateway.events import Summary, summarise
 from converter_gateway.owners import owner_of
@@ -75,7 +75,7 @@ class Record:
     version: int
     summary: Summary
     started: float
-    seconds: int | None
+    seconds: float | None
     place: Place | None
     content: ContentPart | None
     data: bytes
@@ -117,11 +117,17 @@ def record_of(conversion: Conversion) -> Record:
         version=conversion.version,
         summary=_shared(summarise(conversion)),
         started=started_at(conversion).timestamp(),
-        seconds=status.duration_seconds if status and succeeded else None,
+        seconds=_seconds(status) if status and succeeded else None,
         place=_place(conversion),
         content=_content(conversion),
         data=_compact(data),
     )
+
+
+def _seconds(status: ConversionJobStatus) -> float | None:
+    """How long the last attempt ran. Releases before this one wrote whole seconds only."""
+    milliseconds = status.duration_milliseconds
+    return status.duration_seconds if milliseconds is None else milliseconds / 1000
 
 
 def _compact(data: bytes) -> bytes:

@@ -16,12 +16,14 @@ _RUNNING: Final = {
     "status": "running",
     "conversion_type": "video_to_mp4",
     "start_time": "2026-01-02T03:04:05",
+    "created_at": "2026-01-02T03:04:01Z",
     "input_file": "/opt/my-network/storage/videos/holiday.mov",
     "output_file": "/opt/my-network/shared/output/holiday.mp4",
     "phase": "Running",
     "progress": 42,
     "eta_seconds": 61,
     "reason": "Running",
+    "started_at": "2026-01-02T03:04:05Z",
 }
 _COMPLETED: Final = {
     **{name: value for name, value in _RUNNING.items() if name != "eta_seconds"},
@@ -30,16 +32,19 @@ _COMPLETED: Final = {
     "progress": 100,
     "reason": "Completed",
     "end_time": "2026-01-02T03:05:50",
-    "duration_seconds": 105.0,
+    "ended_at": "2026-01-02T03:05:50Z",
+    "duration_seconds": 104.913,
     "output_size": 18874368,
 }
 _FAILED: Final = {
-    **{name: _RUNNING[name] for name in list(_RUNNING)[:6]},
+    **{name: _RUNNING[name] for name in list(_RUNNING)[:7]},
     "status": "failed",
     "phase": "Failed",
     "reason": "InputNotFound",
     "end_time": "2026-01-02T03:04:07",
-    "duration_seconds": 2.0,
+    "started_at": "2026-01-02T03:04:05Z",
+    "ended_at": "2026-01-02T03:04:07Z",
+    "duration_seconds": 1.84,
     "error": "The input file does not exist: videos/holiday.mov",
     "logs": "probing videos/holiday.mov\n",
 }
@@ -47,6 +52,7 @@ _SEVERAL: Final = {
     "job_id": "0a4bd0b7-6a0c-5d4e-8b1f-0f4f5d2f6a10",
     "status": "running",
     "start_time": "2026-01-02T03:04:05",
+    "created_at": "2026-01-02T03:04:01Z",
     "input_file": "/opt/my-network/storage/videos/holiday.mov",
     "phase": "Running",
     "progress": 42,
@@ -66,13 +72,15 @@ _SEVERAL: Final = {
     ],
 }
 _DRY_RUN: Final = {
-    **{name: _COMPLETED[name] for name in list(_RUNNING)[:6]},
+    **{name: _COMPLETED[name] for name in list(_RUNNING)[:7]},
     "status": "completed",
     "phase": "Succeeded",
     "progress": 100,
     "reason": "Planned",
     "end_time": "2026-01-02T03:04:07",
-    "duration_seconds": 2.0,
+    "started_at": "2026-01-02T03:04:05Z",
+    "ended_at": "2026-01-02T03:04:07Z",
+    "duration_seconds": 1.84,
     "dry_run": True,
     "plan": [
         {
@@ -128,7 +136,14 @@ class Job(Model):
     conversion_type: str | None = Field(None, description=f"{TYPE} Absent with several outputs.")
     start_time: str = Field(
         description="When the converter started. While it has not started: when the conversion was "
-        "created. UTC, ISO 8601 without a zone."
+        "created. UTC, ISO 8601 without a zone. Use created_at and started_at instead."
+    )
+    created_at: str = Field(description="When the conversion was created. RFC 3339, UTC.")
+    started_at: str | None = Field(
+        None, description="When the last attempt started. RFC 3339, UTC. Absent before the start."
+    )
+    ended_at: str | None = Field(
+        None, description="When the conversion ended. RFC 3339, UTC. Absent until then."
     )
     input_file: str = Field(description="The caller's path of the input.")
     output_file: str | None = Field(None, description=f"{OUTPUT} Absent with several outputs.")
@@ -148,10 +163,12 @@ class Job(Model):
         "in events.",
     )
     duration_seconds: float | None = Field(
-        None, ge=0, description="From start to end. In active: from start to now."
+        None,
+        ge=0,
+        description="How long the last attempt ran, to the millisecond. In active: until now.",
     )
     reason: str | None = Field(None, description="The cause of the phase, in one word.")
-    end_time: str | None = Field(None, description="Time of the end. UTC, ISO 8601 without a zone.")
+    end_time: str | None = Field(None, description="Use ended_at. UTC, ISO 8601 without a zone.")
     output_size: int | None = Field(
         None, ge=0, description="Bytes of the output file, or of all outputs."
     )

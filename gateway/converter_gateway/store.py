@@ -61,7 +61,7 @@ class Store:
         # Those that wait, by the name of their ConversionQueue.
         self._queues: dict[str, list[_Key]] = {}
         self.phases: Counter[Phase] = Counter()
-        self.succeeded_seconds = self.succeeded_timed = 0
+        self.succeeded_seconds, self.succeeded_timed = 0.0, 0
         self._parts: dict[str, set[str]] = {}
         self._outputs: dict[str, set[str]] = {}
         self._claims: dict[str, set[str]] = {}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from conversion_operator.api import names
-from conversion_operator.api.status import Phase
+from conversion_operator.api.status import Phase, format_time
 from conversion_operator.cluster.conversions import Conversion
 from converter_gateway import outputs
 
@@ -40,7 +40,10 @@ def started_at(conversion: Conversion) -> datetime:
 def to_response(
     conversion: Conversion, position: int | None = None, now: datetime | None = None
 ) -> ResponseBody:
-    """The response about one conversion. Times are naive UTC in ISO format, sizes are in bytes.
+    """The response about one conversion. Sizes are in bytes.
+
+    The times whose names end in ``_time`` are naive UTC in ISO format, for callers that the service
+    had before. Those that end in ``_at`` are in the format of RFC 3339.
 
     ``position`` is its position in the queue. ``now`` adds ``duration_seconds`` to an unfinished
     conversion: the seconds from its start to ``now``.
@@ -53,6 +56,7 @@ def to_response(
         "status": _STATUSES.get(phase, "running"),
         "conversion_type": conversion.conversion_type,
         "start_time": time_text(started),
+        "created_at": format_time(conversion.created),
         "input_file": annotations.get(names.CALLER_INPUT_ANNOTATION, conversion.input_file),
         "output_file": annotations.get(names.CALLER_OUTPUT_ANNOTATION, conversion.output_file),
         "phase": str(phase),
@@ -65,7 +69,9 @@ def to_response(
         "progress": 100 if phase is Phase.SUCCEEDED else progress and progress.percent,
         "eta_seconds": progress and progress.eta_seconds,
         "queue_position": position,
-        "duration_seconds": _seconds(started, end or (None if phase.terminal else now)),
+        "duration_seconds": _duration(conversion, None if phase.terminal else now),
+        "started_at": format_time(status.start_time) if status and status.start_time else None,
+        "ended_at": format_time(end) if end else None,
     }
     if status:
         optional |= {
@@ -95,7 +101,7 @@ def _several(conversion: Conversion) -> ResponseBody:
 
 
 def statistics(
-    phases: Mapping[Phase, int], succeeded_seconds: int, succeeded_timed: int
+    phases: Mapping[Phase, int], succeeded_seconds: float, succeeded_timed: int
 ) -> ResponseBody:
     """The counts of stats. ``success_rate`` is from 0 to 1, times are in seconds.
 
@@ -114,8 +120,13 @@ def statistics(
     }
 
 
-def _seconds(start: datetime, end: datetime | None) -> float | None:
-    return max(0.0, (end - start).total_seconds()) if end else None
+def _duration(conversion: Conversion, now: datetime | None) -> float | None:
+    """How long the last attempt ran, or has run until ``now``, in seconds."""
+    status = conversion.status
+    if status and status.duration_milliseconds is not None:
+        return status.duration_milliseconds / 1000
+    end = (status.completion_time if status else None) or now
+    return max(0.0, (end - started_at(conversion)).total_seconds()) if end else None
 
 
 def time_text(value: datetime) -> str:

@@ -124,6 +124,13 @@ async def test_selectors_of_a_list(api: FakeApi) -> None:
         assert "".join(i["metadata"]["name"] for i in listed["items"]) == names, selector
     _, listed = await get(api.url, fieldSelector="metadata.name=b")
     assert [item["metadata"]["name"] for item in listed["items"]] == ["b"]
+    for selector, names in {
+        "status.phase=Pending": "abc",
+        "status.reason!=Pending": "",
+        "spec.conversionType=video_to_mp4": "abc",
+    }.items():
+        _, listed = await get(api.url, fieldSelector=selector)
+        assert "".join(i["metadata"]["name"] for i in listed["items"]) == names, selector
     code, _ = await get(api.url, fieldSelector="spec.priority=1")
     assert code == 400
 

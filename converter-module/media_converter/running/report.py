@@ -28,7 +28,8 @@ class Reporter:
     def __init__(self, termination_path: str) -> None:
         self._file = _open(termination_path)
         self._written_bytes = 0
-        self._next_tick = time.monotonic() + _FIRST_TICK_SECONDS
+        self._started = time.monotonic()
+        self._next_tick = self._started + _FIRST_TICK_SECONDS
         self._logs = ""
         self.progress = Progress()
         self.landlock_abi: int | None = None
@@ -66,6 +67,7 @@ class Reporter:
             logs=logs,
             landlock_abi=self.landlock_abi,
             outputs=self.outputs,
+            run_milliseconds=round(1000 * (time.monotonic() - self._started)),
         )
         if not self._write(report):
             _print(report_json.dump_report(report).decode("ascii"))

@@ -37,8 +37,8 @@ _DROPPED = ("title", "default", "additionalProperties", "const")
 _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Type", "string", ".spec.conversionType", 0),
     ("Phase", "string", ".status.phase", 0),
-    ("Progress", "integer", ".status.progress.percent", 0),
-    ("Size", "integer", ".status.outputSize", 0),
+    ("Progress", "string", ".status.display.progress", 0),
+    ("Size", "string", ".status.display.size", 0),
     ("Reason", "string", ".status.reason", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Input", "string", ".spec.inputFile", 1),
@@ -48,8 +48,12 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Queue", "string", ".spec.queue", 1),
     ("Position", "integer", ".status.queuePosition", 1),
     ("Node", "string", ".status.nodeName", 1),
-    ("Duration", "integer", ".status.durationSeconds", 1),
+    ("Duration", "string", ".status.display.duration", 1),
+    ("Message", "string", ".status.message", 1),
 )
+
+_SELECTABLE: tuple[str, ...] = (".status.phase", ".status.reason", ".spec.conversionType")
+"""Fields for ``kubectl get --field-selector``."""
 
 _QUEUE_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Max", "integer", ".spec.maxParallel", 0),
@@ -172,7 +176,10 @@ def build_crd() -> dict[str, Any]:
     rules = [rule.to_json() for rule in root_rules()]
     kind = _names(names.KIND, names.PLURAL, names.SINGULAR, names.SHORT_NAME)
     description = "ConversionJob converts one media file on the shared volume."
-    return _definition(kind, description, spec, status, rules, _COLUMNS)
+    definition = _definition(kind, description, spec, status, rules, _COLUMNS)
+    (version,) = definition["spec"]["versions"]
+    version["selectableFields"] = [{"jsonPath": path} for path in _SELECTABLE]
+    return definition
 
 
 def build_queue_crd() -> dict[str, Any]:

@@ -66,6 +66,7 @@ _OWN: Final = frozenset(
         names.NAME_LABEL,
         names.MANAGED_BY_LABEL,
         names.UID_LABEL,
+        names.CONVERSION_NAME_LABEL,
         names.ATTEMPT_LABEL,
         names.CONVERSION_ANNOTATION,
         names.MARK_ANNOTATION,

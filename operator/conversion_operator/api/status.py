@@ -44,6 +44,7 @@ Message = Annotated[str, StringConstraints(max_length=MESSAGE_MAX_BYTES)]
 ObjectName = Annotated[str, StringConstraints(max_length=253)]
 ObjectUid = Annotated[str, StringConstraints(max_length=64)]
 Codec = Annotated[str, StringConstraints(max_length=MAX_NAME_LENGTH)]
+DisplayText = Annotated[str, StringConstraints(max_length=16)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+\.[0-9]{3}$")]
 Time = Annotated[datetime, PlainSerializer(format_time, when_used="json")]
@@ -279,6 +280,17 @@ class Notification(StatusModel):
     """Why the callback is not delivered."""
 
 
+class Display(StatusModel):
+    """Values with units, for people. kubectl prints columns as they are stored."""
+
+    progress: DisplayText | None = None
+    """Progress of the attempt, such as 45%."""
+    size: DisplayText | None = None
+    """Size of the output, such as 696Ki. With several outputs, the sum."""
+    duration: DisplayText | None = None
+    """How long the last attempt ran, such as 2.35s or 1h5m."""
+
+
 class ConversionJobStatus(StatusModel):
     """State and outcome of the conversion. Only the operator writes it."""
 
@@ -322,7 +334,11 @@ class ConversionJobStatus(StatusModel):
     completion_time: Time | None = None
     """When the conversion ended."""
     duration_seconds: Count | None = None
-    """How long the last attempt ran, in seconds."""
+    """How long the last attempt ran, in whole seconds."""
+    duration_milliseconds: Count | None = None
+    """How long the last attempt ran, in milliseconds. If the converter did not say it, this is
+    durationSeconds in milliseconds.
+    """
     output_size: Count | None = None
     """Size of the output file in bytes. With several outputs, the sum."""
     output: OutputFacts | None = None
@@ -336,5 +352,7 @@ class ConversionJobStatus(StatusModel):
     """What the profile said when the operator first saw the conversion. It never changes."""
     logs: Annotated[str, StringConstraints(max_length=LOGS_MAX_BYTES)] | None = None
     """The end of the converter's log, at most 2 KiB."""
+    display: Display | None = None
+    """Some of these values with units, for the columns that kubectl prints."""
     notify: Notification | None = None
     """State of the callback. Absent until the conversion ends, and if there is no callback."""

@@ -141,9 +141,11 @@ class EventRecorder:
 
     def _record_end(self, conversion: Conversion, kind: str, new: ConversionJobStatus) -> None:
         self._metrics.finished.labels(kind, new.phase, new.reason).inc()
-        if new.duration_seconds is not None:
-            self._metrics.run_seconds.labels(kind).observe(new.duration_seconds)
-        facts: dict[str, object] = {"reason": new.reason, "duration_seconds": new.duration_seconds}
+        milliseconds = new.duration_milliseconds
+        seconds = None if milliseconds is None else milliseconds / 1000
+        if seconds is not None:
+            self._metrics.run_seconds.labels(kind).observe(seconds)
+        facts: dict[str, object] = {"reason": new.reason, "duration_seconds": seconds}
         if new.phase is Phase.SUCCEEDED:
             _log("job_completed", conversion, **facts, output_size_bytes=new.output_size)
         elif new.phase is Phase.CANCELLED:

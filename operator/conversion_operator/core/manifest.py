@@ -33,6 +33,8 @@ WORKSPACE: Final = "/workspace"
 GRACE_SECONDS: Final = 10
 _BACKSTOP_SLACK_SECONDS: Final = 60
 _SWEEP_DEADLINE_SECONDS: Final = 120
+_LABEL_MAX: Final = 63
+_LABEL_HASH: Final = 10
 
 _QUANTITY_SUFFIXES: Final = {
     "m": Decimal("0.001"),
@@ -70,6 +72,18 @@ def attempt_job_name(uid: str, attempt: int) -> str:
     return sweep_name(uid) if attempt == SWEEP_ATTEMPT else job_name(uid, attempt)
 
 
+def name_label(name: str) -> str:
+    """The name of a ConversionJob as the value of a label: at most 63 characters.
+
+    Names that are longer are cut, and get a hash of the whole name. The label is for people. The
+    operator never reads it.
+    """
+    if len(name) <= _LABEL_MAX:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_LABEL_HASH]
+    return f"{name[: _LABEL_MAX - _LABEL_HASH - 1].rstrip('-.')}-{digest}"
+
+
 def build_job(
     conversion: Conversion,
     attempt: int,
@@ -94,6 +108,7 @@ def build_job(
         names.NAME_LABEL: names.CONVERTER_NAME,
         names.MANAGED_BY_LABEL: names.MANAGED_BY,
         names.UID_LABEL: conversion.key.uid,
+        names.CONVERSION_NAME_LABEL: name_label(conversion.key.name),
         names.ATTEMPT_LABEL: str(attempt),
     }
     annotations = dict(pods.annotations) | {

@@ -17,6 +17,7 @@ from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.bounds import violation
 from conversion_operator.core.cleanup import plan_cleanup
+from conversion_operator.core.display import with_display
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
 from conversion_operator.core.holds import (
     PROFILE_NOT_READ,
@@ -79,7 +80,8 @@ def _decide(snapshot: Snapshot) -> Plan:
     if plan.status is None:
         return plan
     url = callback_url(conversion, snapshot.policy.callback_url)
-    return replace(plan, status=shorten_log(with_pending_callback_if_ended(plan.status, url)))
+    status = with_pending_callback_if_ended(with_display(plan.status), url)
+    return replace(plan, status=shorten_log(status))
 
 
 def decide_without_conversion(children: Children, now: datetime, policy: Policy) -> Plan:

@@ -40,6 +40,8 @@ _STATUS_MAX_BYTES_OF_ONE: Final = 8192
 """Of the form with one output."""
 
 _TEXT_STEP: Final = 16
+_KUBELET_ERROR_MILLISECONDS: Final = 2000
+"""Both times are cut to whole seconds, and the program starts after the container."""
 _CONDITION_MESSAGE_MAX_BYTES: Final = 256
 _ATTEMPT_MESSAGE_MAX_BYTES: Final = 256
 _CONDITIONS: Final = frozenset(
@@ -218,7 +220,12 @@ class Transition:
         started = end.started_at or self.status.start_time
         finished = end.finished_at or self.now
         ran = max(0, round((finished - started).total_seconds())) if started else None
-        return self._set(start_time=started, completion_time=finished, duration_seconds=ran)
+        return self._set(
+            start_time=started,
+            completion_time=finished,
+            duration_seconds=ran,
+            duration_milliseconds=None if ran is None else _milliseconds(ran, end.report),
+        )
 
     def _set(self, **fields: Any) -> Self:
         return type(self)(self.now, self.status.model_copy(update=fields))
@@ -278,6 +285,18 @@ def shorten_log(status: ConversionJobStatus) -> ConversionJobStatus:
             break
         status = _with_shorter_message(status, length)
     return status
+
+
+def _milliseconds(ran: int, report: Report | None) -> int:
+    """How long a container ran that ran for ``ran`` seconds by the times of the kubelet.
+
+    These are whole seconds. The converter measures itself, but any program may write a report, so
+    a value that cannot be true is not used.
+    """
+    reported = report.run_milliseconds if report and report.final else None
+    if reported is None or abs(reported - 1000 * ran) > _KUBELET_ERROR_MILLISECONDS:
+        return 1000 * ran
+    return reported
 
 
 def _with_shorter_message(status: ConversionJobStatus, length: int) -> ConversionJobStatus:

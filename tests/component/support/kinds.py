@@ -79,6 +79,7 @@ CONVERSIONJOBS: Final = Kind(
     categories=("mynetwork",),
     unconditional_update=False,
     has_generation=True,
+    field_labels=_fields("status.phase", "status.reason", "spec.conversionType"),
 )
 CONVERSIONQUEUES: Final = Kind(
     "converter.mynetwork.io",

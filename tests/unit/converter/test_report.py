@@ -87,7 +87,8 @@ def test_the_texts_of_outputs_are_cut_alike() -> None:
 def test_a_plan_survives_json() -> None:
     encode = PlannedOutput(Action.ENCODE, "h264", "aac", 1280, 720, 12.5, 2**28, 3.5, 10**6)
     skip = PlannedOutput(Action.SKIP, reason=ExitReason.NO_VIDEO_STREAM, message="a song")
-    report = Report(final=True, reason=ExitReason.COMPLETED, plan=(encode, skip))
+    plan = (encode, skip)
+    report = Report(final=True, reason=ExitReason.COMPLETED, plan=plan, run_milliseconds=1234)
     assert parse_report(dump_report(report).decode()) == report
 
 

@@ -267,6 +267,8 @@ def test_a_waiting_job_is_running_with_its_place() -> None:
     answer = to_response(second, places["b"])
     assert (answer["status"], answer["phase"], answer["queue_position"]) == ("running", "Queued", 2)
     assert answer["start_time"] == "2026-01-02T03:04:02"
+    assert answer["created_at"] == "2026-01-02T03:04:02Z"
+    assert not {"started_at", "ended_at"} & set(answer)
 
 
 def test_a_refused_pod_takes_no_place_away() -> None:
@@ -319,6 +321,18 @@ def test_a_failure_tells_why() -> None:
     answer = to_response(ended, None)
     assert (answer["status"], answer["error"], answer["logs"]) == ("failed", "why", "tail")
     assert (answer["end_time"], answer["duration_seconds"]) == ("2026-01-02T03:04:31", 30)
+    assert answer["ended_at"] == "2026-01-02T03:04:31Z"
+
+
+def test_the_run_time_is_the_one_that_the_converter_measured() -> None:
+    """Releases before this one wrote whole seconds only."""
+    times = {"startTime": "2026-01-02T03:04:11Z", "completionTime": "2026-01-02T03:04:31Z"}
+    ended = _conversion("a", 1, phase="Succeeded", durationMilliseconds=19_751, **times)
+    answer = to_response(ended)
+    assert (answer["started_at"], answer["duration_seconds"]) == ("2026-01-02T03:04:11Z", 19.751)
+    assert record_of(ended).seconds == 19.751
+    before = _conversion("a", 1, phase="Succeeded", durationSeconds=20, **times)
+    assert (to_response(before)["duration_seconds"], record_of(before).seconds) == (20, 20)
 
 
 def test_an_end_of_a_later_release_is_told_without_its_time() -> None:

@@ -43,6 +43,25 @@ def test_name_owner_and_labels() -> None:
     assert meta["labels"]["converter.mynetwork.io/attempt"] == "2"
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("film", "film"),
+        ("my.film-1", "my.film-1"),
+        ("a" * 63, "a" * 63),
+        ("a" * 64, "a" * 52 + "-ffe054fe7a"),
+        ("a" * 51 + "." + "b" * 201, "a" * 51 + "-6b3303d51f"),
+    ],
+)
+def test_jobs_and_pods_can_be_selected_by_the_name_of_the_conversion(name: str, label: str) -> None:
+    subject = conversion()
+    job = build(replace(subject, key=replace(subject.key, name=name)))
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert labels["converter.mynetwork.io/conversion-name"] == label
+    assert len(label) <= 63
+    assert job["metadata"]["annotations"]["converter.mynetwork.io/conversion"] == name
+
+
 def test_the_job_controller_never_retries() -> None:
     spec = build()["spec"]
     assert spec["backoffLimit"] == 0

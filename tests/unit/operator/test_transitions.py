@@ -133,6 +133,33 @@ def test_an_end_without_times_uses_what_is_stored() -> None:
     assert (ended.start_time, ended.completion_time, ended.duration_seconds) == (at(1), at(20), 19)
 
 
+@pytest.mark.parametrize(
+    ("final", "reported", "expected"),
+    [
+        (True, None, 10_000),
+        (True, 9_345, 9_345),
+        (True, 12_000, 12_000),
+        # Any program may write a report.
+        (True, 12_001, 10_000),
+        (True, 10**15, 10_000),
+        (True, 0, 10_000),
+        # The run was killed.
+        (False, 9_345, 10_000),
+    ],
+)
+def test_the_converter_measures_its_run_time(
+    final: bool, reported: int | None, expected: int
+) -> None:
+    report = Report(final=final, run_milliseconds=reported)
+    ended = to(Phase.FAILED).with_result(end(report=report)).status
+    assert (ended.duration_seconds, ended.duration_milliseconds) == (10, expected)
+
+
+def test_a_conversion_that_never_ran_has_no_run_time() -> None:
+    ended = to(Phase.FAILED, conversion()).with_result(end(started_at=None, finished_at=None))
+    assert (ended.status.duration_seconds, ended.status.duration_milliseconds) == (None, None)
+
+
 def test_an_end_without_a_log_keeps_the_stored_one() -> None:
     stored = replace(RUNNING, status=status(RUNNING).model_copy(update={"logs": "log"}))
     assert to(Phase.FAILED, stored).with_result(end()).status.logs == "log"
