@@ -35,7 +35,8 @@ from conversion_operator.controller.namespaces import Namespaces, Parts
 from conversion_operator.controller.policy import LivePolicy
 from conversion_operator.controller.position_refresh import PositionRefresh
 from conversion_operator.controller.profile_reader import ProfileReader
-from conversion_operator.controller.queue_watch import QueueStatus, QueueWatch
+from conversion_operator.controller.queue_status import QueueStatus
+from conversion_operator.controller.queue_watch import QueueWatch
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
@@ -43,6 +44,7 @@ from conversion_operator.controller.settings_watch import SettingsReport, Settin
 from conversion_operator.controller.sharing import SharedNamespaces
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.sync import NamespaceSync
+from conversion_operator.controller.waiting_events import WaitingEvents
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
 
@@ -121,20 +123,18 @@ class Operator:
         self._settings_watch = SettingsWatch(
             cluster, settings.current.pod_namespace, self.take_settings
         )
-        recorder = EventRecorder(cluster, self._metrics, identity, self._leadership.permit)
+        waiting = WaitingEvents(
+            context.policy, settings.current.pod_namespace, lambda: self._settings_watch.about
+        )
+        recorder = EventRecorder(
+            cluster, self._metrics, identity, self._leadership.permit, waiting.find
+        )
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
         self._positions = PositionRefresh(
             self._admitter.queue, self.store, self._queue, context.leads, cluster.now
         )
-        self._queue_status = QueueStatus(
-            cluster,
-            self._queue_watch,
-            self._admitter.queue,
-            self._leadership.permit,
-            self._leadership.leads,
-            lambda: settings.current.converter_max_parallel,
-        )
+        self._queue_status = QueueStatus(context, self._admitter.queue, recorder.post)
         self._profiles = ProfileReader(
             cluster, self._leadership.leads, self._enqueue_later, self._metrics.errors.inc
         )

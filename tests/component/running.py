@@ -111,6 +111,11 @@ async def running(
         await cluster.close()
 
 
+def events_about(api: FakeApi, name: str) -> list[dict[str, Any]]:
+    """The Events about an object of this name."""
+    return api.objects("events", NAMESPACE, fields=f"involvedObject.name={name}")
+
+
 def status_of(api: FakeApi, name: str) -> dict[str, Any]:
     """The stored status of a ConversionJob; empty if there is none."""
     found = api.find("conversionjobs", name) or {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conversion_operator.cluster.client import Cluster
-from tests.component.running import phase_of, running, status_of, until_phase
+from tests.component.running import events_about, phase_of, running, status_of, until_phase
 from tests.component.support import CLAIM, NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.scripts import fail, image_pull, oom_killed, succeed
 from tests.component.support.tools import configuration, conversion_job
@@ -123,9 +123,16 @@ async def test_a_conversion_waits_for_its_missing_claim(
     api.delete("persistentvolumeclaims", CLAIM)
     async with running(api, tmp_path):
         api.create(conversion_job("c"))
+        api.create(conversion_job("d"))
         await api.until(lambda: status_of(api, "c").get("reason") == "ClaimMissing")
+        await api.until(lambda: status_of(api, "d").get("reason") == "ClaimMissing")
+        await api.until(lambda: events_about(api, CLAIM))
         api.add_claim()
         await until_phase(api, "c", "Succeeded")
+        await until_phase(api, "d", "Succeeded")
+    (event,) = events_about(api, CLAIM)
+    assert event["involvedObject"]["kind"] == "PersistentVolumeClaim"
+    assert "Starts automatically after you create the claim" in event["message"]
 
 
 @pytest.mark.fake_only("a real API server always validates")

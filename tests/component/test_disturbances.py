@@ -12,7 +12,14 @@ import pytest
 
 from conversion_operator.core.manifest import job_name
 from conversion_operator.core.transitions import STATUS_MAX_BYTES
-from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
+from tests.component.running import (
+    attempts_of,
+    events_about,
+    phase_of,
+    running,
+    status_of,
+    until_phase,
+)
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.audit import Request
 from tests.component.support.history import History
@@ -144,6 +151,7 @@ async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
         api.clock.advance(10)
         await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == reason, 30)
+        await api.until(lambda: [e["reason"] for e in events_about(api, "c")] == [reason])
         api.create(conversion_job("d"))
         await until_phase(api, "d", "Queued")
         api.clock.advance(300)

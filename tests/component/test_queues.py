@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from conversion_operator.controller import leadership
-from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
+from tests.component.running import (
+    attempts_of,
+    events_about,
+    phase_of,
+    running,
+    status_of,
+    until_phase,
+)
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
 from tests.component.support.scripts import succeed
@@ -101,6 +108,9 @@ async def test_a_held_queue_starts_nothing_and_lets_what_runs_go_on(
         change(api, "default", maxParallel=None)
         await until_phase(api, "b", "Succeeded")
         await api.until(lambda: condition(api, "default", "Active") == ("True", "Active"))
+        told = events_about(api, "default")
+        assert sorted(event["reason"] for event in told) == ["Held", "NoSlots"]
+        assert {event["involvedObject"]["kind"] for event in told} == {"ConversionQueue"}
     check_all(api, limit=3)
 
 

@@ -54,6 +54,7 @@ _EVENTS: Final = 200
 # Each reflector lists at its start. With hundreds of namespaces, the lists wait here and not for a
 # connection, where they would time out and be repeated.
 _LISTS_AT_ONCE: Final = 16
+_OUR_KINDS: Final = (names.KIND, names.QUEUE_KIND, names.PROFILE_KIND)
 _MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 _PREFIXES: Final = {
@@ -426,7 +427,7 @@ def _event_body(event: Event, reporter: str, now: datetime) -> Body:
         "reason": event.reason,
         "message": event.message,
         "involvedObject": {
-            "apiVersion": names.API_VERSION if event.kind == names.KIND else "v1",
+            "apiVersion": names.API_VERSION if event.kind in _OUR_KINDS else "v1",
             "kind": event.kind,
             "namespace": event.about.namespace,
             "name": event.about.name,

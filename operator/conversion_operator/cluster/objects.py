@@ -78,7 +78,9 @@ class ConfigMap:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A core/v1 Event about a ConversionJob or a ConfigMap. ``type`` is Normal or Warning.
+    """A core/v1 Event about a ConversionJob or another object. ``type`` is Normal or Warning.
+
+    ``about`` has no uid if the object does not exist, or if the operator does not know its uid.
 
     Of several Events with the same ``name``, only the first is posted. "": the API server chooses a
     name.

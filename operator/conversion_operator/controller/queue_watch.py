@@ -1,4 +1,4 @@
-"""Watches the ConversionQueues, and writes their statuses.
+"""Watches the ConversionQueues.
 
 ConversionQueues that cannot be read are unknown, not missing: those that are known stay in force.
 Before the first answer, nothing starts.
@@ -12,23 +12,18 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from conversion_operator.api.queues import ConversionQueueStatus
 from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import (
     ClusterError,
-    Conflict,
-    NotFound,
     Rejected,
     Unavailable,
 )
-from conversion_operator.cluster.objects import WatchEvent, WritePermit
+from conversion_operator.cluster.objects import WatchEvent
 from conversion_operator.core.conversion_queues import NO_QUEUES, ConversionQueues, combine
-from conversion_operator.core.queue import Queue
-from conversion_operator.core.queue_status import QueueObject, count, next_status
+from conversion_operator.core.queue_status import QueueObject
 
 RELIST_SECONDS: Final = 60.0
-_STATUS_SECONDS: Final = 2.0
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
 
@@ -122,47 +117,3 @@ class QueueWatch:
             else:
                 logger.info("The ConversionQueues are read again")
         self.problem = problem
-
-
-class QueueStatus:
-    """Writes the status of each ConversionQueue when it has changed, at most every 2 seconds."""
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        watch: QueueWatch,
-        queue: Queue,
-        permit: Callable[[], WritePermit],
-        may_write: Callable[[], bool],
-        total: Callable[[], int],
-    ) -> None:
-        self._cluster, self._watch, self._queue = cluster, watch, queue
-        self._permit, self._may_write, self._total = permit, may_write, total
-        # The versions that were written, until the watch shows the result.
-        self._written: dict[str, str] = {}
-
-    async def run(self) -> None:
-        """Run until cancelled."""
-        while True:
-            await asyncio.sleep(_STATUS_SECONDS)
-            if self._may_write() and self._watch.objects:
-                await self._write_all()
-
-    async def _write_all(self) -> None:
-        counts = count(self._queue)
-        for name, found in tuple(self._watch.objects.items()):
-            problems = self._watch.problems.get(name, ())
-            total, now = self._total(), self._cluster.now()
-            status = next_status(found, counts.get(name, {}), problems, total, now)
-            if status != found.status and self._written.get(name) != found.version:
-                await self._write(found, status)
-
-    async def _write(self, found: QueueObject, status: ConversionQueueStatus) -> None:
-        try:
-            version = await self._cluster.write_queue_status(found, status, self._permit())
-            if version != found.version:
-                self._written[found.key.name] = found.version
-        except (Conflict, NotFound):
-            pass  # it has changed, which the watch reports
-        except ClusterError as error:
-            logger.warning("Cannot write the status of queue %s: %s", found.key.name, error)

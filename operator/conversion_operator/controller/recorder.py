@@ -39,6 +39,8 @@ WAITING_WARNINGS: Final = 2000
 _EVENT_MESSAGE_MAX: Final = 1024
 _NORMAL: Final = frozenset({"Completed", Reason.PLANNED, Reason.CANCELLED})
 
+FindEvent = Callable[[Conversion, ConversionJobStatus], Event | None]
+
 logger = logging.getLogger("conversion_operator.conversions")
 
 
@@ -55,9 +57,10 @@ class EventRecorder:
         metrics: Metrics,
         identity: str,
         permit: Callable[[], WritePermit],
+        find_waiting_event: FindEvent = lambda *_: None,
     ) -> None:
         self._cluster, self._metrics, self._identity = cluster, metrics, identity
-        self._permit = permit
+        self._permit, self._find_waiting_event = permit, find_waiting_event
         self._waiting: deque[Event] = deque()
         self._posters: set[asyncio.Task[None]] = set()
         # The foreign objects that were recorded, by the uid of the conversion in their label.
@@ -65,10 +68,13 @@ class EventRecorder:
 
     def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
         """Record the change from the conversion's former status to ``stored``."""
-        event = self._log_and_count(conversion, stored)
-        for posted in (event, _warning(conversion, stored)):
-            if posted is not None:
-                self.post(posted)
+        events = (
+            self._log_and_count(conversion, stored),
+            _warning(conversion, stored),
+            self._find_waiting_event(conversion, stored),
+        )
+        for event in filter(None, events):
+            self.post(event)
 
     def post(self, event: Event) -> None:
         """Post an Event in the background, unless too many wait: the API server is slow."""

@@ -17,7 +17,7 @@ from conversion_operator.api.queues import (
 )
 from conversion_operator.api.status import Condition
 from conversion_operator.core.conversion_queues import QueueLimits, limits_of
-from conversion_operator.core.model import Key
+from conversion_operator.core.model import Key, Policy
 from conversion_operator.core.queue import Queue
 
 ACTIVE: Final = "Active"
@@ -68,17 +68,17 @@ def count(queue: Queue) -> dict[str, dict[str, NamespaceCounts]]:
 
 
 def next_status(
-    found: QueueObject, counts: Counts, problems: Iterable[str], total: int, now: datetime
+    found: QueueObject, counts: Counts, problems: Iterable[str], policy: Policy, now: datetime
 ) -> ConversionQueueStatus:
-    """The status of a ConversionQueue. ``total`` is the number of all slots."""
+    """The status of a ConversionQueue."""
     limits = limits_of(found.spec, found.unreadable)
     listed = [each for each in counts.values() if each.queued or each.running or each.blocked]
     most = sorted(listed, key=lambda c: (-(c.queued + c.running + c.blocked), c.name))
     return ConversionQueueStatus(
         observed_generation=found.generation,
         conditions=[
-            _condition(found, ACTIVE, *_activity(limits), now),
-            _condition(found, ACCEPTED, *_acceptance(limits, problems, total), now),
+            _condition(found, ACTIVE, *_activity(limits, paused=not policy.enabled), now),
+            _condition(found, ACCEPTED, *_acceptance(limits, problems, policy.max_parallel), now),
         ],
         queued=sum(each.queued for each in listed),
         running=sum(each.running for each in listed),
@@ -87,7 +87,15 @@ def next_status(
     )
 
 
-def _activity(limits: QueueLimits) -> tuple[bool, str, str]:
+def has_stopped(before: ConversionQueueStatus, after: ConversionQueueStatus) -> Condition | None:
+    """The condition Active of a queue that no longer lets conversions start. None: no change."""
+    (active,) = (each for each in after.conditions or () if each.type == ACTIVE)
+    known = next((each for each in before.conditions or () if each.type == ACTIVE), None)
+    changed = known is None or (known.status, known.reason) != (active.status, active.reason)
+    return active if active.status == "False" and changed else None
+
+
+def _activity(limits: QueueLimits, *, paused: bool) -> tuple[bool, str, str]:
     if limits.unreadable:
         return False, "Unreadable", f"no conversion starts: {limits.unreadable}"
     if limits.stop is StopPolicy.HOLD:
@@ -97,6 +105,8 @@ def _activity(limits: QueueLimits) -> tuple[bool, str, str]:
         return False, "Drained", message
     if limits.max_parallel == 0:
         return False, "NoSlots", "spec.maxParallel is 0: no conversion starts"
+    if paused:
+        return False, "Paused", "CONVERTER_ENABLED is false: no conversion starts"
     return True, "Active", "conversions of this queue may start"
 
 

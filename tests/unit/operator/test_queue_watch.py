@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from conversion_operator.api import names
-from conversion_operator.api.queues import StopPolicy
+from conversion_operator.api.queues import ConversionQueueStatus, StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.cluster.errors import ClusterError, Rejected, Unavailable
 from conversion_operator.cluster.objects import WatchEvent
@@ -19,7 +20,7 @@ from conversion_operator.controller.queue_watch import QueueWatch
 from conversion_operator.core.conversion_queues import NO_QUEUES, ConversionQueues, combine
 from conversion_operator.core.holds import hold
 from conversion_operator.core.model import Policy
-from conversion_operator.core.queue_status import QueueObject, next_status
+from conversion_operator.core.queue_status import QueueObject, has_stopped, next_status
 from tests.unit.operator.builders import T0, at, conversion
 
 
@@ -167,7 +168,8 @@ def test_the_older_queue_decides_about_a_weight() -> None:
 def test_the_conditions(spec: dict[str, Any], total: int, active: str, accepted: str) -> None:
     found = queue("a", **spec)
     _, problems = combined(found)
-    status = next_status(found, {}, problems.get("a", ()), total, at(5))
+    policy = Policy(max_parallel=total)
+    status = next_status(found, {}, problems.get("a", ()), policy, at(5))
     assert [c.reason for c in status.conditions or ()] == [active, accepted]
     assert status.observed_generation == found.generation
     assert {c.last_transition_time for c in status.conditions or ()} == {at(5)}
@@ -175,9 +177,30 @@ def test_the_conditions(spec: dict[str, Any], total: int, active: str, accepted:
 
 def test_a_condition_keeps_the_time_of_its_last_change() -> None:
     first = queue("a")
-    before = next_status(first, {}, (), 3, T0)
-    after = next_status(QueueObject(**_fields(first) | {"status": before}), {}, (), 3, at(60))
+    before = next_status(first, {}, (), Policy(), T0)
+    after = next_status(_with_status(first, before), {}, (), Policy(), at(60))
     assert after == before
+
+
+def test_a_queue_says_when_it_stops_and_when_all_are_paused() -> None:
+    held, free = queue("a", stopPolicy="Hold"), queue("a")
+    active = next_status(free, {}, (), Policy(), T0)
+    stopped = next_status(_with_status(held, active), {}, (), Policy(), T0)
+    paused = next_status(_with_status(free, active), {}, (), Policy(enabled=False), T0)
+    told = [has_stopped(*change) for change in permutations((active, stopped, paused), 2)]
+    assert [each and each.reason for each in told] == [
+        *("Held", "Paused"),  # from active
+        *(None, "Paused"),  # from held
+        *(None, "Held"),  # from paused
+    ]
+    assert has_stopped(stopped, stopped) is None
+    first = has_stopped(held.status, next_status(held, {}, (), Policy(), T0))
+    assert first
+    assert first.reason == "Held"
+
+
+def _with_status(found: QueueObject, status: ConversionQueueStatus) -> QueueObject:
+    return QueueObject(**_fields(found) | {"status": status})
 
 
 def _fields(found: QueueObject) -> dict[str, Any]:

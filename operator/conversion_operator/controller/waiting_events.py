@@ -1,0 +1,120 @@
+"""Warning Events for what a conversion waits for, with what to do about it.
+
+A reason that concerns one conversion, such as ImagePullFailed, has one Event on the ConversionJob.
+Many conversions share a reason such as ClaimMissing. It has one Event on the object that causes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from conversion_operator.api import names
+from conversion_operator.api.reasons import REASONS, Reason
+from conversion_operator.api.status import ConversionJobStatus, Phase
+from conversion_operator.cluster.objects import Event
+from conversion_operator.core.model import Conversion, Key, Policy
+from conversion_operator.core.text import head
+
+SHARED_SECONDS: Final = 300.0
+"""For so long after an Event about a shared cause, there is no further one."""
+
+CAUSES: Final = 1000
+"""How many shared causes are remembered."""
+
+_CLAIM: Final = "PersistentVolumeClaim"
+_OWN: Final = frozenset(
+    {
+        Reason.IMAGE_PULL_FAILED,
+        Reason.UNSCHEDULABLE,
+        Reason.POD_REJECTED,
+        Reason.VOLUME_NOT_READY,
+        Reason.CONTAINER_CONFIG_ERROR,
+        Reason.JOB_SUSPENDED,
+        Reason.JOB_NAME_TAKEN,
+        Reason.NODE_UNREACHABLE,
+        Reason.UNSUPPORTED_FIELD,
+        Reason.PROFILE_UNREADABLE,
+    }
+)
+_SHARED: Final = frozenset(
+    {
+        Reason.PAUSED,
+        Reason.CLAIM_MISSING,
+        Reason.QUOTA_EXCEEDED,
+        Reason.QUEUE_MISSING,
+        Reason.PROFILE_MISSING,
+    }
+)
+_MESSAGE_MAX_BYTES: Final = 1024
+
+
+class WaitingEvents:
+    """Finds the Events. It remembers which shared causes were told.
+
+    ``namespace`` is the namespace of the operator, and ``settings`` returns the key of the
+    ConfigMap with its settings. None: it was not read yet.
+    """
+
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        namespace: str,
+        settings: Callable[[], Key | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy, self._clock = policy, clock
+        self._namespace, self._settings = namespace, settings
+        self._told: dict[tuple[str, Key], float] = {}
+
+    def find(self, conversion: Conversion, stored: ConversionJobStatus) -> Event | None:
+        """The Event to post if ``stored`` is the first status with a reason that needs one."""
+        if conversion.status and conversion.status.reason == stored.reason:
+            return None
+        if stored.phase.terminal or stored.phase is Phase.PENDING:  # these have Events of their own
+            return None
+        if stored.reason in _OWN:
+            # The name keeps the next leader from posting the same Event again.
+            name = f"{conversion.key.uid}.{stored.reason.lower()}"
+            return Event(conversion.key, "Warning", stored.reason, _text(stored), name)
+        if stored.reason not in _SHARED:
+            return None
+        kind, about = self._cause(conversion, stored.reason)
+        if about is None or not self._is_new(stored.reason, about):
+            return None
+        return Event(about, "Warning", stored.reason, _text(stored), kind=kind)
+
+    def _is_new(self, reason: str, about: Key) -> bool:
+        now = self._clock()
+        told = self._told.get((reason, about))
+        if told is not None and now - told < SHARED_SECONDS:
+            return False
+        self._told.pop((reason, about), None)
+        self._told[reason, about] = now
+        while len(self._told) > CAUSES:
+            del self._told[next(iter(self._told))]
+        return True
+
+    def _cause(self, conversion: Conversion, reason: str) -> tuple[str, Key | None]:
+        """The kind and the key of the object that causes a shared reason. It may not exist."""
+        namespace = conversion.key.namespace
+        match reason:
+            case Reason.PAUSED:
+                return names.CONFIG_MAP_KIND, self._settings()
+            case Reason.QUEUE_MISSING:
+                return names.QUEUE_KIND, Key(self._namespace, conversion.queue, "")
+            case Reason.PROFILE_MISSING:
+                profile = conversion.spec.profile if conversion.spec else None
+                return names.PROFILE_KIND, Key(namespace, profile, "") if profile else None
+            case _:
+                return _CLAIM, Key(namespace, self._policy().claim_name, "")
+
+
+def _text(stored: ConversionJobStatus) -> str:
+    """What the conversion waits for, and the cure of docs/reasons.md."""
+    message = stored.message.rstrip(".")
+    cure = REASONS[stored.reason].cure.replace("`", "")
+    # The message may quote a long text of another program. The cure must not be cut for it.
+    room = _MESSAGE_MAX_BYTES - len(cure.encode()) - 2
+    return f"{head(message, room)}. {cure}"

@@ -1,0 +1,128 @@
+"""Warning Events for what conversions wait for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from conversion_operator.api.reasons import REASONS, Reason
+from conversion_operator.api.status import ConversionJobStatus, Phase
+from conversion_operator.cluster.objects import Event
+from conversion_operator.controller.waiting_events import (
+    _OWN,
+    _SHARED,
+    CAUSES,
+    SHARED_SECONDS,
+    WaitingEvents,
+)
+from conversion_operator.core.model import Conversion, Key
+from tests.unit.operator.builders import POLICY, conversion
+
+CONFIG_MAP = Key("ops", "settings", "config-uid")
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def events(clock: Clock) -> WaitingEvents:
+    return WaitingEvents(lambda: POLICY, "ops", lambda: CONFIG_MAP, clock)
+
+
+def waits(reason: str, phase: Phase = Phase.QUEUED, message: str = "m") -> ConversionJobStatus:
+    return ConversionJobStatus(phase=phase, conditions=[], reason=reason, message=message)
+
+
+def of(uid: str, before: ConversionJobStatus | None = None, **fields: Any) -> Conversion:
+    subject = conversion(uid, **fields)
+    return replace(subject, status=before)
+
+
+@pytest.mark.parametrize("reason", sorted(_OWN))
+def test_a_reason_of_its_own_has_one_event_with_its_cure(
+    events: WaitingEvents, reason: Reason
+) -> None:
+    stored = waits(reason, Phase.STARTING, "it waits.")
+    found = events.find(of("u"), stored)
+    assert found
+    cure = REASONS[reason].cure.replace("`", "")
+    assert (found.about.uid, found.type, found.reason) == ("u", "Warning", reason)
+    assert found.message == f"it waits. {cure}"
+    assert found.name == f"u.{reason.lower()}"
+    assert events.find(of("u", stored), stored) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "about"),
+    [
+        (Reason.PAUSED, "ConfigMap", CONFIG_MAP),
+        (Reason.CLAIM_MISSING, "PersistentVolumeClaim", Key("n", "my-network-shared", "")),
+        (Reason.QUOTA_EXCEEDED, "PersistentVolumeClaim", Key("n", "my-network-shared", "")),
+        (Reason.QUEUE_MISSING, "ConversionQueue", Key("ops", "bulk", "")),
+        (Reason.PROFILE_MISSING, "ConversionProfile", Key("n", "web", "")),
+    ],
+)
+def test_a_shared_cause_has_one_event(
+    events: WaitingEvents, clock: Clock, reason: Reason, kind: str, about: Key
+) -> None:
+    def told(uid: str) -> Event | None:
+        made = {"profile": "web"} if reason == Reason.PROFILE_MISSING else {}
+        subject = of(uid, namespace="n", queue="bulk")
+        assert subject.spec
+        subject = replace(subject, queue="bulk", spec=subject.spec.model_copy(update=made))
+        return events.find(subject, waits(reason))
+
+    first = told("u-1")
+    assert first
+    assert (first.kind, first.about, first.reason, first.name) == (kind, about, reason, "")
+    assert [told(f"u-{n}") for n in range(2, 100)] == [None] * 98
+    clock.now = SHARED_SECONDS
+    assert told("u-100")
+
+
+def test_each_shared_reason_has_a_cause() -> None:
+    known = {"Paused", "ClaimMissing", "QuotaExceeded", "QueueMissing", "ProfileMissing"}
+    assert known == _SHARED
+
+
+def test_other_reasons_have_no_event(events: WaitingEvents) -> None:
+    for reason in set(Reason) - _OWN - _SHARED:
+        assert events.find(of("u"), waits(reason)) is None
+
+
+def test_ends_and_pending_conversions_have_other_events(events: WaitingEvents) -> None:
+    for phase in (Phase.PENDING, Phase.FAILED, Phase.CANCELLED):
+        assert events.find(of("u"), waits(Reason.POD_REJECTED, phase)) is None
+
+
+def test_the_memory_for_shared_causes_is_bounded(events: WaitingEvents) -> None:
+    for number in range(CAUSES + 5):
+        subject = of("u", namespace=f"n-{number}")
+        assert events.find(subject, waits(Reason.CLAIM_MISSING))
+    assert len(events._told) == CAUSES
+
+
+def test_the_settings_may_not_be_read_yet(clock: Clock) -> None:
+    events = WaitingEvents(lambda: POLICY, "ops", lambda: None, clock)
+    assert events.find(of("u"), waits(Reason.PAUSED)) is None
+
+
+def test_a_long_message_keeps_the_cure(events: WaitingEvents) -> None:
+    found = events.find(of("u"), waits(Reason.UNSCHEDULABLE, message="<" * 1024))
+    assert found
+    assert len(found.message.encode()) <= 1024
+    assert found.message.endswith(REASONS[Reason.UNSCHEDULABLE].cure.replace("`", ""))
