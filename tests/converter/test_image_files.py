@@ -178,7 +178,7 @@ def test_large_jpegs_are_shrunk_while_they_are_decoded(
     assert lab.image(run.path).size == (800, 533)
     assert run.ended.largest_kib < 300 * 1024
     refused = converter.refused(
-        IMAGE, source, "out.jpg", ExitReason.INPUT_TOO_LARGE, size="16000x16000"
+        IMAGE, source, "out.jpg", ExitReason.NEEDS_MEMORY, size="16000x16000"
     )
     assert "choose a smaller size" in refused.report.message
 

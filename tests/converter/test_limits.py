@@ -76,6 +76,62 @@ def test_a_hundred_megapixels_in_half_a_gib(
     assert peak_mib(run) < 400
 
 
+HUGE = {
+    "108mp.jpg": "",
+    "108mp.png": "[compression=1]",
+    "108mp.webp": "[Q=70,effort=0]",
+    "108mp.tif": "[compression=deflate,tile]",
+}
+
+
+@pytest.fixture(scope="module")
+def quarter_gib(image: Image, kitchen: Kitchen) -> Iterator[Converter]:
+    with limited(image, kitchen, "256m") as agent:
+        yield Converter(agent, kitchen.workspace, image.entrypoint)
+
+
+def huge(kitchen: Kitchen, name: str, save: str) -> str:
+    """12000x9000."""
+    tile = photo(kitchen, "photo-1500.png", "1500x1500")
+    return kitchen.make(
+        name,
+        lambda out: kitchen.run("vips", "replicate", tile, f"{out}{save}", "8", "6", limit=240),
+    )
+
+
+@pytest.mark.parametrize(("name", "save"), HUGE.items())
+def test_a_hundred_megapixels_in_a_quarter_of_a_gib(
+    kitchen: Kitchen, quarter_gib: Converter, lab: Lab, name: str, save: str
+) -> None:
+    folder = quarter_gib.workspace.scratch("huge")
+    case = Case(IMAGE, huge(kitchen, name, save), f"{folder}/out.jpg", {"size": "300x300"})
+    run = measured(quarter_gib, case)
+    assert lab.image(run.path).size == (300, 225)
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("108mp-p.jpg", "[interlace]"),
+        ("108mp-lossless.webp", "[lossless,effort=0]"),
+        ("108mp-tiles.tif", "[compression=deflate,tile,tile-width=4096,tile-height=4096]"),
+    ],
+)
+def test_what_a_loader_keeps_is_known(
+    kitchen: Kitchen, quarter_gib: Converter, image: Image, name: str, save: str
+) -> None:
+    folder = quarter_gib.workspace.scratch("held")
+    case = Case(IMAGE, huge(kitchen, name, save), f"{folder}/out.jpg", {"size": "300x300"})
+    run = quarter_gib.run(case)
+    assert run.reason is ExitReason.NEEDS_MEMORY, run.report.message
+    (enough,) = re.findall(r"limit of (\d+) MiB", run.report.message)
+    # The limit that it names is enough, and not far from what is needed.
+    with limited(image, kitchen, f"{enough}m") as agent:
+        done = Converter(agent, kitchen.workspace, image.entrypoint).run(case, sample=True)
+    assert done.output, done.report.message
+    assert peak_mib(done) > int(enough) * 0.6
+
+
 @pytest.mark.parametrize("name", ["48mp.jpg", "48mp-p.jpg", "48mp.png", "48mp-i.png", "48mp.webp"])
 def test_forty_eight_megapixels_of_every_sort(
     kitchen: Kitchen, half_gib: Converter, lab: Lab, name: str

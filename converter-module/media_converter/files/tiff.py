@@ -17,9 +17,12 @@ _BITS: Final = 258
 _PHOTOMETRIC: Final = 262
 _SAMPLES: Final = 277
 _INKS: Final = 334
+_TILE_HEIGHT: Final = 323
 _EXTRA_SAMPLES: Final = 338
 _SAMPLE_FORMAT: Final = 339
-_WANTED: Final = (_BITS, _PHOTOMETRIC, _SAMPLES, _INKS, _EXTRA_SAMPLES, _SAMPLE_FORMAT)
+_WANTED: Final = (
+    _BITS, _PHOTOMETRIC, _SAMPLES, _INKS, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT
+)  # fmt: skip
 _CMYK: Final = 5
 # Samples per pixel of each photometric interpretation, without extra samples.
 _COLOURS: Final = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3, 8: 3, 9: 3, 10: 3}
@@ -36,6 +39,7 @@ class TiffPage(NamedTuple):
 
     ``sample_format`` is UNSIGNED, SIGNED or FLOATING. ``colours`` is how many samples are colours;
     0 if this is unknown. ``has_alpha`` says whether the sample after them is the transparency.
+    ``tile_height`` is 0 if the pixels are in strips.
     """
 
     samples: int
@@ -43,6 +47,7 @@ class TiffPage(NamedTuple):
     sample_format: int
     colours: int
     has_alpha: bool
+    tile_height: int = 0
 
     @property
     def is_float_colour(self) -> bool:
@@ -84,6 +89,7 @@ def first_page(read: ReadAt) -> TiffPage | None:
         sample_format=sample_format,
         colours=inks if photometric == _CMYK else _COLOURS.get(photometric, 0),
         has_alpha=bool(extra) and extra[0] in _ALPHA,
+        tile_height=tags.get(_TILE_HEIGHT, (0,))[0],
     )
 
 

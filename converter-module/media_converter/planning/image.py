@@ -15,11 +15,10 @@ from media_converter.probing.media import ImageInfo
 from media_converter.step import INPUT, PROFILE, Stdout, Step
 
 VIPS: Final = "/usr/bin/vips"
-MAX_IMAGE_PIXELS: Final = 50_000_000
-MAX_JPEG_PIXELS: Final = 300_000_000
-"""Of a JPEG that is shrunk while it is decoded, so that few of its pixels are kept."""
+MAX_IMAGE_PIXELS: Final = 300_000_000
+"""Of one page. Reading more takes too long. How many fit depends on what a loader keeps of them,
+see media_converter.planning.image_memory."""
 MAX_ANIMATION_PIXELS: Final = 200_000_000
-_SHRINK_FIRST: Final = "make the image smaller before you upload it"
 _FAIL_ON: Final = "truncated"
 MAX_IMAGE_SIDE: Final = 65_535
 """In pixels. The largest side of JPEG and GIF. Longer ones take minutes to shrink."""
@@ -47,7 +46,7 @@ def plan_image(
     keeps_frames = info.is_animated and output_format in ANIMATED_OUTPUTS
     pages = info.pages if keeps_frames else 1
     size = fit_box(*info.displayed_size, (options.width, options.height))
-    refuse_too_large(info, pages, size)
+    refuse_too_large(info, pages)
     image_memory.check(info, output_format, size, pages, limits)
 
     argv = [VIPS, "thumbnail", INPUT + ("[n=-1]" if keeps_frames else "")]
@@ -82,12 +81,11 @@ def refusing_warnings(step: Step) -> Step:
     return step._replace(argv=tuple(argv))
 
 
-def refuse_too_large(info: ImageInfo, pages: int, size: tuple[int, int]) -> None:
+def refuse_too_large(info: ImageInfo, pages: int) -> None:
     """Raise ConversionError with the reason InputTooLarge if ``pages`` pages have too many pixels.
 
     Also if a side is too long, or if the file has too many frames, even if only the first is used.
-    The size comes from the header of the file, so no pixel is decoded. ``size`` is the size of the
-    output.
+    The size comes from the header of the file, so no pixel is decoded.
     """
     if max(info.width, info.height) > MAX_IMAGE_SIDE:
         raise ConversionError(
@@ -101,13 +99,11 @@ def refuse_too_large(info: ImageInfo, pages: int, size: tuple[int, int]) -> None
             f"{info.pages} frames or pages are more than the limit of {MAX_FRAMES}; split it",
         )
     pixels = max(info.width * info.height, info.canvas_pixels)
-    limit = min(MAX_JPEG_PIXELS, MAX_IMAGE_PIXELS * jpeg_shrink(info, size) ** 2)
-    if pixels > limit:
-        smaller_size_helps = info.format == "jpeg" and pixels <= MAX_JPEG_PIXELS
+    if pixels > MAX_IMAGE_PIXELS:
         raise _too_large(
             f"{info.width}x{info.height} is {pixels / 1e6:.0f}",
-            limit,
-            "choose a smaller size for the output" if smaller_size_helps else _SHRINK_FIRST,
+            MAX_IMAGE_PIXELS,
+            "make the image smaller before you upload it",
         )
     if pages > 1 and pixels * pages > MAX_ANIMATION_PIXELS:
         raise _too_large(
@@ -115,16 +111,6 @@ def refuse_too_large(info: ImageInfo, pages: int, size: tuple[int, int]) -> None
             MAX_ANIMATION_PIXELS,
             "choose another output format than GIF and WebP to get the first frame",
         )
-
-
-def jpeg_shrink(info: ImageInfo, size: tuple[int, int]) -> int:
-    """By which factor the sides of a JPEG are shrunk while it is decoded: 8, 4, 2 or 1."""
-    if info.format != "jpeg":
-        return 1
-    width, height = info.displayed_size
-    # libvips leaves a factor of 2 or more for its own, better filter.
-    ratio = min(width / size[0], height / size[1])
-    return next((side for side in (8, 4, 2) if ratio >= 2 * side), 1)
 
 
 def _too_large(size: str, limit: int, cure: str) -> ConversionError:

@@ -51,6 +51,7 @@ def is_deep(page: TiffPage) -> bool:
 
 def prepared_info(info: ImageInfo, page: TiffPage) -> ImageInfo:
     """The description of the rewritten image, with the size of the copies."""
+    info = info._replace(held_bytes=_row_of_tiles_bytes(info, page))
     if not is_deep(page) and page.shown == page.samples:
         return info
     pixels = info.width * info.height
@@ -62,6 +63,12 @@ def prepared_info(info: ImageInfo, page: TiffPage) -> ImageInfo:
     if page.shown < page.samples:
         copied += pixels * page.shown * sample_bytes
     return info._replace(has_alpha=page.has_alpha, copied_bytes=copied)
+
+
+def _row_of_tiles_bytes(info: ImageInfo, page: TiffPage) -> float:
+    """What a loader keeps of a TIFF in tiles, per pixel of the image: two rows of tiles."""
+    bytes_per_pixel = page.samples * max(1, page.bits // 8)
+    return 2 * bytes_per_pixel * min(1.0, page.tile_height / info.height)
 
 
 def statistics_step() -> Step:

@@ -21,6 +21,8 @@ _BASE: Final = 80 * _MIB
 _RECLAIMABLE: Final = 60 * _MIB
 # With a smaller limit, page cache matters more than the image, so the estimate is not good enough.
 _MIN_LIMIT_TO_CHECK: Final = 64 * _MIB
+_MOST_WITHOUT_LIMIT: Final = 4096 * _MIB
+"""If the container has no memory limit."""
 _MARGIN: Final = 1.1
 # Recommended limits are multiples of this.
 _LIMIT_STEP: Final = 64 * _MIB
@@ -34,6 +36,9 @@ _WEBP_ALPHA_BYTES: Final = 2.0
 # Bytes per pixel of the input: the loader of an animated WebP builds all frames before scaling.
 _ANIMATED_WEBP_LOADER_BYTES: Final = 5.4
 
+# Bytes per pixel of the output: the loader of other lossy WebP images scales while it decodes.
+_SCALED_WEBP_BYTES: Final = 4.3
+
 
 def check(
     info: ImageInfo, output_format: str, size: tuple[int, int], pages: int, limits: Limits
@@ -43,9 +48,16 @@ def check(
     The message names a sufficient limit. ``size`` is the size of one frame of the output, and
     ``pages`` is the number of its frames.
     """
+    needed = estimate(info, output_format, size, pages)
+    if limits.memory is None and needed > _MOST_WITHOUT_LIMIT:
+        raise ConversionError(
+            ExitReason.INPUT_TOO_LARGE,
+            f"{info.format} {info.width}x{info.height} to {output_format} {size[0]}x{size[1]} "
+            f"needs {needed // _MIB} MiB of memory, over the limit of "
+            f"{_MOST_WITHOUT_LIMIT // _MIB} MiB; choose a smaller size, or a smaller image",
+        )
     if limits.memory is None or limits.memory < _MIN_LIMIT_TO_CHECK:
         return
-    needed = estimate(info, output_format, size, pages)
     share = _AVIF_SHARE if output_format == "avif" else 1.0
     if needed - _RECLAIMABLE <= limits.memory * share:
         return
@@ -70,6 +82,9 @@ def estimate(info: ImageInfo, output_format: str, size: tuple[int, int], pages: 
         # libvips rotates the whole image after scaling.
         encoder_bytes += 4.0 if info.has_alpha else 3.0
     loader_bytes = info.held_bytes * input_pixels
-    if pages > 1 and info.format == "webp":
-        loader_bytes += _ANIMATED_WEBP_LOADER_BYTES * input_pixels * pages
+    if info.format == "webp":
+        if pages > 1:
+            loader_bytes += _ANIMATED_WEBP_LOADER_BYTES * input_pixels * pages
+        elif not info.held_bytes:
+            loader_bytes += _SCALED_WEBP_BYTES * output_pixels
     return _BASE + info.copied_bytes + int(loader_bytes + encoder_bytes * output_pixels)

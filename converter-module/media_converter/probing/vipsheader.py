@@ -73,7 +73,9 @@ def _held_bytes(loader: str, bands: int, fields: Mapping[str, str]) -> float:
             return bands * (2 if fields.get("format") == "ushort" else 1)
         case "heifload":
             alpha_bytes = 4.0 if bands in (2, 4) else 0.0
-            return alpha_bytes + (5.4 if fields.get("heif-compression") == "av1" else 3.8)
+            colour_bytes = 6.6 if fields.get("heif-compression") == "av1" else 3.8
+            is_deep = fields.get("format") == "ushort"
+            return (alpha_bytes + colour_bytes) * (2 if is_deep else 1)
         case "gifload":
             return 5.0
         case _:

@@ -81,7 +81,7 @@ def probe_image(run: Run, source: int) -> image_input.ImageFacts:
     info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
     if info is None:
         raise run.explain_failure(step, result)
-    return image_input.examine(run, info)
+    return image_input.examine(run, info, run.source.size_bytes)
 
 
 def run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.files import bmp, colour_tags, image_kinds, jpeg, tiff
+from media_converter.files import bmp, colour_tags, image_kinds, image_layout, jpeg, tiff
 from media_converter.files.bmp import Bitmap
 from media_converter.files.colour_tags import ColourTags
 from media_converter.files.structure import ReadAt, is_film_or_sound
@@ -18,6 +18,10 @@ from media_converter.running.process import Files, ProcessResult
 from media_converter.step import Step
 
 _CHUNK: Final = 1 << 20
+# Per pixel. The decoder keeps the whole picture: each row may refer to any earlier one.
+_LOSSLESS_WEBP_BYTES: Final = 4.0
+# So much more memory than for 4:2:0, without the file, which loader and decoder copy.
+_FULL_CHROMA_HEIF: Final = 1.75
 
 
 class Tools(Protocol):
@@ -105,11 +109,17 @@ def examine_bitmap(read: ReadAt, size_bytes: int) -> ImageFacts | None:
     return ImageFacts(info, bitmap=bitmap)
 
 
-def examine(tools: Tools, info: ImageInfo) -> ImageFacts:
+def examine(tools: Tools, info: ImageInfo, size_bytes: int) -> ImageFacts:
     """Read what libvips does not. ``info`` is what it found. Raises ConversionError."""
     page = tiff.first_page(tools.read) if info.format == "tiff" else None
     if page:
         info = image_input.prepared_info(info, page)
+    if info.format == "webp" and not info.is_animated and image_layout.is_lossless_webp(tools.read):
+        info = info._replace(held_bytes=_LOSSLESS_WEBP_BYTES)
+    if info.format == "heif":
+        if image_layout.is_full_chroma_heif(tools.read):
+            info = info._replace(held_bytes=info.held_bytes * _FULL_CHROMA_HEIF)
+        info = info._replace(copied_bytes=2 * size_bytes)
     tags = colour_tags.colour_tags(tools.read) if info.format in ("png", "heif") else None
     if info.format == "heif" and tags is None and not info.needs_srgb:
         tags = _tags_of_codec(tools)

@@ -23,6 +23,7 @@ from media_converter.files import (
     colour_tags,
     digest,
     image_kinds,
+    image_layout,
     jpeg,
     paths,
     publish,
@@ -408,6 +409,8 @@ def test_damaged_headers_of_images_do_no_harm(tmp_path: Path) -> None:
             tiff.first_page(read)
             colour_tags.colour_tags(read)
             image_kinds.without_loader(read)
+            image_layout.is_lossless_webp(read)
+            image_layout.is_full_chroma_heif(read)
             jpeg.is_motion_jpeg(read)
             assert (bmp.header(read) is not None) == name.endswith("bmp")
         finally:
@@ -419,3 +422,39 @@ def test_names_of_colours_become_code_points() -> None:
     assert colour_tags.by_name("bt2020", "smpte2084") == colour_tags.ColourTags(9, 16)
     assert colour_tags.by_name("smpte432", "unknown") == colour_tags.ColourTags(12, None)
     assert colour_tags.by_name("", "reserved") is None
+
+
+def test_how_the_pixels_of_a_webp_and_a_heif_are_stored() -> None:
+    def webp(*chunks: bytes) -> bytes:
+        return b"RIFF\xff\0\0\0WEBP" + b"".join(chunks)
+
+    extended, profile = b"VP8X\x0a\0\0\0" + bytes(10), b"ICCP\x03\0\0\0abc\0"
+    for data, lossless in (
+        (webp(b"VP8L\x09\0\0\0"), True),
+        (webp(b"VP8 \x09\0\0\0"), False),
+        (webp(extended, profile, b"VP8L\x09\0\0\0"), True),
+        (webp(extended, profile, b"ALPH\x01\0\0\0a\0", b"VP8 \x09\0\0\0"), False),
+        (webp(extended, b"ANMF\x40\0\0\0"), False),
+        (webp(extended), False),
+        (b"VP8L" * 10, False),
+    ):
+        assert image_layout.is_lossless_webp(reading(data)) is lossless
+
+    def av1(flags: int) -> bytes:
+        return b"\0\0\0\x20ftypavif\0\0\0\x10av1C\x81\0" + bytes([flags]) + bytes(9)
+
+    def hevc(chroma: int) -> bytes:
+        return b"\0\0\0\x20ftypheic\0\0\0\x20hvcC\x01" + bytes(15) + bytes([0xFC | chroma]) * 8
+
+    for data, full in (
+        (av1(0b01100), False),
+        (av1(0b01000), False),
+        (av1(0b00000), True),
+        (av1(0b01100) + av1(0), True),
+        (av1(0b11100), False),
+        (hevc(1), False),
+        (hevc(3), True),
+        (hevc(0), False),
+        (b"av1C", False),
+    ):
+        assert image_layout.is_full_chroma_heif(reading(data)) is full

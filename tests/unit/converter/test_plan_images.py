@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
+from media_converter.files.tiff import UNSIGNED, TiffPage
 from media_converter.limits import Limits
 from media_converter.options import ImageOptions, ThumbnailOptions
 from media_converter.planning.image import (
@@ -16,7 +17,7 @@ from media_converter.planning.image import (
     MAX_IMAGE_SIDE,
     plan_image,
 )
-from media_converter.planning.image_input import is_filled_in, last_pixel_step
+from media_converter.planning.image_input import is_filled_in, last_pixel_step, prepared_info
 from media_converter.planning.plan import Position
 from media_converter.planning.thumbnail import (
     ThumbnailRequest,
@@ -91,7 +92,8 @@ def test_only_animated_formats_keep_frames() -> None:
     "bomb",
     [
         ImageInfo("png", 30000, 30000),
-        ImageInfo("png", 10000, 6000),
+        ImageInfo("png", 20000, 16000),
+        ImageInfo("jpeg", 60000, 60000),
         ImageInfo("gif", 5000, 5000, pages=500),
         ImageInfo("gif", 1, 1, pages=500, canvas_pixels=25_000_000),
     ],
@@ -102,30 +104,53 @@ def test_bombs_are_refused_by_their_header(bomb: ImageInfo) -> None:
     assert refused.value.reason is ExitReason.INPUT_TOO_LARGE
 
 
+LARGE = ImageInfo("jpeg", 12000, 9000)
+
+
 @pytest.mark.parametrize(
-    ("info", "side", "limit"),
+    ("info", "side", "needed"),
     [
-        (ImageInfo("jpeg", 12000, 9000), 800, None),
-        (ImageInfo("jpeg", 18000, 12000), 800, None),
-        (ImageInfo("jpeg", 12000, 9000), 3000, None),
-        (ImageInfo("jpeg", 12000, 9000, orientation=6), 3000, None),
-        (ImageInfo("jpeg", 12000, 9000), 6000, 50),
-        (ImageInfo("jpeg", 16000, 16000), 4000, 200),
-        (ImageInfo("jpeg", 60000, 60000), 10, 300),
-        (ImageInfo("png", 12000, 9000), 800, 50),
+        # Read line by line: only the output counts.
+        (LARGE, 300, None),
+        (LARGE._replace(width=20000, height=15000), 300, None),
+        (LARGE._replace(format="png"), 300, None),
+        (LARGE._replace(format="webp"), 300, None),
+        (LARGE._replace(format="tiff"), 300, None),
+        (LARGE, 7000, None),
+        (LARGE, 12000, 448),
+        (LARGE._replace(format="webp"), 9000, 576),
+        # Held whole.
+        (LARGE._replace(held_bytes=3.0), 300, 448),
+        (LARGE._replace(format="webp", held_bytes=4.0), 300, 576),
+        (LARGE._replace(format="heif", held_bytes=6.6), 300, 896),
+        (ImageInfo("heif", 6000, 5000, held_bytes=6.6), 300, None),
+        (ImageInfo("bmp", 12000, 9000, copied_bytes=432_000_000), 300, 576),
     ],
 )
-def test_a_jpeg_counts_with_the_pixels_that_are_kept(
-    info: ImageInfo, side: int, limit: int | None
+def test_an_image_counts_with_what_is_held_of_it(
+    info: ImageInfo, side: int, needed: int | None
 ) -> None:
-    if limit is None:
-        assert plan_image(info, ImageOptions(side, side), "jpeg", WHITE, LIMITS).expected.size
-        return
-    with pytest.raises(ConversionError, match=f"over the limit of {limit};") as refused:
-        plan_image(info, ImageOptions(side, side), "jpeg", WHITE, LIMITS)
+    assert refused_memory(info, "jpeg", side, 256 << 20) == needed
+    if needed:
+        assert refused_memory(info, "jpeg", side, needed << 20) is None
+
+
+def test_a_loader_keeps_rows_of_tiles() -> None:
+    for height, samples, bits, held in (
+        (0, 3, 8, 0.0), (128, 3, 8, 128 * 6 / 9000), (9000, 4, 16, 16.0), (60000, 3, 8, 6.0),
+    ):  # fmt: skip
+        page = TiffPage(samples, bits, UNSIGNED, 3, samples == 4, height)
+        found = prepared_info(LARGE._replace(format="tiff"), page)
+        assert found.held_bytes == pytest.approx(held)
+
+
+def test_without_a_limit_memory_still_has_an_end() -> None:
+    unlimited = Limits(threads=1, memory=None)
+    info = ImageInfo("heif", 17000, 17000, held_bytes=6.6)
+    assert plan_image(info, ImageOptions(), "jpeg", WHITE, unlimited).expected.size
+    with pytest.raises(ConversionError) as refused:
+        plan_image(info._replace(held_bytes=23.0), ImageOptions(), "jpeg", WHITE, unlimited)
     assert refused.value.reason is ExitReason.INPUT_TOO_LARGE
-    cure = "choose a smaller size" if info.width < 60000 and info.format == "jpeg" else "before you"
-    assert cure in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -206,7 +231,8 @@ HEADER = b"width: 8000\nheight: 6000\nbands: 3\nformat: uchar\ninterpretation: s
         (b"vips-loader: pngload\n", 0),
         (b"vips-loader: pngload\ninterlaced: 1\n", 3),
         (b"vips-loader: webpload\n", 0),
-        (b"vips-loader: heifload\nheif-compression: av1\n", 5.4),
+        (b"vips-loader: heifload\nheif-compression: av1\n", 6.6),
+        (b"vips-loader: heifload\nheif-compression: hevc\n", 3.8),
     ],
 )
 def test_how_much_of_an_image_a_loader_keeps(lines: bytes, held: float) -> None:
