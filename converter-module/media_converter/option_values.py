@@ -88,6 +88,30 @@ class Percent(NamedTuple):
         return value if _is_integer(value) and 1 <= value <= 100 else None
 
 
+class Whole(NamedTuple):
+    """A whole number within bounds, with or without its unit.
+
+    ``digits`` is a pattern of exactly the numbers within the bounds.
+    """
+
+    digits: str
+    integers: tuple[int, int]
+    unit: str
+    must_be: str
+
+    @property
+    def pattern(self) -> str:
+        """``^([1-9][0-9]|100)k?$``."""
+        return f"^({self.digits}){self.unit}?$" if self.unit else f"^({self.digits})$"
+
+    def read(self, value: object) -> int | None:
+        """The number."""
+        text = str(value) if _is_integer(value) else value
+        if not isinstance(text, str) or not re.fullmatch(self.pattern, text):
+            return None
+        return int(text.removesuffix(self.unit))
+
+
 class Size(NamedTuple):
     """WIDTHxHEIGHT in pixels. ``read`` checks ``max_side``, the pattern does not."""
 
@@ -183,7 +207,7 @@ class Time(NamedTuple):
         return hours * 3600 + minutes * 60 + float(seconds)
 
 
-Kind = Words | Choices | Percent | Size | Colour | Lufs | Time
+Kind = Words | Choices | Percent | Whole | Size | Colour | Lufs | Time
 """A kind of values."""
 
 

@@ -23,6 +23,7 @@ from media_converter.option_values import (
     Percent,
     Size,
     Time,
+    Whole,
     Words,
     in_words,
 )
@@ -111,10 +112,18 @@ _SOUND: Final = ConversionType.AUDIO_CONVERT
 _INFO: Final = ConversionType.MEDIA_INFO
 _WAVEFORM: Final = ConversionType.AUDIO_WAVEFORM
 
+_MAX_BITRATE: Final = Whole(
+    "[1-9][0-9]{2,4}|100000",
+    (100, 100_000),
+    "k",
+    'kbit/s from 100 to 100000, such as 4000 or "4000k"',
+)
+
 GRAMMAR: Final = (
     Option("quality", (_VIDEO,), Words(("low", "medium", "high"))),
     Option("quality", (_IMAGE, _THUMBNAIL), Percent()),
     Option("resolution", (_VIDEO,), Choices(RESOLUTIONS, "p")),
+    Option("maxBitrate", (_VIDEO,), _MAX_BITRATE),
     Option("bitrate", (_AUDIO,), Choices(BITRATES, "k")),
     Option("bitrate", (_SOUND,), Choices(BITRATES, "k"), extensions=("m4a", "opus", "ogg")),
     Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
@@ -178,12 +187,14 @@ class VideoOptions(NamedTuple):
     """The options of video_to_mp4.
 
     ``resolution`` is the maximum of the shorter side in pixels. Times are in seconds.
+    ``max_bitrate`` is in kbit/s, None for the limit of the quality.
     """
 
     quality: str | None = None
     resolution: int | None = None
     start: float = 0.0
     duration: float | None = None
+    max_bitrate: int | None = None
 
 
 class AudioOptions(NamedTuple):
@@ -275,7 +286,7 @@ def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Opti
 def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
     match conversion_type:
         case ConversionType.VIDEO_TO_MP4:
-            return VideoOptions(**parsed)
+            return VideoOptions(**_named(parsed))
         case ConversionType.AUDIO_TO_MP3:
             return AudioOptions(**parsed)
         case ConversionType.AUDIO_CONVERT:
@@ -287,9 +298,12 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
         case ConversionType.MEDIA_INFO:
             return InfoOptions(**parsed)
         case ConversionType.AUDIO_WAVEFORM:
-            zoom = parsed.pop("samplesPerPixel", None)
-            made = WaveformOptions(**parsed)
-            return made._replace(samples_per_pixel=zoom) if zoom else made
+            return WaveformOptions(**_named(parsed))
+
+
+def _named(parsed: dict[str, Any]) -> dict[str, Any]:
+    """By the names of fields: maxBitrate is max_bitrate."""
+    return {re.sub("[A-Z]", lambda m: f"_{m[0].lower()}", k): v for k, v in parsed.items()}
 
 
 def check_extensions(

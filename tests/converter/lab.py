@@ -202,6 +202,17 @@ class Lab:
         sink = ("-fps_mode", "passthrough", "-f", "streamhash", "-hash", "md5", "pipe:1")
         return self.agent.run(("ffmpeg", "-nostdin", "-v", "error", *source, *sink)).decode()
 
+    def packets(self, path: Path | str, stream: str = "v:0") -> list[tuple[float, int]]:
+        """When each packet of a stream is decoded, in seconds, and its size in bytes."""
+        out = self.agent.run(
+            (
+                *("ffprobe", "-v", "error", "-select_streams", stream, "-of", "csv=p=0"),
+                *("-show_entries", "packet=dts_time,size", f"file:{self.inside(path)}"),
+            )
+        )
+        rows = [line.split(",") for line in out.decode().split()]
+        return [(float(time), int(size)) for time, size, *_ in rows]
+
     def similarity(self, path: Path | str, source: Path | str, *, scale: str = "") -> float:
         """SSIM of all planes of two videos or images, the first one scaled."""
         prepared = f"[0:v:0]{scale or 'null'}[a];[1:v:0]{scale or 'null'}[b];[a][b]ssim"

@@ -115,10 +115,31 @@ _NOT_BITRATES: Final = (
     *("+128k", "-128k", "128.0k", "128p", 0, -128, 31, 33, 100, 321, 10**18, "100", "0128"),
 )
 
+_RATES: Final = (100, 4000, 100_000, "100", "4000k", "100000k")
+_NOT_RATES: Final = (
+    *(
+        0,
+        99,
+        100_001,
+        -4000,
+        10**18,
+        "0",
+        "99",
+        "099k",
+        "100001k",
+        "4M",
+        "4000kk",
+        "4000K",
+        "+4000",
+    ),
+    *("4000.0", "4e3", "4_000", "4 000", "k", "4Mbit", "unlimited"),
+)
+
 _OPTIONS: Final = (
     ("quality", (VIDEO,), ("low", "medium", "high"), _NOT_WORDS),
     ("quality", (IMAGE, THUMBNAIL), _PERCENTS, _NOT_PERCENTS),
     ("resolution", (VIDEO,), _RESOLUTIONS, _NOT_RESOLUTIONS),
+    ("maxBitrate", (VIDEO,), _RATES, _NOT_RATES),
     ("bitrate", (AUDIO, SOUND), _BITRATES, _NOT_BITRATES),
     ("channels", (AUDIO, SOUND), ("mono", "stereo"), _NOT_CHANNELS),
     ("start", (VIDEO, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),

@@ -38,6 +38,7 @@ from media_converter.planning.plan import (
     trim_options,
     trimmed_duration,
 )
+from media_converter.planning.quality import bit_rate_limit, bit_rate_options, quality_of
 from media_converter.probing.media import MAX_FRAME_PIXELS, AudioStream, MediaInfo, VideoStream
 from media_converter.step import Stdout, Step
 
@@ -53,26 +54,6 @@ _MAX_AAC_BIT_RATE: Final = 400_000
 
 # The packet of a picture may state no duration, or one that is too short.
 _MIN_PICTURE_SECONDS: Final = 0.05
-
-
-class Quality(NamedTuple):
-    """The settings behind one value of ``options.quality``. ``crf`` is libx264's option.
-
-    A video above a bit rate limit is not stream-copied. The limit is the larger of
-    ``copy_bit_rate`` and ``copy_bits_per_pixel`` x width x height x frame rate.
-    """
-
-    crf: int
-    copy_bits_per_pixel: float
-    copy_bit_rate: int
-
-
-DEFAULT_QUALITY: Final = "medium"
-QUALITIES: Final = {
-    "low": Quality(crf=27, copy_bits_per_pixel=0.12, copy_bit_rate=500_000),
-    "medium": Quality(crf=21, copy_bits_per_pixel=0.25, copy_bit_rate=2_000_000),
-    "high": Quality(crf=17, copy_bits_per_pixel=0.5, copy_bit_rate=4_000_000),
-}
 
 
 class Place(NamedTuple):
@@ -131,7 +112,7 @@ def plan_video(
         hold = hold_pictures(video, first_held_seconds, evidence.last_held_seconds, is_part=is_part)
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         settings = place.encoder if place else memory.choose_encoder_settings(video, size, limits)
-        argv += _encoder_options(video, options, settings)
+        argv += _encoder_options(video, options, size, settings)
     else:
         argv += ["-c:v", "copy"]
     if options.duration is not None:
@@ -261,10 +242,8 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
 
     If it does, it is stream-copied.
     """
-    quality = QUALITIES[options.quality or DEFAULT_QUALITY]
     frame_rate = rate_of(video)
     overall_bit_rate = info.size_bytes * 8 / info.duration if info.duration else float("inf")
-    pixels_per_second = video.width * video.height * frame_rate
     return (
         _can_copy_packets(info, options)
         and video.codec == "h264"
@@ -281,7 +260,7 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
         and not video.mirrored
         and not any(video.cropped)
         and (video.bit_rate or overall_bit_rate)
-        <= max(quality.copy_bit_rate, quality.copy_bits_per_pixel * pixels_per_second)
+        <= bit_rate_limit(options, (video.width, video.height), frame_rate)
     )
 
 
@@ -324,15 +303,17 @@ def _frame_rate_limit(video: VideoStream) -> int | None:
 
 
 def _encoder_options(
-    video: VideoStream, options: VideoOptions, encoder: memory.Encoder
+    video: VideoStream, options: VideoOptions, size: tuple[int, int], encoder: memory.Encoder
 ) -> list[str]:
-    quality = QUALITIES[options.quality or DEFAULT_QUALITY]
     settings, threads = encoder
+    frame_rate = min(rate_of(video), MAX_FRAME_RATE)
     # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
     # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
     # per second gives it one.
     argv = ["-fps_mode", "cfr", "-r", "10"] if has_10ms_frames(video) else ["-fps_mode", "vfr"]
-    argv += ["-c:v", "libx264", "-preset", settings.preset, "-crf", str(quality.crf)]
+    argv += ["-c:v", "libx264", "-preset", settings.preset]
+    argv += ["-crf", str(quality_of(options).crf)]
+    argv += bit_rate_options(bit_rate_limit(options, size, frame_rate))
     argv += ["-x264-params", settings.parameters, "-profile:v", "high", "-threads:v", str(threads)]
     return argv
 

@@ -14,8 +14,8 @@ from media_converter.errors import ConversionError, from_os_error
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import ConversionPlan, Evidence, combine
+from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.video import (
-    DEFAULT_QUALITY,
     Place,
     choose_video,
     output_size,

@@ -89,6 +89,7 @@ def _strings(name: str) -> StringConstraints:
 
 
 Resolution = Annotated[int, _integers("resolution")] | Annotated[str, _strings("resolution")]
+MaxBitrate = Annotated[int, _integers("maxBitrate")] | Annotated[str, _strings("maxBitrate")]
 Bitrate = Annotated[int, _integers("bitrate")] | Annotated[str, _strings("bitrate")]
 Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
 Start = Annotated[int, _integers("start")] | Annotated[str, _strings("start")]
@@ -136,6 +137,12 @@ class ConversionOptions(ApiModel):
     """Maximum length of the short side of the output, for video_to_mp4. A smaller video is not
     enlarged. Allowed: 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p, or the number without p.
     Default: the size of the input.
+    """
+    max_bitrate: MaxBitrate | None = None
+    """Highest bit rate of the video, for video_to_mp4. A video that is larger is not copied. It can
+    only lower the limit that quality sets. Allowed: 100 to 100000 kbit/s, as a whole number (4000)
+    or a string ("4000k"). Default: the limit of the quality, which depends on the size and the
+    frame rate: 5760 for medium at 720p with 25 frames per second.
     """
     bitrate: Bitrate | None = None
     """Bit rate of the output, for audio_to_mp3, and for audio_convert to .m4a, .opus and .ogg.
@@ -196,7 +203,7 @@ class ConversionOptions(ApiModel):
 
     @field_validator(
         *("quality", "resolution", "bitrate", "start", "duration", "time", "samples_per_pixel"),
-        "loudness",
+        *("loudness", "max_bitrate"),
         mode="before",
     )
     @classmethod

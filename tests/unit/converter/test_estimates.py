@@ -8,7 +8,7 @@ from media_converter.contract import ConversionType
 from media_converter.options import FORMATS
 from media_converter.planning import estimates
 from media_converter.planning.estimates import Estimate
-from media_converter.planning.video import QUALITIES
+from media_converter.planning.quality import QUALITIES
 from tests.unit.converter.builders import VIDEO
 
 SIZE = (1280, 720)

@@ -37,6 +37,7 @@ SOUND = ConversionType.AUDIO_CONVERT
         (VIDEO, {"start": "01:02:03.250"}, VideoOptions(start=3723.25)),
         (VIDEO, {"start": "1:2:3"}, VideoOptions(start=3723.0)),
         (VIDEO, {"start": None}, VideoOptions()),
+        (VIDEO, {"maxBitrate": "4000k"}, VideoOptions(max_bitrate=4000)),
         (AUDIO, {}, AudioOptions(192)),
         (AUDIO, {"bitrate": "128k", "duration": "30"}, AudioOptions(128, 0.0, 30.0)),
         (AUDIO, {"bitrate": 320}, AudioOptions(320)),

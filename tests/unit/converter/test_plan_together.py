@@ -16,12 +16,12 @@ SIZES = [(1280, 720), (854, 480), (426, 240)]
 RESOLUTIONS = (720, 480, 240)
 
 
-def together(limits: Limits = LIMITS, **options: float) -> tuple[str, ...]:
+def together(limits: Limits = LIMITS, duration: float | None = None) -> tuple[str, ...]:
     encoders = memory.share(VIDEO, SIZES, limits).encoders
     plans = [
         plan_video(
             INFO,
-            VideoOptions(resolution=resolution, quality="low", **options),
+            VideoOptions(resolution=resolution, quality="low", duration=duration),
             limits,
             WHITE,
             Evidence(Copying(video=False)),

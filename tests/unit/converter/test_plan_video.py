@@ -81,6 +81,33 @@ def test_a_video_that_does_not_fit_the_options_is_encoded(options: VideoOptions)
     assert not copies(heavy, options)
 
 
+@pytest.mark.parametrize(
+    ("change", "options", "limit"),
+    [
+        ({}, VideoOptions(resolution=240), 2_000_000),
+        ({"codec": "hevc"}, VideoOptions(), 5_760_000),
+        ({"codec": "hevc"}, VideoOptions(quality="low"), 2_764_800),
+        ({"codec": "hevc"}, VideoOptions(quality="high"), 11_520_000),
+        ({"codec": "hevc", "r_frame_rate": (90000, 1)}, VideoOptions(), 13_824_000),
+        ({"codec": "hevc"}, VideoOptions(max_bitrate=1500), 1_500_000),
+        ({"codec": "hevc"}, VideoOptions(max_bitrate=90_000), 5_760_000),
+    ],
+)
+def test_the_bit_rate_has_a_limit(
+    change: dict[str, object], options: VideoOptions, limit: int
+) -> None:
+    argv = plan_video(with_video(**change), options, LIMITS, WHITE).step.argv
+    assert int(value_of(argv, "-maxrate")) == limit
+    assert int(value_of(argv, "-bufsize")) == limit, "of any ten seconds, at most 10 % more"
+
+
+def test_a_video_above_the_wanted_bit_rate_is_encoded() -> None:
+    video = with_video(bit_rate=3_000_000)
+    assert copies(video, VideoOptions(max_bitrate=3000))
+    assert not copies(video, VideoOptions(max_bitrate=2999))
+    assert not copies(with_video(bit_rate=6_000_000), VideoOptions(max_bitrate=10_000))
+
+
 def test_only_the_audio_is_encoded_if_only_it_does_not_fit() -> None:
     argv = plan_video(
         INFO._replace(audio=(AUDIO._replace(channels=6),)), VideoOptions(), LIMITS, WHITE
