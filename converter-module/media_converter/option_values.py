@@ -88,6 +88,33 @@ class Percent(NamedTuple):
         return value if _is_integer(value) and 1 <= value <= 100 else None
 
 
+class Whole(NamedTuple):
+    """An integer from 1 to ``most``, which is a power of ten, as a number or a string."""
+
+    most: int
+
+    @property
+    def pattern(self) -> str:
+        """``^([1-9][0-9]{0,2}|1000)$``."""
+        return f"^([1-9][0-9]{{0,{len(str(self.most)) - 2}}}|{self.most})$"
+
+    @property
+    def integers(self) -> tuple[int, int]:
+        """The bounds."""
+        return 1, self.most
+
+    @property
+    def must_be(self) -> str:
+        """``an integer from 1 to 1000``."""
+        return f"an integer from 1 to {self.most}"
+
+    def read(self, value: object) -> int | None:
+        """The number."""
+        if isinstance(value, str):
+            return int(value) if re.fullmatch(self.pattern, value) else None
+        return value if _is_integer(value) and 1 <= value <= self.most else None
+
+
 class Size(NamedTuple):
     """WIDTHxHEIGHT in pixels. ``read`` checks ``max_side``, the pattern does not."""
 
@@ -183,7 +210,7 @@ class Time(NamedTuple):
         return hours * 3600 + minutes * 60 + float(seconds)
 
 
-Kind = Words | Choices | Percent | Size | Colour | Lufs | Time
+Kind = Words | Choices | Percent | Whole | Size | Colour | Lufs | Time
 """A kind of values."""
 
 

@@ -10,7 +10,7 @@ cannot: Kubernetes has integers and strings only. ``null`` is the same as absent
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +23,7 @@ from media_converter.option_values import (
     Percent,
     Size,
     Time,
+    Whole,
     Words,
     in_words,
 )
@@ -73,6 +74,9 @@ DEFAULT_BITRATE: Final = 192
 DEFAULT_SIZE: Final = (800, 600)
 DEFAULT_QUALITY: Final = 85
 DEFAULT_WAVEFORM_SIZE: Final = (800, 250)
+DEFAULT_TILE_SIZE: Final = (160, 160)
+MAX_TILES: Final = 1000
+"""The most pictures of a storyboard that may be asked for."""
 
 
 def has_forbidden_character(text: str) -> bool:
@@ -110,6 +114,7 @@ _THUMBNAIL: Final = ConversionType.EXTRACT_THUMBNAIL
 _SOUND: Final = ConversionType.AUDIO_CONVERT
 _INFO: Final = ConversionType.MEDIA_INFO
 _WAVEFORM: Final = ConversionType.AUDIO_WAVEFORM
+_STORYBOARD: Final = ConversionType.VIDEO_STORYBOARD
 
 GRAMMAR: Final = (
     Option("quality", (_VIDEO,), Words(("low", "medium", "high"))),
@@ -120,7 +125,7 @@ GRAMMAR: Final = (
     Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
     Option("start", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS)),
     Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
-    Option("size", (_IMAGE, _THUMBNAIL), Size(MAX_SIDE)),
+    Option("size", (_IMAGE, _THUMBNAIL, _STORYBOARD), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
     Option("colour", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
@@ -129,7 +134,13 @@ GRAMMAR: Final = (
     Option("loudness", (_AUDIO, _SOUND), Lufs()),
     Option("loudness", (_INFO,), Words(("measure",))),
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
+    Option("interval", (_STORYBOARD,), Time(MAX_SECONDS, allows_zero=False)),
+    Option("count", (_STORYBOARD,), Whole(MAX_TILES)),
+    Option("columns", (_STORYBOARD,), Whole(100)),
 )
+
+EXCLUSIVE: Final = (("interval", "count"),)
+"""Options of which an output may have only one."""
 
 _STILLS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
@@ -140,6 +151,7 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _SOUND: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
     _INFO: {"json": "json"},
     _WAVEFORM: {"png": "png", "json": "json"},
+    _STORYBOARD: {"jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"},
 }
 """The extensions that an output file may have, and the format of each extension."""
 
@@ -150,8 +162,9 @@ class Stage(IntEnum):
     PROBE = 0
     SEEK = 1
     IMAGE = 2
-    AUDIO = 3
-    VIDEO = 4
+    SCAN = 3
+    AUDIO = 4
+    VIDEO = 5
 
 
 STAGES: Final[Mapping[ConversionType, Stage]] = {
@@ -160,6 +173,7 @@ STAGES: Final[Mapping[ConversionType, Stage]] = {
     _AUDIO: Stage.AUDIO,
     _SOUND: Stage.AUDIO,
     _WAVEFORM: Stage.AUDIO,
+    _STORYBOARD: Stage.SCAN,
     _INFO: Stage.PROBE,
     _VIDEO: Stage.VIDEO,
 }
@@ -235,9 +249,40 @@ class WaveformOptions(NamedTuple):
     samples_per_pixel: int = 256
 
 
+class StoryboardOptions(NamedTuple):
+    """The options of video_storyboard. ``size`` is the box, in pixels, of one picture.
+
+    ``interval`` is in seconds. Without it and ``pictures``, the option count, the number of
+    pictures is the default.
+    """
+
+    interval: float | None = None
+    pictures: int | None = None
+    columns: int = 10
+    size: tuple[int, int] = DEFAULT_TILE_SIZE
+
+
 Options = (
-    VideoOptions | AudioOptions | ImageOptions | ThumbnailOptions | InfoOptions | WaveformOptions
+    VideoOptions
+    | AudioOptions
+    | ImageOptions
+    | ThumbnailOptions
+    | InfoOptions
+    | WaveformOptions
+    | StoryboardOptions
 )
+
+
+def output_files(conversion_type: str, output_file: str) -> tuple[str, ...]:
+    """The paths of all files of an output, that of the output itself first.
+
+    A storyboard has a WebVTT file beside it. The arguments need not be valid.
+    """
+    if conversion_type != _STORYBOARD:
+        return (output_file,)
+    folder, slash, name = output_file.rpartition("/")
+    stem, dot, _ = name.rpartition(".")
+    return output_file, f"{folder}{slash}{stem if dot else name}.vtt"
 
 
 def options_of(conversion_type: ConversionType) -> dict[str, Option]:
@@ -269,6 +314,7 @@ def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Opti
         parsed[name] = allowed[name].kind.read(value)
         if parsed[name] is None:
             raise OptionError(name, f"must be {allowed[name].kind.must_be}, not {_shown(value)}")
+    check_exclusive(parsed)
     return _typed(conversion_type, parsed)
 
 
@@ -290,6 +336,15 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
             zoom = parsed.pop("samplesPerPixel", None)
             made = WaveformOptions(**parsed)
             return made._replace(samples_per_pixel=zoom) if zoom else made
+        case ConversionType.VIDEO_STORYBOARD:
+            return StoryboardOptions(pictures=parsed.pop("count", None), **parsed)
+
+
+def check_exclusive(names: Collection[str]) -> None:
+    """Raise OptionError if two of the options do not go together."""
+    for one, other in EXCLUSIVE:
+        if one in names and other in names:
+            raise OptionError(other, f"does not go together with {one}; set one of them")
 
 
 def check_extensions(

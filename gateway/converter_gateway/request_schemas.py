@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from conversion_operator.api.spec import CALLBACK_URL_PATTERN, QUEUE_PATTERN
 from media_converter.contract import MAX_OUTPUTS, ConversionType
-from media_converter.option_values import Choices, Colour, Lufs, Percent, Size, Time, Words
+from media_converter.option_values import Choices, Colour, Lufs, Percent, Size, Time, Whole, Words
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
@@ -68,6 +68,11 @@ def _value(option: Option) -> list[Schema]:
             return [
                 {"type": "integer", "minimum": low, "maximum": high},
                 {"type": "string", "pattern": pattern},
+            ]
+        case Whole(most) as whole:
+            return [
+                {"type": "integer", "minimum": 1, "maximum": most},
+                {"type": "string", "pattern": whole.pattern},
             ]
         case Size(max_side):
             side = _from_1_to(max_side)
