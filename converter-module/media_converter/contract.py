@@ -37,6 +37,7 @@ class ConversionType(StrEnum):
     AUDIO_CONVERT = "audio_convert"
     MEDIA_INFO = "media_info"
     AUDIO_WAVEFORM = "audio_waveform"
+    VIDEO_STORYBOARD = "video_storyboard"
 
 
 class DamagedInput(StrEnum):

@@ -12,11 +12,20 @@ from media_converter.options import (
     AudioOptions,
     ImageOptions,
     InfoOptions,
+    StoryboardOptions,
     ThumbnailOptions,
     VideoOptions,
     WaveformOptions,
 )
-from media_converter.running import films, image, media_info, thumbnail, transcode, waveform
+from media_converter.running import (
+    films,
+    image,
+    media_info,
+    storyboard,
+    thumbnail,
+    transcode,
+    waveform,
+)
 from media_converter.running.delivery import Delivery
 from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Runner
@@ -38,7 +47,8 @@ def convert_file(
         log("an earlier attempt has published the output")
         return published
     source = paths.open_input(root, task.input_file)
-    paths.check_not_input(root, task.output_file, source)
+    for path in task.files:
+        paths.check_not_input(root, path, source)
     delivery = Delivery(root, task, runner, source, log)
     find_holes = hole_finder(source, runner)
     run = Run(task, limits, runner, source, delivery.open, log, on_progress, find_holes, Known())
@@ -64,6 +74,8 @@ def convert(run: Run) -> Converted:
             return media_info.write_info(run, options)
         case WaveformOptions() as options:
             return waveform.write_waveform(run, options)
+        case StoryboardOptions() as options:
+            return storyboard.write_storyboard(run, options)
 
 
 def are_together(one: Task, other: Task) -> bool:

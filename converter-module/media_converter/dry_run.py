@@ -15,6 +15,7 @@ from media_converter.options import (
     AudioOptions,
     ImageOptions,
     InfoOptions,
+    StoryboardOptions,
     ThumbnailOptions,
     VideoOptions,
     WaveformOptions,
@@ -26,11 +27,20 @@ from media_converter.planning.audio_filters import output_channels
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.estimates import Estimate
 from media_converter.planning.plan import ConversionPlan, Position
+from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
 from media_converter.planning.video import choose_video, output_size, rate_of
 from media_converter.planning.waveform import plan_waveform
 from media_converter.request import name_output
-from media_converter.running import films, image, media_info, survey, thumbnail, transcode
+from media_converter.running import (
+    films,
+    image,
+    media_info,
+    storyboard,
+    survey,
+    thumbnail,
+    transcode,
+)
 from media_converter.running.existing import find_published
 from media_converter.running.process import Runner
 from media_converter.running.run import Known, Run, hole_finder
@@ -93,7 +103,8 @@ def _draft(run: Run, root: int, source: Input) -> _Draft:
     try:
         try:
             find_published(root, task, run.runner, source)
-            paths.check_not_input(root, task.output_file, source)
+            for path in task.files:
+                paths.check_not_input(root, path, source)
             return _plan(run)
         except OSError as error:
             raise from_os_error(error, "planning") from error
@@ -121,6 +132,8 @@ def _plan(run: Run) -> _Draft:
             return _Draft(_info(run, options))
         case WaveformOptions() as options:
             return _Draft(_waveform(run, options))
+        case StoryboardOptions() as options:
+            return _Draft(_storyboard(run, options))
 
 
 def _video(run: Run) -> _Draft:
@@ -180,6 +193,21 @@ def _waveform(run: Run, options: WaveformOptions) -> PlannedOutput:
     run.log(plan.summary)
     estimate = estimates.of_document(plan.duration)
     return _planned(Action.CONVERT, plan, memory.FOR_COPY, estimate)
+
+
+def _storyboard(run: Run, options: StoryboardOptions) -> PlannedOutput:
+    scan, board = storyboard.prepare(run, options)
+    run.log(board.summary)
+    length = board.times[-1] / 1000
+    estimate = estimates.of_storyboard(scan.video, length, board.sprite, board.output_format)
+    planned = PlannedOutput(
+        Action.CONVERT,
+        video_codec=board.output_format,
+        width=board.sprite[0],
+        height=board.sprite[1],
+        memory=needed_memory(scan.video, board),
+    )
+    return _with_estimate(planned, estimate)
 
 
 def _image(run: Run, options: ImageOptions) -> PlannedOutput:

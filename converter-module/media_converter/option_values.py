@@ -112,6 +112,12 @@ class Whole(NamedTuple):
         return int(text.removesuffix(self.unit))
 
 
+def whole_up_to(most: int) -> Whole:
+    """A whole number from 1 to ``most``, which is a power of ten."""
+    digits = f"[1-9][0-9]{{0,{len(str(most)) - 2}}}|{most}"
+    return Whole(digits, (1, most), "", f"an integer from 1 to {most}")
+
+
 class Size(NamedTuple):
     """WIDTHxHEIGHT in pixels. ``read`` checks ``max_side``, the pattern does not."""
 

@@ -10,7 +10,7 @@ cannot: Kubernetes has integers and strings only. ``null`` is the same as absent
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +26,7 @@ from media_converter.option_values import (
     Whole,
     Words,
     in_words,
+    whole_up_to,
 )
 
 RESOLUTIONS: Final = (240, 360, 480, 720, 1080, 1440, 2160)
@@ -74,6 +75,9 @@ DEFAULT_BITRATE: Final = 192
 DEFAULT_SIZE: Final = (800, 600)
 DEFAULT_QUALITY: Final = 85
 DEFAULT_WAVEFORM_SIZE: Final = (800, 250)
+DEFAULT_TILE_SIZE: Final = (160, 160)
+MAX_TILES: Final = 1000
+"""The most pictures of a storyboard that may be asked for."""
 
 
 def has_forbidden_character(text: str) -> bool:
@@ -111,6 +115,7 @@ _THUMBNAIL: Final = ConversionType.EXTRACT_THUMBNAIL
 _SOUND: Final = ConversionType.AUDIO_CONVERT
 _INFO: Final = ConversionType.MEDIA_INFO
 _WAVEFORM: Final = ConversionType.AUDIO_WAVEFORM
+_STORYBOARD: Final = ConversionType.VIDEO_STORYBOARD
 
 _MAX_BITRATE: Final = Whole(
     "[1-9][0-9]{2,4}|100000",
@@ -129,7 +134,7 @@ GRAMMAR: Final = (
     Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
     Option("start", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS)),
     Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
-    Option("size", (_IMAGE, _THUMBNAIL), Size(MAX_SIDE)),
+    Option("size", (_IMAGE, _THUMBNAIL, _STORYBOARD), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
     Option("colour", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
@@ -138,7 +143,13 @@ GRAMMAR: Final = (
     Option("loudness", (_AUDIO, _SOUND), Lufs()),
     Option("loudness", (_INFO,), Words(("measure",))),
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
+    Option("interval", (_STORYBOARD,), Time(MAX_SECONDS, allows_zero=False)),
+    Option("count", (_STORYBOARD,), whole_up_to(MAX_TILES)),
+    Option("columns", (_STORYBOARD,), whole_up_to(100)),
 )
+
+EXCLUSIVE: Final = (("interval", "count"),)
+"""Options of which an output may have only one."""
 
 _STILLS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
@@ -149,6 +160,7 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _SOUND: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
     _INFO: {"json": "json"},
     _WAVEFORM: {"png": "png", "json": "json"},
+    _STORYBOARD: {"jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"},
 }
 """The extensions that an output file may have, and the format of each extension."""
 
@@ -159,8 +171,9 @@ class Stage(IntEnum):
     PROBE = 0
     SEEK = 1
     IMAGE = 2
-    AUDIO = 3
-    VIDEO = 4
+    SCAN = 3
+    AUDIO = 4
+    VIDEO = 5
 
 
 STAGES: Final[Mapping[ConversionType, Stage]] = {
@@ -169,6 +182,7 @@ STAGES: Final[Mapping[ConversionType, Stage]] = {
     _AUDIO: Stage.AUDIO,
     _SOUND: Stage.AUDIO,
     _WAVEFORM: Stage.AUDIO,
+    _STORYBOARD: Stage.SCAN,
     _INFO: Stage.PROBE,
     _VIDEO: Stage.VIDEO,
 }
@@ -246,9 +260,40 @@ class WaveformOptions(NamedTuple):
     samples_per_pixel: int = 256
 
 
+class StoryboardOptions(NamedTuple):
+    """The options of video_storyboard. ``size`` is the box, in pixels, of one picture.
+
+    ``interval`` is in seconds. Without it and ``pictures``, the option count, the number of
+    pictures is the default.
+    """
+
+    interval: float | None = None
+    pictures: int | None = None
+    columns: int = 10
+    size: tuple[int, int] = DEFAULT_TILE_SIZE
+
+
 Options = (
-    VideoOptions | AudioOptions | ImageOptions | ThumbnailOptions | InfoOptions | WaveformOptions
+    VideoOptions
+    | AudioOptions
+    | ImageOptions
+    | ThumbnailOptions
+    | InfoOptions
+    | WaveformOptions
+    | StoryboardOptions
 )
+
+
+def output_files(conversion_type: str, output_file: str) -> tuple[str, ...]:
+    """The paths of all files of an output, that of the output itself first.
+
+    A storyboard has a WebVTT file beside it. The arguments need not be valid.
+    """
+    if conversion_type != _STORYBOARD:
+        return (output_file,)
+    folder, slash, name = output_file.rpartition("/")
+    stem, dot, _ = name.rpartition(".")
+    return output_file, f"{folder}{slash}{stem if dot else name}.vtt"
 
 
 def options_of(conversion_type: ConversionType) -> dict[str, Option]:
@@ -280,6 +325,7 @@ def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Opti
         parsed[name] = allowed[name].kind.read(value)
         if parsed[name] is None:
             raise OptionError(name, f"must be {allowed[name].kind.must_be}, not {_shown(value)}")
+    check_exclusive(parsed)
     return _typed(conversion_type, parsed)
 
 
@@ -299,11 +345,20 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
             return InfoOptions(**parsed)
         case ConversionType.AUDIO_WAVEFORM:
             return WaveformOptions(**_named(parsed))
+        case ConversionType.VIDEO_STORYBOARD:
+            return StoryboardOptions(pictures=parsed.pop("count", None), **parsed)
 
 
 def _named(parsed: dict[str, Any]) -> dict[str, Any]:
     """By the names of fields: maxBitrate is max_bitrate."""
     return {re.sub("[A-Z]", lambda m: f"_{m[0].lower()}", k): v for k, v in parsed.items()}
+
+
+def check_exclusive(names: Collection[str]) -> None:
+    """Raise OptionError if two of the options do not go together."""
+    for one, other in EXCLUSIVE:
+        if one in names and other in names:
+            raise OptionError(other, f"does not go together with {one}; set one of them")
 
 
 def check_extensions(

@@ -103,8 +103,8 @@ class _Outputs:
             if isinstance(source, ConversionError):
                 raise source
             for number in waiting:
-                path = self._tasks[number].output_file
-                self._guard(number, partial(paths.check_not_input, self._root, path, source))
+                for path in self._tasks[number].files:
+                    self._guard(number, partial(paths.check_not_input, self._root, path, source))
             self._make_all(source, self._waiting(order))
 
     def _make_all(self, source: Input, waiting: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -123,16 +124,23 @@ def _text(item: Mapping[str, Any], key: str, label: str) -> str:
 
 def _check_paths(tasks: tuple[Task, ...]) -> None:
     """Raise ConversionError if two outputs have the same path, or one is a folder of another."""
-    paths = [tuple(part for part in task.output_file.split("/") if part) for task in tasks]
-    for index, (task, path) in enumerate(zip(tasks, paths, strict=True)):
-        for earlier, other in zip(tasks[:index], paths[:index], strict=True):
-            if path == other:
-                raise invalid(f"{task.label} has the same path as {earlier.label}")
-            shorter = min(len(path), len(other))
-            if path[:shorter] == other[:shorter]:
-                raise invalid(
-                    f"{task.label} and {earlier.label}: the file of one is a folder of the other"
-                )
+    for index, task in enumerate(tasks):
+        for earlier in tasks[:index]:
+            for path, other in itertools.product(_files(task), _files(earlier)):
+                if path == other:
+                    what = "path" if path == _files(task)[0] else ".vtt file"
+                    raise invalid(f"{task.label} has the same {what} as {earlier.label}")
+                shorter = min(len(path), len(other))
+                if path[:shorter] == other[:shorter]:
+                    raise invalid(
+                        f"{task.label} and {earlier.label}: the file of one is a folder of the "
+                        "other"
+                    )
+
+
+def _files(task: Task) -> list[tuple[str, ...]]:
+    """The components of the paths of all files of an output."""
+    return [tuple(part for part in path.split("/") if part) for path in task.files]
 
 
 def _short(path: str) -> str:

@@ -14,6 +14,7 @@ from media_converter.options import (
     Options,
     check_extensions,
     extensions_of,
+    output_files,
     parse,
 )
 
@@ -66,6 +67,11 @@ class Task(NamedTuple):
     label: str = ""
     optional: bool = False
     reported_sha256: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of all files of the output, that of the output itself first."""
+        return output_files(self.conversion_type, self.output_file)
 
     @property
     def marks_output(self) -> bool:

@@ -102,7 +102,8 @@ class ContentService:
         for candidate in candidates:
             names_to_read |= store.claimants(naming.digest(candidate.claim))
         found = await asyncio.gather(*(self._read(namespace, name) for name in names_to_read))
-        sources = frozenset(output for output in outputs if store.is_source(output))
+        files = (path for candidate in candidates for paths in candidate.files for path in paths)
+        sources = frozenset(path for path in files if store.is_source(path))
         parts = (part for _, part in store.content(content.source.content_id))
         same = (part.generation for part in parts if part.source_path == content.source.path)
         owners = _owners(conversion for conversion in found if conversion)

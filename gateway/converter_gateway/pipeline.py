@@ -41,6 +41,7 @@ from converter_gateway.output_names import Source, bases, check_room, output_pat
 from converter_gateway.owners import Known, OwnedOutput, profile_claim
 from converter_gateway.rules import ContentRules, JobRecipe, KeepExtension, Recipe
 from converter_gateway.translate import phase_of
+from media_converter.options import output_files
 
 _STATUSES: Final = {Phase.FAILED: "failed", Phase.CANCELLED: "cancelled"}
 """The phases that a request may retry, and the status of an output in it."""
@@ -61,10 +62,14 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Possible paths of all outputs of a planned ConversionJob, and the claim to them."""
+    """Possible paths of all outputs of a planned ConversionJob, and the claim to them.
+
+    ``files`` has the paths of all files of each output.
+    """
 
     claim: str
     outputs: tuple[str, ...]
+    files: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,9 @@ def _candidates(source: Source, recipe: JobRecipe, keep: bool) -> tuple[Candidat
     found = []
     for base in possible:
         paths = tuple(output_path(base, output.suffix) for output in recipe.outputs)
-        found.append(Candidate(paths[0] if recipe.single else base, paths))
+        pairs = zip(recipe.outputs, paths, strict=True)
+        files = tuple(output_files(output.conversion_type, path) for output, path in pairs)
+        found.append(Candidate(paths[0] if recipe.single else base, paths, files))
     return tuple(found)
 
 
@@ -204,7 +211,8 @@ def _choose_candidate(
     mine = {_path(output) for output in owned if output}
     preferred = sorted(planned.candidates, key=lambda one: not mine.intersection(one.outputs))
     for candidate in preferred:
-        paths = [candidate.outputs[number] for number in missing if owned[number] is None]
+        free = [number for number in missing if owned[number] is None]
+        paths = [path for number in free for path in candidate.files[number]]
         if not any(path in known.outputs or path in known.sources for path in paths):
             return candidate
     path = planned.candidates[-1].outputs[missing[0]]

@@ -16,7 +16,15 @@ from converter_gateway.caller_paths import CallerPaths
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import PathMapping, PathRejected, to_volume
 from media_converter.contract import MAX_OUTPUTS, ConversionType
-from media_converter.options import FORMATS, extensions_of, options_of, types_of
+from media_converter.options import (
+    FORMATS,
+    OptionError,
+    check_exclusive,
+    extensions_of,
+    options_of,
+    output_files,
+    types_of,
+)
 
 # What only one of the three forms of a request has.
 _ONE: Final = ("output_file", "conversion_type", "options")
@@ -73,11 +81,17 @@ def _check_together(outputs: Sequence[Mapping[str, Any]]) -> None:
     """Raise ApiError 400 if two outputs have one path, or all outputs are optional."""
     paths: dict[str, int] = {}
     for number, output in enumerate(outputs):
-        first = paths.setdefault(normal_path(output["output_file"]), number)
-        if first != number:
-            raise ApiError(
-                400, f"outputs[{number}].output_file: must not be that of outputs[{first}]"
-            )
+        # The type need not be valid yet.
+        files = output_files(str(output["conversion_type"]), output["output_file"])
+        for place, path in enumerate(map(normal_path, files)):
+            first = paths.setdefault(path, number)
+            if first != number:
+                its = "its .vtt file" if place else ""
+                raise ApiError(
+                    400,
+                    f"outputs[{number}].output_file: {its}".rstrip()
+                    + f" must not be that of outputs[{first}]",
+                )
     if all(output["optional"] is True for output in outputs):
         raise ApiError(400, "outputs: at least one must not be optional")
 
@@ -185,8 +199,11 @@ def check_spec(spec: ConversionJobSpec) -> None:
     for number, output in enumerate(spec.all_outputs()):
         where = f"outputs[{number}]." if spec.outputs is not None else ""
         check_output(output, where)
-        if normal_path(output.output_file) == normal_path(spec.input_file):
+        path, *beside = output.paths()
+        if path == normal_path(spec.input_file):
             raise ApiError(400, f"{where}output_file: must not be the input_file")
+        if normal_path(spec.input_file) in beside:
+            raise ApiError(400, f"{where}output_file: its .vtt file must not be the input_file")
         check_options(output, where)
 
 
@@ -207,6 +224,10 @@ def check_options(output: OutputSpec, where: str = "") -> None:
             raise ApiError(400, where + _explain_option(kind, name))
         if not allowed[name].applies_to(output.output_file):
             raise ApiError(400, f"{where}options.{name}: of {kind} {allowed[name].only_for}")
+    try:
+        check_exclusive(given)
+    except OptionError as error:
+        raise ApiError(400, f"{where}options.{error.field}: {error.message}") from None
 
 
 def read_callback(url: object) -> dict[str, object] | None:

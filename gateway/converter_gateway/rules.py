@@ -24,7 +24,7 @@ from converter_gateway.errors import ApiError
 from converter_gateway.requests import check_options, check_output
 from converter_gateway.settings import GatewaySettings
 from media_converter.contract import MAX_OUTPUTS, ConversionType
-from media_converter.options import GRAMMAR
+from media_converter.options import GRAMMAR, output_files
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,10 @@ class Recipe(ApiModel):
             options=self.options,
             optional=self.optional,
         )
+
+    def files(self) -> tuple[str, ...]:
+        """The ends of the names of all files of the output."""
+        return output_files(self.conversion_type, "source" + self.suffix)
 
     @model_validator(mode="after")
     def _check_spec(self) -> Recipe:
@@ -159,6 +163,11 @@ class ContentRule(ApiModel):
         for name, recipes in (("outputs", self.outputs), ("conversions", self.conversions)):
             if len({recipe.suffix for recipe in recipes or ()}) < len(recipes or ()):
                 raise ValueError(f"{name}: two have the same suffix")
+            files = [file for recipe in recipes or () for file in recipe.files()]
+            if len(set(files)) < len(files):
+                raise ValueError(
+                    f"{name}: two {ConversionType.VIDEO_STORYBOARD} have one .vtt file"
+                )
         return self
 
     def jobs(self) -> tuple[JobRecipe, ...]:

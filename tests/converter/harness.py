@@ -24,6 +24,7 @@ from media_converter.contract import (
     Progress,
     Report,
 )
+from media_converter.options import output_files
 from media_converter.report_json import parse_progress, parse_report
 from tests.converter.containers import Agent, Command, Ended
 
@@ -34,6 +35,7 @@ THUMB = ConversionType.EXTRACT_THUMBNAIL
 SOUND = ConversionType.AUDIO_CONVERT
 INFO = ConversionType.MEDIA_INFO
 WAVEFORM = ConversionType.AUDIO_WAVEFORM
+STORYBOARD = ConversionType.VIDEO_STORYBOARD
 UID = 65532
 
 
@@ -254,9 +256,9 @@ class Converter:
             ), f"the input was changed by {case}"
         left = listing(folder) if folder.is_dir() else {}
         if run.output:
-            name = run.output.name
-            left = {key: value for key, value in left.items() if key != name}
-            around = {key: value for key, value in around.items() if key != name}
+            names = {Path(file).name for file in output_files(case.kind, case.target)}
+            left = {key: value for key, value in left.items() if key not in names}
+            around = {key: value for key, value in around.items() if key not in names}
         assert left == around, f"{run.reason} left or changed files beside the output: {case}"
         return run
 

@@ -10,10 +10,11 @@ from conversion_operator.api import names
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
 SOUND, INFO, WAVEFORM = "audio_convert", "media_info", "audio_waveform"
+STORYBOARD = "video_storyboard"
 
 _EXTENSIONS: Final = {
     VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg", SOUND: "m4a", INFO: "json",
-    WAVEFORM: "png",
+    WAVEFORM: "png", STORYBOARD: "jpg",
 }  # fmt: skip
 
 
@@ -70,6 +71,10 @@ _PERCENTS: Final = (1, 2, 99, 100, "1", "9", "10", "99", "100")
 _NOT_PERCENTS: Final = (
     *(-1, 0, 101, 10**18, "0", "00", "01", "080", "101", "1000", "-1", "+1", "1.0", "85%"),
     *("low", "medium", "high", "0x1", "1_0"),
+)
+_NOT_COUNTS: Final = (
+    *(-1, 0, 1001, 10**18, "0", "00", "01", "0100", "1001", "10000", "-1", "+1", "1.0", "5p"),
+    *("all", "0x1", "1_0"),
 )
 _NOT_WORDS: Final = (0, 1, 50, "1", "50", "100", "Low", "HIGH", "lower", "lo", "best", "low|high")
 _COLOURS: Final = ("000000", "1E90FF", "ffffff", "102030", "transparent")
@@ -144,7 +149,7 @@ _OPTIONS: Final = (
     ("channels", (AUDIO, SOUND), ("mono", "stereo"), _NOT_CHANNELS),
     ("start", (VIDEO, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
     ("duration", (VIDEO, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
-    ("size", (IMAGE, THUMBNAIL, WAVEFORM), _SIZES, _NOT_SIZES),
+    ("size", (IMAGE, THUMBNAIL, WAVEFORM, STORYBOARD), _SIZES, _NOT_SIZES),
     ("colour", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
     ("background", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
     ("samplesPerPixel", (WAVEFORM,), (64, 256, 65536, "64", "65536"), _NOT_ZOOMS),
@@ -152,6 +157,9 @@ _OPTIONS: Final = (
     ("loudness", (AUDIO, SOUND), _LUFS, _NOT_LUFS),
     ("loudness", (INFO,), ("measure",), (-16, 0, "-16", "true", "Measure", "ebur128")),
     ("placeholder", (INFO,), ("thumbhash", "blurhash"), (0, "none", "Thumbhash", "lqip")),
+    ("interval", (STORYBOARD,), _TIMES, (*_NOT_TIMES, *_ZEROS)),
+    ("count", (STORYBOARD,), (1, 999, 1000, "1", "10", "999", "1000"), _NOT_COUNTS),
+    ("columns", (STORYBOARD,), _PERCENTS, _NOT_PERCENTS),
 )
 
 DECIMALS: Final = tuple(
@@ -160,6 +168,7 @@ DECIMALS: Final = tuple(
         ("start", (VIDEO, AUDIO, SOUND)),
         ("duration", (VIDEO, AUDIO, SOUND)),
         ("time", (THUMBNAIL,)),
+        ("interval", (STORYBOARD,)),
     )
     for kind in kinds
 )

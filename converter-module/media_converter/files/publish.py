@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -23,6 +24,14 @@ class Mark(NamedTuple):
 
     conversion_uid: str
     sha256: str
+
+
+def pair_digest(beside: bytes, sha256: str) -> str:
+    """What the mark of a file beside an output has as sha256: it stands for both files.
+
+    ``beside`` is the content of that file, ``sha256`` that of the output.
+    """
+    return hashlib.sha256(beside + sha256.encode()).hexdigest()
 
 
 def rename_to_new_name(folder: int, old: str, new: str) -> None:

@@ -29,6 +29,8 @@ _STILL_BYTES_PER_PIXEL: Final = {"jpeg": 0.34, "png": 2.7, "webp": 0.34, "avif":
 _STILL_SECONDS_PER_PIXEL: Final = {"avif": 1.4e-6}
 _OTHER_STILL_SECONDS_PER_PIXEL: Final = 3.0e-7
 _LOADING_SECONDS_PER_PIXEL: Final = 6.0e-8
+_KEY_SECONDS: Final = 2.0
+"""The time between two key pictures."""
 _DECODED_FOR_THUMBNAIL: Final = 30
 """Pictures."""
 
@@ -88,6 +90,16 @@ def of_document(sound_seconds: float | None) -> Estimate:
 def of_thumbnail(video: VideoStream, size: tuple[int, int], output_format: str) -> Estimate:
     """A picture of a video, for which some pictures before it are decoded."""
     pixels = video.width * video.height * _DECODED_FOR_THUMBNAIL
+    seconds = pixels * _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
+    still = of_still(0, size, output_format)
+    return Estimate((still.seconds or 0.0) + seconds, still.size)
+
+
+def of_storyboard(
+    video: VideoStream, duration: float, size: tuple[int, int], output_format: str
+) -> Estimate:
+    """A storyboard of ``size``, for which the key pictures of the whole film are decoded."""
+    pixels = video.width * video.height * duration / _KEY_SECONDS
     seconds = pixels * _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
     still = of_still(0, size, output_format)
     return Estimate((still.seconds or 0.0) + seconds, still.size)

@@ -71,6 +71,11 @@ def check(
     )
 
 
+def encoder_bytes(output_format: str) -> float:
+    """Bytes that the encoder takes per pixel of a still."""
+    return _STILL_BYTES[output_format]
+
+
 def estimate(info: ImageInfo, output_format: str, size: tuple[int, int], pages: int) -> int:
     """Peak memory of a conversion in bytes. The parameters are those of :func:`check`."""
     input_pixels = info.width * info.height

@@ -131,6 +131,11 @@ def for_decoding(video: VideoStream) -> int:
     return _decoding(video) + _OVERHEAD
 
 
+def fits(needed: int, limits: Limits) -> bool:
+    """Whether ``needed`` bytes, with those of the converter itself, fit into the memory limit."""
+    return limits.memory is None or needed <= limits.memory * _USABLE_SHARE
+
+
 def sufficient_limit(needed: int) -> int:
     """The memory limit, in MiB, that is enough for ``needed`` bytes."""
     return -(-int(needed / _USABLE_SHARE) // _LIMIT_STEP) * _LIMIT_STEP // _MIB

@@ -41,6 +41,13 @@ _WITHOUT_TIMESTAMPS: Final = """
     h261 h263 h264 hevc m4v mjpeg mpegvideo obu vc1
 """
 
+_ONLY_KEY_PICTURES: Final = """
+    cfhd dnxhd dvvideo ffv1 ffvhuff huffyuv jpeg2000 magicyuv mjpeg mjpegb prores rawvideo
+"""
+
+ONLY_KEY_PICTURES: Final = frozenset(_ONLY_KEY_PICTURES.split())
+"""Codecs whose pictures do not need each other. All of them are key pictures."""
+
 VIDEO_DECODERS: Final = frozenset(_VIDEO.split())
 AUDIO_DECODERS: Final = frozenset(_AUDIO.split())
 DEMUXERS: Final = tuple(_DEMUXERS.split())

@@ -10,8 +10,9 @@ from media_converter.errors import from_os_error
 from media_converter.files import paths, publish, temporary
 from media_converter.files.paths import Input
 from media_converter.files.temporary import Temporary
-from media_converter.running import endings
-from media_converter.running.existing import Result, find_published
+from media_converter.files.write import write_all
+from media_converter.running import endings, verify
+from media_converter.running.existing import Result, find_published, is_own, not_own
 from media_converter.running.process import Runner
 from media_converter.running.run import Converted
 from media_converter.task import Task
@@ -29,7 +30,9 @@ class Delivery:
         self._source = source
         self._log = log
         self._temporary: Temporary | None = None
+        self._beside: Temporary | None = None
         self._is_published = False
+        self._beside_is_published = False
 
     def open(self) -> Temporary:
         """The temporary file. The first call creates it, and removes what killed runs left."""
@@ -41,6 +44,8 @@ class Delivery:
             except OSError as error:
                 folder = self._task.output_file.rpartition("/")[0]
                 raise from_os_error(error, "listing the folder of the output", folder) from error
+            for path in self._task.files[1:]:
+                self._beside = temporary.create(paths.open_target(self._root, path, self._source))
             self._temporary = temporary.create(target)
         return self._temporary
 
@@ -54,6 +59,8 @@ class Delivery:
         result = Result(os.fstat(written.fd).st_size, converted.output, converted.warnings)
         if result.size_bytes > task.max_output_bytes:
             raise endings.output_too_large(task.max_output_bytes)
+        if self._beside is not None:
+            self._publish_beside(self._beside, converted)
         while not self._commit(written, converted.output.sha256):
             # A file has that name now. If somebody removes it meanwhile, try again.
             if published := find_published(self._root, task, self._runner, self._source):
@@ -61,16 +68,46 @@ class Delivery:
         self._is_published = True
         return result
 
+    def _publish_beside(self, beside: Temporary, converted: Converted) -> None:
+        """Give the second file its name first: the output counts only if both have their names.
+
+        Its mark stands for both files.
+        """
+        content = converted.beside
+        try:
+            write_all(beside.fd, content)
+        except OSError as error:
+            raise from_os_error(error, "writing the output") from error
+        if os.pread(beside.fd, len(content) + 1, 0) != content:
+            raise verify.not_readable("cannot be read back")
+        digest = publish.pair_digest(content, converted.output.sha256)
+        self._beside_is_published = self._commit(beside, digest)
+        if not self._beside_is_published:
+            path = self._task.files[1]
+            fd = paths.open_existing_output(self._root, path)
+            try:
+                # An earlier attempt may have been killed before it gave the output its name.
+                if fd is not None and not is_own(fd, self._task):
+                    raise not_own(path)
+            finally:
+                if fd is not None:
+                    os.close(fd)
+            self._beside_is_published = beside.commit()
+
     def close(self) -> None:
         """Close the temporary file, and remove it unless it was published.
 
         While it is open, a removed file takes space on the volume.
         """
-        if self._temporary is not None:
-            if not self._is_published:
-                self._temporary.discard()
-            self._temporary.close()
-            self._temporary = None
+        for written, is_published in (
+            (self._temporary, self._is_published),
+            (self._beside, self._beside_is_published),
+        ):
+            if written is not None:
+                if not is_published:
+                    written.discard()
+                written.close()
+        self._temporary = self._beside = None
 
     def _commit(self, written: Temporary, digest: str) -> bool:
         """Give the output its name. False if that name exists and must not be replaced."""

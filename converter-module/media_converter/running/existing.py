@@ -6,7 +6,7 @@ The report of an earlier attempt may be lost. Then its mark on the file tells.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from media_converter.contract import ConversionType, ExitReason, Output
 from media_converter.errors import ConversionError
@@ -17,6 +17,8 @@ from media_converter.options import FORMATS
 from media_converter.probing import ffprobe
 from media_converter.running.process import Files, Runner
 from media_converter.task import Task
+
+_MAX_BESIDE_BYTES: Final = 1 << 22
 
 
 class Result(NamedTuple):
@@ -33,15 +35,19 @@ def find_published(
     """The output that an earlier attempt of this conversion has published.
 
     None if no file exists, or if it may be replaced. Raises ConversionError with the reason
-    OutputExists for any other file. One of several outputs that is older than ``source``, the
+    OutputExists for any other file, also if the second file of an output does not belong to it.
+    One of several outputs that is older than ``source``, the
     input, is none either: the input was written since.
     """
     try:
         fd = paths.open_existing_output(root, task.output_file)
         if fd is None:
+            if not task.overwrites:
+                _refuse_beside_of_others(root, task)
             return None
         try:
             digest = _recognise(fd, task, runner, source)
+            _check_beside(root, task, digest)
             return Result(os.fstat(fd).st_size, _describe(fd, digest, task, runner))
         finally:
             os.close(fd)
@@ -72,6 +78,54 @@ def _recognise(fd: int, task: Task, runner: Runner, source: Input | None) -> str
             task.output_file, "this conversion has written it, but it was changed since"
         )
     return mark.sha256
+
+
+def is_own(fd: int, task: Task) -> bool:
+    """Whether the mark of a file says that this conversion has written it."""
+    try:
+        mark = publish.read_mark(fd)
+    except OSError:
+        return False
+    return (
+        mark is not None
+        and bool(task.conversion_uid)
+        and (mark.conversion_uid == task.conversion_uid)
+    )
+
+
+def not_own(path: str) -> ConversionError:
+    """The ConversionError for a second file that somebody else has written."""
+    return paths.output_exists(path, "this conversion has not written it")
+
+
+def _refuse_beside_of_others(root: int, task: Task) -> None:
+    """Raise ConversionError if the second file of an output exists, and others have written it."""
+    for path in task.files[1:]:
+        fd = paths.open_existing_output(root, path)
+        if fd is None:
+            continue
+        try:
+            if not is_own(fd, task):
+                raise not_own(path)
+        finally:
+            os.close(fd)
+
+
+def _check_beside(root: int, task: Task, digest: str) -> None:
+    """Raise ConversionError unless the second file of an output was written for this content."""
+    for path in task.files[1:]:
+        fd = paths.open_existing_output(root, path)
+        if fd is None:
+            raise paths.output_exists(
+                task.output_file, f"but {path}, which belongs to it, does not"
+            )
+        try:
+            mark = publish.read_mark(fd) if is_own(fd, task) else None
+            content = os.pread(fd, _MAX_BESIDE_BYTES, 0)
+            if mark is None or mark.sha256 != publish.pair_digest(content, digest):
+                raise paths.output_exists(path, f"it does not belong to {task.output_file}")
+        finally:
+            os.close(fd)
 
 
 def _describe(fd: int, digest: str, task: Task, runner: Runner) -> Output:

@@ -31,10 +31,14 @@ _MAX_TOOL_LINES: Final = 12
 
 
 class Converted(NamedTuple):
-    """A written output: its properties, and what of the input it lacks, in sentences."""
+    """A written output: its properties, and what of the input it lacks, in sentences.
+
+    ``beside`` is the content of the second file of the output, if it has one.
+    """
 
     output: Output
     warnings: tuple[str, ...] = ()
+    beside: bytes = b""
 
 
 class Known:

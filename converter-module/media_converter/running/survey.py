@@ -148,6 +148,21 @@ def list_part(
     return list_packets(run, info, stream_index, begin, until).between(start, end)
 
 
+def film_length(run: Run, info: MediaInfo, video: VideoStream) -> float:
+    """The duration of the input in seconds, as found in its packets if its header has none.
+
+    A live recording has none, and that of a raw stream is estimated from its bit rate.
+    """
+    if info.duration and info.container not in WITHOUT_TIMESTAMPS:
+        return info.duration
+    reader = list_packets(run, info, video.stream_index)
+    if pictures := reader.pictures():
+        last = max(picture.time + picture.duration for picture in pictures)
+        return max(last - info.start, _EPSILON)
+    rate = video.avg_frame_rate or video.r_frame_rate or _DEFAULT_RATE
+    return max(reader.packets * rate[1] / rate[0], _EPSILON)
+
+
 def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) -> Position:
     """The picture that is on the screen at ``time``, in seconds from the start of the file.
 
@@ -238,3 +253,5 @@ def _on_screen(
 
 
 _EPSILON: Final = 1e-4
+# What ffmpeg shows a raw stream with.
+_DEFAULT_RATE: Final = (25, 1)

@@ -27,6 +27,7 @@ from media_converter.options import (
     MAX_LENGTH,
     NO_FORBIDDEN_CHARACTERS,
     has_forbidden_character,
+    output_files,
 )
 
 PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
@@ -42,6 +43,7 @@ PROFILE_PATTERN: Final = f"^{names.NAMESPACE_PATTERN}$"
 NO_FORM: Final = "there is no output: the CRD in the cluster may be older than the operator"
 ONE_FORM: Final = "set exactly one of these: conversionType with outputFile, outputs, or profile"
 NOT_SAME_PATH: Final = "must not have the same outputFile"
+NOT_SAME_VTT: Final = "must not have the same .vtt file"
 ONE_REQUIRED: Final = "at least one output must not be optional"
 
 MAX_TIMEOUT_SECONDS: Final = 604800
@@ -73,6 +75,11 @@ def normal_path(path: str) -> str:
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
+def collide(first: str, second: str) -> bool:
+    """True if two files cannot both exist: they are the same, or one is a folder of the other."""
+    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
+
+
 def _integers(name: str) -> Any:
     """The integers an option takes, in any conversion type.
 
@@ -99,6 +106,9 @@ SamplesPerPixel = (
     Annotated[int, _integers("samplesPerPixel")] | Annotated[str, _strings("samplesPerPixel")]
 )
 Time = Annotated[int, _integers("time")] | Annotated[str, _strings("time")]
+Interval = Annotated[int, _integers("interval")] | Annotated[str, _strings("interval")]
+Count = Annotated[int, _integers("count")] | Annotated[str, _strings("count")]
+Columns = Annotated[int, _integers("columns")] | Annotated[str, _strings("columns")]
 
 
 def _join_lines(schema: dict[str, Any]) -> None:
@@ -167,9 +177,10 @@ class ConversionOptions(ApiModel):
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
     ratio is kept, and a smaller image is not enlarged. For audio_waveform to .png, the size of the
-    drawing. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize if it is the
-    single output, otherwise the size of the input; the size of the video for extract_thumbnail;
-    800x250 for audio_waveform.
+    drawing. For video_storyboard, the box of one picture. Allowed: WIDTHxHEIGHT, each 1 to 16384.
+    Default: 800x600 for image_resize if it is the single output, otherwise the size of the input;
+    the size of the video for extract_thumbnail; 800x250 for audio_waveform; 160x160 for
+    video_storyboard.
     """
     colour: Annotated[str, _strings("colour")] | None = None
     """Colour of the waveform, for audio_waveform to .png. Allowed: RRGGBB in quotes, such as
@@ -200,10 +211,24 @@ class ConversionOptions(ApiModel):
     """What a page shows while the picture loads, for media_info. The document then also has the
     dominant colour. Allowed: thumbhash or blurhash. Default: none.
     """
+    interval: Interval | None = None
+    """Time between two pictures, for video_storyboard. Does not go together with count. Allowed:
+    more than 0 and up to 604800 seconds, as a whole number (10) or a string ("2.5" or
+    "HH:MM:SS.mmm"). Default: see count.
+    """
+    count: Count | None = None
+    """Number of pictures, for video_storyboard. Does not go together with interval. Allowed: 1 to
+    1000, as a number or a string. Default: 100, or fewer, so that there is at most one for each
+    second.
+    """
+    columns: Columns | None = None
+    """Number of pictures in a row, for video_storyboard. Allowed: 1 to 100, as a number or a
+    string. Default: 10.
+    """
 
     @field_validator(
         *("quality", "resolution", "bitrate", "start", "duration", "time", "samples_per_pixel"),
-        *("loudness", "max_bitrate"),
+        *("loudness", "max_bitrate", "interval", "count", "columns"),
         mode="before",
     )
     @classmethod
@@ -251,13 +276,19 @@ class OutputSpec(ApiModel):
     conversion_type: ConversionType
     """Type of the conversion, as spec.conversionType."""
     output_file: Path
-    """Path of the output file, as spec.outputFile. The extension must fit conversionType."""
+    """Path of the output file, as spec.outputFile. The extension must fit conversionType. A
+    video_storyboard also has a WebVTT file of the same name with the extension .vtt.
+    """
     options: ConversionOptions | None = None
     """Options of the conversion. Each applies only to some conversion types."""
     optional: Annotated[bool, Field(strict=True)] | None = None
     """Whether the conversion succeeds without this output. If true, a failure of this output is
     written to status.outputs, and is not retried. Default: false.
     """
+
+    def paths(self) -> tuple[str, ...]:
+        """The paths of all files of the output, from the root of the volume."""
+        return tuple(map(normal_path, output_files(self.conversion_type, self.output_file)))
 
 
 class ConversionJobSpec(ApiModel):
@@ -274,11 +305,12 @@ class ConversionJobSpec(ApiModel):
             raise ValueError(NO_FORM)
         if sum(forms) != 1 or (forms[0] and None in single):
             raise ValueError(ONE_FORM)
-        paths = [normal_path(output.output_file) for output in self.all_outputs()]
-        for number, path in enumerate(paths):
-            for other in paths[:number]:
-                if f"{path}/".startswith(f"{other}/") or other.startswith(f"{path}/"):
-                    raise ValueError(f"outputs[{number}] {NOT_SAME_PATH} as an earlier output")
+        paths = [output.paths() for output in self.all_outputs()]
+        for number, files in enumerate(paths):
+            for earlier in paths[:number]:
+                if any(collide(one, other) for one in files for other in earlier):
+                    what = NOT_SAME_PATH if collide(files[0], earlier[0]) else NOT_SAME_VTT
+                    raise ValueError(f"outputs[{number}] {what} as an earlier output")
         if paths and all(output.optional for output in self.all_outputs()):
             raise ValueError(ONE_REQUIRED)
         return self
@@ -289,6 +321,8 @@ class ConversionJobSpec(ApiModel):
     extract_thumbnail makes an image from a frame of a video. audio_convert makes an audio file,
     whose format is that of the extension. media_info makes a JSON document that says what the
     input is. audio_waveform makes a drawing of a sound or a JSON document of its peaks.
+    video_storyboard makes an image of many small pictures of a video, and a WebVTT file beside it,
+    of the same name with the extension .vtt, that says which one belongs to which time.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from conversion_operator.api import names
 from conversion_operator.api.spec import (
     NOT_SAME_PATH,
+    NOT_SAME_VTT,
     ONE_FORM,
     ONE_REQUIRED,
     PATH_PATTERN,
@@ -24,9 +25,10 @@ from conversion_operator.api.spec import (
     QUEUE_PATTERN,
     URL_PATTERN,
 )
-from media_converter.contract import MAX_OUTPUTS
+from media_converter.contract import MAX_OUTPUTS, ConversionType
 from media_converter.option_values import Choices, Size, Time, in_words
 from media_converter.options import (
+    EXCLUSIVE,
     FORBIDDEN_CHARACTERS,
     FORMATS,
     GRAMMAR,
@@ -73,6 +75,7 @@ _QUEUE: Final = (
 )
 """The ConversionQueue of a conversion. A field of the spec goes before the profile."""
 _REQUIRED: Final = "FieldValueRequired"
+_STORYBOARD: Final = ConversionType.VIDEO_STORYBOARD
 _IMMUTABLE_REQUIRED: Final = ("inputFile",)
 _IMMUTABLE_OPTIONAL: Final = (
     "conversionType",
@@ -260,6 +263,7 @@ def _input_rules() -> list[ValidationRule]:
     """Rules on several fields: the input and the outputs together."""
     source = _from_root("self.inputFile")
     is_input = "must not be the inputFile; the input is never changed"
+    is_vtt = f"the .vtt file of a {_STORYBOARD} {is_input}"
     return [
         ValidationRule(
             f"{source} != {_from_root('self.outputFile')}", f"outputFile {is_input}", ".outputFile"
@@ -270,6 +274,16 @@ def _input_rules() -> list[ValidationRule]:
             ".outputs",
             f"'the outputFile of an output {is_input}: ' + self.inputFile",
         ).if_set("outputs"),
+        ValidationRule(
+            f"{_is_no_storyboard('self')} || {source} != {_vtt('self.outputFile')}",
+            is_vtt,
+            ".outputFile",
+        ).if_set("conversionType", "outputFile"),
+        ValidationRule(
+            f"self.outputs.all(o, {_is_no_storyboard('o')} || {source} != {_vtt('o.outputFile')})",
+            is_vtt,
+            ".outputs",
+        ).if_set("outputs"),
         *(rule.if_set("outputs") for rule in outputs_rules()),
     ]
 
@@ -278,6 +292,13 @@ def outputs_rules() -> list[ValidationRule]:
     """Rules on the outputs together."""
     return [
         *map(_distinct_rule, range(1, MAX_OUTPUTS)),
+        *map(_distinct_vtt_rule, range(1, MAX_OUTPUTS)),
+        ValidationRule(
+            f"self.outputs.all(o, {_is_no_storyboard('o')} || !self.outputs.exists(other, "
+            f"{_from_root('other.outputFile')}.startsWith({_vtt('o.outputFile')} + '/')))",
+            f"the .vtt file of a {_STORYBOARD} must not be a folder of another output",
+            ".outputs",
+        ),
         ValidationRule(
             "self.outputs.exists(o, !has(o.optional) || !o.optional)",
             ONE_REQUIRED,
@@ -312,6 +333,7 @@ def _option_rules() -> list[ValidationRule]:
         *map(_type_rule, names),
         *map(_value_rule, GRAMMAR),
         *map(_option_extension_rule, limited),
+        *(_exclusive_rule(one, other) for one, other in EXCLUSIVE),
     ]
 
 
@@ -342,6 +364,14 @@ def _option_extension_rule(option: Option) -> ValidationRule:
         f"{_cel_list(option.extensions)}.exists(e, self.outputFile.lowerAscii().endsWith('.' + e))",
         f"options.{option.name} of {types} {option.only_for}",
         f".options.{option.name}",
+    )
+
+
+def _exclusive_rule(one: str, other: str) -> ValidationRule:
+    return ValidationRule(
+        f"{_absent(one)} || !has(self.options.{other})",
+        f"options.{other} does not go together with {one}; set one of them",
+        f".options.{other}",
     )
 
 
@@ -456,6 +486,32 @@ def _distinct_rule(number: int) -> ValidationRule:
         "the other",
         ".outputs",
     )
+
+
+def _distinct_vtt_rule(number: int) -> ValidationRule:
+    """A storyboard has another WebVTT file than those before it.
+
+    No other type has an output with this extension.
+    """
+    this = f"self.outputs[{number}]"
+    other = "self.outputs[other]"
+    return ValidationRule(
+        f"self.outputs.size() <= {number} || {_is_no_storyboard(this)} || "
+        f"{[*range(number)]}.all(other, {_is_no_storyboard(other)} || "
+        f"{_vtt(this + '.outputFile')} != {_vtt(other + '.outputFile')})",
+        f"outputs[{number}] {NOT_SAME_VTT} as an earlier output",
+        ".outputs",
+    )
+
+
+def _is_no_storyboard(output: str) -> str:
+    return f"{output}.conversionType != '{_STORYBOARD}'"
+
+
+def _vtt(path: str) -> str:
+    """CEL for the path of the WebVTT file of a storyboard, with a leading slash."""
+    stem = f"({path}.contains('.') ? {path}.substring(0, {path}.lastIndexOf('.')) : {path})"
+    return f"(({path}.startsWith('/') ? '' : '/') + {stem} + '.vtt')"
 
 
 def _immutability_rules() -> list[ValidationRule]:

@@ -55,6 +55,7 @@ from conversion_operator.core.model import (
     Terminated,
 )
 from media_converter.contract import MAX_OUTPUTS
+from media_converter.options import output_files
 
 Value = TypeVar("Value", bound=Object)
 
@@ -244,7 +245,12 @@ def _output_paths(raw_spec: Body, outputs: list[tuple[str, str]]) -> tuple[str, 
     """The files that the conversion is to write. A dry run writes none."""
     if raw_spec.get("dryRun") is True:
         return ()
-    return tuple(normal_path(path) for _, path in outputs if path)
+    return tuple(
+        normal_path(path)
+        for kind, output in outputs
+        if output
+        for path in output_files(kind, output)
+    )
 
 
 def _path(stored: object) -> str:

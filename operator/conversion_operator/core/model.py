@@ -116,7 +116,8 @@ class Conversion:
     also if the spec has several outputs. ``output_types`` are the types of all outputs.
     ``input_path`` is the input from the root of the volume, normalized, so that equal paths match.
     ``output_paths`` are the files that the conversion is to write, normalized, in the order of the
-    spec. A dry run (``dry_run``) writes none. ``ttl`` is spec.ttlSecondsAfterFinished.
+    spec; :func:`media_converter.options.output_files` says which an output has. A dry run
+    (``dry_run``) writes none. ``ttl`` is spec.ttlSecondsAfterFinished.
     ``has_notify`` is True if the spec has a callback, even if it cannot be read.
     ``status_managers`` are the operators that have written the status, as field managers.
     """

@@ -28,6 +28,7 @@ from conversion_operator.core.model import EPOCH, Conversion
 from conversion_operator.core.plan import Block, input_awaited
 from conversion_operator.core.standing import Standing, arrival_key
 from media_converter.contract import ExitReason, OutputState
+from media_converter.options import output_files
 
 FATAL: Final = frozenset((Reason.INPUT_NOT_MADE, Reason.INPUT_CYCLE))
 """The blocks that end a conversion."""
@@ -115,9 +116,15 @@ def input_not_made(
 def output_at(conversion: Conversion, path: str) -> OutputStatus | None:
     """What has become of one of several outputs. None if the status does not say so."""
     listed = (conversion.status.outputs if conversion.status else None) or ()
-    if len(listed) != len(conversion.output_paths) or path not in conversion.output_paths:
+    numbers = [
+        number
+        for number, kind in enumerate(conversion.output_types)
+        for _ in output_files(kind, "a.jpg")
+    ]
+    paths = conversion.output_paths
+    if len(listed) != len(conversion.output_types) or len(numbers) != len(paths):
         return None
-    return listed[conversion.output_paths.index(path)]
+    return listed[numbers[paths.index(path)]] if path in paths else None
 
 
 def _has_made(conversion: Conversion, path: str) -> bool:

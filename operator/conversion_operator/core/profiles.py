@@ -15,10 +15,10 @@ from conversion_operator.api.profiles import (
     OutputTemplate,
     split_extension,
 )
-from conversion_operator.api.spec import OutputSpec, normal_path
+from conversion_operator.api.spec import OutputSpec, collide, normal_path
 from conversion_operator.api.status import ResolvedProfile
 from conversion_operator.core.text import head
-from media_converter.options import FORMATS, extensions_of
+from media_converter.options import FORMATS, extensions_of, output_files
 
 _VARIABLE: Final = re.compile(r"\{(dir|name|ext)\}")
 _PATH_MAX: Final = 1024
@@ -59,13 +59,15 @@ def resolve(profile: str, spec: ConversionProfileSpec, input_file: str) -> Resol
             outputs.append(_resolve_output(template, source))
         except ProfileInvalid as error:
             raise ProfileInvalid(f"{where} {error}") from None
-    paths = [normal_path(output.output_file) for output in outputs]
-    for second, first in itertools.product(range(len(paths)), repeat=2):
-        if first < second and _collide(paths[first], paths[second]):
+    for second, first in itertools.product(range(len(outputs)), repeat=2):
+        pairs = itertools.product(outputs[first].paths(), outputs[second].paths())
+        if first < second and (
+            found := next(filter(None, itertools.starmap(_colliding, pairs)), None)
+        ):
             raise ProfileInvalid(
                 f"outputs[{first}] and outputs[{second}] of ConversionProfile {profile} have the "
                 "same path for this input, or one is a folder of the other: correct one of the "
-                f"templates. The paths are {_shown(paths[first])} and {_shown(paths[second])}"
+                f"templates. The paths are {_shown(found[0])} and {_shown(found[1])}"
             )
     if all(output.optional for output in outputs):
         raise ProfileInvalid(
@@ -87,12 +89,13 @@ def _resolve_output(template: OutputTemplate, source: _Input) -> OutputSpec:
             f"has a path of {len(path)} characters for this input, and at most {_PATH_MAX} are "
             "allowed: shorten the template, or the name of the input"
         )
-    if _collide("/" + path, normal_path(source.path)):
+    kind = template.conversion_type
+    files = map(normal_path, output_files(kind, path))
+    if any(collide(file, normal_path(source.path)) for file in files):
         raise ProfileInvalid(
             "has the path of the input, which is never changed, or one is a folder of the other: "
             "add something to the template, such as {name}_new"
         )
-    kind = template.conversion_type
     if not any(path.lower().endswith(f".{extension}") for extension in FORMATS[kind]):
         raise ProfileInvalid(
             f"has the path {_shown(path)} for this input, but the outputFile of {kind} must end "
@@ -129,9 +132,8 @@ def _fill(template: str, source: _Input) -> str:
     return _VARIABLE.sub(lambda match: values[match[1]], filled).lstrip("/")
 
 
-def _collide(first: str, second: str) -> bool:
-    """True if two files cannot both exist: they are the same, or one is a folder of the other."""
-    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
+def _colliding(first: str, second: str) -> tuple[str, str] | None:
+    return (first, second) if collide(first, second) else None
 
 
 def _shown(path: str) -> str:

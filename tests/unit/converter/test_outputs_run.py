@@ -23,8 +23,16 @@ from media_converter.contract import (
 )
 from media_converter.errors import ConversionError
 from media_converter.files import publish
-from media_converter.options import AudioOptions, Options, ThumbnailOptions, VideoOptions
+from media_converter.files.temporary import Temporary
+from media_converter.options import (
+    AudioOptions,
+    Options,
+    StoryboardOptions,
+    ThumbnailOptions,
+    VideoOptions,
+)
 from media_converter.outputs import Watcher, convert_outputs
+from media_converter.running import delivery
 from media_converter.running.films import Batch
 from media_converter.running.overall import Overall
 from media_converter.running.run import Converted, Known, Run
@@ -346,3 +354,131 @@ def test_progress_without_a_duration_counts_outputs() -> None:
     assert told[-1] == Progress(0, 3.0, None)
     overall.end(0)
     assert told[-1].percent == 25
+
+
+class Pairs:
+    """Storyboards of which each attempt writes other content into both files."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bench = bench
+        self.attempt = 0
+        monkeypatch.setattr(convert, "convert", self.convert)
+
+    def convert(self, run: Run) -> Converted:
+        self.attempt += 1
+        self.bench.made.append(run.task.output_file)
+        content = f"sprite {self.attempt}"
+        os.write(run.make_temporary().fd, content.encode())
+        beside = f"vtt of {content}".encode()
+        return Converted(Output(digest(content), "jpeg"), beside=beside)
+
+    def work(self, overwrites: bool = True) -> tuple[Task, ...]:
+        kind, options = ConversionType.VIDEO_STORYBOARD, StoryboardOptions()
+        task = tasks(overwrites=overwrites)[0]
+        return (task._replace(conversion_type=kind, options=options),)
+
+    def is_right(self) -> bool:
+        files = self.bench.files()
+        return files["a.vtt"] == b"vtt of " + files["a.jpg"] and set(files) == {"a.jpg", "a.vtt"}
+
+
+@pytest.fixture
+def pairs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Pairs:
+    return Pairs(bench, monkeypatch)
+
+
+@pytest.mark.parametrize("overwrites", [True, False])
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_kill_between_the_names_of_two_files_leaves_no_pair_that_counts(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch, overwrites: bool, moment: int
+) -> None:
+    """A kill before the first name, between the two, and after both."""
+    bench, commit, calls = pairs.bench, Temporary.commit, iter(range(1, 9))
+
+    def commit_until(self: Temporary, *, overwrites: bool = True) -> bool:
+        if next(calls) == moment:
+            kill()
+        done = commit(self, overwrites=overwrites)
+        if moment == 3 and self.target.name == "a.jpg":
+            kill()
+        return done
+
+    if overwrites:
+        # What another conversion has left.
+        (bench.volume / "out").mkdir()
+        (bench.volume / "out" / "a.jpg").write_bytes(b"sprite 0")
+        (bench.volume / "out" / "a.vtt").write_bytes(b"vtt of sprite 0")
+    with monkeypatch.context() as patched:
+        patched.setattr(Temporary, "commit", commit_until)
+        bench.killed(pairs.work(overwrites))
+    pairs.attempt = 1
+    assert bench.run(pairs.work(overwrites)) == [S]
+    assert pairs.is_right()
+    assert bool(bench.made) == (moment != 3), "a pair of this conversion is kept"
+    assert bench.run(pairs.work(overwrites)) == [S]
+    assert not bench.made
+
+
+def test_two_files_that_do_not_belong_together_are_made_again(pairs: Pairs) -> None:
+    bench = pairs.bench
+    bench.run(pairs.work())
+    out = bench.volume / "out"
+    first = (out / "a.vtt").read_bytes()
+    mark = publish.Mark("uid", publish.pair_digest(first, digest("sprite 2")))
+    os.setxattr(out / "a.vtt", publish.MARK, f"{mark.conversion_uid} {mark.sha256}".encode())
+    assert bench.run(pairs.work()) == [S]
+    assert bench.made
+    assert pairs.is_right()
+    reported = (pairs.work()[0]._replace(reported_sha256=digest("sprite 2")),)
+    assert bench.run(reported) == [S]
+    assert not bench.made
+    (out / "a.vtt").unlink()
+    assert bench.run(reported) == [S]
+    assert bench.made, "a report about the first file does not stand for the second one"
+    assert pairs.is_right()
+
+
+def test_a_second_file_of_others_is_not_replaced_if_it_must_not_be(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = pairs.bench
+    out = bench.volume / "out"
+    out.mkdir()
+    (out / "a.vtt").write_bytes(b"theirs")
+    with pytest.raises(ConversionError) as refused:
+        bench.run(pairs.work(overwrites=False))
+    assert refused.value.reason is ExitReason.OUTPUT_EXISTS
+    assert not bench.made, "it is told before the work"
+    (out / "a.vtt").unlink()
+
+    def convert_late(run: Run) -> Converted:
+        made = Pairs.convert(pairs, run)
+        (out / "a.vtt").write_bytes(b"theirs")
+        return made
+
+    monkeypatch.setattr(convert, "convert", convert_late)
+    with pytest.raises(ConversionError) as refused:
+        bench.run(pairs.work(overwrites=False))
+    assert refused.value.reason is ExitReason.OUTPUT_EXISTS
+    assert bench.files() == {"a.vtt": b"theirs"}
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.vtt"])
+def test_neither_file_is_the_input(pairs: Pairs, name: str) -> None:
+    out = pairs.bench.volume / "out"
+    out.mkdir()
+    os.link(pairs.bench.volume / "in.mov", out / name)
+    with pytest.raises(ConversionError) as refused:
+        pairs.bench.run(pairs.work())
+    assert refused.value.reason is ExitReason.OUTPUT_IS_INPUT
+    assert not pairs.bench.made
+
+
+def test_a_second_file_that_the_volume_does_not_keep_is_discarded(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "write_all", lambda fd, data: os.write(fd, data[:-1]))
+    with pytest.raises(ConversionError) as refused:
+        pairs.bench.run(pairs.work())
+    assert refused.value.reason is ExitReason.IO_ERROR
+    assert pairs.bench.files() == {}

@@ -136,6 +136,21 @@ def test_what_holds_for_all_outputs_together() -> None:
         assert words in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("out/a.webp", "outputs[1] (out/a.webp) has the same .vtt file as outputs[0]"),
+        ("out/a.vtt/b.jpg", "the file of one is a folder of the other"),
+    ],
+)
+def test_the_second_file_of_an_output_counts(path: str, words: str) -> None:
+    board = {"conversionType": "video_storyboard", "outputFile": "/out/a.jpg"}
+    with pytest.raises(ConversionError) as refused:
+        read_request(environment(board, board | {"outputFile": path}))
+    assert words in refused.value.message
+    assert read_request(environment(board)).tasks[0].files == ("/out/a.jpg", "/out/a.vtt")
+
+
 def test_a_long_path_is_shortened_in_messages() -> None:
     path = f"/{'f' * 200}/{'n' * 60}.mp4"
     label = read_request(environment({**FILM, "outputFile": path})).tasks[0].label

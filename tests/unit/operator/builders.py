@@ -70,7 +70,7 @@ def conversion(
         output_paths=(
             ()
             if made.dry_run
-            else tuple(normal_path(each.output_file) for each in made.all_outputs())
+            else tuple(path for each in made.all_outputs() for path in each.paths())
         ),
         dry_run=bool(made.dry_run),
         ttl=made.ttl_seconds_after_finished,

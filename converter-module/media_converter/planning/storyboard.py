@@ -1,0 +1,293 @@
+"""Plans video_storyboard: an image of many small pictures, the sprite, and when each one counts."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from itertools import pairwise
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError
+from media_converter.limits import Limits
+from media_converter.options import StoryboardOptions
+from media_converter.planning import image_memory, memory
+from media_converter.planning.filters import decoder_options, fit_box, fit_varying, still_filter
+from media_converter.planning.image import VIPS
+from media_converter.planning.plan import (
+    OUTPUT_URL,
+    PROGRESS,
+    Position,
+    ffmpeg_command,
+    read_from,
+)
+from media_converter.probing.media import MediaInfo, VideoStream
+from media_converter.step import INPUT, Stdout, Step
+
+DEFAULT_COUNT: Final = 100
+DEFAULT_SECONDS: Final = 1.0
+"""Pictures are at least so far apart, if neither interval nor count is given."""
+MIN_SECONDS: Final = 0.1
+"""The shortest time for which a picture counts."""
+_SHORT_LAST: Final = 0.1
+"""A last part of less than this share of the interval belongs to the picture before it."""
+MAX_PIXELS: Final = 1 << 24
+"""Of a sprite. Phones do not show larger images."""
+MAX_SIDES: Final = {"jpeg": 65_500, "webp": 16_383}
+"""The longest side that the encoder of a format writes, in pixels."""
+QUALITY: Final = 80
+BYTES_PER_PIXEL: Final = 3
+_KEPT_COPIES: Final = 2
+"""Of the pixels: the pictures, and the sprite."""
+_SMALL: Final = "A larger image is not shown everywhere."
+
+
+class Storyboard(NamedTuple):
+    """What to make. ``times`` are in milliseconds: when each picture begins to count, and the end.
+
+    ``tile`` is the size of each picture in pixels, ``sprite`` that of all of them.
+    """
+
+    times: tuple[int, ...]
+    tile: tuple[int, int]
+    columns: int
+    output_format: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures there are."""
+        return len(self.times) - 1
+
+    @property
+    def sprite(self) -> tuple[int, int]:
+        """Width and height of the image."""
+        rows = -(-self.pictures // self.columns)
+        return self.columns * self.tile[0], rows * self.tile[1]
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Where a picture is in the sprite: its left and its upper side."""
+        row, column = divmod(number, self.columns)
+        return column * self.tile[0], row * self.tile[1]
+
+    def part_of(self, time: float) -> int:
+        """The number of the picture that counts at a time of the film, in seconds."""
+        return max(0, bisect_right(self.times, 1000 * time + 1, hi=self.pictures) - 1)
+
+    @property
+    def tile_bytes(self) -> int:
+        """The size of the pixels of one picture."""
+        return self.tile[0] * self.tile[1] * BYTES_PER_PIXEL
+
+    @property
+    def summary(self) -> str:
+        """A line for the log."""
+        width, height = self.sprite
+        return (
+            f"storyboard: {self.pictures} pictures of {self.tile[0]}x{self.tile[1]} -> "
+            f"{self.output_format} {width}x{height}"
+        )
+
+
+class Cue(NamedTuple):
+    """One entry of a WebVTT file. Times are in milliseconds, ``box`` is x, y, width, height."""
+
+    start: int
+    end: int
+    image: str
+    box: tuple[int, ...]
+
+
+def plan_storyboard(
+    duration: float, video: VideoStream, options: StoryboardOptions, output_format: str
+) -> Storyboard:
+    """Plan a storyboard of a film of ``duration`` seconds.
+
+    If the sprite would be too large, it has fewer pictures or fewer columns, and a warning says so.
+    """
+    longest = MAX_SIDES[output_format]
+    box = (min(options.size[0], longest), min(options.size[1], longest))
+    width, height = tile = fit_box(*video.displayed_size, box)
+    warnings = []
+    if width * height > MAX_PIXELS:
+        scale = (MAX_PIXELS / (width * height)) ** 0.5
+        width, height = tile = int(width * scale), int(height * scale)
+        warnings.append(f"The pictures have {width}x{height} pixels. {_SMALL}")
+    wanted, step = _wanted(duration, options)
+    most_columns = min(longest // width, MAX_PIXELS // (width * height))
+    columns = min(options.columns, most_columns)
+    most_rows = min(longest // height, MAX_PIXELS // (columns * width * height))
+    count = min(wanted, columns * most_rows, max(1, int(duration / MIN_SECONDS)))
+    if columns < min(options.columns, count):
+        warnings.append(f"The sprite has {columns} columns instead of {options.columns}. {_SMALL}")
+    if count < wanted:
+        why = _SMALL if count == columns * most_rows else "Each one counts for 0.1 s at least."
+        warnings.append(f"The storyboard has {count} pictures instead of {wanted}. {why}")
+        step = duration / count
+    end = max(1, round(1000 * duration))
+    times = (*(round(1000 * number * step) for number in range(count)), end)
+    return Storyboard(times, tile, min(columns, count), output_format, tuple(warnings))
+
+
+def _wanted(duration: float, options: StoryboardOptions) -> tuple[int, float]:
+    """How many pictures the options ask for, and the seconds between them."""
+    if options.interval is not None:
+        count = max(1, -int(-(duration / options.interval - _SHORT_LAST) // 1))
+        return count, options.interval
+    if options.pictures is not None:
+        return options.pictures, duration / options.pictures
+    count = max(1, min(DEFAULT_COUNT, int(duration / DEFAULT_SECONDS)))
+    return count, duration / count
+
+
+def needed_memory(video: VideoStream, board: Storyboard) -> int:
+    """The memory that a storyboard takes, in bytes."""
+    pixels = board.sprite[0] * board.sprite[1]
+    held = _KEPT_COPIES * BYTES_PER_PIXEL * pixels
+    encoder = image_memory.encoder_bytes(board.output_format) * pixels
+    return memory.for_decoding(video) + held + int(encoder)
+
+
+def check_memory(video: VideoStream, board: Storyboard, limits: Limits) -> None:
+    """Raise ConversionError with the reason NeedsMemory if a storyboard does not fit the limit."""
+    needed = needed_memory(video, board)
+    if limits.memory is None or memory.fits(needed, limits):
+        return
+    raise ConversionError(
+        ExitReason.NEEDS_MEMORY,
+        f"a storyboard of {board.sprite[0]}x{board.sprite[1]} pixels of this video needs a memory "
+        f"limit of {memory.sufficient_limit(needed)} MiB, but the limit is "
+        f"{limits.memory >> 20} MiB; raise the limit, or choose fewer or smaller pictures",
+    )
+
+
+class Scan(NamedTuple):
+    """The film to read. ``size_varies`` says that the size of its pictures changes."""
+
+    info: MediaInfo
+    video: VideoStream
+    background: str
+    limits: Limits
+    size_varies: bool = False
+
+
+def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
+    """Build the step that reads the whole film and writes the first picture of each part.
+
+    ``skip`` is what the decoder leaves out: nokey, all but key pictures; noref, pictures that no
+    other one needs. Standard error says at which time each written picture is.
+    """
+    seconds = board.times[1] / 1000 if board.pictures > 1 else board.times[-1] / 1000 + 1
+    # ld(0) is one more than the number of the last part that has a picture.
+    number = f"min({board.pictures - 1},floor((t-{scan.info.start:.6f}+0.0005)/{seconds:.6f}))"
+    select = f"select='if(gte({number},ld(0)),1+0*st(0,{number}+1),0)'"
+    options = ["-copyts", "-an", "-sn", "-dn", "-skip_frame", skip]
+    return Step("scan", _command(scan, board, options, [select], PROGRESS), Stdout.PROGRESS)
+
+
+def picture_step(scan: Scan, board: Storyboard, position: Position) -> Step:
+    """Build the step that writes the picture at a position."""
+    reading = read_from(position)
+    options = ["-an", "-sn", "-dn", "-skip_frame", "noref", *reading.input_options]
+    last = ("-frames:v", "1")
+    return Step("picture", _command(scan, board, options, [*reading.video_filters], last))
+
+
+def _command(
+    scan: Scan,
+    board: Storyboard,
+    input_options: list[str],
+    filters: list[str],
+    output_options: tuple[str, ...],
+) -> tuple[str, ...]:
+    video = scan.video
+    argv = ffmpeg_command(
+        scan.limits, [*input_options, *decoder_options(video)], deep_probe=scan.info.deep_probe
+    )
+    fit = fit_varying(board.tile) if scan.size_varies else []
+    # Only blackframe says at which time a picture is.
+    filters = [*filters, *fit, still_filter(video, board.tile, "jpeg", scan.background)]
+    filters += ["blackframe=amount=0", "scale=in_color_matrix=bt601:in_range=pc", "format=rgb24"]
+    argv += ["-map", f"0:{video.stream_index}", "-vf", ",".join(filters), *output_options]
+    return (*argv, "-fps_mode", "passthrough", "-f", "rawvideo", OUTPUT_URL)
+
+
+_TIME: Final = re.compile(r"blackframe_\d+ @ .* frame:\d+ .* t:(-?[\d.]+) ")
+
+
+def time_of_picture(line: str) -> float | None:
+    """The time of a written picture, in seconds of the file. None for other lines."""
+    found = _TIME.search(line)
+    return float(found[1]) if found else None
+
+
+def sprite_step(board: Storyboard) -> Step:
+    """Build the step that encodes the sprite."""
+    argv = [VIPS, "copy", INPUT, f".{board.output_format}[Q={QUALITY},keep=none]"]
+    return Step("sprite", tuple(argv), Stdout.OUTPUT)
+
+
+def means_step(board: Storyboard) -> Step:
+    """Build the step that prints a PNG of a written sprite with one pixel for each picture."""
+    width, height = board.tile
+    argv = [VIPS, "shrink", INPUT, ".png", str(width), str(height)]
+    return Step("means", tuple(argv), Stdout.CAPTURE)
+
+
+def write_vtt(board: Storyboard, image: str) -> bytes:
+    """The WebVTT file of a storyboard. ``image`` is the name of the sprite, in the same folder."""
+    url = quote(image, safe="")
+    blocks = ["WEBVTT"]
+    for number, (start, end) in enumerate(pairwise(board.times)):
+        x, y = board.place(number)
+        width, height = board.tile
+        times = f"{_stamp(start)} --> {_stamp(end)}"
+        blocks.append(f"{times}\n{url}#xywh={x},{y},{width},{height}")
+    return ("\n\n".join(blocks) + "\n").encode()
+
+
+def _stamp(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
+
+
+_STAMP: Final = r"(\d\d+):([0-5]\d):([0-5]\d)\.(\d{3})"
+_CUE: Final = re.compile(rf"{_STAMP} --> {_STAMP}\n(\S+)#xywh=(\d+),(\d+),(\d+),(\d+)")
+
+
+def read_vtt(text: bytes) -> list[Cue] | None:
+    """The cues of a WebVTT file of a storyboard. None if it is no such file."""
+    head, *blocks = text.decode().rstrip("\n").split("\n\n")
+    found = [_CUE.fullmatch(block) for block in blocks]
+    if head != "WEBVTT" or not blocks:
+        return None
+    cues = []
+    for match in found:
+        if match is None:
+            return None
+        start, end = (
+            1000 * (3600 * int(match[at]) + 60 * int(match[at + 1]) + int(match[at + 2]))
+            + int(match[at + 3])
+            for at in (1, 5)
+        )
+        cues.append(Cue(start, end, match[9], tuple(int(match[at]) for at in range(10, 14))))
+    return cues
+
+
+def is_right(board: Storyboard, image: str, cues: list[Cue] | None) -> bool:
+    """Whether the cues cover the whole film without gaps, and point to the pictures."""
+    if cues is None or len(cues) != board.pictures:
+        return False
+    begin = 0
+    for number, cue in enumerate(cues):
+        box = (*board.place(number), *board.tile)
+        if (
+            cue.start != begin
+            or cue.end <= begin
+            or cue.box != box
+            or cue.image != quote(image, "")
+        ):
+            return False
+        begin = cue.end
+    return begin == board.times[-1]
