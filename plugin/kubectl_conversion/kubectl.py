@@ -125,7 +125,7 @@ def classify(output: str) -> KubectlError:
 
 
 def _is_log(line: str) -> bool:
-    """Whether it is a line of kubectl's own log, such as ``E1128 13:00:00.0  4711 memcache.go:265]``."""
+    """Whether it is a line of kubectl's own log, such as ``E1128 13:00:00 memcache.go``."""
     return len(line) > 5 and line[0] in "EWI" and line[1:5].isdigit()
 
 
@@ -175,6 +175,14 @@ class Kubectl:
     def create(self, url: str, obj: Obj) -> Obj:
         """Create an object and return what is stored. Warnings go to stderr."""
         return parse(self._run("create", "--raw", url, "-f", "-", body=json.dumps(obj)))
+
+    def create_all(self, objects: Sequence[Obj]) -> list[Obj]:
+        """Create several objects with one kubectl, and return what is stored, in their order."""
+        whole = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        output = self._run(
+            *("create", "--validate=false", "--output", "json", "-f", "-"), body=json.dumps(whole)
+        )
+        return parse_all(output)
 
     def patch(self, plural: str, namespace: str, name: str, patch: Sequence[Obj]) -> Obj:
         """Send a JSON Patch and return what is stored."""
@@ -276,6 +284,25 @@ def parse(output: str) -> Obj:
             Failure.OTHER, f"kubectl has answered with no object: {safe(output[:200])}"
         )
     return answer
+
+
+def parse_all(output: str) -> list[Obj]:
+    """The objects in an answer: one after the other, or in one List."""
+    decoder, at = json.JSONDecoder(), 0
+    found: list[Obj] = []
+    while at < len(output.rstrip()):
+        try:
+            obj, at = decoder.raw_decode(output, at)
+        except ValueError:
+            obj = None
+        if not isinstance(obj, dict):
+            raise KubectlError(
+                Failure.OTHER, f"kubectl has answered with no object: {safe(output[:200])}"
+            )
+        found += obj["items"] if obj.get("kind") == "List" else [obj]
+        while output[at : at + 1].isspace():
+            at += 1
+    return found
 
 
 def _environment() -> dict[str, str]:

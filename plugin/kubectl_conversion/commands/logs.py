@@ -112,9 +112,7 @@ def _print_stored(conversion: Conversion, attempt: int) -> None:
         note(f"{conversion.name} has had {last} attempts.")
         raise typer.Exit(Exit.NO)
     if attempt < last:
-        note(
-            f"The pod of attempt {attempt} is gone. The status keeps the log of attempt {last} only."
-        )
+        note(f"The pod of attempt {attempt} is gone. The status has that of attempt {last} only.")
         raise typer.Exit(Exit.NO)
     if not conversion.logs:
         note(f"{conversion.name} has no log yet: {conversion.phase}, {conversion.reason}")
