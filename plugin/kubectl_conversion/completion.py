@@ -30,7 +30,8 @@ def complete(words: Sequence[str]) -> None:
     from kubectl_conversion.cli import app
 
     for word in answers(get_command(app), words or [""]):
-        print(safe(word))
+        # A tab separates a word and its description.
+        print("\t".join(safe(part) for part in word.split("\t", 1)))
     print(_NO_FILES)
 
 

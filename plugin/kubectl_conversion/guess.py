@@ -174,5 +174,5 @@ def check_options(kinds: Sequence[str], options: Mapping[str, str]) -> None:
 
 def object_name(file: str, suffix: str) -> str:
     """A name for a ConversionJob, made of a file name and a suffix."""
-    base = _NOT_IN_NAMES.sub("-", posixpath.basename(file).lower()).strip("-")
+    base = _NOT_IN_NAMES.sub("-", posixpath.splitext(posixpath.basename(file))[0].lower())
     return f"{base[:50].strip('-') or 'conversion'}-{suffix}"

@@ -46,10 +46,20 @@ def _is_list(value: object) -> TypeGuard[Sequence[object]]:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return value if _is_plain(value) else json.dumps(value)
+        return value if _is_plain(value) else _quoted(value)
     if isinstance(value, Mapping):
         return "{}"
     return "[]" if _is_list(value) else json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """The text in double quotes. YAML does not join the two halves of JSON's long characters."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else _escape(ord(c)) for c in quoted)
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _is_plain(text: str) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from kubectl_conversion import options
-from kubectl_conversion.diagnosis import checks, facts
-from kubectl_conversion.diagnosis.findings import Finding, Level
 from kubectl_conversion.kubectl import Kubectl
 from kubectl_conversion.terminal import Exit, Format, columns, is_terminal, print_value
 from kubectl_conversion.text import counted, safe, wrap
+
+if TYPE_CHECKING:
+    from kubectl_conversion.diagnosis.findings import Finding
 
 _WIDTH: Final = 9
 
@@ -35,6 +36,10 @@ def doctor(
       kubectl conversion doctor
       kubectl conversion doctor -n team-a -v
     """
+    # The other verbs start faster without the checks.
+    from kubectl_conversion.diagnosis import checks, facts
+    from kubectl_conversion.diagnosis.findings import Level
+
     asker = Kubectl(context, kubeconfig)
     known = facts.connect(asker, namespace)
     found = checks.connection(known)
@@ -53,6 +58,8 @@ def doctor(
 
 def _print(found: list[Finding], *, verbose: bool) -> None:
     """Print the findings: first what must be mended."""
+    from kubectl_conversion.diagnosis.findings import Level
+
     order = [Level.FAULT, Level.WARNING, Level.UNKNOWN, Level.OK]
     room = columns() if is_terminal() else 100_000
     for finding in sorted(found, key=lambda each: order.index(each.level)):
