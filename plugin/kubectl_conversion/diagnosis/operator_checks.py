@@ -44,7 +44,7 @@ def installations(facts: Facts) -> Iterator[Finding]:
         if not answer.known:
             blind.append(home)
             yield unknown(f"settings in {home}", answer)
-        elif answer.value is not None and serves(answer.value, facts.namespace):
+        elif _exists(facts, home, homes) and serves(answer.value or {}, facts.namespace):
             serving.append(home)
     if len(serving) > 1:
         others = [home for home in serving if home != facts.operator] or serving[1:]
@@ -67,6 +67,13 @@ def installations(facts: Facts) -> Iterator[Finding]:
         yield fault(subject, text, cure)
     elif serving:
         yield ok(subject, f"the operator in {serving[0]} serves {facts.namespace}")
+
+
+def _exists(facts: Facts, home: str, homes: set[str]) -> bool:
+    """Whether a namespace has an operator. Without a ConfigMap, it has the default settings."""
+    if facts.deployments.known:
+        return home in homes
+    return facts.installations[home].value is not None
 
 
 def served_by(settings: Mapping[str, Any]) -> list[str]:

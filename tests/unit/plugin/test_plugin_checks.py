@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from kubectl_conversion.diagnosis import checks, operator_checks
-from kubectl_conversion.diagnosis.facts import Answer, Facts
+from kubectl_conversion.diagnosis.facts import Answer, Facts, ask
 from kubectl_conversion.diagnosis.findings import Level, quantity, selects
 from kubectl_conversion.kubectl import Failure, KubectlError
 
@@ -35,6 +36,45 @@ def test_what_nobody_could_look_at_is_never_called_missing() -> None:
     found = checks.all_checks(blind())
     assert {each.level for each in found} == {Level.UNKNOWN}
     assert len(found) >= 14
+
+
+def failing(failure: Failure) -> Callable[[], object]:
+    def look() -> object:
+        raise KubectlError(failure, "no")
+
+    return look
+
+
+def test_only_the_api_server_says_that_something_is_not_there() -> None:
+    assert ask(failing(Failure.NOT_FOUND)) == Answer()
+    for failure in set(Failure) - {Failure.NOT_FOUND}:
+        answer = ask(failing(failure))
+        assert not answer.known
+        assert answer.why == "no"
+
+
+def deployed(*homes: str) -> Answer[list[dict[str, Any]]]:
+    return Answer([{"metadata": {"namespace": home}} for home in homes])
+
+
+@pytest.mark.parametrize(
+    ("deployments", "found", "level"),
+    [
+        (deployed("my-network-converter"), Answer({"data": {"WATCH_NAMESPACES": "media"}}), "ok"),
+        (deployed("my-network-converter"), Answer({"data": {"WATCH_NAMESPACES": "*"}}), "ok"),
+        (deployed("my-network-converter"), Answer({"data": {"WATCH_NAMESPACES": "a"}}), "FAULT"),
+        # Without a ConfigMap, the operator serves my-network only.
+        (deployed("my-network-converter"), Answer(), "FAULT"),
+        # A ConfigMap alone does not serve anybody.
+        (deployed(), Answer({"data": {"WATCH_NAMESPACES": "media"}}), "FAULT"),
+        (deployed("my-network-converter"), FORBIDDEN, "unknown"),
+    ],
+)
+def test_an_installation_is_an_operator_that_serves_the_namespace(
+    deployments: Answer[list[dict[str, Any]]], found: Answer[dict[str, Any]], level: str
+) -> None:
+    known = facts(deployments=deployments, installations={"my-network-converter": found})
+    assert [each.level for each in operator_checks.installations(known)] == [level]
 
 
 def settings(*times: str, **texts: str) -> Answer[dict[str, Any]]:
