@@ -18,7 +18,7 @@ WAITING := -n 4 --dist worksteal
 # Here a part of the time goes to the API servers.
 JUDGED := -n 3 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images release deploy crds lint unit component judge converter e2e bench-engine bench-operator bench-growth bench-namespaces bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-operator bench-growth bench-namespaces bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ release: tools ## write a release to dist/: images, SBOMs, chart, manifests (VER
 
 deploy: cluster images ## install the CRD, the operator and the HTTP API into the demo's cluster
 	@hack/deploy $(CLUSTER)
+
+plugin: tools ## build the kubectl plugin into dist/ (kubectl-conversion, an archive, a manifest for krew)
+	@hack/plugin
 
 crds: tools ## generate the CRD, the reference pages and the chart from code and deploy/
 	@PYTHONPATH=operator:gateway:converter-module:. $(VENV)/python hack/generate.py .

@@ -24,6 +24,8 @@ from converter_gateway.app import render_openapi
 from converter_gateway.rules import render_rules
 from hack.chart import CHART, chart_files, settings
 from hack.chart_schema import render_schema
+from hack.plugin_data import PATH as PLUGIN_DATA
+from hack.plugin_data import render_plugin_data
 
 
 @cache
@@ -39,6 +41,7 @@ def generated_files() -> dict[str, str]:
         "docs/metrics.md": render_metrics(Metrics(CollectorRegistry()))
         + api_metrics.render_metrics(),
         f"{CHART}/values.schema.json": render_schema(settings()),
+        PLUGIN_DATA: render_plugin_data(),
     }
     return files | chart_files(render_crds(), files)
 

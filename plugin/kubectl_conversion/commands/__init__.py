@@ -1,0 +1,1 @@
+"""The verbs. Each function is a command: its parameters are its options."""

@@ -1,0 +1,1 @@
+"""What ``doctor`` does: :mod:`facts` looks, and :mod:`checks` decides, without I/O."""

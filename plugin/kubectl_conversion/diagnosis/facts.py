@@ -1,0 +1,222 @@
+"""Looks at the cluster for ``doctor``. What could not be looked at is kept as that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from kubectl_conversion import data, kubectl
+from kubectl_conversion.kubectl import Failure, Kubectl, KubectlError, Obj
+from kubectl_conversion.model import dig, text_at, time_at
+
+T = TypeVar("T")
+_AT_ONCE: Final = 8
+_NAME_LABEL: Final = "app.kubernetes.io/name"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What was found, or why nobody could look. Something that does not exist is found as None."""
+
+    value: T | None = None
+    problem: KubectlError | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the API server has answered."""
+        return self.problem is None
+
+    @property
+    def why(self) -> str:
+        """Why it is not known."""
+        return self.problem.message if self.problem else ""
+
+
+Right = tuple[str, str, str]
+"""Group, resource (with its subresource) and verb."""
+CALLER_RIGHTS: Final[tuple[Right, ...]] = tuple(
+    (group, resource, verb)
+    for group, resource, verbs in (
+        ("converter.mynetwork.io", "conversionjobs", "create get list watch patch"),
+        ("converter.mynetwork.io", "conversionprofiles", "get"),
+        ("", "pods", "list"),
+        ("", "pods/log", "get"),
+    )
+    for verb in verbs.split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that the checks know."""
+
+    namespace: str
+    operator: str
+    config: Answer[Obj] = field(default_factory=Answer)
+    review: Answer[Obj] = field(default_factory=Answer)
+    schema: Answer[Obj] = field(default_factory=Answer)
+    place: Answer[Obj] = field(default_factory=Answer)
+    deployments: Answer[list[Obj]] = field(default_factory=Answer)
+    installations: Mapping[str, Answer[Obj]] = field(default_factory=dict)
+    deployment: Answer[Obj] = field(default_factory=Answer)
+    pods: Answer[list[Obj]] = field(default_factory=Answer)
+    lease: Answer[Obj] = field(default_factory=Answer)
+    settings: Answer[Obj] = field(default_factory=Answer)
+    events: Answer[list[Obj]] = field(default_factory=Answer)
+    gateway: Answer[Obj] = field(default_factory=Answer)
+    claim: Answer[Obj] = field(default_factory=Answer)
+    nodes: Answer[list[Obj]] = field(default_factory=Answer)
+    quotas: Answer[list[Obj]] = field(default_factory=Answer)
+    policies: Answer[list[Obj]] = field(default_factory=Answer)
+    operator_policies: Answer[list[Obj]] = field(default_factory=Answer)
+    jobs: Answer[list[Obj]] = field(default_factory=Answer)
+    caller_rights: Mapping[Right, Answer[bool]] = field(default_factory=dict)
+    operator_rights: Mapping[Right, Answer[bool]] = field(default_factory=dict)
+
+    @property
+    def now(self) -> datetime | None:
+        """The time of the API server, which has just created the review."""
+        return time_at(self.review.value, "metadata", "creationTimestamp")
+
+    @property
+    def user(self) -> str:
+        """Who asks."""
+        return text_at(self.review.value, "status", "userInfo", "username")
+
+    def setting(self, name: str, default: str = "") -> str:
+        """The text of a setting of the installation."""
+        return text_at(self.settings.value, "data", name) or default
+
+
+def ask(look: Callable[[], T]) -> Answer[T]:
+    """The answer of one request. What does not exist is None."""
+    try:
+        return Answer(look())
+    except KubectlError as error:
+        if error.failure is Failure.NOT_FOUND:
+            return Answer()
+        return Answer(problem=error)
+
+
+def connect(asker: Kubectl, namespace: str) -> Facts:
+    """Whether there is a context, and whether the API server knows the caller."""
+    config = ask(asker.config)
+    place = namespace or text_at(_context(config.value), "context", "namespace") or "default"
+    facts = Facts(namespace=place, operator=data.INSTALLATION, config=config)
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    url = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    if not config.known and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return facts
+    return replace(facts, review=ask(lambda: asker.create(url, body)))
+
+
+def _context(config: Obj | None) -> Obj:
+    contexts = dig(config, "contexts")
+    return contexts[0] if isinstance(contexts, list) and contexts else {}
+
+
+def look(asker: Kubectl, facts: Facts, operator: str) -> Facts:
+    """Everything else. Requests run side by side, because each of them starts a kubectl."""
+    place = ask(lambda: asker.get(kubectl.api_path("api/v1", "namespaces", "", facts.namespace)))
+    label = data.load()["operatorNamespaceLabel"]
+    home = operator or text_at(place.value, "metadata", "labels", label) or data.INSTALLATION
+    facts = replace(facts, place=place, operator=home)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        asked = {name: pool.submit(ask, each) for name, each in _requests(asker, facts).items()}
+        found: dict[str, Any] = {name: future.result() for name, future in asked.items()}
+        facts = replace(facts, **found)
+        claim = facts.setting("SHARED_VOLUME_CLAIM", "my-network-shared")
+        url = kubectl.api_path("api/v1", "persistentvolumeclaims", facts.namespace, claim)
+        others = {
+            name: pool.submit(ask, _settings(asker, name)) for name in installations_in(facts)
+        }
+        mine = pool.submit(_rights, asker, facts, CALLER_RIGHTS, "")
+        account = f"system:serviceaccount:{home}:{data.OPERATOR}"
+        needed = [(rule[0], rule[1], rule[2]) for rule in data.load()["operatorRules"]]
+        theirs = pool.submit(_rights, asker, facts, needed, account)
+        return replace(
+            facts,
+            claim=ask(lambda: asker.get(url)),
+            installations={name: future.result() for name, future in others.items()},
+            caller_rights=mine.result(),
+            operator_rights=theirs.result(),
+        )
+
+
+def _requests(asker: Kubectl, facts: Facts) -> dict[str, Callable[[], object]]:
+    """The requests whose answers are fields of the facts."""
+    home, place = facts.operator, facts.namespace
+
+    def one(api: str, plural: str, name: str) -> Callable[[], object]:
+        return lambda: asker.get(kubectl.api_path(api, plural, home, name))
+
+    def all_(api: str, plural: str, where: str, **query: str) -> Callable[[], object]:
+        return lambda: asker.get_list(kubectl.api_path(api, plural, where, **query))["items"]
+
+    config_map = data.load()["configMap"]
+    about = f"involvedObject.kind=ConfigMap,involvedObject.name={config_map}"
+    labels = {"labelSelector": f"{_NAME_LABEL}={data.OPERATOR}"}
+    return {
+        "schema": lambda: asker.get(f"/openapi/v3/apis/{data.api_version()}"),
+        "deployments": all_("apis/apps/v1", "deployments", "", **labels),
+        "deployment": one("apis/apps/v1", "deployments", data.OPERATOR),
+        "pods": all_("api/v1", "pods", home, **labels),
+        "lease": one("apis/coordination.k8s.io/v1", "leases", data.OPERATOR),
+        "settings": one("api/v1", "configmaps", config_map),
+        "events": all_("api/v1", "events", home, fieldSelector=about),
+        "gateway": one("apis/apps/v1", "deployments", data.GATEWAY),
+        "nodes": all_("api/v1", "nodes", ""),
+        "quotas": all_("api/v1", "resourcequotas", place),
+        "policies": all_("apis/networking.k8s.io/v1", "networkpolicies", place),
+        "operator_policies": all_("apis/networking.k8s.io/v1", "networkpolicies", home),
+        "jobs": lambda: asker.get_list(kubectl.path(data.JOBS, place))["items"],
+    }
+
+
+def installations_in(facts: Facts) -> list[str]:
+    """The namespaces that have an operator."""
+    listed = facts.deployments.value or []
+    return sorted({text_at(item, "metadata", "namespace") for item in listed} | {facts.operator})
+
+
+def _settings(asker: Kubectl, namespace: str) -> Callable[[], Obj]:
+    url = kubectl.api_path("api/v1", "configmaps", namespace, data.load()["configMap"])
+    return lambda: asker.get(url)
+
+
+def _rights(
+    asker: Kubectl, facts: Facts, rights: Sequence[Right], user: str
+) -> dict[Right, Answer[bool]]:
+    """Which rights the caller, or another user, has in the namespace."""
+    reviews = [_review(facts, right, user) for right in rights]
+    answer = ask(lambda: asker.create_all(reviews))
+    if not answer.known or answer.value is None:
+        return dict.fromkeys(rights, Answer(problem=answer.problem))
+    if len(answer.value) != len(rights):
+        problem = KubectlError(Failure.OTHER, "kubectl has not answered all reviews")
+        return dict.fromkeys(rights, Answer(problem=problem))
+    allowed = [dig(each, "status", "allowed") is True for each in answer.value]
+    return {right: Answer(found) for right, found in zip(rights, allowed, strict=True)}
+
+
+def _review(facts: Facts, right: Right, user: str) -> Obj:
+    group, resource, verb = right
+    plural, _, sub = resource.partition("/")
+    spec: dict[str, object] = {
+        "resourceAttributes": {
+            "namespace": facts.namespace,
+            "group": group,
+            "resource": plural,
+            "subresource": sub,
+            "verb": verb,
+        }
+    }
+    if user:
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{facts.operator}"]
+        spec |= {"user": user, "groups": [*groups, "system:authenticated"]}
+    kind = "SubjectAccessReview" if user else "SelfSubjectAccessReview"
+    return {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}

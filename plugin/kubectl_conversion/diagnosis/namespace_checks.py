@@ -1,0 +1,206 @@
+"""Checks of the namespace of the conversions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from kubectl_conversion import data
+from kubectl_conversion.diagnosis.facts import Answer, Facts, Right
+from kubectl_conversion.diagnosis.findings import (
+    Finding,
+    Level,
+    command,
+    fault,
+    ok,
+    quantity,
+    selects,
+    unknown,
+    warning,
+)
+from kubectl_conversion.model import dig, items_at, text_at
+from kubectl_conversion.text import counted
+
+_SETUP: Final = "Apply deploy/namespace: docs/operations.md says how."
+_ENFORCE: Final = "pod-security.kubernetes.io/enforce"
+_NEEDS: Final = {
+    "pods": "",
+    "count/pods": "",
+    "count/jobs.batch": "",
+    "count/conversionjobs.converter.mynetwork.io": "",
+    "requests.cpu": "CONVERTER_REQUESTS_CPU",
+    "cpu": "CONVERTER_REQUESTS_CPU",
+    "requests.memory": "CONVERTER_REQUESTS_MEMORY",
+    "memory": "CONVERTER_REQUESTS_MEMORY",
+    "limits.cpu": "CONVERTER_LIMITS_CPU",
+    "limits.memory": "CONVERTER_LIMITS_MEMORY",
+}
+"""The resources of a quota that a conversion needs, and the setting that says how much."""
+_ESSENTIAL: Final = frozenset({"create", "get", "list"})
+
+
+def place(facts: Facts) -> Iterator[Finding]:
+    """Whether the namespace exists and belongs to an installation."""
+    subject, answer = f"namespace {facts.namespace}", facts.place
+    if not answer.known:
+        yield unknown(subject, answer)
+        return
+    if answer.value is None:
+        cure = command("kubectl", "create", "namespace", facts.namespace)
+        yield fault(subject, "it does not exist", f"{cure}   Then: {_SETUP}")
+        return
+    label = data.load()["operatorNamespaceLabel"]
+    if text_at(answer.value, "metadata", "deletionTimestamp"):
+        yield fault(subject, "it is being deleted", "Use another namespace: -n NAME.")
+    elif not text_at(answer.value, "metadata", "labels", label):
+        cure = command(
+            "kubectl", "label", "namespace", facts.namespace, f"{label}={facts.operator}"
+        )
+        yield warning(subject, "it does not have the label of an installation", cure)
+    else:
+        yield ok(subject, f"it belongs to the installation in {facts.operator}")
+
+
+def claim(facts: Facts) -> Iterator[Finding]:
+    """Whether the claim is bound, and all nodes can mount it."""
+    name = facts.setting("SHARED_VOLUME_CLAIM", "my-network-shared")
+    subject, found = f"claim {name}", facts.claim.value
+    describe = command("kubectl", "-n", facts.namespace, "describe", "pvc", name)
+    if not facts.claim.known:
+        yield unknown(subject, facts.claim)
+    elif found is None:
+        cure = command(
+            "kubectl", "-n", facts.namespace, "apply", "-f", "deploy/namespace/claim.yaml"
+        )
+        yield fault(subject, f"there is no such claim in {facts.namespace}", cure)
+    elif text_at(found, "metadata", "deletionTimestamp"):
+        yield fault(subject, "it is being deleted", describe)
+    elif (phase := text_at(found, "status", "phase")) != "Bound":
+        yield fault(subject, f"it is not bound: {phase or 'no phase yet'}", describe)
+    else:
+        # What was asked for is in the spec. What the volume can do is in the status.
+        modes = dig(found, "status", "accessModes") or dig(found, "spec", "accessModes") or []
+        if "ReadWriteMany" in modes:
+            yield ok(subject, "bound, ReadWriteMany")
+        else:
+            text = (
+                f"its access mode is {', '.join(map(str, modes))}: one node at a time can mount it"
+            )
+            storage = "Create a claim with ReadWriteMany from a storage class that offers it: "
+            yield fault(subject, text, f"{storage}kubectl get storageclass")
+
+
+def operator_rights(facts: Facts) -> Iterator[Finding]:
+    """Whether the operator's account has its rights in the namespace."""
+    subject = "rights of the operator"
+    cure = f"kubectl -n {facts.namespace} apply -f deploy/namespace/operator-role.yaml"
+    if facts.operator != data.INSTALLATION:
+        cure += f"   with the namespace {facts.operator} in its subjects"
+    yield from _rights(subject, facts, facts.operator_rights, cure, essential=None)
+
+
+def caller_rights(facts: Facts) -> Iterator[Finding]:
+    """Whether the caller has the rights that this plugin needs."""
+    user = facts.user or "YOU"
+    cure = command(
+        *("kubectl", "-n", facts.namespace, "create", "rolebinding", "converts"),
+        *(f"--clusterrole={facts.operator}-edit", f"--user={user}"),
+    )
+    cure = f"An administrator can run: {cure}"
+    yield from _rights("your rights", facts, facts.caller_rights, cure, essential=_ESSENTIAL)
+
+
+def _rights(
+    subject: str,
+    facts: Facts,
+    rights: Mapping[Right, Answer[bool]],
+    cure: str,
+    *,
+    essential: frozenset[str] | None,
+) -> Iterator[Finding]:
+    """Name the missing rights. Rights that nobody could ask about are told once."""
+    blind = [answer for answer in rights.values() if not answer.known]
+    if blind:
+        yield unknown(subject, blind[0])
+    missing = [right for right, answer in rights.items() if answer.known and not answer.value]
+    if missing:
+        words = [f"{verb} {resource}" for _, resource, verb in missing]
+        text = f"missing in {facts.namespace}: {', '.join(words[:6])}" + (
+            ", …" if words[6:] else ""
+        )
+        needed = essential is None or any(
+            verb in essential and resource == data.JOBS for _, resource, verb in missing
+        )
+        yield fault(subject, text, cure) if needed else warning(subject, text, cure)
+    elif not blind:
+        yield ok(subject, f"{counted(len(rights), 'right')} in {facts.namespace}, none is missing")
+
+
+def pod_security(facts: Facts) -> Iterator[Finding]:
+    """Whether the namespace enforces the restricted standard, which converters meet."""
+    if not facts.place.known or facts.place.value is None:
+        return
+    level = text_at(facts.place.value, "metadata", "labels", _ENFORCE)
+    if level == "restricted":
+        yield ok("Pod Security", "restricted")
+        return
+    words = f"enforces {level} only" if level else "enforces nothing"
+    cure = command(
+        *("kubectl", "label", "--overwrite", "namespace", facts.namespace, f"{_ENFORCE}=restricted")
+    )
+    yield warning("Pod Security", f"namespace {facts.namespace} {words}", cure)
+
+
+def quota(facts: Facts) -> Iterator[Finding]:
+    """Whether a ResourceQuota keeps conversions from starting."""
+    if not facts.quotas.known:
+        yield unknown("quota", facts.quotas)
+        return
+    found = [finding for each in facts.quotas.value or [] for finding in _quota(facts, each)]
+    yield from found or [ok("quota", "no ResourceQuota is used up")]
+
+
+def _quota(facts: Facts, item: Mapping[str, Any]) -> Iterator[Finding]:
+    name = text_at(item, "metadata", "name")
+    subject = f"quota {name}"
+    hard = dig(item, "spec", "hard") or {}
+    used = dig(item, "status", "used")
+    if not isinstance(used, dict):
+        yield Finding(Level.UNKNOWN, subject, "Kubernetes has not counted what is used yet")
+        return
+    for resource, setting in _NEEDS.items():
+        most, now = quantity(hard.get(resource)), quantity(used.get(resource))
+        if most is None or now is None:
+            continue
+        need = quantity(facts.setting(setting)) if setting else quantity(1)
+        if now + (need or 0) > most or now >= most:
+            text = f"{resource} is used up: {used[resource]} of {hard[resource]}"
+            cure = command("kubectl", "-n", facts.namespace, "edit", "resourcequota", name)
+            yield fault(subject, text, f"Wait until conversions end, or raise it: {cure}")
+
+
+def network_policy(facts: Facts) -> Iterator[Finding]:
+    """Whether converters have no network, as they read files of strangers."""
+    subject, answer = "NetworkPolicy", facts.policies
+    if not answer.known:
+        yield unknown(subject, answer)
+        return
+    labels = {"app.kubernetes.io/name": data.load()["converterName"]}
+    mine = [
+        policy
+        for policy in answer.value or []
+        if selects(dig(policy, "spec", "podSelector"), labels)
+        and "Egress" in (dig(policy, "spec", "policyTypes") or [])
+    ]
+    opening = [
+        text_at(each, "metadata", "name") for each in mine if items_at(each, "spec", "egress")
+    ]
+    cure = f"kubectl -n {facts.namespace} apply -f deploy/namespace/network-policy.yaml"
+    if not mine:
+        yield warning(subject, "converters may use the network: no policy forbids it", cure)
+    elif opening:
+        text = f"NetworkPolicy {opening[0]} allows converters to use the network"
+        delete = command("kubectl", "-n", facts.namespace, "delete", "networkpolicy", opening[0])
+        yield warning(subject, text, delete)
+    else:
+        yield ok(subject, "converters have no network")

@@ -1,0 +1,247 @@
+"""The kubectl plugin, built and run by kubectl, against the operator's API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.component.kubectl_plugin import Plugin, build, kubeconfig, server_of
+from tests.component.running import running, until_phase
+from tests.component.support import FakeApi, FakeCluster
+from tests.component.support.scripts import succeed
+from tests.component.support.tools import conversion_job
+
+pytestmark = pytest.mark.judged
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture
+def plugin(api: FakeApi, built: Path, tmp_path: Path) -> Plugin:
+    server, token = server_of(api)
+    return Plugin(built, kubeconfig(tmp_path / "kubeconfig", server, token))
+
+
+async def test_a_file_is_submitted_and_watched_to_its_end(
+    api: FakeApi, cluster: FakeCluster, plugin: Plugin, tmp_path: Path
+) -> None:
+    cluster.default = succeed(size=12345)
+    async with running(api, tmp_path / "operator"):
+        done = await plugin.run(
+            *("submit", "input/film.mov", "--to", "mp4", "--option", "resolution=720p", "--watch")
+        )
+    assert done.code == 0, done
+    (job,) = api.objects("conversionjobs")
+    assert job["spec"] == {
+        "conversionType": "video_to_mp4",
+        "inputFile": "input/film.mov",
+        "outputFile": "input/film.mp4",
+        "options": {"resolution": "720p"},
+    }
+    assert "created" in done.out
+    assert "Succeeded" in done.out
+
+
+def ended(name: str, phase: str = "Failed", **spec: Any) -> dict[str, Any]:
+    """A ConversionJob that has ended, in the form of ``create`` and of ``patch``."""
+    return conversion_job(name, **spec) | {"_phase": phase}
+
+
+def store(api: FakeApi, job: dict[str, Any], **status: Any) -> dict[str, Any]:
+    """Create a ConversionJob with a status."""
+    phase = job.pop("_phase", "Failed")
+    api.create(job)
+    moment = "2026-11-28T12:00:00Z"
+    condition = {"type": "Finished", "status": "True", "reason": "InputDamaged"}
+    condition |= {"message": "x", "lastTransitionTime": moment}
+    whole = {
+        "phase": phase,
+        "reason": "InputDamaged",
+        "message": "the file is damaged",
+        "conditions": [condition],
+        "completionTime": moment,
+        **status,
+    }
+    return api.patch(
+        "conversionjobs", job["metadata"]["name"], {"status": whole}, subresource="status"
+    )
+
+
+async def test_a_retry_is_one_new_conversion(api: FakeApi, plugin: Plugin) -> None:
+    job = ended("film", outputs=None)
+    job["metadata"]["labels"] = {"batch": "7", "argocd.argoproj.io/instance": "media"}
+    stored = store(api, job)
+    first = await plugin.run("retry", "film")
+    assert first.code == 0, first
+    again = await plugin.run("retry", "film")
+    assert again.code == 0
+    assert "retried already" in again.err
+    names = sorted(each["metadata"]["name"] for each in api.objects("conversionjobs"))
+    assert len(names) == 2
+    made = api.get("conversionjobs", names[1])
+    assert names[1].startswith("film-retry-")
+    assert made["spec"] == stored["spec"]
+    assert made["metadata"]["labels"] == {"batch": "7"}
+    assert made["metadata"]["annotations"] == {
+        "converter.mynetwork.io/retry-of": stored["metadata"]["uid"]
+    }
+
+
+async def test_all_that_failed_are_retried_after_one_question(api: FakeApi, plugin: Plugin) -> None:
+    for number in range(3):
+        store(api, ended(f"bad-{number}"))
+    store(api, ended("good", "Succeeded"))
+    nobody = await plugin.run("retry", "--failed")
+    assert nobody.code == 2
+    assert "add --yes" in nobody.err
+    refused = await plugin.in_terminal("retry", "--failed", typed="n\n")
+    assert refused.code == 1
+    assert "Retry 3 conversions (" in refused.out
+    assert len(api.objects("conversionjobs")) == 4
+    done = await plugin.in_terminal("retry", "--failed", typed="y\n")
+    assert done.code == 0, done
+    assert len(api.objects("conversionjobs")) == 7
+    # What has been retried is not retried again.
+    again = await plugin.run("retry", "--failed", "--yes")
+    assert (again.code, again.out) == (0, "")
+    assert len(api.objects("conversionjobs")) == 7
+
+
+async def test_a_conversion_is_cancelled(api: FakeApi, plugin: Plugin) -> None:
+    api.create(conversion_job("film"))
+    store(api, ended("old"))
+    done = await plugin.run("cancel", "film", "old")
+    assert done.code == 0, done
+    assert "old has ended already: Failed" in done.err
+    assert api.get("conversionjobs", "film")["spec"]["cancel"] is True
+    assert "cancel" not in api.get("conversionjobs", "old")["spec"]
+    missing = await plugin.run("cancel", "nowhere")
+    assert missing.code == 1
+    assert "not found" in missing.err
+
+
+async def test_wait_says_how_conversions_ended(api: FakeApi, plugin: Plugin) -> None:
+    store(api, ended("good", "Succeeded"))
+    store(api, ended("bad"))
+    api.create(conversion_job("slow"))
+    assert (await plugin.run("wait", "good")).code == 0
+    bad = await plugin.run("wait", "good", "bad")
+    assert bad.code == 3
+    assert "InputDamaged: the file is damaged" in bad.out
+    slow = await plugin.run("wait", "slow", "--timeout", "1s")
+    assert slow.code == 4
+    assert "1 conversion did not end in 1s: slow" in slow.err
+    missing = await plugin.run("wait", "nowhere")
+    assert missing.code == 1
+    assert "does not exist" in missing.err
+
+
+async def test_nothing_that_users_write_reaches_the_terminal_raw(
+    api: FakeApi, plugin: Plugin
+) -> None:
+    name = "a" * 253
+    job = ended(name)
+    stored = store(
+        api,
+        job,
+        message="red \x1b[31m line\r\nforged",
+        attempts=[{"number": 1, "startTime": "2026-11-28T12:00:00Z"}],
+        logs="one\x1b[2J\x9b31m\ntwo\r\n",
+    )
+    assert "\x1b" in stored["status"]["message"]
+    for words in (["list"], ["list", "-o", "wide"], ["describe", name], ["logs", name]):
+        for done in (await plugin.run(*words), await plugin.in_terminal(*words, columns=40)):
+            assert done.code == 0, done
+            lines = (done.out + done.err).replace("\r\n", "\n")
+            assert not [c for c in lines if c != "\n" and not c.isprintable()], (words, lines)
+    assert "\\x1b[31m line\\x0d\\x0aforged" in (await plugin.run("describe", name)).out
+
+
+async def test_a_narrow_terminal_shows_whole_lines(api: FakeApi, plugin: Plugin) -> None:
+    store(api, ended("a" * 253))
+    store(api, ended("film", "Succeeded"))
+    done = await plugin.in_terminal("list", columns=40)
+    lines = done.out.split("\r\n")
+    assert max(map(len, lines[:3])) <= 40
+    assert "…" in done.out
+    plain = await plugin.run("list")
+    assert "a" * 253 in plain.out
+    assert "\x1b" not in plain.out
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+async def test_a_live_table_ends_with_ctrl_c(api: FakeApi, plugin: Plugin, columns: int) -> None:
+    store(
+        api,
+        ended("film", "Running"),
+        reason="Running",
+        progress={"percent": 45, "speed": "2.31x", "etaSeconds": 130},
+    )
+    plugin.env["NO_COLOR"] = "1"
+    done = await plugin.in_terminal("watch", columns=columns, interrupt_after="left")
+    assert done.code == 130, done
+    assert "45% 2.31x 2m10s left" in done.out
+    assert ("━" in done.out) == (columns == 120)
+    assert "\x1b[3" not in done.out.replace("\x1b[38", "")  # no colour
+
+
+async def test_errors_say_what_to_do(api: FakeApi, plugin: Plugin, tmp_path: Path) -> None:
+    plugin.config = kubeconfig(tmp_path / "none", "http://127.0.0.1:1", context="")
+    done = await plugin.run("list")
+    assert done.code == 1
+    assert "kubectl config use-context NAME" in done.err
+    plugin.config = kubeconfig(tmp_path / "closed", "http://127.0.0.1:1")
+    done = await plugin.run("list")
+    assert (done.code, done.out) == (1, "")
+    assert "kubectl cluster-info" in done.err
+    # "Could not look" is not "nothing there".
+    assert "No conversions" not in done.err
+
+
+async def test_names_are_completed(api: FakeApi, plugin: Plugin) -> None:
+    api.create(conversion_job("film-1"))
+    api.create(conversion_job("song"))
+    assert (await plugin.run("__complete", "describe", "f")).out == "film-1\n:4\n"
+    verbs = (await plugin.run("__complete", "re")).out
+    assert verbs.startswith("retry\tRun conversions again")
+    assert (await plugin.run("__complete", "list", "-o", "")).out == "json\nyaml\nwide\nname\n:4\n"
+    assert (await plugin.run("__complete", "list", "--all")).out == "--all-namespaces\n:4\n"
+
+
+async def test_objects_are_printed_for_programs(api: FakeApi, plugin: Plugin) -> None:
+    stored = store(api, ended("film"), message="a: \x1b b")
+    as_json = json.loads((await plugin.run("list", "-o", "json")).out)
+    as_yaml = yaml.safe_load((await plugin.run("list", "-o", "yaml")).out)
+    assert as_json == as_yaml
+    assert as_json["items"][0]["spec"] == stored["spec"]
+    assert as_json["items"][0]["kind"] == "ConversionJob"
+    names = (await plugin.run("list", "-o", "name")).out
+    assert names == "conversionjob.converter.mynetwork.io/film\n"
+
+
+@pytest.mark.fake_only(reason="a real API server without kubelets has no logs")
+async def test_logs_come_from_the_pod_and_then_from_the_status(
+    api: FakeApi, cluster: FakeCluster, plugin: Plugin, tmp_path: Path
+) -> None:
+    cluster.script("film", succeed(hold=True))
+    async with running(api, tmp_path / "operator"):
+        api.create(conversion_job("film"))
+        await until_phase(api, "film", "Running")
+        following = asyncio.create_task(plugin.run("logs", "film", "-f"))
+        (pod,) = api.objects("pods")
+        log = api.pod_logs[pod["metadata"]["uid"]]
+        await api.until(lambda: api.audit.count(verb="get", resource="pods", subresource="log") > 0)
+        log.write(api.clock.now(), b"frame \x1b[2J one\n")
+        cluster.finish("film")
+        await until_phase(api, "film", "Succeeded")
+        done = await following
+        assert done.code == 0, done
+        assert "frame \\x1b[2J one" in done.out
