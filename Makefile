@@ -53,8 +53,8 @@ release: tools ## write a release to dist/: images, SBOMs, chart, manifests (VER
 deploy: cluster images ## install the CRD, the operator and the HTTP API into the demo's cluster
 	@hack/deploy $(CLUSTER)
 
-plugin: tools ## build the kubectl plugin into dist/ (kubectl-conversion, an archive, a manifest for krew)
-	@hack/plugin
+plugin: tools ## build the kubectl plugin into dist/, with a manifest for krew (VERSION=0.2.0 URL=…)
+	@hack/plugin $(VERSION) $(URL)
 
 crds: tools ## generate the CRD, the reference pages and the chart from code and deploy/
 	@PYTHONPATH=operator:gateway:converter-module:. $(VENV)/python hack/generate.py .

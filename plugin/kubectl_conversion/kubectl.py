@@ -41,7 +41,7 @@ class Failure(StrEnum):
     NOT_FOUND = "NotFound"
     EXISTS = "AlreadyExists"
     CONFLICT = "Conflict"
-    GONE = "Gone"
+    EXPIRED = "Expired"
     REJECTED = "Rejected"
     OTHER = "Other"
 
@@ -98,8 +98,7 @@ _PHRASES: Final = (
     ("must be logged in to the server", Failure.UNAUTHORIZED),
     ("getting credentials", Failure.UNAUTHORIZED),
     ("(Conflict)", Failure.CONFLICT),
-    ("(Expired)", Failure.GONE),
-    ("(Gone)", Failure.GONE),
+    ("(Expired)", Failure.EXPIRED),
     ("(Invalid)", Failure.REJECTED),
     ("is invalid", Failure.REJECTED),
     ("(BadRequest)", Failure.REJECTED),

@@ -102,7 +102,7 @@ def changes(caller: Caller, selector: str, name: str, deadline: float | None) ->
                     yield Change(kind, (model.parse(obj),))
         except KubectlError as error:
             failures += 1
-            if error.failure is Failure.GONE:
+            if error.failure is Failure.EXPIRED:
                 version = ""
             elif error.failure not in _TRANSIENT or failures >= _TRIES:
                 raise
@@ -143,12 +143,12 @@ def until_ended(
     for change in changes(caller, "", single, deadline):
         found = {each.name: each for each in change.found}
         if change.kind == "LISTED":
-            gone = open_ - set(found)
+            missing = open_ - set(found)
         else:
-            gone = open_ & set(found) if change.kind == "DELETED" else set()
-        if gone:
+            missing = open_ & set(found) if change.kind == "DELETED" else set()
+        if missing:
             verb = "does not exist" if first else "was deleted"
-            raise KubectlError(Failure.NOT_FOUND, f"ConversionJob {min(gone)} {verb}")
+            raise KubectlError(Failure.NOT_FOUND, f"ConversionJob {min(missing)} {verb}")
         first = False
         for name in [each for each in found if each in open_]:
             yield found[name]

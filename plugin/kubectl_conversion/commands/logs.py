@@ -27,7 +27,7 @@ def logs(
     context: options.Context = "",
     kubeconfig: options.Kubeconfig = "",
 ) -> None:
-    """Print the log of a conversion: from its pod, or its stored end when the pod is gone.
+    """Print the log of a conversion: from its pod, or its stored end when the pod is deleted.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def _pod(caller: Caller, conversion: Conversion, attempt: int) -> Obj | None:
 
 
 def _print_live(caller: Caller, conversion: Conversion, pod: Obj, *, follow: bool) -> bool:
-    """Print the log of a pod. False if it has none yet, or if it is gone meanwhile."""
+    """Print the log of a pod. False if it has none yet, or if it is deleted meanwhile."""
     containers = items_at(pod, "spec", "containers")
     query = {"container": text_at(containers[0], "name")} if containers else {}
     if follow:
@@ -112,12 +112,12 @@ def _print_stored(conversion: Conversion, attempt: int) -> None:
         note(f"{conversion.name} has had {last} attempts.")
         raise typer.Exit(Exit.NO)
     if attempt < last:
-        note(f"The pod of attempt {attempt} is gone. The status has that of attempt {last} only.")
+        note(f"The pod of attempt {attempt} does not exist. The status has the log of {last} only.")
         raise typer.Exit(Exit.NO)
     if not conversion.logs:
         note(f"{conversion.name} has no log yet: {conversion.phase}, {conversion.reason}")
         raise typer.Exit(Exit.NO)
     note(
-        f"The pod of attempt {last} is gone, or cannot be read. This is the end of its stored log:"
+        f"The pod of attempt {last} cannot be read. This is the end of its log in the status:"
     )
     print_lines(safe_lines(conversion.logs.rstrip("\n")))

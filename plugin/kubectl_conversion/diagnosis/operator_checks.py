@@ -218,7 +218,7 @@ def _not_known(facts: Facts) -> Iterator[Finding]:
 
 
 def _invalid(facts: Facts) -> Iterator[Finding]:
-    """The Events that are about the present texts. Older ones are about texts that are gone."""
+    """The Events that are about the present texts. Older ones are about other texts."""
     changed = _changed(facts.settings.value)
     cure = command("kubectl", "-n", facts.operator, "edit", "configmap", _CONFIG_MAP)
     told = set()

@@ -112,6 +112,7 @@ def test_the_page_covers_every_package() -> None:
         None,
         "conversion_operator",
         "converter_gateway",
+        "kubectl_conversion",
         "media_converter",
         "tests",
     }

@@ -14,7 +14,17 @@ BANNED = re.compile(r"\b(anew|poke|gone|see-through)\b", re.IGNORECASE)
 """again, once more · wake · deleted · transparent. docs/glossary.md has the terms."""
 
 WHERE = (
-    *("operator", "gateway", "converter-module", "client", "crds", "charts", "deploy", "docs"),
+    *(
+        "operator",
+        "gateway",
+        "converter-module",
+        "client",
+        "plugin",
+        "crds",
+        "charts",
+        "deploy",
+        "docs",
+    ),
     *("hack", ".ci", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "Makefile"),
     *("Dockerfile", "LICENSE", "kind-config.yaml", "pyproject.toml"),
 )
