@@ -13,7 +13,7 @@ import tokenize
 from collections import Counter
 from pathlib import Path
 
-PRODUCT = ("operator", "gateway", "converter-module", "client")
+PRODUCT = ("operator", "gateway", "converter-module", "client", "plugin")
 
 _NO_CODE = {
     tokenize.COMMENT,

@@ -240,8 +240,9 @@ async def test_logs_come_from_the_pod_and_then_from_the_status(
         log = api.pod_logs[pod["metadata"]["uid"]]
         await api.until(lambda: api.audit.count(verb="get", resource="pods", subresource="log") > 0)
         log.write(api.clock.now(), b"frame \x1b[2J one\n")
+        log.write(api.clock.now(), b'{"progress":{"percent":23}}\n')
         cluster.finish("film")
         await until_phase(api, "film", "Succeeded")
         done = await following
         assert done.code == 0, done
-        assert "frame \\x1b[2J one" in done.out
+        assert done.out.strip() == "frame \\x1b[2J one"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,6 +12,9 @@ from kubectl_conversion.model import Conversion, items_at, text_at
 from kubectl_conversion.source import Caller
 from kubectl_conversion.terminal import Exit, note, print_lines
 from kubectl_conversion.text import safe_lines
+
+_PROGRESS: Final = b'{"progress":'
+"""The beginning of the lines that the converter writes for the operator."""
 
 
 def logs(
@@ -87,6 +90,8 @@ def _print_live(caller: Caller, conversion: Conversion, pod: Obj, *, follow: boo
     try:
         with caller.kubectl.stream(url) as lines:
             for line in lines:
+                if line.startswith(_PROGRESS):
+                    continue
                 print(
                     *safe_lines(line.decode("utf-8", "replace").rstrip("\n")),
                     sep="\n",
@@ -117,7 +122,5 @@ def _print_stored(conversion: Conversion, attempt: int) -> None:
     if not conversion.logs:
         note(f"{conversion.name} has no log yet: {conversion.phase}, {conversion.reason}")
         raise typer.Exit(Exit.NO)
-    note(
-        f"The pod of attempt {last} cannot be read. This is the end of its log in the status:"
-    )
+    note(f"The pod of attempt {last} cannot be read. This is the end of its log in the status:")
     print_lines(safe_lines(conversion.logs.rstrip("\n")))

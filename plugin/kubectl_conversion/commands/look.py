@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from kubectl_conversion import counts, data, kubectl, options, progress, source
 from kubectl_conversion.describe import describe as describe_lines
@@ -24,6 +24,9 @@ from kubectl_conversion.terminal import (
     print_value,
 )
 from kubectl_conversion.text import age, counted, run_time, size
+
+WAITING: Final = ("Pending", "Queued", "Starting")
+"""The phases with a reason why a conversion does not run. One of the reasons is Starting."""
 
 
 def list_(
@@ -125,7 +128,7 @@ def stats(
     caller = options.caller(context, kubeconfig, namespace, all_namespaces=all_namespaces)
     found, _ = source.conversions(caller, selector)
     rows = counts.by_type(found)
-    waits = counts.reasons(found, "Pending", "Queued", "Starting")
+    waits = [each for each in counts.reasons(found, *WAITING) if each[0] != "Starting"]
     failures = counts.reasons(found, "Failed")
     if output in (Format.JSON, Format.YAML):
         value = {
@@ -179,11 +182,14 @@ def top(
         return
     used = sum(row.running for row in rows)
     print(f"Slots: {used} in use" + (f" of {limit}" if limit is not None else ""))
-    titles = (("QUEUE", 0), ("NAMESPACE", 0), ("RUNNING", 0), ("WAITING", 0), ("LIMIT", 1))
-    print_table(
-        [Column(title, rank) for title, rank in (*titles, ("WEIGHT", 3), ("STOP POLICY", 2))],
-        [_share_row(row) for row in rows],
-    )
+    if not rows:
+        note("No conversion runs or waits.")
+    else:
+        titles = (("QUEUE", 0), ("NAMESPACE", 0), ("RUNNING", 0), ("WAITING", 0), ("LIMIT", 1))
+        print_table(
+            [Column(title, rank) for title, rank in (*titles, ("WEIGHT", 3), ("STOP POLICY", 2))],
+            [_share_row(row) for row in rows],
+        )
     for text in notes:
         note(text)
 
