@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from media_converter.contract import ConversionType
 from media_converter.option_values import (
+    OPAQUE_COLOUR,
     Choices,
     Colour,
     Kind,
@@ -111,6 +112,12 @@ _SOUND: Final = ConversionType.AUDIO_CONVERT
 _INFO: Final = ConversionType.MEDIA_INFO
 _WAVEFORM: Final = ConversionType.AUDIO_WAVEFORM
 
+GRAVITIES: Final = (
+    *("centre", "north", "north-east", "east", "south-east", "south", "south-west", "west"),
+    *("north-west", "attention", "entropy"),
+)
+"""Which part of an image remains. Attention and entropy look at the picture."""
+
 GRAMMAR: Final = (
     Option("quality", (_VIDEO,), Words(("low", "medium", "high"))),
     Option("quality", (_IMAGE, _THUMBNAIL), Percent()),
@@ -122,6 +129,9 @@ GRAMMAR: Final = (
     Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_IMAGE, _THUMBNAIL), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
+    Option("fit", (_IMAGE,), Words(("contain", "cover"))),
+    Option("gravity", (_IMAGE,), Words(GRAVITIES)),
+    Option("background", (_IMAGE,), OPAQUE_COLOUR),
     Option("colour", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("samplesPerPixel", (_WAVEFORM,), Choices(ZOOMS, ""), extensions=("json",)),
@@ -131,11 +141,38 @@ GRAMMAR: Final = (
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
 )
 
+
+class Need(NamedTuple):
+    """An option that needs another one. None stands for all values."""
+
+    option: str
+    value: str | None
+    needed: str
+    needed_value: str | None
+
+    @property
+    def words(self) -> str:
+        """The end of the sentence "options.NAME ..."."""
+        value = f" {self.value}" if self.value else ""
+        needed_value = f": {self.needed_value}" if self.needed_value else ""
+        return f"{value} needs the option {self.needed}{needed_value}".strip()
+
+    def is_met(self, values: Mapping[str, object]) -> bool:
+        """Whether options have what they need."""
+        given = values.get(self.option)
+        if given is None or (self.value is not None and given != self.value):
+            return True
+        needed = values.get(self.needed)
+        return needed is not None and self.needed_value in (None, needed)
+
+
+NEEDS: Final = (Need("gravity", None, "fit", "cover"), Need("fit", "cover", "size", None))
+
 _STILLS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _VIDEO: {"mp4": "mp4"},
     _AUDIO: {"mp3": "mp3"},
-    _IMAGE: {**_STILLS, "gif": "gif"},
+    _IMAGE: {**_STILLS, "gif": "gif", "jxl": "jxl"},
     _THUMBNAIL: _STILLS,
     _SOUND: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
     _INFO: {"json": "json"},
@@ -201,11 +238,19 @@ class AudioOptions(NamedTuple):
 
 
 class ImageOptions(NamedTuple):
-    """The options of image_resize. ``width`` and ``height`` are the box to fit into, in pixels."""
+    """The options of image_resize.
+
+    ``width`` and ``height`` are the box, in pixels, that the image fits into (``fit`` contain) or
+    fills (cover). ``gravity`` is which part of it then remains. Transparent pixels are laid on
+    ``background``, RRGGBB. None: only if the format has no transparency.
+    """
 
     width: int = DEFAULT_SIZE[0]
     height: int = DEFAULT_SIZE[1]
     quality: int = DEFAULT_QUALITY
+    fit: str = "contain"
+    gravity: str = "centre"
+    background: str | None = None
 
 
 class ThumbnailOptions(NamedTuple):
@@ -269,6 +314,7 @@ def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Opti
         parsed[name] = allowed[name].kind.read(value)
         if parsed[name] is None:
             raise OptionError(name, f"must be {allowed[name].kind.must_be}, not {_shown(value)}")
+    check_needs(values)
     return _typed(conversion_type, parsed)
 
 
@@ -290,6 +336,13 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
             zoom = parsed.pop("samplesPerPixel", None)
             made = WaveformOptions(**parsed)
             return made._replace(samples_per_pixel=zoom) if zoom else made
+
+
+def check_needs(values: Mapping[str, object]) -> None:
+    """Raise OptionError if an option lacks another one that it needs."""
+    for need in NEEDS:
+        if not need.is_met(values):
+            raise OptionError(need.option, need.words)
 
 
 def check_extensions(

@@ -16,7 +16,14 @@ from converter_gateway.caller_paths import CallerPaths
 from converter_gateway.errors import ApiError
 from converter_gateway.paths import PathMapping, PathRejected, to_volume
 from media_converter.contract import MAX_OUTPUTS, ConversionType
-from media_converter.options import FORMATS, extensions_of, options_of, types_of
+from media_converter.options import (
+    FORMATS,
+    OptionError,
+    check_needs,
+    extensions_of,
+    options_of,
+    types_of,
+)
 
 # What only one of the three forms of a request has.
 _ONE: Final = ("output_file", "conversion_type", "options")
@@ -207,6 +214,10 @@ def check_options(output: OutputSpec, where: str = "") -> None:
             raise ApiError(400, where + _explain_option(kind, name))
         if not allowed[name].applies_to(output.output_file):
             raise ApiError(400, f"{where}options.{name}: of {kind} {allowed[name].only_for}")
+    try:
+        check_needs(given)
+    except OptionError as error:
+        raise ApiError(400, f"{where}options.{error.field}: {error.message}") from None
 
 
 def read_callback(url: object) -> dict[str, object] | None:

@@ -30,7 +30,9 @@ from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
     GRAMMAR,
+    NEEDS,
     NO_FORBIDDEN_CHARACTERS,
+    Need,
     Option,
     extensions_of,
     types_of,
@@ -312,6 +314,7 @@ def _option_rules() -> list[ValidationRule]:
         *map(_type_rule, names),
         *map(_value_rule, GRAMMAR),
         *map(_option_extension_rule, limited),
+        *map(_need_rule, NEEDS),
     ]
 
 
@@ -342,6 +345,19 @@ def _option_extension_rule(option: Option) -> ValidationRule:
         f"{_cel_list(option.extensions)}.exists(e, self.outputFile.lowerAscii().endsWith('.' + e))",
         f"options.{option.name} of {types} {option.only_for}",
         f".options.{option.name}",
+    )
+
+
+def _need_rule(need: Need) -> ValidationRule:
+    """The options exist if one of them does."""
+    has_value = f" || self.options.{need.option} != '{need.value}'" if need.value else ""
+    needed = f"has(self.options.{need.needed})"
+    if need.needed_value:
+        needed += f" && self.options.{need.needed} == '{need.needed_value}'"
+    return ValidationRule(
+        f"{_absent(need.option)}{has_value} || ({needed})",
+        f"options.{need.option} {need.words}",
+        f".options.{need.option}",
     )
 
 
