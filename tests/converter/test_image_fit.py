@@ -8,7 +8,7 @@ from media_converter.contract import ExitReason
 from tests.converter.harness import IMAGE, Converter
 from tests.converter.kitchen import Kitchen
 from tests.converter.lab import Lab
-from tests.converter.probing import near
+from tests.converter.probing import Rgb, near
 from tests.converter.rawfiles import RGB, exif, jpeg_segment, png
 
 RED, LIME, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -41,7 +41,7 @@ def upright(kitchen: Kitchen) -> str:
     ],
 )  # fmt: skip
 def test_which_part_remains(
-    kitchen: Kitchen, converter: Converter, lab: Lab, gravity: str | None, wanted: tuple[int, ...]
+    kitchen: Kitchen, converter: Converter, lab: Lab, gravity: str | None, wanted: Rgb
 ) -> None:
     options = {"gravity": gravity} if gravity else {}
     run = converter.convert(
