@@ -22,8 +22,8 @@ PROGRAMS = (
     "/usr/bin/vipsheader",
     "/usr/bin/setpriv",
 )
-# Of libvips' modules only HEIF: the others read formats that the converter refuses.
-PLUGINS = ("vips-modules-*/vips-heif.so", "libheif/plugins/*.so")
+# Of libvips' modules only HEIF and JPEG XL: the others read formats that the converter refuses.
+PLUGINS = ("vips-modules-*/vips-heif.so", "vips-modules-*/vips-jxl.so", "libheif/plugins/*.so")
 CONVERTER = pathlib.Path("/opt/converter")
 # The ffmpeg that is built for this image: its status entry, copyright file and licence.
 FFMPEG = pathlib.Path("/opt/ffmpeg/package")

@@ -66,7 +66,7 @@ def convert(run: Run) -> Converted:
         case AudioOptions() as options:
             return transcode.convert_audio(run, options)
         case ImageOptions() as options:
-            return Converted(image.convert_image(run, options))
+            return image.convert_image(run, options)
         case ThumbnailOptions() as options:
             plan = thumbnail.extract(run, options)
             return Converted(image.describe_image(plan, run.make_temporary().fd))

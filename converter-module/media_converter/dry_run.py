@@ -26,6 +26,7 @@ from media_converter.planning.audio import choose_sound
 from media_converter.planning.audio_filters import output_channels
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.estimates import Estimate
+from media_converter.planning.image_fit import fit_image
 from media_converter.planning.plan import ConversionPlan, Position
 from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
@@ -218,7 +219,9 @@ def _image(run: Run, options: ImageOptions) -> PlannedOutput:
     pages = plan.expected.frames or 1
     read = info.width * info.height * pages
     estimate = estimates.of_still(read, (width, height * pages), kind)
-    needed = image_memory.estimate(info, kind, (width, height), pages)
+    fit = fit_image(info.displayed_size, options)
+    staged = plan.save is not None
+    needed = image_memory.estimate(info, kind, fit, pages, is_staged=staged)
     return _planned(Action.CONVERT, plan, needed, estimate)
 
 

@@ -17,7 +17,13 @@ from media_converter.limits import Limits, limit_file_size, read_limits
 from media_converter.outputs import Watcher, convert_outputs
 from media_converter.request import output_paths, read_request
 from media_converter.running.confinement import Confinement, landlock_abi
-from media_converter.running.process import Runner, Signals, TimeLimits, reserve_descriptors
+from media_converter.running.process import (
+    BLOCK_UNTRUSTED,
+    Runner,
+    Signals,
+    TimeLimits,
+    reserve_descriptors,
+)
 from media_converter.running.report import Reporter
 from media_converter.task import DEFAULT_TERMINATION_LOG
 
@@ -132,7 +138,7 @@ def tool_environment(limits: Limits) -> Mapping[str, str]:
         # Keeps glibc from creating one memory pool per thread.
         "MALLOC_ARENA_MAX": "2",
         # Turns off the loaders that libvips considers unsafe for untrusted files.
-        "VIPS_BLOCK_UNTRUSTED": "1",
+        BLOCK_UNTRUSTED: "1",
         "VIPS_CONCURRENCY": str(limits.threads),
     }
 

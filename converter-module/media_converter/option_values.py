@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeGuard
+from typing import Final, NamedTuple, TypeGuard
 
 
 def in_words(items: Sequence[str], conjunction: str = "or") -> str:
@@ -168,6 +168,9 @@ class Colour(NamedTuple):
         if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
             return None
         return value if value == "transparent" else value.upper()
+
+
+OPAQUE_COLOUR: Final = Colour("^[0-9A-Fa-f]{6}$", 'a colour as RRGGBB in quotes, such as "1E90FF"')
 
 
 class Time(NamedTuple):

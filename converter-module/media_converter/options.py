@@ -10,12 +10,13 @@ cannot: Kubernetes has integers and strings only. ``null`` is the same as absent
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from media_converter.contract import ConversionType
 from media_converter.option_values import (
+    OPAQUE_COLOUR,
     Choices,
     Colour,
     Kind,
@@ -124,6 +125,12 @@ _MAX_BITRATE: Final = Whole(
     'kbit/s from 100 to 100000, such as 4000 or "4000k"',
 )
 
+GRAVITIES: Final = (
+    *("centre", "north", "north-east", "east", "south-east", "south", "south-west", "west"),
+    *("north-west", "attention", "entropy"),
+)
+"""Which part of an image remains. Attention and entropy look at the picture."""
+
 GRAMMAR: Final = (
     Option("quality", (_VIDEO,), Words(("low", "medium", "high"))),
     Option("quality", (_IMAGE, _THUMBNAIL), Percent()),
@@ -136,6 +143,9 @@ GRAMMAR: Final = (
     Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_IMAGE, _THUMBNAIL, _STORYBOARD), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
+    Option("fit", (_IMAGE,), Words(("contain", "cover"))),
+    Option("gravity", (_IMAGE,), Words(GRAVITIES)),
+    Option("background", (_IMAGE,), OPAQUE_COLOUR),
     Option("colour", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("samplesPerPixel", (_WAVEFORM,), Choices(ZOOMS, ""), extensions=("json",)),
@@ -151,11 +161,38 @@ GRAMMAR: Final = (
 EXCLUSIVE: Final = (("interval", "count"),)
 """Options of which an output may have only one."""
 
+
+class Need(NamedTuple):
+    """An option that needs another one. None stands for all values."""
+
+    option: str
+    value: str | None
+    needed: str
+    needed_value: str | None
+
+    @property
+    def words(self) -> str:
+        """The end of the sentence "options.NAME ..."."""
+        value = f" {self.value}" if self.value else ""
+        needed_value = f": {self.needed_value}" if self.needed_value else ""
+        return f"{value} needs the option {self.needed}{needed_value}".strip()
+
+    def is_met(self, values: Mapping[str, object]) -> bool:
+        """Whether options have what they need."""
+        given = values.get(self.option)
+        if given is None or (self.value is not None and given != self.value):
+            return True
+        needed = values.get(self.needed)
+        return needed is not None and self.needed_value in (None, needed)
+
+
+NEEDS: Final = (Need("gravity", None, "fit", "cover"), Need("fit", "cover", "size", None))
+
 _STILLS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _VIDEO: {"mp4": "mp4"},
     _AUDIO: {"mp3": "mp3"},
-    _IMAGE: {**_STILLS, "gif": "gif"},
+    _IMAGE: {**_STILLS, "gif": "gif", "jxl": "jxl"},
     _THUMBNAIL: _STILLS,
     _SOUND: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
     _INFO: {"json": "json"},
@@ -226,11 +263,19 @@ class AudioOptions(NamedTuple):
 
 
 class ImageOptions(NamedTuple):
-    """The options of image_resize. ``width`` and ``height`` are the box to fit into, in pixels."""
+    """The options of image_resize.
+
+    ``width`` and ``height`` are the box, in pixels, that the image fits into (``fit`` contain) or
+    fills (cover). ``gravity`` is which part of it then remains. Transparent pixels are laid on
+    ``background``, RRGGBB. None: only if the format has no transparency.
+    """
 
     width: int = DEFAULT_SIZE[0]
     height: int = DEFAULT_SIZE[1]
     quality: int = DEFAULT_QUALITY
+    fit: str = "contain"
+    gravity: str = "centre"
+    background: str | None = None
 
 
 class ThumbnailOptions(NamedTuple):
@@ -325,7 +370,7 @@ def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Opti
         parsed[name] = allowed[name].kind.read(value)
         if parsed[name] is None:
             raise OptionError(name, f"must be {allowed[name].kind.must_be}, not {_shown(value)}")
-    check_exclusive(parsed)
+    check_together(values)
     return _typed(conversion_type, parsed)
 
 
@@ -354,11 +399,14 @@ def _named(parsed: dict[str, Any]) -> dict[str, Any]:
     return {re.sub("[A-Z]", lambda m: f"_{m[0].lower()}", k): v for k, v in parsed.items()}
 
 
-def check_exclusive(names: Collection[str]) -> None:
-    """Raise OptionError if two of the options do not go together."""
+def check_together(values: Mapping[str, object]) -> None:
+    """Raise OptionError if two options exclude each other, or if one lacks another one."""
     for one, other in EXCLUSIVE:
-        if one in names and other in names:
+        if values.get(one) is not None and values.get(other) is not None:
             raise OptionError(other, f"does not go together with {one}; set one of them")
+    for need in NEEDS:
+        if not need.is_met(values):
+            raise OptionError(need.option, need.words)
 
 
 def check_extensions(

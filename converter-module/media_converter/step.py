@@ -40,8 +40,13 @@ class Stdout(Enum):
 
 
 class Step(NamedTuple):
-    """One run of a tool. ``name`` is one word for the log."""
+    """One run of a tool. ``name`` is one word for the log.
+
+    ``reads_own`` says that its input is a file that the converter has written. Then libvips may use
+    what it considers unsafe for files of others.
+    """
 
     name: str
     argv: tuple[str, ...]
     stdout: Stdout = Stdout.CAPTURE
+    reads_own: bool = False

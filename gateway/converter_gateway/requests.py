@@ -19,7 +19,7 @@ from media_converter.contract import MAX_OUTPUTS, ConversionType
 from media_converter.options import (
     FORMATS,
     OptionError,
-    check_exclusive,
+    check_together,
     extensions_of,
     options_of,
     output_files,
@@ -225,7 +225,7 @@ def check_options(output: OutputSpec, where: str = "") -> None:
         if not allowed[name].applies_to(output.output_file):
             raise ApiError(400, f"{where}options.{name}: of {kind} {allowed[name].only_for}")
     try:
-        check_exclusive(given)
+        check_together(given)
     except OptionError as error:
         raise ApiError(400, f"{where}options.{error.field}: {error.message}") from None
 

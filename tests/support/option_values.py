@@ -18,6 +18,9 @@ _EXTENSIONS: Final = {
 }  # fmt: skip
 
 
+_NEEDS: Final = {"fit": {"size": "9x9"}, "gravity": {"fit": "cover", "size": "9x9"}}
+
+
 class Case(NamedTuple):
     """A conversion with one option, and whether it is accepted."""
 
@@ -28,6 +31,12 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.option}-{self.value!r}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The option, and what it needs."""
+        needs = _NEEDS.get(self.option, {}) if self.kind == IMAGE else {}
+        return {**needs, self.option: self.value}
 
     @property
     def output_file(self) -> str:
@@ -45,7 +54,7 @@ class Case(NamedTuple):
                 "conversionType": self.kind,
                 "inputFile": "input/a",
                 "outputFile": self.output_file,
-                "options": {self.option: self.value},
+                "options": self.options,
             },
         }
 
@@ -78,6 +87,10 @@ _NOT_COUNTS: Final = (
 )
 _NOT_WORDS: Final = (0, 1, 50, "1", "50", "100", "Low", "HIGH", "lower", "lo", "best", "low|high")
 _COLOURS: Final = ("000000", "1E90FF", "ffffff", "102030", "transparent")
+_GRAVITIES: Final = (
+    *("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west"),
+    *("attention", "entropy", "centre"),
+)
 _NOT_COLOURS: Final = (
     *(0, 102030, "#1E90FF", "1E90F", "1E90FFF", "1E90FG", "red", "Transparent", "0x1E90FF"),
 )
@@ -150,8 +163,11 @@ _OPTIONS: Final = (
     ("start", (VIDEO, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
     ("duration", (VIDEO, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
     ("size", (IMAGE, THUMBNAIL, WAVEFORM, STORYBOARD), _SIZES, _NOT_SIZES),
+    ("fit", (IMAGE,), ("contain", "cover"), (0, "Cover", "fill", "contain|cover")),
+    ("gravity", (IMAGE,), _GRAVITIES, (0, "center", "North", "north_east", "up", "northeast")),
     ("colour", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
     ("background", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
+    ("background", (IMAGE,), _COLOURS[:-1], (*_NOT_COLOURS, "transparent")),
     ("samplesPerPixel", (WAVEFORM,), (64, 256, 65536, "64", "65536"), _NOT_ZOOMS),
     ("time", (THUMBNAIL,), (*_TIMES, *_ZEROS), _NOT_TIMES),
     ("loudness", (AUDIO, SOUND), _LUFS, _NOT_LUFS),

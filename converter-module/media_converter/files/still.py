@@ -6,7 +6,7 @@ wrong format, a wrong size, a wrong number of frames and a missing end.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Still(NamedTuple):
@@ -18,13 +18,17 @@ class Still(NamedTuple):
     frames: int = 1
 
 
+_JXL_RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+
 def measure(data: bytes) -> Still | None:
-    """Measure an image. None if it is incomplete or not JPEG, PNG, GIF, WebP or AVIF."""
+    """Measure an image. None if it is incomplete or of another format."""
     parsers = (
         (b"\xff\xd8\xff", _jpeg),
         (b"\x89PNG\r\n\x1a\n", _png),
         (b"GIF8", _gif),
         (b"RIFF", _webp),
+        (b"\xff\x0a", _jxl),
     )
     try:
         for magic, parse in parsers:
@@ -113,6 +117,30 @@ def _avif(data: bytes) -> Still | None:
         largest = max(largest, (_big(data, at + 8, 4), _big(data, at + 12, 4)))
         at = data.find(b"ispe", at + 4)
     return Still("avif", *largest) if largest != (0, 0) else None
+
+
+def _jxl(data: bytes) -> Still | None:
+    """Measure a bare JPEG XL codestream, which begins with its size, the lowest bit first.
+
+    The structure does not show where it ends, so the output is decoded, too.
+    """
+    bits, at = _little(data, 2, 10), 0
+
+    def read(count: int) -> int:
+        nonlocal at
+        at += count
+        return bits >> at - count & (1 << count) - 1
+
+    def side(*, is_small: bool) -> int:
+        return 8 * (read(5) + 1) if is_small else read((9, 13, 18, 30)[read(2)]) + 1
+
+    is_small = bool(read(1))
+    height = side(is_small=is_small)
+    ratio = read(3)
+    if ratio:
+        width, of = _JXL_RATIOS[ratio - 1]
+        return Still("jxl", height * width // of, height)
+    return Still("jxl", side(is_small=is_small), height)
 
 
 def _boxes_end(data: bytes) -> bool:

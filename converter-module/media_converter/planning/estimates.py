@@ -25,7 +25,14 @@ _AAC_BITS_PER_SECOND: Final = 128_000
 _SOUND_SECONDS: Final = 0.05
 """To decode and encode one second of sound."""
 _COPIED_BYTES_PER_SECOND: Final = 200_000_000
-_STILL_BYTES_PER_PIXEL: Final = {"jpeg": 0.34, "png": 2.7, "webp": 0.34, "avif": 0.46, "gif": 1.0}
+_STILL_BYTES_PER_PIXEL: Final = {
+    "jpeg": 0.34,
+    "png": 2.7,
+    "webp": 0.34,
+    "avif": 0.46,
+    "gif": 1.0,
+    "jxl": 0.3,
+}
 _STILL_SECONDS_PER_PIXEL: Final = {"avif": 1.4e-6}
 _OTHER_STILL_SECONDS_PER_PIXEL: Final = 3.0e-7
 _LOADING_SECONDS_PER_PIXEL: Final = 6.0e-8

@@ -9,7 +9,7 @@ from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import ImageOptions
 from media_converter.planning import image_memory
-from media_converter.planning.filters import fit_box
+from media_converter.planning.image_fit import COVER, Fit, fit_image, position
 from media_converter.planning.plan import ConversionPlan, Expected
 from media_converter.probing.media import ImageInfo
 from media_converter.step import INPUT, PROFILE, Stdout, Step
@@ -24,6 +24,8 @@ MAX_IMAGE_SIDE: Final = 65_535
 """In pixels. The largest side of JPEG and GIF. Longer ones take minutes to shrink."""
 MAX_FRAMES: Final = 10_000
 ANIMATED_OUTPUTS: Final = ("gif", "webp")
+_AVIF_SECONDS: Final = ((2, 1.4e-6), (1, 4e-7))
+"""Seconds per pixel on one CPU, by effort. An effort of 0 is not faster than 1."""
 
 
 def plan_image(
@@ -41,19 +43,29 @@ def plan_image(
     ``has_profile`` says whether the tool inherits an ICC profile, as PROFILE, that tells what the
     colours of the image mean.
     ``background`` is the colour, as RRGGBB, that transparent pixels are laid on if
-    ``output_format`` has no transparency.
+    ``output_format`` has no transparency and the options have no colour.
     """
     keeps_frames = info.is_animated and output_format in ANIMATED_OUTPUTS
     pages = info.pages if keeps_frames else 1
-    size = fit_box(*info.displayed_size, (options.width, options.height))
+    fit = fit_image(info.displayed_size, options)
     refuse_too_large(info, pages)
-    image_memory.check(info, output_format, size, pages, limits)
+    ground = options.background or background
+    flattens = options.background is not None and info.has_alpha and output_format != "jpeg"
+    cuts_frames = keeps_frames and fit.is_cut
+    # A second step is needed for what `vips thumbnail` cannot do, and for a saver that libvips
+    # blocks together with its loader.
+    is_staged = flattens or cuts_frames or output_format == "jxl"
+    image_memory.check(info, output_format, fit, pages, limits, is_staged=is_staged)
 
-    argv = [VIPS, "thumbnail", INPUT + ("[n=-1]" if keeps_frames else "")]
-    saver_options = _saver_options(output_format, options.quality, background, info)
+    effort = avif_effort(fit.size[0] * fit.size[1], limits.seconds)
+    saver_options = _saver_options(output_format, options.quality, ground, info, effort)
     # vips writes to standard output if a name is only an extension.
-    argv += [f".{output_format}[{saver_options}]"]
-    argv += [str(options.width), "--height", str(options.height), "--size", "down"]
+    target, save = f".{output_format}[{saver_options}]", None
+    if is_staged:
+        save = _save_step(target, ground if flattens else None)
+        target = ".raw" if keeps_frames else ".tif"
+    argv = [VIPS, "thumbnail", INPUT + ("[n=-1]" if keeps_frames else ""), target]
+    argv += _size_options(options, fit, is_roll=is_staged and keeps_frames)
     argv += ["--fail-on", _FAIL_ON]
     if has_profile:
         argv += ["--import-profile", PROFILE]
@@ -67,12 +79,46 @@ def plan_image(
         expected=Expected(
             container=output_format,
             video_codec=output_format,
-            size=size,
+            size=fit.size,
             frames=pages if keeps_frames else None,
         ),
         summary=f"image: {info.format} {info.width}x{info.height}{pages_text}"
-        f" -> {output_format} {size[0]}x{size[1]}",
+        f" -> {output_format} {fit.size[0]}x{fit.size[1]}",
+        save=save,
+        warnings=(fit.warning,) if fit.warning else (),
     )
+
+
+def _size_options(options: ImageOptions, fit: Fit, *, is_roll: bool) -> list[str]:
+    """The size for `vips thumbnail`. The frames of a ``is_roll`` are cut later, one by one."""
+    if is_roll:
+        width, height = fit.scaled
+        return [str(width), "--height", str(height), "--size", "force"]
+    if options.fit == COVER:
+        width, height = fit.size
+        where = position(fit, options.gravity)
+        return [str(width), "--height", str(height), "--size", "down", "--crop", where]
+    return [str(options.width), "--height", str(options.height), "--size", "down"]
+
+
+def _save_step(target: str, ground: str | None) -> Step:
+    """Build the step that makes the output of an image that another step has written."""
+    argv: tuple[str, ...] = (VIPS, "copy", INPUT, target)
+    if ground is not None:
+        argv = (VIPS, "flatten", INPUT, target, "--background", _rgb(ground))
+    return Step("save", argv, Stdout.OUTPUT, reads_own=True)
+
+
+def frame_part_step(size: tuple[int, int], where: str) -> Step:
+    """Build the step that cuts one frame. libvips decides where."""
+    width, height = map(str, size)
+    argv = (VIPS, "smartcrop", INPUT, ".raw", width, height, "--interesting", where)
+    return Step("cut", argv, Stdout.OUTPUT, reads_own=True)
+
+
+def verify_step() -> Step:
+    """Build the step that decodes a JPEG XL output: its end cannot be seen from its structure."""
+    return Step("verify", (VIPS, "avg", INPUT), reads_own=True)
 
 
 def refusing_warnings(step: Step) -> Step:
@@ -120,10 +166,20 @@ def _too_large(size: str, limit: int, cure: str) -> ConversionError:
     )
 
 
-def _saver_options(output_format: str, quality: int, background: str, info: ImageInfo) -> str:
+def _rgb(colour: str) -> str:
+    return " ".join(str(channel) for channel in bytes.fromhex(colour))
+
+
+def avif_effort(pixels: int, seconds: float) -> int:
+    """The effort of the AV1 encoder with which an image is encoded in time."""
+    return next((effort for effort, rate in _AVIF_SECONDS if pixels * rate * 2 <= seconds), 1)
+
+
+def _saver_options(
+    output_format: str, quality: int, background: str, info: ImageInfo, effort: int
+) -> str:
     """The options of libvips' saver for ``output_format``."""
-    rgb = " ".join(str(channel) for channel in bytes.fromhex(background))
-    common_options = f"keep=none,background={rgb}"
+    common_options = f"keep=none,background={_rgb(background)}"
     match output_format:
         case "jpeg":
             # Keep 4:4:4, as ImageMagick does, so that sharp red letters are not blurred.
@@ -134,6 +190,9 @@ def _saver_options(output_format: str, quality: int, background: str, info: Imag
         case "webp":
             return f"Q={quality},{common_options}"
         case "avif":
-            return f"Q={quality},compression=av1,effort=2,{common_options}"
+            return f"Q={quality},compression=av1,effort={effort},{common_options}"
+        case "jxl":
+            # More effort takes 4 times as long, and the file is not smaller.
+            return f"Q={quality},effort=4,{common_options}"
         case _:
             return f"effort=3,{common_options}"

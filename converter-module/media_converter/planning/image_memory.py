@@ -12,6 +12,7 @@ from typing import Final
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
+from media_converter.planning.image_fit import Fit
 from media_converter.probing.media import ImageInfo
 
 _MIB: Final = 1 << 20
@@ -30,7 +31,8 @@ _LIMIT_STEP: Final = 64 * _MIB
 _AVIF_SHARE: Final = 0.78
 
 # Bytes that the encoder takes per pixel of the output, in all frames together.
-_STILL_BYTES: Final = {"jpeg": 3.0, "png": 0.0, "webp": 9.7, "gif": 13.0, "avif": 21.8}
+_STILL_BYTES: Final = {"jpeg": 3.0, "png": 0.0, "webp": 9.7, "gif": 13.0, "avif": 21.8, "jxl": 30.0}
+_STAGED_BYTES: Final = 4
 _ANIMATED_BYTES: Final = {"gif": 4.5, "webp": 4.8}
 _WEBP_ALPHA_BYTES: Final = 2.0
 # Bytes per pixel of the input: the loader of an animated WebP builds all frames before scaling.
@@ -41,14 +43,21 @@ _SCALED_WEBP_BYTES: Final = 4.3
 
 
 def check(
-    info: ImageInfo, output_format: str, size: tuple[int, int], pages: int, limits: Limits
+    info: ImageInfo,
+    output_format: str,
+    fit: Fit,
+    pages: int,
+    limits: Limits,
+    *,
+    is_staged: bool = False,
 ) -> None:
     """Raise ConversionError with the reason NeedsMemory if the conversion does not fit the limit.
 
-    The message names a sufficient limit. ``size`` is the size of one frame of the output, and
-    ``pages`` is the number of its frames.
+    The message names a sufficient limit. ``fit`` has the size of one frame of the output, and
+    ``pages`` is the number of its frames. ``is_staged`` says that a second step makes the output.
     """
-    needed = estimate(info, output_format, size, pages)
+    size = fit.size
+    needed = estimate(info, output_format, fit, pages, is_staged=is_staged)
     if limits.memory is None and needed > _MOST_WITHOUT_LIMIT:
         raise ConversionError(
             ExitReason.INPUT_TOO_LARGE,
@@ -76,20 +85,30 @@ def encoder_bytes(output_format: str) -> float:
     return _STILL_BYTES[output_format]
 
 
-def estimate(info: ImageInfo, output_format: str, size: tuple[int, int], pages: int) -> int:
+def estimate(
+    info: ImageInfo, output_format: str, fit: Fit, pages: int, *, is_staged: bool = False
+) -> int:
     """Peak memory of a conversion in bytes. The parameters are those of :func:`check`."""
     input_pixels = info.width * info.height
-    output_pixels = size[0] * size[1] * pages
+    # What is cut off is scaled first.
+    scaled_pixels = fit.scaled[0] * fit.scaled[1] * pages
+    output_pixels = fit.size[0] * fit.size[1] * pages
     encoder_bytes = (_ANIMATED_BYTES if pages > 1 else _STILL_BYTES)[output_format]
     if output_format == "webp" and info.has_alpha:
         encoder_bytes += _WEBP_ALPHA_BYTES
+    turning_bytes = 0.0
     if info.orientation > 1:
         # libvips rotates the whole image after scaling.
-        encoder_bytes += 4.0 if info.has_alpha else 3.0
+        turning_bytes = 4.0 if info.has_alpha else 3.0
     loader_bytes = info.held_bytes * input_pixels
     if info.format == "webp":
         if pages > 1:
             loader_bytes += _ANIMATED_WEBP_LOADER_BYTES * input_pixels * pages
         elif not info.held_bytes:
-            loader_bytes += _SCALED_WEBP_BYTES * output_pixels
-    return _BASE + info.copied_bytes + int(loader_bytes + encoder_bytes * output_pixels)
+            loader_bytes += _SCALED_WEBP_BYTES * scaled_pixels
+    staged_bytes = 3 * scaled_pixels if fit.is_cut else 0
+    if is_staged:
+        # In memory: the scaled image, and of an animation also its frames after they are cut.
+        staged_bytes += _STAGED_BYTES * (scaled_pixels + (output_pixels if pages > 1 else 0))
+    encoder_bytes = encoder_bytes * output_pixels + turning_bytes * scaled_pixels
+    return _BASE + info.copied_bytes + staged_bytes + int(loader_bytes + encoder_bytes)

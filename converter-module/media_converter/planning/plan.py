@@ -44,7 +44,8 @@ class ConversionPlan(NamedTuple):
 
     ``summary`` is a line for the log. ``duration`` is how many seconds of media the step
     processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
-    are the streams that it reads.
+    are the streams that it reads. ``save`` is a second step. If there is one, it makes the output
+    of what the first one has written to memory.
     """
 
     step: Step
@@ -56,6 +57,8 @@ class ConversionPlan(NamedTuple):
     copies_video: bool = False
     copies_audio: bool = False
     start: float = 0.0
+    save: Step | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def output_url(number: int) -> str:

@@ -151,6 +151,8 @@ class ImageInfo(NamedTuple):
     per pixel the loader keeps in memory for a whole page, 0 if it reads line by line.
     ``full_chroma`` says that a JPEG is 4:4:4. ``is_grey`` says that the image has no colours.
     ``copied_bytes`` is the size of the copies in memory that libvips reads instead of the file.
+    ``delays`` of an animation are how long its frames are shown, in milliseconds, and ``loop`` is
+    how often it is shown, 0 for ever.
     """
 
     format: str
@@ -165,6 +167,8 @@ class ImageInfo(NamedTuple):
     full_chroma: bool = False
     is_grey: bool = False
     copied_bytes: int = 0
+    delays: tuple[int, ...] = ()
+    loop: int = 0
 
     @property
     def is_animated(self) -> bool:

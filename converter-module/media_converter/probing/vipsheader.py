@@ -59,6 +59,8 @@ def parse(text: bytes, canvas_pixels: int = 0) -> ImageInfo | None:
         has_alpha=bands in (2, 4) and fields.get("interpretation") != "cmyk",
         held_bytes=_held_bytes(loader, bands, fields),
         full_chroma=fields.get("jpeg-chroma-subsample") == "4:4:4",
+        delays=_delays(fields.get("delay", "")),
+        loop=_whole(fields.get("loop")) or 0,
         is_grey=fields.get("interpretation") in ("b-w", "grey16"),
     )
 
@@ -80,6 +82,13 @@ def _held_bytes(loader: str, bands: int, fields: Mapping[str, str]) -> float:
             return 5.0
         case _:
             return 0.0
+
+
+def _delays(text: str) -> tuple[int, ...]:
+    words = text.split()
+    return (
+        tuple(map(int, words)) if all(word.isascii() and word.isdigit() for word in words) else ()
+    )
 
 
 def _whole(text: str | None) -> int | None:

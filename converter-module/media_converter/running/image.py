@@ -5,34 +5,69 @@ from __future__ import annotations
 import hashlib
 import os
 
-from media_converter.contract import ExitReason, Output
+from media_converter.contract import INPUT_FAULTS, ExitReason, Output
 from media_converter.errors import ConversionError
 from media_converter.files import still, structure
 from media_converter.options import ImageOptions
-from media_converter.planning.image import plan_image, refusing_warnings
+from media_converter.planning.image import plan_image, refusing_warnings, verify_step
+from media_converter.planning.image_fit import fit_image
 from media_converter.planning.image_input import EARLY_END
 from media_converter.planning.plan import ConversionPlan
 from media_converter.probing import vipsheader
 from media_converter.running import image_input, verify
+from media_converter.running.image_frames import cut_frames
 from media_converter.running.process import Files, ProcessResult
-from media_converter.running.run import Run, refuse_playlists_and_documents
+from media_converter.running.run import Converted, Run, refuse_playlists_and_documents
 from media_converter.step import Step
 
 
-def convert_image(run: Run, options: ImageOptions) -> Output:
+def convert_image(run: Run, options: ImageOptions) -> Converted:
     """Write an image of another size or format."""
     source, facts, plan = prepare(run, options)
     run.log(plan.summary)
     output = run.make_temporary()
     prepared = image_input.prepare(run, source, run.source.size_bytes, facts)
-    result = run_image_tool(run, plan.step, Files(prepared.fd, output.fd, prepared.profile))
+    target = os.memfd_create("staged", os.MFD_CLOEXEC) if plan.save else output.fd
+    result = run_image_tool(run, plan.step, Files(prepared.fd, target, prepared.profile))
     if result.exit_code != 0:
-        result = _convert_without_end_mark(run, plan.step, output.fd, prepared.profile) or result
+        result = _convert_without_end_mark(run, plan.step, target, prepared.profile) or result
     if result.exit_code != 0:
         raise run.explain_failure(plan.step, result)
     if image_input.lacks_last_rows(run, prepared.fd, facts.info, result.stderr):
         raise image_input.truncated("the data of its last pixels are missing")
-    return describe_image(plan, output.fd)
+    if plan.save:
+        if plan.expected.frames is not None:
+            fit = fit_image(facts.info.displayed_size, options)
+            target = cut_frames(run, facts.info, fit, options.gravity, target)
+        _save(run, plan.save, target, output.fd)
+    for warning in plan.warnings:
+        run.log(warning)
+    described = describe_image(plan, output.fd)
+    if plan.expected.container == "jxl":
+        _check_decodes(run, output.fd)
+    return Converted(described, plan.warnings)
+
+
+def _save(run: Run, step: Step, source: int, output: int) -> None:
+    """Make the output of an image that a step has written to memory."""
+    result = run_image_tool(run, step, Files(source, output))
+    if result.exit_code == 0:
+        return
+    error = run.explain_failure(step, result)
+    if error.reason not in INPUT_FAULTS:
+        raise error
+    # It is not the input that this step has read.
+    said = result.stderr.strip().splitlines() or ["it says nothing"]
+    raise ConversionError(
+        ExitReason.VERIFICATION_FAILED,
+        f"the output cannot be written: {said[-1]:.200}; choose another output format",
+    )
+
+
+def _check_decodes(run: Run, output: int) -> None:
+    """Raise ConversionError if an output cannot be decoded to its end."""
+    if run_image_tool(run, verify_step(), Files(output)).exit_code != 0:
+        raise verify.not_readable("is incomplete")
 
 
 def prepare(run: Run, options: ImageOptions) -> tuple[int, image_input.ImageFacts, ConversionPlan]:
@@ -45,7 +80,7 @@ def prepare(run: Run, options: ImageOptions) -> tuple[int, image_input.ImageFact
         options,
         run.task.output_format,
         run.task.background,
-        run.limits,
+        run.limits._replace(seconds=min(run.task.timeout_seconds, run.task.stall_seconds)),
         has_profile=facts.needs_profile,
     )
     return source, facts, plan

@@ -32,6 +32,7 @@ from media_converter.step import (
 )
 
 # What setpriv exits with if it cannot confine or execute the tool.
+BLOCK_UNTRUSTED: Final = "VIPS_BLOCK_UNTRUSTED"
 _SETPRIV_FAILURES: Final = (126, 127)
 _TICK_SECONDS: Final = 0.5
 _STDERR_KEPT: Final = 16_384
@@ -199,6 +200,8 @@ class Runner:
 
     def _run(self, step: Step, files: Files, folder: str | None, watch: _Watch) -> ProcessResult:
         environment = self._environment | ({"TMPDIR": folder} if folder else {})
+        if step.reads_own:
+            environment.pop(BLOCK_UNTRUSTED, None)
         child = _Child(step, environment, files, self._confine(step, files, folder), watch)
         watchdog = _Watchdog(self._time_limits, watch.activity)
         poller = select.poll()

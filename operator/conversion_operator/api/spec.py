@@ -176,19 +176,31 @@ class ConversionOptions(ApiModel):
     """
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
-    ratio is kept, and a smaller image is not enlarged. For audio_waveform to .png, the size of the
-    drawing. For video_storyboard, the box of one picture. Allowed: WIDTHxHEIGHT, each 1 to 16384.
-    Default: 800x600 for image_resize if it is the single output, otherwise the size of the input;
-    the size of the video for extract_thumbnail; 800x250 for audio_waveform; 160x160 for
-    video_storyboard.
+    ratio is kept, and a smaller image is not enlarged. With fit cover, the box that the output
+    fills. For audio_waveform to .png, the size of the drawing. For video_storyboard, the box of one
+    picture. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize if it is the
+    single output, otherwise the size of the input; the size of the video for extract_thumbnail;
+    800x250 for audio_waveform; 160x160 for video_storyboard.
+    """
+    fit: Annotated[str, _strings("fit")] | None = None
+    """Whether the output fits into the size or fills it, for image_resize. Allowed: contain, or
+    cover: what is outside of the aspect ratio is cut off, and nothing is enlarged. cover needs
+    size. Default: contain.
+    """
+    gravity: Annotated[str, _strings("gravity")] | None = None
+    """Which part of the image remains, for image_resize with fit cover. Allowed: centre, north,
+    north-east, east, south-east, south, south-west, west or north-west; attention for the part that
+    draws the eye; entropy for the part with the most detail. Default: centre.
     """
     colour: Annotated[str, _strings("colour")] | None = None
     """Colour of the waveform, for audio_waveform to .png. Allowed: RRGGBB in quotes, such as
     "1E90FF", or transparent. Default: 1E90FF, a blue.
     """
     background: Annotated[str, _strings("background")] | None = None
-    """Colour behind the waveform, for audio_waveform to .png. Allowed: RRGGBB in quotes, such as
-    "FFFFFF", or transparent. Default: transparent.
+    """Colour behind the waveform, for audio_waveform to .png, or behind the transparent pixels of
+    an image, for image_resize. Allowed: RRGGBB in quotes, such as "FFFFFF", or transparent for
+    audio_waveform. Default: transparent for audio_waveform; for image_resize white, if the output
+    format has no transparency.
     """
     samples_per_pixel: SamplesPerPixel | None = None
     """How many samples one pair of peaks stands for, for audio_waveform to .json. Allowed: 64, 128,

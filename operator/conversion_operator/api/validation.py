@@ -32,7 +32,9 @@ from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
     GRAMMAR,
+    NEEDS,
     NO_FORBIDDEN_CHARACTERS,
+    Need,
     Option,
     extensions_of,
     types_of,
@@ -334,6 +336,7 @@ def _option_rules() -> list[ValidationRule]:
         *map(_value_rule, GRAMMAR),
         *map(_option_extension_rule, limited),
         *(_exclusive_rule(one, other) for one, other in EXCLUSIVE),
+        *map(_need_rule, NEEDS),
     ]
 
 
@@ -372,6 +375,19 @@ def _exclusive_rule(one: str, other: str) -> ValidationRule:
         f"{_absent(one)} || !has(self.options.{other})",
         f"options.{other} does not go together with {one}; set one of them",
         f".options.{other}",
+    )
+
+
+def _need_rule(need: Need) -> ValidationRule:
+    """The options exist if one of them does."""
+    has_value = f" || self.options.{need.option} != '{need.value}'" if need.value else ""
+    needed = f"has(self.options.{need.needed})"
+    if need.needed_value:
+        needed += f" && self.options.{need.needed} == '{need.needed_value}'"
+    return ValidationRule(
+        f"{_absent(need.option)}{has_value} || ({needed})",
+        f"options.{need.option} {need.words}",
+        f".options.{need.option}",
     )
 
 

@@ -51,7 +51,7 @@ def test_options(case: Case) -> None:
         "input_file": "input/a",
         "output_file": case.output_file,
         "conversion_type": case.kind,
-        "options": {case.option: case.value},
+        "options": case.options,
     }
     document, api = convert_accepts(body)
     assert document == api

@@ -65,7 +65,7 @@ def gateway_says(case: Case) -> str:
         "input_file": "input/a",
         "output_file": case.output_file,
         "conversion_type": case.kind,
-        "options": {case.option: case.value},
+        "options": case.options,
     }
     try:
         parse_convert(orjson.dumps(body), ())
@@ -76,7 +76,7 @@ def gateway_says(case: Case) -> str:
 
 def converter_says(case: Case) -> str:
     try:
-        parse(ConversionType(case.kind), {case.option: case.value})
+        parse(ConversionType(case.kind), case.options)
     except OptionError as rejection:
         return str(rejection)
     return ""

@@ -1,0 +1,69 @@
+"""Decides the size of an image and what is cut off. Nothing is ever enlarged."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from media_converter.options import ImageOptions
+from media_converter.planning.filters import fit_box
+
+COVER: Final = "cover"
+
+
+class Fit(NamedTuple):
+    """``size`` is that of the output, ``scaled`` that of the whole image before it is cut.
+
+    ``warning`` is empty if the output has the size that was asked for.
+    """
+
+    size: tuple[int, int]
+    scaled: tuple[int, int]
+    warning: str = ""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a part of the image is cut off."""
+        return self.size != self.scaled
+
+
+def fit_image(image: tuple[int, int], options: ImageOptions) -> Fit:
+    """How an image of this displayed size becomes the output.
+
+    With the fit cover, an image that is smaller than the box is only cut to its aspect ratio.
+    """
+    box = (options.width, options.height)
+    if options.fit != COVER:
+        size = fit_box(*image, box)
+        return Fit(size, size)
+    width, height = image
+    share = min(1.0, width / box[0], height / box[1])
+    size = (max(1, round(box[0] * share)), max(1, round(box[1] * share)))
+    scale = max(size[0] / width, size[1] / height)
+    scaled = (max(size[0], round(width * scale)), max(size[1], round(height * scale)))
+    warning = ""
+    if share < 1.0:
+        warning = (
+            f"The output is {size[0]}x{size[1]}, not {box[0]}x{box[1]}: the image is smaller, and "
+            "it is not enlarged."
+        )
+    return Fit(size, scaled, warning)
+
+
+def position(fit: Fit, gravity: str) -> str:
+    """What libvips calls the part that remains: low, high, centre, attention or entropy.
+
+    Only one side is cut. Low is its left or upper end.
+    """
+    if gravity in ("attention", "entropy", "centre"):
+        return gravity
+    cuts_width = fit.scaled[0] > fit.size[0]
+    low, high = ("west", "east") if cuts_width else ("north", "south")
+    ends = {low: "low", high: "high"}
+    return next((ends[word] for word in gravity.split("-") if word in ends), "centre")
+
+
+def offset(fit: Fit, where: str) -> tuple[int, int]:
+    """Where the part begins that remains, for low, high and centre: column and row."""
+    spare = [scaled - kept for scaled, kept in zip(fit.scaled, fit.size, strict=True)]
+    share = {"low": 0.0, "centre": 0.5, "high": 1.0}[where]
+    return int(spare[0] * share), int(spare[1] * share)
