@@ -38,6 +38,7 @@ class ConversionType(StrEnum):
     MEDIA_INFO = "media_info"
     AUDIO_WAVEFORM = "audio_waveform"
     VIDEO_STORYBOARD = "video_storyboard"
+    VIDEO_TO_PREVIEW = "video_to_preview"
 
 
 class DamagedInput(StrEnum):

@@ -12,6 +12,7 @@ from media_converter.options import (
     AudioOptions,
     ImageOptions,
     InfoOptions,
+    PreviewOptions,
     StoryboardOptions,
     ThumbnailOptions,
     VideoOptions,
@@ -21,6 +22,7 @@ from media_converter.running import (
     films,
     image,
     media_info,
+    preview,
     storyboard,
     thumbnail,
     transcode,
@@ -76,6 +78,8 @@ def convert(run: Run) -> Converted:
             return waveform.write_waveform(run, options)
         case StoryboardOptions() as options:
             return storyboard.write_storyboard(run, options)
+        case PreviewOptions() as options:
+            return preview.write_preview(run, options)
 
 
 def are_together(one: Task, other: Task) -> bool:

@@ -15,6 +15,7 @@ from media_converter.options import (
     AudioOptions,
     ImageOptions,
     InfoOptions,
+    PreviewOptions,
     StoryboardOptions,
     ThumbnailOptions,
     VideoOptions,
@@ -28,6 +29,7 @@ from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.estimates import Estimate
 from media_converter.planning.image_fit import fit_image
 from media_converter.planning.plan import ConversionPlan, Position
+from media_converter.planning.preview import needed_memory as preview_memory
 from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
 from media_converter.planning.video import choose_video, output_size, rate_of
@@ -37,6 +39,7 @@ from media_converter.running import (
     films,
     image,
     media_info,
+    preview,
     storyboard,
     survey,
     thumbnail,
@@ -135,6 +138,8 @@ def _plan(run: Run) -> _Draft:
             return _Draft(_waveform(run, options))
         case StoryboardOptions() as options:
             return _Draft(_storyboard(run, options))
+        case PreviewOptions() as options:
+            return _Draft(_preview(run, options))
 
 
 def _video(run: Run) -> _Draft:
@@ -209,6 +214,16 @@ def _storyboard(run: Run, options: StoryboardOptions) -> PlannedOutput:
         memory=needed_memory(scan.video, board),
     )
     return _with_estimate(planned, estimate)
+
+
+def _preview(run: Run, options: PreviewOptions) -> PlannedOutput:
+    made = preview.prepare(run, options, looks=False)
+    run.log(made.plan.summary)
+    video, size, output_format = made.video, made.size, run.task.output_format
+    estimate = estimates.of_preview(video, size, made.plan.duration or 0.0, output_format)
+    needed = preview_memory(video, size, output_format, len(made.parts))
+    planned = _planned(Action.ENCODE, made.plan, needed, estimate)
+    return planned._replace(video_codec=planned.video_codec or output_format)
 
 
 def _image(run: Run, options: ImageOptions) -> PlannedOutput:

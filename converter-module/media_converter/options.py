@@ -77,6 +77,8 @@ DEFAULT_SIZE: Final = (800, 600)
 DEFAULT_QUALITY: Final = 85
 DEFAULT_WAVEFORM_SIZE: Final = (800, 250)
 DEFAULT_TILE_SIZE: Final = (160, 160)
+DEFAULT_PREVIEW_SIZE: Final = (640, 640)
+PREVIEW_SECONDS: Final = (3, 4, 5, 6, 7, 8, 9, 10)
 MAX_TILES: Final = 1000
 """The most pictures of a storyboard that may be asked for."""
 
@@ -117,6 +119,7 @@ _SOUND: Final = ConversionType.AUDIO_CONVERT
 _INFO: Final = ConversionType.MEDIA_INFO
 _WAVEFORM: Final = ConversionType.AUDIO_WAVEFORM
 _STORYBOARD: Final = ConversionType.VIDEO_STORYBOARD
+_PREVIEW: Final = ConversionType.VIDEO_TO_PREVIEW
 
 _MAX_BITRATE: Final = Whole(
     "[1-9][0-9]{2,4}|100000",
@@ -141,7 +144,7 @@ GRAMMAR: Final = (
     Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
     Option("start", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS)),
     Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
-    Option("size", (_IMAGE, _THUMBNAIL, _STORYBOARD), Size(MAX_SIDE)),
+    Option("size", (_IMAGE, _THUMBNAIL, _STORYBOARD, _PREVIEW), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
     Option("fit", (_IMAGE,), Words(("contain", "cover"))),
     Option("gravity", (_IMAGE,), Words(GRAVITIES)),
@@ -156,6 +159,8 @@ GRAMMAR: Final = (
     Option("interval", (_STORYBOARD,), Time(MAX_SECONDS, allows_zero=False)),
     Option("count", (_STORYBOARD,), whole_up_to(MAX_TILES)),
     Option("columns", (_STORYBOARD,), whole_up_to(100)),
+    Option("duration", (_PREVIEW,), Choices(PREVIEW_SECONDS, "s")),
+    Option("segments", (_PREVIEW,), whole_up_to(10)),
 )
 
 EXCLUSIVE: Final = (("interval", "count"),)
@@ -198,6 +203,7 @@ FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _INFO: {"json": "json"},
     _WAVEFORM: {"png": "png", "json": "json"},
     _STORYBOARD: {"jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"},
+    _PREVIEW: {"mp4": "mp4", "webp": "webp"},
 }
 """The extensions that an output file may have, and the format of each extension."""
 
@@ -220,6 +226,7 @@ STAGES: Final[Mapping[ConversionType, Stage]] = {
     _SOUND: Stage.AUDIO,
     _WAVEFORM: Stage.AUDIO,
     _STORYBOARD: Stage.SCAN,
+    _PREVIEW: Stage.SCAN,
     _INFO: Stage.PROBE,
     _VIDEO: Stage.VIDEO,
 }
@@ -318,6 +325,14 @@ class StoryboardOptions(NamedTuple):
     size: tuple[int, int] = DEFAULT_TILE_SIZE
 
 
+class PreviewOptions(NamedTuple):
+    """The options of video_to_preview. ``size`` is a box in pixels, ``duration`` in seconds."""
+
+    duration: float = 6
+    size: tuple[int, int] = DEFAULT_PREVIEW_SIZE
+    segments: int = 4
+
+
 Options = (
     VideoOptions
     | AudioOptions
@@ -326,6 +341,7 @@ Options = (
     | InfoOptions
     | WaveformOptions
     | StoryboardOptions
+    | PreviewOptions
 )
 
 
@@ -392,6 +408,8 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
             return WaveformOptions(**_named(parsed))
         case ConversionType.VIDEO_STORYBOARD:
             return StoryboardOptions(pictures=parsed.pop("count", None), **parsed)
+        case ConversionType.VIDEO_TO_PREVIEW:
+            return PreviewOptions(**parsed)
 
 
 def _named(parsed: dict[str, Any]) -> dict[str, Any]:

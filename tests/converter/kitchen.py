@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 
 from tests.converter.containers import Agent
 from tests.converter.harness import UID, Workspace
@@ -30,12 +31,26 @@ def tone(hertz: int = 440, seconds: float = 3, rate: int = 48000) -> tuple[str, 
     return ("-f", "lavfi", "-i", f"sine=f={hertz}:r={rate}:d={seconds}")
 
 
+def identity(recipe: object) -> object:
+    """What makes two recipes the same: their code, and the values that it uses."""
+    code = getattr(recipe, "__code__", None)
+    if code is None:
+        return recipe
+    cells = getattr(recipe, "__closure__", None) or ()
+    values = tuple(identity(cell.cell_contents) for cell in cells)
+    constants = tuple(
+        each.co_code if isinstance(each, CodeType) else each for each in code.co_consts
+    )
+    return code.co_code, code.co_names, constants, values
+
+
 class Kitchen:
     """Inputs by name. Every method returns the path from the volume's root, ``media/NAME``."""
 
     def __init__(self, agent: Agent, workspace: Workspace) -> None:
         self.agent = agent
         self.workspace = workspace
+        self._recipes: dict[str, object] = {}
 
     def path(self, name: str) -> Path:
         return self.workspace.path(name)
@@ -43,11 +58,12 @@ class Kitchen:
     def read(self, name: str) -> bytes:
         return self.path(name).read_bytes()
 
-    def make(self, name: str, recipe: Callable[[str], object]) -> str:
+    def make(self, name: str, recipe: Callable[[str], object], key: object = None) -> str:
         """The file of that name. Calls the recipe if it does not exist.
 
-        The recipe gets the path to write as the container sees it.
+        The recipe gets the path to write as the container sees it. ``key`` stands for the recipe.
         """
+        self._claim(name, identity(recipe) if key is None else key)
         place = f"media/{name}"
         path = self.path(place)
         if not path.exists():
@@ -59,7 +75,8 @@ class Kitchen:
 
     def ffmpeg(self, name: str, *arguments: str) -> str:
         """Make a file with ffmpeg. The arguments name other inputs as media/…"""
-        return self.make(name, lambda out: self.run("ffmpeg", *FFMPEG, *arguments, out))
+        key = ("ffmpeg", arguments)
+        return self.make(name, lambda out: self.run("ffmpeg", *FFMPEG, *arguments, out), key)
 
     def vips(self, name: str, operation: str, *arguments: str, save: str = "") -> str:
         """Make a file with one vips operation. The output becomes its last argument.
@@ -71,10 +88,14 @@ class Kitchen:
         if "--" in arguments:
             cut = arguments.index("--")
             head, tail = arguments[:cut], arguments[cut + 1 :]
-        return self.make(name, lambda out: self.run("vips", operation, *head, out + save, *tail))
+        key = ("vips", operation, arguments, save)
+        return self.make(
+            name, lambda out: self.run("vips", operation, *head, out + save, *tail), key
+        )
 
     def write(self, name: str, content: bytes) -> str:
-        """Make a file with this content."""
+        """Make a file with this content. Another content replaces it."""
+        self._claim(name, "written")
         place = f"media/{name}"
         path = self.path(place)
         if not path.exists() or path.read_bytes() != content:
@@ -89,6 +110,11 @@ class Kitchen:
         after = change(before)
         assert after != before, f"the recipe for {name} changed nothing"
         return self.write(name, after)
+
+    def _claim(self, name: str, recipe: object) -> None:
+        """Fail if another recipe has the same name: its file would be taken for this one."""
+        known = self._recipes.setdefault(name, recipe)
+        assert known == recipe, f"two recipes have the name {name}: {known} and {recipe}"
 
     def run(self, *argv: str, limit: float = 120) -> bytes:
         return self.agent.run(argv, cwd="/workspace", limit=limit)

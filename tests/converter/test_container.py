@@ -73,7 +73,7 @@ def request(kitchen: Kitchen, kind: ConversionType) -> Case:
     source, target = {
         VIDEO: (kitchen.ffmpeg("plain.avi", *video(), *tone(), "-c:v", "mpeg4"), "out.mp4"),
         AUDIO: (kitchen.ffmpeg("tone.flac", *tone()), "out.mp3"),
-        IMAGE: (kitchen.ffmpeg("still.jpg", *video("1600x900"), "-frames:v", "1"), "out.jpg"),
+        IMAGE: (kitchen.ffmpeg("still-large.jpg", *video("1600x900"), "-frames:v", "1"), "out.jpg"),
         THUMB: (kitchen.base(), "out.png"),
     }[kind]
     return Case(kind, f"/{source}", f"/{kitchen.workspace.scratch('plain')}/{target}")

@@ -195,8 +195,8 @@ def test_every_output_of_an_oriented_image_keeps_its_corner(
 
 
 def test_the_conversion_types_name_each_other(kitchen: Kitchen, converter: Converter) -> None:
-    sound = kitchen.ffmpeg("tone.wav", *tone(seconds=1))
-    silent = kitchen.ffmpeg("silent.mp4", *video(seconds=1), *X264)
+    sound = kitchen.ffmpeg("tone-second.wav", *tone(seconds=1))
+    silent = kitchen.ffmpeg("silent-second.mp4", *video(seconds=1), *X264)
     for kind, source, target, reason, words in (
         (IMAGE, kitchen.base(), "out.jpg", ExitReason.UNSUPPORTED_FORMAT, "video_to_mp4"),
         (IMAGE, sound, "out.jpg", ExitReason.UNSUPPORTED_FORMAT, "audio_to_mp3"),

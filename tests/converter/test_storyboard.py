@@ -199,7 +199,7 @@ def test_recordings_without_a_length_and_other_containers(
 def test_a_still_picture_and_its_sound(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     """The picture stands until the sound ends, and no part is without one."""
     source = kitchen.ffmpeg(
-        "stands.mp4", *video(seconds=1), *tone(seconds=9), *X264, *AAC, "-g", "300"
+        "storyboard-stands.mp4", *video(seconds=1), *tone(seconds=9), *X264, *AAC, "-g", "300"
     )
     run = converter.convert(STORYBOARD, source, "out.jpg", interval=1)
     found, sprite = made(run, lab, 9.0)

@@ -10,11 +10,11 @@ from conversion_operator.api import names
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
 SOUND, INFO, WAVEFORM = "audio_convert", "media_info", "audio_waveform"
-STORYBOARD = "video_storyboard"
+STORYBOARD, PREVIEW = "video_storyboard", "video_to_preview"
 
 _EXTENSIONS: Final = {
     VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg", SOUND: "m4a", INFO: "json",
-    WAVEFORM: "png", STORYBOARD: "jpg",
+    WAVEFORM: "png", STORYBOARD: "jpg", PREVIEW: "mp4",
 }  # fmt: skip
 
 
@@ -84,6 +84,9 @@ _NOT_PERCENTS: Final = (
 _NOT_COUNTS: Final = (
     *(-1, 0, 1001, 10**18, "0", "00", "01", "0100", "1001", "10000", "-1", "+1", "1.0", "5p"),
     *("all", "0x1", "1_0"),
+)
+_NOT_PREVIEWS: Final = (
+    *(-1, 0, 2, 11, 10**18, "2", "11", "2s", "03", "3.5", "0:0:5", "5m", "5 s"),
 )
 _NOT_WORDS: Final = (0, 1, 50, "1", "50", "100", "Low", "HIGH", "lower", "lo", "best", "low|high")
 _COLOURS: Final = ("000000", "1E90FF", "ffffff", "102030", "transparent")
@@ -162,7 +165,7 @@ _OPTIONS: Final = (
     ("channels", (AUDIO, SOUND), ("mono", "stereo"), _NOT_CHANNELS),
     ("start", (VIDEO, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
     ("duration", (VIDEO, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
-    ("size", (IMAGE, THUMBNAIL, WAVEFORM, STORYBOARD), _SIZES, _NOT_SIZES),
+    ("size", (IMAGE, THUMBNAIL, WAVEFORM, STORYBOARD, PREVIEW), _SIZES, _NOT_SIZES),
     ("fit", (IMAGE,), ("contain", "cover"), (0, "Cover", "fill", "contain|cover")),
     ("gravity", (IMAGE,), _GRAVITIES, (0, "center", "North", "north_east", "up", "northeast")),
     ("colour", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
@@ -175,6 +178,8 @@ _OPTIONS: Final = (
     ("placeholder", (INFO,), ("thumbhash", "blurhash"), (0, "none", "Thumbhash", "lqip")),
     ("interval", (STORYBOARD,), _TIMES, (*_NOT_TIMES, *_ZEROS)),
     ("count", (STORYBOARD,), (1, 999, 1000, "1", "10", "999", "1000"), _NOT_COUNTS),
+    ("duration", (PREVIEW,), (3, 10, "3", "10", "3s", "10s"), _NOT_PREVIEWS),
+    ("segments", (PREVIEW,), (1, 9, 10, "1", "9", "10"), (-1, 0, 11, "0", "11", "01", "10s", "x")),
     ("columns", (STORYBOARD,), _PERCENTS, _NOT_PERCENTS),
 )
 

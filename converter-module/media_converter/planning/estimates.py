@@ -38,6 +38,8 @@ _OTHER_STILL_SECONDS_PER_PIXEL: Final = 3.0e-7
 _LOADING_SECONDS_PER_PIXEL: Final = 6.0e-8
 _KEY_SECONDS: Final = 2.0
 """The time between two key pictures."""
+_PREVIEW_RATE: Final = {"mp4": 25, "webp": 10}
+"""Frames per second."""
 _DECODED_FOR_THUMBNAIL: Final = 30
 """Pictures."""
 
@@ -110,6 +112,21 @@ def of_storyboard(
     seconds = pixels * _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
     still = of_still(0, size, output_format)
     return Estimate((still.seconds or 0.0) + seconds, still.size)
+
+
+def of_preview(
+    video: VideoStream, size: tuple[int, int], seconds: float, output_format: str
+) -> Estimate:
+    """A preview, for which at most twice its length is decoded."""
+    frames, pixels = seconds * _PREVIEW_RATE[output_format], size[0] * size[1]
+    decoding = _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
+    read = 2 * seconds * _PREVIEW_RATE["mp4"] * video.width * video.height
+    if output_format == "webp":
+        still = of_still(0, (1, round(frames * pixels)), "webp")
+        return Estimate((still.seconds or 0.0) + read * decoding, (still.size or 0) // 4)
+    encoding, bits = _ENCODING_SECONDS["medium"], _BITS_PER_PIXEL["medium"]
+    needed = _START_SECONDS + read * decoding + frames * pixels * encoding
+    return Estimate(needed, int(frames * pixels * bits / 8))
 
 
 def of_still(read_pixels: int, size: tuple[int, int], output_format: str) -> Estimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
 
@@ -47,6 +47,20 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
             there = _largest(lambda t: _detail(run, source, video, begin + t), length, _MIN_DETAIL)
             if there > _MIN_DETAIL:
                 raise _lost("its picture has one colour, but that of the input has not")
+
+
+def check_pictures(run: Run, stream_index: int, pairs: Sequence[tuple[float, float]]) -> None:
+    """Raise ConversionError if all pictures of the output have one colour, and the input's do not.
+
+    Each pair is a time of the output and the same time of the input. ``stream_index`` is that of
+    the input; the output has one stream.
+    """
+    output, source = Files(run.make_temporary().fd), Files(run.source.fd)
+    detail = max(_detail(run, output, 0, time) for time, _ in pairs)
+    if 0 <= detail <= _MAX_FLAT:
+        there = max(_detail(run, source, stream_index, time) for _, time in pairs)
+        if there > _MIN_DETAIL:
+            raise _lost("its picture has one colour, but that of the input has not")
 
 
 _Levels = Callable[[float], Level]

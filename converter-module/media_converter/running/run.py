@@ -19,6 +19,7 @@ from media_converter.options import ImageOptions
 from media_converter.probing import decoded, holes
 from media_converter.probing.chain import Hole
 from media_converter.probing.media import MediaInfo
+from media_converter.probing.packets import PacketReader
 from media_converter.running import endings
 from media_converter.running.failures import explain
 from media_converter.running.folding import fold
@@ -41,11 +42,16 @@ class Converted(NamedTuple):
     beside: bytes = b""
 
 
+Listed = tuple[int, tuple[float, float] | None]
+"""The index of a stream, and a part in seconds from the start of the file. None: all of it."""
+
+
 class Known:
     """What a conversion has found out about the input, so that the next one need not."""
 
     def __init__(self) -> None:
         self.info: MediaInfo | None = None
+        self.listings: dict[Listed, PacketReader] = {}
 
 
 class Run(NamedTuple):

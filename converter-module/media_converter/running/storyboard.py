@@ -228,7 +228,7 @@ class _Film:
         if lost:
             # A part without a picture of its own is no fault, unless the file lacks something.
             found = run.find_holes(None)
-            index = survey.list_packets(run, info, self._scan.video.stream_index)
+            index = survey.list_part(run, info, self._scan.video.stream_index, None)
             if found and (loss := damage.hole_loss(found, index, 0, size)):
                 self._losses = (*self._losses, loss)
         warnings = damage.judge(self._losses, limits)

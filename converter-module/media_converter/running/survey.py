@@ -136,7 +136,19 @@ def list_packets(
 def list_part(
     run: Run, info: MediaInfo, stream_index: int, part: tuple[float, float] | None
 ) -> PacketReader:
-    """The packets of a stream that are shown within a part, in seconds from the file's start."""
+    """The packets of a stream that are shown within a part, in seconds from the file's start.
+
+    They are listed once, however many outputs need them.
+    """
+    listings = run.known.listings
+    if (stream_index, part) not in listings:
+        listings[stream_index, part] = _list_part(run, info, stream_index, part)
+    return listings[stream_index, part]
+
+
+def _list_part(
+    run: Run, info: MediaInfo, stream_index: int, part: tuple[float, float] | None
+) -> PacketReader:
     if part is None:
         return list_packets(run, info, stream_index)
     start, end = info.start + part[0], info.start + part[1]
@@ -155,7 +167,7 @@ def film_length(run: Run, info: MediaInfo, video: VideoStream) -> float:
     """
     if info.duration and info.container not in WITHOUT_TIMESTAMPS:
         return info.duration
-    reader = list_packets(run, info, video.stream_index)
+    reader = list_part(run, info, video.stream_index, None)
     if pictures := reader.pictures():
         last = max(picture.time + picture.duration for picture in pictures)
         return max(last - info.start, _EPSILON)

@@ -101,6 +101,12 @@ def raise_if_input_is_short(lengths: str, missing_bytes: int, log: str) -> None:
         )
 
 
+def check_silent(found: MediaInfo) -> None:
+    """Raise ConversionError if an output that is to have no sound has one."""
+    if found.audio:
+        raise _wrong("has sound")
+
+
 def check_faststart(is_faststart: bool) -> None:
     """Raise ConversionError if an MP4 does not have faststart."""
     if not is_faststart:

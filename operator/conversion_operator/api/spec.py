@@ -108,6 +108,7 @@ SamplesPerPixel = (
 Time = Annotated[int, _integers("time")] | Annotated[str, _strings("time")]
 Interval = Annotated[int, _integers("interval")] | Annotated[str, _strings("interval")]
 Count = Annotated[int, _integers("count")] | Annotated[str, _strings("count")]
+Segments = Annotated[int, _integers("segments")] | Annotated[str, _strings("segments")]
 Columns = Annotated[int, _integers("columns")] | Annotated[str, _strings("columns")]
 
 
@@ -172,15 +173,17 @@ class ConversionOptions(ApiModel):
     duration: Duration | None = None
     """Length of the part to convert, for video_to_mp4, audio_to_mp3 and audio_convert. Allowed:
     more than 0 and up to 604800 seconds, as a whole number (90) or a string ("1.5" or
-    "HH:MM:SS.mmm"). Default: up to the end of the input.
+    "HH:MM:SS.mmm"). Default: up to the end of the input. For video_to_preview, the length of the
+    output. Allowed: 3 to 10 seconds, as a whole number (6) or a string ("6s"). Default: 6.
     """
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
     ratio is kept, and a smaller image is not enlarged. With fit cover, the box that the output
     fills. For audio_waveform to .png, the size of the drawing. For video_storyboard, the box of one
-    picture. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize if it is the
-    single output, otherwise the size of the input; the size of the video for extract_thumbnail;
-    800x250 for audio_waveform; 160x160 for video_storyboard.
+    picture. For video_to_preview, a box as for image_resize. Allowed: WIDTHxHEIGHT, each 1 to
+    16384. Default: 800x600 for image_resize if it is the single output, otherwise the size of the
+    input; the size of the video for extract_thumbnail; 800x250 for audio_waveform; 160x160 for
+    video_storyboard; 640x640 for video_to_preview.
     """
     fit: Annotated[str, _strings("fit")] | None = None
     """Whether the output fits into the size or fills it, for image_resize. Allowed: contain, or
@@ -238,9 +241,14 @@ class ConversionOptions(ApiModel):
     string. Default: 10.
     """
 
+    segments: Segments | None = None
+    """Number of places that the output shows, for video_to_preview. Allowed: 1 to 10, as a number
+    or a string. Default: 4.
+    """
+
     @field_validator(
         *("quality", "resolution", "bitrate", "start", "duration", "time", "samples_per_pixel"),
-        *("loudness", "max_bitrate", "interval", "count", "columns"),
+        *("loudness", "max_bitrate", "interval", "count", "columns", "segments"),
         mode="before",
     )
     @classmethod
@@ -335,6 +343,8 @@ class ConversionJobSpec(ApiModel):
     input is. audio_waveform makes a drawing of a sound or a JSON document of its peaks.
     video_storyboard makes an image of many small pictures of a video, and a WebVTT file beside it,
     of the same name with the extension .vtt, that says which one belongs to which time.
+    video_to_preview makes a video without sound, or an animated image, of a few seconds from
+    several places of a video.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no
