@@ -20,9 +20,9 @@ def main() -> None:
 
             complete(sys.argv[2:])
             return
-        from kubectl_conversion.cli import app
+        from kubectl_conversion.cli import build
 
-        app(prog_name="kubectl conversion")
+        build(sys.argv[1] if sys.argv[1:] else "")(prog_name="kubectl conversion")
     except KubectlError as error:
         note(f"error: {error.message}")
         if error.cure:

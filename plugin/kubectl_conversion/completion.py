@@ -27,9 +27,9 @@ def complete(words: Sequence[str]) -> None:
     """Print what may follow. The last word is the one that is being typed."""
     from typer.main import get_command
 
-    from kubectl_conversion.cli import app
+    from kubectl_conversion.cli import build
 
-    for word in answers(get_command(app), words or [""]):
+    for word in answers(get_command(build()), words or [""]):
         # A tab separates a word and its description.
         print("\t".join(safe(part) for part in word.split("\t", 1)))
     print(_NO_FILES)

@@ -20,17 +20,22 @@ _ALIASES: Final = {
     "thumbnail": "extract_thumbnail",
     "waveform": "audio_waveform",
     "info": "media_info",
+    "storyboard": "video_storyboard",
+    "preview": "video_to_preview",
 }
-_BEFORE: Final = {
+_MEANT_FOR: Final = {
     "extract_thumbnail": ("video",),
-    "audio_waveform": ("audio", "video"),
+    "audio_waveform": ("audio",),
     "image_resize": ("image",),
 }
-"""The kinds of input for which a type is meant, if several types write one extension."""
+"""The kinds of input for which a type is meant, if several types write one extension. Other types
+must be named."""
 _SUFFIX: Final = {
     "extract_thumbnail": "_thumb",
     "audio_waveform": "_waveform",
     "media_info": "_info",
+    "video_storyboard": "_storyboard",
+    "video_to_preview": "_preview",
 }
 _OPTION: Final = re.compile(r"^([A-Za-z][A-Za-z0-9]*)=(.*)$", re.DOTALL)
 _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]+")
@@ -80,11 +85,13 @@ def type_of(word: str, input_file: str) -> str | None:
     if len(found) <= 1:
         return found[0] if found else None
     kind = kind_of(input_file)
-    fitting = [name for name in found if kind in _BEFORE.get(name, ())]
-    general = [name for name in found if name not in _BEFORE]
+    plain = f"{kind}_to_{word.lower().removeprefix('.')}"
+    if plain in found:
+        return plain
+    fitting = [name for name in found if kind in _MEANT_FOR.get(name, ())]
     # media_info fits any input, so another type is meant if one fits.
-    chosen = (fitting or general or found) if kind else general
-    return chosen[0] if chosen else None
+    fitting += [name for name in found if name == "media_info"]
+    return fitting[0] if fitting else None
 
 
 def type_of_output(input_file: str, output_file: str) -> str:

@@ -133,7 +133,8 @@ def time_at(obj: object, *names: str) -> datetime | None:
 def parse(obj: Mapping[str, Any]) -> Conversion:
     """One ConversionJob."""
     status = dig(obj, "status") or {}
-    seconds = dig(status, "durationSeconds")
+    exact = number_at(status, "durationMilliseconds")
+    seconds = dig(status, "durationSeconds") if exact is None else exact / 1000
     return Conversion(
         namespace=text_at(obj, "metadata", "namespace"),
         name=text_at(obj, "metadata", "name"),

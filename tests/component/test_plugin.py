@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from kubectl_conversion import model
+from kubectl_conversion.retry import retry_name
 from tests.component.kubectl_plugin import Plugin, build, kubeconfig, server_of
 from tests.component.running import running, until_phase
 from tests.component.support import FakeApi, FakeCluster
@@ -158,10 +160,10 @@ async def test_nothing_that_users_write_reaches_the_terminal_raw(
     )
     assert "\x1b" in stored["status"]["message"]
     for words in (["list"], ["list", "-o", "wide"], ["describe", name], ["logs", name]):
-        for done in (await plugin.run(*words), await plugin.in_terminal(*words, columns=40)):
-            assert done.code == 0, done
-            lines = (done.out + done.err).replace("\r\n", "\n")
-            assert not [c for c in lines if c != "\n" and not c.isprintable()], (words, lines)
+        done = await plugin.in_terminal(*words, columns=40)
+        assert done.code == 0, done
+        lines = done.out.replace("\r\n", "\n")
+        assert not [c for c in lines if c != "\n" and not c.isprintable()], (words, lines)
     assert "\\x1b[31m line\\x0d\\x0aforged" in (await plugin.run("describe", name)).out
 
 
@@ -246,3 +248,89 @@ async def test_logs_come_from_the_pod_and_then_from_the_status(
         done = await following
         assert done.code == 0, done
         assert done.out.strip() == "frame \\x1b[2J one"
+
+
+async def test_a_pod_that_only_has_our_labels_is_not_read(api: FakeApi, plugin: Plugin) -> None:
+    stored = store(
+        api,
+        ended("film"),
+        attempts=[{"number": 1, "startTime": "2026-11-28T12:00:00Z", "podUID": "true-uid"}],
+        logs="the stored log\n",
+    )
+    labels = {
+        "converter.mynetwork.io/conversion-uid": stored["metadata"]["uid"],
+        "converter.mynetwork.io/attempt": "1",
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "foreign", "namespace": "my-network", "labels": labels},
+        "spec": {"containers": [{"name": "converter", "image": "x"}]},
+    }
+    api.create(pod)
+    done = await plugin.run("logs", "film")
+    assert (done.code, done.out) == (0, "the stored log\n"), done
+
+
+async def test_the_name_of_a_retry_may_be_taken_by_another(api: FakeApi, plugin: Plugin) -> None:
+    stored = store(api, ended("film"))
+    api.create(conversion_job(retry_name(model.parse(stored))))
+    done = await plugin.run("retry", "film")
+    assert done.code == 1
+    assert "is no retry of film" in done.err
+
+
+async def test_what_has_not_ended_is_not_retried(api: FakeApi, plugin: Plugin) -> None:
+    api.create(conversion_job("film"))
+    done = await plugin.run("retry", "film")
+    assert done.code == 2
+    assert "has not ended" in done.err
+    assert len(api.objects("conversionjobs")) == 1
+
+
+@pytest.mark.fake_only(reason="only the fake API server can break its connections")
+async def test_a_wait_survives_a_break_of_the_connection(api: FakeApi, plugin: Plugin) -> None:
+    api.create(conversion_job("film"))
+    waiting = asyncio.create_task(plugin.run("wait", "film", "--timeout", "60s"))
+    await api.until(lambda: bool(api.server.open_watches()))
+    async with api.down():
+        pass
+    moment = "2026-11-28T12:00:00Z"
+    condition = {"type": "Finished", "status": "True", "reason": "Completed", "message": "x"}
+    status = {"phase": "Succeeded", "reason": "Completed", "message": "converted"}
+    whole = status | {"conditions": [condition | {"lastTransitionTime": moment}]}
+    api.patch("conversionjobs", "film", {"status": whole}, subresource="status")
+    done = await waiting
+    assert (done.code, done.out) == (0, "film   Succeeded   done\n"), done
+
+
+async def test_a_word_that_means_nothing_creates_nothing(api: FakeApi, plugin: Plugin) -> None:
+    done = await plugin.run("submit", "a.mov", "--to", "web-video")
+    assert done.code == 2
+    assert "nor a ConversionProfile in namespace my-network" in done.err
+    assert api.objects("conversionjobs") == []
+
+
+async def test_queues_are_held_resumed_and_limited(api: FakeApi, plugin: Plugin) -> None:
+    queue = {
+        "apiVersion": "converter.mynetwork.io/v1alpha1",
+        "kind": "ConversionQueue",
+        "metadata": {"name": "bulk", "namespace": "my-network"},
+        "spec": {},
+    }
+    api.create(queue)
+    where = ("--operator-namespace", "my-network")
+    assert (await plugin.run("queue", "hold", "bulk", "--drain", *where)).code == 0
+    assert (await plugin.run("queue", "limit", "bulk", "2", *where)).code == 0
+    assert api.get("conversionqueues", "bulk")["spec"] == {
+        "stopPolicy": "HoldAndDrain",
+        "maxParallel": 2,
+    }
+    listed = await plugin.run("queue", "list", *where)
+    assert listed.out.split()[-6:] == ["bulk", "2", "HoldAndDrain", "?", "?", "?"]
+    assert (await plugin.run("queue", "resume", "bulk", *where)).code == 0
+    assert (await plugin.run("queue", "limit", "bulk", "none", *where)).code == 0
+    assert api.get("conversionqueues", "bulk")["spec"] == {"stopPolicy": "None"}
+    missing = await plugin.run("queue", "hold", "nowhere", *where)
+    assert missing.code == 1
+    assert "not found" in missing.err

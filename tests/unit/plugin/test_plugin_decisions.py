@@ -52,6 +52,10 @@ def conversion(name: str = "film", spec: Any = None, **status: Any) -> Conversio
         ("song.flac", "png", "audio_waveform", "song_waveform.png"),
         ("song.wav", "ogg", "audio_convert", "song.ogg"),
         ("song.wav", "info", "media_info", "song_info.json"),
+        ("film.mov", "json", "media_info", "film_info.json"),
+        ("unknown", "json", "media_info", "unknown_info.json"),
+        ("song.mp3", "json", "audio_waveform", "song_waveform.json"),
+        ("film.mov", "storyboard", "video_storyboard", "film_storyboard.jpg"),
         ("a.b/noext", "audio_to_mp3", "audio_to_mp3", "a.b/noext.mp3"),
     ],
 )
@@ -65,6 +69,8 @@ def test_the_type_follows_from_the_path_of_an_output() -> None:
     ]
     with pytest.raises(UsageError, match="add --to"):
         guess.targets("unknown", [], ["x.jpg"], "")
+    with pytest.raises(UsageError, match="extract_thumbnail"):
+        guess.targets("unknown", ["jpg"], [], "")
     with pytest.raises(UsageError, match="one --output"):
         guess.targets("a.mov", ["mp4", "mp3"], ["x.mp4"], "")
 
@@ -210,6 +216,8 @@ def test_cures_have_the_names_of_the_conversion() -> None:
         ({"phase": "Running"}, "running"),
         ({"phase": "Queued", "reason": "WaitingForSlot", "queuePosition": 3}, "#3 WaitingForSlot"),
         ({"phase": "Succeeded", "durationSeconds": "2.500"}, "done in 2.500s"),
+        ({"phase": "Succeeded", "durationSeconds": 2, "durationMilliseconds": 2350},
+         "done in 2.350s"),
         ({"phase": "Succeeded", "durationSeconds": 0}, "done"),
         ({"phase": "Failed", "reason": "DiskFull", "completionTime": "2026-11-28T12:09:00Z"},
          "DiskFull, 60s ago"),
