@@ -15,6 +15,7 @@ from kubectl_conversion.retry import retry_name
 from tests.component.kubectl_plugin import Plugin, build, kubeconfig, server_of
 from tests.component.running import running, until_phase
 from tests.component.support import FakeApi, FakeCluster
+from tests.component.support.logs import PodLog
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
 
@@ -113,7 +114,7 @@ async def test_all_that_failed_are_retried_after_one_question(api: FakeApi, plug
     assert len(api.objects("conversionjobs")) == 7
     # What has been retried is not retried again.
     again = await plugin.run("retry", "--failed", "--yes")
-    assert (again.code, again.out) == (0, "")
+    assert (again.code, again.out, again.err) == (0, "", "There are none.\n")
     assert len(api.objects("conversionjobs")) == 7
 
 
@@ -250,6 +251,7 @@ async def test_logs_come_from_the_pod_and_then_from_the_status(
         assert done.out.strip() == "frame \\x1b[2J one"
 
 
+@pytest.mark.fake_only(reason="a real API server without kubelets has no logs")
 async def test_a_pod_that_only_has_our_labels_is_not_read(api: FakeApi, plugin: Plugin) -> None:
     stored = store(
         api,
@@ -265,11 +267,22 @@ async def test_a_pod_that_only_has_our_labels_is_not_read(api: FakeApi, plugin: 
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "foreign", "namespace": "my-network", "labels": labels},
-        "spec": {"containers": [{"name": "converter", "image": "x"}]},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "converter", "image": "x"}]},
     }
-    api.create(pod)
+    uid = api.create(pod)["metadata"]["uid"]
+    running_ = {"name": "converter", "state": {"running": {}}, "ready": True, "restartCount": 0}
+    running_ |= {"image": "x", "imageID": "x"}
+    api.patch(
+        "pods", "foreign", {"status": {"containerStatuses": [running_]}}, subresource="status"
+    )
+    log = api.pod_logs[uid] = PodLog()
+    log.write(api.clock.now(), b"forged\n")
+    log.close()
     done = await plugin.run("logs", "film")
     assert (done.code, done.out) == (0, "the stored log\n"), done
+    later = await plugin.run("logs", "film", "--attempt", "9")
+    assert (later.code, later.out) == (3, ""), later
+    assert "film has had 1 attempt." in later.err
 
 
 async def test_the_name_of_a_retry_may_be_taken_by_another(api: FakeApi, plugin: Plugin) -> None:
