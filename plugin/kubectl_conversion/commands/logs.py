@@ -69,13 +69,13 @@ def _pod(caller: Caller, conversion: Conversion, attempt: int) -> Obj | None:
     Anybody may give a pod our labels. The status has the uid of the pod that counts.
     """
     uids = {each.number: each.pod_uid for each in conversion.attempts}
-    if not uids.get(attempt):
-        return None
     known = data.load()
     labels = f"{known['uidLabel']}={conversion.uid},{known['attemptLabel']}={attempt}"
     url = kubectl.api_path("api/v1", "pods", conversion.namespace, labelSelector=labels)
     found = caller.kubectl.get_list(url)["items"]
-    return next((pod for pod in found if text_at(pod, "metadata", "uid") == uids[attempt]), None)
+    return next(
+        (pod for pod in found if text_at(pod, "metadata", "uid") == uids.get(attempt)), None
+    )
 
 
 def _print_live(caller: Caller, conversion: Conversion, pod: Obj, *, follow: bool) -> bool:
