@@ -19,7 +19,8 @@ from tests.component.support.logs import PodLog
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
 
-pytestmark = pytest.mark.judged
+judged = pytest.mark.judged
+"""The others are about the terminal, which is the same for both API servers."""
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,7 @@ def plugin(api: FakeApi, built: Path, tmp_path: Path) -> Plugin:
     return Plugin(built, kubeconfig(tmp_path / "kubeconfig", server, token))
 
 
+@judged
 async def test_a_file_is_submitted_and_watched_to_its_end(
     api: FakeApi, cluster: FakeCluster, plugin: Plugin, tmp_path: Path
 ) -> None:
@@ -78,6 +80,7 @@ def store(api: FakeApi, job: dict[str, Any], **status: Any) -> dict[str, Any]:
     )
 
 
+@judged
 async def test_a_retry_is_one_new_conversion(api: FakeApi, plugin: Plugin) -> None:
     job = ended("film", outputs=None)
     job["metadata"]["labels"] = {"batch": "7", "argocd.argoproj.io/instance": "media"}
@@ -118,6 +121,7 @@ async def test_all_that_failed_are_retried_after_one_question(api: FakeApi, plug
     assert len(api.objects("conversionjobs")) == 7
 
 
+@judged
 async def test_a_conversion_is_cancelled(api: FakeApi, plugin: Plugin) -> None:
     api.create(conversion_job("film"))
     store(api, ended("old"))
@@ -131,6 +135,7 @@ async def test_a_conversion_is_cancelled(api: FakeApi, plugin: Plugin) -> None:
     assert "not found" in missing.err
 
 
+@judged
 async def test_wait_says_how_conversions_ended(api: FakeApi, plugin: Plugin) -> None:
     store(api, ended("good", "Succeeded"))
     store(api, ended("bad"))
@@ -219,6 +224,7 @@ async def test_names_are_completed(api: FakeApi, plugin: Plugin) -> None:
     assert (await plugin.run("__complete", "list", "--all")).out == "--all-namespaces\n:4\n"
 
 
+@judged
 async def test_objects_are_printed_for_programs(api: FakeApi, plugin: Plugin) -> None:
     stored = store(api, ended("film"), message="a: \x1b b")
     as_json = json.loads((await plugin.run("list", "-o", "json")).out)
@@ -230,7 +236,6 @@ async def test_objects_are_printed_for_programs(api: FakeApi, plugin: Plugin) ->
     assert names == "conversionjob.converter.mynetwork.io/film\n"
 
 
-@pytest.mark.fake_only(reason="a real API server without kubelets has no logs")
 async def test_logs_come_from_the_pod_and_then_from_the_status(
     api: FakeApi, cluster: FakeCluster, plugin: Plugin, tmp_path: Path
 ) -> None:
@@ -251,7 +256,6 @@ async def test_logs_come_from_the_pod_and_then_from_the_status(
         assert done.out.strip() == "frame \\x1b[2J one"
 
 
-@pytest.mark.fake_only(reason="a real API server without kubelets has no logs")
 async def test_a_pod_that_only_has_our_labels_is_not_read(api: FakeApi, plugin: Plugin) -> None:
     stored = store(
         api,
@@ -301,7 +305,6 @@ async def test_what_has_not_ended_is_not_retried(api: FakeApi, plugin: Plugin) -
     assert len(api.objects("conversionjobs")) == 1
 
 
-@pytest.mark.fake_only(reason="only the fake API server can break its connections")
 async def test_a_wait_survives_a_break_of_the_connection(api: FakeApi, plugin: Plugin) -> None:
     api.create(conversion_job("film"))
     waiting = asyncio.create_task(plugin.run("wait", "film", "--timeout", "60s"))
@@ -324,6 +327,7 @@ async def test_a_word_that_means_nothing_creates_nothing(api: FakeApi, plugin: P
     assert api.objects("conversionjobs") == []
 
 
+@judged
 async def test_queues_are_held_resumed_and_limited(api: FakeApi, plugin: Plugin) -> None:
     queue = {
         "apiVersion": "converter.mynetwork.io/v1alpha1",
