@@ -15,10 +15,12 @@ from kubectl_conversion.retry import retry_name
 from tests.component.kubectl_plugin import Plugin, build, kubeconfig, server_of
 from tests.component.running import running, until_phase
 from tests.component.support import FakeApi, FakeCluster
+from tests.component.support.logs import PodLog
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
 
-pytestmark = pytest.mark.judged
+judged = pytest.mark.judged
+"""The others are about the terminal, which is the same for both API servers."""
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +34,7 @@ def plugin(api: FakeApi, built: Path, tmp_path: Path) -> Plugin:
     return Plugin(built, kubeconfig(tmp_path / "kubeconfig", server, token))
 
 
+@judged
 async def test_a_file_is_submitted_and_watched_to_its_end(
     api: FakeApi, cluster: FakeCluster, plugin: Plugin, tmp_path: Path
 ) -> None:
@@ -77,6 +80,7 @@ def store(api: FakeApi, job: dict[str, Any], **status: Any) -> dict[str, Any]:
     )
 
 
+@judged
 async def test_a_retry_is_one_new_conversion(api: FakeApi, plugin: Plugin) -> None:
     job = ended("film", outputs=None)
     job["metadata"]["labels"] = {"batch": "7", "argocd.argoproj.io/instance": "media"}
@@ -113,10 +117,11 @@ async def test_all_that_failed_are_retried_after_one_question(api: FakeApi, plug
     assert len(api.objects("conversionjobs")) == 7
     # What has been retried is not retried again.
     again = await plugin.run("retry", "--failed", "--yes")
-    assert (again.code, again.out) == (0, "")
+    assert (again.code, again.out, again.err) == (0, "", "There are none.\n")
     assert len(api.objects("conversionjobs")) == 7
 
 
+@judged
 async def test_a_conversion_is_cancelled(api: FakeApi, plugin: Plugin) -> None:
     api.create(conversion_job("film"))
     store(api, ended("old"))
@@ -130,6 +135,7 @@ async def test_a_conversion_is_cancelled(api: FakeApi, plugin: Plugin) -> None:
     assert "not found" in missing.err
 
 
+@judged
 async def test_wait_says_how_conversions_ended(api: FakeApi, plugin: Plugin) -> None:
     store(api, ended("good", "Succeeded"))
     store(api, ended("bad"))
@@ -218,6 +224,7 @@ async def test_names_are_completed(api: FakeApi, plugin: Plugin) -> None:
     assert (await plugin.run("__complete", "list", "--all")).out == "--all-namespaces\n:4\n"
 
 
+@judged
 async def test_objects_are_printed_for_programs(api: FakeApi, plugin: Plugin) -> None:
     stored = store(api, ended("film"), message="a: \x1b b")
     as_json = json.loads((await plugin.run("list", "-o", "json")).out)
@@ -229,7 +236,6 @@ async def test_objects_are_printed_for_programs(api: FakeApi, plugin: Plugin) ->
     assert names == "conversionjob.converter.mynetwork.io/film\n"
 
 
-@pytest.mark.fake_only(reason="a real API server without kubelets has no logs")
 async def test_logs_come_from_the_pod_and_then_from_the_status(
     api: FakeApi, cluster: FakeCluster, plugin: Plugin, tmp_path: Path
 ) -> None:
@@ -265,11 +271,22 @@ async def test_a_pod_that_only_has_our_labels_is_not_read(api: FakeApi, plugin: 
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "foreign", "namespace": "my-network", "labels": labels},
-        "spec": {"containers": [{"name": "converter", "image": "x"}]},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "converter", "image": "x"}]},
     }
-    api.create(pod)
+    uid = api.create(pod)["metadata"]["uid"]
+    running_ = {"name": "converter", "state": {"running": {}}, "ready": True, "restartCount": 0}
+    running_ |= {"image": "x", "imageID": "x"}
+    api.patch(
+        "pods", "foreign", {"status": {"containerStatuses": [running_]}}, subresource="status"
+    )
+    log = api.pod_logs[uid] = PodLog()
+    log.write(api.clock.now(), b"forged\n")
+    log.close()
     done = await plugin.run("logs", "film")
     assert (done.code, done.out) == (0, "the stored log\n"), done
+    later = await plugin.run("logs", "film", "--attempt", "9")
+    assert (later.code, later.out) == (3, ""), later
+    assert "film has had 1 attempt." in later.err
 
 
 async def test_the_name_of_a_retry_may_be_taken_by_another(api: FakeApi, plugin: Plugin) -> None:
@@ -288,7 +305,6 @@ async def test_what_has_not_ended_is_not_retried(api: FakeApi, plugin: Plugin) -
     assert len(api.objects("conversionjobs")) == 1
 
 
-@pytest.mark.fake_only(reason="only the fake API server can break its connections")
 async def test_a_wait_survives_a_break_of_the_connection(api: FakeApi, plugin: Plugin) -> None:
     api.create(conversion_job("film"))
     waiting = asyncio.create_task(plugin.run("wait", "film", "--timeout", "60s"))
@@ -311,6 +327,7 @@ async def test_a_word_that_means_nothing_creates_nothing(api: FakeApi, plugin: P
     assert api.objects("conversionjobs") == []
 
 
+@judged
 async def test_queues_are_held_resumed_and_limited(api: FakeApi, plugin: Plugin) -> None:
     queue = {
         "apiVersion": "converter.mynetwork.io/v1alpha1",

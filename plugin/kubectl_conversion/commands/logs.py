@@ -11,7 +11,7 @@ from kubectl_conversion.kubectl import Failure, KubectlError, Obj
 from kubectl_conversion.model import Conversion, items_at, text_at
 from kubectl_conversion.source import Caller
 from kubectl_conversion.terminal import Exit, note, print_lines
-from kubectl_conversion.text import safe_lines
+from kubectl_conversion.text import counted, safe_lines
 
 _PROGRESS: Final = b'{"progress":'
 """The beginning of the lines that the converter writes for the operator."""
@@ -69,13 +69,13 @@ def _pod(caller: Caller, conversion: Conversion, attempt: int) -> Obj | None:
     Anybody may give a pod our labels. The status has the uid of the pod that counts.
     """
     uids = {each.number: each.pod_uid for each in conversion.attempts}
-    if not uids.get(attempt):
-        return None
     known = data.load()
     labels = f"{known['uidLabel']}={conversion.uid},{known['attemptLabel']}={attempt}"
     url = kubectl.api_path("api/v1", "pods", conversion.namespace, labelSelector=labels)
     found = caller.kubectl.get_list(url)["items"]
-    return next((pod for pod in found if text_at(pod, "metadata", "uid") == uids[attempt]), None)
+    return next(
+        (pod for pod in found if text_at(pod, "metadata", "uid") == uids.get(attempt)), None
+    )
 
 
 def _print_live(caller: Caller, conversion: Conversion, pod: Obj, *, follow: bool) -> bool:
@@ -114,7 +114,7 @@ def _print_stored(conversion: Conversion, attempt: int) -> None:
         note(f"{conversion.name} has had no attempt: {conversion.reason}")
         raise typer.Exit(Exit.NO)
     if attempt > last:
-        note(f"{conversion.name} has had {last} attempts.")
+        note(f"{conversion.name} has had {counted(last, 'attempt')}.")
         raise typer.Exit(Exit.NO)
     if attempt < last:
         note(f"The pod of attempt {attempt} does not exist. The status has the log of {last} only.")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.deploy.rendering import ROOT
 
-OTHERS = ("tools", "docker", "cluster", "images", "deploy")
+OTHERS = ("tools", "docker", "cluster", "images", "deploy", "plugin")
 PROGRAM = """#!/usr/bin/env bash
 printf '%s' "${0##*/}" >>"$CALLS"
 printf ' %q' "$@" >>"$CALLS"
