@@ -33,6 +33,7 @@ PROGRESS_KEY: Final = "progress"
 Item = TypeVar("Item")
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
+_NOT_OF_NAMES: Final = re.compile("[^A-Za-z0-9 _.,+/()-]")
 _INT64_MAX: Final = 2**63 - 1
 _MAX_NUMBER: Final = 1e12
 
@@ -266,7 +267,10 @@ def _string(value: object) -> str:
 
 
 def _name(value: object) -> str | None:
-    return None if value is None else _string(value)[:MAX_NAME_LENGTH]
+    """A name of a codec or a container: only characters that are printed as one byte."""
+    if value is None:
+        return None
+    return _NOT_OF_NAMES.sub("?", _string(value)[:MAX_NAME_LENGTH])
 
 
 def _whole(value: object) -> int | None:

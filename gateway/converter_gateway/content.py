@@ -18,7 +18,7 @@ from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import NotFound
 from converter_gateway import naming, pipeline, translate
 from converter_gateway.audit import WriteRequest
-from converter_gateway.entries import overall_status, to_entries
+from converter_gateway.entries import in_turn, overall_status, to_entries
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.owners import Known, Owner, know, owner_of
 from converter_gateway.pipeline import Content, NewJob, PlannedJob
@@ -82,9 +82,8 @@ class ContentService:
             if choice.new:
                 created = await self._create(write, content, choice.new, count)
                 made = to_entries(translate.to_response(created))
-            kept = [output.entry if output else made.pop(0) for output in choice.outputs]
-            # Another request may have created it before, and its profile may be resolved by now.
-            entries += kept + made
+            told = [output.entry if output else None for output in choice.outputs]
+            entries += in_turn(told, made)
         return _summarise(content.source.content_id, entries, count)
 
     async def _find_owners(

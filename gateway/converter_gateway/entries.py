@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from converter_gateway.errors import ApiError
 from converter_gateway.translate import ResponseBody
 
 _PHASES: Final = {"completed": "Succeeded", "failed": "Failed", "cancelled": "Cancelled"}
@@ -15,6 +16,26 @@ def to_entries(job: ResponseBody) -> list[ResponseBody]:
     if "outputs" not in job:
         return [job]
     return [_entry(job, item) for item in job["outputs"]]
+
+
+def in_turn(
+    known: Sequence[ResponseBody | None], made: Sequence[ResponseBody]
+) -> list[ResponseBody]:
+    """The entries of known outputs, and in place of each None one of a new ConversionJob.
+
+    Another request may have created it before, and its profile may be resolved by now. Then it has
+    more entries than None. Raises ApiError 503 if it has fewer: an API server with an older CRD
+    drops the outputs.
+    """
+    wanted = sum(entry is None for entry in known)
+    if len(made) < wanted:
+        raise ApiError(
+            503,
+            f"the ConversionJob was stored with {len(made)} of {wanted} outputs: apply the CRDs of "
+            "this release, then delete it and try again",
+        )
+    new = iter(made)
+    return [next(new) if entry is None else entry for entry in known] + list(new)
 
 
 def _entry(job: ResponseBody, item: ResponseBody) -> ResponseBody:

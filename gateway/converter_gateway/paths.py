@@ -6,8 +6,9 @@ import posixpath
 from dataclasses import dataclass
 from typing import Final
 
-MAX_MAPPINGS_LENGTH: Final = 1500
-"""In characters. An annotation of a ConversionJob may have to hold all mappings."""
+MAX_MAPPINGS_LENGTH: Final = 16_384
+"""In characters. An annotation of a ConversionJob may have to hold all mappings, and the API server
+accepts 262,144 bytes for all annotations together. A character takes at most six bytes there."""
 
 
 class PathRejected(ValueError):

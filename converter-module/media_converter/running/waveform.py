@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from array import array
@@ -119,7 +120,7 @@ class Levels:
         return 20 * math.log10(peak) if peak > 0 else -math.inf
 
 
-class _Text:
+class PeaksDocument:
     """Writes the JSON document piece by piece, so that a long sound needs little memory."""
 
     def __init__(self, fd: int, audio: AudioStream, samples_per_pixel: int) -> None:
@@ -127,12 +128,14 @@ class _Text:
         self._pieces: list[str] = []
         self._size = 0
         self._length = 0
+        self._written = hashlib.sha256()
         self._pieces.append(
             f'{{"version":2,"channels":1,"sample_rate":{audio.sample_rate},'
             f'"samples_per_pixel":{samples_per_pixel},"bits":8,"data":['
         )
 
     def add(self, low: float, high: float) -> None:
+        """Add a block: its lowest and its highest sample."""
         comma = "," if self._length else ""
         self._pieces.append(f"{comma}{as_byte(low)},{as_byte(high)}")
         self._length += 1
@@ -140,12 +143,19 @@ class _Text:
         if self._size >= _WRITE_BYTES:
             self._write()
 
-    def finish(self) -> None:
+    def finish(self, check: Callable[[], None]) -> str:
+        """Write the end, and read all of it back. Returns the sha256. Raises ConversionError."""
         self._pieces.append(f'],"length":{self._length}}}\n')
         self._write()
+        found = sha256(self._fd, check)
+        if found != self._written.hexdigest():
+            raise verify.not_readable("is not what was written")
+        return found
 
     def _write(self) -> None:
-        write_all(self._fd, "".join(self._pieces).encode("ascii"))
+        data = "".join(self._pieces).encode("ascii")
+        self._written.update(data)
+        write_all(self._fd, data)
         self._pieces, self._size = [], 0
 
 
@@ -159,7 +169,7 @@ def write_waveform(run: Run, options: WaveformOptions) -> Converted:
     block = block_samples(audio, plan.duration, options, output_format)
     block_seconds = block / audio.sample_rate
     columns, levels = Columns(), Levels(block_seconds)
-    text = _Text(fd, audio, block) if output_format == "json" else None
+    text = PeaksDocument(fd, audio, block) if output_format == "json" else None
 
     def add(low: float, high: float) -> None:
         levels.add(low, high)
@@ -178,8 +188,7 @@ def write_waveform(run: Run, options: WaveformOptions) -> Converted:
     for warning in warnings:
         run.log(warning)
     if text is not None:
-        text.finish()
-        return Converted(Output(sha256(fd, run.runner.check), "json"), warnings)
+        return Converted(Output(text.finish(run.runner.check), "json"), warnings)
     colours = [_rgba(options.background), _rgba(options.colour)]
     drawing = rows(columns.of(options.size[0]), options.size)
     png.write_palette(partial(write_all, fd), options.size, colours, drawing)

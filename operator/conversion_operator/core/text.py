@@ -47,6 +47,19 @@ def tail(text: str, limit: int) -> str:
     return rest if newline and rest else cut
 
 
+def head_as_printed(text: str, limit: int) -> str:
+    """The start of ``text`` that kubectl prints as at most ``limit`` bytes.
+
+    It prints <, > and & as six bytes each.
+    """
+    size = 0
+    for place, sign in enumerate(text):
+        size += 6 if sign in "<>&" else len(sign.encode())
+        if size > limit:
+            return text[:place]
+    return text
+
+
 def one_line(text: str, limit: int) -> str:
     """``text`` on one line, with single spaces, in at most ``limit`` bytes."""
     return head(" ".join(text.split()), limit)

@@ -27,7 +27,7 @@ from conversion_operator.api.status import (
 from conversion_operator.core.model import EPOCH, Children, Job, Pod
 from conversion_operator.core.outputs import cut_texts, merge, planned, seconds, total_size
 from conversion_operator.core.plan import Snapshot
-from conversion_operator.core.text import head, one_line, tail
+from conversion_operator.core.text import head, head_as_printed, one_line, tail
 from conversion_operator.core.verdict import Ended
 from media_converter.contract import MAX_OUTPUT_MESSAGE_LENGTH as MESSAGE_LENGTH
 from media_converter.contract import Output, Report
@@ -178,7 +178,10 @@ class Transition:
             attempts[-1] = attempts[-1].model_copy(
                 update={
                     "reason": reason,
-                    "message": one_line(message, _ATTEMPT_MESSAGE_MAX_BYTES) or None,
+                    "message": head_as_printed(
+                        one_line(message, _ATTEMPT_MESSAGE_MAX_BYTES), _ATTEMPT_MESSAGE_MAX_BYTES
+                    )
+                    or None,
                     "completion_time": self.status.completion_time or self.now,
                 }
             )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from media_converter.contract import ExitReason
+from media_converter.errors import ConversionError
 from media_converter.options import WaveformOptions
 from media_converter.planning.waveform import MAX_BLOCKS, Columns, as_byte, block_samples, rows
 from media_converter.running import waveform
-from media_converter.running.waveform import Levels, PeakReader, is_wrong
+from media_converter.running.waveform import Levels, PeakReader, PeaksDocument, is_wrong
 from tests.unit.converter.builders import AUDIO
 
 
@@ -108,3 +114,26 @@ def test_a_waveform_unlike_another_measurement_is_wrong(
     drawn: float, measured: tuple[float, ...], wrong: bool
 ) -> None:
     assert is_wrong(levels(drawn), list(zip(PLACES, measured, strict=True))) is wrong
+
+
+def test_the_document_is_read_back(tmp_path: Path) -> None:
+    def written(damage: bytes = b"") -> str:
+        fd = os.open(tmp_path / "a.json", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            document = PeaksDocument(fd, AUDIO, 256)
+            for number in range(30_000):
+                document.add(-number / 30_000, number / 30_000)
+            if damage:
+                # The volume has lost what was written before.
+                os.pwrite(fd, damage, 200)
+            return document.finish(lambda: None)
+        finally:
+            os.close(fd)
+
+    found = written()
+    data = (tmp_path / "a.json").read_bytes()
+    assert found == hashlib.sha256(data).hexdigest()
+    assert json.loads(data)["length"] == 30_000
+    with pytest.raises(ConversionError, match="is not what was written") as refused:
+        written(b"\0\0\0")
+    assert refused.value.reason is ExitReason.IO_ERROR

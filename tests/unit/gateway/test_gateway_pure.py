@@ -12,9 +12,15 @@ from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.objects import ObjectList
 from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import caller_paths
+from converter_gateway.entries import in_turn
 from converter_gateway.errors import ApiError
 from converter_gateway.naming import conversion_name
-from converter_gateway.paths import PathRejected, parse_mappings, to_volume
+from converter_gateway.paths import (
+    MAX_MAPPINGS_LENGTH,
+    PathRejected,
+    parse_mappings,
+    to_volume,
+)
 from converter_gateway.records import record_of
 from converter_gateway.requests import parse_convert
 from converter_gateway.store import Store
@@ -210,12 +216,16 @@ def test_a_changed_annotation_means_nothing(text: str) -> None:
     assert caller_paths.parse(text).name(0, "/a") == "/a"
 
 
-def test_the_mapped_folders_fit_into_an_annotation() -> None:
-    entries = [f"/{'p' * 60}{number}=/{'é' * 20}{number}" for number in range(20)]
-    fitting = [entry for n, entry in enumerate(entries) if len(",".join(entries[: n + 1])) <= 1500]
+@pytest.mark.parametrize("sign", ["p", "é", "😀", "\x01"])
+def test_the_mapped_folders_fit_into_an_annotation(sign: str) -> None:
+    entries = [f"/{sign * 60}{number}=/{sign * 20}{number}" for number in range(250)]
+    most = MAX_MAPPINGS_LENGTH
+    fitting = [entry for n, entry in enumerate(entries) if len(",".join(entries[: n + 1])) <= most]
+    assert len(fitting) > 150
     mappings = parse_mappings(",".join(fitting))
-    assert len(caller_paths.beside(fitting[0].partition("=")[0] + "/a", mappings).to_text()) < 4096
-    with pytest.raises(ValueError, match="at most 1500 characters"):
+    text = caller_paths.beside(fitting[0].partition("=")[0] + "/a", mappings).to_text()
+    assert len(text.encode()) < 262_144 // 2, "there are other annotations"
+    with pytest.raises(ValueError, match="at most 16384 characters"):
         parse_mappings(",".join(entries))
 
 
@@ -376,3 +386,17 @@ def test_whether_an_output_may_be_replaced(overwrite: bool) -> None:
     for wrong in ("false", 0, []):
         with pytest.raises(ApiError, match="overwrite: must be true or false"):
             parse_convert(orjson.dumps(body | {"overwrite": wrong}), ())
+
+
+def test_new_entries_come_in_the_place_of_those_that_are_made() -> None:
+    old, one, two, three = ({"job_id": name} for name in ("old", "one", "two", "three"))
+    assert in_turn([None, old, None], [one, two]) == [one, old, two]
+    # A profile that was resolved meanwhile has more outputs.
+    assert in_turn([None], [one, two, three]) == [one, two, three]
+    assert in_turn([old], []) == [old]
+
+
+def test_outputs_that_the_api_server_has_dropped_are_told() -> None:
+    with pytest.raises(ApiError, match="apply the CRDs") as refused:
+        in_turn([None, None], [{"job_id": "pruned"}])
+    assert refused.value.code == 503

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import NO_FORM
-from conversion_operator.api.status import ConversionJobStatus, Phase
+from conversion_operator.api.status import ATTEMPTS_KEPT, Attempt, ConversionJobStatus, Phase
 from conversion_operator.callbacks.message import build_message
 from conversion_operator.core.ended import keep_used
 from conversion_operator.core.manifest import build_job, build_sweep
@@ -36,9 +36,10 @@ from media_converter.contract import (
     PlannedOutput,
     Report,
 )
-from media_converter.report_json import dump_report
+from media_converter.report_json import dump_report, parse_report
 from tests.unit.operator.builders import (
     POLICY,
+    T0,
     children,
     conversion,
     ended,
@@ -338,6 +339,56 @@ def test_eight_outputs_that_all_fail_fit_with_the_longest_texts(sign: str, facts
     found = end(subject, dump_report(report).decode(), code)
     assert printed(found) <= STATUS_MAX_BYTES
     assert len(found.outputs or ()) == MAX_OUTPUTS
+
+
+@pytest.mark.parametrize("sign", ["<", "&", "x", "é", "😀", "\u202e", '"'])
+def test_a_forged_report_never_exceeds_the_bound_of_a_status(sign: str) -> None:
+    """Who may run a command in the pod can write the report. No fact of it is cut."""
+    listed = [VIDEO | {"outputFile": f"{n}.mp4"} for n in range(MAX_OUTPUTS)]
+    subject = several(*listed, maxRetries=0, notify={"url": "https://a.example"})
+    name, most = sign * 40, 2**63 - 1
+    forged = {
+        "final": True, "reason": "Completed", "message": sign * 4000, "logs": sign * 4000,
+        "outputs": [
+            {
+                "state": "Succeeded", "size": most, "sha256": "a" * 64, "container": name,
+                "videoCodec": name, "audioCodec": name, "width": most, "height": most,
+                "durationSeconds": 1e12, "warnings": [sign * 400] * 9, "message": sign * 400,
+            }
+        ] * MAX_OUTPUTS,
+    }  # fmt: skip
+    report = parse_report(json.dumps(forged))
+    assert report
+    transition = Transition.to(snapshot(subject), Phase.FAILED, "Reason", report.message)
+    attempts = [
+        Attempt(
+            number=number + 1, reason="R" * 64, start_time=T0, completion_time=T0,
+            job_uid="j" * 36, pod_uid="p" * 36,
+        )
+        for number in range(ATTEMPTS_KEPT)
+    ]  # fmt: skip
+    closed = []
+    for attempt in attempts:
+        one = transition.status.model_copy(update={"attempts": [attempt]})
+        ended_one = replace(transition, status=one).with_attempt_closed("R" * 64, report.message)
+        closed += ended_one.status.attempts or []
+    stored = transition.status.model_copy(
+        update={"attempts": closed, "outputs": merge(None, report.outputs), "logs": sign * 500}
+    )
+    fitted = shorten_log(stored)
+    assert printed(fitted) <= STATUS_MAX_BYTES
+    assert len(fitted.outputs or ()) == MAX_OUTPUTS
+    assert all(each.message for each in fitted.attempts or ())
+
+
+def test_names_of_codecs_have_plain_characters() -> None:
+    facts = {"state": "Succeeded", "size": 1, "sha256": "a" * 64}
+    names = {"container": "mov,mp4", "videoCodec": "<b>&\u202e", "audioCodec": "pcm_s16le"}
+    report = parse_report(json.dumps({"final": True, "outputs": [facts | names]}))
+    assert report
+    made = report.outputs[0].output
+    assert made
+    assert (made.container, made.video_codec, made.audio_codec) == ("mov,mp4", "?b???", "pcm_s16le")
 
 
 def test_logs_are_cut_before_messages() -> None:
