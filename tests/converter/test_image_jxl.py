@@ -54,3 +54,5 @@ def test_an_incomplete_output_is_no_success(kitchen: Kitchen, converter: Convert
     for path, code in ((source, 0), (cut, 1)):
         ended = converter.agent.start(("vips", "avg", f"/workspace/{path}"), {}).result()
         assert ended.code == code, "the verification of an output would not notice its end"
+    run = converter.convert(IMAGE, photo(kitchen, "photo-640.png", "640x480"), "out.jxl")
+    assert b"was decoded to its end" in run.ended.stdout + run.ended.stderr

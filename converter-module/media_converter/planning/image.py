@@ -192,7 +192,7 @@ def _saver_options(
         case "avif":
             return f"Q={quality},compression=av1,effort={effort},{common_options}"
         case "jxl":
-            # More effort takes 4 times as long, and the file is not smaller.
+            # An effort of 7 takes 8 times as long, for a file that is a tenth smaller.
             return f"Q={quality},effort=4,{common_options}"
         case _:
             return f"effort=3,{common_options}"

@@ -31,7 +31,7 @@ _LIMIT_STEP: Final = 64 * _MIB
 _AVIF_SHARE: Final = 0.78
 
 # Bytes that the encoder takes per pixel of the output, in all frames together.
-_STILL_BYTES: Final = {"jpeg": 3.0, "png": 0.0, "webp": 9.7, "gif": 13.0, "avif": 21.8, "jxl": 30.0}
+_STILL_BYTES: Final = {"jpeg": 3.0, "png": 0.0, "webp": 9.7, "gif": 13.0, "avif": 21.8, "jxl": 20.0}
 _STAGED_BYTES: Final = 4
 _ANIMATED_BYTES: Final = {"gif": 4.5, "webp": 4.8}
 _WEBP_ALPHA_BYTES: Final = 2.0

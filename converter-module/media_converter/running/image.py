@@ -68,6 +68,7 @@ def _check_decodes(run: Run, output: int) -> None:
     """Raise ConversionError if an output cannot be decoded to its end."""
     if run_image_tool(run, verify_step(), Files(output)).exit_code != 0:
         raise verify.not_readable("is incomplete")
+    run.log("the output was decoded to its end")
 
 
 def prepare(run: Run, options: ImageOptions) -> tuple[int, image_input.ImageFacts, ConversionPlan]:
