@@ -242,7 +242,7 @@ def _image(run: Run, options: ImageOptions) -> PlannedOutput:
 
 def _thumbnail(run: Run, options: ThumbnailOptions) -> PlannedOutput:
     request = thumbnail.request_for(run, options)
-    plan = plan_thumbnail(request, Position(options.time or 0.0))
+    plan = plan_thumbnail(request, Position(request.options.time or 0.0))
     run.log(plan.summary)
     video = request.video
     size = plan.expected.size or (0, 0)

@@ -216,7 +216,40 @@ class Time(NamedTuple):
         return hours * 3600 + minutes * 60 + float(seconds)
 
 
-Kind = Words | Choices | Percent | Whole | Size | Colour | Lufs | Time
+class Share(NamedTuple):
+    """A part of a whole, 0 to 1."""
+
+    fraction: float
+
+
+class Moment(NamedTuple):
+    """As Time, or a percentage of the duration."""
+
+    max_seconds: int
+    pattern: str = (
+        "^(([0-9]{1,6}|[0-9]{1,3}:[0-5]?[0-9]:[0-5]?[0-9])([.][0-9]{1,6})?"
+        "|([0-9]{1,2}([.][0-9]{1,6})?|100([.]0{1,6})?)%)$"
+    )
+    percent_pattern: str = "^([0-9]{1,2}([.][0-9]{1,6})?|100([.]0{1,6})?)%$"
+
+    @property
+    def integers(self) -> tuple[int, int]:
+        """The bounds of a value that is an integer."""
+        return 0, self.max_seconds
+
+    @property
+    def must_be(self) -> str:
+        """The bounds in words."""
+        return f'{Time(self.max_seconds).must_be}, or a percentage from "0%" to "100%"'
+
+    def read(self, value: object) -> float | Share | None:
+        """Seconds, or a share of the duration."""
+        if isinstance(value, str) and re.fullmatch(self.percent_pattern, value):
+            return Share(float(value[:-1]) / 100)
+        return Time(self.max_seconds).read(value)
+
+
+Kind = Words | Choices | Percent | Whole | Size | Colour | Lufs | Time | Moment
 """A kind of values."""
 
 

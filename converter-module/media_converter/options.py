@@ -10,7 +10,7 @@ cannot: Kubernetes has integers and strings only. ``null`` is the same as absent
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +21,9 @@ from media_converter.option_values import (
     Colour,
     Kind,
     Lufs,
+    Moment,
     Percent,
+    Share,
     Size,
     Time,
     Whole,
@@ -152,7 +154,7 @@ GRAMMAR: Final = (
     Option("colour", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("samplesPerPixel", (_WAVEFORM,), Choices(ZOOMS, ""), extensions=("json",)),
-    Option("time", (_THUMBNAIL,), Time(MAX_SECONDS)),
+    Option("time", (_THUMBNAIL,), Moment(MAX_SECONDS)),
     Option("loudness", (_AUDIO, _SOUND), Lufs()),
     Option("loudness", (_INFO,), Words(("measure",))),
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
@@ -288,12 +290,14 @@ class ImageOptions(NamedTuple):
 class ThumbnailOptions(NamedTuple):
     """The options of extract_thumbnail. ``time`` is in seconds, ``size`` in pixels.
 
-    None means the default time, the size of the video, the default quality.
+    ``share`` is the time as a share of the duration, 0 to 1. None means the default time, the size
+    of the video, the default quality.
     """
 
     time: float | None = None
     size: tuple[int, int] | None = None
     quality: int | None = None
+    share: float | None = None
 
 
 class InfoOptions(NamedTuple):
@@ -391,25 +395,31 @@ def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Opti
 
 
 def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
+    make = _TYPED.get(conversion_type)
+    if make is not None:
+        return make(**_named(parsed))
     match conversion_type:
-        case ConversionType.VIDEO_TO_MP4:
-            return VideoOptions(**_named(parsed))
-        case ConversionType.AUDIO_TO_MP3:
-            return AudioOptions(**parsed)
         case ConversionType.AUDIO_CONVERT:
             return AudioOptions(**{"bitrate": None, **parsed})
         case ConversionType.IMAGE_RESIZE:
             return ImageOptions(*parsed.pop("size", DEFAULT_SIZE), **parsed)
-        case ConversionType.EXTRACT_THUMBNAIL:
-            return ThumbnailOptions(**parsed)
-        case ConversionType.MEDIA_INFO:
-            return InfoOptions(**parsed)
-        case ConversionType.AUDIO_WAVEFORM:
-            return WaveformOptions(**_named(parsed))
         case ConversionType.VIDEO_STORYBOARD:
             return StoryboardOptions(pictures=parsed.pop("count", None), **parsed)
-        case ConversionType.VIDEO_TO_PREVIEW:
-            return PreviewOptions(**parsed)
+        case _:
+            time = parsed.pop("time", None)
+            if isinstance(time, Share):
+                return ThumbnailOptions(share=time.fraction, **parsed)
+            return ThumbnailOptions(time=time, **parsed)
+
+
+_TYPED: Final[Mapping[ConversionType, Callable[..., Options]]] = {
+    _VIDEO: VideoOptions,
+    _AUDIO: AudioOptions,
+    _INFO: InfoOptions,
+    _WAVEFORM: WaveformOptions,
+    _PREVIEW: PreviewOptions,
+}
+"""What has a field for each option, with its name."""
 
 
 def _named(parsed: dict[str, Any]) -> dict[str, Any]:

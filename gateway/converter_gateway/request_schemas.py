@@ -11,7 +11,17 @@ from typing import Any, Final
 
 from conversion_operator.api.spec import CALLBACK_URL_PATTERN, QUEUE_PATTERN
 from media_converter.contract import MAX_OUTPUTS, ConversionType
-from media_converter.option_values import Choices, Colour, Lufs, Percent, Size, Time, Whole, Words
+from media_converter.option_values import (
+    Choices,
+    Colour,
+    Lufs,
+    Moment,
+    Percent,
+    Size,
+    Time,
+    Whole,
+    Words,
+)
 from media_converter.options import (
     FORBIDDEN_CHARACTERS,
     FORMATS,
@@ -79,12 +89,19 @@ def _value(option: Option) -> list[Schema]:
             return [{"type": "string", "pattern": f"^{side}x{side}$"}]
         case Colour(pattern):
             return [{"type": "string", "pattern": pattern}]
+        case Moment(most, _, percent_pattern):
+            return [*_seconds(most), {"type": "string", "pattern": percent_pattern}]
         case Time(most, allows_zero):
-            least = 0 if allows_zero else 0.000001
-            text: Schema = {"type": "string", "maxLength": MAX_LENGTH, "pattern": _time(most)}
-            if not allows_zero:
-                text["not"] = {"pattern": "^[0:.]*$"}
-            return [{"type": "number", "minimum": least, "maximum": most}, text]
+            return _seconds(most, allows_zero)
+
+
+def _seconds(most: int, allows_zero: bool = True) -> list[Schema]:
+    """The schemas of a time in seconds."""
+    least = 0 if allows_zero else 0.000001
+    text: Schema = {"type": "string", "maxLength": MAX_LENGTH, "pattern": _time(most)}
+    if not allows_zero:
+        text["not"] = {"pattern": "^[0:.]*$"}
+    return [{"type": "number", "minimum": least, "maximum": most}, text]
 
 
 def _from_1_to(most: int) -> str:

@@ -87,6 +87,49 @@ def made(api: FakeApi, answer: Answer) -> list[Answer]:
     return [api.get("conversionjobs", name)["spec"] for name in dict.fromkeys(names(answer))]
 
 
+PAGE = """
+rules:
+  - name: video
+    contentTypes: [video]
+    outputs:
+      - {conversionType: extract_thumbnail, suffix: _thumb.jpg, options: {time: 25%}}
+      - {conversionType: video_to_preview, suffix: _preview.webp, options: {duration: 4}}
+      - {conversionType: video_storyboard, suffix: _board.jpg, options: {interval: 5}}
+      - {conversionType: media_info, suffix: _info.json}
+"""
+
+
+async def test_a_rule_makes_what_a_page_needs_from_one_conversion(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(PAGE, encoding="utf-8")
+    async with gateway(api, gateway_content_rules=file) as client:
+        answer = await post(client)
+        (spec,) = made(api, answer)
+        assert [(each["conversionType"], each["outputFile"]) for each in spec["outputs"]] == [
+            ("extract_thumbnail", "/storage/7/a_thumb.jpg"),
+            ("video_to_preview", "/storage/7/a_preview.webp"),
+            ("video_storyboard", "/storage/7/a_board.jpg"),
+            ("media_info", "/storage/7/a_info.json"),
+        ]
+        assert spec["outputs"][0]["options"] == {"time": "25%"}
+        assert outputs(answer) == ["a_thumb.jpg", "a_preview.webp", "a_board.jpg", "a_info.json"]
+        assert await post(client) == answer
+
+
+async def test_an_upload_is_never_the_second_file_of_an_output(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    """Somebody has uploaded subtitles with the name that the WebVTT file would have."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(PAGE.replace("[video]", "[video, text]"), encoding="utf-8")
+    vtt = {"content_id": "6", "content_type": "text/vtt", "file_path": f"{FOLDER}/a_board.vtt"}
+    async with gateway(api, gateway_content_rules=file) as client:
+        await post(client, vtt)
+        assert outputs(await post(client))[2] == "a.mov_board.jpg"
+
+
 async def test_a_video_gets_a_preview_and_a_picture_from_one_conversion(api: FakeApi) -> None:
     async with gateway(api) as client:
         answer = await post(client, MOV | {"file_path": f"{FOLDER}/my.holiday.mov"})

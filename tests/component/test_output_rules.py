@@ -49,6 +49,19 @@ def test_the_largest_spec_is_created_and_updated(api: FakeApi) -> None:
     assert "immutable" in str(refused.value)
 
 
+def boards(*paths: str, **spec: Any) -> dict[str, Any]:
+    """A spec with a storyboard for each of these paths."""
+    kind = {"conversionType": "video_storyboard"}
+    return {"inputFile": "a.mov", "outputs": [kind | {"outputFile": path} for path in paths]} | spec
+
+
+def test_the_largest_spec_of_outputs_with_two_files_is_created(api: FakeApi) -> None:
+    body = conversion_job("boards")
+    body["spec"] = boards(*(longest(n, "jpg") for n in range(8)), inputFile=longest(9, "mov"))
+    api.create(body)
+    api.patch("conversionjobs", "boards", {"spec": {"priority": 5}})
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -63,6 +76,35 @@ def test_the_largest_spec_is_created_and_updated(api: FakeApi) -> None:
         (
             several("a", "a.mp4", "/b.mp3", inputFile="b.mp3")["spec"],
             "must not be the inputFile; the input is never changed: b.mp3",
+        ),
+        (
+            boards("b.jpg", "a.jpg", "/a.webp"),
+            "outputs[2] must not have the same .vtt file as an earlier output",
+        ),
+        (
+            boards("a.jpg", "a.vtt/b.jpg"),
+            "the .vtt file of a video_storyboard must not be a folder of another output",
+        ),
+        (
+            boards("/b/a.jpg", inputFile="b/a.vtt"),
+            "the .vtt file of a video_storyboard must not be the inputFile",
+        ),
+        (
+            {
+                "inputFile": "b/a.vtt",
+                "conversionType": "video_storyboard",
+                "outputFile": "b/a.jpg",
+            },
+            "the .vtt file of a video_storyboard must not be the inputFile",
+        ),
+        (
+            {
+                "inputFile": "a.mov",
+                "conversionType": "extract_thumbnail",
+                "outputFile": "a.jpg",
+                "options": {"time": "101%"},
+            },
+            'or a percentage from "0%" to "100%"',
         ),
         (
             several("a", "a.mp4", "b//c.mp4")["spec"],

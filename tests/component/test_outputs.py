@@ -168,6 +168,32 @@ async def test_two_that_share_one_path_run_one_after_the_other(
     check_all(api, limit=3)
 
 
+async def test_the_second_file_of_an_output_is_used_by_one_at_a_time(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """Another storyboard with this WebVTT file waits, and so does who reads the file."""
+    board = {"conversionType": "video_storyboard"}
+    cluster.script("first", ends(report_outputs(output(), output()), hold=True))
+    async with running(api, tmp_path):
+        body = several("first", "t/1.jpg", "w/board.jpg")
+        body["spec"]["outputs"][1] |= board
+        api.create(body)
+        await until_phase(api, "first", "Running")
+        api.create(conversion_job("second", outputFile="/w/board.webp", **board))
+        reader = {"conversionType": "media_info", "outputFile": "w/board.json"}
+        api.create(conversion_job("reader", inputFile="w/board.vtt", **reader))
+        reasons = {"second": "PathBusy", "reader": "WaitingForInput"}
+        await api.until(
+            lambda: {n: status_of(api, n).get("reason") for n in reasons} == reasons, 20
+        )
+        for name in reasons:
+            assert "/w/board.vtt" in status_of(api, name)["message"]
+        cluster.finish("first")
+        for name in reasons:
+            await until_phase(api, name, "Succeeded")
+    check_all(api, limit=3)
+
+
 async def test_a_dry_run_plans_and_blocks_nobody(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

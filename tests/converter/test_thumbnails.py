@@ -51,6 +51,10 @@ def stripes(kitchen: Kitchen) -> str:
         ("00:00:01.500", (0, 254, 0)),
         ("00:00:02.5", (0, 0, 254)),
         (2, (0, 0, 254)),
+        ("0%", (254, 0, 0)),
+        ("25.5%", (254, 0, 0)),
+        ("50%", (0, 254, 0)),
+        ("100%", (0, 0, 254)),
     ],
 )
 def test_any_time_in_the_video(
@@ -64,6 +68,31 @@ def test_any_time_in_the_video(
     run = converter.convert(THUMB, stripes(kitchen), "out.png", **options)
     found = lab.image(run.path).at(0.5, 0.5)
     assert near(found, wanted, 12), found
+
+
+def test_a_percentage_of_a_recording_without_a_length(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    """Written to a pipe, a file has no length in its header. Its packets tell it."""
+    inside = f"ffmpeg -v error -i /workspace/{stripes(kitchen)} -c copy"
+    for name, muxer in (("live.mkv", "matroska -live 1"), ("raw.h264", "h264")):
+        recording = kitchen.make(
+            f"thumbnail-{name}",
+            lambda out, muxer=muxer: kitchen.run(  # type: ignore[misc]
+                "sh", "-c", f"{inside} -f {muxer} pipe:1 > {out}"
+            ),
+        )
+        for time, wanted in (("10%", (254, 0, 0)), ("50%", (0, 254, 0)), ("90%", (0, 0, 254))):
+            run = converter.convert(THUMB, recording, "out.png", time=time)
+            found = lab.image(run.path).at(0.5, 0.5)
+            assert near(found, wanted, 12), (name, time, found)
+
+
+def test_more_than_all_of_a_video_is_refused(kitchen: Kitchen, converter: Converter) -> None:
+    run = converter.refused(
+        THUMB, stripes(kitchen), "out.png", ExitReason.INVALID_OPTIONS, time="100.1%"
+    )
+    assert 'or a percentage from "0%" to "100%"' in run.report.message
 
 
 @pytest.mark.parametrize("time", [10, "01:00:00", 3])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import webvtt
 
 from tests.e2e.support.commands import ROOT, Kubectl, until
 from tests.e2e.support.conversions import LONG_INPUT, NAMESPACE, Conversion, Conversions
@@ -61,6 +63,40 @@ def test_one_pod_makes_several_files(conversions: Conversions, volume: Path) -> 
     assert (probe_media(volume, tall)["height"], probe_media(volume, small)["height"]) == (480, 240)
     assert probe_image(volume, picture)["width"] == status["outputs"][1]["width"] == 320
     assert probe_media(volume, song)["audioCodec"] == status["outputs"][2]["audioCodec"] == "mp3"
+
+
+def test_a_video_gets_what_a_page_needs_from_one_pod(
+    conversions: Conversions, volume: Path
+) -> None:
+    """A thumbnail, a preview, a storyboard with its WebVTT file, and a description."""
+    upload = several(
+        conversions,
+        "page",
+        VIDEO,
+        thumbnail(),
+        {"conversionType": "video_to_preview", "file": "preview.mp4", "options": {"duration": 3}},
+        {"conversionType": "video_storyboard", "file": "board.jpg", "options": {"count": 4}},
+        {"conversionType": "media_info", "file": "info.json"},
+    )
+    status = upload.succeeded()
+    assert states(status) == ["Succeeded"] * 4
+    assert len(upload.jobs_made()) == 1
+    picture, preview, board, info = paths(upload)
+    assert probe_image(volume, picture)["width"] == 320
+    film = probe_media(volume, preview)
+    assert (film["videoCodec"], film.get("audioCodec")) == ("h264", None)
+    document = json.loads((volume / info).read_text(encoding="utf-8"))
+    assert (document["kind"], document["width"]) == ("video", 1280)
+    sprite = probe_image(volume, board)
+    assert (sprite["width"], sprite["height"]) == (4 * 160, 90)
+    vtt = (volume / board).with_suffix(".vtt")
+    cues = webvtt.read(str(vtt)).captions
+    assert [cue.text for cue in cues] == [
+        f"{Path(board).name}#xywh={160 * number},0,160,90" for number in range(4)
+    ]
+    assert cues[-1].end_in_seconds == pytest.approx(document["durationSeconds"], abs=1)
+    assert status["outputs"][2]["size"] == (volume / board).stat().st_size
+    vtt.unlink()
 
 
 def test_a_thumbnail_has_its_name_while_the_film_is_encoded(

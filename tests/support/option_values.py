@@ -88,6 +88,11 @@ _NOT_COUNTS: Final = (
 _NOT_PREVIEWS: Final = (
     *(-1, 0, 2, 11, 10**18, "2", "11", "2s", "03", "3.5", "0:0:5", "5m", "5 s"),
 )
+_SHARES: Final = ("0%", "25%", "99.999999%", "100%", "100.0%", "05%")
+_NOT_SHARES: Final = (
+    *("101%", "100.1%", "100.000001%", "200%", "-1%", "%"),
+    *("25 %", "25%%", "1e1%", ".5%", "5.%", "1:00%", "0.0000001%", "025%", "%25"),
+)
 _NOT_WORDS: Final = (0, 1, 50, "1", "50", "100", "Low", "HIGH", "lower", "lo", "best", "low|high")
 _COLOURS: Final = ("000000", "1E90FF", "ffffff", "102030", "transparent")
 _GRAVITIES: Final = (
@@ -172,7 +177,7 @@ _OPTIONS: Final = (
     ("background", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
     ("background", (IMAGE,), _COLOURS[:-1], (*_NOT_COLOURS, "transparent")),
     ("samplesPerPixel", (WAVEFORM,), (64, 256, 65536, "64", "65536"), _NOT_ZOOMS),
-    ("time", (THUMBNAIL,), (*_TIMES, *_ZEROS), _NOT_TIMES),
+    ("time", (THUMBNAIL,), (*_SHARES, *_TIMES, *_ZEROS), (*_NOT_TIMES, *_NOT_SHARES)),
     ("loudness", (AUDIO, SOUND), _LUFS, _NOT_LUFS),
     ("loudness", (INFO,), ("measure",), (-16, 0, "-16", "true", "Measure", "ebur128")),
     ("placeholder", (INFO,), ("thumbhash", "blurhash"), (0, "none", "Thumbhash", "lqip")),

@@ -35,6 +35,10 @@ def request_for(run: Run, options: ThumbnailOptions) -> ThumbnailRequest:
     cover = None if info.video else next(iter(info.attached_pics), None)
     video = cover or choose_video(info)
     refuse_if_needs_dolby_vision(video)
+    if options.share is not None:
+        # A live recording has the length of its packets.
+        length = survey.film_length(run, info, video)
+        options = options._replace(time=options.share * length)
     return ThumbnailRequest(
         info, video, options, run.limits, run.task.output_format, run.task.background
     )

@@ -211,8 +211,9 @@ class ConversionOptions(ApiModel):
     """
     time: Time | None = None
     """Time of the frame in the video, for extract_thumbnail. Allowed: 0 to 604800 seconds,
-    as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm"). Default: 1 second, or the
-    middle of a shorter video. If that frame is black, another frame is used.
+    as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm"), or a percentage of the duration
+    ("25%"), at most 100%. Default: 1 second, or the middle of a shorter video. If that frame is
+    black, another frame is used.
     """
 
     loudness: Loudness | None = None

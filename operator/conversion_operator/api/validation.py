@@ -26,7 +26,7 @@ from conversion_operator.api.spec import (
     URL_PATTERN,
 )
 from media_converter.contract import MAX_OUTPUTS, ConversionType
-from media_converter.option_values import Choices, Size, Time, in_words
+from media_converter.option_values import Choices, Moment, Size, Time, in_words
 from media_converter.options import (
     EXCLUSIVE,
     FORBIDDEN_CHARACTERS,
@@ -405,11 +405,15 @@ def _cel_check(option: Option) -> str:
     check = f"{value}.matches('{kind.pattern}')"
     if isinstance(kind, Size):
         check += f" && {value}.split('x').all(side, int(side) <= {kind.max_side})"
-    if isinstance(kind, Time):
+    if isinstance(kind, Time | Moment):
         # 1:02:03.5 as the Go duration 1h02m03.5s, 90 as 90s.
         seconds = f"duration({value}.replace(':', 'h', 1).replace(':', 'm', 1) + 's')"
-        check += f" && {seconds} <= duration('{kind.max_seconds}s')"
-        check += "" if kind.allows_zero else f" && {value}.matches('[1-9]')"
+        in_bounds = f"{seconds} <= duration('{kind.max_seconds}s')"
+        if isinstance(kind, Moment):
+            in_bounds = f"({value}.endsWith('%') || {in_bounds})"
+        check += f" && {in_bounds}"
+    if isinstance(kind, Time) and not kind.allows_zero:
+        check += f" && {value}.matches('[1-9]')"
     if kind.integers is None:
         return f"type({value}) == string && {check}"
     if isinstance(kind, Choices):
