@@ -115,11 +115,15 @@ def audio_filter(
     )
 
 
-def aac_options(
-    audio: AudioStream, first_filters: Iterable[str] = (), *, varies: bool = False
+def sound_options(
+    audio: AudioStream, codec: str, first_filters: Iterable[str] = (), *, varies: bool = False
 ) -> list[str]:
-    """Output options that encode the audio of a video to AAC."""
-    sample_rate = audio.sample_rate if audio.sample_rate in _AAC_SAMPLE_RATES else 48000
-    bit_rate = "96k" if output_channels(audio) == 1 else "128k"
+    """Output options that encode the audio of a video to ``codec``, which is aac or opus."""
+    mono = output_channels(audio) == 1
+    if codec == "opus":
+        sample_rate, encoder, bit_rate = 48000, "libopus", "64k" if mono else "96k"
+    else:
+        sample_rate = audio.sample_rate if audio.sample_rate in _AAC_SAMPLE_RATES else 48000
+        encoder, bit_rate = "aac", "96k" if mono else "128k"
     filters = audio_filter(audio, sample_rate, fill_start=not varies, first=first_filters)
-    return ["-af", filters, "-c:a", "aac", "-b:a", bit_rate]
+    return ["-af", filters, "-c:a", encoder, "-b:a", bit_rate]

@@ -77,8 +77,9 @@ def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
     argv = list(first[:begin])
     for number, plan in enumerate(plans):
         argv += plan.step.argv[begin : plan.step.argv.index(output_url(number)) + 1]
-    # What else is decoded, and not written, is decoded once.
-    argv += first[first.index(output_url(0)) + 1 :]
+    # What else is decoded, and not written, is decoded once. Not every output has it.
+    ends = [p.step.argv.index(output_url(n)) + 1 for n, p in enumerate(plans)]
+    argv += next((p.step.argv[n:] for n, p in zip(ends, plans, strict=True) if p.copies_audio), ())
     return tuple(plan._replace(step=plans[0].step._replace(argv=tuple(argv))) for plan in plans)
 
 

@@ -14,7 +14,6 @@ from media_converter.errors import ConversionError, from_os_error
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import ConversionPlan, Evidence, combine
-from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.video import (
     Place,
     choose_video,
@@ -76,14 +75,14 @@ def same_part(one: object, other: object) -> bool:
 
 
 def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
-    """Convert to MP4. All outputs are the same part of the same input.
+    """Convert to MP4 or WebM. All outputs are the same part of the same input.
 
     The functions of a batch must be called before the next batch is made. They raise
     ConversionError if an output is wrong.
     """
     video, source, evidence = _survey(runs[0])
     info = source.info
-    films = [_Film(i, run, _options(run), evidence) for i, run in enumerate(runs)]
+    films = [_Film(i, run, options_of(run), evidence) for i, run in enumerate(runs)]
     while films:
         batch, plans, failed = _next(films, info, video)
         yield from ([each] for each in failed)
@@ -95,24 +94,19 @@ def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
 
 
 def plan_only(run: Run) -> ConversionPlan:
-    """The plan of a conversion to MP4. Raises ConversionError if it cannot be converted."""
+    """The plan of a conversion of a video. Raises ConversionError if it cannot be converted."""
     _, source, evidence = _survey(run)
-    return plan_video(source.info, _options(run), run.limits, run.task.background, evidence)
+    return plan_video(source.info, options_of(run), run.limits, run.task.background, evidence)
 
 
-def size_of(run: Run) -> tuple[int, int]:
-    """Width and height of the output. The input must have a video."""
-    return output_size(choose_video(survey.probe(run)), _options(run))
-
-
-def quality_of(run: Run) -> str:
-    """One of the names in QUALITIES."""
-    return _options(run).quality or DEFAULT_QUALITY
+def encoded_as(video: VideoStream, options: VideoOptions) -> memory.Wanted:
+    """The size and the codec of an output that is encoded."""
+    return memory.Wanted(output_size(video, options), options.codec)
 
 
 def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
     """What is known before the first try."""
-    info, options = survey.probe(run), _options(run)
+    info, options = survey.probe(run), options_of(run)
     video = choose_video(info)
     position = survey.find_position(run, info, video, options.start) if options.start else None
     source = survey_input(run, info, video.stream_index, options)
@@ -122,7 +116,8 @@ def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
     return video, source, Evidence(copyable(run, source), position, last_held_seconds=last)
 
 
-def _options(run: Run) -> VideoOptions:
+def options_of(run: Run) -> VideoOptions:
+    """The options of a conversion of a video."""
     options = run.task.options
     if isinstance(options, VideoOptions):
         return options
@@ -171,8 +166,8 @@ def _that_fit(films: list[_Film], video: VideoStream) -> list[_Film]:
 
 
 def _share(batch: list[_Film], video: VideoStream) -> memory.Sharing:
-    sizes = [output_size(video, film.options) for film in batch]
-    return memory.share(video, sizes, batch[0].run.limits)
+    wanted = [encoded_as(video, film.options) for film in batch]
+    return memory.share(video, wanted, batch[0].run.limits)
 
 
 def _plan_together(

@@ -15,6 +15,7 @@ from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning.audio import AudioOutput, cover_step, plan_audio
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
+from media_converter.planning.video_codecs import CONTAINERS
 from media_converter.probing import ffprobe, holes, isobmff
 from media_converter.probing.chain import Hole
 from media_converter.probing.decoded import Decoded, LogReader, StreamCounts
@@ -315,7 +316,7 @@ def _missing_seconds(run: Run, source: Source) -> float:
 
 def _untold(info: MediaInfo, plan: ConversionPlan) -> tuple[str, ...]:
     """What the input has, but the output lacks because nothing can decode it."""
-    if plan.audio_index is not None or plan.expected.container != "mp4":
+    if plan.audio_index is not None or plan.expected.container not in CONTAINERS:
         return ()
     names = [name.removeprefix("audio ") for name in info.undecodable if name.startswith("audio")]
     unread = [stream for stream in info.unread if stream.kind == "audio"]

@@ -21,6 +21,7 @@ from media_converter.options import (
 )
 
 VIDEO = ConversionType.VIDEO_TO_MP4
+WEBM = ConversionType.VIDEO_TO_WEBM
 AUDIO = ConversionType.AUDIO_TO_MP3
 IMAGE = ConversionType.IMAGE_RESIZE
 THUMB = ConversionType.EXTRACT_THUMBNAIL
@@ -37,6 +38,9 @@ SOUND = ConversionType.AUDIO_CONVERT
         (VIDEO, {"start": "01:02:03.250"}, VideoOptions(start=3723.25)),
         (VIDEO, {"start": "1:2:3"}, VideoOptions(start=3723.0)),
         (VIDEO, {"start": None}, VideoOptions()),
+        (VIDEO, {"videoCodec": "hevc"}, VideoOptions(video_codec="hevc")),
+        (WEBM, {}, VideoOptions(container="webm")),
+        (WEBM, {"videoCodec": "av1"}, VideoOptions(video_codec="av1", container="webm")),
         (VIDEO, {"maxBitrate": "4000k"}, VideoOptions(max_bitrate=4000)),
         (AUDIO, {}, AudioOptions(192)),
         (AUDIO, {"bitrate": "128k", "duration": "30"}, AudioOptions(128, 0.0, 30.0)),
@@ -61,6 +65,8 @@ def test_what_is_accepted(
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
+        (VIDEO, "videoCodec", "vp9"),
+        (WEBM, "videoCodec", "h264"),
         (VIDEO, "quality", "best"),
         (VIDEO, "quality", 5),
         (VIDEO, "resolution", "723p"),
