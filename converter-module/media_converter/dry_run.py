@@ -33,7 +33,7 @@ from media_converter.planning.preview import needed_memory as preview_memory
 from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
-from media_converter.planning.video import choose_video, rate_of
+from media_converter.planning.video import choose_video, max_frame_rate, rate_of
 from media_converter.planning.waveform import plan_waveform
 from media_converter.request import name_output
 from media_converter.running import (
@@ -83,6 +83,10 @@ def plan_outputs(
     source.check_unchanged()
     in_turn = [drafts[number] for number in range(len(tasks))]
     return tuple(_with_others(draft, in_turn) for draft in in_turn)
+
+
+_PASSES_FOR_LOUDNESS = 3
+"""Measuring the sound, writing it alone, and writing it with the video."""
 
 
 class _Draft(NamedTuple):
@@ -169,8 +173,13 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     if not sharing.fits:
         sharing, wanted = memory.share(video, [own], run.limits), [own]
     planned, duration = draft.planned, draft.planned.duration_seconds
-    frames = None if duration is None else duration * rate_of(video)
+    frames = None
+    if duration is not None:
+        rate = rate_of(video)
+        frames = duration * rate, duration * min(rate, max_frame_rate(options))
     sound = duration or 0.0 if planned.audio_codec else 0.0
+    if options.loudness is not None:
+        sound *= _PASSES_FOR_LOUDNESS
     quality = options.quality or DEFAULT_QUALITY
     estimate = estimates.of_video(video, own, quality, frames, sound, len(wanted))
     return _with_estimate(planned._replace(memory=sharing.needed), estimate)

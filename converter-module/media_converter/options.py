@@ -136,6 +136,9 @@ GRAVITIES: Final = (
     *("north-west", "attention", "entropy"),
 )
 """Which part of an image remains. Attention and entropy look at the picture."""
+_MAX_FRAME_RATE: Final = Whole(
+    "[1-9]|[1-5][0-9]|60", (1, 60), "", "pictures per second from 1 to 60, such as 30"
+)
 
 GRAMMAR: Final = (
     Option("videoCodec", (_VIDEO,), Words(("h264", "hevc", "av1"))),
@@ -144,6 +147,8 @@ GRAMMAR: Final = (
     Option("quality", (_IMAGE, _THUMBNAIL), Percent()),
     Option("resolution", (_VIDEO, _WEBM), Choices(RESOLUTIONS, "p")),
     Option("maxBitrate", (_VIDEO, _WEBM), _MAX_BITRATE),
+    Option("maxFrameRate", (_VIDEO, _WEBM), _MAX_FRAME_RATE),
+    Option("audio", (_VIDEO, _WEBM), Words(("keep", "none"))),
     Option("bitrate", (_AUDIO,), Choices(BITRATES, "k")),
     Option("bitrate", (_SOUND,), Choices(BITRATES, "k"), extensions=("m4a", "opus", "ogg")),
     Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
@@ -158,7 +163,7 @@ GRAMMAR: Final = (
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("samplesPerPixel", (_WAVEFORM,), Choices(ZOOMS, ""), extensions=("json",)),
     Option("time", (_THUMBNAIL,), Time(MAX_SECONDS)),
-    Option("loudness", (_AUDIO, _SOUND), Lufs()),
+    Option("loudness", (_VIDEO, _WEBM, _AUDIO, _SOUND), Lufs()),
     Option("loudness", (_INFO,), Words(("measure",))),
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
     Option("interval", (_STORYBOARD,), Time(MAX_SECONDS, allows_zero=False)),
@@ -253,7 +258,7 @@ class VideoOptions(NamedTuple):
 
     ``resolution`` is the maximum of the shorter side in pixels. Times are in seconds.
     ``max_bitrate`` is in kbit/s, None for the limit of the quality. ``video_codec`` is None for the
-    default of the container, or for a copy.
+    default of the container, or for a copy. ``audio`` is keep or none. ``loudness`` is in LUFS.
     """
 
     quality: str | None = None
@@ -263,6 +268,9 @@ class VideoOptions(NamedTuple):
     max_bitrate: int | None = None
     video_codec: str | None = None
     container: str = "mp4"
+    max_frame_rate: int | None = None
+    audio: str = "keep"
+    loudness: float | None = None
 
     @property
     def codec(self) -> str:

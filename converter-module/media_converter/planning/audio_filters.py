@@ -116,14 +116,28 @@ def audio_filter(
 
 
 def sound_options(
-    audio: AudioStream, codec: str, first_filters: Iterable[str] = (), *, varies: bool = False
+    audio: AudioStream, codec: str, filters: Iterable[str], gain: Iterable[str] = ()
 ) -> list[str]:
-    """Output options that encode the audio of a video to ``codec``, which is aac or opus."""
+    """Output options that encode the audio of a video to ``codec``, which is aac or opus.
+
+    ``filters`` are those of :func:`sound_filters`, and ``gain`` are filters that follow.
+    """
     mono = output_channels(audio) == 1
     if codec == "opus":
-        sample_rate, encoder, bit_rate = 48000, "libopus", "64k" if mono else "96k"
+        encoder, bit_rate = "libopus", "64k" if mono else "96k"
     else:
-        sample_rate = audio.sample_rate if audio.sample_rate in _AAC_SAMPLE_RATES else 48000
         encoder, bit_rate = "aac", "96k" if mono else "128k"
-    filters = audio_filter(audio, sample_rate, fill_start=not varies, first=first_filters)
-    return ["-af", filters, "-c:a", encoder, "-b:a", bit_rate]
+    return ["-af", ",".join([*filters, *gain]), "-c:a", encoder, "-b:a", bit_rate]
+
+
+def sound_rate(audio: AudioStream, codec: str) -> int:
+    """The sample rate of the audio of a video."""
+    return audio.sample_rate if codec == "aac" and audio.sample_rate in _AAC_SAMPLE_RATES else 48000
+
+
+def sound_filters(
+    audio: AudioStream, codec: str, first_filters: Iterable[str] = (), *, varies: bool = False
+) -> list[str]:
+    """The filters from decoded audio to the audio of a video."""
+    rate = sound_rate(audio, codec)
+    return [audio_filter(audio, rate, fill_start=not varies, first=first_filters)]

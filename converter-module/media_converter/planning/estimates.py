@@ -67,16 +67,19 @@ def of_video(
     video: VideoStream,
     wanted: Wanted,
     quality: str,
-    frames: float | None,
+    frames: tuple[float, float] | None,
     sound_seconds: float,
     sharing: int = 1,
 ) -> Estimate:
-    """An encoded video. ``sharing`` is how many outputs share the decoder."""
+    """An encoded video. ``sharing`` is how many outputs share the decoder.
+
+    ``frames`` is how many are decoded and encoded. ``sound_seconds`` counts each pass.
+    """
     if frames is None:
         return Estimate()
     decoding = _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
     size, codec = wanted
-    read, written = video.width * video.height * frames, size[0] * size[1] * frames
+    read, written = video.width * video.height * frames[0], size[0] * size[1] * frames[1]
     encoding = _ENCODING_SECONDS[quality] * _TIMES_SECONDS[codec]
     seconds = read * decoding / sharing + written * encoding
     seconds += sound_seconds * _SOUND_SECONDS

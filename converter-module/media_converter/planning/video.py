@@ -15,9 +15,7 @@ from media_converter.limits import Limits
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.audio_filters import (
-    choose_audio,
     sound_decoder_options,
-    sound_options,
 )
 from media_converter.planning.filters import (
     decoder_options,
@@ -35,15 +33,13 @@ from media_converter.planning.plan import (
     Evidence,
     Expected,
     Position,
-    Reading,
     ffmpeg_command,
     output_url,
-    read_from,
-    trim_options,
     trimmed_duration,
 )
 from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
 from media_converter.planning.video_codecs import CODECS, CONTAINERS
+from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
 from media_converter.probing.media import MAX_FRAME_PIXELS, AudioStream, MediaInfo, VideoStream
 from media_converter.step import Stdout, Step
 
@@ -87,7 +83,7 @@ def plan_video(
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
     _refuse_start_after_end(options, position)
-    audio = choose_audio(info, video)
+    audio = sound_of(info, video, options)
     size = output_size(video, options)
     encodes_video = not (copying.video and can_copy_video(info, video, options))
     encodes_audio = audio is not None and not (
@@ -95,29 +91,29 @@ def plan_video(
     )
     copies_audio = audio is not None and not encodes_audio
 
-    if position:
-        reading = read_from(position)
-    else:
-        reading = Reading(tuple(trim_options(0.0, options.duration)))
+    reading = reading_of(options, position)
     input_options = [*decoder_options(video), *sound_decoder_options(audio)]
     input_options += reading.input_options
     argv = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
     argv += ["-map", f"0:{video.stream_index}"]
     if audio:
         argv += ["-map", f"0:{audio.stream_index}"]
-        encoder = sound_options(
-            audio, container.audio_codec, reading.audio_filters, varies=evidence.sound_varies
-        )
-        argv += encoder if encodes_audio else ["-c:a", "copy"]
+        sound = plan_sound(audio, options, evidence)
+        argv += sound.options(evidence.gain) if encodes_audio else ["-c:a", "copy"]
     argv += NO_METADATA
     argv += ["-sn", "-dn"]  # no subtitles, no data
     if encodes_video:
-        filters = video_filter(
-            video, size, _frame_rate_limit(video), background, size_varies=evidence.size_varies
-        )
+        limit = _frame_rate_limit(video, options)
+        filters = video_filter(video, size, limit, background, size_varies=evidence.size_varies)
         is_part = position is not None or options.duration is not None
         first_held_seconds = position.seconds_left() if position else 0.0
-        hold = hold_pictures(video, first_held_seconds, evidence.last_held_seconds, is_part=is_part)
+        hold = hold_pictures(
+            video,
+            first_held_seconds,
+            evidence.last_held_seconds,
+            is_part=is_part,
+            most=max_frame_rate(options),
+        )
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         _refuse_too_small(size, options.codec)
         settings = (
@@ -264,7 +260,7 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
         and not video.is_hdr
         and video.color_primaries != "bt2020"
         and video.field_order == "progressive"
-        and frame_rate <= MAX_FRAME_RATE
+        and frame_rate <= max_frame_rate(options)
         and output_size(video, options) == (video.width, video.height)
         and not video.rotation
         and not video.mirrored
@@ -291,6 +287,7 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
     """
     return (
         _can_copy_packets(info, options)
+        and options.loudness is None
         and audio.codec in CONTAINERS[options.container].copied_audio
         and (audio.codec != "aac" or audio.profile in ("LC", "HE-AAC", "HE-AACv2"))
         and audio.channels <= 2
@@ -318,8 +315,14 @@ def rate_of(video: VideoStream) -> float:
     return max((rate[0] / rate[1] for rate in frame_rates), default=float(MAX_FRAME_RATE))
 
 
-def _frame_rate_limit(video: VideoStream) -> int | None:
-    return MAX_FRAME_RATE if rate_of(video) > MAX_FRAME_RATE else None
+def max_frame_rate(options: VideoOptions) -> int:
+    """The most frames per second of an output."""
+    return options.max_frame_rate or MAX_FRAME_RATE
+
+
+def _frame_rate_limit(video: VideoStream, options: VideoOptions) -> int | None:
+    limit = max_frame_rate(options)
+    return limit if rate_of(video) > limit else None
 
 
 def _encoder_options(
@@ -328,8 +331,10 @@ def _encoder_options(
     # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
     # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
     # per second gives it one.
-    argv = ["-fps_mode", "cfr", "-r", "10"] if has_10ms_frames(video) else ["-fps_mode", "vfr"]
-    limit = bit_rate_limit(options, size, min(rate_of(video), MAX_FRAME_RATE))
+    most = max_frame_rate(options)
+    is_fast = has_10ms_frames(video)
+    argv = ["-fps_mode", "cfr", "-r", f"{min(10, most)}"] if is_fast else ["-fps_mode", "vfr"]
+    limit = bit_rate_limit(options, size, min(rate_of(video), most))
     codec = CODECS[options.codec]
     return argv + codec.options(options.quality or DEFAULT_QUALITY, encoder, limit)
 

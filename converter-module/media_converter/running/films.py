@@ -33,6 +33,7 @@ from media_converter.running.transcode import (
     run_plans,
     survey_input,
 )
+from media_converter.running.video_sound import with_loudness
 
 Batch = list[tuple[int, Callable[[], Converted]]]
 """What one run of ffmpeg has written: numbers of outputs, and functions that verify them."""
@@ -58,6 +59,23 @@ class _Film:
         self.options = options
         self.evidence = evidence
         self.is_alone = False
+        self.warnings: tuple[str, ...] = ()
+        self._is_levelled = options.loudness is None
+
+    def level(self, info: MediaInfo) -> None:
+        """Find the gain of the sound, once. Raises ConversionError."""
+        if not self._is_levelled:
+            self._is_levelled = True
+            self.evidence, self.warnings = with_loudness(
+                self.run, info, self.options, self.evidence
+            )
+
+    def finish(self, source: Source, attempt: Attempt) -> Converted:
+        """Verify the output. Raises ConversionError."""
+        made = finish(self.run, source, attempt)
+        for warning in self.warnings:
+            self.run.log(warning)
+        return made._replace(warnings=made.warnings + self.warnings)
 
     def plan(self, info: MediaInfo) -> ConversionPlan:
         """The plan if this is the only output. Raises ConversionError."""
@@ -134,6 +152,7 @@ def _next(
     planned, failed = [], Batch()
     for film in films:
         try:
+            film.level(info)
             planned.append((film, film.plan(info)))
         except ConversionError as error:
             failed.append((film.number, partial(_fail, error)))
@@ -210,7 +229,7 @@ def _run(batch: list[_Film], plans: list[ConversionPlan], source: Source) -> Bat
             film.run.log(f"the {kind} cannot be copied: {why}; encoding it")
         known, film.evidence = film.evidence, learn(film.evidence, failed, decoded)
         if film.evidence == known:
-            made.append((film.number, partial(finish, film.run, source, attempt)))
+            made.append((film.number, partial(film.finish, source, attempt)))
     return made
 
 

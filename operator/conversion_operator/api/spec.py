@@ -96,6 +96,7 @@ def _strings(name: str) -> StringConstraints:
 
 
 Resolution = Annotated[int, _integers("resolution")] | Annotated[str, _strings("resolution")]
+MaxFrameRate = Annotated[int, _integers("maxFrameRate")] | Annotated[str, _strings("maxFrameRate")]
 MaxBitrate = Annotated[int, _integers("maxBitrate")] | Annotated[str, _strings("maxBitrate")]
 Bitrate = Annotated[int, _integers("bitrate")] | Annotated[str, _strings("bitrate")]
 Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
@@ -160,6 +161,14 @@ class ConversionOptions(ApiModel):
     whole number (4000) or a string ("4000k"). Default: the limit of the quality, which depends on
     the size and the frame rate: 5760 for medium at 720p with 25 frames per second.
     """
+    max_frame_rate: MaxFrameRate | None = None
+    """Most pictures per second, for video_to_mp4 and video_to_webm. A video with fewer is not
+    changed. Allowed: 1 to 60, as a number or a string. Default: 60.
+    """
+    audio: Annotated[str, _strings("audio")] | None = None
+    """Whether the output has the sound of the video, for video_to_mp4 and video_to_webm. Allowed:
+    keep or none. Default: keep.
+    """
     bitrate: Bitrate | None = None
     """Bit rate of the output, for audio_to_mp3, and for audio_convert to .m4a, .opus and .ogg.
     A bit rate that the format does not have for mono or stereo becomes the nearest one. Allowed:
@@ -222,11 +231,11 @@ class ConversionOptions(ApiModel):
     """
 
     loudness: Loudness | None = None
-    """Loudness of the output by EBU R128, for audio_to_mp3 and audio_convert. The gain is linear.
-    Only where it would clip, peaks are limited, and the true peak is at most -1 dBTP. For
-    media_info, whether the loudness is measured. Allowed: LUFS from -40 to -9 as a whole number
-    (-16) or a string ("-16.5"); measure for media_info. Default: the loudness of the input; it is
-    not measured.
+    """Loudness of the output by EBU R128, for video_to_mp4, video_to_webm, audio_to_mp3 and
+    audio_convert. The gain is linear. Only where it would clip, peaks are limited, and the true
+    peak is at most -1 dBTP. For media_info, whether the loudness is measured. Allowed: LUFS from
+    -40 to -9 as a whole number (-16) or a string ("-16.5"); measure for media_info. Default: the
+    loudness of the input; it is not measured.
     """
     placeholder: Annotated[str, _strings("placeholder")] | None = None
     """What a page shows while the picture loads, for media_info. The document then also has the
@@ -254,7 +263,7 @@ class ConversionOptions(ApiModel):
 
     @field_validator(
         *("quality", "resolution", "bitrate", "start", "duration", "time", "samples_per_pixel"),
-        *("loudness", "max_bitrate", "interval", "count", "columns", "segments"),
+        *("loudness", "max_bitrate", "max_frame_rate", "interval", "count", "columns", "segments"),
         mode="before",
     )
     @classmethod

@@ -12,9 +12,11 @@ from media_converter.limits import Limits
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.filters import fit_box, fit_short_side
+from media_converter.planning.gain import Gain
 from media_converter.planning.plan import Evidence, Position
 from media_converter.planning.video import MAX_FRAME_RATE, can_copy_video, output_size, plan_video
 from media_converter.planning.video_codecs import CODECS
+from media_converter.planning.video_sound import plan_sound, trial_step
 from media_converter.probing.codecs import VIDEO_DECODERS
 from media_converter.probing.media import MediaInfo, VideoStream
 from tests.unit.converter.builders import (
@@ -114,6 +116,64 @@ def test_a_video_above_the_wanted_bit_rate_is_encoded() -> None:
     assert copies(video, VideoOptions(max_bitrate=3000))
     assert not copies(video, VideoOptions(max_bitrate=2999))
     assert not copies(with_video(bit_rate=6_000_000), VideoOptions(max_bitrate=10_000))
+
+
+def test_the_frame_rate_is_only_lowered() -> None:
+    options = VideoOptions(max_frame_rate=24, resolution=240)
+    argv = plan_video(INFO, options, LIMITS, WHITE).step.argv
+    assert f"max(ld(0)+{1 / 24:.6f},t)" in value_of(argv, "-vf")
+    for most in (25, 60):
+        argv = plan_video(INFO, options._replace(max_frame_rate=most), LIMITS, WHITE).step.argv
+        assert "select=" not in value_of(argv, "-vf")
+    assert not copies(INFO, VideoOptions(max_frame_rate=24))
+    assert copies(INFO, VideoOptions(max_frame_rate=25))
+
+
+def test_a_picture_that_stands_does_not_raise_the_frame_rate() -> None:
+    """The filter that lets it stand makes a constant frame rate."""
+    held = Evidence(position=Position(5.0, 4.0, 9.0, 4.0))
+    options = VideoOptions(max_frame_rate=10, start=5.0)
+    argv = plan_video(INFO, options, LIMITS, WHITE, held).step.argv
+    assert value_of(argv, "-vf").endswith("fps=10")
+    slow = with_video(avg_frame_rate=(1, 1), r_frame_rate=(25, 1))
+    argv = plan_video(slow, options._replace(max_frame_rate=5), LIMITS, WHITE, held).step.argv
+    assert value_of(argv, "-vf").endswith("fps=5")
+    gif = with_video(codec="gif", r_frame_rate=(100, 1))
+    argv = plan_video(gif, VideoOptions(max_frame_rate=5), LIMITS, WHITE).step.argv
+    assert value_of(argv, "-r") == "5"
+
+
+def test_an_output_without_sound() -> None:
+    made = plan_video(INFO, VideoOptions(audio="none"), LIMITS, WHITE)
+    assert made.copies_video
+    assert made.audio_index is None
+    assert made.expected.audio_codec is None
+    assert made.expected.audio_duration is None
+    mapped = [word for word in made.step.argv if word.startswith("0:")]
+    assert mapped == ["0:0"]
+
+
+def test_sound_with_a_gain_is_not_copied() -> None:
+    options = VideoOptions(loudness=-16.0)
+    made = plan_video(INFO, options, LIMITS, WHITE, Evidence(gain=Gain(3.0, -1.5)))
+    assert made.copies_video
+    assert not made.copies_audio
+    chain = value_of(made.step.argv, "-af")
+    assert chain.startswith("aformat=sample_fmts=fltp,aresample=48000")
+    assert "volume=3.00dB" in chain
+    assert "alimiter" in chain
+
+
+def test_the_trial_of_the_sound_is_that_of_the_video() -> None:
+    for options in (VideoOptions(loudness=-16.0, duration=2.0), WEBM._replace(loudness=-16.0)):
+        evidence = Evidence(gain=Gain(3.0))
+        video = plan_video(INFO, options, LIMITS, WHITE, evidence).step.argv
+        sound = plan_sound(AUDIO, options, evidence)
+        trial = trial_step(INFO, sound, options, Gain(3.0), LIMITS).argv
+        for option in ("-af", "-c:a", "-b:a", "-f"):
+            assert value_of(trial, option) == value_of(video, option)
+        assert ("-t" in trial) == ("-t" in video)
+        assert "-c:v" not in trial
 
 
 WEBM = VideoOptions(container="webm")
