@@ -31,6 +31,7 @@ class ConversionType(StrEnum):
     """The conversions, by the names that users write."""
 
     VIDEO_TO_MP4 = "video_to_mp4"
+    VIDEO_TO_WEBM = "video_to_webm"
     AUDIO_TO_MP3 = "audio_to_mp3"
     IMAGE_RESIZE = "image_resize"
     EXTRACT_THUMBNAIL = "extract_thumbnail"

@@ -30,9 +30,10 @@ from media_converter.planning.estimates import Estimate
 from media_converter.planning.image_fit import fit_image
 from media_converter.planning.plan import ConversionPlan, Position
 from media_converter.planning.preview import needed_memory as preview_memory
+from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
-from media_converter.planning.video import choose_video, output_size, rate_of
+from media_converter.planning.video import choose_video, max_frame_rate, rate_of
 from media_converter.planning.waveform import plan_waveform
 from media_converter.request import name_output
 from media_converter.running import (
@@ -82,6 +83,10 @@ def plan_outputs(
     source.check_unchanged()
     in_turn = [drafts[number] for number in range(len(tasks))]
     return tuple(_with_others(draft, in_turn) for draft in in_turn)
+
+
+_PASSES_FOR_LOUDNESS = 3
+"""Measuring the sound, writing it alone, and writing it with the video."""
 
 
 class _Draft(NamedTuple):
@@ -160,18 +165,23 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     run = draft.run
     if run is None:
         return draft.planned
-    info, options = survey.probe(run), run.task.options
-    video = choose_video(info)
+    video, options = choose_video(survey.probe(run)), films.options_of(run)
     others = [d.run.task.options for d in drafts if d.run]
     group = [other for other in others if films.same_part(other, options)]
-    sizes = [output_size(video, other) for other in group if isinstance(other, VideoOptions)]
-    sharing, own = memory.share(video, sizes, run.limits), films.size_of(run)
+    wanted = [films.encoded_as(video, one) for one in group if isinstance(one, VideoOptions)]
+    sharing, own = memory.share(video, wanted, run.limits), films.encoded_as(video, options)
     if not sharing.fits:
-        sharing, sizes = memory.share(video, [own], run.limits), [own]
+        sharing, wanted = memory.share(video, [own], run.limits), [own]
     planned, duration = draft.planned, draft.planned.duration_seconds
-    frames = None if duration is None else duration * rate_of(video)
+    frames = None
+    if duration is not None:
+        rate = rate_of(video)
+        frames = duration * rate, duration * min(rate, max_frame_rate(options))
     sound = duration or 0.0 if planned.audio_codec else 0.0
-    estimate = estimates.of_video(video, own, films.quality_of(run), frames, sound, len(sizes))
+    if options.loudness is not None:
+        sound *= _PASSES_FOR_LOUDNESS
+    quality = options.quality or DEFAULT_QUALITY
+    estimate = estimates.of_video(video, own, quality, frames, sound, len(wanted))
     return _with_estimate(planned._replace(memory=sharing.needed), estimate)
 
 

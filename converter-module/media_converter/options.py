@@ -83,6 +83,8 @@ DEFAULT_PREVIEW_SIZE: Final = (640, 640)
 PREVIEW_SECONDS: Final = (3, 4, 5, 6, 7, 8, 9, 10)
 MAX_TILES: Final = 1000
 """The most pictures of a storyboard that may be asked for."""
+DEFAULT_CODECS: Final = {"mp4": "h264", "webm": "vp9"}
+"""The codec of the video, by container."""
 
 
 def has_forbidden_character(text: str) -> bool:
@@ -114,6 +116,7 @@ class Option(NamedTuple):
 
 
 _VIDEO: Final = ConversionType.VIDEO_TO_MP4
+_WEBM: Final = ConversionType.VIDEO_TO_WEBM
 _AUDIO: Final = ConversionType.AUDIO_TO_MP3
 _IMAGE: Final = ConversionType.IMAGE_RESIZE
 _THUMBNAIL: Final = ConversionType.EXTRACT_THUMBNAIL
@@ -135,17 +138,24 @@ GRAVITIES: Final = (
     *("north-west", "attention", "entropy"),
 )
 """Which part of an image remains. Attention and entropy look at the picture."""
+_MAX_FRAME_RATE: Final = Whole(
+    "[1-9]|[1-5][0-9]|60", (1, 60), "", "pictures per second from 1 to 60, such as 30"
+)
 
 GRAMMAR: Final = (
-    Option("quality", (_VIDEO,), Words(("low", "medium", "high"))),
+    Option("videoCodec", (_VIDEO,), Words(("h264", "hevc", "av1"))),
+    Option("videoCodec", (_WEBM,), Words(("vp9", "av1"))),
+    Option("quality", (_VIDEO, _WEBM), Words(("low", "medium", "high"))),
     Option("quality", (_IMAGE, _THUMBNAIL), Percent()),
-    Option("resolution", (_VIDEO,), Choices(RESOLUTIONS, "p")),
-    Option("maxBitrate", (_VIDEO,), _MAX_BITRATE),
+    Option("resolution", (_VIDEO, _WEBM), Choices(RESOLUTIONS, "p")),
+    Option("maxBitrate", (_VIDEO, _WEBM), _MAX_BITRATE),
+    Option("maxFrameRate", (_VIDEO, _WEBM), _MAX_FRAME_RATE),
+    Option("audio", (_VIDEO, _WEBM), Words(("keep", "none"))),
     Option("bitrate", (_AUDIO,), Choices(BITRATES, "k")),
     Option("bitrate", (_SOUND,), Choices(BITRATES, "k"), extensions=("m4a", "opus", "ogg")),
     Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
-    Option("start", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS)),
-    Option("duration", (_VIDEO, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
+    Option("start", (_VIDEO, _WEBM, _AUDIO, _SOUND), Time(MAX_SECONDS)),
+    Option("duration", (_VIDEO, _WEBM, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_IMAGE, _THUMBNAIL, _STORYBOARD, _PREVIEW), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
     Option("fit", (_IMAGE,), Words(("contain", "cover"))),
@@ -155,7 +165,7 @@ GRAMMAR: Final = (
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("samplesPerPixel", (_WAVEFORM,), Choices(ZOOMS, ""), extensions=("json",)),
     Option("time", (_THUMBNAIL,), Moment(MAX_SECONDS)),
-    Option("loudness", (_AUDIO, _SOUND), Lufs()),
+    Option("loudness", (_VIDEO, _WEBM, _AUDIO, _SOUND), Lufs()),
     Option("loudness", (_INFO,), Words(("measure",))),
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
     Option("interval", (_STORYBOARD,), Time(MAX_SECONDS, allows_zero=False)),
@@ -198,6 +208,7 @@ NEEDS: Final = (Need("gravity", None, "fit", "cover"), Need("fit", "cover", "siz
 _STILLS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _VIDEO: {"mp4": "mp4"},
+    _WEBM: {"webm": "webm"},
     _AUDIO: {"mp3": "mp3"},
     _IMAGE: {**_STILLS, "gif": "gif", "jxl": "jxl"},
     _THUMBNAIL: _STILLS,
@@ -231,6 +242,7 @@ STAGES: Final[Mapping[ConversionType, Stage]] = {
     _PREVIEW: Stage.SCAN,
     _INFO: Stage.PROBE,
     _VIDEO: Stage.VIDEO,
+    _WEBM: Stage.VIDEO,
 }
 
 
@@ -244,10 +256,11 @@ class OptionError(ValueError):
 
 
 class VideoOptions(NamedTuple):
-    """The options of video_to_mp4.
+    """The options of video_to_mp4 and video_to_webm, which differ in ``container``.
 
     ``resolution`` is the maximum of the shorter side in pixels. Times are in seconds.
-    ``max_bitrate`` is in kbit/s, None for the limit of the quality.
+    ``max_bitrate`` is in kbit/s, None for the limit of the quality. ``video_codec`` is None for the
+    default of the container, or for a copy. ``audio`` is keep or none. ``loudness`` is in LUFS.
     """
 
     quality: str | None = None
@@ -255,6 +268,16 @@ class VideoOptions(NamedTuple):
     start: float = 0.0
     duration: float | None = None
     max_bitrate: int | None = None
+    video_codec: str | None = None
+    container: str = "mp4"
+    max_frame_rate: int | None = None
+    audio: str = "keep"
+    loudness: float | None = None
+
+    @property
+    def codec(self) -> str:
+        """The codec that a video is encoded to."""
+        return self.video_codec or DEFAULT_CODECS[self.container]
 
 
 class AudioOptions(NamedTuple):
@@ -399,6 +422,8 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
     if make is not None:
         return make(**_named(parsed))
     match conversion_type:
+        case ConversionType.VIDEO_TO_WEBM:
+            return VideoOptions(**_named(parsed), container="webm")
         case ConversionType.AUDIO_CONVERT:
             return AudioOptions(**{"bitrate": None, **parsed})
         case ConversionType.IMAGE_RESIZE:

@@ -29,6 +29,7 @@ from media_converter.report_json import parse_progress, parse_report
 from tests.converter.containers import Agent, Command, Ended
 
 VIDEO = ConversionType.VIDEO_TO_MP4
+WEBM = ConversionType.VIDEO_TO_WEBM
 AUDIO = ConversionType.AUDIO_TO_MP3
 IMAGE = ConversionType.IMAGE_RESIZE
 THUMB = ConversionType.EXTRACT_THUMBNAIL

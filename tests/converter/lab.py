@@ -213,6 +213,14 @@ class Lab:
         rows = [line.split(",") for line in out.decode().split()]
         return [(float(time), int(size)) for time, size, *_ in rows]
 
+    def highest_bit_rate(self, path: Path | str, seconds: float = 10) -> float:
+        """The most bits per second of the video within any so many seconds."""
+        packets = self.packets(path)
+        return max(
+            sum(size for time, size in packets if begin <= time < begin + seconds - 0.001)
+            for begin, _ in packets
+        ) * (8 / seconds)
+
     def similarity(self, path: Path | str, source: Path | str, *, scale: str = "") -> float:
         """SSIM of all planes of two videos or images, the first one scaled."""
         prepared = f"[0:v:0]{scale or 'null'}[a];[1:v:0]{scale or 'null'}[b];[a][b]ssim"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.converter.harness import VIDEO, Converter
 from tests.converter.kitchen import X264, Kitchen, video
 from tests.converter.lab import Lab
-
-WINDOW = 10.0
 
 
 def noise(kitchen: Kitchen) -> str:
@@ -22,16 +18,6 @@ def noise(kitchen: Kitchen) -> str:
     )
 
 
-def highest(lab: Lab, path: Path) -> float:
-    """The most bits per second of any ten seconds of the video."""
-    packets = lab.packets(path)
-    times = [time for time, _ in packets]
-    return max(
-        sum(size for time, size in packets if begin <= time < begin + WINDOW - 0.001) * 8 / WINDOW
-        for begin in times
-    )
-
-
 @pytest.mark.parametrize(
     ("options", "limit"), [({}, 2e6), ({"quality": "low"}, 5e5), ({"maxBitrate": "300k"}, 3e5)]
 )
@@ -39,7 +25,7 @@ def test_noise_has_the_limit_in_any_ten_seconds(
     kitchen: Kitchen, converter: Converter, lab: Lab, options: dict[str, object], limit: float
 ) -> None:
     made = converter.convert(VIDEO, noise(kitchen), "noise.mp4", start="0.04", **options)
-    assert 0.8 * limit < highest(lab, made.path) <= 1.1 * limit
+    assert 0.8 * limit < lab.highest_bit_rate(made.path) <= 1.1 * limit
 
 
 def test_a_film_is_as_large_and_as_good_as_without_a_limit(
@@ -65,4 +51,4 @@ def test_a_video_above_the_wanted_bit_rate_is_not_copied(
     assert lab.pixels(copy.path) == lab.pixels(source)
     made = converter.convert(VIDEO, source, "made.mp4", maxBitrate=100)
     assert lab.pixels(made.path) != lab.pixels(source)
-    assert highest(lab, made.path) <= 1.1e5
+    assert lab.highest_bit_rate(made.path) <= 1.1e5

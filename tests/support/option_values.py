@@ -9,12 +9,13 @@ from conversion_operator.api import names
 
 VIDEO, AUDIO, IMAGE, THUMBNAIL = "video_to_mp4", "audio_to_mp3", "image_resize", "extract_thumbnail"
 
+WEBM = "video_to_webm"
 SOUND, INFO, WAVEFORM = "audio_convert", "media_info", "audio_waveform"
 STORYBOARD, PREVIEW = "video_storyboard", "video_to_preview"
 
 _EXTENSIONS: Final = {
     VIDEO: "mp4", AUDIO: "mp3", IMAGE: "webp", THUMBNAIL: "jpg", SOUND: "m4a", INFO: "json",
-    WAVEFORM: "png", STORYBOARD: "jpg", PREVIEW: "mp4",
+    WAVEFORM: "png", STORYBOARD: "jpg", PREVIEW: "mp4", WEBM: "webm",
 }  # fmt: skip
 
 
@@ -162,14 +163,18 @@ _NOT_RATES: Final = (
 )
 
 _OPTIONS: Final = (
-    ("quality", (VIDEO,), ("low", "medium", "high"), _NOT_WORDS),
+    ("videoCodec", (VIDEO,), ("h264", "hevc", "av1"), ("vp9", "h265", "HEVC", "x264", 264)),
+    ("videoCodec", (WEBM,), ("vp9", "av1"), ("h264", "hevc", "vp8", "VP9", 9)),
+    ("quality", (VIDEO, WEBM), ("low", "medium", "high"), _NOT_WORDS),
     ("quality", (IMAGE, THUMBNAIL), _PERCENTS, _NOT_PERCENTS),
-    ("resolution", (VIDEO,), _RESOLUTIONS, _NOT_RESOLUTIONS),
-    ("maxBitrate", (VIDEO,), _RATES, _NOT_RATES),
+    ("resolution", (VIDEO, WEBM), _RESOLUTIONS, _NOT_RESOLUTIONS),
+    ("maxBitrate", (VIDEO, WEBM), _RATES, _NOT_RATES),
+    ("maxFrameRate", (VIDEO, WEBM), (1, 30, 60, "1", "59", "60"), (0, 61, -1, "0", "030", "30fps")),
+    ("audio", (VIDEO, WEBM), ("keep", "none"), (0, "None", "mute", "aac")),
     ("bitrate", (AUDIO, SOUND), _BITRATES, _NOT_BITRATES),
     ("channels", (AUDIO, SOUND), ("mono", "stereo"), _NOT_CHANNELS),
-    ("start", (VIDEO, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
-    ("duration", (VIDEO, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
+    ("start", (VIDEO, WEBM, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
+    ("duration", (VIDEO, WEBM, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
     ("size", (IMAGE, THUMBNAIL, WAVEFORM, STORYBOARD, PREVIEW), _SIZES, _NOT_SIZES),
     ("fit", (IMAGE,), ("contain", "cover"), (0, "Cover", "fill", "contain|cover")),
     ("gravity", (IMAGE,), _GRAVITIES, (0, "center", "North", "north_east", "up", "northeast")),
@@ -178,7 +183,7 @@ _OPTIONS: Final = (
     ("background", (IMAGE,), _COLOURS[:-1], (*_NOT_COLOURS, "transparent")),
     ("samplesPerPixel", (WAVEFORM,), (64, 256, 65536, "64", "65536"), _NOT_ZOOMS),
     ("time", (THUMBNAIL,), (*_SHARES, *_TIMES, *_ZEROS), (*_NOT_TIMES, *_NOT_SHARES)),
-    ("loudness", (AUDIO, SOUND), _LUFS, _NOT_LUFS),
+    ("loudness", (VIDEO, WEBM, AUDIO, SOUND), _LUFS, _NOT_LUFS),
     ("loudness", (INFO,), ("measure",), (-16, 0, "-16", "true", "Measure", "ebur128")),
     ("placeholder", (INFO,), ("thumbhash", "blurhash"), (0, "none", "Thumbhash", "lqip")),
     ("interval", (STORYBOARD,), _TIMES, (*_NOT_TIMES, *_ZEROS)),
@@ -191,8 +196,8 @@ _OPTIONS: Final = (
 DECIMALS: Final = tuple(
     Case(kind, option, 1.5, accepted=False)
     for option, kinds in (
-        ("start", (VIDEO, AUDIO, SOUND)),
-        ("duration", (VIDEO, AUDIO, SOUND)),
+        ("start", (VIDEO, WEBM, AUDIO, SOUND)),
+        ("duration", (VIDEO, WEBM, AUDIO, SOUND)),
         ("time", (THUMBNAIL,)),
         ("interval", (STORYBOARD,)),
     )

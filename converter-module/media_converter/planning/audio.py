@@ -16,7 +16,7 @@ from media_converter.planning.audio_filters import (
     sound_decoder_options,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS, MP3, AudioFormat
-from media_converter.planning.loudness import Gain
+from media_converter.planning.gain import Gain
 from media_converter.planning.plan import (
     COPY_ALL,
     DECODE_ONLY,

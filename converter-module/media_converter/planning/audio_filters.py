@@ -115,11 +115,29 @@ def audio_filter(
     )
 
 
-def aac_options(
-    audio: AudioStream, first_filters: Iterable[str] = (), *, varies: bool = False
+def sound_options(
+    audio: AudioStream, codec: str, filters: Iterable[str], gain: Iterable[str] = ()
 ) -> list[str]:
-    """Output options that encode the audio of a video to AAC."""
-    sample_rate = audio.sample_rate if audio.sample_rate in _AAC_SAMPLE_RATES else 48000
-    bit_rate = "96k" if output_channels(audio) == 1 else "128k"
-    filters = audio_filter(audio, sample_rate, fill_start=not varies, first=first_filters)
-    return ["-af", filters, "-c:a", "aac", "-b:a", bit_rate]
+    """Output options that encode the audio of a video to ``codec``, which is aac or opus.
+
+    ``filters`` are those of :func:`sound_filters`, and ``gain`` are filters that follow.
+    """
+    mono = output_channels(audio) == 1
+    if codec == "opus":
+        encoder, bit_rate = "libopus", "64k" if mono else "96k"
+    else:
+        encoder, bit_rate = "aac", "96k" if mono else "128k"
+    return ["-af", ",".join([*filters, *gain]), "-c:a", encoder, "-b:a", bit_rate]
+
+
+def sound_rate(audio: AudioStream, codec: str) -> int:
+    """The sample rate of the audio of a video."""
+    return audio.sample_rate if codec == "aac" and audio.sample_rate in _AAC_SAMPLE_RATES else 48000
+
+
+def sound_filters(
+    audio: AudioStream, codec: str, first_filters: Iterable[str] = (), *, varies: bool = False
+) -> list[str]:
+    """The filters from decoded audio to the audio of a video."""
+    rate = sound_rate(audio, codec)
+    return [audio_filter(audio, rate, fill_start=not varies, first=first_filters)]

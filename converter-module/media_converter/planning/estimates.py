@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from media_converter.planning.memory import Wanted
 from media_converter.probing.media import VideoStream
 
 _START_SECONDS: Final = 0.5
@@ -20,7 +21,10 @@ _OTHER_DECODING_SECONDS: Final = 3.6e-9
 """For a pixel of a picture, in seconds. Other codecs count as H.264."""
 _ENCODING_SECONDS: Final = {"low": 1.5e-8, "medium": 1.5e-8, "high": 2.2e-8}
 _BITS_PER_PIXEL: Final = {"low": 0.03, "medium": 0.07, "high": 0.13}
-"""For a pixel of a picture of the output."""
+"""For a pixel of a picture of the output, with H.264."""
+_TIMES_SECONDS: Final = {"h264": 1.0, "hevc": 4.1, "av1": 2.1, "vp9": 10.0}
+_TIMES_BITS: Final = {"h264": 1.0, "hevc": 0.8, "av1": 0.8, "vp9": 1.0}
+"""What other codecs take, compared with H.264 on the first 3 s of the same film."""
 _AAC_BITS_PER_SECOND: Final = 128_000
 _SOUND_SECONDS: Final = 0.05
 """To decode and encode one second of sound."""
@@ -61,20 +65,26 @@ def of_copy(size_bytes: int) -> Estimate:
 
 def of_video(
     video: VideoStream,
-    size: tuple[int, int],
+    wanted: Wanted,
     quality: str,
-    frames: float | None,
+    frames: tuple[float, float] | None,
     sound_seconds: float,
     sharing: int = 1,
 ) -> Estimate:
-    """An encoded video. ``sharing`` is how many outputs share the decoder."""
+    """An encoded video. ``sharing`` is how many outputs share the decoder.
+
+    ``frames`` is how many are decoded and encoded. ``sound_seconds`` counts each pass.
+    """
     if frames is None:
         return Estimate()
     decoding = _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
-    read, written = video.width * video.height * frames, size[0] * size[1] * frames
-    seconds = read * decoding / sharing + written * _ENCODING_SECONDS[quality]
+    size, codec = wanted
+    read, written = video.width * video.height * frames[0], size[0] * size[1] * frames[1]
+    encoding = _ENCODING_SECONDS[quality] * _TIMES_SECONDS[codec]
+    seconds = read * decoding / sharing + written * encoding
     seconds += sound_seconds * _SOUND_SECONDS
-    bits = written * _BITS_PER_PIXEL[quality] + sound_seconds * _AAC_BITS_PER_SECOND
+    bits_per_pixel = _BITS_PER_PIXEL[quality] * _TIMES_BITS[codec]
+    bits = written * bits_per_pixel + sound_seconds * _AAC_BITS_PER_SECOND
     return Estimate(_START_SECONDS + seconds, int(bits / 8))
 
 

@@ -117,6 +117,7 @@ def hold_pictures(
     last_held_seconds: float | None,
     *,
     is_part: bool,
+    most: int = _MAX_HELD_RATE,
 ) -> list[str]:
     """The filters that let pictures stand for as long as they do in the input.
 
@@ -124,18 +125,22 @@ def hold_pictures(
     the output are shown, None if it is not known. Some filters forget how long a picture stands.
     The last picture of an animation would be short, and a part of a slide show would end with its
     last change, or with the end of a picture that stands for longer than the part. So would a part
-    that begins in a gap of the input.
+    that begins in a gap of the input. ``most`` is the most frames per second of the output.
     """
     rate = video.r_frame_rate or (_HELD_RATE, 1)
     if first_held_seconds > _MIN_HELD_SECONDS and not _is_slow(video):
-        return [f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= _MAX_HELD_RATE else "fps=30"]
+        return [_fps(rate if _rate(rate) <= _MAX_HELD_RATE else (30, 1), most)]
     if is_part and _is_slow(video):
-        return [f"fps={_HELD_RATE}"]
+        return [_fps((_HELD_RATE, 1), most)]
     rests = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
     has_known_rate = _rate(rate) <= _MAX_HELD_RATE
     if rests and (video.codec in _ANIMATIONS or has_known_rate) and not has_10ms_frames(video):
-        return [f"fps={rate[0]}/{rate[1]}"]
+        return [_fps(rate, most)]
     return []
+
+
+def _fps(rate: Ratio, most: int) -> str:
+    return f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= most else f"fps={most}"
 
 
 def _is_slow(video: VideoStream) -> bool:

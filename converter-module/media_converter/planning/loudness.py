@@ -9,9 +9,10 @@ gain would clip.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from media_converter.limits import Limits
+from media_converter.planning.gain import Gain
 from media_converter.planning.plan import PROGRESS, ffmpeg_command
 from media_converter.probing.decoded import Loudness
 from media_converter.step import Stdout, Step
@@ -27,7 +28,6 @@ _FIRST_CEILING: Final = -1.5
 _MARGIN: Final = 0.3
 _LOWEST_CEILING: Final = -9.0
 _TOLERANCE: Final = 0.5
-_OVERSAMPLING: Final = 4
 
 
 def measure_step(
@@ -42,34 +42,6 @@ def measure_step(
     argv = ffmpeg_command(limits, input_options, deep_probe=deep)
     argv += ["-map", f"0:{stream}", "-af", ",".join([*filters, _MEASURE])]
     return Step("loudness", (*argv, *PROGRESS, "-f", "null", "-"), Stdout.PROGRESS)
-
-
-class Gain(NamedTuple):
-    """A gain in dB. If ``ceiling`` is not None, peaks are limited to it, in dBTP."""
-
-    decibels: float
-    ceiling: float | None = None
-
-    @property
-    def in_words(self) -> str:
-        """For the log."""
-        text = f"the gain is {self.decibels:+.1f} dB"
-        if self.ceiling is None:
-            return text
-        return f"{text}; it would clip, so peaks are limited to {self.ceiling:.1f} dBTP"
-
-    def filters(self, sample_rate: int) -> list[str]:
-        """The filters that apply it to sound of this sample rate."""
-        gain = f"volume={self.decibels:.2f}dB:precision=float"
-        if self.ceiling is None:
-            return [gain]
-        return [
-            gain,
-            f"aresample={sample_rate * _OVERSAMPLING}",
-            f"alimiter=limit={10 ** (self.ceiling / 20):.5f}:level=false:attack=5:release=50"
-            ":latency=true",
-            f"aresample={sample_rate}",
-        ]
 
 
 def first_gain(measured: Loudness, target: float) -> Gain:

@@ -18,6 +18,7 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.planning.filters import is_wide_gamut
+from media_converter.planning.video_codecs import CODECS, EncoderSettings
 from media_converter.probing.media import VideoStream
 
 _MIB: Final = 1 << 20
@@ -34,65 +35,52 @@ _DECODED_FRAMES: Final = 16
 _DEINTERLACER_FRAMES: Final = 4
 _TONE_MAP_FRAMES: Final = 15
 _FLATTEN_FRAMES: Final = 6
-_FRAMES_PER_EXTRA_THREAD: Final = 22
 # Recommended limits are multiples of this.
 _LIMIT_STEP: Final = 64 * _MIB
-
-
-class EncoderSettings(NamedTuple):
-    """libx264's preset, parameters that override it, and how many frames the encoder holds."""
-
-    preset: str
-    parameters: str
-    frames: int
 
 
 Encoder = tuple[EncoderSettings, int]
 """The settings of an encoder, and its threads."""
 
-ENCODER_SETTINGS: Final = (
-    EncoderSettings("veryfast", "subme=1", 52),
-    EncoderSettings("veryfast", "subme=1:rc-lookahead=5", 42),
-    EncoderSettings("veryfast", "subme=1:rc-lookahead=2:bframes=1", 27),
-    EncoderSettings("superfast", "bframes=0", 18),
-)
-"""From the most memory to the least. Less lookahead makes the file larger, not its frames worse.
 
-The first settings at CRF 21 were measured against the preset medium at CRF 23 on real video, 1080p
-to 720p on one CPU. They take 0.40 to 0.42 of the time, the SSIM is 0.000 to 0.002 lower and the
-file is 7 to 22 % larger.
-"""
+def choose_encoder_settings(
+    video: VideoStream, size: tuple[int, int], limits: Limits, codec: str = "h264"
+) -> Encoder:
+    """The first settings of the codec that fit the memory limit, and the most threads that fit.
 
-
-def choose_encoder_settings(video: VideoStream, size: tuple[int, int], limits: Limits) -> Encoder:
-    """The first of ENCODER_SETTINGS that fits the memory limit, and the most threads that fit.
+    Less lookahead makes the file larger, not its frames worse.
 
     Reduces the threads first: each thread holds more frames, and under the same CPU quota fewer
     threads cost little time. Raises ConversionError with the reason NeedsMemory if nothing fits.
     The message names the smallest sufficient limit.
     """
     if limits.memory is None:
-        return ENCODER_SETTINGS[0], limits.threads
+        return CODECS[codec].settings[0], limits.threads
     available = int(limits.memory * _USABLE_SHARE) - _OVERHEAD
-    for settings in ENCODER_SETTINGS:
+    for settings in CODECS[codec].settings:
         for threads in range(limits.threads, 0, -1):
-            if estimate(video, size, settings, threads) <= available:
+            if estimate(video, size, (settings, threads), codec) <= available:
                 return settings, threads
-    min_bytes = estimate(video, size, ENCODER_SETTINGS[-1], 1)
+    min_bytes = estimate(video, size, (CODECS[codec].settings[-1], 1), codec)
     needed = sufficient_limit(min_bytes + _OVERHEAD)
     raise ConversionError(
         ExitReason.NEEDS_MEMORY,
-        f"{video.width}x{video.height} to {size[0]}x{size[1]} needs a memory limit of "
+        f"{video.width}x{video.height} to {size[0]}x{size[1]} in {codec} needs a memory limit of "
         f"{needed} MiB, but the limit is {limits.memory // _MIB} MiB; raise the limit or "
         "choose a smaller resolution",
     )
 
 
-def estimate(
-    video: VideoStream, size: tuple[int, int], settings: EncoderSettings, threads: int
-) -> int:
+def estimate(video: VideoStream, size: tuple[int, int], encoder: Encoder, codec: str) -> int:
     """Peak memory of ffmpeg in bytes."""
-    return _decoding(video) + _encoding(video, size, settings, threads)
+    return _decoding(video) + _encoding(video, size, encoder, codec)
+
+
+class Wanted(NamedTuple):
+    """The size in pixels and the codec of an output."""
+
+    size: tuple[int, int]
+    codec: str = "h264"
 
 
 class Sharing(NamedTuple):
@@ -107,21 +95,21 @@ class Sharing(NamedTuple):
     fits: bool
 
 
-def share(video: VideoStream, sizes: Sequence[tuple[int, int]], limits: Limits) -> Sharing:
-    """Share threads and memory between the encoders of outputs of these sizes.
+def share(video: VideoStream, wanted: Sequence[Wanted], limits: Limits) -> Sharing:
+    """Share threads and memory between the encoders of several outputs.
 
     Each encoder has the settings that it would have alone, so sharing never makes a file larger.
     Raises ConversionError with the reason NeedsMemory if one does not even fit alone.
     """
-    pixels = sum(width * height for width, height in sizes)
+    pixels = sum(width * height for (width, height), _ in wanted)
     encoders = []
-    for width, height in sizes:
-        threads = max(1, round(limits.threads * width * height / pixels))
+    for size, codec in wanted:
+        threads = max(1, round(limits.threads * size[0] * size[1] / pixels))
         share_of_limits = limits._replace(threads=min(threads, limits.threads))
-        encoders.append(choose_encoder_settings(video, (width, height), share_of_limits))
+        encoders.append(choose_encoder_settings(video, size, share_of_limits, codec))
     needed = _decoding(video) + _OVERHEAD
-    for size, (settings, threads) in zip(sizes, encoders, strict=True):
-        needed += _encoding(video, size, settings, threads)
+    for (size, codec), encoder in zip(wanted, encoders, strict=True):
+        needed += _encoding(video, size, encoder, codec)
     fits = limits.memory is None or needed <= int(limits.memory * _USABLE_SHARE)
     return Sharing(tuple(encoders), needed, fits)
 
@@ -153,13 +141,12 @@ def _decoding(video: VideoStream) -> int:
     )
 
 
-def _encoding(
-    video: VideoStream, size: tuple[int, int], settings: EncoderSettings, threads: int
-) -> int:
-    encoder_frames = settings.frames + _FRAMES_PER_EXTRA_THREAD * (threads - 1)
+def _encoding(video: VideoStream, size: tuple[int, int], encoder: Encoder, codec: str) -> int:
+    settings, threads = encoder
+    encoder_frames = settings.frames + CODECS[codec].thread_frames * (threads - 1)
     if is_wide_gamut(video):
         encoder_frames += _TONE_MAP_FRAMES
-    return encoder_frames * size[0] * size[1] * 3 // 2
+    return CODECS[codec].bytes + encoder_frames * size[0] * size[1] * 3 // 2
 
 
 def bytes_per_pixel(pixel_format: str) -> float:

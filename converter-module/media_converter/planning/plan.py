@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
+from media_converter.planning.gain import Gain
 from media_converter.probing.ffprobe import DEEP_PROBE
 from media_converter.probing.media import MAX_FRAME_PIXELS
 from media_converter.step import INPUT, OUTPUT, Step, output_path
@@ -77,8 +78,9 @@ def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
     argv = list(first[:begin])
     for number, plan in enumerate(plans):
         argv += plan.step.argv[begin : plan.step.argv.index(output_url(number)) + 1]
-    # What else is decoded, and not written, is decoded once.
-    argv += first[first.index(output_url(0)) + 1 :]
+    # What else is decoded, and not written, is decoded once. Not every output has it.
+    ends = [p.step.argv.index(output_url(n)) + 1 for n, p in enumerate(plans)]
+    argv += next((p.step.argv[n:] for n, p in zip(ends, plans, strict=True) if p.copies_audio), ())
     return tuple(plan._replace(step=plans[0].step._replace(argv=tuple(argv))) for plan in plans)
 
 
@@ -121,6 +123,7 @@ class Evidence(NamedTuple):
     ``position`` is the picture that is shown when the requested part starts. ``size_varies`` says
     that the size of the pictures changes, ``sound_varies`` that the channels or the sample rate do.
     ``last_held_seconds`` is how long the last picture is shown, None if it is not known.
+    ``gain`` is the gain that gives the sound the wanted loudness.
     """
 
     copying: Copying = COPY_ALL
@@ -128,6 +131,7 @@ class Evidence(NamedTuple):
     size_varies: bool = False
     sound_varies: bool = False
     last_held_seconds: float | None = None
+    gain: Gain | None = None
 
 
 NO_EVIDENCE: Final = Evidence()

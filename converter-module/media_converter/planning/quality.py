@@ -15,27 +15,20 @@ DEFAULT_QUALITY: Final = "medium"
 
 
 class Quality(NamedTuple):
-    """The settings behind one value of ``options.quality``. ``crf`` is libx264's option.
+    """The bit rate limit behind one value of ``options.quality``.
 
-    The bit rate limit is the larger of ``bit_rate`` and ``bits_per_pixel`` x width x height x frame
-    rate.
+    The limit is the larger of ``bit_rate`` and ``bits_per_pixel`` x width x height x frame rate.
     """
 
-    crf: int
     bits_per_pixel: float
     bit_rate: int
 
 
 QUALITIES: Final = {
-    "low": Quality(crf=27, bits_per_pixel=0.12, bit_rate=500_000),
-    "medium": Quality(crf=21, bits_per_pixel=0.25, bit_rate=2_000_000),
-    "high": Quality(crf=17, bits_per_pixel=0.5, bit_rate=4_000_000),
+    "low": Quality(bits_per_pixel=0.12, bit_rate=500_000),
+    "medium": Quality(bits_per_pixel=0.25, bit_rate=2_000_000),
+    "high": Quality(bits_per_pixel=0.5, bit_rate=4_000_000),
 }
-
-
-def quality_of(options: VideoOptions) -> Quality:
-    """The quality that the options ask for."""
-    return QUALITIES[options.quality or DEFAULT_QUALITY]
 
 
 def bit_rate_limit(options: VideoOptions, size: tuple[int, int], frame_rate: float) -> int:
@@ -43,15 +36,7 @@ def bit_rate_limit(options: VideoOptions, size: tuple[int, int], frame_rate: flo
 
     The option maxBitrate can only lower it.
     """
-    quality = quality_of(options)
+    quality = QUALITIES[options.quality or DEFAULT_QUALITY]
     pixels_per_second = size[0] * size[1] * frame_rate
     limit = max(quality.bit_rate, int(quality.bits_per_pixel * pixels_per_second))
     return limit if options.max_bitrate is None else min(limit, options.max_bitrate * 1000)
-
-
-def bit_rate_options(limit: int) -> list[str]:
-    """Output options that hold an encoder to a bit rate, in bit/s.
-
-    The buffer has one second. So no ten seconds have more than 110 % of the limit.
-    """
-    return ["-maxrate", str(limit), "-bufsize", str(limit)]

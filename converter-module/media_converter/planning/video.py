@@ -1,8 +1,8 @@
-"""Plans video_to_mp4, which makes a video that every browser and phone plays.
+"""Plans video_to_mp4 and video_to_webm, which make a video that browsers and phones play.
 
-The output has H.264 video (High profile or a lower one, yuv420p, limited range, square pixels,
-progressive, at most 60 frames per second) and AAC audio in stereo or mono. It uses faststart and
-has no metadata.
+The output has the codec of the options (8 bits, yuv420p, limited range, square pixels, progressive,
+at most 60 frames per second), and AAC or Opus audio in stereo or mono. It has no metadata. An MP4
+uses faststart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
-from media_converter.planning.audio_filters import aac_options, choose_audio, sound_decoder_options
+from media_converter.planning.audio_filters import (
+    sound_decoder_options,
+)
 from media_converter.planning.filters import (
     decoder_options,
     fit_short_side,
@@ -31,14 +33,13 @@ from media_converter.planning.plan import (
     Evidence,
     Expected,
     Position,
-    Reading,
     ffmpeg_command,
     output_url,
-    read_from,
-    trim_options,
     trimmed_duration,
 )
-from media_converter.planning.quality import bit_rate_limit, bit_rate_options, quality_of
+from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
+from media_converter.planning.video_codecs import CODECS, CONTAINERS
+from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
 from media_converter.probing.media import MAX_FRAME_PIXELS, AudioStream, MediaInfo, VideoStream
 from media_converter.step import Stdout, Step
 
@@ -48,8 +49,8 @@ MAX_FRAME_RATE: Final = 60
 _COPYABLE_CONTAINERS: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv")
 _COPYABLE_PROFILES: Final = frozenset({"Constrained Baseline", "Baseline", "Main", "High"})
 _MAX_LEVEL: Final = 52  # level 5.2
-_MAX_AAC_SAMPLE_RATE: Final = 48_000
-_MAX_AAC_BIT_RATE: Final = 400_000
+_MAX_SAMPLE_RATE: Final = 48_000
+_MAX_AUDIO_BIT_RATE: Final = 400_000
 
 
 # The packet of a picture may state no duration, or one that is too short.
@@ -71,17 +72,18 @@ def plan_video(
     evidence: Evidence = NO_EVIDENCE,
     place: Place | None = None,
 ) -> ConversionPlan:
-    """Plan a conversion to MP4. Raises ConversionError if the input cannot be converted.
+    """Plan a conversion to MP4 or WebM. Raises ConversionError if the input cannot be converted.
 
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``place``
     is given if other outputs are encoded at the same time.
     """
     number = place.number if place else 0
+    container = CONTAINERS[options.container]
     copying, position = evidence.copying, evidence.position
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
     _refuse_start_after_end(options, position)
-    audio = choose_audio(info, video)
+    audio = sound_of(info, video, options)
     size = output_size(video, options)
     encodes_video = not (copying.video and can_copy_video(info, video, options))
     encodes_audio = audio is not None and not (
@@ -89,38 +91,43 @@ def plan_video(
     )
     copies_audio = audio is not None and not encodes_audio
 
-    if position:
-        reading = read_from(position)
-    else:
-        reading = Reading(tuple(trim_options(0.0, options.duration)))
+    reading = reading_of(options, position)
     input_options = [*decoder_options(video), *sound_decoder_options(audio)]
     input_options += reading.input_options
     argv = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
     argv += ["-map", f"0:{video.stream_index}"]
     if audio:
         argv += ["-map", f"0:{audio.stream_index}"]
-        encoder = aac_options(audio, reading.audio_filters, varies=evidence.sound_varies)
-        argv += encoder if encodes_audio else ["-c:a", "copy"]
+        sound = plan_sound(audio, options, evidence)
+        argv += sound.options(evidence.gain) if encodes_audio else ["-c:a", "copy"]
     argv += NO_METADATA
     argv += ["-sn", "-dn"]  # no subtitles, no data
     if encodes_video:
-        filters = video_filter(
-            video, size, _frame_rate_limit(video), background, size_varies=evidence.size_varies
-        )
+        limit = _frame_rate_limit(video, options)
+        filters = video_filter(video, size, limit, background, size_varies=evidence.size_varies)
         is_part = position is not None or options.duration is not None
         first_held_seconds = position.seconds_left() if position else 0.0
-        hold = hold_pictures(video, first_held_seconds, evidence.last_held_seconds, is_part=is_part)
+        hold = hold_pictures(
+            video,
+            first_held_seconds,
+            evidence.last_held_seconds,
+            is_part=is_part,
+            most=max_frame_rate(options),
+        )
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
-        settings = place.encoder if place else memory.choose_encoder_settings(video, size, limits)
+        _refuse_too_small(size, options.codec)
+        settings = (
+            place.encoder
+            if place
+            else memory.choose_encoder_settings(video, size, limits, options.codec)
+        )
         argv += _encoder_options(video, options, size, settings)
     else:
         argv += ["-c:v", "copy"]
     if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]
     argv += [] if number else PROGRESS
-    # -write_tmcd 0: no timecode track.
-    argv += ["-write_tmcd", "0", "-movflags", "+faststart", "-f", "mp4"]
-    argv += [output_url(number)]
+    argv += [*container.muxer, output_url(number)]
     if copies_audio and audio:
         # Decode the copied audio too, so that its damage is counted.
         argv += ["-map", f"0:{audio.stream_index}", *DECODE_ONLY]
@@ -130,16 +137,16 @@ def plan_video(
             "encode" if encodes_video or encodes_audio else "remux", tuple(argv), Stdout.PROGRESS
         ),
         expected=Expected(
-            container="mp4",
-            video_codec="h264",
-            audio_codec="aac" if audio else None,
+            container=options.container,
+            video_codec=options.codec if encodes_video else video.codec,
+            audio_codec=_audio_codec(audio, container.audio_codec, encodes_audio),
             size=size,
             duration=_expected_duration(info, info.duration, options),
             video_duration=_expected_duration(info, video.duration, options),
             audio_duration=_expected_duration(info, audio.duration, options) if audio else None,
         ),
-        summary=f"{_video_summary(video, size, encodes_video)}; "
-        f"{_audio_summary(audio, encodes_audio)}",
+        summary=f"{_video_summary(video, size, options.codec if encodes_video else '')}; "
+        f"{_audio_summary(audio, container.audio_codec if encodes_audio else '')}",
         duration=trimmed_duration(info.duration, options.start, options.duration),
         video_index=video.stream_index,
         audio_index=audio.stream_index if audio else None,
@@ -246,15 +253,14 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
     overall_bit_rate = info.size_bytes * 8 / info.duration if info.duration else float("inf")
     return (
         _can_copy_packets(info, options)
-        and video.codec == "h264"
-        and video.profile in _COPYABLE_PROFILES
-        and video.level <= _MAX_LEVEL
+        and _can_copy_codec(video, options)
+        and not video.has_alpha
         and video.pixel_format == "yuv420p"
         and not video.full_range
         and not video.is_hdr
         and video.color_primaries != "bt2020"
         and video.field_order == "progressive"
-        and frame_rate <= MAX_FRAME_RATE
+        and frame_rate <= max_frame_rate(options)
         and output_size(video, options) == (video.width, video.height)
         and not video.rotation
         and not video.mirrored
@@ -264,6 +270,16 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
     )
 
 
+def _can_copy_codec(video: VideoStream, options: VideoOptions) -> bool:
+    """Whether the codec is the wanted one, and every player of the container has it."""
+    if video.codec == "h264" and not (
+        video.profile in _COPYABLE_PROFILES and video.level <= _MAX_LEVEL
+    ):
+        return False
+    copied = CONTAINERS[options.container].copied_video
+    return video.codec in copied and options.video_codec in (None, video.codec)
+
+
 def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -> bool:
     """Whether the audio stream already meets every requirement of the output.
 
@@ -271,11 +287,12 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
     """
     return (
         _can_copy_packets(info, options)
-        and audio.codec == "aac"
-        and audio.profile in ("LC", "HE-AAC", "HE-AACv2")
+        and options.loudness is None
+        and audio.codec in CONTAINERS[options.container].copied_audio
+        and (audio.codec != "aac" or audio.profile in ("LC", "HE-AAC", "HE-AACv2"))
         and audio.channels <= 2
-        and audio.sample_rate <= _MAX_AAC_SAMPLE_RATE
-        and (audio.bit_rate or 0) <= _MAX_AAC_BIT_RATE
+        and audio.sample_rate <= _MAX_SAMPLE_RATE
+        and (audio.bit_rate or 0) <= _MAX_AUDIO_BIT_RATE
     )
 
 
@@ -298,24 +315,39 @@ def rate_of(video: VideoStream) -> float:
     return max((rate[0] / rate[1] for rate in frame_rates), default=float(MAX_FRAME_RATE))
 
 
-def _frame_rate_limit(video: VideoStream) -> int | None:
-    return MAX_FRAME_RATE if rate_of(video) > MAX_FRAME_RATE else None
+def max_frame_rate(options: VideoOptions) -> int:
+    """The most frames per second of an output."""
+    return options.max_frame_rate or MAX_FRAME_RATE
+
+
+def _frame_rate_limit(video: VideoStream, options: VideoOptions) -> int | None:
+    limit = max_frame_rate(options)
+    return limit if rate_of(video) > limit else None
 
 
 def _encoder_options(
     video: VideoStream, options: VideoOptions, size: tuple[int, int], encoder: memory.Encoder
 ) -> list[str]:
-    settings, threads = encoder
-    frame_rate = min(rate_of(video), MAX_FRAME_RATE)
     # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
     # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
     # per second gives it one.
-    argv = ["-fps_mode", "cfr", "-r", "10"] if has_10ms_frames(video) else ["-fps_mode", "vfr"]
-    argv += ["-c:v", "libx264", "-preset", settings.preset]
-    argv += ["-crf", str(quality_of(options).crf)]
-    argv += bit_rate_options(bit_rate_limit(options, size, frame_rate))
-    argv += ["-x264-params", settings.parameters, "-profile:v", "high", "-threads:v", str(threads)]
-    return argv
+    most = max_frame_rate(options)
+    is_fast = has_10ms_frames(video)
+    argv = ["-fps_mode", "cfr", "-r", f"{min(10, most)}"] if is_fast else ["-fps_mode", "vfr"]
+    limit = bit_rate_limit(options, size, min(rate_of(video), most))
+    codec = CODECS[options.codec]
+    return argv + codec.options(options.quality or DEFAULT_QUALITY, encoder, limit)
+
+
+def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
+    """Raise ConversionError if the encoder cannot write pictures of this size."""
+    least = CODECS[codec].min_side
+    if min(size) < least:
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            f"{codec} needs sides of at least {least} pixels, and the output has "
+            f"{size[0]}x{size[1]}; choose another videoCodec",
+        )
 
 
 def _expected_duration(
@@ -330,12 +362,18 @@ def _expected_duration(
     return trimmed_duration(duration, options.start, options.duration)
 
 
-def _video_summary(video: VideoStream, size: tuple[int, int], encoded: bool) -> str:
-    change = f" -> h264 {size[0]}x{size[1]}" if encoded else ", copied unchanged"
+def _audio_codec(audio: AudioStream | None, codec: str, encoded: bool) -> str | None:
+    if audio is None:
+        return None
+    return codec if encoded else audio.codec
+
+
+def _video_summary(video: VideoStream, size: tuple[int, int], codec: str) -> str:
+    change = f" -> {codec} {size[0]}x{size[1]}" if codec else ", copied unchanged"
     return f"video: {video.codec} {video.width}x{video.height}{change}"
 
 
-def _audio_summary(audio: AudioStream | None, encoded: bool) -> str:
+def _audio_summary(audio: AudioStream | None, codec: str) -> str:
     if audio is None:
         return "no audio"
-    return f"audio: {audio.codec}" + (" -> aac" if encoded else ", copied unchanged")
+    return f"audio: {audio.codec}" + (f" -> {codec}" if codec else ", copied unchanged")

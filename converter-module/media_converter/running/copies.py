@@ -9,7 +9,9 @@ from media_converter.files import structure
 from media_converter.planning.plan import ConversionPlan, decode_step
 from media_converter.probing import isobmff, nal
 from media_converter.probing.decoded import Decoded, LogReader
+from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
+from media_converter.running import survey
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.run import Run
 from media_converter.step import Step
@@ -55,18 +57,28 @@ def _audio_fault(plan: ConversionPlan, decoded: Decoded) -> str:
 
 def _video_fault(run: Run, plan: ConversionPlan, index: PacketReader | None) -> str:
     fd = run.make_temporary().fd
+    if plan.expected.container != "mp4":
+        # VP8 and VP9 have no units with other data.
+        count = survey.list_packets(run, MediaInfo(plan.expected.container, 0), 0, fd=fd).packets
+        return _count_fault(count, index) or _decoding_fault(run, plan, fd, count)
     read = structure.reader(fd)
     tracks = isobmff.tracks(read, os.fstat(fd).st_size, with_samples=True)
     track = next((track for track in tracks if track.handler == b"vide"), None)
     if track is None or track.samples is None:
         return "the copy has no pictures"
     count = len(track.samples.sizes)
-    if index is not None and count != index.packets:
-        return f"the copy has {count} of {index.packets} pictures"
+    if why := _count_fault(count, index):
+        return why
     inspection = nal.inspect(track, read)
     for offset, size in inspection.foreign:
         os.pwrite(fd, nal.filler(size), offset)
     return inspection.fault or _decoding_fault(run, plan, fd, count)
+
+
+def _count_fault(count: int, index: PacketReader | None) -> str:
+    if index is None or count == index.packets:
+        return ""
+    return f"the copy has {count} of {index.packets} pictures"
 
 
 def _decoding_fault(run: Run, plan: ConversionPlan, fd: int, count: int) -> str:

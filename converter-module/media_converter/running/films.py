@@ -14,7 +14,6 @@ from media_converter.errors import ConversionError, from_os_error
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import ConversionPlan, Evidence, combine
-from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.video import (
     Place,
     choose_video,
@@ -34,6 +33,7 @@ from media_converter.running.transcode import (
     run_plans,
     survey_input,
 )
+from media_converter.running.video_sound import with_loudness
 
 Batch = list[tuple[int, Callable[[], Converted]]]
 """What one run of ffmpeg has written: numbers of outputs, and functions that verify them."""
@@ -59,6 +59,23 @@ class _Film:
         self.options = options
         self.evidence = evidence
         self.is_alone = False
+        self.warnings: tuple[str, ...] = ()
+        self._is_levelled = options.loudness is None
+
+    def level(self, info: MediaInfo) -> None:
+        """Find the gain of the sound, once. Raises ConversionError."""
+        if not self._is_levelled:
+            self._is_levelled = True
+            self.evidence, self.warnings = with_loudness(
+                self.run, info, self.options, self.evidence
+            )
+
+    def finish(self, source: Source, attempt: Attempt) -> Converted:
+        """Verify the output. Raises ConversionError."""
+        made = finish(self.run, source, attempt)
+        for warning in self.warnings:
+            self.run.log(warning)
+        return made._replace(warnings=made.warnings + self.warnings)
 
     def plan(self, info: MediaInfo) -> ConversionPlan:
         """The plan if this is the only output. Raises ConversionError."""
@@ -76,14 +93,14 @@ def same_part(one: object, other: object) -> bool:
 
 
 def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
-    """Convert to MP4. All outputs are the same part of the same input.
+    """Convert to MP4 or WebM. All outputs are the same part of the same input.
 
     The functions of a batch must be called before the next batch is made. They raise
     ConversionError if an output is wrong.
     """
     video, source, evidence = _survey(runs[0])
     info = source.info
-    films = [_Film(i, run, _options(run), evidence) for i, run in enumerate(runs)]
+    films = [_Film(i, run, options_of(run), evidence) for i, run in enumerate(runs)]
     while films:
         batch, plans, failed = _next(films, info, video)
         yield from ([each] for each in failed)
@@ -95,24 +112,19 @@ def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
 
 
 def plan_only(run: Run) -> ConversionPlan:
-    """The plan of a conversion to MP4. Raises ConversionError if it cannot be converted."""
+    """The plan of a conversion of a video. Raises ConversionError if it cannot be converted."""
     _, source, evidence = _survey(run)
-    return plan_video(source.info, _options(run), run.limits, run.task.background, evidence)
+    return plan_video(source.info, options_of(run), run.limits, run.task.background, evidence)
 
 
-def size_of(run: Run) -> tuple[int, int]:
-    """Width and height of the output. The input must have a video."""
-    return output_size(choose_video(survey.probe(run)), _options(run))
-
-
-def quality_of(run: Run) -> str:
-    """One of the names in QUALITIES."""
-    return _options(run).quality or DEFAULT_QUALITY
+def encoded_as(video: VideoStream, options: VideoOptions) -> memory.Wanted:
+    """The size and the codec of an output that is encoded."""
+    return memory.Wanted(output_size(video, options), options.codec)
 
 
 def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
     """What is known before the first try."""
-    info, options = survey.probe(run), _options(run)
+    info, options = survey.probe(run), options_of(run)
     video = choose_video(info)
     position = survey.find_position(run, info, video, options.start) if options.start else None
     source = survey_input(run, info, video.stream_index, options)
@@ -122,7 +134,8 @@ def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
     return video, source, Evidence(copyable(run, source), position, last_held_seconds=last)
 
 
-def _options(run: Run) -> VideoOptions:
+def options_of(run: Run) -> VideoOptions:
+    """The options of a conversion of a video."""
     options = run.task.options
     if isinstance(options, VideoOptions):
         return options
@@ -139,6 +152,7 @@ def _next(
     planned, failed = [], Batch()
     for film in films:
         try:
+            film.level(info)
             planned.append((film, film.plan(info)))
         except ConversionError as error:
             failed.append((film.number, partial(_fail, error)))
@@ -171,8 +185,8 @@ def _that_fit(films: list[_Film], video: VideoStream) -> list[_Film]:
 
 
 def _share(batch: list[_Film], video: VideoStream) -> memory.Sharing:
-    sizes = [output_size(video, film.options) for film in batch]
-    return memory.share(video, sizes, batch[0].run.limits)
+    wanted = [encoded_as(video, film.options) for film in batch]
+    return memory.share(video, wanted, batch[0].run.limits)
 
 
 def _plan_together(
@@ -215,7 +229,7 @@ def _run(batch: list[_Film], plans: list[ConversionPlan], source: Source) -> Bat
             film.run.log(f"the {kind} cannot be copied: {why}; encoding it")
         known, film.evidence = film.evidence, learn(film.evidence, failed, decoded)
         if film.evidence == known:
-            made.append((film.number, partial(finish, film.run, source, attempt)))
+            made.append((film.number, partial(film.finish, source, attempt)))
     return made
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from media_converter.options import AudioOptions
-from media_converter.planning.audio import AudioOutput, choose_sound, input_options, sound_filters
+from media_converter.planning.gain import Gain
 from media_converter.planning.loudness import (
     MAX_DIFFERENCE,
     MAX_TRIES,
     MAX_TRUE_PEAK,
     NO_GAIN,
-    Gain,
     better_gain,
     first_gain,
     measure_step,
@@ -31,24 +29,23 @@ UNKNOWN: Final = "The loudness is unchanged: it cannot be measured."
 
 
 class Leveller:
-    """Finds the gain of an output, in several tries. ``gain`` is None if there is nothing to do."""
+    """Finds the gain of an output, in several tries. ``gain`` is None if there is nothing to do.
 
-    def __init__(self, run: Run, info: MediaInfo, options: AudioOptions) -> None:
+    ``target`` is in LUFS, None if the loudness stays. ``measure_sound`` measures the sound as the
+    output will have it, without a gain.
+    """
+
+    def __init__(
+        self, run: Run, target: float | None, measure_sound: Callable[[], Loudness | None]
+    ) -> None:
         self.gain: Gain | None = None
         self.warnings: tuple[str, ...] = ()
         self._run = run
-        self._target = options.loudness
+        self._target = target
         self._tries = 0
-        if self._target is None:
+        if target is None:
             return
-        audio = choose_sound(info)
-        measured = measure(
-            run,
-            info,
-            audio.stream_index,
-            sound_filters(audio, options, AudioOutput(run.task.output_format)),
-            input_options(audio, options),
-        )
+        measured = measure_sound()
         if measured is None:
             # Nothing can be decoded, and the conversion will say so, or a sample is no number.
             self.warnings = (UNKNOWN,)
@@ -60,7 +57,7 @@ class Leveller:
         if measured.is_silent:
             self.warnings = (SILENT,)
             return
-        self.gain = first_gain(measured, self._target)
+        self.gain = first_gain(measured, target)
         run.log(f"the loudness is {_in_words(measured)}; {self.gain.in_words}")
 
     def is_right(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from media_converter.contract import ExitReason, Output, Progress
@@ -12,16 +13,24 @@ from media_converter.files import structure
 from media_converter.files.apetag import ape_tags
 from media_converter.files.digest import sha256
 from media_converter.options import AudioOptions, VideoOptions
-from media_converter.planning.audio import AudioOutput, cover_step, plan_audio
+from media_converter.planning.audio import (
+    AudioOutput,
+    choose_sound,
+    cover_step,
+    input_options,
+    plan_audio,
+    sound_filters,
+)
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
+from media_converter.planning.video_codecs import CONTAINERS
 from media_converter.probing import ffprobe, holes, isobmff
 from media_converter.probing.chain import Hole
-from media_converter.probing.decoded import Decoded, LogReader, StreamCounts
+from media_converter.probing.decoded import Decoded, LogReader, Loudness, StreamCounts
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
 from media_converter.running import content, copies, damage, survey, verify
-from media_converter.running.loudness import Leveller
+from media_converter.running.loudness import Leveller, measure
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
@@ -59,7 +68,7 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
     cover = _cover(run, info) if written.keeps_cover else None
     part = part_of(options)
     copying = _copyable_sound(run, options)
-    leveller = Leveller(run, info, options)
+    leveller = Leveller(run, options.loudness, partial(_measure_sound, run, info, options))
     while True:
         plan = plan_audio(
             info,
@@ -95,6 +104,12 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
         copying=copying,
         output=AudioOutput(run.task.output_format),
     )
+
+
+def _measure_sound(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
+    audio = choose_sound(info)
+    filters = sound_filters(audio, options, AudioOutput(run.task.output_format))
+    return measure(run, info, audio.stream_index, filters, input_options(audio, options))
 
 
 def _copyable_sound(run: Run, options: AudioOptions) -> Copying:
@@ -230,7 +245,7 @@ def finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     if plan.expected.container in ("mp4", "m4a"):
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
     content.check(run, info, plan, found)
-    warnings += short + _untold(info, plan)
+    warnings += short + (() if _wants_no_sound(run) else _untold(info, plan))
     for warning in warnings:
         run.log(warning)
     return Converted(_describe(plan, found, sha256(output.fd, run.runner.check)), warnings)
@@ -313,9 +328,14 @@ def _missing_seconds(run: Run, source: Source) -> float:
     return damage.longest_missing(sorted(source.listing.times), sorted(written.times), least)
 
 
+def _wants_no_sound(run: Run) -> bool:
+    options = run.task.options
+    return isinstance(options, VideoOptions) and options.audio == "none"
+
+
 def _untold(info: MediaInfo, plan: ConversionPlan) -> tuple[str, ...]:
     """What the input has, but the output lacks because nothing can decode it."""
-    if plan.audio_index is not None or plan.expected.container != "mp4":
+    if plan.audio_index is not None or plan.expected.container not in CONTAINERS:
         return ()
     names = [name.removeprefix("audio ") for name in info.undecodable if name.startswith("audio")]
     unread = [stream for stream in info.unread if stream.kind == "audio"]

@@ -96,6 +96,7 @@ def _strings(name: str) -> StringConstraints:
 
 
 Resolution = Annotated[int, _integers("resolution")] | Annotated[str, _strings("resolution")]
+MaxFrameRate = Annotated[int, _integers("maxFrameRate")] | Annotated[str, _strings("maxFrameRate")]
 MaxBitrate = Annotated[int, _integers("maxBitrate")] | Annotated[str, _strings("maxBitrate")]
 Bitrate = Annotated[int, _integers("bitrate")] | Annotated[str, _strings("bitrate")]
 Quality = Annotated[int, _integers("quality")] | Annotated[str, _strings("quality")]
@@ -139,21 +140,34 @@ class ApiModel(BaseModel):
 class ConversionOptions(ApiModel):
     """Options of the conversion. Each applies only to some conversion types."""
 
+    video_codec: Annotated[str, _strings("videoCodec")] | None = None
+    """Codec that the video is encoded to. hevc and av1 make smaller files than h264, but fewer
+    players have them, and encoding takes longer. Allowed: h264, hevc or av1 for video_to_mp4; vp9
+    or av1 for video_to_webm. Default: h264 for video_to_mp4, vp9 for video_to_webm.
+    """
     quality: Quality | None = None
     """Quality of the output. A higher quality makes a larger file. Allowed: low, medium or high for
-    video_to_mp4; 1 to 100, as a number or a string, for image_resize and extract_thumbnail.
-    Default: medium for video_to_mp4, 85 for image_resize, 94 for extract_thumbnail.
+    video_to_mp4 and video_to_webm; 1 to 100, as a number or a string, for image_resize and
+    extract_thumbnail. Default: medium for videos, 85 for image_resize, 94 for extract_thumbnail.
     """
     resolution: Resolution | None = None
-    """Maximum length of the short side of the output, for video_to_mp4. A smaller video is not
-    enlarged. Allowed: 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p, or the number without p.
-    Default: the size of the input.
+    """Maximum length of the short side of the output, for video_to_mp4 and video_to_webm. A smaller
+    video is not enlarged. Allowed: 240p, 360p, 480p, 720p, 1080p, 1440p or 2160p, or the number
+    without p. Default: the size of the input.
     """
     max_bitrate: MaxBitrate | None = None
-    """Highest bit rate of the video, for video_to_mp4. A video that is larger is not copied. It can
-    only lower the limit that quality sets. Allowed: 100 to 100000 kbit/s, as a whole number (4000)
-    or a string ("4000k"). Default: the limit of the quality, which depends on the size and the
-    frame rate: 5760 for medium at 720p with 25 frames per second.
+    """Highest bit rate of the video, for video_to_mp4 and video_to_webm. A video that is larger is
+    not copied. It can only lower the limit that quality sets. Allowed: 100 to 100000 kbit/s, as a
+    whole number (4000) or a string ("4000k"). Default: the limit of the quality, which depends on
+    the size and the frame rate: 5760 for medium at 720p with 25 frames per second.
+    """
+    max_frame_rate: MaxFrameRate | None = None
+    """Most pictures per second, for video_to_mp4 and video_to_webm. A video with fewer is not
+    changed. Allowed: 1 to 60, as a number or a string. Default: 60.
+    """
+    audio: Annotated[str, _strings("audio")] | None = None
+    """Whether the output has the sound of the video, for video_to_mp4 and video_to_webm. Allowed:
+    keep or none. Default: keep.
     """
     bitrate: Bitrate | None = None
     """Bit rate of the output, for audio_to_mp3, and for audio_convert to .m4a, .opus and .ogg.
@@ -167,14 +181,15 @@ class ConversionOptions(ApiModel):
     mono for a mono input, stereo for all others.
     """
     start: Start | None = None
-    """Start of the part to convert, for video_to_mp4, audio_to_mp3 and audio_convert. Allowed: 0 to
-    604800 seconds, as a whole number (90) or a string ("1.5" or "HH:MM:SS.mmm"). Default: 0.
+    """Start of the part to convert, for video_to_mp4, video_to_webm, audio_to_mp3 and
+    audio_convert. Allowed: 0 to 604800 seconds, as a whole number (90) or a string ("1.5" or
+    "HH:MM:SS.mmm"). Default: 0.
     """
     duration: Duration | None = None
-    """Length of the part to convert, for video_to_mp4, audio_to_mp3 and audio_convert. Allowed:
-    more than 0 and up to 604800 seconds, as a whole number (90) or a string ("1.5" or
-    "HH:MM:SS.mmm"). Default: up to the end of the input. For video_to_preview, the length of the
-    output. Allowed: 3 to 10 seconds, as a whole number (6) or a string ("6s"). Default: 6.
+    """Length of the part to convert, for video_to_mp4, video_to_webm, audio_to_mp3 and
+    audio_convert. Allowed: more than 0 and up to 604800 seconds, as a whole number (90) or a string
+    ("1.5" or "HH:MM:SS.mmm"). Default: up to the end of the input. For video_to_preview, the length
+    of the output. Allowed: 3 to 10 seconds, as a whole number (6) or a string ("6s"). Default: 6.
     """
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
@@ -217,11 +232,11 @@ class ConversionOptions(ApiModel):
     """
 
     loudness: Loudness | None = None
-    """Loudness of the output by EBU R128, for audio_to_mp3 and audio_convert. The gain is linear.
-    Only where it would clip, peaks are limited, and the true peak is at most -1 dBTP. For
-    media_info, whether the loudness is measured. Allowed: LUFS from -40 to -9 as a whole number
-    (-16) or a string ("-16.5"); measure for media_info. Default: the loudness of the input; it is
-    not measured.
+    """Loudness of the output by EBU R128, for video_to_mp4, video_to_webm, audio_to_mp3 and
+    audio_convert. The gain is linear. Only where it would clip, peaks are limited, and the true
+    peak is at most -1 dBTP. For media_info, whether the loudness is measured. Allowed: LUFS from
+    -40 to -9 as a whole number (-16) or a string ("-16.5"); measure for media_info. Default: the
+    loudness of the input; it is not measured.
     """
     placeholder: Annotated[str, _strings("placeholder")] | None = None
     """What a page shows while the picture loads, for media_info. The document then also has the
@@ -249,7 +264,7 @@ class ConversionOptions(ApiModel):
 
     @field_validator(
         *("quality", "resolution", "bitrate", "start", "duration", "time", "samples_per_pixel"),
-        *("loudness", "max_bitrate", "interval", "count", "columns", "segments"),
+        *("loudness", "max_bitrate", "max_frame_rate", "interval", "count", "columns", "segments"),
         mode="before",
     )
     @classmethod
@@ -337,15 +352,15 @@ class ConversionJobSpec(ApiModel):
         return self
 
     conversion_type: ConversionType | None = None
-    """Type of the conversion, for a single output. video_to_mp4 makes an MP4 file with H.264 and
-    AAC. audio_to_mp3 makes an MP3 file. image_resize makes an image that fits a size.
-    extract_thumbnail makes an image from a frame of a video. audio_convert makes an audio file,
-    whose format is that of the extension. media_info makes a JSON document that says what the
-    input is. audio_waveform makes a drawing of a sound or a JSON document of its peaks.
-    video_storyboard makes an image of many small pictures of a video, and a WebVTT file beside it,
-    of the same name with the extension .vtt, that says which one belongs to which time.
-    video_to_preview makes a video without sound, or an animated image, of a few seconds from
-    several places of a video.
+    """Type of the conversion, for a single output. video_to_mp4 makes an MP4 file with H.264, HEVC
+    or AV1, and AAC. video_to_webm makes a WebM file with VP9 or AV1, and Opus. audio_to_mp3 makes
+    an MP3 file. image_resize makes an image that fits a size. extract_thumbnail makes an image from
+    a frame of a video. audio_convert makes an audio file, whose format is that of the extension.
+    media_info makes a JSON document that says what the input is. audio_waveform makes a drawing of
+    a sound or a JSON document of its peaks. video_storyboard makes an image of many small pictures
+    of a video, and a WebVTT file beside it, of the same name with the extension .vtt, that says
+    which one belongs to which time. video_to_preview makes a video without sound, or an animated
+    image, of a few seconds from several places of a video.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no

@@ -21,6 +21,7 @@ from media_converter.options import (
 )
 
 VIDEO = ConversionType.VIDEO_TO_MP4
+WEBM = ConversionType.VIDEO_TO_WEBM
 AUDIO = ConversionType.AUDIO_TO_MP3
 IMAGE = ConversionType.IMAGE_RESIZE
 THUMB = ConversionType.EXTRACT_THUMBNAIL
@@ -37,6 +38,11 @@ SOUND = ConversionType.AUDIO_CONVERT
         (VIDEO, {"start": "01:02:03.250"}, VideoOptions(start=3723.25)),
         (VIDEO, {"start": "1:2:3"}, VideoOptions(start=3723.0)),
         (VIDEO, {"start": None}, VideoOptions()),
+        (VIDEO, {"videoCodec": "hevc"}, VideoOptions(video_codec="hevc")),
+        (VIDEO, {"maxFrameRate": "30"}, VideoOptions(max_frame_rate=30)),
+        (VIDEO, {"audio": "none"}, VideoOptions(audio="none")),
+        (WEBM, {}, VideoOptions(container="webm")),
+        (WEBM, {"videoCodec": "av1"}, VideoOptions(video_codec="av1", container="webm")),
         (VIDEO, {"maxBitrate": "4000k"}, VideoOptions(max_bitrate=4000)),
         (AUDIO, {}, AudioOptions(192)),
         (AUDIO, {"bitrate": "128k", "duration": "30"}, AudioOptions(128, 0.0, 30.0)),
@@ -61,6 +67,8 @@ def test_what_is_accepted(
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
+        (VIDEO, "videoCodec", "vp9"),
+        (WEBM, "videoCodec", "h264"),
         (VIDEO, "quality", "best"),
         (VIDEO, "quality", 5),
         (VIDEO, "resolution", "723p"),
@@ -80,7 +88,6 @@ def test_what_is_accepted(
         (AUDIO, "channels", "both"),
         (AUDIO, "loudness", -8),
         (AUDIO, "loudness", "-16.55"),
-        (VIDEO, "loudness", -16),
         (SOUND, "channels", "5.1"),
         (IMAGE, "size", "0x10"),
         (IMAGE, "size", "16385x10"),

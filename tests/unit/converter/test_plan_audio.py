@@ -23,7 +23,7 @@ from media_converter.planning.audio_filters import (
     output_channels,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
-from media_converter.planning.loudness import Gain
+from media_converter.planning.gain import Gain
 from media_converter.planning.tags import kept_tags
 from media_converter.probing import decoded
 from media_converter.probing.decoded import Loudness

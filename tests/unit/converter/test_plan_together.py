@@ -8,11 +8,12 @@ from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import Copying, Evidence, combine
 from media_converter.planning.video import Place, plan_video
+from media_converter.planning.video_codecs import CODECS
 from media_converter.running.films import same_part
 from media_converter.step import COVER_FD, INPUT_FD, LAST_FD, OUTPUT_FD, output_fd
 from tests.unit.converter.builders import GIB, INFO, LIMITS, VIDEO, WHITE
 
-SIZES = [(1280, 720), (854, 480), (426, 240)]
+SIZES = [memory.Wanted(size) for size in ((1280, 720), (854, 480), (426, 240))]
 RESOLUTIONS = (720, 480, 240)
 
 
@@ -50,6 +51,31 @@ def test_one_command_reads_once_and_writes_each_output() -> None:
     assert together(duration=2.0).count("null") == 0, "the sound of a part is encoded"
 
 
+def test_copied_sound_is_decoded_whichever_output_copies_it() -> None:
+    wanted = [VideoOptions(resolution=240, container="webm"), VideoOptions(resolution=240)]
+    evidence = Evidence(Copying(video=False))
+    encoders = memory.share(VIDEO, SIZES[:2], LIMITS).encoders
+    plans = [
+        plan_video(INFO, options, LIMITS, WHITE, evidence, place=Place(number, encoder))
+        for number, (options, encoder) in enumerate(zip(wanted, encoders, strict=True))
+    ]
+    assert [plan.copies_audio for plan in plans] == [False, True]
+    argv = combine(plans)[0].step.argv
+    assert argv.count("null") == 1
+    assert argv[-4:] == plans[1].step.argv[-4:]
+
+
+def test_each_codec_has_its_own_memory() -> None:
+    """Of an encoder, not of the decoder that all share."""
+    size = SIZES[0].size
+    needed = {
+        codec: memory.share(VIDEO, [memory.Wanted(size, codec)], LIMITS).needed for codec in CODECS
+    }
+    assert needed["h264"] < needed["vp9"] < needed["hevc"]
+    both = memory.share(VIDEO, [memory.Wanted(size), memory.Wanted(size, "hevc")], LIMITS).needed
+    assert needed["hevc"] < both < needed["h264"] + needed["hevc"]
+
+
 def test_one_output_has_the_command_that_it_always_had() -> None:
     alone = plan_video(INFO, VideoOptions(resolution=240), LIMITS, WHITE)
     (same,) = combine([alone])
@@ -67,7 +93,9 @@ def test_threads_are_shared_by_the_number_of_pixels() -> None:
     sharing = memory.share(VIDEO, SIZES, Limits(8, None))
     assert [threads for _, threads in sharing.encoders] == [5, 2, 1]
     alone = memory.share(VIDEO, SIZES[:1], Limits(8, None))
-    assert alone.encoders == (memory.choose_encoder_settings(VIDEO, SIZES[0], Limits(8, None)),)
+    assert alone.encoders == (
+        memory.choose_encoder_settings(VIDEO, SIZES[0].size, Limits(8, None)),
+    )
     one = memory.share(VIDEO, SIZES, Limits(1, None))
     assert [threads for _, threads in one.encoders] == [1, 1, 1]
 
@@ -88,7 +116,7 @@ def test_memory_adds_up() -> None:
 def test_sharing_never_changes_the_settings_of_an_encoder() -> None:
     for size_limit in range(320, 1024, 64):
         limits = Limits(1, size_limit << 20)
-        for size, (settings, _) in zip(
+        for (size, _), (settings, _) in zip(
             SIZES, memory.share(VIDEO, SIZES, limits).encoders, strict=True
         ):
             assert settings == memory.choose_encoder_settings(VIDEO, size, limits)[0]

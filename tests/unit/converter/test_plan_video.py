@@ -12,8 +12,11 @@ from media_converter.limits import Limits
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.filters import fit_box, fit_short_side
+from media_converter.planning.gain import Gain
 from media_converter.planning.plan import Evidence, Position
 from media_converter.planning.video import MAX_FRAME_RATE, can_copy_video, output_size, plan_video
+from media_converter.planning.video_codecs import CODECS
+from media_converter.planning.video_sound import plan_sound, trial_step
 from media_converter.probing.codecs import VIDEO_DECODERS
 from media_converter.probing.media import MediaInfo, VideoStream
 from tests.unit.converter.builders import (
@@ -26,6 +29,13 @@ from tests.unit.converter.builders import (
     value_of,
     with_video,
 )
+
+PEAKS = {
+    "hevc": (415, 321, 198),
+    "av1": (388, 328, 252),
+    "vp9": (369, 292, 260),
+}
+"""MiB, resident, of ffmpeg at 1080p with the settings of each codec."""
 
 
 def copies(info: MediaInfo, options: VideoOptions | None = None) -> bool:
@@ -106,6 +116,163 @@ def test_a_video_above_the_wanted_bit_rate_is_encoded() -> None:
     assert copies(video, VideoOptions(max_bitrate=3000))
     assert not copies(video, VideoOptions(max_bitrate=2999))
     assert not copies(with_video(bit_rate=6_000_000), VideoOptions(max_bitrate=10_000))
+
+
+def test_the_frame_rate_is_only_lowered() -> None:
+    options = VideoOptions(max_frame_rate=24, resolution=240)
+    argv = plan_video(INFO, options, LIMITS, WHITE).step.argv
+    assert f"max(ld(0)+{1 / 24:.6f},t)" in value_of(argv, "-vf")
+    for most in (25, 60):
+        argv = plan_video(INFO, options._replace(max_frame_rate=most), LIMITS, WHITE).step.argv
+        assert "select=" not in value_of(argv, "-vf")
+    assert not copies(INFO, VideoOptions(max_frame_rate=24))
+    assert copies(INFO, VideoOptions(max_frame_rate=25))
+
+
+def test_a_picture_that_stands_does_not_raise_the_frame_rate() -> None:
+    """The filter that lets it stand makes a constant frame rate."""
+    held = Evidence(position=Position(5.0, 4.0, 9.0, 4.0))
+    options = VideoOptions(max_frame_rate=10, start=5.0)
+    argv = plan_video(INFO, options, LIMITS, WHITE, held).step.argv
+    assert value_of(argv, "-vf").endswith("fps=10")
+    slow = with_video(avg_frame_rate=(1, 1), r_frame_rate=(25, 1))
+    argv = plan_video(slow, options._replace(max_frame_rate=5), LIMITS, WHITE, held).step.argv
+    assert value_of(argv, "-vf").endswith("fps=5")
+    gif = with_video(codec="gif", r_frame_rate=(100, 1))
+    argv = plan_video(gif, VideoOptions(max_frame_rate=5), LIMITS, WHITE).step.argv
+    assert value_of(argv, "-r") == "5"
+
+
+def test_an_output_without_sound() -> None:
+    made = plan_video(INFO, VideoOptions(audio="none"), LIMITS, WHITE)
+    assert made.copies_video
+    assert made.audio_index is None
+    assert made.expected.audio_codec is None
+    assert made.expected.audio_duration is None
+    mapped = [word for word in made.step.argv if word.startswith("0:")]
+    assert mapped == ["0:0"]
+
+
+def test_sound_with_a_gain_is_not_copied() -> None:
+    options = VideoOptions(loudness=-16.0)
+    made = plan_video(INFO, options, LIMITS, WHITE, Evidence(gain=Gain(3.0, -1.5)))
+    assert made.copies_video
+    assert not made.copies_audio
+    chain = value_of(made.step.argv, "-af")
+    assert chain.startswith("aformat=sample_fmts=fltp,aresample=48000")
+    assert "volume=3.00dB" in chain
+    assert "alimiter" in chain
+
+
+def test_the_trial_of_the_sound_is_that_of_the_video() -> None:
+    for options in (VideoOptions(loudness=-16.0, duration=2.0), WEBM._replace(loudness=-16.0)):
+        evidence = Evidence(gain=Gain(3.0))
+        video = plan_video(INFO, options, LIMITS, WHITE, evidence).step.argv
+        sound = plan_sound(AUDIO, options, evidence)
+        trial = trial_step(INFO, sound, options, Gain(3.0), LIMITS).argv
+        for option in ("-af", "-c:a", "-b:a", "-f"):
+            assert value_of(trial, option) == value_of(video, option)
+        assert ("-t" in trial) == ("-t" in video)
+        assert "-c:v" not in trial
+
+
+WEBM = VideoOptions(container="webm")
+VP9 = {"codec": "vp9", "profile": "Profile 0", "level": -99}
+
+
+@pytest.mark.parametrize(
+    ("options", "encoder", "audio"),
+    [
+        (VideoOptions(), "libx264", "aac"),
+        (VideoOptions(video_codec="hevc"), "libx265", "aac"),
+        (VideoOptions(video_codec="av1"), "libsvtav1", "aac"),
+        (WEBM, "libvpx-vp9", "libopus"),
+        (WEBM._replace(video_codec="av1"), "libsvtav1", "libopus"),
+    ],
+)
+def test_each_codec_has_its_encoder(options: VideoOptions, encoder: str, audio: str) -> None:
+    info = with_video(codec="mpeg4")._replace(audio=(AUDIO._replace(channels=6),))
+    made = plan_video(info, options, LIMITS, WHITE)
+    argv = made.step.argv
+    assert (value_of(argv, "-c:v"), value_of(argv, "-c:a")) == (encoder, audio)
+    assert value_of(argv, "-threads:v") == "1"
+    assert made.expected.container == options.container
+    assert made.expected.video_codec == options.codec
+    assert 0.7 * 5_760_000 <= int(value_of(argv, "-maxrate")) <= 5_760_000
+    wanted = [int(plan_video(
+        info, options._replace(quality=quality), LIMITS, WHITE
+    ).step.argv[argv.index("-crf") + 1]) for quality in ("low", "medium", "high")]  # fmt: skip
+    assert wanted == sorted(wanted, reverse=True)
+    assert wanted[1] == int(value_of(argv, "-crf"))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "is_copied"),
+    [
+        (VP9, WEBM, True),
+        ({**VP9, "codec": "vp8"}, WEBM, True),
+        (VP9, WEBM._replace(video_codec="vp9"), True),
+        (VP9, WEBM._replace(video_codec="av1"), False),
+        ({**VP9, "codec": "vp8"}, WEBM._replace(video_codec="vp9"), False),
+        ({**VP9, "coded_alpha": True}, WEBM, False),
+        ({**VP9, "pixel_format": "yuv420p10le"}, WEBM, False),
+        # Its packets may have captions, which nothing removes.
+        ({**VP9, "codec": "av1"}, WEBM, False),
+        (VP9, VideoOptions(), False),
+        ({}, WEBM, False),
+        ({}, VideoOptions(video_codec="h264"), True),
+        ({}, VideoOptions(video_codec="hevc"), False),
+        ({"codec": "hevc"}, VideoOptions(video_codec="hevc"), False),
+    ],
+)
+def test_only_what_fits_the_container_is_copied(
+    change: dict[str, object], options: VideoOptions, is_copied: bool
+) -> None:
+    assert copies(with_video(**change), options) is is_copied
+
+
+@pytest.mark.parametrize(
+    ("codec", "options", "is_copied"),
+    [
+        ("opus", WEBM, True),
+        ("vorbis", WEBM, True),
+        ("aac", WEBM, False),
+        ("opus", VideoOptions(), False),
+        ("aac", VideoOptions(), True),
+    ],
+)
+def test_only_sound_that_fits_the_container_is_copied(
+    codec: str, options: VideoOptions, is_copied: bool
+) -> None:
+    info = INFO._replace(audio=(AUDIO._replace(codec=codec),))
+    made = plan_video(info, options, LIMITS, WHITE)
+    assert made.copies_audio is is_copied
+    assert made.expected.audio_codec == (
+        codec if is_copied else {"mp4": "aac", "webm": "opus"}[options.container]
+    )
+
+
+@pytest.mark.parametrize(("codec", "least"), [("hevc", 16), ("av1", 64)])
+def test_pictures_that_an_encoder_cannot_write_are_refused(codec: str, least: int) -> None:
+    options = VideoOptions(video_codec=codec)
+    plan_video(with_video(width=least, height=least), options, LIMITS, WHITE)
+    with pytest.raises(ConversionError, match="choose another videoCodec") as refused:
+        plan_video(with_video(width=least, height=least - 2), options, LIMITS, WHITE)
+    assert refused.value.reason is ExitReason.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize("codec", PEAKS)
+def test_memory_of_each_codec(codec: str) -> None:
+    """The peaks were measured at 1080p on one thread."""
+    large = VIDEO._replace(width=1920, height=1080)
+    for settings in CODECS[codec].settings:
+        estimated = memory.estimate(large, (1920, 1080), (settings, 1), codec) / (1 << 20)
+        measured = PEAKS[codec][CODECS[codec].settings.index(settings)]
+        assert measured <= estimated <= 1.12 * measured, settings
+    frames = [settings.frames for settings in CODECS[codec].settings]
+    assert frames == sorted(frames, reverse=True)
+    with pytest.raises(ConversionError, match=f"in {codec} needs a memory limit"):
+        memory.choose_encoder_settings(large, (1920, 1080), Limits(1, 100 << 20), codec)
 
 
 def test_only_the_audio_is_encoded_if_only_it_does_not_fit() -> None:

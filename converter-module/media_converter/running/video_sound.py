@@ -1,0 +1,56 @@
+"""Gives the sound of a video the wanted loudness, before the video is encoded.
+
+The sound alone is written to the temporary file of the output and measured there, in several tries
+if it takes them. Then the video is encoded once, with the gain that was found.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from media_converter.options import VideoOptions
+from media_converter.planning.plan import Evidence
+from media_converter.planning.video import choose_video
+from media_converter.planning.video_sound import VideoSound, plan_sound, sound_of, trial_step
+from media_converter.probing.decoded import Loudness
+from media_converter.probing.media import MediaInfo
+from media_converter.running.loudness import Leveller, measure
+from media_converter.running.process import Files
+from media_converter.running.progress import Meter, max_plausible_duration
+from media_converter.running.run import Run
+
+
+def with_loudness(
+    run: Run, info: MediaInfo, options: VideoOptions, evidence: Evidence
+) -> tuple[Evidence, tuple[str, ...]]:
+    """The evidence with the gain of the sound, and warnings. Raises ConversionError."""
+    audio = sound_of(info, choose_video(info), options)
+    if audio is None or options.loudness is None:
+        return evidence, ()
+    sound = plan_sound(audio, options, evidence)
+    leveller = Leveller(run, options.loudness, partial(_measure, run, info, sound))
+    while leveller.gain is not None:
+        _write_sound(run, info, sound, evidence._replace(gain=leveller.gain))
+        if leveller.is_right():
+            break
+    return evidence._replace(gain=leveller.gain), leveller.warnings
+
+
+def _measure(run: Run, info: MediaInfo, sound: VideoSound) -> Loudness | None:
+    return measure(run, info, sound.audio.stream_index, sound.filters, sound.input_options)
+
+
+def _write_sound(run: Run, info: MediaInfo, sound: VideoSound, evidence: Evidence) -> None:
+    options = run.task.options
+    if not isinstance(options, VideoOptions) or evidence.gain is None:
+        raise TypeError(f"no loudness is wanted: {options}")
+    step = trial_step(info, sound, options, evidence.gain, run.limits)
+    output = run.make_temporary().fd
+    os.ftruncate(output, 0)
+    meter = Meter(
+        None, lambda _: None, max_plausible_duration(info.duration, run.source.size_bytes)
+    )
+    result = run.run_tool(step, Files(run.source.fd, output), meter)
+    if result.exit_code != 0:
+        raise run.explain_failure(step, result)
