@@ -415,10 +415,9 @@ def parse(conversion_type: ConversionType, values: Mapping[str, object]) -> Opti
 
 def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
     match conversion_type:
-        case ConversionType.VIDEO_TO_MP4:
-            return VideoOptions(**_named(parsed))
-        case ConversionType.VIDEO_TO_WEBM:
-            return VideoOptions(**_named(parsed), container="webm")
+        case ConversionType.VIDEO_TO_MP4 | ConversionType.VIDEO_TO_WEBM:
+            (container,) = FORMATS[conversion_type]
+            return VideoOptions(**_named(parsed), container=container)
         case ConversionType.AUDIO_TO_MP3:
             return AudioOptions(**parsed)
         case ConversionType.AUDIO_CONVERT:

@@ -22,6 +22,7 @@ from media_converter.planning.plan import (
     ffmpeg_command,
     read_from,
 )
+from media_converter.planning.video_codecs import CODECS
 from media_converter.probing.media import MediaInfo, Ratio, VideoStream
 from media_converter.step import INPUT, Stdout, Step
 
@@ -80,7 +81,7 @@ def needed_memory(video: VideoStream, size: Size, output_format: str, count: int
     decoders = count * (memory.for_decoding(video) - memory.FOR_COPY)
     pixels = size[0] * size[1]
     if output_format == "mp4":
-        encoder = memory.ENCODER_SETTINGS[0].frames * pixels * 3 // 2
+        encoder = CODECS["h264"].settings[0].frames * pixels * 3 // 2
     else:
         encoder = int(_MAX_RATE["webp"] * _MAX_SECONDS * pixels * _WEBP_BYTES_PER_PIXEL)
     return memory.FOR_COPY + decoders + encoder
@@ -198,7 +199,7 @@ def _encoder_options(
         codec = "libwebp_anim" if sum(frames) > 1 else "libwebp"
         return ["-c:v", codec, "-quality", _WEBP_QUALITY, "-loop", "0", "-f", "webp"]
     begins = [before * rate[1] / rate[0] for before in accumulate(frames[:-1], initial=0)]
-    settings = memory.ENCODER_SETTINGS[0]
+    settings = CODECS["h264"].settings[0]
     return [
         *("-c:v", "libx264", "-preset", settings.preset, "-crf", _CRF),
         *("-x264-params", settings.parameters, "-profile:v", "high"),
