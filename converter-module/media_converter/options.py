@@ -422,16 +422,8 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
     if make is not None:
         return make(**_named(parsed))
     match conversion_type:
-<<<<<<< HEAD
         case ConversionType.VIDEO_TO_WEBM:
             return VideoOptions(**_named(parsed), container="webm")
-=======
-        case ConversionType.VIDEO_TO_MP4 | ConversionType.VIDEO_TO_WEBM:
-            (container,) = FORMATS[conversion_type]
-            return VideoOptions(**_named(parsed), container=container)
-        case ConversionType.AUDIO_TO_MP3:
-            return AudioOptions(**parsed)
->>>>>>> video
         case ConversionType.AUDIO_CONVERT:
             return AudioOptions(**{"bitrate": None, **parsed})
         case ConversionType.IMAGE_RESIZE:
