@@ -143,7 +143,7 @@ def test_every_frame_is_cut_alike(
 
 def clear(kitchen: Kitchen) -> str:
     """Half red, half transparent."""
-    return kitchen.write("clear.png", png(64, 64, 8, 6, b"\xff\0\0\xff" * 32 + b"\xff\0\0\0" * 32))
+    return kitchen.write("half.png", png(64, 64, 8, 6, b"\xff\0\0\xff" * 32 + b"\xff\0\0\0" * 32))
 
 
 @pytest.mark.parametrize("target", FORMATS)
@@ -162,7 +162,7 @@ def test_transparent_frames_get_the_background(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
     source = kitchen.make(
-        "clear.gif",
+        "clear-half.gif",
         lambda out: kitchen.run(
             "ffmpeg", "-y", "-v", "error", "-loop", "1", "-r", "10", "-t", "0.3", "-i",
             clear(kitchen), "-vf", TURNING,

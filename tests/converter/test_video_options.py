@@ -72,6 +72,6 @@ def test_a_part_has_its_own_loudness(kitchen: Kitchen, converter: Converter, lab
 
 
 def test_silence_has_no_loudness(kitchen: Kitchen, converter: Converter) -> None:
-    source = kitchen.ffmpeg("silent.mp4", *video(), *tone(), "-af", "volume=0", *X264, *AAC)
+    source = kitchen.ffmpeg("silent-sound.mp4", *video(), *tone(), "-af", "volume=0", *X264, *AAC)
     made = converter.convert(VIDEO, source, "a.mp4", loudness=-16)
     assert any("silent" in warning for warning in made.report.warnings)
