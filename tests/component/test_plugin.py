@@ -19,9 +19,6 @@ from tests.component.support.logs import PodLog
 from tests.component.support.scripts import succeed
 from tests.component.support.tools import conversion_job
 
-judged = pytest.mark.judged
-"""The others are about the terminal, which is the same for both API servers."""
-
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,7 +31,7 @@ def plugin(api: FakeApi, built: Path, tmp_path: Path) -> Plugin:
     return Plugin(built, kubeconfig(tmp_path / "kubeconfig", server, token))
 
 
-@judged
+@pytest.mark.judged
 async def test_a_file_is_submitted_and_watched_to_its_end(
     api: FakeApi, cluster: FakeCluster, plugin: Plugin, tmp_path: Path
 ) -> None:
@@ -80,7 +77,7 @@ def store(api: FakeApi, job: dict[str, Any], **status: Any) -> dict[str, Any]:
     )
 
 
-@judged
+@pytest.mark.judged
 async def test_a_retry_is_one_new_conversion(api: FakeApi, plugin: Plugin) -> None:
     job = ended("film", outputs=None)
     job["metadata"]["labels"] = {"batch": "7", "argocd.argoproj.io/instance": "media"}
@@ -121,7 +118,7 @@ async def test_all_that_failed_are_retried_after_one_question(api: FakeApi, plug
     assert len(api.objects("conversionjobs")) == 7
 
 
-@judged
+@pytest.mark.judged
 async def test_a_conversion_is_cancelled(api: FakeApi, plugin: Plugin) -> None:
     api.create(conversion_job("film"))
     store(api, ended("old"))
@@ -135,7 +132,7 @@ async def test_a_conversion_is_cancelled(api: FakeApi, plugin: Plugin) -> None:
     assert "not found" in missing.err
 
 
-@judged
+@pytest.mark.judged
 async def test_wait_says_how_conversions_ended(api: FakeApi, plugin: Plugin) -> None:
     store(api, ended("good", "Succeeded"))
     store(api, ended("bad"))
@@ -224,7 +221,7 @@ async def test_names_are_completed(api: FakeApi, plugin: Plugin) -> None:
     assert (await plugin.run("__complete", "list", "--all")).out == "--all-namespaces\n:4\n"
 
 
-@judged
+@pytest.mark.judged
 async def test_objects_are_printed_for_programs(api: FakeApi, plugin: Plugin) -> None:
     stored = store(api, ended("film"), message="a: \x1b b")
     as_json = json.loads((await plugin.run("list", "-o", "json")).out)
@@ -327,7 +324,7 @@ async def test_a_word_that_means_nothing_creates_nothing(api: FakeApi, plugin: P
     assert api.objects("conversionjobs") == []
 
 
-@judged
+@pytest.mark.judged
 async def test_queues_are_held_resumed_and_limited(api: FakeApi, plugin: Plugin) -> None:
     queue = {
         "apiVersion": "converter.mynetwork.io/v1alpha1",
