@@ -75,3 +75,15 @@ def test_silence_has_no_loudness(kitchen: Kitchen, converter: Converter) -> None
     source = kitchen.ffmpeg("silent-sound.mp4", *video(), *tone(), "-af", "volume=0", *X264, *AAC)
     made = converter.convert(VIDEO, source, "a.mp4", loudness=-16)
     assert any("silent" in warning for warning in made.report.warnings)
+
+
+def test_sound_that_nobody_wants_needs_no_decoder(kitchen: Kitchen, converter: Converter) -> None:
+    source = kitchen.edit(
+        "sound-apac.mp4",
+        kitchen.base(),
+        lambda data: data.replace(b"mp4a", b"apac").replace(b"esds", b"xsds"),
+    )
+    made = converter.convert(VIDEO, source, "a.mp4")
+    assert any("has no sound" in warning for warning in made.report.warnings)
+    made = converter.convert(VIDEO, source, "b.mp4", audio="none")
+    assert not made.report.warnings
