@@ -37,8 +37,9 @@ class LightSlots(ApiModel):
     """Slots for light conversions."""
 
     reserved: Annotated[int, Field(ge=0, le=MAX_PARALLEL)]
-    """Number of slots that conversions of the type video_to_mp4 may not take, in any queue. At
-    least one video may run all the same. Allowed: less than maxParallel.
+    """Number of slots that conversions may not take, in any queue, if one of their types begins
+    with video_ and they are no dry runs. At least one such conversion may run all the same.
+    Allowed: less than maxParallel.
     """
 
 
