@@ -121,11 +121,16 @@ def statistics(
 
 
 def _duration(conversion: Conversion, now: datetime | None) -> float | None:
-    """How long the last attempt ran, or has run until ``now``, in seconds."""
+    """How long the last attempt ran, or has run until ``now``, in seconds.
+
+    None for a conversion that ended before it started.
+    """
     status = conversion.status
     if status and status.duration_milliseconds is not None:
         return status.duration_milliseconds / 1000
     end = (status.completion_time if status else None) or now
+    if status and status.phase.terminal and status.start_time is None:
+        return None
     return max(0.0, (end - started_at(conversion)).total_seconds()) if end else None
 
 

@@ -327,11 +327,17 @@ def test_somebody_elses_status_breaks_no_response() -> None:
 
 
 def test_a_failure_tells_why() -> None:
-    ended = _conversion("a", 1, phase="Failed", completionTime="2026-01-02T03:04:31Z", logs="tail")
+    times = {"startTime": "2026-01-02T03:04:11Z", "completionTime": "2026-01-02T03:04:31Z"}
+    ended = _conversion("a", 1, phase="Failed", logs="tail", **times)
     answer = to_response(ended, None)
     assert (answer["status"], answer["error"], answer["logs"]) == ("failed", "why", "tail")
-    assert (answer["end_time"], answer["duration_seconds"]) == ("2026-01-02T03:04:31", 30)
+    assert (answer["end_time"], answer["duration_seconds"]) == ("2026-01-02T03:04:31", 20)
     assert answer["ended_at"] == "2026-01-02T03:04:31Z"
+
+
+def test_waiting_is_no_run_time() -> None:
+    ended = _conversion("a", 1, phase="Cancelled", completionTime="2026-01-02T08:04:31Z")
+    assert not {"started_at", "duration_seconds"} & set(to_response(ended))
 
 
 def test_the_run_time_is_the_one_that_the_converter_measured() -> None:

@@ -13,7 +13,8 @@ from conversion_operator.cluster.objects import Event
 from conversion_operator.controller.waiting_events import (
     _OWN,
     _SHARED,
-    CAUSES,
+    CAUSES_OF_NAMESPACE,
+    NAMESPACES,
     SHARED_SECONDS,
     WaitingEvents,
 )
@@ -52,6 +53,11 @@ def of(uid: str, before: ConversionJobStatus | None = None, **fields: Any) -> Co
     return replace(subject, status=before)
 
 
+def with_profile(subject: Conversion, profile: str) -> Conversion:
+    assert subject.spec
+    return replace(subject, spec=subject.spec.model_copy(update={"profile": profile}))
+
+
 @pytest.mark.parametrize("reason", sorted(_OWN))
 def test_a_reason_of_its_own_has_one_event_with_its_cure(
     events: WaitingEvents, reason: Reason
@@ -59,9 +65,9 @@ def test_a_reason_of_its_own_has_one_event_with_its_cure(
     stored = waits(reason, Phase.STARTING, "it waits.")
     found = events.find(of("u"), stored)
     assert found
-    cure = REASONS[reason].cure.replace("`", "")
     assert (found.about.uid, found.type, found.reason) == ("u", "Warning", reason)
-    assert found.message == f"it waits. {cure}"
+    assert found.message.startswith("it waits. ")
+    assert REASONS[reason].cure[:20] in found.message
     assert found.name == f"u.{reason.lower()}"
     assert events.find(of("u", stored), stored) is None
 
@@ -72,19 +78,16 @@ def test_a_reason_of_its_own_has_one_event_with_its_cure(
         (Reason.PAUSED, "ConfigMap", CONFIG_MAP),
         (Reason.CLAIM_MISSING, "PersistentVolumeClaim", Key("n", "my-network-shared", "")),
         (Reason.QUOTA_EXCEEDED, "PersistentVolumeClaim", Key("n", "my-network-shared", "")),
-        (Reason.QUEUE_MISSING, "ConversionQueue", Key("ops", "bulk", "")),
+        (Reason.POD_REJECTED, "PersistentVolumeClaim", Key("n", "my-network-shared", "")),
         (Reason.PROFILE_MISSING, "ConversionProfile", Key("n", "web", "")),
+        (Reason.PROFILE_UNREADABLE, "ConversionProfile", Key("n", "web", "")),
     ],
 )
 def test_a_shared_cause_has_one_event(
     events: WaitingEvents, clock: Clock, reason: Reason, kind: str, about: Key
 ) -> None:
     def told(uid: str) -> Event | None:
-        made = {"profile": "web"} if reason == Reason.PROFILE_MISSING else {}
-        subject = of(uid, namespace="n", queue="bulk")
-        assert subject.spec
-        subject = replace(subject, queue="bulk", spec=subject.spec.model_copy(update=made))
-        return events.find(subject, waits(reason))
+        return events.find(with_profile(of(uid, namespace="n"), "web"), waits(reason))
 
     first = told("u-1")
     assert first
@@ -94,9 +97,54 @@ def test_a_shared_cause_has_one_event(
     assert told("u-100")
 
 
-def test_each_shared_reason_has_a_cause() -> None:
-    known = {"Paused", "ClaimMissing", "QuotaExceeded", "QueueMissing", "ProfileMissing"}
-    assert known == _SHARED
+@pytest.mark.parametrize("reason", [Reason.QUEUE_MISSING, Reason.PROFILE_MISSING])
+def test_names_that_users_choose_cause_no_flood(
+    events: WaitingEvents, clock: Clock, reason: Reason
+) -> None:
+    def told(number: int, namespace: str = "n") -> Event | None:
+        subject = with_profile(of(f"u-{number}", namespace=namespace), f"p-{number}")
+        return events.find(replace(subject, queue=f"q-{number}"), waits(reason))
+
+    found = [told(number) for number in range(3000)]
+    assert [each is not None for each in found[: CAUSES_OF_NAMESPACE + 1]] == [
+        *(True,) * CAUSES_OF_NAMESPACE,
+        False,
+    ]
+    assert found.count(None) == 3000 - CAUSES_OF_NAMESPACE
+    assert told(1, "other")
+    clock.now = SHARED_SECONDS
+    assert told(5000)
+
+
+def test_a_pause_is_told_once_for_all_namespaces(events: WaitingEvents) -> None:
+    found = [events.find(of("u", namespace=f"n-{n}"), waits(Reason.PAUSED)) for n in range(300)]
+    assert len(list(filter(None, found))) == 1
+
+
+def test_a_missing_queue_is_told_where_its_user_can_read_it(events: WaitingEvents) -> None:
+    found = events.find(of("u"), waits(Reason.QUEUE_MISSING))
+    assert found
+    assert (found.kind, found.about.uid) == ("ConversionJob", "u")
+
+
+def test_a_cure_has_the_names_instead_of_placeholders(events: WaitingEvents) -> None:
+    stored = waits(Reason.JOB_SUSPENDED, Phase.STARTING)
+    stored = stored.model_copy(update={"job_name": "converter-1"})
+    found = events.find(of("u", namespace="films"), stored)
+    assert found
+    assert "kubectl -n films patch job converter-1 " in found.message
+    for reason in _OWN | _SHARED:
+        fresh = WaitingEvents(lambda: POLICY, "ops", lambda: CONFIG_MAP)
+        each = fresh.find(
+            with_profile(of("u"), "web"), stored.model_copy(update={"reason": reason})
+        )
+        assert each
+        assert "NAMESPACE" not in each.message
+
+
+def test_each_shared_reason_has_a_cause(events: WaitingEvents) -> None:
+    for reason in _SHARED:
+        assert events.find(with_profile(of("u"), "web"), waits(reason)), reason
 
 
 def test_other_reasons_have_no_event(events: WaitingEvents) -> None:
@@ -106,14 +154,14 @@ def test_other_reasons_have_no_event(events: WaitingEvents) -> None:
 
 def test_ends_and_pending_conversions_have_other_events(events: WaitingEvents) -> None:
     for phase in (Phase.PENDING, Phase.FAILED, Phase.CANCELLED):
-        assert events.find(of("u"), waits(Reason.POD_REJECTED, phase)) is None
+        assert events.find(of("u"), waits(Reason.UNSCHEDULABLE, phase)) is None
 
 
 def test_the_memory_for_shared_causes_is_bounded(events: WaitingEvents) -> None:
-    for number in range(CAUSES + 5):
+    for number in range(NAMESPACES + 5):
         subject = of("u", namespace=f"n-{number}")
         assert events.find(subject, waits(Reason.CLAIM_MISSING))
-    assert len(events._told) == CAUSES
+    assert len(events._told) == NAMESPACES
 
 
 def test_the_settings_may_not_be_read_yet(clock: Clock) -> None:
@@ -125,4 +173,4 @@ def test_a_long_message_keeps_the_cure(events: WaitingEvents) -> None:
     found = events.find(of("u"), waits(Reason.UNSCHEDULABLE, message="<" * 1024))
     assert found
     assert len(found.message.encode()) <= 1024
-    assert found.message.endswith(REASONS[Reason.UNSCHEDULABLE].cure.replace("`", ""))
+    assert found.message.endswith(REASONS[Reason.UNSCHEDULABLE].cure.replace("`", "")[-20:])
