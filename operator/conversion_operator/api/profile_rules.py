@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from conversion_operator.api.cel import ValidationRule
+from conversion_operator.api.path_rules import outputs_rules
 from conversion_operator.api.profiles import TEMPLATE_PATTERN
 from conversion_operator.api.spec import PROFILE_PATTERN, QUEUE_PATTERN
-from conversion_operator.api.validation import (
-    ValidationRule,
-    output_rules,
-    outputs_rules,
-    resource_rules,
-)
+from conversion_operator.api.validation import output_rules, resource_rules
 
 _ANY_EXTENSION: Final = "self.outputFile.endsWith('{ext}')"
 """The extension of such an output is that of the input. It is checked with the input."""
