@@ -38,6 +38,7 @@ from conversion_operator.cluster.objects import (
     WatchEvent,
     WritePermit,
 )
+from conversion_operator.cluster.parse_children import parse_job, parse_pod
 from conversion_operator.cluster.profiles import ProfileRequests
 from conversion_operator.cluster.queues import QueueRequests, queues_path
 from conversion_operator.core.model import Conversion, Job, Key, Metadata, Pod
@@ -119,7 +120,7 @@ class Cluster(QueueRequests, ProfileRequests):
     async def create_job(self, body: Body, permit: WritePermit) -> Job:
         """POST a Job."""
         path = _path(Resource.JOBS, body["metadata"]["namespace"])
-        return parsing.parse_job(await self._write(permit, "POST", path, body))
+        return parse_job(await self._write(permit, "POST", path, body))
 
     async def get_conversion(self, key: Key) -> Conversion:
         """GET the ConversionJob with this name. Its uid may be another one."""
@@ -137,12 +138,12 @@ class Cluster(QueueRequests, ProfileRequests):
     async def get_job(self, namespace: str, name: str) -> Job:
         """GET a Job."""
         path = _path(Resource.JOBS, namespace, name)
-        return parsing.parse_job(await self._transport.request("GET", path))
+        return parse_job(await self._transport.request("GET", path))
 
     async def get_pod(self, namespace: str, name: str) -> Pod:
         """GET a pod."""
         path = _path(Resource.PODS, namespace, name)
-        return parsing.parse_pod(await self._transport.request("GET", path))
+        return parse_pod(await self._transport.request("GET", path))
 
     async def list_pods(self, namespace: str, conversion_uid: str) -> tuple[Pod, ...]:
         """LIST the pods of one conversion, by our labels.
@@ -153,7 +154,7 @@ class Cluster(QueueRequests, ProfileRequests):
         selector = f"{_MANAGED_BY_US},{names.UID_LABEL}={conversion_uid}"
         query = [("labelSelector", selector)]
         parsed = await self._transport.list_pages(
-            _path(Resource.PODS, namespace), query, partial(parsing.parse_list, parsing.parse_pod)
+            _path(Resource.PODS, namespace), query, partial(parsing.parse_list, parse_pod)
         )
         return parsing.join_slices(parsed).items
 

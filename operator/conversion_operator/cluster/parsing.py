@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -27,6 +27,7 @@ from conversion_operator.cluster.admissions import (
     parse_slots,
     parse_times,
 )
+from conversion_operator.cluster.fields import NAME_MAX, TEXT_MAX, parse_time, text_of
 from conversion_operator.cluster.mark_key import parse_key
 from conversion_operator.cluster.objects import (
     Body,
@@ -37,22 +38,14 @@ from conversion_operator.cluster.objects import (
     Resource,
     WatchEvent,
 )
+from conversion_operator.cluster.parse_children import parse_job, parse_pod
 from conversion_operator.core.ended import keep_used
-from conversion_operator.core.manifest import CONTAINER
 from conversion_operator.core.model import (
-    CONVERSION_KIND,
     EPOCH,
-    IMAGE_MAX_LENGTH,
-    JOB_KIND,
     NO_ANNOTATIONS,
-    Controller,
     Conversion,
-    Job,
     Key,
     Metadata,
-    Pod,
-    Suspension,
-    Terminated,
 )
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.options import output_files
@@ -61,12 +54,6 @@ Value = TypeVar("Value", bound=Object)
 
 logger = logging.getLogger(__name__)
 
-_TEXT_MAX: Final = 4096
-"""The longest text that is kept, in characters. A termination message has at most 4096 bytes."""
-
-_NAME_MAX: Final = 64
-"""The longest uid, kind or reason that is kept. Ours are shorter, so a text that was cut equals
-none of ours."""
 
 _MANAGERS_MAX: Final = 4
 """How many field managers of a status are kept."""
@@ -76,10 +63,6 @@ _LABELS_MAX: Final = 64
 
 _SETS_KEPT: Final = 256
 """How many sets of names are shared."""
-
-_MARK_MAX: Final = 65
-"""The longest mark that is kept. A valid mark has 64 characters, so a mark that was cut is too long
-to be valid."""
 
 
 def parse_list(
@@ -127,14 +110,6 @@ def _try_parse(parse: Callable[[Body], Value], body: Body) -> Value | None:
         return None
 
 
-def parse_time(text: str | None) -> datetime | None:
-    """Parse a metav1.Time or MicroTime. None if absent or zero: the container did not run."""
-    if not text:
-        return None
-    value = datetime.fromisoformat(text)
-    return None if value.year <= EPOCH.year else value
-
-
 def parse_event_time(body: Body) -> datetime:
     """When an Event happened last. Which fields have a time depends on the reporter."""
     texts = (
@@ -178,9 +153,9 @@ def parse_conversion(body: Body) -> Conversion:
         arrival=_arrival(body.get("status")) or int(meta["resourceVersion"]),
         labels=_shared(tuple(itertools.islice(meta.get("labels") or (), _LABELS_MAX))),
         annotations=_annotations(meta),
-        conversion_type=sys.intern(_text(raw_spec.get("conversionType"))),
-        input_file=_text(raw_spec.get("inputFile")),
-        output_file=_text(raw_spec.get("outputFile")),
+        conversion_type=sys.intern(text_of(raw_spec.get("conversionType"))),
+        input_file=text_of(raw_spec.get("inputFile")),
+        output_file=text_of(raw_spec.get("outputFile")),
         input_path=_path(spec.input_file if spec else raw_spec.get("inputFile")),
         output_types=_shared_types(tuple(kind for kind, _ in outputs if kind)),
         output_paths=_output_paths(raw_spec, outputs),
@@ -194,7 +169,7 @@ def parse_conversion(body: Body) -> Conversion:
 def _queue_name(stored: Mapping[str, object], spec: ConversionJobSpec | None) -> str:
     """The ConversionQueue, also of a spec that cannot be read as a whole."""
     of_profile = spec.queue if spec else None
-    return _text(stored.get("queue"), _NAME_MAX) or of_profile or names.DEFAULT_QUEUE
+    return text_of(stored.get("queue"), NAME_MAX) or of_profile or names.DEFAULT_QUEUE
 
 
 def parse_metadata(body: Body) -> Metadata:
@@ -222,7 +197,7 @@ def _shared_types(types: tuple[str, ...]) -> tuple[str, ...]:
 
 def _annotations(meta: Body) -> Mapping[str, str]:
     found = {
-        name: text[:_TEXT_MAX]
+        name: text[:TEXT_MAX]
         for name, text in (meta.get("annotations") or {}).items()
         if name in names.ANNOTATIONS and isinstance(text, str)
     }
@@ -235,7 +210,7 @@ def _outputs(raw_spec: Body, spec: ConversionJobSpec | None) -> list[tuple[str, 
         return [(str(each.conversion_type), each.output_file) for each in spec.all_outputs()]
     listed = raw_spec.get("outputs") or [raw_spec]
     return [
-        (_text(each.get("conversionType")), _text(each.get("outputFile")))
+        (text_of(each.get("conversionType")), text_of(each.get("outputFile")))
         for each in (listed[:MAX_OUTPUTS] if isinstance(listed, list) else ())
         if isinstance(each, Mapping)
     ]
@@ -254,7 +229,7 @@ def _output_paths(raw_spec: Body, outputs: list[tuple[str, str]]) -> tuple[str, 
 
 
 def _path(stored: object) -> str:
-    path = _text(stored)
+    path = text_of(stored)
     return normal_path(path) if path else ""
 
 
@@ -267,101 +242,6 @@ def _status_managers(meta: Body) -> frozenset[str]:
     )
     ours = (m for m in managers if m.startswith(names.MANAGER_PREFIX))
     return _shared(tuple(itertools.islice(ours, _MANAGERS_MAX)))
-
-
-def parse_job(body: Body) -> Job:
-    """Parse a Job with our labels."""
-    meta = body["metadata"]
-    labels = meta.get("labels") or {}
-    ended = next(
-        (
-            condition
-            for condition in _conditions(body)
-            if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
-        ),
-        {},
-    )
-    template = (body.get("spec") or {}).get("template") or {}
-    container = _converter((template.get("spec") or {}).get("containers"))
-    annotations = meta.get("annotations") or {}
-    # Jobs of former releases do not have this annotation.
-    requested = annotations.get(names.IMAGE_ANNOTATION)
-    return Job(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        uid=meta["uid"],
-        version=int(meta["resourceVersion"]),
-        conversion_uid=labels.get(names.UID_LABEL, ""),
-        attempt=_number(labels.get(names.ATTEMPT_LABEL)),
-        created=parse_time(meta.get("creationTimestamp")) or EPOCH,
-        controller=_controller(meta),
-        mark=_mark(meta),
-        queue=_queue(meta),
-        managed=labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY,
-        deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
-        finished=ended.get("type"),
-        finished_at=parse_time(ended.get("lastTransitionTime")),
-        failure=_text(ended.get("reason"), _NAME_MAX) if ended.get("type") == "Failed" else "",
-        image=_text(requested or container.get("image"), IMAGE_MAX_LENGTH),
-        suspension=_parse_suspension(body),
-        pod_settings=_text(annotations.get(names.POD_SETTINGS_ANNOTATION), _NAME_MAX),
-        has_no_pod=_has_no_pod(body.get("status") or {}),
-    )
-
-
-def _has_no_pod(status: Body) -> bool:
-    """True if the Job controller has begun with the Job, and counts no pod of it.
-
-    It writes startTime and the counts after it has tried to create the pod.
-    """
-    counts = ("active", "terminating", "succeeded", "failed")
-    uncounted = status.get("uncountedTerminatedPods") or {}
-    return bool(status.get("startTime")) and not any(
-        (*(status.get(count) for count in counts), *uncounted.values())
-    )
-
-
-def parse_pod(body: Body) -> Pod:
-    """Parse a pod with our labels."""
-    meta, status = body["metadata"], body.get("status") or {}
-    labels = meta.get("labels") or {}
-    scheduled = _condition(body, "PodScheduled")
-    disrupted = _condition(body, "DisruptionTarget")
-    has_node = scheduled.get("status") == "True"
-    state = _converter(status.get("containerStatuses")).get("state") or {}
-    waiting, running = state.get("waiting") or {}, state.get("running") or {}
-    return Pod(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        uid=meta["uid"],
-        version=int(meta["resourceVersion"]),
-        conversion_uid=labels.get(names.UID_LABEL, ""),
-        job_name=labels.get("batch.kubernetes.io/job-name", ""),
-        attempt=_number(labels.get(names.ATTEMPT_LABEL)),
-        created=parse_time(meta.get("creationTimestamp")) or EPOCH,
-        controller=_controller(meta),
-        mark=_mark(meta),
-        queue=_queue(meta),
-        managed=labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY,
-        phase=_text(status.get("phase")) or "Pending",
-        reason=_text(status.get("reason")),
-        message=_text(status.get("message")),
-        node=_text((body.get("spec") or {}).get("nodeName")),
-        deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
-        unschedulable=(
-            _text(scheduled.get("message")) or "no node fits"
-            if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-            else ""
-        ),
-        waiting_reason=_text(waiting.get("reason")),
-        waiting_message=_text(waiting.get("message")),
-        running_since=parse_time(running.get("startedAt")),
-        terminated=_parse_terminated(state.get("terminated")),
-        disruption=_text(disrupted.get("reason")) if disrupted.get("status") == "True" else "",
-        disruption_message=_text(disrupted.get("message")),
-        scheduled_at=parse_time(scheduled.get("lastTransitionTime")) if has_node else None,
-        has_sandbox=_condition(body, "PodReadyToStartContainers").get("status") == "True",
-    )
 
 
 def parse_lease(body: Body) -> Lease:
@@ -391,7 +271,7 @@ def latest_warning(page: Body) -> str:
     """The reason and the message of the latest Event in a list. "" if there is none."""
     # Of several Events in the same second, the last one in the list is the latest.
     latest = max(reversed(page["items"]), key=parse_event_time, default=None)
-    return f"{_text(latest.get('reason'))}: {_text(latest.get('message'))}" if latest else ""
+    return f"{text_of(latest.get('reason'))}: {text_of(latest.get('message'))}" if latest else ""
 
 
 PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
@@ -401,103 +281,13 @@ PARSERS: Final[Mapping[Resource, Callable[[Body], Object]]] = {
 }
 
 
-def _controller(meta: Body) -> Controller | None:
-    """The controller of an object. None if it has none.
-
-    Only the kinds of our own chain get their short name: another API group may have a kind
-    of the same name.
-    """
-    for owner in meta.get("ownerReferences") or ():
-        if owner.get("controller"):
-            group, _, _ = str(owner.get("apiVersion")).rpartition("/")
-            kind = _text(owner.get("kind"))
-            known = (group, kind) in ((names.GROUP, CONVERSION_KIND), ("batch", JOB_KIND))
-            kind = kind if known else f"{group}/{kind}"
-            return Controller(_text(kind, _NAME_MAX), _text(owner.get("uid"), _NAME_MAX))
-    return None
-
-
-def _mark(meta: Body) -> str:
-    return _text((meta.get("annotations") or {}).get(names.MARK_ANNOTATION), _MARK_MAX)
-
-
-def _queue(meta: Body) -> str:
-    found = _text((meta.get("annotations") or {}).get(names.QUEUE_ANNOTATION), _NAME_MAX)
-    return sys.intern(found)
-
-
-def _converter(containers: Iterable[Body] | None) -> Body:
-    """The converter among containers or their statuses.
-
-    An admission webhook may add other containers, in any place.
-    """
-    return next((c for c in containers or () if c.get("name") == CONTAINER), {})
-
-
 def _pending_reason(status: object) -> str:
     if not isinstance(status, Mapping) or status.get("phase") != Phase.PENDING:
         return ""
-    return _text(status.get("reason"), _NAME_MAX)
+    return text_of(status.get("reason"), NAME_MAX)
 
 
 def _arrival(status: object) -> int:
     """The arrival in a stored status, even in one that cannot be read. 0 if there is none."""
     value = status.get("arrival") if isinstance(status, Mapping) else None
     return value if type(value) is int and value > 0 else 0
-
-
-def _parse_terminated(body: Body | None) -> Terminated | None:
-    if not body:
-        return None
-    return Terminated(
-        exit_code=body.get("exitCode", -1),
-        reason=_text(body.get("reason")),
-        message=_text(body.get("message")),
-        started_at=parse_time(body.get("startedAt")),
-        finished_at=parse_time(body.get("finishedAt")),
-    )
-
-
-def _parse_suspension(body: Body) -> Suspension:
-    """What the Job says about being suspended. The operator creates no Job as suspended."""
-    meta, condition = body["metadata"], _condition(body, "Suspended")
-    since = parse_time(condition.get("lastTransitionTime")) or EPOCH
-    active = (body.get("spec") or {}).get("suspend") is True
-    # The API server counts changes of the spec, and the deletion.
-    changes = meta.get("generation", 1) - 1 - ("deletionTimestamp" in meta)
-    return Suspension(
-        active=active,
-        from_start=active and changes == 0,
-        observed_at=since if condition.get("status") == "True" else None,
-        resumed_at=since if condition.get("status") == "False" else None,
-        manager=_manager_of_suspend(meta) if active and changes else "",
-    )
-
-
-def _manager_of_suspend(meta: Body) -> str:
-    """The field manager that set spec.suspend last. "" if it is not known, or is the operator."""
-    setters = []
-    for entry in meta.get("managedFields") or ():
-        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
-        # The operator created the Job, so it also manages the template.
-        if "f:suspend" in spec and "f:template" not in spec:
-            setters.append(entry)
-    latest: Body = max(setters, key=lambda entry: _text(entry.get("time")), default={})
-    return _text(latest.get("manager"), _NAME_MAX)
-
-
-def _conditions(body: Body) -> Iterable[Body]:
-    return (body.get("status") or {}).get("conditions") or ()
-
-
-def _condition(body: Body, kind: str) -> Body:
-    return next((c for c in _conditions(body) if c.get("type") == kind), {})
-
-
-def _text(value: object, longest: int = _TEXT_MAX) -> str:
-    """The text, cut to a length that can be kept. "" if there is none."""
-    return str(value or "")[:longest]
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() else 0

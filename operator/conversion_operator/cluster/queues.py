@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from conversion_operator.api import names
 from conversion_operator.api.queues import ConversionQueueSpec, ConversionQueueStatus
+from conversion_operator.cluster.fields import parse_time
 from conversion_operator.cluster.objects import Body, WatchEvent
-from conversion_operator.cluster.parsing import parse_time
 from conversion_operator.cluster.transport import Client
 from conversion_operator.core.model import EPOCH, Key
 from conversion_operator.core.queue_status import QueueObject

@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from conversion_operator.api import names
 from conversion_operator.api.status import format_time
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
-from conversion_operator.cluster.parsing import PARSERS, parse_conversion, parse_job
+from conversion_operator.cluster.parse_children import parse_job
+from conversion_operator.cluster.parsing import PARSERS, parse_conversion
 from conversion_operator.controller.store import Store
 from conversion_operator.core.admission import AdmissionPass, Obstacles
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number

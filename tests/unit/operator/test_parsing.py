@@ -10,17 +10,16 @@ from pydantic import ValidationError
 
 from conversion_operator.api import names
 from conversion_operator.cluster import pages
+from conversion_operator.cluster.fields import parse_time
 from conversion_operator.cluster.objects import Resource, WatchEvent
+from conversion_operator.cluster.parse_children import parse_job, parse_pod
 from conversion_operator.cluster.parsing import (
     PARSERS,
     parse_conversion,
     parse_event,
     parse_event_time,
-    parse_job,
     parse_lease,
     parse_list,
-    parse_pod,
-    parse_time,
 )
 from conversion_operator.controller.settings import Settings
 from conversion_operator.core.identity import Evidence

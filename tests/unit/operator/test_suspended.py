@@ -9,7 +9,7 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, Phase
-from conversion_operator.cluster.parsing import parse_job
+from conversion_operator.cluster.parse_children import parse_job
 from conversion_operator.controller.family import Family
 from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.identity import Evidence
