@@ -13,7 +13,7 @@ from conversion_operator.cluster.admissions import SLOTS_ANNOTATION, parse_slots
 from conversion_operator.cluster.errors import NotFound, Unavailable
 from conversion_operator.controller import sync
 from conversion_operator.controller.leadership import NAME
-from conversion_operator.controller.store import HistoryWentBack
+from conversion_operator.controller.list_history import HistoryWentBack
 from tests.component.running import Running, running, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.errors import Obj

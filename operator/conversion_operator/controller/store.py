@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.controller.family import Family
+from conversion_operator.controller.list_history import ListHistory, slices, uid_of
+from conversion_operator.controller.output_index import OutputIndex
 from conversion_operator.core.identity import (
     Bound,
     Evidence,
@@ -38,21 +40,8 @@ _BOUND_KEPT: Final = 10_000
 """For how many conversions without Jobs and pods to remember which Jobs and pods were theirs. A
 copy of one of their marks is then worth nothing."""
 
-_SLICE: Final = 200
-"""How many objects of a list are taken before other tasks may run: 5 ms."""
-
-T = TypeVar("T")
-
 FamilyKey = tuple[str, str]
 """The namespace and the uid of a conversion."""
-
-
-class HistoryWentBack(Exception):
-    """The versions of the API server went back, as after a restore of etcd from a backup.
-
-    Versions no longer say which of two states is newer, and deleted objects may exist again. The
-    operator must restart, and list everything again.
-    """
 
 
 class Store:
@@ -65,11 +54,9 @@ class Store:
     def __init__(self, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._key: MarkKey | None = None
-        self._list_versions: dict[tuple[Resource, str], int] = {}
+        self._history = ListHistory(self.find_known)
         self._conversions: dict[str, Conversion] = {}
-        # By namespace and output path: the uids of the conversions with this output, in the order
-        # in which they became known.
-        self._outputs: dict[tuple[str, str], dict[str, None]] = {}
+        self._outputs = OutputIndex()
         # Uids are never reused. Without these uids, a late event would add a deleted object again.
         # A dict is slow to find its oldest key after many deletions, an OrderedDict is not.
         self._deleted: OrderedDict[str, None] = OrderedDict()
@@ -90,7 +77,7 @@ class Store:
 
     def writers(self, namespace: str, path: str) -> list[Conversion]:
         """The ConversionJobs of a namespace that have this output, ended ones too."""
-        return [self._conversions[uid] for uid in self._outputs.get((namespace, path), ())]
+        return [self._conversions[uid] for uid in self._outputs.uids(namespace, path)]
 
     def children(self, uid: str) -> Children:
         """The own Jobs and pods of one conversion, lowest attempt first.
@@ -168,35 +155,16 @@ class Store:
         object that is newer than the list is never taken for deleted. Raises HistoryWentBack.
         """
         version = int(objects.version)
-        await self._check_history(resource, namespace, objects.items, version)
-        for part in _slices(objects.items):
+        await self._history.check(resource, namespace, objects.items, version)
+        for part in slices(objects.items):
             for item in part:
                 self.update(item)
             await asyncio.sleep(0)
-        present = {_uid(item) for item in objects.items}
+        present = {uid_of(item) for item in objects.items}
         if resource is Resource.CONVERSIONS:
             await self._delete_missing_conversions(namespace, present, version)
         else:
             await self._delete_missing(self._index(resource), namespace, present, version)
-
-    async def _check_history(
-        self, resource: Resource, namespace: str, items: Sequence[Object], version: int
-    ) -> None:
-        """Raise HistoryWentBack if a list and what is known cannot be of the same history."""
-        last = self._list_versions.get((resource, namespace), 0)
-        if version < last:
-            raise HistoryWentBack(f"a list of {resource} has version {version} after {last}")
-        self._list_versions[resource, namespace] = version
-        for part in _slices(items):
-            for item in part:
-                known = self.find_known(resource, _uid(item))
-                # A list contains everything up to its version. Only what is newer may differ.
-                if known is not None and item.version < known.version <= version:
-                    raise HistoryWentBack(
-                        f"a list of {resource} of version {version} has version {item.version} of "
-                        f"{_uid(item)}, after version {known.version}"
-                    )
-            await asyncio.sleep(0)
 
     def apply(self, event: WatchEvent[Object]) -> None:
         """Take one watch event. An event without an object changes nothing."""
@@ -224,7 +192,7 @@ class Store:
         for uid in uids:
             known = self._conversions.get(uid)
             if known and accepts(known.key.namespace):
-                self._index_output(known, None)
+                self._outputs.replace(known, None)
                 del self._conversions[uid]
         for key in [key for key in self._families if accepts(key[0])]:
             self._drop(key)
@@ -235,8 +203,7 @@ class Store:
 
     def forget_lists(self, namespace: str) -> None:
         """Forget the versions of the lists of a namespace, or of ALL_NAMESPACES."""
-        for resource in Resource:
-            self._list_versions.pop((resource, namespace), None)
+        self._history.forget(namespace)
 
     def use_key(self, key: MarkKey) -> None:
         """Check marks with this key. Walks all families, when this operator becomes the leader."""
@@ -382,7 +349,7 @@ class Store:
             return
         if known and known.arrival < item.arrival:
             item = replace(item, arrival=known.arrival)  # its status does not have it yet
-        self._index_output(known, item)
+        self._outputs.replace(known, item)
         self._conversions[uid] = item
         family = self._families.get((item.key.namespace, uid))
         if family is not None:
@@ -427,7 +394,7 @@ class Store:
     async def _delete_missing_conversions(
         self, namespace: str, present: set[str], version: int
     ) -> None:
-        for part in _slices(tuple(self._conversions)):
+        for part in slices(tuple(self._conversions)):
             for uid in part:
                 known = self._conversions.get(uid)
                 if known is None or uid in present or known.version > version:
@@ -441,26 +408,11 @@ class Store:
         known = self._conversions.pop(uid, None)
         if known is None:
             return
-        self._index_output(known, None)
+        self._outputs.replace(known, None)
         family = self._families.get((known.key.namespace, uid))
         if family is not None:
             family.use_attempts(False, {})
         self._on_change(uid)
-
-    def _index_output(self, known: Conversion | None, item: Conversion | None) -> None:
-        """Keep the index of conversions by output. A spec that cannot be read may be repaired."""
-        before, after = _outputs(known), _outputs(item)
-        if before == after:
-            return
-        if known:
-            for output in before:
-                uids = self._outputs[output]
-                uids.pop(known.key.uid)
-                if not uids:
-                    del self._outputs[output]
-        if item:
-            for output in after:
-                self._outputs.setdefault(output, {})[item.key.uid] = None
 
     def _remember_deleted(self, uid: str) -> None:
         self._deleted[uid] = None
@@ -470,7 +422,7 @@ class Store:
     async def _delete_missing(
         self, index: dict[str, Family], namespace: str, present: set[str], version: int
     ) -> None:
-        for part in _slices(tuple(index)):
+        for part in slices(tuple(index)):
             for uid in part:
                 family = index.get(uid)
                 if family is None or uid in present:
@@ -484,21 +436,6 @@ class Store:
                 elif known.version <= version:
                     self._mark_deleted(index, uid)
             await asyncio.sleep(0)
-
-
-def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + _SLICE] for start in range(0, len(items), _SLICE))
-
-
-def _outputs(conversion: Conversion | None) -> dict[tuple[str, str], None]:
-    """The keys of a conversion in the index by output. Its spec may name a path twice."""
-    if conversion is None:
-        return {}
-    return dict.fromkeys((conversion.key.namespace, path) for path in conversion.output_paths)
-
-
-def _uid(item: Object) -> str:
-    return item.key.uid if isinstance(item, Conversion) else item.uid
 
 
 def _attempts(conversion: Conversion | None) -> dict[int, Attempt]:

@@ -12,7 +12,8 @@ import pytest
 from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.controller import family
-from conversion_operator.controller.store import HistoryWentBack, Store
+from conversion_operator.controller.list_history import HistoryWentBack
+from conversion_operator.controller.store import Store
 from conversion_operator.core.identity import KEY_BYTES, Identified, MarkKey, identify_pods
 from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy, Suspension
 from conversion_operator.core.plan import Snapshot
