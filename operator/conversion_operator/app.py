@@ -33,10 +33,10 @@ from conversion_operator.controller.loop_lag import LoopLag
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.namespaces import Namespaces, Parts
 from conversion_operator.controller.policy import LivePolicy
-from conversion_operator.controller.position_refresh import PositionRefresh
 from conversion_operator.controller.profile_reader import ProfileReader
 from conversion_operator.controller.queue_status import QueueStatus
 from conversion_operator.controller.queue_watch import QueueWatch
+from conversion_operator.controller.queued_statuses import QueuedStatuses
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
@@ -117,7 +117,7 @@ class Operator:
             self._enqueue_later,
             self._namespaces.leave,
             lambda: self._queue.urgent,
-            lambda uid: self._positions.request(uid),  # noqa: PLW0108 it is made later
+            lambda uid: self._queued_statuses.request_position(uid),  # noqa: PLW0108 it is made later
         )
         self._cluster = cluster
         self._settings_watch = SettingsWatch(
@@ -131,7 +131,7 @@ class Operator:
         )
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
-        self._positions = PositionRefresh(
+        self._queued_statuses = QueuedStatuses(
             self._admitter.queue, self.store, self._queue, context.leads, cluster.now
         )
         self._queue_status = QueueStatus(context, self._admitter.queue, recorder.post)
@@ -139,7 +139,7 @@ class Operator:
             cluster, self._leadership.leads, self._enqueue_later, self._metrics.errors.inc
         )
         self._worker = Worker(
-            context, self._queue, self._admitter, recorder, self._profiles, self._positions.take
+            context, self._queue, self._admitter, recorder, self._profiles, self._queued_statuses
         )
         self._settings_report = SettingsReport(self._metrics, recorder.post)
         self._shared = SharedNamespaces(
@@ -174,7 +174,7 @@ class Operator:
                 parts = {
                     "admission": self._admitter.run(),
                     "repair of the queue": self._admitter.repair(),
-                    "positions": self._positions.run(),
+                    "statuses of waiting conversions": self._queued_statuses.run(),
                     "callbacks": self._callback_loop.run(),
                     "namespaces": self._release_namespaces(),
                     "schema": self._schema.run(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -24,6 +23,7 @@ from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.problems import REJECTED_RETRY_SECONDS, Problem, Problems
 from conversion_operator.controller.profile_reader import ProfileReader
+from conversion_operator.controller.queued_statuses import QueuedStatuses
 from conversion_operator.controller.recorder import EventRecorder
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.attempts import (
@@ -64,10 +64,7 @@ class _StatusRejected(Exception):
 
 
 class Worker:
-    """Reconciles the keys of the queue. Several tasks may run :meth:`run` of one Worker.
-
-    ``take_refresh`` returns True once if a changed position is to be written.
-    """
+    """Reconciles the keys of the queue. Several tasks may run :meth:`run` of one Worker."""
 
     def __init__(
         self,
@@ -76,10 +73,10 @@ class Worker:
         admitter: Admitter,
         recorder: EventRecorder,
         profiles: ProfileReader,
-        take_refresh: Callable[[str], bool] = lambda _: False,
+        queued: QueuedStatuses,
     ) -> None:
         self._context, self._queue, self._profiles = context, queue, profiles
-        self._take_refresh = take_refresh
+        self._queued = queued
         self._admitter, self._recorder = admitter, recorder
         self._cluster, self._store = context.cluster, context.store
         self._problems = Problems(context.metrics, recorder.post)
@@ -157,6 +154,7 @@ class Worker:
         self._written_at.pop(uid, None)
         self._recorder.forget(uid)
         self._profiles.forget(uid)
+        self._queued.forget(uid)
 
     def _namespace(self, uid: str) -> str | None:
         """The namespace of a conversion or of its children. None if nothing of it is known."""
@@ -289,7 +287,7 @@ class Worker:
             now=self._cluster.now(),
             policy=self._context.policy(),
             position=queue.position(conversion.key),
-            refresh=self._take_refresh(uid),
+            refresh=self._queued.take_position(uid),
             block=queue.block(conversion.key),
             warning=await self._latest_warning(conversion, children),
             progress=progress,
@@ -354,6 +352,8 @@ class Worker:
         for action in plan.actions:
             await self._run_action(conversion, action, permit)
         if conversion is None or (plan.status is None and not plan.write_generation):
+            return
+        if plan.status is not None and self._queued.must_wait(conversion, plan.status):
             return
         stored = await self._write_status(conversion, plan.status, permit)
         if stored is None:

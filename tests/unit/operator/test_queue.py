@@ -10,7 +10,7 @@ import pytest
 from conversion_operator.api import names
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, Condition, ConversionJobStatus, Phase
-from conversion_operator.controller.position_refresh import PositionRefresh
+from conversion_operator.controller.queued_statuses import REASONS_WRITTEN, QueuedStatuses
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.admission import AdmissionPass, Obstacles
@@ -136,7 +136,7 @@ def test_a_repair_finds_a_change_that_nobody_reported() -> None:
 
 
 @pytest.fixture
-def positions() -> tuple[PositionRefresh, WorkQueue, Store, Queue]:
+def positions() -> tuple[QueuedStatuses, WorkQueue, Store, Queue]:
     store, work = Store(lambda _: None), WorkQueue(lambda: 0.0)
     for subject in waiting(400).values():
         status = ConversionJobStatus(
@@ -145,19 +145,70 @@ def positions() -> tuple[PositionRefresh, WorkQueue, Store, Queue]:
         store.update(replace(subject, status=status))
     queue = new_queue({c.key.uid: c for c in store.conversions()}, {}, POLICY)
     run_pass(queue, 3)
-    return PositionRefresh(queue, store, work, lambda: True, lambda: NOW), work, store, queue
+    return QueuedStatuses(queue, store, work, lambda: True, lambda: NOW), work, store, queue
 
 
 async def test_the_lowest_positions_are_refreshed_first_and_a_few_at_a_time(
-    positions: tuple[PositionRefresh, WorkQueue, Store, Queue],
+    positions: tuple[QueuedStatuses, WorkQueue, Store, Queue],
 ) -> None:
     refresh, work, _, _ = positions
-    refresh._choose()
+    refresh._choose_positions()
     assert [await work.get() for _ in range(len(work))] == ["u0", "u1", "u2", "u3", "u4"]
-    assert refresh.take("u0")
-    assert not refresh.take("u0")
-    refresh._choose()
+    assert refresh.take_position("u0")
+    assert not refresh.take_position("u0")
+    refresh._choose_positions()
     assert [await work.get() for _ in range(len(work))] == ["u5", "u6", "u7", "u8", "u9"]
+
+
+def paused(subject: Conversion) -> ConversionJobStatus:
+    assert subject.status
+    return subject.status.model_copy(update={"reason": "Paused"})
+
+
+def waits_for_slot(store: Store, uid: str) -> Conversion:
+    subject = store.conversion(uid)
+    assert subject
+    assert subject.status
+    status = subject.status.model_copy(update={"reason": "WaitingForSlot"})
+    return replace(subject, status=status)
+
+
+async def test_few_reasons_that_all_share_are_written_in_a_second_and_the_heads_first(
+    positions: tuple[QueuedStatuses, WorkQueue, Store, Queue],
+) -> None:
+    pace, work, store, _ = positions
+    subjects = [waits_for_slot(store, f"u{number}") for number in reversed(range(400))]
+    at_once = [s for s in subjects if not pace.must_wait(s, paused(s))]
+    assert at_once == subjects[:REASONS_WRITTEN]
+    rest = {s.key.uid: s for s in subjects[REASONS_WRITTEN:]}
+    for turn in range(19):
+        pace._choose_reasons()
+        chosen = [await work.get() for _ in range(len(work))]
+        assert chosen == [f"u{number}" for number in range(20 * turn, 20 * turn + 20)]
+        assert not any(pace.must_wait(rest[uid], paused(rest[uid])) for uid in chosen)
+    pace._choose_reasons()
+    assert not len(work)
+    # All are written, so the next one need not wait.
+    assert not pace.must_wait(subjects[0], paused(subjects[0]))
+
+
+def test_only_changes_of_shared_reasons_wait(
+    positions: tuple[QueuedStatuses, WorkQueue, Store, Queue],
+) -> None:
+    pace, _, store, _ = positions
+    for number in range(REASONS_WRITTEN + 1):
+        last = waits_for_slot(store, f"u{number}")
+        waits = pace.must_wait(last, paused(last))
+    assert waits
+    new = paused(last)
+    assert not pace.must_wait(replace(last, status=None), new)
+    assert not pace.must_wait(last, new.model_copy(update={"reason": "PathBusy"}))
+    assert not pace.must_wait(last, new.model_copy(update={"phase": Phase.STARTING}))
+    assert not pace.must_wait(last, new.model_copy(update={"observed_generation": 7}))
+    assert not pace.must_wait(replace(last, status=new), new)
+    assert pace.must_wait(last, new)
+    pace.forget(last.key.uid)
+    assert not pace._deferred
 
 
 async def test_a_young_conversion_is_not_refreshed() -> None:
@@ -169,8 +220,8 @@ async def test_a_young_conversion_is_not_refreshed() -> None:
     queue = new_queue({c.key.uid: c for c in store.conversions()}, {}, POLICY)
     run_pass(queue, 3)
     for age, chosen in ((29, 0), (31, 1)):
-        refresh = PositionRefresh(queue, store, work, lambda: True, lambda age=age: at(age))  # type: ignore[misc]
-        refresh._choose()
+        refresh = QueuedStatuses(queue, store, work, lambda: True, lambda age=age: at(age))  # type: ignore[misc]
+        refresh._choose_positions()
         assert len(work) == chosen
 
 

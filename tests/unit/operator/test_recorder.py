@@ -90,9 +90,9 @@ async def test_the_worker_forgets_a_conversion_that_no_longer_exists(told: Recor
     assert len(told.posted) == 1
     queue = WorkQueue(lambda: 0.0)
     profiles = ProfileReader(nothing, context.leads, queue.add)
-    await Worker(context, queue, nothing, told, profiles)._reconcile_or_requeue(
-        conversion().key.uid
-    )
+    queued: Any = SimpleNamespace(forget=lambda _: None)
+    worker = Worker(context, queue, nothing, told, profiles, queued)
+    await worker._reconcile_or_requeue(conversion().key.uid)
     told.record_foreign(conversion(), [job()])
     assert len(told.posted) == 2
 

@@ -47,7 +47,10 @@ def make_worker(*, leads: bool = True) -> tuple[Worker, WorkQueue]:
     admitter: Any = SimpleNamespace(observe=lambda _: None)
     recorder = EventRecorder(cluster, metrics, "t", permit)
     profiles = ProfileReader(cluster, context.leads, queue.add)
-    return Worker(context, queue, admitter, recorder, profiles), queue
+    queued: Any = SimpleNamespace(
+        take_position=lambda _: False, must_wait=lambda *_: False, forget=lambda _: None
+    )
+    return Worker(context, queue, admitter, recorder, profiles, queued), queue
 
 
 async def test_an_operator_that_does_not_lead_takes_nothing_from_the_queue() -> None:
