@@ -75,7 +75,7 @@ LADDER = (1080, 720, 480)
 
 
 def ladder() -> tuple[Command, Command]:
-    """Three sizes and a thumbnail: in one run, and one by one with the converter's settings."""
+    """Three sizes, a thumbnail and a storyboard: in one run, and one by one, with like settings."""
     outputs: list[Mapping[str, object]] = [
         {
             "conversionType": "video_to_mp4",
@@ -85,6 +85,7 @@ def ladder() -> tuple[Command, Command]:
         for lines in LADDER
     ]
     thumb = {"conversionType": "extract_thumbnail", "outputFile": "/out/ladder.jpg"}
+    sprite = {"conversionType": "video_storyboard", "outputFile": "/out/ladder-sprite.jpg"}
     x264 = ("-c:v", "libx264", "-preset", "veryfast", "-x264-params", "subme=1", "-crf", "21")
     separate: list[tuple[str, ...]] = [
         (FFMPEG, "-y", "-i", "IN", "-vf", f"scale=-2:{lines}", *x264, "-c:a", "copy",
@@ -93,10 +94,31 @@ def ladder() -> tuple[Command, Command]:
     ]  # fmt: skip
     frame_at_1 = ("-ss", "1", "-i", "IN", "-frames:v", "1", "-q:v", "2")
     separate.append((FFMPEG, "-y", *frame_at_1, "/workspace/out/separate.jpg"))
+    separate.append((FFMPEG, "-y", *tiles("1", "10x10"), "/workspace/out/separate-sprite.jpg"))
     return (
-        Command("converter", "ladder-1080.mp4", outputs=(*outputs, thumb)),
+        Command("converter", "ladder-1080.mp4", outputs=(*outputs, thumb, sprite)),
         Command("separate", "separate-1080.mp4", separate[0], more=tuple(separate[1:])),
     )
+
+
+def tiles(rate: str, grid: str) -> tuple[str, ...]:
+    """The plain way to a sprite: decode all, and keep some pictures."""
+    filters = f"fps={rate},scale=160:160:force_original_aspect_ratio=decrease,tile={grid}"
+    return ("-i", "IN", "-vf", filters, "-frames:v", "1", "-q:v", "3")
+
+
+def storyboard() -> Case:
+    rival = plain("plain", "b.jpg", FFMPEG, *tiles("1/36", "10x10"), "OUT")
+    return Case(
+        "storyboard of an hour", "hour.mp4", (converter("video_storyboard", "a.jpg"), rival)
+    )
+
+
+def webm() -> Case:
+    vp9 = ("-c:v", "libvpx-vp9", "-crf", "32", "-b:v", "0", "-c:a", "libopus")
+    rival = plain("plain", "b.webm", FFMPEG, "-i", "IN", "-vf", "scale=-2:720", *vp9, "OUT")
+    commands = (converter("video_to_webm", "a.webm", resolution="720p"), rival)
+    return Case("1080p to a 720p WebM", "video-1080.mp4", commands, "1280:720")
 
 
 def photo(source: str) -> Case:
@@ -112,8 +134,12 @@ CASES = (
         (*video(quality="medium", resolution="720p"), SCALED), "1280:720"),
     Case("1080p, no options", "video-1080.mkv", video(), "1920:1080"),
     Case("fitting 720p, 60 s", "fits.mp4", video(), "1280:720"),
-    Case("1080p, 720p, 480p and thumbnail", "video-1080.mkv", ladder(), "1920:1080"),
+    Case("1080p, 720p, 480p, thumbnail and storyboard", "video-1080.mkv", ladder(), "1920:1080"),
     Case("the same from H.264", "video-1080.mp4", ladder(), "1920:1080"),
+    storyboard(),
+    webm(),
+    Case("what an hour of video is", "hour.mp4", (converter("media_info", "a.json"),)),
+    Case("preview of an hour", "hour.mp4", (converter("video_to_preview", "a.mp4"),)),
     Case("4K to 4K, 3 s", "video-4k.mkv", video(), "3840:2160"),
     Case("thumbnail at 1 s", "hour.mp4", frame("00:00:01"), "1920:1080"),
     Case("thumbnail at 5 min", "hour.mp4", frame("00:05:00")),
@@ -136,8 +162,8 @@ GOALS = (
     Goal("the same, against today's command with a scaler", CASES[0].name, SCALED.label, "time", 2),
     Goal("already fitting input", "fitting 720p, 60 s", "plain", "time", 50),
     Goal(
-        "three sizes and a thumbnail, CPU",
-        "1080p, 720p, 480p and thumbnail",
+        "three sizes, a thumbnail and a storyboard, CPU",
+        "1080p, 720p, 480p, thumbnail and storyboard",
         "separate",
         "cpu",
         1 / 0.75,
