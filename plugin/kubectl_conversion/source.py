@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kubectl_conversion import data, kubectl, model
+from kubectl_conversion import data, installation, kubectl, model
 from kubectl_conversion.kubectl import Failure, Kubectl, KubectlError, Obj
 from kubectl_conversion.model import Conversion
 
@@ -57,16 +57,36 @@ def queues(kubectl_: Kubectl, namespace: str) -> list[Obj]:
 def operator_namespace(caller: Caller) -> str:
     """The namespace of the installation that serves the caller's namespace.
 
-    Its label says so. Who may not read the Namespace gets the default.
+    Its label says so. A cluster-wide installation needs no label, so the installations are listed.
+    Raises KubectlError if it is not known: another installation may have queues of the same name.
     """
     try:
         found = caller.kubectl.get(kubectl.api_path("api/v1", "namespaces", "", caller.namespace))
+        label = data.load()["operatorNamespaceLabel"]
+        if home := model.text_at(found, "metadata", "labels", label):
+            return home
+        labels = f"app.kubernetes.io/name={data.OPERATOR}"
+        url = kubectl.api_path("apis/apps/v1", "deployments", "", labelSelector=labels)
+        homes = installation.homes(caller.kubectl.get_list(url)["items"])
+        settings = {home: _settings(caller.kubectl, home) for home in homes}
     except KubectlError as error:
         if error.failure not in (Failure.FORBIDDEN, Failure.NOT_FOUND):
             raise
-        return data.INSTALLATION
-    label = data.load()["operatorNamespaceLabel"]
-    return model.text_at(found, "metadata", "labels", label) or data.INSTALLATION
+        text = f"{installation.not_known(caller.namespace)}. {error.message}"
+        raise KubectlError(Failure.OTHER, text) from None
+    if chosen := installation.choose(caller.namespace, settings):
+        return chosen
+    raise KubectlError(Failure.OTHER, installation.not_known(caller.namespace))
+
+
+def _settings(kubectl_: Kubectl, home: str) -> Obj | None:
+    """The settings of an installation. None if nobody could read them."""
+    try:
+        return kubectl_.get(
+            kubectl.api_path("api/v1", "configmaps", home, data.load()["configMap"])
+        )
+    except KubectlError as error:
+        return {} if error.failure is Failure.NOT_FOUND else None
 
 
 @dataclass(frozen=True, slots=True)

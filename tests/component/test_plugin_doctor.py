@@ -139,6 +139,9 @@ EVENT = {
     "firstTimestamp": "2999-01-01T00:00:00Z",
     "lastTimestamp": "2999-01-01T00:00:00Z",
 }
+UNKNOWN_SETTING = EVENT | {
+    "message": "CONVERTER_MAX_PARALEL is not a setting of this release. Remove it"
+}
 CLAIM = "pvc/my-network-shared"
 CLAIM_FILE = file("namespace/claim.yaml", "my-network")
 BOUND = status(CLAIM, "my-network", phase="Bound", accessModes=["ReadWriteMany"])
@@ -219,8 +222,11 @@ FAULTS = [
     ),
     Fault(
         "unknown setting",
-        (patch(CONFIG_MAP, data={"CONVERTER_MAX_PARALEL": "4"}),),
-        (patch(CONFIG_MAP, data={"CONVERTER_MAX_PARALEL": None}),),
+        (patch(CONFIG_MAP, data={"CONVERTER_MAX_PARALEL": "4"}), apply(UNKNOWN_SETTING)),
+        (
+            patch(CONFIG_MAP, data={"CONVERTER_MAX_PARALEL": None}),
+            delete("-n", OPERATOR, "event/setting"),
+        ),
         "FAULT",
         "settings",
         "does not know the setting CONVERTER_MAX_PARALEL; did you mean CONVERTER_MAX_PARALLEL?",

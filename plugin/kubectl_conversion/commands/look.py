@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from kubectl_conversion import counts, data, kubectl, options, progress, source
+from kubectl_conversion import counts, data, installation, kubectl, options, progress, source
 from kubectl_conversion.describe import describe as describe_lines
 from kubectl_conversion.kubectl import Failure, KubectlError
-from kubectl_conversion.model import Conversion, in_order, text_at
+from kubectl_conversion.model import Conversion, in_order
 from kubectl_conversion.source import Caller
 from kubectl_conversion.tables import Column
 from kubectl_conversion.terminal import (
@@ -165,15 +165,20 @@ def top(
 ) -> None:
     """Show who has the slots and who waits, by queue and namespace."""
     caller = options.caller(context, kubeconfig, namespace)
-    operator = operator_namespace or source.operator_namespace(caller)
     found, notes = _visible(caller)
+    queues: list[kubectl.Obj] = []
+    limit = None
     try:
-        queues = source.queues(caller.kubectl, operator)
+        operator = operator_namespace or source.operator_namespace(caller)
     except KubectlError as error:
-        queues = []
-        notes.append(f"Could not look at the queues in {operator}: {error.message}")
-    limit, unknown = _slots(caller, operator)
-    notes += unknown
+        notes.append(f"Could not look at queues and slots: {error.message}")
+    else:
+        try:
+            queues = source.queues(caller.kubectl, operator)
+        except KubectlError as error:
+            notes.append(f"Could not look at the queues in {operator}: {error.message}")
+        limit, unknown = _slots(caller, operator)
+        notes += unknown
     rows = counts.shares(found, queues)
     if output in (Format.JSON, Format.YAML):
         print_value(
@@ -221,5 +226,5 @@ def _slots(caller: Caller, operator: str) -> tuple[int | None, list[str]]:
         settings: dict[str, Any] = caller.kubectl.get(url)
     except KubectlError as error:
         return None, [f"Could not look at the number of slots: {error.message}"]
-    text = text_at(settings, "data", "CONVERTER_MAX_PARALLEL")
+    text = installation.setting(settings, "CONVERTER_MAX_PARALLEL")
     return (int(text), []) if text.isdecimal() else (None, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from kubectl_conversion import data
+from kubectl_conversion import data, installation
 from kubectl_conversion.diagnosis.facts import Answer, Facts, Right
 from kubectl_conversion.diagnosis.findings import (
     Finding,
@@ -52,18 +52,24 @@ def place(facts: Facts) -> Iterator[Finding]:
     label = data.load()["operatorNamespaceLabel"]
     if text_at(answer.value, "metadata", "deletionTimestamp"):
         yield fault(subject, "it is being deleted", "Use another namespace: -n NAME.")
-    elif not text_at(answer.value, "metadata", "labels", label):
+    elif text_at(answer.value, "metadata", "labels", label):
+        yield ok(subject, f"it belongs to the installation in {facts.operator}")
+    elif not facts.operator or not facts.settings.known:
+        text = "it does not have the label of an installation, and it is not known which serves it"
+        yield Finding(Level.UNKNOWN, subject, text)
+    elif "*" in installation.served_by(facts.settings.value):
+        text = f"the installation in {facts.operator} serves all namespaces"
+        yield ok(subject, f"{text}; without its label, its policies do not hold here")
+    else:
         cure = command(
             "kubectl", "label", "namespace", facts.namespace, f"{label}={facts.operator}"
         )
         yield warning(subject, "it does not have the label of an installation", cure)
-    else:
-        yield ok(subject, f"it belongs to the installation in {facts.operator}")
 
 
 def claim(facts: Facts) -> Iterator[Finding]:
     """Whether the claim is bound, and all nodes can mount it."""
-    name = facts.setting("SHARED_VOLUME_CLAIM", "my-network-shared")
+    name = facts.setting("SHARED_VOLUME_CLAIM")
     subject, found = f"claim {name}", facts.claim.value
     describe = command("kubectl", "-n", facts.namespace, "describe", "pvc", name)
     if not facts.claim.known:
@@ -101,12 +107,13 @@ def operator_rights(facts: Facts) -> Iterator[Finding]:
 
 def caller_rights(facts: Facts) -> Iterator[Finding]:
     """Whether the caller has the rights that this plugin needs."""
-    user = facts.user or "YOU"
-    cure = command(
-        *("kubectl", "-n", facts.namespace, "create", "rolebinding", "converts"),
-        *(f"--clusterrole={facts.operator}-edit", f"--user={user}"),
-    )
-    cure = f"An administrator can run: {cure}"
+    cure = "An administrator can bind the ClusterRole of the installation that ends with -edit."
+    if facts.operator and facts.user:
+        bind = command(
+            *("kubectl", "-n", facts.namespace, "create", "rolebinding", "converts"),
+            *(f"--clusterrole={facts.operator}-edit", f"--user={facts.user}"),
+        )
+        cure = f"An administrator can run: {bind}"
     yield from _rights("your rights", facts, facts.caller_rights, cure, essential=_ESSENTIAL)
 
 
@@ -200,7 +207,9 @@ def network_policy(facts: Facts) -> Iterator[Finding]:
         yield warning(subject, "converters may use the network: no policy forbids it", cure)
     elif opening:
         text = f"NetworkPolicy {opening[0]} allows converters to use the network"
-        delete = command("kubectl", "-n", facts.namespace, "delete", "networkpolicy", opening[0])
-        yield warning(subject, text, delete)
+        edit = command("kubectl", "-n", facts.namespace, "edit", "networkpolicy", opening[0])
+        name = labels["app.kubernetes.io/name"]
+        select = f"Restrict it so that it does not select app.kubernetes.io/name={name}"
+        yield warning(subject, text, f"{select}: {edit}")
     else:
         yield ok(subject, "converters have no network")

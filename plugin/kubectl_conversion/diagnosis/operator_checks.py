@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from kubectl_conversion import data
+from kubectl_conversion import data, installation
 from kubectl_conversion.diagnosis.facts import Facts
 from kubectl_conversion.diagnosis.findings import (
     Finding,
@@ -35,7 +35,7 @@ def installations(facts: Facts) -> Iterator[Finding]:
     subject = "installation"
     if not facts.deployments.known:
         yield unknown("other installations", facts.deployments)
-    homes = {text_at(item, "metadata", "namespace") for item in facts.deployments.value or []}
+    homes = set(installation.homes(facts.deployments.value or []))
     if facts.deployments.known and not homes:
         yield fault(subject, "there is no operator in this cluster", _INSTALL)
         return
@@ -44,29 +44,31 @@ def installations(facts: Facts) -> Iterator[Finding]:
         if not answer.known:
             blind.append(home)
             yield unknown(f"settings in {home}", answer)
-        elif _exists(facts, home, homes) and serves(answer.value or {}, facts.namespace):
+        elif _exists(facts, home, homes) and installation.serves(answer.value, facts.namespace):
             serving.append(home)
     if len(serving) > 1:
-        others = [home for home in serving if home != facts.operator] or serving[1:]
+        others = [home for home in serving if home != facts.operator]
         text = f"several installations serve {facts.namespace}: those in {', '.join(serving)}"
-        yield fault(subject, text, _without(facts, others[0]))
-    elif not serving and not blind:
+        yield fault(subject, text, _without(facts, others[-1]))
+    elif not serving and not blind and facts.deployments.known:
         text = f"no operator serves namespace {facts.namespace}"
         yield fault(subject, text, _with(facts))
-    elif (
-        serving
-        and serving[0] != facts.operator
-        and text_at(facts.place.value, "metadata", "labels", data.load()["operatorNamespaceLabel"])
-    ):
-        label = data.load()["operatorNamespaceLabel"]
-        text = f"{serving[0]} serves {facts.namespace}, but its label names {facts.operator}"
-        cure = command(
-            *("kubectl", "label", "--overwrite", "namespace", facts.namespace),
-            f"{label}={serving[0]}",
-        )
-        yield fault(subject, text, cure)
     elif serving:
-        yield ok(subject, f"the operator in {serving[0]} serves {facts.namespace}")
+        yield _label(facts, serving[0])
+    if not facts.operator:
+        text = installation.not_known(facts.namespace)
+        yield Finding(Level.UNKNOWN, "namespace of the operator", text)
+
+
+def _label(facts: Facts, home: str) -> Finding:
+    """Whether the label of the namespace, if it has one, names the installation that serves it."""
+    label = data.load()["operatorNamespaceLabel"]
+    named = text_at(facts.place.value, "metadata", "labels", label)
+    if named in ("", home):
+        return ok("installation", f"the operator in {home} serves {facts.namespace}")
+    text = f"{home} serves {facts.namespace}, but its label names {named}"
+    change = ("kubectl", "label", "--overwrite", "namespace", facts.namespace, f"{label}={home}")
+    return fault("installation", text, command(*change))
 
 
 def _exists(facts: Facts, home: str, homes: set[str]) -> bool:
@@ -76,30 +78,26 @@ def _exists(facts: Facts, home: str, homes: set[str]) -> bool:
     return facts.installations[home].value is not None
 
 
-def served_by(settings: Mapping[str, Any]) -> list[str]:
-    """The namespaces in WATCH_NAMESPACES."""
-    text = text_at(settings, "data", "WATCH_NAMESPACES") or "my-network"
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def serves(settings: Mapping[str, Any], namespace: str) -> bool:
-    """Whether an installation with these settings serves a namespace."""
-    names = served_by(settings)
-    return "*" in names or namespace in names
-
-
 def _without(facts: Facts, home: str) -> str:
-    answer = facts.installations.get(home)
-    names = served_by(answer.value) if answer and answer.value else []
+    """How the installation in ``home`` stops to serve the namespace."""
+    names = installation.served_by(facts.installations[home].value)
     if "*" in names:
         return f"Name the namespaces of the installation in {home} in its setting WATCH_NAMESPACES."
     left = ",".join(name for name in names if name != facts.namespace)
+    if not left:
+        # An empty setting is invalid, or stands for something else.
+        text = f"The installation in {home} serves this namespace only: uninstall its operator, or"
+        scale = ("kubectl", "-n", home, "scale", f"deployment/{data.OPERATOR}", "--replicas=0")
+        return f"{text} scale it to 0: {command(*scale)}"
     return set_setting(home, "WATCH_NAMESPACES", left)
 
 
 def _with(facts: Facts) -> str:
+    """How an installation begins to serve the namespace, and keeps those that it serves."""
     answer = facts.installations.get(facts.operator)
-    names = served_by(answer.value) if answer and answer.value else []
+    if answer is None:
+        return f"Add {facts.namespace} to the setting WATCH_NAMESPACES of one of the installations."
+    names = installation.served_by(answer.value)
     return set_setting(facts.operator, "WATCH_NAMESPACES", ",".join([*names, facts.namespace]))
 
 
@@ -191,7 +189,7 @@ def settings(facts: Facts) -> Iterator[Finding]:
         yield fault(subject, f"there is no ConfigMap {_CONFIG_MAP} in {home}", _INSTALL)
         return
     found = [*_not_known(facts), *_invalid(facts)]
-    if facts.setting("CONVERTER_ENABLED", "true").lower() in ("false", "0", "no", "off"):
+    if facts.setting("CONVERTER_ENABLED").lower() in ("false", "0", "no", "off"):
         cure = set_setting(home, "CONVERTER_ENABLED", "true")
         found.append(warning(subject, "conversions are paused: CONVERTER_ENABLED is false", cure))
     if facts.setting("CONVERTER_MAX_PARALLEL") == "0":
@@ -203,9 +201,22 @@ def settings(facts: Facts) -> Iterator[Finding]:
 
 
 def _not_known(facts: Facts) -> Iterator[Finding]:
+    """Settings that this plugin does not know. Only the operator says what it does not know.
+
+    The operator may be of a later release, which knows more.
+    """
     known = data.load()["settings"]
-    for name in dig(facts.settings.value, "data") or {}:
-        if name in known:
+    for name in _unknown_names(facts):
+        if not facts.events.known:
+            text = f"this plugin does not know the setting {name}; could not look at the events"
+            yield Finding(Level.UNKNOWN, "settings", text)
+            continue
+        told = [text for text in _told(facts) if text.startswith(f"{name} ")]
+        if not told:
+            text = f"this plugin does not know the setting {name}"
+            yield warning("settings", text, "Install the plugin of the release of the operator.")
+            continue
+        if not any(_is_unknown(name, text) for text in told):
             continue
         close = difflib.get_close_matches(name.upper(), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -218,29 +229,41 @@ def _not_known(facts: Facts) -> Iterator[Finding]:
 
 
 def _invalid(facts: Facts) -> Iterator[Finding]:
-    """The Events that are about the present texts. Older ones are about other texts."""
-    changed = _changed(facts.settings.value)
+    """What the operator says of the present texts, without what ``_not_known`` says."""
     cure = command("kubectl", "-n", facts.operator, "edit", "configmap", _CONFIG_MAP)
-    told = set()
+    names = _unknown_names(facts)
+    for text in _told(facts):
+        if not any(_is_unknown(name, text) for name in names):
+            yield fault("settings", text, cure)
+
+
+def _told(facts: Facts) -> list[str]:
+    """The Events for invalid settings. Those before the last change are about other texts.
+
+    The ConfigMap has Events with other reasons, too, such as that of a deliberate pause.
+    """
+    changed = _changed(facts.settings.value)
+    told: dict[str, None] = {}
     for event in facts.events.value or []:
-        if text_at(event, "type") != "Warning":
+        if text_at(event, "reason") != data.load()["settingInvalid"]:
             continue
         times = [time_at(event, name) for name in ("eventTime", "lastTimestamp", "firstTimestamp")]
         at = max((time for time in times if time), default=None)
         # Events have whole seconds.
         if at and changed and at < changed.replace(microsecond=0):
             continue
-        text = text_at(event, "message")
-        if text not in told and not _is_of_unknown(text, facts):
-            told.add(text)
-            yield fault("settings", text, cure)
+        told[text_at(event, "message")] = None
+    return list(told)
 
 
-def _is_of_unknown(text: str, facts: Facts) -> bool:
-    """Whether another finding names the setting that an Event is about."""
+def _unknown_names(facts: Facts) -> list[str]:
     known = data.load()["settings"]
-    names = [name for name in dig(facts.settings.value, "data") or {} if name not in known]
-    return any(name in text for name in names)
+    return [name for name in dig(facts.settings.value, "data") or {} if name not in known]
+
+
+def _is_unknown(name: str, text: str) -> bool:
+    """Whether an Event says that the operator does not know a setting."""
+    return text.startswith(f"{name} is not a setting ")
 
 
 def _changed(config_map: object) -> datetime | None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from kubectl_conversion.diagnosis import checks, operator_checks
-from kubectl_conversion.diagnosis.facts import Answer, Facts, ask
+from kubectl_conversion import installation, source
+from kubectl_conversion.diagnosis import checks, namespace_checks, operator_checks
+from kubectl_conversion.diagnosis.facts import Answer, Facts, ask, look
 from kubectl_conversion.diagnosis.findings import Level, quantity, selects
-from kubectl_conversion.kubectl import Failure, KubectlError
+from kubectl_conversion.kubectl import Failure, Kubectl, KubectlError
+from kubectl_conversion.source import Caller
 
 FORBIDDEN: Answer[Any] = Answer(problem=KubectlError(Failure.FORBIDDEN, "you may not"))
 
@@ -82,12 +84,140 @@ def settings(*times: str, **texts: str) -> Answer[dict[str, Any]]:
     return Answer({"metadata": {"managedFields": fields}, "data": texts})
 
 
+def invalid(text: str, at: str = "2026-11-28T11:30:00Z", **more: str) -> dict[str, Any]:
+    return {
+        "type": "Warning",
+        "reason": "SettingInvalid",
+        "message": text,
+        "lastTimestamp": at,
+    } | more
+
+
+def test_only_the_operator_says_that_it_does_not_know_a_setting() -> None:
+    def said(events: Answer[list[dict[str, Any]]]) -> list[tuple[str, bool]]:
+        found = settings("2026-11-28T11:30:00Z", CONVERTER_NEW="1", CONVERTER_NEWER="2")
+        known = facts(settings=found, events=events)
+        return [(each.level, "remove" in each.cure) for each in operator_checks.settings(known)]
+
+    assert said(Answer([])) == [("warning", False), ("warning", False)]
+    unknown = invalid("CONVERTER_NEW is not a setting of this release. Remove it")
+    assert said(Answer([unknown])) == [("FAULT", True), ("warning", False)]
+    # An operator of a later release knows the setting, but not the text.
+    wrong = invalid("CONVERTER_NEW is 'x'. At most 5")
+    assert said(Answer([wrong])) == [("warning", False), ("FAULT", False)]
+    assert {level for level, _ in said(FORBIDDEN)} == {"unknown"}
+
+
+def test_a_deliberate_pause_is_no_invalid_setting() -> None:
+    events = [invalid("paused", reason=reason) for reason in ("Paused", "ClusterRoleMissing")]
+    known = facts(settings=settings(CONVERTER_ENABLED="false"), events=Answer(events))
+    (found,) = operator_checks.settings(known)
+    assert (found.level, found.text) == (
+        Level.WARNING,
+        "conversions are paused: CONVERTER_ENABLED is false",
+    )
+
+
+def test_no_cure_deletes_a_network_policy() -> None:
+    policy = {
+        "metadata": {"name": "all"},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]},
+    }
+    (found,) = namespace_checks.network_policy(facts(policies=Answer([policy])))
+    assert "delete" not in found.cure
+    assert "does not select app.kubernetes.io/name=my-converter" in found.cure
+    assert found.cure.endswith("kubectl -n media edit networkpolicy all")
+
+
+def watching(*names: str) -> dict[str, Any]:
+    return {"data": {"WATCH_NAMESPACES": ",".join(names)}}
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        ({"net": {"data": {"WATCH_NAMESPACES": "*"}}}, "net"),
+        ({"net": None}, "net"),
+        ({"net": watching("media"), "other": watching("a")}, "net"),
+        ({"net": watching("media"), "other": watching("media")}, ""),
+        ({"net": watching("a"), "other": watching("b")}, ""),
+        ({"net": watching("media"), "other": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_installation_of_a_namespace_without_a_label(found: Any, chosen: str) -> None:
+    assert installation.choose("media", found) == chosen
+
+
+def cluster(answers: dict[str, Any]) -> Kubectl:
+    """A kubectl that has these answers, by the path. Everything else is forbidden."""
+
+    class Fake(Kubectl):
+        def get(self, url: str) -> dict[str, Any]:
+            found = answers.get(url.partition("?")[0])
+            if found is None:
+                raise KubectlError(Failure.FORBIDDEN, f"you may not get {url}")
+            return dict(found)
+
+        def create_all(self, objects: Any) -> list[dict[str, Any]]:
+            return [{"status": {"allowed": True}} for _ in objects]
+
+    return Fake()
+
+
+CONFIG = "/api/v1/namespaces/net/configmaps/my-network-converter-operator"
+WIDE = {
+    "/api/v1/namespaces/media": {"metadata": {"name": "media"}},
+    "/apis/apps/v1/deployments": {"items": [{"metadata": {"namespace": "net"}}]},
+    CONFIG: watching("*"),
+}
+
+
+def test_doctor_looks_at_the_installation_that_serves_all_namespaces() -> None:
+    known = look(cluster(WIDE), facts(), "")
+    assert known.operator == "net"
+    assert [each.level for each in operator_checks.installations(known)] == ["ok"]
+    assert [each.level for each in namespace_checks.place(known)] == ["ok"]
+    # Nobody could look: nothing is asked of a guessed namespace, nor of all namespaces.
+    dark = look(cluster({}), facts(), "")
+    assert dark.operator == ""
+    assert {each.level for each in checks.all_checks(dark)} <= {Level.UNKNOWN, Level.OK}
+    assert "--operator-namespace" in dark.settings.why
+    assert "--operator-namespace" in dark.pods.why
+
+
+def test_queues_are_those_of_the_installation_that_serves_the_namespace() -> None:
+    assert source.operator_namespace(Caller(cluster(WIDE), "media")) == "net"
+    for answers in ({}, {**WIDE, "/apis/apps/v1/deployments": {"items": []}}):
+        with pytest.raises(KubectlError, match="--operator-namespace"):
+            source.operator_namespace(Caller(cluster(answers), "media"))
+
+
+def test_a_cure_never_empties_nor_forgets_the_served_namespaces() -> None:
+    both = facts(
+        deployments=deployed("my-network-converter", "second"),
+        installations={
+            "my-network-converter": Answer(watching("*")),
+            "second": Answer(watching("media")),
+        },
+    )
+    (found,) = operator_checks.installations(both)
+    assert "WATCH_NAMESPACES" not in found.cure
+    assert "scale deployment/my-network-converter-operator --replicas=0" in found.cure
+    none = facts(
+        deployments=deployed("my-network-converter"),
+        installations={"my-network-converter": Answer({"data": {}})},
+    )
+    (found,) = operator_checks.installations(none)
+    assert '"WATCH_NAMESPACES":"my-network,media"' in found.cure
+
+
 @pytest.mark.parametrize(
     ("event_at", "levels"),
     [("2026-11-28T11:00:00Z", [Level.OK]), ("2026-11-28T11:30:00Z", [Level.FAULT])],
 )
 def test_an_event_about_a_text_that_is_gone_is_no_fault(event_at: str, levels: list[Level]) -> None:
-    event = {"type": "Warning", "message": "LOG_LEVEL must be", "lastTimestamp": event_at}
+    event = invalid("LOG_LEVEL is 'x'", event_at)
     known = facts(settings=settings("2026-11-28T11:30:00Z"), events=Answer([event]))
     assert [each.level for each in operator_checks.settings(known)] == levels
 
