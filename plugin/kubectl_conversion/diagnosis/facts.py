@@ -72,6 +72,7 @@ class Facts:
     events: Answer[list[Obj]] = field(default_factory=Answer)
     gateway: Answer[Obj] = field(default_factory=Answer)
     claim: Answer[Obj] = field(default_factory=Answer)
+    storage: Answer[Obj] = field(default_factory=Answer)
     nodes: Answer[list[Obj]] = field(default_factory=Answer)
     quotas: Answer[list[Obj]] = field(default_factory=Answer)
     policies: Answer[list[Obj]] = field(default_factory=Answer)
@@ -108,18 +109,14 @@ def ask(look: Callable[[], T]) -> Answer[T]:
 def connect(asker: Kubectl, namespace: str) -> Facts:
     """Whether there is a context, and whether the API server knows the caller."""
     config = ask(asker.config)
-    place = namespace or text_at(_context(config.value), "context", "namespace") or "default"
+    place = namespace or ("" if config.known else asker.namespace_of_pod())
+    place = place or kubectl.namespace_in(config.value)
     facts = Facts(namespace=place, operator="", config=config)
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     url = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     if not config.known and "KUBERNETES_SERVICE_HOST" not in os.environ:
         return facts
     return replace(facts, review=ask(lambda: asker.create(url, body)))
-
-
-def _context(config: Obj | None) -> Obj:
-    contexts = dig(config, "contexts")
-    return contexts[0] if isinstance(contexts, list) and contexts else {}
 
 
 def look(asker: Kubectl, facts: Facts, operator: str) -> Facts:
@@ -145,9 +142,11 @@ def look(asker: Kubectl, facts: Facts, operator: str) -> Facts:
         account = f"system:serviceaccount:{home}:{data.OPERATOR}"
         needed = [(rule[0], rule[1], rule[2]) for rule in data.load()["operatorRules"]]
         theirs = pool.submit(_rights, asker, facts, needed, account)
+        claimed = ask(lambda: asker.get(url))
         return replace(
             facts,
-            claim=ask(lambda: asker.get(url)),
+            claim=claimed,
+            storage=ask(lambda: _storage_class(asker, claimed.value)),
             caller_rights=mine.result(),
             operator_rights=theirs.result(),
         )
@@ -197,6 +196,14 @@ def installations_in(facts: Facts) -> list[str]:
 def readable(found: Mapping[str, Answer[Obj]]) -> dict[str, Obj | None]:
     """The settings of the installations. None for those that nobody could read."""
     return {name: (each.value or {}) if each.known else None for name, each in found.items()}
+
+
+def _storage_class(asker: Kubectl, claim: Obj | None) -> Obj:
+    """The storage class of a claim. Raises KubectlError if there is none."""
+    name = text_at(claim, "spec", "storageClassName")
+    if not name:
+        raise KubectlError(Failure.NOT_FOUND, "the claim has no storage class")
+    return asker.get(kubectl.api_path("apis/storage.k8s.io/v1", "storageclasses", "", name))
 
 
 def operators(asker: Kubectl) -> list[Obj]:

@@ -25,6 +25,7 @@ from kubectl_conversion.model import dig, items_at, number_at, text_at, time_at
 from kubectl_conversion.text import duration
 
 _CONFIG_MAP: Final = "my-network-converter-operator"
+_DNS: Final = 53
 _NODE_IMAGES: Final = 50
 """A node reports this many of its images."""
 _INSTALL: Final = "Install the operator: docs/install.md."
@@ -298,35 +299,59 @@ def operator_policy(facts: Facts) -> Iterator[Finding]:
 
 def _reaches_api_server(rule: Mapping[str, Any]) -> bool:
     """Whether an egress rule may allow it. The API server is no pod, so no selector matches it."""
-    targets = items_at(rule, "to")
-    return not targets or any("ipBlock" in target for target in targets)
+    targets, ports = items_at(rule, "to"), items_at(rule, "ports")
+    reached = not targets or any("ipBlock" in target for target in targets)
+    return reached and (not ports or any(map(_may_be_api_server, ports)))
+
+
+def _may_be_api_server(port: Mapping[str, Any]) -> bool:
+    """Whether it is a port of TCP other than that of DNS."""
+    if (text_at(port, "protocol") or "TCP") != "TCP":
+        return False
+    return dig(port, "port") != _DNS or (number_at(port, "endPort") or 0) > _DNS
 
 
 def image(facts: Facts) -> Iterator[Finding]:
     """Whether the nodes have the converter's image, or can pull it."""
     subject, name = "image", facts.setting("CONVERTER_IMAGE")
+    if not facts.settings.known:
+        yield unknown(subject, facts.settings)
+        return
     if not name:
-        if facts.settings.known and facts.settings.value is not None:
-            yield fault(subject, "the setting CONVERTER_IMAGE is empty", _INSTALL)
+        yield fault(subject, "the setting CONVERTER_IMAGE is empty", _INSTALL)
         return
     if not facts.nodes.known:
         yield unknown(f"image {name} on the nodes", facts.nodes)
         return
     nodes = facts.nodes.value or []
-    having = [node for node in nodes if name in _images(node)]
+    having = [node for node in nodes if _full(name) in _images(node)]
     cut = any(len(items_at(node, "status", "images")) >= _NODE_IMAGES for node in nodes)
-    if nodes and not having and not cut and "." not in name.split("/")[0]:
-        text = f"no node has {name}, and its name has no registry to pull it from"
-        cure = "Push the image, then: " + set_setting(
-            facts.operator, "CONVERTER_IMAGE", f"registry.example.com/{name.split('/')[-1]}"
-        )
-        yield fault(subject, text, cure)
-    else:
+    edit = command("kubectl", "-n", facts.operator, "edit", "configmap", _CONFIG_MAP)
+    cure = f"Push the image to a registry, and set CONVERTER_IMAGE to its full name: {edit}"
+    if not nodes or having or cut or _has_registry(name):
         pulls = "; the others pull it" if len(having) < len(nodes) else ""
         yield ok(subject, f"{len(having)} of {len(nodes)} nodes have {name}{pulls}")
+    elif "/" in name:
+        yield warning(subject, f"no node has {name}, so nodes pull it from Docker Hub", cure)
+    else:
+        text = f"no node has {name}, and its name has no registry to pull it from"
+        yield fault(subject, text, cure)
+
+
+def _has_registry(name: str) -> bool:
+    first, slash, _ = name.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 def _images(node: Mapping[str, Any]) -> set[str]:
-    """The images of a node, with the names that users write."""
-    full = {name for each in items_at(node, "status", "images") for name in each.get("names") or []}
-    return full | {name.removeprefix("docker.io/").removeprefix("library/") for name in full}
+    """The images of a node, with their full names."""
+    listed = [items for each in items_at(node, "status", "images") if (items := each.get("names"))]
+    return {_full(name) for names in listed for name in names}
+
+
+def _full(name: str) -> str:
+    """The name without the registry that is the default, with a digest or a tag."""
+    short, at, digest = name.removeprefix("docker.io/").removeprefix("library/").partition("@")
+    folder, slash, last = short.rpartition("/")
+    base, _, tag = last.partition(":")
+    return f"{folder}{slash}{base}" + (f"@{digest}" if at else f":{tag or 'latest'}")

@@ -269,3 +269,110 @@ def test_quantities(text: str, value: str) -> None:
 )
 def test_selectors(selector: dict[str, Any], selected: bool) -> None:
     assert selects(selector, {"a": "b"}) is selected
+
+
+def quota(hard: str, used: str, **spec: Any) -> Answer[list[dict[str, Any]]]:
+    resource = "requests.memory"
+    item = {
+        "metadata": {"name": "q"},
+        "spec": {"hard": {resource: hard}, **spec},
+        "status": {"used": {resource: used}},
+    }
+    return Answer([item])
+
+
+@pytest.mark.parametrize(
+    ("known", "level"),
+    [
+        # A key that is absent has the operator's default: 256Mi.
+        ({"settings": Answer({"data": {}}), "quotas": quota("1Gi", "900Mi")}, "FAULT"),
+        ({"settings": Answer({"data": {}}), "quotas": quota("1Gi", "100Mi")}, "ok"),
+        ({"settings": FORBIDDEN, "quotas": quota("1Gi", "900Mi")}, "unknown"),
+        ({"settings": FORBIDDEN, "quotas": quota("1Gi", "1Gi")}, "FAULT"),
+        (
+            {
+                "settings": Answer({"data": {}}),
+                "quotas": quota("1Gi", "1Gi", scopes=["BestEffort"]),
+            },
+            "unknown",
+        ),
+    ],
+)
+def test_a_quota_is_compared_with_what_a_conversion_needs(known: Any, level: str) -> None:
+    assert [each.level for each in namespace_checks.quota(facts(**known))] == [level]
+
+
+def claimed(phase: str, **more: Any) -> Answer[dict[str, Any]]:
+    return Answer({"status": {"phase": phase, "accessModes": ["ReadWriteMany"]}, **more})
+
+
+LATE = Answer({"volumeBindingMode": "WaitForFirstConsumer"})
+
+
+@pytest.mark.parametrize(
+    ("known", "level"),
+    [
+        ({"claim": Answer()}, "FAULT"),
+        ({"claim": Answer(), "settings": FORBIDDEN}, "unknown"),
+        ({"claim": claimed("Bound"), "settings": FORBIDDEN}, "ok"),
+        ({"claim": claimed("Pending")}, "FAULT"),
+        ({"claim": claimed("Pending"), "storage": LATE}, "warning"),
+        ({"claim": claimed("Pending"), "storage": FORBIDDEN}, "unknown"),
+        ({"claim": claimed("Lost"), "storage": LATE}, "FAULT"),
+    ],
+)
+def test_a_claim_is_judged_by_what_is_known(known: Any, level: str) -> None:
+    assert [each.level for each in namespace_checks.claim(facts(**known))] == [level]
+
+
+def node(*names: str) -> dict[str, Any]:
+    return {"status": {"images": [{"names": list(names)}, {"names": None}]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "on_node", "level"),
+    [
+        ("my-converter", "docker.io/library/my-converter:latest", "ok"),
+        ("my-converter:1", "docker.io/library/my-converter:latest", "FAULT"),
+        ("docker.io/acme/x:1", "acme/x:1", "ok"),
+        ("acme/x:1", "docker.io/acme/x:1", "ok"),
+        ("acme/x:1", "other", "warning"),
+        ("registry:5000/x", "other", "ok"),
+        ("localhost/x:1", "other", "ok"),
+        ("registry.example.com/x", "other", "ok"),
+        ("x:1@sha256:ab", "docker.io/library/x@sha256:ab", "ok"),
+    ],
+)
+def test_an_image_is_compared_by_its_full_name(name: str, on_node: str, level: str) -> None:
+    known = facts(settings=settings(CONVERTER_IMAGE=name), nodes=Answer([node(on_node)]))
+    (found,) = operator_checks.image(known)
+    assert found.level == level
+    assert "example.com" not in found.cure
+
+
+def test_an_image_that_nobody_could_read_is_unknown() -> None:
+    (found,) = operator_checks.image(facts(settings=FORBIDDEN, nodes=Answer([])))
+    assert found.level is Level.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("ports", "level"),
+    [
+        ([], "ok"),
+        ([{"port": 6443}], "ok"),
+        ([{"port": 53}], "FAULT"),
+        ([{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}], "FAULT"),
+        ([{"port": 443, "protocol": "UDP"}], "FAULT"),
+        ([{"port": 53, "endPort": 65535}], "ok"),
+    ],
+)
+def test_an_operator_that_reaches_only_dns_is_cut_off(ports: Any, level: str) -> None:
+    rule = {"ports": ports} if ports else {}
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [rule]}
+    known = facts(operator_policies=Answer([{"metadata": {"name": "p"}, "spec": spec}]))
+    assert [each.level for each in operator_checks.operator_policy(known)] == [level]
+
+
+def test_pod_security_is_first_tried() -> None:
+    (found,) = namespace_checks.pod_security(facts(place=Answer({"metadata": {}})))
+    assert found.cure.index("--dry-run=server") < found.cure.index("kubectl label --overwrite")

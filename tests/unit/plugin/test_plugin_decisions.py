@@ -268,6 +268,10 @@ def test_shares_of_others_come_from_the_queue() -> None:
         ("Error from server (NotFound): the server could not find the requested resource",
          Failure.NO_RESOURCE),
         ('Error from server (Forbidden): pods is forbidden: User "x" cannot', Failure.FORBIDDEN),
+        ('Error from server (Forbidden): pods "x" is forbidden: exceeded quota: small',
+         Failure.REJECTED),
+        ("Error from server (Forbidden): unable to create new content in namespace media because "
+         "it is being terminated", Failure.REJECTED),
         ("error: You must be logged in to the server (Unauthorized)", Failure.UNAUTHORIZED),
         ("Unable to connect to the server: getting credentials: exec: executable aws failed",
          Failure.UNAUTHORIZED),
