@@ -49,17 +49,27 @@ def list_(
     if names and (all_namespaces or selector):
         raise options.usage("give names, or -A or -l, but not both")
     caller = options.caller(context, kubeconfig, namespace, all_namespaces=all_namespaces)
-    found = source.named(caller, names) if names else source.conversions(caller, selector)[0]
-    found = in_order(found)
-    if print_objects(output, [each.raw for each in found], single=bool(names)):
+    if names:
+        found, missing = source.named(caller, names)
+        if found:
+            single = len(names) == 1
+            _print_list(output, in_order(found), single=single, namespaces=False)
+        options.check(missing)
         return
-    if not found:
+    found = source.conversions(caller, selector)[0]
+    if not found and output in (Format.TABLE, Format.WIDE):
         note(
             "No conversions found"
             + ("." if all_namespaces else f" in namespace {caller.namespace}.")
         )
         return
-    print_conversions(found, wide=output is Format.WIDE, namespaces=all_namespaces)
+    _print_list(output, in_order(found), single=False, namespaces=all_namespaces)
+
+
+def _print_list(output: Format, found: list[Conversion], *, single: bool, namespaces: bool) -> None:
+    if print_objects(output, [each.raw for each in found], single=single):
+        return
+    print_conversions(found, wide=output is Format.WIDE, namespaces=namespaces)
     failed = sum(each.phase == "Failed" for each in found)
     if failed and is_terminal():
         note(
@@ -107,10 +117,12 @@ def describe(
     if not names:
         raise options.usage("give the name of a conversion; `kubectl conversion list` has them")
     caller = options.caller(context, kubeconfig, namespace)
-    for number, each in enumerate(source.named(caller, names)):
+    found, failed = source.named(caller, names)
+    for number, each in enumerate(found):
         if number:
             print()
         print_lines(describe_lines(each, datetime.now(UTC), columns()))
+    options.check(failed)
 
 
 def stats(
