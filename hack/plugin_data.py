@@ -17,6 +17,8 @@ from conversion_operator.api.reasons import REASONS
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
 from conversion_operator.controller.settings import Settings
+from conversion_operator.controller.settings_watch import SETTING_INVALID
+from conversion_operator.core.manifest import CONTAINER
 from media_converter.contract import ConversionType
 from media_converter.options import FORMATS, options_of
 
@@ -47,6 +49,11 @@ def render_plugin_data() -> str:
             for kind in ConversionType
         },
         "settings": sorted(name.upper() for name in Settings.model_fields),
+        "defaults": {
+            name.upper(): _text(field.default) for name, field in Settings.model_fields.items()
+        },
+        "container": CONTAINER,
+        "settingInvalid": SETTING_INVALID,
         "fields": {
             "spec": _fields(ConversionJobSpec),
             "status": _fields(ConversionJobStatus),
@@ -54,6 +61,11 @@ def render_plugin_data() -> str:
         "operatorRules": _rules(_ROOT / "deploy/namespace/operator-role.yaml"),
     }
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def _text(default: object) -> str:
+    """The text of a default, as a ConfigMap would have it."""
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _fields(model: Any) -> list[str]:

@@ -70,7 +70,7 @@ def cure(name: str, **words: str) -> str:
     def fill(match: re.Match[str]) -> str:
         command = match[1]
         for word, value in words.items():
-            if _PLAIN.match(value):
+            if _PLAIN.fullmatch(value):
                 command = re.sub(rf"\b{word}\b", value, command)
         return command
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from kubectl_conversion import data, progress
-from kubectl_conversion.model import Attempt, Conversion, dig, items_at, number_at, text_at
+from kubectl_conversion.model import Attempt, Conversion, dig, items_at, number_at, text_at, time_at
 from kubectl_conversion.text import (
     age,
     duration,
@@ -166,20 +166,13 @@ def timeline(conversion: Conversion) -> list[Moment]:
         moments.append(Moment(None, f"now: {conversion.phase}, {conversion.reason}"))
     callback = dig(conversion.raw, "status", "notify")
     if callback:
-        words = (
-            f"callback {text_at(callback, 'state')} after {number_at(callback, 'attempts')} tries"
-        )
+        words = f"callback {text_at(callback, 'state')}"
+        if (tries := number_at(callback, "attempts")) is not None:
+            words += f" after {tries} {'try' if tries == 1 else 'tries'}"
         if text_at(callback, "message"):
             words += f": {text_at(callback, 'message')}"
-        moments.append(Moment(_time(callback), words))
+        moments.append(Moment(time_at(callback, "lastAttemptTime"), words))
     return _sorted(moments)
-
-
-def _time(callback: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text_at(callback, "lastAttemptTime"))
-    except ValueError:
-        return None
 
 
 def _sorted(moments: list[Moment]) -> list[Moment]:

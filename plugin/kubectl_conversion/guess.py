@@ -111,7 +111,9 @@ def targets(
 ) -> list[Target]:
     """The outputs that a command line asks for."""
     if outputs and words and len(outputs) != len(words):
-        raise UsageError("give one --output for each --to, in the same order")
+        raise UsageError("give one --output-file for each --to, in the same order")
+    if outputs and folder:
+        raise UsageError("give --output-file or --output-folder, but not both")
     if not words:
         return [Target(type_of_output(input_file, path), path) for path in outputs]
     made = []

@@ -93,6 +93,9 @@ _PHRASES: Final = (
     ("cannot locate context", Failure.NO_CONTEXT),
     ("(NotFound)", Failure.NOT_FOUND),
     ("(AlreadyExists)", Failure.EXISTS),
+    # Both are Forbidden, but no right is missing.
+    ("exceeded quota", Failure.REJECTED),
+    ("because it is being terminated", Failure.REJECTED),
     ("(Forbidden)", Failure.FORBIDDEN),
     ("(Unauthorized)", Failure.UNAUTHORIZED),
     ("must be logged in to the server", Failure.UNAUTHORIZED),
@@ -199,19 +202,17 @@ class Kubectl:
     def namespace(self) -> str:
         """The namespace of the context, as kubectl finds it."""
         try:
-            contexts = self.config().get("contexts") or [{}]
+            return namespace_in(self.config())
         except KubectlError as error:
-            if error.failure is not Failure.NO_CONTEXT or self.context:
-                raise
-            return self._namespace_of_pod(error)
-        return contexts[0].get("context", {}).get("namespace") or "default"
+            if error.failure is Failure.NO_CONTEXT and (place := self.namespace_of_pod()):
+                return place
+            raise
 
-    @staticmethod
-    def _namespace_of_pod(error: KubectlError) -> str:
-        """In a pod, kubectl works without a kubeconfig."""
-        if "KUBERNETES_SERVICE_HOST" not in os.environ or not _SERVICE_ACCOUNT.is_file():
-            raise error
-        return _SERVICE_ACCOUNT.read_text("utf-8").strip()
+    def namespace_of_pod(self) -> str:
+        """The namespace of the pod, where kubectl needs no kubeconfig. Empty outside of a pod."""
+        if self.context or "KUBERNETES_SERVICE_HOST" not in os.environ:
+            return ""
+        return _SERVICE_ACCOUNT.read_text("utf-8").strip() if _SERVICE_ACCOUNT.is_file() else ""
 
     @contextmanager
     def stream(self, url: str) -> Iterator[Iterator[bytes]]:
@@ -245,7 +246,7 @@ class Kubectl:
     def _run(self, *arguments: str, body: str = "") -> str:
         try:
             done = subprocess.run(
-                self._argv((*arguments, _TIMEOUT)),
+                self._argv((*arguments, *self._timeout())),
                 input=body.encode(),
                 capture_output=True,
                 env=_environment(),
@@ -262,6 +263,18 @@ class Kubectl:
                 print(safe(line), file=sys.stderr)
         return done.stdout.decode("utf-8", "replace")
 
+    def _timeout(self) -> list[str]:
+        """The limit of a request. With it, kubectl does not use the account of its pod."""
+        in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
+        return [] if in_pod and not self._has_kubeconfig() else [_TIMEOUT]
+
+    def _has_kubeconfig(self) -> bool:
+        if self.kubeconfig or self.context:
+            return True
+        home = Path(os.environ.get("HOME", "")) / ".kube" / "config"
+        files = (os.environ.get("KUBECONFIG") or str(home)).split(os.pathsep)
+        return any(Path(each).is_file() for each in files if each)
+
     def _argv(self, arguments: Sequence[str]) -> list[str]:
         program = shutil.which("kubectl")
         if program is None:
@@ -270,6 +283,12 @@ class Kubectl:
         if self.kubeconfig:
             chosen.append(f"--kubeconfig={self.kubeconfig}")
         return [program, *arguments, *chosen]
+
+
+def namespace_in(config: Obj | None) -> str:
+    """The namespace of the context of a kubeconfig."""
+    contexts = (config or {}).get("contexts") or [{}]
+    return contexts[0].get("context", {}).get("namespace") or "default"
 
 
 def parse(output: str) -> Obj:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from kubectl_conversion.kubectl import Kubectl
+from kubectl_conversion.kubectl import Kubectl, KubectlError
 from kubectl_conversion.source import Caller
 from kubectl_conversion.terminal import Exit, Format, note
 
@@ -37,8 +38,25 @@ OperatorNamespace = Annotated[
         metavar="NAME",
     ),
 ]
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", show_default=False)]
-Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+
+
+def _names(given: list[str] | None) -> list[str] | None:
+    """Refuse an empty name, such as that of an unset variable: it would stand for all objects."""
+    if not all(given or ()):
+        raise typer.BadParameter("a name is empty")
+    return given
+
+
+def _name(given: str) -> str:
+    if not given:
+        raise typer.BadParameter("the name is empty")
+    return given
+
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME...", show_default=False, callback=_names)
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, callback=_name)]
 
 
 def caller(
@@ -49,6 +67,16 @@ def caller(
     if all_namespaces:
         return Caller(kubectl, "")
     return Caller(kubectl, namespace or kubectl.namespace())
+
+
+def check(errors: Sequence[KubectlError]) -> None:
+    """End the command if something has failed. A single error has its cure."""
+    if len(errors) == 1:
+        raise errors[0]
+    for error in errors:
+        note(f"error: {error.message}")
+    if errors:
+        raise typer.Exit(Exit.FAILED)
 
 
 def usage(message: str) -> typer.Exit:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from kubectl_conversion import data
@@ -19,6 +19,7 @@ RETRY_OF: Final = "converter.mynetwork.io/retry-of"
 """The annotation with the uid of the ConversionJob that is retried."""
 _SUFFIX: Final = re.compile(r"-retry-[0-9a-f]{8}$")
 _NOT_COPIED: Final = (
+    "kubectl.kubernetes.io/last-applied-configuration",  # of the old object
     "converter.mynetwork.io/",  # the HTTP API's own: a retry is not part of its upload
     "app.kubernetes.io/instance",
     "app.kubernetes.io/managed-by",
@@ -50,16 +51,18 @@ def retried_uid(obj: Mapping[str, Any]) -> str:
     return text_at(obj, "metadata", "annotations", RETRY_OF)
 
 
-def retry_of(conversion: Conversion) -> dict[str, Any]:
-    """The ConversionJob that retries one that has ended."""
-    labels = dig(conversion.raw, "metadata", "labels") or {}
-    kept = {name: text for name, text in labels.items() if not name.startswith(_NOT_COPIED)}
+def retry_of(conversion: Conversion, restored: Collection[str] = ()) -> dict[str, Any]:
+    """The ConversionJob that retries one that has ended.
+
+    ``restored`` are the labels that the operator takes for those of a restored object.
+    """
     metadata: dict[str, Any] = {
         "name": retry_name(conversion),
         "namespace": conversion.namespace,
-        "annotations": {RETRY_OF: conversion.uid},
+        "annotations": _copied(conversion, "annotations") | {RETRY_OF: conversion.uid},
     }
-    if kept:
+    labels = _copied(conversion, "labels")
+    if kept := {name: text for name, text in labels.items() if name not in restored}:
         metadata["labels"] = kept
     spec = {
         name: value
@@ -74,6 +77,12 @@ def retry_of(conversion: Conversion) -> dict[str, Any]:
         "metadata": metadata,
         "spec": spec,
     }
+
+
+def _copied(conversion: Conversion, kind: str) -> dict[str, Any]:
+    """The labels or annotations that a retry has, too."""
+    texts = dig(conversion.raw, "metadata", kind) or {}
+    return {name: text for name, text in texts.items() if not name.startswith(_NOT_COPIED)}
 
 
 def _missing(conversion: Conversion) -> list[Mapping[str, Any]]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from kubectl_conversion import data, kubectl, model
+from kubectl_conversion import data, installation, kubectl, model
 from kubectl_conversion.kubectl import Failure, Kubectl, KubectlError, Obj
 from kubectl_conversion.model import Conversion
 
 _WATCH_SECONDS: Final = 300
 _TRIES: Final = 5
+_SHORT_SECONDS: Final = 1.0
+"""A watch that ends within this time is not opened again at once."""
 _TRANSIENT: Final = (Failure.UNREACHABLE, Failure.OTHER)
 
 
@@ -43,9 +46,15 @@ def conversion(caller: Caller, name: str) -> Conversion:
     return model.parse(caller.kubectl.get(kubectl.path(data.JOBS, caller.namespace, name)))
 
 
-def named(caller: Caller, names: Iterable[str]) -> list[Conversion]:
-    """The conversions of these names."""
-    return [conversion(caller, name) for name in names]
+def named(caller: Caller, names: Iterable[str]) -> tuple[list[Conversion], list[KubectlError]]:
+    """The conversions of these names, and why others cannot be read. One request for each."""
+    found, failed = [], []
+    for name in dict.fromkeys(names):
+        try:
+            found.append(conversion(caller, name))
+        except KubectlError as error:
+            failed.append(error)
+    return found, failed
 
 
 def queues(kubectl_: Kubectl, namespace: str) -> list[Obj]:
@@ -57,16 +66,46 @@ def queues(kubectl_: Kubectl, namespace: str) -> list[Obj]:
 def operator_namespace(caller: Caller) -> str:
     """The namespace of the installation that serves the caller's namespace.
 
-    Its label says so. Who may not read the Namespace gets the default.
+    Its label says so. A cluster-wide installation needs no label, so the installations are listed.
+    Raises KubectlError if it is not known: another installation may have queues of the same name.
     """
     try:
         found = caller.kubectl.get(kubectl.api_path("api/v1", "namespaces", "", caller.namespace))
+        label = data.load()["operatorNamespaceLabel"]
+        if home := model.text_at(found, "metadata", "labels", label):
+            return home
+        labels = f"app.kubernetes.io/name={data.OPERATOR}"
+        url = kubectl.api_path("apis/apps/v1", "deployments", "", labelSelector=labels)
+        homes = installation.homes(caller.kubectl.get_list(url)["items"])
+        settings = {home: _settings(caller.kubectl, home) for home in homes}
     except KubectlError as error:
         if error.failure not in (Failure.FORBIDDEN, Failure.NOT_FOUND):
             raise
-        return data.INSTALLATION
-    label = data.load()["operatorNamespaceLabel"]
-    return model.text_at(found, "metadata", "labels", label) or data.INSTALLATION
+        text = f"{installation.not_known(caller.namespace)}. {error.message}"
+        raise KubectlError(Failure.OTHER, text) from None
+    if chosen := installation.choose(caller.namespace, settings):
+        return chosen
+    raise KubectlError(Failure.OTHER, installation.not_known(caller.namespace))
+
+
+def restore_labels(caller: Caller) -> frozenset[str]:
+    """The labels that the operator takes for those of a restored object, or the default ones."""
+    settings: Obj | None = None
+    with suppress(KubectlError):
+        settings = _settings(caller.kubectl, operator_namespace(caller))
+    found = installation.setting(settings, "CONVERTER_RESTORE_LABELS")
+    default = installation.setting(None, "CONVERTER_RESTORE_LABELS")
+    return frozenset(name.strip() for text in (found, default) for name in text.split(","))
+
+
+def _settings(kubectl_: Kubectl, home: str) -> Obj | None:
+    """The settings of an installation. None if nobody could read them."""
+    try:
+        return kubectl_.get(
+            kubectl.api_path("api/v1", "configmaps", home, data.load()["configMap"])
+        )
+    except KubectlError as error:
+        return {} if error.failure is Failure.NOT_FOUND else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +123,7 @@ def changes(caller: Caller, selector: str, name: str, deadline: float | None) ->
     if name:
         query["fieldSelector"] = f"metadata.name={name}"
     while deadline is None or time.monotonic() < deadline:
+        began = time.monotonic()
         try:
             if not version:
                 listed = caller.kubectl.get_list(kubectl.path(data.JOBS, caller.namespace, **query))
@@ -100,6 +140,7 @@ def changes(caller: Caller, selector: str, name: str, deadline: float | None) ->
                 version = model.text_at(obj, "metadata", "resourceVersion") or version
                 if kind != "BOOKMARK":
                     yield Change(kind, (model.parse(obj),))
+            _pause_after(began, deadline)
         except KubectlError as error:
             failures += 1
             if error.failure is Failure.EXPIRED:
@@ -107,6 +148,12 @@ def changes(caller: Caller, selector: str, name: str, deadline: float | None) ->
             elif error.failure not in _TRANSIENT or failures >= _TRIES:
                 raise
             time.sleep(min(2.0**failures / 2, _left(deadline)))
+
+
+def _pause_after(began: float, deadline: float | None) -> None:
+    """Wait if the watch was short, so that an API server that ends each is not flooded."""
+    if time.monotonic() - began < _SHORT_SECONDS:
+        time.sleep(min(_SHORT_SECONDS, _left(deadline)))
 
 
 def _left(deadline: float | None) -> float:

@@ -63,4 +63,4 @@ def _escape(code: int) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    return bool(_PLAIN.match(text)) and text.lower() not in _WORDS and not text.startswith("/.")
+    return bool(_PLAIN.fullmatch(text)) and text.lower() not in _WORDS and not text.startswith("/.")

@@ -85,7 +85,7 @@ async def test_a_retry_is_one_new_conversion(api: FakeApi, plugin: Plugin) -> No
     first = await plugin.run("retry", "film")
     assert first.code == 0, first
     again = await plugin.run("retry", "film")
-    assert again.code == 0
+    assert again.code == 3
     assert "retried already" in again.err
     names = sorted(each["metadata"]["name"] for each in api.objects("conversionjobs"))
     assert len(names) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Annotated
 
 import typer
@@ -38,7 +39,7 @@ def cancel(
       kubectl conversion cancel -l batch=7 --yes
     """
     caller = options.caller(context, kubeconfig, namespace, all_namespaces=all_namespaces)
-    found = _chosen(caller, names, selector, everything=everything)
+    found, missing = _chosen(caller, names, selector, everything=everything)
     open_ = [each for each in found if not each.finished]
     if names:
         for each in found:
@@ -46,6 +47,7 @@ def cancel(
                 note(f"{each.name} has ended already: {each.phase}")
     _confirm("Cancel", open_, asked=not names, yes=yes)
     _each(caller, open_, _cancel)
+    options.check(missing)
     if names and not open_:
         raise typer.Exit(Exit.NO)
 
@@ -76,7 +78,7 @@ def retry(
       kubectl conversion retry -l batch=7 --yes
     """
     caller = options.caller(context, kubeconfig, namespace, all_namespaces=all_namespaces)
-    found = _chosen(caller, names, selector, everything=failed)
+    found, missing = _chosen(caller, names, selector, everything=failed)
     if names:
         running = [each.name for each in found if not each.finished]
         if running:
@@ -89,24 +91,29 @@ def retry(
         done = {retried_uid(each.raw) for each in found}
         chosen = [each for each in found if each.phase in wanted and each.uid not in done]
     _confirm("Retry", chosen, asked=not names, yes=yes)
-    made = _each(caller, chosen, _retry)
+    before: list[str] = []
+    act = partial(_retry, cache(source.restore_labels), before)
+    made = _each(caller, chosen, act)
+    options.check(missing)
     if watch and made:
         ended = follow(caller, made, None)
         if any(each.phase != "Succeeded" for each in ended.values()):
             raise typer.Exit(Exit.NO)
+    if names and before:
+        raise typer.Exit(Exit.NO)
 
 
 def _chosen(
     caller: Caller, names: Sequence[str] | None, selector: str, *, everything: bool
-) -> list[Conversion]:
-    """The conversions that a command line means."""
+) -> tuple[list[Conversion], list[KubectlError]]:
+    """The conversions that a command line means, and why named ones cannot be read."""
     if names:
         if selector or everything or not caller.namespace:
             raise options.usage("give names, or a selection, but not both")
-        return source.named(caller, dict.fromkeys(names))
+        return source.named(caller, names)
     if not selector and not everything:
         raise options.usage("say which ones: names, -l, or the option for all")
-    return source.conversions(caller, selector)[0]
+    return source.conversions(caller, selector)[0], []
 
 
 def _confirm(verb: str, chosen: Sequence[Conversion], *, asked: bool, yes: bool) -> None:
@@ -148,14 +155,23 @@ def _cancel(caller: Caller, conversion: Conversion) -> str:
     return conversion.name
 
 
-def _retry(caller: Caller, conversion: Conversion) -> str:
+def _retry(
+    restore_labels: Callable[[Caller], frozenset[str]],
+    before: list[str],
+    caller: Caller,
+    conversion: Conversion,
+) -> str:
+    """Create the retry. If it exists, its name is added to ``before``."""
+    labelled = bool(model.dig(conversion.raw, "metadata", "labels"))
+    obj = retry_of(conversion, restore_labels(caller) if labelled else ())
     url = kubectl.path(data.JOBS, conversion.namespace, fieldValidation="Strict")
     try:
-        created = model.parse(caller.kubectl.create(url, retry_of(conversion)))
+        created = model.parse(caller.kubectl.create(url, obj))
     except KubectlError as error:
         if error.failure is not Failure.EXISTS:
             raise
-        return _retried_before(caller, conversion)
+        before.append(_retried_before(caller, conversion))
+        return before[-1]
     print(safe(f"conversionjob/{created.name} created, a retry of {conversion.name}"))
     return created.name
 

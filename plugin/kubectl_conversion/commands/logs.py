@@ -8,7 +8,7 @@ import typer
 
 from kubectl_conversion import data, kubectl, options, source
 from kubectl_conversion.kubectl import Failure, KubectlError, Obj
-from kubectl_conversion.model import Conversion, items_at, text_at
+from kubectl_conversion.model import Conversion, text_at
 from kubectl_conversion.source import Caller
 from kubectl_conversion.terminal import Exit, note, print_lines
 from kubectl_conversion.text import counted, safe_lines
@@ -80,8 +80,8 @@ def _pod(caller: Caller, conversion: Conversion, attempt: int) -> Obj | None:
 
 def _print_live(caller: Caller, conversion: Conversion, pod: Obj, *, follow: bool) -> bool:
     """Print the log of a pod. False if it has none yet, or if it is deleted meanwhile."""
-    containers = items_at(pod, "spec", "containers")
-    query = {"container": text_at(containers[0], "name")} if containers else {}
+    # Sidecars, which a mesh adds to the pod, may be before the converter.
+    query = {"container": data.load()["container"]}
     if follow:
         query["follow"] = "true"
     url = kubectl.api_path(

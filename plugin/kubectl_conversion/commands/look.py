@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from kubectl_conversion import counts, data, kubectl, options, progress, source
+from kubectl_conversion import counts, data, installation, kubectl, options, progress, source
 from kubectl_conversion.describe import describe as describe_lines
 from kubectl_conversion.kubectl import Failure, KubectlError
-from kubectl_conversion.model import Conversion, in_order, text_at
+from kubectl_conversion.model import Conversion, in_order
 from kubectl_conversion.source import Caller
 from kubectl_conversion.tables import Column
 from kubectl_conversion.terminal import (
@@ -49,17 +49,27 @@ def list_(
     if names and (all_namespaces or selector):
         raise options.usage("give names, or -A or -l, but not both")
     caller = options.caller(context, kubeconfig, namespace, all_namespaces=all_namespaces)
-    found = source.named(caller, names) if names else source.conversions(caller, selector)[0]
-    found = in_order(found)
-    if print_objects(output, [each.raw for each in found], single=bool(names)):
+    if names:
+        found, missing = source.named(caller, names)
+        if found:
+            single = len(names) == 1
+            _print_list(output, in_order(found), single=single, namespaces=False)
+        options.check(missing)
         return
-    if not found:
+    found = source.conversions(caller, selector)[0]
+    if not found and output in (Format.TABLE, Format.WIDE):
         note(
             "No conversions found"
             + ("." if all_namespaces else f" in namespace {caller.namespace}.")
         )
         return
-    print_conversions(found, wide=output is Format.WIDE, namespaces=all_namespaces)
+    _print_list(output, in_order(found), single=False, namespaces=all_namespaces)
+
+
+def _print_list(output: Format, found: list[Conversion], *, single: bool, namespaces: bool) -> None:
+    if print_objects(output, [each.raw for each in found], single=single):
+        return
+    print_conversions(found, wide=output is Format.WIDE, namespaces=namespaces)
     failed = sum(each.phase == "Failed" for each in found)
     if failed and is_terminal():
         note(
@@ -107,10 +117,12 @@ def describe(
     if not names:
         raise options.usage("give the name of a conversion; `kubectl conversion list` has them")
     caller = options.caller(context, kubeconfig, namespace)
-    for number, each in enumerate(source.named(caller, names)):
+    found, failed = source.named(caller, names)
+    for number, each in enumerate(found):
         if number:
             print()
         print_lines(describe_lines(each, datetime.now(UTC), columns()))
+    options.check(failed)
 
 
 def stats(
@@ -165,15 +177,20 @@ def top(
 ) -> None:
     """Show who has the slots and who waits, by queue and namespace."""
     caller = options.caller(context, kubeconfig, namespace)
-    operator = operator_namespace or source.operator_namespace(caller)
     found, notes = _visible(caller)
+    queues: list[kubectl.Obj] = []
+    limit = None
     try:
-        queues = source.queues(caller.kubectl, operator)
+        operator = operator_namespace or source.operator_namespace(caller)
     except KubectlError as error:
-        queues = []
-        notes.append(f"Could not look at the queues in {operator}: {error.message}")
-    limit, unknown = _slots(caller, operator)
-    notes += unknown
+        notes.append(f"Could not look at queues and slots: {error.message}")
+    else:
+        try:
+            queues = source.queues(caller.kubectl, operator)
+        except KubectlError as error:
+            notes.append(f"Could not look at the queues in {operator}: {error.message}")
+        limit, unknown = _slots(caller, operator)
+        notes += unknown
     rows = counts.shares(found, queues)
     if output in (Format.JSON, Format.YAML):
         print_value(
@@ -221,5 +238,5 @@ def _slots(caller: Caller, operator: str) -> tuple[int | None, list[str]]:
         settings: dict[str, Any] = caller.kubectl.get(url)
     except KubectlError as error:
         return None, [f"Could not look at the number of slots: {error.message}"]
-    text = text_at(settings, "data", "CONVERTER_MAX_PARALLEL")
+    text = installation.setting(settings, "CONVERTER_MAX_PARALLEL")
     return (int(text), []) if text.isdecimal() else (None, [])

@@ -81,10 +81,10 @@ def submit(
     spec |= {field: value for field, value in extra.items() if value is not None}
     suffix = "".join(secrets.choice(_LETTERS) for _ in range(5))
     created = _create(caller, name or guess.object_name(file, suffix), spec)
+    if dry_run or watch:
+        raise typer.Exit(_until_end(caller, created, output, dry_run=dry_run))
     if not print_objects(output, [created.raw], single=True):
         print(safe(f"conversionjob/{created.name} created"))
-    if dry_run or watch:
-        raise typer.Exit(_until_end(caller, created, dry_run=dry_run))
     note(f"To see how it goes: kubectl conversion watch {created.name} -n {created.namespace}")
 
 
@@ -92,6 +92,8 @@ def _spec(
     file: str, to: list[str], outputs: list[str], folder: str, chosen: dict[str, str]
 ) -> dict[str, Any]:
     """The spec that a command line asks for. Raises UsageError."""
+    if not all([file, *to, *outputs]):
+        raise UsageError("a FILE, a --to or an --output-file is empty")
     if not to and not outputs:
         raise UsageError("say what to make: --to mp4, or --output-file PATH")
     profiles = [word for word in to if guess.is_profile(word)]
@@ -146,13 +148,19 @@ def _create(caller: Caller, name: str, spec: dict[str, Any]) -> Conversion:
     return model.parse(caller.kubectl.create(url, obj))
 
 
-def _until_end(caller: Caller, created: Conversion, *, dry_run: bool) -> Exit:
-    """Show a conversion until it has ended, and say what came of it."""
+def _until_end(caller: Caller, created: Conversion, output: Format, *, dry_run: bool) -> Exit:
+    """Show a conversion until it has ended, and say what came of it.
+
+    For a program, only the final object is on stdout.
+    """
+    for_program = output in (Format.JSON, Format.YAML, Format.NAME)
+    text = f"conversionjob/{created.name} created"
+    note(text) if for_program else print(safe(text))
     try:
         if dry_run:
             ended = {each.name: each for each in source.until_ended(caller, [created.name], None)}
         else:
-            ended = follow(caller, [created.name], None)
+            ended = follow(caller, [created.name], None, to_stderr=for_program)
     except KeyboardInterrupt:
         note(f"The conversion goes on. To stop it: kubectl conversion cancel {created.name}")
         return Exit.INTERRUPTED
@@ -160,7 +168,8 @@ def _until_end(caller: Caller, created: Conversion, *, dry_run: bool) -> Exit:
     if text_at(last.raw, "metadata", "uid") != created.uid:
         note(f"Somebody has replaced {created.name} meanwhile.")
         return Exit.FAILED
-    print_lines(plan_lines(last))
+    if not print_objects(output, [last.raw], single=True):
+        print_lines(plan_lines(last))
     if last.phase == "Succeeded":
         return Exit.DONE
     note(f"{last.phase}: {last.reason}: {last.message}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import shutil
+import sys
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -12,7 +13,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from kubectl_conversion import options, progress, source
-from kubectl_conversion.kubectl import KubectlError
 from kubectl_conversion.model import Conversion, in_order
 from kubectl_conversion.source import Caller, Change
 from kubectl_conversion.terminal import Exit, has_colour, is_terminal, note
@@ -91,15 +91,17 @@ def wait(
     raise typer.Exit(code)
 
 
-def follow(caller: Caller, names: list[str], timeout: float | None) -> dict[str, Conversion]:
+def follow(
+    caller: Caller, names: list[str], timeout: float | None, *, to_stderr: bool = False
+) -> dict[str, Conversion]:
     """Show conversions until they have ended, and return those that have."""
-    if is_terminal():
+    if is_terminal() and not to_stderr:
         return _Live(caller).follow(source.until_ended(caller, names, timeout))
     ended: dict[str, Conversion] = {}
     shown: dict[str, str] = {}
     for each in source.until_ended(caller, names, timeout):
         if shown.get(each.name) != (line := _line(each)):
-            print(line, flush=True)
+            print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
         shown[each.name] = line
         if each.finished:
             ended[each.name] = each
@@ -144,7 +146,7 @@ class _Live:
     def __init__(self, caller: Caller) -> None:
         self._namespaces = not caller.namespace
         self._known: dict[tuple[str, str], Conversion] = {}
-        self._events: queue.Queue[Change | KubectlError | None] = queue.Queue()
+        self._events: queue.Queue[Change | BaseException | None] = queue.Queue()
 
     def follow(self, conversions: Iterable[Conversion]) -> dict[str, Conversion]:
         """Show single conversions until ``conversions`` ends."""
@@ -152,7 +154,7 @@ class _Live:
         return {each.name: each for each in self._known.values() if each.finished}
 
     def run(self, changes: Iterable[Change]) -> None:
-        """Show changes until there are no more. Raises KubectlError."""
+        """Show changes until there are no more. Raises what ``changes`` raises."""
         from rich.console import Console
         from rich.live import Live
 
@@ -168,7 +170,7 @@ class _Live:
         try:
             for change in changes:
                 self._events.put(change)
-        except KubectlError as error:
+        except BaseException as error:
             self._events.put(error)
         self._events.put(None)
 
@@ -179,7 +181,7 @@ class _Live:
             while True:
                 if event is None:
                     return False
-                if isinstance(event, KubectlError):
+                if isinstance(event, BaseException):
                     raise event
                 self._apply(event)
                 event = self._events.get_nowait()

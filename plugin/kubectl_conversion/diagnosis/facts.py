@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
-from kubectl_conversion import data, kubectl
+from kubectl_conversion import data, installation, kubectl
 from kubectl_conversion.kubectl import Failure, Kubectl, KubectlError, Obj
 from kubectl_conversion.model import dig, text_at, time_at
 
@@ -52,7 +52,10 @@ CALLER_RIGHTS: Final[tuple[Right, ...]] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that the checks know."""
+    """Everything that the checks know.
+
+    ``operator`` is the namespace of the installation, empty if it is not known.
+    """
 
     namespace: str
     operator: str
@@ -69,6 +72,7 @@ class Facts:
     events: Answer[list[Obj]] = field(default_factory=Answer)
     gateway: Answer[Obj] = field(default_factory=Answer)
     claim: Answer[Obj] = field(default_factory=Answer)
+    storage: Answer[Obj] = field(default_factory=Answer)
     nodes: Answer[list[Obj]] = field(default_factory=Answer)
     quotas: Answer[list[Obj]] = field(default_factory=Answer)
     policies: Answer[list[Obj]] = field(default_factory=Answer)
@@ -87,9 +91,9 @@ class Facts:
         """Who asks."""
         return text_at(self.review.value, "status", "userInfo", "username")
 
-    def setting(self, name: str, default: str = "") -> str:
-        """The text of a setting of the installation."""
-        return text_at(self.settings.value, "data", name) or default
+    def setting(self, name: str) -> str:
+        """The text of a setting of the installation, or the operator's default."""
+        return installation.setting(self.settings.value, name)
 
 
 def ask(look: Callable[[], T]) -> Answer[T]:
@@ -105,8 +109,9 @@ def ask(look: Callable[[], T]) -> Answer[T]:
 def connect(asker: Kubectl, namespace: str) -> Facts:
     """Whether there is a context, and whether the API server knows the caller."""
     config = ask(asker.config)
-    place = namespace or text_at(_context(config.value), "context", "namespace") or "default"
-    facts = Facts(namespace=place, operator=data.INSTALLATION, config=config)
+    place = namespace or ("" if config.known else asker.namespace_of_pod())
+    place = place or kubectl.namespace_in(config.value)
+    facts = Facts(namespace=place, operator="", config=config)
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     url = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     if not config.known and "KUBERNETES_SERVICE_HOST" not in os.environ:
@@ -114,34 +119,34 @@ def connect(asker: Kubectl, namespace: str) -> Facts:
     return replace(facts, review=ask(lambda: asker.create(url, body)))
 
 
-def _context(config: Obj | None) -> Obj:
-    contexts = dig(config, "contexts")
-    return contexts[0] if isinstance(contexts, list) and contexts else {}
-
-
 def look(asker: Kubectl, facts: Facts, operator: str) -> Facts:
     """Everything else. Requests run side by side, because each of them starts a kubectl."""
     place = ask(lambda: asker.get(kubectl.api_path("api/v1", "namespaces", "", facts.namespace)))
     label = data.load()["operatorNamespaceLabel"]
-    home = operator or text_at(place.value, "metadata", "labels", label) or data.INSTALLATION
-    facts = replace(facts, place=place, operator=home)
+    home = operator or text_at(place.value, "metadata", "labels", label)
+    deployments = ask(lambda: operators(asker))
+    facts = replace(facts, place=place, operator=home, deployments=deployments)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        asked = {name: pool.submit(ask, each) for name, each in _requests(asker, facts).items()}
-        found: dict[str, Any] = {name: future.result() for name, future in asked.items()}
-        facts = replace(facts, **found)
-        claim = facts.setting("SHARED_VOLUME_CLAIM", "my-network-shared")
-        url = kubectl.api_path("api/v1", "persistentvolumeclaims", facts.namespace, claim)
         others = {
             name: pool.submit(ask, _settings(asker, name)) for name in installations_in(facts)
         }
+        found_in = {name: future.result() for name, future in others.items()}
+        home = home or installation.choose(facts.namespace, readable(found_in))
+        facts = replace(facts, operator=home, installations=found_in)
+        asked = {name: pool.submit(ask, each) for name, each in _requests(asker, facts).items()}
+        found: dict[str, Any] = {name: future.result() for name, future in asked.items()}
+        facts = replace(facts, **found)
+        claim = facts.setting("SHARED_VOLUME_CLAIM")
+        url = kubectl.api_path("api/v1", "persistentvolumeclaims", facts.namespace, claim)
         mine = pool.submit(_rights, asker, facts, CALLER_RIGHTS, "")
         account = f"system:serviceaccount:{home}:{data.OPERATOR}"
         needed = [(rule[0], rule[1], rule[2]) for rule in data.load()["operatorRules"]]
         theirs = pool.submit(_rights, asker, facts, needed, account)
+        claimed = ask(lambda: asker.get(url))
         return replace(
             facts,
-            claim=ask(lambda: asker.get(url)),
-            installations={name: future.result() for name, future in others.items()},
+            claim=claimed,
+            storage=ask(lambda: _storage_class(asker, claimed.value)),
             caller_rights=mine.result(),
             operator_rights=theirs.result(),
         )
@@ -151,36 +156,66 @@ def _requests(asker: Kubectl, facts: Facts) -> dict[str, Callable[[], object]]:
     """The requests whose answers are fields of the facts."""
     home, place = facts.operator, facts.namespace
 
+    def nobody() -> object:
+        raise _not_known(facts)
+
     def one(api: str, plural: str, name: str) -> Callable[[], object]:
-        return lambda: asker.get(kubectl.api_path(api, plural, home, name))
+        return lambda: asker.get(kubectl.api_path(api, plural, home, name)) if home else nobody()
 
     def all_(api: str, plural: str, where: str, **query: str) -> Callable[[], object]:
         return lambda: asker.get_list(kubectl.api_path(api, plural, where, **query))["items"]
+
+    def theirs(api: str, plural: str, **query: str) -> Callable[[], object]:
+        return all_(api, plural, home, **query) if home else nobody
 
     config_map = data.load()["configMap"]
     about = f"involvedObject.kind=ConfigMap,involvedObject.name={config_map}"
     labels = {"labelSelector": f"{_NAME_LABEL}={data.OPERATOR}"}
     return {
         "schema": lambda: asker.get(f"/openapi/v3/apis/{data.api_version()}"),
-        "deployments": all_("apis/apps/v1", "deployments", "", **labels),
         "deployment": one("apis/apps/v1", "deployments", data.OPERATOR),
-        "pods": all_("api/v1", "pods", home, **labels),
+        "pods": theirs("api/v1", "pods", **labels),
         "lease": one("apis/coordination.k8s.io/v1", "leases", data.OPERATOR),
         "settings": one("api/v1", "configmaps", config_map),
-        "events": all_("api/v1", "events", home, fieldSelector=about),
+        "events": theirs("api/v1", "events", fieldSelector=about),
         "gateway": one("apis/apps/v1", "deployments", data.GATEWAY),
         "nodes": all_("api/v1", "nodes", ""),
         "quotas": all_("api/v1", "resourcequotas", place),
         "policies": all_("apis/networking.k8s.io/v1", "networkpolicies", place),
-        "operator_policies": all_("apis/networking.k8s.io/v1", "networkpolicies", home),
+        "operator_policies": theirs("apis/networking.k8s.io/v1", "networkpolicies"),
         "jobs": lambda: asker.get_list(kubectl.path(data.JOBS, place))["items"],
     }
 
 
 def installations_in(facts: Facts) -> list[str]:
     """The namespaces that have an operator."""
-    listed = facts.deployments.value or []
-    return sorted({text_at(item, "metadata", "namespace") for item in listed} | {facts.operator})
+    found = set(installation.homes(facts.deployments.value or []))
+    return sorted(found | ({facts.operator} if facts.operator else set()))
+
+
+def readable(found: Mapping[str, Answer[Obj]]) -> dict[str, Obj | None]:
+    """The settings of the installations. None for those that nobody could read."""
+    return {name: (each.value or {}) if each.known else None for name, each in found.items()}
+
+
+def _storage_class(asker: Kubectl, claim: Obj | None) -> Obj:
+    """The storage class of a claim. Raises KubectlError if there is none."""
+    name = text_at(claim, "spec", "storageClassName")
+    if not name:
+        raise KubectlError(Failure.NOT_FOUND, "the claim has no storage class")
+    return asker.get(kubectl.api_path("apis/storage.k8s.io/v1", "storageclasses", "", name))
+
+
+def operators(asker: Kubectl) -> list[Obj]:
+    """The Deployments of all operators. One list request."""
+    labels = f"{_NAME_LABEL}={data.OPERATOR}"
+    url = kubectl.api_path("apis/apps/v1", "deployments", "", labelSelector=labels)
+    found: list[Obj] = asker.get_list(url)["items"]
+    return found
+
+
+def _not_known(facts: Facts) -> KubectlError:
+    return KubectlError(Failure.OTHER, installation.not_known(facts.namespace))
 
 
 def _settings(asker: Kubectl, namespace: str) -> Callable[[], Obj]:
@@ -192,6 +227,8 @@ def _rights(
     asker: Kubectl, facts: Facts, rights: Sequence[Right], user: str
 ) -> dict[Right, Answer[bool]]:
     """Which rights the caller, or another user, has in the namespace."""
+    if user and not facts.operator:
+        return dict.fromkeys(rights, Answer(problem=_not_known(facts)))
     reviews = [_review(facts, right, user) for right in rights]
     answer = ask(lambda: asker.create_all(reviews))
     if not answer.known or answer.value is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
-from kubectl_conversion import data
+from kubectl_conversion import data, installation
 from kubectl_conversion.diagnosis.facts import Answer, Facts, Right
 from kubectl_conversion.diagnosis.findings import (
     Finding,
@@ -52,22 +53,31 @@ def place(facts: Facts) -> Iterator[Finding]:
     label = data.load()["operatorNamespaceLabel"]
     if text_at(answer.value, "metadata", "deletionTimestamp"):
         yield fault(subject, "it is being deleted", "Use another namespace: -n NAME.")
-    elif not text_at(answer.value, "metadata", "labels", label):
+    elif text_at(answer.value, "metadata", "labels", label):
+        yield ok(subject, f"it belongs to the installation in {facts.operator}")
+    elif not facts.operator or not facts.settings.known:
+        text = "it does not have the label of an installation, and it is not known which serves it"
+        yield Finding(Level.UNKNOWN, subject, text)
+    elif "*" in installation.served_by(facts.settings.value):
+        text = f"the installation in {facts.operator} serves all namespaces"
+        yield ok(subject, f"{text}; without its label, its policies do not hold here")
+    else:
         cure = command(
             "kubectl", "label", "namespace", facts.namespace, f"{label}={facts.operator}"
         )
         yield warning(subject, "it does not have the label of an installation", cure)
-    else:
-        yield ok(subject, f"it belongs to the installation in {facts.operator}")
 
 
 def claim(facts: Facts) -> Iterator[Finding]:
     """Whether the claim is bound, and all nodes can mount it."""
-    name = facts.setting("SHARED_VOLUME_CLAIM", "my-network-shared")
+    name = facts.setting("SHARED_VOLUME_CLAIM")
     subject, found = f"claim {name}", facts.claim.value
     describe = command("kubectl", "-n", facts.namespace, "describe", "pvc", name)
     if not facts.claim.known:
         yield unknown(subject, facts.claim)
+    elif not facts.settings.known and not _usable(found):
+        # The name is a default. The installation may have another claim.
+        yield unknown(subject, facts.settings)
     elif found is None:
         cure = command(
             "kubectl", "-n", facts.namespace, "apply", "-f", "deploy/namespace/claim.yaml"
@@ -75,19 +85,38 @@ def claim(facts: Facts) -> Iterator[Finding]:
         yield fault(subject, f"there is no such claim in {facts.namespace}", cure)
     elif text_at(found, "metadata", "deletionTimestamp"):
         yield fault(subject, "it is being deleted", describe)
-    elif (phase := text_at(found, "status", "phase")) != "Bound":
-        yield fault(subject, f"it is not bound: {phase or 'no phase yet'}", describe)
+    elif text_at(found, "status", "phase") != "Bound":
+        yield _not_bound(facts, subject, text_at(found, "status", "phase"), describe)
+    elif _usable(found):
+        yield ok(subject, "bound, ReadWriteMany")
     else:
-        # What was asked for is in the spec. What the volume can do is in the status.
-        modes = dig(found, "status", "accessModes") or dig(found, "spec", "accessModes") or []
-        if "ReadWriteMany" in modes:
-            yield ok(subject, "bound, ReadWriteMany")
-        else:
-            text = (
-                f"its access mode is {', '.join(map(str, modes))}: one node at a time can mount it"
-            )
-            storage = "Create a claim with ReadWriteMany from a storage class that offers it: "
-            yield fault(subject, text, f"{storage}kubectl get storageclass")
+        modes = ", ".join(map(str, _modes(found)))
+        text = f"its access mode is {modes}: one node at a time can mount it"
+        storage = "Create a claim with ReadWriteMany from a storage class that offers it: "
+        yield fault(subject, text, f"{storage}kubectl get storageclass")
+
+
+def _modes(found: object) -> list[Any]:
+    """What was asked for is in the spec. What the volume can do is in the status."""
+    return dig(found, "status", "accessModes") or dig(found, "spec", "accessModes") or []
+
+
+def _usable(found: object) -> bool:
+    deleted = text_at(found, "metadata", "deletionTimestamp")
+    bound = text_at(found, "status", "phase") == "Bound" and not deleted
+    return bound and "ReadWriteMany" in _modes(found)
+
+
+def _not_bound(facts: Facts, subject: str, phase: str, cure: str) -> Finding:
+    """A storage class may bind a claim only when the first pod uses it."""
+    text = f"it is not bound: {phase or 'no phase yet'}"
+    if phase != "Pending":
+        return fault(subject, text, cure)
+    if not facts.storage.known:
+        return Finding(Level.UNKNOWN, subject, f"{text}; could not look: {facts.storage.why}", cure)
+    if text_at(facts.storage.value, "volumeBindingMode") == "WaitForFirstConsumer":
+        return warning(subject, f"{text}: its storage class waits for the first conversion", cure)
+    return fault(subject, text, cure)
 
 
 def operator_rights(facts: Facts) -> Iterator[Finding]:
@@ -101,12 +130,13 @@ def operator_rights(facts: Facts) -> Iterator[Finding]:
 
 def caller_rights(facts: Facts) -> Iterator[Finding]:
     """Whether the caller has the rights that this plugin needs."""
-    user = facts.user or "YOU"
-    cure = command(
-        *("kubectl", "-n", facts.namespace, "create", "rolebinding", "converts"),
-        *(f"--clusterrole={facts.operator}-edit", f"--user={user}"),
-    )
-    cure = f"An administrator can run: {cure}"
+    cure = "An administrator can bind the ClusterRole of the installation that ends with -edit."
+    if facts.operator and facts.user:
+        bind = command(
+            *("kubectl", "-n", facts.namespace, "create", "rolebinding", "converts"),
+            *(f"--clusterrole={facts.operator}-edit", f"--user={facts.user}"),
+        )
+        cure = f"An administrator can run: {bind}"
     yield from _rights("your rights", facts, facts.caller_rights, cure, essential=_ESSENTIAL)
 
 
@@ -145,8 +175,10 @@ def pod_security(facts: Facts) -> Iterator[Finding]:
         yield ok("Pod Security", "restricted")
         return
     words = f"enforces {level} only" if level else "enforces nothing"
-    cure = command(
-        *("kubectl", "label", "--overwrite", "namespace", facts.namespace, f"{_ENFORCE}=restricted")
+    label = ("--overwrite", "namespace", facts.namespace, f"{_ENFORCE}=restricted")
+    dry_run = command("kubectl", "label", "--dry-run=server", *label)
+    cure = (
+        f"See which pods it would refuse: {dry_run}   Then: {command('kubectl', 'label', *label)}"
     )
     yield warning("Pod Security", f"namespace {facts.namespace} {words}", cure)
 
@@ -168,15 +200,30 @@ def _quota(facts: Facts, item: Mapping[str, Any]) -> Iterator[Finding]:
     if not isinstance(used, dict):
         yield Finding(Level.UNKNOWN, subject, "Kubernetes has not counted what is used yet")
         return
+    scoped = dig(item, "spec", "scopes") or dig(item, "spec", "scopeSelector")
     for resource, setting in _NEEDS.items():
         most, now = quantity(hard.get(resource)), quantity(used.get(resource))
         if most is None or now is None:
             continue
-        need = quantity(facts.setting(setting)) if setting else quantity(1)
-        if now + (need or 0) > most or now >= most:
+        need = _need(facts, setting)
+        if now < most and need is None:
+            text = f"could not look at the setting {setting}: {facts.settings.why or 'no quantity'}"
+            yield Finding(Level.UNKNOWN, subject, text)
+        elif now >= most or now + (need or 0) > most:
             text = f"{resource} is used up: {used[resource]} of {hard[resource]}"
             cure = command("kubectl", "-n", facts.namespace, "edit", "resourcequota", name)
-            yield fault(subject, text, f"Wait until conversions end, or raise it: {cure}")
+            if scoped:
+                words = f"{text}; it has scopes, and may not count conversions"
+                yield Finding(Level.UNKNOWN, subject, words)
+            else:
+                yield fault(subject, text, f"Wait until conversions end, or raise it: {cure}")
+
+
+def _need(facts: Facts, setting: str) -> Decimal | None:
+    """How much a conversion needs. None if it is not known."""
+    if not setting:
+        return Decimal(1)
+    return quantity(facts.setting(setting)) if facts.settings.known else None
 
 
 def network_policy(facts: Facts) -> Iterator[Finding]:
@@ -200,7 +247,9 @@ def network_policy(facts: Facts) -> Iterator[Finding]:
         yield warning(subject, "converters may use the network: no policy forbids it", cure)
     elif opening:
         text = f"NetworkPolicy {opening[0]} allows converters to use the network"
-        delete = command("kubectl", "-n", facts.namespace, "delete", "networkpolicy", opening[0])
-        yield warning(subject, text, delete)
+        edit = command("kubectl", "-n", facts.namespace, "edit", "networkpolicy", opening[0])
+        name = labels["app.kubernetes.io/name"]
+        select = f"Restrict it so that it does not select app.kubernetes.io/name={name}"
+        yield warning(subject, text, f"{select}: {edit}")
     else:
         yield ok(subject, "converters have no network")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from kubectl_conversion import data
+from kubectl_conversion import data, installation
 from kubectl_conversion.diagnosis.facts import Facts
 from kubectl_conversion.diagnosis.findings import (
     Finding,
@@ -25,6 +25,7 @@ from kubectl_conversion.model import dig, items_at, number_at, text_at, time_at
 from kubectl_conversion.text import duration
 
 _CONFIG_MAP: Final = "my-network-converter-operator"
+_DNS: Final = 53
 _NODE_IMAGES: Final = 50
 """A node reports this many of its images."""
 _INSTALL: Final = "Install the operator: docs/install.md."
@@ -35,7 +36,7 @@ def installations(facts: Facts) -> Iterator[Finding]:
     subject = "installation"
     if not facts.deployments.known:
         yield unknown("other installations", facts.deployments)
-    homes = {text_at(item, "metadata", "namespace") for item in facts.deployments.value or []}
+    homes = set(installation.homes(facts.deployments.value or []))
     if facts.deployments.known and not homes:
         yield fault(subject, "there is no operator in this cluster", _INSTALL)
         return
@@ -44,29 +45,31 @@ def installations(facts: Facts) -> Iterator[Finding]:
         if not answer.known:
             blind.append(home)
             yield unknown(f"settings in {home}", answer)
-        elif _exists(facts, home, homes) and serves(answer.value or {}, facts.namespace):
+        elif _exists(facts, home, homes) and installation.serves(answer.value, facts.namespace):
             serving.append(home)
     if len(serving) > 1:
-        others = [home for home in serving if home != facts.operator] or serving[1:]
+        others = [home for home in serving if home != facts.operator]
         text = f"several installations serve {facts.namespace}: those in {', '.join(serving)}"
-        yield fault(subject, text, _without(facts, others[0]))
-    elif not serving and not blind:
+        yield fault(subject, text, _without(facts, others[-1]))
+    elif not serving and not blind and facts.deployments.known:
         text = f"no operator serves namespace {facts.namespace}"
         yield fault(subject, text, _with(facts))
-    elif (
-        serving
-        and serving[0] != facts.operator
-        and text_at(facts.place.value, "metadata", "labels", data.load()["operatorNamespaceLabel"])
-    ):
-        label = data.load()["operatorNamespaceLabel"]
-        text = f"{serving[0]} serves {facts.namespace}, but its label names {facts.operator}"
-        cure = command(
-            *("kubectl", "label", "--overwrite", "namespace", facts.namespace),
-            f"{label}={serving[0]}",
-        )
-        yield fault(subject, text, cure)
     elif serving:
-        yield ok(subject, f"the operator in {serving[0]} serves {facts.namespace}")
+        yield _label(facts, serving[0])
+    if not facts.operator:
+        text = installation.not_known(facts.namespace)
+        yield Finding(Level.UNKNOWN, "namespace of the operator", text)
+
+
+def _label(facts: Facts, home: str) -> Finding:
+    """Whether the label of the namespace, if it has one, names the installation that serves it."""
+    label = data.load()["operatorNamespaceLabel"]
+    named = text_at(facts.place.value, "metadata", "labels", label)
+    if named in ("", home):
+        return ok("installation", f"the operator in {home} serves {facts.namespace}")
+    text = f"{home} serves {facts.namespace}, but its label names {named}"
+    change = ("kubectl", "label", "--overwrite", "namespace", facts.namespace, f"{label}={home}")
+    return fault("installation", text, command(*change))
 
 
 def _exists(facts: Facts, home: str, homes: set[str]) -> bool:
@@ -76,30 +79,26 @@ def _exists(facts: Facts, home: str, homes: set[str]) -> bool:
     return facts.installations[home].value is not None
 
 
-def served_by(settings: Mapping[str, Any]) -> list[str]:
-    """The namespaces in WATCH_NAMESPACES."""
-    text = text_at(settings, "data", "WATCH_NAMESPACES") or "my-network"
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def serves(settings: Mapping[str, Any], namespace: str) -> bool:
-    """Whether an installation with these settings serves a namespace."""
-    names = served_by(settings)
-    return "*" in names or namespace in names
-
-
 def _without(facts: Facts, home: str) -> str:
-    answer = facts.installations.get(home)
-    names = served_by(answer.value) if answer and answer.value else []
+    """How the installation in ``home`` stops to serve the namespace."""
+    names = installation.served_by(facts.installations[home].value)
     if "*" in names:
         return f"Name the namespaces of the installation in {home} in its setting WATCH_NAMESPACES."
     left = ",".join(name for name in names if name != facts.namespace)
+    if not left:
+        # An empty setting is invalid, or stands for something else.
+        text = f"The installation in {home} serves this namespace only: uninstall its operator, or"
+        scale = ("kubectl", "-n", home, "scale", f"deployment/{data.OPERATOR}", "--replicas=0")
+        return f"{text} scale it to 0: {command(*scale)}"
     return set_setting(home, "WATCH_NAMESPACES", left)
 
 
 def _with(facts: Facts) -> str:
+    """How an installation begins to serve the namespace, and keeps those that it serves."""
     answer = facts.installations.get(facts.operator)
-    names = served_by(answer.value) if answer and answer.value else []
+    if answer is None:
+        return f"Add {facts.namespace} to the setting WATCH_NAMESPACES of one of the installations."
+    names = installation.served_by(answer.value)
     return set_setting(facts.operator, "WATCH_NAMESPACES", ",".join([*names, facts.namespace]))
 
 
@@ -191,7 +190,7 @@ def settings(facts: Facts) -> Iterator[Finding]:
         yield fault(subject, f"there is no ConfigMap {_CONFIG_MAP} in {home}", _INSTALL)
         return
     found = [*_not_known(facts), *_invalid(facts)]
-    if facts.setting("CONVERTER_ENABLED", "true").lower() in ("false", "0", "no", "off"):
+    if facts.setting("CONVERTER_ENABLED").lower() in ("false", "0", "no", "off"):
         cure = set_setting(home, "CONVERTER_ENABLED", "true")
         found.append(warning(subject, "conversions are paused: CONVERTER_ENABLED is false", cure))
     if facts.setting("CONVERTER_MAX_PARALLEL") == "0":
@@ -203,9 +202,22 @@ def settings(facts: Facts) -> Iterator[Finding]:
 
 
 def _not_known(facts: Facts) -> Iterator[Finding]:
+    """Settings that this plugin does not know. Only the operator says what it does not know.
+
+    The operator may be of a later release, which knows more.
+    """
     known = data.load()["settings"]
-    for name in dig(facts.settings.value, "data") or {}:
-        if name in known:
+    for name in _unknown_names(facts):
+        if not facts.events.known:
+            text = f"this plugin does not know the setting {name}; could not look at the events"
+            yield Finding(Level.UNKNOWN, "settings", text)
+            continue
+        told = [text for text in _told(facts) if text.startswith(f"{name} ")]
+        if not told:
+            text = f"this plugin does not know the setting {name}"
+            yield warning("settings", text, "Install the plugin of the release of the operator.")
+            continue
+        if not any(_is_unknown(name, text) for text in told):
             continue
         close = difflib.get_close_matches(name.upper(), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -218,29 +230,41 @@ def _not_known(facts: Facts) -> Iterator[Finding]:
 
 
 def _invalid(facts: Facts) -> Iterator[Finding]:
-    """The Events that are about the present texts. Older ones are about other texts."""
-    changed = _changed(facts.settings.value)
+    """What the operator says of the present texts, without what ``_not_known`` says."""
     cure = command("kubectl", "-n", facts.operator, "edit", "configmap", _CONFIG_MAP)
-    told = set()
+    names = _unknown_names(facts)
+    for text in _told(facts):
+        if not any(_is_unknown(name, text) for name in names):
+            yield fault("settings", text, cure)
+
+
+def _told(facts: Facts) -> list[str]:
+    """The Events for invalid settings. Those before the last change are about other texts.
+
+    The ConfigMap has Events with other reasons, too, such as that of a deliberate pause.
+    """
+    changed = _changed(facts.settings.value)
+    told: dict[str, None] = {}
     for event in facts.events.value or []:
-        if text_at(event, "type") != "Warning":
+        if text_at(event, "reason") != data.load()["settingInvalid"]:
             continue
         times = [time_at(event, name) for name in ("eventTime", "lastTimestamp", "firstTimestamp")]
         at = max((time for time in times if time), default=None)
         # Events have whole seconds.
         if at and changed and at < changed.replace(microsecond=0):
             continue
-        text = text_at(event, "message")
-        if text not in told and not _is_of_unknown(text, facts):
-            told.add(text)
-            yield fault("settings", text, cure)
+        told[text_at(event, "message")] = None
+    return list(told)
 
 
-def _is_of_unknown(text: str, facts: Facts) -> bool:
-    """Whether another finding names the setting that an Event is about."""
+def _unknown_names(facts: Facts) -> list[str]:
     known = data.load()["settings"]
-    names = [name for name in dig(facts.settings.value, "data") or {} if name not in known]
-    return any(name in text for name in names)
+    return [name for name in dig(facts.settings.value, "data") or {} if name not in known]
+
+
+def _is_unknown(name: str, text: str) -> bool:
+    """Whether an Event says that the operator does not know a setting."""
+    return text.startswith(f"{name} is not a setting ")
 
 
 def _changed(config_map: object) -> datetime | None:
@@ -275,35 +299,59 @@ def operator_policy(facts: Facts) -> Iterator[Finding]:
 
 def _reaches_api_server(rule: Mapping[str, Any]) -> bool:
     """Whether an egress rule may allow it. The API server is no pod, so no selector matches it."""
-    targets = items_at(rule, "to")
-    return not targets or any("ipBlock" in target for target in targets)
+    targets, ports = items_at(rule, "to"), items_at(rule, "ports")
+    reached = not targets or any("ipBlock" in target for target in targets)
+    return reached and (not ports or any(map(_may_be_api_server, ports)))
+
+
+def _may_be_api_server(port: Mapping[str, Any]) -> bool:
+    """Whether it is a port of TCP other than that of DNS."""
+    if (text_at(port, "protocol") or "TCP") != "TCP":
+        return False
+    return dig(port, "port") != _DNS or (number_at(port, "endPort") or 0) > _DNS
 
 
 def image(facts: Facts) -> Iterator[Finding]:
     """Whether the nodes have the converter's image, or can pull it."""
     subject, name = "image", facts.setting("CONVERTER_IMAGE")
+    if not facts.settings.known:
+        yield unknown(subject, facts.settings)
+        return
     if not name:
-        if facts.settings.known and facts.settings.value is not None:
-            yield fault(subject, "the setting CONVERTER_IMAGE is empty", _INSTALL)
+        yield fault(subject, "the setting CONVERTER_IMAGE is empty", _INSTALL)
         return
     if not facts.nodes.known:
         yield unknown(f"image {name} on the nodes", facts.nodes)
         return
     nodes = facts.nodes.value or []
-    having = [node for node in nodes if name in _images(node)]
+    having = [node for node in nodes if _full(name) in _images(node)]
     cut = any(len(items_at(node, "status", "images")) >= _NODE_IMAGES for node in nodes)
-    if nodes and not having and not cut and "." not in name.split("/")[0]:
-        text = f"no node has {name}, and its name has no registry to pull it from"
-        cure = "Push the image, then: " + set_setting(
-            facts.operator, "CONVERTER_IMAGE", f"registry.example.com/{name.split('/')[-1]}"
-        )
-        yield fault(subject, text, cure)
-    else:
+    edit = command("kubectl", "-n", facts.operator, "edit", "configmap", _CONFIG_MAP)
+    cure = f"Push the image to a registry, and set CONVERTER_IMAGE to its full name: {edit}"
+    if not nodes or having or cut or _has_registry(name):
         pulls = "; the others pull it" if len(having) < len(nodes) else ""
         yield ok(subject, f"{len(having)} of {len(nodes)} nodes have {name}{pulls}")
+    elif "/" in name:
+        yield warning(subject, f"no node has {name}, so nodes pull it from Docker Hub", cure)
+    else:
+        text = f"no node has {name}, and its name has no registry to pull it from"
+        yield fault(subject, text, cure)
+
+
+def _has_registry(name: str) -> bool:
+    first, slash, _ = name.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 def _images(node: Mapping[str, Any]) -> set[str]:
-    """The images of a node, with the names that users write."""
-    full = {name for each in items_at(node, "status", "images") for name in each.get("names") or []}
-    return full | {name.removeprefix("docker.io/").removeprefix("library/") for name in full}
+    """The images of a node, with their full names."""
+    listed = [items for each in items_at(node, "status", "images") if (items := each.get("names"))]
+    return {_full(name) for names in listed for name in names}
+
+
+def _full(name: str) -> str:
+    """The name without the registry that is the default, with a digest or a tag."""
+    short, at, digest = name.removeprefix("docker.io/").removeprefix("library/").partition("@")
+    folder, slash, last = short.rpartition("/")
+    base, _, tag = last.partition(":")
+    return f"{folder}{slash}{base}" + (f"@{digest}" if at else f":{tag or 'latest'}")

@@ -268,6 +268,10 @@ def test_shares_of_others_come_from_the_queue() -> None:
         ("Error from server (NotFound): the server could not find the requested resource",
          Failure.NO_RESOURCE),
         ('Error from server (Forbidden): pods is forbidden: User "x" cannot', Failure.FORBIDDEN),
+        ('Error from server (Forbidden): pods "x" is forbidden: exceeded quota: small',
+         Failure.REJECTED),
+        ("Error from server (Forbidden): unable to create new content in namespace media because "
+         "it is being terminated", Failure.REJECTED),
         ("error: You must be logged in to the server (Unauthorized)", Failure.UNAUTHORIZED),
         ("Unable to connect to the server: getting credentials: exec: executable aws failed",
          Failure.UNAUTHORIZED),
@@ -309,3 +313,35 @@ def test_names_cannot_change_a_path() -> None:
 )
 def test_timeouts(text: str, value: float | None) -> None:
     assert options.seconds(text) == value
+
+
+def test_a_retry_has_labels_and_annotations_but_not_those_of_other_programs() -> None:
+    old = conversion(phase="Failed")
+    texts = {"batch": "7", "argocd.argoproj.io/x": "a", "backup.example.com/restored": "b"}
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    raw = {**old.raw, "metadata": {**old.raw["metadata"], "labels": texts}}
+    raw["metadata"]["annotations"] = {"note": "x", "argocd.argoproj.io/y": "a"} | applied
+    made = retry_of(model.parse(raw), {"backup.example.com/restored"})["metadata"]
+    assert made["labels"] == {"batch": "7"}
+    assert made["annotations"] == {"note": "x", RETRY_OF: "uid-of-film"}
+
+
+@pytest.mark.parametrize(
+    ("notify", "said"),
+    [
+        ({"state": "Sent", "attempts": 2}, "callback Sent after 2 tries"),
+        ({"state": "Sent", "attempts": 1}, "callback Sent after 1 try"),
+        ({"state": "Pending"}, "callback Pending"),
+    ],
+)
+def test_a_callback_in_the_timeline(notify: Any, said: str) -> None:
+    # A time without a zone is read as UTC, and not compared with others as it is.
+    ended = conversion(phase="Failed", notify=notify | {"lastAttemptTime": "2026-11-28T12:05:00"})
+    assert said in [each.text for each in timeline(ended)]
+
+
+def test_a_file_and_a_folder_for_one_output_are_refused() -> None:
+    with pytest.raises(UsageError, match="--output-file or --output-folder"):
+        guess.targets("a.mov", ["mp4"], ["x.mp4"], "out")
+    with pytest.raises(UsageError, match="one --output-file for"):
+        guess.targets("a.mov", ["mp4", "mp3"], ["x.mp4"], "")
