@@ -9,7 +9,7 @@ from tests.converter.harness import IMAGE, Converter
 from tests.converter.kitchen import Kitchen
 from tests.converter.lab import Lab
 from tests.converter.probing import Rgb, near
-from tests.converter.rawfiles import RGB, exif, jpeg_segment, png
+from tests.converter.rawfiles import GREY_ALPHA, RGB, exif, jpeg_segment, png
 
 RED, LIME, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 TURNING = "rotate=n*0.2:c=none,split[a][b];[a]palettegen[p];[b][p]paletteuse"
@@ -155,6 +155,20 @@ def test_transparent_pixels_get_the_background(
     # Lab shows what is transparent on a green background.
     assert near(bitmap.at(0.9, 0.5), BLUE, 14)
     assert near(bitmap.at(0.1, 0.5), RED, 14)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("target", FORMATS)
+def test_transparent_pixels_of_a_grey_image_get_the_background(
+    kitchen: Kitchen, converter: Converter, lab: Lab, target: str, depth: int
+) -> None:
+    sample = depth // 8
+    row = (b"\x80" * sample + b"\xff" * sample) * 32 + (b"\x80" * sample + b"\0" * sample) * 32
+    source = kitchen.write(f"half-grey-{depth}.png", png(64, 64, depth, GREY_ALPHA, row))
+    run = converter.convert(IMAGE, source, f"out.{target}", background="0000ff")
+    bitmap = lab.image(run.path)
+    assert near(bitmap.at(0.9, 0.5), BLUE, 14)
+    assert near(bitmap.at(0.1, 0.5), (128, 128, 128), 14)
 
 
 @pytest.mark.parametrize("target", ["out.gif", "out.webp"])

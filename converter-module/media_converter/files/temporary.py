@@ -55,6 +55,26 @@ class Temporary(NamedTuple):
         sync_folder(folder)
         return True
 
+    def is_in_place(self) -> bool:
+        """Whether the output path is this file."""
+        try:
+            return self._is_named(self.target.name)
+        except OSError:
+            return False
+
+    def withdraw(self) -> None:
+        """Undo a commit, unless another process has put another file there since.
+
+        What the commit has replaced does not come back. Ignores errors, as ``discard`` does.
+        """
+        if not self.is_in_place():
+            return
+        try:
+            os.unlink(self.target.name, dir_fd=self.target.folder)
+        except OSError:
+            return
+        sync_folder(self.target.folder)
+
     def discard(self) -> None:
         """Remove the file. Ignores errors, because they would hide why the run failed."""
         try:
@@ -69,12 +89,15 @@ class Temporary(NamedTuple):
 
     def _check_name_is_ours(self) -> None:
         # Another process of the same user may have put another file under this name.
-        ours = os.fstat(self.fd)
-        named = os.stat(self.name, dir_fd=self.target.folder, follow_symlinks=False)
-        if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino):
+        if not self._is_named(self.name):
             raise ConversionError(
                 ExitReason.IO_ERROR, "another process replaced the temporary file; find it"
             )
+
+    def _is_named(self, name: str) -> bool:
+        ours = os.fstat(self.fd)
+        named = os.stat(name, dir_fd=self.target.folder, follow_symlinks=False)
+        return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
 
 
 def create(target: Target) -> Temporary:

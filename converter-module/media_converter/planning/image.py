@@ -69,7 +69,14 @@ def plan_image(
     argv += ["--fail-on", _FAIL_ON]
     if has_profile:
         argv += ["--import-profile", PROFILE]
-    if info.needs_srgb or has_profile:
+    # libvips lays the pixels of a grey image on the red part of a background.
+    needs_colours = (
+        info.is_grey
+        and info.has_alpha
+        and (flattens or output_format == "jpeg")
+        and not _is_grey(ground)
+    )
+    if info.needs_srgb or has_profile or needs_colours:
         # This takes a tenth of a second, even if there is nothing to convert.
         argv += ["--export-profile", "srgb", "--intent", "perceptual"]
 
@@ -168,6 +175,10 @@ def _too_large(size: str, limit: int, cure: str) -> ConversionError:
 
 def _rgb(colour: str) -> str:
     return " ".join(str(channel) for channel in bytes.fromhex(colour))
+
+
+def _is_grey(colour: str) -> bool:
+    return len(set(bytes.fromhex(colour))) == 1
 
 
 def avif_effort(pixels: int, seconds: float) -> int:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import StoryboardOptions
+from media_converter.options import MAX_TILES, StoryboardOptions
 from media_converter.planning import image_memory, memory
 from media_converter.planning.filters import decoder_options, fit_box, fit_varying, still_filter
 from media_converter.planning.image import VIPS
@@ -105,6 +105,7 @@ def plan_storyboard(
     """Plan a storyboard of a film of ``duration`` seconds.
 
     If the sprite would be too large, it has fewer pictures or fewer columns, and a warning says so.
+    It never has more than MAX_TILES pictures: each one may take an own run of ffprobe and ffmpeg.
     """
     longest = MAX_SIDES[output_format]
     box = (min(options.size[0], longest), min(options.size[1], longest))
@@ -118,11 +119,15 @@ def plan_storyboard(
     most_columns = min(longest // width, MAX_PIXELS // (width * height))
     columns = min(options.columns, most_columns)
     most_rows = min(longest // height, MAX_PIXELS // (columns * width * height))
-    count = min(wanted, columns * most_rows, max(1, int(duration / MIN_SECONDS)))
+    count = min(wanted, MAX_TILES, columns * most_rows, max(1, int(duration / MIN_SECONDS)))
     if columns < min(options.columns, count):
         warnings.append(f"The sprite has {columns} columns instead of {options.columns}. {_SMALL}")
     if count < wanted:
-        why = _SMALL if count == columns * most_rows else "Each one counts for 0.1 s at least."
+        why = "Each one counts for 0.1 s at least."
+        if count == columns * most_rows:
+            why = _SMALL
+        elif count == MAX_TILES:
+            why = f"A storyboard has at most {MAX_TILES}."
         warnings.append(f"The storyboard has {count} pictures instead of {wanted}. {why}")
         step = duration / count
     end = max(1, round(1000 * duration))

@@ -33,6 +33,7 @@ class Delivery:
         self._beside: Temporary | None = None
         self._is_published = False
         self._beside_is_published = False
+        self._keeps_published = False
 
     def open(self) -> Temporary:
         """The temporary file. The first call creates it, and removes what killed runs left."""
@@ -64,6 +65,7 @@ class Delivery:
         while not self._commit(written, converted.output.sha256):
             # A file has that name now. If somebody removes it meanwhile, try again.
             if published := find_published(self._root, task, self._runner, self._source):
+                self._keeps_published = True
                 return published
         self._is_published = True
         return result
@@ -99,6 +101,7 @@ class Delivery:
 
         While it is open, a removed file takes space on the volume.
         """
+        self._withdraw_beside()
         for written, is_published in (
             (self._temporary, self._is_published),
             (self._beside, self._beside_is_published),
@@ -108,6 +111,17 @@ class Delivery:
                     written.discard()
                 written.close()
         self._temporary = self._beside = None
+
+    def _withdraw_beside(self) -> None:
+        """Remove a published second file again if the output did not get its name.
+
+        It would tell something about another file.
+        """
+        if self._beside is None or not self._beside_is_published or self._temporary is None:
+            return
+        if self._is_published or self._keeps_published or self._temporary.is_in_place():
+            return
+        self._beside.withdraw()
 
     def _commit(self, written: Temporary, digest: str) -> bool:
         """Give the output its name. False if that name exists and must not be replaced."""

@@ -18,7 +18,8 @@ from media_converter.probing import ffprobe
 from media_converter.running.process import Files, Runner
 from media_converter.task import Task
 
-_MAX_BESIDE_BYTES: Final = 1 << 22
+MAX_BESIDE_BYTES: Final = 1 << 22
+"""Of the second file of an output. The converter writes no larger one."""
 
 
 class Result(NamedTuple):
@@ -121,7 +122,7 @@ def _check_beside(root: int, task: Task, digest: str) -> None:
             )
         try:
             mark = publish.read_mark(fd) if is_own(fd, task) else None
-            content = os.pread(fd, _MAX_BESIDE_BYTES, 0)
+            content = os.pread(fd, MAX_BESIDE_BYTES, 0)
             if mark is None or mark.sha256 != publish.pair_digest(content, digest):
                 raise paths.output_exists(path, f"it does not belong to {task.output_file}")
         finally:

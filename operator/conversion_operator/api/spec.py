@@ -243,9 +243,10 @@ class ConversionOptions(ApiModel):
     dominant colour. Allowed: thumbhash or blurhash. Default: none.
     """
     interval: Interval | None = None
-    """Time between two pictures, for video_storyboard. Does not go together with count. Allowed:
-    more than 0 and up to 604800 seconds, as a whole number (10) or a string ("2.5" or
-    "HH:MM:SS.mmm"). Default: see count.
+    """Time between two pictures, for video_storyboard. Does not go together with count. A
+    storyboard has at most 1000 pictures: if that is too few for this interval, they are further
+    apart, and a warning says so. Allowed: more than 0 and up to 604800 seconds, as a whole number
+    (10) or a string ("2.5" or "HH:MM:SS.mmm"). Default: see count.
     """
     count: Count | None = None
     """Number of pictures, for video_storyboard. Does not go together with interval. Allowed: 1 to

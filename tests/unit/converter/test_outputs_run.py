@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -417,6 +418,104 @@ def test_a_kill_between_the_names_of_two_files_leaves_no_pair_that_counts(
     assert bool(bench.made) == (moment != 3), "a pair of this conversion is kept"
     assert bench.run(pairs.work(overwrites)) == [S]
     assert not bench.made
+
+
+def before_commit(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None]) -> None:
+    """Call ``act`` just before a file gets this name."""
+    commit = Temporary.commit
+
+    def commit_late(self: Temporary, *, overwrites: bool = True) -> bool:
+        if self.target.name == name:
+            act()
+        return commit(self, overwrites=overwrites)
+
+    monkeypatch.setattr(Temporary, "commit", commit_late)
+
+
+def test_no_second_file_stays_beside_a_first_one_of_others(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program creates the first file between the two names."""
+    out = pairs.bench.volume / "out"
+    before_commit(monkeypatch, "a.jpg", lambda: (out / "a.jpg").write_bytes(b"theirs") and None)
+    with pytest.raises(ConversionError) as refused:
+        pairs.bench.run(pairs.work(overwrites=False))
+    assert refused.value.reason is ExitReason.OUTPUT_EXISTS
+    assert pairs.bench.files() == {"a.jpg": b"theirs"}
+
+
+def test_a_second_file_that_others_have_replaced_stays(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = pairs.bench.volume / "out"
+
+    def replace() -> None:
+        (out / "a.jpg").write_bytes(b"theirs")
+        (out / "a.vtt").unlink()
+        (out / "a.vtt").write_bytes(b"theirs too")
+
+    before_commit(monkeypatch, "a.jpg", replace)
+    with pytest.raises(ConversionError):
+        pairs.bench.run(pairs.work(overwrites=False))
+    assert pairs.bench.files() == {"a.jpg": b"theirs", "a.vtt": b"theirs too"}
+
+
+def fail_to_rename() -> None:
+    raise OSError(errno.EIO, "no")
+
+
+@pytest.mark.parametrize("old_cues", [{}, {"a.vtt": b"cues of the old one"}])
+def test_no_second_file_stays_beside_an_old_first_one(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch, old_cues: dict[str, bytes]
+) -> None:
+    """An image without cues is better than one with cues of another image."""
+    bench, out = pairs.bench, pairs.bench.volume / "out"
+    out.mkdir()
+    for name, content in {"a.jpg": b"old", **old_cues}.items():
+        (out / name).write_bytes(content)
+    with monkeypatch.context() as patched:
+        before_commit(patched, "a.jpg", fail_to_rename)
+        with pytest.raises((ConversionError, OSError)):
+            bench.run(pairs.work())
+    assert bench.files() == {"a.jpg": b"old"}
+    assert bench.run(pairs.work()) == [S]
+    assert pairs.is_right()
+
+
+def test_the_second_file_stays_if_the_first_one_is_kept(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another attempt gives the same content its name between the two names."""
+    out = pairs.bench.volume / "out"
+
+    def publish_same() -> None:
+        (out / "a.jpg").write_bytes(b"sprite 1")
+        os.setxattr(out / "a.jpg", publish.MARK, f"uid {digest('sprite 1')}".encode())
+
+    before_commit(monkeypatch, "a.jpg", publish_same)
+    assert pairs.bench.run(pairs.work(overwrites=False)) == [S]
+    assert pairs.is_right()
+
+
+def test_the_second_file_stays_if_the_first_one_has_its_name_despite_an_error(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume may report that a rename failed although it took place."""
+    commit = Temporary.commit
+
+    def commit_and_fail(self: Temporary, *, overwrites: bool = True) -> bool:
+        done = commit(self, overwrites=overwrites)
+        if self.target.name == "a.jpg":
+            fail_to_rename()
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Temporary, "commit", commit_and_fail)
+        with pytest.raises((ConversionError, OSError)):
+            pairs.bench.run(pairs.work())
+    assert pairs.is_right()
+    assert pairs.bench.run(pairs.work()) == [S]
+    assert not pairs.bench.made
 
 
 def test_two_files_that_do_not_belong_together_are_made_again(pairs: Pairs) -> None:

@@ -220,6 +220,34 @@ def test_colours_are_converted_only_with_a_profile(lines: bytes, managed: bool) 
     assert ("--export-profile" in argv) is managed
 
 
+@pytest.mark.parametrize(
+    ("info", "background", "output_format", "managed"),
+    [
+        ({"is_grey": True, "has_alpha": True}, "0000FF", "png", True),
+        ({"is_grey": True, "has_alpha": True}, "0000FF", "jpeg", True),
+        ({"is_grey": True, "has_alpha": True}, "808080", "png", False),
+        ({"is_grey": True, "has_alpha": True}, None, "jpeg", False),
+        ({"is_grey": True, "has_alpha": False}, "0000FF", "jpeg", False),
+        ({"is_grey": False, "has_alpha": True}, "0000FF", "png", False),
+    ],
+)
+def test_a_grey_image_gets_colours_for_a_background_with_colours(
+    info: dict[str, bool], background: str | None, output_format: str, managed: bool
+) -> None:
+    image = ImageInfo("png", 9, 9, needs_srgb=False, **info)
+    options = ImageOptions(background=background)
+    argv = plan_image(image, options, output_format, WHITE, LIMITS).step.argv
+    assert ("--export-profile" in argv) is managed
+
+
+def test_the_default_background_of_a_jpeg_can_have_colours() -> None:
+    image = ImageInfo("png", 9, 9, needs_srgb=False, is_grey=True, has_alpha=True)
+    argv = plan_image(image, ImageOptions(), "jpeg", "0000FF", LIMITS).step.argv
+    assert "--export-profile" in argv
+    argv = plan_image(image, ImageOptions(), "webp", "0000FF", LIMITS).step.argv
+    assert "--export-profile" not in argv
+
+
 HEADER = b"width: 8000\nheight: 6000\nbands: 3\nformat: uchar\ninterpretation: srgb\n"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import StoryboardOptions, output_files
+from media_converter.options import MAX_TILES, StoryboardOptions, output_files
 from media_converter.planning.plan import Position
 from media_converter.planning.storyboard import (
     MAX_PIXELS,
@@ -29,6 +29,7 @@ from media_converter.planning.storyboard import (
     time_of_picture,
     write_vtt,
 )
+from media_converter.running.existing import MAX_BESIDE_BYTES
 from media_converter.running.storyboard import is_like
 from tests.unit.converter.builders import INFO, LIMITS, VIDEO, WHITE, value_of
 
@@ -50,7 +51,10 @@ def planned(duration: float, output_format: str = "jpeg", **options: Any) -> Sto
         (5, {"interval": 10.0}, 1, 5000),
         (60, {"pictures": 7}, 7, 8571),
         (1, {"pictures": 1000}, 10, 100),
-        (604_800, {"interval": 0.1}, 1160, 521_379),
+        (7200, {"interval": 0.1, "size": (16, 16)}, 1000, 7200),
+        (7200, {"interval": 7.2, "size": (16, 16)}, 1000, 7200),
+        (604_800, {"interval": 0.1}, 1000, 604_800),
+        (604_800, {"interval": 0.1, "size": (320, 180)}, 290, 2_085_517),
     ],
 )
 def test_how_many_pictures_there_are(
@@ -87,15 +91,23 @@ def test_a_sprite_has_a_bounded_size_and_cues_cover_the_film(
     board = plan_storyboard(duration, video, options, output_format)
     assert max(board.sprite) <= MAX_SIDES[output_format]
     assert board.sprite[0] * board.sprite[1] <= MAX_PIXELS
+    assert board.pictures <= MAX_TILES
     assert board.columns <= min(columns, board.pictures)
     assert all(one < following for one, following in pairwise(board.times))
     assert is_right(board, "a.jpg", read_vtt(write_vtt(board, "a.jpg")))
 
 
 def test_what_is_reduced_is_told() -> None:
-    assert planned(3600, interval=1.0).warnings == (
-        "The storyboard has 1160 pictures instead of 3600. A larger image is not shown everywhere.",
+    assert planned(3600, interval=1.0, size=(320, 180)).warnings == (
+        "The storyboard has 290 pictures instead of 3600. A larger image is not shown everywhere.",
     )
+    assert planned(7200, interval=0.1, size=(16, 16)).warnings == (
+        "The storyboard has 1000 pictures instead of 72000. A storyboard has at most 1000.",
+    )
+    assert planned(1, pictures=1000).warnings == (
+        "The storyboard has 10 pictures instead of 1000. Each one counts for 0.1 s at least.",
+    )
+    assert planned(7200, interval=7.2, size=(16, 16)).warnings == ()
     (columns,) = planned(100, "webp", columns=100, size=(320, 180)).warnings
     assert columns.startswith("The sprite has 51 columns instead of 100.")
     large = VIDEO._replace(width=7680, height=4320)
@@ -105,7 +117,7 @@ def test_what_is_reduced_is_told() -> None:
 
 
 def test_the_memory_of_a_storyboard_is_checked() -> None:
-    board = planned(3600, interval=1.0)
+    board = planned(3600, interval=1.0, size=(320, 180))
     with pytest.raises(ConversionError) as refused:
         check_memory(VIDEO, board, Limits(1, 128 << 20))
     assert refused.value.reason is ExitReason.NEEDS_MEMORY
@@ -150,6 +162,11 @@ def test_cues_are_read_back() -> None:
     cues = read_vtt(write_vtt(planned(4000, pictures=2), "a.jpg"))
     assert cues
     assert cues[1] == Cue(2_000_000, 4_000_000, "a.jpg", (160, 0, 160, 90))
+
+
+def test_a_retry_reads_the_whole_of_the_largest_webvtt_file() -> None:
+    board = planned(359_999_999, interval=0.1, size=(16, 16), columns=1)
+    assert len(write_vtt(board, "é" * 127 + "a")) <= MAX_BESIDE_BYTES
 
 
 def test_a_scan_reads_key_pictures_and_keeps_the_first_of_each_part() -> None:
