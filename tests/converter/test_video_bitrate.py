@@ -52,3 +52,14 @@ def test_a_video_above_the_wanted_bit_rate_is_not_copied(
     made = converter.convert(VIDEO, source, "made.mp4", maxBitrate=100)
     assert lab.pixels(made.path) != lab.pixels(source)
     assert lab.highest_bit_rate(made.path) <= 1.1e5
+
+
+def test_a_header_cannot_hide_the_bit_rate_of_a_copy(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    """With -b:v and -crf, the header of an FLV states the one, and the encoder keeps the other."""
+    noisy = ("-vf", "noise=alls=90:allf=t+u", *X264, "-b:v", "300k", "-crf", "10")
+    source = kitchen.ffmpeg("forged.flv", *video("320x180", seconds=3), *noisy)
+    assert lab.highest_bit_rate(source) > 1e6
+    made = converter.convert(VIDEO, source, "forged.mp4", maxBitrate=500)
+    assert lab.highest_bit_rate(made.path) <= 1.1 * 5e5

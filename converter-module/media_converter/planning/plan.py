@@ -12,6 +12,7 @@ from media_converter.limits import Limits
 from media_converter.planning.gain import Gain
 from media_converter.probing.ffprobe import DEEP_PROBE
 from media_converter.probing.media import MAX_FRAME_PIXELS
+from media_converter.probing.rates import Rates
 from media_converter.step import INPUT, OUTPUT, Step, output_path
 
 FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
@@ -123,7 +124,8 @@ class Evidence(NamedTuple):
     ``position`` is the picture that is shown when the requested part starts. ``size_varies`` says
     that the size of the pictures changes, ``sound_varies`` that the channels or the sample rate do.
     ``last_held_seconds`` is how long the last picture is shown, None if it is not known.
-    ``gain`` is the gain that gives the sound the wanted loudness.
+    ``gain`` is the gain that gives the sound the wanted loudness. ``rates`` are those of the
+    requested part of the video, None if its packets were not listed.
     """
 
     copying: Copying = COPY_ALL
@@ -132,6 +134,7 @@ class Evidence(NamedTuple):
     sound_varies: bool = False
     last_held_seconds: float | None = None
     gain: Gain | None = None
+    rates: Rates | None = None
 
 
 NO_EVIDENCE: Final = Evidence()

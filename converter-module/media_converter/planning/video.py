@@ -41,6 +41,7 @@ from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
 from media_converter.planning.video_codecs import CODECS, CONTAINERS
 from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
 from media_converter.probing.media import MAX_FRAME_PIXELS, AudioStream, MediaInfo, VideoStream
+from media_converter.probing.rates import Rates
 from media_converter.step import Stdout, Step
 
 MAX_FRAME_RATE: Final = 60
@@ -85,7 +86,7 @@ def plan_video(
     _refuse_start_after_end(options, position)
     audio = sound_of(info, video, options)
     size = output_size(video, options)
-    encodes_video = not (copying.video and can_copy_video(info, video, options))
+    encodes_video = not (copying.video and can_copy_video(info, video, options, evidence.rates))
     encodes_audio = audio is not None and not (
         copying.audio and can_copy_audio(info, audio, options)
     )
@@ -244,13 +245,17 @@ def output_size(video: VideoStream, options: VideoOptions) -> tuple[int, int]:
     return fit_short_side(*video.displayed_size, options.resolution)
 
 
-def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -> bool:
+def can_copy_video(
+    info: MediaInfo, video: VideoStream, options: VideoOptions, rates: Rates | None
+) -> bool:
     """Whether the video stream already meets every requirement of the output.
 
-    If it does, it is stream-copied.
+    If it does, it is stream-copied. The bit rate that a header states may be wrong, so nothing is
+    copied whose packets were not listed.
     """
+    if rates is None:
+        return False
     frame_rate = rate_of(video)
-    overall_bit_rate = info.size_bytes * 8 / info.duration if info.duration else float("inf")
     return (
         _can_copy_packets(info, options)
         and _can_copy_codec(video, options)
@@ -265,8 +270,7 @@ def can_copy_video(info: MediaInfo, video: VideoStream, options: VideoOptions) -
         and not video.rotation
         and not video.mirrored
         and not any(video.cropped)
-        and (video.bit_rate or overall_bit_rate)
-        <= bit_rate_limit(options, (video.width, video.height), frame_rate)
+        and rates.bit_rate <= bit_rate_limit(options, (video.width, video.height), frame_rate)
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from media_converter.probing.ffprobe import DEEP_PROBE, FFPROBE
 from media_converter.step import INPUT, Stdout, Step
 
-_FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,pos,flags"
+_FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,size,pos,flags"
 
 
 class Picture(NamedTuple):
@@ -48,38 +48,50 @@ def step(stream_index: int, start: float | None, end: float | None, deep_probe: 
 
 
 class PacketReader:
-    """Reads the lines that the step prints. ``places`` are the offsets of the packets, or -1."""
+    """Reads the lines that the step prints. ``places`` are the offsets of the packets, or -1.
+
+    ``sizes`` are in bytes. The bytes of packets without a time count for the packet before them.
+    """
 
     def __init__(self) -> None:
         self.times = array("d")
         self.durations = array("d")
+        self.sizes = array("q")
         self.places = array("q")
         self.keys = bytearray()
         self.discarded = 0
         self.corrupt = 0
         self.untimed = 0
+        self._untimed_bytes = 0
 
     def add_line(self, line: str) -> None:
         """Add one packet."""
         fields = line.split(",")
-        if len(fields) < 6:
+        if len(fields) < 7:
             return
-        _, pts, dts, duration, place, flags = fields[:6]
+        _, pts, dts, duration, length, place, flags = fields[:7]
+        size = int(length) if length.isdigit() else 0
         self.discarded += "D" in flags
         self.corrupt += "C" in flags
         if pts == "N/A":
             pts = dts
         if pts == "N/A":
             self.untimed += 1
+            if self.sizes:
+                self.sizes[-1] += size
+            else:
+                self._untimed_bytes += size
             return
         self.times.append(float(pts))
         self.durations.append(0.0 if duration == "N/A" else float(duration))
+        self.sizes.append(size + self._untimed_bytes)
+        self._untimed_bytes = 0
         self.places.append(int(place) if place.isdigit() else -1)
         self.keys.append("K" in flags)
 
     def drop_first(self) -> None:
         """Forget the first packet with a time."""
-        del self.times[:1], self.durations[:1], self.places[:1], self.keys[:1]
+        del self.times[:1], self.durations[:1], self.sizes[:1], self.places[:1], self.keys[:1]
 
     def between(self, start: float, end: float) -> PacketReader:
         """Only the packets that are shown from ``start`` to ``end``."""
@@ -88,6 +100,7 @@ class PacketReader:
             if start <= time < end:
                 part.times.append(time)
                 part.durations.append(self.durations[i])
+                part.sizes.append(self.sizes[i])
                 part.places.append(self.places[i])
                 part.keys.append(self.keys[i])
         part.discarded, part.corrupt = self.discarded, self.corrupt

@@ -20,6 +20,7 @@ from media_converter.planning.video import (
     output_size,
     plan_video,
 )
+from media_converter.probing import rates
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.running import copies, survey
 from media_converter.running.run import Converted, Run
@@ -131,7 +132,8 @@ def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
     index, last = source.listing, None
     if index is not None and index.durations and source.part is None:
         last = index.durations[-1]
-    return video, source, Evidence(copyable(run, source), position, last_held_seconds=last)
+    known = Evidence(copyable(run, source), position, last_held_seconds=last)
+    return video, source, known if index is None else known._replace(rates=rates.measure(index))
 
 
 def options_of(run: Run) -> VideoOptions:

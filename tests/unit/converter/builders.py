@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from media_converter.limits import Limits
+from media_converter.planning.plan import Evidence
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
+from media_converter.probing.rates import Rates
 from media_converter.running.confinement import Confinement
 from media_converter.running.process import Runner, Signals, TimeLimits
 
@@ -47,6 +49,11 @@ INFO = MediaInfo(
     video=(VIDEO,),
     audio=(AUDIO,),
 )
+
+STEADY = Rates(tuple(number / 25 for number in range(250)), 2_000_000, 25.0)
+"""The rates of ``VIDEO``."""
+LISTED = Evidence(rates=STEADY)
+"""What is known of ``VIDEO`` if its packets were listed."""
 
 
 def with_video(**changes: Any) -> MediaInfo:

@@ -53,7 +53,7 @@ def test_a_joint_warns_and_never_refuses() -> None:
 def index(*rows: tuple[int, float]) -> PacketReader:
     reader = PacketReader()
     for place, time in rows:
-        reader.add_line(f"0,{time:f},{time:f},0.04,{place},K__")
+        reader.add_line(f"0,{time:f},{time:f},0.04,9,{place},K__")
     return reader
 
 

@@ -19,11 +19,14 @@ from media_converter.planning.video_codecs import CODECS
 from media_converter.planning.video_sound import plan_sound, trial_step
 from media_converter.probing.codecs import VIDEO_DECODERS
 from media_converter.probing.media import MediaInfo, VideoStream
+from media_converter.probing.rates import Rates
 from tests.unit.converter.builders import (
     AUDIO,
     GIB,
     INFO,
     LIMITS,
+    LISTED,
+    STEADY,
     VIDEO,
     WHITE,
     value_of,
@@ -38,8 +41,11 @@ PEAKS = {
 """MiB, resident, of ffmpeg at 1080p with the settings of each codec."""
 
 
-def copies(info: MediaInfo, options: VideoOptions | None = None) -> bool:
-    argv = plan_video(info, options or VideoOptions(), LIMITS, WHITE).step.argv
+def copies(
+    info: MediaInfo, options: VideoOptions | None = None, rates: Rates | None = STEADY
+) -> bool:
+    known = Evidence(rates=rates)
+    argv = plan_video(info, options or VideoOptions(), LIMITS, WHITE, known).step.argv
     return value_of(argv, "-c:v") == "copy"
 
 
@@ -47,7 +53,7 @@ def test_a_video_that_fits_is_stream_copied() -> None:
     assert copies(INFO)
     assert copies(INFO, VideoOptions(quality="high", resolution=720))
     assert copies(INFO._replace(container="matroska,webm"))
-    assert plan_video(INFO, VideoOptions(), LIMITS, WHITE).step.name == "remux"
+    assert plan_video(INFO, VideoOptions(), LIMITS, WHITE, LISTED).step.name == "remux"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,6 @@ def test_a_video_that_fits_is_stream_copied() -> None:
         {"rotation": 180},
         {"mirrored": True},
         {"width": 1281},
-        {"bit_rate": 50_000_000},
     ],
 )
 def test_a_video_that_does_not_fit_in_one_property_is_encoded(change: dict[str, object]) -> None:
@@ -86,9 +91,9 @@ def test_a_video_that_does_not_fit_in_one_property_is_encoded(change: dict[str, 
     ],
 )
 def test_a_video_that_does_not_fit_the_options_is_encoded(options: VideoOptions) -> None:
-    heavy = with_video(bit_rate=5_000_000)
-    assert copies(heavy)
-    assert not copies(heavy, options)
+    heavy = STEADY._replace(bit_rate=5_000_000)
+    assert copies(INFO, rates=heavy)
+    assert not copies(INFO, options, heavy)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +117,22 @@ def test_the_bit_rate_has_a_limit(
 
 
 def test_a_video_above_the_wanted_bit_rate_is_encoded() -> None:
-    video = with_video(bit_rate=3_000_000)
-    assert copies(video, VideoOptions(max_bitrate=3000))
-    assert not copies(video, VideoOptions(max_bitrate=2999))
-    assert not copies(with_video(bit_rate=6_000_000), VideoOptions(max_bitrate=10_000))
+    rates = STEADY._replace(bit_rate=3_000_000)
+    assert copies(INFO, VideoOptions(max_bitrate=3000), rates)
+    assert not copies(INFO, VideoOptions(max_bitrate=2999), rates)
+    fast = STEADY._replace(bit_rate=6_000_000)
+    assert not copies(INFO, VideoOptions(max_bitrate=10_000), fast)
+
+
+def test_the_bit_rate_in_a_header_proves_nothing() -> None:
+    """A header can state a low bit rate, or a duration that is too long."""
+    heavy = STEADY._replace(bit_rate=14_400_000)
+    limit = VideoOptions(max_bitrate=500)
+    assert not copies(with_video(bit_rate=300_000), limit, heavy)
+    assert not copies(with_video(bit_rate=None)._replace(duration=9e9), limit, heavy)
+    assert not copies(with_video(bit_rate=300_000), rates=None), "its packets were not listed"
+    light = STEADY._replace(bit_rate=400_000)
+    assert copies(with_video(bit_rate=90_000_000), limit, light)
 
 
 def test_the_frame_rate_is_only_lowered() -> None:
@@ -144,7 +161,7 @@ def test_a_picture_that_stands_does_not_raise_the_frame_rate() -> None:
 
 
 def test_an_output_without_sound() -> None:
-    made = plan_video(INFO, VideoOptions(audio="none"), LIMITS, WHITE)
+    made = plan_video(INFO, VideoOptions(audio="none"), LIMITS, WHITE, LISTED)
     assert made.copies_video
     assert made.audio_index is None
     assert made.expected.audio_codec is None
@@ -155,7 +172,7 @@ def test_an_output_without_sound() -> None:
 
 def test_sound_with_a_gain_is_not_copied() -> None:
     options = VideoOptions(loudness=-16.0)
-    made = plan_video(INFO, options, LIMITS, WHITE, Evidence(gain=Gain(3.0, -1.5)))
+    made = plan_video(INFO, options, LIMITS, WHITE, LISTED._replace(gain=Gain(3.0, -1.5)))
     assert made.copies_video
     assert not made.copies_audio
     chain = value_of(made.step.argv, "-af")
@@ -277,7 +294,7 @@ def test_memory_of_each_codec(codec: str) -> None:
 
 def test_only_the_audio_is_encoded_if_only_it_does_not_fit() -> None:
     argv = plan_video(
-        INFO._replace(audio=(AUDIO._replace(channels=6),)), VideoOptions(), LIMITS, WHITE
+        INFO._replace(audio=(AUDIO._replace(channels=6),)), VideoOptions(), LIMITS, WHITE, LISTED
     ).step.argv
     assert value_of(argv, "-c:v") == "copy"
     assert value_of(argv, "-c:a") == "aac"
@@ -457,7 +474,7 @@ def test_every_stream_gets_a_plan_or_a_file_fault(
     options = VideoOptions(resolution=resolution)
     info = INFO._replace(video=(video,))
     try:
-        made = plan_video(info, options, Limits(threads=2, memory=limit), WHITE)
+        made = plan_video(info, options, Limits(threads=2, memory=limit), WHITE, LISTED)
     except ConversionError as error:
         refusal: ConversionError | None = error
     else:
@@ -475,7 +492,7 @@ def test_every_stream_gets_a_plan_or_a_file_fault(
     assert argv[argv.index("-i") + 1] == "file:/proc/self/fd/3"
     assert argv.index("-threads") < argv.index("-i")
     if value_of(argv, "-c:v") == "copy":
-        assert can_copy_video(info, video, options)
+        assert can_copy_video(info, video, options, STEADY)
         assert made.expected.size == (video.width, video.height)
     else:
         assert "format=yuv420p" in value_of(argv, "-vf")

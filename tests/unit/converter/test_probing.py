@@ -181,11 +181,11 @@ def test_what_is_missing_outside_of_the_output_counts() -> None:
 def test_packets_are_listed_in_the_order_of_the_screen() -> None:
     reader = PacketReader()
     for line in (
-        "0,0.000000,0.000000,0.040000,100,K__",
-        "0,0.120000,0.040000,0.040000,200,___,",
-        "0,0.040000,0.080000,N/A,300,_D_",
-        "0,N/A,0.080000,0.040000,N/A,__C",
-        "0,N/A,N/A,0.040000,500,___",
+        "0,0.000000,0.000000,0.040000,9,100,K__",
+        "0,0.120000,0.040000,0.040000,5,200,___,",
+        "0,0.040000,0.080000,N/A,6,300,_D_",
+        "0,N/A,0.080000,0.040000,7,N/A,__C",
+        "0,N/A,N/A,0.040000,20,500,___",
         "",
     ):
         reader.add_line(line)
@@ -194,6 +194,8 @@ def test_packets_are_listed_in_the_order_of_the_screen() -> None:
     assert reader.leading == 0
     assert list(reader.places) == [100, 200, 300, -1]
     assert list(reader.between(0.04, 0.12).times) == [0.04, 0.08]
+    assert list(reader.sizes) == [9, 5, 6, 27], "bytes without a time count for the packet before"
+    assert list(reader.between(0.04, 0.12).sizes) == [6, 27]
     assert packets.gaps([0.0, 1.0, 8.0], 5.0) == [Gap(1.0, 8.0)]
 
 

@@ -35,7 +35,7 @@ class Input:
 
 
 def test_packets_are_listed_once_for_all_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Input(monkeypatch, "0,1.0,1.0,0.04,48,K_")
+    source = Input(monkeypatch, "0,1.0,1.0,0.04,9,48,K_")
     for _ in range(3):
         survey.list_part(source.run, INFO, 0, None)
         survey.list_part(source.run, INFO, 0, (1.0, 2.0))
@@ -47,10 +47,10 @@ def test_packets_are_listed_once_for_all_outputs(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("changes", "lines", "seconds"),
     [
-        ({"duration": 10.0}, ("0,1,1,1,0,K_",), 10.0),
-        ({"duration": None, "start": 1.4}, ("0,1.4,1.4,0.04,0,K_", "0,9.4,9.4,0.5,9,__"), 8.5),
+        ({"duration": 10.0}, ("0,1,1,1,9,0,K_",), 10.0),
+        ({"duration": None, "start": 1.4}, ("0,1.4,1.4,0.04,9,0,K_", "0,9.4,9.4,0.5,9,9,__"), 8.5),
         # ffprobe estimates the duration of a raw stream from its bit rate.
-        ({"duration": 99.0, "container": "h264"}, ("0,N/A,N/A,0.04,0,K_",) * 50, 2.0),
+        ({"duration": 99.0, "container": "h264"}, ("0,N/A,N/A,0.04,9,0,K_",) * 50, 2.0),
     ],
 )
 def test_a_recording_without_a_length_has_that_of_its_packets(
