@@ -83,7 +83,8 @@ async def test_all_namespaces_are_served_with_one_watch_a_kind(
         await until_phase(api, "a", "Succeeded")
         await until_other(api, "b", "Succeeded")
         await until_served(api, op)
-        assert op.operator.health.ready
+        # The health is reported once a second.
+        await api.until(lambda: op.operator.health.ready, 20)
         assert op.operator.health.unlisted == ""
         api.add_namespace("later")
         api.create(conversion_job("c", "later"))

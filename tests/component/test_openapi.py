@@ -151,7 +151,12 @@ STATUSES: list[dict[str, Any]] = [
     {"phase": "Queued", "reason": "PathBusy"},
     {"phase": "Running", "progress": {"percent": 3, "etaSeconds": 9}},
     {"phase": "Running", "startTime": "2026-01-02T03:04:05Z", "progress": {"speed": "1.00x"}},
-    {"phase": "Succeeded", "outputSize": 5, "completionTime": "2026-01-02T03:04:05Z"},
+    {
+        "phase": "Succeeded",
+        "outputSize": 5,
+        "completionTime": "2026-01-02T03:04:05Z",
+        "durationMilliseconds": 1234,
+    },
     {
         "phase": "Succeeded",
         "output": {"sha256": "a" * 64, "container": "mp4", "warnings": ["No sound."]},

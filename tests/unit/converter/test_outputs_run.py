@@ -420,7 +420,7 @@ def test_a_kill_between_the_names_of_two_files_leaves_no_pair_that_counts(
     assert not bench.made
 
 
-def before_commit(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None]) -> None:
+def before_commit(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
     """Call ``act`` just before a file gets this name."""
     commit = Temporary.commit
 
@@ -437,7 +437,7 @@ def test_no_second_file_stays_beside_a_first_one_of_others(
 ) -> None:
     """Another program creates the first file between the two names."""
     out = pairs.bench.volume / "out"
-    before_commit(monkeypatch, "a.jpg", lambda: (out / "a.jpg").write_bytes(b"theirs") and None)
+    before_commit(monkeypatch, "a.jpg", lambda: (out / "a.jpg").write_bytes(b"theirs"))
     with pytest.raises(ConversionError) as refused:
         pairs.bench.run(pairs.work(overwrites=False))
     assert refused.value.reason is ExitReason.OUTPUT_EXISTS
