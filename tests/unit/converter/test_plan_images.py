@@ -232,7 +232,7 @@ def test_colours_are_converted_only_with_a_profile(lines: bytes, managed: bool) 
     ],
 )
 def test_a_grey_image_gets_colours_for_a_background_with_colours(
-    info: dict[str, bool], background: str | None, output_format: str, managed: bool
+    info: dict[str, Any], background: str | None, output_format: str, managed: bool
 ) -> None:
     image = ImageInfo("png", 9, 9, needs_srgb=False, **info)
     options = ImageOptions(background=background)
