@@ -17,6 +17,8 @@ MARK: Final = "user.my-network-converter.published"
 _RENAME_NOREPLACE: Final = 1
 # What a kernel or a file system without such a rename answers.
 _UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+# What a kernel or a file system without extended attributes answers.
+_NO_ATTRIBUTES: Final = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class Mark(NamedTuple):
@@ -68,6 +70,15 @@ def read_mark(fd: int) -> Mark | None:
             return None
         raise
     return Mark(conversion_uid, sha256) if conversion_uid and sha256 else None
+
+
+def has_attributes(fd: int) -> bool:
+    """Whether the file system of a file has extended attributes, as far as can be told."""
+    try:
+        read_mark(fd)
+    except OSError as error:
+        return error.errno not in _NO_ATTRIBUTES
+    return True
 
 
 def _rename_no_replace(folder: int, old: str, new: str) -> None:

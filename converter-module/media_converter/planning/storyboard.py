@@ -263,7 +263,15 @@ _CUE: Final = re.compile(rf"{_STAMP} --> {_STAMP}\n(\S+)#xywh=(\d+),(\d+),(\d+),
 
 def read_vtt(text: bytes) -> list[Cue] | None:
     """The cues of a WebVTT file of a storyboard. None if it is no such file."""
-    head, *blocks = text.decode().rstrip("\n").split("\n\n")
+    try:
+        return _read_cues(text.decode())
+    except ValueError:
+        # Text that is not UTF-8, or a number of thousands of digits.
+        return None
+
+
+def _read_cues(text: str) -> list[Cue] | None:
+    head, *blocks = text.rstrip("\n").split("\n\n")
     found = [_CUE.fullmatch(block) for block in blocks]
     if head != "WEBVTT" or not blocks:
         return None
@@ -278,6 +286,23 @@ def read_vtt(text: bytes) -> list[Cue] | None:
         )
         cues.append(Cue(start, end, match[9], tuple(int(match[at]) for at in range(10, 14))))
     return cues
+
+
+def lie_within(size: tuple[int, int], image: str, cues: list[Cue] | None) -> bool:
+    """Whether cues have no gaps, and all point into an image of this name and size.
+
+    This is what can be said of them without the film.
+    """
+    begin = 0
+    for cue in cues or ():
+        x, y, width, height = cue.box
+        is_inside = min(width, height) > 0 and x + width <= size[0] and y + height <= size[1]
+        if cue.start != begin or cue.end <= begin or not is_inside:
+            return False
+        if cue.image != quote(image, ""):
+            return False
+        begin = cue.end
+    return bool(cues)
 
 
 def is_right(board: Storyboard, image: str, cues: list[Cue] | None) -> bool:

@@ -12,7 +12,7 @@ from media_converter.files.paths import Input
 from media_converter.files.temporary import Temporary
 from media_converter.files.write import write_all
 from media_converter.running import endings, verify
-from media_converter.running.existing import Result, find_published, is_own, not_own
+from media_converter.running.existing import Result, find_published, own_mark
 from media_converter.running.process import Runner
 from media_converter.running.run import Converted
 from media_converter.task import Task
@@ -89,8 +89,8 @@ class Delivery:
             fd = paths.open_existing_output(self._root, path)
             try:
                 # An earlier attempt may have been killed before it gave the output its name.
-                if fd is not None and not is_own(fd, self._task):
-                    raise not_own(path)
+                if fd is not None:
+                    own_mark(fd, path, self._task)
             finally:
                 if fd is not None:
                     os.close(fd)

@@ -14,6 +14,7 @@ from media_converter.files import paths, publish, still
 from media_converter.files.digest import sha256
 from media_converter.files.paths import Input
 from media_converter.options import FORMATS
+from media_converter.planning.storyboard import lie_within, read_vtt
 from media_converter.probing import ffprobe
 from media_converter.running.process import Files, Runner
 from media_converter.task import Task
@@ -48,7 +49,7 @@ def find_published(
             return None
         try:
             digest = _recognise(fd, task, runner, source)
-            _check_beside(root, task, digest)
+            _check_beside(root, task, fd, digest)
             return Result(os.fstat(fd).st_size, _describe(fd, digest, task, runner))
         finally:
             os.close(fd)
@@ -64,16 +65,7 @@ def _recognise(fd: int, task: Task, runner: Runner, source: Input | None) -> str
         raise paths.output_exists(task.output_file, "the input was written since")
     if task.reported_sha256 and sha256(fd, runner.check) == task.reported_sha256:
         return task.reported_sha256
-    try:
-        mark = publish.read_mark(fd)
-    except OSError:
-        raise paths.output_exists(
-            task.output_file,
-            "whether this conversion has written it cannot be told, because the volume has no "
-            "extended attributes",
-        ) from None
-    if mark is None or mark.conversion_uid != task.conversion_uid:
-        raise paths.output_exists(task.output_file, "this conversion has not written it")
+    mark = own_mark(fd, task.output_file, task)
     if sha256(fd, runner.check) != mark.sha256:
         raise paths.output_exists(
             task.output_file, "this conversion has written it, but it was changed since"
@@ -81,22 +73,22 @@ def _recognise(fd: int, task: Task, runner: Runner, source: Input | None) -> str
     return mark.sha256
 
 
-def is_own(fd: int, task: Task) -> bool:
-    """Whether the mark of a file says that this conversion has written it."""
+def own_mark(fd: int, path: str, task: Task) -> publish.Mark:
+    """The mark of a file that this conversion has written.
+
+    Raises ConversionError if somebody else has written it, or if this cannot be told.
+    """
     try:
         mark = publish.read_mark(fd)
     except OSError:
-        return False
-    return (
-        mark is not None
-        and bool(task.conversion_uid)
-        and (mark.conversion_uid == task.conversion_uid)
-    )
-
-
-def not_own(path: str) -> ConversionError:
-    """The ConversionError for a second file that somebody else has written."""
-    return paths.output_exists(path, "this conversion has not written it")
+        raise paths.output_exists(
+            path,
+            "whether this conversion has written it cannot be told, because the volume has no "
+            "extended attributes",
+        ) from None
+    if mark is None or mark.conversion_uid != task.conversion_uid:
+        raise paths.output_exists(path, "this conversion has not written it")
+    return mark
 
 
 def _refuse_beside_of_others(root: int, task: Task) -> None:
@@ -106,13 +98,12 @@ def _refuse_beside_of_others(root: int, task: Task) -> None:
         if fd is None:
             continue
         try:
-            if not is_own(fd, task):
-                raise not_own(path)
+            own_mark(fd, path, task)
         finally:
             os.close(fd)
 
 
-def _check_beside(root: int, task: Task, digest: str) -> None:
+def _check_beside(root: int, task: Task, output: int, digest: str) -> None:
     """Raise ConversionError unless the second file of an output was written for this content."""
     for path in task.files[1:]:
         fd = paths.open_existing_output(root, path)
@@ -121,12 +112,24 @@ def _check_beside(root: int, task: Task, digest: str) -> None:
                 task.output_file, f"but {path}, which belongs to it, does not"
             )
         try:
-            mark = publish.read_mark(fd) if is_own(fd, task) else None
-            content = os.pread(fd, MAX_BESIDE_BYTES, 0)
-            if mark is None or mark.sha256 != publish.pair_digest(content, digest):
+            content = os.pread(fd, MAX_BESIDE_BYTES + 1, 0)
+            if not publish.has_attributes(fd):
+                # The output was recognised by its report, which does not tell about this file.
+                if not _speaks_of(output, task, content):
+                    raise paths.output_exists(path, f"its cues are not those of {task.output_file}")
+            elif own_mark(fd, path, task).sha256 != publish.pair_digest(content, digest):
                 raise paths.output_exists(path, f"it does not belong to {task.output_file}")
         finally:
             os.close(fd)
+
+
+def _speaks_of(output: int, task: Task, content: bytes) -> bool:
+    """Whether a WebVTT file has cues that point into the sprite."""
+    picture = still.measure(os.pread(output, os.fstat(output).st_size, 0))
+    if picture is None or len(content) > MAX_BESIDE_BYTES:
+        return False
+    name = task.output_file.rpartition("/")[2]
+    return lie_within((picture.width, picture.height), name, read_vtt(content))
 
 
 def _describe(fd: int, digest: str, task: Task, runner: Runner) -> Output:

@@ -34,6 +34,7 @@ from media_converter.options import (
 )
 from media_converter.outputs import Watcher, convert_outputs
 from media_converter.running import delivery
+from media_converter.running.existing import MAX_BESIDE_BYTES
 from media_converter.running.films import Batch
 from media_converter.running.overall import Overall
 from media_converter.running.run import Converted, Known, Run
@@ -516,6 +517,99 @@ def test_the_second_file_stays_if_the_first_one_has_its_name_despite_an_error(
     assert pairs.is_right()
     assert pairs.bench.run(pairs.work()) == [S]
     assert not pairs.bench.made
+
+
+def sprite(width: int, height: int) -> bytes:
+    """What the size of a JPEG is read from."""
+    frame = b"\xff\xc0\0\x08\x08" + height.to_bytes(2) + width.to_bytes(2)
+    return b"\xff\xd8" + frame + b"\xff\xd9"
+
+
+CUES = (
+    b"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\na.jpg#xywh=0,0,16,9\n\n"
+    b"00:00:01.000 --> 00:00:02.000\na.jpg#xywh=16,0,16,9\n"
+)
+
+
+def without_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> bytes:
+        raise OSError(errno.ENOTSUP, "no attributes")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    monkeypatch.setattr(os, "getxattr", refuse)
+
+
+def storyboard_without_attributes(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch, overwrites: bool
+) -> tuple[Task, ...]:
+    """A complete storyboard on such a volume, and the work of a retry that knows its sha256."""
+    without_attributes(monkeypatch)
+    content = sprite(32, 9)
+
+    def convert_once(run: Run) -> Converted:
+        pairs.bench.made.append(run.task.output_file)
+        os.write(run.make_temporary().fd, content)
+        return Converted(Output(hashlib.sha256(content).hexdigest(), "jpeg"), beside=CUES)
+
+    monkeypatch.setattr(convert, "convert", convert_once)
+    assert pairs.bench.run(pairs.work(overwrites)) == [S]
+    reported = hashlib.sha256(content).hexdigest()
+    return (pairs.work(overwrites)[0]._replace(reported_sha256=reported),)
+
+
+@pytest.mark.parametrize("overwrites", [True, False])
+def test_a_reported_storyboard_is_kept_without_extended_attributes(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch, overwrites: bool
+) -> None:
+    work = storyboard_without_attributes(pairs, monkeypatch, overwrites)
+    assert pairs.bench.run(work) == [S]
+    assert not pairs.bench.made
+
+
+@pytest.mark.parametrize(
+    "cues",
+    [
+        b"theirs",
+        b"WEBVTT\n\n\xff",
+        b"",
+        CUES.replace(b"a.jpg", b"b.jpg"),
+        CUES.replace(b"16,0,16,9", b"16,0,17,9"),
+        CUES.replace(b"16,0,16,9", b"16,1,16,9"),
+        CUES.replace(b"16,0,16,9", b"16,0,16,0"),
+        CUES.replace(b"16,0,16,9", b"16,0,16," + b"9" * 5000),
+        CUES.replace(b"00:00:00.000", b"00:00:00.001"),
+        CUES.replace(b"00:00:01.000 --> 00:00:02", b"00:00:01.500 --> 00:00:02"),
+        CUES + b"\n" * MAX_BESIDE_BYTES,
+    ],
+    ids=[
+        *("text", "encoding", "empty", "image", "right", "below", "nothing", "digits", "start"),
+        *("gap", "large"),
+    ],
+)
+def test_other_cues_beside_a_reported_sprite_are_not_kept(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch, cues: bytes
+) -> None:
+    (work,) = storyboard_without_attributes(pairs, monkeypatch, overwrites=False)
+    (pairs.bench.volume / "out" / "a.vtt").write_bytes(cues)
+    with pytest.raises(ConversionError) as refused:
+        pairs.bench.run((work,))
+    assert refused.value.reason is ExitReason.OUTPUT_EXISTS
+    assert "its cues are not those of out/a.jpg" in refused.value.message
+    assert pairs.bench.run((work._replace(overwrites=True),)) == [S]
+    assert pairs.bench.files()["a.vtt"] == CUES
+
+
+def test_without_extended_attributes_nobody_knows_whose_the_second_file_is(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_attributes(monkeypatch)
+    out = pairs.bench.volume / "out"
+    out.mkdir()
+    (out / "a.vtt").write_bytes(CUES)
+    with pytest.raises(ConversionError) as refused:
+        pairs.bench.run(pairs.work(overwrites=False))
+    assert refused.value.reason is ExitReason.OUTPUT_EXISTS
+    assert "the volume has no extended attributes" in refused.value.message
 
 
 def test_two_files_that_do_not_belong_together_are_made_again(pairs: Pairs) -> None:
