@@ -36,6 +36,19 @@ def test_a_variable_frame_rate_stays_variable(
     assert sum(time - first >= 1 for time in times) == pytest.approx(10, abs=1)
 
 
+@pytest.mark.parametrize("resolution", [{}, {"resolution": "240p"}])
+def test_a_film_that_becomes_faster_is_slowed_down(
+    kitchen: Kitchen, converter: Converter, lab: Lab, resolution: dict[str, object]
+) -> None:
+    """20 seconds with 10 pictures each, then two with 50. The header states 10 per second."""
+    shape = ("-vf", "select=gte(t\\,20)+not(mod(n\\,5))", "-fps_mode", "passthrough", *X264)
+    source = kitchen.ffmpeg("faster.mp4", *video("480x270", rate=50, seconds=22), *shape)
+    made = converter.convert(VIDEO, source, "a.mp4", maxFrameRate=24, **resolution)
+    times = sorted(time for time, _ in lab.packets(made.path))
+    assert len(times) == pytest.approx(248, abs=2)
+    assert sum(time < 20 for time in times) == pytest.approx(200, abs=3)
+
+
 @pytest.mark.parametrize(("kind", "name"), [(VIDEO, "a.mp4"), (WEBM, "a.webm")])
 def test_a_video_without_its_sound(
     kitchen: Kitchen, converter: Converter, lab: Lab, kind: ConversionType, name: str
