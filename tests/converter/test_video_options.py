@@ -47,6 +47,9 @@ def test_a_film_that_becomes_faster_is_slowed_down(
     times = sorted(time for time, _ in lab.packets(made.path))
     assert len(times) == pytest.approx(248, abs=2)
     assert sum(time < 20 for time in times) == pytest.approx(200, abs=3)
+    if resolution:
+        whole = converter.convert(VIDEO, source, "b.mp4", **resolution)
+        assert len(lab.packets(whole.path)) == pytest.approx(300, abs=2), "nothing is dropped"
 
 
 @pytest.mark.parametrize(("kind", "name"), [(VIDEO, "a.mp4"), (WEBM, "a.webm")])

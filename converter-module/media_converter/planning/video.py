@@ -58,6 +58,10 @@ _MAX_AUDIO_BIT_RATE: Final = 400_000
 _MIN_PICTURE_SECONDS: Final = 0.05
 
 
+# The frame rate of a few packets can seem to be higher than it is, because times are rounded.
+_MAX_ROUNDING: Final = 1.1
+
+
 class Place(NamedTuple):
     """The number of an output among those that are encoded at the same time, and its encoder."""
 
@@ -352,6 +356,9 @@ def _encoder_options(
     most = max_frame_rate(options)
     is_fast = has_10ms_frames(video)
     argv = ["-fps_mode", "cfr", "-r", f"{min(10, most)}"] if is_fast else ["-fps_mode", "vfr"]
+    if not is_fast and rate_of(video, rates) > _MAX_ROUNDING * rate_of(video):
+        # By default, ffmpeg rounds times to the rate of the header, and so drops pictures.
+        argv += ["-enc_time_base", "filter"]
     limit = bit_rate_limit(options, size, min(rate_of(video, rates), most))
     codec = CODECS[options.codec]
     return argv + codec.options(options.quality or DEFAULT_QUALITY, encoder, limit)

@@ -158,7 +158,11 @@ def test_a_film_that_becomes_faster_has_the_limit_too(most: int | None, limit: i
     argv = plan_video(slow, options, LIMITS, WHITE, Evidence(rates=rates)).step.argv
     assert f"ld(0))+1/{limit})" in value_of(argv, "-vf")
     assert int(value_of(argv, "-maxrate")) == max(2_000_000, int(1280 * 720 * limit * 0.25))
+    assert value_of(argv, "-enc_time_base") == "filter"
     assert copies(slow, options, rates._replace(times=tuple(times[:900]), frame_rate=10.0))
+    small = VideoOptions(resolution=240)
+    argv = plan_video(INFO, small, LIMITS, WHITE, LISTED).step.argv
+    assert "-enc_time_base" not in argv
 
 
 def test_without_times_of_packets_a_wanted_frame_rate_is_kept() -> None:
