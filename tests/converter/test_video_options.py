@@ -87,6 +87,18 @@ def test_a_part_has_its_own_loudness(kitchen: Kitchen, converter: Converter, lab
     assert lab.media(made.path).duration == pytest.approx(2, abs=0.1)
 
 
+def test_only_the_part_is_measured(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    """The film is quiet up to 30 s, and the part ends before. So the first gain is right."""
+    louder = ("-af", "volume='if(lt(t,30),0.02,0.8)':eval=frame")
+    shape = (*video("160x90", rate=5, seconds=40), *tone(seconds=40), *louder, "-g", "5")
+    source = kitchen.ffmpeg("quiet-first.mp4", *shape, *X264, *AAC)
+    made = converter.convert(VIDEO, source, "a.mp4", loudness="-23", start=5, duration=10)
+    assert lab.ebur128(made.path)[0] == pytest.approx(-23, abs=1)
+    logs = made.report.logs
+    assert logs.count("the loudness is ") == 1
+    assert logs.count("the loudness of the output is ") == 1, "one try"
+
+
 def test_silence_has_no_loudness(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg("silent-sound.mp4", *video(), *tone(), "-af", "volume=0", *X264, *AAC)
     made = converter.convert(VIDEO, source, "a.mp4", loudness=-16)

@@ -13,6 +13,7 @@ from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.filters import fit_box, fit_short_side
 from media_converter.planning.gain import Gain
+from media_converter.planning.loudness import measure_step
 from media_converter.planning.plan import Evidence, Position
 from media_converter.planning.video import MAX_FRAME_RATE, can_copy_video, output_size, plan_video
 from media_converter.planning.video_codecs import CODECS
@@ -197,6 +198,14 @@ def test_an_output_without_sound() -> None:
     assert made.expected.audio_duration is None
     mapped = [word for word in made.step.argv if word.startswith("0:")]
     assert mapped == ["0:0"]
+
+
+def test_the_loudness_of_a_part_is_that_of_the_part() -> None:
+    """The filters cut its beginning, so only an option of the output can cut its end."""
+    argv = measure_step(LIMITS, 1, (), (), deep=False, seconds=10.0).argv
+    assert value_of(argv, "-t") == "10.000000"
+    assert argv.index("-i") < argv.index("-t") < argv.index("null")
+    assert "-t" not in measure_step(LIMITS, 1, (), (), deep=False).argv
 
 
 def test_sound_with_a_gain_is_not_copied() -> None:
