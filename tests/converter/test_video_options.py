@@ -36,6 +36,22 @@ def test_a_variable_frame_rate_stays_variable(
     assert sum(time - first >= 1 for time in times) == pytest.approx(10, abs=1)
 
 
+@pytest.mark.parametrize("resolution", [{}, {"resolution": "240p"}])
+def test_a_film_that_becomes_faster_is_slowed_down(
+    kitchen: Kitchen, converter: Converter, lab: Lab, resolution: dict[str, object]
+) -> None:
+    """20 seconds with 10 pictures each, then two with 50. The header states 10 per second."""
+    shape = ("-vf", "select=gte(t\\,20)+not(mod(n\\,5))", "-fps_mode", "passthrough", *X264)
+    source = kitchen.ffmpeg("faster.mp4", *video("480x270", rate=50, seconds=22), *shape)
+    made = converter.convert(VIDEO, source, "a.mp4", maxFrameRate=24, **resolution)
+    times = sorted(time for time, _ in lab.packets(made.path))
+    assert len(times) == pytest.approx(248, abs=2)
+    assert sum(time < 20 for time in times) == pytest.approx(200, abs=3)
+    if resolution:
+        whole = converter.convert(VIDEO, source, "b.mp4", **resolution)
+        assert len(lab.packets(whole.path)) == pytest.approx(300, abs=2), "nothing is dropped"
+
+
 @pytest.mark.parametrize(("kind", "name"), [(VIDEO, "a.mp4"), (WEBM, "a.webm")])
 def test_a_video_without_its_sound(
     kitchen: Kitchen, converter: Converter, lab: Lab, kind: ConversionType, name: str
@@ -69,6 +85,18 @@ def test_a_part_has_its_own_loudness(kitchen: Kitchen, converter: Converter, lab
     made = converter.convert(VIDEO, source, "a.mp4", loudness="-23", duration=2)
     assert lab.ebur128(made.path)[0] == pytest.approx(-23, abs=1)
     assert lab.media(made.path).duration == pytest.approx(2, abs=0.1)
+
+
+def test_only_the_part_is_measured(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    """The film is quiet up to 30 s, and the part ends before. So the first gain is right."""
+    louder = ("-af", "volume='if(lt(t,30),0.02,0.8)':eval=frame")
+    shape = (*video("160x90", rate=5, seconds=40), *tone(seconds=40), *louder, "-g", "5")
+    source = kitchen.ffmpeg("quiet-first.mp4", *shape, *X264, *AAC)
+    made = converter.convert(VIDEO, source, "a.mp4", loudness="-23", start=5, duration=10)
+    assert lab.ebur128(made.path)[0] == pytest.approx(-23, abs=1)
+    logs = made.report.logs
+    assert logs.count("the loudness is ") == 1
+    assert logs.count("the loudness of the output is ") == 1, "one try"
 
 
 def test_silence_has_no_loudness(kitchen: Kitchen, converter: Converter) -> None:

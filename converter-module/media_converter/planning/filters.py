@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from media_converter.probing.media import Ratio, VideoStream
+from media_converter.probing.rates import MAX_EARLY
 
 # The alpha channel of these codecs is a second bit stream, which ffmpeg's own decoders ignore.
 _ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -177,11 +178,14 @@ def limit_frame_rate(frame_rate_limit: int) -> str:
     The frame rate stays variable. A constant frame rate would give a video of 30 frames per second
     with one burst of 120 the higher rate from start to end. ``ld(0)`` is when the next frame is
     due. A frame may come half a period early: 72 frames per second become 60, not 36, and times
-    that are rounded to milliseconds do no harm.
+    that are rounded to milliseconds do no harm. ffmpeg computes the period, because a rounded one
+    would drop a frame of a long film that has exactly this rate. Times may begin below 0.
     """
-    period = 1 / frame_rate_limit
-    is_due = f"lt(t,0)+gte(t,ld(0)-{0.55 * period:.6f})"
-    return f"select='if({is_due},1+0*st(0,max(ld(0)+{period:.6f},t)),0)'"
+    period = f"1/{frame_rate_limit}"
+    is_first = "isnan(prev_selected_t)"
+    is_due = f"{is_first}+not(lt(t,ld(0)-{MAX_EARLY}*{period}))"
+    due = f"max(t,if({is_first},t,ld(0))+{period})"
+    return f"select='if({is_due},1+0*st(0,{due}),0)'"
 
 
 def is_wide_gamut(video: VideoStream) -> bool:

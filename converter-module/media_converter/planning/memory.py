@@ -73,7 +73,7 @@ def choose_encoder_settings(
 
 def estimate(video: VideoStream, size: tuple[int, int], encoder: Encoder, codec: str) -> int:
     """Peak memory of ffmpeg in bytes."""
-    return _decoding(video) + _encoding(video, size, encoder, codec)
+    return _decoding(video) + encoding(video, size, encoder, codec)
 
 
 class Wanted(NamedTuple):
@@ -109,7 +109,7 @@ def share(video: VideoStream, wanted: Sequence[Wanted], limits: Limits) -> Shari
         encoders.append(choose_encoder_settings(video, size, share_of_limits, codec))
     needed = _decoding(video) + _OVERHEAD
     for (size, codec), encoder in zip(wanted, encoders, strict=True):
-        needed += _encoding(video, size, encoder, codec)
+        needed += encoding(video, size, encoder, codec)
     fits = limits.memory is None or needed <= int(limits.memory * _USABLE_SHARE)
     return Sharing(tuple(encoders), needed, fits)
 
@@ -141,12 +141,17 @@ def _decoding(video: VideoStream) -> int:
     )
 
 
-def _encoding(video: VideoStream, size: tuple[int, int], encoder: Encoder, codec: str) -> int:
+def encoding(video: VideoStream, size: tuple[int, int], encoder: Encoder, codec: str) -> int:
+    """Memory of an encoder, and of the filters before it, in bytes."""
     settings, threads = encoder
     encoder_frames = settings.frames + CODECS[codec].thread_frames * (threads - 1)
-    if is_wide_gamut(video):
-        encoder_frames += _TONE_MAP_FRAMES
-    return CODECS[codec].bytes + encoder_frames * size[0] * size[1] * 3 // 2
+    frames = encoder_frames * size[0] * size[1] * 3 // 2
+    return CODECS[codec].bytes + frames + for_tone_mapping(video, size)
+
+
+def for_tone_mapping(video: VideoStream, size: tuple[int, int]) -> int:
+    """Memory of the filters that convert colours to BT.709, in bytes. 0 if there are none."""
+    return _TONE_MAP_FRAMES * size[0] * size[1] * 3 // 2 if is_wide_gamut(video) else 0
 
 
 def bytes_per_pixel(pixel_format: str) -> float:

@@ -71,16 +71,17 @@ def output_url(number: int) -> str:
 def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
     """The same plans, but one run of ffmpeg reads and decodes the input for all of them.
 
-    Each plan has another number of its output, from 0. They read the same streams, from the same
-    place.
+    Each plan has another number of its output, from 0. They read the same video, and the same sound
+    unless they have none, from the same place. The options of the sound's decoder are those of the
+    first plan that has sound.
     """
-    first = plans[0].step.argv
-    begin = first.index(f"file:{INPUT}") + 1
-    argv = list(first[:begin])
-    for number, plan in enumerate(plans):
-        argv += plan.step.argv[begin : plan.step.argv.index(output_url(number)) + 1]
-    # What else is decoded, and not written, is decoded once. Not every output has it.
+    begins = [plan.step.argv.index(f"file:{INPUT}") + 1 for plan in plans]
+    reader = next((n for n, plan in enumerate(plans) if plan.audio_index is not None), 0)
+    argv = list(plans[reader].step.argv[: begins[reader]])
     ends = [p.step.argv.index(output_url(n)) + 1 for n, p in enumerate(plans)]
+    for plan, begin, end in zip(plans, begins, ends, strict=True):
+        argv += plan.step.argv[begin:end]
+    # What else is decoded, and not written, is decoded once. Not every output has it.
     argv += next((p.step.argv[n:] for n, p in zip(ends, plans, strict=True) if p.copies_audio), ())
     return tuple(plan._replace(step=plans[0].step._replace(argv=tuple(argv))) for plan in plans)
 

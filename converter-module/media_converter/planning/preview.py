@@ -76,21 +76,38 @@ def preview_size(video: VideoStream, options: PreviewOptions, output_format: str
     return max(2, width - width % 2), max(2, height - height % 2)
 
 
-def needed_memory(video: VideoStream, size: Size, output_format: str, count: int) -> int:
-    """The memory that a preview of ``count`` parts takes, in bytes. Each one has a decoder."""
-    decoders = count * (memory.for_decoding(video) - memory.FOR_COPY)
-    pixels = size[0] * size[1]
+def needed_memory(
+    video: VideoStream, size: Size, output_format: str, count: int, threads: int = 1
+) -> int:
+    """The memory that a preview of ``count`` parts takes, in bytes, with ``threads`` to encode.
+
+    Each part has a decoder, and filters of its own.
+    """
+    tone_mapping = memory.for_tone_mapping(video, size)
+    part = memory.for_decoding(video) - memory.FOR_COPY + tone_mapping
     if output_format == "mp4":
-        encoder = CODECS["h264"].settings[0].frames * pixels * 3 // 2
+        settings = CODECS["h264"].settings[0]
+        encoder = memory.encoding(video, size, (settings, threads), "h264") - tone_mapping
     else:
+        pixels = size[0] * size[1]
         encoder = int(_MAX_RATE["webp"] * _MAX_SECONDS * pixels * _WEBP_BYTES_PER_PIXEL)
-    return memory.FOR_COPY + decoders + encoder
+    return memory.FOR_COPY + count * part + encoder
+
+
+def most_threads(
+    video: VideoStream, size: Size, output_format: str, count: int, limits: Limits
+) -> int:
+    """The most threads, at least one, with which a preview of ``count`` parts fits the limit."""
+    for threads in range(limits.threads, 1, -1):
+        if memory.fits(needed_memory(video, size, output_format, count, threads), limits):
+            return threads
+    return 1
 
 
 def most_parts(
     video: VideoStream, size: Size, output_format: str, count: int, limits: Limits
 ) -> int:
-    """How many of ``count`` parts fit into the memory limit.
+    """How many of ``count`` parts fit into the memory limit, with one thread to encode.
 
     Raises ConversionError with the reason NeedsMemory if not even one does.
     """
@@ -139,7 +156,8 @@ def plan_preview(
     )
     inputs = "".join(f"[{number}]" for number in range(len(parts)))
     argv += ["-filter_complex", f"{graph};{inputs}concat=n={len(parts)}[all]", "-map", "[all]"]
-    argv += [*NO_METADATA, *PROGRESS, *_encoder_options(frames, rate, output_format, limits)]
+    threads = most_threads(video, size, output_format, len(parts), limits)
+    argv += [*NO_METADATA, *PROGRESS, *_encoder_options(frames, rate, output_format, threads)]
     seconds = sum(frames) * rate[1] / rate[0]
     return ConversionPlan(
         step=Step("encode", (*argv, OUTPUT_URL), Stdout.PROGRESS),
@@ -192,7 +210,7 @@ def _frames(parts: Sequence[Part], rate: Ratio) -> list[int]:
 
 
 def _encoder_options(
-    frames: Sequence[int], rate: Ratio, output_format: str, limits: Limits
+    frames: Sequence[int], rate: Ratio, output_format: str, threads: int
 ) -> list[str]:
     if output_format == "webp":
         # The encoder of animations does not write one with a single frame.
@@ -203,7 +221,7 @@ def _encoder_options(
     return [
         *("-c:v", "libx264", "-preset", settings.preset, "-crf", _CRF),
         *("-x264-params", settings.parameters, "-profile:v", "high"),
-        *("-threads:v", str(limits.threads)),
+        *("-threads:v", str(threads)),
         *("-force_key_frames", ",".join(f"{begin:.6f}" for begin in begins)),
         *("-movflags", "+faststart", "-f", "mp4"),
     ]

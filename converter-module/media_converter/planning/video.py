@@ -58,6 +58,10 @@ _MAX_AUDIO_BIT_RATE: Final = 400_000
 _MIN_PICTURE_SECONDS: Final = 0.05
 
 
+# The frame rate of a few packets can seem to be higher than it is, because times are rounded.
+_MAX_ROUNDING: Final = 1.1
+
+
 class Place(NamedTuple):
     """The number of an output among those that are encoded at the same time, and its encoder."""
 
@@ -104,7 +108,7 @@ def plan_video(
     argv += NO_METADATA
     argv += ["-sn", "-dn"]  # no subtitles, no data
     if encodes_video:
-        limit = _frame_rate_limit(video, options)
+        limit = _frame_rate_limit(video, options, evidence.rates)
         filters = video_filter(video, size, limit, background, size_varies=evidence.size_varies)
         is_part = position is not None or options.duration is not None
         first_held_seconds = position.seconds_left() if position else 0.0
@@ -122,7 +126,7 @@ def plan_video(
             if place
             else memory.choose_encoder_settings(video, size, limits, options.codec)
         )
-        argv += _encoder_options(video, options, size, settings)
+        argv += _encoder_options(video, options, size, settings, evidence.rates)
     else:
         argv += ["-c:v", "copy"]
     if options.duration is not None:
@@ -255,7 +259,7 @@ def can_copy_video(
     """
     if rates is None:
         return False
-    frame_rate = rate_of(video)
+    frame_rate = rate_of(video, rates)
     return (
         _can_copy_packets(info, options)
         and _can_copy_codec(video, options)
@@ -265,7 +269,7 @@ def can_copy_video(
         and not video.is_hdr
         and video.color_primaries != "bt2020"
         and video.field_order == "progressive"
-        and frame_rate <= max_frame_rate(options)
+        and _frame_rate_limit(video, options, rates) is None
         and output_size(video, options) == (video.width, video.height)
         and not video.rotation
         and not video.mirrored
@@ -310,13 +314,15 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
     return not trims and info.container in _COPYABLE_CONTAINERS
 
 
-def rate_of(video: VideoStream) -> float:
-    """Frames per second: the larger of r_frame_rate and avg_frame_rate. Either can be too low.
+def rate_of(video: VideoStream, rates: Rates | None = None) -> float:
+    """Frames per second: the largest of r_frame_rate, avg_frame_rate and that of the packets.
 
-    MAX_FRAME_RATE if neither is known.
+    Each can be too low: ffprobe sees only the beginning, and a film can become faster.
+    MAX_FRAME_RATE if none is known.
     """
-    frame_rates = [rate for rate in (video.r_frame_rate, video.avg_frame_rate) if rate]
-    return max((rate[0] / rate[1] for rate in frame_rates), default=float(MAX_FRAME_RATE))
+    known = [rate[0] / rate[1] for rate in (video.r_frame_rate, video.avg_frame_rate) if rate]
+    known += [rates.frame_rate] if rates and rates.times else []
+    return max(known, default=float(MAX_FRAME_RATE))
 
 
 def max_frame_rate(options: VideoOptions) -> int:
@@ -324,13 +330,25 @@ def max_frame_rate(options: VideoOptions) -> int:
     return options.max_frame_rate or MAX_FRAME_RATE
 
 
-def _frame_rate_limit(video: VideoStream, options: VideoOptions) -> int | None:
+def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
+    """The highest frame rate, if the video may exceed it anywhere. None if it does not.
+
+    If the packets have no times, only a limit that was asked for is kept in any case.
+    """
     limit = max_frame_rate(options)
-    return limit if rate_of(video) > limit else None
+    if rate_of(video) > limit:
+        return limit
+    if rates is None or not rates.times:
+        return options.max_frame_rate
+    return limit if rates.exceeds(limit) else None
 
 
 def _encoder_options(
-    video: VideoStream, options: VideoOptions, size: tuple[int, int], encoder: memory.Encoder
+    video: VideoStream,
+    options: VideoOptions,
+    size: tuple[int, int],
+    encoder: memory.Encoder,
+    rates: Rates | None,
 ) -> list[str]:
     # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
     # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
@@ -338,7 +356,10 @@ def _encoder_options(
     most = max_frame_rate(options)
     is_fast = has_10ms_frames(video)
     argv = ["-fps_mode", "cfr", "-r", f"{min(10, most)}"] if is_fast else ["-fps_mode", "vfr"]
-    limit = bit_rate_limit(options, size, min(rate_of(video), most))
+    if not is_fast and rate_of(video, rates) > _MAX_ROUNDING * rate_of(video):
+        # By default, ffmpeg rounds times to the rate of the header, and so drops pictures.
+        argv += ["-enc_time_base", "filter"]
+    limit = bit_rate_limit(options, size, min(rate_of(video, rates), most))
     codec = CODECS[options.codec]
     return argv + codec.options(options.quality or DEFAULT_QUALITY, encoder, limit)
 

@@ -37,12 +37,14 @@ class Rates(NamedTuple):
 
         The rule is that of filters.limit_frame_rate, which drops them.
         """
-        period, due = 1 / frame_rate, float("-inf")
+        if not self.times:
+            return True
+        period, due = 1 / frame_rate, self.times[0]
         for time in self.times:
             if time < due - MAX_EARLY * period:
                 return True
-            due = max(due + period, time)
-        return not self.times
+            due = max(time, due + period)
+        return False
 
 
 def measure(index: PacketReader) -> Rates:

@@ -98,15 +98,20 @@ def measure(
     stream_index: int,
     filters: Iterable[str] = (),
     options: Iterable[str] = (),
+    seconds: float | None = None,
 ) -> Loudness | None:
     """Measure a stream of the input. ``options`` say how to read it. Raises ConversionError.
+
+    Measures ``seconds`` of it, None for all.
 
     None if no sample can be decoded, or if the result is no number.
 
     The meter only ends a run that makes no progress or never ends: the conversion reports its own
     progress.
     """
-    step = measure_step(run.limits, stream_index, filters, options, deep=info.deep_probe)
+    step = measure_step(
+        run.limits, stream_index, filters, options, deep=info.deep_probe, seconds=seconds
+    )
     max_seconds = max_plausible_duration(info.duration, run.source.size_bytes)
     found, result = _measure(run, step, run.source.fd, max_seconds)
     if result.exit_code != 0:

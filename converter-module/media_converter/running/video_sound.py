@@ -29,7 +29,7 @@ def with_loudness(
     if audio is None or options.loudness is None:
         return evidence, ()
     sound = plan_sound(audio, options, evidence)
-    leveller = Leveller(run, options.loudness, partial(_measure, run, info, sound))
+    leveller = Leveller(run, options.loudness, partial(_measure, run, info, sound, options))
     while leveller.gain is not None:
         _write_sound(run, info, sound, evidence._replace(gain=leveller.gain))
         if leveller.is_right():
@@ -37,8 +37,11 @@ def with_loudness(
     return evidence._replace(gain=leveller.gain), leveller.warnings
 
 
-def _measure(run: Run, info: MediaInfo, sound: VideoSound) -> Loudness | None:
-    return measure(run, info, sound.audio.stream_index, sound.filters, sound.input_options)
+def _measure(
+    run: Run, info: MediaInfo, sound: VideoSound, options: VideoOptions
+) -> Loudness | None:
+    index, read = sound.audio.stream_index, sound.input_options
+    return measure(run, info, index, sound.filters, read, options.duration)
 
 
 def _write_sound(run: Run, info: MediaInfo, sound: VideoSound, evidence: Evidence) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.limits import Limits
 from media_converter.options import AudioOptions, VideoOptions
@@ -11,7 +13,7 @@ from media_converter.planning.video import Place, plan_video
 from media_converter.planning.video_codecs import CODECS
 from media_converter.running.films import same_part
 from media_converter.step import COVER_FD, INPUT_FD, LAST_FD, OUTPUT_FD, output_fd
-from tests.unit.converter.builders import GIB, INFO, LIMITS, VIDEO, WHITE
+from tests.unit.converter.builders import AUDIO, GIB, INFO, LIMITS, VIDEO, WHITE
 
 SIZES = [memory.Wanted(size) for size in ((1280, 720), (854, 480), (426, 240))]
 RESOLUTIONS = (720, 480, 240)
@@ -129,3 +131,23 @@ def test_only_videos_of_the_same_part_are_made_together() -> None:
     assert not same_part(part, whole)
     assert not same_part(part, VideoOptions(start=1.0))
     assert not same_part(AudioOptions(), AudioOptions())
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_checksums_of_sound_are_checked_whichever_output_has_none(silent: int) -> None:
+    info = INFO._replace(audio=(AUDIO._replace(codec="flac"),))
+    encoders = memory.share(VIDEO, SIZES[:2], LIMITS).encoders
+    plans = [
+        plan_video(
+            info,
+            VideoOptions(resolution=240, audio="none" if number == silent else None),
+            LIMITS,
+            WHITE,
+            place=Place(number, encoder),
+        )
+        for number, encoder in enumerate(encoders)
+    ]
+    argv = combine(plans)[0].step.argv
+    assert argv.count("libx264") == 2
+    assert argv.count("-i") == 1
+    assert argv.index("crccheck") < argv.index("-i")

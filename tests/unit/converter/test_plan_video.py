@@ -13,6 +13,7 @@ from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.filters import fit_box, fit_short_side
 from media_converter.planning.gain import Gain
+from media_converter.planning.loudness import measure_step
 from media_converter.planning.plan import Evidence, Position
 from media_converter.planning.video import MAX_FRAME_RATE, can_copy_video, output_size, plan_video
 from media_converter.planning.video_codecs import CODECS
@@ -137,13 +138,42 @@ def test_the_bit_rate_in_a_header_proves_nothing() -> None:
 
 def test_the_frame_rate_is_only_lowered() -> None:
     options = VideoOptions(max_frame_rate=24, resolution=240)
-    argv = plan_video(INFO, options, LIMITS, WHITE).step.argv
-    assert f"max(ld(0)+{1 / 24:.6f},t)" in value_of(argv, "-vf")
-    for most in (25, 60):
-        argv = plan_video(INFO, options._replace(max_frame_rate=most), LIMITS, WHITE).step.argv
+    argv = plan_video(INFO, options, LIMITS, WHITE, LISTED).step.argv
+    assert "ld(0))+1/24)" in value_of(argv, "-vf")
+    for most in (25, 60, None):
+        wanted = options._replace(max_frame_rate=most)
+        argv = plan_video(INFO, wanted, LIMITS, WHITE, LISTED).step.argv
         assert "select=" not in value_of(argv, "-vf")
     assert not copies(INFO, VideoOptions(max_frame_rate=24))
     assert copies(INFO, VideoOptions(max_frame_rate=25))
+
+
+@pytest.mark.parametrize(("most", "limit"), [(24, 24), (None, 60)])
+def test_a_film_that_becomes_faster_has_the_limit_too(most: int | None, limit: int) -> None:
+    """Its header states the rate of the beginning, or the mean."""
+    times = [*(n / 10 for n in range(900)), *(90 + n / 120 for n in range(1200))]
+    rates = Rates(tuple(times), 100_000, 120.0)
+    slow = with_video(r_frame_rate=(10, 1), avg_frame_rate=(21, 1))
+    options = VideoOptions(max_frame_rate=most)
+    assert not copies(slow, options, rates)
+    argv = plan_video(slow, options, LIMITS, WHITE, Evidence(rates=rates)).step.argv
+    assert f"ld(0))+1/{limit})" in value_of(argv, "-vf")
+    assert int(value_of(argv, "-maxrate")) == max(2_000_000, int(1280 * 720 * limit * 0.25))
+    assert value_of(argv, "-enc_time_base") == "filter"
+    assert copies(slow, options, rates._replace(times=tuple(times[:900]), frame_rate=10.0))
+    small = VideoOptions(resolution=240)
+    argv = plan_video(INFO, small, LIMITS, WHITE, LISTED).step.argv
+    assert "-enc_time_base" not in argv
+
+
+def test_without_times_of_packets_a_wanted_frame_rate_is_kept() -> None:
+    options = VideoOptions(max_frame_rate=30, resolution=240)
+    for known in (Evidence(), Evidence(rates=Rates((), 9e9, float("inf")))):
+        argv = plan_video(INFO, options, LIMITS, WHITE, known).step.argv
+        assert "select=" in value_of(argv, "-vf")
+        argv = plan_video(INFO, VideoOptions(resolution=240), LIMITS, WHITE, known).step.argv
+        assert "select=" not in value_of(argv, "-vf")
+        assert int(value_of(argv, "-maxrate")) == 2_000_000
 
 
 def test_a_picture_that_stands_does_not_raise_the_frame_rate() -> None:
@@ -168,6 +198,14 @@ def test_an_output_without_sound() -> None:
     assert made.expected.audio_duration is None
     mapped = [word for word in made.step.argv if word.startswith("0:")]
     assert mapped == ["0:0"]
+
+
+def test_the_loudness_of_a_part_is_that_of_the_part() -> None:
+    """The filters cut its beginning, so only an option of the output can cut its end."""
+    argv = measure_step(LIMITS, 1, (), (), deep=False, seconds=10.0).argv
+    assert value_of(argv, "-t") == "10.000000"
+    assert argv.index("-i") < argv.index("-t") < argv.index("null")
+    assert "-t" not in measure_step(LIMITS, 1, (), (), deep=False).argv
 
 
 def test_sound_with_a_gain_is_not_copied() -> None:
@@ -502,4 +540,4 @@ def test_every_stream_gets_a_plan_or_a_file_fault(
 def test_the_rate_limit_keeps_its_own_frames() -> None:
     fast = with_video(r_frame_rate=(120, 1), codec="vp9")
     chain = value_of(plan_video(fast, VideoOptions(), LIMITS, WHITE).step.argv, "-vf")
-    assert f"max(ld(0)+{1 / MAX_FRAME_RATE:.6f},t)" in chain
+    assert f"ld(0))+1/{MAX_FRAME_RATE})" in chain

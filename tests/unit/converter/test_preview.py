@@ -12,11 +12,13 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.options import PreviewOptions
+from media_converter.planning import memory
 from media_converter.planning.plan import Position
 from media_converter.planning.preview import (
     Look,
     Part,
     most_parts,
+    most_threads,
     needed_memory,
     places,
     plan_preview,
@@ -119,3 +121,30 @@ def test_each_part_has_a_decoder() -> None:
         most_parts(large, (640, 360), "mp4", 10, Limits(1, 128 << 20))
     assert refused.value.reason is ExitReason.NEEDS_MEMORY
     assert "needs a memory limit of 320 MiB" in refused.value.message
+
+
+def test_threads_take_memory() -> None:
+    """First the encoder has fewer threads, then the preview has fewer parts."""
+    full = (1920, 1080)
+    large = VIDEO._replace(width=1920, height=1080)
+    pixels = 1920 * 1080
+    one, four = (needed_memory(large, full, "mp4", 2, threads) for threads in (1, 4))
+    assert four - one == 3 * 22 * pixels * 3 // 2
+    limit = memory.sufficient_limit(one) << 20
+    assert most_threads(large, full, "mp4", 2, Limits(16, limit)) == 1
+    assert most_parts(large, full, "mp4", 2, Limits(16, limit)) == 2
+    enough = Limits(16, memory.sufficient_limit(four) << 20)
+    assert 4 <= most_threads(large, full, "mp4", 2, enough) < 6
+    assert most_threads(large, full, "mp4", 2, Limits(16, None)) == 16
+    look = Look(full, "mp4", WHITE)
+    argv = plan_preview(INFO, large, parts(1, 5), look, Limits(16, limit)).step.argv
+    assert value_of(argv, "-threads:v") == "1"
+
+
+@pytest.mark.parametrize("output_format", ["mp4", "webp"])
+def test_each_part_has_its_own_tone_mapping(output_format: str) -> None:
+    hdr = VIDEO._replace(color_transfer="smpte2084")
+    size = (640, 360)
+    for count in (1, 3):
+        needed = [needed_memory(video, size, output_format, count) for video in (hdr, VIDEO)]
+        assert needed[0] - needed[1] == count * 15 * 640 * 360 * 3 // 2

@@ -56,3 +56,18 @@ def test_the_fastest_second_gives_the_frame_rate() -> None:
     assert of_pictures(*bursts).frame_rate == pytest.approx(40)
     rounded = of_pictures(*((round(time, 3), size) for time, size in every(30000 / 1001, 0, 60)))
     assert rounded.frame_rate == pytest.approx(30, abs=0.05)
+
+
+@pytest.mark.parametrize("rate", [24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60000 / 1001, 60])
+def test_a_film_does_not_exceed_its_own_rate(rate: float) -> None:
+    times = tuple(number / rate - 0.2 for number in range(round(2 * 3600 * rate)))
+    rounded = tuple(round(time, 3) for time in times)
+    for film in (times, rounded):
+        rates = Rates(film, 0.0, 0.0)
+        assert not rates.exceeds(rate if rate == round(rate) else round(rate + 0.5))
+        assert rates.exceeds(rate - 1)
+
+
+def test_a_short_fast_part_exceeds_the_rate() -> None:
+    assert of_pictures(*every(10, 0, 90), *every(50, 90, 90.2)).exceeds(24)
+    assert not of_pictures(*every(10, 0, 90), *every(24, 90, 100)).exceeds(24)
