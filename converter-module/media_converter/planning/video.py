@@ -90,6 +90,7 @@ def plan_video(
     _refuse_start_after_end(options, position)
     audio = sound_of(info, video, options)
     size = output_size(video, options)
+    length = _length(info, video, audio, evidence.rates)
     encodes_video = not (copying.video and can_copy_video(info, video, options, evidence.rates))
     encodes_audio = audio is not None and not (
         copying.audio and can_copy_audio(info, audio, options)
@@ -146,13 +147,13 @@ def plan_video(
             video_codec=options.codec if encodes_video else video.codec,
             audio_codec=_audio_codec(audio, container.audio_codec, encodes_audio),
             size=size,
-            duration=_expected_duration(info, info.duration, options),
+            duration=_expected_duration(info, length, options),
             video_duration=_expected_duration(info, video.duration, options),
             audio_duration=_expected_duration(info, audio.duration, options) if audio else None,
         ),
         summary=f"{_video_summary(video, size, options.codec if encodes_video else '')}; "
         f"{_audio_summary(audio, container.audio_codec if encodes_audio else '')}",
-        duration=trimmed_duration(info.duration, options.start, options.duration),
+        duration=trimmed_duration(length, options.start, options.duration),
         video_index=video.stream_index,
         audio_index=audio.stream_index if audio else None,
         copies_video=not encodes_video,
@@ -373,6 +374,22 @@ def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
             f"{codec} needs sides of at least {least} pixels, and the output has "
             f"{size[0]}x{size[1]}; choose another videoCodec",
         )
+
+
+def _length(
+    info: MediaInfo, video: VideoStream, audio: AudioStream | None, rates: Rates | None
+) -> float | None:
+    """The duration of the streams that the output gets, in seconds.
+
+    The duration of the file is that of its longest stream, which may be sound that is left out.
+    """
+    if audio is not None:
+        return info.duration
+    if video.duration is not None:
+        return video.duration
+    if info.audio and rates and rates.times:
+        return max(0.0, rates.times[-1] - info.start)
+    return info.duration
 
 
 def _expected_duration(

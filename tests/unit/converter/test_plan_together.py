@@ -140,7 +140,9 @@ def test_checksums_of_sound_are_checked_whichever_output_has_none(silent: int) -
     plans = [
         plan_video(
             info,
-            VideoOptions(resolution=240, audio="none" if number == silent else None),
+            VideoOptions(
+                resolution=240, audio="none" if number == silent else VideoOptions().audio
+            ),
             LIMITS,
             WHITE,
             place=Place(number, encoder),

@@ -200,6 +200,23 @@ def test_an_output_without_sound() -> None:
     assert mapped == ["0:0"]
 
 
+def test_sound_that_is_left_out_does_not_make_a_video_longer() -> None:
+    info = with_video(duration=30.0)._replace(
+        duration=100.0, audio=(AUDIO._replace(duration=100.0),)
+    )
+    silent = VideoOptions(audio="none")
+    made = plan_video(info, silent, LIMITS, WHITE)
+    assert made.duration == made.expected.duration == made.expected.video_duration == 30
+    made = plan_video(info, silent._replace(duration=50.0), LIMITS, WHITE)
+    assert made.duration == made.expected.duration == 30
+    made = plan_video(info, VideoOptions(), LIMITS, WHITE)
+    assert made.duration == made.expected.duration == 100
+    # Matroska need not state how long each stream is.
+    unstated = info._replace(video=(VIDEO._replace(duration=None),), start=1.0)
+    rates = Rates((1.0, 16.0, 31.0), 9.0, 1.0)
+    assert plan_video(unstated, silent, LIMITS, WHITE, Evidence(rates=rates)).duration == 30
+
+
 def test_the_loudness_of_a_part_is_that_of_the_part() -> None:
     """The filters cut its beginning, so only an option of the output can cut its end."""
     argv = measure_step(LIMITS, 1, (), (), deep=False, seconds=10.0).argv
