@@ -166,12 +166,11 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     if run is None:
         return draft.planned
     video, options = choose_video(survey.probe(run)), films.options_of(run)
-    others = [d.run.task.options for d in drafts if d.run]
-    group = [other for other in others if films.same_part(other, options)]
-    wanted = [films.encoded_as(video, one) for one in group if isinstance(one, VideoOptions)]
-    sharing, own = memory.share(video, wanted, run.limits), films.encoded_as(video, options)
-    if not sharing.fits:
-        sharing, wanted = memory.share(video, [own], run.limits), [own]
+    group = [d for d in drafts if d.run and films.same_part(d.run.task.options, options)]
+    wanted = [films.encoded_as(video, films.options_of(d.run)) for d in group if d.run]
+    number = next(index for index, other in enumerate(group) if other is draft)
+    own, batch = wanted[number], memory.made_with(number, video, wanted, run.limits)
+    sharing = memory.share(video, batch, run.limits)
     planned, duration = draft.planned, draft.planned.duration_seconds
     frames = None
     if duration is not None:
@@ -181,7 +180,7 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     if options.loudness is not None:
         sound *= _PASSES_FOR_LOUDNESS
     quality = options.quality or DEFAULT_QUALITY
-    estimate = estimates.of_video(video, own, quality, frames, sound, len(wanted))
+    estimate = estimates.of_video(video, own, quality, frames, sound, len(batch))
     return _with_estimate(planned._replace(memory=sharing.needed), estimate)
 
 

@@ -114,6 +114,48 @@ def share(video: VideoStream, wanted: Sequence[Wanted], limits: Limits) -> Shari
     return Sharing(tuple(encoders), needed, fits)
 
 
+class Waiting(NamedTuple):
+    """An output that is encoded later: the memory for it and those before it does not fit.
+
+    ``number`` is its index, ``outputs`` how many need the ``needed`` bytes.
+    """
+
+    number: int
+    outputs: int
+    needed: int
+
+
+def together(
+    video: VideoStream, wanted: Sequence[Wanted], limits: Limits
+) -> tuple[list[int], list[Waiting]]:
+    """The indices of the outputs that are encoded at the same time, and those that wait.
+
+    The first output is always among them, and then each that fits. The outputs that wait are the
+    next to be asked for, in the same order.
+    """
+    numbers, waiting = [0], []
+    for number, each in enumerate(wanted[1:], 1):
+        sharing = share(video, [*(wanted[other] for other in numbers), each], limits)
+        if sharing.fits:
+            numbers.append(number)
+        else:
+            waiting.append(Waiting(number, len(numbers) + 1, sharing.needed))
+    return numbers, waiting
+
+
+def made_with(
+    number: int, video: VideoStream, wanted: Sequence[Wanted], limits: Limits
+) -> list[Wanted]:
+    """The outputs that are encoded at the same time as the one with this index, and itself."""
+    left = list(range(len(wanted)))
+    while True:
+        found, waiting = together(video, [wanted[index] for index in left], limits)
+        batch = [left[index] for index in found]
+        if number in batch:
+            return [wanted[index] for index in batch]
+        left = [left[each.number] for each in waiting]
+
+
 def for_decoding(video: VideoStream) -> int:
     """Memory for a few frames of a video, in bytes, with that of the converter itself."""
     return _decoding(video) + _OVERHEAD

@@ -171,19 +171,17 @@ def _next(
 
 def _that_fit(films: list[_Film], video: VideoStream) -> list[_Film]:
     """The first film, and those that can be encoded at the same time within the memory limit."""
-    batch = films[:1]
-    for film in films[1:]:
-        if batch[0].is_alone or film.is_alone:
-            continue
-        sharing = _share([*batch, film], video)
-        if sharing.fits:
-            batch.append(film)
-        else:
-            film.run.log(
-                f"encoding {len(batch) + 1} videos at the same time needs a memory limit of "
-                f"{memory.sufficient_limit(sharing.needed)} MiB; one comes after the other"
-            )
-    return batch
+    if films[0].is_alone:
+        return films[:1]
+    able = [film for film in films if not film.is_alone]
+    wanted = [encoded_as(video, film.options) for film in able]
+    numbers, waiting = memory.together(video, wanted, able[0].run.limits)
+    for each in waiting:
+        able[each.number].run.log(
+            f"encoding {each.outputs} videos at the same time needs a memory limit of "
+            f"{memory.sufficient_limit(each.needed)} MiB; one comes after the other"
+        )
+    return [able[number] for number in numbers]
 
 
 def _share(batch: list[_Film], video: VideoStream) -> memory.Sharing:
