@@ -29,6 +29,7 @@ from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.estimates import Estimate
 from media_converter.planning.image_fit import fit_image
 from media_converter.planning.plan import ConversionPlan, Position
+from media_converter.planning.preview import most_threads
 from media_converter.planning.preview import needed_memory as preview_memory
 from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.storyboard import needed_memory
@@ -230,7 +231,9 @@ def _preview(run: Run, options: PreviewOptions) -> PlannedOutput:
     run.log(made.plan.summary)
     video, size, output_format = made.video, made.size, run.task.output_format
     estimate = estimates.of_preview(video, size, made.plan.duration or 0.0, output_format)
-    needed = preview_memory(video, size, output_format, len(made.parts))
+    parts = len(made.parts)
+    threads = most_threads(video, size, output_format, parts, run.limits)
+    needed = preview_memory(video, size, output_format, parts, threads)
     planned = _planned(Action.ENCODE, made.plan, needed, estimate)
     return planned._replace(video_codec=planned.video_codec or output_format)
 
