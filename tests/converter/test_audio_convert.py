@@ -270,7 +270,7 @@ def test_what_has_no_sound(kitchen: Kitchen, converter: Converter, extension: st
 def test_a_truncated_song_is_not_a_short_song(
     kitchen: Kitchen, converter: Converter, extension: str
 ) -> None:
-    whole = music(kitchen, "whole.flac")
+    whole = music(kitchen, "whole-music.flac")
     cut = kitchen.edit("cut.flac", whole, lambda data: data[: len(data) // 2])
     run = converter.convert(SOUND, cut, f"out.{extension}")
     assert run.reason in {ExitReason.INPUT_TRUNCATED, ExitReason.INPUT_DAMAGED}

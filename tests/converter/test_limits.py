@@ -67,8 +67,7 @@ def test_full_hd_in_half_a_gib(
 def test_a_hundred_megapixels_in_half_a_gib(
     kitchen: Kitchen, half_gib: Converter, lab: Lab
 ) -> None:
-    tile = photo(kitchen, "photo-1500.png", "1500x1500")
-    source = kitchen.vips("108mp.jpg", "replicate", tile, "--", "8", "6")
+    source = huge(kitchen, "108mp.jpg", "")
     folder = half_gib.workspace.scratch("108mp")
     run = measured(half_gib, Case(IMAGE, source, f"{folder}/out.jpg"))
     # It is shrunk while it is decoded.
@@ -132,18 +131,24 @@ def test_what_a_loader_keeps_is_known(
     assert peak_mib(done) > int(enough) * 0.6
 
 
+LARGE = {"48mp-p.jpg": "[interlace]", "48mp-i.png": "[interlace]", "48mp.webp": "[Q=70]"}
+
+
+def large(kitchen: Kitchen, name: str) -> str:
+    """8000x6000."""
+    tile = photo(kitchen, "photo-2000.png", "2000x1500")
+    save = LARGE.get(name, "")
+    return kitchen.make(
+        name,
+        lambda out: kitchen.run("vips", "replicate", tile, f"{out}{save}", "4", "4", limit=240),
+    )
+
+
 @pytest.mark.parametrize("name", ["48mp.jpg", "48mp-p.jpg", "48mp.png", "48mp-i.png", "48mp.webp"])
 def test_forty_eight_megapixels_of_every_sort(
     kitchen: Kitchen, half_gib: Converter, lab: Lab, name: str
 ) -> None:
-    tile = photo(kitchen, "photo-2000.png", "2000x1500")
-    save = {"48mp-p.jpg": "[interlace]", "48mp-i.png": "[interlace]", "48mp.webp": "[Q=70]"}
-    source = kitchen.make(
-        name,
-        lambda out: kitchen.run(
-            "vips", "replicate", tile, out + save.get(name, ""), "4", "4", limit=240
-        ),
-    )
+    source = large(kitchen, name)
     folder = half_gib.workspace.scratch("48mp")
     run = measured(half_gib, Case(IMAGE, source, f"{folder}/out.jpg"))
     assert run.output, run.report.message
@@ -187,11 +192,7 @@ def test_a_video_that_no_plan_fits_is_refused_with_the_limit_it_needs(
 def test_an_image_that_does_not_fit_is_refused_with_the_limit_it_needs(
     kitchen: Kitchen, image: Image
 ) -> None:
-    tile = photo(kitchen, "photo-2000.png", "2000x1500")
-    source = kitchen.make(
-        "48mp-i.png",
-        lambda out: kitchen.run("vips", "replicate", tile, f"{out}[interlace]", "4", "4"),
-    )
+    source = large(kitchen, "48mp-i.png")
     case = Case(IMAGE, source, f"{kitchen.workspace.scratch('needs')}/out.jpg")
     with limited(image, kitchen, "128m") as agent:
         run = Converter(agent, kitchen.workspace, image.entrypoint).run(case)
@@ -377,11 +378,7 @@ def test_an_image_that_takes_too_long_is_not_retried(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("stalled")
-    tile = photo(kitchen, "photo-2000.png", "2000x1500")
-    source = kitchen.make(
-        "48mp-i.png",
-        lambda out: kitchen.run("vips", "replicate", tile, f"{out}[interlace]", "4", "4"),
-    )
+    source = large(kitchen, "48mp-i.png")
     run = converter.run(Case(IMAGE, source, f"{folder}/out.avif", stall_seconds=1))
     assert run.reason is ExitReason.INPUT_DAMAGED, run.report.message
     assert "within 1 s" in run.report.message

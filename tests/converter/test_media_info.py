@@ -142,7 +142,7 @@ def test_a_song(kitchen: Kitchen, converter: Converter) -> None:
 
 @pytest.mark.parametrize("extension", ["jpg", "png", "webp", "tif", "avif", "gif", "bmp"])
 def test_an_image(kitchen: Kitchen, converter: Converter, extension: str) -> None:
-    name = f"photo.{extension}"
+    name = f"described.{extension}"
     source = (
         kitchen.ffmpeg(name, *video("400x300"), "-frames:v", "1")
         if extension in {"gif", "bmp"}

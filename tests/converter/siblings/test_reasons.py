@@ -27,7 +27,7 @@ COMPLETED = ExitReason.COMPLETED
 
 
 def red(kitchen: Kitchen) -> str:
-    return kitchen.write("sib-red.png", png(64, 48, 8, RGB, b"\xdc\x28\x28" * 64))
+    return kitchen.write("sib-flat-red.png", png(64, 48, 8, RGB, b"\xdc\x28\x28" * 64))
 
 
 # A tool's words are not the reason
