@@ -141,7 +141,7 @@ def test_an_ambiguous_spec_is_refused(spec: dict[str, Any], messages: list[str])
         ),
         (
             {"outputs": [SOUND | {"options": {"resolution": "720p"}}, VIDEO]},
-            "outputs[0]: options.resolution belongs to video_to_mp4 only",
+            "outputs[0]: options.resolution belongs to video_to_mp4 and video_to_webm only",
         ),
     ],
 )

@@ -122,7 +122,7 @@ def test_other_braces_are_refused(template: str) -> None:
         ),
         (
             {"outputs": [SOUND | {"options": {"resolution": "720p"}}]},
-            "outputs[0]: options.resolution belongs to video_to_mp4 only",
+            "outputs[0]: options.resolution belongs to video_to_mp4 and video_to_webm only",
         ),
         (
             {"queue": "Bulk"},
