@@ -43,7 +43,7 @@ def test_each_conversion_is_logged_as_structured_records(
             assert {"timestamp", "level", "logger", "message"} <= set(record)
     completed, failed = events(good.uid)[-1], events(bad.uid)[-1]
     assert completed["output_size_bytes"] == status["outputSize"]
-    assert completed["duration_seconds"] == status["durationSeconds"]
+    assert completed["duration_seconds"] == status["durationMilliseconds"] / 1000
     assert failed["reason"] == "InputNotFound"
     assert "not-there.jpg" in failed["detail"]
 
