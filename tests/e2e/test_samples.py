@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from conversion_operator.core.display import size_text
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import Conversion, Conversions
 from tests.e2e.support.probing import probe_image, probe_media
@@ -98,11 +99,13 @@ def test_kubectl_get_shows_the_results(samples: dict[str, Conversion], kubectl: 
     assert table[0].split() == [
         *("NAME", "TYPE", "PHASE", "PROGRESS", "SIZE", "REASON", "AGE"),
         *("INPUT", "OUTPUT", "PROFILE", "DRY", "RUN", "QUEUE", "POSITION", "NODE", "DURATION"),
+        "MESSAGE",
     ]
     rows = {row.split()[0]: row.split()[1:] for row in table[1:]}
     for kind, sample in samples.items():
         if kind == SEVERAL:
             continue
         row = rows[sample.name]
-        assert row[:5] == [kind, "Succeeded", "100", str(sample.output.stat().st_size), "Completed"]
+        size = size_text(sample.output.stat().st_size)
+        assert row[:5] == [kind, "Succeeded", "100%", size, "Completed"]
         assert row[6:8] == [sample.body["spec"][key] for key in ("inputFile", "outputFile")]

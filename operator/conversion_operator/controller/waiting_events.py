@@ -1,8 +1,8 @@
 """Warning Events for what a conversion waits for, with what to do about it.
 
 A reason that concerns one conversion, such as ImagePullFailed, has one Event on the ConversionJob.
-Only conversions that hold a slot have such a reason, so there are few. Any number of conversions
-can share a reason such as ClaimMissing. It has one Event on the object that causes it.
+Only conversions that have a Job have such a reason, so there are few. Any number of conversions can
+share a reason such as ClaimMissing. It has one Event on the object that causes it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ _OWN: Final = frozenset(
         Reason.JOB_SUSPENDED,
         Reason.JOB_NAME_TAKEN,
         Reason.NODE_UNREACHABLE,
-        Reason.UNSUPPORTED_FIELD,
     }
 )
 _SHARED: Final = frozenset(
@@ -51,6 +50,7 @@ _SHARED: Final = frozenset(
         Reason.QUEUE_MISSING,
         Reason.PROFILE_MISSING,
         Reason.PROFILE_UNREADABLE,
+        Reason.UNSUPPORTED_FIELD,
     }
 )
 _MESSAGE_MAX_BYTES: Final = 1024
@@ -113,6 +113,8 @@ class WaitingEvents:
             case Reason.PAUSED:
                 # All namespaces share it.
                 return names.CONFIG_MAP_KIND, self._settings()
+            case Reason.UNSUPPORTED_FIELD:
+                return names.KIND, conversion.key
             case Reason.QUEUE_MISSING:
                 # Whoever mistyped the name cannot read Events in the operator's namespace. So the
                 # first ConversionJobs have the Event.
