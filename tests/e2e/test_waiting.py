@@ -74,7 +74,8 @@ def test_a_job_that_a_person_suspends_goes_on_when_it_is_resumed(
         "suspended",
         "video_to_mp4",
         inputFile=LONG_INPUT,
-        options={"duration": 45, "resolution": "360p"},
+        # The status may say Running only 10 s after the start.
+        options={"duration": 120, "resolution": "360p"},
         maxRetries=0,
     )
     job = conversion.until_phase("Running")["jobName"]
