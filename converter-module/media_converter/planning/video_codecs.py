@@ -25,8 +25,8 @@ class VideoCodec(NamedTuple):
     ``crf`` is the encoder's option for each quality. ``settings`` are in order, from the most
     memory to the least. The encoder holds ``thread_frames`` more frames for each thread after the
     first, and ``bytes`` that do not depend on the size. ``min_side`` is the shortest side that it
-    can write, in pixels. The encoder gets ``limit_share`` of a bit rate limit, because it exceeds
-    what it is told.
+    can write, in pixels. The encoder gets ``limit_share`` of a bit rate limit, because its output
+    exceeds the limit that it gets.
     """
 
     name: str

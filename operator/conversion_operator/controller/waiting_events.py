@@ -23,8 +23,8 @@ SHARED_SECONDS: Final = 300.0
 """For so long after an Event about a shared cause, there is no further one."""
 
 CAUSES_OF_NAMESPACE: Final = 10
-"""How many different causes of one reason are told in that time. Users choose the names of missing
-objects, so there may be thousands."""
+"""The most causes of one reason that get an Event in that time. Users choose the names of missing
+objects, so there may be thousands of causes."""
 
 NAMESPACES: Final = 1000
 """For how many namespaces and reasons the causes are remembered."""

@@ -148,7 +148,7 @@ def _rights(
     *,
     essential: frozenset[str] | None,
 ) -> Iterator[Finding]:
-    """Name the missing rights. Rights that nobody could ask about are told once."""
+    """Name the missing rights. One line names those that could not be checked."""
     blind = [answer for answer in rights.values() if not answer.known]
     if blind:
         yield unknown(subject, blind[0])

@@ -641,7 +641,7 @@ def test_a_second_file_of_others_is_not_replaced_if_it_must_not_be(
     with pytest.raises(ConversionError) as refused:
         bench.run(pairs.work(overwrites=False))
     assert refused.value.reason is ExitReason.OUTPUT_EXISTS
-    assert not bench.made, "it is told before the work"
+    assert not bench.made, "the run fails before the work"
     (out / "a.vtt").unlink()
 
     def convert_late(run: Run) -> Converted:
