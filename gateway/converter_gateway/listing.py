@@ -147,8 +147,8 @@ def decode_token(text: str, phases: Collection[Phase]) -> Key | None:
 
 
 def counts_of(phases: Mapping[Phase, int]) -> dict[str, int]:
-    """The number of conversions in each phase, also in those without any."""
-    return {str(phase): phases.get(phase, 0) for phase in Phase}
+    """The number of conversions in each phase of the HTTP API, also in those without any."""
+    return {str(phase): phases.get(phase, 0) for phase in Phase if phase is not Phase.PENDING}
 
 
 def _phase_key(record: Record) -> Key:

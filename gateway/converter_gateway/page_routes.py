@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -33,9 +33,9 @@ from media_converter.contract import ConversionType
 _TOKEN_MAX_LENGTH: Final = 2048
 _SEARCH_MAX_LENGTH: Final = 256
 Phases = Annotated[
-    list[Phase],
+    list[Literal["Queued", "Starting", "Running", "Succeeded", "Failed", "Cancelled"]],
     Query(
-        max_length=len(Phase),
+        max_length=6,
         description="Only conversions in these phases. If it is Queued alone, they come in the "
         "order of their queues. Otherwise the newest comes first.",
     ),
@@ -106,7 +106,7 @@ def _add_lists(router: APIRouter, context: RouteContext, browser: Browser) -> No
         """One page, with the number of conversions in each phase. The newest come first."""
         namespace = await context.check_access(request, "list")
         chosen = Filter(str(type or ""), queue, search.lower())
-        query = PageQuery(frozenset(phase), chosen, limit, continue_)
+        query = PageQuery(frozenset(map(Phase, phase)), chosen, limit, continue_)
         return Response(await browser.page(namespace, query), media_type="application/json")
 
     @router.get(
