@@ -24,7 +24,10 @@ metadata: {{name: page, namespace: {NAMESPACE}}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {{name: page, namespace: {NAMESPACE}}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: my-network-converter-caller}}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: my-network-converter-caller
 subjects: [{{kind: ServiceAccount, name: page}}]
 """
 
