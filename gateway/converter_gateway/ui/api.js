@@ -81,6 +81,18 @@ export async function post(path, body = undefined) {
   return (await send(path, options)).json();
 }
 
+/** Retry all that have failed, 100 at a time. Those that cannot be retried remain. */
+export async function retryFailed(onProgress) {
+  let retried = 0;
+  for (let before = Infinity; ;) {
+    const { retried: some, refused, remaining } = await post("retry");
+    retried += some.length;
+    onProgress(retried);
+    if (!remaining || remaining >= before) return { retried, refused };
+    before = remaining;
+  }
+}
+
 /** The text of a log, or null if there is no file server or no log. */
 export async function getLog(job, attempt) {
   try {
