@@ -79,8 +79,9 @@ def plan_video(
 ) -> ConversionPlan:
     """Plan a conversion to MP4 or WebM. Raises ConversionError if the input cannot be converted.
 
-    ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``place``
-    is given if other outputs are encoded at the same time.
+    ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``evidence`` is
+    what the packets of the input have shown, including which streams may be copied. ``place`` is
+    given if other outputs are encoded at the same time.
     """
     number = place.number if place else 0
     container = CONTAINERS[options.container]
@@ -112,6 +113,7 @@ def plan_video(
         limit = _frame_rate_limit(video, options, evidence.rates)
         filters = video_filter(video, size, limit, background, size_varies=evidence.size_varies)
         is_part = position is not None or options.duration is not None
+        # How long the picture that the range starts in stays on the screen.
         first_held_seconds = position.seconds_left() if position else 0.0
         hold = hold_pictures(
             video,
@@ -181,7 +183,8 @@ def _refuse_start_after_end(options: VideoOptions, position: Position | None) ->
 def choose_video(info: MediaInfo) -> VideoStream:
     """The first video stream that can be decoded.
 
-    Raises ConversionError with the reason NoVideoStream, UnsupportedFormat or InputTooLarge.
+    Raises ConversionError with the reason NoVideoStream, UnsupportedFormat, Encrypted, InputDamaged
+    or InputTooLarge.
     """
     if info.video:
         refuse_too_large(info.video[0])
@@ -255,8 +258,8 @@ def can_copy_video(
 ) -> bool:
     """Whether the video stream already meets every requirement of the output.
 
-    If it does, it is stream-copied. The bit rate that a header states may be wrong, so nothing is
-    copied whose packets were not listed.
+    The bit rate that a header states may be wrong. So the video is copied only if its packets were
+    listed (``rates``).
     """
     if rates is None:
         return False
@@ -290,10 +293,7 @@ def _can_copy_codec(video: VideoStream, options: VideoOptions) -> bool:
 
 
 def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -> bool:
-    """Whether the audio stream already meets every requirement of the output.
-
-    If it does, it is stream-copied.
-    """
+    """Whether the audio stream already meets every requirement of the output."""
     return (
         _can_copy_packets(info, options)
         and options.loudness is None
@@ -332,9 +332,9 @@ def max_frame_rate(options: VideoOptions) -> int:
 
 
 def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
-    """The highest frame rate, if the video may exceed it anywhere. None if it does not.
+    """The frame rate to limit the output to. None if the video does not exceed it anywhere.
 
-    If the packets have no times, only a limit that was asked for is kept in any case.
+    If the packets have no times, this is not known. Then only a limit in the options applies.
     """
     limit = max_frame_rate(options)
     if rate_of(video) > limit:

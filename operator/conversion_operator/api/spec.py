@@ -40,7 +40,7 @@ CALLBACK_URL_PATTERN: Final = r"^https?://[!-\"$-.0->A-\[\]-~]+([/?#][!-\[\]-~]*
 QUEUE_PATTERN: Final = f"^{names.NAMESPACE_PATTERN}$"
 PROFILE_PATTERN: Final = f"^{names.NAMESPACE_PATTERN}$"
 
-NO_FORM: Final = "there is no output: the CRD in the cluster may be older than the operator"
+NO_OUTPUTS: Final = "there is no output: the CRD in the cluster may be older than the operator"
 ONE_FORM: Final = "set exactly one of these: conversionType with outputFile, outputs, or profile"
 NOT_SAME_PATH: Final = "must not have the same outputFile"
 NOT_SAME_VTT: Final = "must not have the same .vtt file"
@@ -339,7 +339,7 @@ class ConversionJobSpec(ApiModel):
         single = (self.conversion_type, self.output_file)
         forms = (single != (None, None), self.outputs is not None, self.profile is not None)
         if not any(forms):
-            raise ValueError(NO_FORM)
+            raise ValueError(NO_OUTPUTS)
         if sum(forms) != 1 or (forms[0] and None in single):
             raise ValueError(ONE_FORM)
         paths = [output.paths() for output in self.all_outputs()]

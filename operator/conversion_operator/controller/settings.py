@@ -334,7 +334,7 @@ An admission policy (`deploy/policies/settings.yaml`) rejects an invalid setting
 and kubectl prints a warning for an unknown one.
 
 Each setting is judged alone. If a setting is invalid, the value in force stays: the last valid one,
-or the default at a start. But if a setting that protects is invalid at a start, its default may be
+or the default at a start. But if a protective setting is invalid at a start, its default may be
 dangerous: no conversion starts until you correct it. Running conversions continue. These settings
 are `CONVERTER_ENABLED`, `CONVERTER_IMAGE`, `CONVERTER_POD_SETTINGS`, `CONVERTER_READ_ONLY_FOLDERS`,
 `CONVERTER_RUN_AS_GROUP`, `CONVERTER_RUN_AS_USER`, `CONVERTER_VOLUME_FOLDER`, `SHARED_VOLUME_CLAIM`
