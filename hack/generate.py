@@ -21,6 +21,7 @@ from converter_gateway.rules import render_rules
 from hack.chart import CHART, chart_files, settings
 from hack.chart_schema import render_schema
 from hack.metrics_page import render_metrics
+from hack.monitoring import monitoring_files
 from hack.plugin_data import PATH as PLUGIN_DATA
 from hack.plugin_data import render_plugin_data
 
@@ -36,6 +37,7 @@ def generated_files() -> dict[str, str]:
         "deploy/gateway/content-rules.yaml": render_rules(),
         "docs/openapi.json": render_openapi(),
         "docs/metrics.md": render_metrics(),
+        **monitoring_files(),
         f"{CHART}/values.schema.json": render_schema(settings()),
         PLUGIN_DATA: render_plugin_data(),
     }
