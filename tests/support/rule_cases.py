@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,7 @@ NS: Final = 'namespace="converter"'
 _HOUR: Final = "+0x90"
 """The same number each minute, for 90 minutes."""
 
-Series = Mapping[str, str]
+Series = dict[str, str]
 """Time series by name: numbers, one a minute, as promtool writes them."""
 
 
@@ -55,7 +56,7 @@ def ended(phase: str, reason: str, values: str) -> Series:
     return {f"converter_conversions_finished_total{{{labels}}}": values}
 
 
-def queue(name: str, *, queued: int, running: int, may_start: int = 1) -> dict[str, str]:
+def queue(name: str, *, queued: int, running: int, may_start: int = 1) -> Series:
     labels = f'{{{NS},queue="{name}"}}'
     numbers = {"queued": queued, "running": running, "may_start": may_start}
     return {f"converter_queue_{key}{labels}": f"{n}{_HOUR}" for key, n in numbers.items()}
@@ -309,6 +310,17 @@ RECORDS: Final[Mapping[str, RecordCase]] = {
         still(running=1, parallel_limit=4), {f"{{{NS}}}": 0.25}, still(running=0, parallel_limit=0)
     ),
 }
+
+
+OF_THE_KUBELET: Final = frozenset(
+    {"kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes"}
+)
+"""The time series in the rules that the operator and the HTTP API do not have."""
+
+
+def named(expression: str) -> set[str]:
+    """The time series in a PromQL expression, with those of recording rules."""
+    return set(re.findall(r"\b(?:[a-z_]+:)?(?:converter|kubelet)_\w+(?::\w+)?", expression))
 
 
 def promtool_tests(groups: list[dict[str, Any]], rule_file: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import yaml
 
 from conversion_operator.controller.queue_gauges import MISSING
 from hack.metrics_page import metrics_of_api, metrics_of_operator
-from tests.support.rule_cases import ALERTS, RECORDS
+from tests.support.rule_cases import ALERTS, OF_THE_KUBELET, RECORDS, named
 from tests.unit.deploy.charts import chart_objects
 from tests.unit.deploy.rendering import DEPLOY, GATEWAY, OPERATOR, ROOT, of_kind, render
 from tests.unit.deploy.test_chart import RELEASE, STORAGE_CLASS, assert_equal
@@ -31,7 +31,6 @@ BY_RECORD = {
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text(encoding="utf-8"))
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
 PAGE = (ROOT / "docs/alerts.md").read_text(encoding="utf-8")
-OF_THE_KUBELET = {"kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes"}
 
 
 def series() -> dict[str, set[str]]:
@@ -51,11 +50,6 @@ def names_of(name: str, kind: str) -> set[str]:
     if kind == "histogram":
         return {f"{name}_{part}" for part in ("bucket", "sum", "count")}
     return {name}
-
-
-def named(expression: str) -> set[str]:
-    """The time series in a PromQL expression."""
-    return set(re.findall(r"\b(?:[a-z_]+:)?(?:converter|kubelet)_\w+(?::\w+)?", expression))
 
 
 EXPRESSIONS = [rule["expr"] for rule in (*BY_ALERT.values(), *BY_RECORD.values())] + QUERIES
