@@ -47,6 +47,7 @@ FOLDERS: Final = (
     Folder("deploy/base", "operator", _RELEASE, ""),
     Folder("deploy/gateway", "gateway", _RELEASE, "$.Values.gateway.enabled"),
     Folder("deploy/cluster-wide", "cluster-wide", None, "$.Values.watchAllNamespaces"),
+    Folder("deploy/monitoring", "monitoring", _RELEASE, "$.Values.monitoring.enabled"),
     Folder("deploy/policies", "policies", None, "$.Values.policies.enabled"),
     Folder("deploy/namespace", "namespaces", _NAMESPACE, ""),
     Folder("deploy/namespace/quota", "namespaces", _NAMESPACE, ""),
@@ -60,6 +61,9 @@ CONDITIONS: Final = {
     "deploy/cluster-wide/gateway-role.yaml": "$.Values.gateway.enabled",
     "deploy/gateway/reviews.yaml": _WITH_TOKENS,
     "deploy/gateway/disruption-budget.yaml": "gt (int $.Values.gateway.replicas) 1",
+    # The chart's own ServiceMonitor scrapes the operator, too.
+    "deploy/monitoring/operator-monitor.yaml": "not $.Values.monitoring.serviceMonitor.enabled",
+    "deploy/monitoring/gateway-monitor.yaml": "$.Values.gateway.enabled",
     "deploy/policies/unserved.yaml": "not $.Values.watchAllNamespaces",
     "deploy/namespace/namespace.yaml": 'dig "create" true $namespace',
     "deploy/namespace/gateway-role.yaml": "$.Values.gateway.enabled",
@@ -157,6 +161,26 @@ def _pod(part: str) -> dict[str, Edit]:
     }
 
 
+def _monitoring_labels() -> dict[str, Edit]:
+    return {"metadata.labels.+monitoring": _items("$.Values.monitoring.labels")}
+
+
+def _runbooks() -> dict[str, Edit]:
+    """The address of the section of each alert."""
+    rules = yaml.safe_load((ROOT / "deploy/monitoring/rules.yaml").read_text(encoding="utf-8"))
+    return {
+        f"spec.groups.{group}.rules.{place}.annotations.runbook_url": _runbook
+        for group, each in enumerate(rules["spec"]["groups"])
+        for place, rule in enumerate(each["rules"])
+        if "alert" in rule
+    }
+
+
+def _runbook(default: str) -> Expression:
+    _, section = default.split("#")
+    return Expression(f'{{{{ printf "%s#{section}" $.Values.monitoring.runbooks | quote }}}}')
+
+
 VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
     ("Deployment", _OPERATOR): _pod("operator"),
     ("Deployment", _GATEWAY): _pod("gateway")
@@ -199,6 +223,9 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
     ("ValidatingAdmissionPolicy", f"{_PREFIX}-caller"): {
         "spec.variables.2.expression": _or_own_namespace
     },
+    ("PodMonitor", _OPERATOR): _monitoring_labels(),
+    ("PodMonitor", _GATEWAY): _monitoring_labels(),
+    ("PrometheusRule", _PREFIX): _monitoring_labels() | _runbooks(),
     ("ResourceQuota", _PREFIX): {"spec.hard.*": _from('"maxConversions"')},
 }
 """Kind and name of an object → path of a field → what the template has there.

@@ -56,6 +56,9 @@ def render_schema(settings: dict[str, list[str]]) -> str:
         userRoles=_object(enabled=_BOOLEAN),
         policies=_object(enabled=_BOOLEAN),
         monitoring=_object(
+            enabled=_BOOLEAN,
+            labels=_LABELS,
+            runbooks={"type": "string", "pattern": "^https?://[^#]+$"},
             ingressFrom=_LIST | {"minItems": 1},
             serviceMonitor=_object(
                 enabled=_BOOLEAN,

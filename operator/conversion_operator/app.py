@@ -83,6 +83,9 @@ class Operator:
             on_synced=self._on_synced,
             relist=self._relist,
         )
+        self._metrics.store_age.set_function(self._sync.age)
+        self._metrics.name_claim(settings.current.shared_volume_claim)
+        cluster.count_requests(self._metrics.count_request)
         self._leadership = Leadership(
             cluster,
             settings.current.pod_namespace,
@@ -352,6 +355,8 @@ class Operator:
         logger.info("Settings changed", extra=settings.loggable())
         if settings.log_level != before.log_level:
             logs.set_level(settings.log_level)
+        if settings.shared_volume_claim != before.shared_volume_claim:
+            self._metrics.name_claim(settings.shared_volume_claim)
         if self._started:
             self._namespaces.serve(settings.namespaces)
         for conversion in self.store.conversions():

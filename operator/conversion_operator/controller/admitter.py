@@ -107,16 +107,23 @@ class Admitter:
         self._changed = True
         # When the next pass is needed even without a change, by the monotonic clock.
         self._due = 0.0
+        # When the first change came that no pass has handled, by the monotonic clock.
+        self._waiting_since: float | None = None
         self._counted_at = 0.0
 
     def wake(self) -> None:
         """Ask for another pass, because a conversion may now be able to start."""
         self._changed = True
-        self._wake.set()
+        self._note_change()
 
     def observe(self, uid: str) -> None:
         """Note that a conversion, or its Jobs and pods, may have changed."""
         self.queue.observe(uid)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
         self._wake.set()
 
     def is_yielding(self, uid: str) -> bool:
@@ -163,6 +170,7 @@ class Admitter:
     async def _run_pass(self) -> float:
         """Run a pass if one is needed. Returns the longest wait before the next, in seconds."""
         if not self._context.leads():
+            self._waiting_since = None
             return _NOT_READY_DELAY
         self._use_policy(self._context.policy())
         if self._prepared_term != self._leadership.term:
@@ -173,12 +181,14 @@ class Admitter:
             return _NOT_READY_DELAY
         await self._update_queue()
         if not self._changed and (left := self._due - time.monotonic()) > 0:
+            self._waiting_since = None
             return left
         return _LEAST_INTERVAL if self._is_delayed_by_backlog() else await self._admit()
 
     async def _admit(self) -> float:
         # What changes from here on needs another pass.
         self._changed = False
+        since, self._waiting_since = self._waiting_since or time.monotonic(), None
         checked = self._startable_namespaces()
         obstacles = await self._find_obstacles(checked)
         if self._prepared_term != self._leadership.term:
@@ -204,10 +214,10 @@ class Admitter:
         if recorded:
             self._times = selection.times
             for uid, attempt in batch.items():
-                self._creator.start(uid, attempt, self._policy)
+                self._creator.start(uid, attempt, self._policy, changed_at=since)
         self._publish(selection, changed_uids, slots_in_use)
         if not recorded:
-            self._changed = True
+            self._changed, self._waiting_since = True, since
             return _NOT_READY_DELAY
         delay = self._delay(selection.retry_at, now, obstacles)
         self._due = time.monotonic() + delay

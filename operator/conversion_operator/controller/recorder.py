@@ -151,6 +151,11 @@ class EventRecorder:
         seconds = None if milliseconds is None else milliseconds / 1000
         if seconds is not None:
             self._metrics.run_seconds.labels(kind).observe(seconds)
+        if new.start_time and new.completion_time and new.phase is not Phase.CANCELLED:
+            delay = (self._cluster.now() - new.completion_time).total_seconds()
+            self._metrics.end_to_status_seconds.observe(max(0.0, delay))
+        if new.phase is Phase.SUCCEEDED:
+            self._metrics.output_bytes.labels(kind).inc(new.output_size or 0)
         facts: dict[str, object] = {"reason": new.reason, "duration_seconds": seconds}
         if new.phase is Phase.SUCCEEDED:
             _log("job_completed", conversion, **facts, output_size_bytes=new.output_size)
