@@ -68,6 +68,12 @@ NO_FORBIDDEN_CHARACTERS: Final = (
     "how text is shown"
 )
 
+LOG_FOLDER: Final = ".conversion-logs"
+"""The folder of the converter's logs, in the root of the shared volume."""
+LOG_FOLDER_PATTERN: Final = r"^/?[.]conversion-logs(/|$)"
+"""What the lower case of a path in this folder matches. Some volumes ignore the case of names."""
+NOT_IN_LOG_FOLDER: Final = f"must not be in the folder {LOG_FOLDER}, which is for the logs"
+
 # Half of a surrogate pair is no character. JSON can hold one, but a file name or a request cannot.
 _SURROGATES: Final = (0xD800, 0xDFFF)
 _FORBIDDEN: Final = re.compile(
@@ -90,6 +96,12 @@ DEFAULT_CODECS: Final = {"mp4": "h264", "webm": "vp9"}
 def has_forbidden_character(text: str) -> bool:
     """Whether the text has a character that no path may contain."""
     return _FORBIDDEN.search(text) is not None
+
+
+def is_in_log_folder(path: str) -> bool:
+    """Whether a path from the root of the volume leads to the folder of logs, or is this folder."""
+    first = next((part for part in path.split("/") if part), "")
+    return first.lower() == LOG_FOLDER
 
 
 class Option(NamedTuple):

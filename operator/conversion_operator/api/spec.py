@@ -26,7 +26,9 @@ from media_converter.options import (
     GRAMMAR,
     MAX_LENGTH,
     NO_FORBIDDEN_CHARACTERS,
+    NOT_IN_LOG_FOLDER,
     has_forbidden_character,
+    is_in_log_folder,
     output_files,
 )
 
@@ -50,19 +52,21 @@ MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
 
 
-def require_printable(path: str) -> str:
-    """The path. Raises ValueError if it has a character that no path may contain."""
+def require_allowed(path: str) -> str:
+    """The path. Raises ValueError if it has a forbidden character, or is in the folder of logs."""
     if has_forbidden_character(path):
         raise ValueError(NO_FORBIDDEN_CHARACTERS)
+    if is_in_log_folder(path):
+        raise ValueError(NOT_IN_LOG_FOLDER)
     return path
 
 
 Path = Annotated[
     str,
     StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN),
-    AfterValidator(require_printable),
+    AfterValidator(require_allowed),
 ]
-"""The CRD has a rule with the check of the characters, because its message is readable."""
+"""The CRD has rules with these checks of the text, because their messages are readable."""
 
 Quantity = (
     Annotated[int, Field(ge=1)]

@@ -226,6 +226,10 @@ class Settings(SettingsModel):
     as much fails as InputDamaged or InputTruncated, unless `spec.damagedInput` is `Convert`.
     Allowed: 1 to 86400.
     """
+    converter_log_retention: int = Field(604800, ge=0, le=7776000)
+    """How long the log of each attempt stays on the shared volume, in `.conversion-logs`. See
+    [logs.md](logs.md). Allowed: 0 to 7776000. 0: converters keep no logs there.
+    """
     converter_requests_cpu: Quantity = "100m"
     """Default of `spec.resources.requests.cpu`."""
     converter_requests_memory: Quantity = "256Mi"
@@ -306,6 +310,7 @@ class Settings(SettingsModel):
             max_output=self.converter_max_output_bytes,
             max_damaged_percent=self.converter_max_damaged_percent,
             max_missing_seconds=self.converter_max_missing_seconds,
+            log_retention=self.converter_log_retention,
             unreachable_toleration=self.converter_unreachable_seconds,
             lost_timeout=self.converter_lost_seconds,
             run_as_user=self.converter_run_as_user,

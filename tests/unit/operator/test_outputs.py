@@ -177,7 +177,9 @@ def test_the_container_gets_what_an_earlier_attempt_has_reported() -> None:
     assert [*first] == [
         *("JOB_ID", "INPUT_FILE", "OUTPUTS", "CONVERSION_UID", "TIMEOUT_SECONDS", "STALL_SECONDS"),
         *("DAMAGED_INPUT", "MAX_DAMAGED_PERCENT", "MAX_MISSING_SECONDS", "MAX_OUTPUT_BYTES"),
+        *("LOG_NAME", "LOG_RETENTION_SECONDS"),
     ]
+    assert first["LOG_NAME"] == f"{several().key.uid}/2"
     assert json.loads(first["OUTPUTS"]) == [
         {"conversionType": kind, "outputFile": path, "options": {}, "optional": optional}
         for kind, path, optional in (
