@@ -18,7 +18,7 @@ WAITING := -n 4 --dist worksteal
 # Here a part of the time goes to the API servers.
 JUDGED := -n 3 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-operator bench-growth bench-namespaces bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-operator bench-growth bench-namespaces bench-page bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench-growth: tools ## check that the cost of a conversion does not grow with th
 
 bench-namespaces: tools ## measure the operator with 300 namespaces, named and all together
 	@$(VENV)/python benchmarks/bench_namespaces.py
+
+bench-page: tools ## measure pages of conversions with 5 000 and 20 000 objects
+	@PYTHONPATH=operator:gateway:converter-module:. $(VENV)/python -m benchmarks.bench_page
 
 bench-kind: tools ## compare tiny conversions with plain Jobs, in real pods on a kind cluster
 	@$(VENV)/python benchmarks/bench_kind.py

@@ -38,6 +38,8 @@ from converter_gateway.limits import (
 )
 from converter_gateway.metrics import Measure, Metrics
 from converter_gateway.openapi import describe
+from converter_gateway.page_routes import page_router
+from converter_gateway.queues import Queues
 from converter_gateway.responses import COMMON_ERRORS, Error, HealthStatus, errors
 from converter_gateway.routes import RouteContext, converter_router
 from converter_gateway.service import Service
@@ -53,7 +55,7 @@ RouterFactory = Callable[[RouteContext], APIRouter]
 def create_app(
     cluster: ConversionClient,
     settings: GatewaySettings,
-    routers: Sequence[RouterFactory] = (converter_router, content_router),
+    routers: Sequence[RouterFactory] = (converter_router, page_router, content_router),
     live: Callable[[], GatewaySettings] | None = None,
 ) -> FastAPI:
     """Create the application. The caller closes ``cluster`` afterwards.
@@ -80,7 +82,8 @@ def create_app(
     app.state.metrics = Metrics(CollectorRegistry(), app.state.in_progress, stores)
     service = app.state.service = Service(cluster, stores, current, shutdown)
     auth = Authenticator(cluster, settings)
-    context = RouteContext(service, auth, settings, FeedPool(cluster, stores), shutdown)
+    feeds, queues = FeedPool(cluster, stores), Queues(cluster, settings.pod_namespace)
+    context = RouteContext(service, auth, settings, feeds, shutdown, stores, queues)
     for router in routers:
         app.include_router(router(context), responses=errors(*COMMON_ERRORS))
     _add_limits(app, settings, shutdown)

@@ -32,7 +32,10 @@ class WriteRequest(AbstractContextManager["WriteRequest", None]):
     """
 
     def __init__(self, action: str, address: str) -> None:
-        """``action`` is create, cancel, content or retry. ``address`` is that of the caller."""
+        """``action`` is create, cancel, content, retry, hold or resume.
+
+        ``address`` is that of the caller.
+        """
         self.caller: Caller | None = None
         self.namespace = ""
         self._action, self._address = action, address
@@ -42,6 +45,12 @@ class WriteRequest(AbstractContextManager["WriteRequest", None]):
     def user(self) -> str:
         """The user name of the caller for an annotation. "" if unknown."""
         return printable(self.caller.username, _USER_MAX_LENGTH) if self.caller else ""
+
+    def again(self) -> WriteRequest:
+        """One more write of the same caller in the same namespace."""
+        another = WriteRequest(self._action, self._address)
+        another.caller, another.namespace = self.caller, self.namespace
+        return another
 
     def begin(self, name: str) -> None:
         """Begin to write the ConversionJob of this name."""

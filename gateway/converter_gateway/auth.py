@@ -7,6 +7,7 @@ from typing import Final
 
 from cachetools import TTLCache
 
+from conversion_operator.api import names
 from conversion_operator.api.names import NAMESPACE_PATTERN
 from conversion_operator.cluster.conversions import Caller, ConversionClient
 from conversion_operator.cluster.errors import Rejected, Unavailable
@@ -35,7 +36,7 @@ class Authenticator:
             settings.gateway_invalid_tokens_burst,
         )
         self._tokens = TokenReviews(self._review, limits, settings.gateway_audience)
-        self._allowed: TTLCache[tuple[Caller, str, str], bool] = TTLCache(
+        self._allowed: TTLCache[tuple[Caller, str, str, str], bool] = TTLCache(
             CACHE_MAX_ENTRIES, CACHE_SECONDS
         )
 
@@ -67,18 +68,25 @@ class Authenticator:
         """
         return _namespace(caller, requested) if caller else self._settings.gateway_namespace
 
-    async def check_access(self, caller: Caller | None, namespace: str, verb: str) -> None:
-        """Check that the caller may do ``verb``. Raises ApiError 403, or Unavailable."""
+    async def may(
+        self, caller: Caller | None, namespace: str, verb: str, resource: str = names.PLURAL
+    ) -> bool:
+        """True if the caller may do ``verb`` on ``resource``. Raises ApiError or Unavailable."""
         if caller is None:
-            return
+            return True
         try:
-            allowed = await self._is_allowed(caller, verb, namespace)
+            return await self._is_allowed(caller, verb, namespace, resource)
         except Rejected as error:
             raise _cannot_check(error) from error
-        if not allowed:
+
+    async def check_access(
+        self, caller: Caller | None, namespace: str, verb: str, resource: str = names.PLURAL
+    ) -> None:
+        """Check that the caller may do ``verb``. Raises ApiError 403, or Unavailable."""
+        if not await self.may(caller, namespace, verb, resource):
             raise ApiError(
                 403,
-                f"you may not {verb} conversionjobs in namespace {namespace}: bind a role that "
+                f"you may not {verb} {resource} in namespace {namespace}: bind a role that "
                 "allows it to your account there, such as the ClusterRole in "
                 "deploy/base/user-roles.yaml",
             )
@@ -86,11 +94,11 @@ class Authenticator:
     async def _review(self, token: str) -> Caller | None:
         return await self._cluster.review_token(token, self._settings.gateway_audience)
 
-    async def _is_allowed(self, caller: Caller, verb: str, namespace: str) -> bool:
-        key = (caller, verb, namespace)
+    async def _is_allowed(self, caller: Caller, verb: str, namespace: str, resource: str) -> bool:
+        key = (caller, verb, namespace, resource)
         if key in self._allowed:
             return True
-        if not await self._cluster.review_access(caller, verb, namespace):
+        if not await self._cluster.review_access(caller, verb, namespace, resource):
             return False
         self._allowed[key] = True
         return True

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from conversion_operator.api import names
 from conversion_operator.api.spec import OutputSpec, normal_path
-from conversion_operator.api.status import OutputStatus, PlannedOutput
+from conversion_operator.api.status import OutputStatus, Phase, PlannedOutput
 from conversion_operator.cluster.conversions import Conversion
 from converter_gateway import caller_paths
 from media_converter.contract import OutputState
@@ -43,6 +43,20 @@ def to_items(conversion: Conversion) -> list[Item]:
         identity | _facts(output or _PENDING)
         for identity, output in zip(_identities(conversion), found, strict=True)
     ]
+
+
+def to_details(conversion: Conversion) -> list[Item]:
+    """One item for each output, also for a single one, whose facts have another place."""
+    status = conversion.status
+    if conversion.has_several or status is None or not conversion.finished:
+        return to_items(conversion)
+    made = status.phase is Phase.SUCCEEDED and not conversion.dry_run
+    facts = status.output.model_dump(exclude_none=True) if made and status.output else {}
+    known = {name: value for name, value in facts.items() if name in OutputStatus.model_fields}
+    state = OutputState.SUCCEEDED if made else OutputState.PENDING
+    size = status.output_size if made else None
+    output = OutputStatus.model_validate({**known, "state": state, "size": size})
+    return [identity | _facts(output) for identity in _identities(conversion)]
 
 
 def to_plan(conversion: Conversion) -> list[Item] | None:

@@ -21,6 +21,8 @@ from converter_gateway.events import Summary, summarise
 from converter_gateway.owners import owner_of
 from converter_gateway.translate import phase_of, started_at, to_response
 
+_TEXT_MAX_LENGTH: Final = 2048
+"""A search does not find what is behind it: eight outputs may have paths of 1024 characters."""
 _COMPRESS_ABOVE: Final = 1024
 """A larger response has a log, long paths or several outputs. Those compress well."""
 
@@ -62,12 +64,29 @@ class ContentPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Facets:
+    """What lists sort and filter a record by.
+
+    ``order`` sorts the newest first: minus the Unix time of the creation, and the name. ``kinds``
+    are the types of its outputs. ``text`` has what a search looks at, in lower case: the name and
+    the paths, each in a line. ``retry_of`` is the uid of the conversion that this one retries, ""
+    if it is no retry.
+    """
+
+    order: tuple[float, str]
+    kinds: tuple[str, ...]
+    queue: str
+    text: str
+    retry_of: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One ConversionJob. ``version`` is its resourceVersion.
 
     ``started`` is when it started, as a Unix time. ``seconds`` is how long it ran, None if it has
     not succeeded. ``place`` is None if it does not wait. ``data`` is its response, maybe
-    compressed: use :meth:`response`.
+    compressed: use :meth:`response`. ``facets`` is what lists sort and filter by.
     """
 
     name: str
@@ -79,6 +98,7 @@ class Record:
     place: Place | None
     content: ContentPart | None
     data: bytes
+    facets: Facets
 
     @property
     def phase(self) -> Phase:
@@ -121,6 +141,7 @@ def record_of(conversion: Conversion) -> Record:
         place=_place(conversion),
         content=_content(conversion),
         data=_compact(data),
+        facets=_facets(conversion),
     )
 
 
@@ -147,6 +168,24 @@ def _place(conversion: Conversion) -> Place | None:
         return None
     reason = conversion.status.reason if conversion.status else conversion.pending_reason
     return Place(place.queue, place.key, intern(str(reason)), place.not_before)
+
+
+def _facets(conversion: Conversion) -> Facets:
+    name, annotations = conversion.key.name, conversion.annotations
+    paths = (
+        annotations.get(names.CALLER_INPUT_ANNOTATION, conversion.input_file),
+        annotations.get(names.CALLER_OUTPUT_ANNOTATION, conversion.output_file),
+        *conversion.output_paths,
+    )
+    # A path may be there twice: in the words of the caller, and normalized.
+    text = "\n".join(dict.fromkeys((name, *filter(None, paths))))
+    return Facets(
+        order=(-conversion.created.timestamp(), name),
+        kinds=tuple(map(intern, conversion.output_types or (conversion.conversion_type,))),
+        queue=intern(conversion.queue),
+        text=text[:_TEXT_MAX_LENGTH].lower(),
+        retry_of=annotations.get(names.RETRY_ANNOTATION, ""),
+    )
 
 
 def _content(conversion: Conversion) -> ContentPart | None:

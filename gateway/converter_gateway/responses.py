@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from converter_gateway.output_models import OUTPUT, TYPE, Model, OutputStatus, PlannedOutput
 
-_RUNNING: Final = {
+RUNNING_EXAMPLE: Final[dict[str, Any]] = {
     "job_id": "6f1c9a52-0c5e-5b0a-9a54-6c1f0f6a7d11",
     "status": "running",
     "conversion_type": "video_to_mp4",
@@ -26,7 +26,7 @@ _RUNNING: Final = {
     "started_at": "2026-01-02T03:04:05Z",
 }
 _COMPLETED: Final = {
-    **{name: value for name, value in _RUNNING.items() if name != "eta_seconds"},
+    **{name: value for name, value in RUNNING_EXAMPLE.items() if name != "eta_seconds"},
     "status": "completed",
     "phase": "Succeeded",
     "progress": 100,
@@ -37,7 +37,7 @@ _COMPLETED: Final = {
     "output_size": 18874368,
 }
 _FAILED: Final = {
-    **{name: _RUNNING[name] for name in list(_RUNNING)[:7]},
+    **{name: RUNNING_EXAMPLE[name] for name in list(RUNNING_EXAMPLE)[:7]},
     "status": "failed",
     "phase": "Failed",
     "reason": "InputNotFound",
@@ -72,7 +72,7 @@ _SEVERAL: Final = {
     ],
 }
 _DRY_RUN: Final = {
-    **{name: _COMPLETED[name] for name in list(_RUNNING)[:7]},
+    **{name: _COMPLETED[name] for name in list(RUNNING_EXAMPLE)[:7]},
     "status": "completed",
     "phase": "Succeeded",
     "progress": 100,
@@ -118,7 +118,7 @@ class JobStarted(Model):
 
     model_config = examples(
         {
-            "job_id": _RUNNING["job_id"],
+            "job_id": RUNNING_EXAMPLE["job_id"],
             "status": "started",
             "message": "Conversion job started successfully",
         }
@@ -182,7 +182,7 @@ class Job(Model):
 class JobStatus(Job):
     """A conversion. Fields without a value are left out."""
 
-    model_config = examples(_RUNNING, _SEVERAL, _DRY_RUN)
+    model_config = examples(RUNNING_EXAMPLE, _SEVERAL, _DRY_RUN)
 
     status: Literal["running", "completed", "failed", "cancelled"] = Field(
         description="running until the conversion ends, also while it waits for a slot."
@@ -218,7 +218,7 @@ class JobCancelled(Model):
 class ActiveJobs(Model):
     """All conversions that have not ended, including waiting ones."""
 
-    model_config = examples({"active_jobs": [_RUNNING], "total_active": 1})
+    model_config = examples({"active_jobs": [RUNNING_EXAMPLE], "total_active": 1})
 
     active_jobs: list[JobStatus] = Field(description="In no particular order.")
     total_active: int = Field(ge=0, description="The number of active_jobs.")

@@ -7,11 +7,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from conversion_operator.cluster.conversions import Caller
 from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import FeedPool
 from converter_gateway.openapi import EVENT_STREAM, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
+from converter_gateway.queues import Queues
 from converter_gateway.requests import parse_convert
 from converter_gateway.responses import (
     EVENT_EXAMPLE,
@@ -29,6 +31,7 @@ from converter_gateway.responses import (
 from converter_gateway.service import Service
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.shutdown import Shutdown
+from converter_gateway.stores import Stores
 from converter_gateway.stream import EventStream, StreamTimeouts, Subscription
 from converter_gateway.translate import ResponseBody
 
@@ -58,24 +61,27 @@ class RouteContext:
     settings: GatewaySettings
     feeds: FeedPool
     shutdown: Shutdown
+    stores: Stores
+    queues: Queues
+
+    async def identify(self, request: Request) -> Caller | None:
+        """The caller. Raises ApiError 401, 429 or 503, or Unavailable."""
+        authorization = request.headers.get("authorization", "")
+        return await self.auth.identify(authorization, address_of(request))
 
     async def check_access(self, request: Request, verb: str) -> str:
         """Check that the caller may do ``verb``, and return the namespace to do it in.
 
         Raises ApiError 400, 401, 403, 429 or 503, or Unavailable.
         """
-        caller = await self.auth.identify(
-            request.headers.get("authorization", ""), address_of(request)
-        )
+        caller = await self.identify(request)
         namespace = self.auth.namespace(caller, request.headers.get("x-namespace", ""))
         await self.auth.check_access(caller, namespace, verb)
         return namespace
 
     async def check_write(self, request: Request, write: WriteRequest, *verbs: str) -> None:
         """Like check_access for several verbs. Fills in the caller and the namespace."""
-        write.caller = await self.auth.identify(
-            request.headers.get("authorization", ""), address_of(request)
-        )
+        write.caller = await self.identify(request)
         requested = request.headers.get("x-namespace", "")
         write.namespace = self.auth.namespace(write.caller, requested)
         for verb in verbs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -13,10 +13,12 @@ import orjson
 
 from conversion_operator.api import names
 from conversion_operator.api.callback_hosts import url_problem
+from conversion_operator.api.setting_checks import split
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.cluster.conversions import Conversion, ConversionClient, Key
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
 from conversion_operator.cluster.list_queue import ListQueue
+from conversion_operator.cluster.objects import Body
 from converter_gateway import naming, translate
 from converter_gateway.audit import WriteRequest
 from converter_gateway.caller_paths import CallerPaths
@@ -158,6 +160,28 @@ class Service:
         conversion = await self._cluster.get(namespace, name)
         self._stores.take(conversion)
         return conversion
+
+    async def read_body(self, namespace: str, name: str) -> Body:
+        """Ask the API server for one ConversionJob as it is stored.
+
+        Raises NotFound also for a name that no ConversionJob can have.
+        """
+        record = await self._stores.find(namespace, name)
+        if record is None:
+            raise NotFound(name)
+        return await self._cluster.get_body(namespace, record.name)
+
+    async def create_body(self, body: Body) -> None:
+        """Create a ConversionJob. Raises Conflict if there is one with its name."""
+        self._stores.take(await self._cluster.create_body(body))
+
+    def restore_labels(self) -> Collection[str]:
+        """The labels that the operator takes for those of a restored object."""
+        return split(self._settings().converter_restore_labels)
+
+    def now(self) -> datetime:
+        """The time of the API server."""
+        return self._cluster.now()
 
     async def status(self, namespace: str, job_id: str, wait: float = 0) -> bytes:
         """The JSON of the status of a conversion. One that waits has its position in the queue.

@@ -177,6 +177,11 @@ class GatewaySettings(SettingsModel):
         description="File with the rules of `POST /api/v1/content`. The API uses built-in rules if "
         "the folder does not exist.",
     )
+    pod_namespace: str = Field(
+        "my-network-converter",
+        pattern=f"^{NAMESPACE_PATTERN}$",
+        description="Namespace of the pod. Its ConversionQueues count.",
+    )
     gateway_port: int = Field(8000, ge=0, le=65535, description="Port of the API.")
     gateway_metrics_port: int = Field(
         8080, ge=0, le=65535, description="Port of the metrics: see [metrics.md](metrics.md)."
@@ -194,6 +199,10 @@ class GatewaySettings(SettingsModel):
         description="The operator's setting. The API starts no conversion in other namespaces. "
         "`None`: unknown. `*`: the API serves all namespaces, too, if it has the ClusterRole of "
         "`deploy/cluster-wide`.",
+    )
+    converter_restore_labels: str = Field(
+        "velero.io/restore-name",
+        description="The operator's setting. A retry does not have these labels.",
     )
     converter_callback_hosts: Annotated[str, AfterValidator(check_hosts)] | None = Field(
         None,

@@ -22,6 +22,7 @@ from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import events
 from converter_gateway.event_log import IDLE_LOG_BYTES, LOG_BYTES, Entry, EventLog
+from converter_gateway.listing import Listing
 from converter_gateway.records import ContentPart, Place, Record, record_of
 
 _Key = tuple[datetime, int, str, str]
@@ -66,6 +67,7 @@ class Store:
         self._outputs: dict[str, set[str]] = {}
         self._claims: dict[str, set[str]] = {}
         self._sources: Counter[str] = Counter()
+        self.listing = Listing()
 
     # Reading
 
@@ -197,6 +199,7 @@ class Store:
                 self._queues.setdefault(record.place.queue, []).append(record.place.key)
         for keys in self._queues.values():
             keys.sort()
+        self.listing.rebuild(self._records.values())
         self._deleted = None
         self.version = self._sure = version
         # The cursors of an earlier history may be valid numbers, but mean something else.
@@ -232,7 +235,7 @@ class Store:
         for name, known in list(self._records.items()):
             if known.version <= version and name not in listed:
                 missed.add(name)
-                self._remove(name)
+                self._delete(name)
         for name in missed:
             self._ahead.pop(name, None)
             self._wake(name)
@@ -288,7 +291,7 @@ class Store:
             return
         self._ahead.pop(name, None)
         if deleted:
-            self._remove(name)
+            self._delete(name)
         else:
             self._put(record)
         self._wake(name)
@@ -306,10 +309,10 @@ class Store:
 
     def _put(self, record: Record, *, queued: bool = True) -> None:
         """Add or replace a record. Without ``queued``, the caller sorts the queue afterwards."""
+        known = self._records.get(record.name)
+        self._remove(record.name, queued=queued)
         if queued:
-            self._remove(record.name)
-        elif record.name in self._records:
-            self._remove(record.name, queued=False)
+            self.listing.move(known, record)
         self._records[record.name] = record
         if not record.finished:
             self._unfinished[record.name] = record
@@ -323,7 +326,12 @@ class Store:
                 self._outputs.setdefault(output, set()).add(record.name)
             self._sources[record.content.source_path] += 1
 
+    def _delete(self, name: str) -> None:
+        self.listing.move(self._records.get(name), None)
+        self._remove(name)
+
     def _remove(self, name: str, *, queued: bool = True) -> None:
+        """Remove a record from all but the listing."""
         record = self._records.pop(name, None)
         if record is None:
             return

@@ -46,6 +46,10 @@ class StoreSet:
                 store.begin_list()
         return store
 
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces that have a store."""
+        return tuple(self._stores)
+
     def find(self, namespace: str, name: str) -> Record | None:
         """The record of a ConversionJob. None if no store has it. Makes no store."""
         store = self._stores.get(namespace)

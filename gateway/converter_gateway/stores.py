@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import aclosing, suppress
+from itertools import chain
 from typing import Final
 
 from conversion_operator.api.setting_checks import ALL_NAMESPACES
@@ -364,6 +365,11 @@ class Stores:
     def take(self, conversion: Conversion) -> Record:
         """Take an object from the response to a request of this replica."""
         return self.watch(conversion.key.namespace).store.take(conversion)
+
+    def namespaces(self) -> set[str]:
+        """The namespaces of the settings, and those that this replica has a store of."""
+        stores = (watch.stores.namespaces() for watch in self._watches.values())
+        return {*self._configured(), *self._watches, *chain.from_iterable(stores)}
 
     def __iter__(self) -> Iterator[StoreWatch]:
         return iter(self._watches.values())

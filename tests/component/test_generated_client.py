@@ -19,6 +19,13 @@ DOCUMENT = Path(__file__).parents[2] / "docs/openapi.json"
 PACKAGE = "generated_converter_client"
 CALLER = f"system:serviceaccount:{NAMESPACE}:web"
 EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+OPERATOR = "my-network-converter"
+QUEUE = {
+    "apiVersion": "converter.mynetwork.io/v1alpha1",
+    "kind": "ConversionQueue",
+    "metadata": {"name": "bulk", "namespace": OPERATOR},
+    "spec": {},
+}
 FILE = "/opt/my-network/storage/a.mov"
 
 
@@ -66,9 +73,35 @@ def _generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     sys.path.remove(str(folder))
 
 
+async def _call_for_the_page(client: Generated, api: FakeApi) -> None:
+    """What the live page calls."""
+    rights = await client.call("converter", "caller_rights")
+    assert (rights.user, rights.namespaces) == (CALLER, [NAMESPACE])
+    page = await client.call("converter", "conversions", phase=["Queued"], search="A.MOV")
+    (one, *_) = page.conversions
+    assert (page.counts["Queued"], one.queue) == (len(page.conversions), "default")
+    details = await client.call("converter", "conversion", one.job_id)
+    assert (details.input_file, details.attempts) == (FILE, [])
+    api.mutate("conversionjobs", one.job_id, _fail)
+    retry = await client.call("converter", "retry", one.job_id)
+    assert (retry.status, "-retry-" in retry.job_id) == ("started", True)
+    assert (await client.call("converter", "retry_failed", limit=5)).remaining == 0
+    (bulk,) = (await client.call("converter", "list_queues")).queues
+    held = await client.call("converter", "hold_queue", bulk.name, drain=True)
+    resumed = await client.call("converter", "resume_queue", bulk.name)
+    assert (held.stop_policy, resumed.stop_policy) == ("HoldAndDrain", "None")
+
+
+def _fail(obj: dict[str, Any]) -> None:
+    obj["status"] = {"phase": "Failed", "reason": "R", "message": "m", "conditions": []}
+
+
 async def test_a_generated_client_makes_every_call(api: FakeApi) -> None:
+    api.add_namespace(OPERATOR)
+    api.create(QUEUE)
     api.access.grant("gateway", "system:serviceaccount:ops:gateway", EVERYTHING)
-    api.access.grant("caller", CALLER, EVERYTHING, NAMESPACE, ("my-network-converter",))
+    api.access.grant("caller", CALLER, EVERYTHING, NAMESPACE, (OPERATOR,))
+    api.access.grant("caller", CALLER, EVERYTHING, OPERATOR)
     async with serving(api, "gateway", gateway_auth="token", gateway_stream_seconds=0.3) as replica:
         client = Generated(str(replica.base_url))
         models = client.models
@@ -135,6 +168,7 @@ async def test_a_generated_client_makes_every_call(api: FakeApi) -> None:
             assert len(content.conversions) == len(found.conversions) == 2
             cancelled = await client.call("converter", "cancel", started.job_id)
             assert isinstance(cancelled, models.JobCancelled)
+            await _call_for_the_page(client, api)
             for check in ("healthy", "ready"):
                 assert (await client.call("health", check)).status == "ok"
         finally:

@@ -95,15 +95,23 @@ class ConversionClient(Client):
             "metadata": metadata,
             "spec": spec.to_json(),
         }
+        return await self.create_body(body)
+
+    async def create_body(self, body: Body) -> Conversion:
+        """POST a ConversionJob."""
         # Without this, an API server whose CRD is older drops the fields that it does not know. A
         # dry run would then convert.
         query = [("fieldValidation", "Strict")]
-        created = await self._transport.request("POST", _path(namespace), query, body)
-        return parse_conversion(created)
+        path = _path(body["metadata"]["namespace"])
+        return parse_conversion(await self._transport.request("POST", path, query, body))
 
     async def get(self, namespace: str, name: str) -> Conversion:
         """GET a ConversionJob."""
-        return parse_conversion(await self._transport.request("GET", _path(namespace, name)))
+        return parse_conversion(await self.get_body(namespace, name))
+
+    async def get_body(self, namespace: str, name: str) -> Body:
+        """GET a ConversionJob as it is stored."""
+        return await self._transport.request("GET", _path(namespace, name))
 
     async def list_all(self, namespace: str, parse: Callable[[Body], T]) -> ObjectList[T]:
         """LIST the newest state. Keeps what ``parse`` returns for each object, and nothing else.
@@ -192,12 +200,36 @@ class ConversionClient(Client):
             tuple((key, tuple(values)) for key, values in extra),
         )
 
-    async def review_access(self, caller: Caller, verb: str, namespace: str) -> bool:
-        """POST a SubjectAccessReview: whether the caller may do ``verb`` on conversionjobs."""
+    async def list_queues(self, namespace: str) -> list[Body]:
+        """LIST the ConversionQueues of the namespace of an installation."""
+        path = _path(namespace, plural=names.QUEUE_PLURAL)
+        pages = await self._transport.list_pages(path, [], lambda page: list(page["items"]))
+        return [body for page in pages for body in page]
+
+    async def get_queue(self, namespace: str, name: str) -> Body:
+        """GET a ConversionQueue."""
+        return await self._transport.request("GET", _path(namespace, name, names.QUEUE_PLURAL))
+
+    async def set_stop_policy(self, namespace: str, queue: Body, policy: str) -> Body:
+        """PATCH spec.stopPolicy of a ConversionQueue, with a JSON Patch that tests the uid."""
+        meta = queue["metadata"]
+        patch: list[dict[str, Any]] = [
+            {"op": "test", "path": "/metadata/uid", "value": meta["uid"]}
+        ]
+        if queue.get("spec") is None:
+            patch.append({"op": "add", "path": "/spec", "value": {}})
+        patch.append({"op": "add", "path": "/spec/stopPolicy", "value": policy})
+        path = _path(namespace, meta["name"], names.QUEUE_PLURAL)
+        return await self._transport.request("PATCH", path, body=patch)
+
+    async def review_access(
+        self, caller: Caller, verb: str, namespace: str, resource: str = names.PLURAL
+    ) -> bool:
+        """POST a SubjectAccessReview: whether the caller may do ``verb`` on our ``resource``."""
         kind = "authorization.k8s.io/v1"
         attributes = {
             "group": names.GROUP,
-            "resource": names.PLURAL,
+            "resource": resource,
             "verb": verb,
             "namespace": namespace,
         }
@@ -249,8 +281,8 @@ def _try_parse(parse: Callable[[Body], T], body: Body) -> Iterable[T]:
         return ()
 
 
-def _path(namespace: str, name: str = "") -> str:
+def _path(namespace: str, name: str = "", plural: str = names.PLURAL) -> str:
     if namespace == ALL_NAMESPACES:
-        return f"/apis/{names.API_VERSION}/{names.PLURAL}"
-    base = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}"
+        return f"/apis/{names.API_VERSION}/{plural}"
+    base = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{plural}"
     return f"{base}/{name}" if name else base

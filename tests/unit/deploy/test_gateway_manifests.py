@@ -20,7 +20,9 @@ NOT_IN_THE_CONFIG_MAP = {
     "CONVERTER_IMAGE",
     "CONVERTER_CALLBACK_HOSTS",
     "CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE",
+    "CONVERTER_RESTORE_LABELS",
     "WATCH_NAMESPACES",
+    "POD_NAMESPACE",
 }
 
 
@@ -57,7 +59,11 @@ def test_the_api_reads_the_operators_own_settings(overlay: str) -> None:
     maps = {source["configMap"]["name"]: source["configMap"] for source in sources}
     assert set(maps) == {GATEWAY, OPERATOR}
     keys = {item["key"] for item in maps[OPERATOR]["items"]}
-    assert keys == NOT_IN_THE_CONFIG_MAP - {"GATEWAY_PORT", "GATEWAY_METRICS_PORT"}
+    own = {"GATEWAY_PORT", "GATEWAY_METRICS_PORT", "POD_NAMESPACE"}
+    assert keys == NOT_IN_THE_CONFIG_MAP - own
+    (variable,) = container["env"]
+    assert variable["name"] == "POD_NAMESPACE"
+    assert variable["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
     assert all(item["key"] == item["path"] for item in maps[OPERATOR]["items"])
     assert keys <= set(find(overlay, "ConfigMap", OPERATOR)["data"])
 

@@ -73,6 +73,9 @@ def test_the_permissions_of_the_http_api(overlay: str) -> None:
     assert granted(conversions) == {
         ("converter.mynetwork.io", "conversionjobs"): {"get", "list", "watch", "create", "patch"}
     }
+    assert granted(find(overlay, "Role", GATEWAY, OPERATOR_NAMESPACE)) == {
+        ("converter.mynetwork.io", "conversionqueues"): {"get", "list", "patch"}
+    }
     assert granted(find(overlay, "ClusterRole", REVIEWS)) == {
         ("authentication.k8s.io", "tokenreviews"): {"create"},
         ("authorization.k8s.io", "subjectaccessreviews"): {"create"},
@@ -93,10 +96,11 @@ def test_no_other_roles_are_bound(overlay: str) -> None:
         ("my-network", "Role", OPERATOR): [_account(OPERATOR)],
         (OPERATOR_NAMESPACE, "Role", OPERATOR): [_account(OPERATOR)],
         ("my-network", "Role", GATEWAY): [_account(GATEWAY)],
+        (OPERATOR_NAMESPACE, "Role", GATEWAY): [_account(GATEWAY)],
         (None, "ClusterRole", REVIEWS): [_account(GATEWAY)],
     }
     assert len(bound) == len(bindings)
-    assert len(of_kind(objects, "Role")) == 3
+    assert len(of_kind(objects, "Role")) == 4
 
 
 def test_in_all_namespaces_the_rights_are_those_in_one(tmp_path: Path) -> None:

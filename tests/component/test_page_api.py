@@ -1,0 +1,306 @@
+"""The calls that the live page makes, over an API server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from tests.component.support import NAMESPACE, FakeApi
+from tests.component.support.tools import conversion_job
+from tests.component.test_gateway import AUDIENCE, BASE, BODY, EVERYTHING, gateway
+
+LIST = f"{BASE}/conversions"
+GOOD = {"Authorization": "Bearer good"}
+OPERATOR = "my-network-converter"
+JOBS = {"apiGroups": ["converter.mynetwork.io"], "resources": ["conversionjobs"]}
+QUEUES = {"apiGroups": ["converter.mynetwork.io"], "resources": ["conversionqueues"]}
+
+
+def add(api: FakeApi, name: str, phase: str = "", **spec: Any) -> None:
+    api.create(conversion_job(name, **spec))
+    if phase:
+        end(api, name, phase)
+
+
+def end(api: FakeApi, name: str, phase: str = "Failed", **status: Any) -> None:
+    full = {"phase": phase, "reason": "Corrupt", "message": "no picture", "conditions": []} | status
+    api.mutate("conversionjobs", name, partial(dict.update, status=full))
+
+
+async def names(client: httpx.AsyncClient, **asked: Any) -> list[str]:
+    answer = await client.get(LIST, params=asked)
+    assert answer.status_code == 200, answer.content
+    return [one["job_id"] for one in answer.json()["conversions"]]
+
+
+async def pages(client: httpx.AsyncClient, **asked: Any) -> list[list[str]]:
+    """The names on all pages."""
+    found = []
+    while True:
+        answer = (await client.get(LIST, params=asked)).json()
+        found.append([one["job_id"] for one in answer["conversions"]])
+        if "continue" not in answer:
+            return found
+        asked["continue"] = answer["continue"]
+
+
+async def test_pages_with_counts_filters_and_a_search(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        for number in range(5):
+            api.clock.advance(2)
+            add(api, f"film-{number}", ["", "Failed"][number % 2])
+        api.clock.advance(2)
+        add(api, "song", "Succeeded", conversionType="audio_to_mp3", outputFile="out/Song.mp3")
+        add(api, "bulk-1", queue="bulk", inputFile="in/<b>x</b>.mov")
+        every = await names(client)
+        assert set(every[:2]) == {"song", "bulk-1"}
+        assert every[2:] == ["film-4", "film-3", "film-2", "film-1", "film-0"]
+        assert await pages(client, limit=3) == [every[:3], every[3:6], every[6:]]
+        assert await names(client, phase="Failed") == ["film-3", "film-1"]
+        assert await names(client, phase=["Failed", "Succeeded"]) == ["song", "film-3", "film-1"]
+        waiting = await names(client, phase="Queued")
+        assert waiting == ["bulk-1", "film-0", "film-2", "film-4"], "queue by queue, the next first"
+        assert await pages(client, phase="Queued", limit=2) == [waiting[:2], waiting[2:]]
+        assert await names(client, type="audio_to_mp3") == ["song"]
+        assert await names(client, queue="bulk") == ["bulk-1"]
+        assert await names(client, search="SONG.MP3") == ["song"]
+        assert await names(client, search="<b>") == ["bulk-1"]
+        assert await names(client, search="film", phase="Queued") == ["film-0", "film-2", "film-4"]
+        found = [["film-0", "film-2"], ["film-4"]]
+        assert await pages(client, search="film", phase="Queued", limit=2) == found
+        found = [["film-4", "film-3"], ["film-2", "film-1"], ["film-0"]]
+        assert await pages(client, search="film", limit=2) == found
+        answer = (await client.get(LIST, params={"limit": 1})).json()
+        none = {"Starting": 0, "Running": 0, "Cancelled": 0}
+        assert answer["counts"] == none | {"Queued": 4, "Failed": 2, "Succeeded": 1}
+        answer = (await client.get(LIST, params={"limit": 1, "search": "film"})).json()
+        assert answer["counts"] == none | {"Queued": 3, "Failed": 2, "Succeeded": 0}
+        api.delete("conversionjobs", "film-3")
+        assert await names(client, phase="Failed") == ["film-1"]
+
+
+async def test_an_item_is_a_status_with_its_queue_and_without_its_log(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        add(api, "a")
+        add(api, "b")
+        end(api, "b", logs="x" * 2000)
+        found = (await client.get(LIST)).json()["conversions"]
+        by_name = {one["job_id"]: one for one in found}
+        assert by_name["a"]["queue_position"] == 1
+        assert by_name["a"]["duration_seconds"] >= 0
+        status = (await client.get(f"{BASE}/status/b")).json()
+        assert status.pop("logs")
+        assert by_name["b"] == status | {"queue": "default"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["limit=0", "limit=201", "phase=Done", "type=x", "continue=x", "queue=" + "q" * 64],
+)
+async def test_a_list_refuses_what_it_does_not_understand(api: FakeApi, asked: str) -> None:
+    async with gateway(api) as client:
+        answer = await client.get(f"{LIST}?{asked}")
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith(asked.partition("=")[0] + ": ")
+
+
+async def test_everything_about_one(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        add(api, "a", outputFile="out/a.mp4")
+        at = {"startTime": "2026-01-02T03:04:05Z", "completionTime": "2026-01-02T03:04:09Z"}
+        attempts = [{"number": 1, "reason": "Evicted", "message": "no disk"} | at]
+        end(api, "a", reason="ReportMissing", jobName="a-1", attempts=attempts, logs="the end")
+        found = (await client.get(f"{LIST}/a")).json()
+        assert (found["message"], found["logs"], found["queue"]) == (
+            "no picture",
+            "the end",
+            "default",
+        )
+        assert found["meaning"]
+        assert "NAMESPACE" not in found["cure"]
+        when = {"started_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:04:09Z"}
+        assert found["attempts"] == [
+            {"number": 1, "reason": "Evicted", "message": "no disk"} | when
+        ]
+        (output,) = found["outputs"]
+        assert (output["output_file"], output["state"]) == ("out/a.mp4", "Pending")
+        facts = {"sha256": "a" * 64, "container": "mp4", "width": 2, "height": 3}
+        end(api, "a", "Succeeded", output=facts, outputSize=7)
+        (output,) = (await client.get(f"{LIST}/a")).json()["outputs"]
+        told = {name: output[name] for name in ("state", "size", "width", "height", "sha256")}
+        assert told == {
+            "state": "Succeeded",
+            "size": 7,
+            "width": 2,
+            "height": 3,
+            "sha256": "a" * 64,
+        }
+        for name in ("nobody", "..%2f..", "A_B"):
+            assert (await client.get(f"{LIST}/{name}")).status_code == 404
+
+
+async def test_a_conversion_is_retried_once(api: FakeApi) -> None:
+    async with gateway(api) as one, gateway(api) as two:
+        made = (await one.post(f"{BASE}/convert", json=BODY)).json()["job_id"]
+        refused = await one.post(f"{BASE}/retry/{made}")
+        assert (refused.status_code, "has not ended" in refused.json()["error"]) == (409, True)
+        end(api, made)
+        asked = [client.post(f"{BASE}/retry/{made}") for client in (one, two, one, two)]
+        answers = [answer.json() for answer in await asyncio.gather(*asked)]
+        (name,) = {answer["job_id"] for answer in answers}
+        told = sorted(answer["status"] for answer in answers)
+        assert told == ["existing", "existing", "existing", "started"]
+        assert len(api.objects("conversionjobs")) == 2
+        status = (await two.get(f"{BASE}/status/{name}")).json()
+        assert {field: status[field] for field in BODY} == BODY, "the words of the caller"
+        (listed,) = (await one.get(LIST, params={"phase": "Failed"})).json()["conversions"]
+        assert listed["retry"] == name
+        end(api, name, "Succeeded")
+        again = (await one.post(f"{BASE}/retry/{name}")).json()
+        assert again["status"] == "started", "a retry can be retried"
+
+
+async def test_somebody_elses_object_is_no_retry(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        add(api, "a", "Failed")
+        name = (await client.post(f"{BASE}/retry/a")).json()["job_id"]
+        api.delete("conversionjobs", name)
+        add(api, name)
+        answer = await client.post(f"{BASE}/retry/a")
+        assert (answer.status_code, name in answer.json()["error"]) == (409, True)
+
+
+async def test_all_that_failed_are_retried_in_parts(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        for number in range(5):
+            add(api, f"a{number}", "Failed")
+        add(api, "fine", "Succeeded")
+        add(api, "stopped", "Cancelled")
+        await client.post(f"{BASE}/retry/a1")
+        first = (await client.post(f"{BASE}/retry", params={"limit": 3})).json()
+        assert (len(first["retried"]), first["refused"], first["remaining"]) == (3, [], 1)
+        second = (await client.post(f"{BASE}/retry", params={"limit": 3})).json()
+        assert (len(second["retried"]), second["remaining"]) == (1, 0)
+        done = {one["job_id"] for one in first["retried"] + second["retried"]}
+        assert done == {"a0", "a2", "a3", "a4"}
+        assert (await client.post(f"{BASE}/retry")).json()["retried"] == []
+
+
+async def test_one_that_is_refused_does_not_keep_the_others_from_a_retry(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        for name in ("a", "b"):
+            add(api, name, "Failed")
+        with api.faults.forbid(times=1, verb="create", resource="conversionjobs"):
+            answer = (await client.post(f"{BASE}/retry")).json()
+        assert (len(answer["retried"]), len(answer["refused"])) == (1, 1)
+
+
+async def test_no_retry_where_no_operator_serves(api: FakeApi) -> None:
+    async with gateway(api, watch_namespaces="other") as client:
+        add(api, "a", "Failed")
+        for path in ("retry", "retry/a"):
+            assert (await client.post(f"{BASE}/{path}")).status_code == 403
+        assert len(api.objects("conversionjobs")) == 1
+
+
+def queue(name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "converter.mynetwork.io/v1alpha1",
+        "kind": "ConversionQueue",
+        "metadata": {"name": name, "namespace": OPERATOR},
+        "spec": spec,
+    }
+
+
+def people(api: FakeApi) -> None:
+    """A token of the API, and of people who may do everything, only look, and nothing."""
+    api.access.grant("gateway", "system:serviceaccount:ops:gateway", EVERYTHING)
+    jobs = [JOBS | {"verbs": ["get", "list", "watch"]}]
+    api.access.grant("viewer", "eve", jobs, NAMESPACE, (AUDIENCE,))
+    api.access.grant("viewer", "eve", [QUEUES | {"verbs": ["list"]}], OPERATOR)
+    api.access.grant("good", "adam", EVERYTHING, None, (AUDIENCE,))
+    api.access.grant("nobody", "cain", [], NAMESPACE, (AUDIENCE,))
+
+
+def bearer(token: str, namespace: str = "") -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} | ({"X-Namespace": namespace} if namespace else {})
+
+
+async def test_queues_are_seen_held_and_resumed_by_right(api: FakeApi) -> None:
+    people(api)
+    api.add_namespace(OPERATOR)
+    api.create(queue("bulk", maxParallel=2, namespaces=[{"name": "team", "weight": 3}]))
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        found = (await client.get(f"{BASE}/queues", headers=bearer("viewer"))).json()["queues"]
+        assert found == [
+            {
+                "name": "bulk",
+                "max_parallel": 2,
+                "stop_policy": "None",
+                "namespaces": [{"name": "team", "weight": 3}],
+            }
+        ]
+        for path in ("bulk/hold", "bulk/resume", "nothing/hold"):
+            for token, code in (("viewer", 403), ("nobody", 403), ("wrong", 401)):
+                answer = await client.post(f"{BASE}/queues/{path}", headers=bearer(token))
+                assert answer.status_code == code
+        assert (await client.get(f"{BASE}/queues", headers=bearer("nobody"))).status_code == 403
+        for path, policy in (
+            ("hold", "Hold"),
+            ("hold?drain=true", "HoldAndDrain"),
+            ("resume", "None"),
+        ):
+            answer = await client.post(f"{BASE}/queues/bulk/{path}", headers=GOOD)
+            assert (answer.status_code, answer.json()["stop_policy"]) == (200, policy)
+            spec = api.get("conversionqueues", "bulk", namespace=OPERATOR)["spec"]
+            assert spec["stopPolicy"] == policy
+        assert (await client.post(f"{BASE}/queues/no/hold", headers=GOOD)).status_code == 404
+        assert (await client.post(f"{BASE}/queues/a..b/hold", headers=GOOD)).status_code == 400
+
+
+async def test_in_a_network_without_tokens_queues_are_only_seen(api: FakeApi) -> None:
+    shares = [{"name": NAMESPACE, "weight": 2}, {"name": "secret", "weight": 3}]
+    api.add_namespace(OPERATOR)
+    api.create(queue("bulk", namespaces=shares))
+    async with gateway(api) as client:
+        (found,) = (await client.get(f"{BASE}/queues")).json()["queues"]
+        assert found["namespaces"] == shares[:1]
+        for path in ("hold", "resume"):
+            assert (await client.post(f"{BASE}/queues/bulk/{path}")).status_code == 403
+        rights = (await client.get(f"{BASE}/rights")).json()
+        assert (rights["auth"], rights["namespaces"]) == ("network", [NAMESPACE])
+        assert rights["conversionqueues"] == ["list"]
+        assert "user" not in rights
+
+
+async def test_the_rights_of_a_caller(api: FakeApi) -> None:
+    people(api)
+    watched = f"{NAMESPACE},team,other"
+    settings = {"gateway_auth": "token", "watch_namespaces": watched}
+    async with gateway(api, "gateway", **settings) as client:
+
+        async def rights(token: str, namespace: str = "") -> dict[str, Any]:
+            answer = await client.get(f"{BASE}/rights", headers=bearer(token, namespace))
+            found: dict[str, Any] = answer.json()
+            return found
+
+        eve = await rights("viewer")
+        assert (eve["user"], eve["namespaces"], eve["namespace"]) == ("eve", [NAMESPACE], NAMESPACE)
+        assert eve["conversionjobs"] == ["get", "list", "watch"]
+        assert eve["conversionqueues"] == ["list"]
+        assert (await rights("viewer", "team"))["conversionjobs"] == []
+        adam = await rights("good", "team")
+        assert adam["namespaces"] == sorted(watched.split(","))
+        assert adam["conversionjobs"] == ["get", "list", "watch", "create", "patch"]
+        assert adam["conversionqueues"] == ["list", "patch"]
+        cain = await rights("nobody")
+        assert (cain["namespaces"], cain["conversionjobs"]) == ([], [])
+        assert "namespace" not in cain
+        wrong = await client.get(f"{BASE}/rights", headers=bearer("wrong"))
+        assert wrong.status_code == 401
+        bad = await client.get(f"{BASE}/rights", headers=bearer("good", "A_B"))
+        assert bad.status_code == 400
