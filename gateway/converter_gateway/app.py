@@ -33,6 +33,7 @@ from converter_gateway.limits import (
     Bound,
     ProgressLimit,
     RateLimit,
+    SameOrigin,
     Turns,
     address_of,
 )
@@ -46,6 +47,7 @@ from converter_gateway.service import Service
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.shutdown import SendAway, Shutdown
 from converter_gateway.stores import Stores
+from converter_gateway.ui_routes import ui_router
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ RouterFactory = Callable[[RouteContext], APIRouter]
 def create_app(
     cluster: ConversionClient,
     settings: GatewaySettings,
-    routers: Sequence[RouterFactory] = (converter_router, page_router, content_router),
+    routers: Sequence[RouterFactory] = (converter_router, page_router, content_router, ui_router),
     live: Callable[[], GatewaySettings] | None = None,
 ) -> FastAPI:
     """Create the application. The caller closes ``cluster`` afterwards.
@@ -152,6 +154,7 @@ def _add_limits(app: FastAPI, settings: GatewaySettings, shutdown: Shutdown) -> 
         per_second=settings.gateway_rate_per_second,
         burst=settings.gateway_rate_burst,
     )
+    app.add_middleware(SameOrigin)
     app.add_middleware(Turns)
     app.add_middleware(SendAway, shutdown=shutdown)
     app.add_middleware(Measure, metrics=app.state.metrics)

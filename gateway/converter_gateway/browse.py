@@ -136,6 +136,7 @@ def details_of(conversion: Conversion) -> ResponseBody:
         "logs": status.logs if status else None,
         "attempts": [_attempt(each) for each in (status.attempts if status else None) or ()],
         "outputs": outputs.to_details(conversion),
+        "plan": outputs.to_plan(conversion) if conversion.dry_run else None,
     }
     explained = REASONS.get(reason)
     if explained:

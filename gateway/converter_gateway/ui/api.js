@@ -1,0 +1,179 @@
+// Calls of the HTTP API, and its event stream. The token is in the sessionStorage of this tab only.
+
+const BASE = new URL("../api/v1/converter/", location.href);
+const TOKEN = "converter-token";
+const NAMESPACE = "converter-namespace";
+
+export class ApiError extends Error {
+  constructor(code, message, retryAfter = 0) {
+    super(message);
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+let token = sessionStorage.getItem(TOKEN) ?? "";
+let namespace = sessionStorage.getItem(NAMESPACE) ?? "";
+
+/** Take the token and the namespace out of the fragment of the address. */
+export function takeFragment() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (given.has("token")) setToken(given.get("token"));
+  if (given.has("namespace")) setNamespace(given.get("namespace"));
+  if (given.has("token") || given.has("namespace")) {
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+}
+
+export function setToken(value) {
+  token = value.trim();
+  if (token) sessionStorage.setItem(TOKEN, token);
+  else sessionStorage.removeItem(TOKEN);
+}
+
+export function setNamespace(value) {
+  namespace = value;
+  sessionStorage.setItem(NAMESPACE, value);
+}
+
+export const currentNamespace = () => namespace;
+export const hasToken = () => token !== "";
+
+function headers(more = {}) {
+  const all = { ...more };
+  if (token) all.Authorization = `Bearer ${token}`;
+  if (namespace) all["X-Namespace"] = namespace;
+  return all;
+}
+
+async function send(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(new URL(path, BASE), { cache: "no-store", ...options, headers: headers(options.headers) });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "the HTTP API does not answer");
+  }
+  if (!response.ok) {
+    const body = await response.json().catch(() => ({}));
+    const after = Number(response.headers.get("retry-after")) || 0;
+    throw new ApiError(response.status, body.error ?? `HTTP ${response.status}`, after);
+  }
+  return response;
+}
+
+/** GET. `query` may hold lists. */
+export async function get(path, query = {}, signal = undefined) {
+  const asked = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of [value].flat()) if (one !== "" && one !== undefined) asked.append(name, one);
+  }
+  return (await send(asked.size ? `${path}?${asked}` : path, { signal })).json();
+}
+
+/** POST, with a body or without one. */
+export async function post(path, body = undefined) {
+  const options = { method: "POST" };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "Content-Type": "application/json" };
+  }
+  return (await send(path, options)).json();
+}
+
+/** The text of a log, or null if there is no file server or no log. */
+export async function getLog(job, attempt) {
+  try {
+    return await (await send(`logs/${encodeURIComponent(job)}?attempt=${attempt}`)).text();
+  } catch (error) {
+    if (error.code === 404 || error.code === 503) return null;
+    throw error;
+  }
+}
+
+/** An output as a Blob, or null as above. At most `most` bytes. */
+export async function getOutput(job, index, most = Infinity) {
+  try {
+    const response = await send(`outputs/${encodeURIComponent(job)}/${index}`);
+    if (Number(response.headers.get("content-length")) > most) {
+      await response.body?.cancel();
+      return null;
+    }
+    return await response.blob();
+  } catch (error) {
+    if (error.code === 404 || error.code === 503) return null;
+    throw error;
+  }
+}
+
+const pause = (milliseconds, signal) =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
+
+/**
+ * Follow the events of the namespace until `signal` is aborted. Resumes after the last event.
+ *
+ * `onEvent(type, data)` gets each event, `onState(state)` "live", "waiting" or an ApiError that
+ * needs a person (401, 403).
+ */
+export async function follow(onEvent, onState, signal) {
+  let last = "";
+  let failures = 0;
+  while (!signal.aborted) {
+    let delay = Math.min(15000, 500 * 2 ** failures) * (0.75 + Math.random() / 2);
+    try {
+      const response = await send("events", { signal, headers: last ? { "Last-Event-ID": last } : {} });
+      onState("live");
+      failures = 0;
+      for await (const block of blocks(response.body, signal)) {
+        if (block.retry) delay = Number(block.retry);
+        if (block.id) last = block.id;
+        if (block.data) onEvent(block.event, JSON.parse(block.data));
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.code === 401 || error.code === 403) {
+        onState(error);
+        return;
+      }
+      failures = Math.min(failures + 1, 6);
+      if (error.retryAfter) delay = error.retryAfter * 1000;
+    }
+    if (signal.aborted) return;
+    onState("waiting");
+    await pause(delay, signal);
+  }
+}
+
+// A heartbeat comes every 15 s. If nothing comes for 60 s, the connection is dead.
+const SILENCE = 60000;
+
+async function* blocks(body, signal) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  try {
+    for (;;) {
+      let timer;
+      const silence = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new ApiError(0, "the event stream is silent")), SILENCE);
+      });
+      const { done, value } = await Promise.race([reader.read(), silence]).finally(() => clearTimeout(timer));
+      if (done || signal.aborted) return;
+      text += value;
+      let end;
+      while ((end = text.indexOf("\n\n")) >= 0) {
+        const block = {};
+        for (const line of text.slice(0, end).split("\n")) {
+          const colon = line.indexOf(": ");
+          if (colon > 0) block[line.slice(0, colon)] = line.slice(colon + 2);
+        }
+        text = text.slice(end + 2);
+        yield block;
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
