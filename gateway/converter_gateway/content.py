@@ -140,10 +140,15 @@ class ContentService:
 
     async def get(self, namespace: str, content_id: str) -> ResponseBody:
         """The existing outputs of a content, each with its latest conversion."""
-        parts = latest_parts((await self._service.store(namespace)).content(content_id))
+        store = await self._service.store(namespace)
+        parts = latest_parts(store.content(content_id))
         if not parts:
             return {"content_id": content_id} | _NOT_FOUND
-        entries = [to_entries(orjson.loads(record.response()))[n] for record, _, n in parts]
+        estimates = (store.estimate(record.name, record.uid) for record, _, _ in parts)
+        entries = [
+            to_entries(orjson.loads(record.response(estimate=estimate)))[n]
+            for (record, _, n), estimate in zip(parts, estimates, strict=True)
+        ]
         # The files that were posted for the content, and how many outputs each of them needs.
         files: dict[str, int] = {}
         for _, part, _ in parts:

@@ -242,10 +242,45 @@ def test_progress_counts_seconds_of_media() -> None:
     overall.end(1)
     overall.of(3)(Progress(99))
     assert told[-1].percent == 95
-    assert told[-1].eta_seconds == 0
+    assert told[-1].eta_seconds is None, "a video has not begun"
     overall.end(2)
+    overall.of(3)(Progress(99))
+    assert told[-1].eta_seconds == 0
     overall.end(3)
     assert told[-1].percent == 99
+
+
+def test_what_is_slow_and_has_not_begun_counts() -> None:
+    told: list[Progress] = []
+    known = Known()
+    known.info = INFO._replace(duration=1000.0)
+    kinds: list[tuple[ConversionType, Options]] = [
+        (ConversionType.VIDEO_STORYBOARD, StoryboardOptions()),
+        (ConversionType.AUDIO_TO_MP3, AudioOptions()),
+        (ConversionType.VIDEO_TO_MP4, VideoOptions()),
+        (ConversionType.VIDEO_TO_WEBM, VideoOptions(duration=100.0)),
+    ]
+    work = tuple(
+        tasks()[0]._replace(conversion_type=kind, options=options) for kind, options in kinds
+    )
+    overall = Overall(work, [0, 1, 2, 3], known, told.append, lambda: 0.0)
+    overall.of(0)(Progress(50, None, 7))
+    assert told[-1].eta_seconds is None, "nobody knows how long a video takes"
+    for number in (0, 1):
+        overall.end(number)
+    overall.of(2)(Progress(50, 2.0, 250))
+    assert told[-1].eta_seconds == 250 + 50, "100 s of media, as fast as the video before"
+    sounds = Overall(work, [0, 1], known, told.append, lambda: 0.0)
+    sounds.of(0)(Progress(50, None, 7))
+    assert told[-1].eta_seconds == 7 + round(0.4 + 1000 * 0.02)
+
+
+def test_outputs_of_one_run_are_checked_one_by_one() -> None:
+    told: list[Progress] = []
+    overall = Overall(tasks(), range(len(tasks())), Known(), told.append, lambda: 0.0)
+    for number in range(len(tasks())):
+        overall.of(number)(Progress(50, 2.0, 100))
+    assert told[-1].eta_seconds == round(100 + 0.4 * (len(tasks()) - 1))
 
 
 def test_progress_without_a_duration_counts_outputs() -> None:
