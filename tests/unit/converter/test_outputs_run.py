@@ -21,6 +21,7 @@ from media_converter.files import publish
 from media_converter.options import (
     AudioOptions,
     Options,
+    StoryboardOptions,
     ThumbnailOptions,
     VideoOptions,
 )
