@@ -21,6 +21,7 @@ VERBS: Final = {
     "stats": ("look", "stats"),
     "top": ("look", "top"),
     "queue": ("queues", "app"),
+    "ui": ("ui", "ui"),
     "doctor": ("doctor", "doctor"),
 }
 """The module and the function of each verb. ``queue`` has verbs of its own."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,7 @@ Obj = dict[str, Any]
 
 _TIMEOUT: Final = "--request-timeout=30s"
 _PAGE: Final = 500
+_FORWARDED: Final = re.compile(rb"from 127\.0\.0\.1:(\d+) ")
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -228,6 +230,41 @@ class Kubectl:
 
             try:
                 yield lines()
+            finally:
+                process.kill()
+                process.wait()
+                if process.stdout is not None:
+                    process.stdout.close()
+
+    @contextmanager
+    def forward(
+        self, namespace: str, service: str, port: int, target: str
+    ) -> Iterator[tuple[int, Callable[[], KubectlError]]]:
+        """Forward a port of this machine (0: any) to the port ``target`` of a Service.
+
+        Yields the port, and a function that waits for the end and returns why it came. Raises
+        KubectlError if kubectl cannot forward the port.
+        """
+        with tempfile.TemporaryFile() as errors:
+            process = self._start(
+                *("port-forward", "--address", "127.0.0.1", "--namespace", namespace),
+                *(f"service/{service}", f"{port or ''}:{target}"),
+                errors=errors.fileno(),
+            )
+
+            def wait() -> KubectlError:
+                for _ in process.stdout or ():
+                    pass  # a line for each connection, which nobody needs
+                process.wait()
+                errors.seek(0)
+                return classify(errors.read(8192).decode("utf-8", "replace"))
+
+            try:
+                first = process.stdout.readline() if process.stdout else b""
+                found = _FORWARDED.search(first)
+                if found is None:
+                    raise wait()
+                yield int(found[1]), wait
             finally:
                 process.kill()
                 process.wait()

@@ -74,7 +74,9 @@ async def serving(
     cluster = ConversionClient(configuration(api.url, token), "gateway")
     configured = GatewaySettings(**({"gateway_auth": "network"} | settings))
     app = create_app(cluster, configured)
-    listener = open_listener("127.0.0.1", 0, configured.gateway_stall_seconds)
+    # Any free port, unless a test starts the replica again that it has stopped.
+    port = settings.get("gateway_port", 0)
+    listener = open_listener("127.0.0.1", port, configured.gateway_stall_seconds)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = GatewayServer(app, configured, listener)
     task = asyncio.create_task(server._serve())

@@ -34,6 +34,7 @@ const state = {
   selected: "",
   missing: false, // no file server
 };
+let age = 0; // grows when "2 min ago" has to be painted again
 let list = null;
 let sections = new Map();
 let stream = new AbortController();
@@ -107,6 +108,8 @@ const known = (job) => {
   const before = state.jobs.get(job.job_id);
   // A list may be older than an event.
   if (before && ENDED.includes(before.phase) && !ENDED.includes(job.phase)) return before;
+  // The same object, if nothing has changed: its row is then not painted again.
+  if (before && JSON.stringify(before) === JSON.stringify(job)) return before;
   state.jobs.set(job.job_id, job);
   return job;
 };
@@ -177,9 +180,15 @@ async function loadMore() {
   }
 }
 
+const painted = new WeakMap(); // what a row shows, so that only changes cost something
+
 function paint(id, row) {
   const job = state.jobs.get(id);
-  if (job) paintRow(row, job, id === state.selected);
+  const selected = id === state.selected;
+  const shown = painted.get(row);
+  if (!job || (shown?.job === job && shown.selected === selected && shown.age === age)) return;
+  painted.set(row, { job, selected, age });
+  paintRow(row, job, selected);
 }
 
 function paintList() {
@@ -416,6 +425,7 @@ async function init() {
   document.addEventListener("visibilitychange", () => !document.hidden && refresh());
   setInterval(() => {
     if (document.hidden) return;
+    age += 1;
     if (list) list.repaint();
     else repaintOverview();
   }, AGES);
