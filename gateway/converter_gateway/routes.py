@@ -11,6 +11,7 @@ from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import FeedPool
+from converter_gateway.file_client import FileClient
 from converter_gateway.openapi import EVENT_STREAM, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
 from converter_gateway.requests import parse_convert
 from converter_gateway.responses import (
@@ -58,6 +59,7 @@ class RouteContext:
     settings: GatewaySettings
     feeds: FeedPool
     shutdown: Shutdown
+    files: FileClient
 
     async def check_access(self, request: Request, verb: str) -> str:
         """Check that the caller may do ``verb``, and return the namespace to do it in.
