@@ -43,6 +43,7 @@ class Folder(NamedTuple):
     condition: str
 
 
+_WITH_FILES: Final = 'dig "fileServer" false $namespace'
 FOLDERS: Final = (
     Folder("deploy/base", "operator", _RELEASE, ""),
     Folder("deploy/gateway", "gateway", _RELEASE, "$.Values.gateway.enabled"),
@@ -50,6 +51,7 @@ FOLDERS: Final = (
     Folder("deploy/policies", "policies", None, "$.Values.policies.enabled"),
     Folder("deploy/namespace", "namespaces", _NAMESPACE, ""),
     Folder("deploy/namespace/quota", "namespaces", _NAMESPACE, ""),
+    Folder("deploy/namespace/files", "namespaces", _NAMESPACE, _WITH_FILES),
 )
 LEFT_OUT: Final = ("deploy/base/namespace.yaml",)
 """Helm stores the release in this namespace, so it exists before the chart is installed."""
@@ -115,6 +117,14 @@ def _setting(part: str, name: str) -> Callable[[str], Expression]:
     return lambda default: Expression(
         f'{{{{ include "my-network-converter.setting" (list $ "{part}" "{name}" '
         f"{json.dumps(default)}) | quote }}}}"
+    )
+
+
+def _setting_number(name: str) -> Callable[[str], Expression]:
+    """A setting of the operator in the place of a number."""
+    return lambda default: Expression(
+        f'{{{{ include "my-network-converter.setting" (list $ "operator" "{name}" '
+        f'"{default}") | int }}}}'
     )
 
 
@@ -198,6 +208,23 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
     },
     ("ValidatingAdmissionPolicy", f"{_PREFIX}-caller"): {
         "spec.variables.2.expression": _or_own_namespace
+    },
+    ("Deployment", f"{_PREFIX}-files"): {
+        "spec.template.spec.containers.0.image": _image("gateway"),
+        "spec.template.spec.containers.0.imagePullPolicy": Expression(
+            "{{ $.Values.images.pullPolicy }}"
+        ),
+        "spec.template.spec.containers.0.volumeMounts.0.+": _included(
+            "volumeFolder", "(list $ $namespace.name)"
+        ),
+        "spec.template.spec.volumes.0.persistentVolumeClaim.claimName": _setting(
+            "operator", "SHARED_VOLUME_CLAIM"
+        ),
+        "spec.template.spec.securityContext.runAsUser": _setting_number("CONVERTER_RUN_AS_USER"),
+        "spec.template.spec.securityContext.runAsGroup": _setting_number("CONVERTER_RUN_AS_GROUP"),
+        "spec.template.spec.securityContext.fsGroup": _setting_number("CONVERTER_RUN_AS_GROUP"),
+        "spec.template.spec.+": _included("pod", '(list $ "gateway")'),
+        "spec.template.metadata.labels.+": _items("$.Values.extraLabels"),
     },
     ("ResourceQuota", _PREFIX): {"spec.hard.*": _from('"maxConversions"')},
 }

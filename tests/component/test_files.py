@@ -152,9 +152,9 @@ async def test_the_log_of_each_attempt(api: FakeApi, volume: Path) -> None:
         assert last.headers["x-log-source"] == "volume"
         first = await client.get(f"{BASE}/logs/a?attempt=1")
         assert first.text == "attempt 1: <script> é\n"
-        for attempt in ("0", "x", "1000000", "1/../2", "-1"):
-            bad = await client.get(f"{BASE}/logs/a?attempt={attempt}")
-            assert bad.status_code == 400, attempt
+        for text in ("0", "x", "1000000", "1/../2", "-1"):
+            bad = await client.get(f"{BASE}/logs/a?attempt={text}")
+            assert bad.status_code == 400, text
 
 
 async def test_without_a_stored_log_there_is_the_end_of_the_last(

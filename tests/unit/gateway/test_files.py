@@ -193,7 +193,7 @@ def test_the_files_of_several_outputs() -> None:
         FACTS | {"state": "Succeeded", "size": 3, "container": "jpeg"},
         {"state": "Skipped", "reason": "NoAudioStream"},
     ]
-    spec = {"conversionType": None, "outputFile": None, "outputs": outputs}
+    spec: dict[str, Any] = {"conversionType": None, "outputFile": None, "outputs": outputs}
     body = conversion_job("a", **spec)
     body["spec"] = {key: value for key, value in body["spec"].items() if value is not None}
     body["metadata"] |= {
