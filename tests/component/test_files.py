@@ -140,6 +140,14 @@ async def test_an_output_is_downloaded(api: FakeApi, volume: Path) -> None:
         assert (await client.get(f"{BASE}/outputs/a/0", headers=odd)).status_code == 200
 
 
+async def test_any_name_reaches_the_file_server_unchanged(api: FakeApi, volume: Path) -> None:
+    name = "output/a +%2F&;=#?é \N{GRINNING FACE}.mp4"
+    (volume / name).write_bytes(CONTENT)
+    create(api, outputFile=name)
+    async with api_with_files(api, volume) as client:
+        assert (await client.get(f"{BASE}/outputs/a/0")).content == CONTENT
+
+
 async def test_the_log_of_each_attempt(api: FakeApi, volume: Path) -> None:
     uid = create(api)
     for attempt in (1, 2):
@@ -387,6 +395,8 @@ async def test_the_file_server_refuses_what_is_not_signed_for_it(volume: Path) -
         assert await get(signed(path) | {EXPIRES: "soon"}) == 403
         for bad in ("../secrets/secret", "/", "output", "output/../../secrets/secret", "a\0"):
             assert await get(signed(bad), bad) == 404, bad
+        two = await client.get(f"{FILE_PATH}?path={path}&path=x", headers=signed(path))
+        assert two.status_code == 403
         assert (await client.post(FILE_PATH, headers=signed(path))).status_code == 403
         assert (await client.get("/other")).status_code == 403
         assert (await client.get("/healthz")).status_code == 200

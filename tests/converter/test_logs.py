@@ -40,7 +40,7 @@ def old_log(converter: Converter, age: float) -> Path:
 
 
 def picture(kitchen: Kitchen) -> str:
-    return kitchen.write("log.png", png(RGB, 64, 48))
+    return kitchen.write("log.png", png(64, 48, 8, RGB, bytes(3 * 64)))
 
 
 def test_the_log_of_a_run_is_on_the_volume(converter: Converter, kitchen: Kitchen) -> None:

@@ -71,11 +71,14 @@ class FileServer:
         headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
         given = {name: headers.get(name, b"").decode("latin-1") for name in (EXPIRES, SIGNATURE)}
         byte_range = headers.get("range", b"").decode("latin-1")
-        query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=1)
-        (path,) = query.get("path", [""])[:1]
         expires = given[EXPIRES]
         if not (expires.isascii() and expires.isdigit() and len(expires) < 16):
             return None, ""
+        try:
+            query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=1)
+        except ValueError:
+            return None, ""
+        path = query.get("path", [""])[0]
         return FileRequest(self._namespace, path, byte_range, int(expires)), given[SIGNATURE]
 
     async def _serve(self, secret: bytes, request: FileRequest, signature: str, send: Send) -> None:
