@@ -43,6 +43,7 @@ class Folder(NamedTuple):
     condition: str
 
 
+_WITH_FILES: Final = 'dig "fileServer" false $namespace'
 FOLDERS: Final = (
     Folder("deploy/base", "operator", _RELEASE, ""),
     Folder("deploy/gateway", "gateway", _RELEASE, "$.Values.gateway.enabled"),
@@ -51,6 +52,7 @@ FOLDERS: Final = (
     Folder("deploy/policies", "policies", None, "$.Values.policies.enabled"),
     Folder("deploy/namespace", "namespaces", _NAMESPACE, ""),
     Folder("deploy/namespace/quota", "namespaces", _NAMESPACE, ""),
+    Folder("deploy/namespace/files", "namespaces", _NAMESPACE, _WITH_FILES),
 )
 LEFT_OUT: Final = ("deploy/base/namespace.yaml",)
 """Helm stores the release in this namespace, so it exists before the chart is installed."""
@@ -119,6 +121,14 @@ def _setting(part: str, name: str) -> Callable[[str], Expression]:
     return lambda default: Expression(
         f'{{{{ include "my-network-converter.setting" (list $ "{part}" "{name}" '
         f"{json.dumps(default)}) | quote }}}}"
+    )
+
+
+def _setting_number(name: str) -> Callable[[str], Expression]:
+    """A setting of the operator in the place of a number."""
+    return lambda default: Expression(
+        f'{{{{ include "my-network-converter.setting" (list $ "operator" "{name}" '
+        f'"{default}") | int }}}}'
     )
 
 
@@ -226,6 +236,23 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
     ("PodMonitor", _OPERATOR): _monitoring_labels(),
     ("PodMonitor", _GATEWAY): _monitoring_labels(),
     ("PrometheusRule", _PREFIX): _monitoring_labels() | _runbooks(),
+    ("Deployment", f"{_PREFIX}-files"): {
+        "spec.template.spec.containers.0.image": _image("gateway"),
+        "spec.template.spec.containers.0.imagePullPolicy": Expression(
+            "{{ $.Values.images.pullPolicy }}"
+        ),
+        "spec.template.spec.containers.0.volumeMounts.0.+": _included(
+            "volumeFolder", "(list $ $namespace.name)"
+        ),
+        "spec.template.spec.volumes.0.persistentVolumeClaim.claimName": _setting(
+            "operator", "SHARED_VOLUME_CLAIM"
+        ),
+        "spec.template.spec.securityContext.runAsUser": _setting_number("CONVERTER_RUN_AS_USER"),
+        "spec.template.spec.securityContext.runAsGroup": _setting_number("CONVERTER_RUN_AS_GROUP"),
+        "spec.template.spec.securityContext.fsGroup": _setting_number("CONVERTER_RUN_AS_GROUP"),
+        "spec.template.spec.+": _included("pod", '(list $ "gateway")'),
+        "spec.template.metadata.labels.+": _items("$.Values.extraLabels"),
+    },
     ("ResourceQuota", _PREFIX): {"spec.hard.*": _from('"maxConversions"')},
 }
 """Kind and name of an object → path of a field → what the template has there.

@@ -89,6 +89,7 @@ def _namespace() -> Schema:
         name={"type": "string", "pattern": _DNS_LABEL},
         create=_BOOLEAN,
         serve=_BOOLEAN,
+        fileServer=_BOOLEAN,
         maxConversions={"type": "integer", "minimum": 0},
         claim=_object(
             create=_BOOLEAN,

@@ -114,6 +114,10 @@ class Error(Model):
     model_config = examples({"error": "Missing required field: input_file"})
 
     error: str = Field(description="What is wrong. The message names the field or header.")
+    code: str | None = Field(
+        None,
+        description="One word for programs, such as file_server_missing. Absent for most errors.",
+    )
 
 
 class JobStarted(Model):

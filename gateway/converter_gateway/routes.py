@@ -13,6 +13,7 @@ from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import FeedPool
+from converter_gateway.file_client import FileClient
 from converter_gateway.openapi import (
     EVENT_STREAM,
     IDEMPOTENCY_KEY,
@@ -70,6 +71,7 @@ class RouteContext:
     shutdown: Shutdown
     stores: Stores
     queues: Queues
+    files: FileClient
 
     async def identify(self, request: Request) -> Caller | None:
         """The caller. Raises ApiError 401, 429 or 503, or Unavailable."""

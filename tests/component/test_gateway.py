@@ -40,10 +40,14 @@ ROUTES = [
     ("GET", f"{BASE}/conversions/x"),
     ("POST", f"{BASE}/retry"),
     ("POST", f"{BASE}/retry/x"),
+    ("GET", f"{BASE}/logs/x"),
+    ("GET", f"{BASE}/outputs/x/0"),
     ("POST", "/api/v1/content"),
     ("GET", "/api/v1/content/x"),
 ]
-UNKNOWN_IS_404 = (f"{BASE}/cancel/x", f"{BASE}/conversions/x", f"{BASE}/retry/x")
+UNKNOWN_IS_404 = tuple(
+    f"{BASE}/{path}" for path in ("cancel/x", "conversions/x", "retry/x", "logs/x", "outputs/x/0")
+)
 # A stream that is read as a whole has to end.
 DEFAULTS: dict[str, Any] = {"gateway_auth": "network", "gateway_stream_seconds": 0.05}
 CONTENT = {"content_id": "x", "content_type": "video/mp4", "file_path": "in/a.mp4"}
@@ -348,6 +352,8 @@ RIGHTS = {
     f"{BASE}/conversions/x": ["get"],
     f"{BASE}/retry": ["list", "create"],
     f"{BASE}/retry/x": ["get", "create"],
+    f"{BASE}/logs/x": ["get"],
+    f"{BASE}/outputs/x/0": ["get"],
     "/api/v1/content": ["create", "list"],
     "/api/v1/content/x": ["list"],
 }
