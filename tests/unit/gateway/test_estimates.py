@@ -15,8 +15,17 @@ from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from conversion_operator.cluster.parsing import parse_conversion
 from converter_gateway import estimates
-from converter_gateway.estimates import KEPT, LEAST, Estimate, Held, Pace, RunTimes, plan_starts
-from converter_gateway.outlook import PLANNED, Outlook
+from converter_gateway.estimates import (
+    KEPT,
+    LEAST,
+    PLANNED,
+    Estimate,
+    Held,
+    Pace,
+    RunTimes,
+    plan_starts,
+)
+from converter_gateway.outlook import Outlook
 from converter_gateway.records import record_of
 from converter_gateway.store import Store
 
