@@ -128,8 +128,7 @@ class Store:
 
     def estimate(self, name: str, uid: str | None = None) -> Estimate:
         """When a conversion starts and ends, about. Unknown if the store does not have it."""
-        record = self._records.get(name)
-        if record is None or uid not in (None, record.uid):
+        if (record := self._records.get(name)) is None or uid not in (None, record.uid):
             return UNKNOWN
         keys = self._queues[record.place.queue] if record.place else []
         waiting = (self._records[key[_NAME]] for key in keys)
