@@ -83,11 +83,16 @@ class Outlook:
         self._times.add(held.kind, held.seconds)
         self._paces.setdefault(queue, Pace()).add(held)
 
-    def of_running(self, record: Record, now: float) -> Estimate:
-        """The estimate for a conversion that does not wait.
+    def estimate(
+        self, record: Record, position: int | None, waiting: Iterable[Record], now: float
+    ) -> Estimate:
+        """The estimate for a conversion. ``position`` is that in its queue, None if it has none.
 
-        None for an end that should be over: nobody knows how long it still takes.
+        ``waiting`` has all that wait in its queue. At most PLANNED of them are visited, once in
+        FRESH_SECONDS for each queue. An end that has passed is not known.
         """
+        if record.place is not None and position is not None:
+            return self._of_waiting(record, record.place, position, waiting, now)
         if record.phase is not Phase.RUNNING:
             return UNKNOWN
         end = self._end(record)
@@ -99,7 +104,7 @@ class Outlook:
         median = self._times.median(record.work.kind)
         return None if median is None else record.started + median
 
-    def of_waiting(
+    def _of_waiting(
         self,
         record: Record,
         place: Place,
@@ -107,11 +112,6 @@ class Outlook:
         waiting: Iterable[Record],
         now: float,
     ) -> Estimate:
-        """The estimate for the conversion at a position of its queue.
-
-        ``waiting`` has all that wait in its queue. At most PLANNED of them are visited, once in
-        FRESH_SECONDS for each queue.
-        """
         later = place.not_before.timestamp() if place.not_before else 0.0
         median = self._times.median(record.work.kind)
         if median is None or not (later > now or place.reason in _WAITS_FOR_A_SLOT):

@@ -258,11 +258,13 @@ class WaitingJob(Model):
         "start later.",
     )
     estimated_start_at: str | None = Field(
+        None,
         description="About when it starts. RFC 3339, UTC. Null if something other than a slot "
         "keeps it from starting, and before five conversions of its type have succeeded.",
     )
     estimated_end_at: str | None = Field(
-        description="About when it ends. RFC 3339, UTC. Null if estimated_start_at is null."
+        None,
+        description="About when it ends. RFC 3339, UTC. Null if estimated_start_at is null.",
     )
 
 

@@ -35,7 +35,6 @@ class Store:
     """The records of one namespace, in the order of the queue, with counts.
 
     It is empty until the first :meth:`replace`: callers must not take this for an empty namespace.
-    ``now`` is the clock of the API server.
     """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -131,16 +130,11 @@ class Store:
 
     def estimate(self, name: str, uid: str | None = None) -> Estimate:
         """When a conversion starts and ends, about. Unknown if the store does not have it."""
-        record = self._records.get(name)
-        if record is None or record.finished or uid not in (None, record.uid):
+        if (record := self._records.get(name)) is None or uid not in (None, record.uid):
             return UNKNOWN
-        now = self._now().timestamp()
-        if record.place is None:
-            return self._outlook.of_running(record, now)
-        keys = self._queues[record.place.queue]
-        position = bisect_left(keys, record.place.key) + 1
+        keys = self._queues[record.place.queue] if record.place else []
         waiting = (self._records[key[_NAME]] for key in keys)
-        return self._outlook.of_waiting(record, record.place, position, waiting, now)
+        return self._outlook.estimate(record, self.position(name), waiting, self._now().timestamp())
 
     def content(self, content_id: str) -> list[tuple[Record, ContentPart]]:
         """The ConversionJobs of a content."""

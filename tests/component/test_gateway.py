@@ -12,6 +12,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from conversion_operator.api import names
 from conversion_operator.cluster.conversions import ConversionClient
 from conversion_operator.cluster.settings import LiveSettings, read_folder
 from converter_gateway.app import create_app
