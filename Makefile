@@ -18,7 +18,7 @@ WAITING := -n 4 --dist worksteal
 # Here a part of the time goes to the API servers.
 JUDGED := -n 3 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-eta bench-operator bench-growth bench-namespaces bench-page bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-eta bench-operator bench-growth bench-namespaces pictures bench-page bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ plugin: tools ## build the kubectl plugin into dist/, with a manifest for krew (
 
 crds: tools ## generate the CRD, the reference pages and the chart from code and deploy/
 	@PYTHONPATH=operator:gateway:converter-module:. $(VENV)/python hack/generate.py .
+
+pictures: tools ## make the pictures of the page and of the plugin for README.md
+	@PYTHONPATH=operator:gateway:converter-module:client:plugin:. $(VENV)/python -m hack.pictures
 
 lint: tools ## run ruff, mypy --strict, pyright, import-linter, deptry and shellcheck
 	@hack/lint

@@ -84,7 +84,7 @@ async def test_a_conversion_from_its_submission_to_its_end(
         progress = {"percent": 42, "speed": "2.31x", "etaSeconds": 90}
         change(api, name, "Running", progress=progress, attempts=[ATTEMPT], **STARTED)
         await expect(page.locator("#detail")).to_contain_text(
-            "42% · 2.31x speed · about 1 min 30 s left"
+            "42% · 2.31x speed · about 2 min left"
         )
         await expect(row(page, name)).to_contain_text("42%")
         change(

@@ -51,6 +51,9 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} days`;
 }
 
+/** Seconds that are only estimated: in whole minutes, if there are more than one. */
+export const roughly = (seconds) => duration(seconds < 90 ? Math.max(1, Math.round(seconds)) : Math.ceil(seconds / 60) * 60).replace(/ 0 s$/, "");
+
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 

@@ -1,7 +1,7 @@
 // How a conversion looks: as a row, and with everything about it.
 
 import * as api from "./api.js";
-import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords, safe, safeLines, size, typeName } from "./text.js";
+import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords, roughly, safe, safeLines, size, typeName } from "./text.js";
 
 export const ENDED = ["Succeeded", "Failed", "Cancelled"];
 const WORDS = { Queued: "Waiting", Starting: "Starting", Running: "Running", Succeeded: "Finished", Failed: "Failed", Cancelled: "Cancelled" };
@@ -21,7 +21,7 @@ function bar(job) {
 function when(job) {
   if (job.phase === "Running") {
     if (job.estimated_end_at) return `ends ${about(job.estimated_end_at)}`;
-    if (job.eta_seconds) return `about ${duration(job.eta_seconds)} left`;
+    if (job.eta_seconds) return `about ${roughly(job.eta_seconds)} left`;
   }
   if (job.phase === "Queued" && job.estimated_start_at) return `starts ${about(job.estimated_start_at)}`;
   return "";

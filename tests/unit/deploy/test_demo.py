@@ -75,6 +75,8 @@ def test_the_demo_leaves_the_kubeconfig_of_the_user_as_it_is(clone: Path, tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "kubectl conversion list -n my-network" in done.stdout
+    assert "kubectl conversion ui -n my-network" in done.stdout
     calls = (tmp_path / "calls").read_text(encoding="utf-8")
     assert re.search(r"^kubectl .*apply", calls, re.MULTILINE), calls
     assert kubeconfig.read_text(encoding="utf-8") == "current-context: production\n"
