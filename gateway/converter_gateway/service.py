@@ -102,6 +102,9 @@ class Service:
             # Not part of the hash: they depend on settings, not only on the request.
             annotations = {**annotations, names.CALLER_PREFIXES_ANNOTATION: paths.to_text()}
         annotations = {**annotations, names.REQUEST_HASH_ANNOTATION: request_hash}
+        if write.trace:
+            # Not part of the hash: each try of a request may have a trace of its own.
+            annotations[names.TRACEPARENT_ANNOTATION] = str(write.trace)
         if write.user:
             # Not part of the hash: a colleague may repeat the request.
             annotations[names.CALLER_ANNOTATION] = write.user

@@ -39,6 +39,7 @@ WAITING_WARNINGS: Final = 2000
 _EVENT_MESSAGE_MAX: Final = 1024
 _NORMAL: Final = frozenset({"Completed", Reason.PLANNED, Reason.CANCELLED})
 
+RecordTrace = Callable[[Conversion, ConversionJobStatus], None]
 FindEvent = Callable[[Conversion, ConversionJobStatus], Event | None]
 
 logger = logging.getLogger("conversion_operator.conversions")
@@ -58,9 +59,11 @@ class EventRecorder:
         identity: str,
         permit: Callable[[], WritePermit],
         find_waiting_event: FindEvent = lambda *_: None,
+        record_trace: RecordTrace = lambda *_: None,
     ) -> None:
         self._cluster, self._metrics, self._identity = cluster, metrics, identity
         self._permit, self._find_waiting_event = permit, find_waiting_event
+        self._record_trace = record_trace
         self._waiting: deque[Event] = deque()
         self._posters: set[asyncio.Task[None]] = set()
         # The foreign objects that were recorded, by the uid of the conversion in their label.
@@ -120,6 +123,8 @@ class EventRecorder:
             if old_phase is not Phase.RUNNING:  # the run was too short for a write of its own
                 self._observe_wait(conversion, kind, new)
             self._record_end(conversion, kind, new)
+            if old_phase is None or not old_phase.terminal:
+                self._record_trace(conversion, new)
             severity = "Normal" if new.reason in _NORMAL else "Warning"
             return Event(conversion.key, severity, new.reason, new.message)
         if new.phase is old_phase:

@@ -177,6 +177,13 @@ class Settings(SettingsModel):
     """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no callback. See
     [callbacks.md](callbacks.md).
     """
+    converter_traces_url: Annotated[
+        str, AfterValidator(_url), setting_texts.CALLBACK_URL, Field(repr=False)
+    ] = ""
+    """Where to send the trace of each conversion that has ended, with OTLP over HTTP, such as
+    `http://collector.monitoring:4318/v1/traces`. Empty: no traces. See
+    [monitoring.md](monitoring.md#traces).
+    """
     converter_callback_hosts: Annotated[
         str, AfterValidator(check_hosts), setting_texts.CALLBACK_HOSTS
     ] = ""
