@@ -168,9 +168,9 @@ GRAMMAR: Final = (
     Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
     Option("start", (_VIDEO, _WEBM, _AUDIO, _SOUND), Time(MAX_SECONDS)),
     Option("duration", (_VIDEO, _WEBM, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
-    Option("size", (_IMAGE, _THUMBNAIL, _STORYBOARD, _PREVIEW), Size(MAX_SIDE)),
+    Option("size", (_VIDEO, _WEBM, _IMAGE, _THUMBNAIL, _STORYBOARD, _PREVIEW), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
-    Option("fit", (_IMAGE,), Words(("contain", "cover"))),
+    Option("fit", (_VIDEO, _WEBM, _IMAGE), Words(("contain", "cover"))),
     Option("gravity", (_IMAGE,), Words(GRAVITIES)),
     Option("background", (_IMAGE,), OPAQUE_COLOUR),
     Option("colour", (_WAVEFORM,), Colour(), extensions=("png",)),
@@ -187,7 +187,7 @@ GRAMMAR: Final = (
     Option("segments", (_PREVIEW,), whole_up_to(10)),
 )
 
-EXCLUSIVE: Final = (("interval", "count"),)
+EXCLUSIVE: Final = (("interval", "count"), ("resolution", "size"))
 """Options of which an output may have only one."""
 
 
@@ -270,7 +270,8 @@ class OptionError(ValueError):
 class VideoOptions(NamedTuple):
     """The options of video_to_mp4 and video_to_webm, which differ in ``container``.
 
-    ``resolution`` is the maximum of the shorter side in pixels. Times are in seconds.
+    ``resolution`` is the maximum of the shorter side in pixels. ``size`` is the box, in pixels,
+    that the video fits into (``fit`` contain) or fills (cover). Times are in seconds.
     ``max_bitrate`` is in kbit/s, None for the limit of the quality. ``video_codec`` is None for the
     default of the container, or for a copy. ``audio`` is keep or none. ``loudness`` is in LUFS.
     """
@@ -285,6 +286,8 @@ class VideoOptions(NamedTuple):
     max_frame_rate: int | None = None
     audio: str = "keep"
     loudness: float | None = None
+    size: tuple[int, int] | None = None
+    fit: str = "contain"
 
     @property
     def codec(self) -> str:

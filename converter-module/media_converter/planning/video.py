@@ -19,7 +19,6 @@ from media_converter.planning.audio_filters import (
 )
 from media_converter.planning.filters import (
     decoder_options,
-    fit_short_side,
     has_10ms_frames,
     hold_pictures,
     video_filter,
@@ -39,6 +38,7 @@ from media_converter.planning.plan import (
 )
 from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
 from media_converter.planning.video_codecs import CODECS, CONTAINERS
+from media_converter.planning.video_fit import fit_video
 from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
 from media_converter.probing.media import MAX_FRAME_PIXELS, AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
@@ -90,7 +90,8 @@ def plan_video(
     refuse_if_needs_dolby_vision(video)
     _refuse_start_after_end(options, position)
     audio = sound_of(info, video, options)
-    size = output_size(video, options)
+    fit = fit_video(video.displayed_size, options)
+    size = fit.size
     length = _length(info, video, audio, evidence.rates)
     encodes_video = not (copying.video and can_copy_video(info, video, options, evidence.rates))
     encodes_audio = audio is not None and not (
@@ -111,7 +112,14 @@ def plan_video(
     argv += ["-sn", "-dn"]  # no subtitles, no data
     if encodes_video:
         limit = _frame_rate_limit(video, options, evidence.rates)
-        filters = video_filter(video, size, limit, background, size_varies=evidence.size_varies)
+        filters = video_filter(
+            video,
+            fit.scaled,
+            limit,
+            background,
+            size_varies=evidence.size_varies,
+            cut=size if fit.is_cut else None,
+        )
         is_part = position is not None or options.duration is not None
         # How long the picture that the range starts in stays on the screen.
         first_held_seconds = position.seconds_left() if position else 0.0
@@ -161,6 +169,7 @@ def plan_video(
         copies_video=not encodes_video,
         copies_audio=copies_audio,
         start=options.start,
+        kept=fit.kept,
     )
 
 
@@ -250,7 +259,7 @@ def refuse_if_needs_dolby_vision(video: VideoStream) -> None:
 
 def output_size(video: VideoStream, options: VideoOptions) -> tuple[int, int]:
     """Width and height of the output."""
-    return fit_short_side(*video.displayed_size, options.resolution)
+    return fit_video(video.displayed_size, options).size
 
 
 def can_copy_video(

@@ -196,18 +196,18 @@ class ConversionOptions(ApiModel):
     of the output. Allowed: 3 to 10 seconds, as a whole number (6) or a string ("6s"). Default: 6.
     """
     size: Annotated[str, _strings("size")] | None = None
-    """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
-    ratio is kept, and a smaller image is not enlarged. With fit cover, the box that the output
-    fills. For audio_waveform to .png, the size of the drawing. For video_storyboard, the box of one
+    """Box in pixels that the output fits into, for video_to_mp4, video_to_webm, image_resize and
+    extract_thumbnail. The aspect ratio is kept, and nothing is enlarged. With fit cover, the box
+    that the output fills. Does not go together with resolution. For audio_waveform to .png, the size of the drawing. For video_storyboard, the box of one
     picture. For video_to_preview, a box as for image_resize. Allowed: WIDTHxHEIGHT, each 1 to
     16384. Default: 800x600 for image_resize if it is the single output, otherwise the size of the
-    input; the size of the video for extract_thumbnail; 800x250 for audio_waveform; 160x160 for
+    input; the size of the video for video_to_mp4, video_to_webm and extract_thumbnail; 800x250 for audio_waveform; 160x160 for
     video_storyboard; 640x640 for video_to_preview.
     """
     fit: Annotated[str, _strings("fit")] | None = None
-    """Whether the output fits into the size or fills it, for image_resize. Allowed: contain, or
-    cover: what is outside of the aspect ratio is cut off, and nothing is enlarged. cover needs
-    size. Default: contain.
+    """Whether the output fits into the size or fills it, for video_to_mp4, video_to_webm and
+    image_resize. Allowed: contain, or cover: what is outside of the aspect ratio is cut off, and
+    nothing is enlarged. The middle of a video remains. cover needs size. Default: contain.
     """
     gravity: Annotated[str, _strings("gravity")] | None = None
     """Which part of the image remains, for image_resize with fit cover. Allowed: centre, north,
