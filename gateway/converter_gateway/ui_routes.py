@@ -26,6 +26,7 @@ _TYPES: Final = {
     "list.js": "text/javascript; charset=utf-8",
     "views.js": "text/javascript; charset=utf-8",
     "forms.js": "text/javascript; charset=utf-8",
+    "state.js": "text/javascript; charset=utf-8",
     "text.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }

@@ -5,10 +5,17 @@ const TOKEN = "converter-token";
 const NAMESPACE = "converter-namespace";
 
 export class ApiError extends Error {
-  constructor(code, message, retryAfter = 0) {
+  /** `reason` is the `code` in the body of the answer: one word, or none. */
+  constructor(code, message, retryAfter = 0, reason = "") {
     super(message);
     this.code = code;
     this.retryAfter = retryAfter;
+    this.reason = reason;
+  }
+
+  /** Whether the namespace has no file server. An API without these routes knows no reason. */
+  get withoutFiles() {
+    return this.code === 404 && (this.reason === "" || this.reason === "file_server_missing");
   }
 }
 
@@ -57,7 +64,7 @@ async function send(path, options = {}) {
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
     const after = Number(response.headers.get("retry-after")) || 0;
-    throw new ApiError(response.status, body.error ?? `HTTP ${response.status}`, after);
+    throw new ApiError(response.status, body.error ?? `HTTP ${response.status}`, after, body.code ?? "");
   }
   return response;
 }
@@ -81,29 +88,26 @@ export async function post(path, body = undefined) {
   return (await send(path, options)).json();
 }
 
-/** The text of a log, or null if there is no file server or no log. */
-export async function getLog(job, attempt) {
-  try {
-    return await (await send(`logs/${encodeURIComponent(job)}?attempt=${attempt}`)).text();
-  } catch (error) {
-    if (error.code === 404 || error.code === 503) return null;
-    throw error;
+/** Retry all that have failed, 100 at a time. Those that cannot be retried remain. */
+export async function retryFailed(onProgress) {
+  let retried = 0;
+  for (let before = Infinity; ;) {
+    const { retried: some, refused, remaining } = await post("retry");
+    retried += some.length;
+    onProgress(retried);
+    if (!remaining || remaining >= before) return { retried, refused };
+    before = remaining;
   }
 }
 
-/** An output as a Blob, or null as above. At most `most` bytes. */
-export async function getOutput(job, index, most = Infinity) {
-  try {
-    const response = await send(`outputs/${encodeURIComponent(job)}/${index}`);
-    if (Number(response.headers.get("content-length")) > most) {
-      await response.body?.cancel();
-      return null;
-    }
-    return await response.blob();
-  } catch (error) {
-    if (error.code === 404 || error.code === 503) return null;
-    throw error;
-  }
+/** The text of the log of an attempt. */
+export async function getLog(job, attempt) {
+  return (await send(`logs/${encodeURIComponent(job)}?attempt=${attempt}`)).text();
+}
+
+/** An output as a Blob. */
+export async function getOutput(job, index) {
+  return (await send(`outputs/${encodeURIComponent(job)}/${index}`)).blob();
 }
 
 const pause = (milliseconds, signal) =>

@@ -3,58 +3,21 @@
 import * as api from "./api.js";
 import { ask, askConversion, askToken, closeDialog, showQueues } from "./forms.js";
 import { WindowedList } from "./list.js";
+import { $, belongs, count, GROUPS, known, may, notice, say, state } from "./state.js";
 import { h, safe, typeName } from "./text.js";
-import { Detail, ENDED, paintRow } from "./views.js";
+import { Detail, paintRow } from "./views.js";
 
-const GROUPS = {
-  now: { title: "Overview", phases: [] },
-  running: { title: "Running", phases: ["Starting", "Running"], first: 6, none: "Nothing runs." },
-  waiting: { title: "Waiting", phases: ["Queued"], first: 3, none: "Nothing waits." },
-  failed: { title: "Failed", phases: ["Failed"], first: 3, none: "Nothing has failed." },
-  finished: { title: "Finished", phases: ["Succeeded"], first: 5, none: "Nothing has finished yet." },
-  cancelled: { title: "Cancelled", phases: ["Cancelled"], none: "Nothing was cancelled." },
-  all: { title: "All", phases: [], none: "There are no conversions." },
-};
 const OVERVIEW = ["running", "waiting", "failed", "finished"];
 const PAGE = 100;
 const REFRESH = 2000; // the shortest time between two questions about order and counts
 const AGES = 10000; // how often "2 min ago" is painted again
 
-const $ = (id) => document.getElementById(id);
-const state = {
-  group: "now",
-  search: "",
-  type: "",
-  rights: { conversionjobs: [], conversionqueues: [], namespaces: [] },
-  data: { types: {} },
-  jobs: new Map(), // what is known of each conversion on the page
-  order: [],
-  continue: "",
-  counts: {},
-  selected: "",
-  missing: false, // no file server
-};
 let age = 0; // grows when "2 min ago" has to be painted again
 let list = null;
 let sections = new Map();
 let stream = new AbortController();
 let opener = null;
 let generation = 0; // of the question: answers to older ones do not count
-
-const may = (verb) => state.rights.conversionjobs.includes(verb);
-const count = (group) => {
-  const phases = GROUPS[group].phases;
-  return (phases.length ? phases : Object.keys(state.counts)).reduce((sum, phase) => sum + (state.counts[phase] ?? 0), 0);
-};
-
-function say(text) {
-  $("said").textContent = text;
-}
-
-function notice(text) {
-  $("notice").textContent = text;
-  $("notice").hidden = !text;
-}
 
 /** Show an error. Asks for a token if there is no valid one. */
 function failed(error) {
@@ -104,16 +67,6 @@ async function act(send, done) {
 
 // Lists
 
-const known = (job) => {
-  const before = state.jobs.get(job.job_id);
-  // A list may be older than an event.
-  if (before && ENDED.includes(before.phase) && !ENDED.includes(job.phase)) return before;
-  // The same object, if nothing has changed: its row is then not painted again.
-  if (before && JSON.stringify(before) === JSON.stringify(job)) return before;
-  state.jobs.set(job.job_id, job);
-  return job;
-};
-
 const query = (group, limit) => ({ phase: GROUPS[group].phases, search: state.search, type: state.type, limit });
 
 /** Ask for the head of what is shown, and for the counts. */
@@ -159,8 +112,6 @@ async function reloadList(mine) {
   paintList();
 }
 
-const belongs = (job) => job && (!GROUPS[state.group].phases.length || GROUPS[state.group].phases.includes(job.phase));
-
 let loading = false;
 async function loadMore() {
   if (loading || !state.continue) return;
@@ -202,6 +153,7 @@ function paintList() {
 }
 
 function paintTabs() {
+  document.title = count("running") ? `${count("running")} running · Conversions` : "Conversions";
   for (const tab of $("tabs").children) {
     const group = tab.dataset.group;
     tab.setAttribute("aria-current", group === state.group ? "page" : "false");
@@ -435,17 +387,8 @@ async function init() {
 async function retryAll() {
   const most = count("failed");
   if (!(await ask("Retry all that failed?", `${most} have failed in namespace ${safe(api.currentNamespace())}. Those that have a retry are left out. The search and the type do not count.`, "Retry them"))) return;
-  let retried = 0;
-  let refused = [];
   try {
-    for (let before = Infinity; ;) {
-      const answer = await api.post("retry");
-      retried += answer.retried.length;
-      refused = answer.refused;
-      say(`${retried} retried`);
-      if (!answer.remaining || answer.remaining >= before) break;
-      before = answer.remaining;
-    }
+    const { retried, refused } = await api.retryFailed((number) => say(`${number} retried`));
     notice(refused.length ? `${refused.length} could not be retried: ${safe(refused[0].error)}` : "");
     say(`${retried} retried.`);
   } catch (error) {

@@ -194,28 +194,31 @@ export class Detail {
     if (known) return known;
     const image = h("img", { class: "preview", alt: `Preview of ${safe(output.output_file)}`, hidden: true });
     this.previews.set(index, image);
-    this.fetch(job, index, LARGEST_PREVIEW).then((url) => {
-      if (!url) return;
-      image.src = url;
-      image.hidden = false;
-    });
+    this.fetch(job, index).then(
+      (url) => {
+        image.src = url;
+        image.hidden = false;
+      },
+      // Without a preview, the page still says everything about the output.
+      (error) => error.withoutFiles && this.act.noFile(),
+    );
     return image;
   }
 
-  async fetch(job, index, most) {
-    const blob = await api.getOutput(job.job_id, index, most).catch((error) => (this.act.failed(error), undefined));
-    if (!blob) {
-      if (blob === null) this.act.noFile();
-      return "";
-    }
-    const url = URL.createObjectURL(blob);
+  async fetch(job, index) {
+    const url = URL.createObjectURL(await api.getOutput(job.job_id, index));
     this.urls.push(url);
     return url;
   }
 
   async save(job, output, index) {
-    const url = await this.fetch(job, index, Infinity);
-    if (url) h("a", { href: url, download: fileName(output.output_file) }).click();
+    try {
+      const href = await this.fetch(job, index);
+      h("a", { href, download: fileName(output.output_file) }).click();
+    } catch (error) {
+      if (error.withoutFiles) this.act.noFile();
+      this.act.failed(error);
+    }
   }
 
   timeline(job) {
@@ -241,17 +244,18 @@ export class Detail {
     if (!(job.attempts ?? []).length) return null;
     const box = h("div", { class: "log" });
     const fill = () => {
-      const text = this.log ?? job.logs;
-      const note = this.log === undefined ? "Reading the log…" : this.log === null
-        ? job.logs ? "The end of the log. This namespace has no file server, which keeps the whole." : "The log is not kept here: this namespace has no file server."
-        : "";
+      const text = this.log?.text ?? job.logs;
+      const note = !this.log ? "Reading the log…" : !this.log.problem ? "" : job.logs ? `The end of the log. ${this.log.problem}` : this.log.problem;
       box.replaceChildren(...[note ? h("p", { class: "hint" }, note) : null, text ? h("pre", { tabindex: 0, "aria-label": "Log" }, safeLines(text)) : null].filter(Boolean));
     };
     const load = async () => {
       const attempt = job.attempts.at(-1).number;
-      const text = await api.getLog(job.job_id, attempt).catch((error) => (this.act.failed(error), null));
+      const log = await api.getLog(job.job_id, attempt).then(
+        (text) => ({ text }),
+        (error) => ({ problem: error.withoutFiles ? "This namespace has no file server, which gives the whole." : safe(error.message) }),
+      );
       if (this.shown !== job.job_id) return;
-      this.log = text;
+      this.log = log;
       fill();
     };
     fill();

@@ -41,7 +41,7 @@ def files() -> Iterator[Path]:
         path = ROOT / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             folders = file.relative_to(ROOT).parts[:-1]
-            if file.is_file() and not {"__pycache__", "go", "media"} & set(folders):
+            if file.is_file() and not {"__pycache__", "go", "media", "pictures"} & set(folders):
                 yield file
 
 
