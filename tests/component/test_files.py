@@ -336,10 +336,11 @@ async def test_a_namespace_that_nobody_serves_is_not_asked(api: FakeApi, volume:
 
 
 async def test_the_number_of_downloads_is_limited(api: FakeApi, volume: Path) -> None:
+    # Sparse, and too large to be sent while the test waits.
     large = volume / "output" / "a.mp4"
     with large.open("wb") as file:
-        file.truncate(64 << 20)
-    create(api, status={**MADE, "outputSize": 64 << 20})
+        file.truncate(1 << 40)
+    create(api, status={**MADE, "outputSize": 1 << 40})
     async with api_with_files(api, volume, gateway_max_downloads=1) as client:
         async with client.stream("GET", f"{BASE}/outputs/a/0") as first:
             assert first.status_code == 200

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
@@ -61,7 +61,12 @@ class FileServer:
         secret = self._read_secret()
         request, signature = self._parse(scope)
         if request and secret and is_valid(secret, request, signature, self._clock()):
-            await self._serve(secret, request, signature, send)
+            # The server drops what is sent after the API has disconnected, and says nothing.
+            gone = asyncio.ensure_future(_disconnected(receive))
+            try:
+                await self._serve(secret, request, signature, _Sender(send, gone))
+            finally:
+                gone.cancel()
         else:
             await _answer(send, 403)
 
@@ -81,31 +86,40 @@ class FileServer:
         path = query.get("path", [""])[0]
         return FileRequest(self._namespace, path, byte_range, int(expires)), given[SIGNATURE]
 
-    async def _serve(self, secret: bytes, request: FileRequest, signature: str, send: Send) -> None:
+    async def _serve(
+        self, secret: bytes, request: FileRequest, signature: str, sender: _Sender
+    ) -> None:
         def proof(size: str = "") -> Headers:
             return [(PROOF.encode(), prove(secret, signature, size).encode())]
 
         try:
             file = await asyncio.to_thread(open_file, self._root, request.path)
         except FileNotFoundError:
-            await _answer(send, 404, proof())
+            await _answer(sender.send, 404, proof())
             return
         except (OSError, ValueError) as error:
             logger.warning("cannot open a file: %s", error)
-            await _answer(send, 500, proof())
+            await _answer(sender.send, 500, proof())
             return
         try:
             size = str(file.size)
             headers = [*proof(size), (FILE_SIZE.encode(), size.encode())]
-            await _send_file(file, request.byte_range, headers, send)
+            await _send_file(file, request.byte_range, headers, sender)
         finally:
             os.close(file.fd)
 
 
-async def _send_file(file: OpenFile, byte_range: str, headers: Headers, send: Send) -> None:
+class _Sender(NamedTuple):
+    """Sends to the API. ``gone`` is done when the API has disconnected."""
+
+    send: Send
+    gone: asyncio.Future[None]
+
+
+async def _send_file(file: OpenFile, byte_range: str, headers: Headers, sender: _Sender) -> None:
     part = part_of(byte_range, file.size)
     if part is None:
-        await _answer(send, 416, [*headers, (b"content-range", b"bytes */%d" % file.size)])
+        await _answer(sender.send, 416, [*headers, (b"content-range", b"bytes */%d" % file.size)])
         return
     status = 200
     if is_range(byte_range):
@@ -113,14 +127,16 @@ async def _send_file(file: OpenFile, byte_range: str, headers: Headers, send: Se
         whole = (part.start, part.end - 1, file.size)
         headers = [*headers, (b"content-range", b"bytes %d-%d/%d" % whole)]
     headers = [*headers, (b"content-length", b"%d" % (part.end - part.start))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await _send_part(file, part, send)
+    await sender.send({"type": "http.response.start", "status": status, "headers": headers})
+    await _send_part(file, part, sender)
 
 
-async def _send_part(file: OpenFile, part: Part, send: Send) -> None:
+async def _send_part(file: OpenFile, part: Part, sender: _Sender) -> None:
     """Send the bytes of a part. Raises OSError if the file has become shorter."""
-    position = part.start
+    position, (send, gone) = part.start, sender
     while position < part.end:
+        if gone.done():
+            return
         wanted = min(_CHUNK_BYTES, part.end - position)
         data = await asyncio.to_thread(os.pread, file.fd, wanted, position)
         if not data:
@@ -130,6 +146,11 @@ async def _send_part(file: OpenFile, part: Part, send: Send) -> None:
         async with asyncio.timeout(_STALL_SECONDS):
             await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _answer(send: Send, status: int, headers: Headers | None = None) -> None:

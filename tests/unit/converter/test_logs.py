@@ -321,7 +321,10 @@ def test_a_volume_that_does_not_respond_holds_up_nothing(
     reporter, log = run_of(tmp_path, tmp_path / "report")
     for number in range(10_100):
         log.add(f"line {number}")
+    assert log._lines.qsize() == 10_000
+    before = time.monotonic()
     reporter.finish(Report(final=True, reason=ExitReason.COMPLETED))
+    assert time.monotonic() - before < 5
     assert "did not take it in time" in (tmp_path / "report").read_text()
     blocked.set()
 

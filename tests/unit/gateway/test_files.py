@@ -188,10 +188,12 @@ def test_the_files_of_several_outputs() -> None:
     outputs = [
         {"conversionType": "extract_thumbnail", "outputFile": "o/a.jpg"},
         {"conversionType": "audio_to_mp3", "outputFile": "o/a.mp3", "optional": True},
+        {"conversionType": "video_to_mp4", "outputFile": "o/a.mp4"},
     ]
     states = [
         FACTS | {"state": "Succeeded", "size": 3, "container": "jpeg"},
         {"state": "Skipped", "reason": "NoAudioStream"},
+        FACTS | {"state": "Failed", "size": 3, "reason": "VerificationFailed"},
     ]
     spec: dict[str, Any] = {"conversionType": None, "outputFile": None, "outputs": outputs}
     body = conversion_job("a", **spec)
@@ -208,6 +210,7 @@ def test_the_files_of_several_outputs() -> None:
     assert found == files.OutputFile("/o/a.jpg", 3, "a" * 64, "image/jpeg")
     assert files.output_file(several, 1) is None
     assert files.output_file(several, 2) is None
+    assert files.output_file(several, 3) is None
 
 
 def test_a_dry_run_has_no_file() -> None:
