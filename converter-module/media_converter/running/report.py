@@ -17,8 +17,10 @@ from media_converter.contract import OutputResult, Progress, Report
 from media_converter.running.folding import keep_ends
 
 _TICK_SECONDS: Final = 5.0
-# The first tick comes early, because a run that prints nothing seems to hang.
+# The first ticks come early: a run that prints nothing seems to hang, and a short one should say
+# when it ends before it has ended.
 _FIRST_TICK_SECONDS: Final = 1.0
+_SHARE_OF_RUN: Final = 0.25
 _MAX_LOG_LENGTH: Final = 2048
 
 
@@ -47,7 +49,8 @@ class Reporter:
         now = time.monotonic()
         if now < self._next_tick:
             return
-        self._next_tick = now + _TICK_SECONDS
+        wait = _SHARE_OF_RUN * (now - self._started)
+        self._next_tick = now + min(_TICK_SECONDS, max(_FIRST_TICK_SECONDS, wait))
         _print(report_json.dump_progress(self.progress))
         self._write_state()
 
