@@ -18,7 +18,7 @@ WAITING := -n 4 --dist worksteal
 # Here a part of the time goes to the API servers.
 JUDGED := -n 3 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-operator bench-growth bench-namespaces bench-page pictures bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-eta bench-operator bench-growth bench-namespaces pictures bench-page bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,11 @@ bench-engine: tools ## compare the converter with plain commands; write docs/per
 	@hack/docker
 	@hack/images
 	@PYTHONPATH=operator:converter-module:. $(VENV)/python benchmarks/bench_engine.py
+
+bench-eta: tools ## measure the estimated end of running conversions; write docs/performance.md
+	@hack/docker
+	@hack/images
+	@PYTHONPATH=operator:converter-module:. $(VENV)/python benchmarks/bench_eta.py
 
 bench-operator: tools ## measure the operator alone with many conversions (SIZES=1000,4000,10000)
 	@$(VENV)/python benchmarks/bench_operator.py --waiting $(or $(SIZES),1000,4000,10000)

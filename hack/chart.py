@@ -43,13 +43,16 @@ class Folder(NamedTuple):
     condition: str
 
 
+_WITH_FILES: Final = 'dig "fileServer" false $namespace'
 FOLDERS: Final = (
     Folder("deploy/base", "operator", _RELEASE, ""),
     Folder("deploy/gateway", "gateway", _RELEASE, "$.Values.gateway.enabled"),
     Folder("deploy/cluster-wide", "cluster-wide", None, "$.Values.watchAllNamespaces"),
+    Folder("deploy/monitoring", "monitoring", _RELEASE, "$.Values.monitoring.enabled"),
     Folder("deploy/policies", "policies", None, "$.Values.policies.enabled"),
     Folder("deploy/namespace", "namespaces", _NAMESPACE, ""),
     Folder("deploy/namespace/quota", "namespaces", _NAMESPACE, ""),
+    Folder("deploy/namespace/files", "namespaces", _NAMESPACE, _WITH_FILES),
 )
 LEFT_OUT: Final = ("deploy/base/namespace.yaml",)
 """Helm stores the release in this namespace, so it exists before the chart is installed."""
@@ -60,6 +63,9 @@ CONDITIONS: Final = {
     "deploy/cluster-wide/gateway-role.yaml": "$.Values.gateway.enabled",
     "deploy/gateway/reviews.yaml": _WITH_TOKENS,
     "deploy/gateway/disruption-budget.yaml": "gt (int $.Values.gateway.replicas) 1",
+    # The chart's own ServiceMonitor scrapes the operator, too.
+    "deploy/monitoring/operator-monitor.yaml": "not $.Values.monitoring.serviceMonitor.enabled",
+    "deploy/monitoring/gateway-monitor.yaml": "$.Values.gateway.enabled",
     "deploy/policies/unserved.yaml": "not $.Values.watchAllNamespaces",
     "deploy/namespace/namespace.yaml": 'dig "create" true $namespace',
     "deploy/namespace/gateway-role.yaml": "$.Values.gateway.enabled",
@@ -118,6 +124,14 @@ def _setting(part: str, name: str) -> Callable[[str], Expression]:
     )
 
 
+def _setting_number(name: str) -> Callable[[str], Expression]:
+    """A setting of the operator in the place of a number."""
+    return lambda default: Expression(
+        f'{{{{ include "my-network-converter.setting" (list $ "operator" "{name}" '
+        f'"{default}") | int }}}}'
+    )
+
+
 def _from(dig: str) -> Callable[[str], Expression]:
     """A key of the namespace's values, with the value in deploy/ as its default."""
     return lambda default: Expression(
@@ -155,6 +169,26 @@ def _pod(part: str) -> dict[str, Edit]:
         "spec.template.metadata.labels.+": _items("$.Values.extraLabels"),
         "spec.template.metadata.+": _included("annotations", f'(list $ "{part}")'),
     }
+
+
+def _monitoring_labels() -> dict[str, Edit]:
+    return {"metadata.labels.+monitoring": _items("$.Values.monitoring.labels")}
+
+
+def _runbooks() -> dict[str, Edit]:
+    """The address of the section of each alert."""
+    rules = yaml.safe_load((ROOT / "deploy/monitoring/rules.yaml").read_text(encoding="utf-8"))
+    return {
+        f"spec.groups.{group}.rules.{place}.annotations.runbook_url": _runbook
+        for group, each in enumerate(rules["spec"]["groups"])
+        for place, rule in enumerate(each["rules"])
+        if "alert" in rule
+    }
+
+
+def _runbook(default: str) -> Expression:
+    _, section = default.split("#")
+    return Expression(f'{{{{ printf "%s#{section}" $.Values.monitoring.runbooks | quote }}}}')
 
 
 VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
@@ -198,6 +232,26 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
     },
     ("ValidatingAdmissionPolicy", f"{_PREFIX}-caller"): {
         "spec.variables.2.expression": _or_own_namespace
+    },
+    ("PodMonitor", _OPERATOR): _monitoring_labels(),
+    ("PodMonitor", _GATEWAY): _monitoring_labels(),
+    ("PrometheusRule", _PREFIX): _monitoring_labels() | _runbooks(),
+    ("Deployment", f"{_PREFIX}-files"): {
+        "spec.template.spec.containers.0.image": _image("gateway"),
+        "spec.template.spec.containers.0.imagePullPolicy": Expression(
+            "{{ $.Values.images.pullPolicy }}"
+        ),
+        "spec.template.spec.containers.0.volumeMounts.0.+": _included(
+            "volumeFolder", "(list $ $namespace.name)"
+        ),
+        "spec.template.spec.volumes.0.persistentVolumeClaim.claimName": _setting(
+            "operator", "SHARED_VOLUME_CLAIM"
+        ),
+        "spec.template.spec.securityContext.runAsUser": _setting_number("CONVERTER_RUN_AS_USER"),
+        "spec.template.spec.securityContext.runAsGroup": _setting_number("CONVERTER_RUN_AS_GROUP"),
+        "spec.template.spec.securityContext.fsGroup": _setting_number("CONVERTER_RUN_AS_GROUP"),
+        "spec.template.spec.+": _included("pod", '(list $ "gateway")'),
+        "spec.template.metadata.labels.+": _items("$.Values.extraLabels"),
     },
     ("ResourceQuota", _PREFIX): {"spec.hard.*": _from('"maxConversions"')},
 }

@@ -56,6 +56,9 @@ def render_schema(settings: dict[str, list[str]]) -> str:
         userRoles=_object(enabled=_BOOLEAN),
         policies=_object(enabled=_BOOLEAN),
         monitoring=_object(
+            enabled=_BOOLEAN,
+            labels=_LABELS,
+            runbooks={"type": "string", "pattern": "^https?://[^#]+$"},
             ingressFrom=_LIST | {"minItems": 1},
             serviceMonitor=_object(
                 enabled=_BOOLEAN,
@@ -86,6 +89,7 @@ def _namespace() -> Schema:
         name={"type": "string", "pattern": _DNS_LABEL},
         create=_BOOLEAN,
         serve=_BOOLEAN,
+        fileServer=_BOOLEAN,
         maxConversions={"type": "integer", "minimum": 0},
         claim=_object(
             create=_BOOLEAN,

@@ -10,20 +10,18 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
 from conversion_operator.api import names
 from conversion_operator.api.crd import render_crds
 from conversion_operator.api.reasons import render_reasons
-from conversion_operator.controller.metrics import Metrics, render_metrics
 from conversion_operator.controller.settings import Settings, render_settings
 from conversion_operator.controller.settings_policy import render_policy
-from converter_gateway import metrics as api_metrics
 from converter_gateway import settings as gateway
 from converter_gateway.app import render_openapi
 from converter_gateway.rules import render_rules
 from hack.chart import CHART, chart_files, settings
 from hack.chart_schema import render_schema
+from hack.metrics_page import render_metrics
+from hack.monitoring import monitoring_files
 from hack.plugin_data import PATH as PLUGIN_DATA
 from hack.plugin_data import render_plugin_data
 
@@ -38,8 +36,8 @@ def generated_files() -> dict[str, str]:
         "docs/settings.md": render_settings() + gateway.render_settings(),
         "deploy/gateway/content-rules.yaml": render_rules(),
         "docs/openapi.json": render_openapi(),
-        "docs/metrics.md": render_metrics(Metrics(CollectorRegistry()))
-        + api_metrics.render_metrics(),
+        "docs/metrics.md": render_metrics(),
+        **monitoring_files(),
         f"{CHART}/values.schema.json": render_schema(settings()),
         PLUGIN_DATA: render_plugin_data(),
     }

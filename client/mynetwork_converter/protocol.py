@@ -105,6 +105,8 @@ class _Job(TypedDict):
     phase: Phase
     progress: NotRequired[int]
     eta_seconds: NotRequired[int]
+    estimated_start_at: NotRequired[str | None]
+    estimated_end_at: NotRequired[str | None]
     queue_position: NotRequired[int]
     duration_seconds: NotRequired[float]
     reason: NotRequired[str]

@@ -15,7 +15,7 @@ from media_converter.errors import ConversionError, from_os_error
 from media_converter.files import paths, temporary
 from media_converter.limits import Limits, limit_file_size, read_limits
 from media_converter.outputs import Watcher, convert_outputs
-from media_converter.request import output_paths, read_request
+from media_converter.request import output_paths, read_log_request, read_request
 from media_converter.running.confinement import Confinement, landlock_abi
 from media_converter.running.process import (
     BLOCK_UNTRUSTED,
@@ -25,6 +25,7 @@ from media_converter.running.process import (
     reserve_descriptors,
 )
 from media_converter.running.report import Reporter
+from media_converter.running.stored_log import StoredLog
 from media_converter.task import DEFAULT_TERMINATION_LOG
 
 WORKSPACE: Final = "/workspace"
@@ -62,6 +63,8 @@ def main() -> int:
 
 
 def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
+    if log := read_log_request(os.environ):
+        reporter.keep(StoredLog(WORKSPACE, log))
     request = read_request(os.environ)
     task = request.tasks[0]
     limits = read_limits()

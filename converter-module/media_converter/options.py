@@ -68,6 +68,12 @@ NO_FORBIDDEN_CHARACTERS: Final = (
     "how text is shown"
 )
 
+LOG_FOLDER: Final = ".conversion-logs"
+"""The folder of the converter's logs, in the root of the shared volume."""
+LOG_FOLDER_PATTERN: Final = r"^/?[.]conversion-logs(/|$)"
+"""What the lower case of a path in this folder matches. Some volumes ignore the case of names."""
+NOT_IN_LOG_FOLDER: Final = f"must not be in the folder {LOG_FOLDER}, which is for the logs"
+
 # Half of a surrogate pair is no character. JSON can hold one, but a file name or a request cannot.
 _SURROGATES: Final = (0xD800, 0xDFFF)
 _FORBIDDEN: Final = re.compile(
@@ -90,6 +96,12 @@ DEFAULT_CODECS: Final = {"mp4": "h264", "webm": "vp9"}
 def has_forbidden_character(text: str) -> bool:
     """Whether the text has a character that no path may contain."""
     return _FORBIDDEN.search(text) is not None
+
+
+def is_in_log_folder(path: str) -> bool:
+    """Whether a path from the root of the volume leads to the folder of logs, or is this folder."""
+    first = next((part for part in path.split("/") if part), "")
+    return first.lower() == LOG_FOLDER
 
 
 class Option(NamedTuple):
@@ -156,9 +168,9 @@ GRAMMAR: Final = (
     Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
     Option("start", (_VIDEO, _WEBM, _AUDIO, _SOUND), Time(MAX_SECONDS)),
     Option("duration", (_VIDEO, _WEBM, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
-    Option("size", (_IMAGE, _THUMBNAIL, _STORYBOARD, _PREVIEW), Size(MAX_SIDE)),
+    Option("size", (_VIDEO, _WEBM, _IMAGE, _THUMBNAIL, _STORYBOARD, _PREVIEW), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
-    Option("fit", (_IMAGE,), Words(("contain", "cover"))),
+    Option("fit", (_VIDEO, _WEBM, _IMAGE), Words(("contain", "cover"))),
     Option("gravity", (_IMAGE,), Words(GRAVITIES)),
     Option("background", (_IMAGE,), OPAQUE_COLOUR),
     Option("colour", (_WAVEFORM,), Colour(), extensions=("png",)),
@@ -175,7 +187,7 @@ GRAMMAR: Final = (
     Option("segments", (_PREVIEW,), whole_up_to(10)),
 )
 
-EXCLUSIVE: Final = (("interval", "count"),)
+EXCLUSIVE: Final = (("interval", "count"), ("resolution", "size"))
 """Options of which an output may have only one."""
 
 
@@ -258,7 +270,8 @@ class OptionError(ValueError):
 class VideoOptions(NamedTuple):
     """The options of video_to_mp4 and video_to_webm, which differ in ``container``.
 
-    ``resolution`` is the maximum of the shorter side in pixels. Times are in seconds.
+    ``resolution`` is the maximum of the shorter side in pixels. ``size`` is the box, in pixels,
+    that the video fits into (``fit`` contain) or fills (cover). Times are in seconds.
     ``max_bitrate`` is in kbit/s, None for the limit of the quality. ``video_codec`` is None for the
     default of the container, or for a copy. ``audio`` is keep or none. ``loudness`` is in LUFS.
     """
@@ -273,6 +286,8 @@ class VideoOptions(NamedTuple):
     max_frame_rate: int | None = None
     audio: str = "keep"
     loudness: float | None = None
+    size: tuple[int, int] | None = None
+    fit: str = "contain"
 
     @property
     def codec(self) -> str:

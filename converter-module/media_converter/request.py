@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.errors import ConversionError
+from media_converter.files.log_folder import LogName
 from media_converter.options import (
     MAX_SIDE,
     NO_FORBIDDEN_CHARACTERS,
@@ -17,9 +18,11 @@ from media_converter.options import (
     has_forbidden_character,
 )
 from media_converter.task import (
+    DEFAULT_LOG_RETENTION_SECONDS,
     FieldNames,
     Task,
     invalid,
+    number,
     read_output,
     read_task,
     task_for,
@@ -41,6 +44,28 @@ class Request(NamedTuple):
     tasks: tuple[Task, ...]
     is_list: bool = False
     dry_run: bool = False
+
+
+class LogRequest(NamedTuple):
+    """Which log a run keeps on the volume, and how long logs are kept there, in seconds."""
+
+    name: LogName
+    retention_seconds: float
+
+
+def read_log_request(environment: Mapping[str, str]) -> LogRequest | None:
+    """Read which log the run keeps. None: none. Raises ConversionError with InvalidOptions.
+
+    A dry run keeps none, because it writes no file.
+    """
+    text = environment.get("LOG_NAME", "")
+    if not text or truth(environment, "DRY_RUN", default=False):
+        return None
+    name = LogName.parse(text)
+    if name is None:
+        raise invalid("LOG_NAME must be the uid of a conversion, a slash and a number")
+    seconds = number(environment, "LOG_RETENTION_SECONDS", DEFAULT_LOG_RETENTION_SECONDS)
+    return LogRequest(name, seconds)
 
 
 def read_request(environment: Mapping[str, str]) -> Request:

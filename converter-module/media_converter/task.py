@@ -20,6 +20,7 @@ from media_converter.options import (
 
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300
+DEFAULT_LOG_RETENTION_SECONDS: Final = 604_800
 DEFAULT_MAX_OUTPUT_BYTES: Final = 100 * 1024**3
 DEFAULT_TERMINATION_LOG: Final = "/dev/termination-log"
 DEFAULT_BACKGROUND: Final = "FFFFFF"
@@ -131,15 +132,15 @@ def task_for(environment: Mapping[str, str], output: OutputFields) -> Task:
         id=environment.get("JOB_ID", ""),
         input_file=_required(environment, "INPUT_FILE"),
         **output._asdict(),
-        timeout_seconds=_number(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
-        stall_seconds=_number(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
+        timeout_seconds=number(environment, "TIMEOUT_SECONDS", DEFAULT_TIMEOUT_SECONDS),
+        stall_seconds=number(environment, "STALL_SECONDS", DEFAULT_STALL_SECONDS),
         max_output_bytes=_bytes(environment, "MAX_OUTPUT_BYTES", DEFAULT_MAX_OUTPUT_BYTES),
         overwrites=truth(environment, "OVERWRITE", default=True),
         conversion_uid=environment.get("CONVERSION_UID", ""),
         background=_background(environment.get("BACKGROUND", "")),
         damage=DamageLimits(
-            _number(environment, "MAX_DAMAGED_PERCENT", DEFAULT_MAX_DAMAGED_PERCENT),
-            _number(environment, "MAX_MISSING_SECONDS", DEFAULT_MAX_MISSING_SECONDS),
+            number(environment, "MAX_DAMAGED_PERCENT", DEFAULT_MAX_DAMAGED_PERCENT),
+            number(environment, "MAX_MISSING_SECONDS", DEFAULT_MAX_MISSING_SECONDS),
             _convert_anyway(environment.get("DAMAGED_INPUT", "")),
         ),
     )
@@ -174,7 +175,8 @@ def _options(text: str) -> Mapping[str, object]:
     return values
 
 
-def _number(environment: Mapping[str, str], name: str, default: int) -> float:
+def number(environment: Mapping[str, str], name: str, default: int) -> float:
+    """A variable that is a whole number. Raises ConversionError with InvalidOptions."""
     text = environment.get(name, "")
     if not text:
         return default

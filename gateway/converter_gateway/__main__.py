@@ -19,6 +19,7 @@ from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.cluster.transport import load_configuration
 from converter_gateway import metrics
 from converter_gateway.app import create_app
+from converter_gateway.file_client import FileClient
 from converter_gateway.server import GatewayServer, open_listener
 from converter_gateway.settings import GatewaySettings, own_problems
 from converter_gateway.stores import Stores
@@ -51,9 +52,11 @@ async def _freeze(stores: Stores) -> None:
 async def _serve(live: LiveSettings[GatewaySettings]) -> None:
     settings = live.current
     cluster = ConversionClient(await load_configuration(), "my-network-gateway")
+    files: FileClient | None = None
     reloading = asyncio.create_task(_reload_settings(live))
     try:
         app = create_app(cluster, settings, live=lambda: live.current)
+        files = app.state.files
         app.state.stores.open_configured()
         cluster.start(_freeze(app.state.stores))
         metrics_server = metrics.serve(settings.gateway_metrics_port, app.state.metrics.registry)
@@ -63,6 +66,8 @@ async def _serve(live: LiveSettings[GatewaySettings]) -> None:
         await GatewayServer(app, settings, listener).serve()
     finally:
         reloading.cancel()
+        if files:
+            await files.close()
         await cluster.close()
 
 

@@ -27,6 +27,8 @@ from converter_gateway.auth import Authenticator
 from converter_gateway.content_routes import content_router
 from converter_gateway.errors import ApiError, explain_forbidden
 from converter_gateway.feed import FeedPool
+from converter_gateway.file_client import FileClient
+from converter_gateway.file_routes import file_router
 from converter_gateway.limits import (
     KINDS,
     BodyLimit,
@@ -57,10 +59,16 @@ RouterFactory = Callable[[RouteContext], APIRouter]
 def create_app(
     cluster: ConversionClient,
     settings: GatewaySettings,
-    routers: Sequence[RouterFactory] = (converter_router, page_router, content_router, ui_router),
+    routers: Sequence[RouterFactory] = (
+        converter_router,
+        page_router,
+        file_router,
+        content_router,
+        ui_router,
+    ),
     live: Callable[[], GatewaySettings] | None = None,
 ) -> FastAPI:
-    """Create the application. The caller closes ``cluster`` afterwards.
+    """Create the application. The caller closes ``cluster`` and ``app.state.files`` afterwards.
 
     ``settings`` are the settings at the start. ``live`` returns the current ones, for stats. The
     caller can start the shutdown with ``app.state.shutdown``, open the stores of the settings with
@@ -85,7 +93,8 @@ def create_app(
     service = app.state.service = Service(cluster, stores, current, shutdown)
     auth = Authenticator(cluster, settings)
     feeds, queues = FeedPool(cluster, stores), Queues(cluster, settings.pod_namespace)
-    context = RouteContext(service, auth, settings, feeds, shutdown, stores, queues)
+    files = app.state.files = FileClient(settings.gateway_file_server)
+    context = RouteContext(service, auth, settings, feeds, shutdown, stores, queues, files)
     for router in routers:
         app.include_router(router(context), responses=errors(*COMMON_ERRORS))
     _add_limits(app, settings, shutdown)
@@ -146,6 +155,12 @@ def _add_limits(app: FastAPI, settings: GatewaySettings, shutdown: Shutdown) -> 
             settings.gateway_max_streams_per_address,
             retry_seconds=10,
         ),
+        Bound(
+            "downloads",
+            settings.gateway_max_downloads,
+            settings.gateway_max_downloads_per_address,
+            retry_seconds=5,
+        ),
     )
     app.add_middleware(ProgressLimit, bounds=bounds, in_progress=app.state.in_progress)
     app.add_middleware(BodyLimit, limit=settings.gateway_max_body_bytes)
@@ -170,7 +185,7 @@ def render_openapi() -> str:
 async def _handle_error(_: Request, error: Exception) -> JSONResponse:
     match error:
         case ApiError():
-            return _error_response(error.code, error.message, error.retry_after)
+            return _error_response(error.code, error.message, error.retry_after, error.reason)
         case Unavailable():
             logger.warning("the API server is not available: %s", error)
             after = max(1, math.ceil(error.retry_after or 5))
@@ -199,8 +214,10 @@ async def _handle_error(_: Request, error: Exception) -> JSONResponse:
     return _error_response(500, "internal error")
 
 
-def _error_response(code: int, message: str, retry_after: int | None = None) -> JSONResponse:
+def _error_response(
+    code: int, message: str, retry_after: int | None = None, reason: str = ""
+) -> JSONResponse:
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     if code == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"error": message}, code, headers)
+    return JSONResponse({"error": message} | ({"code": reason} if reason else {}), code, headers)

@@ -12,6 +12,7 @@ from typing import Final
 
 from starlette.requests import Request
 
+from conversion_operator.api.trace_context import TraceParent
 from conversion_operator.cluster.conversions import Caller
 from conversion_operator.cluster.errors import Conflict, NotFound, Rejected
 from converter_gateway import limits
@@ -28,7 +29,8 @@ class WriteRequest(AbstractContextManager["WriteRequest", None]):
     """One request to write: its sender, its namespace and its outcome.
 
     Use it as a context manager around the whole request. ``caller`` and ``namespace`` are filled in
-    as soon as they are known. With GATEWAY_AUTH=network, the caller stays unknown.
+    as soon as they are known. With GATEWAY_AUTH=network, the caller stays unknown. ``trace`` is the
+    trace of the caller, to which the new conversions will belong.
     """
 
     def __init__(self, action: str, address: str) -> None:
@@ -37,6 +39,7 @@ class WriteRequest(AbstractContextManager["WriteRequest", None]):
         ``address`` is that of the caller.
         """
         self.caller: Caller | None = None
+        self.trace: TraceParent | None = None
         self.namespace = ""
         self._action, self._address = action, address
         self._name = ""

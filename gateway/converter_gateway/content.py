@@ -22,9 +22,10 @@ from converter_gateway.entries import in_turn, overall_status, to_entries
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.owners import Known, Owner, know, owner_of
 from converter_gateway.pipeline import Content, NewJob, PlannedJob
+from converter_gateway.records import Record
 from converter_gateway.rules import ContentRules
 from converter_gateway.service import Service
-from converter_gateway.store import latest_parts
+from converter_gateway.store import Store, latest_parts
 from converter_gateway.translate import ResponseBody
 
 _MAX_TRIES: Final = 5
@@ -140,15 +141,23 @@ class ContentService:
 
     async def get(self, namespace: str, content_id: str) -> ResponseBody:
         """The existing outputs of a content, each with its latest conversion."""
-        parts = latest_parts((await self._service.store(namespace)).content(content_id))
+        store = await self._service.store(namespace)
+        parts = latest_parts(store.content(content_id))
         if not parts:
             return {"content_id": content_id} | _NOT_FOUND
-        entries = [to_entries(orjson.loads(record.response()))[n] for record, _, n in parts]
+        entries = [to_entries(_job(store, record))[n] for record, _, n in parts]
         # The files that were posted for the content, and how many outputs each of them needs.
         files: dict[str, int] = {}
         for _, part, _ in parts:
             files[part.source_path] = max(part.planned, files.get(part.source_path, 0))
         return _summarise(content_id, entries, sum(files.values()))
+
+
+def _job(store: Store, record: Record) -> ResponseBody:
+    """The response about a conversion of a content. It has no field without a value."""
+    estimate = store.estimate(record.name, record.uid)
+    job: ResponseBody = orjson.loads(record.response(estimate=estimate))
+    return {name: value for name, value in job.items() if value is not None}
 
 
 def _owners(conversions: Iterable[Conversion]) -> list[Owner]:

@@ -10,6 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from conversion_operator.api import spec
 from conversion_operator.api.status import Phase
+from conversion_operator.api.trace_context import parse_traceparent
 from converter_gateway import caller_paths
 from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.content import ContentService
@@ -194,6 +195,7 @@ def content_router(context: RouteContext) -> APIRouter:
         the response contains the state of existing conversions.
         """
         with WriteRequest("retry" if retry else "content", address_of(request)) as write:
+            write.trace = parse_traceparent(request.headers.get("traceparent", ""))
             await context.check_write(request, write, "create", "list")
             phases = _retry_phases(retry)
             content = parse_content(await request.body(), context.settings.mappings)

@@ -68,6 +68,8 @@ def _entry(job: ResponseBody, item: ResponseBody) -> ResponseBody:
         "logs": job.get("logs") if failed else None,
     }
     entry |= {name: value for name, value in optional.items() if value is not None}
+    estimates = ("estimated_start_at", "estimated_end_at")
+    entry |= {name: job[name] for name in estimates if runs and name in job}
     named = ("conversion_type", "output_file", "optional")
     return entry | {"output": {name: item[name] for name in item if name not in named}}
 

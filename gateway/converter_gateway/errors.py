@@ -17,14 +17,18 @@ _MISSING_RIGHT: Final = re.compile(
 class ApiError(Exception):
     """Becomes the response ``{"error": message}`` with the HTTP status ``code``.
 
-    ``retry_after`` is the header Retry-After in seconds. None: do not send the header.
+    ``retry_after`` is the header Retry-After in seconds. None: do not send the header. ``reason``
+    is one word for programs, which the response has as ``code``. "": it has none.
     """
 
-    def __init__(self, code: int, message: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self, code: int, message: str, retry_after: int | None = None, reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class NameTaken(ApiError):

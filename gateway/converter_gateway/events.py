@@ -17,6 +17,7 @@ from fastapi.sse import format_sse_event
 
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
+from converter_gateway.estimates import Estimate
 from converter_gateway.translate import ResponseBody, phase_of, to_response
 
 
@@ -36,6 +37,7 @@ END_TYPES: Final[Mapping[Phase, EventType]] = {
     Phase.FAILED: EventType.FAILED,
     Phase.CANCELLED: EventType.CANCELLED,
 }
+_ENDS: Final = frozenset(END_TYPES.values())
 _DELETED: Final = {"status": "cancelled", "phase": str(Phase.CANCELLED), "reason": "Deleted"}
 # A resourceVersion is an etcd revision of 63 bits. 0 means "any" to the API server.
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}")
@@ -97,11 +99,19 @@ def parse_id(text: str) -> int | None:
     return int(text) if _ID.fullmatch(text) else None
 
 
-def encode(event: StreamEvent, version: int | None = None) -> bytes:
-    """The block of an event. ``version`` becomes its id. None: the block has no id."""
+def encode(
+    event: StreamEvent, version: int | None = None, estimate: Estimate | None = None
+) -> bytes:
+    """The block of an event. ``version`` becomes its id. None: the block has no id.
+
+    Its data has the fields of ``estimate``, unless the conversion has ended.
+    """
+    data = event.data
+    if estimate is not None and event.type not in _ENDS:
+        data = data | estimate.fields
     return format_sse_event(
         event=event.type,
-        data_str=orjson.dumps(event.data).decode(),
+        data_str=orjson.dumps(data).decode(),
         id=None if version is None else str(version),
     )
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from conversion_operator.cluster.backoff import Backoff
@@ -20,6 +21,7 @@ from conversion_operator.cluster.conversions import Conversion, ConversionClient
 from conversion_operator.cluster.errors import ClusterError, Expired, Unavailable
 from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
 from converter_gateway import events
+from converter_gateway.estimates import Estimate
 from converter_gateway.event_log import LOG_BYTES, Entry, EventLog
 from converter_gateway.events import Summary
 from converter_gateway.records import Record
@@ -42,7 +44,8 @@ class CursorTooOld(Exception):
 class Feed:
     """A watch that catches up from ``known``: a list of uids with their summaries.
 
-    The feed calls ``on_advance`` after each watch event.
+    The feed calls ``on_advance`` after each watch event. ``estimate`` gives the estimate for a
+    name and a uid, as of now.
     """
 
     def __init__(
@@ -51,10 +54,11 @@ class Feed:
         namespace: str,
         known: ObjectList[tuple[str, Summary]],
         on_advance: Callable[[Feed], None],
+        estimate: Callable[[str, str], Estimate],
     ) -> None:
         self.log = EventLog(int(known.version), LOG_BYTES)
         self.namespace = namespace
-        self._cluster, self._on_advance = cluster, on_advance
+        self._cluster, self._on_advance, self._estimate = cluster, on_advance, estimate
         self._known = dict(known.items)
         self._task = cluster.start(self._run())
 
@@ -109,7 +113,9 @@ class Feed:
         if not deleted:
             self._known[uid] = events.summarise(conversion)
         if event is not None:
-            self.log.append(Entry(version, conversion.key.name, events.encode(event, version)))
+            name = conversion.key.name
+            block = events.encode(event, version, self._estimate(name, uid))
+            self.log.append(Entry(version, name, block))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +200,10 @@ class FeedPool:
         self._snapshots[namespace, ended] = _Snapshot(now, start)
         return start
 
+    def estimate(self, namespace: str, name: str, uid: str) -> Estimate:
+        """When a conversion starts and ends, about, as far as the store knows now."""
+        return self._stores.watch(namespace).store.estimate(name, uid)
+
     async def exists(self, namespace: str, job_id: str) -> bool:
         """True if the conversion exists. Raises a ClusterError."""
         return await self._stores.find(namespace, job_id) is not None
@@ -227,7 +237,8 @@ class FeedPool:
                     return False
                 known = await self._cluster.list_at(namespace, str(last), _summarise)
                 if self._find_log(namespace, last) is None:
-                    feed = Feed(self._cluster, namespace, known, self._merge)
+                    estimate = partial(self.estimate, namespace)
+                    feed = Feed(self._cluster, namespace, known, self._merge, estimate)
                     self._feeds.setdefault(namespace, []).append(feed)
             elif last > log.version:
                 # Another replica may be ahead of this one. Or it was never a version of the server.

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 HEALTH_PATHS: Final = ("/healthz", "/readyz")
 EVENTS_PATH: Final = "/api/v1/converter/events"
 _STATUS_PATH: Final = "/api/v1/converter/status/"
-KINDS: Final = ("requests", "long polls", "streams")
+DOWNLOAD_PATHS: Final = ("/api/v1/converter/logs/", "/api/v1/converter/outputs/")
+KINDS: Final = ("requests", "long polls", "streams", "downloads")
 _METHODS_WITH_BODY: Final = ("POST", "PUT", "PATCH")
 _MAX_CALLERS: Final = 10_000
 
@@ -148,7 +149,7 @@ class Bound:
 class ProgressLimit:
     """Limits the requests in progress, in total and per address: 503 and 429 with Retry-After.
 
-    Event streams and long polls last long. If they counted with the other requests, they
+    Event streams, downloads and long polls last long. If they counted with the other requests, they
     would use up the limit of all.
     """
 
@@ -180,9 +181,11 @@ class ProgressLimit:
 
 
 def kind_of(scope: Scope) -> str:
-    """The kind of a request: requests, long polls or streams."""
+    """The kind of a request: one of KINDS."""
     if scope["path"] == EVENTS_PATH:
         return "streams"
+    if scope["path"].startswith(DOWNLOAD_PATHS):
+        return "downloads"
     # `wait` can be written in several ways, and there is no other parameter.
     if scope["path"].startswith(_STATUS_PATH) and scope["query_string"]:
         return "long polls"

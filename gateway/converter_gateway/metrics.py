@@ -8,11 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    start_http_server,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from conversion_operator.api.version import version
 from converter_gateway.limits import HEALTH_PATHS, kind_of
 from converter_gateway.stores import StoreWatch
 
@@ -49,31 +57,14 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        build_info = Gauge(
+            "converter_api_build_info",
+            "Always 1. The label is the version of the HTTP API.",
+            ("version",),
+            registry=registry,
+        )
+        build_info.labels(version()).set(1)
         registry.register(_State(in_progress, stores))
-
-
-def render_metrics() -> str:
-    """The section of docs/metrics.md about the HTTP API."""
-    metrics = Metrics(CollectorRegistry(), {}, ())
-    rows = "\n".join(
-        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | "
-        f"{family.documentation} |"
-        for family in metrics.registry.collect()
-    )
-    return (
-        "\n## The HTTP API\n\nEach replica serves its own metrics at `/metrics` on port 8080 of "
-        "its pod, for the same\nnamespaces. A Service would answer with those of any replica, so "
-        "no Service has this port: let\nPrometheus find the pods. This table comes from "
-        "`gateway/converter_gateway/metrics.py`.\n\n| Metric | Type | Meaning |\n|---|---|---|\n"
-        + rows
-        + "\n\n| Alert | Expression | What to do |\n|---|---|---|\n"
-        "| a replica does not know the conversions of a namespace, for 5 minutes | "
-        "`min(converter_api_store_current) < 1` | read the log of the API |\n"
-        "| a replica hears nothing of a namespace | `max(converter_api_store_age_seconds) > 150` "
-        "| read the log of the API |\n"
-        '| callers are refused | `sum(rate(converter_api_requests_total{code="503"}[5m])) > 0` | '
-        "compare `converter_api_in_progress` with the limits in [settings.md](settings.md) |\n"
-    )
 
 
 class _State(Collector):

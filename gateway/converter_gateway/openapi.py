@@ -38,6 +38,14 @@ IDEMPOTENCY_KEY: Final = {
     "A different request with the same key gets 409.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
+TRACEPARENT: Final = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "description": "The trace of the caller, as in W3C Trace Context. The conversion belongs to "
+    "it. An invalid one is ignored.",
+    "schema": {"type": "string"},
+}
 LAST_EVENT_ID: Final = {
     "name": "Last-Event-ID",
     "in": "header",

@@ -17,6 +17,7 @@ import orjson
 from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.cluster.conversions import Conversion, queue_place
+from converter_gateway.estimates import Estimate, Held
 from converter_gateway.events import Summary, summarise
 from converter_gateway.owners import owner_of
 from converter_gateway.translate import phase_of, started_at, to_response
@@ -81,6 +82,21 @@ class Facets:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What estimates need of a record.
+
+    ``kind`` is what is made: the types of the outputs. It is empty if they are not known. ``queue``
+    is the ConversionQueue. ``end`` is the estimated end of a running conversion, as a Unix time.
+    ``held`` is the slot that a succeeded one has held.
+    """
+
+    kind: str
+    queue: str
+    end: float | None
+    held: Held | None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One ConversionJob. ``version`` is its resourceVersion.
 
@@ -95,6 +111,7 @@ class Record:
     summary: Summary
     started: float
     seconds: float | None
+    work: Work
     place: Place | None
     content: ContentPart | None
     data: bytes
@@ -110,14 +127,24 @@ class Record:
         """True if the conversion has ended."""
         return self.summary.phase.terminal
 
-    def response(self, position: int | None = None, now: datetime | None = None) -> bytes:
-        """The JSON of the response, as of :func:`~converter_gateway.translate.to_response`."""
+    def response(
+        self,
+        position: int | None = None,
+        now: datetime | None = None,
+        estimate: Estimate | None = None,
+    ) -> bytes:
+        """The JSON of the response, as of :func:`~converter_gateway.translate.to_response`.
+
+        With an ``estimate``, it also has the fields of that, unless the conversion has ended.
+        """
         json = self.data if self.data.startswith(b"{") else zlib.decompress(self.data)
         extra = b""
         if position is not None:
             extra += b',"queue_position":%d' % position
         if now is not None and not self.finished:
             extra += b',"duration_seconds":%.6f' % max(0.0, now.timestamp() - self.started)
+        if estimate is not None and not self.finished:
+            extra += b"," + orjson.dumps(estimate.fields)[1:-1]
         return json[:-1] + extra + b"}" if extra else json
 
 
@@ -138,6 +165,7 @@ def record_of(conversion: Conversion) -> Record:
         summary=_shared(summarise(conversion)),
         started=started_at(conversion).timestamp(),
         seconds=_seconds(status) if status and succeeded else None,
+        work=_work(conversion),
         place=_place(conversion),
         content=_content(conversion),
         data=_compact(data),
@@ -149,6 +177,33 @@ def _seconds(status: ConversionJobStatus) -> float | None:
     """How long the last attempt ran. Releases before this one wrote whole seconds only."""
     milliseconds = status.duration_milliseconds
     return status.duration_seconds if milliseconds is None else milliseconds / 1000
+
+
+def _work(conversion: Conversion) -> Work:
+    status = conversion.status
+    progress = status.progress if status else None
+    end = progress.estimated_end_time if progress else None
+    kind = "dry run" if conversion.dry_run else " ".join(sorted(conversion.output_types))
+    kind = intern(kind)
+    return Work(
+        kind=kind,
+        queue=intern(conversion.queue),
+        end=end.timestamp() if end else None,
+        held=_held(kind, status) if status else None,
+    )
+
+
+def _held(kind: str, status: ConversionJobStatus) -> Held | None:
+    """How long the conversion held its slot: from the creation of its Job to its end.
+
+    Of a tiny conversion, most of that is the start of its pod.
+    """
+    ended, ran = status.completion_time, _seconds(status)
+    if not kind or status.phase is not Phase.SUCCEEDED or ended is None or ran is None:
+        return None
+    began = status.attempts[-1].start_time if status.attempts else None
+    held = (ended - began).total_seconds() if began else 0.0
+    return Held(kind, ended.timestamp(), max(ran, held))
 
 
 def _compact(data: bytes) -> bytes:

@@ -182,7 +182,10 @@ def _name(description: str) -> Schema:
 def _common() -> Schema:
     """The properties that all forms of a request have."""
     return {
-        "input_file": _path("The file to convert, as the caller names it."),
+        "input_file": _path(
+            "The file to convert, as the caller names it. Not in the folder of logs, "
+            ".conversion-logs, nor is the output."
+        ),
         "overwrite": {
             "type": ["boolean", "null"],
             "description": "False: fail if an output exists already. Default: true.",

@@ -22,11 +22,14 @@ RUNNING_EXAMPLE: Final[dict[str, Any]] = {
     "phase": "Running",
     "progress": 42,
     "eta_seconds": 61,
+    "estimated_start_at": None,
+    "estimated_end_at": "2026-01-02T03:05:49Z",
     "reason": "Running",
     "started_at": "2026-01-02T03:04:05Z",
 }
+_ESTIMATES: Final = ("eta_seconds", "estimated_start_at", "estimated_end_at")
 _COMPLETED: Final = {
-    **{name: value for name, value in RUNNING_EXAMPLE.items() if name != "eta_seconds"},
+    **{name: value for name, value in RUNNING_EXAMPLE.items() if name not in _ESTIMATES},
     "status": "completed",
     "phase": "Succeeded",
     "progress": 100,
@@ -111,6 +114,10 @@ class Error(Model):
     model_config = examples({"error": "Missing required field: input_file"})
 
     error: str = Field(description="What is wrong. The message names the field or header.")
+    code: str | None = Field(
+        None,
+        description="One word for programs, such as file_server_missing. Absent for most errors.",
+    )
 
 
 class JobStarted(Model):
@@ -155,6 +162,16 @@ class Job(Model):
     )
     progress: int | None = Field(None, ge=0, le=100, description="Percent.")
     eta_seconds: int | None = Field(None, ge=0, description="Estimated seconds until the end.")
+    estimated_start_at: str | None = Field(
+        None,
+        description="About when the conversion starts. RFC 3339, UTC. Null unless it waits for a "
+        "slot, and before five conversions of its type have succeeded. Absent after the end.",
+    )
+    estimated_end_at: str | None = Field(
+        None,
+        description="About when the conversion ends. RFC 3339, UTC. Null if nobody knows, and if "
+        "an estimated end has passed. Absent after the end.",
+    )
     queue_position: int | None = Field(
         None,
         ge=1,
@@ -240,6 +257,15 @@ class WaitingJob(Model):
         description="When its back-off ends, in UTC. Absent if there is none. The conversion may "
         "start later.",
     )
+    estimated_start_at: str | None = Field(
+        None,
+        description="About when it starts. RFC 3339, UTC. Null if something other than a slot "
+        "keeps it from starting, and before five conversions of its type have succeeded.",
+    )
+    estimated_end_at: str | None = Field(
+        None,
+        description="About when it ends. RFC 3339, UTC. Null if estimated_start_at is null.",
+    )
 
 
 class WaitingJobs(Model):
@@ -253,6 +279,8 @@ class WaitingJobs(Model):
                     "queue": "default",
                     "position": 1,
                     "reason": "WaitingForSlot",
+                    "estimated_start_at": "2026-01-02T03:05:49Z",
+                    "estimated_end_at": "2026-01-02T03:08:10Z",
                 },
                 {
                     "job_id": "b0d2f7e1",
@@ -260,6 +288,8 @@ class WaitingJobs(Model):
                     "position": 2,
                     "reason": "Retrying",
                     "not_before": "2026-01-02T03:04:35",
+                    "estimated_start_at": None,
+                    "estimated_end_at": None,
                 },
             ],
             "total_waiting": 2,

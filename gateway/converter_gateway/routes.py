@@ -7,12 +7,20 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from conversion_operator.api.trace_context import parse_traceparent
 from conversion_operator.cluster.conversions import Caller
 from converter_gateway.audit import WriteRequest, address_of
 from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.feed import FeedPool
-from converter_gateway.openapi import EVENT_STREAM, IDEMPOTENCY_KEY, LAST_EVENT_ID, convert_body
+from converter_gateway.file_client import FileClient
+from converter_gateway.openapi import (
+    EVENT_STREAM,
+    IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
+    TRACEPARENT,
+    convert_body,
+)
 from converter_gateway.queues import Queues
 from converter_gateway.requests import parse_convert
 from converter_gateway.responses import (
@@ -63,6 +71,7 @@ class RouteContext:
     shutdown: Shutdown
     stores: Stores
     queues: Queues
+    files: FileClient
 
     async def identify(self, request: Request) -> Caller | None:
         """The caller. Raises ApiError 401, 429 or 503, or Unavailable."""
@@ -92,7 +101,7 @@ def converter_router(context: RouteContext) -> APIRouter:
     """The routes of /api/v1/converter."""
     router = APIRouter(prefix="/api/v1/converter", tags=["converter"])
     service = context.service
-    extra = {"requestBody": convert_body(), "parameters": [IDEMPOTENCY_KEY]}
+    extra = {"requestBody": convert_body(), "parameters": [IDEMPOTENCY_KEY, TRACEPARENT]}
 
     @router.post(
         "/convert",
@@ -116,6 +125,7 @@ def converter_router(context: RouteContext) -> APIRouter:
             if key is not None and not 0 < len(key) <= _KEY_MAX_LENGTH:
                 raise ApiError(400, f"Idempotency-Key: must have 1 to {_KEY_MAX_LENGTH} characters")
             submission = parse_convert(await request.body(), context.settings.mappings)
+            write.trace = parse_traceparent(request.headers.get("traceparent", ""))
             return await service.convert(write, submission, key)
 
     @router.get(

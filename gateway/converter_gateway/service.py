@@ -23,6 +23,7 @@ from converter_gateway import naming, translate
 from converter_gateway.audit import WriteRequest
 from converter_gateway.caller_paths import CallerPaths
 from converter_gateway.errors import ApiError, NameTaken
+from converter_gateway.estimates import UNKNOWN, Estimate
 from converter_gateway.records import Place, Record
 from converter_gateway.requests import Submission
 from converter_gateway.settings import GatewaySettings
@@ -104,6 +105,9 @@ class Service:
             # Not part of the hash: they depend on settings, not only on the request.
             annotations = {**annotations, names.CALLER_PREFIXES_ANNOTATION: paths.to_text()}
         annotations = {**annotations, names.REQUEST_HASH_ANNOTATION: request_hash}
+        if write.trace:
+            # Not part of the hash: each try of a request may have a trace of its own.
+            annotations[names.TRACEPARENT_ANNOTATION] = str(write.trace)
         if write.user:
             # Not part of the hash: a colleague may repeat the request.
             annotations[names.CALLER_ANNOTATION] = write.user
@@ -197,7 +201,9 @@ class Service:
         known = watch.store.get(job_id) if watch.is_current else None
         # A namesake may wait by now.
         waits = known is not None and known.uid == record.uid and not record.finished
-        return record.response(watch.store.position(job_id) if waits else None)
+        position = watch.store.position(job_id) if waits else None
+        estimate = watch.store.estimate(job_id, record.uid) if waits else UNKNOWN
+        return record.response(position, estimate=estimate)
 
     async def cancel(self, write: WriteRequest, job_id: str) -> ResponseBody:
         """Request the cancellation. Raises ApiError 404 if it is unknown or has ended."""
@@ -231,7 +237,10 @@ class Service:
         store, now = await self._stores.current(namespace), self._cluster.now()
         records, positions = store.unfinished(), store.positions()
         jobs = await _in_turns(
-            records, lambda record: record.response(positions.get(record.name), now)
+            records,
+            lambda record: record.response(
+                positions.get(record.name), now, store.estimate(record.name, record.uid)
+            ),
         )
         return b'{"active_jobs":[%b],"total_active":%d}' % (b",".join(jobs), len(jobs))
 
@@ -242,7 +251,10 @@ class Service:
     async def _queue(self, namespace: str) -> bytes:
         """Visits the conversions that wait, once for all callers that wait for it."""
         store, now = await self._stores.current(namespace), self._cluster.now()
-        jobs = await _in_turns(tuple(store.queue()), lambda waiting: _waiting_json(*waiting, now))
+        jobs = await _in_turns(
+            tuple(store.queue()),
+            lambda waiting: _waiting_json(*waiting, store.estimate(waiting[1]), now),
+        )
         return b'{"queue":[%b],"total_waiting":%d}' % (b",".join(jobs), len(jobs))
 
     async def _shared(
@@ -319,10 +331,12 @@ async def _in_turns(items: Sequence[T], encode: Callable[[T], bytes]) -> list[by
     return encoded
 
 
-def _waiting_json(position: int, name: str, place: Place, now: datetime) -> bytes:
+def _waiting_json(
+    position: int, name: str, place: Place, estimate: Estimate, now: datetime
+) -> bytes:
     job: ResponseBody = {"job_id": name, "queue": place.queue, "position": position}
     if place.reason:
         job["reason"] = place.reason
     if place.not_before and place.not_before > now:
         job["not_before"] = translate.time_text(place.not_before)
-    return orjson.dumps(job)
+    return orjson.dumps(job | estimate.fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
@@ -21,6 +22,17 @@ from conversion_operator.cluster.judgement import SettingProblem, SettingsModel,
 from converter_gateway.paths import PathMapping, parse_mappings
 
 Seconds = Annotated[float, Field(gt=0, le=31536000, allow_inf_nan=False)]
+
+
+_FILE_SERVER: Final = re.compile(
+    r"http://([a-z0-9-]+[.])*[a-z0-9-]*([{]namespace[}][a-z0-9.-]*)?(:[0-9]{1,5})?"
+)
+
+
+def _check_file_server(text: str) -> str:
+    if text and not _FILE_SERVER.fullmatch(text):
+        raise ValueError("must be http://HOST:PORT, with {namespace} in HOST, or empty")
+    return text
 
 
 class GatewaySettings(SettingsModel):
@@ -155,6 +167,24 @@ class GatewaySettings(SettingsModel):
         ge=1,
         le=1000000,
         description="Maximum open event streams of one address, per replica. Above: 429.",
+    )
+    gateway_file_server: Annotated[str, AfterValidator(_check_file_server)] = Field(
+        "http://my-network-converter-files.{namespace}.svc:8001",
+        description="Address of the file servers. `{namespace}` stands for the namespace of the "
+        "conversion. Empty: there are none. See [logs.md](logs.md).",
+    )
+    gateway_max_downloads: int = Field(
+        32,
+        ge=1,
+        le=1000000,
+        description="Maximum logs and files that are being sent, per replica. Above: 503.",
+    )
+    gateway_max_downloads_per_address: int = Field(
+        16,
+        ge=1,
+        le=1000000,
+        description="Maximum logs and files that are being sent to one address, per replica. "
+        "Above: 429.",
     )
     gateway_stream_seconds: Seconds = Field(
         3600, description="An event stream ends after this time. The listener reconnects."

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Final
 from weakref import WeakValueDictionary
@@ -21,8 +21,10 @@ from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import events
+from converter_gateway.estimates import UNKNOWN, Estimate
 from converter_gateway.event_log import IDLE_LOG_BYTES, LOG_BYTES, Entry, EventLog
 from converter_gateway.listing import Listing
+from converter_gateway.outlook import Outlook
 from converter_gateway.records import ContentPart, Place, Record, record_of
 
 _Key = tuple[datetime, int, str, str]
@@ -35,8 +37,10 @@ class Store:
     It is empty until the first :meth:`replace`: callers must not take this for an empty namespace.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.version = 0
+        self._now = now
+        self._outlook = Outlook()
         self.log = EventLog(0)
         self._listeners = 0
         self._records: dict[str, Record] = {}
@@ -58,6 +62,7 @@ class Store:
     def _clear(self) -> None:
         self._records.clear()
         self._ahead.clear()
+        self._outlook.clear()
         self._unfinished: dict[str, Record] = {}
         # Those that wait, by the name of their ConversionQueue.
         self._queues: dict[str, list[_Key]] = {}
@@ -122,6 +127,14 @@ class Store:
             for keys in self._queues.values()
             for position, key in enumerate(keys, 1)
         }
+
+    def estimate(self, name: str, uid: str | None = None) -> Estimate:
+        """When a conversion starts and ends, about. Unknown if the store does not have it."""
+        if (record := self._records.get(name)) is None or uid not in (None, record.uid):
+            return UNKNOWN
+        keys = self._queues[record.place.queue] if record.place else []
+        waiting = (self._records[key[_NAME]] for key in keys)
+        return self._outlook.estimate(record, self.position(name), waiting, self._now().timestamp())
 
     def content(self, content_id: str) -> list[tuple[Record, ContentPart]]:
         """The ConversionJobs of a content."""
@@ -204,6 +217,7 @@ class Store:
         self.version = self._sure = version
         # The cursors of an earlier history may be valid numbers, but mean something else.
         self._restart_log(complete=not went_back)
+        self._outlook.learn_all(self._records.values())
         for name in list(self._waiters):
             self._wake(name)
 
@@ -281,20 +295,21 @@ class Store:
         before = self._ahead.get(name, known)  # None there: the watch has told nothing
         told = before.summary if before and before.uid == record.uid else None
         event = events.event_of(told, conversion, deleted=deleted)
-        if event is not None:
-            self.log.append(Entry(version, name, events.encode(event, version)))
         if deleted and self._deleted is not None:
             self._deleted.add(name)
         if known is not None and known.version > version:
             if name in self._ahead:
                 self._ahead[name] = None if deleted else record
-            return
-        self._ahead.pop(name, None)
-        if deleted:
-            self._delete(name)
         else:
-            self._put(record)
-        self._wake(name)
+            self._ahead.pop(name, None)
+            if deleted:
+                self._delete(name)
+            else:
+                self._put(record)
+            self._wake(name)
+        if event is not None:
+            block = events.encode(event, version, self.estimate(name, record.uid))
+            self.log.append(Entry(version, name, block))
 
     def _restart_log(self, *, complete: bool) -> None:
         self.log.end(complete=complete)
@@ -310,9 +325,10 @@ class Store:
     def _put(self, record: Record, *, queued: bool = True) -> None:
         """Add or replace a record. Without ``queued``, the caller sorts the queue afterwards."""
         known = self._records.get(record.name)
-        self._remove(record.name, queued=queued)
         if queued:
+            self._outlook.learn(known, record)
             self.listing.move(known, record)
+        self._remove(record.name, queued=queued)
         self._records[record.name] = record
         if not record.finished:
             self._unfinished[record.name] = record
@@ -353,6 +369,7 @@ class Store:
 
     def _count(self, record: Record, change: int) -> None:
         self.phases[record.phase] += change
+        self._outlook.count(record, change)
         if record.seconds is not None:
             self.succeeded_seconds += change * record.seconds
             self.succeeded_timed += change

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from conversion_operator.cluster.conversions import Conversion
@@ -26,8 +27,9 @@ class StoreSet:
     bookmark. So a change in one namespace costs the others nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.version = 0
+        self._now = now
         self._stores: dict[str, Store] = {}
         self._lists = False
         self._change: asyncio.Future[None] | None = None
@@ -39,7 +41,7 @@ class StoreSet:
         """The store of a namespace. It is empty if no list has shown an object there."""
         store = self._stores.get(namespace)
         if store is None:
-            store = self._stores[namespace] = Store()
+            store = self._stores[namespace] = Store(self._now)
             if self.version:
                 store.replace(ObjectList((), str(self.version)))
             if self._lists:

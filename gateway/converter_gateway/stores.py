@@ -64,7 +64,7 @@ class StoreWatch:
     """Keeps the store of one namespace current, or those of ALL_NAMESPACES."""
 
     def __init__(self, cluster: ConversionClient, namespace: str, lists: asyncio.Semaphore) -> None:
-        self.namespace, self.stores = namespace, StoreSet()
+        self.namespace, self.stores = namespace, StoreSet(cluster.now)
         self._place = "all namespaces" if namespace == ALL_NAMESPACES else namespace
         self.used_at = self.heard_at = time.monotonic()
         self._cluster, self._lists = cluster, lists

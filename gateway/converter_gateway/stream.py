@@ -164,7 +164,9 @@ class _Listener:
         if reset:
             yield events.RESET
         for record in start.records:
-            yield events.encode_state(record.phase, record.response())
+            namespace = self._subscription.namespace
+            estimate = self._feeds.estimate(namespace, record.name, record.uid)
+            yield events.encode_state(record.phase, record.response(estimate=estimate))
         yield events.encode_id(start.cursor, "end of the current state")
 
     async def _follow(self, log: EventLog) -> AsyncGenerator[bytes]:

@@ -47,6 +47,7 @@ from conversion_operator.controller.sync import NamespaceSync
 from conversion_operator.controller.waiting_events import WaitingEvents
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
+from conversion_operator.tracing import Tracer
 
 _WORKERS: Final = 16
 _HEARTBEAT_SECONDS: Final = 1.0
@@ -83,6 +84,9 @@ class Operator:
             on_synced=self._on_synced,
             relist=self._relist,
         )
+        self._metrics.store_age.set_function(self._sync.age)
+        self._metrics.name_claim(settings.current.shared_volume_claim)
+        cluster.count_requests(self._metrics.count_request)
         self._leadership = Leadership(
             cluster,
             settings.current.pod_namespace,
@@ -126,8 +130,11 @@ class Operator:
         waiting = WaitingEvents(
             context.policy, settings.current.pod_namespace, lambda: self._settings_watch.about
         )
+        self._tracer = Tracer(settings.current.pod_namespace)
+        self._tracer.use(settings.current.converter_traces_url)
         recorder = EventRecorder(
-            cluster, self._metrics, identity, self._leadership.permit, waiting.find
+            *(cluster, self._metrics, identity, self._leadership.permit),
+            *(waiting.find, self._tracer.record),
         )
         callbacks = callbacks or CallbackConfig(CallbackSender(), CALLBACK_SECRET)
         self._callback_loop = CallbackLoop(context, callbacks, recorder.post)
@@ -196,6 +203,8 @@ class Operator:
             if lead is not None:
                 tasks.append(lead)
                 await _cancel([lead])
+            # Last, because the next leader does not wait for it.
+            await asyncio.to_thread(self._tracer.close)
         for task in tasks:
             if not task.cancelled() and (error := task.exception()):
                 raise error
@@ -352,6 +361,9 @@ class Operator:
         logger.info("Settings changed", extra=settings.loggable())
         if settings.log_level != before.log_level:
             logs.set_level(settings.log_level)
+        if settings.shared_volume_claim != before.shared_volume_claim:
+            self._metrics.name_claim(settings.shared_volume_claim)
+        self._tracer.use(settings.converter_traces_url)
         if self._started:
             self._namespaces.serve(settings.namespaces)
         for conversion in self.store.conversions():

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from kubectl_conversion import data, progress
+from kubectl_conversion.estimates import UNKNOWN, Estimate, of_running
 from kubectl_conversion.model import Attempt, Conversion, dig, items_at, number_at, text_at, time_at
 from kubectl_conversion.text import (
     age,
@@ -33,9 +34,11 @@ class Moment:
     text: str
 
 
-def describe(conversion: Conversion, now: datetime, columns: int) -> list[str]:
-    """The lines. Each is safe for a terminal."""
-    lines = [*_head(conversion, now, columns)]
+def describe(
+    conversion: Conversion, now: datetime, columns: int, estimate: Estimate = UNKNOWN
+) -> list[str]:
+    """The lines. Each is safe for a terminal. ``estimate`` is that of a waiting conversion."""
+    lines = [*_head(conversion, now, columns, estimate)]
     lines += ["", *_outputs(conversion, columns)]
     if plan := plan_lines(conversion):
         lines += ["", "Plan:", *plan]
@@ -50,10 +53,12 @@ def describe(conversion: Conversion, now: datetime, columns: int) -> list[str]:
     return lines
 
 
-def _head(conversion: Conversion, now: datetime, columns: int) -> Iterator[str]:
+def _head(conversion: Conversion, now: datetime, columns: int, estimate: Estimate) -> Iterator[str]:
     yield from _field("Name", conversion.name, columns)
     yield from _field("Namespace", conversion.namespace, columns)
     yield from _field("Phase", _phase(conversion, now), columns)
+    if words := _estimate(conversion, now, estimate):
+        yield from _field("ETA", words, columns)
     yield from _field("Reason", conversion.reason, columns)
     if conversion.message:
         yield from _field("Message", conversion.message, columns)
@@ -86,13 +91,23 @@ def _phase(conversion: Conversion, now: datetime) -> str:
     if conversion.phase == "Queued" and conversion.position is not None:
         words += f", position {conversion.position} of its namespace in queue {conversion.queue}"
     if conversion.phase == "Running":
-        known = (progress.progress(conversion), conversion.speed, progress.eta(conversion))
+        known = (progress.progress(conversion), conversion.speed)
         words = ", ".join([words, *filter(None, known)])
     if conversion.ended:
         words += f", {age(conversion.ended, now)} ago"
     if conversion.finished and conversion.seconds is not None:
         words += f", the last attempt ran {run_time(conversion.seconds)}"
     return words
+
+
+def _estimate(conversion: Conversion, now: datetime, estimate: Estimate) -> str:
+    """When it starts and ends, about."""
+    known = of_running(conversion, now) if estimate == UNKNOWN else estimate
+    if known.end is None:
+        return progress.eta(conversion, now)
+    start = f"starts about {moment(known.start)}, " if known.start else ""
+    left = duration((known.end - now).total_seconds())
+    return f"{start}ends about {moment(known.end)}, in {left}"
 
 
 def _field(label: str, text: str, columns: int) -> Iterator[str]:

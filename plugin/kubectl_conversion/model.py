@@ -61,6 +61,7 @@ class Conversion:
     percent: int | None
     speed: str
     eta_seconds: int | None
+    estimated_end: datetime | None
     attempts: tuple[Attempt, ...]
     started: datetime | None
     ended: datetime | None
@@ -151,6 +152,7 @@ def parse(obj: Mapping[str, Any]) -> Conversion:
         percent=number_at(status, "progress", "percent"),
         speed=text_at(status, "progress", "speed"),
         eta_seconds=number_at(status, "progress", "etaSeconds"),
+        estimated_end=time_at(status, "progress", "estimatedEndTime"),
         attempts=tuple(_attempt(item) for item in items_at(status, "attempts")),
         started=time_at(status, "startTime"),
         ended=time_at(status, "completionTime"),

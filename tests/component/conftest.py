@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from kubernetes.aio.client import ApiClient, BatchV1Api, CoreV1Api, CustomObjectsApi
 
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.real.api import RealApi, install_crd
 from tests.component.support.real.cluster import RealCluster
 from tests.component.support.real.processes import ControlPlane
+from tests.component.support.tools import client
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +50,24 @@ def cluster(api: FakeApi) -> FakeCluster:
     """The Job controller, scheduler, kubelets and nodes for ``api``."""
     made = RealCluster if isinstance(api, RealApi) else FakeCluster
     return made(api.storage, api.clock, api.simulation, api.pod_logs)
+
+
+@pytest.fixture
+async def http(api: FakeApi) -> AsyncIterator[ApiClient]:
+    async with client(api.url) as made:
+        yield made
+
+
+@pytest.fixture
+def custom(http: ApiClient) -> CustomObjectsApi:
+    return CustomObjectsApi(http)
+
+
+@pytest.fixture
+def batch(http: ApiClient) -> BatchV1Api:
+    return BatchV1Api(http)
+
+
+@pytest.fixture
+def core(http: ApiClient) -> CoreV1Api:
+    return CoreV1Api(http)

@@ -87,7 +87,7 @@ async def test_nothing_starts_in_a_namespace_that_leaves_during_the_pass(leaves:
         return True
 
     admitter = admitting(sync, claim_exists, conversion())
-    admitter._creator.start = lambda uid, *_: started.append(uid)  # type: ignore[method-assign]
+    admitter._creator.start = lambda uid, *_, **__: started.append(uid)  # type: ignore[method-assign]
     await admitter._run_pass()
     assert bool(started) is not leaves
 
@@ -104,7 +104,7 @@ async def test_a_namespace_that_becomes_known_during_a_pass_needs_another_one() 
     sync._term_began_at -= 60  # the namespaces do not wait for each other any more
     admitter = admitting(sync, claim_exists, conversion(), late)
     started: list[str] = []
-    admitter._creator.start = lambda uid, *_: started.append(uid)  # type: ignore[method-assign]
+    admitter._creator.start = lambda uid, *_, **__: started.append(uid)  # type: ignore[method-assign]
     await admitter._run_pass()
     assert "late-uid" not in started
     await admitter._run_pass()
@@ -122,7 +122,7 @@ async def test_a_backlog_delays_a_pass_but_not_for_long(monkeypatch: pytest.Monk
     admitter = admitting(sync, claim_exists, conversion(), backlog=lambda: backlog[0])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     started: list[str] = []
-    admitter._creator.start = lambda uid, *_: started.append(uid)  # type: ignore[method-assign]
+    admitter._creator.start = lambda uid, *_, **__: started.append(uid)  # type: ignore[method-assign]
     for seconds, count in ((0.0, 0), (1.9, 0), (0.2, 1)):
         clock[0] += seconds
         await admitter._run_pass()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from conversion_operator.api import names
 from conversion_operator.cluster.conversions import ConversionClient
 from conversion_operator.cluster.settings import LiveSettings, read_folder
 from converter_gateway.app import create_app
@@ -40,10 +41,14 @@ ROUTES = [
     ("GET", f"{BASE}/conversions/x"),
     ("POST", f"{BASE}/retry"),
     ("POST", f"{BASE}/retry/x"),
+    ("GET", f"{BASE}/logs/x"),
+    ("GET", f"{BASE}/outputs/x/0"),
     ("POST", "/api/v1/content"),
     ("GET", "/api/v1/content/x"),
 ]
-UNKNOWN_IS_404 = (f"{BASE}/cancel/x", f"{BASE}/conversions/x", f"{BASE}/retry/x")
+UNKNOWN_IS_404 = tuple(
+    f"{BASE}/{path}" for path in ("cancel/x", "conversions/x", "retry/x", "logs/x", "outputs/x/0")
+)
 # A stream that is read as a whole has to end.
 DEFAULTS: dict[str, Any] = {"gateway_auth": "network", "gateway_stream_seconds": 0.05}
 CONTENT = {"content_id": "x", "content_type": "video/mp4", "file_path": "in/a.mp4"}
@@ -348,6 +353,8 @@ RIGHTS = {
     f"{BASE}/conversions/x": ["get"],
     f"{BASE}/retry": ["list", "create"],
     f"{BASE}/retry/x": ["get", "create"],
+    f"{BASE}/logs/x": ["get"],
+    f"{BASE}/outputs/x/0": ["get"],
     "/api/v1/content": ["create", "list"],
     "/api/v1/content/x": ["list"],
 }
@@ -383,6 +390,34 @@ async def test_idempotency_keys(api: FakeApi, key: str, code: int) -> None:
         assert answer.status_code == code
         if code == 400:
             assert answer.json()["error"].startswith("Idempotency-Key: ")
+
+
+async def test_the_trace_of_the_caller_is_kept_and_is_not_part_of_the_request(
+    api: FakeApi,
+) -> None:
+    def parent(trace: str) -> str:
+        return f"00-{trace * 32}-b7ad6b7169203331-01"
+
+    def stored(job: str) -> str | None:
+        annotations: dict[str, str] = api.get("conversionjobs", job)["metadata"]["annotations"]
+        return annotations.get(names.TRACEPARENT_ANNOTATION)
+
+    async with gateway(api) as client:
+
+        async def convert(traceparent: str, key: str) -> str:
+            headers = {"Idempotency-Key": key, "traceparent": traceparent}
+            answer = await client.post(f"{BASE}/convert", json=BODY, headers=headers)
+            assert answer.status_code == 200
+            job: str = answer.json()["job_id"]
+            return job
+
+        first = await convert(parent("1"), "a")
+        assert stored(first) == parent("1")
+        # The caller tries again, in another trace.
+        assert await convert(parent("2"), "a") == first
+        assert stored(first) == parent("1")
+        for number, wrong in enumerate(("", "nonsense", parent("0"), parent("1") * 100)):
+            assert stored(await convert(wrong, f"wrong-{number}")) is None
 
 
 async def test_stats_follow_the_operators_settings(api: FakeApi, tmp_path: Path) -> None:

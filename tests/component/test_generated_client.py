@@ -40,10 +40,16 @@ class Generated:
 
     async def call(self, group: str, operation: str, *arguments: Any, **named: Any) -> Any:
         """The parsed body of a response with the code 200."""
+        return await self.fail(200, group, operation, *arguments, **named)
+
+    async def fail(
+        self, code: int, group: str, operation: str, *arguments: Any, **named: Any
+    ) -> Any:
+        """The parsed body of a response with another code."""
         name = f"{group}_{operation}"
         module = importlib.import_module(f"{PACKAGE}.api.{group}.{name}")
         response = await module.asyncio_detailed(*arguments, client=self._client, **named)
-        assert response.status_code == 200, response.content
+        assert response.status_code == code, response.content
         self.called.add(name)
         return response.parsed
 
@@ -162,6 +168,10 @@ async def test_a_generated_client_makes_every_call(api: FakeApi) -> None:
             assert (stats.total_jobs, stats.docker_sock_path) == (1, None)
             stream = await client.call("converter", "events", job_id=started.job_id)
             assert f'"job_id":"{started.job_id}"' in stream
+            for call in (("logs", started.job_id), ("outputs", started.job_id, 0)):
+                missing = await client.fail(404, "files", *call)
+                assert isinstance(missing, models.Error)
+                assert missing.code in ("log_missing", "output_missing")
             body = models.ContentRequest(content_id=7, content_type="video", file_path=FILE)
             content = await client.call("content", "submit_content", body=body, retry=["failed"])
             found = await client.call("content", "get_content", "7")

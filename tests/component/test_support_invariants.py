@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kubernetes.aio.client import BatchV1Api, CustomObjectsApi
 
+from tests.component.raw_objects import raw
 from tests.component.support import (
     NAMESPACE,
     FakeApi,
@@ -30,7 +31,6 @@ from tests.component.support.history import History, Life, peak
 from tests.component.support.scripts import SHA256, Script, fail, oom_killed, report, succeed
 from tests.component.support.tools import client, conversion_job
 from tests.component.test_support_deletion import job
-from tests.component.test_support_objects import raw
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ class Case(NamedTuple):
     @property
     def options(self) -> dict[str, Any]:
         """The option, and what it needs."""
-        needs = _NEEDS.get(self.option, {}) if self.kind == IMAGE else {}
+        needs = _NEEDS.get(self.option, {}) if self.kind in (VIDEO, WEBM, IMAGE) else {}
         return {**needs, self.option: self.value}
 
     @property
@@ -175,8 +175,8 @@ _OPTIONS: Final = (
     ("channels", (AUDIO, SOUND), ("mono", "stereo"), _NOT_CHANNELS),
     ("start", (VIDEO, WEBM, AUDIO, SOUND), (*_TIMES, *_ZEROS), _NOT_TIMES),
     ("duration", (VIDEO, WEBM, AUDIO, SOUND), _TIMES, (*_NOT_TIMES, *_ZEROS)),
-    ("size", (IMAGE, THUMBNAIL, WAVEFORM, STORYBOARD, PREVIEW), _SIZES, _NOT_SIZES),
-    ("fit", (IMAGE,), ("contain", "cover"), (0, "Cover", "fill", "contain|cover")),
+    ("size", (VIDEO, WEBM, IMAGE, THUMBNAIL, WAVEFORM, STORYBOARD, PREVIEW), _SIZES, _NOT_SIZES),
+    ("fit", (VIDEO, WEBM, IMAGE), ("contain", "cover"), (0, "Cover", "fill", "contain|cover")),
     ("gravity", (IMAGE,), _GRAVITIES, (0, "center", "North", "north_east", "up", "northeast")),
     ("colour", (WAVEFORM,), _COLOURS, _NOT_COLOURS),
     ("background", (WAVEFORM,), _COLOURS, _NOT_COLOURS),

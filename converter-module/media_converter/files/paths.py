@@ -15,7 +15,12 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error, not_writable
-from media_converter.options import NO_FORBIDDEN_CHARACTERS, has_forbidden_character
+from media_converter.options import (
+    NO_FORBIDDEN_CHARACTERS,
+    NOT_IN_LOG_FOLDER,
+    has_forbidden_character,
+    is_in_log_folder,
+)
 
 _FOLDER_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTRY_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -57,6 +62,8 @@ def split(path: str, field: str) -> tuple[str, ...]:
     # A file name can hold bytes that are no text. Python shows them as halves of surrogate pairs.
     if has_forbidden_character(path.encode(errors="ignore").decode()):
         raise _not_allowed(field, NO_FORBIDDEN_CHARACTERS)
+    if is_in_log_folder(path):
+        raise _not_allowed(field, NOT_IN_LOG_FOLDER)
     if len(os.fsencode(path)) >= _MAX_PATH_BYTES or any(
         len(os.fsencode(part)) > _MAX_NAME_BYTES for part in parts
     ):

@@ -96,8 +96,12 @@ def video_filter(
     background: str,
     *,
     size_varies: bool = False,
+    cut: tuple[int, int] | None = None,
 ) -> str:
-    """The filters from decoded frames to frames of ``size`` for an H.264 encoder."""
+    """The filters from decoded frames to frames of ``size`` for an H.264 encoder.
+
+    With ``cut``, only the middle of this size remains.
+    """
     filters = []
     if video.has_alpha:
         filters.append(flatten(background))
@@ -108,7 +112,7 @@ def video_filter(
         filters.append(limit_frame_rate(frame_rate_limit))
     if size_varies:
         filters += fit_varying(size)
-    filters += to_sdr(video, size)
+    filters += to_sdr(video, size, cut)
     return ",".join(filters)
 
 
@@ -207,14 +211,21 @@ def name_colours(video: VideoStream) -> list[str]:
     return ["setparams=colorspace=smpte170m"] if video.color_space else []
 
 
-def to_sdr(video: VideoStream, size: tuple[int, int]) -> list[str]:
-    """The filters that scale to ``size`` and convert colours to 8-bit limited-range SDR."""
+def to_sdr(
+    video: VideoStream, size: tuple[int, int], cut: tuple[int, int] | None = None
+) -> list[str]:
+    """The filters that scale to ``size`` and convert colours to 8-bit limited-range SDR.
+
+    With ``cut``, only the middle of this size remains.
+    """
     scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
-    last = ["setsar=1", "format=yuv420p"]
+    crop = [f"crop={cut[0]}:{cut[1]}"] if cut else []
+    last = ["setsar=1", "format=yuv420p", *crop]
     if is_wide_gamut(video):
         if video.color_space not in ("", *_MATRICES):
             scale = f"setparams=colorspace=bt2020nc,{scale}"
-        return [f"{scale},format=yuv420p10le", *_narrow_gamut(video), *last]
+        # The pictures of the next filters are large, so they get only what remains.
+        return [scale, *crop, "format=yuv420p10le", *_narrow_gamut(video), *last[:2]]
     if video.pixel_format.startswith(_RGB) or video.has_alpha:
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
         return [f"{scale}:out_color_matrix=bt709:out_range=tv", "format=yuv420p", tags, *last]

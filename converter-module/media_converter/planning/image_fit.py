@@ -25,6 +25,11 @@ class Fit(NamedTuple):
         """Whether a part of the image is cut off."""
         return self.size != self.scaled
 
+    @property
+    def kept(self) -> tuple[float, float]:
+        """The share of the width and of the height that is not cut off."""
+        return self.size[0] / self.scaled[0], self.size[1] / self.scaled[1]
+
 
 def fit_image(image: tuple[int, int], options: ImageOptions) -> Fit:
     """How an image of this displayed size becomes the output.

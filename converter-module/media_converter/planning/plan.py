@@ -41,13 +41,18 @@ class Expected(NamedTuple):
     frames: int | None = None
 
 
+WHOLE: Final = (1.0, 1.0)
+"""Nothing of the pictures is cut off."""
+
+
 class ConversionPlan(NamedTuple):
     """The step to run and what its output must be.
 
     ``summary`` is a line for the log. ``duration`` is how many seconds of media the step
     processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
     are the streams that it reads. ``save`` is a second step. If there is one, it makes the output
-    of what the first one has written to memory.
+    of what the first one has written to memory. ``kept`` is the share of the width and of the
+    height that is not cut off, of the pictures as they are shown.
     """
 
     step: Step
@@ -61,6 +66,7 @@ class ConversionPlan(NamedTuple):
     start: float = 0.0
     save: Step | None = None
     warnings: tuple[str, ...] = ()
+    kept: tuple[float, float] = WHOLE
 
 
 def output_url(number: int) -> str:
@@ -234,8 +240,14 @@ def level_step(limits: Limits, stream_index: int, start: float) -> Step:
     return Step("level", tuple(argv))
 
 
-def colour_step(limits: Limits, stream_index: int, start: float) -> Step:
-    """Build the step that prints the luma of a picture as 16 x 16 bytes."""
+def colour_step(
+    limits: Limits, stream_index: int, start: float, kept: tuple[float, float] = WHOLE
+) -> Step:
+    """Build the step that prints the luma of a picture as 16 x 16 bytes.
+
+    Of each side, only the share ``kept`` is looked at, in the middle.
+    """
     argv = ffmpeg_command(limits, ["-noaccurate_seek", *trim_options(start, None)])
-    argv += ["-map", f"0:{stream_index}", "-vf", "scale=16:16:out_range=pc,format=gray"]
+    cut = f"crop=iw*{kept[0]:.4f}:ih*{kept[1]:.4f}," if kept != WHOLE else ""
+    argv += ["-map", f"0:{stream_index}", "-vf", f"{cut}scale=16:16:out_range=pc,format=gray"]
     return Step("colour", (*argv, "-frames:v", "1", "-f", "rawvideo", "pipe:1"))

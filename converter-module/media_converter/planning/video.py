@@ -19,7 +19,6 @@ from media_converter.planning.audio_filters import (
 )
 from media_converter.planning.filters import (
     decoder_options,
-    fit_short_side,
     has_10ms_frames,
     hold_pictures,
     video_filter,
@@ -39,6 +38,7 @@ from media_converter.planning.plan import (
 )
 from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
 from media_converter.planning.video_codecs import CODECS, CONTAINERS
+from media_converter.planning.video_fit import fit_video
 from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
 from media_converter.probing.media import MAX_FRAME_PIXELS, AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
@@ -79,8 +79,9 @@ def plan_video(
 ) -> ConversionPlan:
     """Plan a conversion to MP4 or WebM. Raises ConversionError if the input cannot be converted.
 
-    ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``place``
-    is given if other outputs are encoded at the same time.
+    ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``evidence`` is
+    what the packets of the input have shown, including which streams may be copied. ``place`` is
+    given if other outputs are encoded at the same time.
     """
     number = place.number if place else 0
     container = CONTAINERS[options.container]
@@ -89,7 +90,8 @@ def plan_video(
     refuse_if_needs_dolby_vision(video)
     _refuse_start_after_end(options, position)
     audio = sound_of(info, video, options)
-    size = output_size(video, options)
+    fit = fit_video(video.displayed_size, options)
+    size = fit.size
     length = _length(info, video, audio, evidence.rates)
     encodes_video = not (copying.video and can_copy_video(info, video, options, evidence.rates))
     encodes_audio = audio is not None and not (
@@ -110,8 +112,16 @@ def plan_video(
     argv += ["-sn", "-dn"]  # no subtitles, no data
     if encodes_video:
         limit = _frame_rate_limit(video, options, evidence.rates)
-        filters = video_filter(video, size, limit, background, size_varies=evidence.size_varies)
+        filters = video_filter(
+            video,
+            fit.scaled,
+            limit,
+            background,
+            size_varies=evidence.size_varies,
+            cut=size if fit.is_cut else None,
+        )
         is_part = position is not None or options.duration is not None
+        # How long the picture that the range starts in stays on the screen.
         first_held_seconds = position.seconds_left() if position else 0.0
         hold = hold_pictures(
             video,
@@ -159,6 +169,7 @@ def plan_video(
         copies_video=not encodes_video,
         copies_audio=copies_audio,
         start=options.start,
+        kept=fit.kept,
     )
 
 
@@ -181,7 +192,8 @@ def _refuse_start_after_end(options: VideoOptions, position: Position | None) ->
 def choose_video(info: MediaInfo) -> VideoStream:
     """The first video stream that can be decoded.
 
-    Raises ConversionError with the reason NoVideoStream, UnsupportedFormat or InputTooLarge.
+    Raises ConversionError with the reason NoVideoStream, UnsupportedFormat, Encrypted, InputDamaged
+    or InputTooLarge.
     """
     if info.video:
         refuse_too_large(info.video[0])
@@ -247,7 +259,7 @@ def refuse_if_needs_dolby_vision(video: VideoStream) -> None:
 
 def output_size(video: VideoStream, options: VideoOptions) -> tuple[int, int]:
     """Width and height of the output."""
-    return fit_short_side(*video.displayed_size, options.resolution)
+    return fit_video(video.displayed_size, options).size
 
 
 def can_copy_video(
@@ -255,8 +267,8 @@ def can_copy_video(
 ) -> bool:
     """Whether the video stream already meets every requirement of the output.
 
-    If it does, it is stream-copied. The bit rate that a header states may be wrong, so nothing is
-    copied whose packets were not listed.
+    The bit rate that a header states may be wrong. So the video is copied only if its packets were
+    listed (``rates``).
     """
     if rates is None:
         return False
@@ -290,10 +302,7 @@ def _can_copy_codec(video: VideoStream, options: VideoOptions) -> bool:
 
 
 def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -> bool:
-    """Whether the audio stream already meets every requirement of the output.
-
-    If it does, it is stream-copied.
-    """
+    """Whether the audio stream already meets every requirement of the output."""
     return (
         _can_copy_packets(info, options)
         and options.loudness is None
@@ -332,9 +341,9 @@ def max_frame_rate(options: VideoOptions) -> int:
 
 
 def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
-    """The highest frame rate, if the video may exceed it anywhere. None if it does not.
+    """The frame rate to limit the output to. None if the video does not exceed it anywhere.
 
-    If the packets have no times, only a limit that was asked for is kept in any case.
+    If the packets have no times, this is not known. Then only a limit in the options applies.
     """
     limit = max_frame_rate(options)
     if rate_of(video) > limit:

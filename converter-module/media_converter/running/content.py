@@ -9,7 +9,7 @@ from typing import Final
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.planning.plan import ConversionPlan, colour_step, level_step
+from media_converter.planning.plan import WHOLE, ConversionPlan, colour_step, level_step
 from media_converter.probing import decoded
 from media_converter.probing.decoded import Level
 from media_converter.probing.media import MediaInfo
@@ -27,6 +27,8 @@ _LOUD_DB: Final = -16.0
 """A mix of all channels is not so much louder than they are that it gets from here to noise."""
 _MAX_FLAT: Final = 6
 _MIN_DETAIL: Final = 24
+_INSIDE: Final = 0.95
+"""Of what remains of a picture that was cut, so that the edge of what was cut off is not seen."""
 
 
 def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> None:
@@ -44,8 +46,12 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
         detail = _largest(lambda t: _detail(run, output, shown, t), length, _MAX_FLAT)
         # Without a picture, nothing was measured.
         if 0 <= detail <= _MAX_FLAT:
-            there = _largest(lambda t: _detail(run, source, video, begin + t), length, _MIN_DETAIL)
-            if there > _MIN_DETAIL:
+            kept = _inside(plan)
+
+            def look(time: float) -> float:
+                return _detail(run, source, video, begin + time, kept)
+
+            if _largest(look, length, _MIN_DETAIL) > _MIN_DETAIL:
                 raise _lost("its picture has one colour, but that of the input has not")
 
 
@@ -107,9 +113,17 @@ def _largest(measure: Callable[[float], float], length: float, enough: float) ->
     return largest
 
 
-def _detail(run: Run, files: Files, index: int, time: float) -> float:
+def _inside(plan: ConversionPlan) -> tuple[float, float]:
+    """The part of the input's pictures that the output has for certain."""
+    wide, high = plan.kept
+    return wide * _INSIDE if wide < 1 else wide, high * _INSIDE if high < 1 else high
+
+
+def _detail(
+    run: Run, files: Files, index: int, time: float, kept: tuple[float, float] = WHOLE
+) -> float:
     """The difference between the brightest and the darkest part of a picture, 0 to 255."""
-    pixels = run.run_tool(colour_step(run.limits, index, time), files).stdout
+    pixels = run.run_tool(colour_step(run.limits, index, time, kept), files).stdout
     return float(max(pixels) - min(pixels)) if pixels else -math.inf
 
 

@@ -20,6 +20,7 @@ from media_converter.planning.video import (
     output_size,
     plan_video,
 )
+from media_converter.planning.video_fit import fit_video
 from media_converter.probing import rates
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.running import copies, survey
@@ -74,9 +75,11 @@ class _Film:
     def finish(self, source: Source, attempt: Attempt) -> Converted:
         """Verify the output. Raises ConversionError."""
         made = finish(self.run, source, attempt)
-        for warning in self.warnings:
+        fit = fit_video(choose_video(source.info).displayed_size, self.options)
+        warnings = (*self.warnings, fit.warning) if fit.warning else self.warnings
+        for warning in warnings:
             self.run.log(warning)
-        return made._replace(warnings=made.warnings + self.warnings)
+        return made._replace(warnings=made.warnings + warnings)
 
     def plan(self, info: MediaInfo) -> ConversionPlan:
         """The plan if this is the only output. Raises ConversionError."""

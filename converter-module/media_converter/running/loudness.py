@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -31,6 +32,8 @@ UNKNOWN: Final = "The loudness is unchanged: it cannot be measured."
 class Leveller:
     """Finds the gain of an output, in several tries. ``gain`` is None if there is nothing to do.
 
+    ``check_seconds`` is how long it takes to measure the output, about.
+
     ``target`` is in LUFS, None if the loudness stays. ``measure_sound`` measures the sound as the
     output will have it, without a gain.
     """
@@ -40,11 +43,13 @@ class Leveller:
     ) -> None:
         self.gain: Gain | None = None
         self.warnings: tuple[str, ...] = ()
+        self.check_seconds = 0.0
         self._run = run
         self._target = target
         self._tries = 0
         if target is None:
             return
+        began = time.monotonic()
         measured = measure_sound()
         if measured is None:
             # Nothing can be decoded, and the conversion will say so, or a sample is no number.
@@ -58,6 +63,8 @@ class Leveller:
             self.warnings = (SILENT,)
             return
         self.gain = first_gain(measured, target)
+        # The output is measured as the input was.
+        self.check_seconds = time.monotonic() - began
         run.log(f"the loudness is {_in_words(measured)}; {self.gain.in_words}")
 
     def is_right(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
 from media_converter.contract import ExitReason, Progress
 from media_converter.errors import ConversionError
+from media_converter.running.forecast import Forecast, checks
 
 # The fewest plausible bytes per second of media. A file of unknown duration may be a video that
 # hardly moves.
@@ -38,6 +40,9 @@ class Meter:
     ``duration`` is the expected duration in seconds. ``state`` changes while the tool makes
     progress; the stall limit depends on it. With some damaged files, ffmpeg makes progress forever
     and would fill the disk, so more than ``max_seconds`` of media are an error.
+
+    ``after`` is how many seconds the run takes after the tool, apart from the usual checks of the
+    output.
     """
 
     def __init__(
@@ -45,12 +50,16 @@ class Meter:
         duration: float | None,
         on_progress: Callable[[Progress], None],
         max_seconds: float = float("inf"),
+        *,
+        after: float = 0.0,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._duration = duration
         self._on_progress = on_progress
         self._max_seconds = max_seconds
         self._block: dict[str, str] = {}
         self._percent = 0
+        self._after, self._now, self._forecast = after, now, Forecast()
         self.state: tuple[str, ...] = ()
 
     def add_line(self, text: str) -> None:
@@ -80,12 +89,18 @@ class Meter:
             return Progress(speed=speed)
         # The percentage never decreases. It is 100 only after the output is verified and in place.
         self._percent = max(self._percent, min(99, int(100 * done / self._duration)))
-        remaining = max(0.0, self._duration - done)
-        return Progress(
-            percent=self._percent,
-            speed=speed,
-            eta_seconds=round(remaining / speed) if speed else None,
-        )
+        return Progress(self._percent, speed, self._left(done, self._duration, speed))
+
+    def _left(self, done: float, duration: float, speed: float | None) -> int | None:
+        """How many seconds the run still takes. None if that is not known."""
+        left = self._forecast.left(done, duration, self._now())
+        if left is None and speed:
+            left = max(0.0, duration - done) / speed
+        if left is None:
+            return None
+        written = self._block.get("total_size", "")
+        size = int(written) if written.isdecimal() else 0
+        return round(left + self._after + checks(1, size, min(1.0, done / duration)))
 
 
 def _seconds(microseconds: str) -> float | None:

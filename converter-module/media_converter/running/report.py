@@ -15,10 +15,15 @@ from typing import Final
 from media_converter import report_json
 from media_converter.contract import OutputResult, Progress, Report
 from media_converter.running.folding import keep_ends
+from media_converter.running.stored_log import StoredLog
 
 _TICK_SECONDS: Final = 5.0
-# The first tick comes early, because a run that prints nothing seems to hang.
+# The first ticks come early: a run that prints nothing seems to hang, and a short one should say
+# when it ends before it has ended.
 _FIRST_TICK_SECONDS: Final = 1.0
+_SHARE_OF_RUN: Final = 0.25
+# At least as often as a log that is written to counts as that of a run in progress.
+_STORED_PROGRESS_SECONDS: Final = 60.0
 _MAX_LOG_LENGTH: Final = 2048
 
 
@@ -30,7 +35,9 @@ class Reporter:
         self._written_bytes = 0
         self._started = time.monotonic()
         self._next_tick = self._started + _FIRST_TICK_SECONDS
+        self._next_stored_progress = self._started + _STORED_PROGRESS_SECONDS
         self._logs = ""
+        self._stored: StoredLog | None = None
         self.progress = Progress()
         self.landlock_abi: int | None = None
         self.outputs: tuple[OutputResult, ...] = ()
@@ -38,17 +45,29 @@ class Reporter:
     def log(self, message: str) -> None:
         """Print one line for people. The report keeps the first and the last lines."""
         line = _printable(message)
-        stamp = time.strftime("%H:%M:%S", time.gmtime())
+        now = time.gmtime()
+        stamp = time.strftime("%H:%M:%S", now)
+        if self._stored:
+            self._stored.add(f"{time.strftime('%Y-%m-%d', now)}T{stamp}Z {line}")
         self._logs = keep_ends(self._logs + f"{stamp} {line}\n", _MAX_LOG_LENGTH)
         _print(f"{stamp} {line}")
+
+    def keep(self, stored: StoredLog) -> None:
+        """Keep the lines from now on in a log on the shared volume too."""
+        self._stored = stored
 
     def tick(self) -> None:
         """Print progress and rewrite the report if a tick is due."""
         now = time.monotonic()
         if now < self._next_tick:
             return
-        self._next_tick = now + _TICK_SECONDS
+        wait = _SHARE_OF_RUN * (now - self._started)
+        self._next_tick = now + min(_TICK_SECONDS, max(_FIRST_TICK_SECONDS, wait))
         _print(report_json.dump_progress(self.progress))
+        if self._stored and now >= self._next_stored_progress:
+            self._next_stored_progress = now + _STORED_PROGRESS_SECONDS
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            self._stored.add(f"{stamp} {_in_words(self.progress)}")
         self._write_state()
 
     def set_outputs(self, outputs: tuple[OutputResult, ...]) -> None:
@@ -57,7 +76,12 @@ class Reporter:
         self._write_state()
 
     def finish(self, report: Report) -> None:
-        """Write the final report, with the progress and the log so far."""
+        """End the log on the volume, and write the final report with the log so far."""
+        if stored := self._stored:
+            stored.finish()
+            self._stored = None
+            if stored.problem:
+                self.log(f"warning: the volume lacks a part of this log: {stored.problem}")
         message = _printable(report.message)
         progress, logs = self.progress, self._logs
         report = report._replace(
@@ -105,6 +129,12 @@ def _print(line: str) -> None:
     except OSError:
         # The reader of the log closed the pipe. The conversion continues.
         return
+
+
+def _in_words(progress: Progress) -> str:
+    percent = "unknown" if progress.percent is None else f"{progress.percent} %"
+    speed = "" if progress.speed is None else f", speed {progress.speed:.2f}x"
+    return f"progress: {percent}{speed}"
 
 
 def _printable(text: str) -> str:

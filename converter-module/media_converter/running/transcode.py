@@ -78,7 +78,7 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
             copying=copying,
             output=AudioOutput(run.task.output_format, leveller.gain),
         )
-        attempt = Attempt(plan, *run_plans([run], [plan], cover))
+        attempt = Attempt(plan, *run_plans([run], [plan], cover, leveller.check_seconds))
         failed = copies.faults(run, attempt.plan, attempt.result, attempt.decoded, None)
         if failed:
             run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
@@ -198,9 +198,14 @@ def _cover(run: Run, info: MediaInfo) -> int | None:
 
 
 def run_plans(
-    runs: Sequence[Run], plans: Sequence[ConversionPlan], cover: int | None = None
+    runs: Sequence[Run],
+    plans: Sequence[ConversionPlan],
+    cover: int | None = None,
+    after: float = 0.0,
 ) -> tuple[ProcessResult, Decoded]:
     """Run ffmpeg for plans that share a step. Each run has the temporary file of one of them.
+
+    The runs take ``after`` seconds when it has ended, about.
 
     Raises ConversionError if it fails, unless it only failed to copy.
     """
@@ -214,7 +219,8 @@ def run_plans(
             run.on_progress(progress)
 
     max_seconds = max_plausible_duration(plan.duration, first.source.size_bytes)
-    meter = Meter(plan.duration or None, on_progress, max_seconds)
+    after += copies.check_seconds(plan)
+    meter = Meter(plan.duration or None, on_progress, max_seconds, after=after)
     reader = LogReader()
     outputs = tuple(run.make_temporary().fd for run in runs)
     files = Files(first.source.fd, outputs[0], cover, outputs[1:])

@@ -7,7 +7,12 @@ from typing import Final
 from conversion_operator.api.cel import ValidationRule, cel_string
 from conversion_operator.api.spec import NOT_SAME_PATH, NOT_SAME_VTT, ONE_REQUIRED, PATH_PATTERN
 from media_converter.contract import MAX_OUTPUTS, ConversionType
-from media_converter.options import FORBIDDEN_CHARACTERS, NO_FORBIDDEN_CHARACTERS
+from media_converter.options import (
+    FORBIDDEN_CHARACTERS,
+    LOG_FOLDER_PATTERN,
+    NO_FORBIDDEN_CHARACTERS,
+    NOT_IN_LOG_FOLDER,
+)
 
 _STORYBOARD: Final = ConversionType.VIDEO_STORYBOARD
 
@@ -29,6 +34,11 @@ def path_rules(name: str) -> list[ValidationRule]:
         ValidationRule(
             f"!self.{name}.matches('{_forbidden_characters()}')",
             f"{name} {NO_FORBIDDEN_CHARACTERS}",
+            f".{name}",
+        ),
+        ValidationRule(
+            f"!self.{name}.lowerAscii().matches({cel_string(LOG_FOLDER_PATTERN)})",
+            f"{name} {NOT_IN_LOG_FOLDER}",
             f".{name}",
         ),
     ]

@@ -18,7 +18,7 @@ from conversion_operator.api.spec import (
     ConversionJobSpec,
     ConversionOptions,
     Resources,
-    require_printable,
+    require_allowed,
 )
 from conversion_operator.api.status import ConversionJobStatus, ResolvedProfile
 from media_converter.contract import MAX_OUTPUTS, ConversionType
@@ -39,7 +39,7 @@ Template = Annotated[
     str,
     StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN),
     StringConstraints(pattern=TEMPLATE_PATTERN),
-    AfterValidator(require_printable),
+    AfterValidator(require_allowed),
 ]
 
 

@@ -82,14 +82,15 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "contains the namespace.",
         ),
         _R.WAITING_FOR_SLOT: Explanation(
-            "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots. Or no more "
-            "Jobs may wait suspended; the message says this.",
+            "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots. Or the "
+            "limit on suspended Jobs is reached. Then `status.message` says so.",
             "Starts automatically. To start it earlier, raise `spec.priority` or "
             "`CONVERTER_MAX_PARALLEL`.",
         ),
         _R.PAUSED: Explanation(
-            "`CONVERTER_ENABLED` is false, or a setting that protects was invalid when the "
-            "operator started. Running conversions continue, but no queued conversion starts.",
+            "`CONVERTER_ENABLED` is false, or a protective setting was invalid when the operator "
+            "started (docs/settings.md lists these). Running conversions continue, but no "
+            "queued conversion starts.",
             "Starts automatically after you set `CONVERTER_ENABLED` to `true` in the operator's "
             "ConfigMap, or correct the setting. Events on the ConfigMap name it.",
         ),
@@ -153,9 +154,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.QUEUE_HELD: Explanation(
             "The ConversionQueue lets nothing start: its `spec.stopPolicy` is Hold or "
-            "HoldAndDrain, its `spec.maxParallel` or the one of the namespace is 0, or its spec "
-            "cannot be read. With HoldAndDrain, an attempt that was running is stopped. It does "
-            "not count as a retry.",
+            "HoldAndDrain, its `spec.maxParallel` or its limit for this namespace is 0, or its "
+            "spec cannot be read. With HoldAndDrain, an attempt that was running is stopped. It "
+            "does not count as a retry.",
             "Starts automatically after an administrator changes the queue that `status.message` "
             "names, or after you change `spec.queue`.",
         ),
@@ -195,7 +196,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.UNSCHEDULABLE: Explanation(
             "No node has enough free resources, or none meets the constraints of the pod. If "
             "another conversion could use the slot, the pod gives it up after "
-            "`CONVERTER_UNSCHEDULABLE_SECONDS`. If nobody waits, the pod stays.",
+            "`CONVERTER_UNSCHEDULABLE_SECONDS`. If no other conversion "
+            "waits for the slot, the pod stays for up to `CONVERTER_QUEUE_TIMEOUT_SECONDS`.",
             f"{START} Retried earlier when another converter ends or a setting changes. Add a "
             "node or stop other pods. Or lower `spec.resources.requests` in a new ConversionJob.",
         ),
@@ -249,15 +251,16 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`spec.dryRun`.",
         ),
         _R.CANCELLED: Explanation(
-            "`spec.cancel` was set before the conversion was complete. No output was written, "
-            "except those of several outputs that `status.outputs` lists as Succeeded.",
+            "`spec.cancel` was set before the conversion was complete. No output was written. "
+            "If it has several outputs, those that `status.outputs` lists as Succeeded were "
+            "written.",
             "Not retried. To convert the file, create a new ConversionJob.",
         ),
         _R.INVALID_SPEC: Explanation(
             "The spec exceeds a limit in the settings of the operator. Or the spec is invalid, but "
             "was stored before the current CRD was installed.",
-            "Not retried. Delete the ConversionJob and create it again without the error in "
-            "`status.message`, or raise the setting that the message names.",
+            "Not retried. Correct the error that `status.message` names, or raise the setting that "
+            "it names. Then create the ConversionJob again.",
         ),
         _R.PROFILE_INVALID: Explanation(
             "The ConversionProfile makes no valid outputs for this input. Its templates give two "
@@ -268,13 +271,14 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.INPUT_NOT_MADE: Explanation(
             "The conversion that was to write the input of this one failed or was cancelled, or "
-            "has left out this one of its outputs.",
-            "Not retried. Find out with the conversion that `status.message` names why it ended. "
-            "Then create new ConversionJobs for it and for this one.",
+            "it ended without making the file that this conversion needs.",
+            "Not retried. `status.message` names the other conversion, and its status says why it "
+            "ended. Then create new ConversionJobs for it and for this one.",
         ),
         _R.INPUT_CYCLE: Explanation(
-            "Conversions would wait for each other for ever: each has an output of another one as "
-            "its input, or as one of its own outputs. Of these, this conversion was created last.",
+            "Conversions would wait for each other for ever: each reads a file that another one "
+            "writes, or writes the same file as another one. Of these, this conversion was "
+            "created last.",
             "Not retried. Create a new ConversionJob with another input or another output. The "
             "other conversions that `status.message` names continue.",
         ),
@@ -298,8 +302,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "The node stopped responding while the pod was running on it.",
             "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried automatically, "
             "up to 10 times. If it did not, the conversion has failed: create a new ConversionJob. "
-            "You can do this while the old pod still exists. A conversion that was to stop waits "
-            "instead: see docs/queues.md.",
+            "You can do this while the old pod still exists. A conversion that was being stopped "
+            " by `spec.suspend` or HoldAndDrain does not fail: it waits. See docs/queues.md.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
@@ -320,8 +324,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             f"{FAILURE} If it still fails, read the end of the log in `status.logs`.",
         ),
         _R.REPORT_MISSING: Explanation(
-            "The container exited with code 0, but it did not report a result, or not for every "
-            "output that is not optional.",
+            "The container exited with code 0, but it reported no result, or none for a "
+            "required output.",
             f"{FAILURE} Check that `CONVERTER_IMAGE` is the converter of this release.",
         ),
         _R.JOB_NAME_TAKEN: Explanation(
@@ -351,7 +355,8 @@ The last column says what the operator does automatically, and then what you can
 - **Retried automatically until `QueueTimeout`**: an attempt whose container does not start within
   `CONVERTER_START_TIMEOUT_SECONDS` is ended and its slot is released. The next attempt follows
   after a back-off. If the start timeouts and back-offs of consecutive attempts add up to
-  `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as `QueueTimeout`.
+  `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as `QueueTimeout`. `Unschedulable` has
+  other time limits: see its row.
 - **Retried automatically, up to `spec.maxRetries` times**: the attempt failed. The default of
   `spec.maxRetries` is `CONVERTER_MAX_RETRIES`.
 - **Retried automatically, up to 10 times**: the cluster ended the attempt. This does not count
@@ -360,7 +365,8 @@ The last column says what the operator does automatically, and then what you can
   remove the cause and create a new ConversionJob.
 
 Before a retry, `status.reason` is `RetryBackoff`, and `status.attempts` has the reason of each
-attempt. When no retry is left, `status.reason` is the reason of the last attempt.
+attempt. When no retry is left, `status.reason` is the reason of the last attempt, or
+`QueueTimeout`.
 
 In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
 `status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).

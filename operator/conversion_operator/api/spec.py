@@ -26,7 +26,9 @@ from media_converter.options import (
     GRAMMAR,
     MAX_LENGTH,
     NO_FORBIDDEN_CHARACTERS,
+    NOT_IN_LOG_FOLDER,
     has_forbidden_character,
+    is_in_log_folder,
     output_files,
 )
 
@@ -40,7 +42,7 @@ CALLBACK_URL_PATTERN: Final = r"^https?://[!-\"$-.0->A-\[\]-~]+([/?#][!-\[\]-~]*
 QUEUE_PATTERN: Final = f"^{names.NAMESPACE_PATTERN}$"
 PROFILE_PATTERN: Final = f"^{names.NAMESPACE_PATTERN}$"
 
-NO_FORM: Final = "there is no output: the CRD in the cluster may be older than the operator"
+NO_OUTPUTS: Final = "there is no output: the CRD in the cluster may be older than the operator"
 ONE_FORM: Final = "set exactly one of these: conversionType with outputFile, outputs, or profile"
 NOT_SAME_PATH: Final = "must not have the same outputFile"
 NOT_SAME_VTT: Final = "must not have the same .vtt file"
@@ -50,19 +52,21 @@ MAX_TIMEOUT_SECONDS: Final = 604800
 MAX_RETRIES: Final = 10
 
 
-def require_printable(path: str) -> str:
-    """The path. Raises ValueError if it has a character that no path may contain."""
+def require_allowed(path: str) -> str:
+    """The path. Raises ValueError if it has a forbidden character, or is in the folder of logs."""
     if has_forbidden_character(path):
         raise ValueError(NO_FORBIDDEN_CHARACTERS)
+    if is_in_log_folder(path):
+        raise ValueError(NOT_IN_LOG_FOLDER)
     return path
 
 
 Path = Annotated[
     str,
     StringConstraints(min_length=1, max_length=1024, pattern=PATH_PATTERN),
-    AfterValidator(require_printable),
+    AfterValidator(require_allowed),
 ]
-"""The CRD has a rule with the check of the characters, because its message is readable."""
+"""The CRD has rules with these checks of the text, because their messages are readable."""
 
 Quantity = (
     Annotated[int, Field(ge=1)]
@@ -192,18 +196,19 @@ class ConversionOptions(ApiModel):
     of the output. Allowed: 3 to 10 seconds, as a whole number (6) or a string ("6s"). Default: 6.
     """
     size: Annotated[str, _strings("size")] | None = None
-    """Box in pixels that the output fits into, for image_resize and extract_thumbnail. The aspect
-    ratio is kept, and a smaller image is not enlarged. With fit cover, the box that the output
-    fills. For audio_waveform to .png, the size of the drawing. For video_storyboard, the box of one
-    picture. For video_to_preview, a box as for image_resize. Allowed: WIDTHxHEIGHT, each 1 to
-    16384. Default: 800x600 for image_resize if it is the single output, otherwise the size of the
-    input; the size of the video for extract_thumbnail; 800x250 for audio_waveform; 160x160 for
+    """Box in pixels that the output fits into, for video_to_mp4, video_to_webm, image_resize and
+    extract_thumbnail. The aspect ratio is kept, and nothing is enlarged. With fit cover, the box
+    that the output fills. Does not go together with resolution. For audio_waveform to .png, the
+    size of the drawing. For video_storyboard, the box of one picture. For video_to_preview, a box
+    as for image_resize. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize
+    if it is the single output, otherwise the size of the input; the size of the video for
+    video_to_mp4, video_to_webm and extract_thumbnail; 800x250 for audio_waveform; 160x160 for
     video_storyboard; 640x640 for video_to_preview.
     """
     fit: Annotated[str, _strings("fit")] | None = None
-    """Whether the output fits into the size or fills it, for image_resize. Allowed: contain, or
-    cover: what is outside of the aspect ratio is cut off, and nothing is enlarged. cover needs
-    size. Default: contain.
+    """Whether the output fits into the size or fills it, for video_to_mp4, video_to_webm and
+    image_resize. Allowed: contain, or cover: what is outside of the aspect ratio is cut off, and
+    nothing is enlarged. The middle of a video remains. cover needs size. Default: contain.
     """
     gravity: Annotated[str, _strings("gravity")] | None = None
     """Which part of the image remains, for image_resize with fit cover. Allowed: centre, north,
@@ -339,7 +344,7 @@ class ConversionJobSpec(ApiModel):
         single = (self.conversion_type, self.output_file)
         forms = (single != (None, None), self.outputs is not None, self.profile is not None)
         if not any(forms):
-            raise ValueError(NO_FORM)
+            raise ValueError(NO_OUTPUTS)
         if sum(forms) != 1 or (forms[0] and None in single):
             raise ValueError(ONE_FORM)
         paths = [output.paths() for output in self.all_outputs()]

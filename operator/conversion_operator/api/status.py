@@ -102,7 +102,9 @@ class Progress(StatusModel):
     speed: Annotated[str, StringConstraints(max_length=16)] | None = None
     """Seconds of media converted per second, for example 2.31x."""
     eta_seconds: Count | None = None
-    """Estimated time until the attempt ends, in seconds."""
+    """Estimated time until the attempt ends, in seconds, when the progress was written."""
+    estimated_end_time: Time | None = None
+    """About when the attempt ends, as estimated when the progress was written."""
 
 
 class Attempt(StatusModel):

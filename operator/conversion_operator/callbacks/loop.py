@@ -30,6 +30,7 @@ from conversion_operator.cluster.backoff import Backoff
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, NotLeader, Rejected
 from conversion_operator.cluster.objects import Event, WritePermit
 from conversion_operator.controller.context import ControllerContext
+from conversion_operator.controller.metrics import CallbackResult
 from conversion_operator.controller.problems import (
     REJECTED_RETRY_SECONDS,
     REJECTIONS_BEFORE_REPORT,
@@ -231,7 +232,8 @@ class CallbackLoop:
         response = await self._config.sender.post(step.url, headers, message.body)
         result = policy.after_response(conversion, self._cluster.now(), response)
         delivered = result.state is NotifyState.DELIVERED
-        self._context.metrics.callbacks.labels("delivered" if delivered else "failed").inc()
+        ended = CallbackResult.DELIVERED if delivered else CallbackResult.FAILED
+        self._context.metrics.callbacks.labels(ended).inc()
         return result, bool(response.code)
 
     async def _store_result(self, uid: str, result: _Result) -> None:

@@ -52,6 +52,9 @@ _LIST_RESTARTS: Final = 3
 # not stop the operator for longer.
 _LONGEST_PAUSE: Final = 60.0
 _VERSION: Final = "resourceVersion"
+NO_ANSWER: Final = "none"
+"""What stands for the code of a request without an answer."""
+_VERBS: Final = {"POST": "create", "PUT": "update"}
 
 Page = TypeVar("Page")
 
@@ -67,7 +70,11 @@ async def load_configuration() -> client.Configuration:
 
 
 class Transport:
-    """Connections to one API server. Close it after use."""
+    """Connections to one API server. Close it after use.
+
+    ``on_answer`` gets the verb and the code of each request when it is answered, or "none" as the
+    code if there is no answer. The verbs are those of Kubernetes, such as "list" and "watch".
+    """
 
     def __init__(self, configuration: client.Configuration, user_agent: str) -> None:
         configuration.retries = None  # the callers decide whether and when to retry
@@ -87,6 +94,7 @@ class Transport:
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._large_object = asyncio.Lock()
         self._closed = False
+        self.on_answer: Callable[[str, str], None] = lambda *_: None
 
     async def close(self) -> None:
         """Close all connections. Later requests raise Unavailable."""
@@ -268,6 +276,7 @@ class Transport:
             header_params={"Accept": "application/json", "Content-Type": content_type},
             auth_settings=["BearerToken"],
         )
+        response: aiohttp.ClientResponse | None = None
         try:
             if self._closed:
                 # The client would open a session that nobody closes.
@@ -279,12 +288,15 @@ class Transport:
                 body,
                 _request_timeout=limits or (_READ_TIMEOUT if verb == "GET" else _WRITE_TIMEOUT),
             )
-            response: aiohttp.ClientResponse = rest_response.response
+            response = rest_response.response
             self._update_time(response)
+            self.on_answer(_verb(verb, query), str(response.status))
             if response.status >= 400:
                 text = await response.text(errors="replace")
                 raise _error(verb, path, response, text)
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            if response is None:
+                self.on_answer(_verb(verb, query), NO_ANSWER)
             raise Unavailable(f"{verb} {path}: {error!r}") from error
         return response
 
@@ -309,9 +321,21 @@ class Client:
         """Close all connections."""
         await self._transport.close()
 
+    def count_requests(self, on_answer: Callable[[str, str], None]) -> None:
+        """Call this with the verb and the code of each request from now on."""
+        self._transport.on_answer = on_answer
+
     def now(self) -> datetime:
         """The time of the API server. The clock of this machine may be wrong."""
         return self._transport.now()
+
+
+def _verb(method: str, query: list[tuple[str, str]]) -> str:
+    """What Kubernetes calls a request, for metrics."""
+    parameters = dict(query)
+    if method == "GET":
+        return "watch" if "watch" in parameters else "list" if "limit" in parameters else "get"
+    return _VERBS.get(method, method.lower())
 
 
 async def _parse_slices(page: Body, parse: Callable[[Body], Page]) -> list[Page]:

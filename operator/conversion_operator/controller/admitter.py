@@ -4,16 +4,17 @@ As in Kueue, admission means that a conversion gets a slot. It is not the admiss
 API server.
 
 The queue is kept up to date by events. A pass runs when something in it has changed, at most every
-50 ms, and when a back-off ends. It does not visit all conversions.
+50 ms, when a back-off ends, and every 15 s. It does not visit all conversions.
 
 Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
 admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
 process is suspended, loses leadership and then sends a create request late, the next leader already
 holds a slot for that conversion.
 
-Nothing starts in a namespace until the API server has answered its lists in this term. While lists
-of one namespace are missing, nothing starts in the others either, for a limited time. After that,
-the namespace without lists counts with the slots that a leader last recorded for it on the Lease.
+Nothing starts in a namespace until the operator has listed its objects in this term of leadership.
+While a list of one namespace is missing, nothing starts in the others either, for a limited time.
+After that, a pass assumes that this namespace uses as many slots as a leader last recorded for it
+on the Lease.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ _REPAIR_INTERVAL: Final = 60.0
 _LONGEST_BACKLOG: Final = 100
 """Nothing starts while more conversions wait to be reconciled. Otherwise the ends of conversions
 would be stored later and later, because each start leads to more work."""
-_LONGEST_HOLD: Final = 2.0
+_LONGEST_DELAY: Final = 2.0
 """How long a backlog may delay a pass, in seconds."""
-_FOREIGN_INTERVAL: Final = 1.0
+_FOREIGN_COUNT_INTERVAL: Final = 1.0
+"""How often to count foreign Jobs and pods for the metric, in seconds."""
 _SLICE: Final = 500
 """How many conversions to look at before other tasks may run. This takes about 10 ms."""
 
@@ -64,10 +66,10 @@ logger = logging.getLogger(__name__)
 class Admitter:
     """Keeps the queue, and runs the admission passes.
 
-    The admitter calls ``enqueue`` with the uid of each conversion whose block or Job changed, and
-    of each that is new in the queue. ``backlog`` returns how many conversions wait to be
-    reconciled because something has happened to them. The admitter calls ``on_inherited`` with the
-    namespaces that the former leader has recorded on the Lease.
+    The admitter calls ``enqueue`` with the uid of each conversion whose Job or reason for waiting
+    changed, and of each that is new in the queue. ``backlog`` returns how many conversions wait to
+    be reconciled because something has happened to them. The admitter calls ``on_inherited`` with
+    the namespaces that the former leader has recorded on the Lease.
     """
 
     def __init__(
@@ -80,8 +82,8 @@ class Admitter:
         refresh_position: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._backlog, self._refresh_position = backlog, refresh_position
-        # Since when the backlog holds passes back, by the monotonic clock. None: it does not.
-        self._held_since: float | None = None
+        # Since when the backlog delays passes, by the monotonic clock. None: it does not.
+        self._delayed_since: float | None = None
         self._on_inherited = on_inherited
         self._leadership = leadership
         # The term in which this operator last took over the admissions of the former leader.
@@ -101,19 +103,27 @@ class Admitter:
         # Whether a claim exists, each answer with its expiry by the monotonic clock.
         self._claim_cache: dict[str, tuple[bool, float]] = {}
         self._wake = asyncio.Event()
-        # A pass is needed when something has changed, and at this time by the monotonic clock.
+        # Whether something has changed, so that a pass is needed.
         self._changed = True
+        # When the next pass is needed even without a change, by the monotonic clock.
         self._due = 0.0
+        # When the first change came that no pass has handled, by the monotonic clock.
+        self._waiting_since: float | None = None
         self._counted_at = 0.0
 
     def wake(self) -> None:
         """Ask for another pass, because a conversion may now be able to start."""
         self._changed = True
-        self._wake.set()
+        self._note_change()
 
     def observe(self, uid: str) -> None:
-        """Take that a conversion, or its Jobs and pods, may have changed."""
+        """Note that a conversion, or its Jobs and pods, may have changed."""
         self.queue.observe(uid)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
         self._wake.set()
 
     def is_yielding(self, uid: str) -> bool:
@@ -160,6 +170,7 @@ class Admitter:
     async def _run_pass(self) -> float:
         """Run a pass if one is needed. Returns the longest wait before the next, in seconds."""
         if not self._context.leads():
+            self._waiting_since = None
             return _NOT_READY_DELAY
         self._use_policy(self._context.policy())
         if self._prepared_term != self._leadership.term:
@@ -170,28 +181,30 @@ class Admitter:
             return _NOT_READY_DELAY
         await self._update_queue()
         if not self._changed and (left := self._due - time.monotonic()) > 0:
+            self._waiting_since = None
             return left
-        return _LEAST_INTERVAL if self._is_held_by_backlog() else await self._admit()
+        return _LEAST_INTERVAL if self._is_delayed_by_backlog() else await self._admit()
 
     async def _admit(self) -> float:
         # What changes from here on needs another pass.
         self._changed = False
-        checked = self._known_namespaces()
+        since, self._waiting_since = self._waiting_since or time.monotonic(), None
+        checked = self._startable_namespaces()
         obstacles = await self._find_obstacles(checked)
         if self._prepared_term != self._leadership.term:
             self._changed = True
             return 0.05  # this operator lost leadership and became leader again meanwhile
-        known = self._known_namespaces()
-        if not known <= checked:
+        startable = self._startable_namespaces()
+        if not startable <= checked:
             self._changed = True  # the claims of the new ones are not checked yet
-            known &= checked
+            startable &= checked
         # Do not await between here and `reserve`: no watch event and no task that creates a Job may
         # run between counting and reserving the slots.
         now = self._cluster.now()
         self.queue.update(now)
-        held = self._slots.held()
-        admission = AdmissionPass(self.queue, now, obstacles, known, self._times)
-        selection = admission.select(held)
+        slots_in_use = self._slots.held()
+        admission = AdmissionPass(self.queue, now, obstacles, startable, self._times)
+        selection = admission.select(slots_in_use)
         batch = self._attempts(selection)
         changed_uids = self.queue.take_changed()
         namespaces = {uid: self.queue.namespace_of(uid) for uid in batch}
@@ -201,10 +214,10 @@ class Admitter:
         if recorded:
             self._times = selection.times
             for uid, attempt in batch.items():
-                self._creator.start(uid, attempt, self._policy)
-        self._publish(selection, changed_uids, held)
+                self._creator.start(uid, attempt, self._policy, changed_at=since)
+        self._publish(selection, changed_uids, slots_in_use)
         if not recorded:
-            self._changed = True
+            self._changed, self._waiting_since = True, since
             return _NOT_READY_DELAY
         delay = self._delay(selection.retry_at, now, obstacles)
         self._due = time.monotonic() + delay
@@ -223,16 +236,19 @@ class Admitter:
             await asyncio.sleep(0)
         self._changed |= self.queue.update(self._cluster.now())
 
-    def _is_held_by_backlog(self) -> bool:
-        """True while ends come first. Not for long: in one namespace, all writes may hang."""
+    def _is_delayed_by_backlog(self) -> bool:
+        """True while passes wait until the ends of conversions are stored.
+
+        For at most _LONGEST_DELAY: if the writes of one namespace hang, others must still start.
+        """
         if self._backlog() <= _LONGEST_BACKLOG:
-            self._held_since = None
+            self._delayed_since = None
             return False
         now = time.monotonic()
-        self._held_since = now if self._held_since is None else self._held_since
-        if now - self._held_since < _LONGEST_HOLD:
+        self._delayed_since = now if self._delayed_since is None else self._delayed_since
+        if now - self._delayed_since < _LONGEST_DELAY:
             return True
-        self._held_since = now
+        self._delayed_since = now
         return False
 
     def _use_policy(self, policy: Policy) -> None:
@@ -242,11 +258,11 @@ class Admitter:
             self.queue.use_policy(policy, self._store.all_uids())
             self._changed = True
 
-    def _known_namespaces(self) -> frozenset[str]:
+    def _startable_namespaces(self) -> frozenset[str]:
         """The namespaces in which something may start.
 
-        The API server has answered their lists in this term, and they are not leaving. Visits the
-        namespaces that have conversions, twice a pass.
+        Their objects were listed in this term, and they are not leaving. Visits the namespaces that
+        have conversions, twice a pass.
         """
         return frozenset(
             name
@@ -255,7 +271,7 @@ class Admitter:
         )
 
     def is_starting_in(self, accepts: Callable[[str], bool]) -> bool:
-        """True while the outcome of a create request for a Job in a namespace is not known."""
+        """True while the outcome of a create request in an accepted namespace is not known."""
         return any(map(accepts, self._creator.reserved.values()))
 
     def slots_to_record(self) -> Mapping[str, int]:
@@ -275,6 +291,7 @@ class Admitter:
         if standing is None:
             return False
         capacity = Capacity(self._policy, self._slots.held(), self.queue.slots_by_class())
+        # Its own reservation is counted already.
         capacity.release(standing.namespace, standing.work)
         return capacity.allows(standing.namespace, standing.work)
 
@@ -312,32 +329,33 @@ class Admitter:
             self.queue.observe(uid)
         return False
 
-    def _publish(self, selection: Selection, changed: Iterable[str], held: int) -> None:
+    def _publish(self, selection: Selection, changed: Iterable[str], slots_in_use: int) -> None:
         """Enqueue those whose status may say something else now, and set the metrics."""
         self._yielding = selection.yielding
         rejected = self._creator.rejections()
         for uid in self.queue.take_reordered():
             self._refresh_position(uid)
         for uid in changed:
+            # The others are enqueued when their reservation ends.
             if uid not in self._creator.reserved or uid in rejected:
                 self._enqueue(uid)
         metrics = self._context.metrics
         metrics.queued.set(max(0, selection.queued - len(selection.start)))
         metrics.blocked.set(selection.blocked)
-        metrics.running.set(held)
-        if time.monotonic() - self._counted_at > _FOREIGN_INTERVAL:
+        metrics.running.set(slots_in_use)
+        if time.monotonic() - self._counted_at > _FOREIGN_COUNT_INTERVAL:
             self._counted_at = time.monotonic()
             metrics.foreign_children.set(self._store.foreign_count())
         metrics.limit.set(self._policy.max_parallel)
         metrics.enabled.set(self._policy.enabled)
 
-    async def _find_obstacles(self, known: Collection[str]) -> Obstacles:
+    async def _find_obstacles(self, startable: Collection[str]) -> Obstacles:
         """The namespaces without a claim, and the rejections that have not expired.
 
         Visits the namespaces on every pass. Sends one request for each namespace if the cached
         response about its claim has expired.
         """
-        namespaces = [name for name in self.queue.namespaces_that_wait() if name in known]
+        namespaces = [name for name in self.queue.namespaces_that_wait() if name in startable]
         claim = self._policy.claim_name
         # At the same time: a request that gets no response must not delay the others.
         exist = await asyncio.gather(*(self._claim_exists(name, claim) for name in namespaces))
@@ -381,8 +399,8 @@ class Admitter:
         }
         self._on_inherited((admitted | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
-        # Only callbacks may be owed in the others. The namespaces in the settings do not wait for
-        # their lists.
+        # In a namespace that is recorded with 0 slots, at most callbacks are still to be sent.
+        # These come after `begin_term`, so that those in the settings do not wait for them.
         self._on_inherited([name for name in slots if not slots[name]])
         for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._creator.reserved:

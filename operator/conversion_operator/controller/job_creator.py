@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
@@ -146,19 +147,26 @@ class JobCreator:
         attempt: int,
         policy: Policy,
         last_unknown_result_at: float | None = None,
+        changed_at: float | None = None,
     ) -> None:
         """Create the Job of an attempt that has a reservation, in the background.
 
         For an admission of a former leader, ``last_unknown_result_at`` is the monotonic time
-        when this operator took the admission over.
+        when this operator took the admission over. Otherwise ``changed_at`` is the monotonic time
+        of the change that let the attempt start.
         """
-        coroutine = self._ensure_job(uid, attempt, policy, last_unknown_result_at)
+        coroutine = self._ensure_job(uid, attempt, policy, last_unknown_result_at, changed_at)
         task = asyncio.create_task(coroutine, name=f"start {uid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _ensure_job(
-        self, uid: str, attempt: int, policy: Policy, last_unknown_result_at: float | None
+        self,
+        uid: str,
+        attempt: int,
+        policy: Policy,
+        last_unknown_result_at: float | None,
+        changed_at: float | None,
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists."""
         requests = CreateRequests(last_unknown_result_at)
@@ -170,6 +178,8 @@ class JobCreator:
             if settled and (self._is_observed(uid, attempt) or not requests.may_take_effect_late()):
                 break
             await asyncio.sleep(delay)
+        if changed_at is not None and attempt != SWEEP_ATTEMPT and self._is_observed(uid, attempt):
+            self._context.metrics.start_seconds.observe(time.monotonic() - changed_at)
         # A cancelled task does not get here. It leaves the admission on the Lease for the next
         # leader.
         self._reserved.pop(uid, None)

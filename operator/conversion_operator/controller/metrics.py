@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from conversion_operator.api.status import Phase
 from conversion_operator.api.version import version
+from conversion_operator.controller.queue_gauges import QueueGauges
 from media_converter.contract import ConversionType, ExitReason
 
 SEVERAL_OUTPUTS: Final = "outputs"
@@ -15,11 +17,25 @@ DRY_RUN: Final = "dry_run"
 INVALID_SPEC: Final = "invalid"
 """What stands for the type of a conversion that has not exactly one."""
 
+_START_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_DELAY_BUCKETS: Final = (0.5, 1, 2, 5, 10, 30, 60, 300)
 _RUN_BUCKETS: Final = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
 
 
+class CallbackResult(StrEnum):
+    """How an attempt to send a callback ended."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class Metrics:
-    """One attribute for each metric. docs/metrics.md is generated from them."""
+    """One attribute for each metric. docs/metrics.md is generated from them.
+
+    Labels have words of this code, codes of HTTP, and names that administrators choose: those of
+    ConversionQueues, of which at most :data:`queue_gauges.MOST_QUEUES` get a label, and of the
+    claim. They never have names that the users of a namespace choose.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -61,6 +77,28 @@ class Metrics:
             buckets=_RUN_BUCKETS,
             registry=registry,
         )
+        self.start_seconds = Histogram(
+            "converter_start_seconds",
+            "Time until the Job of an attempt was created, in seconds. It begins when the operator "
+            "sees the change that lets the attempt start: the ConversionJob was created, or "
+            "another converter ended.",
+            buckets=_START_BUCKETS,
+            registry=registry,
+        )
+        self.end_to_status_seconds = Histogram(
+            "converter_end_to_status_seconds",
+            "Time from the end of a converter to the final status of its ConversionJob, in "
+            "seconds. A node tells the end in whole seconds, so a value is up to 1 s too high.",
+            buckets=_DELAY_BUCKETS,
+            registry=registry,
+        )
+        self.output_bytes = Counter(
+            "converter_output_bytes_total",
+            "Size of the output files of conversions that succeeded, in bytes.",
+            ("conversion_type",),
+            registry=registry,
+        )
+        self.queues = QueueGauges(registry)
         self.queued = self._gauge("converter_queued", "Conversions that wait for a slot.")
         self.blocked = self._gauge(
             "converter_blocked", "Conversions that wait for something other than a slot."
@@ -111,6 +149,25 @@ class Metrics:
             "Reconciliations that failed. They are repeated.",
             registry=registry,
         )
+        self.kube_requests = Counter(
+            "converter_kube_requests_total",
+            "Requests to the API server, by verb and code. The code is `none` without an answer. "
+            "The watch of ConversionJobs is not counted.",
+            ("verb", "code"),
+            registry=registry,
+        )
+        self.store_age = self._gauge(
+            "converter_store_age_seconds",
+            "Seconds since the request of the oldest list that the operator works with. It lists "
+            "once a minute, so this is below 150 as long as the API server answers.",
+        )
+        self.claim = Gauge(
+            "converter_volume_claim_info",
+            "Always 1. The label is the name of the claim of the shared volumes, to find them in "
+            "the metrics of the kubelet.",
+            ("persistentvolumeclaim",),
+            registry=registry,
+        )
         self.loop_lag = self._gauge(
             "converter_event_loop_lag_seconds",
             "Longest time of the last one to two minutes that the operator did nothing but "
@@ -122,61 +179,22 @@ class Metrics:
             ("result",),
             registry=registry,
         )
+        for result in CallbackResult:
+            self.callbacks.labels(result)
         self.callbacks_given_up = Counter(
             "converter_callbacks_given_up_total",
             "Callbacks that the operator gave up.",
             registry=registry,
         )
 
+    def count_request(self, verb: str, code: str) -> None:
+        """Count a request to the API server, when it is answered or has failed."""
+        self.kube_requests.labels(verb, code).inc()
+
+    def name_claim(self, name: str) -> None:
+        """Tell the name of the claim. Called when the settings were taken."""
+        self.claim.clear()
+        self.claim.labels(name).set(1)
+
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)
-
-
-def render_metrics(metrics: Metrics) -> str:
-    """The page docs/metrics.md: one row for each metric, and useful queries."""
-    rows = "\n".join(
-        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | "
-        f"{family.documentation} |"
-        for family in metrics.registry.collect()
-    )
-    return (
-        "# Metrics\n\n"
-        "The operator serves its metrics for Prometheus at `/metrics` on port 8080. Counters start "
-        "at 0\nwhen the operator restarts.\n\n"
-        "The operator's NetworkPolicy allows metrics requests only from namespaces with the label\n"
-        "`metrics: enabled`. Set it on the namespace of Prometheus:\n"
-        "`kubectl label namespace monitoring metrics=enabled`.\n\n"
-        "This page is generated from `operator/conversion_operator/controller/metrics.py` by\n"
-        "`make crds`.\n\n| Metric | Type | Meaning |\n|---|---|---|\n" + rows + "\n\n"
-        "PromQL queries for the figures that MY Network shows:\n\n"
-        "| Figure | Query |\n|---|---|\n"
-        "| total | `sum(converter_conversions_finished_total)` |\n"
-        '| successful | `sum(converter_conversions_finished_total{phase="Succeeded"})` |\n'
-        '| failed | `sum(converter_conversions_finished_total{phase="Failed"})` |\n'
-        '| success rate | `sum(converter_conversions_finished_total{phase="Succeeded"}) / '
-        "sum(converter_conversions_finished_total)` |\n"
-        "| average processing time | `sum(converter_run_seconds_sum) / "
-        "sum(converter_run_seconds_count)` |\n\n"
-        "Expressions for alerts:\n\n"
-        "| Alert | Expression | What to do |\n|---|---|---|\n"
-        "| a file has crashed a decoder | `sum by (conversion_type) (increase("
-        'converter_conversions_finished_total{reason="DecoderCrashed"}[10m])) > 0` | see '
-        "DecoderCrashed in [reasons.md](reasons.md); the log of the conversion has the sha256 of "
-        "the file |\n"
-        "| somebody else creates Jobs or pods with our labels | `max(converter_foreign_children) > "
-        "0` | read the Events ForeignJob and ForeignPod |\n"
-        "| no operator leads, for 2 minutes | `(sum(converter_leading) or vector(0)) < 1` | read "
-        "the operator's log |\n"
-        "| a namespace cannot be listed, for 5 minutes | `max(converter_namespaces_unlisted) > 0` "
-        "| apply `deploy/namespace` there |\n"
-        "| a setting is invalid or unknown | `max(converter_settings_invalid) > 0` | read the "
-        "Events on the ConfigMap `my-network-converter-operator` |\n"
-        "| the settings cannot be read, for 5 minutes | `max(converter_settings_unread) > 0` | "
-        "read the body of /readyz |\n"
-        "| two installations serve a namespace | `max(converter_namespaces_shared) > 0` | remove "
-        "the namespace from `WATCH_NAMESPACES` of one |\n"
-        "| a status cannot be read or written | `sum(converter_stuck_conversions) > 0` | read the "
-        "Event on the ConversionJob |\n"
-        "| callbacks are lost | `increase(converter_callbacks_given_up_total[1h]) > 0` | read the "
-        "Events CallbackGaveUp |\n"
-    )

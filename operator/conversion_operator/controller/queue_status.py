@@ -1,10 +1,10 @@
-"""Writes the statuses of the ConversionQueues, and posts an Event when one lets nothing start."""
+"""Tells the numbers of the ConversionQueues, in their statuses and in the metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from conversion_operator.api.names import QUEUE_KIND
@@ -12,8 +12,15 @@ from conversion_operator.api.queues import ConversionQueueStatus
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound
 from conversion_operator.cluster.objects import Event
 from conversion_operator.controller.context import ControllerContext
+from conversion_operator.controller.queue_gauges import queue_numbers
 from conversion_operator.core.queue import Queue
-from conversion_operator.core.queue_status import QueueObject, count, has_stopped, next_status
+from conversion_operator.core.queue_status import (
+    Counts,
+    QueueObject,
+    count,
+    has_stopped,
+    next_status,
+)
 
 _STATUS_SECONDS: Final = 2.0
 
@@ -21,7 +28,11 @@ logger = logging.getLogger(__name__)
 
 
 class QueueStatus:
-    """Writes the status of each ConversionQueue when it has changed, at most every 2 seconds."""
+    """Counts the conversions of each ConversionQueue every 2 seconds, and tells the numbers.
+
+    Sets the metrics, writes each status that has changed, and posts an Event when a ConversionQueue
+    lets nothing start.
+    """
 
     def __init__(
         self, context: ControllerContext, queue: Queue, post: Callable[[Event], None]
@@ -35,11 +46,15 @@ class QueueStatus:
         """Run until cancelled."""
         while True:
             await asyncio.sleep(_STATUS_SECONDS)
-            if self._context.leads() and self._watch.objects:
-                await self._write_all()
+            gauges = self._context.metrics.queues
+            if not self._context.leads():
+                gauges.numbers = {}
+                continue
+            counts = count(self._queue)
+            gauges.numbers = queue_numbers(counts, self._watch.objects, self._context.policy())
+            await self._write_all(counts)
 
-    async def _write_all(self) -> None:
-        counts = count(self._queue)
+    async def _write_all(self, counts: Mapping[str, Counts]) -> None:
         for name, found in tuple(self._watch.objects.items()):
             problems = self._watch.problems.get(name, ())
             policy, now = self._context.policy(), self._cluster.now()

@@ -39,6 +39,7 @@ WAITING_WARNINGS: Final = 2000
 _EVENT_MESSAGE_MAX: Final = 1024
 _NORMAL: Final = frozenset({"Completed", Reason.PLANNED, Reason.CANCELLED})
 
+RecordTrace = Callable[[Conversion, ConversionJobStatus], None]
 FindEvent = Callable[[Conversion, ConversionJobStatus], Event | None]
 
 logger = logging.getLogger("conversion_operator.conversions")
@@ -58,9 +59,11 @@ class EventRecorder:
         identity: str,
         permit: Callable[[], WritePermit],
         find_waiting_event: FindEvent = lambda *_: None,
+        record_trace: RecordTrace = lambda *_: None,
     ) -> None:
         self._cluster, self._metrics, self._identity = cluster, metrics, identity
         self._permit, self._find_waiting_event = permit, find_waiting_event
+        self._record_trace = record_trace
         self._waiting: deque[Event] = deque()
         self._posters: set[asyncio.Task[None]] = set()
         # The foreign objects that were recorded, by the uid of the conversion in their label.
@@ -120,6 +123,8 @@ class EventRecorder:
             if old_phase is not Phase.RUNNING:  # the run was too short for a write of its own
                 self._observe_wait(conversion, kind, new)
             self._record_end(conversion, kind, new)
+            if old_phase is None or not old_phase.terminal:
+                self._record_trace(conversion, new)
             severity = "Normal" if new.reason in _NORMAL else "Warning"
             return Event(conversion.key, severity, new.reason, new.message)
         if new.phase is old_phase:
@@ -151,6 +156,11 @@ class EventRecorder:
         seconds = None if milliseconds is None else milliseconds / 1000
         if seconds is not None:
             self._metrics.run_seconds.labels(kind).observe(seconds)
+        if new.start_time and new.completion_time and new.phase is not Phase.CANCELLED:
+            delay = (self._cluster.now() - new.completion_time).total_seconds()
+            self._metrics.end_to_status_seconds.observe(max(0.0, delay))
+        if new.phase is Phase.SUCCEEDED:
+            self._metrics.output_bytes.labels(kind).inc(new.output_size or 0)
         facts: dict[str, object] = {"reason": new.reason, "duration_seconds": seconds}
         if new.phase is Phase.SUCCEEDED:
             _log("job_completed", conversion, **facts, output_size_bytes=new.output_size)

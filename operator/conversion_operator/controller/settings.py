@@ -177,6 +177,13 @@ class Settings(SettingsModel):
     """Default of `spec.notify.url`: the URL to call when a conversion ends. Empty: no callback. See
     [callbacks.md](callbacks.md).
     """
+    converter_traces_url: Annotated[
+        str, AfterValidator(_url), setting_texts.CALLBACK_URL, Field(repr=False)
+    ] = ""
+    """Where to send the trace of each conversion that has ended, with OTLP over HTTP, such as
+    `http://collector.monitoring:4318/v1/traces`. Empty: no traces. See
+    [monitoring.md](monitoring.md#traces).
+    """
     converter_callback_hosts: Annotated[
         str, AfterValidator(check_hosts), setting_texts.CALLBACK_HOSTS
     ] = ""
@@ -225,6 +232,10 @@ class Settings(SettingsModel):
     """Shortest stretch of a video or of audio that may not be lost, in seconds. An input that lacks
     as much fails as InputDamaged or InputTruncated, unless `spec.damagedInput` is `Convert`.
     Allowed: 1 to 86400.
+    """
+    converter_log_retention: int = Field(604800, ge=0, le=7776000)
+    """How long the log of each attempt stays on the shared volume, in `.conversion-logs`. See
+    [logs.md](logs.md). Allowed: 0 to 7776000. 0: converters keep no logs there.
     """
     converter_requests_cpu: Quantity = "100m"
     """Default of `spec.resources.requests.cpu`."""
@@ -306,6 +317,7 @@ class Settings(SettingsModel):
             max_output=self.converter_max_output_bytes,
             max_damaged_percent=self.converter_max_damaged_percent,
             max_missing_seconds=self.converter_max_missing_seconds,
+            log_retention=self.converter_log_retention,
             unreachable_toleration=self.converter_unreachable_seconds,
             lost_timeout=self.converter_lost_seconds,
             run_as_user=self.converter_run_as_user,
@@ -334,7 +346,7 @@ An admission policy (`deploy/policies/settings.yaml`) rejects an invalid setting
 and kubectl prints a warning for an unknown one.
 
 Each setting is judged alone. If a setting is invalid, the value in force stays: the last valid one,
-or the default at a start. But if a setting that protects is invalid at a start, its default may be
+or the default at a start. But if a protective setting is invalid at a start, its default may be
 dangerous: no conversion starts until you correct it. Running conversions continue. These settings
 are `CONVERTER_ENABLED`, `CONVERTER_IMAGE`, `CONVERTER_POD_SETTINGS`, `CONVERTER_READ_ONLY_FOLDERS`,
 `CONVERTER_RUN_AS_GROUP`, `CONVERTER_RUN_AS_USER`, `CONVERTER_VOLUME_FOLDER`, `SHARED_VOLUME_CLAIM`

@@ -181,6 +181,15 @@ class NamespaceSync:
         known = {namespace for _, namespace in (*self._requested_at, *self._refused)}
         return self._clock() - self._started_at >= GRACE_SECONDS and bool(known)
 
+    def age(self) -> float:
+        """Seconds since the request of the oldest list that was answered.
+
+        Lists that are not known do not count. If none is known: since the start. Visits the watched
+        scopes, for each request of Prometheus, in its thread.
+        """
+        known = tuple(self._requested_at.values())
+        return self._clock() - min(known, default=self._started_at)
+
     def problem(self) -> str:
         """Which lists are not known, as text for people. "" if all are known."""
         missing = [

@@ -163,7 +163,7 @@ class AdmissionPass:
         if not self._policy.enabled:
             message = (
                 "conversions are paused: CONVERTER_ENABLED is false for this operator, or a "
-                "setting that protects was invalid when it started"
+                "protective setting was invalid when it started"
             )
             return Block(Reason.PAUSED, message)
         if namespace in self._obstacles.namespaces_without_claim:

@@ -144,7 +144,7 @@ def build_job(
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},
                 "spec": _with_pod_settings(
-                    _pod_spec(conversion, spec, policy, memory_doubled), pods
+                    _pod_spec(conversion, attempt, spec, policy, memory_doubled), pods
                 ),
             },
         },
@@ -205,7 +205,11 @@ def _amounts(given: ResourceList | None) -> dict[str, str]:
 
 
 def _pod_spec(
-    conversion: Conversion, spec: ConversionJobSpec, policy: Policy, memory_doubled: bool
+    conversion: Conversion,
+    attempt: int,
+    spec: ConversionJobSpec,
+    policy: Policy,
+    memory_doubled: bool,
 ) -> dict[str, Any]:
     timeout = spec.timeout_seconds or policy.timeout
     unreachable = {
@@ -241,7 +245,7 @@ def _pod_spec(
                 "name": CONTAINER,
                 "image": policy.image,
                 "imagePullPolicy": "IfNotPresent",
-                "env": _environment(conversion, spec, policy, timeout),
+                "env": _environment(conversion, attempt, spec, policy),
                 "resources": resources(spec, policy, memory_doubled),
                 "terminationMessagePath": "/dev/termination-log",
                 "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -294,12 +298,12 @@ def _volume_mounts(namespace: str, policy: Policy) -> list[dict[str, Any]]:
 
 
 def _environment(
-    conversion: Conversion, spec: ConversionJobSpec, policy: Policy, timeout: int
+    conversion: Conversion, attempt: int, spec: ConversionJobSpec, policy: Policy
 ) -> list[dict[str, str]]:
     values: Mapping[str, str] = {
         "JOB_ID": conversion.key.name,
         **_what_to_make(conversion, spec),
-        "TIMEOUT_SECONDS": str(timeout),
+        "TIMEOUT_SECONDS": str(spec.timeout_seconds or policy.timeout),
         "STALL_SECONDS": str(policy.stall_timeout),
         # With both, the converter replaces no file, and recognises what an earlier attempt wrote.
         **(
@@ -311,9 +315,20 @@ def _environment(
         "MAX_DAMAGED_PERCENT": str(policy.max_damaged_percent),
         "MAX_MISSING_SECONDS": str(policy.max_missing_seconds),
         "MAX_OUTPUT_BYTES": str(policy.max_output),
+        **_log(conversion, attempt, policy),
     }
     # Kubernetes expands $(NAME) in values. A path may contain that, so each $ is doubled.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
+
+
+def _log(conversion: Conversion, attempt: int, policy: Policy) -> dict[str, str]:
+    """The variables about the log on the volume. A dry run writes no file there."""
+    if not policy.log_retention or conversion.dry_run:
+        return {}
+    return {
+        "LOG_NAME": f"{conversion.key.uid}/{attempt}",
+        "LOG_RETENTION_SECONDS": str(policy.log_retention),
+    }
 
 
 def _what_to_make(conversion: Conversion, spec: ConversionJobSpec) -> dict[str, str]:

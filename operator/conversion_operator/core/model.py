@@ -34,6 +34,7 @@ class Policy:
     may contain ``{namespace}``. ``read_only_folders`` are absolute paths below this folder.
     ``restore_labels`` are the names of labels that mark restored objects. ``pods`` is what Jobs and
     pods get in each namespace. ``queues`` come from the ConversionQueues, not from the settings.
+    With a ``log_retention`` of 0, converters keep no logs on the volume.
     """
 
     enabled: bool = True
@@ -61,6 +62,7 @@ class Policy:
     max_output: int = 100 * 1024**3
     max_damaged_percent: int = 10
     max_missing_seconds: int = 5
+    log_retention: int = 604800
     unreachable_toleration: int = 300
     lost_timeout: int = 900
     run_as_user: int = 65532

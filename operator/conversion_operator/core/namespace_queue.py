@@ -17,7 +17,7 @@ from typing import Any
 
 from conversion_operator.core.model import EPOCH
 from conversion_operator.core.path_index import PathIndex
-from conversion_operator.core.paths import FATAL, FindWriters
+from conversion_operator.core.paths import ENDING_REASONS, FindWriters
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
 from conversion_operator.core.sorted_keys import SortedKeys
@@ -167,7 +167,7 @@ class NamespaceQueue:
         if placed.place is Place.BACKING_OFF:
             return None
         own = placed.block
-        if standing.held or (own and own.reason in FATAL):
+        if standing.held or (own and own.reason in ENDING_REASONS):
             return own
         if verdict.block or own:
             return verdict.block or own
@@ -368,7 +368,7 @@ class NamespaceQueue:
         if standing.waits:
             placed = self._placed[uid] = self._find_place(standing)
             self._change_lists(standing, placed, SortedKeys.add)
-            if placed.block and placed.block.reason in FATAL:
+            if placed.block and placed.block.reason in ENDING_REASONS:
                 self._failing[uid] = None
             if placed != before:
                 self.changed.add(uid)

@@ -30,7 +30,7 @@ from conversion_operator.core.standing import Standing, arrival_key
 from media_converter.contract import ExitReason, OutputState
 from media_converter.options import output_files
 
-FATAL: Final = frozenset((Reason.INPUT_NOT_MADE, Reason.INPUT_CYCLE))
+ENDING_REASONS: Final = frozenset((Reason.INPUT_NOT_MADE, Reason.INPUT_CYCLE))
 """The blocks that end a conversion."""
 
 _SHOWN_NAMES: Final = 5

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.spec import NO_FORM
+from conversion_operator.api.spec import NO_OUTPUTS
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.bounds import violation
@@ -26,7 +26,7 @@ from conversion_operator.core.holds import (
     plan_unreadable,
 )
 from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
-from conversion_operator.core.paths import FATAL
+from conversion_operator.core.paths import ENDING_REASONS
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,
     Action,
@@ -41,7 +41,7 @@ from conversion_operator.core.plan import (
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
 from conversion_operator.core.stopping import plan_stop, wants_stop
-from conversion_operator.core.suspended import find_lost_pod, plan_suspended
+from conversion_operator.core.suspended import end_by_unseen_deletion, plan_suspended
 from conversion_operator.core.transitions import shorten_log, with_pending_callback_if_ended
 from conversion_operator.core.unresolved import plan_unresolved
 from conversion_operator.core.verdict import (
@@ -64,6 +64,7 @@ def decide(snapshot: Snapshot) -> Plan:
         conversion.status is not None
         and conversion.status.observed_generation != conversion.generation
         and not conversion.deleting
+        and not _hides_outputs(conversion)
     )
     return replace(plan, write_generation=outdated and DeleteConversion() not in plan.actions)
 
@@ -90,8 +91,8 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     Kubernetes garbage-collects its Jobs and their pods, except with ``--cascade=orphan``. Such an
     orphan may run to its end. Then it is deleted. An orphan whose container does not start within
     the start timeout is deleted too: it would hold its slot for ever. So is an orphan whose sidecar
-    does not end. An orphan that does not terminate within CONVERTER_LOST_SECONDS is deleted by
-    force: its node is lost.
+    does not end. A pod that still exists CONVERTER_LOST_SECONDS after its deletion was requested is
+    deleted by force: its node is lost.
     """
     deadlines = _deadlines_of_orphans(children, timedelta(seconds=policy.start_timeout))
     overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
@@ -143,6 +144,15 @@ def callback_url(conversion: Conversion, default: str) -> str:
     return "" if conversion.has_notify or conversion.dry_run else default
 
 
+def _hides_outputs(conversion: Conversion) -> bool:
+    """Whether the API server hides the outputs of the spec, because its CRD is older than ours.
+
+    Our CRD rejects a spec without outputs. So this one has outputs in fields that the older CRD
+    does not know. A write of the status would store the object without them.
+    """
+    return NO_OUTPUTS in conversion.spec_error
+
+
 def _decide_unfinished(snapshot: Snapshot) -> Plan:
     conversion, children = snapshot.conversion, snapshot.children
     if awaits_attempt(conversion, children):
@@ -155,10 +165,13 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress.
 
-    Holds and the limits of the settings are checked only here. Of the holds, only spec.suspend
-    stops an attempt in progress.
+    Only here, a hold or a limit of the settings keeps an attempt from starting. An attempt in
+    progress goes on: ``wants_stop`` has the two exceptions. The hold comes from the conversion and
+    its queue, and takes precedence over ``snapshot.block``, which comes from the admission pass.
     """
     conversion = snapshot.conversion
+    if _hides_outputs(conversion) and not conversion.cancel_requested:
+        return Plan()
     held = hold(conversion, snapshot.policy)
     if held and held.reason == Reason.RESTORED and not conversion.cancel_requested:
         return plan_restored(snapshot, held)
@@ -167,16 +180,12 @@ def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     if conversion.cancel_requested or held:  # plan_queued also ends a cancelled conversion
         return plan_queued(replace(snapshot, block=held))
     problem = conversion.spec_error
-    if NO_FORM in problem:
-        # The CRD has a rule that the spec has outputs. So the API server has an older CRD, and does
-        # not show them. Any write of the status would remove them for good.
-        return Plan()
     if not problem and conversion.spec:
         problem = violation(conversion.spec, snapshot.policy)
     if problem:
         return end_conversion_without_result(snapshot, Phase.FAILED, Reason.INVALID_SPEC, problem)
     block = snapshot.block
-    if block and block.reason in FATAL:
+    if block and block.reason in ENDING_REASONS:
         return end_conversion_without_result(snapshot, Phase.FAILED, block.reason, block.message)
     return plan_queued(snapshot)
 
@@ -188,7 +197,7 @@ def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
     """
     verdict = judge(attempt_children, snapshot.warning, snapshot.now)
     if isinstance(verdict, Suspended | NotStarted):
-        verdict = find_lost_pod(snapshot, attempt_children) or verdict
+        verdict = end_by_unseen_deletion(snapshot, attempt_children) or verdict
     match verdict:
         case Ended():
             return plan_after_attempt(snapshot, attempt_children, verdict)

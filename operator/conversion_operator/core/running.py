@@ -168,7 +168,7 @@ def _plan_progress(snapshot: Snapshot, status: ConversionJobStatus) -> Plan:
         return Plan(requeue_after=PROGRESS_INTERVAL)
     if snapshot.last_write_age is not None and snapshot.last_write_age < PROGRESS_INTERVAL:
         return Plan(requeue_after=PROGRESS_INTERVAL - snapshot.last_write_age)
-    updated = with_progress(status, snapshot.progress, snapshot.logs)
+    updated = with_progress(status, snapshot.progress, snapshot.logs, snapshot.now)
     # Do not write unchanged progress.
     return Plan(status=updated if updated != status else None, requeue_after=PROGRESS_INTERVAL)
 

@@ -21,7 +21,7 @@ LEAST_SUSPENDED_JOBS: Final = 10
 """So many suspended Jobs may wait, even if CONVERTER_MAX_PARALLEL is lower."""
 
 
-def find_lost_pod(snapshot: Snapshot, attempt_children: Children) -> Ended | None:
+def end_by_unseen_deletion(snapshot: Snapshot, attempt_children: Children) -> Ended | None:
     """The end of the recorded pod of the attempt, if it was deleted while nobody watched.
 
     The Job has not ended, so the Job controller deleted the pod because of a suspension. The pod of

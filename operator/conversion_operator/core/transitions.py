@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Self
 
 from conversion_operator.api import names
+from conversion_operator.api.spec import MAX_TIMEOUT_SECONDS
 from conversion_operator.api.status import (
     ATTEMPTS_KEPT,
     CONDITIONS_KEPT,
@@ -235,21 +236,37 @@ class Transition:
 
 
 def with_progress(
-    status: ConversionJobStatus, progress: ReportedProgress, logs: str
+    status: ConversionJobStatus, progress: ReportedProgress, logs: str, now: datetime
 ) -> ConversionJobStatus:
-    """A copy of the status with the latest progress and log of the running converter."""
+    """A copy of the status with the latest progress and log of the running converter.
+
+    If nothing has changed, it is the same status: a converter that hangs repeats its progress, and
+    this must neither cause a write nor move the estimated end.
+    """
     speed = f"{progress.speed:.2f}x" if progress.speed is not None else None
     percent = progress.percent
-    return status.model_copy(
-        update={
-            "progress": Progress(
-                percent=None if percent is None else min(100, max(0, percent)),
-                speed=speed[:16] if speed else None,
-                eta_seconds=progress.eta_seconds,
-            ),
-            "logs": tail(logs, LOGS_MAX_BYTES) or status.logs,
-        }
+    latest = Progress(
+        percent=None if percent is None else min(100, max(0, percent)),
+        speed=speed[:16] if speed else None,
+        eta_seconds=progress.eta_seconds,
     )
+    before = status.progress
+    if before is None or latest != before.model_copy(update={"estimated_end_time": None}):
+        end = _end_time(progress.eta_seconds, now)
+        before = latest.model_copy(update={"estimated_end_time": end})
+    return status.model_copy(
+        update={"progress": before, "logs": tail(logs, LOGS_MAX_BYTES) or status.logs}
+    )
+
+
+def _end_time(left: int | None, now: datetime) -> datetime | None:
+    """The time in ``left`` seconds. None for more than any attempt may run.
+
+    Any program in the pod may write a report.
+    """
+    if left is None or left > MAX_TIMEOUT_SECONDS:
+        return None
+    return (now + timedelta(seconds=left)).replace(microsecond=0)
 
 
 def with_pending_callback_if_ended(status: ConversionJobStatus, url: str) -> ConversionJobStatus:

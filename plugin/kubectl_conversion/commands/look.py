@@ -7,8 +7,18 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from kubectl_conversion import counts, data, installation, kubectl, options, progress, source
+from kubectl_conversion import (
+    counts,
+    data,
+    estimates,
+    installation,
+    kubectl,
+    options,
+    progress,
+    source,
+)
 from kubectl_conversion.describe import describe as describe_lines
+from kubectl_conversion.estimates import UNKNOWN, Estimate, Estimates
 from kubectl_conversion.kubectl import Failure, KubectlError
 from kubectl_conversion.model import Conversion, in_order
 from kubectl_conversion.source import Caller
@@ -53,7 +63,7 @@ def list_(
         found, missing = source.named(caller, names)
         if found:
             single = len(names) == 1
-            _print_list(output, in_order(found), single=single, namespaces=False)
+            _print_list(output, in_order(found), {}, single=single, namespaces=False)
         options.check(missing)
         return
     found = source.conversions(caller, selector)[0]
@@ -63,13 +73,22 @@ def list_(
             + ("." if all_namespaces else f" in namespace {caller.namespace}.")
         )
         return
-    _print_list(output, in_order(found), single=False, namespaces=all_namespaces)
+    # Without the others of its namespace, nobody knows when a waiting conversion starts.
+    known = {} if selector else estimates.of_all(found, datetime.now(UTC))
+    _print_list(output, in_order(found), known, single=False, namespaces=all_namespaces)
 
 
-def _print_list(output: Format, found: list[Conversion], *, single: bool, namespaces: bool) -> None:
+def _print_list(
+    output: Format,
+    found: list[Conversion],
+    known: Estimates,
+    *,
+    single: bool,
+    namespaces: bool,
+) -> None:
     if print_objects(output, [each.raw for each in found], single=single):
         return
-    print_conversions(found, wide=output is Format.WIDE, namespaces=namespaces)
+    print_conversions(found, known, wide=output is Format.WIDE, namespaces=namespaces)
     failed = sum(each.phase == "Failed" for each in found)
     if failed and is_terminal():
         note(
@@ -77,16 +96,25 @@ def _print_list(output: Format, found: list[Conversion], *, single: bool, namesp
         )
 
 
-def print_conversions(found: Sequence[Conversion], *, wide: bool, namespaces: bool) -> None:
-    """Print the table of conversions."""
+def print_conversions(
+    found: Sequence[Conversion], known: Estimates, *, wide: bool, namespaces: bool
+) -> None:
+    """Print the table of conversions. ``known`` has the estimates of those that wait."""
     now = datetime.now(UTC)
     titles = [Column("NAME"), Column("TYPE", 5), Column("PHASE"), Column("PROGRESS", 3)]
-    titles += [Column("POSITION", 4), Column("SIZE", 6), Column("REASON", 1), Column("AGE", 2)]
+    titles += [
+        Column("ETA", 4),
+        Column("POSITION", 4),
+        Column("SIZE", 6),
+        Column("REASON", 1),
+        Column("AGE", 2),
+    ]
     extra = ["QUEUE", "DURATION", "INPUT", "OUTPUT", "MESSAGE"]
     titles += [Column(title, 7) for title in extra] if wide else []
     rows = []
     for each in found:
         row = [each.name, each.kind, each.phase, progress.progress(each)]
+        row.append(progress.eta(each, now, known.get(each.key, UNKNOWN)))
         row += [_waiting(each), size(each.output_size) if each.output_size is not None else ""]
         row += [each.reason, age(each.created, now)]
         if wide:
@@ -121,8 +149,20 @@ def describe(
     for number, each in enumerate(found):
         if number:
             print()
-        print_lines(describe_lines(each, datetime.now(UTC), columns()))
+        now = datetime.now(UTC)
+        print_lines(describe_lines(each, now, columns(), _estimate(caller, each, now)))
     options.check(failed)
+
+
+def _estimate(caller: Caller, conversion: Conversion, now: datetime) -> Estimate:
+    """The estimate for a conversion that waits. Lists its namespace, if the caller may."""
+    if conversion.phase != "Queued":
+        return UNKNOWN
+    try:
+        listed = source.conversions(replace(caller, namespace=conversion.namespace))[0]
+    except KubectlError:
+        return UNKNOWN
+    return estimates.of_all(listed, now).get(conversion.key, UNKNOWN)
 
 
 def stats(

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from kubectl_conversion import options, progress, source
+from kubectl_conversion import estimates, options, progress, source
+from kubectl_conversion.estimates import UNKNOWN, Estimate
 from kubectl_conversion.model import Conversion, in_order
 from kubectl_conversion.source import Caller, Change
 from kubectl_conversion.terminal import Exit, has_colour, is_terminal, note
@@ -128,7 +129,7 @@ def _all(caller: Caller, selector: str) -> None:
     """Show all conversions until somebody presses Ctrl-C."""
     changes = source.changes(caller, selector, "", None)
     if is_terminal():
-        _Live(caller).run(changes)
+        _Live(caller, has_all=not selector).run(changes)
         return
     shown: dict[tuple[str, str], str] = {}
     for change in changes:
@@ -143,7 +144,9 @@ def _all(caller: Caller, selector: str) -> None:
 class _Live:
     """The table on a terminal. A thread reads the changes; each second the table is drawn again."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, *, has_all: bool = False) -> None:
+        """``has_all``: it gets all conversions, so it knows when those that wait start."""
+        self._has_all = has_all
         self._namespaces = not caller.namespace
         self._known: dict[tuple[str, str], Conversion] = {}
         self._events: queue.Queue[Change | BaseException | None] = queue.Queue()
@@ -204,8 +207,10 @@ class _Live:
         rows = in_order(self._known.values())
         shown = rows[: max(1, size.lines - 3)]
         now, text = datetime.now(UTC), Text(no_wrap=True, overflow="crop")
+        known = estimates.of_all(rows, now) if self._has_all else {}
         for each in shown:
-            text.append(self._row(each, size.columns, now) + "\n", _STYLES.get(each.phase, ""))
+            row = self._row(each, size.columns, now, known.get(each.key, UNKNOWN))
+            text.append(row + "\n", _STYLES.get(each.phase, ""))
         if more := len(rows) - len(shown):
             text.append(f"and {more} more\n")
         if not rows:
@@ -213,9 +218,9 @@ class _Live:
         text.right_crop(1)
         return text
 
-    def _row(self, each: Conversion, columns: int, now: datetime) -> str:
+    def _row(self, each: Conversion, columns: int, now: datetime, estimate: Estimate) -> str:
         """One conversion in one line: name, bar, state. On a narrow terminal without a bar."""
-        state = safe(progress.state(each, now))
+        state = safe(progress.state(each, now, estimate))
         name = f"{each.namespace}/{each.name}" if self._namespaces else each.name
         bar = ""
         if columns >= 80:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +14,12 @@ from media_converter.contract import (
     Progress,
 )
 from media_converter.errors import ConversionError
-from media_converter.running import verify
+from media_converter.options import VideoOptions
+from media_converter.planning.video import plan_video
+from media_converter.running import copies, verify
+from media_converter.running.forecast import checks
 from media_converter.running.progress import Meter, max_plausible_duration
-from tests.unit.converter.builders import INFO
+from tests.unit.converter.builders import INFO, LIMITS, LISTED, WHITE
 
 
 def test_truncated_plain_audio_has_its_full_duration() -> None:
@@ -79,3 +85,69 @@ def test_any_lines_are_accepted(lines: list[str]) -> None:
     for line in lines:
         meter.add_line(line)
     meter.add_line("progress=end")
+
+
+class Clock:
+    """Goes on by ``step`` seconds at each look."""
+
+    def __init__(self, step: float = 0.5) -> None:
+        self.now, self.step = 100.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def etas(blocks: Iterable[tuple[float, float | None]], **changes: Any) -> list[int | None]:
+    """The estimates after each block: so many seconds are done, at this speed by ffmpeg."""
+    seen: list[Progress] = []
+    meter = Meter(100.0, seen.append, now=Clock(), **changes)
+    for done, speed in blocks:
+        lines = [f"out_time_us={round(done * 1e6)}", "total_size=1000", "progress=continue"]
+        for line in [f"speed={speed}x"] * (speed is not None) + lines:
+            meter.add_line(line)
+    return [progress.eta_seconds for progress in seen]
+
+
+def test_the_time_before_the_first_output_does_not_count() -> None:
+    # After 4 s without output, 2 s of media each second. By ffmpeg's own speed, 100 s are left.
+    blocks = [(0.0, 0.0)] * 8 + [(float(done), done / (4 + done / 2)) for done in range(1, 21)]
+    assert etas(blocks)[-1] == round((100 - 20) / 2 + 0.4)
+
+
+def test_without_a_measured_speed_that_of_ffmpeg_counts() -> None:
+    assert etas([(1.0, 2.0)]) == [round(99 / 2 + 0.4)]
+    assert etas([(1.0, None)]) == [None]
+
+
+def test_a_machine_that_becomes_slower_soon_counts() -> None:
+    fast = [(2.0 * n, 4.0) for n in range(1, 11)]
+    slow = [(20 + 0.5 * n, 2.0) for n in range(1, 21)]
+    last = etas(fast + slow)[-1]
+    assert last is not None
+    assert 70 / 1.6 < last < 70 / 1.2, "1 from now on, 2 in the mean"
+
+
+def test_what_comes_after_the_tool_counts() -> None:
+    assert etas([(1.0, 2.0)], after=30.0) == [round(99 / 2 + 30.4)]
+
+
+@given(st.lists(st.tuples(st.floats(-10, 1e6), st.floats(0, 1e3)), max_size=30))
+def test_an_estimate_is_never_negative(blocks: list[tuple[float, float]]) -> None:
+    found = etas(blocks)
+    assert all(eta is None or eta >= 0 for eta in found)
+
+
+def test_a_large_output_takes_time_to_be_checked() -> None:
+    assert checks(1, 300_000_000, 0.5) == pytest.approx(0.4 + 4)
+    assert checks(3, 0, 0.0) == pytest.approx(1.2)
+
+
+def test_the_check_of_a_copy_is_expected() -> None:
+    copied = plan_video(INFO, VideoOptions(), LIMITS, WHITE, LISTED)
+    assert copied.copies_video
+    film = copied._replace(duration=3600.0)
+    encoded = plan_video(INFO, VideoOptions(resolution=360), LIMITS, WHITE, LISTED)
+    assert copies.check_seconds(encoded) == 0.0
+    assert 0.5 < copies.check_seconds(copied) < copies.check_seconds(film) < 10
+    assert copies.check_seconds(copied._replace(duration=None)) == 0.0

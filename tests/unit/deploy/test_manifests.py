@@ -15,6 +15,7 @@ from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Policy
 from tests.unit.deploy.rendering import GATEWAY, OPERATOR, OVERLAYS, ROOT, find, of_kind, render
+from tests.unit.deploy.test_file_server import FILES
 from tests.unit.operator.builders import conversion
 
 # The pod's own identity, and the port that three other places in the manifests name.
@@ -70,7 +71,11 @@ def test_every_pod_is_restricted(overlay: str) -> None:
     assert unrestricted(converter_template()["spec"]) == []
     with_pods = {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod"}
     names = [o["metadata"]["name"] for o in render(overlay) if o["kind"] in with_pods]
-    assert sorted(names) == [GATEWAY, OPERATOR]
+    files = [FILES] if overlay == "kind" else []
+    for name in files:
+        pod = find(overlay, "Deployment", name)["spec"]["template"]["spec"]
+        assert unrestricted(pod) == []
+    assert sorted(names) == [*files, GATEWAY, OPERATOR]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -165,8 +170,9 @@ def test_converter_pods_have_no_network_and_no_token(overlay: str) -> None:
     (policy,) = [
         item
         for item in of_kind(render(overlay), "NetworkPolicy")
-        if item["metadata"]["namespace"] == "my-network"
+        if item["metadata"]["name"] == "my-converter-no-network"
     ]
+    assert policy["metadata"]["namespace"] == "my-network"
     template = converter_template()
     chosen = policy["spec"]["podSelector"]["matchLabels"]
     assert chosen.items() <= template["metadata"]["labels"].items()

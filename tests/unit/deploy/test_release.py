@@ -98,7 +98,7 @@ def release(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         env=dict(os.environ) | places,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -38,6 +39,9 @@ class Cluster:
             told = conversion({"phase": "Failed", "logs": logs}, name=f"j{version}", rv=version)
             self.changes.append(WatchEvent("ADDED", str(version), told))
             self._more.notify_all()
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
     def start(self, work: Any) -> asyncio.Task[None]:
         return asyncio.create_task(work)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from conversion_operator.api.spec import ConversionJobSpec, normal_path
-from conversion_operator.api.status import ConversionJobStatus, Retries
+from conversion_operator.api.status import Attempt, ConversionJobStatus, Retries
 from conversion_operator.core.identity import KEY_BYTES, MarkKey
 from conversion_operator.core.manifest import attempt_job_name
 from conversion_operator.core.model import (
@@ -24,12 +24,13 @@ from conversion_operator.core.model import (
 )
 from conversion_operator.core.plan import Plan, Snapshot
 from conversion_operator.core.reconcile import decide
-from media_converter.contract import ExitReason, Output, Progress, Report
+from media_converter.contract import EXIT_CODES, ExitReason, Output, Progress, Report
 from media_converter.report_json import dump_report
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = Policy()
 KEY = MarkKey(b"k" * KEY_BYTES)
+NONE = Children()
 UID = "0b3f0d52-7d1c-4a8e-9d0a-000000000001"
 
 
@@ -179,3 +180,20 @@ def retries(subject: Conversion) -> Retries:
 def status(subject: Conversion) -> ConversionJobStatus:
     assert subject.status is not None
     return subject.status
+
+
+def queued(**changes: Any) -> Conversion:
+    return step(conversion(**changes), NONE, position=4)[1]
+
+
+def is_running() -> Conversion:
+    return step(conversion(), children(job(), running()))[1]
+
+
+def failed_once(reason: ExitReason = ExitReason.DISK_FULL) -> Conversion:
+    end = ended(EXIT_CODES[reason], "Error", bad_report(reason))
+    return step(is_running(), children(job(), end), 12)[1]
+
+
+def attempts_of(subject: Conversion) -> list[Attempt]:
+    return status(subject).attempts or []

@@ -230,7 +230,7 @@ PROTECTIVE = {
     "SHARED_VOLUME_CLAIM": ("claim", ""),
     "WATCH_NAMESPACES": ("a", "a;b"),
 }
-"""A valid and an invalid text of each setting that protects."""
+"""A valid and an invalid text of each protective setting."""
 
 
 @pytest.mark.parametrize("name", sorted(PROTECTIVE))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.core.manifest import build_job, job_name
+from conversion_operator.core.manifest import build_job, build_sweep, job_name
 from conversion_operator.core.model import Conversion
 from tests.unit.operator.builders import POLICY, UID, conversion
 
@@ -98,6 +98,19 @@ def test_time_limits() -> None:
     assert environment(job)["MAX_MISSING_SECONDS"] == "5"
     # A backstop only: the start and the converter's own ending must fit before it.
     assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 100 + 300 + 60
+
+
+def test_the_converter_learns_which_log_it_keeps() -> None:
+    job = build_job(conversion(), 3, replace(POLICY, log_retention=60), False, "m")
+    assert environment(job)["LOG_NAME"] == f"{conversion().key.uid}/3"
+    assert environment(job)["LOG_RETENTION_SECONDS"] == "60"
+    without = (
+        build_job(conversion(), 3, replace(POLICY, log_retention=0), False, "m"),
+        build_job(conversion(dryRun=True), 3, POLICY, False, "m"),
+        build_sweep(conversion(), POLICY, "m"),
+    )
+    for job in without:
+        assert not {"LOG_NAME", "LOG_RETENTION_SECONDS"} & {*environment(job)}
 
 
 def test_the_damage_limits_are_settings() -> None:

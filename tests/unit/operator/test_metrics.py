@@ -6,13 +6,14 @@ import re
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from conversion_operator.controller.metrics import Metrics, render_metrics
+from conversion_operator.controller.metrics import Metrics
+from hack.metrics_page import render_metrics
 from media_converter.contract import ConversionType
 
 
 def test_queries_use_metrics_that_exist() -> None:
-    metrics = Metrics(CollectorRegistry())
-    table, queries = render_metrics(metrics).split("PromQL queries")
+    table, _, rest = render_metrics().partition("PromQL queries")
+    queries = rest.partition("## The HTTP API")[0]
     named = set(re.findall(r"converter_\w+", queries))
     assert {re.sub(r"_(sum|count)$", "", name) for name in named} <= set(
         re.findall(r"`(converter_\w+)`", table)

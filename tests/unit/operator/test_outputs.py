@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.api.spec import NO_FORM
+from conversion_operator.api.spec import NO_OUTPUTS
 from conversion_operator.api.status import ATTEMPTS_KEPT, Attempt, ConversionJobStatus, Phase
 from conversion_operator.callbacks.message import build_message
 from conversion_operator.core.ended import keep_used
@@ -38,6 +38,7 @@ from media_converter.contract import (
 )
 from media_converter.report_json import dump_report, parse_report
 from tests.unit.operator.builders import (
+    NONE,
     POLICY,
     T0,
     children,
@@ -176,7 +177,9 @@ def test_the_container_gets_what_an_earlier_attempt_has_reported() -> None:
     assert [*first] == [
         *("JOB_ID", "INPUT_FILE", "OUTPUTS", "CONVERSION_UID", "TIMEOUT_SECONDS", "STALL_SECONDS"),
         *("DAMAGED_INPUT", "MAX_DAMAGED_PERCENT", "MAX_MISSING_SECONDS", "MAX_OUTPUT_BYTES"),
+        *("LOG_NAME", "LOG_RETENTION_SECONDS"),
     ]
+    assert first["LOG_NAME"] == f"{several().key.uid}/2"
     assert json.loads(first["OUTPUTS"]) == [
         {"conversionType": kind, "outputFile": path, "options": {}, "optional": optional}
         for kind, path, optional in (
@@ -402,8 +405,11 @@ def test_logs_are_cut_before_messages() -> None:
 
 
 def test_a_spec_whose_outputs_an_older_crd_hides_is_left_alone() -> None:
-    hidden = replace(conversion(), spec=None, spec_error=f"spec: Value error, {NO_FORM}")
+    hidden = replace(conversion(), spec=None, spec_error=f"spec: Value error, {NO_OUTPUTS}")
     assert decide(snapshot(hidden)) == Plan()
+    assert decide(snapshot(replace(hidden, suspend=True))) == Plan()
+    known = replace(hidden, status=step(conversion(), NONE, position=1)[1].status, generation=2)
+    assert decide(snapshot(known)) == Plan(), "not even the generation is written"
     cancelled = replace(hidden, cancel=True)
     end_of = decide(snapshot(cancelled)).status
     assert end_of

@@ -1,4 +1,4 @@
-"""Characters in paths, through the CRD, the HTTP API and the converter: one answer."""
+"""Characters in paths, and the folder of logs: one answer of CRD, HTTP API and converter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from converter_gateway.errors import ApiError
 from converter_gateway.requests import parse_convert
 from media_converter.errors import ConversionError
 from media_converter.files import paths
-from media_converter.options import FORBIDDEN_CHARACTERS, NO_FORBIDDEN_CHARACTERS
+from media_converter.options import (
+    FORBIDDEN_CHARACTERS,
+    NO_FORBIDDEN_CHARACTERS,
+    NOT_IN_LOG_FOLDER,
+)
 from tests.component.support.tools import conversion_job
 from tests.unit.operator.test_option_grammar import definition
 
@@ -89,6 +93,23 @@ def test_what_breaks_lines_or_changes_how_text_is_shown_is_refused(field: str, c
 @pytest.mark.parametrize("name", ALLOWED)
 def test_what_real_names_contain_is_allowed(name: str) -> None:
     path = f"in/{name}.mp4"
+    assert crd_says("inputFile", path) == []
+    assert (gateway_says("inputFile", path), content_says(path), converter_says(path)) == ("",) * 3
+
+
+@pytest.mark.parametrize(
+    "path", [".conversion-logs/a.mp4", "/.conversion-logs/u/1.mp4", ".Conversion-LOGS/a.mp4"]
+)
+@pytest.mark.parametrize("field", ["inputFile", "outputFile"])
+def test_the_folder_of_logs_is_refused(field: str, path: str) -> None:
+    assert crd_says(field, path) == [f"{field} {NOT_IN_LOG_FOLDER}"]
+    assert gateway_says(field, path) == NOT_IN_LOG_FOLDER
+    assert content_says(path) == NOT_IN_LOG_FOLDER
+    assert converter_says(path) == f"PathNotAllowed: INPUT_FILE {NOT_IN_LOG_FOLDER}"
+
+
+@pytest.mark.parametrize("path", ["in/.conversion-logs/a.mp4", ".conversion-logs2/a.mp4"])
+def test_folders_with_similar_names_are_allowed(path: str) -> None:
     assert crd_says("inputFile", path) == []
     assert (gateway_says("inputFile", path), content_says(path), converter_says(path)) == ("",) * 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
 from media_converter.contract import ExitReason, Output, OutputResult, OutputState
 from tests.unit.operator.builders import (
+    T0,
     children,
     conversion,
     good_report,
@@ -37,7 +39,8 @@ class Recorder(EventRecorder):
 
     def __init__(self) -> None:
         nothing: Any = None
-        super().__init__(nothing, Metrics(CollectorRegistry()), "test", nothing)
+        cluster: Any = SimpleNamespace(now=lambda: T0)
+        super().__init__(cluster, Metrics(CollectorRegistry()), "test", nothing)
         self.posted: list[Event] = []
 
     def post(self, event: Event) -> None:
@@ -197,3 +200,29 @@ def test_an_optional_output_that_fails_has_an_event_and_few_words_name_the_type(
         labels = {"conversion_type": word, "phase": "Succeeded", "reason": "Completed"}
         name = "converter_conversions_finished_total"
         assert told._metrics.registry.get_sample_value(name, labels)
+
+
+def test_the_end_is_counted_with_its_delay_and_the_size_of_the_output(
+    told: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = conversion()
+    plan, _ = step(subject, children(job(), succeeded()), 12)
+    assert plan.status is not None
+    assert plan.status.completion_time is not None
+    late = plan.status.completion_time + timedelta(seconds=3)
+    monkeypatch.setattr(told._cluster, "now", lambda: late)
+    told.record(subject, plan.status)
+    value = told._metrics.registry.get_sample_value
+    assert value("converter_end_to_status_seconds_sum") == 3
+    size = value("converter_output_bytes_total", {"conversion_type": "video_to_mp4"})
+    assert size == plan.status.output_size
+    assert size
+
+
+def test_a_conversion_that_never_ran_has_no_delay_of_its_end(told: Recorder) -> None:
+    subject = conversion(cancel=True)
+    plan, _ = step(subject, children(), 12)
+    assert plan.status is not None
+    assert plan.status.phase.terminal
+    told.record(subject, plan.status)
+    assert told._metrics.registry.get_sample_value("converter_end_to_status_seconds_count") == 0

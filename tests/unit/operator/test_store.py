@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
-from conversion_operator.controller import family
-from conversion_operator.controller.list_history import HistoryWentBack
 from conversion_operator.controller.store import Store
-from conversion_operator.core.identity import KEY_BYTES, Identified, MarkKey, identify_pods
-from conversion_operator.core.model import Children, Conversion, Job, Key, Pod, Policy, Suspension
+from conversion_operator.core.identity import KEY_BYTES, MarkKey
+from conversion_operator.core.model import Children, Key, Policy, Suspension
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
 from tests.unit.operator.builders import (
@@ -29,40 +25,22 @@ from tests.unit.operator.builders import (
     status,
     step,
 )
-from tests.unit.operator.queueing import slots_held
+from tests.unit.operator.store_versions import (
+    confirm_deleted,
+    conversion_at,
+    event,
+    forged,
+    job_at,
+    pods_by_use,
+)
 
 NAMESPACE = "my-network"
-_MANY = 1000
-
-
-def conversion_at(version: int, *, cancel: bool = False) -> Conversion:
-    return replace(conversion(cancel=cancel), version=version)
-
-
-def job_at(version: int, *, finished: bool = False) -> Job:
-    return replace(job(finished="Complete" if finished else None), version=version)
-
-
-def event(kind: str, item: Conversion | Job | Pod) -> WatchEvent[Conversion | Job | Pod]:
-    return WatchEvent(kind, str(item.version), item)
-
-
-@pytest.fixture
-def store() -> Store:
-    store = Store(lambda _: None)
-    store.use_key(KEY)
-    return store
 
 
 def take_list(
     store: Store, resource: Resource, namespace: str, objects: ObjectList[Object]
 ) -> None:
     asyncio.run(store.replace(resource, namespace, objects))
-
-
-def confirm_deleted(store: Store) -> None:
-    for child in store.missing(UID):
-        store.confirm(child, None)
 
 
 def test_a_namespace_that_is_let_go_leaves_nothing_behind(store: Store) -> None:
@@ -173,53 +151,6 @@ def test_a_job_that_is_deleted_does_not_come_back(store: Store) -> None:
     assert not store.children(UID).live
 
 
-def test_a_list_deletes_what_it_does_not_contain_but_nothing_newer(store: Store) -> None:
-    store.apply(event("ADDED", job_at(5)))
-    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((), "4"))
-    assert store.children(UID).live
-    assert not store.missing(UID)
-    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((), "6"))
-    confirm_deleted(store)
-    assert not store.children(UID).live
-
-
-@pytest.mark.parametrize("listed", [True, False], ids=["list", "watch"])
-@pytest.mark.parametrize("child", [job_at(5), replace(running(), version=5)], ids=["job", "pod"])
-def test_what_looks_deleted_counts_while_it_exists(
-    store: Store, child: Job | Pod, listed: bool
-) -> None:
-    store.apply(event("ADDED", child))
-    hidden = replace(child, version=6, managed=False, conversion_uid="", attempt=0)
-
-    def hide(version: int) -> None:
-        if listed:
-            resource = Resource.JOBS if isinstance(child, Job) else Resource.PODS
-            take_list(store, resource, NAMESPACE, ObjectList((), str(version)))
-        else:
-            store.apply(event("DELETED", replace(child, version=version)))
-
-    hide(6)
-    assert store.children(UID).live
-    store.confirm(child, hidden)
-    hide(7)
-    assert store.children(UID).live
-    assert [missing.uid for missing in store.missing(UID)] == [child.uid]
-    store.confirm(child, replace(hidden, version=8, managed=True))
-    assert store.children(UID).live
-    assert not store.missing(UID)
-    hide(9)
-    store.confirm(child, replace(hidden, uid="another"))
-    assert not store.children(UID).live
-    assert not store.missing(UID)
-
-
-def test_what_has_ended_and_looks_deleted_is_not_asked_for(store: Store) -> None:
-    store.apply(event("ADDED", job_at(5, finished=True)))
-    store.apply(event("DELETED", job_at(6, finished=True)))
-    assert not store.missing(UID)
-    assert [job.deleted for job in store.children(UID).jobs] == [True]
-
-
 def test_a_child_in_another_namespace_belongs_to_nobody(store: Store) -> None:
     store.apply(event("ADDED", conversion_at(1)))
     elsewhere = replace(job_at(5), namespace="another", mark=KEY.mark("another", UID, 1))
@@ -291,16 +222,6 @@ def test_a_job_without_a_mark_counts_when_a_create_request_returns_it(store: Sto
     assert store.children(UID).jobs == (unmarked,)
 
 
-def test_a_later_sweep_takes_the_place_of_an_earlier_one(store: Store) -> None:
-    earlier, later = replace(job(0), uid="earlier"), replace(job(0), uid="later", version=3)
-    store.adopt(conversion().key, 0, earlier)
-    store.apply(event("DELETED", replace(earlier, version=2)))
-    store.apply(event("ADDED", later))
-    assert [job.duplicate for job in store.children(UID).jobs] == [False, True]
-    store.adopt(conversion().key, 0, later)
-    assert [job.uid for job in store.children(UID).jobs if not job.duplicate] == ["later"]
-
-
 def test_marks_count_once_there_is_a_key() -> None:
     changed: list[str] = []
     store = Store(changed.append)
@@ -311,57 +232,6 @@ def test_marks_count_once_there_is_a_key() -> None:
     store.use_key(KEY)
     assert store.children(UID) == children(job_at(4), running())
     assert changed == [UID]
-
-
-def test_the_mark_of_a_forgotten_pod_is_worth_nothing(store: Store) -> None:
-    """The conversion is deleted, and then its Job and pod. Somebody has copied the mark."""
-    for kind, version in (("ADDED", 1), ("DELETED", 2)):
-        for item in (job(), running()):
-            store.apply(event(kind, replace(item, version=version)))
-    confirm_deleted(store)
-    store.forget_deleted(UID)
-    copy = replace(running(), uid="copy", controller=None)
-    store.apply(event("ADDED", replace(copy, version=3)))
-    store.apply(event("ADDED", replace(job(), uid="another", version=3)))
-    assert store.children(UID).pods == ()
-    assert [job.duplicate for job in store.children(UID).jobs] == [True]
-
-
-def test_of_a_waiting_conversion_earlier_attempts_are_forgotten(store: Store) -> None:
-    """Where pods are refused, it may have thousands."""
-    for item in (job(1), job(2)):
-        for kind, version in (("ADDED", 1), ("DELETED", 2)):
-            store.apply(event(kind, replace(item, version=version)))
-    confirm_deleted(store)
-    store.forget_deleted(UID, before=2)
-    assert [job.attempt for job in store.children(UID).jobs] == [2]
-
-
-def test_a_pod_that_is_seen_before_its_job_counts_with_it(store: Store) -> None:
-    store.apply(event("ADDED", conversion_at(1)))
-    store.apply(event("ADDED", running()))
-    assert [pod.duplicate for pod in store.children(UID).pods] == [True]
-    copy = replace(running(), uid="copy", controller=None, created=at(-1))
-    store.apply(event("ADDED", copy))
-    store.apply(event("ADDED", job_at(4)))
-    assert store.children(UID) == children(job_at(4), running())
-    assert store.foreign(UID) == (copy,)
-
-
-def test_versions_that_went_back_are_noticed(store: Store) -> None:
-    """As after a restore of etcd. Otherwise everything restored would be ignored as old."""
-    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "9"))
-    take_list(store, Resource.JOBS, "another", ObjectList((), "3"))
-    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "9"))
-    with pytest.raises(HistoryWentBack, match="version 8 after 9"):
-        take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(5),), "8"))
-
-
-def test_an_older_version_in_a_newer_list_is_noticed(store: Store) -> None:
-    store.apply(event("ADDED", job_at(20)))
-    take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "19"))  # requested earlier
-    with pytest.raises(HistoryWentBack):
-        take_list(store, Resource.JOBS, NAMESPACE, ObjectList((job_at(15),), "20"))
 
 
 def test_a_version_that_says_nothing_new_is_known_and_reported_to_nobody() -> None:
@@ -410,154 +280,6 @@ def test_each_version_of_a_suspended_job_is_reported_until_its_pods_are_known() 
     store.update(replace(suspended, version=3))
     assert not changed
     assert store.children(UID).jobs[0].holds_no_slot
-
-
-async def test_others_run_while_a_list_is_taken(store: Store) -> None:
-    """Whoever has many objects must not stop the event loop with them."""
-    many = ObjectList(tuple(conversion_number(n) for n in range(_MANY)), "7")
-    steps, most = 0, 0
-    taking = asyncio.create_task(store.replace(Resource.CONVERSIONS, NAMESPACE, many))
-    while not taking.done():
-        before = sum(1 for _ in store.conversions())
-        await asyncio.sleep(0)
-        most = max(most, sum(1 for _ in store.conversions()) - before)
-        steps += 1
-    assert most <= 200
-    nothing: ObjectList[Object] = ObjectList((), "8")
-    taking = asyncio.create_task(store.replace(Resource.CONVERSIONS, NAMESPACE, nothing))
-    while not taking.done():
-        before = sum(1 for _ in store.conversions())
-        await asyncio.sleep(0)
-        most = max(most, before - sum(1 for _ in store.conversions()))
-    assert not [*store.conversions()]
-    assert most <= 200
-
-
-async def test_what_happens_while_a_list_is_taken_counts(store: Store) -> None:
-    """What is newer than the list is not in it, and yet exists. What was deleted stays deleted."""
-    for number in range(_MANY):
-        store.update(conversion_number(number))
-    last, new = f"uid-{_MANY - 1}", "uid-new"
-    kept = ObjectList((conversion_number(0), conversion_number(_MANY - 2)), "7")
-    taking = asyncio.create_task(store.replace(Resource.CONVERSIONS, NAMESPACE, kept))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert not taking.done()
-    store.apply(event("MODIFIED", conversion_number(_MANY - 1, version=8)))
-    store.apply(event("ADDED", conversion_number("new", version=9)))
-    store.apply(event("DELETED", conversion_number(_MANY - 2, version=10)))
-    await taking
-    assert {known.key.uid for known in store.conversions()} == {"uid-0", last, new}
-
-
-def conversion_number(number: object, version: int = 5) -> Conversion:
-    """One of many."""
-    return replace(conversion(f"uid-{number}"), version=version)
-
-
-def forged(name: str, version: int, **changes: Any) -> Pod:
-    """A pod that names our Job as its controller. Its mark is copied unless ``mark`` says else."""
-    return replace(running(), uid=name, name=name, version=version, **changes)
-
-
-def pods_by_use(store: Store) -> tuple[list[str], list[str]]:
-    """The uids of the pods that count, and of the duplicates."""
-    pods = store.children(UID).pods
-    return [p.uid for p in pods if not p.duplicate], [p.uid for p in pods if p.duplicate]
-
-
-def test_forged_pods_of_our_job_hold_no_slot_and_cost_the_same_each(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a mark they are foreign. With a copied one, all of them hold one slot."""
-    compared: list[int] = []
-
-    def counting(pods: Iterable[Pod], *rest: Any) -> Identified:
-        compared.append(len(tuple(pods)))
-        return identify_pods(pods, *rest)
-
-    store.apply(event("ADDED", conversion_at(1)))
-    store.apply(event("ADDED", job_at(2)))
-    store.apply(event("ADDED", running()))
-    monkeypatch.setattr(family, "identify_pods", counting)
-    for number in range(50):
-        store.apply(event("ADDED", forged(f"unmarked-{number}", 10 + number, mark="")))
-    assert (pods_by_use(store), compared) == (([running().uid], []), [])
-    for number in range(50):
-        store.apply(event("ADDED", forged(f"marked-{number:02}", 100 + number)))
-    assert pods_by_use(store) == ([running().uid], ["marked-00"])
-    assert max(compared) <= 3
-    assert slots_held(store.all_children(), ()) == 2
-    store.apply(event("DELETED", forged("marked-00", 200)))
-    confirm_deleted(store)
-    assert pods_by_use(store) == ([running().uid], [])
-    store.apply(event("MODIFIED", forged("marked-00", 201)))
-    assert pods_by_use(store) == ([running().uid], [])
-
-
-def test_pods_of_the_same_second_count_once_they_are_told_apart(store: Store) -> None:
-    """They are listed before their Job is known, so nothing says which one was first."""
-    store.apply(event("ADDED", conversion_at(1)))
-    for item in (forged("a", 3), running(), forged("z", 4)):
-        store.apply(event("ADDED", item))
-    store.apply(event("ADDED", job_at(2)))
-    assert pods_by_use(store) == ([], ["a"])
-    store.apply(event("ADDED", forged("same", 5)))
-    store.apply(event("ADDED", forged("later", 6, created=at(1))))
-    assert pods_by_use(store) == ([], ["a"])
-    assert slots_held(store.all_children(), ()) == 1
-    store.apply(event("DELETED", forged("z", 11)))
-    store.apply(event("DELETED", forged("a", 12)))
-    confirm_deleted(store)
-    assert pods_by_use(store) == ([], [running().uid])
-    store.apply(event("DELETED", forged("same", 13)))
-    confirm_deleted(store)
-    assert pods_by_use(store) == ([running().uid], ["later"])
-
-
-def test_pods_of_the_same_second_do_not_count_once_older_attempts_are_forgotten(
-    store: Store,
-) -> None:
-    store.apply(event("ADDED", conversion_at(1)))
-    for item in (forged("a", 3), running(), job_at(5)):
-        store.apply(event("ADDED", item))
-    assert pods_by_use(store) == ([], ["a"])
-    store.forget_deleted(UID, before=1)
-    store.apply(event("DELETED", job_at(6)))
-    confirm_deleted(store)
-    assert pods_by_use(store)[0] == []
-
-
-def test_what_is_remembered_of_old_attempts_is_bounded(store: Store) -> None:
-    """Of those that the status no longer has, the uids of the last 20 are remembered."""
-    waiting = status(step(conversion(), Children(), position=1)[1])
-    for number in range(1, 101):
-        store.apply(event("ADDED", replace(job(number), version=number)))
-        last = Attempt(number=number, start_time=at(number), job_uid=job(number).uid)
-        changed = waiting.model_copy(update={"attempts": [last]})
-        store.apply(event("MODIFIED", replace(conversion(), status=changed, version=number)))
-    family = store._families[NAMESPACE, UID]
-    assert min(family.evidence.bound) == 79
-    copied = replace(job(70), uid="copied", version=200)
-    store.apply(event("ADDED", copied))
-    assert copied.uid not in [job.uid for job in store.children(UID).jobs]
-
-
-def test_an_older_pod_ends_a_tie(store: Store) -> None:
-    store.apply(event("ADDED", conversion_at(1)))
-    for item in (forged("a", 3, created=at(1)), forged("b", 4, created=at(1)), job_at(5)):
-        store.apply(event("ADDED", item))
-    assert pods_by_use(store) == ([], ["a"])
-    store.apply(event("ADDED", running()))
-    assert pods_by_use(store) == ([running().uid], ["a"])
-
-
-def test_a_tie_of_one_attempt_outlasts_pods_of_another(store: Store) -> None:
-    store.apply(event("ADDED", conversion_at(1)))
-    for item in (forged("a", 3), forged("b", 4), job_at(5), replace(job(2), version=6)):
-        store.apply(event("ADDED", item))
-    store.apply(event("ADDED", replace(running(2), version=7)))
-    assert pods_by_use(store) == ([running(2).uid], ["a"])
 
 
 def test_a_late_response_does_not_replace_a_newer_version(store: Store) -> None:

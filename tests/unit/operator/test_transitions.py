@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conversion_operator.api.spec import MAX_TIMEOUT_SECONDS
 from conversion_operator.api.status import ATTEMPTS_KEPT, ConversionJobStatus, Phase, Retries
 from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.transitions import (
@@ -67,11 +68,29 @@ def test_queued_and_starting_have_no_pod_and_no_start_time(phase: Phase) -> None
 @pytest.mark.parametrize("phase", list(Phase))
 def test_history_is_kept_and_the_progress_of_the_last_phase_is_not(phase: Phase) -> None:
     changes = {"logs": "log", "retries": Retries(failures=1), "queue_position": 3}
-    stored = with_progress(status(RUNNING).model_copy(update=changes), Progress(41), "")
+    stored = with_progress(status(RUNNING).model_copy(update=changes), Progress(41), "", at(9))
     next_status = to(phase, replace(RUNNING, status=stored)).status
     assert (next_status.logs, next_status.retries) == ("log", Retries(failures=1))
     assert next_status.attempts == stored.attempts
     assert (next_status.progress, next_status.queue_position) == (None, None)
+
+
+def test_an_estimated_end_moves_with_the_progress_only() -> None:
+    first = with_progress(status(RUNNING), Progress(41, 2.5, 90), "", at(10))
+    assert first.progress
+    assert first.progress.estimated_end_time == at(100)
+    # A converter that hangs repeats its progress. That causes no write.
+    assert with_progress(first, Progress(41, 2.5, 90), "", at(300)) == first
+    later = with_progress(first, Progress(42, 2.5, 80), "", at(25.75)).progress
+    assert later
+    assert later.estimated_end_time == at(105)
+
+
+@pytest.mark.parametrize("left", [None, MAX_TIMEOUT_SECONDS + 1, 2**63 - 1])
+def test_what_no_attempt_may_take_is_no_estimate(left: int | None) -> None:
+    progress = with_progress(status(RUNNING), Progress(41, 2.5, left), "", at(10)).progress
+    assert progress
+    assert (progress.eta_seconds, progress.estimated_end_time) == (left, None)
 
 
 def test_a_condition_keeps_its_transition_time_until_its_status_changes() -> None:
@@ -206,7 +225,9 @@ def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -
     report = Report(final=True, logs=logs + filler * 4000, message=message + filler * 2000)
     end = Ended(Outcome.NOT_RETRYABLE, "InputDamaged", report.message, None, report, T0, at(10))
     stored = shorten_log(Transition(at(10), status(subject)).with_result(end).status)
-    stored = shorten_log(with_progress(stored, Progress(3), logs + filler * 4000))
+    stored = shorten_log(
+        with_progress(stored, Progress(3, 1.0, 604800), logs + filler * 4000, at(9))
+    )
     printed = json.dumps(stored.to_json(), ensure_ascii=False)
     escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
     assert len(escaped.encode()) <= STATUS_MAX_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,16 @@ from conversion_operator.controller.store import Store
 from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.plan import Plan
-from tests.unit.operator.builders import POLICY, children, conversion, job, running, step, succeeded
+from tests.unit.operator.builders import (
+    POLICY,
+    T0,
+    children,
+    conversion,
+    job,
+    running,
+    step,
+    succeeded,
+)
 
 
 class Server:
@@ -23,6 +33,9 @@ class Server:
 
     async def write_status(self, subject: Any, status: Any, _permit: Any) -> Any:
         return subject
+
+    def now(self) -> datetime:
+        return T0
 
     async def create_event(self, *_: Any) -> None:
         """Events do not matter here."""

@@ -1,0 +1,127 @@
+"""Sends the traces of conversions that have ended to an OpenTelemetry collector.
+
+A trace is sent at most once: after the final status was stored, by the operator that stored it. It
+is lost if the operator ends before it is sent, if the collector does not answer, or if too many
+wait. Nothing waits for it, and no conversion fails because of it.
+
+OpenTelemetry takes memory, so it is imported when a URL is set.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+from conversion_operator.api.status import ConversionJobStatus
+from conversion_operator.api.version import version
+from conversion_operator.core.model import Conversion
+from conversion_operator.core.trace import Span, Trace, find_trace
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+MOST_WAITING: Final = 2048
+"""How many spans may wait. Then further ones are dropped."""
+MOST_IN_A_REQUEST: Final = 512
+SEND_SECONDS: Final = 2.0
+"""How long spans are collected for one request."""
+TIMEOUT_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 3.0
+_SERVICE: Final = "my-network-converter-operator"
+_NANOSECONDS: Final = 1_000_000_000
+
+logger = logging.getLogger(__name__)
+
+
+class Tracer:
+    """Sends traces to a URL that may change. ``namespace`` is that of the operator."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace, self._url = namespace, ""
+        self._processor: BatchSpanProcessor | None = None
+        self._resource: Resource | None = None
+
+    def use(self, url: str) -> None:
+        """Send to this URL from now on, such as http://collector:4318/v1/traces. "": send nothing.
+
+        What waits is still sent to the former URL. The first URL blocks for about half a second,
+        in which OpenTelemetry is imported.
+        """
+        if url == self._url:
+            return
+        self._url, former = url, self._processor
+        self._processor = self._open(url) if url else None
+        if former is not None:
+            _shut_down(former)
+
+    def record(self, conversion: Conversion, status: ConversionJobStatus) -> None:
+        """Send the trace of a conversion whose final status was stored. Does not wait, or raise."""
+        if self._processor is None:
+            return
+        try:
+            trace = find_trace(conversion, status)
+            if trace is not None:
+                for span in trace.spans:
+                    self._processor.on_end(self._readable(trace, span))
+        except Exception:
+            # A conversion must not fail because of its trace.
+            logger.exception("Cannot send the trace of %s", conversion.key.uid)
+
+    def close(self) -> None:
+        """Send what waits. Blocks for up to CLOSE_SECONDS. The rest is lost then."""
+        if self._processor is not None:
+            _shut_down(self._processor).join(CLOSE_SECONDS)
+            self._processor = None
+
+    def _open(self, url: str) -> BatchSpanProcessor:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        self._resource = Resource(
+            {
+                "service.name": _SERVICE,
+                "service.version": version(),
+                "service.namespace": self._namespace,
+            }
+        )
+        return BatchSpanProcessor(
+            OTLPSpanExporter(endpoint=url, timeout=TIMEOUT_SECONDS),
+            max_queue_size=MOST_WAITING,
+            max_export_batch_size=MOST_IN_A_REQUEST,
+            schedule_delay_millis=SEND_SECONDS * 1000,
+        )
+
+    def _readable(self, trace: Trace, span: Span) -> ReadableSpan:
+        from opentelemetry.sdk.trace import ReadableSpan
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+        from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
+
+        def context(span_id: int, *, remote: bool = False) -> SpanContext:
+            flags = TraceFlags(TraceFlags.SAMPLED)
+            return SpanContext(trace.trace_id, span_id, is_remote=remote, trace_flags=flags)
+
+        of_caller = trace.caller is not None and span.parent == trace.caller.span_id
+        parent = None if span.parent is None else context(span.parent, remote=of_caller)
+        status = Status(StatusCode.ERROR, span.failure) if span.failure else Status(StatusCode.OK)
+        return ReadableSpan(
+            span.name,
+            context=context(span.span_id),
+            parent=parent,
+            resource=self._resource,
+            attributes=dict(span.facts),
+            status=status,
+            start_time=int(span.start.timestamp()) * _NANOSECONDS,
+            end_time=int(span.end.timestamp()) * _NANOSECONDS,
+            instrumentation_scope=InstrumentationScope("conversion_operator", version()),
+        )
+
+
+def _shut_down(processor: BatchSpanProcessor) -> threading.Thread:
+    """Let it send what waits. A thread does it, because this waits for the collector."""
+    thread = threading.Thread(target=processor.shutdown, name="end of traces", daemon=True)
+    thread.start()
+    return thread

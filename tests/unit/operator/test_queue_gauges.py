@@ -1,0 +1,68 @@
+"""The gauges of the ConversionQueues: what tenants write adds no labels."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from conversion_operator.api.queues import NamespaceCounts, StopPolicy
+from conversion_operator.controller import queue_gauges
+from conversion_operator.controller.queue_gauges import QueueGauges, QueueNumbers, queue_numbers
+from conversion_operator.core.conversion_queues import ConversionQueues, QueueLimits
+from conversion_operator.core.model import Policy
+
+LIMITS = {
+    "bulk": QueueLimits(max_parallel=2),
+    "wide": QueueLimits(max_parallel=99),
+    "held": QueueLimits(stop=StopPolicy.HOLD),
+}
+POLICY = Policy(max_parallel=5, queues=ConversionQueues(LIMITS))
+
+
+def counts(queued: int = 0, running: int = 0, blocked: int = 0) -> dict[str, NamespaceCounts]:
+    name = "my-network"
+    return {name: NamespaceCounts(name=name, queued=queued, running=running, blocked=blocked)}
+
+
+def test_each_queue_has_its_numbers_and_its_limit() -> None:
+    found = queue_numbers({"bulk": counts(3, 2, 1), "held": counts(4)}, LIMITS, POLICY)
+    assert found == {
+        "default": QueueNumbers(limit=5, may_start=True),
+        "bulk": QueueNumbers(3, 1, 2, 2, may_start=True),
+        "wide": QueueNumbers(limit=5, may_start=True),
+        "held": QueueNumbers(4, limit=5, may_start=False),
+    }
+
+
+def test_nothing_may_start_while_the_operator_is_paused() -> None:
+    paused = Policy(max_parallel=5, enabled=False, queues=POLICY.queues)
+    assert not any(each.may_start for each in queue_numbers({}, LIMITS, paused).values())
+
+
+def test_queues_that_do_not_exist_have_one_label() -> None:
+    asked = {f"any-{number}": counts(blocked=2) for number in range(1000)}
+    found = queue_numbers(asked, LIMITS, POLICY)
+    assert found.pop(queue_gauges.MISSING) == QueueNumbers(blocked=2000)
+    assert set(found) == {"default", *LIMITS}
+
+
+def test_the_oldest_queues_have_labels_and_the_others_one() -> None:
+    limits = {f"queue-{number:03}": QueueLimits(max_parallel=1) for number in range(150)}
+    policy = Policy(max_parallel=5, queues=ConversionQueues(limits))
+    found = queue_numbers({name: counts(1) for name in limits}, limits, policy)
+    others = found.pop(queue_gauges.OTHERS)
+    assert list(found) == ["default", *list(limits)[: queue_gauges.MOST_QUEUES - 1]]
+    assert others == QueueNumbers(queued=51, limit=51, may_start=True)
+
+
+def test_the_gauges_show_the_numbers_as_they_are_now() -> None:
+    registry = CollectorRegistry()
+    gauges = QueueGauges(registry)
+    gauges.numbers = {"bulk": QueueNumbers(3, 1, 2, 4, may_start=True)}
+
+    def value(name: str) -> float | None:
+        return registry.get_sample_value(f"converter_queue_{name}", {"queue": "bulk"})
+
+    names = ("queued", "blocked", "running", "limit", "may_start")
+    assert [value(name) for name in names] == [3, 1, 2, 4, 1]
+    gauges.numbers = {}
+    assert [value(name) for name in names] == [None] * 5
