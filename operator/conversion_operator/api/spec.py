@@ -194,10 +194,11 @@ class ConversionOptions(ApiModel):
     size: Annotated[str, _strings("size")] | None = None
     """Box in pixels that the output fits into, for video_to_mp4, video_to_webm, image_resize and
     extract_thumbnail. The aspect ratio is kept, and nothing is enlarged. With fit cover, the box
-    that the output fills. Does not go together with resolution. For audio_waveform to .png, the size of the drawing. For video_storyboard, the box of one
-    picture. For video_to_preview, a box as for image_resize. Allowed: WIDTHxHEIGHT, each 1 to
-    16384. Default: 800x600 for image_resize if it is the single output, otherwise the size of the
-    input; the size of the video for video_to_mp4, video_to_webm and extract_thumbnail; 800x250 for audio_waveform; 160x160 for
+    that the output fills. Does not go together with resolution. For audio_waveform to .png, the
+    size of the drawing. For video_storyboard, the box of one picture. For video_to_preview, a box
+    as for image_resize. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize
+    if it is the single output, otherwise the size of the input; the size of the video for
+    video_to_mp4, video_to_webm and extract_thumbnail; 800x250 for audio_waveform; 160x160 for
     video_storyboard; 640x640 for video_to_preview.
     """
     fit: Annotated[str, _strings("fit")] | None = None
