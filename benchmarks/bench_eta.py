@@ -8,7 +8,8 @@ three quarters of the run time, it takes the last line, and compares the estimat
 one. The error is in percent of the time that was left. A conversion that ends before the first
 line has an estimate too: the median of five runs before, as the HTTP API computes it.
 
-Prints a table, and writes it to docs/performance.md. The files are those of bench_engine.
+Prints a table, and writes it to docs/performance.md and all measurements to .tools/bench/eta.json.
+The files are those of bench_engine.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from media_converter.report_json import parse_progress  # noqa: E402
 from tests.converter.containers import docker  # noqa: E402
 
 BEGIN, END = "<!-- bench_eta begin -->", "<!-- bench_eta end -->"
+FIGURES = WORK / "eta.json"
 FILES = (
     "1080p to a 720p preview",
     "1080p, no options",
@@ -118,12 +120,20 @@ class Row:
         return self.errors[0] is not None and self.errors[0] <= MOST
 
 
+def keep(name: str, runs: list[Run]) -> None:
+    """Write the measurements of one conversion to the file of all."""
+    known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    known[name] = [{"seconds": each.seconds, "estimates": each.estimates} for each in runs]
+    FIGURES.write_text(json.dumps(known, indent=1) + "\n")
+
+
 def measure(case: Case, repeats: int, cpus: str, volumes: tuple[str, ...]) -> Row:
     """Run one conversion several times."""
     runs = [run(case, cpus, volumes)]
     silent = not runs[0].estimates
     count = BEFORE + repeats if silent else repeats
     runs += [run(case, cpus, volumes) for _ in range(count - 1)]
+    keep(case.name, runs)
     median = statistics.median(each.seconds for each in runs[:BEFORE]) if silent else None
     judged = runs[BEFORE:] if silent else runs
     errors = []

@@ -22,6 +22,11 @@ _SAMPLES: Final = 8
 _SAMPLE_SECONDS: Final = 1.0
 # A decoder of sound may need a packet or two before the first block of samples.
 _MAX_MISSING_BLOCKS: Final = 2
+# To say about how long the check takes.
+_STEP_SECONDS: Final = 0.1
+_USUAL_RATE: Final = 25
+_KEY_SECONDS: Final = 2.0
+_SECONDS_PER_PIXEL: Final = 3.6e-9
 
 
 def faults(
@@ -41,6 +46,18 @@ def faults(
     if plan.copies_audio and (why := _audio_fault(plan, decoded)):
         found["audio"] = why
     return found
+
+
+def check_seconds(plan: ConversionPlan) -> float:
+    """How long :func:`faults` takes with the copied video of a plan, about. 0 without one."""
+    if not plan.copies_video or plan.expected.size is None or not plan.duration:
+        return 0.0
+    width, height = plan.expected.size
+    pictures = _USUAL_RATE * plan.duration
+    if pictures * width * height <= _MAX_PIXELS_TO_DECODE:
+        return _STEP_SECONDS + pictures * width * height * _SECONDS_PER_PIXEL
+    decoded = _SAMPLES * _SAMPLE_SECONDS * _USUAL_RATE + plan.duration / _KEY_SECONDS
+    return (_SAMPLES + 1) * _STEP_SECONDS + decoded * width * height * _SECONDS_PER_PIXEL
 
 
 def _audio_fault(plan: ConversionPlan, decoded: Decoded) -> str:

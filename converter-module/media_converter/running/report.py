@@ -18,8 +18,10 @@ from media_converter.running.folding import keep_ends
 from media_converter.running.stored_log import StoredLog
 
 _TICK_SECONDS: Final = 5.0
-# The first tick comes early, because a run that prints nothing seems to hang.
+# The first ticks come early: a run that prints nothing seems to hang, and a short one should say
+# when it ends before it has ended.
 _FIRST_TICK_SECONDS: Final = 1.0
+_SHARE_OF_RUN: Final = 0.25
 # At least as often as a log that is written to counts as that of a run in progress.
 _STORED_PROGRESS_SECONDS: Final = 60.0
 _MAX_LOG_LENGTH: Final = 2048
@@ -59,7 +61,8 @@ class Reporter:
         now = time.monotonic()
         if now < self._next_tick:
             return
-        self._next_tick = now + _TICK_SECONDS
+        wait = _SHARE_OF_RUN * (now - self._started)
+        self._next_tick = now + min(_TICK_SECONDS, max(_FIRST_TICK_SECONDS, wait))
         _print(report_json.dump_progress(self.progress))
         if self._stored and now >= self._next_stored_progress:
             self._next_stored_progress = now + _STORED_PROGRESS_SECONDS

@@ -73,15 +73,20 @@ class Prometheus:
 def prometheus_in_cluster(kubectl: Kubectl) -> Iterator[Prometheus]:
     """Runs until the end of the block, in a namespace with the label for metrics."""
     _load_image(kubectl)
+    _remove(kubectl)  # what a killed run left
     for body in _objects():
         kubectl.create(body)
     try:
         kubectl.wait("condition=Ready", "-n", NAMESPACE, f"pod/{NAME}", seconds=60)
         yield Prometheus(kubectl)
     finally:
-        role = f"role/{NAME},rolebinding/{NAME}"
-        kubectl("-n", OPERATOR_NAMESPACE, "delete", role, "--ignore-not-found")
-        kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        _remove(kubectl)
+
+
+def _remove(kubectl: Kubectl) -> None:
+    there = ("-n", OPERATOR_NAMESPACE, "role,rolebinding", NAME)
+    for what in (there, ("namespace", NAMESPACE)):
+        kubectl("delete", *what, "--ignore-not-found")
 
 
 def _load_image(kubectl: Kubectl) -> None:

@@ -14,10 +14,12 @@ from media_converter.contract import (
     Progress,
 )
 from media_converter.errors import ConversionError
-from media_converter.running import verify
+from media_converter.options import VideoOptions
+from media_converter.planning.video import plan_video
+from media_converter.running import copies, verify
 from media_converter.running.forecast import checks
 from media_converter.running.progress import Meter, max_plausible_duration
-from tests.unit.converter.builders import INFO
+from tests.unit.converter.builders import INFO, LIMITS, LISTED, WHITE
 
 
 def test_truncated_plain_audio_has_its_full_duration() -> None:
@@ -118,12 +120,12 @@ def test_without_a_measured_speed_that_of_ffmpeg_counts() -> None:
     assert etas([(1.0, None)]) == [None]
 
 
-def test_a_machine_that_becomes_slower_soon_counts() -> None:
+def test_the_mean_counts_and_not_the_scene_of_the_moment() -> None:
     fast = [(2.0 * n, 4.0) for n in range(1, 11)]
     slow = [(20 + 0.5 * n, 2.0) for n in range(1, 21)]
     last = etas(fast + slow)[-1]
     assert last is not None
-    assert 70 / 1.6 < last < 70 / 1.2, "1 from now on, 2 in the mean"
+    assert last == pytest.approx(70 / (28 / 14.5) + 0.4, abs=1)
 
 
 def test_what_comes_after_the_tool_counts() -> None:
@@ -139,3 +141,13 @@ def test_an_estimate_is_never_negative(blocks: list[tuple[float, float]]) -> Non
 def test_a_large_output_takes_time_to_be_checked() -> None:
     assert checks(1, 300_000_000, 0.5) == pytest.approx(0.4 + 4)
     assert checks(3, 0, 0.0) == pytest.approx(1.2)
+
+
+def test_the_check_of_a_copy_is_expected() -> None:
+    copied = plan_video(INFO, VideoOptions(), LIMITS, WHITE, LISTED)
+    assert copied.copies_video
+    film = copied._replace(duration=3600.0)
+    encoded = plan_video(INFO, VideoOptions(resolution=360), LIMITS, WHITE, LISTED)
+    assert copies.check_seconds(encoded) == 0.0
+    assert 0.5 < copies.check_seconds(copied) < copies.check_seconds(film) < 10
+    assert copies.check_seconds(copied._replace(duration=None)) == 0.0
