@@ -62,11 +62,11 @@ class FileServer:
         request, signature = self._parse(scope)
         if request and secret and is_valid(secret, request, signature, self._clock()):
             # The server drops what is sent after the API has disconnected, and says nothing.
-            gone = asyncio.ensure_future(_disconnected(receive))
+            ended = asyncio.ensure_future(_disconnected(receive))
             try:
-                await self._serve(secret, request, signature, _Sender(send, gone))
+                await self._serve(secret, request, signature, _Sender(send, ended))
             finally:
-                gone.cancel()
+                ended.cancel()
         else:
             await _answer(send, 403)
 
@@ -110,10 +110,10 @@ class FileServer:
 
 
 class _Sender(NamedTuple):
-    """Sends to the API. ``gone`` is done when the API has disconnected."""
+    """Sends to the API. ``ended`` is done when the API has disconnected."""
 
     send: Send
-    gone: asyncio.Future[None]
+    ended: asyncio.Future[None]
 
 
 async def _send_file(file: OpenFile, byte_range: str, headers: Headers, sender: _Sender) -> None:
@@ -133,9 +133,9 @@ async def _send_file(file: OpenFile, byte_range: str, headers: Headers, sender: 
 
 async def _send_part(file: OpenFile, part: Part, sender: _Sender) -> None:
     """Send the bytes of a part. Raises OSError if the file has become shorter."""
-    position, (send, gone) = part.start, sender
+    position, (send, ended) = part.start, sender
     while position < part.end:
-        if gone.done():
+        if ended.done():
             return
         wanted = min(_CHUNK_BYTES, part.end - position)
         data = await asyncio.to_thread(os.pread, file.fd, wanted, position)
