@@ -93,7 +93,9 @@ def create_app(
     service = app.state.service = Service(cluster, stores, current, shutdown)
     auth = Authenticator(cluster, settings)
     feeds, queues = FeedPool(cluster, stores), Queues(cluster, settings.pod_namespace)
-    files = app.state.files = FileClient(settings.gateway_file_server)
+    files = app.state.files = FileClient(
+        settings.gateway_file_server, lambda: current().converter_volume_folder
+    )
     context = RouteContext(service, auth, settings, feeds, shutdown, stores, queues, files)
     for router in routers:
         app.include_router(router(context), responses=errors(*COMMON_ERRORS))

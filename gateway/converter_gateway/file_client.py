@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from converter_gateway.file_signature import (
     SIGNATURE,
     VALID_SECONDS,
     FileRequest,
+    folder_of,
     is_proof,
     read_secret,
     sign,
@@ -66,10 +67,17 @@ class FileClient:
     """Knows where the file server of each namespace is, and signs requests to it.
 
     ``address`` is a URL with ``{namespace}`` in its host. "": there are no file servers.
+    ``volume_folder`` returns the setting CONVERTER_VOLUME_FOLDER of now, None if it is unknown.
     """
 
-    def __init__(self, address: str, secrets: Path | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        volume_folder: Callable[[], str | None],
+        secrets: Path | None = None,
+    ) -> None:
         self._address, self._secrets = address, secrets or SECRET_FOLDER
+        self._volume_folder = volume_folder
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -87,7 +95,14 @@ class FileClient:
         secret = self._secret(namespace)
         if not self._address or secret is None:
             raise _missing(namespace)
-        request = FileRequest(namespace, path, byte_range, int(time.time()) + VALID_SECONDS)
+        setting = self._volume_folder()
+        if setting is None:
+            raise _unavailable(
+                namespace, "is not asked: CONVERTER_VOLUME_FOLDER of the operator is not known"
+            )
+        folder = folder_of(setting, namespace)
+        expires = int(time.time()) + VALID_SECONDS
+        request = FileRequest(namespace, folder, path, byte_range, expires)
         signature = sign(secret, request)
         headers = {EXPIRES: str(request.expires), SIGNATURE: signature}
         if byte_range:
@@ -99,7 +114,9 @@ class FileClient:
             # Whoever may create Services in the namespace decides what is at the address.
             response.close()
             logger.warning("%s is not answered by a file server with our secret", namespace)
-            raise _unavailable(namespace, "refuses the request, or does not have the same secret")
+            raise _unavailable(
+                namespace, "does not have the same secret and CONVERTER_VOLUME_FOLDER"
+            )
         if response.status == 404:
             response.close()
             return None

@@ -69,12 +69,12 @@ def make_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @asynccontextmanager
 async def file_server(
-    volume: Path, namespace: str = NAMESPACE, secrets: Path | None = None
+    volume: Path, namespace: str = NAMESPACE, secrets: Path | None = None, served: str = ""
 ) -> AsyncIterator[str]:
     """A file server. Yields its URL."""
     root = open_root(str(volume))
     folder = secrets or volume.parent / "secrets"
-    app = FileServer(root, namespace, lambda: read_secret(folder, namespace))
+    app = FileServer(root, namespace, lambda: read_secret(folder, namespace), served)
     config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -92,9 +92,10 @@ async def file_server(
 async def api_with_files(
     api: FakeApi, volume: Path, token: str | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
+    known = {"converter_volume_folder": ""}
     async with (
         file_server(volume) as url,
-        serving(api, token, **({"gateway_file_server": url} | settings)) as client,
+        serving(api, token, **(known | {"gateway_file_server": url} | settings)) as client,
     ):
         try:
             yield client
@@ -203,7 +204,7 @@ async def test_without_a_file_server(
     address = "" if why == "no address" else "http://nothing.invalid:8001"
     if why == "no secret":
         (volume.parent / "secrets" / "secret").unlink()
-    async with serving(api, gateway_file_server=address) as client:
+    async with serving(api, gateway_file_server=address, converter_volume_folder="") as client:
         for path in ("logs/a", "outputs/a/0"):
             answer = await client.get(f"{BASE}/{path}")
             assert (answer.status_code, answer.json()["code"]) == (404, "file_server_missing"), path
@@ -215,7 +216,7 @@ async def test_a_file_server_that_does_not_respond(api: FakeApi, volume: Path) -
     closed = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     closed.close()
-    async with serving(api, gateway_file_server=address) as client:
+    async with serving(api, gateway_file_server=address, converter_volume_folder="") as client:
         answer = await client.get(f"{BASE}/outputs/a/0")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert "does not respond" in answer.json()["error"]
@@ -233,7 +234,7 @@ async def test_a_file_server_of_others_is_not_believed(
     namespace = "another" if other == "namespace" else NAMESPACE
     async with (
         file_server(volume, namespace, secrets) as url,
-        serving(api, gateway_file_server=url) as client,
+        serving(api, gateway_file_server=url, converter_volume_folder="") as client,
     ):
         answer = await client.get(f"{BASE}/outputs/a/0")
         assert answer.status_code == 503
@@ -241,21 +242,46 @@ async def test_a_file_server_of_others_is_not_believed(
         await app_of(client).state.files.close()
 
 
+@pytest.mark.parametrize(
+    ("setting", "served", "status"),
+    [
+        ("/tenants/{namespace}/", f"tenants/{NAMESPACE}", 200),
+        # The file server sees the whole volume, or too little.
+        ("tenants/{namespace}", "", 503),
+        ("", f"tenants/{NAMESPACE}", 503),
+        (None, "", 503),
+    ],
+)
+async def test_a_file_server_with_another_folder_is_not_believed(
+    api: FakeApi, volume: Path, setting: str | None, served: str, status: int
+) -> None:
+    create(api)
+    async with (
+        file_server(volume, served=served) as url,
+        serving(api, gateway_file_server=url, converter_volume_folder=setting) as client,
+    ):
+        answer = await client.get(f"{BASE}/outputs/a/0")
+        assert answer.status_code == status
+        if status == 503:
+            assert "CONVERTER_VOLUME_FOLDER" in answer.json()["error"]
+        await app_of(client).state.files.close()
+
+
 async def test_an_answer_without_a_proof_is_not_passed_on(api: FakeApi, volume: Path) -> None:
     create(api)
 
     async def stranger(scope: Any, _: Any, send: Any) -> None:
-        headers = [(b"x-file-size", b"6"), (b"content-length", b"6"), (PROOF.encode(), b"0" * 64)]
+        headers = [(b"x-file-size", b"7"), (b"content-length", b"7"), (PROOF.encode(), b"0" * 64)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"secret"})
+        await send({"type": "http.response.body", "body": b"strange"})
 
     config = uvicorn.Config(stranger, http="h11", ws="none", lifespan="off", log_config=None)
     server, listener = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server._serve([listener]))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with serving(api, gateway_file_server=url) as client:
+    async with serving(api, gateway_file_server=url, converter_volume_folder="") as client:
         answer = await client.get(f"{BASE}/outputs/a/0")
-        assert (answer.status_code, b"secret\n" in answer.content) == (503, False)
+        assert (answer.status_code, b"strange" in answer.content) == (503, False)
         await app_of(client).state.files.close()
     server.should_exit = True
     await task
@@ -268,6 +294,8 @@ async def test_a_replaced_file_is_not_sent(api: FakeApi, volume: Path) -> None:
         (volume / "output" / "a.mp4").write_bytes(CONTENT + b"x")
         changed = await client.get(f"{BASE}/outputs/a/0")
         assert (changed.status_code, changed.json()["code"]) == (409, "output_changed")
+        # The size of a file that the caller may not have is not told.
+        assert str(len(CONTENT) + 1) not in changed.text
         (volume / "output" / "a.mp4").unlink()
         for target in (volume / "b.mp4", volume.parent / "secrets" / "secret"):
             (volume / "output" / "a.mp4").symlink_to(target)
@@ -375,7 +403,7 @@ async def test_a_file_that_becomes_shorter_is_not_taken_for_complete(
 
 
 def signed(path: str, byte_range: str = "", **change: Any) -> dict[str, str]:
-    request = FileRequest(NAMESPACE, path, byte_range, int(time.time()) + 20)._replace(**change)
+    request = FileRequest(NAMESPACE, "", path, byte_range, int(time.time()) + 20)._replace(**change)
     headers = {EXPIRES: str(request.expires), SIGNATURE: sign(SECRET.encode(), request)}
     return headers | ({"Range": byte_range} if byte_range else {})
 

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 class FileServer:
     """Serves the regular files beneath an open folder to who knows the secret.
 
+    ``folder`` is the folder of the volume that is open, "" for the whole volume. The API must know
+    the same one: a path from the root of another folder is that of another file.
+
     ``read_secret`` returns the secret of now, None if there is none. ``clock`` returns a Unix time.
     """
 
@@ -46,9 +49,10 @@ class FileServer:
         root: int,
         namespace: str,
         read_secret: Callable[[], bytes | None],
+        folder: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._root, self._namespace = root, namespace
+        self._root, self._namespace, self._folder = root, namespace, folder
         self._read_secret, self._clock = read_secret, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +88,8 @@ class FileServer:
         except ValueError:
             return None, ""
         path = query.get("path", [""])[0]
-        return FileRequest(self._namespace, path, byte_range, int(expires)), given[SIGNATURE]
+        request = FileRequest(self._namespace, self._folder, path, byte_range, int(expires))
+        return request, given[SIGNATURE]
 
     async def _serve(
         self, secret: bytes, request: FileRequest, signature: str, sender: _Sender
