@@ -128,6 +128,14 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
             ),
         },
     ),
+    "ConverterAdmissionBlocked": AlertCase(
+        fires={f'converter_admission_blocked{{{NS},cause="queues"}}': "1+0x90"},
+        quiet={"nothing blocks": {f'converter_admission_blocked{{{NS},cause="queues"}}': "0+0x90"}},
+        labels={"namespace": "converter", "cause": "queues"},
+        description="The operator in converter has started nothing for 5 minutes. The cause is\n"
+        "queues.",
+        early="4m",
+    ),
     "ConverterQueueStuck": AlertCase(
         fires=queue("bulk", queued=4, running=0) | SLOTS_FREE,
         quiet={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final
 
@@ -27,6 +28,14 @@ class CallbackResult(StrEnum):
 
     DELIVERED = "delivered"
     FAILED = "failed"
+
+
+class AdmissionCause(StrEnum):
+    """What keeps the operator from starting anything, in any namespace."""
+
+    QUEUES = "queues"
+    SCHEMA = "schema"
+    LISTS = "lists"
 
 
 class Metrics:
@@ -114,6 +123,15 @@ class Metrics:
         self.leading = self._gauge(
             "converter_leading", "1 if this operator is the leader, otherwise 0."
         )
+        self.admission_blocked = Gauge(
+            "converter_admission_blocked",
+            "1 if the leader starts no conversion in any namespace, by cause, otherwise 0. queues: "
+            "no ConversionQueues were read yet. schema: the CRD is old, or was not read yet. "
+            "lists: the slots in use are not known yet.",
+            ("cause",),
+            registry=registry,
+        )
+        self.tell_admission(())
         self.unlisted = self._gauge(
             "converter_namespaces_unlisted",
             "Watched namespaces with a list that the API server has not answered, or refuses.",
@@ -190,6 +208,11 @@ class Metrics:
     def count_request(self, verb: str, code: str) -> None:
         """Count a request to the API server, when it is answered or has failed."""
         self.kube_requests.labels(verb, code).inc()
+
+    def tell_admission(self, causes: Collection[AdmissionCause]) -> None:
+        """Tell what keeps everything from starting. Called once a second."""
+        for cause in AdmissionCause:
+            self.admission_blocked.labels(cause).set(cause in causes)
 
     def name_claim(self, name: str) -> None:
         """Tell the name of the claim. Called when the settings were taken."""
