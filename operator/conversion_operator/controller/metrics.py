@@ -63,9 +63,20 @@ class Metrics:
             ("conversion_type", "phase", "reason"),
             registry=registry,
         )
-        # From the start: increase() does not see the first crash if the series begins with it.
-        for conversion_type in ConversionType:
-            self.finished.labels(conversion_type, Phase.FAILED, ExitReason.DECODER_CRASHED)
+        # From the start: increase() does not see the first one if the series begins with it.
+        kinds = (*ConversionType, SEVERAL_OUTPUTS, DRY_RUN)
+        for kind in kinds:
+            self.finished.labels(kind, Phase.SUCCEEDED, "Completed")
+            self.finished.labels(kind, Phase.FAILED, ExitReason.DECODER_CRASHED)
+        self.decoder_crashes = Counter(
+            "converter_decoder_crashes_total",
+            "Outputs and attempts of which a decoder crashed, by conversion type. An optional "
+            "output counts, too, although its conversion succeeds.",
+            ("conversion_type",),
+            registry=registry,
+        )
+        for kind in kinds:
+            self.decoder_crashes.labels(kind)
         self.attempts = Counter(
             "converter_attempts_ended_total",
             "Attempts that ended without success and are retried, by conversion type and reason.",
