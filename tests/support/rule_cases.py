@@ -125,9 +125,17 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
                 "No operator of the installation in converter has led for 2 minutes. "
                 "Conversions that run continue.",
             ),
+            "its pods are gone, and another installation works": (
+                {f"up{{{NS},{OPERATOR}}}": "1+0x5"}
+                | {f'up{{namespace="other",{OPERATOR}}}': f"1{_HOUR}"}
+                | {'converter_leading{namespace="other"}': f"1{_HOUR}"},
+                {"namespace": "converter"},
+                "No operator of the installation in converter has led for 2 minutes. "
+                "Conversions that run continue.",
+            ),
             "there is no pod": (
                 {},
-                {"job": "my-network-converter-operator"},
+                {},
                 "No operator of the installation in any\nnamespace has led for 2 minutes. "
                 "Conversions that run continue.",
             ),
@@ -280,6 +288,17 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
     "ConverterVolumeNearlyFull": AlertCase(
         fires=volume(50),
         quiet={"there is space": volume(200), "another volume": volume(50, "database")},
+        also={
+            "pods are short, so that most scrapes of the kubelet miss the volume": (
+                {
+                    name: values if "claim_info" in name else f"_x3 {values.split('+')[0]} _x30"
+                    for name, values in volume(50).items()
+                },
+                {"namespace": "team-a", "persistentvolumeclaim": "my-network-shared"},
+                "5% of the volume my-network-shared in\nteam-a are left. Without space, "
+                "conversions fail as DiskFull.",
+            ),
+        },
         labels={"namespace": "team-a", "persistentvolumeclaim": "my-network-shared"},
         description="5% of the volume my-network-shared in\nteam-a are left. Without space, "
         "conversions fail as DiskFull.",
@@ -302,7 +321,10 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
     ),
     "ConverterApiRefuses": AlertCase(
         fires=answered("0+540x90", "0+60x90"),
-        quiet={"few are refused": answered("0+600x90", "0+6x90")},
+        quiet={
+            "few are refused": answered("0+600x90", "0+6x90"),
+            "there are few requests": answered("0+1x90", "0+1x90"),
+        },
         description="The HTTP API in converter refuses 1 requests a\nsecond.",
         early="4m",
     ),
