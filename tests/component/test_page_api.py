@@ -304,3 +304,38 @@ async def test_the_rights_of_a_caller(api: FakeApi) -> None:
         assert wrong.status_code == 401
         bad = await client.get(f"{BASE}/rights", headers=bearer("good", "A_B"))
         assert bad.status_code == 400
+
+
+@pytest.mark.parametrize("host", ["evil.example:8000", "127.0.0.1.evil.example"])
+async def test_a_name_that_points_to_the_api_opens_it_to_no_page(api: FakeApi, host: str) -> None:
+    rebound = {"Host": host}
+    async with gateway(api, gateway_hosts="converter.lan") as client:
+        add(api, "a")
+        for method, path in (
+            ("GET", LIST),
+            ("POST", f"{BASE}/cancel/a"),
+            ("POST", f"{BASE}/convert"),
+        ):
+            answer = await client.request(method, path, headers=rebound, json=BODY)
+            assert (answer.status_code, "GATEWAY_HOSTS" in answer.json()["error"]) == (403, True)
+        for name in ("converter.lan", "my-network-converter-gateway.my-network-converter:80"):
+            assert (await client.get(LIST, headers={"Host": name})).status_code == 200
+        for path in ("/healthz", "/ui/"):
+            assert (await client.get(path, headers=rebound)).status_code == 200
+    people(api)
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        called = await client.get(LIST, headers=bearer("viewer", NAMESPACE) | rebound)
+        assert called.status_code == 200, "a token is what such a page does not have"
+
+
+async def test_a_form_of_another_origin_is_refused_without_sec_fetch_site(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        add(api, "a")
+        for origin, code in (
+            ("http://evil.example", 403),
+            ("null", 403),
+            ("http://127.0.0.1", 200),
+        ):
+            answer = await client.post(f"{BASE}/cancel/a", headers={"Origin": origin})
+            assert answer.status_code == code
+            assert code == 200 or set(answer.json()) == {"error"}
