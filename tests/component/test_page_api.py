@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import httpx2 as httpx
+import orjson
 import pytest
 
 from tests.component.support import NAMESPACE, FakeApi
@@ -95,6 +97,45 @@ async def test_an_item_is_a_status_with_its_queue_and_without_its_log(api: FakeA
         status = (await client.get(f"{BASE}/status/b")).json()
         assert status.pop("logs")
         assert by_name["b"] == status | {"queue": "default"}
+
+
+async def test_the_estimates_are_the_same_everywhere(api: FakeApi) -> None:
+    fields = ("estimated_start_at", "estimated_end_at")
+    async with gateway(api) as client:
+        await names(client)  # from now on, the watch tells it
+        now = api.clock.now()
+
+        def at(seconds: float) -> str:
+            return (now + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        add(api, "old-0", "Succeeded")
+        add(api, "runs")
+        progress = {"percent": 5, "estimatedEndTime": at(3600)}
+        end(
+            api,
+            "runs",
+            "Running",
+            reason="Running",
+            startTime=at(-9),
+            progress=progress,
+            attempts=[{"number": 1, "startTime": at(-9)}],
+        )
+        add(api, "waits")
+        end(api, "waits", "Queued", reason="WaitingForSlot")
+        listed = {one["job_id"]: one for one in (await client.get(LIST)).json()["conversions"]}
+        for name in ("runs", "waits", "old-0"):
+            status = (await client.get(f"{BASE}/status/{name}")).json()
+            detail = (await client.get(f"{LIST}/{name}")).json()
+            for found in (listed[name], detail):
+                told = [found.get(field, "absent") for field in fields]
+                assert told == [status.get(field, "absent") for field in fields]
+        assert listed["runs"]["estimated_end_at"] == at(3600)
+        assert "estimated_end_at" not in listed["old-0"]
+        store = client._transport.app.state.stores.watch(NAMESPACE).store  # type: ignore[attr-defined]
+        events = {entry.job_id: entry.block.decode() for entry in store.log.events_after(0)}
+        for name in ("runs", "waits"):
+            for field in fields:
+                assert f'"{field}":{orjson.dumps(listed[name][field]).decode()}' in events[name]
 
 
 @pytest.mark.parametrize(
