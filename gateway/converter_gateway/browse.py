@@ -115,6 +115,8 @@ class Browser:
         position = store.position(job_id) if not phase.terminal else None
         found = translate.to_response(conversion, position, self._service.now())
         record = store.get(job_id)
+        if not phase.terminal:
+            found |= store.estimate(job_id, conversion.key.uid).fields
         if record is not None and record.uid == conversion.key.uid:
             found = _summary(store, record, found)
             if not record.finished:
