@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Final
@@ -32,6 +34,10 @@ MISSING: Final = "file_server_missing"
 _CHUNK_BYTES: Final = 65_536
 _CONNECT_SECONDS: Final = 3.0
 _READ_SECONDS: Final = 20.0
+# Who may create Services in a namespace decides what is at the address. So nothing there may hold
+# the downloads of others: neither by bytes that arrive one by one, nor by many slow answers.
+_HEADER_SECONDS: Final = 10.0
+_MAX_WAITING: Final = 8
 _NO_ADDRESS: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 logger = logging.getLogger(__name__)
@@ -79,6 +85,7 @@ class FileClient:
         self._address, self._secrets = address, secrets or SECRET_FOLDER
         self._volume_folder = volume_folder
         self._session: aiohttp.ClientSession | None = None
+        self._waiting: Counter[str] = Counter()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -135,11 +142,16 @@ class FileClient:
     async def _get(
         self, namespace: str, path: str, headers: dict[str, str]
     ) -> aiohttp.ClientResponse:
+        """The answer, up to its headers. The look-up of the name counts to the time, too."""
         url = self._address.replace("{namespace}", namespace) + FILE_PATH
+        if self._waiting[namespace] >= _MAX_WAITING:
+            raise _unavailable(namespace, "has not answered other requests yet")
+        self._waiting[namespace] += 1
         try:
-            return await self._opened().get(
-                url, params={"path": path}, headers=headers, allow_redirects=False
-            )
+            async with asyncio.timeout(_HEADER_SECONDS):
+                return await self._opened().get(
+                    url, params={"path": path}, headers=headers, allow_redirects=False
+                )
         except aiohttp.ClientConnectorDNSError as error:
             if getattr(error.os_error, "errno", None) in _NO_ADDRESS:
                 raise _missing(namespace) from None
@@ -147,6 +159,10 @@ class FileClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             logger.warning("the file server of %s: %s", namespace, error)
             raise _unavailable(namespace, "does not respond") from None
+        finally:
+            self._waiting[namespace] -= 1
+            if not self._waiting[namespace]:
+                del self._waiting[namespace]
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

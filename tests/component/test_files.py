@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +286,46 @@ async def test_an_answer_without_a_proof_is_not_passed_on(api: FakeApi, volume: 
     server.should_exit = True
     await task
     listener.close()
+
+
+@asynccontextmanager
+async def trickling() -> AsyncIterator[str]:
+    """Something at the address of a file server that sends its headers byte by byte, for ever."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def test_headers_that_never_end_hold_no_download(
+    api: FakeApi, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_client, "_HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(file_client, "_MAX_WAITING", 1)
+    create(api)
+    async with (
+        trickling() as url,
+        serving(api, gateway_file_server=url, converter_volume_folder="") as client,
+    ):
+        answers = await asyncio.wait_for(
+            asyncio.gather(*(client.get(f"{BASE}/outputs/a/0") for _ in range(2))), 15
+        )
+        errors = sorted(answer.json()["error"] for answer in answers)
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert "does not respond" in errors[0]
+        assert "has not answered other requests yet" in errors[1]
+        assert not app_of(client).state.files._waiting
+        await app_of(client).state.files.close()
 
 
 async def test_a_replaced_file_is_not_sent(api: FakeApi, volume: Path) -> None:
