@@ -371,6 +371,9 @@ class Stores:
         stores = (watch.stores.namespaces() for watch in self._watches.values())
         return {*self._configured(), *self._watches, *chain.from_iterable(stores)}
 
+    def __iter__(self) -> Iterator[StoreWatch]:
+        return iter(self._watches.values())
+
     def of_settings(self) -> Iterator[StoreWatch]:
         """The open watches of the settings, for the metrics. Visits the configured namespaces.
 

@@ -130,7 +130,7 @@ class Operator:
         waiting = WaitingEvents(
             context.policy, settings.current.pod_namespace, lambda: self._settings_watch.about
         )
-        self._tracer = Tracer(settings.current.pod_namespace)
+        self._tracer = Tracer(settings.current.pod_namespace, self._metrics.count_spans)
         self._tracer.use(settings.current.converter_traces_url)
         recorder = EventRecorder(
             *(cluster, self._metrics, identity, self._leadership.permit),

@@ -30,6 +30,13 @@ class CallbackResult(StrEnum):
     FAILED = "failed"
 
 
+class SpanResult(StrEnum):
+    """What became of spans."""
+
+    SENT = "sent"
+    FAILED = "failed"
+
+
 class AdmissionCause(StrEnum):
     """What keeps the operator from starting anything, in any namespace."""
 
@@ -202,6 +209,15 @@ class Metrics:
             "Longest time of the last one to two minutes that the operator did nothing but "
             "compute, so that watches, lists and the Lease waited.",
         )
+        self.spans = Counter(
+            "converter_trace_spans_total",
+            "Spans of traces, by result: sent or failed. Those that are dropped because too many "
+            "wait are not counted.",
+            ("result",),
+            registry=registry,
+        )
+        for each in SpanResult:
+            self.spans.labels(each)
         self.callbacks = Counter(
             "converter_callbacks_sent_total",
             "Attempts to send a callback, by result: delivered or failed.",
@@ -215,6 +231,10 @@ class Metrics:
             "Callbacks that the operator gave up.",
             registry=registry,
         )
+
+    def count_spans(self, result: SpanResult, number: int) -> None:
+        """Count spans that were sent, or were not."""
+        self.spans.labels(result).inc(number)
 
     def count_request(self, verb: str, code: str) -> None:
         """Count a request to the API server, when it is answered or has failed."""

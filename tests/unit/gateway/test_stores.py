@@ -16,8 +16,8 @@ from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import stores
 from converter_gateway.__main__ import _freeze
 from converter_gateway.errors import ApiError
-from converter_gateway.store_set import Listed
 from converter_gateway.metrics import Metrics
+from converter_gateway.store_set import Listed
 from converter_gateway.stores import Stores
 from tests.unit.gateway.test_events import conversion
 from tests.unit.gateway.test_feed import Cluster
