@@ -323,6 +323,8 @@ class Operator:
 
     def _on_leadership(self, leads: bool) -> None:
         self._metrics.leading.set(leads)
+        if not leads:
+            self._metrics.forget_term()
         self._admitter.wake()
 
     async def _report_health(self) -> None:

@@ -232,6 +232,13 @@ class Metrics:
             registry=registry,
         )
 
+    def forget_term(self) -> None:
+        """Set what only a leader knows to 0. Called when this operator no longer leads."""
+        waiting, slots = (self.queued, self.blocked), (self.running, self.limit, self.enabled)
+        for gauge in (*waiting, *slots, self.foreign_children):
+            gauge.set(0)
+        self.queues.numbers = {}
+
     def count_spans(self, result: SpanResult, number: int) -> None:
         """Count spans that were sent, or were not."""
         self.spans.labels(result).inc(number)
