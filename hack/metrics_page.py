@@ -7,7 +7,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from conversion_operator.controller.metrics import Metrics
-from conversion_operator.controller.queue_gauges import MISSING, MOST_QUEUES, OTHERS
+from conversion_operator.controller.queue_gauges import MOST_QUEUES, OTHERS
+from conversion_operator.core.queue_status import MISSING
 from converter_gateway import metrics as api
 
 _TABLE: Final = "| Metric | Type | Meaning |\n|---|---|---|\n"

@@ -30,6 +30,13 @@ class CallbackResult(StrEnum):
     FAILED = "failed"
 
 
+class SpanResult(StrEnum):
+    """What became of spans."""
+
+    SENT = "sent"
+    FAILED = "failed"
+
+
 class AdmissionCause(StrEnum):
     """What keeps the operator from starting anything, in any namespace."""
 
@@ -202,6 +209,15 @@ class Metrics:
             "Longest time of the last one to two minutes that the operator did nothing but "
             "compute, so that watches, lists and the Lease waited.",
         )
+        self.spans = Counter(
+            "converter_trace_spans_total",
+            "Spans of traces, by result: sent or failed. Those that are dropped because too many "
+            "wait are not counted.",
+            ("result",),
+            registry=registry,
+        )
+        for each in SpanResult:
+            self.spans.labels(each)
         self.callbacks = Counter(
             "converter_callbacks_sent_total",
             "Attempts to send a callback, by result: delivered or failed.",
@@ -215,6 +231,17 @@ class Metrics:
             "Callbacks that the operator gave up.",
             registry=registry,
         )
+
+    def forget_term(self) -> None:
+        """Set what only a leader knows to 0. Called when this operator no longer leads."""
+        waiting, slots = (self.queued, self.blocked), (self.running, self.limit, self.enabled)
+        for gauge in (*waiting, *slots, self.foreign_children):
+            gauge.set(0)
+        self.queues.numbers = {}
+
+    def count_spans(self, result: SpanResult, number: int) -> None:
+        """Count spans that were sent, or were not."""
+        self.spans.labels(result).inc(number)
 
     def count_request(self, verb: str, code: str) -> None:
         """Count a request to the API server, when it is answered or has failed."""

@@ -19,12 +19,11 @@ from prometheus_client.registry import Collector
 
 from conversion_operator.api import names
 from conversion_operator.core.model import Policy
-from conversion_operator.core.queue_status import Counts
+from conversion_operator.core.queue_status import MISSING, Counts
 
 MOST_QUEUES: Final = 100
-MISSING: Final = "(missing)"
 OTHERS: Final = "(others)"
-"""No ConversionQueue can have these names."""
+"""No ConversionQueue can have this name."""
 
 
 @dataclass(frozen=True, slots=True)

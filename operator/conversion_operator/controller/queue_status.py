@@ -50,7 +50,7 @@ class QueueStatus:
             if not self._context.leads():
                 gauges.numbers = {}
                 continue
-            counts = count(self._queue)
+            counts = count(self._queue, self._watch.objects)
             blocked = bool(self._context.admission_causes())
             policy = self._context.policy()
             gauges.numbers = queue_numbers(counts, self._watch.objects, policy, blocked=blocked)

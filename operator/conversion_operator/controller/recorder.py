@@ -69,8 +69,20 @@ class EventRecorder:
         # The foreign objects that were recorded, by the uid of the conversion in their label.
         self._foreign_told: dict[str, set[str]] = {}
 
-    def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
-        """Record the change from the conversion's former status to ``stored``."""
+    def record(
+        self,
+        conversion: Conversion,
+        stored: ConversionJobStatus,
+        *,
+        converter_ended: bool = False,
+    ) -> None:
+        """Record the change from the conversion's former status to ``stored``.
+
+        ``converter_ended`` is True if its end is that of a container, not one that the operator has
+        decided.
+        """
+        if converter_ended and stored.phase.terminal:
+            self._observe_delay(stored)
         events = (
             self._log_and_count(conversion, stored),
             _warning(conversion, stored),
@@ -153,15 +165,17 @@ class EventRecorder:
             waited = (new.start_time - conversion.created).total_seconds()
             self._metrics.wait_seconds.labels(kind).observe(max(0.0, waited))
 
+    def _observe_delay(self, new: ConversionJobStatus) -> None:
+        if new.completion_time and new.phase is not Phase.CANCELLED:
+            delay = (self._cluster.now() - new.completion_time).total_seconds()
+            self._metrics.end_to_status_seconds.observe(max(0.0, delay))
+
     def _record_end(self, conversion: Conversion, kind: str, new: ConversionJobStatus) -> None:
         self._metrics.finished.labels(kind, new.phase, new.reason).inc()
         milliseconds = new.duration_milliseconds
         seconds = None if milliseconds is None else milliseconds / 1000
         if seconds is not None:
             self._metrics.run_seconds.labels(kind).observe(seconds)
-        if new.start_time and new.completion_time and new.phase is not Phase.CANCELLED:
-            delay = (self._cluster.now() - new.completion_time).total_seconds()
-            self._metrics.end_to_status_seconds.observe(max(0.0, delay))
         if new.phase is Phase.SUCCEEDED:
             self._metrics.output_bytes.labels(kind).inc(new.output_size or 0)
         facts: dict[str, object] = {"reason": new.reason, "duration_seconds": seconds}

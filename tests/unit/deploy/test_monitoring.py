@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conversion_operator.controller.queue_gauges import MISSING
+from conversion_operator.core.queue_status import MISSING
 from hack.metrics_page import metrics_of_api, metrics_of_operator
 from tests.support.rule_cases import ALERTS, OF_THE_KUBELET, RECORDS, named
 from tests.unit.deploy.charts import chart_objects

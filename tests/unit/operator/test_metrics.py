@@ -20,6 +20,16 @@ def test_queries_use_metrics_that_exist() -> None:
     )
 
 
+def test_a_former_leader_shows_no_numbers_of_its_term() -> None:
+    metrics = Metrics(CollectorRegistry())
+    names = ("queued", "blocked", "running", "foreign_children")
+    for name in names:
+        getattr(metrics, name).set(3)
+    metrics.forget_term()
+    value = metrics.registry.get_sample_value
+    assert [value(f"converter_{name}") for name in names] == [0] * 4
+
+
 def test_the_first_crash_of_a_decoder_is_an_increase() -> None:
     """A series that begins with 1 never increases, so its alert would not fire."""
     page = generate_latest(Metrics(CollectorRegistry()).registry).decode()

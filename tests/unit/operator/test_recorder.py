@@ -230,12 +230,21 @@ def test_the_end_is_counted_with_its_delay_and_the_size_of_the_output(
     assert plan.status.completion_time is not None
     late = plan.status.completion_time + timedelta(seconds=3)
     monkeypatch.setattr(told._cluster, "now", lambda: late)
-    told.record(subject, plan.status)
+    told.record(subject, plan.status, converter_ended=True)
     value = told._metrics.registry.get_sample_value
     assert value("converter_end_to_status_seconds_sum") == 3
     size = value("converter_output_bytes_total", {"conversion_type": "video_to_mp4"})
     assert size == plan.status.output_size
     assert size
+
+
+def test_an_end_that_the_operator_decides_has_no_delay(told: Recorder) -> None:
+    """Its time is that of the decision, so it would count as an end without any delay."""
+    subject = conversion()
+    plan, _ = step(subject, children(job(), succeeded()), 12)
+    assert plan.status is not None
+    told.record(subject, plan.status)
+    assert told._metrics.registry.get_sample_value("converter_end_to_status_seconds_count") == 0
 
 
 def test_a_conversion_that_never_ran_has_no_delay_of_its_end(told: Recorder) -> None:
