@@ -240,6 +240,32 @@ async def test_one_that_is_refused_does_not_keep_the_others_from_a_retry(api: Fa
         assert (len(answer["retried"]), len(answer["refused"])) == (1, 1)
 
 
+async def test_those_that_are_refused_are_tried_once_and_the_loop_ends(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        for number in range(5):
+            api.clock.advance(2)
+            add(api, f"a{number}", "Failed")
+        tried: list[str] = []
+        asked: dict[str, Any] = {"limit": 2}
+        with api.faults.forbid(times=3, verb="create", resource="conversionjobs"):
+            while True:
+                answer = (await client.post(f"{BASE}/retry", params=asked)).json()
+                tried += [one["job_id"] for one in answer["retried"] + answer["refused"]]
+                add(api, f"new-{len(tried)}", "Failed")  # is left out
+                if "continue" not in answer:
+                    break
+                assert answer["remaining"] == 5 - len(tried)
+                asked["continue"] = answer["continue"]
+                assert len(tried) < 5
+        assert sorted(tried) == [f"a{number}" for number in range(5)]
+        retried = [
+            name for name in await names(client) if name.startswith("a") and "-retry-" in name
+        ]
+        assert len(retried) == 2
+        bad = await client.post(f"{BASE}/retry", params={"continue": "x"})
+        assert (bad.status_code, bad.json()["error"][:9]) == (400, "continue:")
+
+
 async def test_no_retry_where_no_operator_serves(api: FakeApi) -> None:
     async with gateway(api, watch_namespaces="other") as client:
         add(api, "a", "Failed")
