@@ -140,7 +140,13 @@ class FailedRetried(Model):
     retried: list[Retried]
     refused: list[NotRetried]
     remaining: int = Field(
-        ge=0, description="How many others have failed and have no retry. Send the request again."
+        ge=0,
+        description="How many others, behind these, have failed and have no retry.",
+    )
+    continue_: str | None = Field(
+        None,
+        alias="continue",
+        description="Send it as continue to retry the others. Absent if there are none.",
     )
 
 

@@ -67,6 +67,14 @@ Continue = Annotated[
 RetryLimit = Annotated[
     int, Query(ge=1, le=MOST_AT_ONCE, description="Most conversions to retry with this request.")
 ]
+RetryContinue = Annotated[
+    str,
+    Query(
+        alias="continue",
+        max_length=_TOKEN_MAX_LENGTH,
+        description="The continue of the response before. What has failed since is left out.",
+    ),
+]
 OneQueue = Annotated[
     str,
     Path(
@@ -156,11 +164,17 @@ def _add_retries(router: APIRouter, context: RouteContext, retries: Retries) -> 
         summary="Retry the conversions that have failed",
         responses={200: {"model": FailedRetried}, **one_error(403, STARTING_FORBIDDEN)},
     )
-    async def retry_failed(request: Request, limit: RetryLimit = MOST_AT_ONCE) -> ResponseBody:
-        """Retries the newest that have failed and have no retry. Repeat it until none remains."""
+    async def retry_failed(
+        request: Request, limit: RetryLimit = MOST_AT_ONCE, continue_: RetryContinue = ""
+    ) -> ResponseBody:
+        """Retries the newest that have failed and have no retry.
+
+        Repeat it with `continue` until the response has none. Those that cannot be retried are in
+        `refused`, and are not tried again with `continue`.
+        """
         with WriteRequest("retry", address_of(request)) as write:
             await context.check_write(request, write, "list", "create")
-            return await retries.retry_failed(write, limit)
+            return await retries.retry_failed(write, limit, continue_)
 
 
 def _add_queues(router: APIRouter, context: RouteContext) -> None:

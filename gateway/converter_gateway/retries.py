@@ -11,6 +11,7 @@ from conversion_operator.cluster.conversions import Conversion, parse_conversion
 from conversion_operator.cluster.errors import ClusterError, Conflict, NotFound, Rejected
 from converter_gateway.audit import WriteRequest
 from converter_gateway.errors import ApiError, NameTaken, explain_forbidden
+from converter_gateway.listing import Key, decode_token, encode_token, key_of
 from converter_gateway.records import Record
 from converter_gateway.retry import retry_name, retry_of
 from converter_gateway.service import Service
@@ -20,6 +21,7 @@ from converter_gateway.translate import ResponseBody
 MOST_AT_ONCE: Final = 100
 """How many conversions one request retries. Each takes two requests to the API server."""
 _PARALLEL: Final = 8
+_FAILED: Final = frozenset({Phase.FAILED})
 
 _STARTED: Final = "A new conversion job repeats it"
 _EXISTS: Final = "It has been retried already"
@@ -39,14 +41,21 @@ class Retries:
         message = _STARTED if created else _EXISTS
         return {"job_id": name, "status": "started" if created else "existing", "message": message}
 
-    async def retry_failed(self, write: WriteRequest, limit: int) -> ResponseBody:
+    async def retry_failed(self, write: WriteRequest, limit: int, token: str = "") -> ResponseBody:
         """Retry the conversions of a namespace that have failed, the newest first.
 
-        Those that have a retry are left out. Visits all that have failed, once for each request.
+        ``token`` is the continue of the response before, "" for the first ones. So one that cannot
+        be retried keeps no other from its retry. Those that have a retry are left out. Visits all
+        that have failed and are behind the token, once for each request. Raises ApiError 400 for a
+        token that is not one.
         """
         self._service.check_served(write.namespace)
+        try:
+            after = decode_token(token, _FAILED)
+        except ValueError as error:
+            raise ApiError(400, f"continue: {error}") from None
         store = await self._service.store(write.namespace)
-        chosen = to_retry(store)
+        chosen = to_retry(store, after)
         places = asyncio.Semaphore(_PARALLEL)
 
         async def retry(record: Record) -> tuple[str, str, str]:
@@ -64,6 +73,8 @@ class Retries:
             "refused": [{"job_id": old, "error": error} for old, new, error in done if not new],
             "remaining": len(chosen) - len(done),
         }
+        if len(chosen) > len(done):
+            body["continue"] = encode_token(key_of(chosen[len(done) - 1], _FAILED))
         return body
 
     async def _retry(self, write: WriteRequest, job_id: str) -> tuple[str, bool]:
@@ -88,9 +99,12 @@ class Retries:
         return name, True
 
 
-def to_retry(store: Store) -> list[Record]:
-    """The conversions that have failed and have no retry, the newest first. Visits all failed."""
-    failed = (store.get(name) for name in store.listing.names({Phase.FAILED}, None))
+def to_retry(store: Store, after: Key | None = None) -> list[Record]:
+    """The conversions that have failed and have no retry, the newest first, after a key.
+
+    Visits all that have failed, once for each request to retry all.
+    """
+    failed = (store.get(name) for name in store.listing.names(_FAILED, after))
     return [record for record in failed if record is not None and not retry_in(store, record)]
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
+from weakref import WeakValueDictionary
+
+from cachetools import TTLCache
 
 from conversion_operator.api import names
 from conversion_operator.api.setting_checks import ALL_NAMESPACES
@@ -12,6 +16,7 @@ from converter_gateway.auth import Authenticator
 from converter_gateway.errors import ApiError
 from converter_gateway.settings import GatewaySettings
 from converter_gateway.stores import Stores
+from converter_gateway.tokens import CACHE_SECONDS
 from converter_gateway.translate import ResponseBody
 
 MOST_NAMESPACES: Final = 200
@@ -20,14 +25,28 @@ _VERBS: Final = {
     names.QUEUE_PLURAL: ("list", "patch"),
 }
 _PARALLEL: Final = 8
+_PARALLEL_OF_CALLER: Final = 4
+"""So a caller with many namespaces leaves places for others."""
+_MAX_ANSWERS: Final = 10_000
+_Question = tuple[Caller, str, str, str]
+"""The caller, the namespace, the verb and the resource."""
 
 
 class Rights:
-    """Asks the API server, which decides. The answers that allow something are kept for 10 s."""
+    """Asks the API server, which decides. Its answers are kept for 10 s, also those that refuse.
+
+    One request can ask hundreds of questions. So equal ones that are in progress share the answer.
+    The answers are for people to see. Each call is checked by :class:`Authenticator` anyway.
+    """
 
     def __init__(self, auth: Authenticator, settings: GatewaySettings, stores: Stores) -> None:
         self._auth, self._settings, self._stores = auth, settings, stores
         self._places = asyncio.Semaphore(_PARALLEL)
+        self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._answers: TTLCache[_Question, asyncio.Task[bool]] = TTLCache(
+            _MAX_ANSWERS, CACHE_SECONDS
+        )
+        self._asking: set[asyncio.Task[bool]] = set()
 
     async def of(self, caller: Caller | None, requested: str) -> ResponseBody:
         """The namespaces that the caller may list, and the verbs in one of them.
@@ -82,5 +101,27 @@ class Rights:
     async def _may(
         self, caller: Caller | None, namespace: str, verb: str, resource: str = names.PLURAL
     ) -> bool:
-        async with self._places:
+        if caller is None:
+            return True
+        question = (caller, namespace, verb, resource)
+        answer = self._answers.get(question)
+        if answer is None:
+            answer = asyncio.create_task(self._ask(*question))
+            self._answers[question] = answer
+            self._asking.add(answer)
+            answer.add_done_callback(partial(self._answered, question))
+        # A caller who goes away does not end what others wait for.
+        return await asyncio.shield(answer)
+
+    async def _ask(self, caller: Caller, namespace: str, verb: str, resource: str) -> bool:
+        own = self._places_of.get(caller.username)
+        if own is None:
+            own = self._places_of[caller.username] = asyncio.Semaphore(_PARALLEL_OF_CALLER)
+        async with own, self._places:
             return await self._auth.may(caller, namespace, verb, resource)
+
+    def _answered(self, question: _Question, answer: asyncio.Task[bool]) -> None:
+        self._asking.discard(answer)
+        failed = answer.cancelled() or answer.exception() is not None
+        if failed and self._answers.get(question) is answer:
+            del self._answers[question]

@@ -41,8 +41,7 @@ from converter_gateway.store_set import Listed, StoreSet
 
 _FIRST_DELAY_SECONDS: Final = 0.5
 _LONGEST_DELAY_SECONDS: Final = 15.0
-_SHORTEST_DELAY_SECONDS: Final = 0.2
-"""The delay if a caller waits for the outcome."""
+_SHORTEST_DELAY_SECONDS: Final = 0.2  # if a caller waits for the outcome
 AUDIT_SECONDS: Final = 60.0
 _AUDIT_GRACE_SECONDS: Final = 30.0
 """How long the watch may be behind a list. Bookmarks come at least as often as watches end."""
@@ -51,6 +50,8 @@ _PATIENCE_SECONDS: Final = 5.0
 _SHORT_PATIENCE_SECONDS: Final = 1.0
 """The same for a request that can ask the API server for one object instead."""
 _UNUSED_SECONDS: Final = 600.0
+_UNUSED_FAILING_SECONDS: Final = 120.0
+"""The same for a store that is not current, such as that of a namespace that nobody serves."""
 _MAX_STORES: Final = 1000
 """Whoever may read all namespaces can name any number of them, also ones that do not exist."""
 _LISTS_AT_ONCE: Final = 4
@@ -295,6 +296,7 @@ class Stores:
         self._watches: dict[str, StoreWatch] = {}
         self._lists = asyncio.Semaphore(_LISTS_AT_ONCE)
         self._first_tries: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def open_configured(self) -> None:
         """Open the stores of the settings before anybody asks for them."""
@@ -331,6 +333,7 @@ class Stores:
                 raise ApiError(503, "this replica serves too many namespaces, try again", 10)
             watch = StoreWatch(self._cluster, namespace, self._lists)
             self._watches[namespace] = watch
+            self._close_later()
         watch.used_at = time.monotonic()
         return watch
 
@@ -384,11 +387,23 @@ class Stores:
         found = (self._watches.get(namespace) for namespace in tuple(self._configured()))
         return filter(None, found)
 
+    def _close_later(self) -> None:
+        """Close what is unused once in _UNUSED_FAILING_SECONDS, until only configured ones stay."""
+        if self._timer is None and self._watches.keys() - set(self._configured()):
+            later = asyncio.get_running_loop().call_later
+            self._timer = later(_UNUSED_FAILING_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._close_unused()
+        self._close_later()
+
     def _close_unused(self) -> None:
-        """Visits the namespaces, when another one is opened."""
+        """Visits the namespaces, when another one is opened and by a timer."""
         configured, now = self._configured(), time.monotonic()
         for watch in list(self._watches.values()):
-            unused = now - watch.used_at > _UNUSED_SECONDS and not watch.stores.has_listeners
+            kept = _UNUSED_SECONDS if watch.is_current else _UNUSED_FAILING_SECONDS
+            unused = now - watch.used_at >= kept and not watch.stores.has_listeners
             if unused and watch.namespace not in configured:
                 watch.stop()
                 del self._watches[watch.namespace]

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import httpx2 as httpx
 import orjson
 import pytest
 
+from conversion_operator.cluster.conversions import Caller
+from conversion_operator.cluster.errors import Unavailable
+from converter_gateway.auth import Authenticator
+from converter_gateway.rights import Rights
+from converter_gateway.settings import GatewaySettings
+from converter_gateway.stores import Stores
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.tools import conversion_job
 from tests.component.test_gateway import AUDIENCE, BASE, BODY, EVERYTHING, gateway
@@ -244,6 +250,32 @@ async def test_one_that_is_refused_does_not_keep_the_others_from_a_retry(api: Fa
         assert (len(answer["retried"]), len(answer["refused"])) == (1, 1)
 
 
+async def test_those_that_are_refused_are_tried_once_and_the_loop_ends(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        for number in range(5):
+            api.clock.advance(2)
+            add(api, f"a{number}", "Failed")
+        tried: list[str] = []
+        asked: dict[str, Any] = {"limit": 2}
+        with api.faults.forbid(times=3, verb="create", resource="conversionjobs"):
+            while True:
+                answer = (await client.post(f"{BASE}/retry", params=asked)).json()
+                tried += [one["job_id"] for one in answer["retried"] + answer["refused"]]
+                add(api, f"new-{len(tried)}", "Failed")  # is left out
+                if "continue" not in answer:
+                    break
+                assert answer["remaining"] == 5 - len(tried)
+                asked["continue"] = answer["continue"]
+                assert len(tried) < 5
+        assert sorted(tried) == [f"a{number}" for number in range(5)]
+        retried = [
+            name for name in await names(client) if name.startswith("a") and "-retry-" in name
+        ]
+        assert len(retried) == 2
+        bad = await client.post(f"{BASE}/retry", params={"continue": "x"})
+        assert (bad.status_code, bad.json()["error"][:9]) == (400, "continue:")
+
+
 async def test_no_retry_where_no_operator_serves(api: FakeApi) -> None:
     async with gateway(api, watch_namespaces="other") as client:
         add(api, "a", "Failed")
@@ -349,6 +381,58 @@ async def test_the_rights_of_a_caller(api: FakeApi) -> None:
         assert wrong.status_code == 401
         bad = await client.get(f"{BASE}/rights", headers=bearer("good", "A_B"))
         assert bad.status_code == 400
+
+
+def access_reviews(api: FakeApi) -> int:
+    return sum(request.path.endswith("/subjectaccessreviews") for request in api.audit.requests)
+
+
+async def test_many_requests_about_rights_ask_each_question_once(api: FakeApi) -> None:
+    people(api)
+    watched = ",".join([NAMESPACE, *(f"team-{number}" for number in range(20))])
+    settings = {"gateway_auth": "token", "watch_namespaces": watched}
+    async with gateway(api, "gateway", **settings) as client:
+        ask = [client.get(f"{BASE}/rights", headers=bearer("nobody", NAMESPACE)) for _ in range(8)]
+        answers = [answer.json() for answer in await asyncio.gather(*ask)]
+        assert all(answer["namespaces"] == [] for answer in answers)
+        # 21 lists, the four other verbs of one namespace, and two about queues.
+        assert access_reviews(api) == 27
+        await client.get(f"{BASE}/rights", headers=bearer("nobody", NAMESPACE))
+        assert access_reviews(api) == 27
+        await client.get(f"{BASE}/rights", headers=bearer("nobody", "team-7"))
+        assert access_reviews(api) == 27 + 4
+
+
+async def test_one_caller_takes_few_places_and_a_failure_is_not_kept() -> None:
+    class Slow:
+        """Stands for the Authenticator. Answers when the test says so."""
+
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+            self.go = asyncio.Event()
+            self.fails = True
+
+        async def may(self, caller: Caller, *_: str) -> bool:
+            self.asked.append(caller.username)
+            await self.go.wait()
+            if self.fails:
+                raise Unavailable("away")
+            return True
+
+    slow = Slow()
+    rights = Rights(cast("Authenticator", slow), GatewaySettings(), cast("Stores", None))
+    many = [asyncio.create_task(rights._may(Caller("a"), f"n{n}", "list")) for n in range(50)]
+    await asyncio.sleep(0.01)
+    other = asyncio.create_task(rights._may(Caller("b"), "n", "list"))
+    await asyncio.sleep(0.01)
+    assert (slow.asked.count("a"), slow.asked.count("b")) == (4, 1)
+    many.pop(0).cancel()
+    slow.go.set()
+    done = await asyncio.gather(*many, other, return_exceptions=True)
+    assert all(isinstance(one, Unavailable) for one in done)
+    slow.fails = False
+    assert await rights._may(Caller("a"), "n1", "list")
+    assert not rights._asking
 
 
 @pytest.mark.parametrize("host", ["evil.example:8000", "127.0.0.1.evil.example"])

@@ -166,3 +166,33 @@ async def test_the_garbage_collector_leaves_out_what_exists_when_the_replica_is_
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+async def test_a_store_closes_by_itself_when_nobody_uses_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stores, "_UNUSED_FAILING_SECONDS", 0.01)
+    cluster: Any = Refusing()
+    opened = Stores(cluster, lambda: ["configured"])
+    opened.open_configured()
+    opened.watch("unserved")
+    assert opened.namespaces() == {"configured", "unserved"}
+    async with asyncio.timeout(10):
+        while "unserved" in opened.namespaces():  # noqa: ASYNC110  nothing tells it
+            await asyncio.sleep(0.01)
+    assert [watch.namespace for watch in opened] == ["configured"]
+    assert opened._timer is None, "nothing is left to close"
+
+
+async def test_a_store_that_is_current_stays_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "_UNUSED_FAILING_SECONDS", 0.01)
+    cluster: Any = Silent(accepts=True)
+    opened = Stores(cluster)
+    opened.watch(N)
+    await turns()
+    await asyncio.sleep(0.05)
+    assert [watch.namespace for watch in opened] == [N]
+    monkeypatch.setattr(stores, "_UNUSED_SECONDS", 0.0)
+    async with asyncio.timeout(10):
+        while list(opened):  # noqa: ASYNC110  nothing tells it
+            await asyncio.sleep(0.01)
