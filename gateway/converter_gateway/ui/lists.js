@@ -8,7 +8,8 @@ import { paintRow } from "./views.js";
 
 const OVERVIEW = ["running", "waiting", "failed", "finished"];
 const PAGE = 100;
-const REFRESH = 2000; // the shortest time between two questions about order and counts
+export const REFRESH = 2000; // the shortest time between two questions about order and counts
+export const MOVED = 800; // the same, if a conversion has to move to another place
 
 let age = 0; // grows when "2 min ago" has to be painted again
 let list = null;
@@ -227,14 +228,16 @@ export function choose(group) {
   reload();
 }
 
-let timer = 0;
-let asked = 0;
-/** Ask the server soon: not more often than every REFRESH, and not while nobody looks. */
-export function refresh() {
-  if (timer || document.hidden || api.isLost()) return;
+let [timer, asked, due] = [0, 0, 0];
+/** Ask the server soon, `pause` after the last time at the earliest, but not while nobody looks. */
+export function refresh(pause = REFRESH) {
+  const now = performance.now();
+  const next = Math.max(now + 50, asked + pause);
+  if (document.hidden || api.isLost() || (due > now && due <= next)) return;
+  clearTimeout(timer);
+  due = next;
   timer = setTimeout(() => {
-    timer = 0;
-    asked = performance.now();
+    asked = due;
     reload();
-  }, Math.max(50, REFRESH - (performance.now() - asked)));
+  }, due - now);
 }

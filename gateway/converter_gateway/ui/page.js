@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { ask, askConversion, askToken, closeDialog, showQueues } from "./forms.js";
-import { choose, forget, forgetAll, grow, paintSoon, refresh, repaint, useLists } from "./lists.js";
+import { choose, forget, forgetAll, grow, MOVED, paintSoon, REFRESH, refresh, repaint, useLists } from "./lists.js";
 import { $, belongs, GROUPS, may, notice, problem, say, state } from "./state.js";
 import { h, safe, typeName } from "./text.js";
 import { Detail } from "./views.js";
@@ -117,7 +117,8 @@ function refreshDetailSoon() {
 // Events
 
 function onEvent(type, job) {
-  refresh();
+  const moved = state.jobs.get(job.job_id)?.phase !== job.phase;
+  refresh(moved ? MOVED : REFRESH);
   if (type === "reset") {
     refreshDetailSoon();
     return;

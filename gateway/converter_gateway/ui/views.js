@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { ENDED, Log } from "./log.js";
-import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords, roughly, safe, size, typeName } from "./text.js";
+import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords, roughly, safe, size, titleOf, typeName } from "./text.js";
 
 const WORDS = { Queued: "Waiting", Starting: "Starting", Running: "Running", Succeeded: "Finished", Failed: "Failed", Cancelled: "Cancelled" };
 const LARGEST_PREVIEW = 8 * 1024 * 1024;
@@ -48,10 +48,11 @@ function facts(job) {
 export function paintRow(row, job, selected) {
   row.dataset.phase = job.phase;
   row.setAttribute("aria-pressed", selected ? "true" : "false");
-  const second = job.phase === "Failed" && job.error ? safe(job.error) : `${kindOf(job)} · ${fileName(job.input_file)}`;
+  const [title, sub] = titleOf(job);
+  const second = job.phase === "Failed" && job.error ? safe(job.error) : sub;
   row.replaceChildren(
     h("span", { class: "dot" }),
-    h("span", { class: "what" }, h("span", { class: "name" }, safe(job.job_id)), h("span", { class: "sub" }, second)),
+    h("span", { class: "what" }, h("span", { class: "name" }, title), h("span", { class: "sub" }, second)),
     h(
       "span",
       { class: "facts" },
@@ -124,7 +125,7 @@ export class Detail {
       { class: "detail-head" },
       h("button", { type: "button", id: "close", class: "close", "aria-label": "Close", onclick: () => this.act.close() }, "×"),
       h("p", { class: "badge", "data-phase": job.phase }, h("span", { class: "dot" }), job.cancelling ? "Being cancelled" : phaseName(job)),
-      h("h2", { id: "detail-title", tabindex: "-1" }, safe(job.job_id)),
+      h("h2", { id: "detail-title", tabindex: "-1" }, titleOf(job)[0]),
       h("p", { class: "sub" }, kindOf(job)),
       buttons.length ? h("div", { class: "buttons" }, buttons) : null,
     );
@@ -273,6 +274,7 @@ export class Detail {
 
   more(job) {
     const pairs = [
+      ["Name", safe(job.job_id)],
       ["Input", safe(job.input_file)],
       ["Queue", safe(job.queue)],
       ["Priority", job.priority ?? ""],
